@@ -17,6 +17,7 @@ UPWARD: Final = {
     "staticgrad.analysis.known": "functions of arrays alone are computed when they are called",
     "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
     "staticgrad.autodiff.forward": "tangents of loops, and of functions of eigenvalues",
+    "staticgrad.autodiff.jacobian": "implicit steps solve systems with Jacobians",
     "staticgrad.autodiff.reverse": "the derivative of a loop is one of its body; adjoints of ODEs",
 }
 

@@ -11,15 +11,18 @@ from staticgrad.language.ops.complex_linalg import (
     ComplexEigh,
     ComplexEigvals,
     ComplexEigvalsH,
+    ComplexLDL,
     ComplexLU,
     ComplexLUSolve,
     ComplexQR,
     ComplexSVD,
     ComplexSVDVals,
+    ComplexSylvester,
     ComplexTriangularSolve,
     ComplexTridiagonalSolve,
 )
 from staticgrad.language.ops.fourier import FourierTransform
+from staticgrad.language.ops.schur import ComplexSchur
 from tests.laws.linalg_samples import narrow, strange
 from tests.laws.samples import Sample, declare, provides
 
@@ -70,7 +73,9 @@ FACTORS = {
     "complex_eigh": (ComplexEigh("nan"), 1),
     "complex_eigvalsh": (ComplexEigvalsH("nan"), 3),
     "complex_cholesky": (ComplexCholesky("nan"), 3),
+    "complex_ldl": (ComplexLDL(), 3),
     "complex_lu": (ComplexLU(), 3),
+    "complex_schur": (ComplexSchur(errors="nan"), 1),
     "complex_qr": (ComplexQR(), 3),
     "complex_svd": (ComplexSVD(errors="nan"), None),
     "complex_svdvals": (ComplexSVDVals("nan"), 3),
@@ -105,8 +110,15 @@ def _systems(rng, *batch_and_size):
     return {
         "complex_triangular_solve": (x, b),
         "complex_lu_solve": (x, permutation, b),
+        "complex_sylvester": (x, _two_by_two(x), b),
         "complex_tridiagonal_solve": (*rows[[0, 2, 1]], np.swapaxes(b, -2, -3)),
     }
+
+
+def _two_by_two(x):
+    """Matrices [..., 2, 2] for the batch of x."""
+    found = np.broadcast_to(np.array([[2.0, 0.5], [-1.0, 3.0]]), (*x.shape[:-3], 2, 2))
+    return np.stack([found, 0.1 * found], -1)
 
 
 SOLVERS = {
@@ -116,6 +128,7 @@ SOLVERS = {
         ComplexTriangularSolve(True, True, True, "nan"),
     ),
     "complex_lu_solve": (ComplexLUSolve(False, "nan"), ComplexLUSolve(True, "nan")),
+    "complex_sylvester": (ComplexSylvester("nan"),),
     "complex_tridiagonal_solve": (ComplexTridiagonalSolve("nan"),),
 }
 

@@ -75,13 +75,19 @@ ONE = {
     "eigh": symmetric,
     "eigvals": of_any_values,
     "eigvalsh": symmetric,
+    "ldl": symmetric,
+    "schur": of_real_values,
 }
+
+
+#: The field of ops that have it, and of those that always have results.
+NAN = ({"errors": "nan"}, {})
 
 
 def _of_one(name):
     @provides(name)
     def _(rng):
-        op = op_class(name)(errors="nan")
+        op = op_class(name)(**NAN[name in ("ldl", "lu", "qr")])
         yield from _square(op, ONE[name], rng)
         yield from strange(op, rng, (9, 3, 3))
         yield from strange(op, rng, (30, 1, 1))
@@ -175,7 +181,7 @@ def _lu_solve(rng):
 def _at_size(name):
     """Batches of small matrices, as many as rows of n elements have remainders."""
 
-    fields = {} if name in ("lu", "qr") else {"errors": "nan"}
+    fields = NAN[name in ("ldl", "lu", "qr")]
 
     def at_size(n):
         rng = np.random.default_rng(n)

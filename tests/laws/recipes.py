@@ -152,6 +152,9 @@ PLAIN = {
     "i:n,3 i:n,3": "left_shift right_shift isin",
 }
 A = "s:n,n"
+#: Eigenvalues apart from each other, and a triangle beside them.
+BAND = np.array([[1.0, 3.0, 5.0, 8.0], [0.0, 0.0, 0.0, 0.0]])
+TILTED = np.array([[1.0, 0.5, 0.2], [0.0, 3.0, 0.7], [0.0, 0.0, 6.0]])
 
 
 def of_last(name, first, factor=1.0):
@@ -349,6 +352,66 @@ CALLS = {
         lambda x: sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.6, x, max_steps=20),
     ),
     "zeros": ("f:n,3", lambda x: x + sg.zeros(3, "float64")),
+    "linalg.cho_solve_banded": (
+        "f:2,4 f:4",
+        lambda d, b: sg.linalg.cho_solve_banded(
+            (sg.linalg.cholesky_banded(d * 0.2 + np.array([[4.0], [0.0]]), lower=True), True), b
+        ),
+    ),
+    "linalg.cholesky_banded": (
+        "f:2,4",
+        lambda d: sg.linalg.cholesky_banded(d * 0.2 + np.array([[0.0], [4.0]])),
+    ),
+    "linalg.convolution_matrix": ("f:3", lambda a: sg.linalg.convolution_matrix(a, 4, "same")),
+    "linalg.coshm": ("s:3,3", lambda a: sg.linalg.coshm(a * 0.1)),
+    "linalg.dft": ("f:n,3", lambda x: abs(x @ sg.linalg.dft(3))),
+    "linalg.diagsvd": ("f:3", lambda s: sg.linalg.diagsvd(s, 3, 4)),
+    "linalg.eig_banded": (
+        "f:2,4",
+        lambda d: abs(sg.linalg.eig_banded(d * 0.1 + BAND, lower=True)[1]),
+    ),
+    "linalg.eigh_tridiagonal": (
+        "f:4 f:3",
+        lambda d, e: abs(sg.linalg.eigh_tridiagonal(d * 0.1 + BAND[0], e)[1]),
+    ),
+    "linalg.eigvals_banded": (
+        "f:2,4",
+        lambda d: sg.linalg.eigvals_banded(d * 0.1 + BAND, lower=True),
+    ),
+    "linalg.eigvalsh_tridiagonal": (
+        "f:4 f:3",
+        lambda d, e: sg.linalg.eigvalsh_tridiagonal(d * 0.1 + BAND[0], e, "i", (1, 2)),
+    ),
+    "linalg.expm_cond": ("s:3,3", lambda a: sg.linalg.expm_cond(a * 0.1)),
+    "linalg.fiedler": ("f:3", sg.linalg.fiedler),
+    "linalg.fiedler_companion": ("p:5", sg.linalg.fiedler_companion),
+    "linalg.fractional_matrix_power": (
+        "s:3,3",
+        lambda a: sg.linalg.fractional_matrix_power(a @ a.T + np.eye(3), -1.3),
+    ),
+    "linalg.funm": ("s:3,3", lambda a: sg.linalg.funm(a * 0.1 + TILTED, sg.sin)),
+    "linalg.helmert": ("f:n,3", lambda x: x @ sg.linalg.helmert(3, full=True)),
+    "linalg.hessenberg": ("f:4,4", lambda a: sg.linalg.hessenberg(a, calc_q=True)),
+    "linalg.invhilbert": ("f:n,3", lambda x: x @ sg.linalg.invhilbert(3)),
+    "linalg.invpascal": ("f:n,3", lambda x: x @ sg.linalg.invpascal(3, exact=False)),
+    "linalg.ldl": ("s:3,3", lambda a: sg.linalg.ldl(a)[:2]),
+    "linalg.leslie": ("f:4 f:3", sg.linalg.leslie),
+    "linalg.matmul_toeplitz": ("f:3 f:3", lambda c, x: sg.linalg.matmul_toeplitz(c, x)),
+    "linalg.pascal": ("f:n,3", lambda x: x @ sg.linalg.pascal(3, exact=False)),
+    "linalg.pinvh": ("s:3,3", sg.linalg.pinvh),
+    "linalg.rsf2csf": (
+        "f:3,3",
+        lambda a: sg.abs_square(
+            sg.linalg.rsf2csf(*sg.linalg.schur(a * 0.1 + TILTED, "complex"))[0]
+        ),
+    ),
+    "linalg.schur": ("f:3,3", lambda a: sg.abs_square(sg.linalg.schur(a * 0.1 + TILTED)[0])),
+    "linalg.sinhm": ("s:3,3", lambda a: sg.linalg.sinhm(a * 0.1)),
+    "linalg.solve_circulant": (
+        "f:3 f:3",
+        lambda c, b: sg.linalg.solve_circulant(c * 0.3 + np.array([4.0, 0.0, 0.0]), b),
+    ),
+    "linalg.tanhm": ("s:3,3", lambda a: sg.linalg.tanhm(a * 0.05)),
     "linalg.circulant": ("f:4", sg.linalg.circulant),
     "linalg.companion": ("p:4", sg.linalg.companion),
     "linalg.cosm": ("s:3,3", lambda a: sg.linalg.cosm(a * 0.1)),

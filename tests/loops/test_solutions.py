@@ -16,7 +16,7 @@ from tests.ops.messages import assert_each_raises
 
 FIRST = np.array([1.0, 0.5])
 TIMES = np.linspace(0.0, 3.0, 4)
-ALL = ["rk45", "dopri5", "rk23", "bosh3", "tsit5", "rk4"]
+ALL = ["rk45", "dopri5", "rk23", "bosh3", "tsit5", "rk4", "rosenbrock"]
 EXACT = {"rtol": 1e-12, "atol": 1e-13, "method": "DOP853"}
 
 
@@ -90,7 +90,9 @@ def test_states_at_times_and_between_them_are_those_of_scipy(method):
     assert found[4] == 3.0
 
 
-@pytest.mark.parametrize(("method", "order"), [("rk45", 4), ("tsit5", 4), ("rk4", 3)])
+@pytest.mark.parametrize(
+    ("method", "order"), [("rk45", 4), ("tsit5", 4), ("rk4", 3), ("rosenbrock", 3)]
+)
 def test_the_error_between_steps_falls_with_its_order(method, order):
     """Of one step of a length and of half of it: a polynomial of order p has an error of p + 1."""
     exact, errors = reference(), []

@@ -43,7 +43,7 @@ from staticgrad.support.errors.tracebacks import (
     is_boundary,
     names_messages,
 )
-from staticgrad.support.errors.wording import ON_CPU, kind_of, shown
+from staticgrad.support.errors.wording import OF_CHOICES, ON_CPU, kind_of, shown
 from staticgrad.support.records import NamedTuple, dataclass
 
 P = ParamSpec("P")
@@ -278,7 +278,7 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
         known = ", ".join(map(repr, choices))
         raise ArgumentError(
             f"{called_name()}: {word}={shown(given)} is not one of {known}",
-            hint=ON_CPU if word == "device" else "",
+            hint=ON_CPU if word == "device" else OF_CHOICES.get(str(given), ""),
         )
 
     return Argument(read)

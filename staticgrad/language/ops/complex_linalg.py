@@ -22,6 +22,7 @@ from staticgrad.language.ops.arithmetic import absolute, conj
 from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.cotangent import ZERO
 from staticgrad.language.ops.linalg import (
+    LDL,
     LU,
     QR,
     SVD,
@@ -31,6 +32,7 @@ from staticgrad.language.ops.linalg import (
     LinearAlgebra,
     LUSolve,
     SVDVals,
+    Sylvester,
     TriangularSolve,
     TridiagonalSolve,
     adjoint,
@@ -63,7 +65,7 @@ def without_parts(op: LinearAlgebra, x: TensorType) -> TensorType:
     return x.with_shape(x.shape[:-1])
 
 
-class _OfComplex(LinearAlgebra):
+class OfComplex(LinearAlgebra):
     """An op over complex matrices, made of that over real ones, which is the second base."""
 
     real = LinearAlgebra
@@ -142,40 +144,51 @@ def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
     )
 
 
-def _reading(cls: type[_OfComplex], op: Any, *args: Any) -> Any:
+def _reading(cls: type[OfComplex], op: Any, *args: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
     made = cls(*[getattr(op, name) for name, _ in op._fields])
     pairs = [x if isinstance(x, Complex) or not x.dtype.is_float else pair(x, None) for x in args]
     return made.results(made(*map(joined, pairs)))
 
 
-class ComplexCholesky(_OfComplex, Cholesky):
+class ComplexCholesky(OfComplex, Cholesky):
     """Cholesky factors of Hermitian matrices."""
 
 
-class ComplexTriangularSolve(_OfComplex, TriangularSolve):
+class ComplexTriangularSolve(OfComplex, TriangularSolve):
     """Solutions of complex triangular systems."""
 
     transposing = "C"
 
 
-class ComplexLU(_OfComplex, LU):
+class ComplexLU(OfComplex, LU):
     """LU factors of complex matrices."""
 
 
-class ComplexLUSolve(_OfComplex, LUSolve):
+class ComplexLUSolve(OfComplex, LUSolve):
     """Solutions of complex systems by their LU factors."""
 
 
-class ComplexTridiagonalSolve(_OfComplex, TridiagonalSolve):
+class ComplexTridiagonalSolve(OfComplex, TridiagonalSolve):
     """Solutions of complex tridiagonal systems."""
 
 
-class ComplexQR(_OfComplex, QR):
+class ComplexQR(OfComplex, QR):
     """QR of complex matrices; the diagonal of R is real."""
 
 
-class ComplexEigh(_OfComplex, Eigh):
+class ComplexSylvester(OfComplex, Sylvester):
+    """Solutions of Sylvester's equation with complex matrices."""
+
+    def reals(self, dtype: DType, sizes: tuple[Size, ...]) -> tuple[tuple[DType, Size], ...]:
+        return ((dtype, sizes[0] + sizes[1]),)
+
+
+class ComplexLDL(OfComplex, LDL):
+    """LDL factors of Hermitian matrices."""
+
+
+class ComplexEigh(OfComplex, Eigh):
     """Eigenvalues of Hermitian matrices and, in the conjugates of rows, eigenvectors.
 
     The derivative is of losses that do not depend on the phases of vectors.
@@ -188,14 +201,14 @@ class ComplexEigh(_OfComplex, Eigh):
         return ((dtype, 2 * n * n + 5 * n + 1),)
 
 
-class ComplexEigvalsH(_OfComplex, EigvalsH):
+class ComplexEigvalsH(OfComplex, EigvalsH):
     """Ascending eigenvalues of Hermitian matrices."""
 
     real_results = (0,)
     reals = ComplexEigh.reals
 
 
-class ComplexSVD(_OfComplex, SVD):
+class ComplexSVD(OfComplex, SVD):
     """Singular values and vectors of complex matrices."""
 
     real_results = (1,)
@@ -205,7 +218,7 @@ class ComplexSVD(_OfComplex, SVD):
         return ((dtype, 7 * k * k + 2 * m * n + 7 * k + 1),)
 
 
-class ComplexSVDVals(_OfComplex, SVDVals):
+class ComplexSVDVals(OfComplex, SVDVals):
     """Descending singular values of complex matrices."""
 
     real_results = (0,)

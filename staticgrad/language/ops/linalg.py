@@ -562,10 +562,7 @@ def _square(packed: Any, ct: Any) -> Any:
 
 
 def _unit_upper(packed: Any) -> Any:
-    above = by_place(packed, 0.0, 0.0, 1.0)
-    n = packed.shape[-1]
-    row, column = (iota((n, n), axis, like=packed) for axis in (0, 1))
-    return above + astype(row == column, packed.dtype)
+    return by_place(packed, 0.0, 0.0, 1.0) + _identity_of(packed)
 
 
 def _over_upper(packed: Any, b: Any) -> Any:
@@ -695,6 +692,68 @@ class Sylvester(LinearAlgebra, name="sylvester"):
             if moved is not False:
                 right = -moved if right is None else right - moved
         return None if right is None else Sylvester("nan")(a, b, right)
+
+
+def beside_diagonal(x: Any, offset: int) -> Any:
+    """The elements next to the diagonal, and 0 elsewhere."""
+    row, column = (iota(x.shape[-2:], axis, like=x) for axis in (0, 1))
+    return where(row == column - offset, x, np.zeros((), x.dtype.numpy))
+
+
+class LDL(LinearAlgebra, name="ldl"):
+    """L and D with x[p][:, p] = L @ D @ L.T, three results (Bunch and Kaufman, 1977).
+
+    The first has L, whose diagonal is of ones, below the diagonal, and on it that of D. The second
+    has what D has below its diagonal, at the first of two rows; the third is the permutation p.
+    Only the lower triangle of x is read.
+    """
+
+    routine = "ldl"
+    kink = "where a pivot is 0 there is no gradient; where one changes, it is that of the one taken"
+
+    def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
+        self.check(x)
+        batch, n = self.square(x)
+        return x, x.with_shape((*batch, n)), TensorType(I64, (*batch, n))
+
+    def form(self, *types: TensorType) -> Form:
+        batch, n = self.square(types[0])
+        dtype, room = types[0].dtype, 32 * n + 1
+        scratch = ((dtype, n * n), (dtype, room), (I32, n))
+        return self.called(dtype, batch, (n, room), n * n * n // 3, scratch)
+
+    def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        if not (is_given(ct[0]) or is_given(ct[1])):
+            return (ZERO,)
+        packed, beside, permutation = out
+        by_packed = ct[0] if is_given(ct[0]) else zeros_like_type(packed.type, x)
+        is_block = beside_diagonal(broadcast_to(as_columns(beside), x.shape), -1) != 0.0
+        middle = on_diagonal(diagonal_of(by_packed))
+        by_lower = by_place(by_packed, 1.0, 0.0, 0.0)
+        zero = np.zeros((), by_lower.dtype.numpy)
+        if is_given(ct[1]):
+            columns = broadcast_to(as_columns(ct[1]), x.shape)
+            middle = middle + where(is_block, columns, zero)
+        unit_lower = by_place(packed, 1.0, 0.0, 0.0) + _identity_of(packed)
+        turned = where(is_block, zero, by_place(adjoint(unit_lower) @ by_lower, 1.0, 0.0, 0.0))
+        further = _over_blocks(packed, beside, turned)
+        middle = middle + where(is_block, zero, by_place(further, 1.0, 0.0, 0.0))
+        for _ in range(2):
+            solve = TriangularSolve(transposed=True, unit=True, errors="nan")
+            middle = adjoint(solve(unit_lower, middle))
+        back = argsort(permutation, -1)
+        middle = _in_order(middle, back)
+        return (of_lower(adjoint(_in_order(adjoint(middle), back))),)
+
+
+def _over_blocks(packed: Any, beside: Any, x: Any) -> Any:
+    """x @ D⁻¹."""
+    return TridiagonalSolve("nan")(conj(_moved(beside, 1)), diagonal_of(packed), beside, x)
+
+
+def _identity_of(x: Any) -> Any:
+    row, column = (iota(x.shape[-2:], axis, like=x) for axis in (0, 1))
+    return astype(row == column, x.dtype)
 
 
 #: Columns that LAPACK works on at a time.

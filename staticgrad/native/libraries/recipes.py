@@ -350,6 +350,74 @@ else:
 check
 """
 
+#: T and Z with x = Z T Z', of the matrix itself, whose rows are copied to columns. ``chosen`` asks
+#: for eigenvalues that come first: on the left, on the right, inside, outside of the unit circle.
+_SCHUR: Final = (
+    """
+for i in range(n):
+    lacpy('A', 1, n, x[i * n], 1, a[i], n)
+"""
+    + _IF_FINITE.format(
+        count="n * n",
+        matrix="a",
+        call="gees('V', 'N', info, n, a, n, whole, w, wi, v, n, work, lwork, whole, info)",
+    ).replace("\ncheck\n", "\n")
+    + """
+count = 0
+if chosen > 0:
+    if some(load1(ints, 0) == 0):
+        for j in range(n):
+            across = load1(w, j)
+            along = load1(wi, j)
+            size = across * across + along * along
+            is_first = 0
+            if chosen == 1 and some(across < 0.0):
+                is_first = 1
+            if chosen == 2 and some(across >= 0.0):
+                is_first = 1
+            if chosen == 3 and some(size <= 1.0):
+                is_first = 1
+            if chosen == 4 and some(size > 1.0):
+                is_first = 1
+            count = count + is_first
+            store1(whole, j, i32x1(is_first))
+        trsen('N', 'V', whole, n, a, n, v, n, w, wi, place, s, s, work, lwork, place, 1, info)
+check
+for i in range(n):
+    lacpy('A', 1, n, a[i], n, form[i * n], 1)
+    lacpy('A', 1, n, v[i], n, z[i * n], 1)
+store1(first, 0, i64x1(count))
+"""
+)
+#: What ``sytrf`` makes of the lower triangle: L and D apart (``syconv``), and the order of rows.
+_LDL: Final = """
+for i in range(n):
+    lacpy('A', 1, i + 1, x[i * n], 1, a[i], n)
+sytrf('L', n, a, n, pivots, work, lwork, info)
+syconv('L', 'C', n, a, n, pivots, beside, info)
+for j in range(n):
+    store1(permutation, j, i64x1(j))
+is_second = 0
+for j in range(n):
+    pivot = word(load1(pivots, j))
+    place = j
+    other = pivot - 1
+    if pivot < 0:
+        other = 0 - pivot - 1
+        if is_second == 0:
+            other = j
+            is_second = 1
+        else:
+            is_second = 0
+    if other != place:
+        swapped = load1(permutation, place)
+        store1(permutation, place, load1(permutation, other))
+        store1(permutation, other, swapped)
+laset('A', n, n, 0.0, 0.0, packed, n)
+for i in range(n):
+    lacpy('A', 1, i + 1, a[i], n, packed[i * n], 1)
+"""
+
 #: What ``geev`` gives of a real matrix, as complex numbers: of a pair of conjugate eigenvalues two
 #: rows are the real and the imaginary part of the vector of the first, and that of the second is
 #: its conjugate. Where LAPACK failed ``wi`` may hold anything.
@@ -593,6 +661,33 @@ else:
         "laset('A', k, 1, nan, nan, s, k)\n",
         _no_convergence,
     ),
+    "schur": Recipe(
+        "n lwork chosen",
+        {"x": "n * n"},
+        {"form": "n * n", "z": "n * n", "first:i64": "1"},
+        {
+            "a": "n * n",
+            "v": "n * n",
+            "w": "n",
+            "wi": "n",
+            "work": "lwork",
+            "whole:i32": "n",
+            "place:i32": "2",
+            "s:real": "1",
+        },
+        "1",
+        _SCHUR,
+        "laset('A', n, n, nan, nan, form, n)\nlaset('A', n, n, nan, nan, z, n)\n",
+        _no_convergence,
+    ),
+    "ldl": Recipe(
+        "n lwork",
+        {"x": "n * n"},
+        {"packed": "n * n", "beside": "n", "permutation:i64": "n"},
+        {"a": "n * n", "work": "lwork", "pivots:i32": "n"},
+        "n",
+        _LDL,
+    ),
     "sylvester": Recipe(
         "m n lwork",
         {"a": "m * m", "b": "n * n", "q": "m * n"},
@@ -641,6 +736,10 @@ _COMPLEX_TEXTS: Final = (
     (r"lassq\(", "lassq(2 * "),
     (r"orglq", "unglq"),
     (r"gees(.*)w, wi,(.*)lwork,", r"gees\1w,\2lwork, rwork,"),
+    (r"trsen(.*)w, wi,(.*)lwork, place, 1,", r"trsen\1w,\2lwork,"),
+    (r"load1\(w, j\)", "load1(w, 2 * j)"),
+    (r"load1\(wi, j\)", "load1(w, 2 * j + 1)"),
+    (r"sytrf", "hetrf"),
     (r"syevd(.*)iwork, liwork", r"heevd\1rwork, 2 * n * n + 5 * n + 1, iwork, liwork"),
     (r"gesdd(.*)iwork", r"gesdd\1rwork, iwork"),
 )  # fmt: skip

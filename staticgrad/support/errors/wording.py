@@ -19,6 +19,14 @@ _MAX_HEADLINE: Final = 240  # characters of a headline: it may quote what the us
 
 #: A hint of more than one table.
 ON_CPU: Final = "nothing: kernels run on the CPU"
+#: A word of other libraries that an argument does not take -> the hint.
+OF_CHOICES: Final = {
+    **dict.fromkeys(
+        ("Radau", "BDF", "LSODA", "Kvaerno3", "Kvaerno5"),
+        'stiff equations are solved by method="rosenbrock"',
+    ),
+    "DOP853": 'method="tsit5" with a small rtol=',
+}
 
 #: (name, type text, where it was made)
 Related = tuple[str, str, Location | None]

@@ -220,8 +220,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             " functions.indexing functions.statistics",
         ),
         "equations": (
-            "Matrix equations and functions of matrices",
-            "linalg.equations linalg.subspaces",
+            "Matrix equations, functions of matrices, and their forms",
+            "linalg.equations linalg.decompositions linalg.subspaces",
         ),
         "structured": ("Structured matrices and tensors", "linalg.structured"),
     },

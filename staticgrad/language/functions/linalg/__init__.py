@@ -12,14 +12,30 @@ become float64, elements of 16 bits are refused, as by NumPy.
 from __future__ import annotations
 
 from staticgrad.language.functions.indexing import matrix_transpose as matrix_transpose
+from staticgrad.language.functions.linalg.decompositions import (
+    diagsvd as diagsvd,
+    eig_banded as eig_banded,
+    eigh_tridiagonal as eigh_tridiagonal,
+    eigvals_banded as eigvals_banded,
+    eigvalsh_tridiagonal as eigvalsh_tridiagonal,
+    hessenberg as hessenberg,
+    ldl as ldl,
+    rsf2csf as rsf2csf,
+    schur as schur,
+)
 from staticgrad.language.functions.linalg.equations import (
+    coshm as coshm,
     cosm as cosm,
+    expm_cond as expm_cond,
     expm_frechet as expm_frechet,
+    fractional_matrix_power as fractional_matrix_power,
+    funm as funm,
     logm as logm,
     orthogonal_procrustes as orthogonal_procrustes,
     polar as polar,
     rq as rq,
     signm as signm,
+    sinhm as sinhm,
     sinm as sinm,
     solve_continuous_are as solve_continuous_are,
     solve_continuous_lyapunov as solve_continuous_lyapunov,
@@ -28,6 +44,7 @@ from staticgrad.language.functions.linalg.equations import (
     solve_sylvester as solve_sylvester,
     sqrtm as sqrtm,
     subspace_angles as subspace_angles,
+    tanhm as tanhm,
     tanm as tanm,
 )
 from staticgrad.language.functions.linalg.iterative import cg as cg, gmres as gmres
@@ -52,6 +69,7 @@ from staticgrad.language.functions.linalg.matrices import (
     matrix_rank as matrix_rank,
     outer as outer,
     pinv as pinv,
+    pinvh as pinvh,
     qr as qr,
     slogdet as slogdet,
     solve as solve,
@@ -63,16 +81,29 @@ from staticgrad.language.functions.linalg.matrices import (
     vector_norm as vector_norm,
 )
 from staticgrad.language.functions.linalg.structured import (
+    cho_solve_banded as cho_solve_banded,
+    cholesky_banded as cholesky_banded,
     circulant as circulant,
     companion as companion,
+    convolution_matrix as convolution_matrix,
+    dft as dft,
+    fiedler as fiedler,
+    fiedler_companion as fiedler_companion,
     hadamard as hadamard,
     hankel as hankel,
+    helmert as helmert,
     hilbert as hilbert,
+    invhilbert as invhilbert,
+    invpascal as invpascal,
     khatri_rao as khatri_rao,
+    leslie as leslie,
     lu_factor as lu_factor,
     lu_solve as lu_solve,
+    matmul_toeplitz as matmul_toeplitz,
     multi_dot as multi_dot,
+    pascal as pascal,
     solve_banded as solve_banded,
+    solve_circulant as solve_circulant,
     solve_toeplitz as solve_toeplitz,
     solveh_banded as solveh_banded,
     tensorinv as tensorinv,
@@ -93,27 +124,37 @@ from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ops.contract import matmul as matmul
 
 __all__ = [
-    "block_diag", "cg", "cho_factor", "cho_solve", "cholesky", "circulant", "companion", "cond",
-    "cosm", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "expm",
-    "expm_frechet", "gmres", "hadamard", "hankel", "hilbert", "inv", "khatri_rao", "kron", "logm",
-    "lstsq", "lu", "lu_factor", "lu_solve", "matmul", "matrix_norm", "matrix_power", "matrix_rank",
-    "matrix_transpose", "multi_dot", "norm", "null_space", "orth", "orthogonal_procrustes", "outer",
-    "pinv", "polar", "qr", "rq", "signm", "sinm", "slogdet", "solve", "solve_banded",
-    "solve_continuous_are", "solve_continuous_lyapunov", "solve_discrete_are",
-    "solve_discrete_lyapunov", "solve_sylvester", "solve_toeplitz", "solve_triangular",
-    "solve_tridiagonal", "solveh_banded", "sqrtm", "subspace_angles", "svd", "svdvals", "tanm",
-    "tensordot", "tensorinv", "tensorsolve", "toeplitz", "trace", "vecdot", "vector_norm",
+    "block_diag", "cg", "cho_factor", "cho_solve", "cho_solve_banded", "cholesky",
+    "cholesky_banded", "circulant", "companion", "cond", "convolution_matrix", "coshm", "cosm",
+    "cross", "det", "dft", "diagonal", "diagsvd", "eig", "eig_banded", "eigh", "eigh_tridiagonal",
+    "eigvals", "eigvals_banded", "eigvalsh", "eigvalsh_tridiagonal", "expm", "expm_cond",
+    "expm_frechet", "fiedler", "fiedler_companion", "fractional_matrix_power", "funm", "gmres",
+    "hadamard", "hankel", "helmert", "hessenberg", "hilbert", "inv", "invhilbert", "invpascal",
+    "khatri_rao", "kron", "ldl", "leslie", "logm", "lstsq", "lu", "lu_factor", "lu_solve",
+    "matmul", "matmul_toeplitz", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose",
+    "multi_dot", "norm", "null_space", "orth", "orthogonal_procrustes", "outer", "pascal", "pinv",
+    "pinvh", "polar", "qr", "rq", "rsf2csf", "schur", "signm", "sinhm", "sinm", "slogdet", "solve",
+    "solve_banded", "solve_circulant", "solve_continuous_are", "solve_continuous_lyapunov",
+    "solve_discrete_are", "solve_discrete_lyapunov", "solve_sylvester", "solve_toeplitz",
+    "solve_triangular", "solve_tridiagonal", "solveh_banded", "sqrtm", "subspace_angles", "svd",
+    "svdvals", "tanhm", "tanm", "tensordot", "tensorinv", "tensorsolve", "toeplitz", "trace",
+    "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
 namespace(globals(), operands=present)
 #: As NumPy's module has it; some differ from the functions of the same names outside of it.
 _OURS = (
-    "block_diag", "cg", "cho_factor", "cho_solve", "circulant", "companion", "cosm", "expm",
-    "expm_frechet", "gmres", "hadamard", "hankel", "hilbert", "khatri_rao", "logm", "lu",
-    "lu_factor", "lu_solve", "orthogonal_procrustes", "polar", "rq", "signm", "sinm",
-    "solve_banded", "solve_continuous_are", "solve_continuous_lyapunov", "solve_discrete_are",
-    "solve_discrete_lyapunov", "solve_sylvester", "solve_toeplitz", "solve_triangular",
-    "solve_tridiagonal", "solveh_banded", "sqrtm", "subspace_angles", "tanm", "toeplitz",
+    "block_diag", "cg", "cho_factor", "cho_solve", "cho_solve_banded", "cholesky_banded",
+    "circulant", "companion", "convolution_matrix", "coshm", "cosm", "dft", "diagsvd",
+    "eig_banded", "eigh_tridiagonal", "eigvals_banded", "eigvalsh_tridiagonal", "expm",
+    "expm_cond", "expm_frechet", "fiedler", "fiedler_companion", "fractional_matrix_power", "funm",
+    "gmres", "hadamard", "hankel", "helmert", "hessenberg", "hilbert", "invhilbert", "invpascal",
+    "khatri_rao", "ldl", "leslie", "logm", "lu", "lu_factor", "lu_solve", "matmul_toeplitz",
+    "orthogonal_procrustes", "pascal", "pinvh", "polar", "rq", "rsf2csf", "schur", "signm",
+    "sinhm", "sinm", "solve_banded", "solve_circulant", "solve_continuous_are",
+    "solve_continuous_lyapunov", "solve_discrete_are", "solve_discrete_lyapunov",
+    "solve_sylvester", "solve_toeplitz", "solve_triangular", "solve_tridiagonal", "solveh_banded",
+    "sqrtm", "subspace_angles", "tanhm", "tanm", "toeplitz",
 )  # fmt: skip
 OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})

@@ -1,4 +1,4 @@
-"""Matrix equations and functions of square matrices, by the names of ``scipy.linalg``: real ones.
+"""Matrix equations and functions of square matrices, by the names of ``scipy.linalg``.
 
 Derivatives are those of the equations that results solve (implicit differentiation): a solution's
 by Sylvester's equation, a function's by the function of a matrix of twice the size (Higham,
@@ -12,14 +12,18 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.creation import zeros_like
+from staticgrad.language.functions.complex_numbers import abs_square, real
+from staticgrad.language.functions.creation import eye, zeros_like
 from staticgrad.language.functions.linalg.matrices import (
     Errors,
+    eig,
     expm,
     identity_like,
     in_batch,
     inv,
     matrices,
+    matrix_norm,
+    matrix_power,
     qr,
     solve,
     squares,
@@ -28,18 +32,20 @@ from staticgrad.language.functions.linalg.matrices import (
 )
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.ir.kinds import AnyValue
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import square
+from staticgrad.language.ops.complex_linalg import of_adjoints
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, part
 from staticgrad.language.ops.linalg import Sylvester, adjoint
 from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import promoted_values
 from staticgrad.language.ops.selection import clip, where
 from staticgrad.language.ops.transcendental import arccos, arcsin, exp, log, sqrt
 from staticgrad.language.types.arrays import broadcast_shapes
-from staticgrad.support.errors import DTypeError
-from staticgrad.support.errors.tracebacks import called_name
+from staticgrad.support.errors import ArgumentError, ShapeError
 
 #: Iterations that converge quadratically: no more change anything.
 _STEPS: Final = 40
@@ -47,25 +53,14 @@ _STEPS: Final = 40
 _ROOTS: Final = 6
 _REFINED: Final = 3
 #: A residual beyond this part of the matrix means that there is no real result.
-_WRONG: Final = {"float32": 1e-2, "float64": 1e-6}
+_WRONG: Final = {"float32": 1e-2, "complex64": 1e-2, "float64": 1e-6, "complex128": 1e-6}
 
 
 def _alike(*given: Any) -> list[Any]:
     """Operands as matrices of one dtype and batch."""
-    values = [_real(each) for each in promoted_values(given)]
+    values = [matrices(each) for each in promoted_values(given)]
     batch = broadcast_shapes([each.shape[:-2] for each in values])
     return [in_batch(each, batch) for each in values]
-
-
-def _real(x: ArrayLike[AnyValue]) -> Any:
-    """x as matrices of real numbers."""
-    value = matrices(x)
-    if value.dtype.is_complex:
-        raise DTypeError(
-            f"{called_name()}: takes real matrices, got {value.type}",
-            hint="a + bi as the real matrix [[a, -b], [b, a]]",
-        )
-    return value
 
 
 def solve_sylvester(
@@ -149,7 +144,7 @@ def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
     """X with a.T X + X a - X g X + h = 0, and a - g X stable: doubling, then Newton's step."""
     a, g, h = map(stop_gradient, (a, g, h))
     unit = identity_like(a)
-    sizes = [square(each) for each in (a, g, h)]
+    sizes = [abs_square(each) for each in (a, g, h)]
     total: Any = sum(aggregate.sum(each, (-2, -1), keepdims=True) for each in sizes)
     shift = sqrt(total) + 1e-8
     under = inv(a - shift * unit, errors="nan")
@@ -164,6 +159,7 @@ def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
 
 
 @_continuous_riccati.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
     closed = a - g @ out
     y = -Sylvester("nan")(closed, adjoint(closed), 0.5 * (ct + adjoint(ct)))
@@ -177,6 +173,7 @@ def _discrete_riccati(a: Any, g: Any, h: Any) -> Any:
 
 
 @_discrete_riccati.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
     under = inv(identity_like(a) + g @ out, errors="nan")
     closed = under @ a
@@ -223,8 +220,8 @@ def solve_discrete_are(
 
 def _checked(found: Any, again: Any, a: Any) -> Any:
     """``found``, NaN where ``again``, which should be a, is far from it."""
-    error = sqrt(aggregate.sum(square(again - a), (-2, -1), keepdims=True))
-    size = sqrt(aggregate.sum(square(a), (-2, -1), keepdims=True))
+    error = sqrt(aggregate.sum(abs_square(again - a), (-2, -1), keepdims=True))
+    size = sqrt(aggregate.sum(abs_square(a), (-2, -1), keepdims=True))
     return where(error <= _WRONG[a.dtype.numpy.name] * size, found, math.nan)
 
 
@@ -236,6 +233,7 @@ def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFun
         return compute(stop_gradient(a))
 
     @found.rule
+    @of_adjoints
     def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
         return (_block(found, adjoint(a), ct),)
 
@@ -257,7 +255,7 @@ def _scaled_root(a: Any) -> Any:
         x, y = carry
         x_under, y_under = inv(x, errors="nan"), inv(y, errors="nan")
         size, other = (
-            aggregate.sum(square(each), (-2, -1), keepdims=True)
+            aggregate.sum(abs_square(each), (-2, -1), keepdims=True)
             for each in (x @ y, y_under @ x_under)
         )
         scale = exp(0.125 * (log(other) - log(size)))
@@ -275,6 +273,7 @@ def _root(a: Any) -> Any:
 
 
 @_root.rule
+@of_adjoints
 def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
     turned = adjoint(out)
     return (Sylvester("nan")(turned, turned, ct),)
@@ -289,7 +288,7 @@ def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[2.  , 0.25],
            [0.  , 2.  ]])
     """
-    found: Any = _root(squares(_real(A)))
+    found: Any = _root(squares(matrices(A)))
     return found
 
 
@@ -319,14 +318,16 @@ def logm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[0., 1.],
            [0., 0.]])
     """
-    found: Any = _log(squares(_real(A)))
+    found: Any = _log(squares(matrices(A)))
     return found
 
 
 def _newton_sign(a: Any) -> Any:
     def step(_: Any, x: Any) -> Any:
         under = inv(x, errors="nan")
-        size, other = (aggregate.sum(square(each), (-2, -1), keepdims=True) for each in (x, under))
+        size, other = (
+            aggregate.sum(abs_square(each), (-2, -1), keepdims=True) for each in (x, under)
+        )
         scale = exp(0.25 * (log(other) - log(size)))
         return 0.5 * (scale * x + under / scale)
 
@@ -347,7 +348,7 @@ def signm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[ 1. ,  0.4],
            [ 0. , -1. ]])
     """
-    found: Any = _sign(squares(_real(A)))
+    found: Any = _sign(squares(matrices(A)))
     return found
 
 
@@ -369,7 +370,7 @@ def expm_frechet(
 
 def _turned(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
     """The cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
-    a = squares(_real(A))
+    a = squares(matrices(A))
     n, last, zeros = a.shape[-1], a.ndim - 1, zeros_like(a)
     above = concatenate([zeros, -a], last)
     whole = expm(concatenate([above, concatenate([a, zeros], last)], last - 1))
@@ -408,6 +409,109 @@ def tanm(A: ArrayLike[AnyValue]) -> AnyValue:
     return solve(cosine, sine)
 
 
+def coshm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Hyperbolic cosine of square matrices, (expm(A) + expm(-A)) / 2.
+
+    >>> sg.linalg.coshm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return _hyperbolic(A)[0]
+
+
+def sinhm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Hyperbolic sine of square matrices, (expm(A) - expm(-A)) / 2.
+
+    >>> sg.linalg.sinhm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[0., 1.],
+           [0., 0.]])
+    """
+    return _hyperbolic(A)[1]
+
+
+def tanhm(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Hyperbolic tangent of square matrices: solve(coshm(A), sinhm(A)).
+
+    >>> sg.linalg.tanhm([[0.0, 1.0], [0.0, 0.0]]).round(3)
+    array([[0., 1.],
+           [0., 0.]])
+    """
+    return solve(*_hyperbolic(A))
+
+
+def _hyperbolic(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
+    a = squares(matrices(A))
+    ahead, back = expm(a), expm(-a)
+    return 0.5 * (ahead + back), 0.5 * (ahead - back)
+
+
+def fractional_matrix_power(A: ArrayLike[AnyValue], t: float) -> AnyValue:
+    """Power t of square matrices, a real number; NaN where it is not real and A is.
+
+    A whole t is ``matrix_power``; of another one the fraction is expm(fraction * logm(A)).
+
+    >>> sg.linalg.fractional_matrix_power([[4.0, 1.0], [0.0, 4.0]], 0.5).round(6)
+    array([[2.  , 0.25],
+           [0.  , 2.  ]])
+    """
+    a: Any = squares(matrices(A))
+    if not isinstance(t, int | float):
+        if isinstance(t, Value):
+            return expm(t * logm(a))
+        raise ArgumentError(f"fractional_matrix_power: t={t!r} is not a real number")
+    whole = math.floor(t)
+    power: Any = matrix_power(a, whole)
+    return power if whole == t else power @ expm((t - whole) * logm(a))
+
+
+def funm(A: ArrayLike[AnyValue], func: Callable[[Any], Any]) -> AnyValue:
+    """Function of square matrices by their eigenvectors: V func(w) V^-1.
+
+    ``func`` takes the complex eigenvalues and returns one number for each. Eigenvectors have to be
+    a basis: of nearly equal eigenvalues digits are lost, of equal ones with one vector the result
+    is NaN or infinite. The result of a real matrix is real, and NaN where that of ``func`` is not.
+    ``expm``, ``logm``, ``sqrtm``, ``cosm`` and ``signm`` need no eigenvectors.
+
+    >>> sg.linalg.funm([[2.0, 1.0], [0.0, 3.0]], lambda w: w * w).round(3)
+    array([[4., 5.],
+           [0., 9.]])
+    """
+    a = squares(matrices(A))
+    values, vectors = eig(a)
+    scaled: Any = func(values)
+    if getattr(scaled, "shape", None) != values.shape:
+        raise ShapeError(f"funm: func gave {scaled!r} for {values.type}")
+    turned = vectors * scaled[..., None, :]
+    found = adjoint(solve(adjoint(vectors), adjoint(turned), errors="nan"))
+    if a.dtype.is_complex:
+        return found
+    part_of_it: Any = real(found)
+    error, size = (
+        aggregate.sum(abs_square(each), (-2, -1), keepdims=True)
+        for each in (found - part_of_it, found)
+    )
+    return where(error <= _WRONG[a.dtype.numpy.name] ** 2 * size, part_of_it, math.nan)
+
+
+def expm_cond(A: ArrayLike[AnyValue]) -> AnyValue:
+    """Relative condition number of ``expm`` in the Frobenius norm, of square matrices.
+
+    From the derivatives along n * n matrices, all of them: for small n.
+
+    >>> float(sg.linalg.expm_cond([[1.0, 0.0], [0.0, 1.0]]).round(3))
+    1.0
+    """
+    a: Any = squares(matrices(A))
+    n = a.shape[-1]
+    if not isinstance(n, int):
+        raise ShapeError(f"expm_cond: the size of {a.type} must be known")
+    along = reshape(eye(n * n, dtype=a.dtype), (n * n, n, n))
+    batch = (*a.shape[:-2], n * n, n, n)
+    columns = _block(expm, *(broadcast_to(x, batch) for x in (a[..., None, :, :], along)))
+    largest = svdvals(reshape(columns, (*a.shape[:-2], n * n, n * n)))[..., 0]
+    return largest * matrix_norm(a) / matrix_norm(expm(a))
+
+
 # -- by the singular values -----------------------------------------------------------------------
 
 
@@ -421,7 +525,7 @@ def polar(a: ArrayLike[AnyValue], side: Literal["right", "left"] = "right") -> A
     array([[3., 0.],
            [0., 2.]])
     """
-    w, s, v = svd(_real(a), full_matrices=False)
+    w, s, v = svd(matrices(a), full_matrices=False)
     scaled = s[..., None, :]
     p = (adjoint(v) * scaled) @ v if side == "right" else (w * scaled) @ adjoint(w)
     return w @ v, p
@@ -466,7 +570,7 @@ def rq(a: ArrayLike[AnyValue], mode: Literal["full", "r", "economic"] = "full") 
     array([[3., 4.],
            [0., 5.]])
     """
-    value: Any = _real(a)
+    value: Any = matrices(a)
     last = value.ndim - 1
     turned = adjoint(flip(value, last - 1))
     q, r = qr(turned, "reduced" if mode == "economic" else "complete")

@@ -388,6 +388,16 @@ def pinv(
     return found
 
 
+def pinvh(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
+    """Compute the pseudo-inverses of symmetric or Hermitian matrices: ``pinv(hermitian=True)``.
+
+    >>> sg.linalg.pinvh([[2.0, 0.0], [0.0, 4.0]]).round(3)
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    return pinv(a, hermitian=True, errors=errors)
+
+
 def lstsq(
     a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], rcond: ArrayLike[AnyValue] | None = None
 ) -> LstsqResult:
@@ -871,7 +881,14 @@ def _lower_of(a: ArrayLike[AnyValue], uplo: str) -> AnyValue:
     return value if uplo in "Ll" else adjoint(value)
 
 
-def eigh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> EighResult:  # noqa: N803
+def eigh(
+    a: ArrayLike[AnyValue],
+    UPLO: Triangle | ArrayLike[AnyValue] = "L",  # noqa: N803
+    *,
+    b: ArrayLike[AnyValue] | None = None,
+    type: Literal[1, 2, 3] = 1,
+    errors: Errors = "raise",
+) -> EighResult:
     """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
 
     The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
@@ -882,31 +899,66 @@ def eigh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "rais
     Args:
         a: real or complex matrices [..., n, n]; only the triangle ``UPLO`` is read, and
             the gradient is that of its elements.
-        UPLO: "L" or "U".
+        UPLO: "L" or "U"; or ``b``, as SciPy has it: ``eigh(a, b)``.
+        b: symmetric positive definite matrices [..., n, n], of which the same triangle is read: the
+            generalized problem, by their Cholesky factors.
+        type: of the generalized problem: 1 has a @ V = b @ V * w, 2 has a @ b @ V = V * w and 3 has
+            b @ a @ V = V * w. conj(V).T @ b @ V is the identity; of type 3 conj(V).T @ b^-1 @ V.
         errors: "raise", or "nan": matrices that hold NaN give NaN.
 
     Returns:
         A named pair: ``eigenvalues`` [..., n] and ``eigenvectors`` [..., n, n], as columns.
 
     Raises:
-        LinearAlgebraError: in the run, no convergence, as of NaN.
+        LinearAlgebraError: in the run, no convergence, as of NaN; b is not positive definite.
 
     >>> found = sg.linalg.eigh([[2.0, 1.0], [1.0, 2.0]])
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([1., 3.])
     """
-    found: Any = Eigh(errors)(_lower_of(a, UPLO))
-    return EighResult(found[0], adjoint(found[1]))
+    lower, factor = _generalized(a, UPLO, b, type, errors)
+    found: Any = Eigh(errors)(lower)
+    vectors = adjoint(found[1])
+    if factor is None:
+        return EighResult(found[0], vectors)
+    if type == 3:
+        return EighResult(found[0], factor @ vectors)
+    back = TriangularSolve(transposed=True, errors="nan")
+    return EighResult(found[0], back(factor, vectors))
 
 
 @like(eigh)
-def eigvalsh(a: ArrayLike[AnyValue], UPLO: Triangle = "L", *, errors: Errors = "raise") -> AnyValue:  # noqa: N803
+def eigvalsh(
+    a: ArrayLike[AnyValue],
+    UPLO: Triangle | ArrayLike[AnyValue] = "L",  # noqa: N803
+    *,
+    b: ArrayLike[AnyValue] | None = None,
+    type: Literal[1, 2, 3] = 1,
+    errors: Errors = "raise",
+) -> AnyValue:
     """Ascending eigenvalues of symmetric matrices; gradients stay finite where some are equal.
 
     >>> sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]]).round(3)
     array([1., 3.])
     """
-    return EigvalsH(errors)(_lower_of(a, UPLO))
+    return EigvalsH(errors)(_generalized(a, UPLO, b, type, errors)[0])
+
+
+def _generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) -> tuple[Any, Any]:
+    """The lower triangle of the ordinary problem, and the Cholesky factor of b or None."""
+    if not isinstance(uplo, str):
+        uplo, b = "L", uplo if b is None else b
+    if b is None:
+        return _lower_of(a, uplo), None
+    one, other = promoted_values((a, b))
+    batch = broadcast_shapes([one.shape[:-2], other.shape[:-2]])
+    one, other = (in_batch(squares(_lower_of(x, uplo)), batch) for x in (one, other))
+    factor = Cholesky(errors)(other)
+    whole_one = mirrored(one)
+    if kind != 1:
+        return adjoint(factor) @ whole_one @ factor, factor
+    solved = TriangularSolve(errors="nan")
+    return solved(factor, adjoint(solved(factor, whole_one))), factor
 
 
 def eig(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> EigResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.arithmetic import absolute, conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, part, take
@@ -132,6 +133,158 @@ def hadamard(n: Integer, dtype: Any = int) -> Value:
     return as_value(found)
 
 
+def _of_scipy(name: str, *args: Any) -> Value:
+    """A constant that SciPy makes."""
+    from scipy import linalg  # with the first call
+
+    return as_value(np.asarray(getattr(linalg, name)(*args)))
+
+
+def invhilbert(n: Integer) -> Value:
+    """Inverse of the Hilbert matrix, as a constant.
+
+    >>> sg.linalg.invhilbert(2)
+    array([[ 4., -6.],
+           [-6., 12.]])
+    """
+    return _of_scipy("invhilbert", n)
+
+
+def pascal(
+    n: Integer, kind: Literal["symmetric", "lower", "upper"] = "symmetric", exact: bool = True
+) -> Value:
+    """Pascal's matrix of binomial coefficients, as a constant: of integers, or of floats.
+
+    >>> sg.linalg.pascal(3)
+    array([[1, 1, 1],
+           [1, 2, 3],
+           [1, 3, 6]], dtype=uint64)
+    """
+    return _of_scipy("pascal", n, kind, exact)
+
+
+def invpascal(
+    n: Integer, kind: Literal["symmetric", "lower", "upper"] = "symmetric", exact: bool = True
+) -> Value:
+    """Inverse of Pascal's matrix, as a constant: of integers, or of floats.
+
+    >>> sg.linalg.invpascal(2)
+    array([[ 2, -1],
+           [-1,  1]])
+    """
+    return _of_scipy("invpascal", n, kind, exact)
+
+
+def helmert(n: Integer, full: bool = False) -> Value:
+    """Helmert matrix, as a constant: orthonormal rows that add up to 0; ``full`` has a row more.
+
+    >>> sg.linalg.helmert(2).round(3)
+    array([[ 0.707, -0.707]])
+    """
+    return _of_scipy("helmert", n, full)
+
+
+def dft(n: Integer, scale: Literal["sqrtn", "n"] | None = None) -> Value:
+    """Matrix of the discrete Fourier transform, as a constant: dft(n) @ x is fft(x).
+
+    >>> sg.linalg.dft(2).real.round(3)
+    array([[ 1.,  1.],
+           [ 1., -1.]])
+    """
+    return _of_scipy("dft", n, scale)
+
+
+def fiedler(a: ArrayLike[AnyValue]) -> AnyValue:
+    """Fiedler matrix of a vector: abs(a[i] - a[j]).
+
+    >>> sg.linalg.fiedler([1.0, 4.0])
+    array([[0., 3.],
+           [3., 0.]])
+    """
+    value: Any = _vector("fiedler", a)
+    return absolute(value[:, None] - value)
+
+
+def fiedler_companion(a: ArrayLike[AnyValue]) -> AnyValue:
+    """Fiedler's companion matrix of a polynomial with coefficients a: five diagonals.
+
+    Its eigenvalues are the roots; a[0] is not 0.
+
+    >>> sg.linalg.fiedler_companion([1.0, -3.0, 2.0])
+    array([[ 3., -2.],
+           [ 1.,  0.]])
+    """
+    value: Any = _vector("fiedler_companion", a)
+    n = value.shape[0] - 1
+    if n < 1:
+        raise ShapeError(f"fiedler_companion: {value.type} has fewer than two coefficients")
+    # SciPy's matrix of the numbers 1, 2, ... says where each coefficient is.
+    from scipy import linalg  # with the first call
+
+    numbers = linalg.fiedler_companion(np.concatenate([[1.0], -np.arange(2.0, n + 2.0)]))
+    places = np.where(numbers == 1.0, n + 1, np.where(numbers > 1.0, numbers - 2.0, n))
+    row = concatenate([-value[1:] / value[0], value[:1] * 0.0, value[:1] * 0.0 + 1.0], 0)
+    return take(row, places.astype(np.int64), 0)
+
+
+def leslie(f: ArrayLike[AnyValue], s: ArrayLike[AnyValue]) -> AnyValue:
+    """Leslie matrix of a population: fecundities f [n] in the first row, survivals s [n - 1].
+
+    >>> sg.linalg.leslie([0.1, 2.0], [0.5])
+    array([[0.1, 2. ],
+           [0.5, 0. ]])
+    """
+    first, below = promoted_values((_vector("leslie", f), _vector("leslie", s)))
+    n = first.shape[0]
+    if below.shape[0] != n - 1:
+        raise ShapeError(f"leslie: s has {below.shape[0]} elements, not {n - 1}")
+    places = np.arange(n - 1)
+    rest = where(places[:, None] == np.arange(n), expand_dims(below, 1), 0.0)
+    return concatenate([expand_dims(first, 0), rest], 0)
+
+
+def convolution_matrix(
+    a: ArrayLike[AnyValue], n: Integer, mode: Literal["full", "same", "valid"] = "full"
+) -> AnyValue:
+    """Matrix whose product with a vector of n elements is its convolution with a.
+
+    >>> sg.linalg.convolution_matrix([1.0, 2.0], 2)
+    array([[1., 0.],
+           [2., 1.],
+           [0., 2.]])
+    """
+    value: Any = _vector("convolution_matrix", a)
+    m = value.shape[0]
+    i, j = np.arange(m + n - 1)[:, None], np.arange(n)
+    place = i - j
+    inside = (place >= 0) & (place < m)
+    if mode != "full":
+        count = max(m, n) if mode == "same" else max(m, n) - min(m, n) + 1
+        start = (min(m, n) - 1) // 2 if mode == "same" else min(m, n) - 1
+        place, inside = place[start : start + count], inside[start : start + count]
+    return where(inside, value[np.where(inside, place, 0)], 0.0)
+
+
+def matmul_toeplitz(c_or_cr: Any, x: ArrayLike[AnyValue]) -> AnyValue:
+    """toeplitz(c, r) @ x, of a column c or a pair (c, r).
+
+    >>> sg.linalg.matmul_toeplitz([1.0, 2.0], [1.0, 1.0])
+    array([3., 3.])
+    """
+    pair = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr,)
+    left, right = promoted_values((toeplitz(*pair), x))
+    return left @ right
+
+
+def solve_circulant(c: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
+    """x with circulant(c) @ x = b, of vectors c [n] and b [n] or columns [n, k]; by ``solve``.
+
+    >>> sg.linalg.solve_circulant([4.0, 1.0, 0.0], [5.0, 5.0, 5.0]).round(3)
+    array([1., 1., 1.])
+    """
+    return solve(circulant(c), b)
+
+
 def khatri_rao(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     """Products of all elements of a column of a and of the same column of b: [m * k, n].
 
@@ -218,7 +371,7 @@ def solve_toeplitz(c_or_cr: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     return solve(toeplitz(*pair), b)
 
 
-def _from_bands(ab: Any, above: Any) -> Any:
+def from_bands(ab: Any, above: Any) -> Any:
     """The matrix whose diagonals are the rows of ab, of which the first is ``above`` the main."""
     rows, n = ab.shape
     if not isinstance(n, int) or not isinstance(rows, int):
@@ -251,7 +404,7 @@ def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) 
         raise ShapeError(f"solve_banded: {value.type} has not {below + above + 1} diagonals")
     if (below, above) == (1, 1):
         return solve_tridiagonal(value[2, :-1], value[1], value[0, 1:], right)
-    return solve(_from_bands(value, above), right)
+    return solve(from_bands(value, above), right)
 
 
 def solveh_banded(
@@ -263,9 +416,62 @@ def solveh_banded(
     array([1., 1., 1.])
     """
     value, right = promoted_values((matrices(ab), b))
-    half = _from_bands(value, 0 if lower else value.shape[0] - 1)
-    triangle = cholesky(half if lower else adjoint(half))
-    return cho_solve((triangle, True), right)
+    return cho_solve((cholesky(_symmetric_half(value, lower)), True), right)
+
+
+def _bands(triangle: Any, rows: int) -> Any:
+    """The lower diagonals of a matrix, as rows."""
+    n = triangle.shape[0]
+    row = np.minimum(np.arange(rows)[:, None] + np.arange(n), n - 1)
+    inside = np.arange(rows)[:, None] + np.arange(n) < n
+    return where(inside, triangle[row, np.broadcast_to(np.arange(n), row.shape)], 0.0)
+
+
+def cholesky_banded(ab: ArrayLike[AnyValue], *, lower: bool = False) -> AnyValue:
+    """Diagonals of the Cholesky factor of a matrix given by its diagonals, as ``solveh_banded``.
+
+    The factor is upper triangular, or ``lower``; it is computed as that of the whole matrix.
+
+    >>> sg.linalg.cholesky_banded([[0.0, 2.0], [4.0, 5.0]]).round(3)
+    array([[0., 1.],
+           [2., 2.]])
+    """
+    value: Any = matrices(ab)
+    rows = value.shape[0]
+    triangle = cholesky(_symmetric_half(value, lower))
+    found = _bands(triangle, rows)
+    return found if lower else _upper_bands(found)
+
+
+def _symmetric_half(value: Any, lower: bool) -> Any:
+    half = from_bands(value, 0 if lower else value.shape[0] - 1)
+    return half if lower else adjoint(half)
+
+
+def _upper_bands(found: Any) -> Any:
+    """The rows of upper diagonals, of those of the lower ones of the adjoint."""
+    rows, n = found.shape
+    above = np.arange(rows - 1, -1, -1)[:, None]
+    column = np.arange(n) - above
+    taken = conj(found)[np.broadcast_to(above, column.shape), np.maximum(column, 0)]
+    return where(column >= 0, taken, 0.0)
+
+
+def cho_solve_banded(cb_and_lower: Any, b: ArrayLike[AnyValue]) -> AnyValue:
+    """x with a @ x = b, of a matrix whose ``cholesky_banded`` is known: (factor, lower).
+
+    >>> factor = sg.linalg.cholesky_banded([[0.0, 2.0], [4.0, 5.0]])
+    >>> sg.linalg.cho_solve_banded((factor, False), [6.0, 7.0]).round(3)
+    array([1., 1.])
+    """
+    if not isinstance(cb_and_lower, tuple | list) or len(cb_and_lower) != 2:
+        raise ArgumentError(
+            "cho_solve_banded: takes a pair, the factor and whether it is lower",
+            hint="cho_solve_banded((cholesky_banded(ab), False), b)",
+        )
+    value, right = promoted_values((matrices(cb_and_lower[0]), b))
+    lower = bool(cb_and_lower[1])
+    return cho_solve((_symmetric_half(value, lower), True), right)
 
 
 def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:

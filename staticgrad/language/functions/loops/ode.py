@@ -18,8 +18,15 @@ from typing import Any, Final, Literal
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R
 from staticgrad.language.functions.creation import zeros_like
+from staticgrad.language.functions.linalg.matrices import identity_like
 from staticgrad.language.functions.loops import adjoint as adjoints, solutions
-from staticgrad.language.functions.loops.loops import check_function, fori_loop, scan, while_loop
+from staticgrad.language.functions.loops.loops import (
+    check_function,
+    fori_loop,
+    is_eager,
+    scan,
+    while_loop,
+)
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
 from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
@@ -29,9 +36,10 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate, stack
+from staticgrad.language.ops.indexing import concatenate, part, stack
+from staticgrad.language.ops.linalg import LU, LUSolve
 from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import broadcast_to
+from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import NonNegativeFloat, PositiveInt, as_value
 from staticgrad.language.ops.selection import minimum, where
 from staticgrad.language.ops.transcendental import sqrt
@@ -41,8 +49,9 @@ from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, Ran
 from staticgrad.support.errors.tracebacks import called_name, names_messages
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
+from staticgrad.support.upward import up
 
-__all__ = ["rk4", "rk45", "solve"]
+__all__ = ["odeint", "rk4", "rk45", "solve"]
 
 
 #: The derivative of a state (a tree) at a time, perhaps with further arguments.
@@ -128,10 +137,72 @@ _TSIT5: Final = _Method(
         (0.0, 1.5, -4.0, 2.5),
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Rosenbrock:
+    """A linearly implicit formula: its stages solve systems with the matrix I - gamma h J.
+
+    Args:
+        gamma: what the step is multiplied by in the matrix.
+        nodes, stages: the times of slopes, and of each stage the weights of those before it. The
+            last row is the solution; what the last stage adds to it is the error.
+        couplings: of each stage the weights of those before it beside its slope.
+        by_time: of each stage the weight of the slope's derivative by the time.
+        power: as of ``_Method``.
+        powers: weights of the stages in both further terms of the polynomial of the step.
+    """
+
+    gamma: float
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    couplings: tuple[tuple[float, ...], ...]
+    by_time: tuple[float, ...]
+    power: float
+    powers: tuple[tuple[float, ...], ...]
+
+
+_FIFTH: Final = (1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950)
+#: RODAS: E. Hairer and G. Wanner, "Solving Ordinary Differential Equations II", 1996, section IV.7:
+#: fourth order, L-stable, the solution is that of the last stage.
+_RODAS: Final = _Rosenbrock(
+    0.25,
+    (0.0, 0.386, 0.21, 0.63, 1.0, 1.0),
+    (
+        (),
+        (1.544,),
+        (0.9466785280815826, 0.2557011698983284),
+        (3.314825187068521, 2.896124015972201, 0.9986419139977817),
+        _FIFTH,
+        (*_FIFTH, 1.0),
+        (*_FIFTH, 1.0, 1.0),
+    ),
+    (
+        (),
+        (-5.6688,),
+        (-2.430093356833875, -0.2063599157091915),
+        (-0.1073529058151375, -9.594562251023355, -20.47028614809616),
+        (7.496443313967647, -10.24680431464352, -33.99990352819905, 11.70890893206160),
+        (8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136,
+         -6.058818238834054),
+    ),
+    (0.25, -0.1043, 0.1035, -0.03620000000000023, 0.0, 0.0),
+    -0.25,
+    (
+        (10.12623508344586, -7.487995877610167, -34.80091861555747, -7.992771707568823,
+         1.025137723295662),
+        (-0.6762803392801253, 6.087714651680015, 16.43084320892478, 24.76722511418386,
+         -6.594389125716872),
+    ),
+)  # fmt: skip
 #: The adaptive methods, by all their names.
-METHODS: Final = {
-    "rk45": _RK45, "dopri5": _RK45, "rk23": _RK23, "bosh3": _RK23, "tsit5": _TSIT5
+METHODS: Final[dict[str, Any]] = {
+    "rk45": _RK45, "RK45": _RK45, "dopri5": _RK45, "rk23": _RK23, "RK23": _RK23, "bosh3": _RK23,
+    "tsit5": _TSIT5, "rosenbrock": _RODAS, "rodas4": _RODAS,
 }  # fmt: skip
+Name = Literal[
+    "rk45", "RK45", "dopri5", "rk23", "RK23", "bosh3", "tsit5", "rk4", "rosenbrock", "rodas4"
+]
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 _FIRST: Final = 0.01  # of the way: the first step to try
 
@@ -217,8 +288,7 @@ def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
             hint="args=(a,) for f(t, y, a)",
         )
     check_function("f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
-    leaves, tree = flatten(y)
-    values = [as_value(leaf) for leaf in leaves]
+    values, tree = flatten(mapped(as_value, y))  # a complex value is a pair of leaves
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
@@ -349,7 +419,7 @@ def solve(
     times: Any,
     args: Sequence[Any] = (),
     *,
-    method: Literal["rk45", "dopri5", "rk23", "bosh3", "tsit5", "rk4"] = "rk45",
+    method: Name = "rk45",
     rtol: NonNegativeFloat = 1e-6,
     atol: NonNegativeFloat = 1e-9,
     steps: PositiveInt = 1,
@@ -363,8 +433,11 @@ def solve(
 
     Args:
         f, y, times, args: as of ``rk4``.
-        method: of adaptive steps "rk45" (or "dopri5"), "rk23" ("bosh3"), or "tsit5"; "rk4" of fixed
-            ones. All are explicit: stiff equations take many steps.
+        method: of adaptive steps "rk45" (also "RK45", "dopri5"), "rk23" ("RK23", "bosh3"), "tsit5",
+            and "rosenbrock" ("rodas4"); "rk4" of fixed ones. Stiff equations take many steps of
+            explicit methods: "rosenbrock" is implicit and takes states of one dtype. Each of
+            its steps computes the Jacobian of f and solves six systems with one LU factorization;
+            tensors are refused.
         rtol, atol, first: of adaptive steps, as of ``rk45``.
         steps: of "rk4", equal steps from one time to the next.
         max_steps: of adaptive steps, to try at most from one time to the next; of an
@@ -416,10 +489,57 @@ def solve(
             f"solve: steps={steps} is of method='rk4', and {method!r} chooses its steps",
             hint="max_steps= bounds their number, first= is the first one",
         )
-    control = _Control(method, rtol, atol, first, max_steps)
+    control = _controls(method, rtol, atol, first, max_steps)
+    if adjoint and control.method is _RODAS:
+        raise ArgumentError(
+            f"solve: adjoint=True of {method!r}, whose gradient goes through its steps",
+            hint="without adjoint=True; method='rk45' has it",
+        )
     if is_whole:
         return solutions.adaptive(control, f, start, times, watched)
     return control.over(f, start, times, adjoint)
+
+
+@by_all_operands
+def odeint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Any,
+    args: Sequence[Any] = (),
+    *,
+    tfirst: bool = False,
+    rtol: NonNegativeFloat = 1.49012e-8,
+    atol: NonNegativeFloat = 1.49012e-8,
+    mxstep: Any = 1000,
+    method: Name = "rk45",
+) -> Any:
+    """Solve ``y' = func(y, t, *args)`` at times, with the arguments of ``scipy.integrate.odeint``.
+
+    It is ``solve``, whose functions take the time first; SciPy's method changes between stiff and
+    others, here ``method`` says it.
+
+    Args:
+        func: takes a state, a time and ``args``; with ``tfirst`` the time comes first.
+        y0, t, args: the state at the first of the times, a vector of times, further arguments.
+        rtol, atol, mxstep, method: those of ``solve``, whose ``max_steps`` is ``mxstep``.
+
+    Returns:
+        The states, stacked along a new first axis, with ``y0`` first.
+
+    Raises:
+        ArgumentError, RankError, CarryError, DTypeError: as ``solve``.
+
+    >>> y = odeint(lambda y, t, k: -k * y, sg.constant(1.0), [0.0, 1.0], (2.0,))
+    >>> bool(abs(sg.evaluate(y)[1] - np.exp(-2.0)) < 1e-8)
+    True
+    """
+    check_function("func", func, "y", "t", *(f"arg{k}" for k in range(len(args))))
+
+    def slope(t: Any, y: Any, *further: Any) -> Any:
+        return func(t, y, *further) if tfirst else func(y, t, *further)
+
+    f = named_after(func, slope)
+    return solve(f, y0, t, args, method=method, rtol=rtol, atol=atol, max_steps=mxstep)
 
 
 def _events(events: Any, args: Sequence[Any]) -> list[Any]:
@@ -444,6 +564,9 @@ class _Control:
         self.method = METHODS[name]
         self.rtol, self.atol, self.first, self.max_steps = rtol, atol, first, max_steps
         options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
+        powers = self.method.powers
+        #: How many powers the polynomial of a step has.
+        self.degree = len(powers[0]) if powers and isinstance(self.method, _Method) else 3
         self.key = ".".join([name, *(f"{word}={given}" for word, given in options.items())])
 
     def dtype_of(self, y: Any) -> Any:
@@ -532,10 +655,14 @@ class _Control:
             found = _combined(y, h, stage, slopes)
             slopes.append(f(t + node * h, found))
         nothing = mapped(zeros_like, y)
-        errors, _ = flatten(_combined(nothing, h, self.method.error, slopes))
+        errors = _combined(nothing, h, self.method.error, slopes)
+        return found, self.ratio(errors, y, found), slopes
+
+    def ratio(self, errors: Any, y: Any, found: Any) -> Any:
+        """Return the root mean square of errors over the tolerance, of a step from y to found."""
         before, after = flatten(y)[0], flatten(found)[0]
         squares, count = [], 0
-        for error, one, other in zip(errors, before, after, strict=True):
+        for error, one, other in zip(flatten(errors)[0], before, after, strict=True):
             scale = self.atol + self.rtol * selection.maximum(absolute(one), absolute(other))
             squares.append(aggregate.sum((error / scale) ** 2))
             count = count + error.size
@@ -543,7 +670,7 @@ class _Control:
         for square in squares[1:]:
             total = total + square
         # An empty state has no error.
-        return found, stop_gradient(sqrt(total / maximum(count, 1))), slopes
+        return stop_gradient(sqrt(total / maximum(count, 1)))
 
     def pieces(self, y: Any, h: Any, found: Any, slopes: list[Any]) -> list[Any]:
         """The polynomial of a step: what each power of the part of the step is multiplied by."""
@@ -554,6 +681,84 @@ class _Control:
         return [_combined(nothing, h, column, slopes) for column in zip(*powers, strict=True)]
 
 
+class _Implicit(_Control):
+    """The control of a linearly implicit method; states are vectors in its steps."""
+
+    def dtype_of(self, y: Any) -> Any:
+        dtype = super().dtype_of(y)
+        leaves = flatten(y)[0]
+        if is_eager(leaves):
+            raise ArgumentError(
+                f"{called_name()}: method='rosenbrock' takes values of a graph, not tensors",
+                hint="inside of a function that sg.function traces",
+            )
+        for leaf in leaves:
+            if leaf.dtype is not dtype:
+                raise DTypeError(
+                    f"{called_name()}: the state has {dtype.name} and {leaf.dtype.name}",
+                    hint="method='rosenbrock' takes states of one dtype: y.astype(dtype)",
+                )
+        return dtype
+
+    def trial(self, f: Slope, t: Any, y: Any, h: Any) -> tuple[Any, Any, list[Any]]:
+        """Return the state after a step, the ratio of its error to the tolerance, the stages."""
+        leaves, tree = flatten(y)
+
+        def vector(state: Any) -> Any:
+            rows = [reshape(as_value(leaf), (-1,)) for leaf in flatten(state)[0]]
+            return rows[0] if len(rows) == 1 else concatenate(rows, 0)
+
+        def state_of(v: Any) -> Any:
+            found, start = [], 0
+            for leaf in leaves:
+                found.append(reshape(part(v, 0, start, leaf.size), leaf.shape))
+                start = start + leaf.size
+            return unflatten(tree, found)
+
+        method, v = self.method, vector(y)
+        t = as_value(t)
+
+        def slope(node: float, v: Any) -> Any:
+            return vector(f(t + node * h, state_of(v)))
+
+        first = vector(f(t, state_of(v)))
+        matrix = up("staticgrad.autodiff.jacobian").jacobian(first, v, "forward", True)
+        (by_time,) = up("staticgrad.autodiff.forward").pushed_forward(
+            [first], [(t, zeros_like(t) + 1.0)]
+        )
+        unit = identity_like(matrix)
+        lu, permutation, _ = LU()(unit - (method.gamma * h) * matrix)
+        stages: list[Any] = []
+        one = zeros_like(h) + 1.0
+        for number, node in enumerate(method.nodes):
+            at = _combined(v, one, method.stages[number], stages)
+            right = h * (slope(node, at) if number else first)
+            right = _combined(right, one, method.couplings[number], stages)
+            if by_time is not None and method.by_time[number]:
+                right = right + (h * h * method.by_time[number]) * by_time
+            solved = LUSolve(False, "nan")(lu, permutation, method.gamma * right[:, None])
+            stages.append(solved[:, 0])
+        after = _combined(v, one, method.stages[-1], stages)
+        found, error = state_of(after), state_of(stages[-1])
+        return found, self.ratio(error, y, found), [state_of(each) for each in stages]
+
+    def pieces(self, y: Any, h: Any, found: Any, slopes: list[Any]) -> list[Any]:
+        one, nothing = zeros_like(h) + 1.0, mapped(zeros_like, y)
+        change = mapped(lambda after, before: after - before, found, y)
+        first, last = (
+            _combined(nothing, one, (*weights, 0.0), slopes) for weights in self.method.powers
+        )
+        return [
+            mapped(lambda a, b: a + b, change, first),
+            mapped(lambda a, b: b - a, first, last),
+            mapped(lambda a: -a, last),
+        ]
+
+
+def _controls(name: str, *options: Any) -> _Control:
+    return (_Implicit if METHODS[name] is _RODAS else _Control)(name, *options)
+
+
 def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
     """``y + h * sum(weight * slope)``."""
     used = [(w, s) for w, s in zip(weights, slopes, strict=True) if w]
@@ -562,8 +767,8 @@ def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> 
 
     def combined(y: Any, *parts: Any) -> Any:
         total = used[0][0] * parts[0]
-        for (weight, _), part in zip(used[1:], parts[1:], strict=True):
-            total = total + weight * part
+        for (weight, _), slope in zip(used[1:], parts[1:], strict=True):
+            total = total + weight * slope
         return y + _like(h, y) * total
 
     return mapped(combined, y, *(slope for _, slope in used))

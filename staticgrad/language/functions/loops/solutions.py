@@ -254,8 +254,7 @@ def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing
             return after, control.pieces(y, h, after, slopes)
 
         def skipped() -> Any:
-            powers = len(control.method.powers[0]) if control.method.powers else 3
-            return y, [mapped(zeros_like, y) for _ in range(powers)]
+            return y, [mapped(zeros_like, y) for _ in range(control.degree)]
 
         return cond(h == 0, skipped, taken)
 

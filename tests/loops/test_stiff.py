@@ -1,0 +1,142 @@
+"""``sg.ode.solve`` by an implicit method, on stiff equations: beside SciPy's LSODA and Radau."""
+
+import numpy as np
+import pytest
+from scipy.integrate import odeint, solve_ivp
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.language.functions.loops.ode import METHODS
+from tests.ops.messages import assert_refused
+
+RATES = np.array([0.04, 1e4, 3e7])
+FIRST = np.array([1.0, 0.0, 0.0])
+TIMES = np.array([0.0, 1.0, 40.0])
+STIFF = {"method": "rosenbrock", "rtol": 1e-7, "atol": 1e-12, "max_steps": 200}
+
+
+def robertson(t, y, k, like=sg):
+    slow, fast = k[1] * y[1] * y[2] - k[0] * y[0], k[2] * y[1] * y[1]
+    return like.stack([slow, -slow - fast, fast])
+
+
+def reference(rates, times=TIMES):
+    found = solve_ivp(
+        lambda t, y: robertson(t, y, rates, np),
+        times[[0, -1]], FIRST, "LSODA", times, rtol=1e-11, atol=1e-15,
+    )  # fmt: skip
+    return found.y.T
+
+
+def test_the_table_is_of_fourth_order():
+    """The order conditions of a method with the Jacobian, in its untransformed coefficients."""
+    found = METHODS["rosenbrock"]
+    n = len(found.nodes)
+    a, c = np.zeros((n, n)), np.zeros((n, n))
+    for row in range(n):
+        a[row, : len(found.stages[row])] = found.stages[row]
+        c[row, : len(found.couplings[row])] = found.couplings[row]
+    gammas = np.linalg.inv(np.eye(n) / found.gamma - c)
+    b, alpha = np.array(found.stages[-1]) @ gammas, a @ gammas
+    beta = alpha + gammas
+    nodes, slopes = alpha.sum(1), beta.sum(1)
+    np.testing.assert_allclose(nodes, found.nodes, atol=1e-12)
+    np.testing.assert_allclose(gammas.sum(1), found.by_time, atol=1e-12)
+    for weights, wanted in (
+        (np.ones(n), 1.0), (slopes, 1 / 2), (nodes**2, 1 / 3), (beta @ slopes, 1 / 6),
+        (nodes**3, 1 / 4), (nodes * (alpha @ slopes), 1 / 8), (beta @ nodes**2, 1 / 12),
+        (beta @ beta @ slopes, 1 / 24),
+    ):  # fmt: skip
+        np.testing.assert_allclose(b @ weights, wanted, atol=1e-12)
+
+
+def test_a_stiff_equation_and_its_gradient_are_those_of_scipy():
+    y, k = sg.input("y", (3,), "float64"), sg.input("k", (3,), "float64")
+    found = sg.ode.solve(robertson, y, TIMES, (k,), **STIFF)
+    loss = found[-1, 0] + found[1, 2]
+    program = sg.compile({"ys": found, "by_k": sg.grad(loss, k)})
+    outs = program.run({"y": FIRST, "k": RATES})
+    np.testing.assert_allclose(outs["ys"], reference(RATES), rtol=1e-6)
+    for place, slope in enumerate(outs["by_k"]):
+        moved = [RATES * (1.0 + way * 1e-4 * np.eye(3)[place]) for way in (1, -1)]
+        one, other = (ys[-1, 0] + ys[1, 2] for ys in map(reference, moved))
+        np.testing.assert_allclose(slope, (one - other) / (2e-4 * RATES[place]), rtol=1e-4)
+
+
+def test_events_and_dense_output_of_a_stiff_oscillator():
+    def oscillator(t, y, like=sg):
+        return like.stack([y[1], 100.0 * (1.0 - y[0] ** 2) * y[1] - y[0]])
+
+    def crossing(t, y):
+        return y[0]
+
+    crossing.terminal = True
+    exact = solve_ivp(
+        lambda t, y: oscillator(t, y, np), (0.0, 200.0), [2.0, 0.0], "LSODA",
+        rtol=1e-10, atol=1e-12, events=crossing, dense_output=True,
+    )  # fmt: skip
+    first = sg.input("y", (2,), "float64")
+    options = {"method": "rodas4", "rtol": 1e-8, "atol": 1e-9, "max_steps": 900}
+    whole = sg.ode.solve(oscillator, first, [0.0, 200.0], events=crossing, **options)
+    run = sg.compile({"t": whole.t, "at": whole(np.array([1.0, 40.0]))}).run
+    found = run({"y": np.array([2.0, 0.0])})
+    np.testing.assert_allclose(found["t"], exact.t_events[0][0], rtol=1e-5)
+    np.testing.assert_allclose(found["at"], exact.sol([1.0, 40.0]).T, rtol=1e-5)
+
+
+def test_trees_times_in_the_equation_and_tensors():
+    def slope(t, y):
+        return {"a": -50.0 * (y["a"] - sg.cos(t)), "b": y["a"].sum()}
+
+    first = {"a": np.array([0.0, 1.0]), "b": np.float64(0.0)}
+    times = np.array([0.0, 0.5, 0.5, 1.0])
+    options = {"method": "rosenbrock", "rtol": 1e-6, "max_steps": 200}
+    found = sg.ode.solve(slope, first, times, **options)
+    exact = solve_ivp(
+        lambda t, y: [*(-50.0 * (y[:2] - np.cos(t))), y[0] + y[1]],
+        (0.0, 1.0), [0.0, 1.0, 0.0], "Radau", times[[0, 1, 3]], rtol=1e-9, atol=1e-11,
+    )  # fmt: skip
+    ours = np.column_stack([*sg.evaluate([found["a"], found["b"]])])
+    np.testing.assert_allclose(ours, exact.y.T[[0, 1, 1, 2]], atol=1e-5)
+
+
+def test_what_the_implicit_method_does_not_take():
+    one = sg.constant(1.0)
+    with assert_refused(
+        ArgumentError, "method='Radau' is not one of", 'method="rosenbrock"', line="Radau"
+    ):
+        sg.ode.solve(lambda t, y: -y, one, [0.0, 1.0], method="Radau")
+    with assert_refused(ArgumentError, "adjoint=True of 'rosenbrock'", line="adjoint"):
+        sg.ode.solve(lambda t, y: -y, one, [0.0, 1.0], method="rosenbrock", adjoint=True)
+    with assert_refused(ArgumentError, "not tensors", line="Tensor"):
+        sg.ode.solve(lambda t, y: -y, Tensor(1.0), [0.0, 1.0], method="rosenbrock")
+    mixed = {"a": np.float32(1.0), "b": np.float64(1.0)}
+    with assert_refused(DTypeError, "float32 and float64", line="mixed"):
+        sg.ode.solve(lambda t, y: y, mixed, [0.0, 1.0], method="rosenbrock")
+
+
+def test_a_complex_state_whose_slope_has_its_conjugate():
+    def slope(t, y, like=sg):
+        return -20.0 * (y - 0.5j * like.conj(y)) + like.cos(t)
+
+    wanted = solve_ivp(
+        lambda t, y: slope(t, y, np), (0.0, 1.0), [1.0 + 2.0j], rtol=1e-10, atol=1e-11
+    )
+    found = sg.ode.solve(slope, np.array([1.0 + 2.0j]), [0.0, 1.0], method="rosenbrock", rtol=1e-8)
+    np.testing.assert_allclose(sg.evaluate(found)[-1], wanted.y[:, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tfirst", [False, True])
+def test_odeint_is_that_of_scipy(tfirst):
+    def slope(y, t, rate):
+        return -rate * y * t
+
+    def turned(t, y, rate):
+        return slope(y, t, rate)
+
+    times, first = np.array([0.0, 0.5, 2.0]), np.array([1.0, -2.0])
+    f = turned if tfirst else slope
+    wanted = odeint(f, first, times, (0.7,), tfirst=tfirst)
+    found = sg.evaluate(sg.ode.odeint(f, first, times, (0.7,), tfirst=tfirst))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
