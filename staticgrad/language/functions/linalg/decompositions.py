@@ -115,7 +115,8 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
     """
     value = squares(matrices(a))
     n = value.shape[-1]
-    place, row, column = iota((n,), like=value), *_places(value)
+    place = iota((n,), like=value)
+    row, column = _places(value)
 
     def step(k: Any, carry: Any) -> Any:
         h, q = carry
