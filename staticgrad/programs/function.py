@@ -39,6 +39,7 @@ from staticgrad.programs.arguments import (
     Spec,
     bound_to,
     fits,
+    is_number,
     signature_of,
     spec_of,
     tells_names,
@@ -127,7 +128,7 @@ class Function(OfArrays[P, R]):
             ) from None
         self._tells_names = tells_names(function)
         self._signatures: dict[Any, _Signature] = {}
-        #: Of calls with nothing but arrays, by their element types and shapes.
+        #: Of calls with nothing but arrays and numbers, by element types, shapes and numbers.
         self._known: dict[Any, TracedProgram] = {}
         #: Sizes, by the names and ranks of arrays.
         self._seen: dict[Any, list[tuple[int, ...]]] = {}
@@ -183,11 +184,11 @@ class Function(OfArrays[P, R]):
         try:
             if running_session() is not None:
                 return self._function(*args, **kwargs)
-            alike = None if kwargs else _of_arrays(args)
+            alike = _of_arrays(args, kwargs)
             known = self._known.get(alike)
             if known is not None and not known.changed():
                 self._calls += 1
-                return known.run(dict(zip(known.names, args, strict=True)), self._options)
+                return known.run(dict(zip(known.names, args, strict=True)), self._options, kwargs)
             given = self._given(args, kwargs)
             if given.has_values:
                 with computing(given.kind):
@@ -465,13 +466,20 @@ def traced_call(
         return f._traced(given), given
 
 
-def _of_arrays(args: tuple[Any, ...]) -> Any:
-    """Return the key of calls with positional arrays that run one program; None for other calls."""
-    found = []
+def _of_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the key of calls with positional arrays that run one program; None for other calls.
+
+    Python numbers by name may be among them.
+    """
+    found: list[Any] = []
     for each in args:
         if type(each) is not np.ndarray and not isinstance(each, np.generic):
             return None
         found.append((each.dtype, each.shape))
+    for name, each in kwargs.items():
+        if not is_number(each):
+            return None
+        found.append((name, type(each), repr(each)))
     return tuple(found)
 
 

@@ -358,6 +358,18 @@ def test_module_takes_modules_of_pytorch():
         sg.torch.module(lambda x: x, made(3))
 
 
+class Part(torch.nn.Module):
+    def forward(self, x):
+        part = x[:, :2]
+        return torch.as_strided(part, part.shape, part.stride(), part.storage_offset()) * 2
+
+
+def test_views_of_a_whole_tensor_in_a_larger_memory_are_the_tensor():
+    x = torch.arange(12.0).reshape(3, 4)
+    found = sg.function(sg.torch.module(Part(), x))(x.numpy())
+    np.testing.assert_array_equal(found, Part()(x))
+
+
 def test_every_row_is_an_operator_of_pytorch():
     for name in OPERATORS.keys() - {"staticgrad.run"}:  # registered when it is first used
         library = torch.ops.prims if name.startswith("prims.") else torch.ops.aten

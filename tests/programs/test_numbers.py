@@ -259,3 +259,14 @@ def test_an_optimizer_inside_scales_its_loss_by_the_number():
             step(np.ones(2), c)
     np.testing.assert_allclose(w.value, -5.0)
     assert step.stats.traces == 2
+
+
+def test_numbers_by_name_are_those_of_each_call():
+    function = sg.function(lambda x, a, b=1: x * a + b)
+    for _ in range(2):
+        for a in (2.0, 3.0):
+            found = function(X, a=a)
+            np.testing.assert_array_equal(found, X * a + 1)
+            np.testing.assert_array_equal(function(X, b=0.5, a=a), X * a + np.float32(0.5))
+    x = np.array([1, 2])
+    assert [function(x, a=a).dtype.name for a in (2, 2.0, 2)] == ["int64", "float64", "int64"]

@@ -896,6 +896,8 @@ def _offsets(size: Sequence[Any], stride: Sequence[Any], start: Any) -> Any:
 def _as_strided(
     x: Any, size: Any, stride: Any, storage_offset: Any = None, strides: Any = None
 ) -> Any:
+    if strides == "all":
+        return x
     row, _ = _in_memory(x, strides)
     return sg.take(row, _offsets(size, stride, storage_offset), 0)
 
@@ -904,6 +906,8 @@ def _as_strided(
 def _as_strided_scatter(
     x: Any, src: Any, size: Any, stride: Any, storage_offset: Any = None, strides: Any = None
 ) -> Any:
+    if strides == "all":
+        return cast(src, x.dtype.name)
     row, order = _in_memory(x, strides)
     row = row.at[_offsets(size, stride, storage_offset)].set(cast(src, x.dtype.name))
     whole = sg.reshape(row, tuple(x.shape[axis] for axis in order))

@@ -107,6 +107,8 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
         return AtenCall(f"size.{packet}", given, None, line)
     if packet in _OF_MEMORY:
         strides = _strides(node.args[0], packet.startswith("as_strided"))
+        if strides and _is_all(node.args[0], given):
+            strides = "all"
         given |= {} if strides is None else {"strides": strides}
     return AtenCall(str(target).removesuffix(".default"), given, _type(node.meta.get("val")), line)
 
@@ -123,6 +125,19 @@ def _strides(node: Any, whole: bool) -> list[int] | str | None:
     if whole and (value.storage_offset() != 0 or extent != value.numel()):
         return "a part"
     return None if value.is_contiguous() else [*value.stride()]
+
+
+def _is_all(node: Any, given: Mapping[str, Any]) -> bool:
+    """Return whether ``as_strided`` views a whole tensor, each element where it is."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or "stride" not in given:
+        return False
+    view = zip(given["size"], given["stride"], value.stride(), strict=False)
+    return (
+        tuple(given["size"]) == tuple(value.shape)
+        and given.get("storage_offset") in (None, value.storage_offset())
+        and all(n == 1 or step == other for n, step, other in view)
+    )
 
 
 def _given(
