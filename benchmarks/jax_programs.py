@@ -288,6 +288,68 @@ def _matrices() -> Case:
     return Case("jax", loss, (normal(12, 12),), tolerance=2e-3)
 
 
+def _solved(**options: Any) -> Callable[..., Any]:
+    """Return a solver of diffrax, of adaptive steps."""
+    dfx = import_module("diffrax")
+    steps = dfx.PIDController(rtol=1e-3, atol=1e-5)
+
+    def solve(f: Callable[..., Any], end: float, y: Any, w: Any) -> Any:
+        term = dfx.ODETerm(lambda t, y, w: f(y, w))
+        return dfx.diffeqsolve(
+            term, dfx.Tsit5(), 0.0, end, 0.1, y, w, stepsize_controller=steps, **options
+        ).ys
+
+    return solve
+
+
+def _oscillator() -> Case:
+    dfx = import_module("diffrax")
+    solve = _solved(saveat=dfx.SaveAt(ts=np.linspace(0, 5, 7, dtype="float32")))
+
+    def path(y: Any, a: Any) -> Any:
+        f = lambda y, a: jax.numpy.stack([y[1], a * (1 - y[0] ** 2) * y[1] - y[0]])  # noqa: E731
+        return solve(f, 5.0, y, a)
+
+    args = np.array([2.0, 0.0], "float32"), np.float32(1.0)
+    return Case("diffrax", path, args, smooth=False, tolerance=1e-3)
+
+
+def _noise() -> Case:
+    dfx = import_module("diffrax")
+
+    def end(y: Any, key: Any) -> Any:
+        noise = dfx.VirtualBrownianTree(0.0, 1.0, tol=1e-3, shape=(3,), key=key)
+        drift = dfx.ODETerm(lambda t, y, args: -y)
+        terms = dfx.MultiTerm(drift, dfx.ControlTerm(lambda t, y, args: jax.numpy.diag(y), noise))
+        return dfx.diffeqsolve(terms, dfx.Heun(), 0.0, 1.0, 0.05, y).ys
+
+    return Case("diffrax", end, (normal(3), jax.random.key(3)), smooth=False)
+
+
+def _adjoint(name: str) -> Callable[[], Case]:
+    def make() -> Case:
+        solve = _solved(adjoint=getattr(import_module("diffrax"), name)())
+
+        def loss(w: Any, y: Any) -> Any:
+            f = lambda y, w: jax.numpy.tanh(y @ w["in"]) @ w["out"]  # noqa: E731
+            return (solve(f, 1.0, y, w) ** 2).mean()
+
+        w = {"in": normal(4, 32) * 0.4, "out": normal(32, 4, seed=1) * 0.3}
+        return Case("diffrax", loss, (w, normal(8, 4)), tolerance=1e-3)
+
+    return make
+
+
+def _bits() -> Case:
+    """Random bits, which are equal to JAX's."""
+
+    def draw(key: Any) -> Any:
+        first, second = jax.random.split(key)
+        return jax.random.bits(first, (1000,)), jax.random.randint(second, (100,), 0, 10)
+
+    return Case("jax", draw, (jax.random.key(7),), smooth=False, tolerance=0.0)
+
+
 PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
     "mlp": _equinox_mlp,
     "cnn": _flax_cnn,
@@ -302,6 +364,11 @@ PROGRAMS: Final[dict[str, Callable[[], Case]]] = {
     "optax": _optax,
     "fourier": _denoise,
     "matrices": _matrices,
+    "oscillator": _oscillator,
+    "noise": _noise,
+    "checkpointed adjoint": _adjoint("RecursiveCheckpointAdjoint"),
+    "adjoint by backsolve": _adjoint("BacksolveAdjoint"),
+    "random bits": _bits,
 }
 
 
