@@ -228,9 +228,9 @@ def main() -> None:
             least, by = bound(step, limits)
             share, part = least / step["fastest"], step["fastest"] / spent
             if share < LOW and part >= LEAST_PART:
-                cells = [name, step["computes"][:60], f"{part:.0%}"]
-                cells += [f"{each * 1e6:,.1f}" for each in (step["fastest"], least)]
-                print(f"| {' | '.join([*cells, f'{share:.0%}', by])} |")
+                texts = [name, step["computes"][:60], f"{part:.0%}"]
+                texts += [f"{each * 1e6:,.1f}" for each in (step["fastest"], least)]
+                print(f"| {' | '.join([*texts, f'{share:.0%}', by])} |")
 
 
 if __name__ == "__main__":
