@@ -412,7 +412,7 @@ def _of_arrays(
 def _value(leaf: Any) -> Any:
     """Return a result as a value; a number that each call gives is an input."""
     if type(leaf) is PythonNumber:
-        return leaf.arithmetic.input(leaf, F64 if isinstance(leaf, float) else I64)
+        return leaf.arithmetic.input(leaf, F64 if type(leaf.sample) is float else I64)
     return as_value(leaf)
 
 
