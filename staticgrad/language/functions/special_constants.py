@@ -17,7 +17,7 @@ from staticgrad.support.errors import ArgumentError
 def of_numbers(
     name: str, operands: str, text: str, example: str, home: str = ""
 ) -> Callable[..., Any]:
-    """Return SciPy's function ``name`` with a signature, a docstring and a check of arguments."""
+    """Return SciPy's function ``name`` with a signature, a docstring and errors of arguments."""
 
     def function(*args: Any, **kwargs: Any) -> Any:
         from scipy import special
@@ -28,7 +28,10 @@ def of_numbers(
                     f"{name}: takes numbers that are known at build, got a value",
                     hint=f"sg.special.{name} of Python's numbers or NumPy's arrays",
                 )
-        return getattr(special, name)(*args, **kwargs)
+        try:
+            return getattr(special, name)(*args, **kwargs)
+        except (TypeError, ValueError, OverflowError, MemoryError) as error:
+            raise ArgumentError(f"{name}: SciPy refuses these arguments: {error}") from error
 
     kind = Parameter.POSITIONAL_OR_KEYWORD
     words = [each.partition("=") for each in operands.split()]
