@@ -1817,7 +1817,7 @@ MUTANTS = (
          "a tensor without axes promotes as one with axes",
          "tests/bridges/test_aten.py -k promotion_of_operands"),
         ("torch-scatter-by-row-numbers", "staticgrad/interop/aten/operators.py",
-         "    key[k] = index\n    return getattr", "    key[0] = index\n    return getattr",
+         "    key[k] = index\n    places", "    key[0] = index\n    places",
          "a scatter along another axis than the first writes elsewhere",
          "tests/bridges/test_aten.py -k scatter"),
         ("torch-masked-scatter-from-the-second", "staticgrad/interop/aten/operators.py",
