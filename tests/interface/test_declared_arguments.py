@@ -76,12 +76,12 @@ def refused_by(annotation):
         return (
             f"no {choices[0]}",
             f"{choices[0]}_".swapcase(),
-            3,
+            99,
             True,
             [choices[0]],
         ), kind != text
     if kind in CHOICES:
-        return ("no such choice", 3, ["mean"]), kind != text
+        return ("no such choice", 99, ["mean"]), kind != text
     return REFUSED.get(kind, ()), kind != text
 
 

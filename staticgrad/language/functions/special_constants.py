@@ -11,7 +11,7 @@ from inspect import Parameter, Signature
 from typing import Any, Final
 
 from staticgrad.language.ir.value import Value
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, UnknownArgumentError
 
 
 def of_numbers(
@@ -19,9 +19,19 @@ def of_numbers(
 ) -> Callable[..., Any]:
     """Return SciPy's function ``name`` with a signature, a docstring and errors of arguments."""
 
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    words = [each.partition("=") for each in operands.split()]
+    defaults: dict[str, Any] = {"False": False, "0": 0, "": Parameter.empty}
+    takes = Signature([Parameter(word, kind, default=defaults[value]) for word, _, value in words])
+
     def function(*args: Any, **kwargs: Any) -> Any:
         from scipy import special
 
+        try:
+            takes.bind(*args, **kwargs)
+        except TypeError as error:
+            hint = f"it takes {', '.join(takes.parameters)}"
+            raise UnknownArgumentError(f"{name}: {error}", hint=hint) from None
         for each in (*args, *kwargs.values()):
             if isinstance(each, Value):
                 raise ArgumentError(
@@ -33,15 +43,10 @@ def of_numbers(
         except (TypeError, ValueError, OverflowError, MemoryError) as error:
             raise ArgumentError(f"{name}: SciPy refuses these arguments: {error}") from error
 
-    kind = Parameter.POSITIONAL_OR_KEYWORD
-    words = [each.partition("=") for each in operands.split()]
-    defaults: dict[str, Any] = {"False": False, "0": 0, "": Parameter.empty}
     function.__name__ = function.__qualname__ = name
     function.__module__ = home or __name__
     function.__doc__ = f"{text}\n\n    >>> {example}\n    "
-    function.__signature__ = Signature(  # type: ignore[attr-defined]
-        [Parameter(word, kind, default=defaults[default]) for word, _, default in words]
-    )
+    function.__signature__ = takes  # type: ignore[attr-defined]
     return function
 
 

@@ -276,9 +276,10 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
                 if isinstance(each, str) is isinstance(given, str) and each == given:
                     return each
         known = ", ".join(map(repr, choices))
+        hint = OF_CHOICES.get(given, "") if isinstance(given, str) else ""
         raise ArgumentError(
             f"{called_name()}: {word}={shown(given)} is not one of {known}",
-            hint=ON_CPU if word == "device" else OF_CHOICES.get(str(given), ""),
+            hint=ON_CPU if word == "device" else hint,
         )
 
     return Argument(read)

@@ -382,11 +382,11 @@ if chosen > 0:
             count = count + is_first
             store1(whole, j, i32x1(is_first))
         trsen('N', 'V', whole, n, a, n, v, n, w, wi, place, s, s, work, lwork, place, 1, info)
-check
 for i in range(n):
     lacpy('A', 1, n, a[i], n, form[i * n], 1)
     lacpy('A', 1, n, v[i], n, z[i * n], 1)
 store1(first, 0, i64x1(count))
+check
 """
 )
 #: What ``sytrf`` makes of the lower triangle: L and D apart (``syconv``), and the order of rows.

@@ -31,7 +31,7 @@ def names():
 def shown():
     for path, value in names():
         if inspect.isfunction(value):
-            operands = tuple(inspect.signature(value).parameters)[:2]
+            operands = tuple(inspect.signature(value).parameters)[:3]
             text = reference.entry(path, value)
             found = re.findall(r"^- by `(\w+)`: `(.*)`$", text, re.MULTILINE)
             if found:
@@ -48,7 +48,7 @@ def test_formulas_are_the_slopes_of_their_functions(monkeypatch):
     monkeypatch.setattr(reference, "_defined", lambda value, sources: "")
     count, step = 0, 1e-6
     for path, value, operands, slopes in shown():
-        at = WITHIN.get(path.rpartition(".")[2], (0.4, 0.7))[: len(operands)]
+        at = WITHIN.get(path.rpartition(".")[2], (0.4, 0.7, 0.3))[: len(operands)]
         for k, name in enumerate(operands):
             around = [[a + d * (i == k) for i, a in enumerate(at)] for d in (step, -step)]
             high, low = (number(value(*map(np.float64, each))) for each in around)
