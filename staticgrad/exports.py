@@ -152,7 +152,9 @@ OTHERS = {
     "staticgrad.analysis.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
-    "staticgrad.programs.spellings": "elementwise_grad eval_shape jacfwd jacrev",
+    "staticgrad.programs.spellings": (
+        "elementwise_grad eval_shape hessian_vector_product jacfwd jacrev multigrad_dict"
+    ),
     "staticgrad.programs.sparse": "hessian hvp jacobian sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.language.scopes": "scope",

@@ -13,7 +13,7 @@ from staticgrad.tools import testing as _module
 if TYPE_CHECKING:
     from staticgrad.tools.testing import (
         CheckError as CheckError, assert_same_graph as assert_same_graph, check_gradients as
-        check_gradients, check_op as check_op
+        check_gradients, check_grads as check_grads, check_op as check_op
     )
 
 sys.modules[__name__] = _module

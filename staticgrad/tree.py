@@ -12,8 +12,8 @@ from staticgrad.language.functions import tree as _module
 
 if TYPE_CHECKING:
     from staticgrad.language.functions.tree import (
-        flatten as flatten, leaves as leaves, map as map, ravel_pytree as ravel_pytree, unflatten as
-        unflatten
+        flatten as flatten, flatten_func as flatten_func, leaves as leaves, map as map, ravel_pytree
+        as ravel_pytree, unflatten as unflatten
     )
 
 sys.modules[__name__] = _module

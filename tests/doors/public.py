@@ -38,6 +38,8 @@ NO_DOOR = {
     "sg.apply_over_axes": "calls of its function: the functions are doors",
     "sg.elementwise_grad": "the gradient of a sum: sg.grad is a door",
     "sg.eval_shape": "gives types, no values",
+    "sg.hessian_vector_product": "sg.hvp, a door, with the arguments of autograd",
+    "sg.multigrad_dict": "sg.grad, a door, by a dict of the arguments",
     "sg.ode.odeint": "sg.ode.solve with SciPy's arguments, beside SciPy in tests/loops",
     "sg.jacfwd": "sg.jacobian, a door, in forward mode",
     "sg.jacrev": "sg.jacobian, a door, in reverse mode",

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, UnknownArgumentError
+from staticgrad.errors import ArgumentError, DisconnectedError, UnknownArgumentError
 from staticgrad.language.ir.calls import SYNONYMS
 
 A = np.random.default_rng(0).normal(size=(2, 3, 1))
@@ -143,6 +143,94 @@ def test_derivatives_by_other_names():
     np.testing.assert_allclose(sg.elementwise_grad(sg.elementwise_grad(sg.sin))(x), -np.sin(x))
     both = sg.grad(lambda a, b: (a * b).sum(), argnum=(0, 1))(x, 2.0 * x)
     np.testing.assert_allclose(both, [2.0 * x, x])
+
+
+def test_products_with_a_hessian_by_the_call_of_autograd():
+    def f(x, a, power=3):
+        return (a * x**power).sum()
+
+    x, a, v = np.array([2.0, 3.0]), np.array([1.0, 0.5]), np.array([1.0, 10.0])
+    product = sg.hessian_vector_product(f)
+    np.testing.assert_allclose(product(x, a, v), [12.0, 90.0])  # 6 a x v
+    np.testing.assert_allclose(product(x, a, v, power=4), [48.0, 540.0])  # 12 a x^2 v
+    linear = sg.hessian_vector_product(f, 1, allow_disconnected=True)
+    np.testing.assert_array_equal(linear(x, a, v), [0.0, 0.0])
+    with pytest.raises(DisconnectedError):
+        sg.hessian_vector_product(f, 1)(x, a, v)
+    # of x: 6 a x v + 3 x^2 w; of a: 3 x^2 v
+    of_x, of_a = sg.hessian_vector_product(f, argnum=(0, 1))(x, a, (v, -v))
+    np.testing.assert_allclose(of_x, [12.0 - 12.0, 90.0 - 270.0])
+    np.testing.assert_allclose(of_a, [12.0, 270.0])
+    of_words = sg.hessian_vector_product(f, argnums=(0, 1))(x, a, (v, -v), power=2)
+    np.testing.assert_allclose(of_words, [[2.0 - 4.0, 10.0 - 60.0], [4.0, 60.0]])
+    for words in ({}, {"power": 4}):
+        with pytest.raises(ArgumentError, match="argnums is -1, not a place"):
+            sg.hessian_vector_product(f, -1)(x, a, v, **words)
+    inside = sg.function(lambda x, v: sg.hessian_vector_product(lambda x: (x**3).sum())(x, v))
+    np.testing.assert_allclose(inside(x, v), [12.0, 180.0])
+    with pytest.raises(ArgumentError, match=r"1 arguments, .* and a vector"):
+        product(x)
+
+
+def test_gradients_by_the_names_of_arguments():
+    def f(x, *more, scale=2.0, **words):
+        return scale * (x * more[0]).sum() + (words["b"] ** 2).sum()
+
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    found = sg.multigrad_dict(f)(x, y, b=y)
+    assert list(found) == ["x", "more", "scale", "words"]
+    np.testing.assert_allclose(found["x"], 2.0 * y)
+    np.testing.assert_allclose(found["more"][0], 2.0 * x)
+    np.testing.assert_allclose(found["scale"], 13.0)
+    np.testing.assert_allclose(found["words"]["b"], 2.0 * y)
+    beside = sg.multigrad_dict(lambda x, y: x.sum(), allow_disconnected=True)(x, y)
+    np.testing.assert_array_equal(beside["y"], [0.0, 0.0])
+    with pytest.raises(ArgumentError, match=r"multigrad_dict: the function takes \(x\): "):
+        sg.multigrad_dict(lambda x: x.sum())(x, y)
+
+
+def test_checks_by_the_call_of_autograd():
+    x = np.array([0.5, 2.0])
+    for modes in (None, ["rev"], ("fwd", "rev")):
+        assert sg.testing.check_grads(sg.tanh, modes=modes)(x) is None
+    check = sg.testing.check_grads(lambda tree, n, at: {"y": tree["w"][at] ** n}, order=1)
+    check({"w": x, "b": [1.0, None]}, 2, at=0)
+
+    @sg.custom_vjp(name="tests.a_square_with_a_wrong_rule")
+    def square(x):
+        return x * x
+
+    @square.rule
+    def _(ct, out, x):
+        return (3.0 * ct * x,)
+
+    by_second = lambda n, x: n * square(x)  # noqa: E731
+    sg.testing.check_grads(by_second)(3.0, x)
+    sg.testing.check_grads(lambda n, x: x**n, 1)(3, x)
+    with pytest.raises(sg.testing.CheckError, match="order 1"):
+        sg.testing.check_grads(by_second, 1)(3.0, x)
+    with pytest.raises(ArgumentError, match="modes must be 'fwd' or 'rev', got 'reverse'"):
+        sg.testing.check_grads(sg.tanh, modes=["reverse"])
+    with pytest.raises(ArgumentError, match="argnums=1, of 1 arguments"):
+        sg.testing.check_grads(by_second, 1)(3.0)
+
+
+def test_functions_of_trees_become_functions_of_vectors():
+    def loss(tree, scale=1.0):
+        return scale * (tree["w"] ** 2).sum() + tree["b"][0] * tree["w"][0, 1]
+
+    tree = {"w": np.array([[1.0, 2.0]]), "b": (3.0,)}
+    flat, unravel, vector = sg.tree.flatten_func(loss, tree)
+    np.testing.assert_array_equal(vector, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(flat(vector), [11.0])
+    np.testing.assert_array_equal(flat(vector, scale=2.0), [16.0])
+    np.testing.assert_allclose(sg.grad(flat)(vector), [2.0, 7.0, 2.0])
+    bent = [[2.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 0.0]]
+    v = np.array([1.0, -2.0, 3.0])
+    np.testing.assert_allclose(sg.hessian_vector_product(flat)(vector, v), bent @ v)
+    assert unravel(vector)["w"].shape == (1, 2)
+    same, _, _ = sg.tree.flatten_func(lambda tree: tree, tree)
+    np.testing.assert_array_equal(same(2.0 * vector), 2.0 * vector)
 
 
 def test_shapes_are_known_without_a_run():

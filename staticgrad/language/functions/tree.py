@@ -22,7 +22,7 @@ from staticgrad.support.errors.wording import kind_of
 
 _TreeOf = TypeVar("_TreeOf")
 
-__all__ = ["flatten", "leaves", "map", "ravel_pytree", "unflatten"]
+__all__ = ["flatten", "flatten_func", "leaves", "map", "ravel_pytree", "unflatten"]
 
 _AS_THEY_ARE: Final = "dataclasses, named tuples and modules are trees as they are"
 #: Further functions of ``jax.tree`` and ``jax.tree_util`` -> what to write here.
@@ -146,6 +146,37 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         return trees.unflatten(built, results)
 
     return vector, unravel
+
+
+def flatten_func(
+    f: Callable[..., Any], example: Any
+) -> tuple[Callable[..., Any], Callable[[Any], Any], Any]:
+    """Return a function of trees as one of vectors, for optimizers that take a vector.
+
+    Args:
+        f: takes a tree built like ``example``, then whatever else, and gives a tree or a number.
+        example: a tree of arrays, numbers or values.
+
+    Returns:
+        The function of vectors, whose result is a vector too (of a number, one of one element);
+        the function that makes the tree of a vector; and ``example`` as a vector. The last two are
+        those of ``ravel_pytree``.
+
+    Raises:
+        ShapeError: of both functions, a vector of another size.
+
+    >>> loss, unravel, vector = flatten_func(
+    ...     lambda tree, scale: scale * (tree["w"] ** 2).sum(), {"w": np.array([1.0, 2.0])}
+    ... )
+    >>> vector, loss(vector, 10.0), unravel(vector)
+    (array([1., 2.]), array([50.]), {'w': array([1., 2.])})
+    """
+    vector, unravel = ravel_pytree(example)
+
+    def of_vectors(vector: Any, *args: Any, **kwargs: Any) -> Any:
+        return ravel_pytree(f(unravel(vector), *args, **kwargs))[0]
+
+    return of_vectors, unravel, vector
 
 
 namespace(globals(), instead=_INSTEAD)

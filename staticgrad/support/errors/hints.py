@@ -190,7 +190,7 @@ INSTEAD: Final = {
     "debug_nans": 'sg.compile(graph, debug="nan")',
     **each_of("block_until_ready", "nothing: a call returns when its results are there"),
     **each_of("devices device_count local_devices local_device_count", ON_CPU),
-    "hessian_vector_product": "sg.hvp(f, x, v)",
+    "hessian_tensor_product": "sg.hessian_vector_product(f), or sg.hvp(f, x, v)",
     "addmm": "c + a @ b",
     "LinearLR": "sg.optim.warm_up(rate, steps)" + _AS_RATE,
     "MultiStepLR": "sg.optim.multi_step(rate, steps)" + _AS_RATE,

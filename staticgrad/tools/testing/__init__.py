@@ -11,10 +11,10 @@ framework. Public as ``sg.testing``.
 
 from staticgrad.language.ir.calls import namespace
 from staticgrad.support.errors import CheckError
-from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients
+from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients, check_grads
 from staticgrad.tools.testing.ops import check_op
 
-__all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
+__all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_grads", "check_op"]
 
 
 namespace(globals())

@@ -25,6 +25,7 @@ from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.language.functions import aggregate
+from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
@@ -155,6 +156,54 @@ def check_gradients(
     for level in range(1, order + 1):
         current = check.level(current, level, directions)
     return check.worst
+
+
+def check_grads(
+    y: Callable[..., Any],
+    argnums: int | tuple[int, ...] = 0,
+    modes: Sequence[str] | None = None,
+    order: int = 2,
+) -> Callable[..., None]:
+    """Return a check of the derivatives of ``y``: ``check_gradients`` by autograd's call.
+
+    Args:
+        y: a function of arrays or trees of them that gives a value, or a tree of values.
+        argnums: the place of the argument by which it is differentiated, or a tuple of places.
+        modes: "fwd", "rev" or both. Each call checks both modes, whatever is named: the rules of
+            one give the other.
+        order: the highest order of derivatives.
+
+    Returns:
+        A function of the arguments of ``y``, which returns None.
+
+    Raises:
+        ArgumentError: another mode; of the function, arguments that hold no floating array.
+        CheckError: of the function, a derivative that is wrong.
+
+    >>> check_grads(lambda x: x**3, modes=["rev"])(np.array([0.5, 2.0]))
+    """
+    wrong = [mode for mode in modes or () if mode not in ("fwd", "rev")]
+    if wrong:
+        raise ArgumentError(f"check_grads: modes must be 'fwd' or 'rev', got {shown(wrong[0])}")
+    places = argnums if isinstance(argnums, tuple) else (argnums,)
+
+    def check(*args: Any, **kwargs: Any) -> None:
+        if any(not 0 <= place < len(args) for place in places):
+            raise ArgumentError(
+                f"check_grads: argnums={shown(argnums)}, of {len(args)} arguments",
+                hint="sg.testing.check_grads(f)(x)",
+            )
+        leaves, tree = flatten([args[place] for place in places])
+
+        def of_leaves(*leaves: Any) -> Any:
+            given = list(args)
+            for place, part in zip(places, unflatten(tree, leaves), strict=True):
+                given[place] = part
+            return flatten(y(*given, **kwargs))[0]
+
+        check_gradients(of_leaves, leaves, order=order)
+
+    return check
 
 
 @dataclass
