@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -117,25 +118,34 @@ def one_call() -> dict[str, Callable[[], Any]]:
         ):
             if of_torch:
                 wanted = w.clone().requires_grad_()
-                for at in ({"value": w, "value and gradient": wanted}).items():
-                    found[f"torch, {at[0]}: {whose}"] = lambda f=f, w=at[1]: (
-                        torch.autograd.grad(f(x, w, v), w) if w.requires_grad else f(x, w, v)
-                    )
-                found[f"torch, a number: {whose}"] = lambda step=step: step(x, 0.5)
-                found[f"torch, 20 numbers: {whose}"] = lambda step=step: [
-                    step(x, rate) for rate in rates
-                ]
+                found |= {
+                    f"torch, value: {whose}": partial(f, x, w, v),
+                    f"torch, value and gradient: {whose}": partial(sloped, f, x, wanted, v),
+                    f"torch, a number: {whose}": partial(step, x, 0.5),
+                    f"torch, 20 numbers: {whose}": partial(each_of, step, x, rates),
+                }
                 continue
             given = [*map(jax.numpy.asarray, arrays)]
             kinds = {"value": f, "value and gradient": jax.value_and_grad(f, 1)}
             for what, g in (*kinds.items(), *((f"jit, {k}", jax.jit(g)) for k, g in kinds.items())):
-                found[f"jax, {what}: {whose}"] = lambda g=g, given=given: jax.block_until_ready(
-                    g(*given)
-                )
-            found[f"jax, 20 numbers: {whose}"] = lambda step=step, x=given[0]: [
-                step(x, rate) for rate in rates
-            ]
+                found[f"jax, {what}: {whose}"] = partial(ready, g, *given)
+            found[f"jax, 20 numbers: {whose}"] = partial(each_of, step, given[0], rates)
     return found
+
+
+def sloped(f: Callable[..., Any], x: Any, w: Any, v: Any) -> Any:
+    """Return PyTorch's gradient of f by ``w``."""
+    return import_module("torch").autograd.grad(f(x, w, v), w)
+
+
+def ready(f: Callable[..., Any], *arrays: Any) -> Any:
+    """Return JAX's results when they are there."""
+    return import_module("jax").block_until_ready(f(*arrays))
+
+
+def each_of(step: Callable[..., Any], x: Any, rates: list[float]) -> list[Any]:
+    """Return the results of a step at each rate."""
+    return [step(x, rate) for rate in rates]
 
 
 def measured_here(seconds: float) -> dict[str, float]:

@@ -103,7 +103,9 @@ def _steps(
         for each, size in zip(kinds, sizes, strict=True)
     ):
         return [(kind, axes)]
-    found = [(each, (axis,)) for each, axis in zip(kinds, axes, strict=True)]
+    found: list[tuple[str, tuple[int, ...]]] = [
+        (each, (axis,)) for each, axis in zip(kinds, axes, strict=True)
+    ]
     return found[::-1] if kind == "r2c" else found
 
 

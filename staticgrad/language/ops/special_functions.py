@@ -103,7 +103,8 @@ class SpecialOfOrder(SpecialFunction, name="special_of_order"):
         self._refuse(needed)
         partials = self.partials(out, *args) if any(needed) else (None,) * len(args)
         return tuple(
-            times(ct, each) if want else None for each, want in zip(partials, needed, strict=True)
+            times(ct, each) if want and each is not None else None
+            for each, want in zip(partials, needed, strict=True)
         )
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
