@@ -64,20 +64,15 @@ class Quick:
         """Return the modules as one text, with the quick names, and the jumps to its functions."""
         parts = linked(modules)
         text = _NAME.sub(self._renamed, text_of(parts))
-        jumps = [self._jump(part) for part in parts if part.name in self._entries(parts)]
+        jumps = [self._jump(part) for part in parts if self._is_entry(part)]
         return "\n".join([text, *jumps])
 
     def _renamed(self, found: re.Match[str]) -> str:
         return f"@{self.name(found[1])}" if found[1] in self._symbols else found[0]
 
-    def _entries(self, parts: Module) -> set[str]:
-        return {
-            part.name
-            for part in parts
-            if part.kind == "function"
-            and part.name in self._symbols
-            and not part.name.startswith(SHARED)
-        }
+    def _is_entry(self, part: ModulePart) -> bool:
+        is_own = part.kind == "function" and part.name in self._symbols
+        return is_own and not part.name.startswith(SHARED)
 
     def _jump(self, part: ModulePart) -> str:
         """Return a function that jumps to the address in the word of ``part``."""

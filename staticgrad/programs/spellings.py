@@ -102,8 +102,10 @@ def hessian_vector_product(
         *at, v = args
         if not kwargs:
             return hvp(y, tuple(at), v, allow_disconnected, argnums=argnums)
-        places = tuple(map(after_words, argnums)) if isinstance(argnums, tuple) else argnums
-        by = places if isinstance(places, tuple) else after_words(places)
+        if isinstance(argnums, tuple):
+            by: int | tuple[int, ...] = tuple(map(after_words, argnums))
+        else:
+            by = after_words(argnums)
         return hvp(by_words, (kwargs, *at), v, allow_disconnected, argnums=by)
 
     return hessian_vector_product

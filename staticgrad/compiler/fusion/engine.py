@@ -57,7 +57,7 @@ class Precedence:
         self._order: list[int | None] = [*numbers]
         self._place = {number: place for place, number in enumerate(numbers)}
         #: Places from which on all predecessors of a number come before.
-        self._ready = {number: self._ready_at(number) for number in numbers}
+        self._ready = {number: self._ready_at(self._before[number]) for number in numbers}
         #: Whether the order is the one that ``_sorted`` gives.
         self.is_sorted = True
 
@@ -75,8 +75,9 @@ class Precedence:
                     heappush(ready, (priority(later), later))
         return tuple(found)
 
-    def _ready_at(self, number: int) -> int:
-        return max([self._place[each] for each in self._before[number]], default=-1) + 1
+    def _ready_at(self, before: Collection[int]) -> int:
+        """Return the place from which on all these numbers come before."""
+        return max([self._place[each] for each in before], default=-1) + 1
 
     def change(
         self,
@@ -90,7 +91,7 @@ class Precedence:
         these numbers is ready, before or now, it is sorted again, until what is left is the same.
         """
         start = min(self._ready[each] for each in (*before, *removed))
-        start = min(start, *[self._ready_at_most(each) for each in before.values()])
+        start = min(start, *[self._ready_at(each) for each in before.values()])
         for number in (*before, *removed):
             for each in self._before[number]:
                 self._after[each].discard(number)
@@ -107,10 +108,7 @@ class Precedence:
             del self._place[number], self._ready[number]
         self._place.update({number: start + k for k, number in enumerate(found)})
         for number in {*found, *(later for each in found for later in self._after[each])}:
-            self._ready[number] = self._ready_at(number)
-
-    def _ready_at_most(self, before: Collection[int]) -> int:
-        return max([self._place[each] for each in before], default=-1) + 1
+            self._ready[number] = self._ready_at(self._before[number])
 
     def _sorted_from(
         self, start: int, changed: set[int], removed: set[int], priority: Callable[[int], int]
