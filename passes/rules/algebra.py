@@ -116,7 +116,34 @@ def _sum_of_product(match: Match) -> Any:
     return sg.reshape(found, match.root.shape)
 
 
-# -- chains of matrix products --------------------------------------------------------------------
+# -- sums and chains of matrix products -----------------------------------------------------------
+
+
+def _common_left(match: Match) -> Any:
+    """a @ b + a @ c as a @ (b + c), where nobody else reads the two products."""
+    one, two = match.op("one"), match.op("two")
+    if one.transpose_a != two.transpose_a or not _joinable(match, match.y, match.z):
+        return None
+    other = match.z if one.transpose_b == two.transpose_b else sg.swapaxes(match.z, -1, -2)
+    return MatMul(one.transpose_a, one.transpose_b)(match.x, match.y + other)
+
+
+def _common_right(match: Match) -> Any:
+    """b @ a + c @ a as (b + c) @ a, where nobody else reads the two products."""
+    one, two = match.op("one"), match.op("two")
+    if one.transpose_b != two.transpose_b or not _joinable(match, match.y, match.z):
+        return None
+    other = match.z if one.transpose_a == two.transpose_a else sg.swapaxes(match.z, -1, -2)
+    return MatMul(one.transpose_a, one.transpose_b)(match.y + other, match.x)
+
+
+def _joinable(match: Match, first: Symbolic, second: Symbolic) -> bool:
+    """Whether it takes less to add two operands than to multiply with each of them."""
+    if match.one.shape != match.two.shape or match.readers("one") > 1 or match.readers("two") > 1:
+        return False
+    if prod(first.shape) != prod(second.shape) or first.shape[:-2] != second.shape[:-2]:
+        return False
+    return _multiplications(match.one) > 2 * _typical(first.shape)
 
 
 def _cost(*products: Symbolic) -> float:
@@ -154,6 +181,16 @@ def _left_first(match: Match) -> Any:
     return found if _cost(left, found) < _cost(match.inner, match.root) else None
 
 
+def _square(x: Symbolic) -> Any:
+    """A matrix of the elements of x, for an example."""
+    return x.reshape(-1, 1) + 2.0 * x.reshape(1, -1)
+
+
+def _outer(x: Symbolic) -> Any:
+    """Another one."""
+    return x.reshape(-1, 1) * x.reshape(1, -1)
+
+
 def _batched(*values: Symbolic) -> bool:
     return any(each.ndim != 2 for each in values)
 
@@ -185,6 +222,12 @@ RULES: Final[tuple[Rule, ...]] = (
           _sum_of_product, error=ORDER,
           examples=(lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)).sum(0),
                     lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)).sum(1))),
+    value("common-left-of-products",
+          some(MatMul, x, y, name="one") + some(MatMul, x, z, name="two"), _common_left,
+          error=ORDER, examples=(lambda x: _square(x) @ _outer(x) + _square(x) @ _square(x).mT,)),
+    value("common-right-of-products",
+          some(MatMul, y, x, name="one") + some(MatMul, z, x, name="two"), _common_right,
+          error=ORDER, examples=(lambda x: _outer(x) @ _square(x) + _square(x).mT @ _square(x),)),
     value("product-right-first", some(MatMul, some(MatMul, x, y, name="inner"), z, name="outer"),
           _right_first, error=ORDER,
           examples=(lambda x: (x.reshape(-1, 1) @ x.reshape(1, -1)) @ x.reshape(-1, 1),)),

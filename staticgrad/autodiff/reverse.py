@@ -17,6 +17,9 @@ Equal nodes: a formula that was written twice is differentiated once. The cotang
 are added to those of the first, whose rule is called with the sum: of mean(a @ b) + max(a @ b) the
 gradients of a and b are one product each. A copy that is a target has a slope of its own.
 
+Gram products: of a.T @ a with the cotangent g both shares are products of a, and their sum is the
+one product a @ (g + g.T).
+
 Recomputation for ``sg.checkpoint(f, policy=...)``: clones that a gradient reads instead.
 
 A mark behind each result of the function says where it begins and what is saved of it
@@ -64,10 +67,11 @@ from staticgrad.language.ops.cotangent import (
     resolve,
     rule_name,
     shares_of,
+    widened,
     zeros_like_type,
 )
 from staticgrad.language.ops.marks import region_behind
-from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.movement import reshape, swapaxes
 from staticgrad.language.ops.sweep import Sweep
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import equal
@@ -370,9 +374,12 @@ def _swept(
     for formula in stable_formulas(cone, outputs, targets):
         given, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
         merged = {*same, *same.values()}
+        nodes = formula.cone.nodes
+        merged.update(arg.node for node in nodes if node.op.is_gram(node.args) for arg in node.args)
         asked = {target.key: target.node in merged for target in formula.targets.values()}
         own: dict[ValueKey, Any] = {}
-        for apart in sorted(set(asked.values())):  # one of several equals has a part of their slope
+        # One of several equals has a part of their slope, and one operand a part of a product's.
+        for apart in sorted(set(asked.values())):
             keys = {key for key, is_merged in asked.items() if is_merged is apart}
             own |= _GraphSweep(formula.cone, keys, {} if apart else same).run(given)
         found |= {key: own.get(target.key) for key, target in formula.targets.items()}
@@ -527,6 +534,9 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         Sums over all iterations of a loop are those of blocks of iterations.
         """
         outs, args = self.regions.around(node)
+        if all(needed) and node.op.is_gram(node.args, self.asked):
+            whole = widened(resolve(cts[0]))
+            cts, needed = [whole + swapaxes(whole, -1, -2)], (False, True)
         found = shares_of(node.op, cts, outs, args, needed)
         for op in self.loops:
             found = tuple(map(op.summed_in_blocks, found))

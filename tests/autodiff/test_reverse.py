@@ -413,3 +413,39 @@ def test_a_copy_that_runs_again_is_not_merged_with_one_that_is_stored(rng):
     at = rng.normal(size=4)
     wanted = 2 * (np.tanh(at) + at / np.cosh(at) ** 2)
     np.testing.assert_allclose(sg.evaluate(slope, {"x": at}), wanted, rtol=1e-13)
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("rows", [8, 40])  # eight terms are too few to be worth it
+def test_a_gram_product_has_one_product_in_its_gradient(left, rows):
+    random = np.random.default_rng(5)
+    data, weights = random.normal(size=(3, rows, 20)), random.normal(size=(20, 20))
+    x = sg.input("x", data.shape, "float64")
+    twice, turned = 2 * x, sg.swapaxes(x, -1, -2)
+    loss = ((twice.mT @ twice) if left else (turned @ x) * 4.0) * weights
+    slope = sg.grad(loss.sum(), x)
+    products = str(sg.Graph({"slope": slope}, name="slope")).count("= matmul")
+    assert products == (1 if rows == 40 else 2)
+    want = 4.0 * data @ (weights + weights.T)
+    assert np.abs(sg.evaluate(slope, {"x": data}) - want).max() < 1e-12 * rows * 20
+
+
+def test_a_power_of_a_matrix_is_no_gram_product():
+    random = np.random.default_rng(7)
+    data, weights = random.normal(size=(20, 20)), random.normal(size=(20, 20))
+    x = sg.input("x", data.shape, "float64")
+    slope = sg.evaluate(sg.grad(((x @ x) * weights).sum(), x), {"x": data})
+    assert np.allclose(slope, weights @ data.T + data.T @ weights, rtol=1e-12)
+
+
+def test_the_transposed_operand_of_a_gram_product_has_its_own_share():
+    random = np.random.default_rng(6)
+    data, weights = random.normal(size=(40, 20)), random.normal(size=(20, 20))
+    x = sg.input("x", data.shape, "float64")
+    turned = x.T
+    loss = ((turned @ x) * weights).sum() + turned.sum()
+    alone, both = sg.grad(loss, x), sg.grad(loss, [x, turned])
+    found = sg.evaluate([alone, *both], {"x": data})
+    assert np.array_equal(found[0], found[1])  # whoever else is asked for
+    assert np.allclose(found[0], data @ (weights + weights.T) + 1.0, rtol=1e-12)
+    assert np.allclose(found[2], weights @ data.T + 1.0, rtol=1e-12)

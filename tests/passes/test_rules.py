@@ -14,6 +14,7 @@ import pytest
 
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
+from passes.pipelines import pipeline
 from passes.rewrite import hole, holes, rewrite, rule
 from passes.rewrite.rule import Applied, Hole, filled, subterms
 from passes.rules.tables import RULES
@@ -442,3 +443,23 @@ def test_what_a_rule_raises_passes_through_with_a_note(part):
     with pytest.raises(KeyError, match="missing") as caught:
         rewrite(product(), [failing])
     assert ["failing" in note for note in caught.value.__notes__] == [True]
+
+
+@pytest.mark.parametrize("first", ["ab", "Ab", "aB", "AB"])
+@pytest.mark.parametrize("second", ["ac", "Ac", "aC", "AC", "ba", "cb", "cB", "Cb", "CA"])
+def test_common_factors_of_products_keep_which_operand_is_transposed(first, second):
+    """Capitals are transposed matrices: AB is a.T @ b.T."""
+    random = np.random.default_rng(8)
+    feeds = {name: random.normal(size=(9, 9)) for name in "abc"}
+    given = {name: sg.input(name, (9, 9), "float64") for name in feeds}
+
+    def product(names, of):
+        left, right = (of[n] if n in of else of[n.lower()].T for n in names)
+        return left @ right
+
+    total = product(first, given) + product(second, given)
+    after = pipeline("O2")(sg.Graph({"total": total}, inputs=list(given.values())))
+    want = product(first, feeds) + product(second, feeds)
+    assert np.abs(sg.evaluate(after, feeds)["total"] - want).max() < 1e-12
+    has_common = first[0] == second[0] or first[1] == second[1]
+    assert str(after).count("= matmul") == (1 if has_common else 2)

@@ -10,7 +10,7 @@ that compute nothing: inputs, parameters, constants.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, dataclass_transform
 
@@ -135,6 +135,14 @@ class Op(Immutable):
     ) -> tuple[Any, ...]:
         """Return cotangents as ``vjp``; override it to skip operands that are not ``needed``."""
         return self.vjp(ct, out, *args)
+
+    def is_gram(self, args: Sequence[Any], apart: Container[Any] = ()) -> bool:
+        """Return whether the result is the product of a matrix, transposed, with itself.
+
+        Then the second operand with the cotangent ``ct + ct.T`` has the shares of both. A value
+        whose key is in ``apart`` counts as a matrix of its own.
+        """
+        return False
 
     @property
     def has_rule(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import prod
 from typing import Any, ClassVar, Final
 
@@ -37,6 +37,8 @@ from staticgrad.support.errors import DTypeError, RankError, ShapeError
 
 #: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
 LONGEST_DOWN: Final = 1 << 15
+#: The fewest terms of an element of a Gram product whose two shares are worth joining.
+GRAM_TERMS: Final = 16
 
 
 class MatMul(BilinearOp, name="matmul"):
@@ -112,6 +114,19 @@ class MatMul(BilinearOp, name="matmul"):
             )
         return by_a, by_b
 
+    def is_gram(self, args: Sequence[Any], apart: Container[Any] = ()) -> bool:
+        """Return whether this is a.T @ a of one matrix, of enough terms for it to matter."""
+        a, b = args
+        terms = a.shape[-2 if self.transpose_a else -1]
+        if isinstance(terms, int) and terms < GRAM_TERMS:
+            return False
+        (of_a, turned_a), (of_b, turned_b) = (
+            _behind_transposes(a, apart),
+            _behind_transposes(b, apart),
+        )
+        flipped = (self.transpose_a ^ turned_a) != (self.transpose_b ^ turned_b)
+        return flipped and of_a.key == of_b.key
+
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch axes meet; rows of a batch times one matrix are rows of one product."""
         a, b = args
@@ -161,6 +176,16 @@ def _is_transposed(x: Any) -> bool:
         transposed ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
         x = x.node.args[0]
     return transposed
+
+
+def _behind_transposes(x: Any, apart: Container[Any]) -> tuple[Any, bool]:
+    """Return what a value is, its last two axes exchanged or not; nothing behind ``apart``."""
+    turned = False
+    while isinstance(op := x.node.op, Transpose) and x.key not in apart:
+        if op.perm != (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
+            break
+        turned, x = not turned, x.node.args[0]
+    return x, turned
 
 
 def _flagged(x: TensorType, transposed: bool) -> str:
