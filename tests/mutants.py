@@ -562,6 +562,41 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "repeated calls",
+        (
+            "repeated-calls-swap-numbers",
+            "staticgrad/programs/repeated.py",
+            "certain = all(given.numbers.get(name) is number for name, number in pairs)",
+            "certain, names = True, [*given.numbers]",
+            "numbers by name in another order are taken for each other",
+            "tests/programs/test_repeated.py -k by_name",
+        ),
+        (
+            "repeated-calls-forget-defaults",
+            "staticgrad/programs/repeated.py",
+            "            self._stored[call.key] = _Stored(traced, (), given.numbers)",
+            "            self._stored[call.key] = _Stored(traced, (), {})",
+            "a call without a number that is an input ends with a KeyError",
+            "tests/programs/test_repeated.py -k default",
+        ),
+        (
+            "repeated-calls-view-tensors",
+            "staticgrad/language/types/arrays.py",
+            'homes & {"numpy", "staticgrad"}',
+            'homes & {"numpy"}',
+            "a tensor of the tape is taken for an array, and its gradient is lost",
+            "tests/programs/test_repeated.py -k tensors",
+        ),
+        (
+            "foreign-feeds-run-in-python",
+            "staticgrad/compiler/compiling/compiler.py",
+            "if entered is None and (views := views_of(feeds)):",
+            "if entered is None and (views := {}):",
+            "feeds of PyTorch and JAX take the path in Python",
+            "tests/programs/test_repeated.py -k in_place",
+        ),
+    ),
+    *_row(
         "Python numbers as arguments",
         (
             "numbers-are-never-inputs",

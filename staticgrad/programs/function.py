@@ -13,8 +13,6 @@ from inspect import signature
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
-import numpy as np
-
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_program
 from staticgrad.language.functions.call_types import (
     Gradient,
@@ -39,12 +37,12 @@ from staticgrad.programs.arguments import (
     Spec,
     bound_to,
     fits,
-    is_number,
     signature_of,
     spec_of,
     tells_names,
     with_names,
 )
+from staticgrad.programs.repeated import PlainArguments, RepeatedCalls
 from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.support.errors import (
     ArgumentError,
@@ -64,8 +62,6 @@ from staticgrad.support.records import dataclass
 _MANY: Final = 8
 #: What a traced function takes beside the options of ``sg.compile``.
 _OWN_OPTIONS: Final = ("static",)
-#: Calls that are found by the element types and shapes of their arrays alone.
-_MOST_KNOWN: Final = 256
 
 
 @dataclass(frozen=True)
@@ -128,8 +124,7 @@ class Function(OfArrays[P, R]):
             ) from None
         self._tells_names = tells_names(function)
         self._signatures: dict[Any, _Signature] = {}
-        #: Of calls with nothing but arrays and numbers, by element types, shapes and numbers.
-        self._known: dict[Any, TracedProgram] = {}
+        self._repeated = RepeatedCalls(static)
         #: Sizes, by the names and ranks of arrays.
         self._seen: dict[Any, list[tuple[int, ...]]] = {}
         #: By what calls with other numbers have alike.
@@ -184,11 +179,10 @@ class Function(OfArrays[P, R]):
         try:
             if running_session() is not None:
                 return self._function(*args, **kwargs)
-            alike = _of_arrays(args, kwargs)
-            known = self._known.get(alike)
-            if known is not None and not known.changed():
-                self._calls += 1
-                return known.run(dict(zip(known.names, args, strict=True)), self._options, kwargs)
+            call = PlainArguments(args, kwargs)
+            found = self._run_again(call)
+            if found is not None:
+                return found[0]
             given = self._given(args, kwargs)
             if given.has_values:
                 with computing(given.kind):
@@ -196,14 +190,33 @@ class Function(OfArrays[P, R]):
             with self._lock.taken:
                 self._calls += 1
                 traced = self._traced(given)
-            if alike is not None and len(given.arrays) == len(args):
-                if len(self._known) >= _MOST_KNOWN:
-                    self._known.clear()
-                self._known[alike] = traced
-            return traced.run(given.arrays, self._options, given.numbers)
+            self._repeated.note(call, given, traced, kwargs)
+            return traced.run(*traced.feeds(given.arrays, given.numbers), self._options)
         except Exception as error:
             cut(error)
             raise
+
+    def repeat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any] | None:
+        """Return a tuple with the result of a call that repeats an earlier one; None of others."""
+        try:
+            is_traced = running_session() is not None
+            return None if is_traced else self._run_again(PlainArguments(args, kwargs))
+        except Exception as error:
+            cut(error)
+            raise
+
+    def _run_again(self, call: PlainArguments) -> tuple[Any] | None:
+        again = self._repeated.find(call)
+        if again is None:
+            return None
+        traced = again.traced
+        found = traced.numbers(again.numbers)
+        if found is None:
+            return None
+        self._calls += 1
+        numbers, values = found
+        feeds = traced.read_of({**again.arrays, **numbers})
+        return (traced.run(feeds, values, self._options),)
 
     @boundary
     def _eagerly(self, *args: Any, **kwargs: Any) -> Any:
@@ -464,23 +477,6 @@ def traced_call(
         raise f._without_graph()
     with f._lock.taken:
         return f._traced(given), given
-
-
-def _of_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return the key of calls with positional arrays that run one program; None for other calls.
-
-    Python numbers by name may be among them.
-    """
-    found: list[Any] = []
-    for each in args:
-        if type(each) is not np.ndarray and not isinstance(each, np.generic):
-            return None
-        found.append((each.dtype, each.shape))
-    for name, each in kwargs.items():
-        if not is_number(each):
-            return None
-        found.append((name, type(each), repr(each)))
-    return tuple(found)
 
 
 @overload

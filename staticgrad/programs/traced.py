@@ -17,7 +17,6 @@ from collections.abc import (
     Sequence,
 )
 from math import inf
-from types import MappingProxyType
 from typing import Any, Final
 from weakref import ref
 
@@ -35,7 +34,7 @@ from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import number_array
-from staticgrad.language.types.arrays import ArrayData, convert_array
+from staticgrad.language.types.arrays import ArrayData, convert_array, is_constant
 from staticgrad.language.types.dim import named_sizes
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
 from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
@@ -91,7 +90,11 @@ class TracedProgram:
     def freeze(self, around: Captured, noted: Session) -> None:
         """Remember what it was traced from: names around the function, arrays in its graph."""
         self._frozen = Frozen(around)
-        self._arrays = [(array, data) for array, data in noted.arrays if array() is not None]
+        self._arrays = [
+            (source, data)
+            for source, data in noted.arrays
+            if (array := source()) is not None and not is_constant(array)
+        ]
 
     def changed(self) -> str:
         """Return what has changed since tracing, in words; empty if the program is still valid."""
@@ -128,14 +131,15 @@ class TracedProgram:
         except (TypeError, ValueError, ArithmeticError):
             return None
 
-    def run(
-        self,
-        arrays: Mapping[str, Any],
-        options: Mapping[str, Any],
-        numbers: Mapping[str, Number] = MappingProxyType({}),
-    ) -> Any:
-        """Return the results in their containers: arrays, or NumPy's scalars for no axes."""
-        feeds, values = self.feeds(arrays, numbers)
+    def takes_all(self, names: Collection[str]) -> bool:
+        """Return whether all Python numbers of these names are inputs."""
+        return self.arithmetic is not None and all(name in self.arithmetic.given for name in names)
+
+    def run(self, feeds: Mapping[str, Any], values: Sequence[Number], options: Any) -> Any:
+        """Return the results in their containers: arrays, or NumPy's scalars for no axes.
+
+        ``feeds`` are those of the graph, ``values`` all Python numbers by index.
+        """
         found = self.program(options).run(feeds) if self.graph else {}
         return self.results(found, values)
 
@@ -144,7 +148,11 @@ class TracedProgram:
     ) -> tuple[dict[str, Any], list[Number]]:
         """Return the feeds of the graph, and all Python numbers by index."""
         own, values = self.numbers(numbers) or ({}, [])
-        return {n: each for n, each in {**arrays, **own}.items() if n in self._read}, values
+        return self.read_of({**arrays, **own}), values
+
+    def read_of(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those feeds that the graph reads."""
+        return {name: each for name, each in feeds.items() if name in self._read}
 
     def results(self, found: Mapping[str, Any], values: Sequence[Number]) -> Any:
         """Return the outputs of the graph in the containers of the function's results."""

@@ -40,6 +40,7 @@ from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.reports.stats import Counts, Stats
 from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
+from staticgrad.compiler.runtime.feeds import views_of
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.compiler.runtime.step import Table
 from staticgrad.language.functions.trees import parts, parts_by_name
@@ -290,6 +291,8 @@ class Compiled(Generic[Results]):
                 feeds = {}
             if out is None:
                 entered: Results | None = self._executor.enter(feeds)
+                if entered is None and (views := views_of(feeds)):
+                    entered = self._executor.enter({**feeds, **views})
                 if entered is not None:
                     return entered
             results: Any = self._executor.run(feeds, out)

@@ -27,7 +27,7 @@ from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.storage.parameter import aligned_bytes
-from staticgrad.language.types.arrays import array_of, convert_array
+from staticgrad.language.types.arrays import array_of, convert_array, viewer_of
 from staticgrad.language.types.dtype import as_dtype
 from staticgrad.native.environment import default_environment
 from staticgrad.support.errors import OutOfMemory, OutputArrayError
@@ -111,6 +111,18 @@ class FeedBinder:
     def named(self, feeds: Feeds) -> Mapping[str, Any]:
         """The feeds by the names of their inputs."""
         return name_feeds(self._graph, feeds)
+
+
+def views_of(feeds: Feeds) -> dict[Any, Array]:
+    """Return those feeds that are arrays of another library, as NumPy's over their memory."""
+    found = {}
+    for name, data in feeds.items() if type(feeds) is dict else ():
+        if type(data) is not np.ndarray:
+            view = viewer_of(type(data))
+            array = None if view is None else view(data)
+            if array is not None:
+                found[name] = array
+    return found
 
 
 def copy_feed(place: Array, feed: Array) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, LaxType
 from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
+from staticgrad.language.types.arrays import over_bytes
 from staticgrad.support.errors import ExportError
 from staticgrad.support.optional import jax
 from staticgrad.support.source import SourceLine
@@ -80,7 +81,7 @@ def type_of(aval: Any) -> LaxType:
 
 def _operand(variable: Any, places: dict[Any, int]) -> Any:
     if hasattr(variable, "val"):
-        return np.asarray(variable.val, type_of(variable.aval).dtype)
+        return over_bytes(np.asarray(variable.val, type_of(variable.aval).dtype))
     return ResultAt(places[variable])
 
 

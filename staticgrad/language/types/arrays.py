@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -198,6 +198,52 @@ def columns_of(data: Any) -> dict[str, Any] | None:
     ):
         return None
     return {str(name): data[name] for name in names}
+
+
+def over_bytes(array: Array) -> Array:
+    """Return a copy over bytes of Python, which nothing can write."""
+    found: Array = np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+    return found
+
+
+def is_constant(array: Any) -> bool:
+    """Return whether nothing can write the memory of an array: bytes, or an array of JAX."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    if isinstance(array, memoryview):
+        return array.readonly and type(array.obj).__module__.startswith("jaxlib")
+    return type(array) is bytes
+
+
+#: Class of arrays of another library -> what views one in NumPy; None of other classes.
+_VIEWERS: Final[dict[type, Callable[[Any], Array | None] | None]] = {}
+
+
+def viewer_of(kind: type) -> Callable[[Any], Array | None] | None:
+    """Return what views arrays of a class of another library as ``array_of`` does, without checks.
+
+    A view is None where ``array_of`` has to say what is wrong. The class of an array of JAX and
+    that of a tensor of PyTorch have one; None of NumPy's classes, of tables and of whatever has no
+    memory.
+    """
+    try:
+        return _VIEWERS[kind]
+    except KeyError:
+        both = hasattr(kind, "__array__") and hasattr(kind, "__dlpack__")
+        homes = {each.__module__.partition(".")[0] for each in kind.__mro__}
+        found = _viewed if both and not homes & {"numpy", "staticgrad"} else None
+        _VIEWERS[kind] = found
+        return found
+
+
+def _viewed(data: Any) -> Array | None:
+    try:
+        found = np.asarray(data)
+    except Exception:
+        return None
+    return found if found.dtype.kind in "biufcV" else None
 
 
 def array_of(

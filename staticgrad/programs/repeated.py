@@ -1,0 +1,169 @@
+"""Calls of a traced function that repeat an earlier one: found by element types and shapes alone.
+
+Binding the arguments of a call to a signature takes longer than a short program runs. A call whose
+arrays lie in the same dicts, lists and tuples as those of an earlier call, with the same element
+types and shapes, runs that program at once. Arrays of other libraries are viewed as NumPy's here,
+once. Python numbers may have other values where all of them are inputs of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.python_numbers import Number
+from staticgrad.language.types.arrays import viewer_of
+from staticgrad.programs.arguments import CallArguments, is_number
+from staticgrad.programs.traced import TracedProgram
+from staticgrad.support.records import NamedTuple
+
+#: Calls that are stored, with which the store begins anew.
+_MOST: Final = 256
+_STATIC: Final = (bool, str, type(None))
+
+
+class RepeatedCall(NamedTuple):
+    """A program with its feeds and Python numbers for one call."""
+
+    traced: TracedProgram
+    arrays: dict[str, Any]
+    numbers: Mapping[str, Number]
+
+
+class _Stored(NamedTuple):
+    """A program by which calls run: the names of numbers by order, and those that all have."""
+
+    traced: TracedProgram
+    numbers: tuple[str, ...]
+    fixed: Mapping[str, Number]
+
+
+class PlainArguments:
+    """The arguments of one call.
+
+    Attributes:
+        key: containers, element types and shapes, types of numbers, and what is static.
+        arrays: the arrays in order, as NumPy's.
+        numbers: the Python numbers in order.
+        is_plain: False if an argument is something else; nothing more is known then.
+    """
+
+    __slots__ = ("arrays", "by_name", "is_plain", "key", "numbers", "sources")
+
+    def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.arrays: list[Any] = []
+        self.sources: list[Any] = []
+        self.numbers: list[Number] = []
+        self.by_name = 0  # how many of the numbers, the last ones, are given by name
+        key: list[Any] = []
+        self.is_plain = self._see(args, key)
+        if kwargs and self.is_plain:
+            before = len(self.numbers)
+            for name, each in kwargs.items():
+                key.append(name)
+                count = len(self.numbers)
+                self.is_plain = self.is_plain and self._see(each, key)
+                if len(self.numbers) > count and not is_number(each):
+                    self.is_plain = False  # numbers in a container that has a name
+            self.by_name = len(self.numbers) - before
+        self.key = tuple(key)
+
+    def _see(self, item: Any, key: list[Any]) -> bool:
+        kind = type(item)
+        if kind is np.ndarray:
+            key += (item.dtype, item.shape)
+            self.arrays.append(item)
+            self.sources.append(item)
+        elif kind is tuple or kind is list:
+            key += (kind, len(item))
+            for each in item:
+                if not self._see(each, key):
+                    return False
+        elif kind is dict:
+            key += (kind, tuple(item))
+            for each in item.values():
+                if not self._see(each, key):
+                    return False
+        elif kind is float or kind is int:
+            if not is_number(item):
+                return False
+            key.append(kind)
+            self.numbers.append(item)
+        elif kind in _STATIC:
+            key += (kind, item)
+        elif isinstance(item, np.generic):
+            key += (item.dtype, ())
+            self.arrays.append(item)
+            self.sources.append(item)
+        else:
+            view = viewer_of(kind)
+            array = None if view is None else view(item)
+            if array is None:
+                return False
+            key += (array.dtype, array.shape)
+            self.arrays.append(array)
+            self.sources.append(item)
+        return True
+
+    def exact_key(self) -> tuple[Any, ...]:
+        """Return the key of calls with the same numbers."""
+        return (*self.key, *map(repr, self.numbers))
+
+
+class RepeatedCalls:
+    """The programs of earlier calls."""
+
+    def __init__(self, static: tuple[str, ...]) -> None:
+        """``static`` are the names of arguments that are static whatever they hold."""
+        self._static = static
+        self._stored: dict[Any, _Stored] = {}
+
+    def find(self, call: PlainArguments) -> RepeatedCall | None:
+        """Return the program of a call with its feeds; None where there was no such call."""
+        if not call.is_plain:
+            return None
+        found = self._stored.get(call.key)
+        if found is None:
+            found = self._stored.get(call.exact_key()) if call.numbers else None
+            if found is None:
+                return None
+        traced, names, fixed = found
+        if traced.changed():
+            return None
+        numbers = fixed
+        if names:
+            numbers = {**fixed, **dict(zip(names, call.numbers, strict=True))}
+        return RepeatedCall(traced, dict(zip(traced.names, call.arrays, strict=True)), numbers)
+
+    def note(
+        self, call: PlainArguments, given: CallArguments, traced: TracedProgram, by_name: Any
+    ) -> None:
+        """Store the program of a call; ``by_name`` are the names of arguments given by name."""
+        if not call.is_plain or len(given.arrays) != len(call.sources):
+            return
+        pairs = zip(call.sources, given.arrays.values(), strict=True)
+        if not all(source is array for source, array in pairs):
+            return  # they are in another order
+        if len(self._stored) >= _MOST:
+            self._stored.clear()
+        numbers = None if self._static else self._names(call, given, by_name)
+        if not call.numbers:
+            self._stored[call.key] = _Stored(traced, (), given.numbers)
+        elif numbers is not None and traced.takes_all(numbers):
+            self._stored[call.key] = _Stored(traced, numbers, given.numbers)
+        else:
+            self._stored[call.exact_key()] = _Stored(traced, (), given.numbers)
+
+    def _names(
+        self, call: PlainArguments, given: CallArguments, by_name: Any
+    ) -> tuple[str, ...] | None:
+        """Return the names of a call's numbers in order; None where they are not certain."""
+        first = len(call.numbers) - call.by_name
+        names = [*[*given.numbers][:first], *[n for n, each in by_name.items() if is_number(each)]]
+        if len(names) != len(call.numbers):
+            return None
+        pairs = zip(names, call.numbers, strict=True)
+        certain = all(given.numbers.get(name) is number for name, number in pairs)
+        return tuple(names) if certain else None
