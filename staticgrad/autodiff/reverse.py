@@ -33,7 +33,7 @@ from them the inner one computes what its gradient reads. Regions nest as recurs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -374,8 +374,7 @@ def _swept(
     for formula in stable_formulas(cone, outputs, targets):
         given, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
         merged = {*same, *same.values()}
-        nodes = formula.cone.nodes
-        merged.update(arg.node for node in nodes if node.op.is_gram(node.args) for arg in node.args)
+        merged.update(_transposed_in_gram_products(formula.cone))
         asked = {target.key: target.node in merged for target in formula.targets.values()}
         own: dict[ValueKey, Any] = {}
         # One of several equals has a part of their slope, and one operand a part of a product's.
@@ -384,6 +383,16 @@ def _swept(
             own |= _GraphSweep(formula.cone, keys, {} if apart else same).run(given)
         found |= {key: own.get(target.key) for key, target in formula.targets.items()}
     return found
+
+
+def _transposed_in_gram_products(cone: Cone) -> Iterator[Node]:
+    """The operands whose share the other operand of the product gets."""
+    for node in cone.nodes:
+        if node.op.is_gram(node.args):
+            keys = {arg.key for arg in node.args}
+            for arg in node.args:
+                if any(below.key in keys for below in arg.node.args):
+                    yield arg.node
 
 
 def _equals(cone: Cone) -> dict[Node, Node]:
