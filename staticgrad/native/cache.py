@@ -181,6 +181,8 @@ def _wrong_with(status: os.stat_result, most: int) -> str:
 
 MAGIC: Final = b"staticgrad-kernel-2\n"
 SUFFIX: Final = ".kernel"
+#: How files end that contain the digest of an installation's sources, one for each installation.
+_NOTE: Final = ".sources"
 #: Where Numba keeps machine code, in a folder for each installation.
 _NUMBA: Final = "numba"
 _DIGEST_BYTES: Final = 32
@@ -223,7 +225,9 @@ _warned: Final[list[str]] = []
 _numbers: Final = itertools.count()
 
 
-#: The folders of this package whose code makes machine code of kernels, and code of the runtime.
+#: The packages whose code makes schedules and machine code.
+PACKAGES: Final = ("staticgrad", "passes")
+#: The folders of staticgrad whose code makes machine code of kernels, and code of the runtime.
 SOURCES: Final = (
     "compiler/nest", "language/ir", "language/types", "language/vecmath", "native", "support",
 )  # fmt: skip
@@ -232,15 +236,59 @@ SOURCES: Final = (
 @functools.cache
 def environment() -> str:
     """Everything besides source and target that machine code depends on."""
-    package = Path(__file__).parents[1]
+    versions = [f"{name} {_version_of(name)}" for name in ("numba", "llvmlite")]
+    python = f"python {sys.version_info.major}.{sys.version_info.minor}"
+    return "|".join([*versions, f"numpy {np.__version__}", python, _digest_of_sources()])
+
+
+@functools.cache
+def state_of_sources(root: Path) -> str | None:
+    """Return a digest of path, size and time of change of this package's source files.
+
+    None if they cannot be listed. ``root`` is the folder that contains the packages.
+    """
+    found = []
+    try:
+        for package in PACKAGES:
+            folders = [str(root / package)]
+            for folder in folders:
+                for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+                    if entry.name.endswith(".py"):
+                        status = entry.stat()
+                        found.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
+                    elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
+                        folders.append(entry.path)
+    except OSError:
+        return None
+    return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
+
+
+def _digest_of_sources() -> str:
+    """Return a digest of the files of ``SOURCES``; of unchanged files it is read from disk."""
+    root = Path(__file__).parents[2]
+    state, folder = state_of_sources(root), directory()
+    if state is None or folder is None:
+        return _read_sources(root)
+    note = folder / f"{hashlib.blake2b(bytes(root), digest_size=16).hexdigest()}{_NOTE}"
+    stored = None
+    with contextlib.suppress(OSError, NotPrivateError):
+        stored = _decode(state, read_private(note, LARGEST_ENTRY)[0])
+    if stored is not None:
+        return stored.symbol
+    found = _read_sources(root)
+    _replace(folder, note, _encode(state, ObjectCode(b"", found)))
+    return found
+
+
+def _read_sources(root: Path) -> str:
+    """Return a digest of the content of the files of ``SOURCES``."""
+    package = root / "staticgrad"
     digest = hashlib.blake2b(digest_size=16)
     for folder in SOURCES:
         for path in sorted((package / folder).rglob("*.py")):
             name = path.relative_to(package).as_posix()
             digest.update(f"{name}\0".encode() + path.read_bytes())
-    versions = [f"{name} {_version_of(name)}" for name in ("numba", "llvmlite")]
-    python = f"python {sys.version_info.major}.{sys.version_info.minor}"
-    return "|".join([*versions, f"numpy {np.__version__}", python, digest.hexdigest()])
+    return digest.hexdigest()
 
 
 def _version_of(package: str) -> str:
@@ -357,17 +405,24 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
     content = _encode(name, code)
     if folder is None or len(content) > min(settings.cache_size, LARGEST_ENTRY):
         return False
+    stored = _replace(folder, path_of(folder, name), content)
+    _make_room(folder, len(content), settings.cache_size)
+    return stored
+
+
+def _replace(folder: Path, path: Path, content: bytes) -> bool:
+    """Replace a file in a folder whole; return False when the folder does not take it."""
     temporary: Path | None = None
     stored = False
     try:
-        path = folder / f"{_UNFINISHED}{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        temporary = path
+        unfinished = folder / f"{_UNFINISHED}{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = unfinished
         try:
             _write_all(handle, content)
         finally:
             os.close(handle)
-        temporary.replace(path_of(folder, name))
+        temporary.replace(path)
         stored = True
     except OSError as error:
         config.log("cache", "%s takes no kernels: %s", folder, error)
@@ -375,7 +430,6 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
         if temporary is not None and not stored:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-    _make_room(folder, len(content), settings.cache_size)
     return stored
 
 

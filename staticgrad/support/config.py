@@ -392,11 +392,17 @@ def _project_table(path: Path) -> Mapping[str, object]:
 
 
 def _read_table(path: Path) -> object:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return {}
+    if "staticgrad" not in text and "\\u" not in text.lower():  # which could spell it
+        return {}
     import tomllib
 
     try:
-        tool = tomllib.loads(path.read_text(encoding="utf-8")).get("tool")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        tool = tomllib.loads(text).get("tool")
+    except (tomllib.TOMLDecodeError, RecursionError):
         # A broken pyproject.toml is for the tools that need it to report.
         return {}
     return tool.get("staticgrad", {}) if isinstance(tool, dict) else {}

@@ -9,7 +9,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.compiler import backends
-from staticgrad.compiler.compiling import scheduling
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.native import cache, jit, loader, machine
 from staticgrad.native.language.parts import text_of
@@ -50,8 +49,7 @@ print(*described())
 """
 
 
-def test_llvm_is_the_same_alone_behind_others_from_disk_and_elsewhere(monkeypatch):
-    monkeypatch.setattr(scheduling, "LEAST_NODES", 0)
+def test_llvm_is_the_same_alone_behind_others_from_disk_and_elsewhere():
     alone = described()
     assert len(set(alone)) > 3
     others()

@@ -42,8 +42,7 @@ OPTIONS = [
 
 @pytest.fixture(autouse=True)
 def _entries(tmp_path, monkeypatch):
-    """Entries of the test's own; kernels are shared. Small programs are kept, too."""
-    monkeypatch.setattr(scheduling, "LEAST_NODES", 0)
+    """Entries of the test's own; kernels are shared."""
     monkeypatch.setattr(scheduling, "_sources", lambda: str(tmp_path))
 
 
@@ -166,7 +165,8 @@ def test_a_changed_source_of_the_package_makes_all_anew(tmp_path, reads, monkeyp
     monkeypatch.setattr(
         scheduling, "__file__", str(tmp_path / "staticgrad/compiler/compiling/c.py")
     )
-    monkeypatch.setattr(scheduling, "_sources", sources_of_package.__wrapped__)
+    monkeypatch.setattr(scheduling, "_sources", sources_of_package)
+    monkeypatch.setattr(cache, "state_of_sources", cache.state_of_sources.__wrapped__)
     graph = step()
     sg.compile(graph)
     sg.compile(graph)
@@ -226,8 +226,6 @@ def test_what_others_have_a_part_in_is_not_kept(reads, monkeypatch, tmp_path):
         sg.compile(step())
     with sg.options(jit=False):
         sg.compile(step())
-    monkeypatch.setattr(scheduling, "LEAST_NODES", 10_000)
-    sg.compile(step())
     assert reads == []
 
 
@@ -269,10 +267,8 @@ def test_another_process_finds_it(tmp_path):
             import sys
             import numpy as np
             import staticgrad as sg
-            from staticgrad.compiler.compiling import scheduling
             from passes.base import Pipeline
 
-            scheduling.LEAST_NODES = 0
             ran = []
             run = Pipeline.run
             Pipeline.run = lambda self, graph: ran.append(graph) or run(self, graph)
@@ -282,9 +278,8 @@ def test_another_process_finds_it(tmp_path):
             f = sg.compile(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
             found = f.run({"x": np.ones((2, 3), "float32")})
             print(len(ran), found["loss"].tobytes().hex(), found["dw"].tobytes().hex())
-            makers = [
-                f"staticgrad.{name}" for name in ("lowering.fuse", "fusion", "lowering", "nest")
-            ]
+            names = ("lowering.fuse", "fusion", "lowering", "nest")
+            makers = [f"staticgrad.compiler.{name}" for name in names]
             print(*[each for each in makers if each in sys.modules])
             print(len(f.explain()) > 100, len(ran))
             """

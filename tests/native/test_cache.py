@@ -217,6 +217,38 @@ def test_keys_tell_sources_and_targets_apart():
     assert "numba" in cache.environment()
 
 
+def test_the_digest_of_unchanged_sources_is_read_from_disk(fresh, monkeypatch, tmp_path):
+    read, root = cache._read_sources, Path(cache.__file__).parents[2]
+    whole, reads = read(root), []
+    monkeypatch.setattr(cache, "_read_sources", lambda root: reads.append(root) or read(root))
+    assert cache._digest_of_sources() == cache._digest_of_sources() == whole
+    assert len(reads) == 1
+    (note,) = fresh.glob("*.sources")
+    note.write_bytes(note.read_bytes()[:-1] + b"x")  # damaged
+    assert cache._digest_of_sources() == cache._digest_of_sources() == whole
+    assert len(reads) == 2
+    for state in ("changed", None):
+        monkeypatch.setattr(cache, "state_of_sources", lambda root, state=state: state)
+        assert cache._digest_of_sources() == whole
+    assert len(reads) == 4
+
+
+def test_the_state_of_sources_changes_with_each_file(tmp_path):
+    for package in cache.PACKAGES:
+        (tmp_path / package / "part").mkdir(parents=True)
+        (tmp_path / package / "part" / "a.py").write_text("x = 1\n")
+    state = cache.state_of_sources.__wrapped__
+    states = [state(tmp_path)]
+    for package in cache.PACKAGES:
+        (tmp_path / package / "part" / "a.py").write_text("x = 22\n")
+        states.append(state(tmp_path))
+    (tmp_path / "passes" / "b.py").touch()
+    states.append(state(tmp_path))
+    assert len(set(states)) == 4
+    assert state(tmp_path) == states[-1]
+    assert state(tmp_path / "nowhere") is None
+
+
 def test_objects_are_read_before_llvm_sees_them():
     text = """
 declare void @nobody_defines_this()

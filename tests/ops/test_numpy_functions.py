@@ -1,5 +1,6 @@
 """Functions of NumPy that are compositions of ops: values, two derivatives, refusals."""
 
+import os
 import re
 from pathlib import Path
 from types import FunctionType
@@ -20,6 +21,7 @@ from staticgrad.errors import (
 )
 from staticgrad.language import functions as ops
 from staticgrad.language.ir.functional import FUNCTIONS, functions, load_functions
+from tests.helpers.processes import python
 from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_each_refused, assert_refused
 
@@ -270,3 +272,39 @@ def test_polyfit_takes_a_vector_of_a_named_size():
     wanted, spread = np.polyfit(places, values, 2, cov=True)
     np.testing.assert_allclose(found["c"], wanted, rtol=1e-10)
     np.testing.assert_allclose(found["v"], spread, rtol=1e-6)
+
+
+FIRST_OF_ITS_PROCESS = """
+import json
+import os
+import sys
+from staticgrad.language.ir import functional
+
+def place(name):
+    found = functional.numpy_function(name)
+    return found and [found.__module__, found.__qualname__]
+
+import staticgrad.language.ops.arithmetic
+alone = {}
+for name in sys.argv[1:]:
+    reads, writes = os.pipe()
+    if not os.fork():
+        os.write(writes, json.dumps(place(name)).encode())
+        os._exit(0)
+    os.close(writes)
+    with open(reads) as answer:
+        alone[name] = json.load(answer)
+    os.wait()
+functional.load_functions()
+print(json.dumps([name for name in sys.argv[1:] if alone[name] != place(name)]))
+"""
+#: One of each way that a name takes, and two that we do not have.
+NAMES = (
+    *("tanh", "abs", "true_divide", "around", "row_stack", "shape", "result_type", "linalg.cross"),
+    *("linalg.outer", "linalg.solve", "fft.rfft", "gammaln", "exp2", "cross", "frexp", "fft.no"),
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process for each name")
+def test_a_numpy_name_is_the_same_function_whatever_was_imported():
+    assert python("-c", FIRST_OF_ITS_PROCESS, *NAMES).stdout.strip() == "[]"

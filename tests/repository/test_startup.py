@@ -92,6 +92,25 @@ def test_building_and_printing_load_nothing_of(name, after_building):
     assert [module for module in after_building if (module + ".").startswith(inside)] == []
 
 
+BY_NUMPY = """
+import sys
+import numpy as np
+numpys = set(sys.modules)
+import staticgrad as sg
+
+x = sg.input("x", ("n",), "float32")
+assert np.shape(x) == x.shape
+y = np.float32(2) * np.tanh(x) + np.true_divide(np.ones(1), np.maximum(x, 1))
+w = sg.parameter("w", np.ones(3))
+update = sg.optim.Adam(0.1).apply({w: sg.grad(w.sum(), w)})
+"""
+
+
+def test_functions_of_numpy_load_the_module_that_has_them():
+    others = [f"staticgrad.language.functions.{each}" for each in ("linalg", "fft", "special")]
+    assert not {*others, "staticgrad.native", "passes.base"} & {*loaded(BY_NUMPY)}
+
+
 def test_import_loads_the_table_of_contents_alone():
     program = "import sys\nnumpys = set(sys.modules)\nimport staticgrad as sg\n"
     for reads in ("", "dir(sg); sg.scope; sg.options; sg.errors\n"):

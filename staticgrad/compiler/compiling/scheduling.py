@@ -14,12 +14,9 @@ under the same conditions (``native.cache``); a damaged or unreadable one is mad
 
 from __future__ import annotations
 
-import functools
 import linecache
-import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -62,15 +59,11 @@ from staticgrad.support.errors import (
 from staticgrad.support.records import NamedTuple, dataclass
 from staticgrad.support.source import Location, Origin, position
 
-#: Nodes from which on passes and fusion take longer than an entry does.
-LEAST_NODES: Final = 64
 #: Bytes of constants up to which a schedule, which holds them, is kept.
 _MOST_CONSTANTS: Final = 1 << 20
 _MOST_BYTES: Final = 16 << 20
 #: What entries of kernels have a symbol for.
 _KIND: Final = "schedule"
-#: The packages whose code makes schedules.
-_PACKAGES: Final = ("staticgrad", "passes")
 
 
 class KnownSchedule(NamedTuple):
@@ -90,7 +83,7 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> 
     """Return the name of a program's cache entry; None for one that is not stored."""
     settings = config.current()
     watched = settings.check or settings.dump is not None or "passes" in settings.log
-    if len(graph.nodes) < LEAST_NODES or watched or not settings.jit:
+    if watched or not settings.jit:
         return None
     if cache.directory(settings) is None:
         return None
@@ -161,27 +154,13 @@ def _each(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
 
 def _is_own(each: object) -> bool:
     """Return whether a pass or policy depends only on code of this package."""
-    own = type(each).__module__.partition(".")[0] in _PACKAGES
+    own = type(each).__module__.partition(".")[0] in cache.PACKAGES
     return own and not getattr(each, "is_foreign", False)
 
 
-@functools.cache
 def _sources() -> str | None:
-    """The time of change and the size of every source file of this package; None if unknown."""
-    found = []
-    try:
-        for package in _PACKAGES:
-            folders = [str(Path(__file__).parents[2].with_name(package))]
-            for folder in folders:
-                for entry in sorted(os.scandir(folder), key=lambda each: each.name):
-                    if entry.name.endswith(".py"):
-                        status = entry.stat()
-                        found.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
-                    elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
-                        folders.append(entry.path)
-    except OSError:
-        return None
-    return blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
+    """A digest of the state of this package's source files; None if unknown."""
+    return cache.state_of_sources(Path(__file__).parents[3])
 
 
 def _described(graph: Graph) -> Iterator[str]:

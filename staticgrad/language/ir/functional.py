@@ -89,7 +89,25 @@ def load_functions() -> None:
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
-    """Return our function for a NumPy function's name, or None if there is none."""
-    load_functions()
-    found = OF_MODULES.get(name) or FUNCTIONS.get(NUMPY_NAMES.get(name, name))
-    return found or SPECIAL.get(name)
+    """Return our function for a NumPy function's name, or None if there is none.
+
+    Imports the module that has it, and all functions where the tables do not say which it is.
+    """
+    if name not in _HOMES:
+        namespace = name.rpartition(".")[0] or "standard"  # which has the facts
+        if namespace in exports.NAMESPACES:
+            namespace_of(namespace)
+    found = _of_tables(name)
+    if found is None:
+        load_functions()
+        found = _of_tables(name)
+    return found
+
+
+def _of_tables(name: str) -> Callable[..., Any] | None:
+    """Return the function for a NumPy function's name if a module that is imported says which."""
+    spelling = NUMPY_NAMES.get(name, name)
+    if name not in OF_MODULES and spelling in _HOMES:
+        load(spelling)
+    found = OF_MODULES.get(name) or FUNCTIONS.get(spelling)
+    return found or SPECIAL.get(name) or FACTS.get(name)

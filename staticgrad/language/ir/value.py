@@ -569,8 +569,9 @@ class Value(StandardArray, TorchSpellings):
             inputs, method = (a[(..., *(None,) * b.ndim)], b), "__call__"
         if function is not None and method in _BY_METHOD and ufunc.nin == 2:
             kwargs = {"axis": 0, **kwargs}
-            whole = functional.numpy_function(_BY_METHOD[method].get(name, ""))
-            name = _BY_METHOD[method].get(name, f"{name}.{method}")
+            named = _BY_METHOD[method].get(name)
+            whole = None if named is None else functional.numpy_function(named)
+            name = named or f"{name}.{method}"
             function, method = whole or _row_by_row(function, method == "reduce"), "__call__"
         if method != "__call__" or function is None:
             raise no_ufunc(ufunc, method)
@@ -583,7 +584,7 @@ class Value(StandardArray, TorchSpellings):
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
         name = f"{module}.{func.__name__}" if module else func.__name__
-        function = functional.numpy_function(name) or functional.FACTS.get(name)
+        function = functional.numpy_function(name)
         if function is None:
             raise no_function(func)
         if "like" in (
