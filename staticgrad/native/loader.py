@@ -1,10 +1,9 @@
 """Compiled objects in the process: loaded, checked for the target, compiled together.
 
-One LLVM execution engine, which owns a target machine of its own, takes all objects. Objects are
-read before they are handed over: an entry that is missing or a symbol that nobody defines is an
-error here, where LLVM would end the process. What an object defines and wants is in its ELF symbol
-table; only 64-bit little-endian ELF is read, which is what the compiler writes. Needs llvmlite,
-never Numba.
+``objects`` places the objects of x86-64 in memory, so that a process whose kernels are on disk does
+not load LLVM; on other processors one LLVM execution engine, which owns a target machine of its
+own, takes all objects. They are read before: an entry that is missing or a symbol that nobody
+defines is an error here, where LLVM would end the process. Needs llvmlite, never Numba.
 
 **Targets.** The first target of a ladder is taken whose code computes what NumPy computes. LLVM has
 miscompiled 512-bit mask arithmetic silently (a loop that stores a bool of two bool arrays and adds
@@ -23,24 +22,23 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.native import cache, headroom, jit, target as targets, tiers
+from staticgrad.native import cache, headroom, identity, jit, objects, target as targets, tiers
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.language.parts import Module, linked, text_of
 from staticgrad.native.lock import LOCK
+from staticgrad.native.objects import Symbols, symbols
 from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, undisturbed
 from staticgrad.support import config
 from staticgrad.support.errors import CompileError, CPUError, SelfTestError
-from staticgrad.support.records import dataclass
 
 LIBRARY_SYMBOLS: Final = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "_GLOBAL_OFFSET_TABLE_"}
@@ -58,65 +56,10 @@ MATH_SYMBOLS: Final = frozenset(
 )
 """The symbols that a user's own scalar code may use too, if loaded: the C math library's."""
 
-_HEADER: Final = b"\x7fELF\x02\x01\x01"
-_SYMBOL_TABLE: Final = 2
-_FUNCTION: Final = 2
-_GLOBAL: Final = 1
-_SYMBOL_BYTES: Final = 24
-_SECTION_BYTES: Final = 64
-
 _engines: dict[str, Any] = {}
 _addresses: dict[str, int] = {}
 #: The functions whose code is quick code, as ``_addresses`` names them.
 _quick: dict[str, tiers.Quick] = {}
-
-
-@dataclass(frozen=True)
-class Symbols:
-    """The names an object defines as functions, which of them others see, and those it leaves
-    undefined."""
-
-    functions: frozenset[str]
-    undefined: frozenset[str]
-    entries: frozenset[str] = frozenset()
-
-
-def symbols(elf: bytes) -> Symbols:
-    """The symbols of an ELF object; raises ValueError when the bytes are no such object."""
-    if not elf.startswith(_HEADER):
-        raise ValueError("not a 64-bit little-endian ELF object")
-    try:
-        return _read(elf)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
-        raise ValueError("a truncated ELF object") from error
-
-
-def _read(elf: bytes) -> Symbols:
-    (table_offset,) = struct.unpack_from("<Q", elf, 40)
-    (count,) = struct.unpack_from("<H", elf, 60)
-    sections = [
-        struct.unpack_from("<IIQQQQIIQQ", elf, table_offset + _SECTION_BYTES * index)
-        for index in range(count)
-    ]
-    functions: set[str] = set()
-    undefined: set[str] = set()
-    entries: set[str] = set()
-    for section in sections:
-        if section[1] != _SYMBOL_TABLE:
-            continue
-        names = sections[section[6]][4]
-        for index in range(1, section[5] // _SYMBOL_BYTES):
-            offset = section[4] + _SYMBOL_BYTES * index
-            name_at, info, _, home = struct.unpack_from("<IBBH", elf, offset)
-            start = names + name_at
-            name = elf[start : elf.index(b"\0", start)].decode("ascii")
-            if home == 0 and name:
-                undefined.add(name)
-            elif info & 15 == _FUNCTION:
-                functions.add(name)
-                if info >> 4 == _GLOBAL:
-                    entries.add(name)
-    return Symbols(frozenset(functions), frozenset(undefined), frozenset(entries))
 
 
 def _engine(target: Target) -> Any:
@@ -169,14 +112,28 @@ def check(code: bytes, symbol: str, target: Target) -> Symbols:
 
 
 def _present(name: str) -> bool:
-    return hasattr(ctypes.CDLL(None), name)
+    return objects.library_address(name) != 0
 
 
 def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
-    engine = _engine(target)
-    engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return {name: int(engine.get_function_address(name)) for name in names}
+    """Return the addresses of names after loading an object that may be loaded."""
+    if target.is_x86:
+        found = objects.placed(code, lambda name: _address_in_process(name, target))
+        return {name: found[name] for name in names}
+
+    def linked() -> dict[str, int]:
+        engine = _engine(target)
+        engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        return {name: int(engine.get_function_address(name)) for name in names}
+
+    return undisturbed(linked)
+
+
+def _address_in_process(name: str, target: Target) -> int:
+    """The address of what an object calls: another object's function, or a library's."""
+    known = _addresses.get(f"{target.key}|{name}")
+    return objects.library_address(name) if known is None else known
 
 
 def address(symbol: str, target: Target) -> int:
@@ -199,7 +156,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
         headroom.require_stack()
-        found = undisturbed(lambda: _link(code, entries, target))
+        found = _link(code, entries, target)
         if not found.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")
         for each, place in found.items():
@@ -275,15 +232,30 @@ def host() -> Target:
     with LOCK:
         wanted = config.current().target
         if wanted not in _chosen:
-            rungs = [rung for rung in targets.ladder() if wanted in ("host", rung.cpu)]
+            ladder = _ladder()
+            rungs = [rung for rung in ladder if wanted in ("host", rung.cpu)]
             if not rungs:
-                triple = targets.ladder()[0].triple
+                triple = ladder[0].triple
                 raise CPUError(
                     f"the setting target is {wanted}, which {triple} does not run",
                     hint='leave it at "host"',
                 )
             _chosen[wanted] = first_sound(rungs, config.current().tier == "auto")
         return _chosen[wanted]
+
+
+def _ladder() -> tuple[Target, ...]:
+    """Return ``targets.ladder()``, from disk if LLVM has been asked on this processor."""
+    processor = identity.processor()
+    if processor is None:
+        return targets.ladder()
+    name = f"targets-{hashlib.blake2b(processor, digest_size=16).hexdigest()}"
+    stored = cache.recall(name)
+    if stored is not None:
+        return tuple(map(targets.read, stored.splitlines()))
+    found = targets.ladder()
+    cache.remember(name, "\n".join(map(targets.written, found)))
+    return found
 
 
 #: Targets whose quick code alone has been tested, by their keys; with the rungs from each on, and
@@ -407,8 +379,13 @@ def resolved(name: str, settings: config.Config) -> ObjectCode | None:
     found = cache.read(name, settings)
     if found is None or not found.elf.startswith(_NAMES):
         return found
-    bundle = cache.read(found.elf.removeprefix(_NAMES).decode("ascii", "replace"), settings)
-    return None if bundle is None else ObjectCode(bundle.elf, found.symbol)
+    return _of_bundle(found, settings)
+
+
+def _of_bundle(entry: ObjectCode, settings: config.Config) -> ObjectCode | None:
+    """Return an entry that names a bundle with the code of that."""
+    bundle = cache.read(entry.elf.removeprefix(_NAMES).decode("ascii", "replace"), settings)
+    return None if bundle is None else ObjectCode(bundle.elf, entry.symbol)
 
 
 def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> int | None:
@@ -417,9 +394,16 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
     So must be the functions that it shares with others.
     """
     name = cache.key(text, host)
-    stored = resolved(name, settings)
+    stored = cache.read(name, settings)
     if stored is None or stored.symbol != symbol:
         return None
+    if stored.elf.startswith(_NAMES):
+        own = f"{host.key}|{symbol}"
+        if own in _addresses and own not in _quick:
+            return _addresses[own]  # with another function of its bundle
+        stored = _of_bundle(stored, settings)
+        if stored is None:
+            return None
     if any(from_disk(each, each, host, settings) is None for each in missing(stored.elf, host)):
         return None
     try:

@@ -41,6 +41,11 @@ class Target:
     level: int
 
     @property
+    def is_x86(self) -> bool:
+        """True for x86-64."""
+        return self.triple.startswith("x86_64")
+
+    @property
     def has_mask_registers(self) -> bool:
         """True if masks of lanes have their own registers."""
         return self.vector_bits >= 512
@@ -54,6 +59,17 @@ class Target:
     def key(self) -> str:
         """The text by which cached code is found."""
         return f"{self.triple}|{self.cpu}|{self.features}|{self.vector_bits}"
+
+
+def written(target: Target) -> str:
+    """Return a target as a line of text."""
+    return f"{target.key}|{target.level}"
+
+
+def read(line: str) -> Target:
+    """Return the target that ``written`` has written."""
+    triple, cpu, features, vector_bits, level = line.split("|")
+    return Target(triple, cpu, features, int(vector_bits), int(level))
 
 
 @functools.cache

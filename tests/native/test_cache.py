@@ -59,7 +59,8 @@ def finish(process):
 @pytest.mark.slow
 def test_warm_start_compiles_nothing_and_leaves_numba_alone(tmp_path):
     assert finish(start(tmp_path, 0, 2)) == ["2", "0", "False", "True"]
-    assert finish(start(tmp_path, 0, 2)) == ["0", "2", "False", "True"]
+    asks_llvm = str(not loader.host().is_x86)
+    assert finish(start(tmp_path, 0, 2)) == ["0", "2", "False", asks_llvm]
 
 
 @pytest.mark.slow

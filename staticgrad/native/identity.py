@@ -1,0 +1,58 @@
+"""The processor as it describes itself: what a stored choice of targets depends on.
+
+It is asked by the instruction ``cpuid``, as LLVM does, so that emulators and containers answer for
+what they run on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+import struct
+from typing import Final
+
+from staticgrad.native import objects
+from staticgrad.support.errors import OutOfMemory
+
+#: ``void f(uint32 leaf, uint32 part, uint32 results[4])`` by the instruction ``cpuid``.
+_CPUID: Final = bytes.fromhex("53 89f8 89f1 4989d0 0fa2 418900 41895804 41894808 4189500c 5b c3")
+#: ``uint32 f()``: the parts of registers that the system saves, by ``xgetbv``.
+_XGETBV: Final = bytes.fromhex("31c9 0f01d0 c3")
+#: Leaves and parts of them with the processor's model and features; those that are described
+#: begin from either number.
+_LEAVES: Final = ((1, 0), (7, 0), (7, 1), (0xD, 1), (0x14, 0), (0x19, 0), (0x24, 0))
+_EXTENDED: Final = 0x80000000
+_EXTENDED_LEAVES: Final = tuple((_EXTENDED + leaf, 0) for leaf in (1, 2, 3, 4, 8))
+_SAVED: Final = 1 << 27  # of leaf 1: the system lets programs ask what it saves
+#: Of leaf 1: the number of the core that answers.
+_CORE: Final = 0xFF000000
+
+
+@functools.cache
+def processor() -> bytes | None:
+    """Return what the processor says of its model and features; None where that is unknown."""
+    if platform.machine() not in ("x86_64", "AMD64") or struct.calcsize("P") != 8:
+        return None
+    try:
+        base = objects.code_pages(_CPUID + _XGETBV)
+    except (AttributeError, OSError, OutOfMemory):
+        return None
+    number, results = ctypes.c_uint32, (ctypes.c_uint32 * 4)()
+    ask = ctypes.CFUNCTYPE(None, number, number, ctypes.c_void_p)(base)
+
+    def answer(leaf: int, part: int = 0) -> list[int]:
+        ask(leaf, part, ctypes.addressof(results))
+        return [*results]
+
+    found = [*answer(0)]
+    leaves = [each for each in _LEAVES if each[0] <= found[0]]
+    last = answer(_EXTENDED)[0]
+    for leaf, part in (*leaves, *(each for each in _EXTENDED_LEAVES if each[0] <= last)):
+        words = answer(leaf, part)
+        if leaf == 1:
+            words[1] &= ~_CORE
+            if words[2] & _SAVED:
+                found.append(ctypes.CFUNCTYPE(number)(base + len(_CPUID))())
+        found += words
+    return struct.pack(f"<{len(found)}I", *found)

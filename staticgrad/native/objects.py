@@ -1,0 +1,260 @@
+"""ELF objects: the symbols in them, and their placement in memory.
+
+Only 64-bit little-endian relocatable ELF is read, which is what the compiler writes. An object is
+placed as a linker would place it: its sections in new pages, the addresses of what it calls in a
+table behind its constants, its relocations applied. Pages are writable until the code is complete,
+then executable or read-only. Code stays loaded as long as the process lives.
+
+Relocations are those of x86-64. Objects of other processors are loaded by LLVM (``loader``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from staticgrad.support.errors import CompileError, OutOfMemory
+from staticgrad.support.records import NamedTuple, dataclass
+
+_HEADER: Final = b"\x7fELF\x02\x01\x01"
+_SYMBOL_TABLE, _RELOCATIONS, _NO_BITS = 2, 4, 8
+_WRITABLE, _ALLOCATED, _EXECUTABLE = 1, 2, 4
+_FUNCTION: Final = 2
+_GLOBAL: Final = 1
+_SECTION_BYTES: Final = 64
+#: Relocations of x86-64: a whole address; the distance to a place; that to an entry of the table.
+_ADDRESS: Final = 1
+_DISTANCES: Final = frozenset({2, 4})
+_ENTRIES: Final = frozenset({9, 41, 42})
+_X86_64: Final = 62
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The names an object defines as functions, which of them others see, and those it leaves
+    undefined."""
+
+    functions: frozenset[str]
+    undefined: frozenset[str]
+    entries: frozenset[str] = frozenset()
+
+
+class _Section(NamedTuple):
+    """A header of the section table."""
+
+    name: int
+    kind: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry: int
+
+
+class _Symbol(NamedTuple):
+    """A symbol: its name, kind and binding, the number of its section (0: undefined), its place."""
+
+    name: str
+    info: int
+    section: int
+    value: int
+
+
+def symbols(elf: bytes) -> Symbols:
+    """The symbols of an ELF object; raises ValueError when the bytes are no such object."""
+    functions, undefined, entries = set(), set(), set()
+    for symbol in _read(elf)[1]:
+        if symbol.section == 0 and symbol.name:
+            undefined.add(symbol.name)
+        elif symbol.info & 15 == _FUNCTION:
+            functions.add(symbol.name)
+            if symbol.info >> 4 == _GLOBAL:
+                entries.add(symbol.name)
+    return Symbols(frozenset(functions), frozenset(undefined), frozenset(entries))
+
+
+def _read(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
+    """Return the sections and symbols of an object; raise ValueError if it is none."""
+    if not elf.startswith(_HEADER):
+        raise ValueError("not a 64-bit little-endian ELF object")
+    try:
+        (table,) = struct.unpack_from("<Q", elf, 40)
+        (count,) = struct.unpack_from("<H", elf, 60)
+        sections = [
+            _Section(*struct.unpack_from("<IIQQQQIIQQ", elf, table + _SECTION_BYTES * index))
+            for index in range(count)
+        ]
+        return sections, [*_symbols(elf, sections)]
+    except (struct.error, IndexError, ValueError) as error:
+        raise ValueError("a truncated ELF object") from error
+
+
+def _symbols(elf: bytes, sections: list[_Section]) -> Iterator[_Symbol]:
+    for section in sections:
+        if section.kind != _SYMBOL_TABLE:
+            continue
+        names = sections[section.link].offset
+        table = elf[section.offset : section.offset + section.size]
+        for name_at, info, _, home, value, _ in struct.iter_unpack("<IBBHQQ", table):
+            start = names + name_at
+            name = elf[start : elf.index(b"\0", start)].decode("ascii")
+            yield _Symbol(name, info, home, value)
+
+
+def placed(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
+    """Place an object of x86-64 in memory; return the addresses of its functions for others.
+
+    ``address_of`` returns the address of a symbol that the object does not define.
+
+    Raises:
+        ValueError: the bytes are no such object.
+        CompileError: a relocation or symbol of another kind than the compiler writes.
+        OutOfMemory: the system gives no memory, or does not let code run in it.
+    """
+    sections, names = _read(elf)
+    if struct.unpack_from("<H", elf, 18) != (_X86_64,):
+        raise CompileError("a compiled kernel is for another processor")
+    image = _Image(elf, sections, names, address_of)
+    for section in sections:
+        if section.kind == _RELOCATIONS and section.info in image.offsets:
+            table = elf[section.offset : section.offset + section.size]
+            for offset, info, addend in struct.iter_unpack("<QQq", table):
+                image.relocate(section.info, offset, info, addend)
+    base = image.finished()
+    return {
+        symbol.name: base + image.offsets[symbol.section] + symbol.value
+        for symbol in names
+        if symbol.info == _GLOBAL << 4 | _FUNCTION and symbol.section in image.offsets
+    }
+
+
+class _Image:
+    """The pages of an object: code, then constants and the table of addresses, then data.
+
+    ``offsets`` has the place of each section by its number.
+    """
+
+    def __init__(
+        self,
+        elf: bytes,
+        sections: list[_Section],
+        names: list[_Symbol],
+        address_of: Callable[[str], int],
+    ) -> None:
+        self._names, self._address_of = names, address_of
+        self.offsets: dict[int, int] = {}
+        self._entries: dict[int, int] = {}
+        self._borders: list[tuple[int, int]] = []  # where pages end, and their protection
+        end = 0
+        for flags, protection in (
+            (_EXECUTABLE, mmap.PROT_READ | mmap.PROT_EXEC),
+            (0, mmap.PROT_READ),
+            (_WRITABLE, mmap.PROT_READ | mmap.PROT_WRITE),
+        ):
+            for number, section in enumerate(sections):
+                if section.flags & 7 == flags | _ALLOCATED:
+                    alignment = max(section.alignment, 1)
+                    self.offsets[number] = end = -(-end // alignment) * alignment
+                    end += section.size
+            if flags == 0:
+                self._next_entry = end = -(-end // 8) * 8
+                end += 8 * len(names)  # an entry for each symbol at most
+            end = -(-end // mmap.PAGESIZE) * mmap.PAGESIZE
+            self._borders.append((end, protection))
+        self._base = _pages(end)
+        self._bytes = (ctypes.c_char * end).from_address(self._base)
+        for number, offset in self.offsets.items():
+            section = sections[number]
+            if section.kind != _NO_BITS:
+                content = elf[section.offset : section.offset + section.size]
+                self._bytes[offset : offset + section.size] = content
+
+    def relocate(self, section: int, offset: int, info: int, addend: int) -> None:
+        """Apply one relocation to a section."""
+        kind, symbol = info & 0xFFFFFFFF, info >> 32
+        at = self.offsets[section] + offset
+        if kind == _ADDRESS:
+            struct.pack_into("<Q", self._bytes, at, self._target(symbol) + addend)
+            return
+        if kind in _ENTRIES:
+            target = self._base + self._entry(symbol)
+        elif kind in _DISTANCES:
+            target = self._target(symbol)
+        else:
+            raise CompileError(f"a compiled kernel has a relocation of kind {kind}")
+        distance = target + addend - (self._base + at)
+        if not -(1 << 31) <= distance < 1 << 31:
+            raise CompileError("a compiled kernel calls what is too far away")
+        struct.pack_into("<i", self._bytes, at, distance)
+
+    def _target(self, number: int) -> int:
+        """Return the address of a symbol."""
+        symbol = self._names[number]
+        if symbol.section == 0:
+            return self._address_of(symbol.name)
+        if symbol.section not in self.offsets:
+            raise CompileError(f"a compiled kernel has the symbol {symbol.name!r} outside of it")
+        return self._base + self.offsets[symbol.section] + symbol.value
+
+    def _entry(self, number: int) -> int:
+        """Return the place of a symbol's address in the table."""
+        if number not in self._entries:
+            struct.pack_into("<Q", self._bytes, self._next_entry, self._target(number))
+            self._entries[number] = self._next_entry
+            self._next_entry += 8
+        return self._entries[number]
+
+    def finished(self) -> int:
+        """Protect the pages; return the address of the first."""
+        start = 0
+        for end, protection in self._borders:
+            if end > start and not protection & mmap.PROT_WRITE:
+                _protect(self._base + start, end - start, protection)
+            start = end
+        return self._base
+
+
+def _pages(nbytes: int) -> int:
+    """Return the address of new pages, which are zero."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    found = _library().mmap(None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+    if found in (None, ctypes.c_size_t(-1).value):
+        raise OutOfMemory("the system gives no memory for compiled code")
+    return int(found)
+
+
+def code_pages(code: bytes) -> int:
+    """Return the address of machine code in new pages; raise OutOfMemory as ``placed`` does."""
+    base = _pages(len(code))
+    ctypes.memmove(base, code, len(code))
+    _protect(base, len(code), mmap.PROT_READ | mmap.PROT_EXEC)
+    return base
+
+
+def _protect(address: int, nbytes: int, protection: int) -> None:
+    if _library().mprotect(address, nbytes, protection):
+        raise OutOfMemory("the system does not let compiled code run (mprotect)")
+
+
+@functools.cache
+def _library() -> Any:
+    """The C library, with its functions for pages."""
+    library = ctypes.CDLL(None, use_errno=True)
+    address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    library.mmap.argtypes = (address, size, number, number, number, ctypes.c_long)
+    library.mmap.restype = address
+    library.mprotect.argtypes = (address, size, number)
+    return library
+
+
+def library_address(name: str) -> int:
+    """Return the address of a function of the C library or another one that is loaded; 0: none."""
+    found = getattr(ctypes.CDLL(None), name, None)
+    return 0 if found is None else int(ctypes.cast(found, ctypes.c_void_p).value or 0)
