@@ -272,9 +272,10 @@ def scheduled(
     from staticgrad.compiler.lowering.fuse import (
         fuse as fuse_graph,  # not where the schedule is on disk
     )
+    from staticgrad.compiler.lowering.numbers import with_shared_kernels
     from staticgrad.language.ir.verify_schedule import verify_schedule
 
-    schedule = fuse_graph(graph, fuse)
+    schedule = with_shared_kernels(fuse_graph(graph, fuse))
     if tuned_at is not None:
         from staticgrad.compiler.compiling.tuning import tuned  # not by default
 

@@ -1,0 +1,174 @@
+"""Kernels that differ in some numbers alone become one kernel that reads these numbers.
+
+The number of a literal is part of a kernel's text. A program that repeats an operation with other
+numbers, such as the noise levels of a sampler that is written out or the times of a solver's steps,
+would therefore compile one kernel for each. Here the numbers that differ become elements of an
+operand. All kernels of a class share one constant buffer, and each step reads its part of it.
+Numbers that all kernels of a class have in common stay literals. Results are bitwise identical: the
+element and the literal have the same value.
+
+Bodies of loops are not changed, because a whole loop may become one kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.language.ir.expr import (
+    ARITHMETIC,
+    CHOICES,
+    COMPARE,
+    EXTREMA,
+    Access,
+    Expr,
+    Number,
+    Position,
+    load,
+    postorder,
+)
+from staticgrad.language.ir.kernels.kernel import Kernel
+from staticgrad.language.ir.kernels.stages import Operand, Stage, Statement
+from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedule
+from staticgrad.language.types.arrays import ArrayData
+from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import replace
+
+#: Kernels of a class, at least: two or three are compiled in less than a tenth of a second.
+FEWEST: Final = 4
+#: Operations whose operands may be elements in the place of literals. Kernels have other code for
+#: the literals of some other operations: a power, a shift, the value of a load beyond its ends.
+_OPERATIONS: Final = ARITHMETIC.keys() | EXTREMA.keys() | COMPARE.keys() | CHOICES.keys()
+_LITERAL: Final = re.compile(r"\bf(32|64)\([^()]*\)")
+
+
+def with_shared_kernels(schedule: Schedule) -> Schedule:
+    """Return the schedule with one kernel for each class of kernels that differ in numbers."""
+    steps = [step for step in schedule.steps if isinstance(step, KernelStep)]
+    kernels = dict.fromkeys(step.kernel for step in steps)
+    if len(kernels) < FEWEST:
+        return schedule
+    alike = defaultdict(list[Kernel])
+    for kernel in kernels:
+        alike[_LITERAL.sub(r"f\1()", kernel.text)].append(kernel)
+    found: dict[Kernel, tuple[Kernel, Binding]] = {}
+    buffers = []
+    for several in alike.values():
+        if len(several) >= FEWEST and (shared := _Shared.of(several)):
+            name = f"c{len(schedule.buffers) + len(buffers)}"
+            buffers.append(shared.buffer(name))
+            found |= shared.bindings(name)
+    if not found:
+        return schedule
+
+    def changed(step: KernelStep) -> KernelStep:
+        kernel, binding = found[step.kernel]
+        return replace(step, kernel=kernel, operands=(*step.operands, binding))
+
+    return replace(
+        schedule,
+        buffers=(*schedule.buffers, *buffers),
+        steps=tuple(
+            [
+                changed(step) if isinstance(step, KernelStep) and step.kernel in found else step
+                for step in schedule.steps
+            ]
+        ),
+    )
+
+
+class _Shared:
+    """A kernel that takes the place of several, and the numbers of each of these."""
+
+    def __init__(
+        self, kernel: Kernel, dtype: DType, numbers: Mapping[Kernel, Sequence[Number]]
+    ) -> None:
+        self.kernel, self.dtype, self.numbers = kernel, dtype, numbers
+
+    @classmethod
+    def of(cls, several: Sequence[Kernel]) -> _Shared | None:
+        """Return the kernel in the place of several whose texts differ in literals alone.
+
+        None if they differ in others than those that may be elements, or in those of two dtypes.
+        """
+        literals = [[*_literals(kernel)] for kernel in several]
+        if len({len(each) for each in literals}) > 1:
+            return None
+        columns: dict[tuple[str, ...], int] = {}  # literals that are equal in each kernel are one
+        element: dict[int, int] = {}  # of a literal, by its number
+        dtypes: dict[DType, None] = {}
+        for number, column in enumerate(zip(*literals, strict=True)):
+            texts = tuple([repr(each.attribute) for each in column])
+            if len({*texts}) > 1:
+                element[number] = columns.setdefault(texts, len(columns))
+                dtypes |= dict.fromkeys(each.dtype for each in column)
+        if len(dtypes) != 1:
+            return None
+        (dtype,) = dtypes
+        kernel, *others = [_reading(each, dtype, element) for each in several]
+        if any(other != kernel for other in others):
+            return None
+        first = {place: number for number, place in reversed(element.items())}
+        numbers = [[each[first[place]].attribute for place in sorted(first)] for each in literals]
+        return cls(kernel, dtype, dict(zip(several, numbers, strict=True)))
+
+    def buffer(self, name: str) -> Buffer:
+        """Return the constant buffer with the numbers of all kernels."""
+        rows = np.array([*self.numbers.values()], self.dtype.numpy).ravel()
+        return Buffer(name, "constant", self.dtype, rows.size, data=ArrayData(rows))
+
+    def bindings(self, name: str) -> dict[Kernel, tuple[Kernel, Binding]]:
+        """Return for each kernel the one in its place, and its part of the buffer."""
+        width = len(next(iter(self.numbers.values())))
+        return {
+            each: (self.kernel, Binding(name, k * width)) for k, each in enumerate(self.numbers)
+        }
+
+
+def _literals(kernel: Kernel) -> Iterator[Expr]:
+    """Return the literals that may be elements of an operand, one for each use, in order."""
+    for expr in postorder(kernel.expressions):
+        if expr.op in _OPERATIONS:
+            yield from filter(_is_number, expr.args)
+
+
+def _is_number(expr: Expr) -> bool:
+    return expr.op == "literal" and expr.dtype.is_float and not expr.dtype.is_storage
+
+
+def _reading(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> Kernel:
+    """Return the kernel with elements of a further operand in the place of some literals."""
+    operand, uses, known = f"p{len(kernel.operands)}", count(), dict[int, Expr]()
+    loads = {
+        place: load(Access(operand, positions=(Position((), place),)), dtype)
+        for place in element.values()
+    }
+
+    def other(expr: Expr, arg: Expr) -> Expr:
+        if expr.op in _OPERATIONS and _is_number(arg):
+            place = element.get(next(uses))
+            return arg if place is None else loads[place]
+        return known[id(arg)]
+
+    for expr in postorder(kernel.expressions):
+        args = tuple([other(expr, arg) for arg in expr.args])
+        same = all(a is b for a, b in zip(args, expr.args, strict=True))
+        known[id(expr)] = expr if same else Expr(expr.op, expr.dtype, args, expr.attribute)
+    operands = (*kernel.operands, Operand(operand, dtype, "in"))
+    return replace(kernel, operands=operands, stages=_rebuilt(kernel.stages, known))
+
+
+def _rebuilt(value: Any, known: Mapping[int, Expr]) -> Any:
+    """Return stages, or anything in them, with other expressions."""
+    if isinstance(value, Expr):
+        return known.get(id(value), value)
+    if isinstance(value, tuple):
+        return tuple([_rebuilt(each, known) for each in value])
+    if isinstance(value, Stage | Statement):
+        return replace(value, **{k: _rebuilt(each, known) for k, each in vars(value).items()})
+    return value
