@@ -108,6 +108,9 @@ FUNCTIONS = {
                       (3, 4)),
     "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
                   (2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)),
+    "attention in groups": (
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True),
+        (2, 4, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)),
     "embedding": (lambda w: F.embedding(some_index(), w, padding_idx=0), (3, 4)),
     "solve": (lambda a, b: torch.linalg.solve(a, b) + torch.linalg.inv(a) @ b, (3, 3), (3, 2)),
     "cholesky": (lambda a: torch.linalg.cholesky(a @ a.t() + torch.eye(3).double()), (3, 3)),
@@ -176,6 +179,26 @@ def test_functions_and_their_gradients_are_those_of_pytorch(name):
     for found, expected in through(f, *(made(*s, seed=k) for k, s in enumerate(shapes))):
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+OF_ONE_VALUE = {
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x, torch.eye(5) > 0.5),
+    "attention, causal": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    "attention of others": lambda x: F.scaled_dot_product_attention(x, x.sin(), x.cos()),
+    "attention in groups": lambda x: F.scaled_dot_product_attention(
+        x, x[:, :1], x[:, 1:], enable_gqa=True),
+    "convolution": lambda x: F.conv2d(x, x, padding=2),
+    "distances": lambda x: torch.cdist(x, x.sin()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_ONE_VALUE)
+def test_operands_of_one_value_have_a_share_each(name):
+    torch._dynamo.reset()
+    f, x = OF_ONE_VALUE[name], made(2, 2, 5, 4).requires_grad_()
+    run = torch.compile(f, backend="staticgrad")
+    found, expected = (torch.autograd.grad(g(x).square().sum(), x)[0] for g in (run, f))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
 
 
 def test_polynomials_are_those_of_pytorch():

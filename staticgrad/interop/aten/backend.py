@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
-from staticgrad.interop.aten.reading import dtype_name, program_of
+from staticgrad.interop.aten.reading import dtype_name, program_of, without_whole
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.language.ir.graph import Graph
@@ -72,7 +72,7 @@ def compiled(
         fw_compiler=each("forward"),
         bw_compiler=each("backward"),
         inference_compiler=each("inference"),
-        decompositions=torch._decomp.core_aten_decompositions(),
+        decompositions=without_whole(torch._decomp.core_aten_decompositions()),
         partition_fn=torch._functorch.partitioners.min_cut_rematerialization_partition,
     )(graph, example)
     return run

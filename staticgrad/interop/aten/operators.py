@@ -261,8 +261,12 @@ def _numbers(values: Any, dtype: str) -> Any:
 
 
 def _pulled(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -> list[Any]:
-    """The gradients of operands, given that of the result: those of the forward function."""
-    return list(reverse.vjp([f(*operands)], list(operands), [cotangent], True))
+    """The gradients of operands, given that of the result: those of the forward function.
+
+    It reads copies: an operand may be computed of another one, or be the same value.
+    """
+    copies = [each * 1.0 for each in operands]
+    return list(reverse.vjp([f(*copies)], copies, [cotangent], True))
 
 
 class MissingResult:
@@ -1213,11 +1217,15 @@ def _log_softmax_backward(grad_output: Any, output: Any, dim: int, input_dtype: 
     return grad_output - sg.exp(output) * sg.sum(grad_output, dim, keepdims=True)
 
 
-def _attention(
-    query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float | None
-) -> Any:
+def _of_heads(x: Any, query: Any) -> Any:
+    """Keys or values for each head of the queries, of which groups share one."""
+    heads, wanted = x.shape[-3], query.shape[-3]
+    return x if heads == wanted else sg.repeat(x, wanted // heads, -3)
+
+
+def _attention(query: Any, key: Any, mask: Any, causal: bool, scale: float | None) -> Any:
     size = 1.0 / float(query.shape[-1]) ** 0.5 if scale is None else scale
-    scores = sg.matmul(query * size, sg.swapaxes(key, -1, -2))
+    scores = sg.matmul(query * size, sg.swapaxes(_of_heads(key, query), -1, -2))
     if causal:
         rows, columns = scores.shape[-2:]
         scores = sg.where(sg.iota((rows, columns), 0) >= sg.iota((rows, columns), 1), scores, -inf)
@@ -1231,8 +1239,8 @@ def _flash(
     query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *,
     attn_mask: Any = None, scale: float | None = None,
 ) -> Any:  # fmt: skip
-    scores = _attention(query, key, value, attn_mask, is_causal, scale)
-    return sg.matmul(nn.softmax(scores, -1), value), nn.logsumexp(scores, -1)
+    scores = _attention(query, key, attn_mask, is_causal, scale)
+    return sg.matmul(nn.softmax(scores, -1), _of_heads(value, query)), nn.logsumexp(scores, -1)
 
 
 @operator("_scaled_dot_product_flash_attention_for_cpu_backward")
@@ -1242,8 +1250,8 @@ def _flash_backward(
     scale: float | None = None,
 ) -> Any:  # fmt: skip
     def forward(query: Any, key: Any, value: Any) -> Any:
-        scores = _attention(query, key, value, attn_mask, is_causal, scale)
-        return sg.matmul(nn.softmax(scores, -1), value)
+        scores = _attention(query, key, attn_mask, is_causal, scale)
+        return sg.matmul(nn.softmax(scores, -1), _of_heads(value, query))
 
     return tuple(_pulled(forward, (query, key, value), grad_out))
 
