@@ -1,11 +1,11 @@
 """The passes there are, the pipelines with a name, and the text form of both.
 
 >>> print(pipeline("O1"))
-stabilize,dce,loops,fixpoint(simplify,cse,fold),dce,residuals
+stabilize,parts,dce,loops,fixpoint(simplify,cse,fold),dce,residuals
 >>> print(pipeline("fixpoint(cse{border=True},fold),dce"))
 fixpoint(cse{border=True},fold),dce
 >>> print(pipeline("O0,fold"))
-stabilize,fold
+stabilize,parts,fold
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from passes.base import REGISTRY, Fixpoint, Pass, Pipeline
-from passes.cse import CommonSubexpressions
+from passes.cse import CommonSubexpressions, PartsOfOthers
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.loops.whole import MergedLoops
@@ -34,6 +34,7 @@ from staticgrad.support.errors.wording import did_you_mean, kind_of
 #: Every built-in pass, in the order a pipeline usually has them.
 PASSES: Final[tuple[type[Pass], ...]] = (
     Stabilize,
+    PartsOfOthers,
     DeadNodes,
     MergedLoops,
     Simplify,
@@ -52,9 +53,9 @@ GROUP: Final = "staticgrad.passes"
 
 #: Optimisation level -> its pipeline. O0 and O1 give equal bytes; O2 may move the last digits.
 LEVELS: Final[Mapping[str, str]] = {
-    "O0": "stabilize",
-    "O1": "stabilize,dce,loops,fixpoint(simplify,cse,fold),dce,residuals",
-    "O2": "stabilize,dce,loops,fixpoint(simplify,algebra,cse,fold),dce,residuals",
+    "O0": "stabilize,parts",
+    "O1": "stabilize,parts,dce,loops,fixpoint(simplify,cse,fold),dce,residuals",
+    "O2": "stabilize,parts,dce,loops,fixpoint(simplify,algebra,cse,fold),dce,residuals",
 }
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")

@@ -1293,7 +1293,7 @@ class Program:
         self.loss = sum(parts[1:], parts[0]) if parts else None
         gradients = self.derive(b, outputs) if self.loss is not None and description.order else {}
         self.graph = b.graph(outputs, b.updates(gradients))
-        self.stable = pipeline("stabilize")(self.graph)
+        self.stable = pipeline("O0")(self.graph)
         self.nodes = None  # compiled apart, by whoever compares nodes
         self.feeds, self.sizes = dict(b.feeds), b.sizes
         self.parameters = self.graph.parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.cse import CommonSubexpressions
+from passes.cse import CommonSubexpressions, PartsOfOthers
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from staticgrad.analysis.evaluate import same_bytes
@@ -245,3 +245,70 @@ def test_an_op_that_raises_is_left_to_the_run():
     assert folded(y) is None
     with pytest.raises(IndexOutOfRange):
         sg.evaluate(Fold()(sg.Graph({"y": y})))
+
+
+#: What has no vectors -> the function, that of NumPy, and the op that has its result among others.
+PARTS = {
+    "eigvalsh": (
+        lambda x: sg.linalg.eigvalsh(x + x.T),
+        lambda x: np.linalg.eigvalsh(x + x.T),
+        "eigh",
+    ),
+    "svdvals": (
+        lambda x: sg.linalg.svdvals(x + x.T),
+        lambda x: np.linalg.svd(x + x.T, compute_uv=False),
+        "svd",
+    ),
+    "of complex numbers": (
+        lambda x: sg.linalg.eigvalsh(x + x.T + 1j * (x - x.T)),
+        lambda x: np.linalg.eigvalsh(x + x.T + 1j * (x - x.T)),
+        "complex_eigh",
+    ),
+}
+MATRIX = np.random.default_rng(1).normal(size=(6, 6))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_values_beside_their_derivative_come_with_the_vectors(name):
+    values, of_numpy, whole = PARTS[name]
+    x = sg.input("x", (6, 6), "float64")
+    y = values(x)
+    loss = sg.sum(y**3)
+    alone = {n.op.name for n in PartsOfOthers()(sg.Graph({"y": y})).nodes}
+    assert whole not in alone  # nothing needs the vectors
+    after = PartsOfOthers()(sg.Graph({"y": y, "g": sg.grad(loss, x)}))
+    verify_graph(after)
+    assert [n for n in names(after) if "eig" in n or "svd" in n] == [whole]
+    found = sg.evaluate(after, {"x": MATRIX})["y"]
+    np.testing.assert_allclose(found, of_numpy(MATRIX), rtol=1e-12)
+    of = after.outputs["y"].node
+    assert (of.op.name, of.order) == (whole, 0)  # in forward, which comes first
+
+
+def test_full_bases_serve_singular_values_too():
+    x = sg.input("x", (3, 5), "float64")
+    u, s, v = sg.linalg.svd(x, full_matrices=True)
+    again = sg.linalg.svdvals(x)
+    after = PartsOfOthers()(sg.Graph({"again": again, "u": u, "v": v, "s": s}))
+    assert names(after) == ["input", "svd"]
+    assert after.outputs["again"].key == after.outputs["s"].key
+    found = sg.evaluate(after, {"x": MATRIX[:3, :5]})
+    np.testing.assert_allclose(found["again"], np.linalg.svd(MATRIX[:3, :5])[1], rtol=1e-12)
+
+
+def test_vectors_of_another_matrix_are_no_reason():
+    x = sg.input("x", (6, 6), "float64")
+    values, (_, vectors) = sg.linalg.eigvalsh(x), sg.linalg.eigh(2.0 * x)
+    graph = sg.Graph({"values": values, "vectors": vectors})
+    assert PartsOfOthers()(graph) is graph
+    merged = PartsOfOthers()(sg.Graph({"values": values, "vectors": sg.linalg.eigh(x)[1]}))
+    assert "eigvalsh" not in names(merged)
+
+
+def test_levels_take_parts_of_the_same_ops():
+    """Operands that are equal only when lines are simplified would make levels differ."""
+    x = sg.input("x", (6, 6), "float64")
+    values, (_, vectors) = sg.linalg.eigvalsh(x + x.T), sg.linalg.eigh(x * 1.0 + x.T)
+    graph = sg.Graph({"values": values, "vectors": vectors, "g": sg.grad(sg.sum(values**3), x)})
+    found = [sg.compile(graph, pipeline=level).run({x: MATRIX}) for level in ("O0", "O1")]
+    assert_same(*found)

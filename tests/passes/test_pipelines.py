@@ -52,13 +52,13 @@ def test_text_reads_back(passes):
 
 
 def test_a_level_stands_for_its_passes():
-    assert str(pipeline("O0,residuals{flops=100}")) == "stabilize,residuals{flops=100}"
-    assert str(pipeline(" dce , O0")) == "dce,stabilize"
-    assert str(pipeline("fixpoint(O0,fold)")) == "fixpoint(stabilize,fold)"
+    assert str(pipeline("O0,residuals{flops=100}")) == "stabilize,parts,residuals{flops=100}"
+    assert str(pipeline(" dce , O0")) == "dce,stabilize,parts"
+    assert str(pipeline("fixpoint(O0,fold)")) == "fixpoint(stabilize,parts,fold)"
     assert pipeline("O1,cse") == pipeline(f"{LEVELS['O1']},cse")
     x = sg.input("x", ("n",))
     f = sg.compile(sg.tanh(x) * sg.tanh(x), pipeline="O0,cse")
-    assert [report.name for report in f.explanation().passes] == ["stabilize", "cse"]
+    assert [report.name for report in f.explanation().passes] == ["stabilize", "parts", "cse"]
 
 
 @pytest.mark.parametrize(

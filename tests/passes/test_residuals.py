@@ -13,7 +13,7 @@ from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.verify import verify_graph
 
-SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
+SETTLED = "stabilize,parts,dce,fixpoint(simplify,cse,fold),dce"
 
 
 def crossing(graph, **sizes):

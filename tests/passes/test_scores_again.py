@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 
-WITHOUT = "stabilize,dce,loops,fixpoint(simplify,cse,fold),dce"
+WITHOUT = "stabilize,parts,dce,loops,fixpoint(simplify,cse,fold),dce"
 
 
 def gradients(context, causal, heads=2, depth=8):

@@ -173,6 +173,13 @@ class Op(Immutable):
         """The operand whose elements the result holds, shifted to other places or cut to finite."""
         return args[0] if self.copies else None
 
+    def contained_in(self) -> Sequence[tuple[Op, int]]:
+        """Return ops that have the only result among theirs, of the same operands, and which it is.
+
+        Equal but for rounding: the other op computes it by another algorithm.
+        """
+        return ()
+
     def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """Return which elements of each operand count, given the ``mask`` of the result's.
 

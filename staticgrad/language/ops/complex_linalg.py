@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, wraps
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from staticgrad.language.ir.forms import Form
+from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.pairs import Complex, joined, pair
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, conj
@@ -65,6 +66,10 @@ def without_parts(op: LinearAlgebra, x: TensorType) -> TensorType:
     return x.with_shape(x.shape[:-1])
 
 
+#: An op over real matrices -> that over complex ones.
+_OVER_PAIRS: Final[dict[type[Op], Any]] = {}
+
+
 class OfComplex(LinearAlgebra):
     """An op over complex matrices, made of that over real ones, which is the second base."""
 
@@ -74,13 +79,14 @@ class OfComplex(LinearAlgebra):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         real: Any = cls.__bases__[1]
         cls.real = real
+        _OVER_PAIRS[real] = cls
         cls.routine = f"complex_{real.routine}"
         if real.right_hand_sides is not None:
             cls.right_hand_sides = real.right_hand_sides - 1
         if hasattr(real, "jvp"):
             cls.jvp = _jvp  # type: ignore[attr-defined]
         super().__init_subclass__(name=cls.routine, **kwargs)
-        Complex.readings[real] = partial(_reading, cls)
+        Complex.readings[real] = _reading
 
     def infer(self, *types: TensorType) -> Any:
         found: Any = super().infer(*map(self._matrices, types))
@@ -116,6 +122,9 @@ class OfComplex(LinearAlgebra):
         """The op of real matrices, whose rules are the ones of complex matrices, too."""
         return self.real(*[getattr(self, name) for name, _ in self._fields])
 
+    def contained_in(self) -> Sequence[tuple[Op, int]]:
+        return [(_over_pairs(op), index) for op, index in self.of_real().contained_in()]
+
     def results(self, found: Any) -> Any:
         """Results, or what belongs to each, as complex values where they are."""
         if not isinstance(found, tuple):
@@ -144,9 +153,14 @@ def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
     )
 
 
-def _reading(cls: type[OfComplex], op: Any, *args: Any) -> Any:
+def _over_pairs(op: Any) -> Any:
+    """The op of complex matrices in the place of one of real matrices."""
+    return _OVER_PAIRS[type(op)](*[getattr(op, name) for name, _ in op._fields])
+
+
+def _reading(op: Any, *args: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
-    made = cls(*[getattr(op, name) for name, _ in op._fields])
+    made = _over_pairs(op)
     pairs = [x if isinstance(x, Complex) or not x.dtype.is_float else pair(x, None) for x in args]
     return made.results(made(*map(joined, pairs)))
 

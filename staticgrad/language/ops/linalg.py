@@ -264,6 +264,9 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
         scratch = ((out.dtype, n * n), (out.dtype, room), (I32, 1))
         return self.called(out.dtype, batch, (n, room, 1), 2 * n * n * n, scratch)
 
+    def contained_in(self) -> Sequence[tuple[Op, int]]:
+        return ((Eigh(self.errors), 0),)
+
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         _, rows = Eigh(self.errors)(x)
         return (of_lower(adjoint(rows) @ (as_rows(ct) * rows)),)
@@ -356,6 +359,9 @@ class SVDVals(LinearAlgebra, name="svdvals"):
         k, room = smaller(m, n), _room(m, n)
         scratch = ((out.dtype, m * n), (out.dtype, room), (I32, 8 * k))
         return self.called(out.dtype, batch, (m, n, k, room), 3 * m * n * k, scratch)
+
+    def contained_in(self) -> Sequence[tuple[Op, int]]:
+        return (SVD(False, self.errors), 1), (SVD(True, self.errors), 1)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         u, _, v = SVD(errors=self.errors)(x)
