@@ -429,6 +429,19 @@ def shared_runs() -> int:
         return address_of(pool_code.code(loader.host().triple))
 
 
+def has_shared_runs() -> bool:
+    """Return whether ``shared_runs`` needs no compilation."""
+    from staticgrad.native import loader
+    from staticgrad.native.table import pool_code
+
+    with LOCK, _coded_memory_errors():
+        host = loader.host()
+        code = pool_code.code(host.triple)
+        if loader.is_loaded(code.symbol, host):
+            return True
+        return loader.from_disk(code.key, code.symbol, host, config.current()) is not None
+
+
 def address_of(code: RuntimeCode) -> int:
     """The address of code of the runtime, loaded with kernels or from disk if it is there."""
     from staticgrad.native import loader

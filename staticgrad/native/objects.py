@@ -174,7 +174,7 @@ class _Image:
             section = sections[number]
             if section.kind != _NO_BITS:
                 content = elf[section.offset : section.offset + section.size]
-                self._bytes[offset : offset + section.size] = content
+                ctypes.memmove(self._base + offset, content, len(content))
 
     def relocate(self, section: int, offset: int, info: int, addend: int) -> None:
         """Apply one relocation to a section."""

@@ -7,6 +7,9 @@ their full level, stores them on disk and writes the addresses of the full code 
 table of a program changes, and results are bitwise identical: both tiers come from the same LLVM
 IR, and LLVM does not reorder arithmetic at any level.
 
+The code that shares rows among threads (``table.pool``) is compiled in the background, too: until
+then, tables run in the thread of their caller.
+
 The setting ``tier`` switches this off. ``wait`` returns when all code is full. A fork and the end
 of the interpreter wait, too: a child has no thread that would go on, and the next process should
 find the code on disk.

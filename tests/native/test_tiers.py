@@ -12,7 +12,9 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import cache, loader, tiers
+from staticgrad.native.table import pool
 from staticgrad.support import config
+from tests.helpers.processes import python
 from tests.native.support import call
 from tests.native.test_shared import source
 
@@ -118,6 +120,17 @@ def test_a_fork_waits_for_full_code(in_tiers):
         os._exit(int(tiers.is_waiting() or bool(names & {*loader._quick})))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert not tiers.is_waiting()
+
+
+@pytest.mark.skipif(not pool.is_possible(), reason="needs workers")
+@pytest.mark.parametrize("tier", ["auto", "full"])
+def test_tables_run_alone_until_the_pool_has_code(tier, tmp_path):
+    env = {"STATICGRAD_TIER": tier, "STATICGRAD_CACHE_DIR": str(tmp_path)}
+    first, second = python("-m", "tests.native.pool_later", env=env).stdout.splitlines()
+    assert (first.split()[0], second) == (str(tier == "auto"), "True True")
+    if tier == "auto":
+        first, _ = python("-m", "tests.native.pool_later", env=env).stdout.splitlines()
+        assert first.split()[0] == "False", "its code is on disk"
 
 
 def test_settings_of_the_tier():

@@ -2,7 +2,8 @@
 
 There is one, made when a table first has sections to share; its threads are made by the first such
 section that runs (``pool_code``). A program that shares nothing costs nothing. Where a process has
-no workers (not on Linux, or the jit is off), tables run alone.
+no workers (not on Linux, or the jit is off), tables run alone. So do they while the background
+compiles the code of the pool (``tiers``), which takes longer than the first runs of most programs.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.native import shared_runs
+from staticgrad.native import has_shared_runs, shared_runs, tiers
 from staticgrad.native.lock import LOCK
 from staticgrad.native.table import pool_code, pool_policy
 from staticgrad.native.table.pool_code import ENTRY, NBYTES
 from staticgrad.native.table.pool_words import PLACES
+from staticgrad.support import config
 from staticgrad.support.forks import AtFork
 from staticgrad.support.records import dataclass
 
@@ -49,7 +51,10 @@ class PoolState:
 
 
 class Pool(AtFork):
-    """The memory of a pool, which lives as long as the process does; ``run`` is its code."""
+    """The memory of a pool, which lives as long as the process does.
+
+    ``run`` is the address of its code; 0 until that is compiled.
+    """
 
     def __init__(self, run: int) -> None:
         super().__init__()
@@ -127,10 +132,28 @@ def pool(threads: int) -> Pool | None:
         return None
     with LOCK:
         if not _made:
-            _made.append(Pool(shared_runs()))
+            is_later = config.current().tier == "auto" and not has_shared_runs()
+            made = Pool(0 if is_later else shared_runs())
+            _made.append(made)
             atexit.register(_at_exit)
+            if is_later:
+                tiers.later([_Code(made)])
         _made[0].want(threads)
         return _made[0]
+
+
+class _Code:
+    """The code of a pool, compiled in the background."""
+
+    def __init__(self, made: Pool) -> None:
+        self._pool = made
+
+    def begin(self) -> None:
+        """Nothing of it is begun early."""
+
+    def end(self) -> None:
+        """Compile the code; tables that have the pool share their sections from now on."""
+        self._pool.set("run", shared_runs())
 
 
 def present() -> Pool | None:

@@ -54,7 +54,7 @@ class PoolWord(IntEnum):
     BALANCE = 110  # nanoseconds that pay for stalls to come
     PENALTY = 111  # nanoseconds that the next one lasts
     PATIENCE = 112
-    RUN = 113  # the code that runs rows together with the workers
+    RUN = 113  # the code that runs rows together with the workers; 0: until there is, callers alone
     GETCPU = 114
     GETAFFINITY = 115
     SETAFFINITY = 116

@@ -56,8 +56,10 @@ def run_table(block: int, first: int, last: int) -> None:
     behind = at(head, Head.table) + SIZE_OF_ROW * last
     pool = at(head, Head.pool)
     if pool != 0 and first < last:
-        call(at(ptr_i64(pool), PoolWord.RUN), pool, block, place, behind, control)
-        place = behind
+        shared = at(ptr_i64(pool), PoolWord.RUN)
+        if shared != 0:
+            call(shared, pool, block, place, behind, control)
+            place = behind
     while place < behind and place != 0:
         if at(ptr_i64(place), Row.function) == 0:
             place = called2(control, block, place)
