@@ -19,7 +19,6 @@ from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.language.ir.op import registered_ops
-from staticgrad.language.ops.collective import RankExchange
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.errors import PipelineError
@@ -166,6 +165,8 @@ class _Chosen:
 
     def _may(self, base: Symbolic) -> bool:
         """Return whether a value that is not a view may be rounded."""
+        from staticgrad.language.ops.collective import RankExchange  # loads linear algebra
+
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False

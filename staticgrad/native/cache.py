@@ -7,6 +7,10 @@ detects damage, not another author: code of other users is kept out because fold
 belong to the user (``private_folder``). If the directory cannot be written, or another user could
 write it, the process has no disk cache and works otherwise.
 
+Beside them is a digest of the sources of each installation (``.sources``), which holds while no
+file changes its size or its time of change: reading all sources takes longer than a small program's
+entries.
+
 The setting ``cache_size`` bounds the bytes: entries go that were not used for the longest time, and
 those of other installations after a month. Processes that write at once may each exceed it by an
 eighth.

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad.native import headroom, target as targets
-from staticgrad.native.language.emitter import SELDOM
-from staticgrad.native.language.parts import linked, text_of
+from staticgrad.native.language.parts import SELDOM, linked, text_of
 from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, begin, undisturbed

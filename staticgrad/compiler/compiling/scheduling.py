@@ -46,7 +46,6 @@ from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.text import size_lines
 from staticgrad.native import cache, loader, machine
 from staticgrad.native.jit import ObjectCode
-from staticgrad.native.libraries import scipy_library
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import (
@@ -170,6 +169,8 @@ def _described(graph: Graph) -> Iterator[str]:
     yield from _lines(graph, operations, files)
     yield from map(_file_state, files)
     if operations.call_lapack:  # whose results, computed beforehand, may stand in the schedule
+        from staticgrad.native.libraries import scipy_library
+
         yield f"OpenBLAS {scipy_library.core()}"
 
 

@@ -45,10 +45,6 @@ def _bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
-#: The module's metadata that says so of a branch: LLVM does not compute beforehand what is behind.
-SELDOM: Final = 999998
-
-
 #: How the names of intrinsics begin that touch memory.
 _TOUCHING: Final = ("llvm.masked.", "llvm.prefetch.")
 

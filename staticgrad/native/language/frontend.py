@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
 from staticgrad.native.language import masked_access, reader
-from staticgrad.native.language.emitter import SELDOM, Emitter
+from staticgrad.native.language.emitter import Emitter
 from staticgrad.native.language.kinds import (
     ELEMENTS,
     NOTHING,
@@ -29,7 +29,15 @@ from staticgrad.native.language.kinds import (
     Pointer,
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
-from staticgrad.native.language.parts import COMMON, INTERNAL, Module, ModulePart, external, used
+from staticgrad.native.language.parts import (
+    COMMON,
+    INTERNAL,
+    SELDOM,
+    Module,
+    ModulePart,
+    external,
+    used,
+)
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, When
 from staticgrad.native.language.translation import (

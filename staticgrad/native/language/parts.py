@@ -12,6 +12,8 @@ from typing import Final, Literal
 from staticgrad.support.records import NamedTuple
 
 Kind = Literal["declaration", "variable", "function"]
+#: The metadata of a branch that is seldom taken: LLVM does not compute ahead what is behind it.
+SELDOM: Final = 999998
 #: A part is not seen by other objects.
 INTERNAL: Final = "internal "
 #: What every function of this package has; ``jit`` says what it means.
