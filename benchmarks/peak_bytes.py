@@ -170,7 +170,6 @@ def torch_bytes(name: str) -> int | None:
     if find_spec("torch") is None:
         return None
     import torch
-    from torch.profiler import ProfilerActivity, profile
 
     torch.set_num_threads(1)
     if name in STEPS:
@@ -186,6 +185,13 @@ def torch_bytes(name: str) -> int | None:
     step()
     for tensor in variables.values():
         tensor.grad = None
+    return profiled_bytes(step)
+
+
+def profiled_bytes(step: Callable[[], object]) -> int:
+    """Return the greatest sum of what PyTorch has allocated in a call, beyond what was there."""
+    from torch.profiler import ProfilerActivity, profile
+
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         step()
     held = most = 0

@@ -6,7 +6,10 @@ The models are those of timm, transformers, torch_geometric, diffusers, segmenta
 and PyTorch, with random weights. ``backend`` is ``torch.compile(net, backend="staticgrad")`` with
 the optimizer of PyTorch, ``step`` is ``sg.torch.step``. First the result and all gradients of the
 first are compared with PyTorch's, then the losses of ten steps of both. Times are the least of a
-step, in turns; ``first`` is the first step, with its compilation and empty caches.
+step, in turns; ``first`` is the first step, with its compilation and empty caches. The peaks are
+those of a step beside weights, state of the optimizer and arguments: the arena of ``step``, and the
+largest running sum of eager PyTorch's allocations. Where the arena is larger, the largest values
+that live at its peak follow the table.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from typing import Any, Final, NamedTuple
 
 import staticgrad as sg
 from benchmarks.machine import describe
+from benchmarks.peak_bytes import profiled_bytes
 from benchmarks.peers import least_times
+from staticgrad.analysis.plan_check import largest_at_peak
 
 #: Steps whose losses are compared.
 STEPS: Final = 10
@@ -210,8 +215,8 @@ def _first(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def row(name: str, options: argparse.Namespace) -> list[str]:
-    """The cells of one model."""
+def row(name: str, options: argparse.Namespace) -> tuple[list[str], str]:
+    """The cells of one model, and what its arena holds if PyTorch needs fewer bytes."""
     torch = import_module("torch")
     torch.manual_seed(0)
     case = MODELS[name]()
@@ -251,27 +256,38 @@ def row(name: str, options: argparse.Namespace) -> list[str]:
         cells.append(f"{times[way] * 1e3:.1f}" if way in times else "-")
     for way in ways[1:]:
         cells.append(f"{firsts[way]:.1f}" if way in times else "-")
-    cells.append(_peak(case, trained["step"] if "step" in losses else None))
+    plan = _plan(case, trained["step"] if "step" in losses else None)
+    theirs = _allocated(trained["eager"])
+    cells += ["-" if plan is None else f"{plan.peak_bytes / 2**20:.2f}", f"{theirs / 2**20:.2f}"]
+    why = ""
+    if plan is not None and plan.peak_bytes > theirs:
+        why = f"{name}, at the peak of its arena: {'; '.join(largest_at_peak(plan))}"
     torch._dynamo.reset()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = sg.torch.explain(copy.deepcopy(case.net).train(), **case.example)
     outside = {each for graph in report.graphs for each, _ in graph.outside}
     cells.append(", ".join([*sorted(outside), *report.breaks]) or "nothing")
-    for way, why in failed.items():
-        cells[-1] += f"; {way}: {why}"
-    return cells
+    for way, reason in failed.items():
+        cells[-1] += f"; {way}: {reason}"
+    return cells, why
 
 
-def _peak(case: Case, step: Trained | None) -> str:
-    """The bytes of the plan of a step, beside weights and arguments."""
+def _plan(case: Case, step: Trained | None) -> Any:
+    """The plan of a step; None if it is not compiled."""
     torch = import_module("torch")
     if step is None or not step.program._programs:
-        return "-"
+        return None
     (program,) = step.program._programs.values()
     leaves = torch.utils._pytree.tree_leaves((case.example, case.targets))
     tensors = [each.numpy() for each in leaves if isinstance(each, torch.Tensor)]
-    return f"{program.compile(*tensors).peak_bytes / 2**20:.1f}"
+    return program.compile(*tensors).plan()
+
+
+def _allocated(eager: Trained) -> int:
+    """The bytes that PyTorch allocates in a step that has run before, gradients included."""
+    eager.optimizer.zero_grad()
+    return profiled_bytes(eager)
 
 
 def main() -> int:
@@ -295,7 +311,7 @@ def main() -> int:
     columns = [
         "model", "package", "M", "y", "gradients", "losses: backend", "losses: step",
         *[f"{way} ms" for way in ways], *[f"first: {way} s" for way in ways[1:]], "peak MiB",
-        "PyTorch runs",
+        "eager: peak MiB", "PyTorch runs",
     ]  # fmt: skip
     sys.stdout.write(
         "# Models of PyTorch packages\n\n`python -m benchmarks torch_models`: a training step with"
@@ -306,9 +322,13 @@ def main() -> int:
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        notes = []
         for name in options.only:
-            sys.stdout.write(f"| {' | '.join(row(name, options))} |\n")
+            cells, note = row(name, options)
+            notes += [note] if note else []
+            sys.stdout.write(f"| {' | '.join(cells)} |\n")
             sys.stdout.flush()
+    sys.stdout.write("".join([f"\n{note}\n" for note in notes]))
     return 0
 
 

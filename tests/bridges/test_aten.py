@@ -86,6 +86,17 @@ FUNCTIONS = {
     "scatter": (lambda x, y: x.scatter(1, places(), y) + x.scatter(0, places()[:1] % 2, 2.0),
                 (3, 4), (2, 3)),
     "scatter_add": (lambda x, y: x.scatter_add(1, some_index(), y), (3, 4), (2, 3)),
+    "rows scattered": (lambda x, y: (
+        x.scatter_add(0, some_index()[0].view(-1, 1).expand(3, 4), y),
+        x.scatter_add(-1, some_index()[:1, :2].expand(3, 2), y[:, :2]),
+        x.scatter_reduce(0, some_index()[1:, :1].expand(3, 4), y, "mean"),
+        x.scatter(1, some_index()[0].expand(3, 3), y[:, :3])), (3, 4), (3, 4)),
+    "rows gathered": (lambda x: (
+        x.gather(0, some_index()[0].view(-1, 1).expand(3, 4)),
+        x.gather(1, some_index()[1].expand(3, 3))), (3, 4)),
+    "rows of a part": (lambda x, y: (
+        x.scatter_add(0, some_index()[0].view(-1, 1).expand(3, 2), y[:, :2]),
+        x.gather(0, some_index()[1].view(-1, 1).expand(3, 2))), (3, 4), (3, 4)),
     "reduce": (lambda x, y: x.scatter_reduce(1, some_index(), y, "mean", include_self=False),
                (3, 4), (2, 3)),
     "in place": (lambda x: x.clone().mul_(2)[1].add_(x[0]).clone(), (2, 3)),
@@ -676,6 +687,32 @@ def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
         assert y.stride() == x.stride()
     (program,) = notes[0].runs[0].programs
     assert program.peak_bytes == 0  # a feed that is copied has its bytes there
+
+
+def test_expanded_results_are_contiguous():
+    x = made(3)
+    graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin().expand(2, 3).t(),))(x)
+    notes = []
+    run = backend._of_aten("inference", graph, [x], {}, notes.append)
+    (y,) = run([x])
+    torch.testing.assert_close(y, x.sin().expand(2, 3).t())
+    assert y.is_contiguous()
+    graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x + 1,))(x.expand(2, 3).t())
+    run = backend._of_aten("inference", graph, [x.expand(2, 3).t()], {}, notes.append)
+    torch.testing.assert_close(run([y])[0], y + 1)
+    (program,) = notes[1].runs[0].programs
+    assert program.peak_bytes == 0  # it reads the result where it is
+
+
+def test_an_index_that_is_expanded_over_rows_is_read_once_for_a_row():
+    def f(x, index):
+        return torch.zeros(3, 7).scatter_add(0, index.view(-1, 1).expand(5, 7), x)
+
+    x, index = sg.input("x", (5, 7), "float32"), sg.input("index", (5,), "int64")
+    (y,) = program_of(traced(f, torch.ones(5, 7), torch.zeros(5).long())).run([x, index])
+    graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), x)})
+    integers = [v for node in graph.nodes for v in node.values if v.dtype.name == "int64"]
+    assert all(value.ndim == 1 or 1 in value.shape for value in integers)
 
 
 @pytest.mark.slow

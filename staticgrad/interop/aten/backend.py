@@ -473,11 +473,11 @@ def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int,
 
 
 def _order(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
-    """The axes by their strides, the greatest first; None of C order.
+    """The axes by their strides, the greatest first; None of C order, and of expanded axes.
 
     ``shape``: None is returned also where no contiguous array has these strides.
     """
-    if stride is None:
+    if stride is None or 0 in stride:
         return None
     order = sorted(range(len(stride)), key=lambda axis: (-stride[axis], axis))
     if order == [*range(len(order))]:

@@ -26,6 +26,7 @@ from staticgrad.autodiff import reverse
 from staticgrad.interop.elements import ELEMENTS
 from staticgrad.interop.programs import keyed
 from staticgrad.language.functions import fft, linalg, special
+from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
 from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.value import Value
@@ -984,7 +985,18 @@ def _gather(x: Any, dim: int, index: Any) -> Any:
     if not x.ndim:
         return x
     index = sg.reshape(index, (1,) * x.ndim) if not index.ndim else index
+    if (rows := row_numbers(x, dim, index)) is not None:
+        return sg.take(x, rows, dim)
     return sg.take_along_axis(_reached(x, index, dim), index, dim)
+
+
+def _places(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    """The key of the elements of x that an index along one axis names."""
+    if (rows := row_numbers(x, dim, index)) is not None:
+        return _at(dim, x.ndim, rows)
+    key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
+    key[dim % x.ndim] = index
+    return tuple(key)
 
 
 @operator("scatter", "scatter.value", "scatter.src", "scatter_add", "scatter.reduce",
@@ -1009,9 +1021,7 @@ def _scatter(
         return sg.where(here, updates, x)
     if src is None:
         updates = sg.full(index.shape, _numbers(value, x.dtype.name), x.dtype)
-    key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
-    key[k] = index
-    places = x.at[tuple(key)]
+    places = x.at[_places(x, dim, index)]
     return _added(places, updates) if reduce == "add" else getattr(places, reduce)(updates)
 
 
@@ -1043,9 +1053,7 @@ def _scatter_reduce(
     if not x.ndim:
         x, index, src = (sg.reshape(each, (1,)) for each in (x, index, src))
         return sg.reshape(_scatter_reduce(x, 0, index, src, reduce, include_self=include_self), ())
-    key: list[Any] = [sg.iota(index.shape, a, like=index) for a in range(x.ndim)]
-    key[dim % x.ndim] = index
-    where, src = tuple(key), _cut(src, index.shape)
+    where, src = _places(x, dim, index), _cut(src, index.shape)
     method = {"sum": "add", "prod": "multiply", "amax": "max", "amin": "min", "mean": "add"}[reduce]
     ones = sg.ones(index.shape, x.dtype)
     if not include_self:

@@ -14,7 +14,7 @@ from staticgrad.language.ops.arithmetic import floor_divide, remainder
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import OutOfBounds, take, within
-from staticgrad.language.ops.movement import reshape
+from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
     Integer,
     as_value,
@@ -30,6 +30,22 @@ from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
 
 _MOST: Final = 2**31
+
+
+def row_numbers(x: Any, axis: int, index: Any) -> Any:
+    """Return the numbers of whole rows of x that an index along ``axis`` names, or None.
+
+    An index of each element names rows if it is expanded along all other axes of x.
+    """
+    k = axis % x.ndim
+    node = getattr(index, "node", None)
+    if x.ndim == 1 or node is None or node.op.name != "broadcast":
+        return None
+    (row,) = node.args
+    is_row = all(n == 1 or a == k for n, a in zip(row.shape, node.op.axes, strict=True))
+    if not is_row or any(index.shape[a] != x.shape[a] for a in range(x.ndim) if a != k):
+        return None
+    return broadcast_to(reshape(row, (-1,)), (index.shape[k],))
 
 
 def tril_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Value, ...]:
