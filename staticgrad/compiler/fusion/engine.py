@@ -311,8 +311,9 @@ class Engine:
                     continue
                 seen[number] = group
                 for changed in moves[move](self, group):
+                    entry = self._place(changed), changed
                     for later in waiting[move:]:
-                        heappush(later, (self._place(changed), changed))
+                        heappush(later, entry)
         return self.result()
 
     def result(self) -> Groups:

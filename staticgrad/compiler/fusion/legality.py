@@ -164,6 +164,7 @@ class RowRules:
         self._updated = {value.node for _, value in groups.graph.updates}
         self._fits: dict[Group, bool] = {}
         self._short: dict[Group, bool] = {}
+        self._work: dict[Group, int] = {}
 
     def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
         """The domain and the number of row axes that two groups could share as one of rows."""
@@ -206,6 +207,12 @@ class RowRules:
                 and not (across and not self.has_short_rows(group))
                 and self._updated.isdisjoint(group.nodes)
             )
+        return found
+
+    def _work_of(self, group: Group) -> int:
+        found = self._work.get(group)
+        if found is None:
+            found = self._work[group] = sum(map(instructions, group.nodes))
         return found
 
     def has_short_rows(self, group: Group) -> bool:
@@ -251,7 +258,7 @@ class RowRules:
         if in_lanes and not self._leave_lanes(one, other, domain, row):
             # Rows lie in lanes: both together must be written out.
             reductions = [*one.reductions.values(), *other.reductions.values()]
-            work = sum(map(instructions, (*one.nodes, *other.nodes)))
+            work = self._work_of(one) + self._work_of(other)
             length = hint_product(domain[len(domain) - row :])
             if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
                 return Why.RowsInLanes(length)

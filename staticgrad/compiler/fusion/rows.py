@@ -62,10 +62,10 @@ def _whole_reads(engine: Engine, group: Group) -> list[Key]:
 
 def _may_join(engine: Engine, one: Group, other: Group, across: bool) -> bool:
     rules = engine.rules
-    if rules.too_large(one, other) is not None:
-        return False  # as ``apart`` would find after all that both read
+    if (one.phase != other.phase and not across) or rules.too_large(one, other) is not None:
+        return False  # too large: as ``apart`` would find after all that both read
     shared = rules.shared(one, other)
-    if shared is None or (one.phase != other.phase and not across):
+    if shared is None:
         return False
     spared, added = engine.weighed(one, other) if one.phase != other.phase else (1, 1)
     if not 0 < spared >= added:

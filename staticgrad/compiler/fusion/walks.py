@@ -263,11 +263,9 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
     """
     split = len(domain) - row
     length = prod(domain[split:], start=1)
-    if (
-        not isinstance(length, int)
-        or length < 1
-        or length > max(map(_longest_short, reductions), default=0)
-    ):
+    if not isinstance(length, int) or length < 1:
+        return False
+    if not any(length <= _longest_short(each) for each in reductions):
         return False
     around = max(map(hint_value, domain[:split]), default=0)
     return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT

@@ -27,7 +27,6 @@ from staticgrad.language.ir.expr import (
     EXTREMA,
     Access,
     Expr,
-    Number,
     Position,
     load,
     postorder,
@@ -53,11 +52,11 @@ def with_shared_kernels(schedule: Schedule) -> Schedule:
     kernels = dict.fromkeys(step.kernel for step in steps)
     if len(kernels) < FEWEST:
         return schedule
-    alike = defaultdict(list[Kernel])
+    alike: defaultdict[str, list[Kernel]] = defaultdict(list)
     for kernel in kernels:
         alike[_LITERAL.sub(r"f\1()", kernel.text)].append(kernel)
     found: dict[Kernel, tuple[Kernel, Binding]] = {}
-    buffers = []
+    buffers: list[Buffer] = []
     for several in alike.values():
         if len(several) >= FEWEST and (shared := _Shared.of(several)):
             name = f"c{len(schedule.buffers) + len(buffers)}"
@@ -86,7 +85,7 @@ class _Shared:
     """A kernel that takes the place of several, and the numbers of each of these."""
 
     def __init__(
-        self, kernel: Kernel, dtype: DType, numbers: Mapping[Kernel, Sequence[Number]]
+        self, kernel: Kernel, dtype: DType, numbers: Mapping[Kernel, Sequence[object]]
     ) -> None:
         self.kernel, self.dtype, self.numbers = kernel, dtype, numbers
 
