@@ -562,6 +562,33 @@ MUTANTS = (
         ),
     ),
     *_row(
+        "calls of XLA",
+        (
+            "xla-ignores-what-is-around",
+            "staticgrad/native/entry/xla.py",
+            "if get(target, XlaWord.HEAD) == 0 or has_changed(calls, target):",
+            "if get(target, XlaWord.HEAD) == 0:",
+            "a jitted call goes on with arrays that have been written to",
+            "tests/bridges/test_jax_ffi.py -k around",
+        ),
+        (
+            "xla-results-in-order",
+            "staticgrad/native/entry/xla.py",
+            "get(buffers, get(get(target, XlaWord.RESULTS_AT), i))",
+            "get(buffers, results - 1 - i)",
+            "results are written into the buffers of others",
+            "tests/bridges/test_jax_ffi.py -k order",
+        ),
+        (
+            "xla-failures-are-results",
+            "staticgrad/native/entry/xla.py",
+            "    return failed == 0",
+            "    return True",
+            "an index out of range gives garbage under jit",
+            "tests/bridges/test_jax_ffi.py -k out_of_range",
+        ),
+    ),
+    *_row(
         "repeated calls",
         (
             "repeated-calls-swap-numbers",

@@ -1,8 +1,8 @@
 """Functions of arrays in JAX, under its transformations; JAX's functions, compiled here.
 
-A call of ``function`` outside of ``jit`` runs the program at once. Inside it is a
-``pure_callback``: JAX waits while the program runs, and copies the results into its own memory.
-Arrays are read in place.
+On a CPU XLA calls the program by its FFI (``jax_ffi``), in native code, over its own buffers: also
+outside of ``jit`` from the fourth call with the same kinds of arrays. On other processors it is a
+``pure_callback``: JAX waits while the program runs, and copies arguments and results.
 """
 
 from __future__ import annotations

@@ -2,22 +2,29 @@
 
 ``staticgrad`` computes the results of programs. ``staticgrad_tangents`` computes their tangents,
 linear in the last operands; transposed it is a call of the gradient. Outside of ``jit`` a program
-runs at once; inside it is a ``pure_callback``.
+runs at once at first; inside, and later, XLA calls it (``jax_ffi``), or, where it is not on a CPU,
+a ``pure_callback``.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.interop.jax_ffi import call_of, target_name
 from staticgrad.interop.programs import Programs
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.support.optional import jax
+
+#: Calls outside of ``jit`` with the same kinds of arrays, from which on XLA runs them: its compiler
+#: takes some milliseconds.
+_OFTEN: Final = 3
 
 
 def called(programs: Programs, arrays: Sequence[Any]) -> Any:
@@ -37,8 +44,18 @@ def jax_primitives() -> SimpleNamespace:
     call, tangents = primitive("staticgrad"), primitive("staticgrad_tangents")
     call.multiple_results = tangents.multiple_results = True
 
+    @functools.cache
+    def compiled(programs: Programs) -> Any:
+        return jax.jit(lambda *arrays: call.bind(*arrays, programs=programs))
+
+    calls: Counter[Any] = Counter()
+
     def impl(*arrays: Any, programs: Programs) -> Any:
         given = [*map(_array, arrays)]
+        if _is_on_cpu(given) and not programs.numbers:
+            calls[key := (programs, _kinds(given))] += 1
+            if calls[key] > _OFTEN:
+                return compiled(programs)(*given)
         return [jax.numpy.asarray(each) for each in _host(programs, _kinds(given), *given)]
 
     def staged(*arrays: Any, programs: Programs) -> Any:
@@ -135,14 +152,31 @@ def jax_primitives() -> SimpleNamespace:
     ad.primitive_transposes[tangents] = transposed
     batching.primitive_batchers[call] = batched
     batching.primitive_batchers[tangents] = tangents_batched
-    for each, rule in ((call, staged), (tangents, tangents_impl)):
-        mlir.register_lowering(each, mlir.lower_fun(rule, multiple_results=True))
+    by_callback = mlir.lower_fun(staged, multiple_results=True)
+
+    def on_cpu(context: Any, *operands: Any, programs: Programs) -> Any:
+        name = target_name()
+        if name is None:
+            return by_callback(context, *operands, programs=programs)
+        kinds, results = _kinds(context.avals_in), _kinds(context.avals_out)
+        target = np.int64(call_of(programs, kinds, results).address)
+        return jax.ffi.ffi_lowering(name)(context, *operands, target=target)
+
+    mlir.register_lowering(call, by_callback)
+    mlir.register_lowering(call, on_cpu, platform="cpu")
+    mlir.register_lowering(tangents, mlir.lower_fun(tangents_impl, multiple_results=True))
     return SimpleNamespace(call=call, tangents=tangents)
 
 
 def _array(x: Any) -> Any:
     """Return an array of JAX, or of its traces; numbers of Python are operands in some of them."""
     return x if isinstance(x, jax.Array) else jax.numpy.asarray(x)
+
+
+def _is_on_cpu(arrays: Sequence[Any]) -> bool:
+    """Return whether XLA can call programs for these arrays, which are all on one CPU."""
+    devices = {each.device for each in arrays}
+    return len(devices) == 1 and getattr(devices.pop(), "platform", "") == "cpu"
 
 
 def _first(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...]]:

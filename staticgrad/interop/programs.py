@@ -91,6 +91,16 @@ class Programs:
         return self._run(*arrays, **self.numbers)
 
     @property
+    def of_function(self) -> Function[..., Any]:
+        """The function that runs them."""
+        return self._run
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options that they are compiled with."""
+        return self._options
+
+    @property
     def key(self) -> str:
         """A name that ``keyed`` finds these programs by, in this process."""
         if not self._key:

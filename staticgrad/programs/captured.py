@@ -271,6 +271,11 @@ class Frozen:
             (p, v, _inner(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
         ]
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing around the function was read."""
+        return not (self._names or self._cells or self._held)
+
     def changed(self) -> OuterName | None:
         """A place where something else stands now, or None."""
         for holder, name, value, place in self._names:

@@ -209,14 +209,16 @@ class Function(OfArrays[P, R]):
         again = self._repeated.find(call)
         if again is None:
             return None
-        traced = again.traced
-        found = traced.numbers(again.numbers)
-        if found is None:
-            return None
+        traced, given = again
+        feeds, values = dict(zip(traced.names, call.arrays, strict=True)), []
+        if traced.arithmetic is not None:
+            found = traced.numbers(given)
+            if found is None:
+                return None
+            values = found[1]
+            feeds.update(found[0])
         self._calls += 1
-        numbers, values = found
-        feeds = traced.read_of({**again.arrays, **numbers})
-        return (traced.run(feeds, values, self._options),)
+        return (traced.run(traced.read_of(feeds), values, self._options),)
 
     @boundary
     def _eagerly(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ once. Python numbers may have other values where all of them are inputs of the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -22,14 +22,6 @@ from staticgrad.support.records import NamedTuple
 #: Calls that are stored, with which the store begins anew.
 _MOST: Final = 256
 _STATIC: Final = (bool, str, type(None))
-
-
-class RepeatedCall(NamedTuple):
-    """A program with its feeds and Python numbers for one call."""
-
-    traced: TracedProgram
-    arrays: dict[str, Any]
-    numbers: Mapping[str, Number]
 
 
 class _Stored(NamedTuple):
@@ -54,8 +46,8 @@ class PlainArguments:
 
     def __init__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.arrays: list[Any] = []
-        self.sources: list[Any] = []
         self.numbers: list[Number] = []
+        self.sources: list[Any] | None = None  # what arrays are views of, where one is
         self.by_name = 0  # how many of the numbers, the last ones, are given by name
         key: list[Any] = []
         self.is_plain = self._see(args, key)
@@ -64,47 +56,49 @@ class PlainArguments:
             for name, each in kwargs.items():
                 key.append(name)
                 count = len(self.numbers)
-                self.is_plain = self.is_plain and self._see(each, key)
+                self.is_plain = self.is_plain and self._see((each,), key)
                 if len(self.numbers) > count and not is_number(each):
                     self.is_plain = False  # numbers in a container that has a name
             self.by_name = len(self.numbers) - before
         self.key = tuple(key)
 
-    def _see(self, item: Any, key: list[Any]) -> bool:
-        kind = type(item)
-        if kind is np.ndarray:
-            key += (item.dtype, item.shape)
-            self.arrays.append(item)
-            self.sources.append(item)
-        elif kind is tuple or kind is list:
-            key += (kind, len(item))
-            for each in item:
-                if not self._see(each, key):
+    def _see(self, items: Iterable[Any], key: list[Any]) -> bool:
+        """Note the items of a container; return whether they are plain."""
+        arrays = self.arrays
+        for item in items:
+            kind = type(item)
+            if kind is np.ndarray:
+                key += (item.dtype, item.shape)
+                arrays.append(item)
+            elif kind is tuple or kind is list:
+                key += (kind, len(item))
+                if not self._see(item, key):
                     return False
-        elif kind is dict:
-            key += (kind, tuple(item))
-            for each in item.values():
-                if not self._see(each, key):
+            elif kind is dict:
+                key += (kind, tuple(item))
+                if not self._see(item.values(), key):
                     return False
-        elif kind is float or kind is int:
-            if not is_number(item):
-                return False
-            key.append(kind)
-            self.numbers.append(item)
-        elif kind in _STATIC:
-            key += (kind, item)
-        elif isinstance(item, np.generic):
-            key += (item.dtype, ())
-            self.arrays.append(item)
-            self.sources.append(item)
-        else:
-            view = viewer_of(kind)
-            array = None if view is None else view(item)
-            if array is None:
-                return False
-            key += (array.dtype, array.shape)
-            self.arrays.append(array)
-            self.sources.append(item)
+            elif kind is float or kind is int:
+                if not is_number(item):
+                    return False
+                key.append(kind)
+                self.numbers.append(item)
+            elif kind in _STATIC:
+                key += (kind, item)
+            elif isinstance(item, np.generic):
+                key += (item.dtype, ())
+                arrays.append(item)
+            else:
+                view = viewer_of(kind)
+                array = None if view is None else view(item)
+                if array is None:
+                    return False
+                key += (array.dtype, array.shape)
+                if self.sources is None:
+                    self.sources = [*arrays]
+                arrays.append(array)
+            if self.sources is not None and len(self.sources) < len(arrays):
+                self.sources.append(item)
         return True
 
     def exact_key(self) -> tuple[Any, ...]:
@@ -120,8 +114,8 @@ class RepeatedCalls:
         self._static = static
         self._stored: dict[Any, _Stored] = {}
 
-    def find(self, call: PlainArguments) -> RepeatedCall | None:
-        """Return the program of a call with its feeds; None where there was no such call."""
+    def find(self, call: PlainArguments) -> tuple[TracedProgram, Mapping[str, Number]] | None:
+        """Return the program of a call with its numbers; None where there was no such call."""
         if not call.is_plain:
             return None
         found = self._stored.get(call.key)
@@ -135,15 +129,16 @@ class RepeatedCalls:
         numbers = fixed
         if names:
             numbers = {**fixed, **dict(zip(names, call.numbers, strict=True))}
-        return RepeatedCall(traced, dict(zip(traced.names, call.arrays, strict=True)), numbers)
+        return traced, numbers
 
     def note(
         self, call: PlainArguments, given: CallArguments, traced: TracedProgram, by_name: Any
     ) -> None:
         """Store the program of a call; ``by_name`` are the names of arguments given by name."""
-        if not call.is_plain or len(given.arrays) != len(call.sources):
+        sources = call.arrays if call.sources is None else call.sources
+        if not call.is_plain or len(given.arrays) != len(sources):
             return
-        pairs = zip(call.sources, given.arrays.values(), strict=True)
+        pairs = zip(sources, given.arrays.values(), strict=True)
         if not all(source is array for source, array in pairs):
             return  # they are in another order
         if len(self._stored) >= _MOST:

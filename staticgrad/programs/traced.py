@@ -83,6 +83,7 @@ class TracedProgram:
         self.names, self.arithmetic = names, arithmetic
         self.spec, self.graph, self.leaves, self._tree = spec, graph, leaves, tree
         self._read = {value.node.label for value in graph.inputs} if graph else set()
+        self._reads_all = arithmetic is None and self._read.issuperset(names)
         self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
         self._frozen: Frozen | None = None
         self._arrays: list[tuple[ref[Any], ArrayData]] = []
@@ -95,6 +96,11 @@ class TracedProgram:
             for source, data in noted.arrays
             if (array := source()) is not None and not is_constant(array)
         ]
+
+    @property
+    def never_changes(self) -> bool:
+        """Return whether it depends on nothing around the function."""
+        return not self._arrays and (self._frozen is None or self._frozen.is_empty)
 
     def changed(self) -> str:
         """Return what has changed since tracing, in words; empty if the program is still valid."""
@@ -150,8 +156,10 @@ class TracedProgram:
         own, values = self.numbers(numbers) or ({}, [])
         return self.read_of({**arrays, **own}), values
 
-    def read_of(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def read_of(self, feeds: dict[str, Any]) -> dict[str, Any]:
         """Return those feeds that the graph reads."""
+        if self._reads_all:
+            return feeds
         return {name: each for name, each in feeds.items() if name in self._read}
 
     def results(self, found: Mapping[str, Any], values: Sequence[Number]) -> Any:

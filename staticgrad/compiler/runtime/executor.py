@@ -309,6 +309,11 @@ class Executor:
         return made
 
     @property
+    def native_entry(self) -> Entry | None:
+        """The native entry, which there is after a few runs."""
+        return self._entry
+
+    @property
     def runs(self) -> int:
         """The number of runs that ended well."""
         return self._runs + (0 if self._entry is None else self._entry.runs)

@@ -116,7 +116,11 @@ def array_fits(array: int, kind: int, dtype: int, flags: int, rank: int) -> bool
 
 def shape_fits(array: int, rank: int, wanted: int) -> bool:
     """Return whether an array has these extents."""
-    shape = get(array + ObjectField.SHAPE, 0)
+    return extents_fit(get(array + ObjectField.SHAPE, 0), rank, wanted)
+
+
+def extents_fit(shape: int, rank: int, wanted: int) -> bool:
+    """Return whether these are the wanted extents."""
     for axis in range(rank):  # noqa: SIM110 - generators are not in the kernel language
         if get(shape, axis) != get(wanted, axis):
             return False
@@ -160,9 +164,9 @@ def number_fits(
 
 
 def kinds_fit(
-    calls: int, head: int, feeds: int, addresses: int, converted: int, numbers: int
+    calls: int, head: int, feeds: int, addresses: int, shapes: int, converted: int, numbers: int
 ) -> bool:
-    """Note the addresses of all feeds; return whether their types and ranks fit."""
+    """Note the addresses of all feeds and of their extents; return whether types and ranks fit."""
     kind = get(calls, CallWord.array_type)
     types = get(head, HeadWord.TYPES_AT)
     ranks = get(head, HeadWord.RANKS_AT)
@@ -175,12 +179,13 @@ def kinds_fit(
             if not array_fits(feed, kind, get(types, i), READABLE, get(ranks, i)):
                 return False
             put(addresses, i, get(feed + ObjectField.DATA, 0))
+            put(shapes, i, get(feed + ObjectField.SHAPE, 0))
         elif not number_fits(calls, feed, size, addresses, converted, numbers, i):
             return False
     return True
 
 
-def record_fits(head: int, record: int, feeds: int, converted: int) -> bool:
+def record_fits(head: int, record: int, shapes: int, converted: int) -> bool:
     """Return whether a record has the shapes of the feeds, and copies those that are converted."""
     ranks = get(head, HeadWord.RANKS_AT)
     wanted = get(record, RecordWord.SHAPES_AT)
@@ -190,17 +195,17 @@ def record_fits(head: int, record: int, feeds: int, converted: int) -> bool:
         converts = get(converted, i)
         if (copies == 0 and converts != 0) or (copies != 0 and converts == 0):
             return False
-        if not shape_fits(get(feeds, i), get(ranks, i), wanted):
+        if not extents_fit(get(shapes, i), get(ranks, i), wanted):
             return False
         wanted = wanted + 8 * get(ranks, i)
     return True
 
 
-def record_of(head: int, feeds: int, converted: int) -> int:
+def record_of(head: int, shapes: int, converted: int) -> int:
     """Return the record of the shapes of the feeds, or 0."""
     record = get(head, HeadWord.RECORD)
     while record != 0:
-        if record_fits(head, record, feeds, converted):
+        if record_fits(head, record, shapes, converted):
             return record
         record = get(record, RecordWord.NEXT)
     return 0
@@ -320,7 +325,7 @@ def point(place: int, begin: int) -> None:
 
 
 def point_all(
-    head: int, record: int, addresses: int, converted: int, numbers: int, results: int
+    head: int, record: int, addresses: int, converted: int, numbers: int, places: int
 ) -> None:
     """Set the words of the table that point to feeds and results."""
     for i in range(get(head, HeadWord.FEEDS)):
@@ -333,7 +338,7 @@ def point_all(
             store1(ptr_i32(copy), 0, cast_i32(i64x1(get(numbers, i))))
     for i in range(get(head, HeadWord.RESULTS)):
         place = get(record, RecordWord.RESULTS_AT) + i * SIZE_OF_PLACE
-        point(place, get(get(results, i) + ObjectField.DATA, 0))
+        point(place, get(places, i))
 
 
 def run(calls: int, head: int, hold: int, record: int) -> int:
@@ -385,6 +390,27 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
     return failed
 
 
+def run_over(
+    calls: int,
+    head: int,
+    hold: int,
+    record: int,
+    addresses: int,
+    converted: int,
+    numbers: int,
+    places: int,
+) -> int:
+    """Run a record from these feeds into these places, and count it; return as ``run`` does."""
+    put(head, HeadWord.RUNNING, 1)
+    put(hold, HoldWord.RUNNING, 1)
+    point_all(head, record, addresses, converted, numbers, places)
+    failed = run(calls, head, hold, record)
+    if failed == 0:
+        put(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
+        put(head, HeadWord.LATEST, record)
+    return failed
+
+
 def settle(calls: int, head: int, hold: int) -> bool:
     """Call who waits for the end of the run; return whether that raised nothing."""
     if get(hold, HoldWord.STANDS) == 0 or get(head, HeadWord.CLOSED) != 0:
@@ -414,10 +440,12 @@ def entered(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
     addresses = address(local_words(count + 1))
     converted = address(local_words(count + 1))
     numbers = address(local_words(count + 1))
+    shapes = address(local_words(count + 1))
     results = address(local_words(get(head, HeadWord.RESULTS) + 1))
-    if not kinds_fit(calls, head, feeds, addresses, converted, numbers):
+    places = address(local_words(get(head, HeadWord.RESULTS) + 1))
+    if not kinds_fit(calls, head, feeds, addresses, shapes, converted, numbers):
         return none
-    record = record_of(head, feeds, converted)
+    record = record_of(head, shapes, converted)
     if record == 0 or not addresses_fit(head, record, addresses):
         return none
     if not bound_fits(head, bound, record, addresses):
@@ -426,13 +454,9 @@ def entered(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
     if made < 0:
         release(calls, results, -1 - made)
         return none
-    put(head, HeadWord.RUNNING, 1)
-    put(hold, HoldWord.RUNNING, 1)
-    point_all(head, record, addresses, converted, numbers, results)
-    failed = run(calls, head, hold, record)
-    if failed == 0:
-        put(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
-        put(head, HeadWord.LATEST, record)
+    for i in range(made):
+        put(places, i, get(get(results, i) + ObjectField.DATA, 0))
+    failed = run_over(calls, head, hold, record, addresses, converted, numbers, places)
     found = none if failed != 0 else (get(results, 0) if mapping == 0 else mapping)
     if not settle(calls, head, hold):
         found = 0

@@ -118,6 +118,61 @@ class CallWord(IntEnum):
     int_type = 19
     float32_type = 20
     float64_type = 21
+    PyGILState_Ensure = 22
+    PyGILState_Release = 23
+    PyLong_FromVoidPtr = 24
+    PyObject_CallFunctionObjArgs = 25
+    PyBytes_AsString = 26
+
+
+class XlaWord(IntEnum):
+    """Words of a call of one program in a program of XLA."""
+
+    HEAD = 0  # address of the program's words, 0 while runs are Python's
+    CALLS_AT = 1
+    IN_PYTHON = 2  # called with the address of a call where native code does not run it
+    CHANGED = 3  # called first: None while the program is valid; 0 where it always is
+    FEEDS_AT = 4  # for each feed the number of its operand, or -1, and then its address
+    RESULTS_AT = 5  # for each result the number of the call's
+    INTERRUPTED = 6  # address of a text
+
+
+class FrameWord(IntEnum):
+    """Words of a call of XLA's FFI: ``XLA_FFI_CallFrame`` of its C interface, version 0."""
+
+    EXTENSION = 1
+    API = 2
+    STAGE = 4
+    OPERANDS_AT = 9
+    RESULTS_AT = 14
+    ATTRIBUTES_AT = 20
+
+
+class BufferWord(IntEnum):
+    """Words of ``XLA_FFI_Buffer``."""
+
+    DATA = 3
+    EXTENTS_AT = 5
+
+
+class ApiWord(IntEnum):
+    """Words of ``XLA_FFI_Api``."""
+
+    VERSION = 4  # two halves: major, minor
+    CREATE_ERROR = 6
+
+
+class ExtensionWord(IntEnum):
+    """Words of ``XLA_FFI_Metadata_Extension``."""
+
+    TYPE = 1  # its lower half
+    METADATA_AT = 3
+
+
+class MetadataWord(IntEnum):
+    """Words of ``XLA_FFI_Metadata``."""
+
+    VERSION = 3  # two halves: major, minor
 
 
 class ObjectField(IntEnum):
