@@ -103,7 +103,8 @@ def step(
         net: a ``torch.nn.Module``, in training or evaluation mode.
         loss: a function of its result and targets, ``torch.nn.functional.cross_entropy``. It may
             return a tuple whose first element is the loss. None: ``net`` computes the loss.
-        optimizer: ``torch.optim.SGD``, ``Adam`` or ``AdamW`` of parameters of ``net``.
+        optimizer: of parameters of ``net``: ``torch.optim.SGD``, ``Adam``, ``AdamW``, ``RAdam``,
+            ``Adamax``, ``RMSprop``, ``Adagrad`` or ``Adadelta``.
         max_norm: gradients are scaled together to a global norm of at most this.
         options: of ``sg.compile``: ``budget``, ``threads``.
 
@@ -113,7 +114,8 @@ def step(
         the module; a call with other sizes exports it once more, with these sizes free.
 
     Raises:
-        ArgumentError: another optimizer, ``dampening``, ``amsgrad`` or ``maximize``.
+        ArgumentError: another optimizer; SGD's ``dampening``, or a decoupled decay of
+            Adam or RAdam.
         ExportError: when it is called, as ``module``.
 
     >>> import torch  # doctest: +SKIP

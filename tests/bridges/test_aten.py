@@ -772,6 +772,19 @@ OPTIMIZERS = {
         {"params": net[0].parameters()},
         {"params": net[-1].parameters(), "lr": 0.01, "weight_decay": 0.0, "betas": (0.8, 0.9)},
     ], 0.1),
+    "AMSGrad": lambda net: torch.optim.Adam(net.parameters(), 0.01, amsgrad=True),
+    "AMSGrad, decoupled": lambda net: torch.optim.AdamW(net.parameters(), 0.01, amsgrad=True),
+    "RAdam": lambda net: torch.optim.RAdam(net.parameters(), 0.1, (0.5, 0.9), weight_decay=0.1),
+    "Adamax": lambda net: torch.optim.Adamax(net.parameters(), 0.1, weight_decay=0.1),
+    "RMSprop": lambda net: torch.optim.RMSprop(net.parameters(), 0.01, weight_decay=0.1),
+    "RMSprop, centered": lambda net: torch.optim.RMSprop(
+        net.parameters(), 0.01, 0.9, 1e-6, centered=True, momentum=0.5),
+    "Adagrad": lambda net: torch.optim.Adagrad(
+        net.parameters(), 0.1, lr_decay=0.3, initial_accumulator_value=0.2),
+    "Adadelta": lambda net: torch.optim.Adadelta(net.parameters(), 2.0, 0.8, weight_decay=0.1),
+    "ascent": lambda net: torch.optim.AdamW(net.parameters(), 0.01, maximize=True),
+    "ascent with decay": lambda net: torch.optim.SGD(
+        net.parameters(), 0.01, momentum=0.5, maximize=True, weight_decay=0.1),
 }  # fmt: skip
 
 
@@ -835,10 +848,10 @@ def test_a_step_updates_buffers_and_leaves_frozen_parameters():
 
 def test_a_step_refuses_other_optimizers_and_options():
     net = torch.nn.Linear(2, 1)
-    with pytest.raises(ArgumentError, match=r"SGD, Adam, AdamW, got an? .*RMSprop"):
-        sg.torch.step(net, F.mse_loss, torch.optim.RMSprop(net.parameters()))
-    optimizer = torch.optim.Adam(net.parameters(), amsgrad=True)
-    with pytest.raises(ArgumentError, match="amsgrad=True is not supported"):
+    with pytest.raises(ArgumentError, match=r"SGD, Adam, .*, got an? .*NAdam"):
+        sg.torch.step(net, F.mse_loss, torch.optim.NAdam(net.parameters()))
+    optimizer = torch.optim.SGD(net.parameters(), momentum=0.5, dampening=0.1)
+    with pytest.raises(ArgumentError, match=r"dampening=0\.1 is not supported"):
         sg.torch.step(net, F.mse_loss, optimizer)
     with pytest.raises(ArgumentError, match=r"takes a torch\.nn\.Module"):
         sg.torch.step(F.relu, F.mse_loss, optimizer)

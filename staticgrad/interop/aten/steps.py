@@ -22,8 +22,9 @@ from staticgrad.language.functions.random import Generator
 from staticgrad.language.ir.pairs import stored_of
 from staticgrad.nn.initial import source
 from staticgrad.optim.gradients import global_norm
-from staticgrad.optim.rules import SGD, Adam, AdamW
+from staticgrad.optim.rules import SGD, Adagrad, Adam, AdamW, RMSProp
 from staticgrad.optim.state import slot, states_kept_by
+from staticgrad.optim.variants import Adadelta, Adamax, RAdam
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
@@ -37,55 +38,95 @@ class _Rule(NamedTuple):
         make: from a learning rate, the options of a group, and a name.
         reads: options that ``make`` reads; another value is another program.
         refused: options that may only have this value.
-        slots: the name of a state there -> here.
+        slots: the name of a state there -> here, of some options.
+        counts: whether PyTorch counts steps.
+        counts_here: whether the rule does, too.
         decays: whether the decay is added to the gradient before the rule.
     """
 
     make: Callable[..., Any]
     reads: tuple[str, ...]
     refused: Mapping[str, Any]
-    slots: Mapping[str, str]
-    decays: bool = False
+    slots: Callable[[Mapping[str, Any]], Mapping[str, str]]
+    counts: bool = True
+    counts_here: bool = True
+    decays: bool = True
 
 
-_MOMENTS: Final = {"exp_avg": "first_moment", "exp_avg_sq": "second_moment"}
-_PLAIN: Final = {"maximize": False, "differentiable": False}
+def _with_betas(kind: Any) -> Callable[..., Any]:
+    def make(rate: Any, each: Mapping[str, Any], **named: Any) -> Any:
+        beta1, beta2 = each["betas"]
+        if each.get("amsgrad"):
+            named["amsgrad"] = True
+        return kind(rate, beta1=beta1, beta2=beta2, eps=each["eps"], **named)
+
+    return make
+
+
+def _moments(each: Mapping[str, Any]) -> Mapping[str, str]:
+    largest = {"max_exp_avg_sq": "largest_moment"} if each.get("amsgrad") else {}
+    return {"exp_avg": "first_moment", "exp_avg_sq": "second_moment", **largest}
+
+
+_PLAIN: Final = {"differentiable": False}
+_COUPLED: Final = {**_PLAIN, "decoupled_weight_decay": False}
+_BETAS: Final = ("betas", "eps")
 _RULES: Final[dict[str, _Rule]] = {
     "SGD": _Rule(
-        lambda rate, each, **named: SGD(
-            rate,
-            each["momentum"],
-            each["nesterov"],
-            weight_decay=each["weight_decay"],
-            **named,
-        ),
-        ("momentum", "nesterov", "weight_decay"),
+        lambda rate, each, **named: SGD(rate, each["momentum"], each["nesterov"], **named),
+        ("momentum", "nesterov"),
         {**_PLAIN, "dampening": 0},
-        {"momentum_buffer": "momentum"},
+        lambda each: {"momentum_buffer": "momentum"} if each["momentum"] else {},
+        counts=False,
+        counts_here=False,
     ),
-    "Adam": _Rule(
-        lambda rate, each, **named: Adam(
-            rate, beta1=each["betas"][0], beta2=each["betas"][1], eps=each["eps"], **named
-        ),
-        ("betas", "eps", "weight_decay"),
-        {**_PLAIN, "amsgrad": False, "decoupled_weight_decay": False},
-        _MOMENTS,
-        decays=True,
-    ),
+    "Adam": _Rule(_with_betas(Adam), (*_BETAS, "amsgrad"), _COUPLED, _moments),
     "AdamW": _Rule(
-        lambda rate, each, **named: AdamW(
-            rate,
-            beta1=each["betas"][0],
-            beta2=each["betas"][1],
-            eps=each["eps"],
-            weight_decay=each["weight_decay"],
-            **named,
+        lambda rate, each, **named: _with_betas(AdamW)(
+            rate, each, weight_decay=each["weight_decay"], **named
         ),
-        ("betas", "eps", "weight_decay"),
-        {**_PLAIN, "amsgrad": False},
-        _MOMENTS,
+        (*_BETAS, "amsgrad"),
+        _PLAIN,
+        _moments,
+        decays=False,
+    ),
+    "RAdam": _Rule(_with_betas(RAdam), _BETAS, _COUPLED, _moments),
+    "Adamax": _Rule(
+        _with_betas(Adamax),
+        _BETAS,
+        _PLAIN,
+        lambda each: {"exp_avg": "first_moment", "exp_inf": "largest"},
+    ),
+    "RMSprop": _Rule(
+        lambda rate, each, **named: RMSProp(
+            rate, each["alpha"], each["eps"], each["momentum"], each["centered"], **named
+        ),
+        ("alpha", "eps", "momentum", "centered"),
+        _PLAIN,
+        lambda each: {
+            "square_avg": "second_moment",
+            **({"grad_avg": "first_moment"} if each["centered"] else {}),
+            **({"momentum_buffer": "momentum"} if each["momentum"] else {}),
+        },
+        counts_here=False,
+    ),
+    "Adagrad": _Rule(
+        lambda rate, each, **named: Adagrad(rate, each["eps"], **named),
+        ("eps",),
+        _PLAIN,
+        lambda each: {"sum": "squares"},
+        counts_here=False,
+    ),
+    "Adadelta": _Rule(
+        lambda rate, each, **named: Adadelta(rate, each["rho"], each["eps"], **named),
+        ("rho", "eps"),
+        _PLAIN,
+        lambda each: {"square_avg": "second_moment", "acc_delta": "moves"},
+        counts_here=False,
     ),
 }
+#: Options of every rule that another program is made for.
+_READ_OF_ALL: Final = ("weight_decay", "maximize")
 
 
 class _Group(NamedTuple):
@@ -93,16 +134,20 @@ class _Group(NamedTuple):
 
     Attributes:
         rule: what steps it here, at a learning rate that is a parameter.
+        sign: -1 where the optimizer maximizes.
         decay: what is added to gradients, times the parameter.
         parameters: those that the program trains, by PyTorch's tensors.
         steps: the steps of each of them as PyTorch counts them; None where it does not.
-        count: the steps as ``rule`` counts them.
+        slots: the names of the state of each, there -> here.
+        count: the steps as ``rule`` counts them; None where it does not.
     """
 
     rule: Any
     rate: Any
+    sign: int
     decay: float
     parameters: dict[Any, Any]
+    slots: Mapping[str, str]
     steps: Any
     count: Any
 
@@ -156,9 +201,12 @@ class TorchStep:
             program = self._programs[kind] = self._made(kind, leaves, spec)
         for group, each in zip(self._groups, self._optimizer.param_groups, strict=True):
             rate = group.rate.store.array
-            if rate[()] != (now := float(each["lr"])):
+            now = float(each["lr"])
+            if each.get("lr_decay") and group.steps.size:  # Adagrad's, which is no rule's here
+                now /= 1.0 + each["lr_decay"] * float(group.steps[0])
+            if rate[()] != now:
                 rate[()] = now
-            if group.steps is not None and group.steps.size:
+            if group.count is not None and group.steps.size:
                 group.count.store.array[()] = int(group.steps[0])
         found = program(*[array_of(each) for each in tensors])
         for group in self._groups:
@@ -194,7 +242,7 @@ class TorchStep:
             self._loaded = False
 
     def _options_now(self) -> Any:
-        names = self._rule.reads
+        names = (*self._rule.reads, *_READ_OF_ALL)
         return [
             (id(each), len(each["params"]), *[each[name] for name in names])
             for each in self._optimizer.param_groups
@@ -268,22 +316,22 @@ class TorchStep:
             rate = stored_of(parameter(f"group{k}.rate", np.float64(each["lr"])))
             rule = self._rule.make(rate, each, name=f"group{k}")
             chosen = {t: found[t] for t in each["params"] if t in found and t.requires_grad}
-            counts = "step" if "exp_avg" in self._rule.slots else None
             count = None
-            if counts:
+            if self._rule.counts_here:
                 with states_kept_by(rule):
                     count = rule.state("step")
+            sign = -1 if each.get("maximize") else 1
             decay = each["weight_decay"] if self._rule.decays else 0.0
-            steps = np.zeros(len(chosen), np.float32) if counts else None
-            group = _Group(rule, rate, decay, chosen, steps, count)
+            steps = np.zeros(len(chosen), np.float32) if self._rule.counts else None
+            slots = self._rule.slots(each)
+            group = _Group(rule, rate, sign, decay, chosen, slots, steps, count)
             self._share_state(group)
             self._groups.append(group)
 
     def _share_state(self, group: _Group) -> None:
-        momentum = getattr(group.rule, "momentum", True)
         for k, (tensor, own) in enumerate(group.parameters.items()):
             state = self._optimizer.state[tensor]
-            for theirs, ours in self._rule.slots.items() if momentum else ():
+            for theirs, ours in group.slots.items():
                 with states_kept_by(group.rule):
                     made = slot(own, ours)
                 array = made.store.array
@@ -326,6 +374,8 @@ class TorchStep:
             small = iter([slope * factor.astype(slope.dtype) for slope in every])
             used = [(group, {p: next(small) for p in each}) for group, each in used]
         for group, each in used:
+            if group.sign < 0:
+                each = {p: -slope for p, slope in each.items()}
             if group.decay:
                 each = {p: slope + group.decay * p for p, slope in each.items()}
             if each:
