@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+import staticgrad as sg
 from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.directives import defaults
 from staticgrad.language.ir.kernels.directives import (
@@ -282,3 +283,20 @@ kernel(p0: in f32, p1: out f32; n0, n1) over i0: n0 {
 }
 """), Machine(vector_bits=256)).text  # fmt: skip
     assert "for e" not in text
+
+
+@pytest.mark.parametrize("columns", [64, 48, 50])
+def test_what_follows_whole_vectors_of_a_product_has_no_mask(columns: int) -> None:
+    """Panels have 32 columns, of which the last one of 48 has a vector."""
+    rng = np.random.default_rng(5)
+    sizes = {"x": (130, 300), "w": (300, columns), "y": (130, columns)}
+    feeds = {name: rng.normal(size=shape).astype("f4") for name, shape in sizes.items()}
+    x, w, y = (sg.input(name, shape) for name, shape in sizes.items())
+    f = sg.compile(sg.tanh(x @ w) * y, threads=1)
+    (text,) = [k for k in str(f.source).split("# k") if "matmul" in k]
+    behind = text[text.rindex("shared_tiles") :]  # the call of the tiles, and what follows it
+    assert ("mask16(" in behind) == (columns % 16 > 0)
+    assert "prefetch_write(" in text  # where results belong, and what they are multiplied with
+    wide = {name: each.astype("f8") for name, each in feeds.items()}
+    wanted = np.tanh(wide["x"] @ wide["w"]) * wide["y"]
+    np.testing.assert_allclose(f.run(feeds), wanted, rtol=1e-4, atol=1e-5)

@@ -24,7 +24,7 @@ from staticgrad.compiler.nest.products.tiles import EVEN_TILE, MOST_EVEN
 from staticgrad.compiler.nest.records import Apply, Name, Word, copies_of
 from staticgrad.compiler.nest.values import Values
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import postorder
+from staticgrad.language.ir.expr import Access, postorder
 from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
@@ -350,6 +350,8 @@ class MatrixProduct(PlainProduct):
         if to is not None and not self.fills_panels:
             c, place, width = self._begin_last_panel(wide, c, place, width)
         memory = "tile" if to is None else to.operand
+        if to is None:
+            self._prefetch_operands(j0)
         vectors = max(self.tiles.heights)
         name = self.tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
@@ -459,6 +461,36 @@ class MatrixProduct(PlainProduct):
 
     # the epilogue
 
+    def _prefetch_operands(self, j0: Word) -> None:
+        """Bring near what follows the sums of a tile, before they are computed.
+
+        Its rows are far apart: the processor does not see in which order they are read.
+        """
+        nest, b = self.nest, self.b
+        reads = [e.attribute for e in postorder(self.stored_exprs)]
+        touched = dict.fromkeys([x for x in reads if isinstance(x, Access)], "prefetch")
+        for store in self.stage.stores:
+            touched.setdefault(store.access, "prefetch_write")
+        scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
+        lines = [
+            (access, word)
+            for access, word in touched.items()
+            if access.stride(LANES) == 1 and access.stride("i") != 0
+            if not (access.gather or access.bounded or access.operand in scratch)
+        ]
+        if not lines:
+            return
+        last = nullcontext() if self.one_part else b.branch("eq", self.past, self.terms)
+        rows = self.loop(self.first_row + self.top, self.first_row + self.under)
+        with last, rows as i:
+            nest.at["i"], nest.at[LANES] = i, j0
+            values = Values(nest, self.lanes, True)
+            for access, word in lines:
+                place, pointer = values.place(access, (), 0), self.pointer(access)
+                line = nest.machine.line // self.kernel.operand(access.operand).dtype.itemsize
+                for first in range(0, self.columns, line):
+                    b.do(word, *b.pointer(pointer, nest.moved(place, 0, first)))
+
     def _finish(self, j0: Word, to: Word) -> None:
         """What follows the tiles of some rows: blocks are added, and results stored."""
         b, whole = self.b, self.whole
@@ -476,7 +508,10 @@ class MatrixProduct(PlainProduct):
     def epilogue(
         self, rows: tuple[Word, Word], columns: tuple[Word, Word], place: Word, width: Word
     ) -> None:
-        """The stores of some rows and columns, whose results begin at ``place``."""
+        """The stores of some rows and columns, whose results begin at ``place``.
+
+        The processor brings nothing near for masked loads, so whole vectors have no mask.
+        """
         nest, (first, past), (j0, end) = self.nest, rows, columns
         with self.loop(first, past) as i:
             nest.at["i"] = i
@@ -488,4 +523,10 @@ class MatrixProduct(PlainProduct):
                 self.store(values, copies_of(found))
 
             count = 2 if len([*postorder(self.stored_exprs)]) <= PLAIN else 1
+            if self.fills_vectors:
+                step = self.lanes * (count if self.fills_panels else 1)
+                with self.loop(j0, end, step, "j") as j:
+                    nest.at[LANES] = j
+                    body(Values(nest, self.lanes, True, tuple(range(0, step, self.lanes))))
+                return
             nest.vectors(j0, end, self.lanes, count, Known(""), count == 1, self.written, body)

@@ -66,6 +66,7 @@ class PlainProduct(ProductLoops):
         self.streams &= not (self.is_narrow or (m.many and not few))
         self.only_streams = self.streams and few and self.deep and self.one_block
         self.fills_panels = n.multiple % self.columns == 0
+        self.fills_vectors = n.multiple % self.lanes == 0
         #: Whether there may be few terms, of which b is read as it lies.
         self.flat = k.multiple <= FEW_TERMS and not k.most and self.across == 1
         self.flat &= not any(store.combine for store in stage.stores)
