@@ -325,7 +325,7 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short():
     step(17)
     assert natively(f) == before + 2
     for _ in range(3):
-        step(2_000_000)
+        step(10_000_000)
     assert natively(f) == before + 2
     step(4)  # in Python, which lets the next ones be native
     step(5)

@@ -30,8 +30,9 @@ Words = npt.NDArray[np.int64]
 MOST_RECORDS: Final = 16
 #: Predicted seconds from which on a run lets other Python threads in.
 LONG: Final = 10e-6
-#: Predicted nanoseconds of loops that only their tests end until the native run of one is given up.
-FUEL: Final = 1_000_000
+#: Predicted nanoseconds of loops that only their tests end until the native run of one is given up:
+#: the time after which CPython lets another thread in.
+FUEL: Final = 5_000_000
 
 
 #: Numbers that each run reads: members of an enumeration take longer.
