@@ -69,11 +69,18 @@ def quotient(numerator: Bounds, denominator: int | Bounds) -> Bounds:
 #: Names, those in divisions and maxima included, and terms, that a product of sizes may have.
 HEAVIEST: Final = 2**13
 _NAME: Final = 16  # characters of a name that weigh as much as a name
+#: Monomials whose weight and place are remembered; shapes of a program have a few dozen.
+_MONOMIALS: Final = 1 << 10
 
 
 def _weight_of(terms: Iterable[Monomial]) -> int:
     """The weight of a polynomial: of its terms, and of the atoms in them."""
-    return sum(1 + sum(map(_atom_weight, monomial)) for monomial in terms)
+    return sum(map(_monomial_weight, terms))
+
+
+@lru_cache(maxsize=_MONOMIALS)
+def _monomial_weight(monomial: Monomial) -> int:
+    return 1 + sum(map(_atom_weight, monomial))
 
 
 def _atom_weight(atom: Atom) -> int:
@@ -157,6 +164,7 @@ def _atom_order(atom: Atom) -> tuple[int, str]:
     return (_ATOM_ORDER[type(atom)], str(atom))
 
 
+@lru_cache(maxsize=_MONOMIALS)
 def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
     """High degrees first, then by atoms: an order that multiplication keeps, so division works."""
     return (-len(monomial), [_atom_order(atom) for atom in monomial])
@@ -221,7 +229,8 @@ class Dim(UnknownNumber):
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
-                product = tuple(sorted(left + right, key=_atom_order)) if right else left
+                both = left + right
+                product = tuple(sorted(both, key=_atom_order)) if left and right else both
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
 
