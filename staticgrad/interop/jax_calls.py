@@ -198,9 +198,16 @@ def _varying_alike(operands: Sequence[Any]) -> Sequence[Any]:
     axes = [_varying(jax.typeof(each)) for each in operands]
     every = frozenset().union(*axes)
     return [
-        x if own == every else jax.lax.pcast(x, tuple(every - own), to="varying")
+        x if own == every else _made_to_vary(x, tuple(every - own))
         for x, own in zip(operands, axes, strict=True)
     ]
+
+
+def _made_to_vary(x: Any, axes: tuple[Any, ...]) -> Any:
+    """Return an array that varies over axes of a mesh, where it had the same values."""
+    if hasattr(jax.lax, "pcast"):
+        return jax.lax.pcast(x, axes, to="varying")
+    return jax.lax.pvary(x, axes)  # before JAX 0.8
 
 
 def _types(kinds: Any, operands: Sequence[Any]) -> list[Any]:

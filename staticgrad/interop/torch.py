@@ -76,7 +76,7 @@ def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) ->
         named: further arguments by name.
 
     Raises:
-        ArgumentError: ``net`` is no module of PyTorch.
+        ArgumentError: ``net`` is no module of PyTorch, or ``DistributedDataParallel``.
         ExportError: PyTorch does not export it, an operator has no row in the table of operators
             (the error names it and the line), or a part has a backward of its own.
 
@@ -96,8 +96,11 @@ def step(
 
     The tensors of ``net`` and of the optimizer's state become views of the memory that the program
     writes: evaluate and save ``net`` by PyTorch at any time, mix these steps with eager ones,
-    change learning rates by a scheduler. Gradients are not stored: ``p.grad`` is unchanged. Random
-    numbers, as of dropout, are drawn by a generator of ``sg``, which ``sg.nn.manual_seed`` seeds.
+    change learning rates by a scheduler. Gradients are neither stored nor read: ``p.grad`` is
+    unchanged, and what ``backward()`` has accumulated there does not count. Random numbers, as of
+    dropout, are drawn by a generator of ``sg``, which ``sg.nn.manual_seed`` seeds. A step pickles
+    if its arguments do; parameters in memory that processes share (``net.share_memory()``) stay
+    there.
 
     Args:
         net: a ``torch.nn.Module``, in training or evaluation mode.
@@ -115,7 +118,8 @@ def step(
 
     Raises:
         ArgumentError: another optimizer; SGD's ``dampening``, or a decoupled decay of
-            Adam or RAdam.
+            Adam or RAdam; a part that exchanges gradients with other processes, as
+            ``DistributedDataParallel``; when it is called: hooks of gradients or of the optimizer.
         ExportError: when it is called, as ``module``.
 
     >>> import torch  # doctest: +SKIP
@@ -194,7 +198,7 @@ def _called(programs: Programs, tensors: list[Any]) -> Any:
             hint="with torch.no_grad() around torch.jit.trace; torch.export.export has gradients",
         )
     if not (wrt or torch._C._are_functorch_transforms_active() or _are_tangents_open()):
-        leaves, tree = ran(programs, tensors)
+        leaves, tree = ran(programs, tensors, _called)
         return unflatten(tree, leaves)
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
     found = _tape().apply(programs, wrt, call, *tensors)
@@ -212,7 +216,7 @@ def _tape() -> Any:
         def forward(
             programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
         ) -> Any:
-            leaves, tree = ran(programs.forward(wrt) if wrt else programs, tensors)
+            leaves, tree = ran(programs.forward(wrt) if wrt else programs, tensors, _called)
             call.tree = tree.parts[0] if wrt else tree  # what is saved comes after the results
             return tuple(leaves)
 

@@ -20,14 +20,17 @@ from staticgrad.language.functions.trees import Tree, flatten
 from staticgrad.support.optional import torch
 
 
-def ran(programs: Programs, tensors: Sequence[Any]) -> tuple[list[Any], Tree]:
+def ran(
+    programs: Programs, tensors: Sequence[Any], called: Callable[[Programs, list[Any]], Any]
+) -> tuple[list[Any], Tree]:
     """Return the results of programs as tensors, and their containers.
 
-    Where PyTorch traces, it is a call of the operator.
+    Where PyTorch traces, it is a call of the operator, which in a graph that needs its gradient is
+    ``called``, a call on the tape.
     """
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         _, tree = programs.types(_kinds(tensors))
-        return list(_operator()(programs.key, list(tensors))), tree
+        return list(_operator(called)(programs.key, list(tensors))), tree
     leaves, tree = flatten(programs.run(*map(array_of, tensors)))
     return [tensor_of(leaf) for leaf in leaves], tree
 
@@ -39,7 +42,7 @@ def _kinds(tensors: Sequence[Any]) -> tuple[tuple[tuple[int, ...], str], ...]:
 
 
 @functools.cache
-def _operator() -> Any:
+def _operator(called: Callable[[Programs, list[Any]], Any]) -> Any:
     """Register the operator; return it."""
     library = torch.library.Library("staticgrad", "FRAGMENT")
     tags = (torch.Tag.pt2_compliant_tag,)
@@ -53,7 +56,14 @@ def _operator() -> Any:
         values, _ = keyed(key).types(_kinds(tensors))
         return [torch.empty(each.shape, dtype=getattr(torch, each.dtype.name)) for each in values]
 
+    def differentiated(key: str, tensors: Any) -> Any:
+        if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
+            return flatten(called(keyed(key), list(tensors)))[0]
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.staticgrad.run.default(key, tensors)
+
     library.impl("run", run, "CompositeExplicitAutograd")
+    library.impl("run", differentiated, "Autograd")
     torch.library.register_fake("staticgrad::run", fake, lib=library)
     _libraries.append(library)  # what it registered ends with it
     return torch.ops.staticgrad.run.default

@@ -395,6 +395,7 @@ def in_float64():
 
 in_jax = formula(jnp)
 mapped_by_jax = sg.jax.function(formula(sg))
+lowered_to_jax = sg.jax.lower(formula(sg))
 
 
 def summed(f):
@@ -456,7 +457,7 @@ JAX = {
     "checkpoint": lambda f, x, w: jax.jit(jax.grad(jax.checkpoint(summed(f))))(x, w),
     "eval_shape": lambda f, x, w: jax.tree.map(
         lambda each: jnp.zeros(each.shape, each.dtype), jax.eval_shape(f, x, w)
-    ) if f is mapped_by_jax else jax.tree.map(jnp.zeros_like, f(x, w)),
+    ) if f is not in_jax else jax.tree.map(jnp.zeros_like, f(x, w)),
     "empty": lambda f, x, w: f(x[:, :0], w[:0]),
     "jit, empty": lambda f, x, w: jax.jit(f)(x[:, :0], w[:0]),
     "grad, empty": lambda f, x, w: jax.grad(lambda w: f(x[:, :0], w)["y"].sum())(w[:0]),
@@ -499,8 +500,20 @@ def same_in_jax(found, expected):
     "way", [pytest.param(way, marks=pytest.mark.slow if way in LONGER else ()) for way in JAX]
 )
 def test_functions_give_what_jax_gives(way):
+    give_what_jax_gives(way, mapped_by_jax)
+
+
+@pytest.mark.usefixtures("in_float64")
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow if way in LONGER else ()) for way in JAX]
+)
+def test_lowered_functions_give_what_jax_gives(way):
+    give_what_jax_gives(way, lowered_to_jax)
+
+
+def give_what_jax_gives(way, f):
     x, w = jnp.asarray(X.numpy()), jnp.asarray(W.numpy())
-    found, expected = JAX[way](mapped_by_jax, x, w), JAX[way](in_jax, x, w)
+    found, expected = JAX[way](f, x, w), JAX[way](in_jax, x, w)
     narrow = any(name in way for name in ("float", "complex64"))
     if narrow:  # sums of them are float32 here
         found, expected = (
@@ -508,6 +521,12 @@ def test_functions_give_what_jax_gives(way):
             for tree in (found, expected)
         )
     same_in_jax(found, expected)
+
+
+def test_tangents_of_tangents_depend_on_the_arrays():
+    cube, two, one = sg.jax.function(lambda x: x * x * x), jnp.float32(2), jnp.float32(1)
+    first = lambda x: jax.jvp(cube, (x,), (x,))[1]  # noqa: E731 - 3 x^3, whose slope is 9 x^2
+    assert jax.jvp(first, (two,), (one,)) == (24, 36)
 
 
 @pytest.mark.usefixtures("in_float64")
@@ -552,7 +571,7 @@ def mapped(f, check):
     return jax.shard_map(f, mesh=mesh, in_specs=(P("d"), P()), out_specs=P("d"), check_vma=check)
 def both(run):
     for one, two in zip(*(jax.tree.leaves(run(f)) for f in (own, other)), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-12)
+        np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-14)
 for check in (True, False):
     both(lambda f: jax.jit(mapped(f, check))(x, w))
     both(lambda f: jax.jit(jax.grad(lambda w: (mapped(f, check)(x, w) ** 2).sum()))(w))

@@ -172,12 +172,32 @@ def module_of(
             f"module takes a torch.nn.Module, got {kind_of(net)}",
             hint="sg.torch.module(net, x): net and examples of its arguments",
         )
+    check_whole(
+        net,
+        "module",
+        "sg.torch.module(net.module, x), and opt.minimize(loss, data_parallel=True)",
+    )
     shapes = torch.utils._pytree.tree_map_only(str, torch.export.Dim, dynamic_shapes)
     programs = {}
     for mode in ("train", "eval"):
         with _in_mode(net, mode):
             programs[mode] = exported_of(net, example, named, shapes)
     return TorchModule(net, programs)
+
+
+def check_whole(net: Any, api: str, hint: str) -> None:
+    """Refuse modules that exchange gradients or parameters with other processes.
+
+    Raises:
+        ArgumentError: a part is such a module.
+    """
+    for each in net.modules():
+        if any(kind.__module__.startswith("torch.distributed.") for kind in type(each).__mro__):
+            raise ArgumentError(
+                f"{api}: {type(each).__name__} exchanges arrays between processes, which a program"
+                " does not",
+                hint=hint,
+            )
 
 
 def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModule:

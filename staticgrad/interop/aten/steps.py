@@ -15,11 +15,17 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad.autodiff.reverse import slopes_of_free
-from staticgrad.interop.aten.module import ExportedModule, TorchModule, exported_of
+from staticgrad.interop.aten.module import (
+    ExportedModule,
+    TorchModule,
+    check_whole,
+    exported_of,
+)
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.ir.pairs import stored_of
+from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.nn.initial import source
 from staticgrad.optim.gradients import global_norm
 from staticgrad.optim.rules import SGD, Adagrad, Adam, AdamW, RMSProp
@@ -129,6 +135,10 @@ _RULES: Final[dict[str, _Rule]] = {
 _READ_OF_ALL: Final = ("weight_decay", "maximize")
 
 
+#: What takes the place of a step that is refused.
+_BY_PYTORCH: Final = "torch.compile(loss, backend='staticgrad') with optimizer.step()"
+
+
 class _Group(NamedTuple):
     """One group of an optimizer's parameters.
 
@@ -165,16 +175,19 @@ class TorchStep:
             )
         if loss is not None and not callable(loss):
             raise ArgumentError(f"step: loss is {kind_of(loss)}, not a function")
-        self._net, self._optimizer = net, optimizer
+        check_whole(
+            net, "step", f"torch.compile(net, backend='staticgrad') {_BY_PYTORCH.partition(' ')[2]}"
+        )
+        self._net, self._loss, self._optimizer = net, loss, optimizer
         self._max_norm, self._options = max_norm, options
         self._whole = _with_loss(net, loss)
-        self._modules = [*net.modules()]
         self._rule = _rule_of(optimizer)
         for each in optimizer.param_groups:
             self._check_options(each)
         self._model: TorchModule | None = None
         self._groups: list[_Group] = []
         self._tensors: list[Any] = []
+        self._modules, self._parts = _parts_of(net)
         self._programs: dict[Any, Function[..., Any]] = {}
         #: By containers, modes and numbers: what was exported of them, in order.
         self._exported: dict[Any, list[tuple[ExportedModule, Function[..., Any]]]] = {}
@@ -189,12 +202,20 @@ class TorchStep:
 
         optimizer.register_load_state_dict_post_hook(noted)
 
+    def __reduce__(self) -> Any:
+        made = self._net, self._loss, self._optimizer, self._max_norm, self._options
+        return TorchStep, made
+
     def __call__(self, inputs: Any, *targets: Any) -> Any:
         """Run one step; return the loss, a tensor, from before the update."""
         self._check()
         leaves, spec = torch.utils._pytree.tree_flatten((inputs, targets))
         tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
-        modes = tuple([each.training for each in self._modules])
+        modes = (
+            *[each.training for each in self._modules],
+            *[key for each in self._modules for key in _hooks_of(each)],
+            torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
+        )
         kind = spec, modes, tuple([_kind(each) for each in leaves])
         program = self._programs.get(kind)
         if program is None:
@@ -225,8 +246,25 @@ class TorchStep:
     # -- tensors of PyTorch ------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Start again where tensors, options or the state of the optimizer are others."""
+        """Start again where parts, tensors, options or the state of the optimizer are others.
+
+        Raises:
+            ArgumentError: hooks of gradients or of the optimizer, which a program cannot call.
+        """
+        for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+            if getattr(self._optimizer, name):
+                raise ArgumentError(
+                    f"step: the optimizer has {name.strip('_').replace('_', ' ')}, which a program"
+                    " cannot call",
+                    hint=_BY_PYTORCH,
+                )
+        for _, name, tensor, *_ in self._tensors:
+            _check_hooks(name, tensor)
+        if any(place.get(name) is not part for place, name, part in self._parts):
+            self._modules, self._parts = _parts_of(self._net)
+            self._model = None
         if self._model is None:
+            self._groups, self._programs, self._exported = [], {}, {}
             return
         state = self._options_now()
         if state != self._state or any(
@@ -300,6 +338,7 @@ class TorchStep:
                     whole = f"{prefix}.{name}".lstrip(".")
                     if tensor is None:
                         continue
+                    _check_hooks(whole.removeprefix("net."), tensor)
                     if whole in arrays:
                         found[tensor] = _shared(tensor, arrays[whole])
                     trained = tensor.requires_grad
@@ -356,7 +395,7 @@ class TorchStep:
                 raise ArgumentError(
                     f"step: {type(self._optimizer).__name__} with {name}={settings[name]!r} is not"
                     " supported",
-                    hint="torch.compile(loss, backend='staticgrad') with optimizer.step()",
+                    hint=_BY_PYTORCH,
                 )
 
     def _apply(self, loss: Any) -> None:
@@ -398,6 +437,33 @@ def _with_loss(net: Any, loss: Any) -> Any:
             return y if loss is None else loss(y, *targets)
 
     return Step()
+
+
+def _parts_of(net: Any) -> tuple[list[Any], list[tuple[Any, str, Any]]]:
+    """Return the modules in a module, and each with the place and the name that it has."""
+    modules = [*net.modules()]
+    parts = [(each._modules, *item) for each in modules for item in each._modules.items()]
+    return modules, parts
+
+
+def _hooks_of(module: Any) -> Sequence[int]:
+    """Return the keys of the hooks that a call of a module runs, which are in the program."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return *module._forward_hooks, *module._forward_pre_hooks
+    return ()
+
+
+def _check_hooks(name: str, tensor: Any) -> None:
+    """Refuse a tensor whose gradient is given to hooks.
+
+    Raises:
+        ArgumentError: it has some.
+    """
+    if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
+        raise ArgumentError(
+            f"step: {name} has hooks of its gradient, which a program cannot call",
+            hint=_BY_PYTORCH,
+        )
 
 
 def _rule_of(optimizer: Any) -> _Rule:
@@ -443,8 +509,15 @@ def _free(tensor: Any, shapes: Sequence[Sequence[int | None]]) -> dict[int, Any]
 
 
 def _shared(tensor: Any, made: Any) -> Any:
-    """Let a tensor be a view of a parameter's memory; return the parameter."""
+    """Let a tensor be a view of a parameter's memory; return the parameter.
+
+    Memory that processes share stays where it is: the parameter takes it.
+    """
     own = stored_of(made)
+    if tensor.is_shared() and tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT == 0:
+        theirs = tensor.detach()
+        own.store.array = array_of(torch.view_as_real(theirs) if own.store.is_complex else theirs)
+        return own
     array = own.store.array
     view = tensor_of(array)
     if own.store.is_complex:
