@@ -39,7 +39,8 @@ from staticgrad.interop.aten import backend
 from staticgrad.interop.aten.reading import program_of, traced
 from staticgrad.interop.torch_arrays import array_of
 
-#: Samples with results or gradients that PyTorch does not define, by the reason.
+#: Samples with results or gradients that PyTorch does not define, by the reason: operators, or
+#: operators of one element type.
 UNDEFINED = {
     "memory that nothing has written": {
         "empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided",
@@ -50,6 +51,10 @@ UNDEFINED = {
     },
     "a gradient of a matrix without full rank": {"linalg.pinv.hermitian"},
     "1 / 6 in single precision": {"nn.functional.hardsigmoid"},
+    "which of equal elements is the one": {"kthvalue uint8"},
+    "PyTorch rounds columns before rows": {
+        "nn.functional.interpolate.bilinear uint8", "nn.functional.upsample_bilinear uint8",
+    },
 }  # fmt: skip
 #: Functions of one triangle: of gradients only the Hermitian part is defined.
 TRIANGLES = {
@@ -405,6 +410,7 @@ def outcomes(mode, count=2, shard=0, shards=1, only=""):
     module = importlib.import_module("torch.testing._internal.common_methods_invocations")
     module.wrapper_set_seed = lambda op, *args, **named: op(*args, **named)  # Dynamo has no seeds
     unknown = {name: why for why, names in UNDEFINED.items() for name in names}
+    dtype = str(mode.dtype).removeprefix("torch.")
     signal.signal(signal.SIGALRM, _late)
     for op in module.op_db[shard::shards]:
         name = f"{op.name}.{op.variant_test_name}".rstrip(".")
@@ -421,8 +427,8 @@ def outcomes(mode, count=2, shard=0, shards=1, only=""):
             continue
         places = sorted({(2 * k + 1) * len(samples) // (2 * count) for k in range(count)})
         for each in [samples[k] for k in places if samples]:
-            if name in unknown:
-                yield Outcome(name, "undefined", unknown[name])
+            if reason := unknown.get(name) or unknown.get(f"{name} {dtype}"):
+                yield Outcome(name, "undefined", reason)
                 continue
             signal.alarm(SECONDS)
             try:
