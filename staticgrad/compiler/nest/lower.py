@@ -720,12 +720,6 @@ class KernelLowering(NestWriter):
 
     turn: tuple[Word, Word] | None = None
 
-    def moved(self, place: Offset, far: Word, first: int) -> Offset:
-        """A place so far on."""
-        if isinstance(far, int):
-            return Offset(place.terms, place.constant + far + first)
-        return Offset((*place.terms, (far, 1)), place.constant + first)
-
 
 def _with_loads_guarded(body: Block, test: Apply) -> Block:
     """Return the statements, from the first load before all loops on under a test: a call without

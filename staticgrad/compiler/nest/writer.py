@@ -107,6 +107,12 @@ class NestWriter(ABC):
         """A word as a place."""
         return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
 
+    def moved(self, place: Offset, far: Word, first: int) -> Offset:
+        """A place so far on."""
+        if isinstance(far, int):
+            return Offset(place.terms, place.constant + far + first)
+        return Offset((*place.terms, (far, 1)), place.constant + first)
+
     def told(self, extent: Extent) -> Known:
         """Return the facts about an extent."""
         if isinstance(extent, int):
