@@ -17,6 +17,7 @@ from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, Phase, settings
 
 from passes.remat import search
+from staticgrad.compiler.compiling import scheduling
 from staticgrad.language.ir.discovery import load_ops
 from staticgrad.native import machine
 
@@ -158,6 +159,13 @@ def _short_searches():
 def _fixed_seeds():
     random.seed(0)
     np.random.seed(0)  # for code under test that uses the global state
+
+
+@pytest.fixture(autouse=True)
+def _schedules_of_patched_code(request):
+    """A test that patches code makes its schedules anew: one on disk would hide the patch."""
+    if "monkeypatch" in request.fixturenames:
+        request.getfixturevalue("monkeypatch").setattr(scheduling, "_sources", lambda: None)
 
 
 @pytest.fixture
