@@ -224,7 +224,8 @@ def main() -> None:
     print("|---|---|--:|--:|--:|--:|---|")
     for name in names:
         spent = sum(step["fastest"] for step in found[0][name])
-        for step in sorted(found[0][name], key=lambda each: -each["fastest"]):
+        timed = [step for step in found[0][name] if step["fastest"]]  # beyond the clock's steps
+        for step in sorted(timed, key=lambda each: -each["fastest"]):
             least, by = bound(step, limits)
             share, part = least / step["fastest"], step["fastest"] / spent
             if share < LOW and part >= LEAST_PART:
