@@ -44,6 +44,7 @@ _FUNCTIONS = {
     "le": _each(lambda x, y: x <= y),
     "ge": _each(lambda x, y: x >= y),
     "eq": _each(lambda x, y: x == y),
+    "ne": _each(lambda x, y: x != y),
     "logical_not": _each(lambda x: not x),
     "logical_and": _each(lambda x, y: x and y),
     "logical_or": _each(lambda x, y: x or y),
