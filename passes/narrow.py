@@ -131,7 +131,9 @@ class _Chosen:
     """The values to round, and their readers that read the rounded value."""
 
     def __init__(self, graph: Graph, options: Narrow) -> None:
-        self.options = options
+        from staticgrad.language.ops.collective import RankExchange  # loads linear algebra
+
+        self.options, self._exchange = options, RankExchange
         self._wide = as_dtype(options.dtype).compute
         self.users = users_of(graph)
         self.phases = phases_of(graph, self.users)
@@ -165,14 +167,12 @@ class _Chosen:
 
     def _may(self, base: Symbolic) -> bool:
         """Return whether a value that is not a view may be rounded."""
-        from staticgrad.language.ops.collective import RankExchange  # loads linear algebra
-
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False
         if not kind.shape or base.key in self._kept:
             return False
-        if isinstance(node.form, Reduce) or isinstance(node.op, RankExchange):
+        if isinstance(node.form, Reduce) or isinstance(node.op, self._exchange):
             return False
         if isinstance(node.op, Cast) and node.args[0].dtype.is_storage:
             return False

@@ -122,7 +122,7 @@ def _sum_of_product(match: Match) -> Any:
 def _common_left(match: Match) -> Any:
     """a @ b + a @ c as a @ (b + c), where nobody else reads the two products."""
     one, two = match.op("one"), match.op("two")
-    if one.transpose_a != two.transpose_a or not _joinable(match, match.y, match.z):
+    if one.transpose_a != two.transpose_a or not _joinable(match):
         return None
     other = match.z if one.transpose_b == two.transpose_b else sg.swapaxes(match.z, -1, -2)
     return MatMul(one.transpose_a, one.transpose_b)(match.x, match.y + other)
@@ -131,19 +131,18 @@ def _common_left(match: Match) -> Any:
 def _common_right(match: Match) -> Any:
     """b @ a + c @ a as (b + c) @ a, where nobody else reads the two products."""
     one, two = match.op("one"), match.op("two")
-    if one.transpose_b != two.transpose_b or not _joinable(match, match.y, match.z):
+    if one.transpose_b != two.transpose_b or not _joinable(match):
         return None
     other = match.z if one.transpose_a == two.transpose_a else sg.swapaxes(match.z, -1, -2)
     return MatMul(one.transpose_a, one.transpose_b)(match.y + other, match.x)
 
 
-def _joinable(match: Match, first: Symbolic, second: Symbolic) -> bool:
-    """Whether it takes less to add two operands than to multiply with each of them."""
+def _joinable(match: Match) -> bool:
+    """Whether it takes less to add y and z than to multiply with each of them."""
     if match.one.shape != match.two.shape or match.readers("one") > 1 or match.readers("two") > 1:
         return False
-    if prod(first.shape) != prod(second.shape) or first.shape[:-2] != second.shape[:-2]:
-        return False
-    return _multiplications(match.one) > 2 * _typical(first.shape)
+    same_batch = match.y.shape[:-2] == match.z.shape[:-2]
+    return same_batch and _multiplications(match.one) > 2 * _typical(match.y.shape)
 
 
 def _cost(*products: Symbolic) -> float:

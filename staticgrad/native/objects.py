@@ -256,5 +256,5 @@ def _library() -> Any:
 
 def library_address(name: str) -> int:
     """Return the address of a function of the C library or another one that is loaded; 0: none."""
-    found = getattr(ctypes.CDLL(None), name, None)
+    found = getattr(_library(), name, None)
     return 0 if found is None else int(ctypes.cast(found, ctypes.c_void_p).value or 0)
