@@ -102,7 +102,7 @@ SIZED = {
     "full": lambda n: sg.full((n, 2), 3.0),
     "eye": sg.eye,
     "identity": sg.identity,
-    "broadcast_to": lambda n: sg.broadcast_to(1.0, (n, 3)),
+    "broadcast_to": lambda n: sg.broadcast_to(sg.constant(1.0), (n, 3)),
     "draws": lambda n: sg.random.Generator(0).uniform(shape=(n,)),
 }
 

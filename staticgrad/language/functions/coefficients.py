@@ -26,9 +26,11 @@ from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import expand_dims, reshape
 from staticgrad.language.ops.operands import (
     Integer,
+    array_size,
     as_value,
     as_values,
     floating,
+    integer,
     promoted_values,
     related,
 )
@@ -74,10 +76,9 @@ def polyder(p: ArrayLike[AnyValue], m: Integer = 1) -> AnyValue:
     array([2, 2])
     """
     value = _vector(p)
-    _check_order(m)
-    for _ in range(m):
-        size = value.shape[0]
-        value = (value * np.arange(size)[::-1])[: size - 1] if size else value
+    orders = integer("order", m, least=0, most_bits=None)
+    for size in range(value.shape[0], max(value.shape[0] - orders, 0), -1):
+        value = (value * np.arange(size)[::-1])[: size - 1]
     return value
 
 
@@ -96,7 +97,7 @@ def polyint(p: ArrayLike[AnyValue], m: Integer = 1, k: Any = None) -> AnyValue:
     array([1.5, 2. , 5. ])
     """
     value = floating(_vector(p))
-    _check_order(m)
+    array_size(m, "order")
     constants = reshape(as_values(value, 0.0 if k is None else k)[1], (-1,))
     if constants.shape[0] == 1:
         constants = concatenate([constants] * max(m, 1), 0)
@@ -239,8 +240,3 @@ def _aligned(a1: Any, a2: Any) -> Any:
         concatenate([creation.full((size - each.shape[0],), 0, each.dtype, like=each), each], 0)
         for each in pair
     ]
-
-
-def _check_order(m: int) -> None:
-    if m < 0:
-        raise ArgumentError(f"{called_name()}: order {m} is below 0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from staticgrad.language.ops.indexing import OutOfBounds, take, within
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import (
     Integer,
+    array_size,
     as_value,
     as_values,
-    integer,
     promoted_values,
     related,
 )
@@ -28,8 +28,6 @@ from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-
-_MOST: Final = 2**31
 
 
 def row_numbers(x: Any, axis: int, index: Any) -> Any:
@@ -55,7 +53,7 @@ def tril_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Valu
     >>> sg.evaluate(x[sg.tril_indices(2)], {"x": [[1.0, 2.0], [3.0, 4.0]]})
     array([1., 3., 4.])
     """
-    return _constants(np.tril_indices(_size(n), k, None if m is None else _size(m)))
+    return _constants(np.tril_indices(array_size(n), k, None if m is None else array_size(m)))
 
 
 @like(tril_indices)
@@ -65,7 +63,7 @@ def triu_indices(n: Integer, k: Integer = 0, m: int | None = None) -> tuple[Valu
     >>> sg.triu_indices(2)
     (array([0, 0, 1]), array([0, 1, 1]))
     """
-    return _constants(np.triu_indices(_size(n), k, None if m is None else _size(m)))
+    return _constants(np.triu_indices(array_size(n), k, None if m is None else array_size(m)))
 
 
 @like(tril_indices)
@@ -94,7 +92,7 @@ def diag_indices(n: Integer, ndim: Integer = 2) -> tuple[Value, ...]:
     >>> sg.diag_indices(2)
     (array([0, 1]), array([0, 1]))
     """
-    return _constants(np.diag_indices(_size(n), _size(ndim)))
+    return _constants(np.diag_indices(array_size(n), array_size(ndim)))
 
 
 def mask_indices(
@@ -105,7 +103,7 @@ def mask_indices(
     >>> sg.mask_indices(2, np.triu, 1)
     (array([0]), array([1]))
     """
-    kept = mask_func(np.ones((_size(n), n), np.int64), k)
+    kept = mask_func(np.ones((array_size(n), n), np.int64), k)
     return _constants(np.nonzero(np.asarray(kept)))
 
 
@@ -125,7 +123,7 @@ def indices(dimensions: Sequence[int], dtype: Any = int, sparse: bool = False) -
             [0, 1]]])
     """
     grid: Any = np.indices  # whose overloads take literals
-    found = grid(tuple(map(_size, dimensions)), dtype, sparse)
+    found = grid(tuple(map(array_size, dimensions)), dtype, sparse)
     return _constants(found) if sparse else as_value(found)
 
 
@@ -138,7 +136,7 @@ def fromfunction(
     array([[ 0, 10],
            [ 1, 11]])
     """
-    grid = np.indices(tuple(map(_size, shape)), dtype)
+    grid = np.indices(tuple(map(array_size, shape)), dtype)
     return as_value(function(*grid, **kwargs))
 
 
@@ -238,14 +236,6 @@ def ravel_multi_index(
     return total
 
 
-def _size(n: int) -> int:
-    """A number of elements along an axis of an array that is made now."""
-    found = integer("size", n, least=0)
-    if found >= _MOST:
-        raise ArgumentError(f"{called_name()}: an axis of {found} elements")
-    return found
-
-
 def _of(function: Any, arr: Any, k: int) -> Any:
     """The indices that ``function`` gives for the sizes of a matrix."""
     value: Any = as_value(arr)
@@ -258,7 +248,8 @@ def _of(function: Any, arr: Any, k: int) -> Any:
 
 
 def _sizes(shape: Any, order: str) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    sizes = tuple(map(array_size, shape if isinstance(shape, Sequence) else (shape,)))
+    array_size(prod(sizes))
     return sizes if order == "C" else sizes[::-1]
 
 

@@ -10,7 +10,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import multiply
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.operands import Integer, as_value, floating
+from staticgrad.language.ops.operands import Integer, array_size, as_value, floating
 from staticgrad.language.ops.special import i0
 
 
@@ -20,7 +20,7 @@ def bartlett(M: Integer) -> Value:
     >>> sg.bartlett(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    return as_value(np.bartlett(M))
+    return as_value(np.bartlett(_points(M)))
 
 
 def blackman(M: Integer) -> Value:
@@ -29,7 +29,7 @@ def blackman(M: Integer) -> Value:
     >>> sg.blackman(5).round(3)
     array([-0.  ,  0.34,  1.  ,  0.34, -0.  ])
     """
-    return as_value(np.blackman(M))
+    return as_value(np.blackman(_points(M)))
 
 
 def hamming(M: Integer) -> Value:
@@ -38,7 +38,7 @@ def hamming(M: Integer) -> Value:
     >>> sg.hamming(5).round(3)
     array([0.08, 0.54, 1.  , 0.54, 0.08])
     """
-    return as_value(np.hamming(M))
+    return as_value(np.hamming(_points(M)))
 
 
 def hanning(M: Integer) -> Value:
@@ -47,7 +47,7 @@ def hanning(M: Integer) -> Value:
     >>> sg.hanning(5)
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
-    return as_value(np.hanning(M))
+    return as_value(np.hanning(_points(M)))
 
 
 def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
@@ -63,7 +63,12 @@ def kaiser(M: Integer, beta: ArrayLike[AnyValue]) -> AnyValue:
     array([0.439, 0.835, 1.   , 0.835, 0.439])
     """
     shape: Any = floating(as_value(beta))
-    if M <= 1:
-        return shape * 0.0 + np.ones(max(M, 0))
-    t = np.linspace(-1.0, 1.0, M)
+    points = _points(M)
+    if points <= 1:
+        return shape * 0.0 + np.ones(points)
+    t = np.linspace(-1.0, 1.0, points)
     return i0(multiply(shape, np.sqrt(np.maximum(1.0 - t * t, 0.0)))) / i0(shape)
+
+
+def _points(M: int) -> int:
+    return array_size(max(M, 0))

@@ -216,6 +216,18 @@ def integer(
     )
 
 
+def array_size(n: Any, what: str = "size") -> int:
+    """Return how many elements an axis of an array that is made now has: below 2**31.
+
+    Raises:
+        ArgumentError: no integer, below 0, or too many elements.
+    """
+    found = integer(what, n, least=0)
+    if found >= 2**31:
+        raise ArgumentError(f"{called_name()}: an axis of {found} elements")
+    return found
+
+
 def known_integer(data: Any) -> int | None:
     """``data`` as a Python int, of any length, if it is an integer whose value is known now."""
     known: Any = data
