@@ -25,9 +25,11 @@ INTEGERS = [dtype.numpy.name for dtype in ALL_DTYPES if dtype.is_integer]
 NAMES = sorted({part.partition("=")[0] for text in FUNCTIONS.values() for part in text.split()})
 #: Functions that differ by design, or are not called with whole arrays, and why.
 LEFT_OUT = {
+    "bincount": "it has as many results as the largest integer",
     "histogramdd": "its second result is a tuple of edges",
     "reciprocal": "1 / x is floating here",
     "rint": "an integer is rounded already, and stays an integer",
+    "spacing": "of the narrower dtype of NumPy",
     "trapezoid": "NumPy adds neighbours before it converts, and wraps",
     "unwrap": "NumPy takes differences before it converts, and unsigned ones wrap",
     "ones_like": "the operand is not an input of the graph",

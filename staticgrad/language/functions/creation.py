@@ -66,7 +66,7 @@ from staticgrad.language.types.arrays import (
     convert_array,
 )
 from staticgrad.language.types.dim import Dim, Size, dim, floordiv, maximum
-from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I64, DType
+from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I64, DType, promote
 from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import (
     ArgumentError,
@@ -506,8 +506,7 @@ def vander(x: ArrayLike[AnyValue], N: int | None = None, increasing: bool = Fals
         raise RankError(f"vander: {value.type} is not a vector", related=related(value))
     size = value.shape[0]
     count = integer("N", size if N is None else N, value, least=0)
-    if not value.dtype.is_float:
-        value = astype(value, I64)
+    value = astype(value, promote(value.dtype, I64))
     ones = full((size, min(count, 1)), 1, value.dtype, like=value)
     factors = broadcast_to(expand_dims(value, 1), (size, max(count - 1, 0)))
     powers = cumprod(concatenate([ones, factors], 1), 1)

@@ -57,9 +57,9 @@ def gcd(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     found: Any = while_loop(
         lambda pair: aggregate.any(not_equal(pair[1], 0)),
         divided,
-        (absolute(left), absolute(right)),
+        (_magnitude(left), _magnitude(right)),
     )
-    return found[0]
+    return astype(found[0], left.dtype)
 
 
 def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -69,8 +69,14 @@ def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     array([24, 72,  0])
     """
     left, right = _integers(x, y)
-    divisor = gcd(left, right)
-    return absolute(floor_divide(left, where(divisor == 0, 1, divisor)) * right)
+    divisor = _magnitude(gcd(left, right))
+    found = floor_divide(_magnitude(left), where(divisor == 0, 1, divisor)) * _magnitude(right)
+    return astype(found, left.dtype)
+
+
+def _magnitude(x: Any) -> Any:
+    """The absolute value of integers as uint64, which holds that of the least one, too."""
+    return astype(absolute(x), U64) & np.uint64(2**x.dtype.bits - 1)
 
 
 def _integers(x: Any, y: Any) -> Any:
@@ -224,7 +230,7 @@ def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:
         raise DTypeError(
             f"{called_name()}: takes integers, got {value.type}", related=related(value)
         )
-    bits: Any = astype(absolute(value), U64)
+    bits: Any = _magnitude(value)
     for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
         own = np.uint64(mask)
         bits = (bits & own) + ((bits >> np.uint64(shift)) & own)
