@@ -387,7 +387,7 @@ CALLS = {
         "f:4 f:3",
         lambda d, e: sg.linalg.eigvalsh_tridiagonal(d * 0.1 + BAND[0], e, "i", (1, 2)),
     ),
-    "linalg.expm_cond": ("s:3,3", lambda a: sg.linalg.expm_cond(a * 0.1)),
+    "linalg.expm_cond": ("f:3,3", lambda a: sg.linalg.expm_cond(a * 0.1)),
     "linalg.fiedler": ("f:3", sg.linalg.fiedler),
     "linalg.fiedler_companion": ("p:5", sg.linalg.fiedler_companion),
     "linalg.fractional_matrix_power": (
