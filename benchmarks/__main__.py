@@ -31,6 +31,7 @@ BENCHMARKS: Final = {
     "optima": "plans under budgets, beside an integer program",
     "peak_bytes": "bytes of a training step: the arena, PyTorch's tensors, the tape",
     "peak_kinds": "the same for many kinds of programs, with reasons of what is above PyTorch's",
+    "programs": "programs of many kinds, beside JAX and PyTorch",
     "plans": "plans of abstract problems under budgets",
     "ranks": "a training step on several ranks, beside a model of its time",
     "roofline": "share of the machine's limits that the kernels of six programs reach",

@@ -50,6 +50,16 @@ class Operations:
         """Rows of a table [n, d] by ids [...]."""
         return table[ids]
 
+    def segment_sum(self, x: Any, ids: Any, count: int) -> Any:
+        """Sums [count, ...] of the rows of ``x`` with the same id."""
+        out = np.zeros((count, *x.shape[1:]), x.dtype)
+        np.add.at(out, ids, x)
+        return out
+
+    def top_k(self, x: Any, count: int) -> Any:
+        """The ``count`` largest elements of each row, in descending order."""
+        return -self.sort(-x, -1)[..., :count]
+
     def pick(self, x: Any, labels: Any) -> Any:
         """x[i, labels[i]] of a matrix."""
         return x[np.arange(x.shape[0]), labels]
@@ -134,7 +144,7 @@ class Operations:
         return self.max(self.max(blocks, axis=5), axis=3)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1) -> Any:  # fmt: skip
+             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
         """A convolution of [n, c, ...] with [o, c / groups, ...] that keeps the image's size.
 
         With a stride it divides the size, which is a multiple of it. ``sizes`` has the
@@ -142,11 +152,12 @@ class Operations:
         as one product for each tap.
         """
         image, taps, (inputs, outputs) = sizes["image"], sizes["taps"], sizes["channels"]
-        border = ((0, 0), (0, 0), *((k // 2, k // 2) for k in taps))
+        border = ((0, 0), (0, 0), *((dilation * (k // 2),) * 2 for k in taps))
         padded, total = self.bordered(x, border), None
         smaller = [n // stride for n in image]
         for tap in product(*map(range, taps)):
-            cut = tuple(slice(k, k + n, stride) for k, n in zip(tap, image, strict=True))
+            offsets = [dilation * k for k in tap]
+            cut = tuple(slice(k, k + n, stride) for k, n in zip(offsets, image, strict=True))
             seen = padded[(slice(None), slice(None), *cut)]
             weight = w[(slice(None), slice(None), *tap)]
             if groups == 1:
@@ -206,6 +217,17 @@ class Operations:
              constants: Sequence[Any]) -> Any:  # fmt: skip
         """As ``repeat``, of so many iterations that nobody would write them out who has a loop."""
         return self.repeat(body, start, times, constants)
+
+    def scan(self, body: Callable[[Any, Any], Any], start: Any, x: Any) -> Any:
+        """The last state and the stacked results of ``body(state, element)`` along axis 0.
+
+        ``x`` is an array or a tuple of arrays of one length. Unrolled here.
+        """
+        arrays, state, results = x if isinstance(x, tuple) else (x,), start, []
+        for t in range(arrays[0].shape[0]):
+            state, result = body(state, tuple(a[t] for a in x) if isinstance(x, tuple) else x[t])
+            results.append(result)
+        return state, None if results[0] is None else self.stack(results)
 
     def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
         """The last hidden state over x [time, batch, inputs]; gates i, f, g, o. Unrolled here."""

@@ -45,10 +45,30 @@ class Jax(Operations):
         return lax.reduce_window(x, -np.inf, lax.max, window, window, "VALID")
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1) -> Any:  # fmt: skip
-        lax, steps = self.jax.lax, (stride,) * (x.ndim - 2)
-        border = [(k // 2, k // 2) for k in sizes["taps"]]
-        return lax.conv_general_dilated(x, w, steps, border, feature_group_count=groups)
+             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
+        lax, rank = self.jax.lax, x.ndim - 2
+        border = [(dilation * (k // 2),) * 2 for k in sizes["taps"]]
+        return lax.conv_general_dilated(
+            x, w, (stride,) * rank, border, rhs_dilation=(dilation,) * rank,
+            feature_group_count=groups,
+        )  # fmt: skip
+
+    def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
+        axes = tuple(range(2, x.ndim))
+        flipped = self.namespace.flip(self.namespace.swapaxes(w, 0, 1), axes)
+        border = [(k - 2, k - 2) for k in w.shape[2:]]  # of a padding of 1
+        return self.jax.lax.conv_general_dilated(
+            x, flipped, (1,) * len(axes), border, lhs_dilation=(stride,) * len(axes)
+        )
+
+    def segment_sum(self, x: Any, ids: Any, count: int) -> Any:
+        return self.jax.ops.segment_sum(x, ids, count)
+
+    def top_k(self, x: Any, count: int) -> Any:
+        return self.jax.lax.top_k(x, count)[0]
+
+    def expm(self, x: Any) -> Any:
+        return self.jax.scipy.linalg.expm(x)
 
     def repeat(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
                constants: Sequence[Any]) -> Any:  # fmt: skip

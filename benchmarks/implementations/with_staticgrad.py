@@ -52,9 +52,24 @@ class Staticgrad(Operations):
         return sg.nn.attention(q, k, v)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1) -> Any:  # fmt: skip
-        padding = tuple(k // 2 for k in sizes["taps"])
-        return sg.nn.conv(x, w, padding=padding, groups=groups, stride=stride)
+             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
+        padding = tuple(dilation * (k // 2) for k in sizes["taps"])
+        return sg.nn.conv(x, w, padding=padding, groups=groups, stride=stride, dilation=dilation)
+
+    def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
+        return sg.nn.conv_transpose(x, w, stride=stride, padding=1)
+
+    def segment_sum(self, x: Any, ids: Any, count: int) -> Any:
+        return sg.segment_sum(x, ids, count)
+
+    def scan(self, body: Callable[[Any, Any], Any], start: Any, x: Any) -> Any:
+        return sg.scan(body, start, x)
+
+    def top_k(self, x: Any, count: int) -> Any:
+        return sg.topk(x, count)[0]
+
+    def expm(self, x: Any) -> Any:
+        return sg.linalg.expm(x)
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return sg.nn.batch_norm(x, weight=gain, bias=bias)

@@ -31,7 +31,7 @@ class Torch(Operations):
         self.replace(torch, "sigmoid")
 
     def constant(self, array: Any) -> Any:
-        return self.namespace.from_numpy(array)
+        return self.namespace.as_tensor(array)
 
     def max(self, x: Any, axis: int, keepdims: bool = False) -> Any:
         return self.namespace.amax(x, axis, keepdims)
@@ -77,10 +77,31 @@ class Torch(Operations):
         return self.functional.interpolate(x, scale_factor=2)
 
     def conv(self, x: Any, w: Any, sizes: Mapping[str, Sequence[int]], groups: int = 1,
-             stride: int = 1) -> Any:  # fmt: skip
+             stride: int = 1, dilation: int = 1) -> Any:  # fmt: skip
         convolution = getattr(self.functional, f"conv{x.ndim - 2}d")
-        padding = tuple(k // 2 for k in sizes["taps"])
-        return convolution(x, w, None, stride, padding, groups=groups)
+        padding = tuple(dilation * (k // 2) for k in sizes["taps"])
+        return convolution(x, w, None, stride, padding, dilation, groups)
+
+    def conv_transpose(self, x: Any, w: Any, stride: int) -> Any:
+        return getattr(self.functional, f"conv_transpose{x.ndim - 2}d")(x, w, None, stride, 1)
+
+    def segment_sum(self, x: Any, ids: Any, count: int) -> Any:
+        return x.new_zeros(count, *x.shape[1:]).index_add(0, ids, x)
+
+    def sort(self, x: Any, axis: int) -> Any:
+        return self.namespace.sort(x, axis)[0]
+
+    def top_k(self, x: Any, count: int) -> Any:
+        return self.namespace.topk(x, count)[0]
+
+    def median(self, x: Any, axis: int) -> Any:
+        return self.namespace.median(x, axis)[0]
+
+    def identity(self, size: int) -> Any:
+        return self.namespace.eye(size, dtype=self.namespace.float64)
+
+    def expm(self, x: Any) -> Any:
+        return self.namespace.linalg.matrix_exp(x)
 
     def batch_norm(self, x: Any, gain: Any, bias: Any, count: int) -> Any:
         return self.functional.batch_norm(x, None, None, gain, bias, training=True)

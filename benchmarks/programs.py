@@ -1,0 +1,215 @@
+"""Programs of many kinds, values and gradients, beside JAX and PyTorch on two threads.
+
+    python -m benchmarks programs --into found.json --markdown > programs.md
+    python -m benchmarks programs --only gram svd
+    python -m benchmarks programs --rounds 0 --into found.json --markdown
+
+Each program is written once (``benchmarks/kinds``): a loss and its gradient, or a step of SGD,
+under ``jax.jit`` and on PyTorch's tape. Results of all libraries must agree with JAX in float64
+before anything is timed. Times are the least of many calls, those of all libraries in turns; every
+round goes through all programs again, and a file of ``--into`` keeps the lesser times of earlier
+runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from importlib import import_module
+from math import exp, log
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.gate import judge
+from benchmarks.implementation import Implementation, Program, Settings
+from benchmarks.implementations import all_implementations
+from benchmarks.kinds import programs
+from benchmarks.machine import describe
+from benchmarks.peers import least_times
+from benchmarks.truth import Truth
+from benchmarks.workload import Data, Workload
+
+#: Libraries by the name of their implementation.
+USUAL: Final = ("staticgrad", "jax", "torch")
+OPTIONAL: Final = ("torch.compile",)  # its first results take long
+#: What a program is meant to reach: best peer / ours.
+WANTED: Final = 1.3
+#: Milliseconds by library, and why there are none.
+Found = dict[str, dict[str, Any]]
+
+
+class DifferentError(Exception):
+    """The results of a library are not those of the truth."""
+
+
+def truth_of(workload: Workload, data: Data, reference: Implementation) -> Truth:
+    """Return the loss and the gradients that ``reference`` computes in float64."""
+    wide = replace(workload, dtype="float64", kind="gradient")
+    program = started(reference, wide, data.astype("float64"), 1)
+    return Truth(dict(program.results(program.step())), None, 0.0, 0.0, 0.0)
+
+
+def started(library: Implementation, workload: Workload, data: Data, threads: int) -> Program:
+    """Return the program of a library, compiled."""
+    program = library.program(workload, data, Settings(threads, "", workload.dtype))
+    program.build()
+    program.compile()
+    return program
+
+
+def checked(program: Program, truth: Truth) -> Callable[[], Any]:
+    """Return the call of a program whose results agree with the truth.
+
+    Raises:
+        DifferentError: they do not.
+    """
+    results = {k: np.array(v) for k, v in program.results(program.step()).items()}
+    verdict = judge(program.workload, program.data, truth, results, program.parameters())
+    if not verdict.passed:
+        raise DifferentError(verdict.reason)
+    program.tune()
+    return program.step
+
+
+def measured(
+    workload: Workload, libraries: Mapping[str, Implementation], threads: int, seconds: float
+) -> dict[str, Any]:
+    """Return the least milliseconds of each library, or the text of what went wrong."""
+    data, calls, found = workload.make(), dict[str, Callable[[], Any]](), dict[str, Any]()
+    truth = truth_of(workload, data, libraries["jax"])
+    for name, library in libraries.items():
+        try:
+            calls[name] = checked(started(library, workload, data, threads), truth)
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            traceback.print_exc(file=sys.stderr)
+    return found | {name: 1e3 * time for name, time in least_times(calls, seconds).items()}
+
+
+def lesser(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lesser time of each library; a failure now replaces a time."""
+    both = {**before, **now}
+    for name, time in now.items():
+        if isinstance(time, float) and isinstance(before.get(name), float):
+            both[name] = min(time, before[name])
+    return both
+
+
+def ratio(times: Mapping[str, Any]) -> float | None:
+    """Return the time of the fastest peer over ours; None if either is missing."""
+    peers = [t for name, t in times.items() if name != "staticgrad" and isinstance(t, float)]
+    ours = times.get("staticgrad")
+    return min(peers) / ours if peers and isinstance(ours, float) else None
+
+
+def summary(found: Found) -> Iterator[str]:
+    """Yield a line of all ratios, and one of those that are below what is wanted."""
+    ratios = {name: r for name, times in found.items() if (r := ratio(times)) is not None}
+    if ratios:
+        mean = exp(sum(map(log, ratios.values())) / len(ratios))
+        behind = sum(r < 1 for r in ratios.values())
+        thin = sorted((r, name) for name, r in ratios.items() if r < WANTED)
+        text = ", ".join(f"{name} {r:.2f}" for r, name in thin) or "none"
+        yield f"{len(ratios)} programs, geometric mean {mean:.2f}, behind a peer: {behind}."
+        yield f"Below {WANTED}: {text}."
+    wrong = [f"{name} ({library}: {text})" for name, times in found.items()
+             for library, text in times.items() if isinstance(text, str)]  # fmt: skip
+    if wrong:
+        yield f"Without a time: {'; '.join(wrong)}."
+
+
+def table(found: Found, columns: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    columns = [*columns]
+    yield f"| program | | {' | '.join(columns)} | ratio |"
+    yield f"|---|---|{'--:|' * (len(columns) + 1)}"
+    for name, workload in programs().items():
+        if name in found:
+            times = [found[name].get(column) for column in columns]
+            cells = [f"{t:.4g}" if isinstance(t, float) else "-" for t in times]
+            best = ratio(found[name])
+            shown = "-" if best is None else f"{best:.2f}"
+            text = f"{workload.about}, {workload.dtype}"
+            yield f"| {name} | {text} | {' | '.join(cells)} | {shown} |"
+
+
+def page(found: Found, columns: Iterable[str], threads: int) -> str:
+    """Return the page of results."""
+    machine = describe()
+    versions = ", ".join(
+        f"{title} {import_module(package).__version__}"
+        for title, package in (("PyTorch", "torch"), ("JAX", "jax"))
+    )
+    return "\n".join([
+        "# Programs of many kinds",
+        "",
+        "`python -m benchmarks programs`: a loss and its gradient, or a step of SGD, in"
+        " milliseconds; the least of many calls, those of all libraries in turns. Ratio: the"
+        " fastest peer over staticgrad. Results agree with JAX in float64.",
+        f"{machine.processor}, {machine.cores} cores, threads: {threads}, Python {machine.python},"
+        f" {versions}.",
+        "",
+        *summary(found),
+        "",
+        *table(found, columns),
+        "",
+    ])  # fmt: skip
+
+
+def opened(names: Iterable[str], threads: int) -> dict[str, Implementation]:
+    """Return loaded libraries by name, JAX with float64."""
+    import_module("jax").config.update("jax_enable_x64", True)
+    known = all_implementations()
+    found = {name: known[name]() for name in names}
+    for library in found.values():
+        library.load(Settings(threads, ""))
+    return found
+
+
+def main() -> int:
+    """Measure, and print a line of each program or the page; 1 if a result of ours is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks programs", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    every, add = programs(), parser.add_argument
+    add("--only", nargs="*", default=[*every], choices=[*every], metavar="PROGRAM")
+    add("--impl", nargs="*", default=[*USUAL], choices=[*USUAL, *OPTIONAL])
+    add("--threads", type=int, default=2)
+    add("--rounds", type=int, default=3, help="times to go through all programs")
+    add("--seconds", type=float, default=0.5, help="of each library of a program in a round")
+    add("--into", type=Path, help="a file of times, which keeps the lesser ones")
+    add("--markdown", action="store_true", help="print the page of results instead of lines")
+    add("--list", action="store_true", help="list the programs")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:20} {each.about}" for name, each in every.items()))
+        return 0
+    found: Found = {}
+    if options.into and options.into.exists():
+        found = json.loads(options.into.read_text())["programs"]
+    say = partial(print, file=sys.stderr if options.markdown else sys.stdout, flush=True)
+    libraries = opened(dict.fromkeys((*options.impl, "jax")), options.threads)
+    for _ in range(options.rounds):
+        for name in options.only:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                now = measured(every[name], libraries, options.threads, options.seconds)
+            found[name] = lesser(found.get(name, {}), now)
+            say("\n".join([*table({name: found[name]}, libraries)][2:]))
+            if options.into:
+                document = {"machine": asdict(describe()), "programs": found}
+                options.into.write_text(json.dumps(document, indent=1) + "\n")
+    if options.markdown:
+        print(page(found, libraries, options.threads), end="")
+    else:
+        print("\n".join(summary(found)))
+    return int(any(isinstance(times.get("staticgrad"), str) for times in found.values()))

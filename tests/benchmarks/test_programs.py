@@ -1,0 +1,114 @@
+"""Programs of many kinds: they agree with the evaluator, and the page says what was found."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from benchmarks import programs as command
+from benchmarks.__main__ import main
+from benchmarks.gate import judge
+from benchmarks.implementations.with_staticgrad import (
+    Staticgrad,
+    StaticgradImplementation,
+    feeds_of,
+    graph_of,
+)
+from benchmarks.kinds import normal, program, programs
+from benchmarks.programs import DifferentError, checked, lesser, page, ratio, started, summary
+from benchmarks.truth import Truth
+
+PROGRAMS = programs()
+#: Those that take little time at their own sizes.
+QUICK = ("rosenbrock", "curve_fit", "tiny_mlp", "kalman_filter", "hidden_markov", "garch", "svd")
+
+
+def truth_of(workload, data):
+    """By the evaluator, in float64."""
+    wide = command.replace(workload, dtype="float64", kind="gradient")
+    graph = graph_of(wide, data.astype("float64"), Staticgrad())
+    results = sg.evaluate(graph, feeds_of(wide, data.astype("float64")))
+    return Truth(dict(results), None, 0.0, 0.0, 0.0)
+
+
+def own(workload, data):
+    return started(StaticgradImplementation(), workload, data, 1)
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("name", QUICK)
+def test_programs_pass_the_gate(name):
+    workload = PROGRAMS[name]
+    data = workload.make()
+    step = checked(own(workload, data), truth_of(workload, data))
+    assert np.isfinite(step()["loss"])
+
+
+def test_a_wrong_result_has_no_time():
+    workload = PROGRAMS["rosenbrock"]
+    data = workload.make()
+    truth = truth_of(workload, data)
+    truth.results["gradient:x"][3] += 1e-3 * np.abs(truth.results["gradient:x"]).max()
+    with pytest.raises(DifferentError, match="gradient:x is off by"):
+        checked(own(workload, data), truth)
+
+
+def test_a_program_is_its_loss_and_its_gradient():
+    """d/dx of sum(x y^2) is y^2."""
+    made = program("p", "", lambda ops, v: ops.sum(v["x"] * v["y"] ** 2), normal(
+        {"x": (3,)}, {"y": (3,)}, scale=2.0), "float64")  # fmt: skip
+    data = made.make()
+    work = own(made, data)
+    found, y = work.results(work.step()), data.feeds["y"]
+    np.testing.assert_allclose(found["gradient:x"], y**2)
+    results = {"loss": np.sum(data.variables["x"] * y**2), "gradient:x": y**2}
+    assert judge(made, data, Truth(results, None, 0.0, 0.0, 0.0), found, {}).passed
+
+
+def test_names_and_numbers_of_programs():
+    assert len(PROGRAMS) > 60
+    assert all(each.group == "programs" and each.about for each in PROGRAMS.values())
+
+
+def test_lesser_times_stay_and_failures_replace_times():
+    before = {"staticgrad": 2.0, "jax": 3.0, "torch": "no"}
+    assert lesser(before, {"staticgrad": 1.0, "jax": 4.0, "torch": 5.0}) == {
+        "staticgrad": 1.0, "jax": 3.0, "torch": 5.0,
+    }  # fmt: skip
+    assert lesser(before, {"jax": "no"})["jax"] == "no"
+
+
+def test_the_page_has_ratios_to_the_fastest_peer():
+    found = {
+        "gram": {"staticgrad": 2.0, "jax": 3.0, "torch": 8.0},
+        "svd": {"staticgrad": 2.0, "jax": 1.0, "torch": "Error: no"},
+        "qr": {"staticgrad": 1.0, "jax": 4.0},
+        "eigh": {"staticgrad": 1.0},
+    }
+    assert [ratio(times) for times in found.values()] == [1.5, 0.5, 4.0, None]
+    said = [*summary(found)]
+    assert said[0] == "3 programs, geometric mean 1.44, behind a peer: 1."  # the root of 1.5 * 2
+    assert said[1] == "Below 1.3: svd 0.50."
+    assert said[2] == "Without a time: svd (torch: Error: no)."
+
+
+def test_lines_of_the_table():
+    lines = [*command.table({"gram": {"staticgrad": 2.0, "jax": 3.0}}, command.USUAL)]
+    assert lines[2:] == [
+        "| gram | the Gram matrix of 100,000 x 24, float32 | 2 | 3 | - | 1.50 |",
+    ]
+
+
+def test_the_page_is_whole():
+    pytest.importorskip("torch")
+    pytest.importorskip("jax")
+    text = page({"gram": {"staticgrad": 2.0, "jax": 3.0}}, command.USUAL, 2)
+    assert text.startswith("# Programs of many kinds\n")
+    assert "| gram |" in text
+    assert "threads: 2" in text
+
+
+def test_options_select_programs(capsys):
+    assert {"gram", "svd"} <= PROGRAMS.keys()
+    with pytest.raises(SystemExit, match="2"):
+        main(["programs", "--only", "nothing"])
+    assert "invalid choice: 'nothing'" in capsys.readouterr().err
