@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +20,8 @@ def listed(package: ModuleType, name: str) -> Iterator[Any]:
     Raises:
         SystemExit: a module has no such list.
     """
+    from pkgutil import iter_modules  # a first result does not wait for it
+
     for module in iter_modules(package.__path__):
         found = import_module(f"{package.__name__}.{module.name}")
         if not hasattr(found, name):

@@ -11,9 +11,10 @@ stands beside one step, and behind the table is how much longer the scan takes t
 is a process of its own; ``cold`` begins with an empty cache of compiled code, ``warm`` with the one
 that the cold row of the same turn has filled (JAX's too). All are process times with one thread.
 ``whole`` is that of the process from its start to the first result: the interpreter, the imports of
-NumPy and of the library, the arrays of the program, and the rest, which stands beside it: building
-and differentiating, compiling, and the first call, from the library's loaded name on. What a
-library imports later than at its import is in that, so only ``whole`` compares libraries.
+NumPy and of the library, and the rest, which stands beside it: building and differentiating,
+compiling, and the first call, from the library's loaded name on. What a library imports later than
+at its import is in that, so only ``whole`` compares libraries. The modules of the benchmark and the
+arrays of the program are not counted (``benchmarks.first_result``).
 The least of the turns stands in the table, of either time for itself. One further cold process
 counts by stage, each stage without those inside of it: this costs a little, so that its sum is more
 than the row's. A process that takes more than ``--limit`` seconds is stopped, and the row says so.
@@ -22,132 +23,30 @@ than the row's. A process that takes more than ``--limit`` seconds is stopped, a
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from benchmarks import machine
 from benchmarks.compile_programs import CELLS, FIRST, OF_A_CELL, programs
-from benchmarks.implementation import Settings
-from benchmarks.worker import implementation_at
+from benchmarks.first_result import LIBRARIES, Row
+from benchmarks.implementation import Settings, implementation_at
 
 ROOT: Final = Path(__file__).parent.parent
-LIBRARIES: Final = {
-    "staticgrad": "benchmarks.implementations.with_staticgrad:StaticgradImplementation",
-    "jax": "benchmarks.implementations.with_jax:JaxImplementation",
-    "torch": "benchmarks.implementations.with_torch:TorchImplementation",
-}
 #: Those beside us in a line of the long table.
 PEERS: Final = ("staticgrad", "jax")
-#: Where a stage's functions are asked for: module, name in it (or of a class there).
-STAGES: Final = {
-    "grad": ("staticgrad:grad",),
-    "passes": ("passes.base:Pipeline.run",),
-    "prepare": ("staticgrad.compiler.lowering.fuse:prepared",),
-    "fuse": (
-        "staticgrad.compiler.lowering.fuse:groups_of",
-        "staticgrad.compiler.lowering.fuse:with_copies",
-    ),
-    "lower": ("staticgrad.compiler.lowering.fuse:lower_groups",),
-    "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),
-    "nest": ("staticgrad.compiler.backends:_NestSource.functions",),
-    "to IR": ("staticgrad.native.language.frontend:modules",),
-    "LLVM": ("staticgrad.native.jit:Compiler.emit",),
-    "link": ("staticgrad.native.loader:load",),
-    "plan": ("staticgrad.compiler.compiling.artifacts:Plans.plan",),
-    "cache": tuple(
-        f"staticgrad.compiler.compiling.scheduling:{name}"
-        for name in ("entry_name", "read_entry", "write_entry")
-    ),
-}
 #: What the rows of a library's processes are called behind its name.
 ENDINGS: Final = ("", ", warm")
-Row = dict[str, float]
-
-
-def owner_of(place: str) -> tuple[Any, str]:
-    """The module or class of a stage's function, and the name there."""
-    module, _, path = place.partition(":")
-    *owners, name = path.split(".")
-    return functools.reduce(getattr, owners, import_module(module)), name
-
-
-class _Inside(threading.local):
-    """Seconds of the stages that a thread's present stage has asked for."""
-
-    seconds = 0.0
-
-
-class Stages:
-    """Processor seconds by stage; a stage that another one asks for is not counted in that one.
-
-    Each thread has seconds of its own: LLVM compiles several modules at once.
-    """
-
-    def __init__(self) -> None:
-        self.spent: defaultdict[str, float] = defaultdict(float)
-        self._here = _Inside()
-
-    def watch(self, stage: str, place: str) -> None:
-        """Count what a function takes from now on."""
-        owner, name = owner_of(place)
-        setattr(owner, name, self.timed(stage, getattr(owner, name)))
-
-    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
-        """``work``, counted under ``stage``."""
-
-        @functools.wraps(work)
-        def counted(*args: Any, **options: Any) -> Any:
-            before, self._here.seconds = self._here.seconds, 0.0
-            start = time.thread_time()
-            try:
-                return work(*args, **options)
-            finally:
-                whole = time.thread_time() - start
-                self.spent[stage] += whole - self._here.seconds
-                self._here.seconds = before + whole
-
-        return counted
-
-
-def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
-    """One row in this process."""
-    settings, workload = Settings(1, cache), programs()[name]
-    implementation = implementation_at(LIBRARIES[library])()
-    implementation.load(settings)
-    work: Any = implementation.program(workload, workload.make(), settings)
-    stages = Stages()
-    if by_stage:
-        for stage, places in STAGES.items():
-            for place in places:
-                stages.watch(stage, place)
-    start = time.process_time()
-    stages.timed("trace", work.build)()
-    built = time.process_time()
-    stages.timed("others", work.compile)()
-    compiled = time.process_time()
-    results = work.results(stages.timed("first call", work.step)())
-    done = time.process_time()
-    row = {"build": built - start, "compile": compiled - built, "call": done - compiled}
-    row["whole"] = done  # process time counts from the start of the process
-    row["until"] = time.perf_counter()  # the parent's clock, too
-    row |= {f"stage {stage}": spent for stage, spent in stages.spent.items()}
-    if library == "staticgrad":
-        row |= {"nodes": len(work.graph.nodes), "kernels": len(work.compiled.kernels)}
-    return {**row, "loss": float(np.asarray(results["loss"]))}
 
 
 def in_a_process(
@@ -161,11 +60,11 @@ def in_a_process(
     }
     environment = {**os.environ, **own}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "benchmarks", "compile_times", "--row", *row, cache]
+    command = [sys.executable, "-m", "benchmarks.first_result", *row, cache]
     start = time.perf_counter()
     try:
         done = subprocess.run(
-            [*command, "--stages"] if stages else command,
+            [*command, "stages"] if stages else command,
             env=environment,
             check=True,
             stdout=subprocess.PIPE,
@@ -320,13 +219,7 @@ def main() -> int:
     reader.add_argument("--limit", type=float, default=60.0, help="seconds of a process")
     reader.add_argument("--json", type=Path, help="add the rows to this file")
     reader.add_argument("--first", action="store_true", help="ten programs, as Markdown")
-    reader.add_argument("--row", nargs=3, help="library, program, cache: measure in this process")
-    reader.add_argument("--stages", action="store_true", help="of a row: count by stage")
     options = reader.parse_args()
-    if options.row:
-        library, name, cache = options.row
-        print(json.dumps(measured(library, name, cache, options.stages)))
-        return 0
     with tempfile.TemporaryDirectory() as bytecode:
         quick = argparse.Namespace(limit=None)  # reading sources takes long
         for library in LIBRARIES:  # fills the cache of bytecode

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 from benchmarks.workload import Array, Arrays, Data, Workload
@@ -107,6 +108,12 @@ class Implementation(ABC):
         Raises:
             UnsupportedError, NotYetError: here or while building, if the library cannot.
         """
+
+
+def implementation_at(place: str) -> type[Implementation]:
+    """The class at "module:class"."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 def values_of(data: Data) -> Arrays:

@@ -21,7 +21,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.gate import judge, judge_second
-from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
+from benchmarks.implementation import (
+    Implementation,
+    Program,
+    Settings,
+    UnsupportedError,
+    implementation_at,
+)
 from benchmarks.machine import describe, measure_limits, together
 from benchmarks.measure import steady
 from benchmarks.operations import NotYetError
@@ -62,12 +68,6 @@ class Outcome:
     round: Round | None = None
     overhead: float | None = None
     memory: Memory | None = None
-
-
-def implementation_at(place: str) -> type[Implementation]:
-    """The class at "module:class"."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 def run(job: Job) -> Outcome:

@@ -6,7 +6,6 @@ import pytest
 import staticgrad as sg
 from benchmarks import gemm_map, scaling
 from benchmarks.compile_programs import CELLS, of_cells, programs
-from benchmarks.compile_times import STAGES, owner_of
 from benchmarks.convolutions import PARTS, Kind, calls, check
 from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import (
@@ -15,6 +14,7 @@ from benchmarks.implementations.with_staticgrad import (
     feeds_of,
     graph_of,
 )
+from benchmarks.stages import STAGES, owner_of
 
 
 @pytest.mark.slow
