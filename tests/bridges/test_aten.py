@@ -675,6 +675,80 @@ def test_open_sizes_are_named_sizes_of_one_program(compiled, monkeypatch):
     assert programs[0].program_graph.sizes
 
 
+WITH_INTEGERS = {
+    "sum": lambda x, n: (x.sum() + n, x.int() * n, x.int() // n + x.int() % n, x / n),
+    "results": lambda x, n: (x * n, n, n * 2, abs(n)),
+    "shapes": lambda x, n: (x.new_zeros(abs(n) + 1) + n, torch.arange(abs(n) + 2) * n),
+    "parts": lambda x, n: (x[: abs(n) % 3], x.roll(n), torch.full_like(x, n).clamp(max=n)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("name", WITH_INTEGERS)
+def test_open_integers_are_arguments_whether_they_are_sizes_or_not(
+    compiled, name, dynamic, recwarn
+):
+    f = WITH_INTEGERS[name]
+    g = compiled(f, dynamic=dynamic)
+    for n in (1, 2, 5, -3, 7):
+        for needs_slope in (False, True):
+            both = []
+            for run in (f, g):
+                x = made(5).requires_grad_(needs_slope)
+                results = [*run(x, n)]
+                if needs_slope and results[0].requires_grad:
+                    results += torch.autograd.grad(sum(y.sum() for y in results[:1]), x)
+                both.append(results)
+            assert [*map(type, both[1])] == [*map(type, both[0])]
+            for own, other in zip(both[1], both[0], strict=True):
+                torch.testing.assert_close(own, other)
+    assert not [each for each in recwarn if each.category is sg.StaticgradWarning]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_pytorch_runs_branches_beside_programs(compiled):
+    def f(x):
+        y = torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos() * 2, (x * 3,))
+        return (y.exp() + 1).sum()
+
+    g = compiled(f)
+    for x in (made(3).abs().requires_grad_(), (-made(3).abs()).requires_grad_()):
+        results = [f(x), g(x)]
+        torch.testing.assert_close(*results)
+        torch.testing.assert_close(*[torch.autograd.grad(y, x) for y in results])
+
+
+NAN, INF = float("nan"), float("inf")
+ODD = [1.0, NAN, -2.0, INF, -INF, 0.0, -0.0, NAN, 0.5, -0.5]
+OF_NANS = {
+    "scans": lambda x, y: (*x.cummax(0), *x.cummin(0), x.logcumsumexp(0), x.cumsum(0)),
+    "bounds": lambda x, y: (x.clamp(y, y + 1), x.clamp_max(y), x.clamp_min(y), x.clamp(-1, NAN)),
+    "signs": lambda x, y: (x.sign(), x.sgn(), x.signbit(), x.abs(), torch.copysign(x, y)),
+    "extremes": lambda x, y: (x.max(), *x.min(0), x.argmax(), x.amin(), *x.aminmax(),
+                              torch.maximum(x, y), torch.fmin(x, y)),
+    "order": lambda x, y: (*x.sort(), *x.topk(3), x.median(), x.nanmedian(), x.kthvalue(9)[0]),
+    "sums": lambda x, y: (x.nansum(), x.logsumexp(0), x.softmax(0), x.nanmean(), x.norm()),
+    "activations": lambda x, y: (x.relu(), torch.nn.functional.hardtanh(x), x.sigmoid(), x.tanh()),
+    "choices": lambda x, y: (torch.where(x > y, x, y), x.nan_to_num(), x.isnan(), x == x, x <= y),
+    "quotients": lambda x, y: (x / y, x // y, x % y, torch.fmod(x, y), x**y, torch.atan2(x, y)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_NANS)
+def test_nans_and_infinities_are_those_of_pytorch(name):
+    x = torch.tensor(ODD)
+    y = x.roll(3)
+    program = program_of(traced(OF_NANS[name], x, y))
+    values = [sg.input(each, (len(ODD),), "float32") for each in "xy"]
+    results = program.run([*values, *[None] * (len(program.inputs) - 2)])
+    graph = sg.Graph({f"r{k}": each for k, each in enumerate(results)}, inputs=values)
+    found = sg.evaluate(graph, {"x": x, "y": y}).values()
+    for own, other in zip(found, OF_NANS[name](x, y), strict=True):
+        np.testing.assert_allclose(own, other, 1e-5, 1e-6)
+
+
 def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
     x = made(4, 3).t()
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin() * 2,))(x)
@@ -741,6 +815,7 @@ def test_explain_counts_operators_programs_and_kernels_and_names_the_rest():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::staticgrad.StaticgradWarning")
 def test_explain_names_operators_that_pytorch_runs_between_others():
     report = sg.torch.explain(lambda x: torch.geqrf(x.sin())[0].cos(), made(3, 3))
     (graph,) = report.graphs

@@ -156,6 +156,17 @@ OTHERS = {
     "rounding": (lambda x: (jnp.round(x), lax.round(x * 2), jnp.sign(x), jnp.floor(x)), X),
     "truth": (lambda x: ((x > 0).any(0), (x > 0).all(), jnp.isnan(x) | (x == x)), X),
     "while": (lambda x: lax.while_loop(lambda c: c[1] < 9, lambda c: (jnp.cos(c[0]), c[1] + 1), (x, 0)), X),
+    "mapped while": (
+        jax.vmap(
+            lambda r: lax.while_loop(
+                lambda c: c[0].sum() < 10, lambda c: (c[0] + jnp.abs(r), c[1] + 1), (r, 0)
+            )
+        ),
+        X,
+    ),
+    "mapped fori": (
+        jax.vmap(lambda r: lax.fori_loop(0, (r[0] * 9).astype(int), lambda i, c: c + i, r)), X,
+    ),
     "extremes in place": (lambda x: x.at[0].max(0.3).at[np.array([1, 1])].min(x[:2]), X),
     "factors": (lambda x: scipy.linalg.lu_factor(x[:, :4]), X),
     "hessian": (jax.hessian(lambda x: jax.nn.softplus(x).sum()), X[0]),

@@ -16,6 +16,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
@@ -211,11 +214,13 @@ class _Kind(NamedTuple):
         dtype: its name.
         order: the axes by their strides, the greatest first; None of C order, and where a
             contiguous array has no order of axes like this.
+        is_number: whether it is an integer of Python, and no tensor.
     """
 
     shape: tuple[Any, ...]
     dtype: str
     order: tuple[int, ...] | None
+    is_number: bool = False
 
 
 class _Made(NamedTuple):
@@ -223,8 +228,8 @@ class _Made(NamedTuple):
 
     Attributes:
         program: None if nothing is computed.
-        feeds: the place of an argument, the name of its input, its order of axes, and whether
-            ``array_of`` reads it.
+        feeds: the place of an argument, the name of its input, its order of axes, and what reads
+            it; None of a tensor that is an array of NumPy.
         plan: for each result the place of an argument, the name of an output, or (value,).
         orders: how the axes of outputs come back, by name.
         replays: the views that a result is of its base, as functions.
@@ -233,7 +238,7 @@ class _Made(NamedTuple):
     """
 
     program: Any
-    feeds: list[tuple[int, str, Any, bool]]
+    feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]]
     plan: list[Any]
     orders: dict[str, Any]
     replays: list[Any]
@@ -257,6 +262,7 @@ class _Runs:
                  for each, view in zip(outputs, self._views, strict=True)]  # fmt: skip
         sizes = [size for view in self._views if view for size in view[2]]
         self._strides = [_stride(each) for each in bases]
+        self._are_numbers = [_is_number(each) for each in bases]
         self._sizes = sizes
         placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
         self._tokens = {k for k, node in enumerate(placeholders) if _is_token(node)}
@@ -277,15 +283,17 @@ class _Runs:
         example = [None if k in self._tokens else each for k, each in enumerate(example)]
         try:
             names: dict[str, Dim] = {}
-            kinds = [_kind_of(each, names) for each in example]
-            self._every = self._built(kinds)
+            self._every = self._built(_kinds_of(example, names))
             return
         except (StaticgradError, _SizeError) as error:
-            hints = [_kind_of(each, None) for each in example]
-            if not names:
+            if not names and not any(map(_is_open, example)):
                 if isinstance(error, StaticgradError):
                     raise
                 return  # built when the values are known
+            try:
+                hints = [_kind_of(each, None) for each in example]
+            except _SizeError:
+                return
             self.fixed = getattr(error, "headline", str(error))
         self._made[tuple(hints)] = self._built(hints)
 
@@ -293,7 +301,7 @@ class _Runs:
         """Return the program for arguments of these kinds: ``_Kind``, sizes and numbers."""
         operands: list[Any] = []
         inputs: list[Any] = []
-        feeds: list[tuple[int, str, Any, bool]] = []
+        feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]] = []
         for k, kind in enumerate(kinds):
             if not isinstance(kind, _Kind):
                 operands.append(kind)
@@ -303,8 +311,8 @@ class _Runs:
             value = graph_input(f"x{k}", there, kind.dtype)
             inputs.append(value)
             operands.append(value if order is None else transpose(value, _inverse(order)))
-            is_narrow = kind.dtype in ("bfloat16", "complex64", "complex128")
-            feeds.append((k, f"x{k}", order, is_narrow))
+            read = array_of if kind.dtype in ("bfloat16", "complex64", "complex128") else None
+            feeds.append((k, f"x{k}", order, np.int64 if kind.is_number else read))
         count = len(operands)
         operands += [None] * (len(self.program.inputs) - count)
         results = self.program.run(operands)
@@ -317,7 +325,7 @@ class _Runs:
         for k, (ref, value) in enumerate(zip(refs, results, strict=False)):
             if isinstance(ref, ResultOf) and ref.place < count:
                 plan.append(ref.place)
-            elif isinstance(value, Value):
+            elif isinstance(value, Value) and not self._are_numbers[k]:
                 name = first.setdefault(ref, f"y{k}")
                 if name not in outputs:
                     order = _order(self._strides[k])
@@ -332,10 +340,13 @@ class _Runs:
         ]
         read = [each[0] for each in plan if isinstance(each, tuple)]
         read += [value for view in self._views if view for value in map(known.get, view[2])]
+        if any(isinstance(each, Value) for each in read):
+            raise _SizeError("a size is computed of a number that is no size")
         sources = _sources(kinds, [each for each in read if isinstance(each, Dim)])
         program = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
+            bind_sizes(graph, {each.node.label: _typical(each.shape) for each in inputs})
             program = compile_graph(graph, **self.options)
         return _Made(program, feeds, plan, orders, replays, sources)
 
@@ -350,12 +361,12 @@ class _Runs:
     def __call__(self, args: list[Any]) -> list[Any]:
         program, feeds, plan, orders, replays, sources = self._every or self._of(args)
         given = {}
-        for k, name, order, is_narrow in feeds:
+        for k, name, order, read in feeds:
             tensor = args[k]
             if order is not None:
                 tensor = tensor.permute(order)
-            if is_narrow:
-                given[name] = array_of(tensor)
+            if read is not None:
+                given[name] = read(tensor)
             else:
                 given[name] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         arguments = [*args]
@@ -392,6 +403,24 @@ class _SizeError(Exception):
     """A size that has no name here."""
 
 
+def _kinds_of(example: Sequence[Any], names: dict[str, Dim]) -> list[Any]:
+    """The kinds of arguments whose sizes have names, which are added to ``names``.
+
+    An open integer of which no tensor has a size is an input.
+    """
+    kinds = [None if _is_open(each) else _kind_of(each, names) for each in example]
+    for k, each in enumerate(example):
+        if _is_open(each):
+            symbols = {*map(str, each.node.expr.free_symbols)}
+            is_size = symbols <= names.keys()
+            kinds[k] = _kind_of(each, names) if is_size else _Kind((), "int64", None, True)
+    return kinds
+
+
+def _is_open(given: Any) -> bool:
+    return isinstance(given, torch.SymInt)
+
+
 def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
     """The ``_Kind`` of a tensor; a size; another argument unchanged.
 
@@ -404,7 +433,7 @@ def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
         if len(shape) > 1 and not given.is_sparse:
             order = _order([_size(each, None) for each in given.stride()], given.shape)
         return _Kind(tuple(shape), _NAMES[given.dtype], order)
-    if isinstance(given, torch.SymInt):
+    if _is_open(given):
         return _size(given, names)
     if isinstance(given, torch.SymFloat | torch.SymBool):
         raise _SizeError("a number is not known before it runs")
@@ -413,7 +442,7 @@ def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
 
 def _size(size: Any, names: dict[str, Dim] | None) -> Any:
     """A size of PyTorch as a number or a named size."""
-    if not isinstance(size, torch.SymInt):
+    if not _is_open(size):
         return size
     if names is None:
         if size.node.hint is None:
@@ -551,6 +580,19 @@ def _replayed(node: Any, known: Mapping[Any, Any]) -> Callable[[Any, Mapping[str
         return node.target(x, *rest, **named)
 
     return view
+
+
+def _typical(shape: Sequence[Any]) -> list[int]:
+    """Return the sizes that PyTorch traced with."""
+    return [
+        evaluate(size, {named.name: named.hint or 0 for named in named_sizes(size)})
+        for size in shape
+    ]
+
+
+def _is_number(node: Any) -> bool:
+    """Return whether a result is a number of Python: a size."""
+    return _is_open(getattr(node, "meta", {}).get("val"))
 
 
 def _stride(node: Any) -> tuple[int, ...] | None:

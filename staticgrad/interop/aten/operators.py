@@ -108,6 +108,7 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     "relu": lambda x: nn.relu(x),
     "remainder": lambda x, y: sg.remainder(x, y),
     "round": lambda x: sg.rint(x),
+    "sign": lambda x: sg.where(sg.isnan(x), 0, sg.sign(x)) if x.dtype.is_float else sg.sign(x),
     "rsub": lambda x, y, alpha=1: y - _times(x, alpha),
     "sigmoid": lambda x: nn.sigmoid(x),
     "silu": lambda x: nn.silu(x),
@@ -360,8 +361,17 @@ def _clamp(x: Any, low: Any, high: Any, inside: bool = False) -> Any:
     """Clip; on a bound the gradient is that of x, or of ``inside`` it is 0."""
     if inside:
         return sg.where(x <= low, low, sg.where(x >= high, high, x))
-    x = x if low is None else sg.where(x < low, low, x)
-    return x if high is None else sg.where(x > high, high, x)
+    x = x if low is None else _bounded(x, low, x < low)
+    return x if high is None else _bounded(x, high, x > high)
+
+
+def _bounded(x: Any, bound: Any, beyond: Any) -> Any:
+    """The bound where x is beyond it, and where the bound is NaN; else x."""
+    if not isinstance(bound, Value):
+        return sg.where(beyond, bound, x) if bound == bound else sg.full_like(x, bound)
+    if bound.dtype.is_float:
+        beyond = beyond | sg.isnan(bound)
+    return sg.where(beyond, bound, x)
 
 
 @operator("where")
@@ -664,7 +674,7 @@ def _cummax(x: Any, dim: int, *, operator: str) -> Any:
     if not x.ndim:
         return x, _numbers(0, "int64")
     values = (sg.cummax if operator == "cummax" else sg.cummin)(x, dim)
-    here = sg.equal(x, values)  # the last place where the value is new or equal
+    here = sg.equal(x, values) | sg.isnan(x)  # the last place where the value is new or equal
     places = sg.cummax(sg.where(here, sg.iota(x.shape, dim % x.ndim), 0), dim)
     return sg.take_along_axis(x, places, dim), places
 

@@ -150,7 +150,8 @@ def _named_row(name: str) -> OperatorRow | None:
 #: What computes sizes, by the name of Python's operator.
 OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "add": python.add, "sub": python.sub, "mul": python.mul, "floordiv": python.floordiv,
-    "mod": python.mod, "neg": python.neg, "truediv": lambda a, b: _whole(a, b),
+    "mod": python.mod, "neg": python.neg, "abs": lambda a: a if isinstance(a, Dim) else abs(a),
+    "truediv": lambda a, b: _whole(a, b),
     "sym_max": maximum, "sym_min": minimum, "sym_float": lambda a: a, "sym_int": lambda a: a,
     "trunc": lambda a: a, "floor": lambda a: a if isinstance(a, Dim) else floor(a),
     "ceil": lambda a: a if isinstance(a, Dim) else ceil(a), "pow": lambda a, b: a**b,

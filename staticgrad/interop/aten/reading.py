@@ -65,7 +65,8 @@ def program_of(
         value = node.meta.get("val")
         if node.op == "get_attr":
             value = _attribute(graph, node)
-            fixed[k] = as_array(value)
+            if isinstance(value, torch.Tensor):
+                fixed[k] = as_array(value)
         types.append(_type(value))
     for node in graph.graph.nodes:
         if node.op in ("placeholder", "get_attr"):
@@ -87,7 +88,7 @@ def _attribute(graph: Any, node: Any) -> Any:
     value = graph
     for name in node.target.split("."):
         value = getattr(value, name)
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, torch.Tensor | torch.fx.GraphModule):
         raise ExportError(f"{node.target} is {type(value).__name__}, not a tensor", at=_line(node))
     return value
 
@@ -98,7 +99,9 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
         whole, place = node.args
         return AtenCall("getitem", {"whole": places[whole], "place": place}, None, line)
     if not isinstance(target, torch._ops.OpOverload):
-        name = "size." + getattr(target, "__name__", str(target))
+        name = getattr(target, "__name__", str(target))
+        is_call = isinstance(target, torch._ops.HigherOrderOperator) and name != "with_effects"
+        name = f"higher_order.{name}" if is_call else f"size.{name}"
         given = {str(k): _argument(each, places) for k, each in enumerate(node.args)}
         return AtenCall(name, given, None, line)
     given = _given(target, node.args, node.kwargs, places)

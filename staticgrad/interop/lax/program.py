@@ -239,13 +239,24 @@ def _while(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     of_test, of_body, carry = operands[:first], operands[first:second], operands[second:]
     if not carry:
         return ()
-    return tuple(
-        sg.while_loop(
-            lambda carry: test.run([*of_test, *carry])[0],
-            lambda carry: tuple(body.run([*of_body, *carry])),
-            tuple(carry),
-        )
-    )
+
+    def goes_on(carry: Any) -> Any:
+        return test.run([*of_test, *carry])[0]
+
+    def step(carry: Any) -> tuple[Any, ...]:
+        return tuple(body.run([*of_body, *carry]))
+
+    def step_of_some(carry: Any) -> tuple[Any, ...]:
+        """One step of the loops of a batch that have not ended."""
+        some = goes_on(carry)
+        return tuple([
+            sg.where(some.reshape((*some.shape, *[1] * (new.ndim - some.ndim))), new, old)
+            for new, old in zip(step(carry), carry, strict=True)
+        ])  # fmt: skip
+
+    if not goes_on(tuple(carry)).ndim:
+        return tuple(sg.while_loop(goes_on, step, tuple(carry)))
+    return tuple(sg.while_loop(lambda carry: goes_on(carry).any(), step_of_some, tuple(carry)))
 
 
 @_call("scan")
