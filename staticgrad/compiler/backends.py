@@ -165,11 +165,15 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
 
 
 def prepare(
-    kernels: Iterable[Kernel], name: str | None = None, loops: bool = False
+    kernels: Iterable[Kernel],
+    name: str | None = None,
+    loops: bool = False,
+    is_long: bool = False,
 ) -> dict[Kernel, Code]:
     """Return the code of kernels, of those that can be found on disk or compiled in one batch.
 
     The others are left to ``compiled``. ``loops``: also prepare the code of loops and branches.
+    ``is_long``: a run is predicted to take long.
 
     Raises:
         ConfigError: there is no such backend.
@@ -180,7 +184,7 @@ def prepare(
         return {}
     host = machine.current()
     sources = {kernel: source_of(kernel, host) for kernel in kernels}
-    found = native.prepare(sources.values(), loops=loops)
+    found = native.prepare(sources.values(), loops, is_long)
     return {kernel: found[source.key] for kernel, source in sources.items() if source.key in found}
 
 

@@ -233,13 +233,16 @@ def _load_by_numba(source: KernelSource, settings: config.Config, start: float) 
     return Code(made.native_name, made.address, source, "numba", origin, seconds, made)
 
 
-def prepare(sources: Iterable[str | KernelSource], loops: bool = False) -> dict[str, Code]:
+def prepare(
+    sources: Iterable[str | KernelSource], loops: bool = False, is_long: bool = False
+) -> dict[str, Code]:
     """Find or compile several kernels at once; return those that were not in memory, by key.
 
     Together they take less time than one by one. Kernels that this cannot find or compile are left
     to ``kernel``, as are all with the jit off.
 
-    With ``loops`` it also compiles what ``control`` returns.
+    With ``loops`` it also compiles what ``control`` returns. ``is_long``: a run is predicted to
+    take long, so that the functions that kernels share have full code before the first one.
 
     Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
@@ -259,7 +262,7 @@ def prepare(sources: Iterable[str | KernelSource], loops: bool = False) -> dict[
                 else:
                     found[source.key] = _new(stored, key, settings)
         if len(missing) > (settings.tier == "full"):
-            for made in _compile_together(missing, settings, loops):
+            for made in _compile_together(missing, settings, loops, is_long):
                 source = source_of(made.source)
                 key = ("vector", source.key, settings.target)
                 found[source.key] = _new(made, key, settings)
@@ -278,7 +281,7 @@ def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
 
 
 def _compile_together(
-    sources: Sequence[KernelSource], settings: config.Config, loops: bool
+    sources: Sequence[KernelSource], settings: config.Config, loops: bool, is_long: bool
 ) -> list[Code]:
     """Compile kernels by ``vector``; each is charged an equal share of the time."""
     from staticgrad.native import loader
@@ -290,7 +293,7 @@ def _compile_together(
     for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
         if not loader.is_loaded(code.symbol, host):
             beside[code.symbol] = code.key, system.module(code, host)
-    symbols = loader.compiled(sources, host, settings, beside)
+    symbols = loader.compiled(sources, host, settings, beside, is_long)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     return [
         Code(symbol, loader.address(symbol, host), source, "vector", "compiled", seconds)
@@ -457,6 +460,13 @@ def address_of(code: RuntimeCode) -> int:
         return compile_ir(text_of(system.module(code, host)), code.symbol, host)
 
     return object_code(code.key, code.symbol, compile_for, config.current())[0]
+
+
+def note_run() -> None:
+    """Let the background compile full code, as the first run of a program has ended (``tiers``)."""
+    tiers = sys.modules.get("staticgrad.native.tiers")
+    if tiers is not None:
+        tiers.begin()
 
 
 def wait() -> None:

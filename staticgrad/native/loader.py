@@ -419,24 +419,27 @@ def compiled(
     host: Target,
     settings: config.Config,
     beside: Mapping[str, tuple[str, Module]],
+    is_long: bool = False,
 ) -> dict[KernelSource, str]:
     """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
 
     Those that this cannot do are left out. ``beside``: by their entries, further modules that
     programs need as well, each with the key by which disks keep it. What has quick code then gets
-    its full code in the background (``tiers``).
+    its full code in the background (``tiers``). ``is_long``: functions that kernels share have no
+    quick code, as most of the time of a long run is spent in them.
     """
     symbols: dict[KernelSource, str] = {}
     shared: set[str] = set()
     keys = {symbol: cache.key(text, host) for symbol, (text, _) in beside.items()}
-    full = _Bundles(host, keys, settings)
-    quick = None
-    if settings.tier == "auto":
-        quick = _Bundles(host, keys, settings, tiers.Quick())
-    bundles = [each for each in (quick, full) if each is not None]
+    tiered = settings.tier == "auto"
+    first = _Bundles(host, keys, settings)
+    quick = _Bundles(host, keys, settings, tiers.Quick()) if tiered else None
+    full = _Bundles(host, keys, settings, is_later=tiered)
+    bundles = [first, full] if quick is None else [first, quick, full]
 
     def add(symbol: str, module: Module) -> None:
-        for each in bundles:
+        is_first = is_long and symbol.startswith(SHARED)
+        for each in bundles[:1] if is_first else bundles[1:]:
             each.add(symbol, module)
 
     try:
@@ -457,7 +460,7 @@ def compiled(
                     keys[name] = cache.key(name, host)
                     add(name, module)
             add(symbol, made.kernel)
-        if quick is None or not quick.load():
+        if not first.load() or quick is None or not quick.load():
             full.load()
             quick = None
     finally:
@@ -537,10 +540,11 @@ class _Bundles:
         keys: Mapping[str, str],
         settings: config.Config,
         quick: tiers.Quick | None = None,
+        is_later: bool = False,
     ) -> None:
         self._made_of = host, keys, settings
         self._quick = quick
-        self._is_eager = quick is not None or settings.tier != "auto"
+        self._is_later = is_later
         self._open: dict[tuple[bool, int], _Bundle] = {}
         self._closed: dict[bool, list[_Bundle]] = {True: [], False: []}
 
@@ -561,7 +565,7 @@ class _Bundles:
         self._closed[is_shared].append(bundle)
         if self._quick is not None:
             bundle.begin_quick(self._quick)
-        elif self._is_eager:
+        elif not self._is_later:
             bundle.begin()
 
     def closed(self) -> list[_Bundle]:

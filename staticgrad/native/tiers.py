@@ -107,8 +107,9 @@ class Later(Protocol):
         """Do the rest, in order."""
 
 
-#: Seconds before the background begins, so that it takes no time from the first run.
-DELAY: Final = 0.05
+#: Seconds until the background begins where no run has ended before (``begin``): it should take no
+#: time from a first run, unless that is long.
+DELAY: Final = 0.5
 _waiting: Final[list[Later]] = []
 _guard: Final = forks.ProcessLock()
 #: While there is a thread in the background: a lock that it holds, and one that delays it.
@@ -156,6 +157,14 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
         ended.release()
 
 
+def begin() -> None:
+    """Let the background begin, as a run has ended or somebody waits."""
+    for _, delay in [*_locks]:
+        if delay.locked():
+            with suppress(RuntimeError):  # another thread has released it
+                delay.release()
+
+
 def wait() -> None:
     """Return when no code is to be replaced. What is left is compiled by several threads."""
     while True:
@@ -163,10 +172,8 @@ def wait() -> None:
             works, locks = [*_waiting], [*_locks]
         if not locks:
             return
-        ((ended, delay),) = locks
-        if delay.locked():
-            with suppress(RuntimeError):  # another thread has released it
-                delay.release()
+        ((ended, _),) = locks
+        begin()
         for work in works:
             work.begin()
         ended.acquire()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import cache, loader, tiers
+from staticgrad.native import cache, jit, loader, tiers
+from staticgrad.native.source import SourceText
 from staticgrad.native.table import pool
 from staticgrad.support import config
 from tests.helpers.processes import python
@@ -63,6 +65,37 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
     stored = loader.resolved(key, config.current())
     assert stored is not None
     assert b"quick" not in stored.elf
+
+
+def test_functions_shared_by_kernels_of_long_runs_have_full_code_at_once(in_tiers):
+    texts = [source(each).replace("twice(v) * v", "v * twice(v)") for each in (17.75, 18.0)]
+    found = native.prepare(texts, is_long=True)
+    host = loader.host()
+    (module,) = jit.llvm_modules(SourceText(texts[0]), host).shared
+    assert loader.is_loaded(module, host)
+    assert cache.read(cache.key(module, host), config.current()) is not None
+    codes = [found[text] for text in texts]
+    assert {f"{host.key}|{each.symbol}" for each in codes} <= loader._quick.keys()
+
+    def ran_with(text):
+        x = np.linspace(-3, 3, 64, dtype="f4")
+        call(text, [x], [], 0, 64)
+        return x.tobytes()
+
+    before = [*map(ran_with, texts)]
+    tiers.wait()
+    assert [*map(ran_with, texts)] == before == [ran(None, each) for each in (17.75, 18.0)]
+
+
+def test_the_background_begins_when_a_first_run_has_ended(in_tiers):
+    x = sg.input("x", (9,), "float32")
+    f = sg.compile(sg.Graph({"y": sg.tanh(x * 17.125) - 0.375}))
+    assert tiers.is_waiting()
+    f.run({"x": np.ones(9, "f4")})
+    until = time.monotonic() + tiers.DELAY / 2
+    while tiers.is_waiting() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not tiers.is_waiting()
 
 
 def test_quick_code_that_llvm_refuses_is_left_for_full_code(in_tiers, monkeypatch):

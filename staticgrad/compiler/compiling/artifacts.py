@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from staticgrad import native
+from staticgrad.analysis.cost import counted_work
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler import backends
 from staticgrad.compiler.reports.stats import Counts
@@ -23,6 +24,7 @@ from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import CallStep, Schedule, Step, routines
+from staticgrad.language.types.arrays import hint_value
 from staticgrad.native import Code
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.support import config
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from staticgrad.compiler.reports.explain import Apart, StepSection
 
 _VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified
+#: Operations of products in a run from which on their quick code, a third as fast, takes longer
+#: than it takes to compile full code at once (20 to 80 ms; Zen 4, 2026-11).
+LONG_PRODUCTS: Final = 1.5e9
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Kernels:
         """A schedule with its code; kernels that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
-        codes = backends.prepare(steps, self._backend, loops)
+        codes = backends.prepare(steps, self._backend, loops, _is_long(schedule))
         made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
@@ -175,6 +180,13 @@ class Kernels:
             self._found[code.source] = made
             self._counts.add_kernel(name, label, code)
         return self._found[code.source]
+
+
+def _is_long(schedule: Schedule) -> bool:
+    """Return whether the products of one run take longer by quick code than to compile fully."""
+    steps = schedule.steps
+    found = (counted_work(step, tuple(map(hint_value, step.arguments))) for step in steps)
+    return sum(each.products for each in found) > LONG_PRODUCTS
 
 
 def first_steps(schedule: Schedule) -> dict[Kernel, Step]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad import native
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.compiler.runtime.arena import Arena, WrittenMemory, address_of
 from staticgrad.compiler.runtime.feeds import (
@@ -247,6 +248,8 @@ class Executor:
         for name, first in self._duplicates:
             np.copyto(results[name], results[first])
         self._latest = table
+        if not self._runs:
+            native.note_run()
         self._runs += 1
         if self._entry is not None and self._entry.takes_long(table):
             self._entry.refuse(table)
@@ -366,8 +369,8 @@ class Executor:
         return None if latest is None else latest.highest_touched
 
     def _latest_table(self) -> Table | None:
-        native = None if self._entry is None else self._entry.latest
-        return native or self._latest
+        latest = None if self._entry is None else self._entry.latest
+        return latest or self._latest
 
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
         prepared = self._tables.get(bound.key)
