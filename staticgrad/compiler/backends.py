@@ -169,11 +169,12 @@ def prepare(
     name: str | None = None,
     loops: bool = False,
     is_long: bool = False,
+    routines: Iterable[str] = (),
 ) -> dict[Kernel, Code]:
     """Return the code of kernels, of those that can be found on disk or compiled in one batch.
 
     The others are left to ``compiled``. ``loops``: also prepare the code of loops and branches.
-    ``is_long``: a run is predicted to take long.
+    ``is_long``: a run is predicted to take long. ``routines``: their sources, prepared beside.
 
     Raises:
         ConfigError: there is no such backend.
@@ -184,7 +185,7 @@ def prepare(
         return {}
     host = machine.current()
     sources = {kernel: source_of(kernel, host) for kernel in kernels}
-    found = native.prepare(sources.values(), loops, is_long)
+    found = native.prepare([*sources.values(), *routines], loops, is_long)
     return {kernel: found[source.key] for kernel, source in sources.items() if source.key in found}
 
 

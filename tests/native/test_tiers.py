@@ -166,6 +166,30 @@ def test_tables_run_alone_until_the_pool_has_code(tier, tmp_path):
         assert first.split()[0] == "False", "its code is on disk"
 
 
+ROUTINES = """
+import numpy as np
+import staticgrad as sg
+from staticgrad.language.ir.schedule import routines
+from staticgrad.native import loader
+from staticgrad.native.libraries.routines import code
+
+a = sg.input("a", (3, 3), "float64")
+f = sg.compile(sg.Graph({"root": sg.linalg.cholesky(a)}))
+quick = {loader._addresses[name] for name in loader._quick}
+print(*(code(each.name).address in quick for each in routines(f.schedule)))
+feeds = {"a": np.array([[4.0, 2.0, 0.6], [2.0, 5.0, 1.0], [0.6, 1.0, 3.0]])}
+first = f.run(feeds)["root"]
+np.testing.assert_allclose(first, np.linalg.cholesky(feeds["a"]), rtol=1e-14)
+f.wait()
+print(first.tobytes() == f.run(feeds)["root"].tobytes())
+"""
+
+
+def test_routines_of_libraries_have_quick_code_too(tmp_path):
+    env = {"STATICGRAD_TIER": "auto", "STATICGRAD_CACHE_DIR": str(tmp_path)}
+    assert python("-c", ROUTINES, env=env).stdout.split() == ["True", "True"]
+
+
 def test_settings_of_the_tier():
     with pytest.raises(sg.errors.ConfigError, match="auto, full"):
         sg.options(tier="quick").__enter__()

@@ -119,7 +119,9 @@ class Kernels:
         """A schedule with its code; kernels that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
-        codes = backends.prepare(steps, self._backend, loops, _is_long(schedule))
+        called = [each.name for each in routines(schedule)]
+        beside = native_routines.sources(called)
+        codes = backends.prepare(steps, self._backend, loops, _is_long(schedule), beside)
         made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}

@@ -12,7 +12,7 @@ they have the number of an earlier one (-1: none has failed).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Final
 
@@ -114,6 +114,17 @@ def code(name: str) -> RoutineCode:
             made = _kernel(name) if make is None else make(rest)
             found = _made[name, jit] = made if jit else _in_python(name, made)
     return found
+
+
+def sources(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the sources of the routines that are kernels and have no code yet, for ``prepare``.
+
+    Raises UnknownNameError for a name that no family has.
+    """
+    with LOCK:
+        missing = [name for name in names if (name, True) not in _made]
+        found = [linked(name) for name in missing if _entry(name).make is None]
+    return tuple(source for source, _ in filter(None, found))
 
 
 def _kernel(name: str) -> RoutineCode:
