@@ -1,5 +1,7 @@
 """Slices of every k-th element and their gradients: one kernel, to the bytes of the evaluator."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -49,6 +51,53 @@ def test_gradients_of_slices_along_every_axis(axis, step):
         {"loss": loss, "slope": sg.grad(loss, x), "squares": x[index[1]] * x[index[0]]}
     )
     assert differing(graph, {"x": numbers((6, 12, 18), np.dtype("float64"))}) == []
+
+
+CORNERS = [slice(None, 5), slice(5, None)]
+TURNS = [slice(0, None, 2), slice(1, None, 2)]
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize(
+    "index",
+    [
+        [*product(TURNS, TURNS)],
+        [*product(TURNS, [slice(k, None, 3) for k in range(3)])],
+        [*product(CORNERS, TURNS)],
+        [*product(CORNERS, CORNERS)],
+        [(TURNS[0], TURNS[1]), (TURNS[1], TURNS[0])],  # the others are zeros
+        [(CORNERS[0], slice(1, 3)), (CORNERS[0], slice(4, 7)), (slice(6, 9), slice(2, 5))],
+        [(CORNERS[0], CORNERS[0]), (CORNERS[1], slice(3, None)), (slice(2, 7), slice(0, 0))],
+        [(slice(0, 4), slice(0, 3)), (slice(2, 8), slice(3, 12))],  # disjoint along one only
+        [(slice(0, 4), slice(0, 9)), (slice(3, 6), slice(4, 12))],  # one element has two terms
+    ],
+)
+def test_regions_of_two_axes(index, dtype):
+    """Elements of each region come from its own slice, all others are zero."""
+    x = sg.input("x", (10, 12, 3), dtype)
+    parts = [x[one] * (k + 2) for k, one in enumerate(index)]
+    whole = np.arange(10), np.arange(12)
+    pads = []
+    for part, cuts in zip(parts, index, strict=True):
+        lies = [axis[cut] for axis, cut in zip(whole, cuts, strict=True)]
+        starts = tuple(int(at[0]) if len(at) else 0 for at in lies)
+        steps = tuple(cut.step or 1 for cut in cuts)
+        pads.append(Pad(x.shape, (*starts, 0), (*steps, 1))(part))
+    graph = sg.Graph({"sum": sum(pads[1:], pads[0]), "back": sum(pads[:-1][::-1], pads[-1]) * 2})
+    assert differing(graph, {"x": numbers((10, 12, 3), np.dtype(dtype))}) == []
+
+
+def test_a_slope_of_every_second_row_and_column():
+    """d/dx of the sum of a b - c d, the four neighbours of a square, is b, a, -d and -c."""
+    x = sg.input("x", (4, 6), "float64")
+    a, b, c, d = (x[i::2, j::2] for i, j in ((0, 0), (1, 1), (1, 0), (0, 1)))
+    given_ = numbers((4, 6), np.dtype("float64"))
+    found = sg.compile(sg.Graph(sg.grad((a * b - c * d).sum(), x))).run({"x": given_})["output"]
+    wanted = np.zeros((4, 6))
+    wanted[::2, ::2], wanted[1::2, 1::2] = given_[1::2, 1::2], given_[::2, ::2]
+    wanted[1::2, ::2], wanted[::2, 1::2] = -given_[::2, 1::2], -given_[1::2, ::2]
+    np.testing.assert_array_equal(found, wanted)
 
 
 def cuts(size):
@@ -231,8 +280,28 @@ def sum_of_pads(chooser):
     return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
 
 
+def sum_of_lattices(chooser):
+    """A sum of pads of regions or of every k-th element along each of two axes."""
+    shape = (12, chooser.choice((6, 12)))
+    x = sg.input("x", shape, "float32")
+    steps = [chooser.choice((1, 2, 3)) for _ in shape]
+    terms = []
+    for _ in range(chooser.integer(2, 7)):
+        starts, cut = [], []
+        for size, step in zip(shape, steps, strict=True):
+            begin = chooser.integer(0, size // 2 if step == 1 else step - 1)
+            length = chooser.integer(0, size - begin) if step == 1 else size // step
+            starts.append(begin)
+            cut.append(slice(0, length))
+        value = x[tuple(cut)]
+        value = chooser.choice((value, value * value, -value))
+        terms.append(Pad(shape, tuple(starts), tuple(steps))(value))
+    total = sum(terms[1:], terms[0])
+    return sg.Graph({"total": total}), {"x": feed(chooser, shape, "float32")}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [program, sum_of_pads])
+@pytest.mark.parametrize("make", [program, sum_of_pads, sum_of_lattices])
 @settings(max_examples=32, deadline=None)
 @given(data=st.data())
 def test_parts_have_the_bytes_of_the_evaluator(make, data):

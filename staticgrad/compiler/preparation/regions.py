@@ -6,13 +6,14 @@ of one slice, plus zeros. So the sum is a concatenation of the slices, plus zero
 between them. Results stay bitwise identical: x + 0.0 is x except for -0.0, for any number of zeros.
 
 Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice
-takes one element.
+takes one element. Slices that are parts of several axes are joined along one axis after the other:
+those with the same region along the first axis along the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Final, cast
 
 from staticgrad.analysis.liveness import users_of
@@ -28,21 +29,27 @@ from staticgrad.support.records import NamedTuple
 
 
 class _Line(NamedTuple):
-    """The only axis along which a pad is smaller than the whole, and its step there."""
+    """An axis along which a pad is smaller than the whole, and its step there."""
 
     axis: int
     step: int
 
 
+#: Terms of a sum: the place of one, or a line along which groups are disjoint, and these in order.
+_Tree = int | tuple[_Line, tuple["_Tree", ...]]
+
+
 class _PadsApart(NamedTuple):
-    """Terms ``first`` to ``last`` of a sum: pads that are disjoint along a line, in ``order``."""
+    """Terms ``first`` to ``last`` of a sum: pads along ``lines`` that are disjoint, as a tree."""
 
     first: int
     last: int
-    line: _Line
-    order: tuple[int, ...]
+    lines: tuple[_Line, ...]
+    tree: _Tree
 
 
+#: Begin and end along each line.
+Regions = Mapping[_Line, tuple[Size, Size]]
 #: The largest step of pads that are summed.
 MOST_STEP: Final = 16
 
@@ -106,28 +113,29 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
 def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
     first: int | None = None
     for place in range(len(terms) + 1):
-        pads = place < len(terms) and _line(terms[place]) is not None
-        if pads and (first is None or _line(terms[place]) == _line(terms[first])):
+        lines = _lines(terms[place]) if place < len(terms) else ()
+        if lines and (first is None or lines == _lines(terms[first])):
             first = place if first is None else first
             continue
         if first is not None and place - first > 1:
             yield from _apart(terms, first, place)
-        first = place if pads else None
+        first = place if lines else None
 
 
-def _line(value: Symbolic) -> _Line | None:
-    """Return the only line along which a value is a pad, or None."""
+def _lines(value: Symbolic) -> tuple[_Line, ...]:
+    """Return the lines along which a value is a pad; () if it is none or has a step elsewhere."""
     pad = value.node.op
     if not isinstance(pad, Pad):
-        return None
-    sizes = zip(value.node.args[0].shape, pad.shape, strict=True)
-    axes = [axis for axis, (size, whole) in enumerate(sizes) if size != whole]
-    if len(axes) != 1 or any(step != 1 for k, step in enumerate(pad.steps) if k != axes[0]):
-        return None
-    line = axis, step = _Line(axes[0], pad.steps[axes[0]])
-    start, whole = pad.starts[axis], value.node.args[0].shape[axis] * step
-    one_each = isinstance(start, int) and start < step and whole == pad.shape[axis]
-    return line if step == 1 or (1 < step <= MOST_STEP and one_each) else None
+        return ()
+    sizes, found = value.node.args[0].shape, []
+    for axis, (step, start, whole) in enumerate(zip(pad.steps, pad.starts, pad.shape, strict=True)):
+        if step != 1:
+            one_each = isinstance(start, int) and start < step and sizes[axis] * step == whole
+            if not (1 < step <= MOST_STEP and one_each):
+                return ()
+        if sizes[axis] != whole:
+            found.append(_Line(axis, step))
+    return tuple(found)
 
 
 def _alone(value: Symbolic, axis: int) -> Symbolic:
@@ -137,29 +145,61 @@ def _alone(value: Symbolic, axis: int) -> Symbolic:
 
 
 def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsApart]:
-    """Yield runs of adjacent pads that are disjoint, as long as possible, in the order of their
-    regions."""
-    line = cast(_Line, _line(terms[first]))
-    together: dict[int, tuple[Size, Size]] = {}
+    """Yield runs of adjacent pads that are disjoint, as long as possible."""
+    lines = _lines(terms[first])
+    regions = {place: _regions(terms[place], lines) for place in range(first, last)}
+    together: list[int] = []
     for place in range(first, last):
-        region = _region(terms[place], line)
-        begin, end = region
-        if not all(
-            is_at_least(other[0], end) or is_at_least(begin, other[1])
-            for other in together.values()
-        ):
-            yield from _run(together, line)
-            together = {}
-        together[place] = region
-    yield from _run(together, line)
+        if not all(_are_disjoint(regions[other], regions[place]) for other in together):
+            yield from _run(together, lines, regions)
+            together = []
+        together.append(place)
+    yield from _run(together, lines, regions)
 
 
-def _run(regions: Mapping[int, tuple[Size, Size]], line: _Line) -> Iterator[_PadsApart]:
-    """Yield pads in the order of their regions; a single pad yields nothing."""
-    order = sorted(regions, key=lambda place: tuple(map(hint_value, regions[place])))
-    neighbours = pairwise([regions[place] for place in order])
-    if len(order) > 1 and all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
-        yield _PadsApart(min(order), max(order) + 1, line, tuple(order))
+def _regions(value: Symbolic, lines: Sequence[_Line]) -> Regions:
+    return {line: _region(value, line) for line in lines}
+
+
+def _are_disjoint(one: Regions, other: Regions) -> bool:
+    return any(_is_before(one[k], other[k]) or _is_before(other[k], one[k]) for k in one)
+
+
+def _is_before(one: tuple[Size, Size], other: tuple[Size, Size]) -> bool:
+    return is_at_least(other[0], one[1])
+
+
+def _run(
+    places: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
+) -> Iterator[_PadsApart]:
+    """Yield pads that are disjoint by lines, if they can be joined so; a single pad is not."""
+    if len(places) > 1:
+        for order in permutations(lines):
+            tree = _tree(places, order, regions)
+            if tree is not None:
+                yield _PadsApart(places[0], places[-1] + 1, order, tree)
+                return
+
+
+def _tree(
+    places: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
+) -> _Tree | None:
+    """Return pads by their regions along the first line, those of one region by the others."""
+    if len(places) == 1:
+        return places[0]
+    if not lines:
+        return None
+    line, *others = lines
+    groups: dict[tuple[Size, Size], list[int]] = {}
+    for place in places:
+        groups.setdefault(regions[place][line], []).append(place)
+    order = sorted(groups, key=lambda region: tuple(map(hint_value, region)))
+    if not all(_is_before(one, other) for one, other in pairwise(order)):
+        return None
+    trees = [_tree(groups[region], others, regions) for region in order]
+    if len(trees) == 1:
+        return trees[0] if len(lines) > 1 else None
+    return None if None in trees else (line, tuple(cast("list[_Tree]", trees)))
 
 
 def _region(value: Symbolic, line: _Line) -> tuple[Size, Size]:
@@ -177,34 +217,71 @@ def _joined(
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
-            pads = [terms[place] for place in run.order]
-            terms[run.first : run.last] = [_join(pads, run.line)]
+            terms[run.first : run.last] = [_join(terms, run)]
         total = terms[0]
         for term in terms[1:]:
             total = cast(Symbolic, Add()(total, term))
     return total
 
 
-def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
+def _join(terms: Sequence[Symbolic], run: _PadsApart) -> Symbolic:
     # If all parts are slices, which are in memory and are read in place, zero is added to the
     # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
-    whole, (axis, step) = pads[0].type, line
-    along = axis if step == 1 else axis + 1
-    like = pads[0].node.args[0] if step == 1 else _alone(pads[0].node.args[0], axis)
-    lie = whole.dtype.is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
-    end: Size = 0
-    parts: list[Symbolic] = []
-    for pad in pads:
-        begin, after = _region(pad, line)
-        (value,) = pad.node.args
-        parts += _zeros(like, along, begin - end)
-        part = _plus_zero(value) if value.dtype.is_float and not lie else value
-        parts.append(part if step == 1 else _alone(part, axis))
-        end = after
-    parts += _zeros(like, along, (whole.shape[axis] if step == 1 else step) - end)
-    joined = cast(Symbolic, Concat(along)(*parts))
-    joined = joined if step == 1 else cast(Symbolic, Reshape(whole.shape)(joined))
+    pads = terms[run.first : run.last]
+    is_float = pads[0].dtype.is_float
+    lie = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
+    joined = _built(terms, run.tree, run.lines, is_float and not lie)
     return cast(Symbolic, joined + 0.0) if lie else joined
+
+
+def _built(
+    terms: Sequence[Symbolic], tree: _Tree, lines: Sequence[_Line], adds_zero: bool
+) -> Symbolic:
+    """Return the sum of a tree's pads, whole along ``lines`` and as its parts along other axes."""
+    if isinstance(tree, int):
+        (value,) = terms[tree].node.args
+        return _padded(_plus_zero(value) if adds_zero else value, terms[tree], lines)
+    line, branches = tree
+    place = lines.index(line)
+    parts = [_built(terms, branch, lines[place + 1 :], adds_zero) for branch in branches]
+    pads = [terms[_leaf(branch)] for branch in branches]
+    return _padded(_concatenated(parts, pads, line), pads[0], lines[:place])
+
+
+def _leaf(tree: _Tree) -> int:
+    """Return one of the terms of a tree."""
+    return tree if isinstance(tree, int) else _leaf(tree[1][0])
+
+
+def _padded(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
+    """Return a value in a pad's region along ``lines``, with zeros around it."""
+    if not lines:
+        return value
+    op, axes = cast(Pad, pad.node.op), {line.axis for line in lines}
+    shape: list[Size] = [*value.shape]
+    starts: list[Size] = [0] * value.ndim
+    steps = [1] * value.ndim
+    for axis in axes:
+        shape[axis], starts[axis], steps[axis] = op.shape[axis], op.starts[axis], op.steps[axis]
+    return cast(Symbolic, Pad(tuple(shape), tuple(starts), tuple(steps))(value))
+
+
+def _concatenated(parts: Sequence[Symbolic], pads: Sequence[Symbolic], line: _Line) -> Symbolic:
+    """Return parts along a line in the regions of their pads, and zeros between them."""
+    axis, step = line
+    whole = pads[0].shape[axis]
+    along = axis if step == 1 else axis + 1
+    placed = [part if step == 1 else _alone(part, axis) for part in parts]
+    end: Size = 0
+    found: list[Symbolic] = []
+    for part, pad in zip(placed, pads, strict=True):
+        begin, after = _region(pad, line)
+        found += [*_zeros(placed[0], along, begin - end), part]
+        end = after
+    found += _zeros(placed[0], along, (whole if step == 1 else step) - end)
+    joined = cast(Symbolic, Concat(along)(*found))
+    shape = (*parts[0].shape[:axis], whole, *parts[0].shape[axis + 1 :])
+    return joined if step == 1 else cast(Symbolic, Reshape(shape)(joined))
 
 
 def _plus_zero(value: Symbolic) -> Symbolic:
