@@ -419,3 +419,18 @@ def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
                 )
     with pytest.raises(sg.errors.ArgumentError, match="rank=n says how many"):
         sg.linalg.orth(sg.input("a", (3, 2), "float64"))
+
+
+def test_exponentials_of_one_batch_do_not_depend_on_each_other():
+    """Norms that need no, some and too many squarings, and NaN, which count by themselves."""
+    x = normal(4, 5, 5) * np.array([0.01, 3.0, 60.0, 1.0])[:, None, None]
+    x[3, 1, 2] = np.nan
+    a = sg.input("a", x.shape, "float64")
+    value = L.expm(a, max_squarings=4)
+    found = sg.compile(sg.Graph({"e": value, "g": sg.grad(value.sum(), a)})).run({"a": x})
+    for way in (found["e"], np.asarray(L.expm(x, max_squarings=4))):
+        np.testing.assert_allclose(way[:2], scipy.linalg.expm(x[:2]), rtol=1e-12)
+        assert np.isnan(way[2:]).all()
+    for k in range(2):  # the derivative of a sum is that of the transposed matrix along ones
+        wanted = scipy.linalg.expm_frechet(x[k].T, np.ones((5, 5)), compute_expm=False)
+        np.testing.assert_allclose(found["g"][k], wanted, rtol=1e-10)

@@ -16,6 +16,7 @@ from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.complex_numbers import abs_square
 from staticgrad.language.functions.creation import eye, zeros
 from staticgrad.language.functions.indexing import matrix_transpose, unstack
+from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
 from staticgrad.language.ir.kinds import AnyValue
@@ -64,7 +65,7 @@ from staticgrad.language.ops.sorting import argsort, sort
 from staticgrad.language.ops.transcendental import exp, exp2, log2
 from staticgrad.language.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import F64
+from staticgrad.language.types.dtype import F64, I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
@@ -448,8 +449,8 @@ def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> Any
     """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
 
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
-    of squarings depends on the 1-norm at run time; the graph contains ``max_squarings`` products,
-    enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+    of squarings depends on the largest 1-norm at run time: a loop of at most ``max_squarings``
+    products, enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
 
     >>> sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]]).round(3)
     array([[1., 1.],
@@ -463,8 +464,12 @@ def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> Any
     wanted = ceil(log2(maximum(size / _THETA, 1.0)))
     count = minimum(wanted, float(max_squarings))
     found = _approximated(value * exp2(-count))
-    for number in range(max_squarings):
-        found = where(count > float(number), found @ found, found)
+    most = astype(aggregate.max(where(count > 0.0, count, 0.0)), I64)  # NaN: of no other matrix
+
+    def squared(number: Any, x: Any) -> Any:
+        return where(count > number, x @ x, x)
+
+    found = fori_loop(0, most, squared, found, max_steps=max_squarings)
     nan = np.full((), math.nan, value.dtype.numpy)
     return where(wanted <= float(max_squarings), found, nan)
 
