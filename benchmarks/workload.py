@@ -72,7 +72,7 @@ class Data:
 
 def _astype(arrays: Arrays, dtype: str) -> Arrays:
     return {
-        name: np.ascontiguousarray(a, dtype=dtype if a.dtype.kind == "f" else a.dtype)
+        name: np.asarray(a, dtype if a.dtype.kind == "f" else a.dtype, order="C")
         for name, a in arrays.items()
     }
 

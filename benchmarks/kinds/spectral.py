@@ -62,5 +62,5 @@ WORKLOADS = (
     program("fft_blur", "16 images of 120 x 120", images,
             normal({"x": (16, 120, 120), "h": (120, 61)}, {"y": (16, 120, 120)}), "float64"),
     program("fft_steps", "30 steps of 16 x 512", diffusion,
-            normal({"u": (16, 512), "h": (257,)}, scale=0.5), "float64"),
+            normal({"u": (16, 512), "h": (257,)}, scale=0.2), "float64"),
 )  # fmt: skip

@@ -39,7 +39,8 @@ def gray_scott(ops: Any, v: Values) -> Any:
         a = a + 0.16 * around(ops, a) - reaction + c[0] * (1.0 - a)
         return a, b + 0.08 * around(ops, b) + reaction - (c[0] + c[1]) * b
 
-    a, b = ops.loop(step, (1.0 + 0.1 * v["a"], 0.25 + 0.1 * v["b"]), 50, (v["f"], v["k"]))
+    rates = 0.04 + 0.1 * v["f"], 0.06 + 0.1 * v["k"]
+    a, b = ops.loop(step, (1.0 + v["a"], 0.25 + v["b"]), 50, rates)
     return ops.mean(a * a) + ops.mean(b * b)
 
 
