@@ -87,8 +87,7 @@ _LONG: Final = 8
 #: Expressions of a stored value from which on such values are computed in turn.
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
-_LONGEST: Final = 96
-_LONGEST_WITH_MASKS: Final = 32
+_LONGEST: Final = 160
 #: Operations of vectors of rows side by side, at most.
 _LANES_ROOM: Final = 500
 
@@ -513,7 +512,7 @@ class KernelLowering(NestWriter):
         whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
         if len(found.columns) == 1 and not found.tests and masks and not whole:
             return None  # vectors have a mask of their own: that of the window joins it
-        return found if lines <= (_LONGEST_WITH_MASKS if masks else _LONGEST) else None
+        return found if lines <= _LONGEST else None
 
     def peeled(
         self,
