@@ -310,6 +310,49 @@ def test_parts_have_the_bytes_of_the_evaluator(make, data):
         assert differing(graph, feeds, pipeline=level, fuse=merge) == [], level
 
 
+def stencil(x, taps, scale=1.0):
+    """A sum of slices of a padded array that begin at ``taps``."""
+    around = sg.pad(scale * x, [(1, 2), (2, 1)])
+    (rows, columns), total = x.shape, 0.0
+    for k, (down, across) in enumerate(taps):
+        total = total + (k + 2.0) * around[down : down + rows, across : across + columns]
+    return total
+
+
+@pytest.mark.thinned(3)
+@pytest.mark.parametrize("taps", [[(1, 2)], [(0, 2), (3, 2), (1, 0)], [*np.ndindex(4, 4)]])
+@pytest.mark.parametrize("shape", [(21, 133), (1, 40), (3, 2), ("n", 40), ("n", "m")])
+def test_slices_of_a_padded_array_and_their_gradient(shape, taps):
+    x = sg.input("x", shape, "float32")
+    y = stencil(x, taps, 0.1)
+    graph = sg.Graph({"y": y, "slope": sg.grad((y * y * y).sum(), x)})
+    sizes = [{"n": 5, "m": 7}.get(size, size) for size in shape]
+    assert differing(graph, {"x": numbers(sizes, np.dtype("float32"))}) == []
+
+
+@pytest.mark.parametrize("cut", [np.s_[:2, :], np.s_[:3, 4:], np.s_[2:, 1:9], np.s_[::-1, 2:3]])
+def test_a_slice_of_what_is_computed_of_pads(cut):
+    """Of a border alone, of both, and with other operands than pads."""
+    x, y = sg.input("x", (5, 6), "float32"), sg.input("y", (11, 12), "float32")
+    pad = sg.pad(x, 3)
+    outputs = {"pad": pad[cut] * 2.0, "sum": (pad * 3.0 + y)[cut], "whole": (1.0 - pad) * y}
+    feeds = {"x": numbers((5, 6), np.dtype("float32")), "y": numbers((11, 12), np.dtype("float32"))}
+    for names in (["pad", "sum", "whole"], ["pad", "sum"], ["sum"]):
+        assert differing(sg.Graph({name: outputs[name] for name in names}), feeds) == []
+
+
+def test_a_stencil_of_a_padded_array_stores_no_pad():
+    """Neither forward nor backward; a product reads slices of a pad that is stored once."""
+    x, w = sg.input("x", (64, 48), "float32"), sg.input("w", (3, 48, 8), "float32")
+    y = stencil(x, [(0, 2), (3, 2), (1, 0)])
+    back = sg.compile(sg.Graph({"slope": sg.grad((y * sg.input("g", (64, 48))).sum(), x)}))
+    assert [len(sg.compile(y).kernels), len(back.kernels)] == [1, 1]
+    around = sg.pad(x, [(1, 1), (0, 0)])
+    rows = sg.compile(sum(around[k : k + 64] @ w[k] for k in range(3)))
+    feeds = {"x": numbers((64, 48), np.dtype("float32")), "w": np.ones((3, 48, 8), "float32")}
+    assert sum("pad" in step.computes for step in rows.profile(feeds, runs=1).steps) == 1
+
+
 def slices(count):
     """The gradient of a recurrence over slices of one array."""
     x = sg.input("x", (count, 8, 24), "float32")

@@ -20,6 +20,7 @@ from staticgrad.compiler.preparation.products import (
     with_product_parts,
 )
 from staticgrad.compiler.preparation.regions import with_joined_pads
+from staticgrad.compiler.preparation.slices import with_sliced_pads
 from staticgrad.compiler.preparation.windows import (
     with_parts,
     with_patches,
@@ -37,8 +38,8 @@ _ALWAYS: Final = (
 )
 #: If kernels have several nodes: the same bits with fewer passes over memory.
 _MERGED: Final = (
-    *(with_transposed_invariants, with_joined_pads, with_shifted_formulas, with_formulas_of_sums),
-    *(with_logged_carries, with_panels),
+    *(with_transposed_invariants, with_sliced_pads, with_joined_pads, with_shifted_formulas),
+    *(with_formulas_of_sums, with_logged_carries, with_panels),
 )
 
 
