@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from staticgrad.compiler.compiling.compiler import Compiled
 from staticgrad.interop.jax_calls import called
-from staticgrad.interop.lax.lowering import lowered
+from staticgrad.interop.lax.lowering import is_array, lowered, lowered_function
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
-from staticgrad.interop.lax.traced import JaxProgram, plain_tree, register_classes, register_keys
+from staticgrad.interop.lax.traced import JaxProgram, plain_tree, register_keys
 from staticgrad.interop.programs import Bridged, caller
-from staticgrad.language.functions.trees import flatten, mapped
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
-from staticgrad.programs.function import Function, traced_call
+from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, ExportError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.optional import jax
@@ -36,7 +33,8 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
 
     It runs compiled by staticgrad, at any order of ``jax.grad`` and ``jax.jvp``. ``jax.vmap``
     runs ``sg.vmap(f)`` once for the whole batch. Complex arrays have JAX's gradients, which are
-    those of ``sg.grad``.
+    those of ``sg.grad``. ``jax.export`` exports what ``sg.jax.lower(f)`` is, which needs no
+    staticgrad where it runs.
 
     Args:
         f: as ``sg.function`` takes it, which it may be already: a function of arrays in containers.
@@ -55,7 +53,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> jax.jit(jax.grad(norm))(jax.numpy.array([3.0, 4.0]))  # doctest: +SKIP
     Array([0.6, 0.8], dtype=float32)
     """
-    return Bridged(function, f, caller("jax.function", f, _is_array, called))
+    return Bridged(function, f, caller("jax.function", f, is_array, called))
 
 
 def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
@@ -155,33 +153,7 @@ def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:
             f"jax.lower takes a graph or a function, got {kind_of(graph)}", hint=hint
         )
     f = graph if isinstance(graph, Function) else Function(graph, (), {}, {})
-    return Bridged(lower, graph, _of_function(f))
-
-
-def _of_function(f: Function[..., Any]) -> Callable[..., Any]:
-    runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
-
-    def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
-        register_classes((args, kwargs))
-        traced, given = traced_call(f, *mapped(_empty, (args, kwargs)))
-        arrays = [leaf for leaf in flatten((args, kwargs))[0] if _is_array(leaf)]
-        feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
-        if traced.graph is None:
-            return traced.results({}, numbers)
-        known = runs.setdefault(id(traced), (traced, lowered(traced.graph)))
-        found = known[1](feeds, parameters)
-        outputs, *moved = found if traced.graph.updates else (found,)
-        results = traced.results(outputs, numbers)
-        return (results, *moved) if moved else results
-
-    return run
-
-
-def _empty(leaf: Any) -> Any:
-    """Return an array of NumPy in the type of one of JAX, without memory; others unchanged."""
-    if not _is_array(leaf):
-        return leaf
-    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+    return Bridged(lower, graph, lowered_function(f))
 
 
 def _check_rows(program: LaxProgram) -> None:
@@ -194,10 +166,6 @@ def _check_rows(program: LaxProgram) -> None:
             hint=NO_ROW,
             at=next(iter(missing.values())).line,
         )
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
 
 
 namespace(globals())

@@ -3,7 +3,8 @@
 ``staticgrad`` computes the results of programs. ``staticgrad_tangents`` computes their tangents,
 linear in the last operands; transposed it is a call of the gradient. Outside of ``jit`` a program
 runs at once at first; inside, and later, XLA calls it (``jax_ffi``), or, where it is not on a CPU,
-a ``pure_callback``.
+a ``pure_callback``. What ``jax.export`` exports runs anywhere: there it is what ``sg.jax.lower``
+makes of the function.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.interop.jax_ffi import call_of, target_name
+from staticgrad.interop.lax.lowering import lowered_function
+from staticgrad.interop.lax.reading import literal_shape
 from staticgrad.interop.programs import Programs
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.support.optional import jax
@@ -31,7 +34,7 @@ def called(programs: Programs, arrays: Sequence[Any]) -> Any:
     """Return the results of programs in JAX, in the containers of the function."""
     given = [*map(_array, arrays)]
     found = jax_primitives().call.bind(*_varying_alike(given), programs=programs)
-    return unflatten(programs.types(_kinds(given))[1], found)
+    return unflatten(programs.types(_kinds(given)).tree, found)
 
 
 @functools.cache
@@ -63,6 +66,10 @@ def jax_primitives() -> SimpleNamespace:
         types = [jax.ShapeDtypeStruct(*kind) for kind in _result_kinds(programs, arrays)]
         return jax.pure_callback(host, types, *arrays)
 
+    def in_jax(*arrays: Any, programs: Programs) -> Any:
+        run = lowered_function(programs.of_function)
+        return flatten(run(*programs.numbers.values(), *arrays))[0]
+
     def types(*arrays: Any, programs: Programs) -> Any:
         return _types(_result_kinds(programs, arrays), arrays)
 
@@ -71,7 +78,7 @@ def jax_primitives() -> SimpleNamespace:
         wrt = tuple([k for k, each in enumerate(directions) if type(each) is not ad.Zero])
         forward = programs.forward(wrt)
         found = call.bind(*primals, programs=forward)
-        count = programs.types(_kinds(primals))[1].count
+        count = programs.types(_kinds(primals)).tree.count
         results, saved = found[:count], found[count:]
         smooth = [k for k, each in enumerate(results) if _is_inexact(each)]
         moved = iter(
@@ -153,8 +160,16 @@ def jax_primitives() -> SimpleNamespace:
     batching.primitive_batchers[call] = batched
     batching.primitive_batchers[tangents] = tangents_batched
     by_callback = mlir.lower_fun(staged, multiple_results=True)
+    by_jax = mlir.lower_fun(in_jax, multiple_results=True)
+
+    def on_any(context: Any, *operands: Any, programs: Programs) -> Any:
+        is_exported = context.module_context.lowering_parameters.for_export
+        lower = by_jax if is_exported else by_callback
+        return lower(context, *operands, programs=programs)
 
     def on_cpu(context: Any, *operands: Any, programs: Programs) -> Any:
+        if context.module_context.lowering_parameters.for_export:
+            return by_jax(context, *operands, programs=programs)
         name = target_name()
         if name is None:
             return by_callback(context, *operands, programs=programs)
@@ -162,7 +177,7 @@ def jax_primitives() -> SimpleNamespace:
         target = np.int64(call_of(programs, kinds, results).address)
         return jax.ffi.ffi_lowering(name)(context, *operands, target=target)
 
-    mlir.register_lowering(call, by_callback)
+    mlir.register_lowering(call, on_any)
     mlir.register_lowering(call, on_cpu, platform="cpu")
     mlir.register_lowering(tangents, mlir.lower_fun(tangents_impl, multiple_results=True))
     return SimpleNamespace(call=call, tangents=tangents)
@@ -234,17 +249,17 @@ def _varying(kind: Any) -> frozenset[Any]:
 
 def _host(programs: Programs, kinds: Any, *arrays: Any) -> list[Any]:
     """Run a program; its results have the dtypes that JAX has."""
-    dtypes = [_dtype(value) for value in programs.types(kinds)[0]]
+    dtypes = [_dtype(value) for value in programs.types(kinds).values]
     leaves, _ = flatten(programs.run(*map(np.asarray, arrays)))
     return [np.asarray(each, dtype) for each, dtype in zip(leaves, dtypes, strict=True)]
 
 
 def _kinds(arrays: Sequence[Any]) -> Any:
-    return tuple([(each.shape, each.dtype.name) for each in arrays])
+    return tuple([(literal_shape(each), each.dtype.name) for each in arrays])
 
 
 def _result_kinds(programs: Programs, arrays: Sequence[Any]) -> list[Any]:
-    return [(value.shape, _dtype(value)) for value in programs.types(_kinds(arrays))[0]]
+    return [(value.shape, _dtype(value)) for value in programs.types(_kinds(arrays)).values]
 
 
 def _dtype(value: Any) -> Any:

@@ -107,7 +107,7 @@ class XlaCall:
     def _enter(self, arrays: Sequence[Any]) -> None:
         """Let native code run it, if the program has a native entry of these operands."""
         f, numbers = self._programs.of_function, self._programs.numbers
-        traced, given = traced_call(f, arrays, numbers)
+        traced, given = traced_call(f, (*numbers.values(), *arrays), {})
         found = self._places(traced, given.numbers)
         if found is None:
             return

@@ -21,10 +21,9 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from staticgrad.autodiff import forward as forward_mode, reverse
 from staticgrad.language.functions.creation import input as graph_input
@@ -39,12 +38,27 @@ from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumb
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.types.dim import Guard, Size, collecting_guards
 from staticgrad.language.types.dtype import F64, I64
 from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of, shown
+
+
+class ResultTypes(NamedTuple):
+    """The types of results of a function.
+
+    Attributes:
+        values: the results, as values.
+        tree: their containers.
+        guards: what holds of named sizes.
+    """
+
+    values: list[Any]
+    tree: Tree
+    guards: list[Guard]
 
 
 class Programs:
@@ -66,33 +80,35 @@ class Programs:
         self._f, self.name, self.count, self._conjugate = f, name, count, conjugate
         self.numbers, self._options = numbers, options
         self._made: dict[Any, Programs] = {}
-        self._types: dict[Any, tuple[list[Any], Tree]] = {}
+        self._types: dict[Any, ResultTypes] = {}
 
-        def call(*arrays: Any, **numbers: Number) -> Any:
-            return self.values(*arrays, **numbers)
+        names = tuple(numbers)
+
+        def call(*args: Any) -> Any:
+            return self.values(*args[len(names) :], **dict(zip(names, args, strict=False)))
 
         call.__name__ = call.__qualname__ = name
-        by_name = [Argument(each, Argument.KEYWORD_ONLY) for each in numbers]
+        first = [Argument(each, Argument.POSITIONAL_ONLY) for each in names]
         arrays = Argument("arrays", Argument.VAR_POSITIONAL)
-        call.__signature__ = Signature([arrays, *by_name])  # type: ignore[attr-defined]
+        call.__signature__ = Signature([*first, arrays])  # type: ignore[attr-defined]
         self._key = ""
         self._run: Function[..., Any] = Function(call, (), {}, options)
 
     def with_numbers(self, numbers: Mapping[str, Number]) -> Programs:
         """Return these programs for other values of the numbers; what is compiled is shared."""
-        if numbers == self.numbers:
+        if numbers == self.numbers and 0.0 not in numbers.values():  # which equals -0.0
             return self
-        other = copy(self)
-        other.numbers, other._key = numbers, ""
+        other = object.__new__(Programs)
+        other.__dict__.update(self.__dict__, numbers=numbers, _key="")
         return other
 
     def run(self, *arrays: Any) -> Any:
         """Run the program for these arrays, compiled."""
-        return self._run(*arrays, **self.numbers)
+        return self._run(*self.numbers.values(), *arrays)
 
     @property
     def of_function(self) -> Function[..., Any]:
-        """The function that runs them."""
+        """The function that runs them: of the numbers, then of the arrays."""
         return self._run
 
     @property
@@ -185,8 +201,8 @@ class Programs:
 
         return self._once("mapped", mapped, self.count, axes)
 
-    def types(self, kinds: tuple[tuple[tuple[int, ...], Any], ...]) -> tuple[list[Any], Tree]:
-        """Return the results for arrays of these shapes and dtypes, as values, and containers."""
+    def types(self, kinds: tuple[tuple[tuple[Size, ...], Any], ...]) -> ResultTypes:
+        """Return the types of results for arrays of these shapes, with named sizes, and dtypes."""
         alike = kinds, tuple(map(type, self.numbers.values()))
         exactly = kinds, tuple([static_key(*each) for each in self.numbers.items()])
         for key in (alike, exactly):
@@ -201,10 +217,11 @@ class Programs:
             found = self._types[exactly] = self._traced(kinds, self.numbers)  # it needs them now
         return found
 
-    def _traced(self, kinds: Any, numbers: Mapping[str, Any]) -> tuple[list[Any], Tree]:
-        with traced_in(Session()), in_graphs():
+    def _traced(self, kinds: Any, numbers: Mapping[str, Any]) -> ResultTypes:
+        with traced_in(Session()), in_graphs(), collecting_guards() as guards:
             inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
-            return flatten(self.values(*inputs, **numbers), whole=True)
+            values, tree = flatten(self.values(*inputs, **numbers), whole=True)
+        return ResultTypes(values, tree, guards)
 
     def _joint(
         self, wrt: tuple[int, ...], arrays: Sequence[Any], numbers: Mapping[str, Any]
@@ -307,12 +324,20 @@ def caller(
         raise ArgumentError(f"{api}: f is {kind_of(f)}, not a function")
     name = name_of(f)
     layouts: dict[Tree, _Layout] = {}
-    direct: dict[int, Programs] = {}  # of calls with nothing but arrays, by their count
+    #: Of calls with nothing but arrays and numbers, by their kinds, with the names of numbers.
+    direct: dict[tuple[Any, ...], tuple[Programs, tuple[str, ...]]] = {}
 
     def bridged(*args: Any, **kwargs: Any) -> Any:
-        known = None if kwargs else direct.get(len(args))
-        if known is not None and all(map(is_array, args)):
-            return call(known, list(args))
+        kinds = tuple([_plain_kind(each, is_array) for each in args])
+        known = None if kwargs else direct.get(kinds)
+        if known is not None:
+            repeated, names = known
+            if not names:
+                return call(repeated, list(args))
+            pairs = [*zip(args, kinds, strict=True)]
+            values = [each for each, kind in pairs if kind is not _ARRAY]
+            given = [each for each, kind in pairs if kind is _ARRAY]
+            return call(repeated.with_numbers(dict(zip(names, values, strict=True))), given)
         leaves, tree = flatten((args, kwargs))
         layout = layouts.get(tree)
         if layout is None:
@@ -342,8 +367,8 @@ def caller(
             options = f._options if isinstance(f, Function) else {}
             programs = Programs(called, name, len(arrays), conjugate, numbers, options)
             layout.programs[kind] = programs
-            if not kwargs and len(arrays) == len(leaves) == len(args) == sum(map(is_array, args)):
-                direct[len(args)] = programs
+            if not kwargs and kind == kinds:
+                direct[kinds] = programs, tuple(numbers)
         return call(programs.with_numbers(numbers) if numbers else programs, arrays)
 
     return bridged
@@ -356,6 +381,13 @@ def name_of(f: Any) -> str:
 
 #: What stands for an array in the key of a call.
 _ARRAY: Final = object()
+
+
+def _plain_kind(argument: Any, is_array: Callable[[Any], bool]) -> Any:
+    """Return what stands for an array or number in the key of a call; None of other arguments."""
+    if is_array(argument):
+        return _ARRAY
+    return type(argument) if is_number(argument) else None
 
 
 class _Layout:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from typing import Any, Final
@@ -16,7 +17,10 @@ from weakref import WeakSet
 
 from staticgrad.interop.programs import Programs, keyed
 from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.interop.torch_sizes import UnnamedSizeError, named, open_sizes
 from staticgrad.language.functions.trees import Tree, flatten
+from staticgrad.language.types.dim import Dim, evaluate
+from staticgrad.support.errors import StaticgradError
 from staticgrad.support.optional import torch
 
 
@@ -29,15 +33,37 @@ def ran(
     ``called``, a call on the tape.
     """
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
-        _, tree = programs.types(_kinds(tensors))
+        _, tree = _types(programs, tensors)
         return list(_operator(called)(programs.key, list(tensors))), tree
     leaves, tree = flatten(programs.run(*map(array_of, tensors)))
     return [tensor_of(leaf) for leaf in leaves], tree
 
 
-def _kinds(tensors: Sequence[Any]) -> tuple[tuple[tuple[int, ...], str], ...]:
+def _types(programs: Programs, tensors: Sequence[Any]) -> tuple[list[tuple[Any, str]], Tree]:
+    """Return shapes and element types of the results, and their containers.
+
+    Open sizes stay open where the function has no need of their values.
+    """
+    names: dict[str, Dim] = {}
+    with suppress(StaticgradError, UnnamedSizeError):
+        kinds = _kinds(tensors, lambda size: named(size, names))
+        values, tree, guards = programs.types(kinds)
+        sizes = open_sizes([size for each in tensors for size in each.shape], names)
+        if all(guard.holds(sizes) for guard in guards):
+            shapes = [tuple([evaluate(size, sizes) for size in each.shape]) for each in values]
+            kinds_out = [
+                (shape, each.dtype.name) for shape, each in zip(shapes, values, strict=True)
+            ]
+            return kinds_out, tree
+    values, tree, _ = programs.types(_kinds(tensors, int))
+    return [(each.shape, each.dtype.name) for each in values], tree
+
+
+def _kinds(
+    tensors: Sequence[Any], size: Callable[[Any], Any]
+) -> tuple[tuple[tuple[Any, ...], str], ...]:
     return tuple([
-        (tuple(map(int, each.shape)), str(each.dtype).removeprefix("torch.")) for each in tensors
+        (tuple(map(size, each.shape)), str(each.dtype).removeprefix("torch.")) for each in tensors
     ])  # fmt: skip
 
 
@@ -53,8 +79,8 @@ def _operator(called: Callable[[Programs, list[Any]], Any]) -> Any:
         return [tensor_of(leaf) for leaf in leaves]
 
     def fake(key: str, tensors: Any) -> Any:
-        values, _ = keyed(key).types(_kinds(tensors))
-        return [torch.empty(each.shape, dtype=getattr(torch, each.dtype.name)) for each in values]
+        kinds, _ = _types(keyed(key), tensors)
+        return [torch.empty(shape, dtype=getattr(torch, dtype)) for shape, dtype in kinds]
 
     def differentiated(key: str, tensors: Any) -> Any:
         if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):

@@ -301,6 +301,15 @@ def test_kinds_of_static_arguments_are_not_mixed():
     assert function(x, 1.0).dtype == torch.float64 != function(x, 1).dtype
 
 
+@pytest.mark.parametrize("first", [[], [2.0, 3.0]])
+def test_numbers_have_their_sign_and_size_in_repeated_calls(first):
+    function = sg.torch.function(lambda x, n: x / n)
+    x = torch.tensor([1.0], dtype=torch.float64)
+    for n in [*first, 0.0, -0.0, 0.0, -0.0, 2**62, 2**70, -(2**70), 2**62]:
+        expected = np.copysign(np.inf, n) if n == 0.0 else 1.0 / n
+        assert function(x, n).item() == expected
+
+
 def test_numbers_that_python_needs_stay_static():
     function = sg.torch.function(sg.function(lambda x, n: x * n if n > 1 else x, static="n"))
     x = torch.tensor([2.0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.errors import ExportError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 jnp = jax.numpy
@@ -209,3 +210,33 @@ def test_functions_pickle():
     x, w = arrays((3, 4), (4, 2))
     again = pickle.loads(pickle.dumps(bridged_layer))
     np.testing.assert_allclose(jax.jit(again)(x, w), jnp.tanh(x @ w))
+
+
+def test_exported_programs_run_without_the_functions_that_made_them():
+    x, w = arrays((3, 4), (4, 2))
+    scaled = sg.jax.function(lambda x, rate: {"y": x * rate, "sum": x.sum()})
+
+    def f(x, w):
+        found = scaled(bridged_layer(x, w), 0.5)
+        return found["y"] + found["sum"]
+
+    slope = jax.grad(lambda x, w: f(x, w).sum(), (0, 1))
+    for each in (f, slope):
+        exported = jax.export.export(jax.jit(each))(x, w)
+        again = jax.export.deserialize(exported.serialize())
+        assert "staticgrad_" not in again.mlir_module()
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-6), again.call(x, w), each(x, w)
+        )
+
+
+def test_symbolic_sizes_are_one_coded_error():
+    (rows,) = jax.export.symbolic_shape("rows")
+    x, w = jax.ShapeDtypeStruct((rows, 4), "float32"), jnp.ones((4, 2))
+    for run in (
+        lambda: jax.export.export(jax.jit(bridged_layer))(x, w),
+        lambda: jax.export.export(jax.jit(sg.jax.lower(lambda x, w: x @ w)))(x, w),
+        lambda: sg.jax.trace(jnp.dot, x, w),
+    ):
+        with pytest.raises(ExportError, match=r"the shape \(rows, 4\) has symbolic sizes"):
+            run()

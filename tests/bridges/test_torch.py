@@ -1,6 +1,7 @@
 """Functions of arrays on PyTorch's tape, beside the same functions written in PyTorch."""
 
 import copy
+import importlib
 import pickle
 import warnings
 
@@ -306,6 +307,52 @@ def test_torch_export_has_functions_as_an_operator():
     names = [str(node.target) for node in exported.graph.nodes]
     assert names.count("staticgrad.run.default") == 2
     torch.testing.assert_close(exported.module()(x, w), model(x, w))
+
+
+OF_OPEN_SIZES = {
+    "row sums": (lambda x: sg.tanh(x @ x.T).sum(axis=1), lambda x: torch.tanh(x @ x.T).sum(1), 1),
+    "shapes": (
+        lambda x: (sg.concatenate([x, x]).reshape(-1, 2) * x.shape[0], x.T),
+        lambda x: (torch.cat([x, x]).reshape(-1, 2) * x.shape[0], x.T),
+        1,
+    ),
+    "broadcast": (lambda x: x[:, :1] + x[:, 0], lambda x: x[:, :1] + x[:, 0], 1),
+    "branch": (*[lambda x: x * 2 if x.shape[0] > 4 else x * 3] * 2, 3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own
+@pytest.mark.parametrize("name", OF_OPEN_SIZES)
+def test_open_sizes_of_pytorch_stay_open_where_a_function_needs_no_values(name):
+    f, expected, frames = OF_OPEN_SIZES[name]
+    bridged = sg.torch.function(f)
+    torch._dynamo.reset()
+    counter = importlib.import_module("torch._dynamo.testing").CompileCounterWithBackend(
+        "aot_eager"
+    )
+    compiled = torch.compile(lambda x: bridged(x * 2), backend=counter, dynamic=True)
+    for rows in (3, 5, 7):
+        slopes = []
+        for run in (compiled, lambda x: expected(x * 2)):
+            (x,) = tensors((rows, 4))
+            found = run(x.requires_grad_())
+            found = found if isinstance(found, tuple) else (found,)
+            total = sum((each**2).sum() for each in found)
+            slopes.append([*found, *torch.autograd.grad(total, x)])
+        torch.testing.assert_close(*slopes)
+    torch._dynamo.reset()
+    assert counter.frame_count == frames
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PyTorch's own
+def test_torch_export_has_functions_of_named_sizes():
+    dims = {"x": {0: torch.export.Dim("rows")}, "w": None}
+    exported = torch.export.export(Net(), (*tensors((5, 3), (3, 2)),), dynamic_shapes=dims)
+    for rows in (2, 9):
+        x, w = tensors((rows, 3), (3, 2))
+        torch.testing.assert_close(exported.module()(x, w), model(x, w))
 
 
 def test_vmap_maps_functions_and_their_gradients():

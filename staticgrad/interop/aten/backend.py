@@ -24,18 +24,11 @@ from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
 from staticgrad.interop.aten.reading import dtype_name, program_of, without_whole
 from staticgrad.interop.torch_arrays import array_of, tensor_of
+from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, named, typical
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.dim import (
-    Dim,
-    dim,
-    evaluate,
-    floordiv,
-    maximum,
-    minimum,
-    named_sizes,
-)
+from staticgrad.language.types.dim import Dim, evaluate, named_sizes
 from staticgrad.support.errors import StaticgradError, StaticgradWarning
 from staticgrad.support.optional import torch
 
@@ -285,14 +278,14 @@ class _Runs:
             names: dict[str, Dim] = {}
             self._every = self._built(_kinds_of(example, names))
             return
-        except (StaticgradError, _SizeError) as error:
-            if not names and not any(map(_is_open, example)):
+        except (StaticgradError, UnnamedSizeError) as error:
+            if not names and not any(map(is_open, example)):
                 if isinstance(error, StaticgradError):
                     raise
                 return  # built when the values are known
             try:
                 hints = [_kind_of(each, None) for each in example]
-            except _SizeError:
+            except UnnamedSizeError:
                 return
             self.fixed = getattr(error, "headline", str(error))
         self._made[tuple(hints)] = self._built(hints)
@@ -338,11 +331,11 @@ class _Runs:
             None if view is None else [_replayed(node, known) for node in view[1]]
             for view in self._views
         ]
-        read = [each[0] for each in plan if isinstance(each, tuple)]
-        read += [value for view in self._views if view for value in map(known.get, view[2])]
-        if any(isinstance(each, Value) for each in read):
-            raise _SizeError("a size is computed of a number that is no size")
-        sources = _sources(kinds, [each for each in read if isinstance(each, Dim)])
+        plain = [each[0] for each in plan if isinstance(each, tuple)]
+        plain += [value for view in self._views if view for value in map(known.get, view[2])]
+        if any(isinstance(each, Value) for each in plain):
+            raise UnnamedSizeError("a size is computed of a number that is no size")
+        sources = _sources(kinds, [each for each in plain if isinstance(each, Dim)])
         program = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
@@ -399,26 +392,18 @@ class _Runs:
         return results
 
 
-class _SizeError(Exception):
-    """A size that has no name here."""
-
-
 def _kinds_of(example: Sequence[Any], names: dict[str, Dim]) -> list[Any]:
     """The kinds of arguments whose sizes have names, which are added to ``names``.
 
     An open integer of which no tensor has a size is an input.
     """
-    kinds = [None if _is_open(each) else _kind_of(each, names) for each in example]
+    kinds = [None if is_open(each) else _kind_of(each, names) for each in example]
     for k, each in enumerate(example):
-        if _is_open(each):
+        if is_open(each):
             symbols = {*map(str, each.node.expr.free_symbols)}
             is_size = symbols <= names.keys()
             kinds[k] = _kind_of(each, names) if is_size else _Kind((), "int64", None, True)
     return kinds
-
-
-def _is_open(given: Any) -> bool:
-    return isinstance(given, torch.SymInt)
 
 
 def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
@@ -433,63 +418,25 @@ def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
         if len(shape) > 1 and not given.is_sparse:
             order = _order([_size(each, None) for each in given.stride()], given.shape)
         return _Kind(tuple(shape), _NAMES[given.dtype], order)
-    if _is_open(given):
+    if is_open(given):
         return _size(given, names)
     if isinstance(given, torch.SymFloat | torch.SymBool):
-        raise _SizeError("a number is not known before it runs")
+        raise UnnamedSizeError("a number is not known before it runs")
     return given
 
 
 def _size(size: Any, names: dict[str, Dim] | None) -> Any:
     """A size of PyTorch as a number or a named size."""
-    if not _is_open(size):
-        return size
-    if names is None:
-        if size.node.hint is None:
-            raise _SizeError("a size is not known before it runs")
-        return int(size.node.hint)
-    return _of_expression(size.node.expr, size.node.shape_env, names)
-
-
-def _of_expression(expression: Any, bounds: Any, names: dict[str, Dim]) -> Any:
-    """An expression of SymPy over sizes."""
-    if expression.is_Integer:
-        return int(expression)
-    if expression.is_Symbol:
-        name = str(expression)
-        if name not in names:
-            least = bounds.var_to_range[expression].lower
-            hint = bounds.backed_var_to_val.get(expression)
-            if hint is None:
-                raise _SizeError("a size is not known before it runs")
-            least = int(least) if least.is_Integer and int(least) > 0 else 0
-            names[name] = dim(name, min=least, hint=int(hint))
-        return names[name]
-    make = _EXPRESSIONS.get(type(expression).__name__)
-    if make is None:
-        raise _SizeError(f"a size is {expression}")
-    parts = [_of_expression(each, bounds, names) for each in expression.args]
-    made = parts[0]
-    for each in parts[1:]:
-        made = make(made, each)
-    return made
-
-
-#: Classes of SymPy and PyTorch by name -> what computes sizes.
-_EXPRESSIONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "Add": python.add, "Mul": python.mul, "Pow": python.pow, "FloorDiv": floordiv,
-    "CleanDiv": floordiv, "IntTrueDiv": floordiv, "Mod": python.mod, "PythonMod": python.mod,
-    "Max": maximum, "Min": minimum,
-}  # fmt: skip
+    return typical(size) if names is None else named(size, names)
 
 
 def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:
     """Where a call finds the values of the named sizes in these.
 
     Raises:
-        _SizeError: no argument has one of them as a size.
+        UnnamedSizeError: no argument has one of them as a size.
     """
-    names = {named.name for size in sizes for named in named_sizes(size)}
+    names = {each.name for size in sizes for each in named_sizes(size)}
     found: dict[str, tuple[int, int | None]] = {}
     for k, kind in enumerate(kinds):
         axes = enumerate(kind.shape) if isinstance(kind, _Kind) else [(None, kind)]
@@ -497,7 +444,9 @@ def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int,
             if isinstance(size, Dim) and str(size) in names:
                 found.setdefault(str(size), (k, axis))
     if names - found.keys():
-        raise _SizeError(f"no argument has the size {', '.join(sorted(names - found.keys()))}")
+        raise UnnamedSizeError(
+            f"no argument has the size {', '.join(sorted(names - found.keys()))}"
+        )
     return found
 
 
@@ -585,14 +534,13 @@ def _replayed(node: Any, known: Mapping[Any, Any]) -> Callable[[Any, Mapping[str
 def _typical(shape: Sequence[Any]) -> list[int]:
     """Return the sizes that PyTorch traced with."""
     return [
-        evaluate(size, {named.name: named.hint or 0 for named in named_sizes(size)})
-        for size in shape
+        evaluate(size, {each.name: each.hint or 0 for each in named_sizes(size)}) for size in shape
     ]
 
 
 def _is_number(node: Any) -> bool:
     """Return whether a result is a number of Python: a size."""
-    return _is_open(getattr(node, "meta", {}).get("val"))
+    return is_open(getattr(node, "meta", {}).get("val"))
 
 
 def _stride(node: Any) -> tuple[int, ...] | None:

@@ -20,7 +20,10 @@ import numpy as np
 from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.autodiff.forward import pushed_forward
+from staticgrad.interop.lax.reading import literal_shape
+from staticgrad.interop.lax.traced import register_classes
 from staticgrad.language.functions.creation import input as graph_input
+from staticgrad.language.functions.trees import flatten, mapped
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.graph import Graph
@@ -34,6 +37,7 @@ from staticgrad.language.ops.philox import encrypted
 from staticgrad.language.ops.windows import each_tap, last, place_dtype
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.language.types.dtype import U32, as_dtype
+from staticgrad.programs.function import Function, traced_call
 from staticgrad.support.errors import ExportError, StaticgradError
 from staticgrad.support.optional import jax
 
@@ -898,3 +902,35 @@ def lowered(graph: Graph) -> Callable[..., Any]:
         return outputs, {name: moved.get(name, stored[name]) for name in stores}
 
     return run
+
+
+def lowered_function(f: Function[..., Any]) -> Callable[..., Any]:
+    """Return a function of arrays as one of JAX, as ``sg.jax.lower`` describes it."""
+    runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
+
+    def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
+        register_classes((args, kwargs))
+        traced, given = traced_call(f, *mapped(_empty, (args, kwargs)))
+        arrays = [leaf for leaf in flatten((args, kwargs))[0] if is_array(leaf)]
+        feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
+        if traced.graph is None:
+            return traced.results({}, numbers)
+        known = runs.setdefault(id(traced), (traced, lowered(traced.graph)))
+        found = known[1](feeds, parameters)
+        outputs, *moved = found if traced.graph.updates else (found,)
+        results = traced.results(outputs, numbers)
+        return (results, *moved) if moved else results
+
+    return run
+
+
+def _empty(leaf: Any) -> Any:
+    """Return an array of NumPy in the type of one of JAX, without memory; others unchanged."""
+    if not is_array(leaf):
+        return leaf
+    return np.broadcast_to(np.zeros((), leaf.dtype), literal_shape(leaf))
+
+
+def is_array(leaf: Any) -> bool:
+    """Return whether a leaf is an array of JAX or NumPy, also one that JAX traces."""
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic)

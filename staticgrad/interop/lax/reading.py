@@ -62,6 +62,22 @@ def array_of(array: Any) -> Any:
     return np.asarray(array)
 
 
+def literal_shape(array: Any) -> tuple[int, ...]:
+    """Return the shape of an array or type of JAX.
+
+    Raises:
+        ExportError: it has symbolic sizes.
+    """
+    shape = tuple(array.shape)
+    if not all(isinstance(size, int) for size in shape):
+        raise ExportError(
+            f"the shape {shape} has symbolic sizes",
+            hint="arguments with literal sizes: jax.ShapeDtypeStruct((4, 3), 'float32'),"
+            " one program for each",
+        )
+    return shape
+
+
 def type_of(aval: Any) -> LaxType:
     """Return the type of a value of JAX."""
     dtype = getattr(aval, "dtype", None)
@@ -70,13 +86,7 @@ def type_of(aval: Any) -> LaxType:
     if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         return LaxType("uint32", tuple(aval.shape), True)
     name = "bool" if dtype == jax.dtypes.float0 else np.dtype(dtype).name
-    shape = tuple(aval.shape)
-    if not all(isinstance(size, int) for size in shape):
-        raise ExportError(
-            f"the shape {shape} has symbolic sizes",
-            hint="examples with literal sizes: jax.ShapeDtypeStruct((4, 3), 'float32')",
-        )
-    return LaxType(name, shape)
+    return LaxType(name, literal_shape(aval))
 
 
 def _operand(variable: Any, places: dict[Any, int]) -> Any:
