@@ -76,8 +76,8 @@ class SGD(Optimizer):
         share: Any = None
         if self.momentum and self.dampening:
             count = self.state("step")
-            updates[count] = count + 1
-            share = where(count > 0, 1.0 - self.dampening, 1.0)
+            updates[count] = step = count + 1
+            share = where(step > 1, 1.0 - self.dampening, 1.0)
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
             if self.momentum:

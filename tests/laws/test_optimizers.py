@@ -400,6 +400,7 @@ def functions_and_threads_take_them_to_the_bit(sample, folder):
 #: Kernels that an update takes beside the one of a step counter.
 KERNELS = {
     optim.Adafactor: "means of rows and of the whole",
+    optim.LAMB: "norms of the parameter and of its step",
     optim.Lion: "one for each result",
     optim.Muon: "products",
 }
