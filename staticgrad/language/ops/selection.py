@@ -265,6 +265,7 @@ class Relu(Elementwise, name="relu"):
 
     kinds = "iuf"
     exact = True
+    rounds_once = True
     kink = "the derivative at 0 is 0, at NaN 1"
 
     def reference(self, x: Array) -> Any:
