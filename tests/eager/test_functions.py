@@ -77,6 +77,7 @@ CALLS = {
     "apply_over_axes": lambda x, v, i: sg.apply_over_axes(sg.sum, x, [0]),
     "bitwise_count": lambda x, v, i: sg.bitwise_count(i),
     "delete": lambda x, v, i: sg.delete(x, 1, 0),
+    "digitize": lambda x, v, i: sg.digitize(x, sg.sort(v)),
     "histogram2d": lambda x, v, i: sg.histogram2d(v, v * v, 3),
     "histogramdd": lambda x, v, i: sg.histogramdd(x, 3)[0],
     "ix_": lambda x, v, i: sg.getitem(x, (sg.ix_(i)[0], 0)),

@@ -67,7 +67,7 @@ class Sample:
     ``smooth``: all floating operands may move by 1e-3 without crossing a kink or leaving the
     domain, so that derivatives can be compared with differences. ``tolerance`` is relative, for
     the comparison of ``scalar`` with ``reference`` in float32 where the op is not exact, ``wide``
-    that in float64.
+    that in float64. ``refused``: operands that carry no gradient, beside the declared ones.
     """
 
     op: Op
@@ -75,6 +75,7 @@ class Sample:
     smooth: bool = False
     tolerance: float = 1e-6
     wide: float = 1e-14
+    refused: tuple[int, ...] = ()
 
     def reference(self):
         """What the op's reference says of the operands, in the dtypes of the results."""
@@ -86,7 +87,7 @@ class Sample:
     def moves(self):
         """Which operands a derivative can be taken by: floating ones but those that are refused."""
         declared = declaration_of(self.op.name)
-        refused = declared.refused if declared is not None else ()
+        refused = self.refused + (declared.refused if declared is not None else ())
         return tuple(a.dtype.kind == "f" and i not in refused for i, a in enumerate(self.arrays))
 
     def __post_init__(self):

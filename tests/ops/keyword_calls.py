@@ -42,9 +42,6 @@ def words(text):
 #: Functions of no array: called as ``sg.f``.
 CREATION = words("arange eye full identity ones tri zeros linspace logspace geomspace")
 
-#: Functions whose number of results a run decides: graphs need ``size=``.
-OF_UNKNOWN_SIZE = words("nonzero flatnonzero argwhere compress extract unique")
-
 #: Function -> the operands of a call. Arrays become values; all else stays as it is.
 BASES = {
     **dict.fromkeys(

@@ -47,7 +47,6 @@ class FourierTransform(LinearOp, name="fft"):
     (1), or that number (2).
     """
 
-    exact = True
     kind: str
     axes: tuple[int, ...]
     forward: bool = True

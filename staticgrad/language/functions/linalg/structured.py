@@ -202,7 +202,10 @@ def fiedler(a: ArrayLike[AnyValue]) -> AnyValue:
            [3., 0.]])
     """
     value: Any = _vector("fiedler", a)
-    return absolute(value[:, None] - value)
+    here = iota(value.shape[0], like=value)
+    is_diagonal = here[:, None] == here
+    apart = where(is_diagonal, 1, value[:, None] - value)  # slopes of |0| have no slopes
+    return where(is_diagonal, 0, absolute(apart))
 
 
 def fiedler_companion(a: ArrayLike[AnyValue]) -> AnyValue:
