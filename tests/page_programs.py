@@ -12,7 +12,6 @@ Slides are made of the notebooks: ``jupyter nbconvert --to slides``. Each headin
 
 import ast
 import contextlib
-import gc
 import io
 import json
 import linecache
@@ -21,7 +20,9 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
+from staticgrad.nn import module as naming
 from staticgrad.support.pictures.shown import standalone
 from staticgrad.tools.documentation.site import GUIDE
 
@@ -72,12 +73,21 @@ def notebook_file(name):
     return NOTEBOOKS / f"{COURSE.index(name):02}-{name}.ipynb"
 
 
+@contextlib.contextmanager
+def names_of_a_new_process():
+    """Parameters get the names that they have where no module was made before."""
+    with contextlib.ExitStack() as stack:
+        for given in (naming._of_layers._numbers, naming._of_attributes._numbers, naming._paths):
+            stack.enter_context(patch.dict(given, clear=True))
+        yield
+
+
+@names_of_a_new_process()
 def outputs(sources, drawn=None):
     """What each source prints. All are one program, as for a reader who types along.
 
     ``drawn`` is a list that gets the HTML that the last line of each source shows, or None.
     """
-    gc.collect()  # modules of pages before keep their names as long as they are there
     text = "".join(sources)
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
     module = sys.modules[Path(FILE).stem] = ModuleType(Path(FILE).stem)  # classes pickle by it
