@@ -61,10 +61,11 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
 def module(net: Any, *example: Any, dynamic_shapes: Any = None, **named: Any) -> TorchModule:
     """Return a ``torch.nn.Module`` as a module, with copies of its weights.
 
-    PyTorch exports it (``torch.export``), once for each mode, ``train`` and ``eval``. The result
-    takes arrays and values where the example has tensors, and gives values in the containers of
-    ``net``, as every module; ``sg.evaluate`` and ``sg.function`` give their numbers. It is
-    trained by ``sg.optim``, saved, compiled and exported as other modules are, without PyTorch.
+    PyTorch exports it (``torch.export``), once for each mode, ``train`` and ``eval``; the result is
+    in the mode of ``net``. It takes arrays and values where the example has tensors, and gives
+    values in the containers of ``net``, as every module; ``sg.evaluate`` and ``sg.function`` give
+    their numbers. It is trained by ``sg.optim``, saved, compiled and exported as other modules are,
+    without PyTorch.
     ``net.load_state_dict(model.torch_state_dict())`` takes its weights back. Random numbers, as of
     dropout, are drawn by a generator of its own.
 

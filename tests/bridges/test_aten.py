@@ -533,6 +533,19 @@ class Binary(torch.nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("training", [True, False])
+def test_a_module_is_in_the_mode_of_pytorchs(training):
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).train(training)
+    x = made(6, 3)
+    model = sg.torch.module(net, x)
+    assert model.training is net.training is training
+    found = sg.function(model)(x.numpy())
+    if training:
+        assert (found == 0.0).any()
+    else:
+        np.testing.assert_allclose(found, net(x), 1e-6)
+
+
 def test_a_backward_of_its_own_is_refused():
     with pytest.raises(ExportError, match=r"Through is a torch\.autograd\.Function"):
         sg.torch.module(Binary(), made(3))

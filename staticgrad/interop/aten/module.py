@@ -182,7 +182,10 @@ def module_of(
     for mode in ("train", "eval"):
         with _in_mode(net, mode):
             programs[mode] = exported_of(net, example, named, shapes)
-    return TorchModule(net, programs)
+    model = TorchModule(net, programs)
+    if not net.training:
+        model.eval()
+    return model
 
 
 def check_whole(net: Any, api: str, hint: str) -> None:
