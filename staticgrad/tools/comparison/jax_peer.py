@@ -48,7 +48,7 @@ class JaxTraining:
 
     def step(self, batch: Batch) -> float:
         """Run one step and return the loss."""
-        return float(np.mean(self.call(batch)))
+        return float(np.mean(np.asarray(self.call(batch))))  # by NumPy, which has float64
 
     def restore(self) -> None:
         """Copy the start values."""

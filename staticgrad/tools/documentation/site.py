@@ -45,7 +45,8 @@ _SETTINGS: Final = {
     "extra": {"polyfills": ["iframe-worker.js"]},
     "markdown_extensions": [
         "attr_list", "md_in_html", "tables", {"toc": {"permalink": True}},
-        {"pymdownx.highlight": {"guess_lang": False}}, "pymdownx.superfences",
+        {"pymdownx.highlight": {"guess_lang": False, "pygments_lang_class": True}},
+        "pymdownx.superfences",
     ],
     "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},
 }  # fmt: skip
