@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -80,26 +81,28 @@ def checked(program: Program, truth: Truth) -> Callable[[], Any]:
 
 
 def measured(
-    workload: Workload, libraries: Mapping[str, Implementation], threads: int, seconds: float
+    workload: Workload, libraries: Mapping[str, Implementation], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return the least milliseconds of each library, or the text of what went wrong."""
     data, calls, found = workload.make(), dict[str, Callable[[], Any]](), dict[str, Any]()
     truth = truth_of(workload, data, libraries["jax"])
     for name, library in libraries.items():
         try:
-            calls[name] = checked(started(library, workload, data, threads), truth)
+            calls[name] = checked(started(library, workload, data, options.threads), truth)
         except Exception as error:
-            found[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            found[name] = f"{type(error).__name__}: {error}".splitlines()[0]
             traceback.print_exc(file=sys.stderr)
-    return found | {name: 1e3 * time for name, time in least_times(calls, seconds).items()}
+    clock = time.process_time if options.processor_time else time.perf_counter
+    least = least_times(calls, options.seconds, clock)
+    return found | {name: 1e3 * seconds for name, seconds in least.items()}
 
 
 def lesser(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Return the lesser time of each library; a failure now replaces a time."""
     both = {**before, **now}
-    for name, time in now.items():
-        if isinstance(time, float) and isinstance(before.get(name), float):
-            both[name] = min(time, before[name])
+    for name, found in now.items():
+        if isinstance(found, float) and isinstance(before.get(name), float):
+            both[name] = min(found, before[name])
     return both
 
 
@@ -141,7 +144,7 @@ def table(found: Found, columns: Iterable[str]) -> Iterator[str]:
             yield f"| {name} | {text} | {' | '.join(cells)} | {shown} |"
 
 
-def page(found: Found, columns: Iterable[str], threads: int) -> str:
+def page(found: Found, columns: Iterable[str], threads: int, taken: str = "times") -> str:
     """Return the page of results."""
     machine = describe()
     versions = ", ".join(
@@ -152,8 +155,8 @@ def page(found: Found, columns: Iterable[str], threads: int) -> str:
         "# Programs of many kinds",
         "",
         "`python -m benchmarks programs`: a loss and its gradient, or a step of SGD, in"
-        " milliseconds; the least of many calls, those of all libraries in turns. Ratio: the"
-        " fastest peer over staticgrad. Results agree with JAX in float64.",
+        f" milliseconds; the least {taken} of many calls, those of all libraries in turns. Ratio:"
+        " the fastest peer over staticgrad. Results agree with JAX in float64.",
         f"{machine.processor}, {machine.cores} cores, threads: {threads}, Python {machine.python},"
         f" {versions}.",
         "",
@@ -186,6 +189,8 @@ def main() -> int:
     add("--threads", type=int, default=2)
     add("--rounds", type=int, default=3, help="times to go through all programs")
     add("--seconds", type=float, default=0.5, help="of each library of a program in a round")
+    add("--processor-time", action="store_true",
+        help="of all threads instead of the clock's, where others use the machine")  # fmt: skip
     add("--into", type=Path, help="a file of times, which keeps the lesser ones")
     add("--markdown", action="store_true", help="print the page of results instead of lines")
     add("--list", action="store_true", help="list the programs")
@@ -202,14 +207,15 @@ def main() -> int:
         for name in options.only:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                now = measured(every[name], libraries, options.threads, options.seconds)
+                now = measured(every[name], libraries, options)
             found[name] = lesser(found.get(name, {}), now)
             say("\n".join([*table({name: found[name]}, libraries)][2:]))
             if options.into:
                 document = {"machine": asdict(describe()), "programs": found}
                 options.into.write_text(json.dumps(document, indent=1) + "\n")
     if options.markdown:
-        print(page(found, libraries, options.threads), end="")
+        taken = "processor times" if options.processor_time else "times"
+        print(page(found, libraries, options.threads, taken), end="")
     else:
         print("\n".join(summary(found)))
     return int(any(isinstance(times.get("staticgrad"), str) for times in found.values()))
