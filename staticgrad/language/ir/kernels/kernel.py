@@ -20,6 +20,7 @@ One call runs outer iterations ``[begin, end)``. What is counted is ``Kernel.out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from math import prod
 from typing import Any, Final, Literal, TypeVar
 
@@ -32,6 +33,7 @@ from staticgrad.language.ir.kernels.stages import (
     Axis,
     ColumnAccumulate,
     Columns,
+    Extent,
     Gemm,
     Map,
     Operand,
@@ -55,7 +57,7 @@ from staticgrad.language.ir.kernels.width import (
     whole_registers,
 )
 from staticgrad.language.types.arrays import hint_value
-from staticgrad.language.types.dim import Size, maximum
+from staticgrad.language.types.dim import Size, maximum, sum_of
 from staticgrad.language.types.dtype import BOOL
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
@@ -249,22 +251,30 @@ class Kernel(KernelParts):
                     assert isinstance(stage, Sort)
                     extents = (_extent(stage.axis, values), _extent(stage.kept, values))
                     found[statement.scratch] = order_words(statement.key.dtype, *extents)
+        moves: dict[tuple[Extent, Stride], Size] = {}
+
+        def moved(axis: Axis, stride: Stride) -> Size:
+            key = axis.extent, stride
+            if key not in moves:
+                moves[key] = (_extent(axis, values) - 1) * number_of(stride, values)
+            return moves[key]
+
         for operand, places in self._scratch_places().items():
             count = self.jammed if operand in self.own_rows else 1
+            rooms = {found.get(operand, 0): None}  # many stores have equal ones
             for axes, access in places:
-                last: Size = 0
-                for name, stride in access.strides:
-                    last = last + (_extent(axes[name], values) - 1) * number_of(stride, values)
+                terms: list[tuple[int, Size]] = [(1, 1)]
+                terms += [(1, moved(axes[name], stride)) for name, stride in access.strides]
                 for place in access.positions:
                     if place.extent is not None:
                         far = number_of(place.extent, values) - 1
                     else:
-                        far = number_of(place.start, values)
-                        for name, step in place.terms:
-                            moved = (_extent(axes[name], values) - 1) * number_of(step, values)
-                            far = far + moved
-                    last = last + far * number_of(place.stride, values)
-                found[operand] = maximum(found.get(operand, 0), count * (last + 1))
+                        start = number_of(place.start, values)
+                        steps = [(1, moved(axes[name], step)) for name, step in place.terms]
+                        far = sum_of([(1, start), *steps])
+                    terms.append((1, far * number_of(place.stride, values)))
+                rooms[count * sum_of(terms)] = None
+            found[operand] = reduce(maximum, rooms)
         return found
 
     @cached_property
