@@ -34,6 +34,8 @@ from staticgrad.support.errors import StaticgradError
 
 #: LLVM's level of quick code.
 LEVEL: Final = 0
+#: Lines of a function from which on its calls stay calls in quick code.
+LONG: Final = 16
 _NAME: Final = re.compile(r"@(\w+)")
 _numbers: Final = count()
 #: The words that code jumps through; the code lives as long as the process.
@@ -66,7 +68,7 @@ class Quick:
     def text(self, modules: Iterable[Module]) -> str:
         """Return the modules as one text, with the quick names, and the jumps to its functions."""
         parts = linked(modules)
-        text = _NAME.sub(self._renamed, text_of(parts))
+        text = _NAME.sub(self._renamed, text_of(tuple(map(_called, parts))))
         jumps = [self._jump(part) for part in parts if self._is_entry(part)]
         return "\n".join([text, *jumps])
 
@@ -95,6 +97,13 @@ class Quick:
         """Let calls of a function run the code at an address, from now on."""
         if symbol in self._words:
             self._words[symbol].value = address  # one aligned store
+
+
+def _called(part: ModulePart) -> ModulePart:
+    """Return a part; a long function is called by quick code, as each copy is compiled anew."""
+    if part.kind != "function" or part.body.count("\n") < LONG:
+        return part
+    return part._replace(attributes=part.attributes.replace("alwaysinline", "noinline"))
 
 
 class Later(Protocol):
