@@ -385,6 +385,7 @@ def _defined(value: Any, *, sources: bool) -> str:
     ops = [type(cell) for cell in cells if isinstance(cell, Op)]
     if ops or not isinstance(made, type | FunctionType):
         made = (ops or [type(made)])[0]  # functions of one op are made alike; the op says more
+    import_module(made.__module__)  # a public module: inspect looks among the imported ones
     try:
         file = Path(inspect.getsourcefile(made) or "")
         lines, first = inspect.getsourcelines(made)
