@@ -15,7 +15,7 @@ from staticgrad.errors import ArgumentError, ExportError
 
 jax = pytest.importorskip("jax", reason="JAX is not installed")
 
-from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED  # noqa: E402
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS  # noqa: E402
 from staticgrad.interop.lax.program import CALLS  # noqa: E402
 
 jnp, lax, scipy = jax.numpy, jax.lax, jax.scipy
@@ -206,6 +206,20 @@ def test_random_numbers_have_the_bits_of_jax(name):
 def test_distributions_are_jaxs(name):
     f = lambda key: getattr(jax.random, name)(key, (50,))  # noqa: E731
     equal(evaluated(f, KEY), jax.jit(f)(KEY), 5e-6)
+
+
+def test_gamma_distributions_have_the_slopes_of_jax():
+    def draws(key, a):
+        key = jax.random.wrap_key_data(key)
+        found = jax.random.gamma(key, a, (4,)), jax.random.beta(key, a, 2.0, (3,))
+        return *found, jax.random.dirichlet(key, jnp.stack([a, 1.0, 0.3]))
+
+    a = np.float32(1.7)
+    equal(evaluated(draws, KEY, a), jax.jit(draws)(KEY, a), 5e-6)
+    loss = lambda key, a: sum(jnp.sin(each).sum() for each in draws(key, a))  # noqa: E731
+    expected = jax.grad(loss, 1)(KEY, a)
+    found = sg.grad(sg.jax.trace(loss, KEY, a), 1)(KEY, a)
+    np.testing.assert_allclose(found, expected, 1e-4)
 
 
 @jax.custom_vjp
@@ -459,7 +473,7 @@ def test_the_table_has_no_primitive_twice():
 def test_every_primitive_of_lax_has_a_row_or_a_reason():
     primitives = importlib.import_module("jax.extend.core.primitives")
     names = {each.name for each in vars(primitives).values() if hasattr(each, "bind")}
-    unknown = names - PRIMITIVES.keys() - CALLS.keys() - REFUSED.keys()
+    unknown = names - PRIMITIVES.keys() - CALLS.keys() - REFUSED.keys() - {*SAMPLERS}
     assert not unknown
 
 

@@ -150,10 +150,12 @@ _REASONS: Final[dict[str, str]] = {
         free_ref""",
     "it is not written yet": """approx_top_k cholesky_update geqp3 geqrf hessenberg
         householder_product igamma_grad_a lu_pivots_to_permutation mulhi ormqr ragged_dot
-        ragged_dot_general random_gamma random_gamma_grad reduce reduce_window rng_bit_generator
+        ragged_dot_general random_gamma_grad reduce reduce_window rng_bit_generator
         rng_uniform scaled_dot schur select_and_scatter tridiagonal linear_call from_edtype
         to_edtype custom_lin custom_partitioning inspect_sharding check""",
 }
+#: Primitives that JAX defines by a loop that draws, and differentiates by a rule.
+SAMPLERS: Final = ("random_gamma",)
 #: Primitive that has no row -> why.
 REFUSED: Final[dict[str, str]] = {
     name: why for why, names in _REASONS.items() for name in names.split()

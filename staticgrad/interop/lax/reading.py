@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, LaxType
+from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS, LaxType
 from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
 from staticgrad.language.types.arrays import over_bytes
 from staticgrad.support.errors import ExportError
@@ -38,7 +38,11 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
         name = equation.primitive.name
         inside = _defined(equation)
         parameters: dict[str, Any] = _parameters(equation) if inside is None else {"jaxpr": inside}
-        name = name if inside is None else "closed_call"
+        if name in SAMPLERS and inside is not None:
+            name = "custom_jvp_call"
+            parameters = {"program": inside, "rule": _rule(equation, name)}
+        elif inside is not None:
+            name = "closed_call"
         kinds = [type_of(each.aval) for each in equation.invars]
         out = tuple(type_of(each.aval) for each in equation.outvars)
         if any(kind.is_key for kind in out) and not name.startswith("random_"):
@@ -159,12 +163,14 @@ class HostFunction:
 def _rule(equation: Any, name: str) -> DerivativeRule:
     """Return the rule, of tangents or cotangents of real operands, as JAX says them."""
     avals = [each.aval for each in equation.invars]
-    outs = equation.params["call_jaxpr"].out_avals
+    outs = [each.aval for each in equation.outvars]
 
     def smooth(values: Sequence[Any]) -> list[bool]:
         return [jax.numpy.issubdtype(each.dtype, np.inexact) for each in values]
 
     def call(*operands: Any) -> list[Any]:
+        if not equation.primitive.multiple_results:
+            return [equation.primitive.bind(*operands, **equation.params)]
         subjaxprs = equation.primitive.get_bind_params(equation.params)
         if isinstance(subjaxprs, tuple):
             first, parameters = subjaxprs
