@@ -302,6 +302,46 @@ def logging_steps(schedule):
     return [step for step in found if step.logged] + inner
 
 
+def stencil(around, columns, reverse):
+    """Steps of a cubic reaction with diffusion, and the gradient, which reads all of them."""
+    x, rows = sg.input("x", (64, columns), "float64"), sg.input("rows", (5, columns), "float64")
+
+    def body(c, each):
+        new = c + 0.1 * around(c) - 0.1 * c * c * c + each
+        return new, None
+
+    last, _ = sg.scan(body, x, rows, reverse=reverse)
+    slopes = sg.grad((last * last).sum(), [x, rows])
+    return sg.Graph({"last": last, "dx": slopes[0], "drows": slopes[1]})
+
+
+def rolled(c):
+    return sg.roll(c, 1, 0) + sg.roll(c, -1, 0) - 2.0 * c
+
+
+def padded(c):
+    around = sg.pad(c, 1)
+    return around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, 2:] - 3.0 * c
+
+
+@pytest.mark.parametrize(("around", "reverse"), [(rolled, False), (padded, True)])
+def test_large_stencils_keep_carries_in_the_stack_that_the_gradient_reads(
+    around, reverse, monkeypatch
+):
+    columns = loops.STENCIL // 64
+    assert not logging_steps(sg.compile(stencil(around, columns // 2, reverse)).schedule)
+    graph = stencil(around, columns, reverse)
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.normal(size=(64, columns)), "rows": rng.normal(size=(5, columns))}
+    f = sg.compile(graph)
+    assert len(logging_steps(f.schedule)) == 1
+    verify_schedule(f.schedule)
+    monkeypatch.setattr(loops, "STENCIL", NEVER)
+    plain = sg.compile(graph)
+    assert not logging_steps(plain.schedule)
+    assert bytes_of(f, feeds) == bytes_of(plain, feeds)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("reverse", "dtype"), [(False, "float32"), (True, "float64")])
 def test_logs_change_no_byte(reverse, dtype, monkeypatch):

@@ -30,6 +30,7 @@ from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inlined, rebuilt
 from staticgrad.language.ir.forms import (
+    Assemble,
     CallForm,
     Contract,
     Identity,
@@ -292,6 +293,8 @@ def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Seque
 #: Multiplications per row from which a body is not written out as one kernel: with additions about
 #: as many expressions as ``staticgrad.compiler.lowering.loops.driven.MOST``.
 HEAVY: Final = 3000
+#: Elements of an array whose rows read each other from which on workers share its kernels.
+STENCIL: Final = 1 << 15
 
 
 def with_logged_carries(graph: Graph) -> Graph:
@@ -308,7 +311,8 @@ def with_logged_carries(graph: Graph) -> Graph:
 
 
 def _is_driven(body: Graph) -> bool:
-    """Return whether a body surely has several kernels: it has a large product, or a routine."""
+    """Return whether a body surely has several kernels, or one that workers share: it has a large
+    product, a routine, or a stencil over many rows."""
     carried = {value.node for value in body.inputs if value.node.label.startswith("c")}
     for node in body.nodes:
         if node.is_leaf:
@@ -319,7 +323,16 @@ def _is_driven(body: Graph) -> bool:
             return True
         if isinstance(node.op, MatMul) and _multiplications(node, carried) >= HEAVY:
             return True
+        if isinstance(node.form, Assemble) and node in carried and _moves_rows(node):
+            return True
     return False
+
+
+def _moves_rows(node: Node) -> bool:
+    """Return whether an assembly moves rows of a large array: rows read each other."""
+    (whole,) = node.types
+    many = hint_value(whole.size) >= STENCIL
+    return many and any(arg.shape[:1] != whole.shape[:1] for arg in node.args)
 
 
 def _multiplications(node: Node, carried: set[Node]) -> int:
