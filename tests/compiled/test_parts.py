@@ -341,6 +341,24 @@ def test_a_slice_of_what_is_computed_of_pads(cut):
         assert differing(sg.Graph({name: outputs[name] for name in names}), feeds) == []
 
 
+@pytest.mark.parametrize("scale", [0.1, "k"])
+@pytest.mark.parametrize("shape", [(21, 133), (3, 2), ("n", 40)])
+def test_what_is_scaled_is_read_rolled(shape, scale):
+    """Nothing is stored for it where sizes are literal: one kernel forward, and one backward."""
+    x, g = sg.input("x", shape, "float32"), sg.input("g", shape, "float32")
+    scale = sg.input("k", (), "float32") if scale == "k" else scale
+    y = -(scale * x)
+    y = sg.roll(y, 1, 0) - sg.roll(y, -1, 1) + y
+    graphs = sg.Graph({"y": y}), sg.Graph({"slope": sg.grad((y * g).sum(), x)})
+    sizes = [{"n": 5}.get(size, size) for size in shape]
+    feeds = {name: numbers(sizes, np.dtype("float32"), k) for k, name in enumerate("xg")}
+    feeds["k"] = np.float32(0.25)
+    for graph in graphs:
+        own = {value.node.label: feeds[value.node.label] for value in graph.inputs}
+        assert differing(graph, own) == []
+        assert "n" in shape or len(sg.compile(graph).kernels) == 1
+
+
 def test_a_stencil_of_a_padded_array_stores_no_pad():
     """Neither forward nor backward; a product reads slices of a pad that is stored once."""
     x, w = sg.input("x", (64, 48), "float32"), sg.input("w", (3, 48, 8), "float32")

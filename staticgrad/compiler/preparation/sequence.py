@@ -38,7 +38,7 @@ _ALWAYS: Final = (
 )
 #: If kernels have several nodes: the same bits with fewer passes over memory.
 _MERGED: Final = (
-    *(with_transposed_invariants, with_sliced_pads, with_joined_pads, with_shifted_formulas),
+    *(with_transposed_invariants, with_joined_pads, with_sliced_pads, with_shifted_formulas),
     *(with_formulas_of_sums, with_logged_carries, with_panels),
 )
 

@@ -5,6 +5,9 @@ sum of pads. Each slice of a pad is a pad itself: the zeros that it contains, ar
 the array that it reads. It is computed where it is read, and what lies beyond the slices is not
 computed at all. Elements are moved alone, so that bits stay.
 
+What a stencil reads shifted is often an array times a number, as in gradients: products and sums by
+numbers are computed where slices are read, so that nothing is stored for them.
+
 Slices move below elementwise nodes that nobody else reads. A pad that several slices read stays an
 array unless each of them is read elementwise: a product reads the slices of an array in place.
 """
@@ -19,7 +22,7 @@ from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.arithmetic import Add, Mul, Neg, Sub
 from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.elementwise import Elementwise
-from staticgrad.language.ops.indexing import Pad, Slice
+from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from staticgrad.language.ops.movement import Broadcast
 from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size
@@ -36,10 +39,14 @@ _MOST_CHEAP: Final = 2
 
 def with_sliced_pads(graph: Graph) -> Graph:
     """Return the graph with slices of pads as pads of slices."""
-    if not any(isinstance(node.op, Pad) for node in graph.nodes):
+    if not any(isinstance(node.op, Pad | Concat) for node in graph.nodes):
         return graph
     moving = _Moving(graph)
-    return graph.replace_nodes(moving.rewritten).without_dead_nodes() if moving.slices else graph
+    return (
+        graph.replace_nodes(moving.rewritten).without_dead_nodes()
+        if moving.slices or moving.joins
+        else graph
+    )
 
 
 class _Moving:
@@ -52,6 +59,7 @@ class _Moving:
         #: The nodes through which a slice moves, by how many are between it and a pad.
         self._between: dict[Node, int] = {}
         self.slices: set[Node] = set()
+        self.joins: set[Node] = set()
         for node in graph.nodes:
             if isinstance(node.op, Pad):
                 if _is_plain(node.op, node.op.shape, node.args[0].shape) and self._is_sliced(node):
@@ -61,6 +69,10 @@ class _Moving:
             elif isinstance(node.op, Slice) and node.args[0].node in self._between:
                 plain = _is_plain(node.op, node.args[0].shape, node.op.lengths)
                 self.slices |= {node} if plain else set()
+            elif isinstance(node.op, Slice) and self._is_cheap_part(node):
+                self.slices.add(node)
+            elif isinstance(node.op, Concat) and self._is_cheap_join(node):
+                self.joins.add(node)
 
     def _alone(self, node: Node) -> bool:
         """Return whether one node reads the only result of a node, which is no root."""
@@ -78,6 +90,25 @@ class _Moving:
     def _is_read_elementwise(self, node: Node) -> bool:
         if not isinstance(node.op, Slice):
             return False
+        return self._has_elementwise(node)
+
+    def _is_cheap_part(self, node: Node) -> bool:
+        """Return whether only pads that are read elementwise read a slice of what is cheap."""
+        (value,) = node.values
+        users = self._users[value.key]
+        return (
+            _is_cheap(node.args[0].node)
+            and value.key not in self._roots
+            and all(isinstance(u.op, Pad) and self._has_elementwise(u) for u in users)
+        )
+
+    def _is_cheap_join(self, node: Node) -> bool:
+        """Return whether a join that is read elementwise has slices of one array that is cheap."""
+        sliced = [arg.node.args[0].key for arg in node.args if isinstance(arg.node.op, Slice)]
+        same = len(sliced) == len(node.args) and len({*sliced}) == 1
+        return same and _is_cheap(node.args[0].node.args[0].node) and self._has_elementwise(node)
+
+    def _has_elementwise(self, node: Node) -> bool:
         (value,) = node.values
         users = self._users[value.key]
         return value.key not in self._roots and all(isinstance(u.op, Elementwise) for u in users)
@@ -93,6 +124,9 @@ class _Moving:
         """Return the result of a slice that moves; None for other nodes."""
         if node in self._between:
             self._args[node] = args
+        if node in self.joins:
+            with within(node.origin, node.order):
+                return (_behind(cast(Concat, node.op), args),)
         if node not in self.slices:
             return None
         with within(node.origin, node.order):
@@ -113,15 +147,12 @@ class _Moving:
         node = value.node
         if cut.lengths == new.shape:
             return new
-        if new.ndim == 0:
-            return new
         if _is_number(new):
-            return cast(Symbolic, Broadcast(cut.lengths, ())(new.node.args[0]))
-        if not node.is_leaf and isinstance(node.op, _CHEAP) and below < _MOST_CHEAP:
-            args = [*zip(node.args, new.node.args, strict=True)]
-            if sum(not _is_number(arg) for arg in node.args) == 1:
-                parts = [self._slice(old, arg, cut, below + 1) for old, arg in args]
-                return cast(Symbolic, node.op(*parts))
+            return _number(new, cut.lengths)
+        if below < _MOST_CHEAP and _is_cheap(node):
+            args = zip(node.args, new.node.args, strict=True)
+            parts = [self._slice(old, arg, cut, below + 1) for old, arg in args]
+            return cast(Symbolic, node.op(*parts))
         return cast(Symbolic, cut(new))
 
     def _part_of_pad(self, node: Node, x: Symbolic, cut: Slice) -> Symbolic:
@@ -162,9 +193,34 @@ def _are_known(*sizes: Size) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
+def _behind(join: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
+    """Return a join of slices of what is cheap, computed behind the join of its array's slices."""
+    whole = parts[0].node.args[0].node
+    if below == _MOST_CHEAP or not _is_cheap(whole):
+        return cast(Symbolic, join(*parts))
+    (x,) = [arg for arg in whole.args if not _is_number(arg)]
+    joined = _behind(join, [cast(Symbolic, part.node.op(x)) for part in parts], below + 1)
+    args = [_number(arg, joined.shape) if _is_number(arg) else joined for arg in whole.args]
+    return cast(Symbolic, whole.op(*args))
+
+
+def _is_cheap(node: Node) -> bool:
+    """Return whether a node computes of one array and numbers what may be computed again."""
+    if node.is_leaf or not isinstance(node.op, _CHEAP):
+        return False
+    return sum(not _is_number(arg) for arg in node.args) == 1
+
+
 def _is_number(value: Symbolic) -> bool:
     """Return whether a value is one number throughout."""
     node = value.node
     return value.ndim == 0 or (
         not node.is_leaf and isinstance(node.op, Broadcast) and not node.op.axes
     )
+
+
+def _number(value: Symbolic, shape: Shape) -> Symbolic:
+    """Return what is one number throughout, for elements of a shape."""
+    if value.ndim == 0:
+        return value
+    return cast(Symbolic, Broadcast(shape, ())(value.node.args[0]))
