@@ -64,4 +64,5 @@ def _clocks() -> tuple[float, float]:
 if __name__ == "__main__":
     import json
 
-    print(json.dumps(measured(*sys.argv[1:4], by_stage="stages" in sys.argv[4:])))
+    library, program, cache, *more = sys.argv[1:]
+    print(json.dumps(measured(library, program, cache, "stages" in more)))

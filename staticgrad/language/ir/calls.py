@@ -102,11 +102,17 @@ def _reader(
     function: Callable[..., T], name: str, numpy_name: str, operands: Callable[[Any], Any]
 ) -> Callable[..., T]:
     """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are."""
-    declared, constructs = _declared(function), function.__name__ == "__init__"
-    checked = [(each.place, each.word, each.exact) for each in declared]
+    constructs = function.__name__ == "__init__"
+    declared: tuple[_Declared, ...] | None = None
+    checked: list[tuple[int, str, type | None]] = []
     computes = operands is present and name not in MAKES_VALUES
 
     def read(*args: Any, **kwargs: Any) -> Any:
+        nonlocal declared, checked
+        if declared is None:  # a signature takes long to read, and few functions are called
+            found = _declared(function)
+            checked = [(each.place, each.word, each.exact) for each in found]
+            declared = found  # last: another thread may read both
         for place, word, exact in checked:
             given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
             if given is not _MISSING and given.__class__ is not exact:
