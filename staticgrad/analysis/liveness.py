@@ -460,9 +460,14 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
     roots = {value.key for value in graph.roots}
     phases: dict[Node, int] = {}
     for node in graph.nodes:
-        order = 0 if _is_place(node.form) else node.order
-        phases[node] = max([order, *[phases[arg.node] for arg in node.args]])
+        phase = 0 if _is_place(node.form) else node.order
+        for arg in node.args:
+            phase = max(phase, phases[arg.node])
+        phases[node] = phase
+    last = max(phases.values(), default=0)
     for node in reversed(graph.nodes):
+        if phases[node] == last:
+            continue
         first = min([phases[user] for user in users[node, 0]], default=0)
         if first > phases[node] and _runs_anywhere(node) and (node, 0) not in roots:
             phases[node] = first

@@ -56,8 +56,10 @@ def cut(engine: Engine, group: Group) -> tuple[int, ...]:
 
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     nodes = group.nodes
+    if len(nodes) <= _LEAST_NODES:
+        return None
     work = [instructions(node) for node in nodes]
-    if len(nodes) <= _LEAST_NODES or sum(work) < current().window // 8:
+    if sum(work) < current().window // 8:
         return None
     kind = groups.value_type(Home(nodes[0]))
     count = vectors(TensorType(kind.dtype, group.domain))

@@ -466,9 +466,10 @@ class Engine:
         group, position = self.groups[number], self.position
         if group.transfers or group.image is not None:
             return max([position[node] for node in group.members], default=0)
-        results = [position[key.node] for key in (*group.reductions, *group.columns)]
-        last = [position[node] for node in group.nodes[-1:]]  # they are in the order of the graph
-        return max([*results, *last], default=0)
+        last = position[group.nodes[-1]] if group.nodes else 0  # they are in the graph's order
+        if group.reductions or group.columns:
+            return max(last, *[position[key.node] for key in (*group.reductions, *group.columns)])
+        return last
 
     def _ordered_again(
         self, order: Precedence, old: Sequence[Group], new: Sequence[Group], moved: Sequence[Key]

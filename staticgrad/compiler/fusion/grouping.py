@@ -360,8 +360,8 @@ class _Walk:
         self, node: Node, able: list[Draft], args: Sequence[tuple[Source, Draft | None]]
     ) -> Draft | None:
         """The draft that ``node`` may join without a cycle: the latest of its operands."""
-        if self._is_summed(node):  # a tile cannot sum: it would have to store
-            able = [g for g in able if g.kind not in ANCHORED]
+        if any(g.kind in ANCHORED for g in able) and self._is_summed(node):
+            able = [g for g in able if g.kind not in ANCHORED]  # a tile cannot sum: it would store
         if not able:
             return None
         best = max(able, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))

@@ -631,4 +631,6 @@ def _hints(given: object) -> object:
         if given.hints is None:
             given.hints = tuple([named.hint for named in named_sizes(given)])
         return given.hints
-    return tuple(map(_hints, given)) if isinstance(given, tuple) else None
+    if isinstance(given, tuple):
+        return tuple([_hints(each) for each in given if each.__class__ is not int])
+    return None
