@@ -168,13 +168,14 @@ def prepare(
     kernels: Iterable[Kernel],
     name: str | None = None,
     loops: bool = False,
-    is_long: bool = False,
+    is_long: Callable[[], bool] = bool,
     routines: Iterable[str] = (),
 ) -> dict[Kernel, Code]:
     """Return the code of kernels, of those that can be found on disk or compiled in one batch.
 
     The others are left to ``compiled``. ``loops``: also prepare the code of loops and branches.
-    ``is_long``: a run is predicted to take long. ``routines``: their sources, prepared beside.
+    ``is_long``: tells whether a run is predicted to take long; it is asked if there is something to
+    compile. ``routines``: their sources, prepared beside.
 
     Raises:
         ConfigError: there is no such backend.

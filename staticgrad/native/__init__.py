@@ -234,15 +234,18 @@ def _load_by_numba(source: KernelSource, settings: config.Config, start: float) 
 
 
 def prepare(
-    sources: Iterable[str | KernelSource], loops: bool = False, is_long: bool = False
+    sources: Iterable[str | KernelSource],
+    loops: bool = False,
+    is_long: Callable[[], bool] = bool,
 ) -> dict[str, Code]:
     """Find or compile several kernels at once; return those that were not in memory, by key.
 
     Together they take less time than one by one. Kernels that this cannot find or compile are left
     to ``kernel``, as are all with the jit off.
 
-    With ``loops`` it also compiles what ``control`` returns. ``is_long``: a run is predicted to
-    take long, so that the functions that kernels share have full code before the first one.
+    With ``loops`` it also compiles what ``control`` returns. ``is_long``, which is asked if there
+    is something to compile, tells whether a run is predicted to take long: then the functions that
+    kernels share have full code before the first one.
 
     Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
@@ -262,7 +265,7 @@ def prepare(
                 else:
                     found[source.key] = _new(stored, key, settings)
         if len(missing) > (settings.tier == "full"):
-            for made in _compile_together(missing, settings, loops, is_long):
+            for made in _compile_together(missing, settings, loops, is_long()):
                 source = source_of(made.source)
                 key = ("vector", source.key, settings.target)
                 found[source.key] = _new(made, key, settings)

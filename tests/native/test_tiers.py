@@ -69,7 +69,7 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
 
 def test_functions_shared_by_kernels_of_long_runs_have_full_code_at_once(in_tiers):
     texts = [source(each).replace("twice(v) * v", "v * twice(v)") for each in (17.75, 18.0)]
-    found = native.prepare(texts, is_long=True)
+    found = native.prepare(texts, is_long=lambda: True)
     host = loader.host()
     (module,) = jit.llvm_modules(SourceText(texts[0]), host).shared
     assert loader.is_loaded(module, host)

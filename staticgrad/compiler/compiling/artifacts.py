@@ -121,7 +121,7 @@ class Kernels:
         loops = any(step.bodies() for step in schedule.steps)
         called = [each.name for each in routines(schedule)]
         beside = native_routines.sources(called)
-        codes = backends.prepare(steps, self._backend, loops, _is_long(schedule), beside)
+        codes = backends.prepare(steps, self._backend, loops, partial(_is_long, schedule), beside)
         made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
