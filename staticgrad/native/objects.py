@@ -2,7 +2,8 @@
 
 Only 64-bit little-endian relocatable ELF is read, which is what the compiler writes. An object is
 placed as a linker would place it: its sections in new pages, the addresses of what it calls in a
-table behind its constants, its relocations applied. Pages are writable until the code is complete,
+table behind its constants, its relocations applied; calls of what is more than 2 GiB away go by a
+jump behind its code. Pages are writable until the code is complete,
 then executable or read-only. Code stays loaded as long as the process lives.
 
 Relocations are those of x86-64. Objects of other processors are loaded by LLVM (``loader``).
@@ -27,10 +28,13 @@ _FUNCTION: Final = 2
 _GLOBAL: Final = 1
 _SECTION_BYTES: Final = 64
 #: Relocations of x86-64: a whole address; the distance to a place; that to an entry of the table.
-_ADDRESS: Final = 1
+_ADDRESS, _CALL = 1, 4
 _DISTANCES: Final = frozenset({2, 4})
 _ENTRIES: Final = frozenset({9, 41, 42})
 _X86_64: Final = 62
+#: ``jmp [rip + distance]``: its first bytes, and the room for one.
+_JUMP: Final = b"\xff\x25"
+_JUMP_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def placed(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
 
 
 class _Image:
-    """The pages of an object: code, then constants and the table of addresses, then data.
+    """The pages of an object: code and jumps, constants and the table of addresses, then data.
 
     ``offsets`` has the place of each section by its number.
     """
@@ -151,6 +155,7 @@ class _Image:
         self._names, self._address_of = names, address_of
         self.offsets: dict[int, int] = {}
         self._entries: dict[int, int] = {}
+        self._jumps: dict[int, int] = {}
         self._borders: list[tuple[int, int]] = []  # where pages end, and their protection
         end = 0
         for flags, protection in (
@@ -163,7 +168,10 @@ class _Image:
                     alignment = max(section.alignment, 1)
                     self.offsets[number] = end = -(-end // alignment) * alignment
                     end += section.size
-            if flags == 0:
+            if flags == _EXECUTABLE:
+                self._next_jump = end = -(-end // _JUMP_BYTES) * _JUMP_BYTES
+                end += _JUMP_BYTES * sum(symbol.section == 0 for symbol in names)
+            elif flags == 0:
                 self._next_entry = end = -(-end // 8) * 8
                 end += 8 * len(names)  # an entry for each symbol at most
             end = -(-end // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -191,7 +199,9 @@ class _Image:
             raise CompileError(f"a compiled kernel has a relocation of kind {kind}")
         distance = target + addend - (self._base + at)
         if not -(1 << 31) <= distance < 1 << 31:
-            raise CompileError("a compiled kernel calls what is too far away")
+            if kind != _CALL or self._names[symbol].section != 0:
+                raise CompileError("a compiled kernel reads what is too far away")
+            distance = self._jump(symbol) + addend - at
         struct.pack_into("<i", self._bytes, at, distance)
 
     def _target(self, number: int) -> int:
@@ -210,6 +220,15 @@ class _Image:
             self._entries[number] = self._next_entry
             self._next_entry += 8
         return self._entries[number]
+
+    def _jump(self, number: int) -> int:
+        """Return the place of a jump to a symbol, by its address in the table."""
+        if number not in self._jumps:
+            at = self._jumps[number] = self._next_jump
+            self._next_jump += _JUMP_BYTES
+            distance = self._entry(number) - (at + 6)
+            struct.pack_into("<2si", self._bytes, at, _JUMP, distance)
+        return self._jumps[number]
 
     def finished(self) -> int:
         """Protect the pages; return the address of the first."""

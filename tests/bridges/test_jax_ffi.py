@@ -35,29 +35,29 @@ def arrays(*shapes, dtype="float32"):
 
 
 def test_native_code_runs_values_and_gradients():
-    def layer(x, w):
+    def native_layer(x, w):
         return sg.tanh(x @ w).sum()
 
     x, w = arrays((4, 8), (8, 3))
     plain = jax.jit(jax.value_and_grad(lambda x, w: jnp.tanh(x @ w).sum(), (0, 1)))
-    ours = jax.jit(jax.value_and_grad(sg.jax.function(layer), (0, 1)))
+    ours = jax.jit(jax.value_and_grad(sg.jax.function(native_layer), (0, 1)))
     for each in (1.0, 0.5):
         found, expected = repeated(ours, x * each, w), plain(x * each, w)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), found, expected)
-    assert calls_of("layer.forward") == [True]
+    assert calls_of("native_layer.forward") == [True]
 
 
 def test_operands_and_results_in_any_order():
-    def several(unused, b, a):
+    def in_any_order(unused, b, a):
         return {"second": a - b, "first": (b * 2, a.sum())}
 
     a, b = arrays((3,), (3,))
-    run = jax.jit(sg.jax.function(several))
+    run = jax.jit(sg.jax.function(in_any_order))
     found = repeated(run, jnp.zeros(5), b, a)
     np.testing.assert_array_equal(found["second"], a - b)
     np.testing.assert_array_equal(found["first"][0], b * 2)
     np.testing.assert_allclose(found["first"][1], a.sum(), 1e-6)
-    assert calls_of("several") == [True]
+    assert calls_of("in_any_order") == [True]
 
 
 def test_results_that_the_program_does_not_write():

@@ -104,6 +104,27 @@ def test_functions_of_other_objects_are_called():
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(address)(0.0) == 4.5
 
 
+@pytest.mark.parametrize("far", [0, 1 << 41, 1 << 45])
+def test_functions_at_any_distance_are_called(far):
+    """Behind large arrays new pages are far from those of earlier functions."""
+    library = ctypes.CDLL(None)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    private, readable_writable_executable = 0x22, 7
+    address = library.mmap(far, 4096, readable_writable_executable, private, -1, 0)
+    double_it = b"\xf2\x0f\x58\xc0\xc3"  # addsd xmm0, xmm0; ret
+    ctypes.memmove(address, double_it, len(double_it))
+    text = (
+        "declare double @sg_far(double)\ndefine double @sg_near(double %x) #0 {\n"
+        "  %a = call double @sg_far(double %x)\n  %b = call double @sg_far(double %a)\n"
+        "  %c = fadd double %b, 1.0\n  ret double %c\n}\n"
+    )
+    elf = jit.compile_ir(text, "sg_near", loader.host()).elf
+    near = objects.placed(elf, {"sg_far": address}.__getitem__)["sg_near"]
+    assert far == 0 or abs(near - address) > 1 << 31
+    assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(near)(1.5) == 7.0
+
+
 def changed(elf, at, form, value):
     content = bytearray(elf)
     struct.pack_into(form, content, at, value)

@@ -295,6 +295,7 @@ class _Runs:
         operands: list[Any] = []
         inputs: list[Any] = []
         feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]] = []
+        shapes: dict[str, list[int]] = {}
         for k, kind in enumerate(kinds):
             if not isinstance(kind, _Kind):
                 operands.append(kind)
@@ -303,6 +304,7 @@ class _Runs:
             there = shape if order is None else tuple([shape[axis] for axis in order])
             value = graph_input(f"x{k}", there, kind.dtype)
             inputs.append(value)
+            shapes[f"x{k}"] = _typical(there)
             operands.append(value if order is None else transpose(value, _inverse(order)))
             read = array_of if kind.dtype in ("bfloat16", "complex64", "complex128") else None
             feeds.append((k, f"x{k}", order, np.int64 if kind.is_number else read))
@@ -339,7 +341,7 @@ class _Runs:
         program = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
-            bind_sizes(graph, {each.node.label: _typical(each.shape) for each in inputs})
+            bind_sizes(graph, shapes)
             program = compile_graph(graph, **self.options)
         return _Made(program, feeds, plan, orders, replays, sources)
 
