@@ -421,6 +421,17 @@ def test_bases_of_ranges_and_null_spaces_are_those_of_scipy(dtype):
         sg.linalg.orth(sg.input("a", (3, 2), "float64"))
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 3), (2, 0, 0), (0, 0)])
+def test_expm_of_no_elements(shape):
+    x = sg.input("x", shape, "float64")
+    results = {"y": L.expm(x), "slope": sg.grad(L.expm(x).sum(), x)}
+    for found in (
+        sg.evaluate(results, {"x": np.zeros(shape)}),
+        sg.compile(results).run({"x": np.zeros(shape)}),
+    ):
+        assert found["y"].shape == found["slope"].shape == shape
+
+
 def test_exponentials_of_one_batch_do_not_depend_on_each_other():
     """Norms that need no, some and too many squarings, and NaN, which count by themselves."""
     x = normal(4, 5, 5) * np.array([0.01, 3.0, 60.0, 1.0])[:, None, None]

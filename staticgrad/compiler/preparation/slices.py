@@ -42,11 +42,9 @@ def with_sliced_pads(graph: Graph) -> Graph:
     if not any(isinstance(node.op, Pad | Concat) for node in graph.nodes):
         return graph
     moving = _Moving(graph)
-    return (
-        graph.replace_nodes(moving.rewritten).without_dead_nodes()
-        if moving.slices or moving.joins
-        else graph
-    )
+    if not moving.slices and not moving.joins:
+        return graph
+    return graph.replace_nodes(moving.rewritten).without_dead_nodes()
 
 
 class _Moving:
@@ -88,9 +86,7 @@ class _Moving:
         return len(users) == 1 or all(self._is_read_elementwise(user) for user in users)
 
     def _is_read_elementwise(self, node: Node) -> bool:
-        if not isinstance(node.op, Slice):
-            return False
-        return self._has_elementwise(node)
+        return isinstance(node.op, Slice) and self._has_elementwise(node)
 
     def _is_cheap_part(self, node: Node) -> bool:
         """Return whether only pads that are read elementwise read a slice of what is cheap."""

@@ -464,7 +464,8 @@ def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> Any
     wanted = ceil(log2(maximum(size / _THETA, 1.0)))
     count = minimum(wanted, float(max_squarings))
     found = _approximated(value * exp2(-count))
-    most = astype(aggregate.max(where(count > 0.0, count, 0.0)), I64)  # NaN: of no other matrix
+    counts = where(count > 0.0, count, 0.0)  # NaN: of no other matrix
+    most = astype(aggregate.max(counts, initial=0.0), I64)
 
     def squared(number: Any, x: Any) -> Any:
         return where(count > number, x @ x, x)
