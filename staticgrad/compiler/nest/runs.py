@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from math import prod
+from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.records import Each, Name, Offset, pick
+from staticgrad.compiler.nest.records import Builder, Each, Function, Name, Offset, function, pick
 from staticgrad.compiler.nest.values import Values
 from staticgrad.language.ir.kernels.interleaving import Run, StageRuns
 from staticgrad.language.ir.kernels.stages import Statement, roots
+
+#: Elements of a run from which on a function that kernels share deals it out: LLVM takes 0.15 ms
+#: for a shuffle, of which there are 24 or more.
+SHARED_RUN: Final = 8
 
 
 def load_run(values: Values, run: Run) -> None:
@@ -31,8 +37,7 @@ def _dealt(values: Values, run: Run) -> tuple[int, ...]:
 def _vector(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]:
     """The pointer and place of one of the whole vectors of a run, and its mask if it has one."""
     nest, lanes = values.nest, values.lanes
-    pointer = pick(nest.pointers[run.access.operand], copy)
-    place = values.place(run.access, (), copy)
+    pointer, place = _start(values, run, copy)
     at = nest.b.pointer(pointer, Offset(place.terms, place.constant + number * lanes))
     if values.mask is None:
         return at
@@ -40,24 +45,40 @@ def _vector(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]
     return (*at, nest.b.op(f"mask{lanes}", count))
 
 
+def _start(values: Values, run: Run, copy: int) -> tuple[Name, Offset]:
+    """The pointer and place of the first element of a run."""
+    pointer = pick(values.nest.pointers[run.access.operand], copy)
+    return pointer, values.place(run.access, (), copy)
+
+
+def _count(values: Values, run: Run) -> Any:
+    """The elements of a run that are there."""
+    return values.lanes * run.step if values.mask is None else values.left * run.step
+
+
 def _loaded(values: Values, run: Run, copy: int) -> list[Name]:
     b, lanes, operand = values.nest.b, values.lanes, run.access.operand
     factors = _dealt(values, run)
-    if factors:
+    if factors and run.size < SHARED_RUN:
         word = f"load{lanes}" if values.mask is None else "load"
         rows = [b.load(operand, word, *_vector(values, run, copy, n)) for n in range(run.size)]
-        return _deal(values, rows, factors)
-    code = element(run.loads[0][0].dtype)
-    tile = b.local(code, -(-run.size // lanes) * lanes * lanes)
-    pointer, place = values.nest.pointers[operand], values.place(run.access, (), copy)
-    rows_left = lanes if values.mask is None else values.left
-    for first in range(0, run.size, lanes):
-        at = b.pointer(pick(pointer, copy), Offset(place.terms, place.constant + first))
-        size = (run.step, rows_left, run.size - first, tile, first * lanes)
-        if run.many:
-            b.do(_square(values, code), *at, *size)
-        else:
-            b.do(f"transpose{lanes}", *at, *size, lanes)
+        return _deal(b, rows, factors)
+    code = element(run.dtype)
+    at = b.pointer(*_start(values, run, copy))
+    if factors:
+        tile = b.local(code, run.size * lanes)
+        name = _between(values.nest.functions, "dealt", lanes, code, factors)
+        b.do(name, *at, _count(values, run), tile)
+    else:
+        tile = b.local(code, -(-run.size // lanes) * lanes * lanes)
+        rows_left = lanes if values.mask is None else values.left
+        for first in range(0, run.size, lanes):
+            place = Offset(at[1].terms, at[1].constant + first)
+            size = (run.step, rows_left, run.size - first, tile, first * lanes)
+            if run.many:
+                b.do(_square(values, code), at[0], place, *size)
+            else:
+                b.do(f"transpose{lanes}", at[0], place, *size, lanes)
     return [
         b.variable("x", f"load{lanes}", tile, Offset((), number * lanes))
         for number in range(run.size)
@@ -74,7 +95,60 @@ def {name}(p, at, stride, high, wide, q, to):
     return name
 
 
-def _deal(values: Values, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
+def _between(
+    functions: dict[str, Any], word: str, lanes: int, code: str, factors: tuple[int, ...]
+) -> str:
+    """Return the name of the function that deals a run out into vectors, or merges them into it.
+
+    Its arguments are the memory of the run, the elements that exist, and the local memory of the
+    vectors. ``word`` is ``dealt`` or ``merged``.
+    """
+    name = f"shared_{word}{lanes}_{prod(factors)}_{code}"
+    if name not in functions:
+        functions[name] = _between_function(name, word, lanes, code, factors)
+    return name
+
+
+@cache
+def _between_function(
+    name: str, word: str, lanes: int, code: str, factors: tuple[int, ...]
+) -> Function:
+    size = prod(factors)
+
+    def write(b: Builder, p: Name, at: Name, count: Name, q: Name) -> None:
+        def each(number: int) -> tuple[Name, Offset]:
+            return p, Offset(((at, 1),), number * lanes)
+
+        def room(number: int) -> tuple[Name, Offset]:
+            return q, Offset((), number * lanes)
+
+        def mask(number: int) -> Any:
+            return b.op(f"mask{lanes}", count - number * lanes)
+
+        if word == "dealt":
+            rows = [b.variable("x", f"{code}x{lanes}", 0) for _ in range(size)]
+            with b.branch("lt", count, size * lanes, rare=True):
+                for number, row in enumerate(rows):
+                    b.assign(row, "load", *each(number), mask(number))
+            with b.otherwise():
+                for number, row in enumerate(rows):
+                    b.assign(row, f"load{lanes}", *each(number))
+            for number, value in enumerate(_deal(b, rows, factors)):
+                b.do(f"store{lanes}", *room(number), value)
+            return
+        rows = [b.load("q", f"load{lanes}", *room(number)) for number in range(size)]
+        merged = _merge(b, rows, factors)
+        with b.branch("lt", count, size * lanes, rare=True):
+            for number, value in enumerate(merged):
+                b.do("store", *each(number), value, mask(number))
+        with b.otherwise():
+            for number, value in enumerate(merged):
+                b.do(f"store{lanes}", *each(number), value)
+
+    return function(name, ("p", "at", "count", "q"), write)
+
+
+def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
     """Vectors of one element of each row, from all elements one behind the other."""
     if not factors:
         return list(vectors)
@@ -82,21 +156,21 @@ def _deal(values: Values, vectors: Sequence[Name], factors: Sequence[int]) -> li
     found: list[Any] = [None] * len(vectors)
     for number in range(first):
         stream = [
-            values.nest.b.op(f"every{number}", *vectors[at : at + first])
+            b.op(f"every{number}", *vectors[at : at + first])
             for at in range(0, len(vectors), first)
         ]
-        found[number::first] = _deal(values, stream, rest)
+        found[number::first] = _deal(b, stream, rest)
     return found
 
 
-def _merge(values: Values, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
+def _merge(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
     """The inverse: all elements one behind the other, from vectors of one of each row."""
     if not factors:
         return list(vectors)
     first, *rest = factors
-    streams = [_merge(values, vectors[number::first], rest) for number in range(first)]
+    streams = [_merge(b, vectors[number::first], rest) for number in range(first)]
     return [
-        values.nest.b.op(f"turn{number}", *together)
+        b.op(f"turn{number}", *together)
         for together in zip(*streams, strict=True)
         for number in range(first)
     ]
@@ -109,20 +183,22 @@ def store_run(values: Values, run: Run) -> None:
     factors = _dealt(values, run)
     for copy in range(values.copies):
         own = [pick(vector, copy) for vector in vectors]
-        if factors:
+        if factors and run.size < SHARED_RUN:
             word = f"store{lanes}" if values.mask is None else "store"
-            for number, value in enumerate(_merge(values, own, factors)):
+            for number, value in enumerate(_merge(b, own, factors)):
                 pointer, place, *mask = _vector(values, run, copy, number)
                 b.do(word, pointer, place, value, *mask, stores=operand)
             continue
-        code = element(run.stores[0].value.dtype)
-        tile, back = (b.local(code, n * lanes * lanes) for n in (-(-run.size // lanes), 1))
+        code = element(run.dtype)
+        tile = b.local(code, -(-run.size // lanes) * lanes * lanes)
         for number, value in enumerate(own):
             b.do(f"store{lanes}", tile, Offset((), number * lanes), value)
-        pointer, place = (
-            pick(values.nest.pointers[operand], copy),
-            values.place(run.access, (), copy),
-        )
+        pointer, place = _start(values, run, copy)
+        if factors:
+            name = _between(values.nest.functions, "merged", lanes, code, factors)
+            b.do(name, *b.pointer(pointer, place), _count(values, run), tile, stores=operand)
+            continue
+        back = b.local(code, lanes * lanes)
         rows = lanes if values.mask is None else b.least(values.left, lanes)
         for first in range(0, run.size, lanes):
             size = (lanes, min(lanes, run.size - first), lanes, back, 0, lanes)

@@ -101,6 +101,8 @@ class Emitter:
 
     def place(self, element: str, base: Operand, index: Operand) -> str:
         """The address of an element so far behind a base."""
+        if index == 0:
+            return str(base)
         return self.do(f"getelementptr {element}, ptr {base}, i64 {word(index)}")
 
     def read(self, instruction: str) -> str:

@@ -127,7 +127,7 @@ class LoopedProduct(ProductLoops):
         self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
         self.begin: Word = self.nest.span(self.stage.k[0])[0]
         self.each = self.nest.positions(self.rest) if self.first else self.deep
-        self.tile = self._local("tile", self.element, 2 * self.room)
+        self.tile = None if self.stores_all else self._local("tile", self.element, 2 * self.room)
         if not (self.lies and self.fills_vectors):
             room = self.depth * self.columns
             if self.keeps_panels:
@@ -236,7 +236,7 @@ class LoopedProduct(ProductLoops):
                 self.origin = at * self.each
                 self._write_parts()
         else:
-            if stage.onto is not None:
+            if stage.onto is not None and not self.stores_all:
                 self._go_on(stage.onto)
             self._write_parts()
         if not self.one_block:
@@ -247,7 +247,8 @@ class LoopedProduct(ProductLoops):
         elif stage.k[0].limits and not self.one_part and stage.onto is None:
             with b.branch("le", self.deep, self.begin):
                 self._write_zeros()
-        self._write_epilogue()
+        if not self.stores_all:
+            self._write_epilogue()
 
     def _go_on(self, onto: Access) -> None:
         """Begin the results that tiles do not store themselves with what is there."""
@@ -450,25 +451,17 @@ class LoopedProduct(ProductLoops):
 
     def _pack_squares(self) -> None:
         """The same where b lies the other way round: squares, transposed in registers."""
-        b, lanes, access = self.b, self.lanes, self.stage.b
-        pointer, step = self.pointer(access), self.nest.number_of(access.stride(LANES))
-        columns, halves = self.n, self.past - self.left
-        if self.keeps_panels:  # other iterations may have more columns
-            columns, halves = self.nest.number(self.stage.j[0].extent), self.columns
-        if len(self.stage.k) == 1:
-            base = self.base_of(access, {LANES, *self.inner}) + self.begun + self.left * step
-            name = self.panels.panel(self.nest.functions, self.columns, "transposed")
-            size = self.end - self.begun, columns - self.left, self.slot
-            b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
-            return
+        b, nest, access = self.b, self.nest, self.stage.b
+        pointer, step = self.pointer(access), nest.number_of(access.stride(LANES))
+        # other iterations may have more columns
+        columns = nest.number(self.stage.j[0].extent) if self.keeps_panels else self.n
+        name = self.panels.panel(nest.functions, self.columns, "transposed")
 
         def squares(at: Word, run: Word) -> None:
-            base = self.base_of(access, {LANES})
-            with self.loop(0, halves, lanes, "half") as half, self.loop(0, run, lanes, "k") as k:
-                place = self.nest.place_of(base + k + (self.left + half) * step)
-                to = self.slot + (at + k - self.begun) * self.columns + half
-                size = columns - (self.left + half), run - k, self.panel, to, self.columns
-                b.do(f"transpose{lanes}", pointer, place, step, *size, stores="panel")
+            base = self.base_of(access, {LANES}) + self.left * step
+            to = self.slot + (at - self.begun) * self.columns
+            size = run, columns - self.left, to
+            b.do(name, pointer, self.panel, base, 1, step, *size, stores="panel")
 
         self._inner_runs(squares)
 
@@ -545,11 +538,13 @@ class LoopedProduct(ProductLoops):
             self.tall = self.choose("gt", count, self.rows, low, self.rows)
         if self.straight is None:
             return
-        # The end of the rows whose tiles store: they have no more rows than there are.
-        rest = self.b.op("mod", count, self.tall)
-        self.kept_rows = self.last - rest
-        for height in (0, *self.lying.covering):
-            self.kept_rows = self.choose("eq", rest, height, self.last, self.kept_rows)
+        # The end of the rows whose tiles store: they store no row beyond the last one.
+        self.kept_rows: Word = self.last
+        if not self.lying.is_exact:
+            rest = self.b.op("mod", count, self.tall)
+            self.kept_rows = self.last - rest
+            for height in (0, *self.lying.covering):
+                self.kept_rows = self.choose("eq", rest, height, self.last, self.kept_rows)
         if not self.one_block:
             for test, other in (("gt", GEMM_BLOCK), ("eq", 0)):
                 first = self.first_row
@@ -567,6 +562,11 @@ class LoopedProduct(ProductLoops):
         if not (self.lies and self.fills_vectors):
             return None
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
+
+    @cached_property
+    def stores_all(self) -> bool:
+        """True if tiles store all results where they belong."""
+        return self.straight is not None and self.lying.is_exact and self.one_block
 
     def _write_chains(self) -> None:
         """The FMA chains of a tile of rows."""
@@ -617,8 +617,11 @@ class LoopedProduct(ProductLoops):
                 axis = self.stage.i[0].name
                 width = self.nest.number_of(to.stride(axis))
                 place = self.base_of(to, {LANES, axis}) + self.top * width + self.left + part
+                own = {"c": self.pointer(to), "to": place, "width": width}
+                if self.stores_all:
+                    call(named | own, to.operand)
+                    continue
                 with b.branch("lt", self.top, self.kept_rows):
-                    own = {"c": self.pointer(to), "to": place, "width": width}
                     call(named | own, to.operand)
                 with b.otherwise():
                     call(named, "tile")

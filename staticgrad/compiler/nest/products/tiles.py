@@ -81,12 +81,15 @@ class Tiles:
         return PLACED if self.placed else WIDE
 
     @property
+    def is_exact(self) -> bool:
+        """True if no tile stores rows beyond the last one: they are that one again."""
+        return not (self.placed or self.looked)
+
+    @property
     def covering(self) -> tuple[int, ...]:
         """So many rows left are computed by a tile that stores no row beyond them, however many
         vectors it has."""
         widest = self.heights[max(self.heights)]
-        if not (self.placed or self.looked):  # rows beyond are the last one again
-            return widest
         return tuple(h for h in widest if all(h in each for each in self.heights.values()))
 
     @property
@@ -184,7 +187,7 @@ class Tiles:
 def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
     def write(b: Builder, *given: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, given, strict=True)))
-        (tile.covering if tiles.placed or tiles.looked else tile.exact)(
+        (tile.exact if tiles.is_exact else tile.covering)(
             [v for v in tiles.heights if v <= vectors]
         )
 
@@ -348,7 +351,7 @@ class _Tile:
         with b.branch("ne", p["fresh"], 1):
             for cell, pointer in self.cells(cells, results):
                 b.assign(cell, f"load{lanes}", *pointer)
-        looked, plain = self.tiles.looked, not (self.tiles.placed or self.tiles.looked)
+        looked, plain = self.tiles.looked, self.tiles.is_exact
         start = b.variable("b", "copy", self.address("b", p["down"]) if plain else p["down"])
         lead = b.variable("lead", "copy", p["lead"]) if looked else None
 

@@ -14,6 +14,7 @@ from typing import Final
 from staticgrad.language.ir.expr import Access, Expr, Position, postorder
 from staticgrad.language.ir.kernels.stages import Map, Store, roots
 from staticgrad.language.ir.kernels.width import PLACES
+from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import NamedTuple
 
 #: The longest run of which each element has its place in transposed squares.
@@ -53,6 +54,11 @@ class Run(NamedTuple):
     loads: tuple[tuple[Expr, ...], ...] = ()
     stores: tuple[Store, ...] = ()
     many: bool = False
+
+    @property
+    def dtype(self) -> DType:
+        """The element type of the memory."""
+        return self.loads[0][0].dtype if self.loads else self.stores[0].value.dtype
 
     @property
     def is_pair(self) -> bool:
