@@ -14,7 +14,7 @@ after the last part of k. No result depends on their sizes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
@@ -350,8 +350,7 @@ class MatrixProduct(PlainProduct):
         if to is not None and not self.fills_panels:
             c, place, width = self._begin_last_panel(wide, c, place, width)
         memory = "tile" if to is None else to.operand
-        if to is None:
-            self._prefetch_operands(j0)
+        self._prefetch_operands(j0)
         vectors = max(self.tiles.heights)
         name = self.tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
@@ -464,9 +463,10 @@ class MatrixProduct(PlainProduct):
     def _prefetch_operands(self, j0: Word) -> None:
         """Bring near what follows the sums of a tile, before they are computed.
 
-        Its rows are far apart: the processor does not see in which order they are read.
+        Its rows are far apart: the processor does not see in which order they are read. Where tiles
+        store their results themselves, those of the next tile are brought, if L2 does not hold all.
         """
-        nest, b = self.nest, self.b
+        nest, b, straight = self.nest, self.b, self.straight is not None
         reads = [e.attribute for e in postorder(self.stored_exprs)]
         touched = dict.fromkeys([x for x in reads if isinstance(x, Access)], "prefetch")
         for store in self.stage.stores:
@@ -478,12 +478,20 @@ class MatrixProduct(PlainProduct):
             if access.stride(LANES) == 1 and access.stride("i") != 0
             if not (access.gather or access.bounded or access.operand in scratch)
         ]
-        if not lines:
+        held = nest.machine.l2 // self.dtype.itemsize
+        if not lines or (straight and 0 < self.most_rows * self.most_columns <= held):
             return
-        last = nullcontext() if self.one_part else b.branch("eq", self.past, self.terms)
-        rows = self.loop(self.first_row + self.top, self.first_row + self.under)
-        with last, rows as i:
-            nest.at["i"], nest.at[LANES] = i, j0
+        column, top = j0, self.first_row + self.top
+        pays: AbstractContextManager[None] = nullcontext()
+        if straight:
+            pays = b.branch("gt", self.rows_of_c * self.columns_of_c, held)
+            column, following, last = self.first_column, j0 + self.columns, self.last_column
+            top = top + self.choose("lt", following, last, 0, self.tile_height)
+            column = self.choose("lt", following, last, following, column)
+        elif not self.one_part:
+            pays = b.branch("eq", self.past, self.terms)
+        with pays, self.loop(top, top + self.tile_height) as i:
+            nest.at["i"], nest.at[LANES] = i, column
             values = Values(nest, self.lanes, True)
             for access, word in lines:
                 place, pointer = values.place(access, (), 0), self.pointer(access)
