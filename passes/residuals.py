@@ -18,7 +18,8 @@ later phase takes the product and all that follows in: they are more bytes than 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from passes.base import Pass, Watch
@@ -232,45 +233,74 @@ class Residuals(Pass, name="residuals"):
         chosen = border.scores() if self.flops > 0 else []
         if not chosen:
             return border, 0
-        after, clones = border.cloned(chosen, set())
-        groups = border.groups_of(after)
-        if not clones or any(groups.stores((clone, 0)) for _, clone in clones):
+        found = border.cloned(chosen, set())
+        groups = border.groups_of(found.graph)
+        if not found.clones or any(groups.stores((clone, 0)) for _, clone in found.clones):
             return border, 0
-        return Border(after, border.phase, self.flops, border.known), len(clones)
+        return border.after(found.graph), len(found.clones)
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
         """Return the graph with clones for one phase that are not kernels, and their number.
+
+        Fusion runs with clones only where the kernels without them make it likely that some pay.
+        """
+        cloned = cache(partial(self._cloned, border))
+        likely = self._settled(border, cloned, border.likely_stored, border.likely_bytes_in)
+        found = likely and self._settled(border, cloned, border.stored_clones, border.bytes_in)
+        if not found or len(border.groups_of(found.graph)) > len(border.groups):
+            return border.graph, 0
+        return found.graph, len(found.clones)
+
+    def _settled(
+        self,
+        border: Border,
+        cloned: Callable[[Set[Node], Set[Node]], Cloned | None],
+        stored: Callable[[Cloned], Set[Node]],
+        nbytes: Callable[[Graph], int],
+    ) -> Cloned | None:
+        """Return the clones that pay and are not ``stored``, None if there are none.
 
         If a clone with several readers would be a kernel, each reader gets a separate clone. If one
         of those would be a kernel too, the value is stored; so it is if they all read one clone,
         which would be a kernel in their place.
         """
-        apart: set[Node] = set()
-        refused: set[Node] = set()
+        apart: frozenset[Node] = frozenset()
+        refused: frozenset[Node] = frozenset()
         for _ in range(_ROUNDS):
-            chosen = border.chosen(refused)
-            after, clones = border.cloned(chosen, apart) if chosen else (border.graph, [])
-            if not 0 < len(clones) <= _MOST_CLONES * len(chosen):
+            found = cloned(apart, refused)
+            if found is None:
                 break
-            made = {clone for _, clone in clones}
-            operands = ((n, {arg.node for arg in clone.args} & made) for n, clone in clones)
-            reads = Counter((node, clone) for node, several in operands for clone in several)
-            alike = {node for (node, _), count in reads.items() if count > 1}
-            if alike:
-                refused |= alike
-                continue
-            groups = border.groups_of(after)
-            own = [(node, clone) for node, clone in clones if not is_mark(node)]
-            stored = {node for node, clone in own if groups.stores((clone, 0))}
-            if not stored:
-                now = Border(after, border.phase, self.flops, border.known).nbytes
-                price = border.price(now) + sum(work(clone) for _, clone in clones)
+            kernels = found.shared() or stored(found)
+            if not kernels:
+                now = nbytes(found.graph)
+                price = border.price(now) + sum(work(clone) for _, clone in found.clones)
                 pays = now < border.nbytes and price < border.price(border.nbytes)
-                fits = len(groups) <= len(border.groups)
-                return (after, len(clones)) if fits and pays else (border.graph, 0)
-            refused |= stored & apart
-            apart |= stored
-        return border.graph, 0
+                return found if pays else None
+            refused |= kernels & apart
+            apart |= kernels
+        return None
+
+    def _cloned(self, border: Border, apart: Set[Node], refused: Set[Node]) -> Cloned | None:
+        """Return clones of the best choice, None if there is none or they are too many."""
+        chosen = border.chosen(refused)
+        found = border.cloned(chosen, apart) if chosen else None
+        return found if found and 0 < len(found.clones) <= _MOST_CLONES * len(chosen) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Cloned:
+    """A graph with clones: each node and its clone, and of the clones the readers before."""
+
+    graph: Graph
+    clones: Sequence[tuple[Node, Node]]
+    readers: Mapping[Node, Sequence[Node]]
+
+    def shared(self) -> Set[Node]:
+        """Return the nodes of which several clones read one clone."""
+        made = {clone for _, clone in self.clones}
+        operands = ((n, {arg.node for arg in clone.args} & made) for n, clone in self.clones)
+        reads = Counter((node, clone) for node, several in operands for clone in several)
+        return {node for (node, _), count in reads.items() if count > 1}
 
 
 class _Kernels:
@@ -343,6 +373,41 @@ class Border:
         if graph not in self.known:
             self.known[graph] = _Kernels(graph)
         return self.known[graph]
+
+    def after(self, graph: Graph) -> Border:
+        """Return the same border in another graph."""
+        return Border(graph, self.phase, self.flops, self.known)
+
+    def stored_clones(self, found: Cloned) -> Set[Node]:
+        """Return the nodes whose clones would be kernels, which fusion tells."""
+        groups = self.groups_of(found.graph)
+        own = [(node, clone) for node, clone in found.clones if not is_mark(node)]
+        return {node for node, clone in own if groups.stores((clone, 0))}
+
+    def likely_stored(self, found: Cloned) -> Set[Node]:
+        """Return the nodes whose clones present kernels of several levels would read.
+
+        Kernels of one level may become one.
+        """
+        levels: dict[Node, set[int]] = {clone: set() for _, clone in found.clones}
+        for clone, readers in found.readers.items():
+            homes = [self._home((reader, 0)) for reader in readers]
+            levels[clone].update([home.level for home in homes if home is not None])
+        for _, clone in reversed(found.clones):  # readers before their operands
+            for arg in clone.args:
+                if arg.node in levels:
+                    levels[arg.node] |= levels[clone]
+        own = [(node, clone) for node, clone in found.clones if not is_mark(node)]
+        return {node for node, clone in own if len(levels[clone]) > 1}
+
+    def bytes_in(self, graph: Graph) -> int:
+        """Return the bytes stored in a graph with clones, which fusion tells."""
+        return self.after(graph).nbytes
+
+    def likely_bytes_in(self, graph: Graph) -> int:
+        """Return the same if values within one of the present kernels stay there."""
+        border = self.after(graph)
+        return border.bytes_of({*border.crossing} - self.inside)
 
     @cached_property
     def nbytes(self) -> int:
@@ -450,20 +515,19 @@ class Border:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
 
-    def cloned(
-        self, chosen: Sequence[Node], apart: Set[Node]
-    ) -> tuple[Graph, list[tuple[Node, Node]]]:
+    def cloned(self, chosen: Sequence[Node], apart: Set[Node]) -> Cloned:
         """Return the graph in which readers of the phase read clones of the chosen nodes.
 
-        Nodes of ``apart`` have a clone for each reader. With every node and its clone; no more are
-        made once there are too many.
+        Nodes of ``apart`` have a clone for each reader. No more clones are made once there are too
+        many.
         """
         most = _MOST_CLONES * len(chosen)
         made: list[tuple[Node, Node]] = []
+        readers: dict[Node, list[Node]] = {}
         shared: dict[Node, Node] = {}
         place = {node: number for number, node in enumerate(chosen)}
 
-        def over(args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+        def over(reader: Node, args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
             clones: dict[Node, Node] = {}  # that this reader reads
             for node in sorted(below(args, place, shared), key=place.__getitem__):
                 if node in shared:
@@ -474,6 +538,8 @@ class Border:
                 made.append((node, clones[node]))
                 if node not in apart:
                     shared[node] = clones[node]
+            for node in {arg.node for arg in args if arg.node in clones}:
+                readers.setdefault(clones[node], []).append(reader)
             return through(clones, args)
 
         def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -481,9 +547,9 @@ class Border:
                 return None
             if len(made) > most:
                 return None
-            return rebuild(node, over(args)).values
+            return rebuild(node, over(node, args)).values
 
-        return self.graph.replace_nodes(reading).without_dead_nodes(), made
+        return Cloned(self.graph.replace_nodes(reading).without_dead_nodes(), made, readers)
 
     def weight(self, key: ValueKey) -> int:
         """Bytes that it takes to store a value for the phase; 0 if it is there anyway."""
