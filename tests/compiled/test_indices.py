@@ -25,6 +25,43 @@ def test_rows_of_every_width_are_added_in_order_to_few_places(dtype):
         assert same_bytes(found, expected), width
 
 
+@pytest.mark.parametrize("row", [(), (3,), (2, 5)])
+def test_many_rows_for_few_places_are_added_in_parts_that_threads_do_not_change(row):
+    rng, count, size = np.random.default_rng(0), 20_001, 50
+    x, at = sg.input("x", (count, *row), "float64"), sg.input("at", (count,), "int64")
+    sums = sg.Graph({"sums": sg.scatter_add(x, at, size)})
+    feeds = {"x": rng.normal(size=x.shape), "at": rng.integers(-size, size, count)}
+    one, two = (sg.compile(sums, threads=n) for n in (1, 2))
+    found = one.run(feeds)["sums"]
+    expected = np.zeros((size, *row), np.longdouble)
+    np.add.at(expected, feeds["at"], feeds["x"].astype(np.longdouble))
+    np.testing.assert_allclose(found, expected.astype("float64"), rtol=0, atol=2e-13)
+    assert same_bytes(two.run(feeds)["sums"], found)
+    for failing in (0, 1251, 20_000):
+        wrong = feeds["at"].copy()
+        wrong[[failing, -1]] = size
+        with pytest.raises(IndexOutOfRange, match=f"element {failing} of the indices"):
+            two.run(feeds | {"at": wrong})
+
+
+def test_rows_that_are_scattered_apart_are_added_by_several_threads_alike():
+    rng = np.random.default_rng(0)
+    x, at = sg.input("x", (60, 700), "float32"), sg.input("at", (60, 900), "int64")
+    picked = sg.take_along_axis(x, at, 1)
+    slope = sg.grad((picked * picked).sum(), x)
+    feeds = {
+        "x": rng.normal(size=(60, 700)).astype("float32"),
+        "at": rng.integers(0, 700, (60, 900)),
+    }
+    one, two = (
+        sg.compile(sg.Graph({"slope": slope}), threads=n).run(feeds)["slope"] for n in (1, 2)
+    )
+    counts = np.zeros((60, 700))
+    np.add.at(counts, (np.arange(60)[:, None], feeds["at"]), 1.0)
+    np.testing.assert_allclose(one, 2.0 * counts * feeds["x"], rtol=2e-6)
+    assert same_bytes(one, two)
+
+
 GOOD = np.array([0, -1, 5, 2, -6, 3])
 
 

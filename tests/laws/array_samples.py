@@ -214,6 +214,11 @@ def _scatter_add(rng):
             yield Sample(op, (extraordinary(rng, added, dtype), places))
         yield Sample(op, (np.full(added, -0.0), places))
         yield Sample(op, (apart(rng, added), places), smooth=True)
+        if len(of) == 1:
+            for parts in (2, 3):
+                several = op_class("scatter_add")(axis, shape[axis], parts)
+                yield Sample(several, (extraordinary(rng, added, F64), places))
+                yield Sample(several, (apart(rng, added), places), smooth=True)
 
 
 #: Shape of x, axis, size of the indices along it.

@@ -4,6 +4,8 @@ The expressions stand in ``declared_samples.py``; the few ops without a single f
 have one here, written from the definition. Sums and vector math differ in their last places only.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.special
 
@@ -129,7 +131,11 @@ def transposed(x, flip):
 
 
 def scattered(x, places, op):
-    """Zeros, to which ``np.add.at`` adds x along an axis."""
+    """Zeros, to which ``np.add.at`` adds x along an axis, of each part on its own."""
+    if op.parts > 1:
+        cuts = np.arange(1, op.parts) * -(-len(places) // op.parts)
+        pairs = zip(np.split(x, cuts, op.axis), np.split(places, cuts), strict=True)
+        return np.stack([scattered(*pair, replace(op, parts=1)) for pair in pairs], op.axis)
     shape = (*x.shape[: op.axis], op.size, *x.shape[op.axis + places.ndim :])
     out = np.zeros(shape, x.dtype)
     where = (*(slice(None),) * op.axis, places.astype(np.int64))

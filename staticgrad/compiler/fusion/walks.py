@@ -148,19 +148,22 @@ def source_walks(
 def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
     """Return the walk of a gather's data, the walk of its indices, and the index stride.
 
-    For a scatter the data is the result, laid out contiguously.
+    For a scatter the data is the result, laid out contiguously, and the walk that of its first
+    part.
     """
     form = node.form
     assert isinstance(form, forms.INDEXED)
     axis = form.axis
     indices = groups.source(node.args[1])
     base: Key
+    target = axis
     if isinstance(form, forms.Gather | forms.GatherAlong):
         data = groups.source(node.args[0])
         base, layout = data.base, data.layout
     else:
         base, layout = Home(node), Strided.contiguous(node.types[0].shape)
-    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
+        target = form.target if isinstance(form, forms.Scatter) else axis
+    before, (stride, *after) = layout.strides[:axis], layout.strides[target:]
     if isinstance(form, forms.Gather | forms.Scatter):
         rank = indices.type.rank
         moves = (*before, *(0,) * rank, *after)

@@ -455,7 +455,8 @@ class Lowering:
         missing = self._missing(node.args[1])
         if missing != 0:
             wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
-        extent = self.extent(whole.shape[form.axis] + missing)
+        along = form.target if isinstance(form, Scatter) else form.axis
+        extent = self.extent(whole.shape[along] + missing)
         self.checks.append(Check(name, wide, extent, position, operand, form.wrap))
         return ex.ref(name, I64)
 

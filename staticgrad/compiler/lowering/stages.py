@@ -81,7 +81,7 @@ from staticgrad.language.ir.kernels.stages import (
     Store,
 )
 from staticgrad.language.ir.summation import BLOCK
-from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
+from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.native.machine import current
@@ -272,6 +272,8 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
         return ShortRows(groups, group).lowered(group.row)
     if group.kind == "rows":
         return RowLowering(groups, group).lowered()
+    if group.kind == "scatter":
+        return _lower_scatter(_Scattered(groups, group))
     apart = group.reductions or group.checked or group.regions
     if group.kind == "map" and may_fold(group) and not apart:
         short = _short_or_folded(groups, group)
@@ -527,7 +529,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
 
 
-def _lower_scatter(low: Lowering) -> LoweredStep:
+def _lower_scatter(low: _Scattered) -> LoweredStep:
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -536,17 +538,30 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     target, indices, stride = gather_walks(low.groups, node)
     update = low.groups.source(node.args[0])
     walks = [target, indices, *source_walks(low.groups, low.group, [update])]
-    # Axes behind those of the indices are one row, whose positions nobody asks for.
-    behind = rank if isinstance(form, forms.ScatterAlong) else form.axis + node.args[1].type.rank
-    segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
-    low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
-    # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
-    flat = low.loops.segments[-1]
-    conflict = not flat or indices.strides[-1] != 0 or target.strides[-1] == 0
-    if conflict:
-        axes, vector = low.as_axes(chain(*low.loops.segments)), Axis(VECTOR, 1)
-    else:
-        axes, vector = vector_axis(low, len(segments) - 1)
+    # No two places of the axes in front of the scattered one store to one element: they are outer
+    # loops, which run in any order. Axes behind those of the indices are one row, whose positions
+    # nobody asks for.
+    along = isinstance(form, forms.ScatterAlong)
+    behind = rank if along else form.axis + node.args[1].type.rank
+    segments = [range(form.axis), range(form.axis, behind), range(behind, rank)]
+    low.loops = loops_over(group.domain, segments, walks, [False, False, True])
+    # The last axis is the vector axis unless lanes could meet in one element.
+    before, *inside = low.loops.segments
+    inner = [*chain(*inside)]
+    name = inner[-1][0] if inner else ""
+    moves = [dict(low.loops.strides[walk]).get(name, 0) for walk in (target, indices)]
+    conflict = moves[0] == 0 or moves[1] != 0
+    vector = Axis(VECTOR, 1)
+    if not conflict:
+        name, extent = inner.pop()
+        low.rename[name] = VECTOR
+        vector = Axis(VECTOR, low.extent(extent))
+    axes, loops = low.as_axes(before), low.as_axes(inner)
+    stages: list[Stage] = []
+    if low.parts > 1:
+        keep, part, loops[0] = low.cut(*inner[0], target)
+        axes.append(part)
+        stages.append(Scalar((keep,)))
     index = low.loaded_index(node)
     dtype = node.types[0].dtype
     value = low.value(update)
@@ -554,12 +569,54 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     place = low.access(target, dtype, "inout", gather=(stride,))
     store = Store(place, value, (index,), combine=kind)
     body = (*low.checks, store)
+    serial = not axes
+    if serial:
+        axes, loops = loops, []
     stage: Stage = Map(vector, body)
     if conflict:  # one element after the other: vectors of one would wait for memory
         stage = Scalar(body)
-    if isinstance(stage, Scalar) and len(axes) > 1:  # a loop finds its place without a division
-        stage = Loop(axes.pop(), (), (stage,), ())
-    return low.finish([stage], axes, serial=True)
+        if serial and len(axes) > 1:  # a loop finds its place without a division
+            loops.append(axes.pop())
+    for axis in reversed(loops):
+        stage = Loop(axis, (), (stage,), ())
+    return low.finish([*stages, stage], axes, serial)
+
+
+class _Scattered(Lowering):
+    """A scatter; one in parts has an outer iteration for each, of which the last are shorter."""
+
+    @property
+    def parts(self) -> int:
+        form = self.group.nodes[0].form
+        return form.parts if isinstance(form, forms.Scatter) else 1
+
+    def cut(self, loop: str, count: Size, target: Walk) -> tuple[Keep, Axis, Axis]:
+        """Cut a loop of so many iterations into parts, whose targets lie one behind the other.
+
+        Return what keeps the number of iterations of a part, the loop over parts, and that of one.
+        """
+        (node,) = self.group.nodes
+        assert isinstance(node.form, forms.Scatter)
+        self.loop, self.part, self.count = loop, self.loops.next, count
+        self.length = (count + (self.parts - 1)) // self.parts
+        self.panels_before[loop] = ex.index(self.part) * self.size(self.length)
+        left = Keep("r0", self.size(count) - self.panels_before[loop])
+        size = product(node.types[0].shape[node.form.target :])
+        self.loops.strides[target] = ((self.part, size), *self.loops.strides[target])
+        each = Axis(loop, self.extent(self.length), past=left.name)
+        return left, Axis(self.part, self.extent(self.parts)), each
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        access = super().access(walk, dtype, mode, gather)
+        step = dict(self.loops.strides[walk]).get(self.loop, 0) if self.parts > 1 else 0
+        if step == 0:
+            return access
+        strides = tuple([move for move in access.strides if move[0] != self.loop])
+        terms = ((self.part, self.extent(self.length)), (self.loop, 1))
+        place = Position(terms, 0, self.argument(step), self.extent(self.count), within=True)
+        return replace(access, strides=strides, positions=(*access.positions, place))
 
 
 def _lower_sort(low: Lowering) -> LoweredStep:
@@ -605,7 +662,6 @@ _LOWERINGS = {
     "map": _lower_map,
     "columns": _lower_columns,
     "gemm": _lower_gemm,
-    "scatter": _lower_scatter,
     "scan": _lower_scan,
     "sort": _lower_sort,
 }

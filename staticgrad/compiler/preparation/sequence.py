@@ -20,6 +20,7 @@ from staticgrad.compiler.preparation.products import (
     with_product_parts,
 )
 from staticgrad.compiler.preparation.regions import with_joined_pads
+from staticgrad.compiler.preparation.scatters import with_scatter_parts
 from staticgrad.compiler.preparation.slices import with_sliced_pads
 from staticgrad.compiler.preparation.windows import (
     with_parts,
@@ -34,7 +35,7 @@ from staticgrad.language.ir.schedule import Schedule
 #: At every level: these formulas determine the bits of the results.
 _ALWAYS: Final = (
     *(without_marks, with_patches, with_remainders, expand_vector_products, widen_accumulation),
-    *(without_stretched_windows, with_tiles, with_parts, with_product_parts),
+    *(without_stretched_windows, with_tiles, with_parts, with_product_parts, with_scatter_parts),
 )
 #: If kernels have several nodes: the same bits with fewer passes over memory.
 _MERGED: Final = (

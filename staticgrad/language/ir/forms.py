@@ -174,11 +174,20 @@ class Scatter:
 
     Elements without an index get ``empty`` of ``kind``, one of ``COMBINERS``. Operands: x,
     indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
+
+    Several ``parts``: the indices are a vector, which is cut into parts of equal lengths but for
+    the last ones; out[p, part, indices[i], q] combines those of one part.
     """
 
     axis: int
     wrap: bool = True
     kind: str = "sum"
+    parts: int = 1
+
+    @property
+    def target(self) -> int:
+        """The axis of the result along which the indices are positions."""
+        return self.axis + (self.parts > 1)
 
     @property
     def combiner(self) -> Combiner:

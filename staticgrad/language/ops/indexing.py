@@ -119,23 +119,41 @@ class Take(LinearOp, name="take"):
 class ScatterIntoAxis(LinearOp, name="scatter_add"):
     """``take`` transposed: zeros; then out[p, indices[i], q] += x[p, i, q], i ascending.
 
-    The axes of the indices, from ``axis`` of x on, become one axis of size ``size``.
+    The axes of the indices, from ``axis`` of x on, become one axis of size ``size``. In front of it
+    there may be one of ``parts``: sums of equal parts of a vector of indices, but for the last
+    ones. All together are the result without parts, up to rounding.
     """
 
     exact = True
     axis: int
     size: Size
+    parts: int = 1
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_addends(x)
-        return lands(x, indices, self.axis, self.size)
+        whole = lands(x, indices, self.axis, self.size)
+        if self.parts == 1:
+            return whole
+        if self.parts < 1 or indices.rank != 1:
+            raise RankError(f"{called_name()}: {self.parts} parts of {indices}, not of a vector")
+        return whole.with_shape((*whole.shape[: self.axis], self.parts, *whole.shape[self.axis :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
-        return self._added(x, indices, x.size)
+        return self._of_parts(x, indices, x.size)
 
     def eager(self, x: Array, indices: Array) -> Any:
         """A few rows at a time, so that next to nothing is held beside the result."""
-        return self._added(x, indices, max(_AT_ONCE, x.size // 64))
+        return self._of_parts(x, indices, max(_AT_ONCE, x.size // 64))
+
+    def _of_parts(self, x: Array, indices: Array, each: int) -> Any:
+        if self.parts == 1:
+            return self._added(x, indices, each)
+        count = -(-len(indices) // self.parts)
+        starts = range(0, self.parts * count, count) if count else [0] * self.parts
+        cuts = [slice(start, start + count) for start in starts]
+        rows = np.moveaxis(x, self.axis, 0)
+        sums = [self._added(np.moveaxis(rows[c], 0, self.axis), indices[c], each) for c in cuts]
+        return np.stack(sums, self.axis)
 
     def _added(self, x: Array, indices: Array, each: int) -> Any:
         """The sums, of about ``each`` elements of x at a time."""
@@ -152,13 +170,22 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return np.moveaxis(out, 0, self.axis) if self.axis else out  # no view where it can be none
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        return Take(self.axis)(ct, *indices)
+        if self.parts == 1:
+            return Take(self.axis)(ct, *indices)
+        before, after = ct.shape[: self.axis], ct.shape[self.axis + 2 :]
+        together = reshape(ct, (*before, self.parts * self.size, *after))
+        return Take(self.axis)(together, self._together(*indices))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch with one set of indices for all; else write to one index per element."""
         x, indices = args
         if not over[1]:
-            return ScatterIntoAxis(self.axis + 1, self.size)(x, indices)
+            return replace(self, axis=self.axis + 1)(x, indices)
+        if self.parts > 1:
+            whole = ScatterIntoAxis(self.axis, self.parts * self.size)
+            found = whole.batched(size, (x, self._together(indices)), over)
+            before, after = found.shape[: self.axis + 1], found.shape[self.axis + 2 :]
+            return reshape(found, (*before, self.parts, self.size, *after))
         (x,) = in_front(size, [x], [over[0]])
         last = self.axis + indices.ndim
         before, after = x.shape[1 : self.axis + 1], x.shape[last:]
@@ -166,8 +193,18 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         along = ScatterIntoAlong(self.axis + 1, self.size)
         return along(reshape(x, places.shape), places)
 
+    def _together(self, indices: Any) -> Any:
+        """Indices into all parts, one behind the other."""
+        along = indices.ndim - 1
+        count = indices.shape[along]
+        part = iota(indices.shape, along, I64, indices) // (
+            (count + (self.parts - 1)) // self.parts
+        )
+        own = Take(0)(iota((self.size,), 0, I64, indices), indices)  # none below 0, none outside
+        return own + part * size_value(self.size, I64)
+
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Scatter(self.axis)
+        return Scatter(self.axis, parts=self.parts)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""

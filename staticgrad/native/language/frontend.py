@@ -381,17 +381,18 @@ class FunctionWriter:
             bit = self.truth(self.call(OPERATORS[name[7:]], given[:2]))
             return self._selected(bit, *given[2:])
         if name == "inside":
-            return self._selected(self._both("and", "ge", "lt", given), *given[2:])
-        if name == "outside":
-            return Bound(TRUTH, self._both("or", "lt", "ge", given))
+            return self._selected(self._inside(given[:2]), *given[2:])
+        if name == "outside":  # of an extent, which is not below 0: one comparison
+            at, extent = [text_of(each) for each in given]
+            return Bound(TRUTH, self.out.do(f"icmp uge {WORD.llvm} {at}, {extent}"))
         raise self.failure(f"{name} is not defined")
 
-    def _both(self, joined: str, low: str, high: str, given: list[Bound]) -> str:
+    def _inside(self, given: list[Bound]) -> str:
         """A test of a word against 0 and one against an extent, joined without a branch."""
-        tests = [self.call(OPERATORS[low], [given[0], Bound(WORD, 0)])]
-        tests.append(self.call(OPERATORS[high], given[:2]))
+        tests = [self.call(OPERATORS["ge"], [given[0], Bound(WORD, 0)])]
+        tests.append(self.call(OPERATORS["lt"], given))
         bits = [self.truth(test) for test in tests]
-        return self.out.do(f"{joined} i1 {bits[0]}, {bits[1]}")
+        return self.out.do(f"and i1 {bits[0]}, {bits[1]}")
 
     def _place(self, pointer: Bound, place: Offset, whole: bool) -> tuple[Bound, Bound]:
         """The pointer and the index of an access; ``whole``: all of it goes into the pointer."""
