@@ -13,6 +13,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiler.backends import source_of
 from staticgrad.compiler.nest.directives import defaults
+from staticgrad.compiler.nest.records import Builder, Name, Offset, function
 from staticgrad.language.ir.kernels.directives import (
     Directive,
     Interleave,
@@ -300,3 +301,18 @@ def test_what_follows_whole_vectors_of_a_product_has_no_mask(columns: int) -> No
     wide = {name: each.astype("f8") for name, each in feeds.items()}
     wanted = np.tanh(wide["x"] @ wide["w"]) * wide["y"]
     np.testing.assert_allclose(f.run(feeds), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_functions_that_differ_far_in_their_bodies_have_contents_of_their_own():
+    """Kernels share a function by its content, so all of it counts."""
+
+    def content(last: int) -> str:
+        def write(b: Builder, p: Name, n: Name) -> None:
+            with b.loop(0, n) as i:
+                for number in range(200):
+                    b.do("store1", p, Offset(((i, 1),), number), b.op("f32x1", 0))
+                b.do("store1", p, Offset(((i, 1),), last), b.op("f32x1", 0))
+
+        return function("shared_zeros", ("p", "n"), write).content
+
+    assert content(200) == content(200) != content(201)

@@ -108,7 +108,20 @@ class Function:
     @cached_property
     def content(self) -> str:
         """The records as text, which differs where they do."""
-        return repr((self.name, self.parameters, self.body))
+        words = [self.name]
+        _spell((self.parameters, self.body), words)
+        return " ".join(words)
+
+
+def _spell(value: Any, words: list[str]) -> None:
+    """Add the words of a record, or of a part of one; ``repr`` of a long record is cut."""
+    if isinstance(value, tuple):
+        words.append(f"{type(value).__name__}(")
+        for each in value:
+            _spell(each, words)
+        words.append(")")
+    else:
+        words.append(repr(value))
 
 
 class Nest(NamedTuple):

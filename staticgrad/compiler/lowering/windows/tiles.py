@@ -26,7 +26,8 @@ batch, a strip of an image at a time; the sums stay in L2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import Walk
@@ -157,8 +158,7 @@ class WindowTiles(WindowProducts):
         high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
         self._cut(high)
         stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied())
-        for row, signs in enumerate(IMAGE):
-            stages = (*stages, self._combined([signs]), self._multiplied(row * SIDE))
+        stages = (*stages, self._outer_rows(), self._inner_rows())
         return self.finish((*stages, self._summed(), self._followed()), self.outer)
 
     def _cut(self, high: Size) -> None:
@@ -177,7 +177,7 @@ class WindowTiles(WindowProducts):
         lanes = self.dtype.lanes
         self.tiles = -(-self.there * self.run // lanes) * lanes  # so that vectors are whole
 
-    @property
+    @cached_property
     def row_of_plane(self) -> Size:
         """Elements from one row of the strip to the next: pairs, of which a tile reads two."""
         return RESULTS * (self.wide + 1)
@@ -226,7 +226,7 @@ class WindowTiles(WindowProducts):
             stores.append(Store(self.in_scratch(PLANE, moved, start), value))
         return map_over(loops, stores)
 
-    @property
+    @cached_property
     def _plane_size(self) -> Size:
         """The number of elements of even or odd rows of the images of a channel."""
         return self.there * (self.rows + 1) * self.row_of_plane
@@ -235,13 +235,38 @@ class WindowTiles(WindowProducts):
         wide = self.row_of_plane
         return (c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide)
 
-    def _combined(self, rows: Signs = IMAGE) -> Map:
+    def _outer_rows(self) -> Loop:
+        """Return the loop over the first and the last row of combinations, and their products.
+
+        Both subtract the elements of two rows, which are one row further in the last one.
+        """
+        turn = self.loop(2, taps=True)
+        combined = self._combined([IMAGE[0]], (turn, self.inner * self._plane_size))
+        return Loop(turn, (), (combined, self._multiplied(0, (turn, SIDE - 1))), ())
+
+    def _inner_rows(self) -> Loop:
+        """Return the loop over the two rows of combinations between these, and their products.
+
+        Both add the same rows of elements, of which the second row negates the first one.
+        """
+        turn = self.loop(2, taps=True)
+        one, minus = (ex.literal(number, self.dtype) for number in (1, -1))
+        sign = ex.apply("select", ex.index(turn.name).eq(0), one, minus)
+        combined = self._combined([IMAGE[1]], first=sign)
+        return Loop(turn, (), (combined, self._multiplied(1, (turn, 1))), ())
+
+    def _combined(
+        self, rows: Signs = IMAGE, *moves: tuple[Axis, Size], first: Expr | None = None
+    ) -> Map:
+        """Return the map of some rows of combinations; ``first`` is a factor of the elements of
+        row 1, and other loops may move all elements."""
         loops = c, image, row, column = self._for_tiles(self.inner)
-        moved = self._in_plane(c, image, row)
+        moved = (*self._in_plane(c, image, row), *moves)
 
         def given(a: int, b: int) -> Expr:
             start = a % RESULTS * self.inner * self._plane_size + a // RESULTS * self.row_of_plane
-            return self._every_second(PLANE, moved, start, b, column)
+            value = self._every_second(PLANE, moved, start, b, column)
+            return value * first if first is not None and a == 1 else value
 
         return map_over(
             loops, self._kept(COMBINED, self.inner, loops, both_ways(IMAGE, given, rows))
@@ -267,7 +292,9 @@ class WindowTiles(WindowProducts):
         size, itemsize = channels * self.tiles, self.dtype.itemsize
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
-    def _multiplied(self, first: int) -> Loop:
+    def _multiplied(self, row: int, turn: tuple[Axis, int]) -> Loop:
+        """Return the products of a row of combinations; ``turn``: a loop, and its step in rows."""
+        (around, step), first = turn, row * SIDE
         t, i, j = (
             self.loop(SIDE, taps=True),
             self.loop(self.each, "i"),
@@ -275,13 +302,15 @@ class WindowTiles(WindowProducts):
         )
         k = self.loop(self.inner, "k")
         b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, self.tiles), (j, 1)))
-        moved = ((t, self.apart(self.each)), (i, self.tiles), (j, 1))
-        to = self.in_scratch(SUMS, moved, first * self.apart(self.each))
+        apart_to = self.apart(self.each)
+        moved = ((around, step * SIDE * apart_to), (t, apart_to), (i, self.tiles), (j, 1))
+        to = self.in_scratch(SUMS, moved, first * apart_to)
         rows, columns, _, apart = self.second.layout.strides
         walk = Walk(self.second.base, self.second.layout.offset, (rows, columns, apart))
         channels = (self._channel_of(i), *along(k))
         places = channels if self.form.result == "windows" else channels[::-1]
-        taps = self.located(walk, (*places, self.at((t, 1), start=first)), self.dtype)
+        tap = self.at((around, step * SIDE), (t, 1), start=first)
+        taps = self.located(walk, (*places, tap), self.dtype)
         product = Gemm((i,), (j,), (k,), taps, b, (Store(to, ex.ref("acc", self.dtype)),))
         return Loop(t, (), (product,), ())
 
@@ -346,20 +375,27 @@ def both_ways(
 
     ``rows`` are the signs of the rows to compute, by default all.
     """
-    columns = [[given(a, b) for a in range(side)] for b in range(side)]
-    down = [_combinations(rows or signs, column) for column in columns]
-    return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]
+    wanted = signs if rows is None else rows
+    used = [a for a in range(side) if any(row[a] for row in wanted)]
+    columns = [{a: given(a, b) for a in used} for b in range(side)]
+    down = [_combinations(wanted, column) for column in columns]
+    return [
+        value
+        for row in zip(*down, strict=True)
+        for value in _combinations(signs, dict(enumerate(row)))
+    ]
 
 
-def _combinations(signs: Signs, given: Sequence[Expr]) -> list[Expr]:
-    return [_sum(sorted(zip(row, given, strict=True), key=lambda each: -each[0])) for row in signs]
+def _combinations(signs: Signs, given: Mapping[int, Expr]) -> list[Expr]:
+    return [_sum(row, given) for row in signs]
 
 
-def _sum(terms: Sequence[tuple[int, Expr]]) -> Expr:
-    (_, total), *rest = terms
-    for sign, value in rest:
-        if sign:
-            total = total + value if sign > 0 else total - value
+def _sum(signs: Sequence[int], given: Mapping[int, Expr]) -> Expr:
+    """Return the sum of elements with these signs, those without minus first."""
+    first, *rest = sorted((a for a, sign in enumerate(signs) if sign), key=lambda a: -signs[a])
+    total = given[first]
+    for a in rest:
+        total = total + given[a] if signs[a] > 0 else total - given[a]
     return total
 
 
