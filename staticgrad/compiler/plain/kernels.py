@@ -23,6 +23,9 @@ from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
     CHUNK,
     FEWEST,
+    GROUP,
+    GROUP_OF_CHUNK,
+    LOW_CHUNK,
     PANELS,
     Accumulate,
     Axis,
@@ -43,6 +46,7 @@ from staticgrad.language.ir.kernels.stages import (
     Statement,
     Store,
     gemm_chunk,
+    high_from,
     nested,
     panel_columns,
     roots,
@@ -863,12 +867,17 @@ class EntryWriter(KernelWriter):
             return super()._part(stage)
         lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
         rows, columns = (product(axis.extent for axis in axes) for axes in (stage.i, stage.j))
-        panel, chunk = panel_columns(dtype), CHUNK if stage.plain else gemm_chunk(stage)
-        across = f"({columns} + {panel - 1}) // {panel}"
+        panel, chunk = panel_columns(dtype), str(gemm_chunk(stage))
         if stage.plain:
-            numbers = f"{panel}, {chunk}, {PANELS}, {FEWEST}, {streamed_rows(stage)}"
-            across = f"{self.functions.helper('column_parts')}({rows}, {columns}, {numbers})"
-        lines.add(f"across, down = {across}, ({rows} + {chunk - 1}) // {chunk}")
+            numbers = (
+                f"{rows}, {columns}, {panel}, ({CHUNK}, {LOW_CHUNK}), ({GROUP}, {GROUP_OF_CHUNK})"
+            )
+            numbers = f"{numbers}, {PANELS}, {FEWEST}, {streamed_rows(stage)}, {high_from(stage)}"
+            lines.add(f"across, down = {self.functions.helper('product_parts')}({numbers})")
+            chunk = f"(({rows} + down - 1) // down)"
+        else:
+            lines.add(f"across = ({columns} + {panel - 1}) // {panel}")
+            lines.add(f"down = ({rows} + {gemm_chunk(stage) - 1}) // {chunk}")
         lines.add("part, outer = iteration % (across * down), iteration // (across * down)")
         self._decode("outer", self.kernel.axes)
         lines.add(f"width = ({columns} + {PANEL} * across - 1) // ({PANEL} * across) * {PANEL}")

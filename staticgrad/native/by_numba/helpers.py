@@ -605,15 +605,19 @@ def evenly(places, step):
 
 
 @jit
-def column_parts(rows, columns, panel, chunk, most, fewest, streamed):
-    """Parts of the columns of a product, each of which is computed for a chunk of rows at a time.
+def product_parts(rows, columns, panel, chunks, groups, panels_of_few, fewest, streamed, high_from):
+    """Parts of the columns and of the rows of a product, each of which is computed at a time.
 
-    Parts have at most so many panels, so that there are iterations to share; where ``streamed``
-    rows or fewer read the other factor in place, more."""
-    panels, chunks = (columns + panel - 1) // panel, (rows + chunk - 1) // chunk
-    shared = min(chunks, chunks * panels // fewest)
-    group = max(min(max(shared, most * (streamed + 1 - rows)), most), 1)
-    return (panels + group - 1) // group
+    ``chunks`` are the most rows of a part, and of one where high parts and panels are fewer than
+    ``high_from``; ``groups`` the most columns, and how many for each part of the rows. Where
+    ``streamed`` rows or fewer read the other factor in place, a part has so many panels."""
+    panels = (columns + panel - 1) // panel
+    high, low = (rows + chunks[0] - 1) // chunks[0], (rows + chunks[1] - 1) // chunks[1]
+    down = max(high, min(low, high_from - panels))
+    most = min(groups[0] // panel, down * (groups[1] // panel))
+    few = min(panels_of_few * (streamed + 1 - rows), panels_of_few)
+    group = max(min(most, down * panels // fewest), few, 1)
+    return (panels + group - 1) // group, down
 
 
 @jit

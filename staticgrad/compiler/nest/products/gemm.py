@@ -28,7 +28,17 @@ from staticgrad.language.ir.expr import Access, postorder
 from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
-from staticgrad.language.ir.kernels.stages import CHUNK, FEWEST, LANES, PANELS, Gemm
+from staticgrad.language.ir.kernels.stages import (
+    CHUNK,
+    FEWEST,
+    GROUP,
+    GROUP_OF_CHUNK,
+    LANES,
+    LOW_CHUNK,
+    PANELS,
+    Gemm,
+    high_from,
+)
 
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
@@ -71,12 +81,15 @@ class MatrixProduct(PlainProduct):
         self.past_k: Word = self.terms
         if self.streams and left_in(self.kernel) is not None:
             self._read_part()
-        self.chunks = self.choose("gt", m, 0, (m + (CHUNK - 1)) // CHUNK, 1)
-        each = b.quotient(m + self.chunks - 1, self.chunks)
-        self.chunk = (each + 7) // 8 * 8
         self.panels_of_c = (n + (columns - 1)) // columns
-        group = b.least(self.chunks * self.panels_of_c // FEWEST, self.chunks)
-        group = self.choose("gt", group, PANELS, PANELS, group)
+        low = b.least((m + (LOW_CHUNK - 1)) // LOW_CHUNK, high_from(self.stage) - self.panels_of_c)
+        high = (m + (CHUNK - 1)) // CHUNK
+        chunks = self.choose("gt", low, high, low, high)
+        self.chunks = self.choose("gt", m, 0, chunks, 1)
+        each = b.quotient(m + self.chunks - 1, self.chunks)
+        self.chunk = (each + 1) // 2 * 2
+        most = b.least(self.chunks * (GROUP_OF_CHUNK // columns), GROUP // columns)
+        group = b.least(self.chunks * self.panels_of_c // FEWEST, most)
         group = self.choose("le", m, self.streamed, PANELS, group)
         group = self.choose("lt", group, 1, 1, group)
         self.groups = b.quotient(self.panels_of_c + group - 1, group)
@@ -305,6 +318,8 @@ class MatrixProduct(PlainProduct):
         at = base + (self.first_row + self.top) * row + self.depth_at * inner
         first = base + self.first_row * row + self.past * inner
         self.line = self.choose("eq", self.under, self.count, first, at + self.tile_height * row)
+        if self.rows == "across":  # the line of the last row: others begin in the line before
+            self.line = self.line + (self.height - 1)
         self.tile_rows: dict[str, Any] = {"a": a, "at": at, "row": row, "inner": inner}
         if not self.packs_rows:
             return

@@ -448,8 +448,15 @@ def column_words(extent: Size, rows: Size, lanes: int) -> Size:
     return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
 
 
-#: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
-CHUNK: Final = 128
+#: Rows of C per iteration of a product of matrices, at most, and where there would be too few
+#: iterations to share.
+CHUNK: Final = 256
+LOW_CHUNK: Final = 128
+#: Columns of C per iteration, at most, and for each chunk of rows that there is: packing a part of
+#: one factor costs as much as a few rows or columns of the result.
+GROUP: Final = 256
+GROUP_OF_CHUNK: Final = 64
+#: Panels of columns per iteration where the second factor is read in the order in which it lies.
 PANELS: Final = 4
 #: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
 FEWEST: Final = 12
@@ -462,12 +469,12 @@ LONE: Final = 2
 def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
     """Chunks of rows times groups of panels of a product with so many rows and columns.
 
-    The bits of an element do not depend on it. Where rows are packed, several panels are to read
-    them, as long as workers have enough to share; where they are few, each panel is an iteration.
-    Where they are so few that the other factor is read as it lies, iterations take long runs of it.
+    The bits of an element do not depend on it. Chunks are high and groups wide, since each chunk
+    packs its panels and each group its rows, as long as workers have enough to share. Where rows
+    are so few that the other factor is read as it lies, iterations take long runs of it.
     """
     if stage.plain:
-        return _iterations(rows, columns, dtype, streamed_rows(stage))
+        return _iterations(rows, columns, dtype, streamed_rows(stage), high_from(stage))
     chunk, panel = gemm_chunk(stage), panel_columns(dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
 
@@ -477,14 +484,25 @@ def streamed_rows(stage: Gemm) -> int:
     return STREAMED if stage.b.stride(LANES) == 1 else LONE
 
 
+def high_from(stage: Gemm) -> int:
+    """Chunks of rows plus panels of columns from which chunks of a product of matrices are high.
+
+    Groups of panels are wide first where rows lie across memory, since each group packs them.
+    """
+    across = stage.a.stride("i") == 1 != stage.a.stride("k")
+    return 3 * FEWEST if across else FEWEST
+
+
 @kept_by_sizes
-def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int) -> Size:
+def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int, high: int) -> Size:
     width = panel_columns(dtype)
     panels = (columns + (width - 1)) // width
-    chunks = (rows + (CHUNK - 1)) // CHUNK
-    shared = minimum(chunks, chunks * panels // FEWEST)
-    wanted = maximum(shared, PANELS * (streamed + 1 - rows))
-    group = maximum(minimum(wanted, PANELS), 1)
+    low = (rows + (LOW_CHUNK - 1)) // LOW_CHUNK
+    chunks = maximum((rows + (CHUNK - 1)) // CHUNK, minimum(low, high - panels))
+    most = minimum(chunks * (GROUP_OF_CHUNK // width), GROUP // width)
+    shared = minimum(most, chunks * panels // FEWEST)
+    few = minimum(PANELS * (streamed + 1 - rows), PANELS)
+    group = maximum(maximum(shared, few), 1)
     return chunks * ((panels + (group - 1)) // group)
 
 
