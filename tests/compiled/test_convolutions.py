@@ -233,16 +233,16 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 
 def in_tiles(outputs):
-    """How many kernels make sixteen products: all in one loop, or four in each of four."""
+    """How many kernels make sixteen products: all in one loop, or in two loops of two by four."""
     found = 0
     for kernel in kernels(outputs):
         loops = [around for s, around in nested(kernel.stages) if isinstance(s, Gemm)]
-        found += [axis.extent for around in loops for axis in around[-1:]] in ([16], [4] * 4)
+        found += [axis.extent for around in loops for axis in around[-1:]] in ([16], [4] * 2)
     return found
 
 
 TILED = [
-    # batch, channels, results, image, border; how many of the three sums are in tiles
+    # batch, channels, results, image, border, how many of the three sums are in tiles; dilation
     (1, 32, 16, (14, 15), ((1, 1), (1, 1)), 2),
     (9, 16, 48, (16, 14), ((2, 2), (1, 1)), 2),
     (3, 48, 64, (13, 40), ((1, 1), (1, 1)), 0),
@@ -257,20 +257,36 @@ TILED = [
     (11, 300, 24, (9, 12), ((0, 2), (1, 1)), 2),
     (3, 64, 63, (8, 8), ((1, 1), (1, 1)), 0),  # too few pairs of channels
     (3, 64, 64, (6, 8), ((1, 1), (1, 1)), 0),  # too short
+    # volumes: tiles along the last two axes
+    (2, 16, 33, (5, 14, 15), ((1, 1), (1, 1), (1, 1)), 2),
+    (1, 32, 16, (21, 17, 40), ((2, 1), (0, 1), (1, 2)), 2),
+    (3, 64, 64, (7, 8, 7), ((1, 1), (1, 1), (1, 1)), 2),
+    (1, 16, 16, (9, 15, 14), ((2, 2), (1, 1), (1, 1)), 2, (2, 1, 1)),
+    (2, 16, 16, (2, 14, 14), ((1, 1), (1, 1), (1, 1)), 0),  # too thin
+    (2, 32, 32, (5, 28, 28), ((1, 1), (2, 2), (2, 2)), 0, (1, 2, 2)),
+    # phases of images
+    (3, 32, 33, (28, 29), ((2, 2), (2, 2)), 2, 2),
+    (1, 48, 50, (16, 43), ((1, 0), (3, 2)), 2, (1, 3)),
+    (2, 64, 65, (61, 57), ((4, 4), (4, 4)), 2, 4),
+    (5, 128, 128, (14, 15), ((2, 2), (2, 2)), 2, 2),
+    (2, 32, 32, (28, 27), ((2, 2), (2, 2)), 0, 2),  # too short
+    (2, 32, 31, (28, 28), ((2, 2), (2, 2)), 0, 2),  # too few channels
 ]
 
 
 @pytest.mark.slow
 @diagonals(2, ("geometry", TILED), ("dtype", ["float32", "float64"]))
 def test_tiles_give_the_sum_and_its_gradients(geometry, dtype):
-    n, c, o, image, pads, tiled = geometry
-    known = convolved((n, c, *image), (o, c, 3, 3), {"padding": pads}, dtype)
+    n, c, o, image, pads, tiled, *dilation = geometry
+    filters = (o, c, *[3] * len(image))
+    options = {"padding": pads, **({"dilation": dilation[0]} if dilation else {})}
+    known = convolved((n, c, *image), filters, options, dtype)
     feeds = drawn(known)
     f = check(known, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
     assert in_tiles(known) == tiled
     found = f.run(feeds)
     if n:
-        named = convolved(("n", c, *image), (o, c, 3, 3), {"padding": pads}, dtype)
+        named = convolved(("n", c, *image), filters, options, dtype)
         assert_same(sg.compile(named).run(feeds), found)
     for name, wanted in sg.evaluate(known, feeds, dtype="float64").items():
         scale = np.abs(wanted).max(initial=1e-30)

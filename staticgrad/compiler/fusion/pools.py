@@ -64,7 +64,8 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
             apart = node.args[1].type.shape[1] == 1 and node.args[1].type.shape[0] == form.groups
             strips = form.result == "windows" and form.lies_in_strips and not apart
             if form.tiles:
-                return strips and [axis.step for axis in axes] == [2, 2]
+                adjacent = [axis.dilation for axis in form.axes] == [1, 1]
+                return strips and adjacent and [axis.step for axis in axes] == [2, 2]
             return strips and len(axes) <= len(form.axes)
     return False
 

@@ -24,6 +24,10 @@ filters are combined once, which is a product with a constant; ``lowering.window
 kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
 that are added up.
 
+Windows of three axes have tiles along the last two. The taps of the first are terms of products,
+like the channels. A dilated convolution has adjacent windows in each phase of an image, which has
+every so many rows and columns. Gradients of filters in tiles have two axes and no dilation.
+
 Which convolutions are computed so is decided by what a node says of its channels and images, not by
 the size of a batch or any number that a plan has: the bits are those of the node.
 
@@ -341,6 +345,9 @@ _EXTENT_OF_PAIRS: Final = 7
 _PAIRS_OF_FILTERS: Final = 1024
 _EXTENT_OF_FILTERS: Final = 28
 _TAPS: Final = 3
+#: The largest dilation: its phases are written out one by one. There should be as many channels and
+#: elements for each. Measured on Zen 4: 32 channels of 57 by 57 elements lose at a dilation of 4.
+_DILATION: Final = 4
 #: The four combinations of three taps.
 _COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
@@ -365,23 +372,32 @@ def with_tiles(graph: Graph) -> Graph:
 
 def _is_dense(node: Node) -> bool:
     form, dtype = node.form, node.types[0].dtype
-    if not isinstance(form, WindowProduct) or form.tiles:
+    if not isinstance(form, WindowProduct) or form.tiles or len(form.axes) not in (2, 3):
         return False
     of_filter = form.result == "filter"
     first, second = (node.types[0] if of_filter else node.args[1].type).shape[:2]
     if not (isinstance(first, int) and isinstance(second, int)):
         return False
-    pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (0, _EXTENT)
-    if not of_filter and first * second >= _PAIRS:
-        extent = _EXTENT_OF_PAIRS
-    many = min(first, second) >= _CHANNELS and first * second >= pairs
-    plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
-    return many and plain and all(_is_long(axis, extent) for axis in form.axes)
+    *deep, down, across = form.axes
+    dilation = max(down.dilation, across.dilation)
+    if of_filter:
+        plain, pairs, extent = not deep and dilation == 1, _PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS
+    else:
+        plain = dilation == 1 or (not deep and dilation <= _DILATION)
+        many = first * second >= _PAIRS * dilation**2
+        pairs, extent = 0, _EXTENT_OF_PAIRS if many else _EXTENT
+    plain &= dtype.is_float and not dtype.is_storage and form.groups == 1
+    many = min(first, second) >= _CHANNELS * dilation and first * second >= pairs
+    thick = all(isinstance(axis.taps, int) and _is_long(axis, axis.taps) for axis in deep)
+    tiled = all(axis.taps == _TAPS and _is_long(axis, extent) for axis in (down, across))
+    return plain and many and thick and tiled
 
 
 def _is_long(axis: WindowAxis, extent: int) -> bool:
-    long = all(not isinstance(n, int) or n >= extent for n in (axis.image, axis.windows))
-    return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
+    least = extent * axis.dilation
+    return axis.step == 1 and all(
+        not isinstance(n, int) or n >= least for n in (axis.image, axis.windows)
+    )
 
 
 def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
@@ -392,11 +408,12 @@ def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
     channels = filters.type.shape[:2]
     transposed = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
     given: Any = swapaxes(filters, 0, 1) if transposed else filters
-    first, second = given.type.shape[:2]
-    flat: Any = reshape(given, (first * second, _TAPS**2))
+    lead = given.type.shape[:-2]
+    flat: Any = reshape(given, (product(lead), _TAPS**2))
     found: Any = matmul(both, swapaxes(flat, 0, 1))
-    apart: Any = reshape(found, (4, 4, first, second))
-    result: Symbolic = transpose(apart, (3, 2, 0, 1) if transposed else (2, 3, 0, 1))
+    apart: Any = reshape(found, (4, 4, *lead))
+    deep = range(4, 2 + len(lead))
+    result: Symbolic = transpose(apart, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result
 
 

@@ -15,7 +15,8 @@ outside of the image counts as zeros: how these multiply with what is not finite
 The references add up in double precision.
 
 Dense windows of three by three taps over many channels (``preparation/windows.py`` says which) are
-computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
+computed in tiles, also with dilation, and along the last two of three axes: y and x are then sums
+of sixteen such products over the channels, and the taps of the first of three axes, of differences
 of elements and of combined taps. That is as exact, and what is not finite may reach the three
 other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
 are added up strip by strip.
@@ -111,7 +112,7 @@ class Convolution(BilinearOp):
     def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""
         if self.tiles and self.result != "filter":
-            taps = tuple([tap - 1 for tap in taps])
+            taps = (*taps[:-2], *[tap - 1 for tap in taps[-2:]])
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
     def taps_of(self, w: Array) -> Array:

@@ -109,6 +109,11 @@ class StripAxis:
     def stride(self) -> int:
         return self.of.step if self.over_windows else 1
 
+    @property
+    def phase(self) -> Size:
+        """The results of the first phase of a dilated axis, which are the most of any."""
+        return -(-self.every // self.of.dilation)
+
     def taps(self, phase: int, copied: bool) -> Taps:
         """Return the taps of the results at a phase; ``copied``: each reads a copy."""
         of, step = self.of, self.of.step

@@ -130,15 +130,15 @@ class PooledTiles(_Pooled, WindowTiles):
 
     def _followed(self) -> Map:
         high, wide = self.pools.domain[2:]
-        loops = o, n, row, column = self._over(self.each, wide)
-        lead = (self._image_of(n), self._channel_of(o))
+        loops = o, n, row, column = self.nest(self.each, self.there, self.rows, wide)
+        lead = self._lead(n, self._channel_of(o))
 
         def image(tap: Tap) -> At:
             odd, place = tap
             across = self.at((column, RESULTS), start=place)
             sums, start = self._result(o, n, row), odd * RESULTS * self.run
             result = self._every_second(TILES, sums, start, place, column)
-            return (*lead, self._row_of_results(row, odd), across), result
+            return (*lead, self._row(row, odd), across), result
 
         first = self.at((self.strip, self.rows), (row, 1), extent=high)
         places = (*lead, first, *along(column))

@@ -17,6 +17,14 @@ tile, of border, so that the elements of a tile have a fixed offset in every row
 row to row, and the values of tiles between rows are never stored. Products process those tiles,
 too; ``best_cut`` chooses the cheaper layout.
 
+**Volumes.** Of three axes the last two have tiles. An iteration combines the planes of several
+depths, ``read``, once. The products sum over the channels and the taps of the first axis: a tap's
+tiles are at a fixed offset, that of its plane.
+
+**Dilation.** A phase of an image has every so many rows and columns, and adjacent windows. Phases
+of rows have iterations of their own. Those of columns are images next to each other in an
+iteration, which copies a row, and stores one, for all of these at once.
+
 **Filter gradients.** The contribution of a tile of two by two results to the nine taps is F(3x3,
 2x2) of the algorithm above. The tile's four by four elements of the image are combined as there,
 and its results are combined, too (``_GIVEN``). Sixteen products are summed over all tiles of all
@@ -71,7 +79,8 @@ _FEWEST_VECTORS: Final = 2
 class Cut:
     """Rows of tiles and images in an iteration; ``joined``: rows are contiguous, with an unused
     tile of border between them. ``parts``: each part of the result's channels has iterations of
-    its own if there are few strips; the image is copied and combined for each part."""
+    its own if there are few strips; the image is copied and combined for each part. Of a volume
+    ``images`` are those of adjacent depths."""
 
     rows: int
     images: int
@@ -86,41 +95,49 @@ def best_cut(node: Node) -> Cut:
     assert isinstance(form, WindowProduct)
     of_image, lanes = form.result == "image", dtype.lanes
     out, inner = (hint_value(size) for size in node.args[1].type.shape[:2][:: 1 - 2 * of_image])
-    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
-    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
+    *deep, down, across = (StripAxis(axis, not of_image) for axis in form.axes)
+    high, wide = (max(1, -(-hint_value(axis.phase) // RESULTS)) for axis in (down, across))
     batch = max(1, hint_value(node.args[0].type.shape[0]))
+    around, phases = down.of.dilation * (batch if deep else 1), across.of.dilation
+    depths = max(1, hint_value(deep[0].every)) if deep else batch
+    reach = hint_value(deep[0].reach) if deep else 0
+    taps = int(deep[0].of.taps) if deep else 1
     most = _NEAR // ((out + inner) * COMBINATIONS * dtype.itemsize)
     most = max(_FEWEST_TILES, min(most, _MOST_TILES))
 
     def tiles(cut: Cut) -> int:
-        return cut.images * cut.rows * (wide + cut.joined)
+        return cut.images * phases * cut.rows * (wide + cut.joined)
 
     def cost(cut: Cut) -> float:
         """Return the cost per image in multiplications of vectors."""
         vectors = max(_FEWEST_VECTORS, -(-tiles(cut) // lanes))
         runs, run = (1, cut.rows * (wide + 1)) if cut.joined else (cut.rows, wide)
-        combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
-        row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED
-        strips, turns = -(-high // cut.rows), -(-batch // cut.images)
-        given = cut.parts * inner * (combined + (cut.rows + 1) * row)
-        around = given + out * (combined + cut.rows * row)
-        idle = max(1.0, WANTED / (turns * strips * cut.parts))
-        multiplied = vectors * COMBINATIONS * out * inner / cut.images
-        return (multiplied + around) * strips * idle * (turns * cut.images / batch)
+        combined = phases * runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
+        row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED * phases
+        strips, turns = -(-high // cut.rows), -(-depths // cut.images)
+        planes = (cut.images + reach) / cut.images
+        given = planes * cut.parts * inner * (combined + (cut.rows + 1) * row)
+        both = given + out * (combined + cut.rows * row)
+        idle = max(1.0, WANTED / (around * turns * strips * cut.parts))
+        multiplied = vectors * COMBINATIONS * out * inner * taps / cut.images
+        return (multiplied + both) * strips * idle * (turns * cut.images / depths)
 
     def cuts() -> Iterator[Cut]:
+        shared = deep or out >= WANTED * _MANY
         for joined in (False, True):
-            for rows in range(1, max(1, min(high, most // (wide + joined))) + 1):
+            fitting = most // (phases * (wide + joined))
+            for rows in range(1, max(1, min(high, fitting)) + 1):
                 yield Cut(-(-high // -(-high // rows)), 1, joined)
-            shared = out >= WANTED * _MANY
-            for images in range(2, (batch if shared else batch // WANTED) + 1):
-                if images * high * (wide + joined) > most:
+            for images in range(2, (depths if shared else depths // WANTED) + 1):
+                if images * (1 if deep else high) > fitting:
                     break
-                yield Cut(high, images, joined)
+                each = -(-depths // -(-depths // images)) if deep else images
+                for rows in range(1, min(high, fitting // images) + 1) if deep else (high,):
+                    yield Cut(-(-high // -(-high // rows)), each, joined)
 
     def with_parts(cut: Cut) -> Cut:
-        wanted = -(-WANTED // (-(-batch // cut.images) * -(-high // cut.rows)))
-        fits = (n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+        turns = around * -(-depths // cut.images) * -(-high // cut.rows)
+        fits = (n for n in range(-(-WANTED // turns), 0, -1) if n == 1 or out % (n * _ROWS) == 0)
         return replace(cut, parts=next(fits))
 
     return min(map(with_parts, cuts()), key=lambda cut: (cost(cut), tiles(cut)))
@@ -152,10 +169,11 @@ class WindowTiles(WindowProducts):
         """Return the kernel of the group: combinations, products, results and epilogue."""
         self.dtype: DType = self.anchor.types[0].dtype
         over_windows = self.form.result == "windows"
-        self.axes = [StripAxis(axis, over_windows) for axis in self.form.axes]
+        *deep, down, across = (StripAxis(axis, over_windows) for axis in self.form.axes)
+        self.axes, self.deep = (down, across), deep[0] if deep else None
         filters = self.second.type.shape[:2]
         self.out, self.inner = filters if over_windows else filters[::-1]
-        high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
+        high, self.wide = (-(-axis.phase // RESULTS) for axis in self.axes)
         self._cut(high)
         stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied())
         stages = (*stages, self._outer_rows(), self._inner_rows())
@@ -168,22 +186,36 @@ class WindowTiles(WindowProducts):
         self.rows, self.batch = cut.rows, self.first.type.shape[0]
         self.images: Size = cut.images
         self.each = hint_value(self.out) // cut.parts
-        self.chunk = self.outer_loop(-(-self.batch // self.images))
+        self.n = self.outer_loop(self.batch) if self.deep else None
+        depths = self.deep.every if self.deep else self.batch
+        reach = self.deep.reach if self.deep else 0
+        self.chunk = self.outer_loop(-(-depths // self.images))
+        down, across = self.axes
+        self.down = self.outer_loop(down.of.dilation) if down.of.dilation > 1 else None
+        self.phases = across.of.dilation
         self.strip = self.outer_loop(-(-high // self.rows))
         self.part = self.outer_loop(self.out // self.each)
-        self.there: Size = minimum(self.images, self.batch)
+        self.there: Size = minimum(self.images, depths)
+        self.read = self.there + reach
         self.joined, self.pitch = cut.joined, self.wide + cut.joined
         self.run = self.rows * self.pitch
         lanes = self.dtype.lanes
-        self.tiles = -(-self.there * self.run // lanes) * lanes  # so that vectors are whole
+        made = self.there * self.phases * self.run
+        self.tiles = -(-made // lanes) * lanes  # so that vectors are whole
+        self.given = self.tiles + reach * self.run
 
     @cached_property
     def row_of_plane(self) -> Size:
         """Elements from one row of the strip to the next: pairs, of which a tile reads two."""
         return RESULTS * (self.wide + 1)
 
-    def _image_of(self, loop: Axis) -> AxisPlace:
-        return self.at((self.chunk, self.images), (loop, 1), extent=self.batch)
+    def _lead(self, loop: Axis, channel: AxisPlace, read: bool = False) -> Sequence[AxisPlace]:
+        """Return the places of an image and a channel, and the depth in a volume."""
+        terms = (self.chunk, self.images), (loop, 1)
+        if self.deep is None:
+            return self.at(*terms, extent=self.batch), channel
+        start, extent = (self.deep.start, self.deep.given) if read else (0, self.deep.every)
+        return (*along(self.n), channel, self.at(*terms, start=start, extent=extent))
 
     def _read_channel(self, loop: Axis) -> AxisPlace:
         return self.at((loop, 1))
@@ -201,39 +233,46 @@ class WindowTiles(WindowProducts):
             pair = self.loop(RESULTS, VECTOR)
             behind = self.in_scratch(PLANE, [(pair, 1)], RESULTS * self.inner * self._plane_size)
             zeros.append(map_over([pair], [Store(behind, zero)]))
-        left = self.tiles - self.there * self.run
-        if left != 0:
-            c, tile = self.loop(self.inner), self.loop(left, VECTOR)
-            moved, start = [(c, self.tiles), (tile, 1)], self.there * self.run
-            starts = (number * self.apart(self.inner) + start for number in range(SIDE))
+        start = self.read * self.phases * self.run
+        if self.given - start != 0:
+            c, tile = self.loop(self.inner), self.loop(self.given - start, VECTOR)
+            moved = [(c, self.given), (tile, 1)]
+            starts = (n * self.apart(self.inner * self.given) + start for n in range(SIDE))
             stores = [Store(self.in_scratch(COMBINED, moved, at), zero) for at in starts]
             zeros.append(map_over([c, tile], stores))
         return tuple(zeros)
 
     def _copied(self) -> Map:
         """Return the map that copies the strip with its border, even and odd rows separately."""
-        loops = c, image, row, column = self._over(self.inner, self.row_of_plane, self.rows + 1)
-        high, wide = self.axes
+        loops = c, image, row, column = self.nest(
+            self.inner, self.read, self.rows + 1, self.row_of_plane
+        )
+        wide, lead = self.axes[1], self._lead(image, self._read_channel(c), read=True)
+        moved = (*self._in_plane(c, image, row, self.phases), (column, 1))
         stores = []
         for odd in range(RESULTS):
-            terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
-            down = self.at(*terms, start=high.start + odd, extent=high.given)
-            across = self.at((column, 1), start=wide.start, extent=wide.given)
-            lead = (self._image_of(image), self._read_channel(c))
-            value = self.element(self.first, (*lead, down, across))
-            moved = (*self._in_plane(c, image, row), (column, 1))
-            start = odd * self.inner * self._plane_size
-            stores.append(Store(self.in_scratch(PLANE, moved, start), value))
+            down = self._row(row, odd, read=True)
+            for phase in range(self.phases):
+                start = wide.start + phase
+                across = self.at((column, wide.of.dilation), start=start, extent=wide.given)
+                value = self.element(self.first, (*lead, down, across))
+                start = odd * self.inner * self._plane_size + phase * self._plane_of_image
+                stores.append(Store(self.in_scratch(PLANE, moved, start), value))
         return map_over(loops, stores)
+
+    @cached_property
+    def _plane_of_image(self) -> Size:
+        return (self.rows + 1) * self.row_of_plane
 
     @cached_property
     def _plane_size(self) -> Size:
         """The number of elements of even or odd rows of the images of a channel."""
-        return self.there * (self.rows + 1) * self.row_of_plane
+        return self.read * self.phases * self._plane_of_image
 
-    def _in_plane(self, c: Axis, image: Axis, row: Axis | None) -> Moved:
-        wide = self.row_of_plane
-        return (c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide)
+    def _in_plane(self, c: Axis, image: Axis, row: Axis | None, images: int = 1) -> Moved:
+        """Return what moves in the plane; an image of the loop has the places of ``images``."""
+        size = images * self._plane_of_image
+        return (c, self._plane_size), (image, size), (row, self.row_of_plane)
 
     def _outer_rows(self) -> Loop:
         """Return the loop over the first and the last row of combinations, and their products.
@@ -260,7 +299,7 @@ class WindowTiles(WindowProducts):
     ) -> Map:
         """Return the map of some rows of combinations; ``first`` is a factor of the elements of
         row 1, and other loops may move all elements."""
-        loops = c, image, row, column = self._for_tiles(self.inner)
+        loops = c, image, row, column = self._for_tiles(self.inner, self.read)
         moved = (*self._in_plane(c, image, row), *moves)
 
         def given(a: int, b: int) -> Expr:
@@ -268,28 +307,29 @@ class WindowTiles(WindowProducts):
             value = self._every_second(PLANE, moved, start, b, column)
             return value * first if first is not None and a == 1 else value
 
-        return map_over(
-            loops, self._kept(COMBINED, self.inner, loops, both_ways(IMAGE, given, rows))
-        )
+        values = both_ways(IMAGE, given, rows)
+        return map_over(loops, self._kept(COMBINED, self.inner, self.given, loops, values))
 
     def _kept(
-        self, number: int, channels: Size, loops: Loops, values: Sequence[Expr]
+        self, number: int, channels: Size, tiles: Size, loops: Loops, values: Sequence[Expr]
     ) -> list[Store]:
         """Return the stores of combinations of tiles."""
-        to, apart = self._tile(*loops), self.apart(channels)
+        to, apart = self._tile(tiles, *loops), self.apart(channels * tiles)
         return [
             Store(self.in_scratch(number, to, n * apart), value) for n, value in enumerate(values)
         ]
 
-    def _tile(self, channel: Axis, image: Axis, row: Axis | None, column: Axis) -> Moved:
-        return (channel, self.tiles), (image, self.run), (row, self.pitch), (column, 1)
+    def _tile(
+        self, tiles: Size, channel: Axis, image: Axis, row: Axis | None, column: Axis
+    ) -> Moved:
+        return (channel, tiles), (image, self.run), (row, self.pitch), (column, 1)
 
-    def apart(self, channels: Size) -> Size:
-        """Return the stride from one of the sixteen combinations of channels to the next.
+    def apart(self, size: Size) -> Size:
+        """Return the stride from one of the sixteen combinations of ``size`` elements to the next.
 
         All are written, or read, together: the stride avoids that they map to the same L1 set.
         """
-        size, itemsize = channels * self.tiles, self.dtype.itemsize
+        itemsize = self.dtype.itemsize
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
     def _multiplied(self, row: int, turn: tuple[Axis, int]) -> Loop:
@@ -300,27 +340,38 @@ class WindowTiles(WindowProducts):
             self.loop(self.each, "i"),
             self.loop(self.tiles, VECTOR),
         )
-        k = self.loop(self.inner, "k")
-        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, self.tiles), (j, 1)))
-        apart_to = self.apart(self.each)
+        given, deep = self.apart(self.inner * self.given), self.deep
+        depths = [deep.of.taps] if deep else []
+        k, *taps = self._flattened([self.inner, *depths], "k", [False, True])
+        assert k is not None
+        inner: Moved = ((t, given), (k, self.given), (j, 1))
+        start: Size = 0
+        if deep:  # of an image the last tap reads the first depth
+            by = deep.of.dilation * self.run
+            inner = (*inner, (taps[0], by if deep.over_windows else -by))
+            start = 0 if deep.over_windows else deep.reach * self.run
+        b = self.in_scratch(COMBINED, inner, start)
+        apart_to = self.apart(self.each * self.tiles)
         moved = ((around, step * SIDE * apart_to), (t, apart_to), (i, self.tiles), (j, 1))
         to = self.in_scratch(SUMS, moved, first * apart_to)
-        rows, columns, _, apart = self.second.layout.strides
-        walk = Walk(self.second.base, self.second.layout.offset, (rows, columns, apart))
+        *channels_and_depth, _, apart = self.second.layout.strides
+        walk = Walk(self.second.base, self.second.layout.offset, (*channels_and_depth, apart))
         channels = (self._channel_of(i), *along(k))
         places = channels if self.form.result == "windows" else channels[::-1]
         tap = self.at((around, step * SIDE), (t, 1), start=first)
-        taps = self.located(walk, (*places, tap), self.dtype)
-        product = Gemm((i,), (j,), (k,), taps, b, (Store(to, ex.ref("acc", self.dtype)),))
+        filters = self.located(walk, (*places, *along(*taps), tap), self.dtype)
+        terms = (k, *(tap for tap in taps if tap))
+        product = Gemm((i,), (j,), terms, filters, b, (Store(to, ex.ref("acc", self.dtype)),))
         return Loop(t, (), (product,), ())
 
     def _summed(self) -> Map:
         """Return the map of the results of each tile, even and odd rows separately."""
-        loops = o, image, row, column = self._for_tiles(self.each)
+        loops = o, image, row, column = self._for_tiles(self.each, self.there)
+        tile = self._tile(self.tiles, *loops)
 
         def given(a: int, b: int) -> Expr:
-            start = (a * SIDE + b) * self.apart(self.each)
-            return ex.load(self.in_scratch(SUMS, self._tile(*loops), start), self.dtype)
+            start = (a * SIDE + b) * self.apart(self.each * self.tiles)
+            return ex.load(self.in_scratch(SUMS, tile, start), self.dtype)
 
         stores = []
         for number, value in enumerate(both_ways(RESULT, given)):
@@ -330,36 +381,38 @@ class WindowTiles(WindowProducts):
             stores.append(Store(self.in_scratch(TILES, moved, start, at), value))
         return map_over(loops, stores)
 
-    def _result(self, channel: Axis, image: Axis, row: Axis | None) -> Moved:
+    def _result(self, channel: Axis, image: Axis, row: Axis | None, images: int = 1) -> Moved:
         size = RESULTS**2 * self.run
-        return (channel, self.there * size), (image, size), (row, RESULTS * self.pitch)
+        count = self.there * self.phases
+        return (channel, count * size), (image, images * size), (row, RESULTS * self.pitch)
 
     def _followed(self) -> Map:
-        loops = o, image, row, column = self._over(self.each, self.axes[1].every)
-        moved = (*self._result(o, image, row), (column, 1))
-        stores: list[Store] = []
+        wide = self.axes[1]
+        loops = o, image, row, column = self.nest(self.each, self.there, self.rows, wide.phase)
+        moved = (*self._result(o, image, row, self.phases), (column, 1))
+        lead, stores = self._lead(image, self._channel_of(o)), list[Store]()
         for odd in range(RESULTS):
-            lead = (self._image_of(image), self._channel_of(o))
-            self.move_to((*lead, self._row_of_results(row, odd), *along(column)))
-            start = odd * RESULTS * self.run
-            stores += self.stores(ex.load(self.in_scratch(TILES, moved, start), self.dtype))
+            for phase in range(self.phases):
+                across = self.at((column, wide.of.dilation), start=phase, extent=wide.every)
+                self.move_to((*lead, self._row(row, odd), across))
+                start = (odd * RESULTS + phase * RESULTS**2) * self.run
+                stores += self.stores(ex.load(self.in_scratch(TILES, moved, start), self.dtype))
         return map_over(loops, stores)
 
-    def _row_of_results(self, row: Axis, odd: int) -> AxisPlace:
-        """Return the place of the even or odd row of results of a row of tiles."""
-        terms = (self.strip, RESULTS * self.rows), (row, RESULTS)
-        return self.at(*terms, start=odd, extent=self.axes[0].every)
+    def _row(self, row: Axis, odd: int, read: bool = False) -> AxisPlace:
+        """Return the even or odd row of results of a row of tiles, or the row that is read."""
+        of, dilation = self.axes[0], self.axes[0].of.dilation
+        terms = (self.strip, RESULTS * self.rows * dilation), (row, RESULTS * dilation)
+        start, extent = (of.start, of.given) if read else (0, of.every)
+        return self.at(*terms, (self.down, 1), start=start + odd * dilation, extent=extent)
 
-    def _for_tiles(self, channels: Size) -> Loops:
+    def _for_tiles(self, channels: Size, images: Size) -> Loops:
+        images = images * self.phases
         if not self.joined:
-            return self._over(channels, self.wide)
-        c, image = self.loop(channels), self.loop(self.there)
+            c, image, row, column = self.nest(channels, images, self.rows, self.wide)
+            return c, image, row, column
+        c, image = self.loop(channels), self.loop(images)
         return c, image, None, self.loop(self.run, VECTOR)
-
-    def _over(self, channels: Size, wide: Size, rows: int = 0) -> tuple[Axis, Axis, Axis, Axis]:
-        """Return loops over channels, images, rows of tiles, and ``wide``."""
-        c, image, row, column = self.nest(channels, self.there, rows or self.rows, wide)
-        return c, image, row, column
 
     def _every_second(
         self, number: int, moved: Moved, start: Size, place: int, column: Axis
@@ -416,7 +469,8 @@ class WindowTileFilters(WindowTiles):
     def lowered(self) -> LoweredStep:
         """Return the kernel: combinations and products, image by image, then the taps."""
         self.dtype = self.anchor.types[0].dtype
-        self.axes = [StripAxis(axis, over_windows=True) for axis in self.form.axes]
+        down, across = (StripAxis(axis, over_windows=True) for axis in self.form.axes)
+        self.axes, self.deep, self.down, self.phases = (down, across), None, None, 1
         parts, self.result, self.channels = self.group.domain[:3]
         self.batch = self.first.type.shape[0]
         strips = self._cut_strips()
@@ -426,19 +480,21 @@ class WindowTileFilters(WindowTiles):
         self.read_part = self.outer_loop(-(-self.channels // self.inner))
         left = self.size(self.batch) - ex.index(self.chunk.name) * self.size(self.images)
         kept = Scalar((Keep("r0", left),))
-        self.n, self.strip = self.loop(self.images, past="r0"), self.loop(strips)
+        image, self.strip = self.loop(self.images, past="r0"), self.loop(strips)
+        self.n = image
         zeros = self._zeros()
         stages = (self._copied(), self._combined(), self._givens(), self._products())
-        images = Loop(self.n, (), (Loop(self.strip, (), stages, ()),), ())
+        images = Loop(image, (), (Loop(self.strip, (), stages, ()),), ())
         return self.finish((zeros, kept, images, self._nine()), self.outer)
 
     def _cut_strips(self) -> Size:
         high, self.wide = (-(-axis.every // RESULTS) for axis in self.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
         strips = -(-rows // max(1, _TILES // wide))
-        self.there, self.rows = 1, -(-rows // strips)
+        self.there = self.read = 1
+        self.rows = -(-rows // strips)
         self.joined, self.pitch = False, self.wide
-        self.run = self.tiles = self.rows * self.wide
+        self.run = self.tiles = self.given = self.rows * self.wide
         return -(-high // self.rows)
 
     def _cut_channels(self, parts: int) -> None:
@@ -459,9 +515,9 @@ class WindowTileFilters(WindowTiles):
 
     # -- places -----------------------------------------------------------------------------------
 
-    def _image_of(self, loop: Axis) -> AxisPlace:
+    def _lead(self, loop: Axis, channel: AxisPlace, read: bool = False) -> Sequence[AxisPlace]:
         terms = (self.chunk, self.images), (self.n, 1)
-        return self.at(*terms, extent=self.batch, within=True)
+        return self.at(*terms, extent=self.batch, within=True), channel
 
     def _read_channel(self, loop: Axis) -> AxisPlace:
         return self.at((self.read_part, self.inner), (loop, 1), extent=self.channels)
@@ -482,15 +538,16 @@ class WindowTileFilters(WindowTiles):
         return map_over([t, o, column], [store])
 
     def _givens(self) -> Map:
-        loops = o, image, row, column = self._over(self.each, self.wide)
+        loops = o, image, row, column = self._for_tiles(self.each, self.there)
+        assert row is not None
+        lead = self._lead(image, self._channel_of(o))
 
         def given(a: int, b: int) -> Expr:
             across = self.at((column, RESULTS), start=b, extent=self.axes[1].every)
-            lead = (self._image_of(image), self._channel_of(o))
-            return self.element(self.second, (*lead, self._row_of_results(row, a), across))
+            return self.element(self.second, (*lead, self._row(row, a), across))
 
         values = both_ways(_GIVEN, given, side=RESULTS)
-        return map_over(loops, self._kept(_GIVENS, self.each, loops, values))
+        return map_over(loops, self._kept(_GIVENS, self.each, self.tiles, loops, values))
 
     def _products(self) -> Loop:
         t, i, j = (
@@ -499,8 +556,11 @@ class WindowTileFilters(WindowTiles):
             self.loop(self.inner, VECTOR),
         )
         k = self.loop(self.tiles, "k")
-        a = self.in_scratch(_GIVENS, ((t, self.apart(self.each)), (i, self.tiles), (k, 1)))
-        b = self.in_scratch(COMBINED, ((t, self.apart(self.inner)), (k, 1), (j, self.tiles)))
+        a = self.in_scratch(
+            _GIVENS, ((t, self.apart(self.each * self.tiles)), (i, self.tiles), (k, 1))
+        )
+        by = self.apart(self.inner * self.tiles)
+        b = self.in_scratch(COMBINED, ((t, by), (k, 1), (j, self.tiles)))
         to = self._added(t, i, j)
         value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
         return Loop(t, (), (Gemm((i,), (j,), (k,), a, b, (Store(to, value),)),), ())
