@@ -29,7 +29,6 @@ from staticgrad.language.ir.expr import (
     Expr,
     Position,
     load,
-    postorder,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Operand, Stage, Statement
@@ -131,7 +130,7 @@ class _Shared:
 
 def _literals(kernel: Kernel) -> Iterator[Expr]:
     """Return the literals that may be elements of an operand, one for each use, in order."""
-    for expr in postorder(kernel.expressions):
+    for expr in kernel.evaluated:
         if expr.op in _OPERATIONS:
             yield from filter(_is_number, expr.args)
 
@@ -154,7 +153,7 @@ def _reading(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> Kernel
             return arg if place is None else loads[place]
         return known[id(arg)]
 
-    for expr in postorder(kernel.expressions):
+    for expr in kernel.evaluated:
         args = tuple([other(expr, arg) for arg in expr.args])
         same = all(a is b for a, b in zip(args, expr.args, strict=True))
         known[id(expr)] = expr if same else Expr(expr.op, expr.dtype, args, expr.attribute)

@@ -179,8 +179,8 @@ class Renumbered:
         return Symbolic(node)
 
     def _source(self, source: Source) -> Source:
-        base, layout = source.base, source.layout
-        return source._replace(base=self._key(base), layout=self._layout(base, layout))
+        base, kind, layout, *rest = source
+        return Source(self._key(base), kind, self._layout(base, layout), *rest)
 
     def _layout(self, base: Key, layout: Strided) -> Strided:
         first = self._first.setdefault(base, layout.offset)

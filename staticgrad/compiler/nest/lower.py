@@ -296,7 +296,7 @@ class KernelLowering(NestWriter):
     def rows_as_lanes(self, start: Word, stop: Word) -> None:
         """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
         k = self.kernel
-        exprs = [*postorder(k.expressions)]
+        exprs = k.evaluated
         total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         count = max(1, whole_vectors(total, LANE_VECTORS, _LANES_ROOM))
         self.vectors(

@@ -197,9 +197,12 @@ class Dim(UnknownNumber):
 
     @over_sizes
     def __add__(self, other: Size) -> Size:
+        return self._plus(1, other)
+
+    def _plus(self, factor: int, other: Size) -> Size:
         total = dict(self.terms)
         for monomial, coefficient in _terms(other):
-            total[monomial] = total.get(monomial, 0) + coefficient
+            total[monomial] = total.get(monomial, 0) + factor * coefficient
         return _normal(total)
 
     @over_sizes
@@ -207,11 +210,11 @@ class Dim(UnknownNumber):
         return self + other
 
     def __neg__(self) -> Size:
-        return _normal({monomial: -c for monomial, c in self.terms})
+        return self._times(-1)
 
     @over_sizes
     def __sub__(self, other: Size) -> Size:
-        return self + -other
+        return self._plus(-1, other)
 
     @over_sizes
     def __rsub__(self, other: int) -> Size:
@@ -226,13 +229,25 @@ class Dim(UnknownNumber):
                 f" than {HEAVIEST}",
                 hint="give a separate name to a size that is a part of others: sg.dim(name)",
             )
+        if not isinstance(other, Dim):
+            return self._times(index(other))
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
-            for right, b in _terms(other):
+            for right, b in other.terms:
                 both = left + right
                 product = tuple(sorted(both, key=_atom_order)) if left and right else both
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
+
+    def _times(self, factor: int) -> Size:
+        """The product with a number: of the same terms, in order."""
+        if not factor:
+            return 0
+        found = Dim.__new__(Dim)
+        found.terms = tuple([(monomial, c * factor) for monomial, c in self.terms])
+        found._hash, found.weight, found._text = hash(found.terms), self.weight, ""
+        found.hints, found.typical = self.hints, {}
+        return found
 
     @over_sizes
     def __rmul__(self, other: int) -> Size:
@@ -386,9 +401,16 @@ def minimum(left: Size, right: Size) -> Size:
 
 def is_at_least(left: Size, right: Size) -> bool:
     """Return whether left >= right for all values of the names, as far as bounds show."""
-    others, parts = {left, *_alternatives(left)}, _alternatives(right)
-    lows = [[bounds(other - part)[0] for other in others] for part in parts]
-    return all(any(low is not None and low >= 0 for low in row) for row in lows)
+    others = dict.fromkeys((left, *_alternatives(left)))
+    return right in others or all(
+        part in others or any(_is_low(other, part) for other in others)
+        for part in _alternatives(right)
+    )
+
+
+def _is_low(size: Size, part: Size) -> bool:
+    low = bounds(size - part)[0]
+    return low is not None and low >= 0
 
 
 def maximum_of(size: Size) -> tuple[Size, ...]:

@@ -141,7 +141,7 @@ class Kernel(KernelParts):
             if filled:
                 return filled
         found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
-        found += [e.dtype for e in postorder(self.expressions) if e.op not in ("index", "size")]
+        found += [e.dtype for e in self.evaluated if e.op not in ("index", "size")]
         return max((dtype.lanes for dtype in found if not dtype.is_bool), default=BOOL.lanes)
 
     @cached_property
@@ -150,6 +150,11 @@ class Kernel(KernelParts):
         return tuple(
             e for stage, _ in nested(self.stages) for s in statements(stage) for e in roots(s)
         )
+
+    @cached_property
+    def evaluated(self) -> tuple[Expr, ...]:
+        """Every distinct expression, operands first."""
+        return tuple(postorder(self.expressions))
 
     @cached_property
     def in_place(self) -> frozenset[tuple[str, str]]:
@@ -219,12 +224,12 @@ class Kernel(KernelParts):
         """Return the cost of one iteration of a scalar loop, in units of moving an element."""
         if not any(around for _, around in nested(self.stages)):
             return 1
-        return 1 + len([*postorder(self.expressions)]) // _OPERATIONS
+        return 1 + len(self.evaluated) // _OPERATIONS
 
     @cached_property
     def _halves(self) -> int:
         """Return how often the elements of a group are halved; a function counts as two moves."""
-        functions = sum(expr.op in BLOCKS for expr in postorder(self.expressions))
+        functions = sum(expr.op in BLOCKS for expr in self.evaluated)
         return min(FINEST, (1 + 2 * functions).bit_length() - 1)
 
     def rows(self, arguments: Sequence[Size]) -> Size:
