@@ -37,6 +37,7 @@ def test_many_rows_for_few_places_are_added_in_parts_that_threads_do_not_change(
     np.add.at(expected, feeds["at"], feeds["x"].astype(np.longdouble))
     np.testing.assert_allclose(found, expected.astype("float64"), rtol=0, atol=2e-13)
     assert same_bytes(two.run(feeds)["sums"], found)
+    assert same_bytes(sg.evaluate(sums, feeds)["sums"], found)
     for failing in (0, 1251, 20_000):
         wrong = feeds["at"].copy()
         wrong[[failing, -1]] = size

@@ -33,6 +33,7 @@ from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf
+from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import remainder
 from staticgrad.language.ops.batch_axis import in_front
@@ -58,7 +59,7 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import Shape, TensorType, convert_array
+from staticgrad.language.types.arrays import Shape, TensorType, convert_array, hint_product
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64, DType, as_dtype
 from staticgrad.support.errors import (
@@ -75,6 +76,13 @@ from staticgrad.support.source import Location
 
 #: Elements that are added at a time on tensors, at least.
 _AT_ONCE: Final = 1024
+#: Parts of a scatter at most: places are cleared and added up once for each.
+_PARTS: Final = 16
+#: Elements that each place of a part gets on average, at least: then clearing and adding places
+#: takes about a tenth of the time.
+_PER_PLACE: Final = 8
+#: Elements from which on a scatter takes long enough to be cut, some 10 us.
+_LEAST_CUT: Final = 1 << 14
 
 
 class Take(LinearOp, name="take"):
@@ -121,7 +129,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
 
     The axes of the indices, from ``axis`` of x on, become one axis of size ``size``. In front of it
     there may be one of ``parts``: sums of equal parts of a vector of indices, but for the last
-    ones. All together are the result without parts, up to rounding.
+    ones. Of many elements for few places, those of ``parts_of`` are added up by ``tree_sum``.
     """
 
     exact = True
@@ -139,7 +147,27 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return whole.with_shape((*whole.shape[: self.axis], self.parts, *whole.shape[self.axis :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
-        return self._of_parts(x, indices, x.size)
+        size = integer("size", self.size)
+        parts = self.parts_of(x.shape, indices.shape, size) if self.parts == 1 else 1
+        if parts == 1:
+            return self._of_parts(x, indices, x.size)
+        rows = x.reshape(indices.size, *x.shape[indices.ndim :])
+        found = replace(self, size=size, parts=parts)._of_parts(rows, indices.ravel(), x.size)
+        return tree_sum(found, (0,))
+
+    def parts_of(self, x: Shape, indices: Shape, size: Size) -> int:
+        """Return the number of parts of literal sizes, a power of two.
+
+        They run at the same time, so no bit may depend on the number of threads.
+        """
+        if self.axis or not all(isinstance(each, int) for each in (*x, *indices, size)):
+            return 1
+        if hint_product(x) < _LEAST_CUT:
+            return 1
+        parts, most = 1, hint_product(indices) // (_PER_PLACE * max(1, hint_product((size,))))
+        while 2 * parts <= min(most, _PARTS):
+            parts *= 2
+        return parts
 
     def eager(self, x: Array, indices: Array) -> Any:
         """A few rows at a time, so that next to nothing is held beside the result."""
@@ -477,7 +505,8 @@ def scatter_add(
     """Add x to zeros with ``size`` entries along ``axis`` at ``indices``, in order.
 
     The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
-    result. Sums per group: ``scatter_add(values, group_of, groups)``.
+    result. Sums per group: ``scatter_add(values, group_of, groups)``. Many elements of a literal
+    number for few entries are added in up to 16 equal parts, which are added up then.
 
     Args:
         x: the numbers to add.
