@@ -35,7 +35,6 @@ batch, a strip of an image at a time; the sums stay in L2.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import Walk
@@ -51,6 +50,7 @@ from staticgrad.language.ops.convolution import CHANNELS_TOGETHER
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size, minimum
 from staticgrad.language.types.dtype import DType
+from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass, replace
 
 #: Results of a tile along an axis.

@@ -238,11 +238,23 @@ class Kernel(KernelParts):
         axes = self.axes[len(self.axes) - self.grouped :]
         return prod((_extent(axis, values) for axis in axes), start=1)
 
-    def room(self, arguments: Sequence[Size]) -> dict[str, Size]:
+    def room(self, arguments: Sequence[Size]) -> Mapping[str, Size]:
         """Elements that each scratch operand needs, by its name.
 
         Where rows are stored to, one element more than the farthest place.
         """
+        sizes = tuple(arguments)
+        found = self._rooms.get(sizes)
+        if found is None:
+            found = self._rooms[sizes] = self._room(sizes)
+        return found
+
+    @cached_property
+    def _rooms(self) -> dict[tuple[Size, ...], Mapping[str, Size]]:
+        """What ``room`` has found: lowering and the verifier ask for the same."""
+        return {}
+
+    def _room(self, arguments: Sequence[Size]) -> dict[str, Size]:
         values = dict(zip(self.arguments, arguments, strict=True))
         found: dict[str, Size] = {}
         for stage, _ in nested(self.stages):
