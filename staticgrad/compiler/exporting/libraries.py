@@ -53,10 +53,11 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     ]
     numbers = dict(zip(recipe.sizes.split(), step.sizes, strict=True))
     name, total = name.removeprefix("complex_"), size(step.total)
+    if "each" in numbers:
+        total = f"({total}) // max(-(-{size(numbers['k'])} // {numbers['each']}), 1)"
     if name == "triangular_solve":
-        parts = f"max(-(-{size(numbers['k'])} // {numbers['each']}), 1)"
         return [
-            name, *arrays, "<check>", f"({total}) // {parts}", size(numbers["n"]),
+            name, *arrays, "<check>", total, size(numbers["n"]),
             size(numbers["k"]), str(numbers["uplo"] == ord("U")),
             str(numbers["trans"] != ord("N")), str(bool(numbers["unit"])),
         ]  # fmt: skip

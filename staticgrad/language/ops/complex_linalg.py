@@ -73,6 +73,7 @@ _OVER_PAIRS: Final[dict[type[Op], Any]] = {}
 class OfComplex(LinearAlgebra):
     """An op over complex matrices, made of that over real ones, which is the second base."""
 
+    of_pairs = True
     real = LinearAlgebra
     real_results = tuple[int, ...]()  # which results are real
 

@@ -1,4 +1,4 @@
-"""Linear algebra: one class per factorization or solution, each a call of LAPACK per matrix.
+"""Linear algebra: one class per factorization or solution, each a call of a recipe per matrix.
 
 Matrices are the last two axes; the axes before them are a batch, equal for all operands. A call
 runs on one thread, so results are bitwise identical for every number of threads. Results of size 0
@@ -51,6 +51,8 @@ class LinearAlgebra(Op):
     routine: ClassVar[str] = ""
     #: Which axis of the last operand, from the end, has the right-hand sides of one matrix.
     right_hand_sides: ClassVar[int | None] = None
+    #: Whether elements are pairs of numbers.
+    of_pairs: ClassVar[bool] = False
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         return promoted_values(args)
@@ -368,10 +370,24 @@ class SVDVals(LinearAlgebra, name="svdvals"):
         return (u @ (as_rows(ct) * v),)
 
 
-#: Right-hand sides that one worker solves for, and unknowns of a block. The bits depend on them, so
-#: they are the same for all sizes, machines and numbers of threads.
+#: Right-hand sides that one worker solves for where products are those of BLAS. Their bits depend
+#: on it, so it is the same for all sizes, machines and numbers of threads.
 COLUMNS: Final = 256
-_BLOCK: Final = 96
+
+
+def columns_of_part(dtype: DType, n: Size, columns: Size, of_pairs: bool) -> int:
+    """Return the right-hand sides that one worker solves for.
+
+    Those of one register where BLAS is not called: the bits do not depend on their number there.
+    """
+    from staticgrad.native.libraries.recipes import LANES, SMALL, WHOLE
+
+    lanes = LANES[_ELEMENTS[dtype]]
+    if isinstance(n, int) and SMALL < n <= WHOLE and not of_pairs:
+        return lanes
+    if not isinstance(columns, int):
+        return COLUMNS
+    return min(COLUMNS, max(-(-columns // lanes), 1) * lanes)
 
 
 class TriangularSolve(LinearAlgebra, name="triangular_solve"):
@@ -405,9 +421,10 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
             "U" if self.unit else "N",
         )
         codes = (*map(ord, letters), int(self.unit), int(self.lower != self.transposed))
-        sizes = (n, columns, *codes, COLUMNS, _BLOCK)
-        parts = -(-columns // COLUMNS)
-        return self.called(out.dtype, (*batch, parts), sizes, n * n * smaller(columns, COLUMNS))
+        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
+        sizes, flops = (n, columns, *codes, each), n * n * smaller(columns, each)
+        parts, scratch = -(-columns // each), ((out.dtype, n * each),)
+        return self.called(out.dtype, (*batch, parts), sizes, flops, scratch)
 
     def again(self, a: Any, b: Any, transposed: bool) -> Any:
         """The solution of another right-hand side; a diagonal without 0 is known by then."""
@@ -636,8 +653,11 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         batch, n, columns = self.rectangle(out)
-        sizes, scratch = (n, columns, int(self.transposed)), ((out.dtype, n * columns),)
-        return self.called(out.dtype, batch, sizes, 2 * n * n * columns, scratch)
+        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
+        sizes, flops = (n, columns, int(self.transposed), each), 2 * n * n
+        parts, scratch = -(-columns // each), ((out.dtype, n * each),)
+        flops = flops * smaller(columns, each)
+        return self.called(out.dtype, (*batch, parts), sizes, flops, scratch)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]

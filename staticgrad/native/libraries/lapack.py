@@ -73,7 +73,8 @@ class _RecipeWriter:
         head += [f"        part = iteration % ({self.recipe.parts})"]
         head += [*self.pointers(), f"        if {self.recipe.when} > 0:"]
         text = "\n".join([*head, *body, "    call(guard, state, 1)"]) + "\n"
-        return self.small_functions() + text
+        functions = recipes.vectors(self.recipe.functions, self.element)
+        return functions + self.small_functions() + text
 
     def pointers(self) -> Iterator[str]:
         """The lines that point to the parts of a matrix."""

@@ -23,6 +23,10 @@ computed one by one by the same text with one lane, bitwise identical. In a text
 the lanes, ``real`` and ``whole`` for elements and for integers as wide. A text returns 0, or how a
 matrix failed; if it had many, each is then computed again by itself.
 
+**Systems** of larger matrices are loops, too (``functions`` of a recipe): LU factors of up to
+``WHOLE`` rows and columns, and triangular systems, for which ``trsm`` reaches a third of the speed
+of a product. A line with ``#`` is a line for each of ``_ROWS`` rows, whose sums are in registers.
+
 Source: Golub and Van Loan, Matrix Computations, 4th edition: 3.4.1 (outer products with pivots),
 4.2.5 (outer products of a Cholesky factor), 3.1.3 (substitution by columns).
 """
@@ -41,6 +45,11 @@ from staticgrad.support.records import dataclass, replace
 #: exchanged: beyond that LAPACK is as fast for many, and faster for one.
 SMALL: Final = 24
 SMALL_PIVOTED: Final = 16
+#: Rows and columns of the largest matrices that loops take whole: 0.8 MB of float64, within the L2
+#: of 1 MB. Of larger systems they take blocks of BLOCK unknowns, and products are those of BLAS.
+#: LU of 500 rows by blocks took as long as ``getrf`` (Zen 4, 2026-11).
+WHOLE: Final = 320
+BLOCK: Final = 96
 #: Element type -> interleaved lanes: what a register of 512 bits has.
 LANES: Final = {"f32": 16, "f64": 8}
 
@@ -220,6 +229,195 @@ def function(name: str, parameters: list[str], text: str, element: str, lanes: i
     return "\n".join([*head, indent(text.strip("\n"), "    ")]) + "\n"
 
 
+#: Rows that are computed at once: as many sums as registers of 256 bits hold, in pairs.
+_ROWS: Final = 6
+
+
+def _unknown(number: int) -> str:
+    """Lines for one unknown of a block: those before it are taken away, and it is stored."""
+    known = [
+        f"    factor = -splat$(load1(a, at{number} * along + at{other} * across))\n"
+        f"    s{number} = fma(factor, s{other}, s{number})"
+        for other in range(number)
+    ]
+    lines = [
+        f"if {number} < rows:",
+        *known,
+        "    if unit == 0:",
+        f"        pivot = splat$(load1(a, at{number} * (along + across)))",
+        f"        s{number} = s{number} / pivot",
+        f"    store$(y, at{number} * each + c, s{number})",
+    ]
+    return "\n".join(lines)
+
+
+#: Rows ``low`` to ``high`` of y, each of ``each`` elements, become unknowns. The coefficient of
+#: unknown k in row i is a[i * along + k * across]. Every sum runs over the unknowns in the order in
+#: which they are found in blocks, so the bits do not depend on the number of columns.
+_UNKNOWNS: Final = f"""
+def outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit):
+    for step in range(low, high, {_ROWS}):
+        rows = high - step
+        if rows > {_ROWS}:
+            rows = {_ROWS}
+        row = step
+        turn = 1
+        start = low
+        past = step
+        if ahead == 0:
+            row = high - 1 - (step - low)
+            turn = 0 - 1
+            start = row + 1
+            past = high
+        at# = row + turn * (# if # < rows else rows - 1)
+        along# = at# * along
+        for c in range(0, count, $):
+            s# = load$(y, at# * each + c)
+            from_y = start * each + c
+            from_a = start * across
+            for _ in range(start, past):
+                known = load$(y, from_y)
+                f# = -splat$(load1(a, along# + from_a))
+                s# = fma(f#, known, s#)
+                from_y = from_y + each
+                from_a = from_a + across
+{indent(chr(10).join(map(_unknown, range(_ROWS))), " " * 12)}
+    return 0
+"""
+#: ``count`` columns of b from ``first`` on, in the order of a permutation, are copied to y or back.
+_COLUMNS: Final = """
+def outlined_gather(b, k, first, place, y, each, row, count):
+    for c in range(0, count, $):
+        store$(y, row * each + c, load(b, place * k + first + c, mask$(count - c)))
+    return 0
+def outlined_scatter(x, k, first, place, y, each, row, count):
+    for c in range(0, count, $):
+        store(x, place * k + first + c, load$(y, row * each + c), mask$(count - c))
+    return 0
+"""
+
+
+def _whole(text: str) -> str:
+    """Text for some lanes of a vector as text for all: masked stores are slow on AVX2."""
+    return re.sub(r"\b(load|store)\((.*), some\)", r"\1$(\2)", text)
+
+
+def _over_columns(first: str, text: str) -> str:
+    """Lines that do something at columns c from ``first`` to n, vectors of ``some`` lanes."""
+    return f"""rest = n - (n - {first}) % $
+for c in range({first}, rest, $):
+{indent(_whole(text), "    ")}
+for c in range(rest, n, $):
+    some = mask$(n - c)
+{indent(text, "    ")}"""
+
+
+_TILE: Final = """
+def outlined_narrow_tile(lu, n, row, rows, past, c, wide, is_lower):
+    some = mask$(wide)
+    at# = (row + (# if # < rows else rows - 1)) * n
+    s# = load(lu, at# + c, some)
+    place = c
+    for k in range(past):
+        known = load(lu, place, some)
+        s# = fma(-splat$(load1(lu, at# + k)), known, s#)
+        place = place + n
+    store(lu, at# + c, s#, some)
+    if is_lower == 1:
+        for k in range(c, c + wide - 1):
+            known = load(lu, k * n + c, some)
+            later = some ^ mask$(k + 1 - c)
+            s# = select_mask(later, fma(-splat$(load1(lu, at# + k)), known, s#), s#)
+            store(lu, at# + c, s#, some)
+    return 0
+"""
+_LARGEST: Final = """magnitude = bitcast_whole(absolute(load(lu, at + c, some)))
+most = maximum(most, magnitude)"""
+_ELIMINATION: Final = """ratio = load(lu, at + c, some)
+ratio = ratio / divisor
+store(lu, at + c, ratio, some)
+for below in range(j + 1, row + rows):
+    less = load(lu, below * n + c, some)
+    less = fma(-splat$(load1(lu, below * n + j)), ratio, less)
+    store(lu, below * n + c, less, some)"""
+_COPY: Final = """same = load(x, at + c, some)
+store(lu, at + c, same, some)"""
+#: x[:, permutation] = L @ U. Each block of rows is computed of those before it (left-looking; Golub
+#: and Van Loan, 3.2.11), and within itself row by row. Returns the number of exchanges.
+_FACTORS: Final = f"""{_TILE}{_whole(_TILE).replace("narrow_", "")}
+def tiles(lu, n, row, rows, first, last, is_lower):
+    for c in range(first, last, $):
+        past = c if is_lower == 1 else first
+        if last - c >= $:
+            done = outlined_tile(lu, n, row, rows, past, c, $, is_lower)
+        else:
+            done = outlined_narrow_tile(lu, n, row, rows, past, c, last - c, is_lower)
+    return 0
+def exchanged(lu, pivots, n, first, last, low, high):
+    for row in range(first, last):
+        for j in range(low, high):
+            other = word(load1(pivots, j))
+            if other != j:
+                one = load1(lu, row * n + j)
+                store1(lu, row * n + j, load1(lu, row * n + other))
+                store1(lu, row * n + other, one)
+    return 0
+def outlined_factors(x, lu, permutation, pivots, m, n):
+    for j in range(n):
+        store1(permutation, j, i64x1(j))
+    exchanges = 0
+    for row in range(0, m, {_ROWS}):
+        rows = m - row
+        if rows > {_ROWS}:
+            rows = {_ROWS}
+        left = row if row < n else n
+        for each in range(row, row + rows):
+            at = each * n
+{indent(_over_columns("0", _COPY), " " * 12)}
+        done = exchanged(lu, pivots, n, row, row + rows, 0, left)
+        done = tiles(lu, n, row, rows, 0, left, 1)
+        done = tiles(lu, n, row, rows, left, n, 0)
+        past = row + rows
+        if past > n:
+            past = n
+        for j in range(left, past):
+            at = j * n
+            most = whole$(0)
+{indent(_over_columns("j", _LARGEST), " " * 12)}
+            best = word(hmax(most))
+            other = j
+            while word(bitcast_whole(absolute(load1(lu, at + other)))) != best:
+                other = other + 1
+            store1(pivots, j, i32x1(other))
+            if other != j:
+                exchanges = exchanges + 1
+                one = load1(permutation, j)
+                store1(permutation, j, load1(permutation, other))
+                store1(permutation, other, one)
+                done = exchanged(lu, pivots, n, row, row + rows, j, j + 1)
+            pivot = load1(lu, at + j)
+            divisor = splat$(select(pivot == 0.0, realx1(1.0), pivot))
+            begin = j + 1
+{indent(_over_columns("begin", _ELIMINATION), " " * 12)}
+        done = exchanged(lu, pivots, n, 0, row, left, past)
+    return exchanges
+"""
+
+
+def vectors(text: str, element: str) -> str:
+    """Return functions of the kernel language for an element type."""
+    whole = f"i{element[1:]}"
+    text = text.replace("bitcast_whole", f"bitcast_{whole}").replace("realx1", f"{element}x1")
+    text = re.sub(r"\bwhole(?=\$)", f"{whole}x", text).replace("$", str(LANES[element]))
+    lines = text.strip("\n").splitlines()
+    rows = [range(_ROWS if "#" in line else 1) for line in lines]
+    return "".join(
+        line.replace("#", str(row)) + "\n"
+        for line, each in zip(lines, rows, strict=True)
+        for row in each
+    )
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One routine.
@@ -229,7 +427,9 @@ class Recipe:
     ``body`` is what is done where ``when`` is not 0, ``failed`` what is done instead of saying that
     it failed, and ``failure`` says what an ``info`` means. ``parts``: the iterations that one
     matrix takes; ``part`` is the number of one of them. ``small``: what ``small_matrices`` has for
-    matrices whose sizes ``is_small`` holds for. ``is_complex``: elements are pairs.
+    matrices whose sizes ``is_small`` holds for. ``functions``: what ``body`` calls of this
+    language. ``complex_body``: the body for complex matrices, if it is another text.
+    ``is_complex``: elements are pairs.
     """
 
     sizes: str
@@ -243,6 +443,8 @@ class Recipe:
     parts: str = "1"
     small: str = ""
     is_small: str = ""
+    functions: str = ""
+    complex_body: str = ""
     is_complex: bool = False
 
 
@@ -275,39 +477,43 @@ def _no_solution(matrix: int, how: int) -> Exception:
     )
 
 
-#: op(A) X = B with A triangular: Fortran reads X'op(A)' = B'. ``ahead``: X begins with its first
-#: unknowns. It is found in blocks of ``block`` of them, for ``each`` columns in a part. What is
-#: known of X is taken away by a product, which is faster than ``trsm`` of as many terms.
-_TRIANGULAR: Final = """
+#: op(A) Y = B with A triangular, for ``count`` columns: Fortran reads Y'op(A)' = B'. ``ahead``: Y
+#: begins with its first unknowns. It is found in blocks, and what is known of it is taken away by a
+#: product. ``uplo``, ``code`` and ``diag`` are BLAS's letters of A as Fortran reads it.
+_TRIANGULAR: Final = f"""
+block = n if n <= {WHOLE} else {BLOCK}
+for step in range(0, n, block):
+    low = step
+    if ahead == 0:
+        low = (n - 1) // block * block - step
+    high = low + block
+    if high > n:
+        high = n
+    wide = high - low
+    known = low
+    start = 0
+    if ahead == 0:
+        known = n - high
+        start = high
+    place = low * n + start
+    along = n
+    across = 1
+    if code == 84:
+        place = start * n + low
+        along = 1
+        across = n
+    given = start * each
+    to = low * each
+    if known > 0:
+        gemm('N', #code, count, wide, known, -1.0, y[given], each, a[place], n, 1.0, y[to], each)
+    done = outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit)
+"""
+#: The columns of one part.
+_PART: Final = """
 first = part * each
 count = k - first
 if count > each:
     count = each
-lacpy('A', count, n, b[first], k, x[first], k)
-if k == 1:
-    trsv(#uplo, #transposed, #diag, n, a, n, x, 1)
-else:
-    for step in range(0, n, block):
-        low = step
-        if ahead == 0:
-            low = (n - 1) // block * block - step
-        high = low + block
-        if high > n:
-            high = n
-        wide = high - low
-        known = low
-        start = 0
-        if ahead == 0:
-            known = n - high
-            start = high
-        place = low * n + start
-        if trans == 84:
-            place = start * n + low
-        given = first + start * k
-        to = first + low * k
-        if known > 0:
-            gemm('N', #trans, count, wide, known, -1.0, x[given], k, a[place], n, 1.0, x[to], k)
-        trsm('R', #uplo, #trans, #diag, count, wide, 1.0, a[low * n + low], n, x[to], k)
 """
 _ZERO_ON_DIAGONAL: Final = """
 how = 0
@@ -315,6 +521,71 @@ for j in range(n):
     if how == 0 and some(load1(a, j * n + j) == 0.0):
         how = j + 1
 checked
+"""
+_TRIANGULAR_COLUMNS: Final = f"""{_PART}
+code = trans
+if k == 1:
+    lacpy('A', 1, n, b, 1, x, 1)
+    trsv(#uplo, #transposed, #diag, n, a, n, x, 1)
+else:
+    for i in range(n):
+        done = outlined_gather(b, k, first, i, y, each, i, count)
+{indent(_TRIANGULAR.strip(), "    ")}
+    for i in range(n):
+        done = outlined_scatter(x, k, first, i, y, each, i, count)
+"""
+#: L and then U, or for the transposed system their transposes, U first.
+_SYSTEM: Final = f"""{_PART}
+for i in range(n):
+    place = i
+    if trans == 1:
+        place = word(load1(permutation, i))
+    if place >= 0 and place < n:
+        done = outlined_gather(b, k, first, place, y, each, i, count)
+code = 78
+if trans == 1:
+    code = 84
+for back in range(2):
+    ahead = 1 - back
+    unit = back
+    if code == 84:
+        unit = 1 - back
+    uplo = 85
+    diag = 78
+    if unit == 1:
+        uplo = 76
+        diag = 85
+{indent(_TRIANGULAR.strip().replace("a[", "lu[").replace("(a,", "(lu,"), "    ")}
+laset('A', count, n, 0.0, 0.0, x[first], k)
+for i in range(n):
+    place = i
+    if trans == 0:
+        place = word(load1(permutation, i))
+    if place >= 0 and place < n:
+        done = outlined_scatter(x, k, first, place, y, each, i, count)
+"""
+_GETRF: Final = """
+if m > 0 and n > 0:
+    lacpy('A', n, m, x, n, lu, n)
+    getrf(n, m, lu, n, pivots, info)
+for j in range(n):
+    store1(permutation, j, i64x1(j))
+count = 0
+for j in range(k):
+    other = word(load1(pivots, j)) - 1
+    if other != j:
+        count = count + 1
+        first = load1(permutation, j)
+        store1(permutation, j, load1(permutation, other))
+        store1(permutation, other, first)
+store1(swaps, 0, i64x1(count))
+"""
+_LU: Final = f"""
+if m <= {WHOLE} and n <= {WHOLE}:
+    count = outlined_factors(x, lu, permutation, pivots, m, n)
+    store1(swaps, 0, i64x1(count))
+else:
+{indent(_GETRF.strip(), "    ")}
 """
 #: a X + X b = q is b' X' + X' a' = q' to Fortran. With the Schur forms b' = U T U', a' = V S V' it
 #: is T Y + Y S = U' q' V (Bartels and Stewart, 1972).
@@ -502,19 +773,18 @@ RECIPES: Final[dict[str, Recipe]] = {
         is_small=_small("n", "n"),
     ),
     "triangular_solve": Recipe(
-        "n k uplo trans transposed diag unit ahead each block",
+        "n k uplo trans transposed diag unit ahead each",
         {"a": "n * n", "b": "n * k"},
         {"x": "n * k"},
-        {},
+        {"y": "n * each"},
         "n * k",
-        "if unit == 0:\n"
-        + "".join(f"    {line}\n" for line in _ZERO_ON_DIAGONAL.strip().splitlines())
-        + _TRIANGULAR,
+        "if unit == 0:\n" + indent(_ZERO_ON_DIAGONAL.strip(), "    ") + _TRIANGULAR_COLUMNS,
         "",
         _singular,
         "(k + each - 1) // each",
         TRIANGULAR,
         _small("n", "k"),
+        _COLUMNS + _UNKNOWNS,
     ),
     "lu": Recipe(
         "m n k",
@@ -522,53 +792,25 @@ RECIPES: Final[dict[str, Recipe]] = {
         {"lu": "m * n", "permutation:i64": "n", "swaps:i64": "1"},
         {"pivots:i32": "k"},
         "1",
-        "if m > 0 and n > 0:\n"
-        "    lacpy('A', n, m, x, n, lu, n)\n"
-        "    getrf(n, m, lu, n, pivots, info)\n"
-        "for j in range(n):\n"
-        "    store1(permutation, j, i64x1(j))\n"
-        "count = 0\n"
-        "for j in range(k):\n"
-        "    other = word(load1(pivots, j)) - 1\n"
-        "    if other != j:\n"
-        "        count = count + 1\n"
-        "        first = load1(permutation, j)\n"
-        "        store1(permutation, j, load1(permutation, other))\n"
-        "        store1(permutation, other, first)\n"
-        "store1(swaps, 0, i64x1(count))\n",
+        _LU,
         small=LU,
         is_small=_small("m", "n", SMALL_PIVOTED),
+        functions=_FACTORS,
+        complex_body=_GETRF,
     ),
     "lu_solve": Recipe(
-        "n k trans",
+        "n k trans each",
         {"lu": "n * n", "permutation:i64": "n", "b": "n * k"},
         {"x": "n * k"},
-        {"y": "n * k"},
+        {"y": "n * each"},
         "n * k",
-        _ZERO_ON_DIAGONAL.strip().replace("load1(a,", "load1(lu,")
-        + """
-if trans == 0:
-    lacpy('A', k, n, b, k, y, k)
-    trsm('R', 'U', 'N', 'N', k, n, 1.0, lu, n, y, k)
-    trsm('R', 'L', 'N', 'U', k, n, 1.0, lu, n, y, k)
-    laset('A', k, n, 0.0, 0.0, x, k)
-    for j in range(n):
-        place = word(load1(permutation, j))
-        if place >= 0 and place < n:
-            lacpy('A', k, 1, y[j * k], k, x[place * k], k)
-else:
-    laset('A', k, n, 0.0, 0.0, x, k)
-    for j in range(n):
-        place = word(load1(permutation, j))
-        if place >= 0 and place < n:
-            lacpy('A', k, 1, b[place * k], k, x[j * k], k)
-    trsm('R', 'L', 'T', 'U', k, n, 1.0, lu, n, x, k)
-    trsm('R', 'U', 'T', 'N', k, n, 1.0, lu, n, x, k)
-""",
+        _ZERO_ON_DIAGONAL.strip().replace("load1(a,", "load1(lu,") + _SYSTEM,
         "",
         _singular,
-        small=SYSTEM,
-        is_small=_small("n", "k", SMALL_PIVOTED),
+        "(k + each - 1) // each",
+        SYSTEM,
+        _small("n", "k", SMALL_PIVOTED),
+        _COLUMNS + _UNKNOWNS,
     ),
     "qr": Recipe(
         "m n k p lwork",
@@ -730,8 +972,14 @@ else:
 _COMPLEX_TEXTS: Final = (
     (r"some\(load1\((\w+), (.*)\) == 0\.0\)", r"some(load1(\1, 2 * (\2)) == 0.0)"
      r" and some(load1(\1, 2 * (\2) + 1) == 0.0)"),
-    (r"if k == 1:\n    trsv.*\nelse:", "if k > 0:"),
-    (r"trans == 84", "trans == 67"),
+    (r"if k == 1:\n    lacpy.*\n    trsv.*\nelse:", "if k > 0:"),
+    (r"= 84\b", "= 67"),
+    (r"done = outlined_gather\(b, .*, (\w+), y,.*",
+     r"lacpy('A', count, 1, b[\1 * k + first], k, y[i * each], each)"),
+    (r"done = outlined_scatter\(x, .*, (\w+), y,.*",
+     r"lacpy('A', count, 1, y[i * each], each, x[\1 * k + first], k)"),
+    (r"done = outlined_unknowns\((\w+), .*",
+     r"trsm('R', #uplo, #code, #diag, count, wide, 1.0, \1[low * n + low], n, y[to], each)"),
     (r"'T'", "'C'"),
     (r"lassq\(", "lassq(2 * "),
     (r"orglq", "unglq"),
@@ -747,11 +995,12 @@ _COMPLEX_TEXTS: Final = (
 
 def _of_complex(recipe: Recipe) -> Recipe:
     """The recipe for complex matrices, with conjugates in transposes."""
-    body = recipe.body
+    body = recipe.complex_body or recipe.body
     for pattern, text in _COMPLEX_TEXTS:
         body = re.sub(pattern, text, body)
     scratch = {**recipe.scratch, **({"rwork:real": ""} if "rwork" in body else {})}
-    return replace(recipe, body=body, scratch=scratch, small="", is_small="", is_complex=True)
+    of_lapack = replace(recipe, small="", is_small="", functions="", is_complex=True)
+    return replace(of_lapack, body=body, scratch=scratch)
 
 
 RECIPES.update({f"complex_{name}": _of_complex(recipe) for name, recipe in RECIPES.items()})
