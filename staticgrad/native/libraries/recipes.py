@@ -716,6 +716,46 @@ for j in range(n):
 """
 
 
+_LQ: Final = """
+if p * n > 0:
+    laset('A', n, p, 0.0, 0.0, r, n)
+if k > 0:
+    lacpy('A', n, m, x, n, a, n)
+    gelqf(n, m, a, n, tau, work, lwork, info)
+    lacpy('L', n, k, a, n, r, n)
+if m * p > 0:
+    laset('A', p, m, 0.0, 0.0, q, p)
+    if k > 0:
+        lacpy('A', k, m, a, n, q, p)
+    orglq(p, m, k, q, p, tau, work, lwork, info)
+"""
+#: LAPACK finds LQ factors of the transposed matrix in twice the time of QR factors, where there are
+#: no more columns than rows: a copy in Fortran's order costs less.
+_QR: Final = f"""
+if m < n:
+{indent(_LQ.strip(), "    ")}
+else:
+    if p * n > 0:
+        laset('A', n, p, 0.0, 0.0, r, n)
+    if k > 0:
+        for i in range(m):
+            for j in range(n):
+                store1(a, j * m + i, load1(x, i * n + j))
+        geqrf(m, n, a, m, tau, work, lwork, info)
+        for i in range(k):
+            for j in range(i, n):
+                store1(r, i * n + j, load1(a, j * m + i))
+    if m * p > 0:
+        laset('A', m, p, 0.0, 0.0, columns, m)
+        if k > 0:
+            lacpy('A', m, k, a, m, columns, m)
+        orgqr(m, p, k, columns, m, tau, work, lwork, info)
+        for i in range(m):
+            for j in range(p):
+                store1(q, i * p + j, load1(columns, j * m + i))
+"""
+
+
 def _of_any_matrix(vectors: bool, is_complex: bool) -> Recipe:
     """Eigenvalues, and eigenvectors in rows, of matrices without symmetry.
 
@@ -816,19 +856,10 @@ RECIPES: Final[dict[str, Recipe]] = {
         "m n k p lwork",
         {"x": "m * n"},
         {"q": "m * p", "r": "p * n"},
-        {"a": "m * n", "tau": "k", "work": "lwork"},
+        {"a": "m * n", "tau": "k", "work": "lwork", "columns": "m * p"},
         "1",
-        "if p * n > 0:\n"
-        "    laset('A', n, p, 0.0, 0.0, r, n)\n"
-        "if k > 0:\n"
-        "    lacpy('A', n, m, x, n, a, n)\n"
-        "    gelqf(n, m, a, n, tau, work, lwork, info)\n"
-        "    lacpy('L', n, k, a, n, r, n)\n"
-        "if m * p > 0:\n"
-        "    laset('A', p, m, 0.0, 0.0, q, p)\n"
-        "    if k > 0:\n"
-        "        lacpy('A', k, m, a, n, q, p)\n"
-        "    orglq(p, m, k, q, p, tau, work, lwork, info)\n",
+        _QR,
+        complex_body=_LQ,
     ),
     "eigh": Recipe(
         "n lwork liwork",
