@@ -179,8 +179,9 @@ class Renumbered:
         return Symbolic(node)
 
     def _source(self, source: Source) -> Source:
-        base, kind, layout, *rest = source
-        return Source(self._key(base), kind, self._layout(base, layout), *rest)
+        base, kind, layout, direct, depth, uniform = source
+        placed = self._layout(base, layout)
+        return Source(self._key(base), kind, placed, direct, depth, uniform)
 
     def _layout(self, base: Key, layout: Strided) -> Strided:
         first = self._first.setdefault(base, layout.offset)
