@@ -29,9 +29,11 @@ OF_SUITE: Final = (
     "gmm", "ode_loop", "attention",
 )  # fmt: skip
 
-#: Ten programs of all kinds whose first result is asked for.
+#: Ten programs of all kinds whose first result is asked for, and two as loops: ``lstm`` and ``ode``
+#: are written out here, while JAX's are scans.
 FIRST: Final = (
-    "tiny", "mlp", "cnn", "gpt", "lstm", "ode", "gp", "hmc", "resnet18", "unet",
+    "tiny", "mlp", "cnn", "gpt", "lstm", "lstm_scan", "ode", "ode_loop", "gp", "hmc", "resnet18",
+    "unet",
 )  # fmt: skip
 #: Of the whole models: those with many layers.
 OF_MODELS: Final = ("resnet18", "unet")
@@ -39,7 +41,7 @@ OF_MODELS: Final = ("resnet18", "unet")
 #: The parts of a cell's weights, side by side.
 CELLS: Final = {"rnn": 1, **GATES}
 #: A step; one without the gradient by the state before it, which takes a product less; a scan.
-OF_A_CELL: Final = ("step", "step_alone", "scan")
+OF_A_CELL: Final = ("step", "step_alone", "long_scan")
 
 
 def one(*shape: int) -> Make:
@@ -303,9 +305,10 @@ def last_state(kind: str, scans: bool, ops: Any, v: Values, sizes: Mapping[str, 
 def of_cells(iterations: int = 1000, hidden: int = 128) -> Iterator[Workload]:
     """Yield the programs of each recurrent cell: a step, and a scan of so many."""
     for kind, program in product(CELLS, OF_A_CELL):
-        count, alone = (iterations if program == "scan" else 1), program == "step_alone"
+        scans, alone = program == "long_scan", program == "step_alone"
+        count = iterations if scans else 1
         make = partial(cell, kind=kind, iterations=count, alone=alone, hidden=hidden)
-        loss = partial(last_state, kind, program == "scan")
+        loss = partial(last_state, kind, scans)
         name, about = f"{kind}_{program}", "a recurrent cell and its gradients"
         yield Workload(name, "gradient", loss, make, make, 1e-3, about)
 
@@ -348,5 +351,8 @@ def programs() -> dict[str, Workload]:
     """Every program by name."""
     known = all_workloads()
     models = all_workloads("models")
-    chosen = {name: known[name] for name in OF_SUITE} | {name: models[name] for name in OF_MODELS}
-    return chosen | {each.name: each for each in _own()}
+    chosen = [*(known[name] for name in OF_SUITE), *(models[name] for name in OF_MODELS)]
+    found = [*chosen, *_own()]
+    by_name = {each.name: each for each in found}
+    assert len(by_name) == len(found), "two programs have one name"
+    return by_name

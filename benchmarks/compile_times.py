@@ -218,7 +218,7 @@ def main() -> int:
     reader.add_argument("--repeat", type=int, default=3, help="processes per row")
     reader.add_argument("--limit", type=float, default=60.0, help="seconds of a process")
     reader.add_argument("--json", type=Path, help="add the rows to this file")
-    reader.add_argument("--first", action="store_true", help="ten programs, as Markdown")
+    reader.add_argument("--first", action="store_true", help="those of FIRST, as Markdown")
     options = reader.parse_args()
     with tempfile.TemporaryDirectory() as bytecode:
         quick = argparse.Namespace(limit=None)  # reading sources takes long

@@ -54,7 +54,7 @@ def test_a_scan_of_one_step_is_the_step(tmp_path, cell):
     assert {*step} == weights | states
     assert {*alone} == weights
     for name, array in step.items():
-        np.testing.assert_allclose(found["scan"][name], array, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found["long_scan"][name], array, rtol=1e-5, atol=1e-7)
     assert all(np.isfinite(array).all() for array in alone.values())
 
 
