@@ -194,14 +194,39 @@ def test_what_forms_are_not_of():
 
 
 def test_factors_solve_systems_as_scipys_do():
-    factors = scipy.linalg.lu_factor(A)
-    for trans in (0, 1):
-        found = sg.evaluate(sg.linalg.lu_solve(factors, B, trans))
-        np.testing.assert_allclose(found, scipy.linalg.lu_solve(factors, B, trans), rtol=1e-12)
+    for factors in map(scipy.linalg.lu_factor, (A, Z)):
+        for trans in (0, 1, 2):
+            found = sg.evaluate(sg.linalg.lu_solve(factors, B, trans))
+            np.testing.assert_allclose(found, scipy.linalg.lu_solve(factors, B, trans), rtol=1e-12)
     r, q = sg.evaluate([*sg.linalg.rq(A[:3])])
     np.testing.assert_allclose(r @ q, A[:3], atol=1e-14)
     np.testing.assert_allclose(q @ q.T, np.eye(4), atol=1e-14)
     np.testing.assert_array_equal(np.tril(r[:, 1:], -1), 0.0)
+
+
+SOLVED_BY = {
+    "solve": sg.linalg.solve,
+    "lu_solve": lambda a, b: sg.linalg.lu_solve(sg.linalg.lu_factor(a), b),
+    "cho_solve": lambda a, b: sg.linalg.cho_solve((sg.linalg.cholesky(a), True), b),
+    "cho_solve, upper": lambda a, b: sg.linalg.cho_solve(sg.linalg.cho_factor(a), b),
+    "lstsq": lambda a, b: sg.linalg.lstsq(a, b)[0],
+}
+
+
+@pytest.mark.parametrize("name", SOLVED_BY)
+@pytest.mark.parametrize("number", ["float64", "complex128"])
+def test_batches_of_matrices_and_right_hand_sides_broadcast(name, number):
+    """A batch may be as long as a matrix: a vector stays one for each of them."""
+    for batch, right in (
+        ((), (4,)), ((), (3, 4, 2)), ((3,), (4,)), ((4,), (4,)), ((4,), (4, 4)),
+        ((2, 1), (3, 4, 2)), ((0,), (4,)),
+    ):  # fmt: skip
+        a = (HERMITIAN if number == "complex128" else SYMMETRIC) + RNG.random((*batch, 1, 1))
+        b = RNG.normal(size=right)
+        wanted = np.linalg.inv(a) @ (b[:, None] if b.ndim == 1 else b)
+        found = sg.evaluate(SOLVED_BY[name](sg.constant(a), b))
+        wanted = wanted[..., 0] if b.ndim == 1 else wanted
+        np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12, err_msg=str(batch))
 
 
 def test_chains_and_tensors_are_those_of_numpy():
@@ -237,3 +262,6 @@ def test_what_has_no_result():
         sg.linalg.hadamard(3)
     with assert_refused(ArgumentError, "takes the pair", line="lu_solve"):
         sg.linalg.lu_solve(np.eye(2), np.ones(2))
+    factors = sg.linalg.lu_factor(np.eye(2))
+    with assert_refused(ArgumentError, "trans=3 is not one of 0, 1, 2", line="lu_solve"):
+        sg.linalg.lu_solve(factors, np.ones(2), 3)

@@ -123,6 +123,19 @@ def test_segments_are_reduced(rng):
     for outside in (-1, 4):
         with pytest.raises(errors.IndexOutOfRange):
             of(sg.segment_sum(x, i, 4), x=data, i=np.full(6, outside))
+    with pytest.raises(errors.DTypeError, match="segment_sum: takes integers, not float64"):
+        sg.segment_sum(x, data[:, 0], 4)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint64"])
+def test_there_may_be_more_segments_than_a_narrow_integer_counts(dtype):
+    ids, wanted = np.array([0, 127, 0], dtype), np.zeros(300)
+    wanted[[0, 127]] = 2.0, 1.0
+    for function in (sg.segment_sum, sg.segment_max, sg.segment_min, sg.segment_prod):
+        assert function(np.ones(3), ids, 300).shape == (300,)
+    np.testing.assert_array_equal(sg.segment_sum(np.ones(3), ids, 300), wanted)
+    counts = sg.bincount(sg.input("i", (3,), dtype), minlength=300)
+    np.testing.assert_array_equal(of(counts, i=ids), wanted)
 
 
 def test_a_size_is_needed_of_values():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions.creation import full, ones
-from staticgrad.language.functions.indexing import At
+from staticgrad.language.functions.indexing import At, counted_from_zero
 from staticgrad.language.functions.statistics import isin
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -493,7 +493,7 @@ def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any,
     count = number_of_results(
         num_segments, segment_ids, lambda known: int(known.max(initial=-1)) + 1, "num_segments"
     )
-    return values, where(places < 0, count, places), count  # none counts from the end
+    return values, counted_from_zero(places, count), count
 
 
 def number_of_results(

@@ -62,6 +62,7 @@ from staticgrad.support.docstrings import like
 from staticgrad.support.errors import (
     ArgumentError,
     AxisError,
+    DTypeError,
     IndexOutOfRange,
     ShapeError,
     UnknownAttributeError,
@@ -701,6 +702,19 @@ def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
     rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
     apart = reshape(rows, (*(chosen.shape[axis] for axis in axes), *rest))
     return moveaxis(apart, list(range(len(axes))), axes)
+
+
+def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
+    """Return indices as int64, none of which counts from the end: those below 0 are ``size``.
+
+    Raises:
+        DTypeError: for indices that are neither integers nor bools.
+    """
+    if not indices.dtype.is_integer and indices.dtype is not BOOL:
+        text = f"{called_name()}: takes integers, not {indices.dtype.numpy}"
+        raise DTypeError(text, hint="convert: astype('int64')", related=related(indices))
+    wide = astype(indices, I64)  # narrow integers may not reach the size
+    return where(wide < 0, size, wide)
 
 
 def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:

@@ -13,7 +13,7 @@ from staticgrad.language.functions import aggregate, aggregate as of
 from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.curves import diff
-from staticgrad.language.functions.indexing import with_two_axes
+from staticgrad.language.functions.indexing import counted_from_zero, with_two_axes
 from staticgrad.language.functions.masking import Mask, counted, mask_of, start_of
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
@@ -393,11 +393,7 @@ def bincount(
     count = integer("minlength", minlength, row, least=0)
     if row.ndim != 1:
         raise RankError(f"bincount: {row.type} is not a vector", related=related(row))
-    if row.dtype.is_float:
-        text = f"bincount: takes integers, not {row.dtype.numpy}"
-        raise DTypeError(text, hint="x.astype('int64')", related=related(row))
-    places = astype(row, I64)
-    places = where(places < 0, count, places)  # no index counts from the end
+    places = counted_from_zero(row, count)
     if weights is None:
         added = full(row.shape, 1, I64, like=row)
     else:

@@ -559,7 +559,8 @@ def cho_factor(
 def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
 
-    ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k].
+    ``factor`` is what ``cho_factor`` gives; b a vector [n], or columns [..., n, k]. Leading axes
+    broadcast.
 
     >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
     >>> sg.linalg.cho_solve(factor, [8.0, 8.0]).round(3)
@@ -571,8 +572,10 @@ def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
             hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
         )
     triangle, lower = factor
-    half = solve_triangular(triangle, b, trans=0 if lower else 2, lower=lower)
-    return solve_triangular(triangle, half, trans=2 if lower else 0, lower=lower)
+    left, right, is_vector = right_side(triangle, b)
+    half = solve_triangular(left, right, trans=0 if lower else 2, lower=lower)
+    found = solve_triangular(left, half, trans=2 if lower else 0, lower=lower)
+    return squeeze(found, -1) if is_vector else found
 
 
 @rounded_once

@@ -11,10 +11,14 @@ from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.linalg.matrices import (
     cho_solve,
     cholesky,
+    folded,
     inv,
     matrices,
+    right_side,
     solve,
     solve_tridiagonal,
+    squares,
+    unfolded,
 )
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
@@ -25,7 +29,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, part, take
 from staticgrad.language.ops.linalg import LU, LUSolve, adjoint, smaller
-from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
+from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.language.ops.operands import Integer, as_value, as_values, integer, promoted_values
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
@@ -521,8 +525,13 @@ def order_of(pivots: Any, size: Any) -> Any:
     return fori_loop(0, count, step, start) if count != 0 else start
 
 
-def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> AnyValue:
-    """x with a @ x = b, of a matrix whose ``lu_factor`` is known; with ``trans`` 1 or 2 of a.T.
+def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Literal[0, 1, 2] = 0) -> AnyValue:
+    """x with a @ x = b, of a matrix whose ``lu_factor`` is known. As ``scipy.linalg.lu_solve``.
+
+    Args:
+        lu_and_piv: what ``lu_factor`` gives.
+        b: a vector [n], or columns [..., n, k]; leading axes broadcast.
+        trans: 1 for a.T @ x = b; 2 for a.T.conj() @ x = b.
 
     >>> factors = sg.linalg.lu_factor([[1.0, 2.0], [3.0, 4.0]])
     >>> sg.linalg.lu_solve(factors, [5.0, 11.0]).round(3)
@@ -532,9 +541,11 @@ def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Integer = 0) -> Any
         raise ArgumentError(
             "lu_solve: takes the pair of lu_factor", hint="lu_solve(lu_factor(a), b)"
         )
-    packed, right = promoted_values((lu_and_piv[0], b))
-    permutation = order_of(as_value(lu_and_piv[1]), packed.shape[-1])
-    is_vector = right.ndim == 1
-    columns = expand_dims(right, -1) if is_vector else right
-    found = LUSolve(trans == 0, "raise")(adjoint(packed), permutation, columns)
-    return squeeze(found, -1) if is_vector else found
+    packed, right, is_vector = right_side(squares(matrices(lu_and_piv[0])), b)
+    rows = order_of(as_value(lu_and_piv[1]), packed.shape[-1])
+    permutation = broadcast_to(rows, packed.shape[:-1])
+    if trans == 1:  # the op solves with the adjoint
+        packed = conj(packed)
+    solve_factored = LUSolve(trans == 0, "raise")
+    found = solve_factored(adjoint(packed), permutation, folded(packed, right))
+    return unfolded(found, right, packed, is_vector)
