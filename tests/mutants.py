@@ -1379,9 +1379,10 @@ MUTANTS = (
          "full code is used although it fails the self-test",
          "tests/native/test_tiers.py -k fails"),
         ("cancelled-call-is-made", "staticgrad/native/undisturbed.py",
-         "be missing after a fork\n        with LIBRARY.place():\n"
+         "be missing after a fork\n        with LIBRARY.place(), _short_intervals:\n"
          "            if not self._claim.acquire(blocking=False):",
-         "be missing after a fork\n        with LIBRARY.place():\n            if False:",
+         "be missing after a fork\n        with LIBRARY.place(), _short_intervals:\n"
+         "            if False:",
          "a module that nobody waits for is compiled",
          "tests/native/test_calls.py -k cancelled"),
         ("runtime-file-unchecked", "staticgrad/native/functions.py",

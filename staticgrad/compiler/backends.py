@@ -43,8 +43,8 @@ __all__ = [
     "Backend",
     "Code",
     "backend_names",
+    "begin",
     "compiled",
-    "prepare",
     "register",
     "render",
     "source_of",
@@ -164,18 +164,18 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
-def prepare(
+def begin(
     kernels: Iterable[Kernel],
     name: str | None = None,
     loops: bool = False,
     is_long: Callable[[], bool] = bool,
     routines: Iterable[str] = (),
-) -> dict[Kernel, Code]:
-    """Return the code of kernels, of those that can be found on disk or compiled in one batch.
+) -> Callable[[], dict[Kernel, Code]]:
+    """Begin to compile kernels in one batch, of which some may be on disk; return what ends it.
 
-    The others are left to ``compiled``. ``loops``: also prepare the code of loops and branches.
-    ``is_long``: tells whether a run is predicted to take long; it is asked if there is something to
-    compile. ``routines``: their sources, prepared beside.
+    That returns their code; kernels that it lacks are left to ``compiled``. ``loops``: also compile
+    the code of loops and branches. ``is_long``: tells whether a run is predicted to take long; it
+    is asked if there is something to compile. ``routines``: their sources, compiled beside.
 
     Raises:
         ConfigError: there is no such backend.
@@ -183,11 +183,16 @@ def prepare(
     """
     settings = config.current(backend=name)
     if not settings.jit or settings.backend not in ("auto", "vector"):
-        return {}
+        return dict
     host = machine.current()
     sources = {kernel: source_of(kernel, host) for kernel in kernels}
-    found = native.prepare([*sources.values(), *routines], loops, is_long)
-    return {kernel: found[source.key] for kernel, source in sources.items() if source.key in found}
+    end = native.begin([*sources.values(), *routines], loops, is_long)
+
+    def ended() -> dict[Kernel, Code]:
+        found = end()
+        return {k: found[source.key] for k, source in sources.items() if source.key in found}
+
+    return ended
 
 
 def _found(name: str) -> Backend:

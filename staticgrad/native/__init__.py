@@ -45,13 +45,13 @@ __all__ = [
     "Row",
     "SourceText",
     "Statistics",
+    "begin",
     "cache_info",
     "clear_cache",
     "control",
     "driver",
     "kernel",
     "plain_kernel",
-    "prepare",
     "statistics",
     "vector_bits",
     "wait",
@@ -233,27 +233,29 @@ def _load_by_numba(source: KernelSource, settings: config.Config, start: float) 
     return Code(made.native_name, made.address, source, "numba", origin, seconds, made)
 
 
-def prepare(
+def begin(
     sources: Iterable[str | KernelSource],
     loops: bool = False,
     is_long: Callable[[], bool] = bool,
-) -> dict[str, Code]:
-    """Find or compile several kernels at once; return those that were not in memory, by key.
+) -> Callable[[], dict[str, Code]]:
+    """Find several kernels, or begin to compile them at once; return a function that ends it.
 
-    Together they take less time than one by one. Kernels that this cannot find or compile are left
-    to ``kernel``, as are all with the jit off.
+    LLVM compiles in other threads until that is called. It loads the code and returns that of
+    kernels that were not in memory, by key. Together they take less time than one by one. Kernels
+    that this cannot find or compile are left to ``kernel``, as are all with the jit off.
 
     With ``loops`` it also compiles what ``control`` returns. ``is_long``, which is asked if there
     is something to compile, tells whether a run is predicted to take long: then the functions that
     kernels share have full code before the first one.
 
-    Raises CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
+    Both raise CPUError, SelfTestError and OutOfMemory as ``kernel`` does.
     """
     _refuse_finalizers()
     settings = config.current()
-    found: dict[str, Code] = {}
     if not settings.jit:
-        return found
+        return dict
+    found: dict[str, Code] = {}
+    end: Callable[[], list[Code]] = list
     with LOCK, _coded_memory_errors():
         missing = []
         for source in dict.fromkeys(map(source_of, sources)):
@@ -265,11 +267,17 @@ def prepare(
                 else:
                     found[source.key] = _new(stored, key, settings)
         if len(missing) > (settings.tier == "full"):
-            for made in _compile_together(missing, settings, loops, is_long()):
+            end = _begin_together(missing, settings, loops, is_long())
+
+    def ended() -> dict[str, Code]:
+        with LOCK, _coded_memory_errors():
+            for made in end():
                 source = source_of(made.source)
                 key = ("vector", source.key, settings.target)
                 found[source.key] = _new(made, key, settings)
-    return found
+        return found
+
+    return ended
 
 
 def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
@@ -283,10 +291,10 @@ def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
     return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
 
 
-def _compile_together(
+def _begin_together(
     sources: Sequence[KernelSource], settings: config.Config, loops: bool, is_long: bool
-) -> list[Code]:
-    """Compile kernels by ``vector``; each is charged an equal share of the time."""
+) -> Callable[[], list[Code]]:
+    """Begin to compile kernels by ``vector``; each is charged an equal share of the time."""
     from staticgrad.native import loader
     from staticgrad.native.language import system
     from staticgrad.native.table import control_code, rows
@@ -296,12 +304,19 @@ def _compile_together(
     for code in (rows.code(), control_code.code()) if loops else (rows.code(),):
         if not loader.is_loaded(code.symbol, host):
             beside[code.symbol] = code.key, system.module(code, host)
-    symbols = loader.compiled(sources, host, settings, beside, is_long)
-    seconds = (time.perf_counter() - start) / max(len(symbols), 1)
-    return [
-        Code(symbol, loader.address(symbol, host), source, "vector", "compiled", seconds)
-        for source, symbol in symbols.items()
-    ]
+    end = loader.begin(sources, host, settings, beside, is_long)
+    begun = time.perf_counter() - start
+
+    def ended() -> list[Code]:
+        start = time.perf_counter()
+        symbols = end()
+        seconds = (begun + time.perf_counter() - start) / max(len(symbols), 1)
+        return [
+            Code(symbol, loader.address(symbol, host), source, "vector", "compiled", seconds)
+            for source, symbol in symbols.items()
+        ]
+
+    return ended
 
 
 def object_code(

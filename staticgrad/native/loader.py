@@ -80,6 +80,12 @@ def is_loaded(symbol: str, target: Target) -> bool:
     return f"{target.key}|{symbol}" in _addresses
 
 
+def has_full_code(symbol: str, target: Target) -> bool:
+    """Return whether an object with that entry has been loaded that is not quick code."""
+    name = f"{target.key}|{symbol}"
+    return name in _addresses and name not in _quick
+
+
 def missing(code: bytes, target: Target) -> list[str]:
     """Return the functions shared by kernels that an object calls and that are not loaded yet."""
     try:
@@ -148,11 +154,9 @@ def load(code: bytes, symbol: str, target: Target) -> int:
 
     Raises CompileError for an object without the entry or with unknown external symbols.
     """
-    name = f"{target.key}|{symbol}"
     with LOCK:
-        known = _addresses.get(name)
-        if known is not None and name not in _quick:
-            return known
+        if has_full_code(symbol, target):
+            return address(symbol, target)
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
         headroom.require_stack()
@@ -167,11 +171,13 @@ def load(code: bytes, symbol: str, target: Target) -> int:
             else:
                 quick.direct(each, place)
                 _addresses[own] = place
-        return _addresses[name]
+        return address(symbol, target)
 
 
 def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers.Quick) -> None:
     """Load the quick code of functions; those that others call get the address of their jump.
+
+    A function that another batch has loaded in the meantime keeps its address.
 
     Raises as ``load`` does.
     """
@@ -179,7 +185,8 @@ def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers
         for symbol in symbols:
             load(code, quick.name(symbol), target)
             quick.direct(symbol, address(quick.name(symbol), target))
-            if not symbol.startswith(SHARED):  # full code calls shared functions by their name
+            # full code calls shared functions by their name
+            if not (symbol.startswith(SHARED) or is_loaded(symbol, target)):
                 own = f"{target.key}|{symbol}"
                 _addresses[own] = address(quick.entry(symbol), target)
                 _quick[own] = quick
@@ -398,9 +405,8 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
     if stored is None or stored.symbol != symbol:
         return None
     if stored.elf.startswith(_NAMES):
-        own = f"{host.key}|{symbol}"
-        if own in _addresses and own not in _quick:
-            return _addresses[own]  # with another function of its bundle
+        if has_full_code(symbol, host):
+            return address(symbol, host)  # with another function of its bundle
         stored = _of_bundle(stored, settings)
         if stored is None:
             return None
@@ -414,19 +420,20 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
         return None
 
 
-def compiled(
+def begin(
     sources: Iterable[KernelSource],
     host: Target,
     settings: config.Config,
     beside: Mapping[str, tuple[str, Module]],
     is_long: bool = False,
-) -> dict[KernelSource, str]:
-    """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
+) -> Callable[[], dict[KernelSource, str]]:
+    """Begin to compile kernels by ``vector``, several to a module; return what ends it.
 
-    Those that this cannot do are left out. ``beside``: by their entries, further modules that
-    programs need as well, each with the key by which disks keep it. What has quick code then gets
-    its full code in the background (``tiers``). ``is_long``: functions that kernels share have no
-    quick code, as most of the time of a long run is spent in them.
+    That loads them and returns their symbols by source. Those that this cannot do are left out.
+    ``beside``: by their entries, further modules that programs need as well, each with the key by
+    which disks keep it. What has quick code then gets its full code in the background (``tiers``).
+    ``is_long``: functions that kernels share have no quick code, as most of the time of a long run
+    is spent in them.
     """
     symbols: dict[KernelSource, str] = {}
     shared: set[str] = set()
@@ -436,6 +443,10 @@ def compiled(
     quick = _Bundles(host, keys, settings, tiers.Quick()) if tiered else None
     full = _Bundles(host, keys, settings, is_later=tiered)
     bundles = [first, full] if quick is None else [first, quick, full]
+
+    def cancel() -> None:
+        for each in bundles:
+            each.cancel()
 
     def add(symbol: str, module: Module) -> None:
         is_first = is_long and symbol.startswith(SHARED)
@@ -460,16 +471,26 @@ def compiled(
                     keys[name] = cache.key(name, host)
                     add(name, module)
             add(symbol, made.kernel)
-        if not first.load() or quick is None or not quick.load():
-            full.load()
-            quick = None
-    finally:
         for each in bundles:
-            if each is not quick:
-                each.cancel()
-    if quick is not None:
-        tiers.later(full.closed())
-    return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
+            each.closed()
+    except BaseException:
+        cancel()
+        raise
+
+    def end() -> dict[KernelSource, str]:
+        is_quick = False
+        try:
+            is_quick = first.load() and quick is not None and quick.load()
+            if not is_quick:
+                full.load()
+        finally:
+            if not is_quick:
+                cancel()
+        if is_quick:
+            tiers.later(full.closed())
+        return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
+
+    return end
 
 
 class _Bundle:
@@ -516,7 +537,8 @@ class _Bundle:
         assert self._code is not None
         host, keys, settings = self._host, self._keys, self._settings
         code, symbols = self._code.result(), [*self.modules]
-        load(code.elf, code.symbol, host)
+        for symbol in symbols:  # the first loads all, unless another batch has loaded it
+            load(code.elf, symbol, host)
         if len(symbols) == 1:
             cache.write(keys[code.symbol], code, settings)
             return

@@ -9,11 +9,16 @@ main thread only, and an exception that is sent to a thread is raised in that th
     text = call.result()
 
 As many calls run at once as ``LIBRARY`` has places; the others wait for one.
+
+Each of them makes dozens of calls of LLVM, and takes the interpreter's lock after each. A thread
+that runs Python keeps the lock for the switch interval, 5 ms by default, so a module would wait
+longer for the lock than LLVM takes. The interval is shorter while calls run.
 """
 
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +29,8 @@ from staticgrad.native.lock import LIBRARY
 
 #: Seconds after which a thread is asked for again that does not begin.
 PATIENCE: Final = 0.1
+#: Seconds after which a thread that runs Python hands the interpreter's lock to another one.
+INTERVAL: Final = 0.0005
 _T = TypeVar("_T")
 
 
@@ -44,7 +51,7 @@ class LibraryCall(Generic[_T]):
         if not self._claim.acquire(blocking=False):
             return
         self._claim.release()  # a thread that waits for a place may be missing after a fork
-        with LIBRARY.place():
+        with LIBRARY.place(), _short_intervals:
             if not self._claim.acquire(blocking=False):
                 return
             _here.is_inside = True
@@ -79,6 +86,35 @@ class LibraryCall(Generic[_T]):
         if self._error is not None:
             raise self._error
         return self._results[0]
+
+
+class _ShortIntervals:
+    """The switch interval of the process while threads make calls, and as it was behind the last.
+
+    An interval that is set meanwhile stays.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._before = self._own = INTERVAL
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, INTERVAL))
+                self._own = sys.getswitchinterval()
+            self._threads += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads and sys.getswitchinterval() == self._own:
+                sys.setswitchinterval(self._before)
+
+
+_short_intervals: Final = _ShortIntervals()
 
 
 class _Here(threading.local):

@@ -10,6 +10,7 @@ import staticgrad as sg
 from staticgrad.compiler.compiling import arguments
 from staticgrad.compiler.compiling.compiler import compile
 from staticgrad.language.functions import take
+from staticgrad.native.lock import LIBRARY
 
 LAYOUTS = ("plain", "reversed", "strided", "fortran", "float64", "big-endian", "read-only")
 
@@ -152,6 +153,15 @@ def test_a_budget_below_the_peak_is_an_error_before_anything_runs():
     assert arguments.read_budget(" 1.5 kB ") == 1500
     assert arguments.read_budget("10") == 10
     assert arguments.read_budget(0) == 0
+
+
+def test_kernels_of_a_program_without_a_plan_are_compiled_nevertheless():
+    x = sg.input("x", (1000, 7), "float32")
+    h = (x * 0.515625) @ sg.constant(np.ones((7, 7), np.float32)) + 0.546875
+    with pytest.raises(sg.errors.BudgetInfeasible):
+        compile(h, memory_budget=100)
+    assert not LIBRARY.is_busy()
+    assert {kernel.origin for kernel in compile(h).kernels} == {"memory"}
 
 
 @pytest.mark.parametrize(

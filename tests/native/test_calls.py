@@ -62,6 +62,24 @@ def test_calls_run_at_once_as_far_as_there_are_places():
     assert 1 < max(most) <= len(LIBRARY.places)
 
 
+def test_the_interpreter_switches_more_often_while_calls_run():
+    before = sys.getswitchinterval()
+    begun, end = threading.Barrier(3), threading.Event()
+
+    def work():
+        begun.wait()
+        end.wait()
+        return sys.getswitchinterval()
+
+    calls = [begin(work) for _ in range(2)]
+    begun.wait()
+    during = sys.getswitchinterval()
+    end.set()
+    assert max(during, *(call.result() for call in calls)) < before / 5
+    with LIBRARY:  # both have left their places
+        assert sys.getswitchinterval() == before
+
+
 def test_a_call_that_is_cancelled_before_it_begins_is_not_made():
     done = []
     with LIBRARY:  # nobody begins

@@ -94,7 +94,7 @@ import numpy as np
 from staticgrad import native
 from tests.native.test_shared import made, source
 constants = (1.0, 2.0, 3.0, 4.0)
-native.prepare([source(constant) for constant in constants])
+native.begin([source(constant) for constant in constants])()
 for constant in constants:
     assert (made(constant) == 2 * (1 + constant) ** 2 + 1).all()
 found = native.statistics()
@@ -123,7 +123,7 @@ def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path):
 
 def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
     wrong = source(21.0).replace("load16(p, i)", "load17(p, i)")
-    together = native.prepare([source(22.0), wrong, source(23.0)])
+    together = native.begin([source(22.0), wrong, source(23.0)])()
     assert {text: code.origin for text, code in together.items()} == {
         source(22.0): "compiled",
         source(23.0): "compiled",
@@ -140,6 +140,6 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch):
         return emit(compiler, text, level)
 
     monkeypatch.setattr(jit.Compiler, "emit", refuses)
-    assert native.prepare([source(24.0), source(25.0)]) == {}
+    assert native.begin([source(24.0), source(25.0)])() == {}
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
     assert float(made(24.0)[0]) == 1251

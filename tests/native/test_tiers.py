@@ -32,7 +32,7 @@ def in_tiers(tmp_path, monkeypatch):
 
 def prepared(*constants):
     """The code of kernels that share a function, in the order of their constants."""
-    found = native.prepare([source(each) for each in constants])
+    found = native.begin([source(each) for each in constants])()
     return [found[source(each)] for each in constants]
 
 
@@ -67,9 +67,23 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
     assert b"quick" not in stored.elf
 
 
+def test_batches_begun_at_once_have_full_code_in_the_end(in_tiers):
+    """Modules that have some kernels in common: each kernel has one address."""
+    constants = (16.25, 16.5, 16.75)
+    ends = [native.begin([source(each) for each in constants[k : k + 2]]) for k in (0, 1)]
+    both = [{text: code.address for text, code in end().items()} for end in ends]
+    assert {source(each) for each in constants} == both[0].keys() | both[1].keys()
+    assert both[0][source(16.5)] == both[1][source(16.5)]
+    tiers.wait()
+    symbols = [jit.symbol_of(source(each)) for each in constants]
+    assert all(loader.has_full_code(each, loader.host()) for each in symbols)
+    for each in constants:
+        ran(None, each)
+
+
 def test_functions_shared_by_kernels_of_long_runs_have_full_code_at_once(in_tiers):
     texts = [source(each).replace("twice(v) * v", "v * twice(v)") for each in (17.75, 18.0)]
-    found = native.prepare(texts, is_long=lambda: True)
+    found = native.begin(texts, is_long=lambda: True)()
     host = loader.host()
     (module,) = jit.llvm_modules(SourceText(texts[0]), host).shared
     assert loader.is_loaded(module, host)

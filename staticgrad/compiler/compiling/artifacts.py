@@ -7,7 +7,7 @@ setting ``check``, every plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from functools import partial
 from operator import attrgetter
@@ -117,11 +117,30 @@ class Kernels:
 
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
         """A schedule with its code; kernels that are new are compiled, or found in the cache."""
+        return self.begin(schedule, parameters)()
+
+    def begin(
+        self, schedule: Schedule, parameters: Iterable[Parameter] = ()
+    ) -> Callable[[], Program]:
+        """Begin to compile a schedule; return what ends it and returns the schedule with its code.
+
+        LLVM compiles in other threads meanwhile.
+        """
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
         called = [each.name for each in routines(schedule)]
         beside = native_routines.sources(called)
-        codes = backends.prepare(steps, self._backend, loops, partial(_is_long, schedule), beside)
+        end = backends.begin(steps, self._backend, loops, partial(_is_long, schedule), beside)
+        return lambda: self._ended(schedule, parameters, steps, loops, end())
+
+    def _ended(
+        self,
+        schedule: Schedule,
+        parameters: Iterable[Parameter],
+        steps: Mapping[Kernel, Step],
+        loops: bool,
+        codes: Mapping[Kernel, Code],
+    ) -> Program:
         made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}

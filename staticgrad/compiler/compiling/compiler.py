@@ -253,17 +253,22 @@ class Compiled(Generic[Results]):
                 self._counts.note(note)
             self._plans = Plans(planner.plan, self._counts)
             line.stage = f"machine code of {len(self.schedule.steps)} steps"
-            step = self._kernels.program(self.schedule, self.program_graph.parameters)
+            end = self._kernels.begin(self.schedule, self.program_graph.parameters)
+            try:  # while LLVM compiles in other threads
+                self._scheduling.store()
+                fixed = dict(options.sizes)
+                known = self.program_graph.sizes.keys() <= fixed.keys()
+                self._fixed_plan = self._planned(fixed, frozenset()) if known else None
+            finally:
+                step = end()
         self._executor = Executor(
             self.program_graph,
             step,
             self._plans.plan,
-            dict(options.sizes),
+            fixed,
             self._table_maker(),
             self.single,
         )
-        known = self.program_graph.sizes.keys() <= dict(options.sizes).keys()
-        self._fixed_plan = self.plan() if known else None
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -375,8 +380,11 @@ class Compiled(Generic[Results]):
         """
         known = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
         copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
-        check_sizes(self.program_graph, known)
-        return self._plans.plan(known, copied)
+        return self._planned(known, copied)
+
+    def _planned(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+        check_sizes(self.program_graph, sizes)
+        return self._plans.plan(sizes, staged)
 
     @property
     def peak_bytes(self) -> int:

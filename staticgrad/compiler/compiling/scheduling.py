@@ -305,24 +305,30 @@ class Scheduling:
 
     @cached_property
     def result(self) -> tuple[KnownSchedule, Divisions]:
-        """Return the schedule and its plans, from disk or new; a new one is stored on disk."""
-        known, planner = self._result()
-        return known, Divisions(planner, self._divisions)
-
-    def _result(self) -> tuple[KnownSchedule, Planner]:
-        name = None
-        if self.told is not None:
-            told = (self.told, *self._deciding, *self.sizes.items())
-            name = entry_name(self.program, self.passes, self.limits[0], told)
-        known = None if name is None else read_entry(name)
+        """Return the schedule, from disk or new, and its plans."""
+        known = self._stored
         if known is None:
             made, known = self._made
-            if name is not None:
-                write_entry(name, known)
-            return known, made.planner
+            return known, Divisions(made.planner, self._divisions)
         if known.once is not None:
             self.kernels.program(known.once)  # whose kernels reports name
-        return known, Planner(known.schedule, *self._limits)
+        return known, Divisions(Planner(known.schedule, *self._limits), self._divisions)
+
+    def store(self) -> None:
+        """Store a new schedule on disk."""
+        if self._entry is not None and self._stored is None:
+            write_entry(self._entry, self.result[0])
+
+    @cached_property
+    def _entry(self) -> str | None:
+        if self.told is None:
+            return None
+        told = (self.told, *self._deciding, *self.sizes.items())
+        return entry_name(self.program, self.passes, self.limits[0], told)
+
+    @cached_property
+    def _stored(self) -> KnownSchedule | None:
+        return None if self._entry is None else read_entry(self._entry)
 
     def planners(self) -> Iterator[Planner]:
         """The planners of the program's divisions, that of its schedule first."""
