@@ -313,6 +313,12 @@ class Builder:
             return min(a, b)
         return self.word("choose_lt", a, b, a, b)
 
+    def most(self, a: Word, b: Word) -> Word:
+        """The larger one of two words."""
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        return self.word("choose_gt", a, b, a, b)
+
     @contextmanager
     def loop(
         self,

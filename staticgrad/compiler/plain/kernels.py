@@ -21,12 +21,6 @@ from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.chain_parts import PART, ChainPart, left_in, record_words
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import (
-    CHUNK,
-    FEWEST,
-    GROUP,
-    GROUP_OF_CHUNK,
-    LOW_CHUNK,
-    PANELS,
     Accumulate,
     Axis,
     Carry,
@@ -45,16 +39,19 @@ from staticgrad.language.ir.kernels.stages import (
     Stage,
     Statement,
     Store,
+    chunk_count,
     gemm_chunk,
+    group_panels,
     high_from,
     nested,
-    panel_columns,
+    panel_count,
     roots,
     statements,
     streamed_rows,
 )
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.dtype import DType
+from staticgrad.support.records import dataclass
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
 #: fit into L1 with the row that is read.
@@ -867,17 +864,18 @@ class EntryWriter(KernelWriter):
             return super()._part(stage)
         lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
         rows, columns = (product(axis.extent for axis in axes) for axes in (stage.i, stage.j))
-        panel, chunk = panel_columns(dtype), str(gemm_chunk(stage))
+        chunk, panels, down = str(gemm_chunk(stage)), Text("panels"), Text("down")
+        lines.add(f"panels = {bare(str(panel_count(Text(columns), dtype)))}")
         if stage.plain:
-            numbers = (
-                f"{rows}, {columns}, {panel}, ({CHUNK}, {LOW_CHUNK}), ({GROUP}, {GROUP_OF_CHUNK})"
-            )
-            numbers = f"{numbers}, {PANELS}, {FEWEST}, {streamed_rows(stage)}, {high_from(stage)}"
-            lines.add(f"across, down = {self.functions.helper('product_parts')}({numbers})")
+            extremes = Text.least, Text.most
+            chunks = chunk_count(Text(rows), panels, high_from(stage), *extremes)
+            streamed = streamed_rows(stage)
+            group = group_panels(Text(rows), panels, down, dtype, streamed, *extremes)
+            lines.add(f"down = {chunks}", f"group = {group}")
+            lines.add("across = (panels + group - 1) // group")
             chunk = f"(({rows} + down - 1) // down)"
         else:
-            lines.add(f"across = ({columns} + {panel - 1}) // {panel}")
-            lines.add(f"down = ({rows} + {gemm_chunk(stage) - 1}) // {chunk}")
+            lines.add(f"across, down = panels, ({rows} + {gemm_chunk(stage) - 1}) // {chunk}")
         lines.add("part, outer = iteration % (across * down), iteration // (across * down)")
         self._decode("outer", self.kernel.axes)
         lines.add(f"width = ({columns} + {PANEL} * across - 1) // ({PANEL} * across) * {PANEL}")
@@ -930,6 +928,38 @@ def total(*terms: str) -> str:
 def _along(position: Position) -> str:
     text = total(*(scaled(*term) for term in position.terms), str(position.start))
     return text if text.isalnum() else f"({text})"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A whole number as source, with arithmetic."""
+
+    source: str
+
+    def __str__(self) -> str:
+        return self.source
+
+    def __add__(self, other: Text | int) -> Text:
+        return Text(f"({self} + {other})")
+
+    def __rsub__(self, other: int) -> Text:
+        return Text(f"({other} - {self})")
+
+    def __mul__(self, other: Text | int) -> Text:
+        return Text(f"({self} * {other})")
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Text | int) -> Text:
+        return Text(f"({self} // {other})")
+
+    def least(self, other: Text | int) -> Text:
+        """The smaller one of two numbers."""
+        return Text(f"min({bare(str(self))}, {bare(str(other))})")
+
+    def most(self, other: Text | int) -> Text:
+        """The larger one of two numbers."""
+        return Text(f"max({bare(str(self))}, {bare(str(other))})")
 
 
 def product(extents: Iterable[Extent | str]) -> str:

@@ -605,22 +605,6 @@ def evenly(places, step):
 
 
 @jit
-def product_parts(rows, columns, panel, chunks, groups, panels_of_few, fewest, streamed, high_from):
-    """Parts of the columns and of the rows of a product, each of which is computed at a time.
-
-    ``chunks`` are the most rows of a part, and of one where high parts and panels are fewer than
-    ``high_from``; ``groups`` the most columns, and how many for each part of the rows. Where
-    ``streamed`` rows or fewer read the other factor in place, a part has so many panels."""
-    panels = (columns + panel - 1) // panel
-    high, low = (rows + chunks[0] - 1) // chunks[0], (rows + chunks[1] - 1) // chunks[1]
-    down = max(high, min(low, high_from - panels))
-    most = min(groups[0] // panel, down * (groups[1] // panel))
-    few = min(panels_of_few * (streamed + 1 - rows), panels_of_few)
-    group = max(min(most, down * panels // fewest), few, 1)
-    return (panels + group - 1) // group, down
-
-
-@jit
 def pack(b, b_k, b_j, panel, rows):
     """Columns of b as ``multiply`` reads them, and the step of a row; whole vectors have no copy
     if rows of b are short or those of a few. For one or two rows of a, nothing is needed."""

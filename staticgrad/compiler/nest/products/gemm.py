@@ -29,15 +29,13 @@ from staticgrad.language.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import (
-    CHUNK,
-    FEWEST,
-    GROUP,
-    GROUP_OF_CHUNK,
     LANES,
-    LOW_CHUNK,
     PANELS,
     Gemm,
+    chunk_count,
+    group_panels,
     high_from,
+    panel_count,
 )
 
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
@@ -71,28 +69,23 @@ class MatrixProduct(PlainProduct):
         self.b_down, self.b_across = nest.number_of(self.down), nest.number_of(self.across)
         self.local = f"local_{self.element}"
 
-    # the iterations, as ``ir.product_iterations`` cuts them
+    # the iterations, as ``gemm_iterations`` counts them
 
     def cut(self, begin: Name, end: Name) -> None:
         """Compute the partition into iterations, before the loop over them."""
-        b, m, n, columns = self.b, self.rows_of_c, self.columns_of_c, self.columns
+        b, m, columns, stage = self.b, self.rows_of_c, self.columns, self.stage
         self.begin, self.end = begin, end
         self.first_k: Word = 0
         self.past_k: Word = self.terms
         if self.streams and left_in(self.kernel) is not None:
             self._read_part()
-        self.panels_of_c = (n + (columns - 1)) // columns
-        low = b.least((m + (LOW_CHUNK - 1)) // LOW_CHUNK, high_from(self.stage) - self.panels_of_c)
-        high = (m + (CHUNK - 1)) // CHUNK
-        chunks = self.choose("gt", low, high, low, high)
-        self.chunks = self.choose("gt", m, 0, chunks, 1)
+        self.panels_of_c = panels = panel_count(self.columns_of_c, self.dtype)
+        chunks = chunk_count(m, panels, high_from(stage), b.least, b.most)
+        self.chunks = b.most(chunks, 1)  # there may be no rows
         each = b.quotient(m + self.chunks - 1, self.chunks)
         self.chunk = (each + 1) // 2 * 2
-        most = b.least(self.chunks * (GROUP_OF_CHUNK // columns), GROUP // columns)
-        group = b.least(self.chunks * self.panels_of_c // FEWEST, most)
-        group = self.choose("le", m, self.streamed, PANELS, group)
-        group = self.choose("lt", group, 1, 1, group)
-        self.groups = b.quotient(self.panels_of_c + group - 1, group)
+        group = group_panels(m, panels, self.chunks, self.dtype, self.streamed, b.least, b.most)
+        self.groups = b.quotient(panels + group - 1, group)
         self.group = group * columns
 
     def _read_part(self) -> None:

@@ -13,8 +13,8 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal
 
 from staticgrad.language.ir.expr import Access, Expr, postorder
 from staticgrad.language.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
@@ -475,8 +475,9 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     """
     if stage.plain:
         return _iterations(rows, columns, dtype, streamed_rows(stage), high_from(stage))
-    chunk, panel = gemm_chunk(stage), panel_columns(dtype)
-    return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
+    chunk = gemm_chunk(stage)
+    panels: Size = panel_count(columns, dtype)
+    return ((rows + (chunk - 1)) // chunk) * panels
 
 
 def streamed_rows(stage: Gemm) -> int:
@@ -495,15 +496,48 @@ def high_from(stage: Gemm) -> int:
 
 @kept_by_sizes
 def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int, high: int) -> Size:
-    width = panel_columns(dtype)
-    panels = (columns + (width - 1)) // width
-    low = (rows + (LOW_CHUNK - 1)) // LOW_CHUNK
-    chunks = maximum((rows + (CHUNK - 1)) // CHUNK, minimum(low, high - panels))
-    most = minimum(chunks * (GROUP_OF_CHUNK // width), GROUP // width)
-    shared = minimum(most, chunks * panels // FEWEST)
-    few = minimum(PANELS * (streamed + 1 - rows), PANELS)
-    group = maximum(maximum(shared, few), 1)
+    panels: Size = panel_count(columns, dtype)
+    chunks: Size = chunk_count(rows, panels, high, minimum, maximum)
+    group: Size = group_panels(rows, panels, chunks, dtype, streamed, minimum, maximum)
     return chunks * ((panels + (group - 1)) // group)
+
+
+def panel_count(columns: Any, dtype: DType) -> Any:
+    """Return the panels of so many columns of a product.
+
+    Like ``chunk_count`` and ``group_panels`` it computes with whatever has arithmetic: sizes, words
+    of a nest, or text.
+    """
+    width = panel_columns(dtype)
+    return (columns + (width - 1)) // width
+
+
+def chunk_count(
+    rows: Any, panels: Any, high: int, least: Callable[..., Any], most: Callable[..., Any]
+) -> Any:
+    """Return the chunks of rows of a product of matrices; ``high`` is ``high_from``.
+
+    ``least`` and ``most`` return the smaller and the larger of two numbers.
+    """
+    low = least((rows + (LOW_CHUNK - 1)) // LOW_CHUNK, high - panels)
+    return most((rows + (CHUNK - 1)) // CHUNK, low)
+
+
+def group_panels(
+    rows: Any,
+    panels: Any,
+    chunks: Any,
+    dtype: DType,
+    streamed: int,
+    least: Callable[..., Any],
+    most: Callable[..., Any],
+) -> Any:
+    """Return the panels of a group of a product of matrices; ``streamed`` is ``streamed_rows``."""
+    width = panel_columns(dtype)
+    widest = least(chunks * (GROUP_OF_CHUNK // width), GROUP // width)
+    shared = least(widest, chunks * panels // FEWEST)
+    few = least(PANELS * (streamed + 1 - rows), PANELS)
+    return most(most(shared, few), 1)
 
 
 #: Reductions in which what is joined twice counts once.
