@@ -16,7 +16,7 @@ from staticgrad.interop.lax.lowering import is_array, lowered, lowered_function
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
-from staticgrad.interop.lax.traced import JaxProgram, plain_tree, register_keys
+from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, caller
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
@@ -90,18 +90,16 @@ def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
     closed, shape = jax.make_jaxpr(f, return_shape=True)(*example)
     program = program_of(closed)
     _check_rows(program)
-    classes: set[type] = set()
-    arguments, results = (_places(tree, classes) for tree in (example, shape))
-    register_keys(example)
+    arguments, results = map(_places, (example, shape))
     name = getattr(f, "__name__", type(f).__name__)
-    return Function(JaxProgram(program, arguments, results, name, classes), (), {}, {})
+    return Function(JaxProgram(program, arguments, results, name), (), {}, {})
 
 
-def _places(tree: Any, classes: set[type]) -> Any:
+def _places(tree: Any) -> Any:
     """Return the containers of a tree with the number of each leaf in its place."""
     structure = jax.tree_util.tree_structure(tree)
     numbers = jax.tree_util.tree_unflatten(structure, range(structure.num_leaves))
-    return plain_tree(numbers, classes)
+    return plain_tree(numbers)
 
 
 def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:

@@ -554,14 +554,27 @@ def test_learning_rates_compile_twice_in_jax():
 @pytest.mark.usefixtures("in_float64")
 def test_arrays_that_jax_alone_has_are_one_coded_error():
     x, w = jnp.asarray(X.numpy()), jnp.asarray(W.numpy())
-    with pytest.raises(DTypeError, match="key<fry>"):
-        mapped_by_jax(jax.random.key(0), w)
     with pytest.raises(DTypeError, match="float8_e4m3fn"):
         mapped_by_jax(x.astype("float8_e4m3fn"), w)
     with pytest.raises(ArgumentError, match="missing a required argument"):
         mapped_by_jax(x)
     with pytest.raises(ShapeError, match="inner sizes differ"):
         jax.jit(mapped_by_jax)(x, w.T)
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_typed_keys_of_jax_are_arrays_of_their_words():
+    f = lambda key, x: x * key[1].astype("float64")  # noqa: E731
+    key, x = jax.random.key(3), jnp.asarray(X.numpy())
+    np.testing.assert_array_equal(sg.function(f)(key, np.asarray(x)), 3 * x)
+    given = sg.jax.function(f)
+    for each in (given, jax.jit(given), sg.jax.lower(f), jax.jit(sg.jax.lower(f))):
+        np.testing.assert_array_equal(each(key, x), 3 * x)
+    slope = jax.grad(lambda x: given(key, x).sum())
+    np.testing.assert_array_equal(jax.jit(slope)(x), jnp.full_like(x, 3))
+    keys = jax.random.wrap_key_data(jnp.array([[0, 2], [0, 5]], "uint32"))
+    mapped = jax.vmap(given, (0, None))(keys, x)
+    np.testing.assert_array_equal(mapped, jnp.stack([2 * x, 5 * x]))
 
 
 SHARDED = """

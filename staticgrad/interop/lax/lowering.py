@@ -21,7 +21,6 @@ from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.interop.lax.reading import literal_shape
-from staticgrad.interop.lax.traced import register_classes
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import flatten, mapped
 from staticgrad.language.ir.execution import in_graphs
@@ -909,7 +908,6 @@ def lowered_function(f: Function[..., Any]) -> Callable[..., Any]:
     runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
 
     def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
-        register_classes((args, kwargs))
         traced, given = traced_call(f, *mapped(_empty, (args, kwargs)))
         arrays = [leaf for leaf in flatten((args, kwargs))[0] if is_array(leaf)]
         feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
@@ -932,5 +930,6 @@ def _empty(leaf: Any) -> Any:
 
 
 def is_array(leaf: Any) -> bool:
-    """Return whether a leaf is an array of JAX or NumPy, also one that JAX traces."""
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    """Return whether a leaf is an array of numbers of JAX or NumPy, also one that JAX traces."""
+    is_one = isinstance(leaf, jax.Array | np.ndarray | np.generic)
+    return is_one and isinstance(leaf.dtype, np.dtype)  # typed keys have a dtype of JAX

@@ -2,80 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from staticgrad.interop.lax.primitives import LaxType, cast
 from staticgrad.interop.lax.program import LaxProgram
-from staticgrad.language.functions.trees import ARRAYS, REGISTERED, Rebuilt
-from staticgrad.language.ir.value import Value
+from staticgrad.language.functions.trees import registered_parts
 from staticgrad.language.ops.operands import as_value
 from staticgrad.support.containers import filled, is_named_tuple, items_of, parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.optional import jax
 
 
-class Registered(Rebuilt):
-    """The structure of an object of a class that is registered with JAX, without its parts."""
-
-    def __init__(self, structure: Any) -> None:
-        super().__init__({}, {})
-        self.structure = structure
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Registered) and bool(self.structure == other.structure)
-
-    def __hash__(self) -> int:
-        return hash(self.structure)
-
-    def rebuilt(self, parts: Any) -> Any:
-        """Return the object of these parts, as its class makes it for JAX."""
-        return jax.tree_util.tree_unflatten(self.structure, list(parts))
-
-
-def _taken_apart(tree: Any) -> tuple[dict[Any, Any], Registered]:
-    """Return parts by name, and the structure."""
-    found, structure = jax.tree_util.tree_flatten_with_path(tree, lambda each: each is not tree)
-    return {_name(path[0]): part for path, part in found}, Registered(structure)
-
-
-def _name(key: Any) -> Any:
-    """Return the name of a part, or its number."""
-    for attribute in ("name", "key", "idx"):
-        if hasattr(key, attribute):
-            return getattr(key, attribute)
-    return str(key)
-
-
-def register_class(kind: type) -> None:
-    """Let objects of a class that is registered with JAX be containers here, too."""
-    REGISTERED[kind] = _taken_apart
-
-
-def register_keys(tree: Any) -> None:
-    """Let typed keys of random numbers, of the classes in a tree, be arrays of their words."""
-    for leaf in jax.tree_util.tree_leaves(tree):
-        dtype = getattr(leaf, "dtype", None)
-        if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-            ARRAYS[type(leaf)] = lambda key: np.asarray(jax.random.key_data(key))
-
-
-def register_classes(tree: Any) -> None:
-    """Let objects in a tree whose classes are registered with JAX be containers here, too."""
-    if isinstance(tree, Value) or jax.tree_util.all_leaves([tree]):
-        return
-    plain = isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree))
-    if tree is not None and not plain:
-        register_class(type(tree))
-    for part in jax.tree_util.tree_leaves(tree, is_leaf=lambda each: each is not tree):
-        register_classes(part)
-
-
-def plain_tree(tree: Any, classes: set[type]) -> Any:
-    """Return containers whose leaves are places, and note the classes that are registered with JAX.
+def plain_tree(tree: Any) -> Any:
+    """Return containers whose leaves are places.
 
     Raises:
         ArgumentError: containers of other classes.
@@ -83,12 +23,11 @@ def plain_tree(tree: Any, classes: set[type]) -> Any:
     if tree is None or isinstance(tree, int):
         return tree
     if isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree)):
-        return filled(tree, [plain_tree(each, classes) for each in parts_in(tree) or ()])
-    if not jax.tree_util.all_leaves([tree]):
-        classes.add(type(tree))
-        register_class(type(tree))
-        parts, rest = _taken_apart(tree)
-        return rest.rebuilt([plain_tree(each, classes) for each in parts.values()])
+        return filled(tree, [plain_tree(each) for each in parts_in(tree) or ()])
+    registered = registered_parts(tree)
+    if registered is not None:
+        parts, rest = registered
+        return rest.rebuilt([plain_tree(each) for each in parts.values()])
     raise ArgumentError(
         f"jax.trace: arguments and results in {kind_of(tree)} are not supported",
         hint="dicts, lists and tuples: jax.tree_util.tree_leaves(tree) is a list",
@@ -98,17 +37,9 @@ def plain_tree(tree: Any, classes: set[type]) -> Any:
 class JaxProgram:
     """A traced function: its program, and the containers of arguments and results."""
 
-    def __init__(
-        self, program: LaxProgram, arguments: Any, results: Any, name: str, classes: Iterable[type]
-    ) -> None:
+    def __init__(self, program: LaxProgram, arguments: Any, results: Any, name: str) -> None:
         self.program, self.arguments, self.results = program, arguments, results
-        self.classes = tuple(classes)
         self.__name__ = self.__qualname__ = name
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        for each in self.classes:
-            register_class(each)
 
     def __call__(self, *args: Any) -> Any:
         """Return the results for values in the containers of the example.
@@ -133,10 +64,11 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str)
         if given is not None:
             raise ArgumentError(f"{name}: {where} is {kind_of(given)}, the example has None there")
         return
-    if type(wanted) in REGISTERED:
-        items, rest = _taken_apart(wanted)
+    registered = registered_parts(wanted) if items_of(wanted) is None else None
+    if registered is not None:
+        items, rest = registered
         parts: dict[Any, Any]
-        parts, other = _taken_apart(given) if type(given) is type(wanted) else ({}, None)
+        parts, other = (type(given) is type(wanted) and registered_parts(given)) or ({}, None)
         same = rest == other
     else:
         items, parts = dict(items_of(wanted) or ()), dict(items_of(given) or ())
@@ -157,11 +89,14 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str)
 def _filled(tree: Any, values: Any) -> Any:
     if isinstance(tree, int):
         return values[tree]
-    if type(tree) in REGISTERED:
-        of_name, rest = _taken_apart(tree)
-        return rest.rebuilt([_filled(each, values) for each in of_name.values()])
     parts = parts_in(tree)
-    return None if parts is None else filled(tree, [_filled(each, values) for each in parts])
+    if parts is not None:
+        return filled(tree, [_filled(each, values) for each in parts])
+    registered = registered_parts(tree)
+    if registered is None:
+        return None
+    by_name, rest = registered
+    return rest.rebuilt([_filled(each, values) for each in by_name.values()])
 
 
 def _operand(name: str, given: Any, kind: LaxType) -> Any:

@@ -1,7 +1,7 @@
 """Values in the user's containers: flattened to a list, and put back.
 
 A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, an object of a
-class of another library that is ``REGISTERED``, or None, which holds none. A dataclass is put back
+class that is registered with JAX, or None, which holds none. A dataclass is put back
 with its fields as they are: neither ``__init__`` nor ``__post_init__`` runs, for what they do has
 been done; so is a module with its attributes.
 """
@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
-from typing import Any, Final
+from sys import modules
+from typing import Any
+
+import numpy as np
 
 from staticgrad.language.ir.execution import held
 from staticgrad.language.ir.graph import Graph
@@ -22,6 +25,7 @@ from staticgrad.language.types.arrays import of_parts
 from staticgrad.support.containers import is_named_tuple, items_of
 from staticgrad.support.errors import GradientError, RankError
 from staticgrad.support.errors.tracebacks import called_name
+from staticgrad.support.optional import jax
 from staticgrad.support.records import NamedTuple, Settings, dataclass
 
 _PART = "?"  # how a leaf is written in messages
@@ -126,18 +130,51 @@ class StoredParts(BothParts):
         return kind.of(stored)
 
 
-class Rebuilt(Contents):
-    """What an object of a class of another library has beside its parts; it makes one of parts."""
+class Registered(Contents):
+    """The structure of an object of a class that is registered with JAX, without its parts."""
+
+    def __init__(self, structure: Any) -> None:
+        super().__init__({}, {})
+        self.structure = structure
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Registered) and bool(self.structure == other.structure)
+
+    def __hash__(self) -> int:
+        return hash(self.structure)
 
     def rebuilt(self, parts: Sequence[Any]) -> Any:
-        """Return the object of these parts."""
-        raise NotImplementedError
+        """Return the object of these parts, as its class makes it for JAX."""
+        return jax.tree_util.tree_unflatten(self.structure, list(parts))
 
 
-#: Class of another library -> what takes an object apart: parts by key, and the rest.
-REGISTERED: Final[dict[type, Callable[[Any], tuple[dict[Any, Any], Rebuilt]]]] = {}
-#: Class of another library whose objects are leaves -> what makes an array of one.
-ARRAYS: Final[dict[type, Callable[[Any], Any]]] = {}
+def registered_parts(tree: Any) -> tuple[dict[Any, Any], Registered] | None:
+    """Return the parts of an object of a class that is registered with JAX, by name, and the rest.
+
+    Return None for any other object, and for all while JAX is not imported.
+    """
+    if "jax.tree_util" not in modules or isinstance(tree, np.ndarray | Value):
+        return None
+    if jax.tree_util.all_leaves([tree]):
+        return None
+    found, structure = jax.tree_util.tree_flatten_with_path(tree, lambda each: each is not tree)
+    return {_part_name(path[0]): part for path, part in found}, Registered(structure)
+
+
+def _part_name(key: Any) -> Any:
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return getattr(key, attribute)
+    return str(key)
+
+
+def _words_of_key(leaf: Any) -> Any:
+    """Return the words of a typed key of JAX as an array, any other leaf unchanged."""
+    if "jax.random" not in modules or not isinstance(leaf, jax.Array):
+        return leaf
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
 
 _PARTS = ("real", "imag")
 _LEAF = Tree(object)
@@ -174,18 +211,17 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
         keys, items, kind = tuple(range(len(tree))), [*tree], type(tree)  # type: ignore[assignment]
         if isinstance(tree, list):
             kind = list  # type: ignore[assignment]
-    elif type(tree) in REGISTERED:
-        of_key, rest = REGISTERED[type(tree)](tree)
-        found = [_flattened(part, leaves, in_module, whole) for part in of_key.values()]
-        return Tree(type(tree), tuple(of_key), tuple(found), rest)
+    elif (registered := registered_parts(tree)) is not None:
+        by_name, rest = registered
+        found = [_flattened(part, leaves, in_module, whole) for part in by_name.values()]
+        return Tree(type(tree), tuple(by_name), tuple(found), rest)
     elif is_record(tree):
         keys, kind = fields_of(tree), type(tree)
         items = [getattr(tree, name) for name in keys]
     elif in_module and callable(tree):
         return Tree(None, static=Contents({}, {_FUNCTION: tree}))
     else:
-        made = ARRAYS.get(type(tree))
-        leaves.append(tree if made is None else made(tree))
+        leaves.append(_words_of_key(tree))
         return Tree(object)
     return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
 
@@ -285,7 +321,7 @@ def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
         return parts
-    if isinstance(tree.static, Rebuilt):
+    if isinstance(tree.static, Registered):
         return tree.static.rebuilt(parts)
     if tree.is_record:
         record = object.__new__(tree.kind)
