@@ -15,7 +15,7 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
-from staticgrad.native.by_numba.loops import ENTRY_TYPE, pointer
+from staticgrad.native.by_numba.loops import ENTRY_TYPE, carray, pointer
 from staticgrad.native.lock import LOCK
 from staticgrad.support.errors import CompileError
 
@@ -46,8 +46,7 @@ def compiled(
     jitted = function if isinstance(function, Dispatcher) else numba.njit(function)
     source = _source(operands, results)
     names = {
-        "function": jitted, "pointer": pointer, "read_only": _read_only, "np": np,
-        "carray": numba.carray,  # type: ignore[attr-defined]
+        "function": jitted, "pointer": pointer, "read_only": _read_only, "np": np, "carray": carray,
     }  # fmt: skip
     exec(compile(source, "<staticgrad numba_call>", "exec"), names)
     with LOCK:

@@ -16,7 +16,7 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numba
 from numba.core import types
@@ -31,6 +31,8 @@ _WORDS: Final = types.CPointer(types.int64)
 ENTRY_TYPE: Final = types.void(_WORDS, _WORDS, types.int64, types.int64)
 #: Elements of an array whose number nobody reads.
 _MANY: Final = 1 << 48
+#: ``numba.carray``, which has types in some releases alone.
+carray: Final = cast(Any, numba).carray
 _HELPERS: Final = Path(by_numba.__file__).with_name("helpers.py")
 
 
@@ -47,7 +49,7 @@ def pointer(typing: Any, word: Any) -> Any:
 @numba.njit(forceinline=True)
 def array(word: Any, kind: Any) -> Any:
     """The array of elements of a kind that begins at an address."""
-    return numba.carray(pointer(word), (_MANY,), kind)  # type: ignore[attr-defined, call-arg]
+    return carray(pointer(word), (_MANY,), kind)
 
 
 def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
