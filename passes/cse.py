@@ -56,6 +56,8 @@ class PartsOfOthers(Pass, name="parts"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of nodes whose result another one has."""
+        if all(kind.contained_in is Op.contained_in for kind in program.kinds):
+            return program, {}
         wholes = {n: found for n in program.nodes if (found := n.op.contained_in())}
         if not wholes:
             return program, {}

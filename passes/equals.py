@@ -15,16 +15,11 @@ def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Nod
     for node in nodes:
         if isinstance(node.op, Input | ParameterLeaf):
             continue
-        args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]
+        args = [(same.get(arg.node, arg.node).serial, arg.index) for arg in node.args]
         if node.op.commutative and len(args) > 1:
-            args.sort(key=_creation)
+            args.sort()
         key = (node.op.key, node.order if border else None, *args)
         found = first.setdefault(key, node)
         if found is not node:
             same[node] = found
     return same
-
-
-def _creation(result: tuple[Node, int]) -> tuple[int, int]:
-    """Return the order of creation, by which operands of a commutative op are sorted."""
-    return (result[0].serial, result[1])

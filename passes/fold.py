@@ -32,6 +32,8 @@ class Fold(Pass, name="fold"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of folded nodes."""
+        if not any(self.folds(node, node.args) for node in program.nodes):
+            return program, {}
         count = 0
 
         def folded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -47,14 +49,14 @@ class Fold(Pass, name="fold"):
 
     def folds(self, node: Node, args: tuple[Symbolic, ...]) -> bool:
         """Return whether ``node`` over ``args`` is exact, constant and small enough."""
-        if not node.op.exact or node.is_leaf:
-            return False
         read = 0
-        for arg in args:
+        for arg in args:  # most nodes read something else
             if not isinstance(arg.node.op, Constant):
                 return False
             read += arg.node.op.data.array.size
-        if any(True for _ in node.op.sizes()):
+        if not node.op.exact or node.is_leaf:
+            return False
+        if [*node.op.sizes()]:
             return False  # only the feeds tell its value, also where the result is empty anyway
         room = max(1, min(self.limit, read))
         return all(isinstance(t.size, int) and t.size <= room for t in node.types)

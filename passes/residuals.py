@@ -205,7 +205,7 @@ class Residuals(Pass, name="residuals"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, the number of clones, and of regions too long to weigh."""
-        if any(isinstance(node.op, BodyOp) for node in program.nodes):
+        if program.has(BodyOp):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
         joined = with_joined_pads(program)  # as in fusion, which reuses it
         graph, cloned, tangled = joined, 0, 0

@@ -49,7 +49,7 @@ def in_rows(graph: Graph) -> tuple[Graph, int]:
         op = node.op.with_bodies([body for body, _ in pairs])
         return Node(op, args, node.types, node.origin, node.order).values
 
-    if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
+    if not graph.has(BodyOp):
         return graph, 0
     graph = graph.replace_nodes(reading)
     while (found := _joined_behind(graph)) is not None:

@@ -22,7 +22,7 @@ class MergedLoops(Pass, name="loops"):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the numbers of loops and values that each step changed."""
-        if not any(isinstance(node.op, BodyOp) for node in program.nodes):
+        if not program.has(BodyOp):
             return program, {}
         from passes.cse import CommonSubexpressions  # few programs have loops
         from passes.loops.hoisting import hoisted

@@ -92,9 +92,9 @@ def _worth(graph: Graph) -> set[Node]:
     constant: set[Node] = set()
     worth: set[Node] = set()
     for node in graph.nodes:
-        if isinstance(node.op, Input | ParameterLeaf) or not _is_literal(node):
+        if isinstance(node.op, Input | ParameterLeaf):
             continue
-        if all(arg.node in constant for arg in node.args):
+        if all(arg.node in constant for arg in node.args) and _is_literal(node):
             constant.add(node)
             inexact = not (node.op.exact or node.is_leaf or _is_free(node))
             if inexact or any(arg.node in worth for arg in node.args):

@@ -364,7 +364,7 @@ class Scheduling:
 
     @property
     def _has_bodies(self) -> bool:
-        return any(isinstance(node.op, BodyOp) for node in self.program.nodes)
+        return self.program.has(BodyOp)
 
     @cached_property
     def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:

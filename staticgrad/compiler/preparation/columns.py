@@ -154,7 +154,7 @@ MOST_READ: Final = 12
 
 def with_shifted_formulas(graph: Graph) -> Graph:
     """The graph with its pads of cheap formulas as formulas of pads, where those lie in memory."""
-    if not any(isinstance(node.op, Pad) for node in graph.nodes):
+    if not graph.has(Pad):
         return graph
     shifting = _Shifting(graph)
 

@@ -71,7 +71,7 @@ def with_joined_pads(graph: Graph) -> Graph:
 
 
 def _with_joined_pads(graph: Graph) -> Graph:
-    if sum(isinstance(node.op, Pad) for node in graph.nodes) < 2:
+    if not graph.has(Pad):
         return graph
     sums = _sums(graph)
     rebuilt: dict[Node, tuple[Symbolic, ...]] = {}

@@ -39,7 +39,7 @@ _MOST_CHEAP: Final = 2
 
 def with_sliced_pads(graph: Graph) -> Graph:
     """Return the graph with slices of pads as pads of slices."""
-    if not any(isinstance(node.op, Pad | Concat) for node in graph.nodes):
+    if not graph.has((Pad, Concat)):
         return graph
     moving = _Moving(graph)
     if not moving.slices and not moving.joins:

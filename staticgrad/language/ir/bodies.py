@@ -79,7 +79,7 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
             return None
         return Node(op.with_bodies(after), args, node.types, node.origin, node.order).values
 
-    if not any(isinstance(node.op, BodyOp) for node in graph.nodes):
+    if not graph.has(BodyOp):
         return graph
     return graph.replace_nodes(rewritten)
 

@@ -73,7 +73,7 @@ class Graph(GraphParts):
     (f64[n], ['input', 'constant', 'mul'])
     """
 
-    __slots__ = ("_computation", "_guards", "_sizes", "found")
+    __slots__ = ("_computation", "_guards", "_kinds", "_sizes", "found")
 
     found: dict[str, object]
 
@@ -135,6 +135,7 @@ class Graph(GraphParts):
         self.complex_outputs = frozenset(complex_outputs)
         self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
+        self._kinds: frozenset[type[Op]] | None = None
         self._sizes: dict[str, Named] | None = None
         self._digest = None
         self._computation: Computation | None = None
@@ -197,7 +198,7 @@ class Graph(GraphParts):
     def guards(self) -> tuple[tuple[Guard, Node], ...]:
         """Conditions on named sizes, each with the node that needs it; derived by inference."""
         if self._guards is None:
-            self._guards = tuple(guards_of(self.nodes))
+            self._guards = tuple(guards_of(self.nodes)) if self.sizes else ()
         return self._guards
 
     @property
@@ -206,6 +207,17 @@ class Graph(GraphParts):
         if self._sizes is None:
             self._sizes = sizes_of(self.nodes)
         return dict(self._sizes)
+
+    @property
+    def kinds(self) -> frozenset[type[Op]]:
+        """The classes of its ops."""
+        if self._kinds is None:
+            self._kinds = frozenset([node.op.__class__ for node in self.nodes])
+        return self._kinds
+
+    def has(self, kind: type[Op] | tuple[type[Op], ...]) -> bool:
+        """Return whether the op of a node is of a kind."""
+        return any(issubclass(each, kind) for each in self.kinds)
 
     @property
     def computation(self) -> Computation:
@@ -228,17 +240,18 @@ class Graph(GraphParts):
         order: dict[Node, None] = {}
         for node in self.nodes:
             args = node.args
-            moved = reads_any(node, new)
+            moved = bool(new) and reads_any(node, new)
             if moved:
                 args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
                 moved = not _same(args, node.args)
-            results = _results(rewrite, node, args)
-            if results is None:
+            given = rewrite(node, args)
+            if given is None:
                 kept = rebuild(node, args) if moved else node
                 order[kept] = None  # its operands are listed already
                 if moved:
                     new[node] = kept.values
                 continue
+            results = _results(rewrite, node, given)
             if not _same(results, node.values):
                 new[node] = results
             behind = ancestors(results, stop=order)  # operands first
@@ -262,7 +275,7 @@ class Graph(GraphParts):
         Raises:
             ArgumentError: as ``replace_nodes``.
         """
-        if not any(isinstance(node.op, kind) for node in self.nodes):
+        if not self.has(kind):
             return self
 
         @wraps(rewrite)  # whose line an error has
@@ -365,11 +378,10 @@ class BodyOp(Op):
         """Return whether an op of its bodies draws numbers that differ between ranks."""
         return any(node.op.draws_by_rank for body in self.bodies for node in body.nodes)
 
-    def sizes(self) -> Iterator[Dim]:
+    def sizes(self) -> Iterable[Dim]:
         """The symbolic sizes among the attributes, and the named ones of the bodies."""
-        yield from super().sizes()
-        for body in self.bodies:
-            yield from (Dim({(named,): 1}) for named in body.sizes.values())
+        named = [each for body in self.bodies for each in body.sizes.values()]
+        return [*super().sizes(), *(Dim({(each,): 1}) for each in named)]
 
 
 def bodies_of(node: Node) -> tuple[Graph, ...]:
@@ -484,12 +496,9 @@ def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
 
 
 def _results(
-    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, args: tuple[Symbolic, ...]
-) -> tuple[Symbolic, ...] | None:
-    """Return one value per result of a node from ``rewrite``; None: the node stays."""
-    given: Any = rewrite(node, args)
-    if given is None:
-        return None
+    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, given: Any
+) -> tuple[Symbolic, ...]:
+    """Return what ``rewrite`` gave for a node as one value for each result."""
     results = tuple(given) if isinstance(given, Sequence) else (given,)
     count = len(node.types)
     if len(results) == count and all(isinstance(each, Symbolic) for each in results):

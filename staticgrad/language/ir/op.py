@@ -10,7 +10,7 @@ that compute nothing: inputs, parameters, constants.
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, dataclass_transform
 
@@ -227,13 +227,13 @@ class Op(Immutable):
             if default is MISSING or _key(value) != _key(default):
                 yield name, value
 
-    def sizes(self) -> Iterator[Dim]:
+    def sizes(self) -> Iterable[Dim]:
         """The symbolic sizes among the attributes."""
-        for name, _ in self._fields:
-            value = getattr(self, name)
-            for each in value if isinstance(value, tuple) else (value,):
-                if isinstance(each, Dim):
-                    yield each
+        if not self._fields:  # most ops of a graph
+            return ()
+        values = [getattr(self, name) for name, _ in self._fields]
+        several = [value if isinstance(value, tuple) else (value,) for value in values]
+        return [each for value in several for each in value if isinstance(each, Dim)]
 
     @property
     def key(self) -> tuple[Any, ...]:

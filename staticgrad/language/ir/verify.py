@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
-from staticgrad.language.ir.graph import Graph, Input, Node, ParameterLeaf, bodies_of
+from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, bodies_of
 from staticgrad.language.ir.printer import node_text, value_names
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import (
@@ -52,14 +52,15 @@ def operands_come_first(graph: Graph) -> None:
     """Every operand is a result of a node that is listed, and before its user."""
     seen: set[Node] = set()
     for node in graph.nodes:
-        for position, arg in enumerate(node.args):
-            if arg.node not in seen:
-                listed = arg.node in set(graph.nodes)
-                where = "is listed after it" if listed else "belongs to no node of the graph"
-                _broken(graph, node, f"operand {position} of {node.op.name} {where}")
-            if not 0 <= arg.index < len(arg.node.types):
+        for arg in node.args:
+            if arg.node not in seen or not 0 <= arg.index < len(arg.node.types):
+                position = [each is arg for each in node.args].index(True)
                 which = f"operand {position} of {node.op.name}"
-                _broken(graph, node, f"{which} is a result that does not exist")
+                where = "is a result that does not exist"
+                if arg.node not in seen:
+                    listed = arg.node in set(graph.nodes)
+                    where = "is listed after it" if listed else "belongs to no node of the graph"
+                _broken(graph, node, f"{which} {where}")
         seen.add(node)
 
 
@@ -85,8 +86,12 @@ def types_are_inferred(graph: Graph) -> None:
 def _extents(graph: Graph) -> Iterator[tuple[Node, TensorType, Size]]:
     """Every size of an axis once, with the node and type that have it first."""
     seen: set[Size] = set()
+    met: set[int] = set()  # shapes by identity: most are those of an operand
     for node in graph.nodes:
         for tensor_type in node.types:
+            if id(tensor_type.shape) in met:
+                continue
+            met.add(id(tensor_type.shape))
             for extent in tensor_type.shape:
                 if extent not in seen:
                     seen.add(extent)
@@ -166,7 +171,7 @@ def updates_fit(graph: Graph) -> None:
 
 def bodies_are_closed(graph: Graph) -> None:
     """The bodies of an op hold by themselves, and read and write no parameter."""
-    for node in graph.nodes:
+    for node in graph.nodes if graph.has(BodyOp) else ():
         for body in bodies_of(node):
             if body.parameters or body.updates:
                 _broken(graph, node, f"a body of {node.op.name} has parameters or updates")
