@@ -81,6 +81,12 @@ class Settings:
     __slots__ = ()
 
 
+def fields_alone(record: Any) -> dict[str, Any]:
+    """``__getstate__`` of records that keep what follows from their fields beside them."""
+    kept: dict[str, Any] = record.__dict__
+    return {name: kept[name] for name in record.__dataclass_fields__}
+
+
 class _Made:
     """Stands in signatures for what a ``default_factory`` makes."""
 

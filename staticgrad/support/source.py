@@ -8,6 +8,7 @@ lines has them all (``merged``). Which line is running is found in ``building.py
 from __future__ import annotations
 
 import dataclasses
+import functools
 import linecache
 import re
 from collections.abc import Iterable
@@ -122,9 +123,15 @@ class SourceLine:
         return self.short
 
 
-def _as_line(line: SourceLine) -> tuple[object, ...]:
-    """Pickle a place as its line, looked up: code objects are not pickled."""
-    return SourceLine, tuple(getattr(line, field.name) for field in dataclasses.fields(line))
+def _itself(line: SourceLine) -> SourceLine:
+    """What stands in pickles and copies for a place: its line, for code objects do not travel."""
+    return line
+
+
+@functools.lru_cache(maxsize=1024)
+def _as_line(place: Origin | Merged) -> tuple[object, ...]:
+    """Reduce a place to its line, looked up; of equal places to one object, written once."""
+    return _itself, (place.resolve(),)
 
 
 class Origin(tuple[CodeType, int, str]):
@@ -193,7 +200,7 @@ class Origin(tuple[CodeType, int, str]):
         return hash((id(self[0]), self[1], self[2]))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _as_line(self.resolve())
+        return _as_line(self)
 
     def __str__(self) -> str:
         return self.short
@@ -238,7 +245,7 @@ class Merged(tuple[Origin | SourceLine, ...]):
         return self.resolve().long
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _as_line(self.resolve())
+        return _as_line(self)
 
     def __str__(self) -> str:
         return self.short

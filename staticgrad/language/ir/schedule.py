@@ -35,7 +35,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy.typing as npt
 
@@ -57,7 +57,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.language.types.lexis import name_text, quoted
 from staticgrad.support.caches import cached_property
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple, dataclass, fields_alone
 from staticgrad.support.source import Location
 
 Role = Literal["input", "parameter", "constant", "temp", "output", "scratch", "check"]
@@ -239,6 +239,8 @@ class Step(ABC):
         @property
         def origins(self) -> tuple[Location, ...]: ...
 
+    __getstate__ = fields_alone
+
     @abstractmethod
     def accesses(self) -> tuple[Touch, ...]:
         """Return what it touches, in an order that plans keep; a buffer may occur several times."""
@@ -306,6 +308,10 @@ class Step(ABC):
         return (a.buffer for a in self.accesses() if a.mode != "in")
 
 
+#: Makes a touch of its fields: a call of the class takes twice as long, for each of many.
+_touch: Final = tuple.__new__
+
+
 class BoundStep(Step):
     """A step whose operands are bound to buffers, one for each access, in their order."""
 
@@ -322,10 +328,12 @@ class BoundStep(Step):
 
     @cached_property
     def _accesses(self) -> tuple[Touch, ...]:
-        return tuple(
-            Touch(name, b.buffer, dtype, b.offset * dtype.itemsize, mode, b.updated)
-            for (name, mode, dtype), b in zip(self.operand_types(), self.operands, strict=True)
-        )
+        bound = zip(self.operand_types(), self.operands, strict=True)
+        touched = [
+            _touch(Touch, (name, b.buffer, dtype, b.offset * dtype.itemsize, mode, b.updated))
+            for (name, mode, dtype), b in bound
+        ]
+        return tuple(touched)
 
     def accesses(self) -> tuple[Touch, ...]:
         return self._accesses
@@ -400,6 +408,8 @@ class Schedule:
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
     outputs: tuple[tuple[str, str], ...]
+
+    __getstate__ = fields_alone
 
     def __str__(self) -> str:
         return print_schedule(self)
