@@ -95,6 +95,26 @@ def test_a_chain_of_10_000_nodes():
     assert sg.evaluate(sg.grad(y, x)) == 10_001.0
 
 
+def test_the_gradient_of_a_recurrence_over_parts_is_linear_in_its_steps():
+    """Each step reads its state in slices, behind a pole: a mask says which elements count."""
+    x = sg.input("x", (3,), "float64")
+
+    def last(steps):
+        y = x
+        for _ in range(steps):
+            y = y + 0.01 / (1.0 + sg.concatenate([y[2:], y[:2]]))
+        return y[2]
+
+    few, many = (len(sg.Graph(sg.grad(last(steps), x)).nodes) for steps in (30, 60))
+    assert many < 2.1 * few
+    value = last(60)
+    at = np.array([0.3, 0.7, 1.9])
+    slope = sg.evaluate(sg.grad(value, x), {"x": at})
+    ends = [sg.evaluate(value, {"x": at + h}) for h in (1e-5 * np.eye(3))]
+    starts = [sg.evaluate(value, {"x": at - h}) for h in (1e-5 * np.eye(3))]
+    assert np.allclose(slope, (np.array(ends) - np.array(starts)) / 2e-5, rtol=1e-8)
+
+
 # Ops with more than one result
 
 

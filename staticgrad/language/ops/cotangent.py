@@ -76,21 +76,31 @@ class Masked:
 
 
 class Support:
-    """The elements of an operand that parts of it read, as a mask that is made when asked for."""
+    """The elements of an operand that parts of it read, as a mask that is made when asked for.
 
-    def __init__(self, *parts: Callable[[], Any]) -> None:
-        self._parts = parts
+    ``make`` gives the mask of a part, or of the supports ``below``, whose masks are made before.
+    """
+
+    def __init__(self, make: Callable[[], Any], *below: Support) -> None:
+        self._make, self._below = make, below
+        self._mask: Any = None
 
     def joined(self, other: Support) -> Support:
         """Return the elements of both."""
-        return Support(*self._parts, *other._parts)
+        return Support(lambda: logical_or(self.mask, other.mask), self, other)
 
-    @cached_property
+    @property
     def mask(self) -> Any:
-        first, *others = [make() for make in self._parts]
-        for other in others:
-            first = logical_or(first, other)
-        return first
+        waiting = [self]  # of a long recurrence thousands stand below each other
+        while waiting:
+            last = waiting[-1]
+            missing = [] if last._mask is not None else [s for s in last._below if s._mask is None]
+            waiting += missing
+            if not missing:
+                if last._mask is None:
+                    last._mask = last._make()
+                waiting.pop()
+        return self._mask
 
 
 class PartCotangent(Masked):
