@@ -136,7 +136,7 @@ class _Chosen:
         self.options, self._exchange = options, RankExchange
         self._wide = as_dtype(options.dtype).compute
         self.users = users_of(graph)
-        self.phases = phases_of(graph, self.users)
+        self.phases = phases_of(graph)
         self._kept = {base_of(value).key for value in graph.roots}
         self.bases: dict[ValueKey, None] = {}
         for node in graph.nodes:

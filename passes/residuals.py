@@ -345,7 +345,7 @@ class Border:
         self.graph, self.phase, self.flops = graph, phase, flops
         self.known = {} if known is None else known  # results of fusion so far
         self.users = users_of(graph)
-        self.phases = phases_of(graph, self.users)
+        self.phases = phases_of(graph)
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
         self.behind: dict[ValueKey, None] = {}  # read in memory there
         self._weights: dict[ValueKey, int] = {}

@@ -15,7 +15,7 @@ from passes.clones import Clones
 from passes.remat import Policy, as_policy
 from passes.remat.recompute import StoreAll
 from passes.residuals import Residuals, bases
-from staticgrad.analysis.liveness import phases_of, users_of
+from staticgrad.analysis.liveness import phases_of
 from staticgrad.language.functions.checkpoints.marks import kept_values, policy_named, text_of
 from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.language.ir.forms import Identity
@@ -70,7 +70,7 @@ class SavedValues(Pass, name="saved"):
 
 def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int]:
     """Return the graph in which a phase reads saved values of earlier ones, else clones."""
-    phases = phases_of(graph, users_of(graph))
+    phases = phases_of(graph)
     kept = {*kept_values(policy, graph.nodes)}
     marked = [node.values[0] for node in graph.nodes if _is_kept(node)]
     there = {node for value in (*graph.roots, *marked) for node, _ in bases(value)}

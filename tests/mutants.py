@@ -1232,8 +1232,8 @@ MUTANTS = (
     *_row(
         "passes",
         ("cse-which-result", "passes/equals.py",
-         "args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]",
-         "args = [(same.get(arg.node, arg.node), 0) for arg in node.args]",
+         "args = [(same.get(arg.node, arg.node).serial, arg.index) for arg in node.args]",
+         "args = [(same.get(arg.node, arg.node).serial, 0) for arg in node.args]",
          "readers of different results of an op merge",
          "tests/passes/test_cse.py tests/laws/test_passes.py -k cse"),
         ("parts-other-operand", "passes/cse.py",

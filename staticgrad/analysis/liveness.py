@@ -6,9 +6,9 @@ steps may occur several times; lifetimes follow from it alone. ``Extents`` fills
 one set of sizes, each distinct expression evaluated once. The planner chooses offsets.
 
 Of a graph: the readers of each value, its last use, and the phases of nodes. Values are keyed by
-(node, index); lists are in node order. Nothing is stored on a node; after a rewrite everything is
-computed again. Phase 0 is the forward part, phase 1 its gradient, and so on. A value of one phase
-that a later phase reads is a residual.
+(node, index); lists are in node order. Readers and phases are kept with the graph; a rewritten
+graph has its own. Phase 0 is the forward part, phase 1 its gradient, and so on. A value of one
+phase that a later phase reads is a residual.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import (
 )
 from dataclasses import field, replace
 from operator import itemgetter
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from staticgrad.language.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.language.ir.graph import Graph, Node
@@ -419,8 +419,19 @@ class Extents:
 ValueKey = tuple[Node, int]
 
 
-def users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
+#: The keys under which a graph stores the users of its values, and the phases of its nodes.
+_USERS, _PHASES = "users", "phases"
+
+
+def users_of(graph: Graph) -> Mapping[ValueKey, Sequence[Node]]:
     """For every value of the graph, the nodes that read it, each once, in order; maybe none."""
+    known = graph.found.get(_USERS)
+    if known is None:
+        known = graph.found[_USERS] = _users_of(graph)
+    return cast("dict[ValueKey, list[Node]]", known)
+
+
+def _users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
     found: dict[ValueKey, list[Node]] = {
         (node, index): [] for node in graph.nodes for index in range(len(node.types))
     }
@@ -449,7 +460,7 @@ def last_uses(graph: Graph) -> dict[Node, list[Node]]:
     return dying
 
 
-def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[Node, int]:
+def phases_of(graph: Graph) -> Mapping[Node, int]:
     """The highest derivative order among each node and all it depends on.
 
     A pointwise node, or a mark, that only later phases read belongs to the first of them: computed
@@ -457,7 +468,14 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
     stored stays, and a mask: they may be stored in the place of what they read. Places of maxima
     belong to the phase of what they are found in: they are a small part of its bytes.
     """
-    roots = {value.key for value in graph.roots}
+    known = graph.found.get(_PHASES)
+    if known is None:
+        known = graph.found[_PHASES] = _phases_of(graph)
+    return cast("dict[Node, int]", known)
+
+
+def _phases_of(graph: Graph) -> dict[Node, int]:
+    users, roots = users_of(graph), {value.key for value in graph.roots}
     phases: dict[Node, int] = {}
     for node in graph.nodes:
         phase = 0 if _is_place(node.form) else node.order

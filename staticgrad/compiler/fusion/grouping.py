@@ -111,7 +111,7 @@ class _Walk:
         self._kept: set[Key] = set()
         #: Copies of values in C order, by what they are read of.
         self._copies: dict[tuple[Key, Shape, Strided], Home] = {}
-        self._phases = phases_of(graph, self._users)
+        self._phases = phases_of(graph)
         self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
             self._place(node)
