@@ -11,7 +11,7 @@ from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.helpers.diagonals import diagonals
 from tests.helpers.limits import finfo
 from tests.native.support import SOURCES, assert_same, call
-from tests.native.test_masks import Guarded
+from tests.native.test_masks import Guarded, target_of
 
 PICKS = ("every0", "every1", "turn0", "turn1")
 
@@ -95,6 +95,31 @@ def check(name, widths, mode):
                 there = np.zeros(span, dtype)
                 there[places[bits]] = memory[places[bits]]
                 assert_same(target, there, f"{name}x{lanes} by {stride}, {bits}")
+
+
+@pytest.mark.thinned(4)
+@diagonals(
+    2,
+    ("target", ["host", "x86-64-v3"]),
+    ("name", ["b8", "i16", "f32", "f64"]),
+    ("stride", STRIDES),
+)
+def test_all_lanes_a_stride_apart_leave_what_is_between(target, name, stride):
+    dtype = ELEMENTS[name].numpy
+    with target_of(target):
+        for lanes in LANES[1:]:
+            span = abs(stride) * (lanes - 1) + 1
+            first = 0 if stride > 0 else span - 1
+            source = moves(
+                name, lanes, stride, f"        first = {first}; m = mask{lanes}({lanes})"
+            )
+            memory = (np.arange(span) % 2).astype(dtype)
+            found, stored = np.zeros(lanes, dtype), 1 - memory
+            wanted, places = stored.copy(), first + stride * np.arange(lanes)
+            wanted[places] = memory[places]
+            call(source, [memory, found, stored, np.ones(lanes, "b1")], [], 0, 1)
+            assert_same(found, memory[places], f"{name}x{lanes} by {stride}")
+            assert_same(stored, wanted, f"{name}x{lanes} by {stride}")
 
 
 @pytest.mark.thinned(4)

@@ -226,7 +226,7 @@ def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Ope
     if register is not kind:
         typed, value = _padded(out, typed, value, register.lanes)
         mask_type, bits = _padded(out, mask_type, bits, register.lanes)
-    if kind.lanes > 1 and (_is_narrow(out, kind) or not out.target.stores_masked_words):
+    if kind.lanes > 1 and _is_stored_in_parts(out, kind):
         given = f"{typed} {value}, ptr {address}"
         out.effect(f"call void {_access(out, 'store', register, bits, given)}")
         return
@@ -242,6 +242,11 @@ FEW: Final = 16
 def _is_narrow(out: Emitter, kind: Vector) -> bool:
     """Return whether the target has no masked instructions of such elements."""
     return kind.element.bits < 32 and not out.target.has_mask_registers
+
+
+def _is_stored_in_parts(out: Emitter, kind: Vector) -> bool:
+    """Return whether a masked store of such elements is a call that stores parts of a vector."""
+    return _is_narrow(out, kind) or not out.target.stores_masked_words
 
 
 def _access(out: Emitter, name: str, register: Vector, mask: str, given: str) -> str:
@@ -697,6 +702,12 @@ def _store_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> No
     """Between the lanes nothing is written: other workers may write there."""
     base, start, _, value, mask = values
     kind, low, lanes = span.kind, span.lowest(out, start), span.kind.lanes
+    if mask == ALL_ON and span.step > 1 and _is_stored_in_parts(out, kind):
+        for lane, place in enumerate(span.places):
+            at = address_of(out, pointer, base, out.do(f"add i64 {low}, {place}"))
+            one = out.do(f"extractelement {kind.llvm} {value}, i64 {lane}")
+            out.effect(f"store {kind.element.llvm} {one}, ptr {at}, align 1")
+        return
     written = -1
     for offset in span.offsets:
         at = address_of(out, pointer, base, out.do(f"add i64 {low}, {offset}"))

@@ -435,40 +435,47 @@ def shared_rows_out_{code}(x, count, rows, p, at, stride):
 
 @cache
 def _columns(dtype: str) -> str:
-    """Return the functions that copy some columns, of real (1) or complex (2) elements."""
+    """Return the functions that copy some columns, of real (1) or complex (2) elements.
+
+    As many columns as there are lanes have loops of their own, without masks: a masked store of a
+    processor without mask registers is a call.
+    """
     code, lanes = _CODES[dtype], LANES[dtype]
-    return f"""\
-def shared_columns_in_1_{code}(p, at, stride, count, columns, x):
-    m = mask{lanes}(columns)
-    for k in range(0, count):
-        store{lanes}(x, k * {lanes}, load(p, at + k * stride, m))
-
-
-def shared_columns_out_1_{code}(x, count, columns, p, at, stride):
-    m = mask{lanes}(columns)
-    for k in range(0, count):
-        store(p, at + k * stride, load{lanes}(x, k * {lanes}), m)
-
-
-def shared_columns_in_2_{code}(p, at, stride, count, columns, x):
-    m = mask{lanes}(2 * columns)
-    n = mask{lanes}(2 * columns - {lanes})
-    for k in range(0, count):
-        low = load(p, at + k * stride, m)
-        high = load(p, at + k * stride + {lanes}, n)
-        store{lanes}(x, k * {2 * lanes}, every0(low, high))
-        store{lanes}(x, k * {2 * lanes} + {lanes}, every1(low, high))
-
-
-def shared_columns_out_2_{code}(x, count, columns, p, at, stride):
-    m = mask{lanes}(2 * columns)
-    n = mask{lanes}(2 * columns - {lanes})
-    for k in range(0, count):
-        real = load{lanes}(x, k * {2 * lanes})
-        imaginary = load{lanes}(x, k * {2 * lanes} + {lanes})
-        store(p, at + k * stride, turn0(real, imaginary), m)
-        store(p, at + k * stride + {lanes}, turn1(real, imaginary), n)
-"""
+    loops = {
+        f"in_1_{code}(p, at, stride, count, columns, x)": f"""\
+store{lanes}(x, k * {lanes}, load(p, at + k * stride, m))
+""",
+        f"out_1_{code}(x, count, columns, p, at, stride)": f"""\
+store(p, at + k * stride, load{lanes}(x, k * {lanes}), m)
+""",
+        f"in_2_{code}(p, at, stride, count, columns, x)": f"""\
+low = load(p, at + k * stride, m)
+high = load(p, at + k * stride + {lanes}, n)
+store{lanes}(x, k * {2 * lanes}, every0(low, high))
+store{lanes}(x, k * {2 * lanes} + {lanes}, every1(low, high))
+""",
+        f"out_2_{code}(x, count, columns, p, at, stride)": f"""\
+real = load{lanes}(x, k * {2 * lanes})
+imaginary = load{lanes}(x, k * {2 * lanes} + {lanes})
+store(p, at + k * stride, turn0(real, imaginary), m)
+store(p, at + k * stride + {lanes}, turn1(real, imaginary), n)
+""",
+    }
+    return "\n\n".join(
+        f"""\
+def shared_columns_{head}:
+    if columns >= {lanes}:
+        m = mask{lanes}({lanes})
+        n = mask{lanes}({lanes})
+        for k in range(0, count):
+{indent(body, " " * 12)}\
+    else:
+        m = mask{lanes}({"2 * " * ("_2_" in head)}columns)
+        n = mask{lanes}(2 * columns - {lanes})
+        for k in range(0, count):
+{indent(body, " " * 12)}"""
+        for head, body in loops.items()
+    )
 
 
 def _first_pass(kind: str, dtype: str) -> str:
