@@ -41,6 +41,23 @@ def test_elements_that_are_put_in_turn(dtype, step, length):
 
 
 @pytest.mark.thinned(3)
+@diagonals(
+    2, ("length", [3, 16, 17, 64, 100]), ("dtype", ["float32", "float64"]), ("steps", [0, 3])
+)
+def test_ends_that_differ_from_the_middle(length, dtype, steps):
+    """The first and the last element have formulas of their own, also in a loop."""
+
+    def step(x):
+        middle = x[1:-1] + 0.25 * (x[2:] - 2 * x[1:-1] + x[:-2])
+        return sg.concatenate([x[:1] * 0.5, middle, -x[-1:]])
+
+    x = sg.input("x", (length,), dtype)
+    last = sg.fori_loop(0, steps, lambda _, y: step(y), x) if steps else step(x)
+    graph = sg.Graph({"last": last, "slope": sg.grad((last * last).sum(), x)})
+    assert differing(graph, {"x": numbers((length,), np.dtype(dtype))}) == []
+
+
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("step", [2, 3])
 def test_gradients_of_slices_along_every_axis(axis, step):

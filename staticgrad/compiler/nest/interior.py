@@ -68,8 +68,8 @@ def _decided(
 ) -> tuple[list[tuple[str, str, Expr]], dict[Expr, Expr]] | None:
     """Return the tests by which choices by position are decided, and what is left of them.
 
-    Of two parts the second is left, the larger one; of a part and a fill the part. None if one of
-    several parts is chosen: then no part is read by most rows.
+    Of several parts the last one is left, the largest; of a part and a fill the part. None if
+    another part is between two places: outside of both is not one test.
     """
     tests: list[tuple[str, str, Expr]] = []
     chosen: dict[Expr, Expr] = {}
@@ -81,7 +81,7 @@ def _decided(
             if other.op == "literal":
                 tests += comparisons
                 chosen[e] = part
-            elif len(comparisons) == 1 and not _is_choice(e.args[2]):
+            elif len(comparisons) == 1:
                 ((axis, op, place),) = comparisons
                 tests.append((axis, _OPPOSITE[op], place))
                 chosen[e] = other
@@ -90,13 +90,6 @@ def _decided(
         elif any(new is not old for new, old in zip(args, e.args, strict=True)):
             chosen[e] = Expr(e.op, e.dtype, args, e.attribute)
     return tests, chosen
-
-
-def _is_choice(e: Expr) -> bool:
-    """Return whether an expression chooses by position, below conversions."""
-    while e.op == "cast":
-        (e,) = e.args
-    return e.op == "select" and _comparisons(e.args[0]) is not None
 
 
 def _comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:

@@ -519,11 +519,13 @@ class KernelLowering(NestWriter):
         start: Word,
         stop: Word,
         lanes: int,
+        whole: bool,
         written: frozenset[str],
         body: Callable[[Values], Word | None],
         middle: Interior,
     ) -> None:
-        """Vectors that may cross an end, those that do not, and those that may again."""
+        """Vectors that may cross an end, those that do not, and those that may again; ``whole``:
+        the last one has all lanes."""
         b = self.b
         self.at[LANES] = start
         inner, outer = Values(self, lanes, True).middle(middle, start, stop)
@@ -536,8 +538,9 @@ class KernelLowering(NestWriter):
             last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
             with b.loop(first, last, lanes, written, "j") as index:
                 self.at[LANES] = index
-                left = stop - index
-                body(Values(self, lanes, True, mask=b.op(f"mask{lanes}", left), left=left))
+                left = None if whole else stop - index
+                mask = None if left is None else b.op(f"mask{lanes}", left)
+                body(Values(self, lanes, True, mask=mask, left=left))
             first = b.op("choose_eq", part, 0, low, high)
             with b.loop(first, high, lanes, written, "j") as index:
                 self.at[LANES] = index
@@ -618,7 +621,7 @@ class KernelLowering(NestWriter):
             return
         step = lanes * count
         if middle and self.copies == 1:
-            self.peeled(start, stop, lanes, written, body, middle)
+            self.peeled(start, stop, lanes, multiple % lanes == 0, written, body, middle)
             return
         if type(stop) is int and from_zero and stop < step:
             masked = True
