@@ -42,7 +42,16 @@ from staticgrad.language.ir.index_checks import implied_checks
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.known import Known, known_of
 from staticgrad.language.ir.kernels.legality import half_registers
-from staticgrad.language.ir.kernels.stages import Extent, Gemm, Map, Mode, nested
+from staticgrad.language.ir.kernels.stages import (
+    Accumulate,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Map,
+    Mode,
+    nested,
+)
 from staticgrad.language.ir.schedule import (
     Binding,
     BoundStep,
@@ -386,31 +395,41 @@ def kernels_with_facts(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[
 
 def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     """Return the kernel with the facts that code depends on: the narrowest vector that a row fits
-    in, the bounds of products, and which strides between rows of products are uneven."""
+    in, the lengths of short rows that are summed, the numbers of few columns, the bounds of
+    products, and which strides between rows of products are uneven."""
     extents: dict[Extent, bool] = {}  # whether they are those of products
     apart: set[Stride] = set()
     halved: set[Extent] = set()
+    summed: set[Extent] = set()
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map):
             extents.setdefault(stage.axis.extent, False)
             if half_registers(kernel, stage):
                 halved.add(stage.axis.extent)
+            sums = [s for s in stage.body if isinstance(s, Accumulate | ColumnAccumulate)]
+            if kernel.axes and sums:
+                summed.add(stage.axis.extent)
         elif isinstance(stage, Gemm):
             extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)
             if stage.plain:
                 apart.add(stage.a.stride(stage.i[0].name))
     if kernel.outer == "elements":
         extents = {}  # the loop over elements is cut anywhere
+    columns = {stage.axis.extent for stage in kernel.stages if isinstance(stage, Columns)}
     transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()
     found = []
     for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True):
         known = known_of(name, column)
-        if name in transposed:
+        if name in columns and known.fixed:
+            found.append(Known(name, most=known.most, fixed=True))
+        elif name in transposed:
             found.append(Known(name, known.multiple))  # squares of such rows are whole
         elif name in extents or name in apart:
             vectors = [kernel.lanes // 2] * (name in halved) + [kernel.lanes]
             single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
-            most = known.most if extents.get(name) else next(single, 0)
-            found.append(replace(known, most=most, uneven=known.uneven and name in apart))
+            fixed = known.fixed and name in summed
+            most = known.most if extents.get(name) or fixed else next(single, 0)
+            uneven = known.uneven and name in apart
+            found.append(replace(known, most=most, uneven=uneven, fixed=fixed))
     facts = tuple(known for known in found if not known.is_nothing)
     return replace(kernel, known=facts) if facts else kernel

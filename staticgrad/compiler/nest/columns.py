@@ -75,6 +75,8 @@ class ColumnSums:
 
     def __init__(self, nest: NestWriter, sums: RowSums) -> None:
         self.nest, self.sums = nest, sums
+        #: By scratch the accumulators that are variables instead, one for each vector of a row.
+        self.held: dict[str, list[Name]] = {}
 
     def groups(self, begin: Any, end: Any) -> None:
         """Rows in groups; columns are summed over the rows of a group by the column rule."""
@@ -85,11 +87,14 @@ class ColumnSums:
         height = self.height(total)
         groups = (total + (height - 1)) // height if apart else None
         columns: dict[Extent, list[ColumnAccumulate]] = {}
+        too_long = set[Extent]()  # rows with a sum whose vectors are not written out
         for stage in k.stages:
             if isinstance(stage, Map):
                 for s in stage.body:
                     if isinstance(s, ColumnAccumulate):
                         columns.setdefault(stage.axis.extent, []).append(s)
+                        if not self.nest.is_written_out(stage):
+                            too_long.add(stage.axis.extent)
         widths = {
             extent: (self.nest.number(extent) + (lanes - 1)) // lanes * lanes for extent in columns
         }
@@ -107,6 +112,14 @@ class ColumnSums:
             with b.loop(first, last, COLUMN_BLOCK, written, "k") as block:
                 past = b.least(block + COLUMN_BLOCK, last)
                 for extent, sums in columns.items():
+                    if extent not in too_long:
+                        count = -(-self.nest.told(extent).most // lanes)
+                        for s in sums:
+                            kind = f"{element(s.value.dtype)}x{lanes}"
+                            neutral = COMBINERS[s.kind].identity(s.value.dtype)
+                            own = [b.variable("a", kind, neutral) for _ in range(count)]
+                            self.held[s.scratch] = own
+                        continue
                     with b.loop(0, self.nest.number(extent), lanes, scratch, "j") as j:
                         for s in sums:
                             neutral = self.neutral(s, lanes)
@@ -122,42 +135,56 @@ class ColumnSums:
         self, extent: Extent, sums: Sequence[Any], width: Any, group: Any, pushed: Any, final: Any
     ) -> None:
         """Push the sums of a block of rows; with the last block, store those of the group."""
-        b, lanes = self.nest.b, self.nest.kernel.lanes
-        written = frozenset(x for s in sums for x in (s.scratch, s.partials))
-        with b.loop(0, self.nest.number(extent), lanes, written, "j") as j:
-            terms = []
-            for s in sums:
-                pointer = self.nest.pointer(s.scratch)
-                own = b.variable("x", f"load{lanes}", *b.pointer(pointer, Offset(((j, 1),))))
+        b, lanes, stop = self.nest.b, self.nest.kernel.lanes, self.nest.number(extent)
 
-                def level_at(level: Name, j: Name = j) -> Offset:
-                    behind = ((width, 1),) if type(width) is Name else ()
-                    constant = width if type(width) is int else 0
-                    return Offset(((level, width), *behind, (j, 1)), constant)
-
-                terms.append((s.kind, own, pointer, lanes, level_at))
+        def push(vectors: Sequence[tuple[Any, Name, Word]]) -> None:
+            terms = [
+                (s.kind, own, self.nest.pointer(s.scratch), lanes, partial(self.level, width, j))
+                for s, own, j in vectors
+            ]
             self.sums.push(terms, pushed, final)
             with b.branch("eq", final, 1):
-                stop = self.nest.number(extent)
-                mask = b.op(f"mask{lanes}", stop - j)
-                for s, (_, own, *_) in zip(sums, terms, strict=True):
-                    row = group * stop
-                    at = b.pointer(self.nest.pointer(s.partials), Offset(((row, 1), (j, 1))))
-                    b.do("store", *at, own, mask, stores=s.partials)
+                for s, own, j in vectors:
+                    at = b.pointer(self.nest.pointer(s.partials), place_at((group, stop), (j, 1)))
+                    b.do("store", *at, own, b.op(f"mask{lanes}", stop - j), stores=s.partials)
+
+        if all(s.scratch in self.held for s in sums):
+            push([(s, own, n * lanes) for s in sums for n, own in enumerate(self.held[s.scratch])])
+            return
+        written = frozenset(x for s in sums for x in (s.scratch, s.partials))
+        with b.loop(0, stop, lanes, written, "j") as j:
+            vectors = []
+            for s in sums:
+                at = b.pointer(self.nest.pointer(s.scratch), Offset(((j, 1),)))
+                vectors.append((s, b.variable("x", f"load{lanes}", *at), j))
+            push(vectors)
+
+    @staticmethod
+    def level(width: Word, j: Word, level: Name) -> Offset:
+        """The place of a level of the counters of some columns, behind their accumulators."""
+        return place_at((level, width), (width, 1), (j, 1))
 
     def column(self, s: ColumnAccumulate, values: Values) -> None:
         """A vector of each row into the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        place = self.nest.place_of(self.nest.index(LANES))
-        at = b.pointer(self.nest.pointer(s.scratch), place)
-        grown = b.load(s.scratch, f"load{lanes}", *at)
+        index, held = self.nest.index(LANES), self.held.get(s.scratch)
+        at = b.pointer(self.nest.pointer(s.scratch), self.nest.place_of(index))
+        own: Name | None = None
+        if held is not None:
+            assert isinstance(index, int)
+            grown = own = held[index // lanes]
+        else:
+            grown = b.load(s.scratch, f"load{lanes}", *at)
         for copy in range(values.copies):
             more = b.op(combine, grown, pick(value, copy))
             if copy and self.nest.on is not None:
                 more = b.op("select_mask", self.nest.on[copy - 1], more, grown)
             grown = more
-        b.do(f"store{lanes}", *at, grown, stores=s.scratch)
+        if own is not None:
+            b.assign(own, "copy", grown)
+        else:
+            b.do(f"store{lanes}", *at, grown, stores=s.scratch)
 
     def height(self, rows: Any) -> Any:
         """Rows of a group."""
@@ -176,7 +203,7 @@ class ColumnSums:
         if stage.in_lanes or self.is_read_by_rows(stage):
             self.by_rows(stage, start, stop)
             return
-        stop = self.nest.not_before(start, stop, self.nest.told(stage.axis.extent))
+        b, stop = self.nest.b, self.nest.not_before(start, stop, self.nest.told(stage.axis.extent))
         lanes, mixed = self.nest.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
         count = self.nest.chosen(Interleave, "factor", 1, stage, "j") if mixed else 1
         if not small(stage.rows) and self.tiles_of(stage) is not None:
@@ -197,7 +224,17 @@ class ColumnSums:
                 behind = Values(self.nest, values.lanes, True, values.offsets, values.mask)
                 behind.store(store)
 
-        self.nest.vectors(start, stop, lanes, count, Known(""), False, written, body)
+        told = self.nest.told(stage.axis.extent)
+        vectors = -(-told.most // lanes)
+        if not (told.fixed and 1 < vectors <= count and told.most < count * lanes):
+            self.nest.vectors(start, stop, lanes, count, Known(""), False, written, body)
+            return
+        offsets = tuple(range(0, vectors * lanes, lanes))
+        with b.loop(start, stop, vectors * lanes, written, "j") as index:  # all in one pass
+            self.nest.at[LANES] = index
+            left = [stop - index - offset for offset in offsets]
+            masks = Each(b.op(f"mask{lanes}", each) for each in left)
+            body(Values(self.nest, lanes, True, offsets, masks))
 
     def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
         """The reductions that go through the rows together: as many as registers hold."""

@@ -7,7 +7,7 @@ counter, groups of rows in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -79,7 +79,9 @@ from staticgrad.language.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.language.ir.summation import COLUMN_BLOCK
 from staticgrad.native.machine import Machine
+from staticgrad.support.records import replace
 
 PARAMETERS: Final = ("t", "own", "begin", "end")
 #: Rows of so many times a prefetch's distance are fetched along themselves, others row by row.
@@ -88,6 +90,8 @@ _LONG: Final = 8
 _LONG_VALUES: Final = 16
 #: Operations of a body that is written for vectors inside of ends, too, at most.
 _LONGEST: Final = 160
+#: Operations of all vectors of a row that are written one after the other, at most.
+_WRITTEN_OUT: Final = 64
 #: Operations of vectors of rows side by side, at most.
 _LANES_ROOM: Final = 500
 
@@ -126,7 +130,11 @@ class KernelLowering(NestWriter):
             word = b.op("getitem", source, number)
             self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
         for number, argument in enumerate(k.arguments):
-            self.words[argument] = b.named(argument, "getitem", t, shared + number)
+            known = self.known.get(argument)
+            if known is not None and known.fixed:
+                self.words[argument] = known.most
+            else:
+                self.words[argument] = b.named(argument, "getitem", t, shared + number)
         if k.outer == "elements":
             (stage,) = k.stages
             self.stage(stage, begin, end)
@@ -168,10 +176,14 @@ class KernelLowering(NestWriter):
         stages: Sequence[Stage],
         before: Callable[[Words], None] = lambda numbers: None,
         behind: Callable[[Words], None] = lambda numbers: None,
+        together: int = 0,
     ) -> None:
-        """Some stages, for the rows along ``axes``, with something before and behind them."""
+        """Some stages, for the rows along ``axes``, with something before and behind them.
+
+        ``together``: the rows that run at a time, of which there is a multiple; 0: as directed.
+        """
         k = self.kernel
-        count = self.chosen(Interleave, "factor", 1, axis="o")
+        count = together or self.chosen(Interleave, "factor", 1, axis="o")
         sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
 
         def inside(numbers: Words, copies: int) -> None:
@@ -192,7 +204,7 @@ class KernelLowering(NestWriter):
             behind(numbers)
             self.pointers, self.words = pointers, words
 
-        self.jammed(start, stop, count, stages, inside)
+        self.jammed(start, stop, count, stages, inside, together > 0)
 
     def jammed(
         self,
@@ -201,18 +213,20 @@ class KernelLowering(NestWriter):
         count: int,
         stages: Sequence[Stage],
         inside: Callable[[Words, int], None],
+        whole: bool = False,
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
-        runs again to fill them; else what is left runs one by one."""
+        runs again to fill them; else what is left runs one by one. ``whole``: nothing is left."""
         b, every = self.b, [s for stage, _ in nested(stages) for s in statements(stage)]
         columns = any(isinstance(s, ColumnAccumulate) for s in every)
         adds = any(isinstance(s, Store) and s.combine for s in every)
         written, outer, on = stored(stages), self.copies, self.on
         checks = any(isinstance(s, Check) for s in every)
-        if count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
-            whole = start + (stop - start) // count * count
-            parts: list[tuple[Word, Word, int, Word | None]]
-            parts = [(start, whole, count, None), (whole, stop, 1, None)]
+        if whole:
+            parts: list[tuple[Word, Word, int, Word | None]] = [(start, stop, count, None)]
+        elif count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
+            middle = start + (stop - start) // count * count
+            parts = [(start, middle, count, None), (middle, stop, 1, None)]
         else:
             parts = [(start, stop, count, stop if count > 1 else None)]
         for first, end, copies, last in parts:
@@ -233,10 +247,12 @@ class KernelLowering(NestWriter):
             self.copies, self.on = outer, on
 
     def strips(self, row: Axis, start: Word, stop: Word) -> None:
-        """Rows in strips: a vector of rows runs each stage before any of them runs the next.
+        """Rows in strips: some vectors of rows run each stage before any of them runs the next.
 
         Stages of scalars are vectors along the rows. Numbers that other stages read lie in local
-        memory meanwhile, one for each row.
+        memory meanwhile, one for each row. Short rows of a fixed length run in strips of several
+        vectors, so that these need not wait for each other; others, and the last ones, in strips
+        of one vector.
         """
         b, k, lanes = self.b, self.kernel, self.kernel.lanes
         runs = [[*run] for _, run in groupby(k.stages, key=lambda s: isinstance(s, Scalar))]
@@ -247,51 +263,121 @@ class KernelLowering(NestWriter):
             for name in _read(stages)
             if any(s.name == name for earlier in runs[:n] for s in _results(earlier))
         }
-        room = {name: b.local(element(given[name].dtype), lanes) for name in sorted(passed)}
-        with b.loop(start, stop, lanes, stored(k.stages), "s") as strip:
-            past = b.least(strip + lanes, stop)
-            for stages in runs:
-                made = {s.name for s in _results(stages)}
-                read = [name for name in room if name in _read(stages) and name not in made]
-                if isinstance(stages[0], Scalar):
-                    self.at[row.name] = strip
-                    mask = b.op(f"mask{lanes}", past - strip)
-                    for name in read:
-                        self.refs[name] = b.load(
-                            "", f"load{lanes}", room[name], self.here(strip, 0)
-                        )
-                    self.vector_refs |= {*read, *made}
-                    for stage in stages:
-                        assert isinstance(stage, Scalar)
-                        around = Values(self, lanes, True, mask=mask, axis=row.name)
-                        self.scalar(stage, around)
-                    for name in room:
-                        if name in made:
-                            here, value = self.here(strip, 0), pick(self.refs[name], 0)
-                            b.do(f"store{lanes}", room[name], here, value)
-                    self.vector_refs -= {*read, *made}
-                    continue
+        together: int = self.chosen(Interleave, "factor", 1, axis="o")
+        maps = [s for s in k.stages if isinstance(s, Map)]
+        parts: list[tuple[Word, Word, int]] = [(start, stop, 0)]
+        if together > 1 and all(map(self.is_written_out, maps)):
+            middle = start + (stop - start) // COLUMN_BLOCK * COLUMN_BLOCK
+            parts = [(start, middle, COLUMN_BLOCK), (middle, stop, 0)]
+        room = {
+            name: b.local(element(given[name].dtype), max(lanes, parts[0][2]))
+            for name in sorted(passed)
+        }
+        for first, end, whole in parts:
+            with b.loop(first, end, whole or lanes, stored(k.stages), "s") as strip:
+                past = strip + whole if whole else b.least(strip + lanes, end)
+                for stages in runs:
+                    if not isinstance(stages[0], Scalar):
+                        self.rows_of_strip(row, strip, past, stages, room, whole > 0)
+                        continue
+                    vectors = b.loop(strip, past, lanes, stored(stages), "s") if whole else None
+                    with vectors or nullcontext(strip) as number:
+                        mask = None if whole else b.op(f"mask{lanes}", past - strip)
+                        self.scalars_of_strip(row, number, strip, stages, room, mask)
 
-                def place(number: Word) -> Offset:
-                    return self.place_of(number - strip)
+    def scalars_of_strip(
+        self,
+        row: Axis,
+        number: Name,
+        strip: Name,
+        stages: Sequence[Stage],
+        room: dict[str, Name],
+        mask: Name | None,
+    ) -> None:
+        """Stages of scalars for a vector of the rows of a strip."""
+        b, lanes, made = self.b, self.kernel.lanes, {s.name for s in _results(stages)}
+        read = [name for name in room if name in _read(stages) and name not in made]
+        here = self.here(number, strip)
+        self.at[row.name] = number
+        for name in read:
+            self.refs[name] = b.load("", f"load{lanes}", room[name], here)
+        self.vector_refs |= {*read, *made}
+        for stage in stages:
+            assert isinstance(stage, Scalar)
+            self.scalar(stage, Values(self, lanes, True, mask=mask, axis=row.name))
+        for name in room:
+            if name in made:
+                b.do(f"store{lanes}", room[name], here, pick(self.refs[name], 0))
+        self.vector_refs -= {*read, *made}
 
-                def before(numbers: Words, read: Sequence[str] = read) -> None:
-                    for name in read:
-                        places = map(place, words_of(numbers))
-                        found = (b.load("", "load1", room[name], each) for each in places)
-                        self.refs[name] = copies_of(found)
+    def rows_of_strip(
+        self,
+        row: Axis,
+        strip: Name,
+        past: Word,
+        stages: Sequence[Stage],
+        room: dict[str, Name],
+        whole: bool,
+    ) -> None:
+        """Stages that are no scalars for the rows of a strip; ``whole``: all of them exist."""
+        b, lanes = self.b, self.kernel.lanes
+        made = {s.name for s in _results(stages)}
+        read = [name for name in room if name in _read(stages) and name not in made]
+        is_joined = whole and self.machine.has_mask_registers
+        across = self.sums_across(stages) if is_joined else {}
 
-                def behind(numbers: Words, made: Set[str] = made) -> None:
-                    for name in room:
-                        if name in made:
-                            for copy, n in enumerate(words_of(numbers)):
-                                b.do("store1", room[name], place(n), pick(self.refs[name], copy))
+        def place(number: Word) -> Offset:
+            return self.place_of(number - strip)
 
-                self.some_rows([row], strip, past, stages, before, behind)
+        def before(numbers: Words) -> None:
+            for name in read:
+                places = map(place, words_of(numbers))
+                found = (b.load("", "load1", room[name], each) for each in places)
+                self.refs[name] = copies_of(found)
 
-    def here(self, moving: Name, constant: int) -> Offset:
-        """A constant place that is read anew in each iteration of a loop."""
-        return Offset(((moving, 0),), constant)
+        def behind(numbers: Words) -> None:
+            for name in room:
+                if name in across:
+                    vector = self.sums.joined_across(across[name], self.refs[name])
+                    first = place(words_of(numbers)[0])
+                    b.do(f"store{lanes}", room[name], first, vector)
+                elif name in made:
+                    for copy, n in enumerate(words_of(numbers)):
+                        b.do("store1", room[name], place(n), pick(self.refs[name], copy))
+
+        together: int = self.chosen(Interleave, "factor", 1, axis="o") if whole else 0
+        self.sums.across = frozenset(across)
+        every = lanes if is_joined else together
+        self.some_rows([row], strip, past, stages, before, behind, every)
+        self.sums.across = frozenset()
+
+    def sums_across(self, stages: Sequence[Stage]) -> dict[str, Accumulate]:
+        """The sums of some stages, by name, of which a vector of rows is joined in one tree: an
+        accumulator of each row fills a register, and no stage reads the result of a row."""
+        read = _read(stages)
+        return {
+            s.name: s
+            for s in _results(stages)
+            if isinstance(s, Accumulate)
+            and s.name not in read
+            and not s.blocks
+            and self.sums.width(s) == self.kernel.lanes
+            and self.kernel.lanes * s.value.dtype.bits == self.machine.vector_bits
+        }
+
+    def is_written_out(self, stage: Map) -> bool:
+        """Return whether the vectors of a map are written one after the other: a row has a fixed
+        number of them, and the body is short."""
+        told = self.told(stage.axis.extent)
+        if not told.fixed or stage.rows or stage.axis.limits or interior(stage):
+            return False
+        exprs = [*postorder([root for s in stage.body for root in roots(s)])]
+        lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
+        return lines * -(-told.most // self.kernel.lanes) <= _WRITTEN_OUT
+
+    def here(self, number: Name, strip: Name) -> Offset:
+        """The place of a row of a strip, which is read anew in each iteration of a loop."""
+        return Offset(((number, 0),)) if number is strip else self.place_of(number - strip)
 
     def rows_as_lanes(self, start: Word, stop: Word) -> None:
         """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
@@ -474,6 +560,7 @@ class KernelLowering(NestWriter):
                 count = 1
             masked = self.chosen(Vector, "tail", "peel", stage) == "mask"
             short = type(start) is int and told.short
+            told = replace(told, fixed=told.fixed and self.is_written_out(stage))
 
             adds = self.adds_rows(stage)
             middle = self.interior(stage)
@@ -618,6 +705,11 @@ class KernelLowering(NestWriter):
 
         if from_zero and told.short and 0 < told.most <= lanes:  # one vector
             one(0, None if multiple % lanes == 0 else stop, False)
+            return
+        if from_zero and told.fixed:
+            for first in range(0, told.most, lanes):
+                left = told.most - first
+                one(first, None if left >= lanes else left, False)
             return
         step = lanes * count
         if middle and self.copies == 1:

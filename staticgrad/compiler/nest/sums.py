@@ -52,6 +52,9 @@ def levels_at(level: Name, step: int = 1) -> Offset:
 class RowSums:
     """The reductions along rows of a kernel, for the rows side by side."""
 
+    #: The sums whose rows are joined later, by ``joined_across``.
+    across: frozenset[str] = frozenset()
+
     def __init__(self, nest: NestWriter) -> None:
         self.nest = nest
 
@@ -216,7 +219,22 @@ class RowSums:
 
     def joined(self, s: Accumulate, held: Any) -> Any:
         """The lanes of a row joined by halving."""
+        if s.name in self.across:
+            return held
         return self.from_key(s, self.nest.b.op(COMBINERS[s.kind].horizontal, held))
+
+    def joined_across(self, s: Accumulate, held: Any) -> Any:
+        """A vector of the results of as many rows, whose lanes are joined by halving together: an
+        operation joins those of two vectors, which then lie in turn."""
+        b, combine = self.nest.b, operation(COMBINERS[s.kind].combine)
+
+        def joined(rows: Sequence[Any]) -> Any:
+            if len(rows) == 1:
+                return rows[0]
+            both = joined(rows[::2]), joined(rows[1::2])
+            return b.op(combine, b.op("turn0", *both), b.op("turn1", *both))
+
+        return self.from_key(s, joined(held))
 
     def from_key(self, s: Accumulate, found: Any) -> Any:
         """Return the value of a key."""

@@ -78,15 +78,15 @@ class Values:
     """The values of expressions in one loop's body.
 
     ``vector``: lanes run along ``axis``, from its position on, and ``offsets`` further on in each
-    copy. ``mask`` has the lanes that count; None: all. ``inside`` is what holds for the vectors of
-    the loop. ``is_last``: no vector of the loop follows.
+    copy. ``mask`` has the lanes that count, of each copy if these differ; None: all. ``inside`` is
+    what holds for the vectors of the loop. ``is_last``: no vector of the loop follows.
     """
 
     nest: NestWriter
     lanes: int = 1
     vector: bool = False
     offsets: tuple[int, ...] = (0,)
-    mask: Name | None = None
+    mask: Name | Each | None = None
     axis: str = LANES
     left: Any = None
     inside: Interior = Interior()
@@ -291,10 +291,10 @@ class Values:
             return at
         return Each(at + offset for offset in self.offsets)
 
-    def full(self) -> Any:
+    def full(self, copy: int = 0) -> Any:
         """The mask of the lanes that count."""
         if self.mask is not None:
-            return self.mask
+            return pick(self.mask, copy)
         return self.nest.b.op(f"mask{self.lanes}", self.lanes)
 
     def _offset(self, copy: int) -> int:
@@ -350,7 +350,7 @@ class Values:
         """The mask of the lanes that count and whose positions lie inside of their ends."""
         masks = [self._ends(p, copy) for p in self._crossed(access)]
         if self.mask is not None:
-            masks.insert(0, self.mask)
+            masks.insert(0, pick(self.mask, copy))
         found = masks[0] if masks else self.full()
         for mask in masks[1:]:
             found = self.nest.b.op("and_", found, mask)
@@ -504,10 +504,10 @@ class Values:
                 return filled(found, mask)
             at = b.pointer(pointer, place)
             if step != 1:
-                return b.load(operand, "load_strided", *at, nest.number_of(step), self.full())
+                return b.load(operand, "load_strided", *at, nest.number_of(step), self.full(copy))
             if self.mask is None or lanes == 1:
                 return b.load(operand, f"load{lanes}", *at)
-            return b.load(operand, "load", *at, self.mask)
+            return b.load(operand, "load", *at, self.full(copy))
 
         return self.each(load)
 

@@ -51,7 +51,7 @@ class NestWriter(ABC):
     def __init__(self, kernel: Kernel, machine: Machine, directives: Directives) -> None:
         self.kernel, self.machine, self.directives = kernel, machine, directives
         self.b = Builder()
-        self.words: dict[str, Name] = {}
+        self.words: dict[str, Word] = {}
         self.at: dict[str, Words] = {}
         self.pointers: dict[str, Name | Each] = {}
         self.refs: dict[str, Value] = {}
@@ -170,6 +170,11 @@ class NestWriter(ABC):
         return found
 
     # -- what the writer of stages writes for the others
+
+    @abstractmethod
+    def is_written_out(self, stage: Map) -> bool:
+        """Return whether the vectors of a map are written one after the other: a row has a fixed
+        number of them, and the body is short."""
 
     @abstractmethod
     def rows(self, axes: Sequence[Axis], start: Word, stop: Word) -> None:

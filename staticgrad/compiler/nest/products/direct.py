@@ -25,7 +25,7 @@ from staticgrad.compiler.nest.products.plain import (
     PlainProduct,
 )
 from staticgrad.compiler.nest.products.streams import spans, write_few_rows
-from staticgrad.compiler.nest.records import Name, Word, copies_of, place_at
+from staticgrad.compiler.nest.records import Name, Word, copies_of, pick, place_at
 from staticgrad.compiler.nest.values import Values
 from staticgrad.language.ir.expr import Access, postorder
 from staticgrad.language.ir.kernels.known import BOUND, Known
@@ -238,7 +238,10 @@ class DirectProduct:
         zeros = p.tiles.zeros(b)
         sums = [[b.variable("s", "copy", zeros) for _ in offsets] for _ in rows]
         with b.loop(0, p.terms, prefix="k") as k:
-            columns = [self.column(k, nest.at[LANES] + each, j0, mask) for each in offsets]
+            columns = [
+                self.column(k, nest.at[LANES] + each, j0, pick(mask, copy))
+                for copy, each in enumerate(offsets)
+            ]
             for number, (line, own) in enumerate(zip(lines, sums, strict=True)):
                 x = self.element(k, line, number)
                 for y, total in zip(columns, own, strict=True):

@@ -31,7 +31,7 @@ class Known:
 
     It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
     ``many``: it is 0, or more than ``LONE``; ``most``: it is no more than that, unless 0;
-    ``uneven``: it is not a multiple of ``EVEN``.
+    ``uneven``: it is not a multiple of ``EVEN``; ``fixed``: it is always ``most``.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Known:
     many: bool = False
     most: int = 0
     uneven: bool = False
+    fixed: bool = False
 
     @property
     def is_nothing(self) -> bool:
@@ -56,18 +57,22 @@ class Known:
             and own.short >= self.short
             and own.many >= self.many
             and own.uneven >= self.uneven
+            and (not self.fixed or (own.fixed and own.most == self.most))
         )
 
 
 def known_of(name: str, sizes: Iterable[Size]) -> Known:
     """Return all facts that hold for every one of some sizes."""
     multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
+    every: set[int | None] = set()
     for size in sizes:
         low, high = bounds(size)
+        every |= {low, high}
         step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
         multiple = gcd(multiple, step)
         short &= low is not None and low >= 1 and high is not None and high <= BLOCK
         many &= (low is not None and low > LONE) or not 0 < step <= LONE
         longest = max(longest, 1, BOUND + 1 if high is None else high)
         uneven &= not isinstance(size, Dim) and size % EVEN != 0
-    return Known(name, multiple, short, many, longest if longest <= BOUND else 0, uneven)
+    most = longest if longest <= BOUND else 0
+    return Known(name, multiple, short, many, most, uneven, every == {most} and most > 0)

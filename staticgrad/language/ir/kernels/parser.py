@@ -326,9 +326,10 @@ class KernelReader(DocumentReader):
         """``n0 of 2 most 16 short many uneven``: what holds of an argument."""
         name = self._declared(self._arguments, "an integer argument")
         multiple = self.integer("of what it is a multiple") if self.accept("of") else 1
-        most = self.integer("what it is at most") if self.accept("most") else 0
+        fixed = self.accept("is")
+        most = self.integer("what it is at most") if fixed or self.accept("most") else 0
         short, many = self.accept("short"), self.accept("many")
-        return Known(name, multiple, short, many, most, self.accept("uneven"))
+        return Known(name, multiple, short, many, most, self.accept("uneven"), fixed)
 
     def _directive(self) -> Directive:
         """``interleave 4 of i1 in stage 2``: how some loops run."""

@@ -35,7 +35,7 @@ which stands outside of the loop, and after them ``following { @s0: f32 = carry 
 begin and end at numbers that were kept, ``k: n2 from @r3 to @r4``.
 ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``: ``n0`` is always a multiple of 16 and
 from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8 at most; ``uneven``, it is no multiple of
-``EVEN``. Directives end the head of a kernel, stages counted from 0:
+``EVEN``; ``is 20``, it is always that. Directives end the head of a kernel, stages counted from 0:
 ``under interleave 4, prefetch j+512 in stage 2, stream p2``.
 ``parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
@@ -140,7 +140,7 @@ def signature(kernel: KernelParts, name: str = "") -> str:
 def _known(known: Known) -> str:
     """``n0 of 2 most 16 short many uneven``."""
     multiple = f" of {known.multiple}" if known.multiple > 1 else ""
-    most = f" most {known.most}" if known.most else ""
+    most = f" {'is' if known.fixed else 'most'} {known.most}" if known.most else ""
     words = ("short", known.short), ("many", known.many), ("uneven", known.uneven)
     return f"{_name(known.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
 

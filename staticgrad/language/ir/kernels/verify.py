@@ -302,7 +302,8 @@ def _arguments_are_known(kernel: Kernel) -> None:
     if names != [name for name in kernel.arguments if name in names]:
         _broken(kernel, "what is known of arguments is not in their order")
     for known in kernel.known:
-        wrong = known.multiple < 1 or LARGEST % known.multiple or not 0 <= known.most <= BOUND
+        wrong = known.multiple < 1 or LARGEST % known.multiple
+        wrong = wrong or not known.fixed <= known.most <= BOUND
         if known.is_nothing or wrong:
             _broken(kernel, f"what is known of {known.name} is nothing")
 
