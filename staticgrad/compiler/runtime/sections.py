@@ -23,6 +23,8 @@ LEAST_SECTION: Final = 3e-6
 LEAST_GROUP: Final = 1e-6
 #: Groups of a row for each worker, at most: who is late loses a part of one.
 MOST_GROUPS: Final = 16
+#: Groups of a product for each worker, at least, where their number divides by that of workers.
+FEW_OF_PRODUCT: Final = 4
 #: Predicted seconds that are worth waking workers which sleep, at once: that takes some fifty
 #: microseconds. In sections that follow each other within ``SPIN`` they are awake all the time.
 LEAST_AWAKE: Final = 45e-6
@@ -44,7 +46,7 @@ class PlannedRow(NamedTuple):
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
     ``alone``: why who calls the driver runs it, while no other row runs. It runs about so many
     ``times``. ``keeps``: what it touches is in the caches of the workers that have its groups, so
-    that others wait for these.
+    that others wait for these. ``packs``: each group packs what it reads, so that few are better.
     """
 
     row: Row
@@ -53,6 +55,7 @@ class PlannedRow(NamedTuple):
     alone: Alone | None = None
     times: int = 1
     keeps: bool = False
+    packs: bool = False
 
 
 def shared(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
@@ -85,19 +88,23 @@ def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Plan
         flags |= pool_code.KEEPS
     for number, planned in enumerate(span):
         row, section = planned.row, len(span) - number
-        grain = _grain(row, planned.seconds, workers)
+        grain = _grain(planned, workers)
         row = row._replace(grain=grain, section=section, first=before, flags=flags)
         rows.append(planned._replace(row=row))
         before += -(-row.total // grain) if grain else 1
     return rows if before > 1 else None
 
 
-def _grain(row: Row, seconds: float, workers: int) -> int:
+def _grain(planned: PlannedRow, workers: int) -> int:
     """Iterations of a group of a row: a multiple of its grain, 0 for all in one."""
+    row = planned.row
     if row.grain == 0:
         return 0
     groups = -(-row.total // row.grain)
-    wanted = min(max(1, int(seconds / LEAST_GROUP)), MOST_GROUPS * workers)
+    wanted = min(max(1, int(planned.seconds / LEAST_GROUP)), MOST_GROUPS * workers)
     if wanted == 1 or groups <= 1:
         return 0
-    return row.grain * -(-groups // wanted)
+    least = -(-groups // wanted)
+    longest = groups // (FEW_OF_PRODUCT * workers) if planned.packs else 0
+    even = (each for each in range(longest, least, -1) if groups % (each * workers) == 0)
+    return row.grain * next(even, least)

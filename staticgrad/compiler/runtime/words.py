@@ -145,6 +145,7 @@ class RowWriter:
             seconds = self._seconds(call._replace(arguments=part.arguments))
         if cut.stages:
             seconds, grain = seconds / len(cut.stages) / workers, 0
+        packs = isinstance(call.kernel, Kernel) and call.kernel.outer == "tiles"
         tail = self._tails.get(call.kernel, ())
         for stage in cut.stages or ((None,),):
             for number, words in enumerate(stage):
@@ -153,7 +154,7 @@ class RowWriter:
                 code, record = self._addresses[call.kernel], len(self.records)
                 row = Row(code, record, own, total, grain, first=part.first)
                 waits = (cut.waits and number == 0) or alone is not None  # parts run together
-                draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps)
+                draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps, packs)
                 self.drafts.append(draft)
                 for (access, inside), moved in zip(accesses, part.moved, strict=True):
                     if not access.is_own:
