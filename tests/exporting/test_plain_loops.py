@@ -1,12 +1,16 @@
 """Plain loops, by which Numba and exported files run kernels, mean what kernels say."""
 
+import ast
+import builtins
 import math
 
 import numpy as np
+import pytest
 
+import staticgrad as sg
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.verify import verify_kernel
-from tests.exporting.printed import run_printed
+from tests.exporting.printed import helpers, run_exported, run_printed
 
 INTEGERS = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 #: By way of how many bits a processor converts a float to an integer.
@@ -86,3 +90,59 @@ def test_a_guarded_number_is_compared_whole():
     memory = {"p0": np.array([3.0, 0.0, 0.25]), "p1": np.zeros(3, bool), "p2": np.ones(3, bool)}
     run_printed(kernel, memory, {"n0": 3})
     assert memory["p1"].tolist() == [True, False, False]
+
+
+class Assigned(ast.NodeVisitor):
+    """The names of a function that a line reads before any line above has assigned them."""
+
+    def __init__(self, known):
+        self.known, self.missing = set(known), set()
+
+    def visit_Name(self, node):
+        if isinstance(node.ctx, ast.Load) and node.id not in self.known:
+            self.missing.add(node.id)
+        self.known.add(node.id)
+
+    def visit_arg(self, node):
+        self.known.add(node.arg)
+
+    def visit_Assign(self, node):
+        for part in (node.value, *node.targets):
+            self.visit(part)
+
+    def visit_For(self, node):
+        for part in (node.iter, node.target, *node.body, *node.orelse):
+            self.visit(part)
+
+
+#: Images and filters whose gradient has parts of 16 channels, of which the last may be shorter.
+FILTERS = [((1, 2, 6, 7), (20, 2, 3, 3), 2), ((2, 2, 5, 6, 4), (40, 2, 3, 3, 3), 1)]
+
+
+def slope_of_filters(image, filters, dilation):
+    x, k = sg.input("x", image, "float64"), sg.input("k", filters, "float64")
+    y = sg.nn.conv(x, k, padding=2, dilation=dilation)
+    return sg.Graph({"dk": sg.grad((y * y).sum(), k)})
+
+
+@pytest.mark.parametrize(("image", "filters", "dilation"), FILTERS, ids=str)
+def test_a_kernel_assigns_names_before_it_reads_them(image, filters, dilation, tmp_path):
+    path = sg.compile(slope_of_filters(image, filters, dilation)).export(tmp_path / "slope.py")
+    tree = ast.parse(path.read_text("utf-8"))
+    kernels = [each for each in tree.body if getattr(each, "name", "").endswith("conv_filter")]
+    assert kernels
+    names = {each.name for each in tree.body if isinstance(each, ast.FunctionDef)}
+    for kernel in kernels:
+        check = Assigned({*names, *vars(builtins), *helpers()})
+        for part in (kernel.args, *kernel.body):
+            check.visit(part)
+        assert not check.missing
+
+
+@pytest.mark.exhaustive
+def test_slopes_of_filters_in_parts_are_those_of_the_program(rng, tmp_path):
+    graph = slope_of_filters(*FILTERS[0])
+    feeds = {"x": rng.normal(size=FILTERS[0][0]), "k": rng.normal(size=FILTERS[0][1])}
+    f = sg.compile(graph)
+    found = run_exported(f, feeds, tmp_path / "slope.py")
+    np.testing.assert_array_equal(found["dk"], f.run(feeds)["dk"])

@@ -562,8 +562,9 @@ class KernelWriter:
         sums, room = f"sums{self._rooms}", f"room{self._rooms}"
         self._rooms += 1
         start, (begin, end) = first, self._flat_span(inner)
-        all_rows, all_columns = (
-            f"({x} + {n - 1}) // {n}" for x, n in ((rows, TILE), (columns, PANEL))
+        all_rows, all_columns = (  # of the longest iteration
+            f"({product(axis.extent for axis in axes)} + {n - 1}) // {n}"
+            for axes, n in ((stage.i, TILE), (stage.j, PANEL))
         )
         several = f" * ({all_rows}) * ({all_columns})" if fed else ""
         self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{several}, {kind})")
