@@ -13,12 +13,13 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.compiler.preparation.sequence import prepared
 from staticgrad.compiler.preparation.windows import with_patches, with_remainders
 from staticgrad.language.ir.forms import WindowReduce
-from staticgrad.language.ir.kernels.stages import Gemm, nested
+from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
 from tests.compiled.agreement import assert_same
-from tests.compiled.ways import check, drawn, kernels, scheduled
+from tests.compiled.ways import check, drawn, scheduled
 from tests.helpers.diagonals import diagonals
 
 CONVOLUTIONS = (Conv, ConvImage, ConvFilter)
@@ -233,12 +234,8 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 
 def in_tiles(outputs):
-    """How many kernels make sixteen products: all in one loop, or in two loops of two by four."""
-    found = 0
-    for kernel in kernels(outputs):
-        loops = [around for s, around in nested(kernel.stages) if isinstance(s, Gemm)]
-        found += [axis.extent for around in loops for axis in around[-1:]] in ([16], [4] * 2)
-    return found
+    """How many convolutions are computed in tiles."""
+    return sum(getattr(node.op, "tiles", False) for node in prepared(outputs, None).nodes)
 
 
 TILED = [
@@ -272,6 +269,25 @@ TILED = [
     (2, 32, 32, (28, 27), ((2, 2), (2, 2)), 0, 2),  # too short
     (2, 32, 31, (28, 28), ((2, 2), (2, 2)), 0, 2),  # too few channels
 ]
+#: The same, with the taps and the stride.
+TILED_IN_PIECES = [
+    (3, 16, 33, (29, 30), ((2, 2), (2, 2)), 2, 5, 1),
+    (1, 48, 16, (28, 43), ((1, 2), (2, 1)), 2, 4, 1),
+    (1, 64, 66, (29, 31), ((2, 2), (3, 3)), 3, 5, 1),
+    (2, 32, 40, (29, 31), ((3, 3), (3, 3)), 2, 7, 1),
+    (1, 17, 16, (29, 33), ((3, 4), (4, 4)), 2, (8, 9), 1),
+    (4, 32, 64, (31, 32), ((2, 2), (2, 2)), 2, 5, 2),
+    (0, 128, 128, (57, 60), ((1, 2), (0, 1)), 3, 5, 2),
+    (3, 128, 136, (32, 34), ((1, 2), (2, 1)), 3, 5, 2),
+    (3, 64, 32, (33, 32), ((1, 1), (1, 1)), 2, 4, 2),
+    (2, 64, 64, (58, 61), ((0, 0), (2, 1)), 2, (4, 5), 2),
+    (2, 32, 32, (57, 59), ((2, 2), (2, 2)), 2, 6, 2),  # results: three taps of each remainder
+    (1, 33, 48, (59, 29), ((2, 2), (2, 1)), 2, (5, 4), (2, 1)),
+    (1, 48, 48, (85, 86), ((3, 3), (2, 2)), 2, (8, 7), 3),
+    (2, 16, 31, (60, 60), ((2, 2), (2, 2)), 0, 5, 2),  # too few channels
+    (2, 32, 32, (16, 27), ((2, 2), (2, 2)), 0, 5, 1),  # too short
+    (1, 32, 32, (60, 60), ((1, 1), (1, 1)), 0, 3, 2),  # of one tap
+]
 
 
 @pytest.mark.slow
@@ -280,13 +296,25 @@ def test_tiles_give_the_sum_and_its_gradients(geometry, dtype):
     n, c, o, image, pads, tiled, *dilation = geometry
     filters = (o, c, *[3] * len(image))
     options = {"padding": pads, **({"dilation": dilation[0]} if dilation else {})}
-    known = convolved((n, c, *image), filters, options, dtype)
+    assert_tiles(n, (c, *image), filters, options, tiled, dtype)
+
+
+@pytest.mark.slow
+@diagonals(2, ("geometry", TILED_IN_PIECES), ("dtype", ["float32", "float64"]))
+def test_pieces_of_taps_in_tiles_give_the_sum_and_its_gradients(geometry, dtype):
+    n, c, o, image, pads, tiled, taps, stride = geometry
+    filters = (o, c, *(taps if isinstance(taps, tuple) else (taps, taps)))
+    assert_tiles(n, (c, *image), filters, {"padding": pads, "stride": stride}, tiled, dtype)
+
+
+def assert_tiles(n, shape, filters, options, tiled, dtype):
+    known = convolved((n, *shape), filters, options, dtype)
     feeds = drawn(known)
     f = check(known, feeds, ways=({"threads": 2}, {"fuse": False}), oracle=False)
     assert in_tiles(known) == tiled
     found = f.run(feeds)
     if n:
-        named = convolved(("n", c, *image), filters, options, dtype)
+        named = convolved(("n", *shape), filters, options, dtype)
         assert_same(sg.compile(named).run(feeds), found)
     for name, wanted in sg.evaluate(known, feeds, dtype="float64").items():
         scale = np.abs(wanted).max(initial=1e-30)

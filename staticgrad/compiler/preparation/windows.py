@@ -17,12 +17,16 @@ what parts without images would give are zeros. Where a partial gradient takes m
 image and its result, there are fewer parts, and iterations share the channels instead. Of windows
 of one tap next to each other, which are the elements of an image, nothing is copied.
 
-**Tiles** of two by two results, for dense convolutions of three by three taps and their gradients.
+**Tiles** of two by two results, for dense convolutions of three to nine taps and their gradients.
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
 F(2x2, 3x3) takes 16 multiplications for a tile, and an element of each filter, instead of 36. The
 filters are combined once, which is a product with a constant; ``lowering.windows.tiles`` makes the
 kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
 that are added up.
+
+More taps, and those of strided windows, fall into pieces of two or three (``language.ops.tiles``),
+whose products are summed before results are made of them: 5x5 taps take 49 multiplications for a
+tile instead of 100, and 4x4 taps at every second element 36 instead of 64.
 
 Windows of three axes have tiles along the last two. The taps of the first are terms of products,
 like the channels. A dilated convolution has adjacent windows in each phase of an image, which has
@@ -70,6 +74,7 @@ from staticgrad.language.ops.convolution import (
 )
 from staticgrad.language.ops.indexing import Pad, sliced
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
+from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.types.arrays import hint_value, product
 from staticgrad.language.types.dim import Size, floordiv, is_at_least
 from staticgrad.language.types.dtype import DType
@@ -334,22 +339,28 @@ def even_part(channels: int) -> int | None:
     return next((channels // n for n in range(chunks, 2 * chunks + 1) if channels % n == 0), None)
 
 
-#: Channels on each side, and elements of an image along an axis, at least, of results and images;
-#: and the product of the channels from which on fewer elements will do.
+#: Channels on each side, at least; with strides that many for each element of one.
 _CHANNELS: Final = 16
-_EXTENT: Final = 14
+#: Products of the channels from which on combined filters have the order of terms.
 _PAIRS: Final = 4096
-_EXTENT_OF_PAIRS: Final = 7
-#: Of the gradient of a filter: the product of the channels, and elements of an image along an axis,
-#: at least. With registers of 256 bits these lose at first, and the choice is one for all machines.
-_PAIRS_OF_FILTERS: Final = 1024
-_EXTENT_OF_FILTERS: Final = 28
+#: What tiles need: products of the channels, and elements of an image along an axis; one of these
+#: pairs suffices. Measured on Zen 4 with AVX-512 from a batch of 1 on, where combining the filters
+#: costs most; filter gradients of three taps lose at first with registers of 256 bits.
+_ENOUGH_FOR_TILES: Final = {
+    "three taps": ((0, 14), (_PAIRS, 7)),
+    "pieces": ((0, 28),),
+    "strides": ((0, 28), (2048, 16)),
+    "filter of three taps": ((1024, 28),),
+    "filter of pieces": ((_PAIRS, 28), (4 * _PAIRS, 14)),
+    "filter of strides": ((4 * _PAIRS, 14),),
+}
+#: The most taps of a filter whose gradient is computed in tiles.
+_TAPS_OF_FILTERS: Final = 5
+_MOST_TAPS: Final = 9
 _TAPS: Final = 3
 #: The largest dilation: its phases are written out one by one. There should be as many channels and
 #: elements for each. Measured on Zen 4: 32 channels of 57 by 57 elements lose at a dilation of 4.
 _DILATION: Final = 4
-#: The four combinations of three taps.
-_COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
 
 def with_tiles(graph: Graph) -> Graph:
@@ -364,7 +375,10 @@ def with_tiles(graph: Graph) -> Graph:
         if isinstance(op, ConvFilter):
             parts = parts_in_tiles(node.types[0].shape[:2])
             return (in_parts(node, args, parts, tiles=True),)
-        filters = _combined(args[1], backwards=isinstance(op, ConvImage))
+        backwards = isinstance(op, ConvImage)
+        assert isinstance(node.form, WindowProduct)
+        taps = [tile_taps(axis, not backwards) for axis in node.form.axes[-2:]]
+        filters = _combined(args[1], [each for each in taps if each], backwards)
         return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
 
     return graph.replace_ops(Convolution, rewritten)
@@ -379,42 +393,65 @@ def _is_dense(node: Node) -> bool:
     if not (isinstance(first, int) and isinstance(second, int)):
         return False
     *deep, down, across = form.axes
-    dilation = max(down.dilation, across.dilation)
+    dilation, step = max(down.dilation, across.dilation), max(down.step, across.step)
+    three = step == 1 and down.taps == across.taps == _TAPS
+    kind = "three taps" if three else "pieces" if step == 1 else "strides"
     if of_filter:
-        plain, pairs, extent = not deep and dilation == 1, _PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS
+        plain, kind = not deep and dilation == 1, f"filter of {kind}"
     else:
         plain = dilation == 1 or (not deep and dilation <= _DILATION)
-        many = first * second >= _PAIRS * dilation**2
-        pairs, extent = 0, _EXTENT_OF_PAIRS if many else _EXTENT
+    enough = _ENOUGH_FOR_TILES[kind]
+    extent = min((n for pairs, n in enough if first * second >= pairs * dilation**2), default=None)
     plain &= dtype.is_float and not dtype.is_storage and form.groups == 1
-    many = min(first, second) >= _CHANNELS * dilation and first * second >= pairs
-    thick = all(isinstance(axis.taps, int) and _is_long(axis, axis.taps) for axis in deep)
-    tiled = all(axis.taps == _TAPS and _is_long(axis, extent) for axis in (down, across))
+    many = extent is not None and min(first, second) >= _CHANNELS * dilation * step
+    thick = all(three and axis.step == 1 and _is_thick(axis) for axis in deep)
+    tiled = all(_has_tiles(axis, form.result, extent or 0) for axis in (down, across))
     return plain and many and thick and tiled
+
+
+def _has_tiles(axis: WindowAxis, result: str, extent: int) -> bool:
+    """Return whether tiles save products: not those of two taps, or of three of each remainder,
+    which an image of remainders has, too."""
+    taps = tile_taps(axis, result != "image")
+    most = _TAPS_OF_FILTERS if result == "filter" else _MOST_TAPS
+    if not (taps and _is_long(axis, extent) and _TAPS <= taps.taps <= most):
+        return False
+    return axis.step == 1 or result != "windows" or taps.taps < _TAPS * axis.step
+
+
+def _is_thick(axis: WindowAxis) -> bool:
+    return isinstance(axis.taps, int) and _is_long(axis, axis.taps)
 
 
 def _is_long(axis: WindowAxis, extent: int) -> bool:
     least = extent * axis.dilation
-    return axis.step == 1 and all(
-        not isinstance(n, int) or n >= least for n in (axis.image, axis.windows)
-    )
+    return all(not isinstance(n, int) or n >= least for n in (axis.image, axis.windows))
 
 
-def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
-    """Filters [o, c, 4, 4] of combined taps, stored one combination after the other, and in each
+def _combined(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
+    """Filters [o, c, ...] of combined taps, stored one combination after the other, and in each
     of many channels those next to each other over which products are summed."""
-    taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
-    both = constant(np.kron(taps, taps))
+    down, across = axes
     channels = filters.type.shape[:2]
-    transposed = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
+    transposed = transposed and hint_value(channels[0] * channels[1]) >= _PAIRS
     given: Any = swapaxes(filters, 0, 1) if transposed else filters
     lead = given.type.shape[:-2]
-    flat: Any = reshape(given, (product(lead), _TAPS**2))
-    found: Any = matmul(both, swapaxes(flat, 0, 1))
-    apart: Any = reshape(found, (4, 4, *lead))
+    factors = [down.combinations(), across.combinations()]
+    if down.taps * across.taps <= _AT_ONCE:
+        factors = [np.kron(*factors)]
+    combined: Any = given
+    for of in factors[::-1]:  # taps last, then first
+        flat = reshape(combined, (product(combined.shape) // of.shape[1], of.shape[1]))
+        numbers = constant(of.astype(filters.dtype.numpy))
+        combined = matmul(numbers, swapaxes(flat, 0, 1))
+    apart: Any = reshape(combined, (down.combined, across.combined, *lead))
     deep = range(4, 2 + len(lead))
     result: Symbolic = transpose(apart, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result
+
+
+#: Taps of a filter up to which one product combines both axes.
+_AT_ONCE: Final = 16
 
 
 #: How many times as many taps there may be, at most.
@@ -445,7 +482,7 @@ def _is_told_apart(node: Node) -> bool:
     sizes = [n for axis in form.axes for n in (axis.image, axis.windows, axis.taps)]
     if not all(isinstance(n, int) for n in (*sizes, *(axis.before for axis in form.axes))):
         return False
-    if 0 in sizes:
+    if 0 in sizes or _is_dense(node):
         return False
     if any(axis.dilation != 1 for axis in form.axes):
         return False

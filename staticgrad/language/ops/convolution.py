@@ -17,9 +17,10 @@ The references add up in double precision.
 Dense windows of three by three taps over many channels (``preparation/windows.py`` says which) are
 computed in tiles, also with dilation, and along the last two of three axes: y and x are then sums
 of sixteen such products over the channels, and the taps of the first of three axes, of differences
-of elements and of combined taps. That is as exact, and what is not finite may reach the three
-other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
-are added up strip by strip.
+of elements and of combined taps. So are windows of up to nine by nine taps, also with strides,
+where the products sum over pieces of taps, too. That is as exact, and what is not finite may reach
+the three other results of its tile. Of a gradient w, the sums over the tiles of a strip are chains,
+and are added up strip by strip.
 
 Where strides hardly make filters of whole strides longer, elements of y have the order of terms
 that they have with remainders of the strides as channels (``preparation/windows.py``), and so
@@ -45,6 +46,7 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import BilinearOp
+from staticgrad.language.ops.tiles import combined_taps, tile_taps
 from staticgrad.language.ops.windows import (
     batched_windows,
     check_geometry,
@@ -64,16 +66,14 @@ from staticgrad.support.records import NamedTuple
 CHANNELS_TOGETHER: Final = 64
 #: Bytes of the patches that are computed together on tensors: half of an L2 cache.
 _PATCHES: Final = 256 * 1024
-#: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
-_TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
 
 class Convolution(BilinearOp):
     """The common base of a convolution and its two transposes.
 
     ``extents`` are the last sizes of the result.
-    ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``staticgrad/compiler/preparation/windows.py``). No derivative is taken of what is put so.
+    ``tiles``: the last two axes of the filter have combined taps, of which tiles are computed
+    (``staticgrad/language/ops/tiles.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term
@@ -112,16 +112,20 @@ class Convolution(BilinearOp):
     def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""
         if self.tiles and self.result != "filter":
-            taps = (*taps[:-2], *[tap - 1 for tap in taps[-2:]])
+            last = zip(taps[-2:], self.strides[-2:], strict=True)
+            taps = (*taps[:-2], *[combined_taps(tap, step) for tap, step in last])
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
     def taps_of(self, w: Array) -> Array:
         """The filter itself."""
         if not self.tiles:
             return w
-        taps = np.array(_TAPS, np.float64)
-        found: Array = taps @ w.astype(np.float64) @ taps.T
-        return found[..., ::-1, ::-1] if self.result == "image" else found
+        axes = self.axes(self.extents, w.shape[2:], self.extents)[-2:]
+        down, across = (tile_taps(axis, self.result == "windows") for axis in axes)
+        assert down
+        assert across
+        found: Array = down.separations() @ w.astype(np.float64) @ across.separations().T
+        return found
 
     def is_exact(self, x: Array) -> bool:
         """Return whether tensors use the reference computation too: integers, and tiles."""

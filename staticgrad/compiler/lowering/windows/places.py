@@ -111,8 +111,8 @@ class StripAxis:
 
     @property
     def phase(self) -> Size:
-        """The results of the first phase of a dilated axis, which are the most of any."""
-        return -(-self.every // self.of.dilation)
+        """The results of the first phase of a dilated axis, or of a stride, the most of any."""
+        return -(-self.every // (self.of.dilation * self.step))
 
     def taps(self, phase: int, copied: bool) -> Taps:
         """Return the taps of the results at a phase; ``copied``: each reads a copy."""

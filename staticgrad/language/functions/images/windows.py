@@ -234,8 +234,9 @@ def conv(
 
     An empty image gives an empty result, unless a window is longer than its border plus a stride.
 
-    Filters of 3x3 taps over many channels are computed in tiles of 2x2 results (Winograd's
-    F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
+    Filters of 3x3 to 9x9 taps over many channels are computed in tiles of 2x2 results (Winograd's
+    F(2x2, 3x3), of pieces of the taps), as exactly as others: there NaN and infinities reach all
+    results of their tiles.
     What a tap reads of the border, and what strides leave out, may count as zero times the tap:
     NaN and infinities of filters and cotangents may reach results that only zeros belong to.
 
