@@ -350,10 +350,10 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
         first: Size = 0 if start is None else dims.maximum(start, 0)
         spans = [size - first] if stop is None else [size - first, stop - first]
     else:
-        first = size - 1 if start is None else _minimum(start, size - 1)
+        first = size - 1 if start is None else dims.minimum(start, size - 1)
         spans = [first + 1] if stop is None else [first + 1, first - stop]
     counts = [dims.maximum(floordiv(span + (abs(step) - 1), abs(step)), 0) for span in spans]
-    length = counts[0] if len(counts) == 1 else _minimum(*counts)
+    length = counts[0] if len(counts) == 1 else dims.minimum(*counts)
     if isinstance(length, Dim):
         place = _only_place(start, stop, step, size)
         if place is not None:
@@ -398,10 +398,6 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
         )
     number = _clipped("index", bound, 1 << 63, x)
     return size + number if number < 0 else number
-
-
-def _minimum(left: Size, right: Size) -> Size:
-    return left + right - dims.maximum(left, right)
 
 
 def _index_array(x: Value, item: Any) -> Any:

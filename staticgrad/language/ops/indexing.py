@@ -59,7 +59,13 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import Shape, TensorType, convert_array, hint_product
+from staticgrad.language.types.arrays import (
+    Shape,
+    TensorType,
+    convert_array,
+    hint_product,
+    hint_value,
+)
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64, DType, as_dtype
 from staticgrad.support.errors import (
@@ -164,7 +170,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
             return 1
         if hint_product(x) < _LEAST_CUT:
             return 1
-        parts, most = 1, hint_product(indices) // (_PER_PLACE * max(1, hint_product((size,))))
+        parts, most = 1, hint_product(indices) // (_PER_PLACE * max(1, hint_value(size)))
         while 2 * parts <= min(most, _PARTS):
             parts *= 2
         return parts

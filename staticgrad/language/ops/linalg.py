@@ -107,6 +107,14 @@ class LinearAlgebra(Op):
         name = f"linalg:{self.routine}.{_ELEMENTS[dtype]}{'' if checks else '.unchecked'}"
         return CallForm(name, sizes, scratch, checks, total=product(batch), flops=flops)
 
+    def called_by_columns(self, out: TensorType, codes: tuple[int, ...], triangles: int) -> Form:
+        """The form of the solution of so many triangular systems, some columns at a time."""
+        batch, n, columns = self.rectangle(out)
+        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
+        parts, sizes = -(-columns // each), (n, columns, *codes, each)
+        flops = triangles * n * n * dims.minimum(columns, each)
+        return self.called(out.dtype, (*batch, parts), sizes, flops, ((out.dtype, n * each),))
+
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further matrices: those of the last two axes. Of one matrix, further columns."""
         if self.right_hand_sides is None or any(over[:-1]):
@@ -127,11 +135,6 @@ class LinearAlgebra(Op):
         operands = [*map(np.ascontiguousarray, arrays), *results]
         lapack.run(form.routine, operands, [*map(int, form.sizes)], scratch, int(form.total))
         return tuple(results) if isinstance(found, tuple) else results[0]
-
-
-def smaller(left: Size, right: Size) -> Size:
-    """The smaller of two sizes."""
-    return left if left == right else left + right - dims.maximum(left, right)
 
 
 def adjoint(x: Any) -> Any:
@@ -279,7 +282,7 @@ _KINK = "singular values of 0, and vectors of equal ones, have no gradient: NaN 
 
 def _room(m: Size, n: Size) -> Size:
     """Elements of work memory for LAPACK's gesdd, whose blocks have 32 columns."""
-    k = smaller(m, n)
+    k = dims.minimum(m, n)
     return 4 * k * k + 7 * k + 65 * (m + n) + 1
 
 
@@ -298,13 +301,13 @@ class SVD(LinearAlgebra, name="svd"):
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
         self.check(x)
         batch, m, n = self.rectangle(x)
-        k = smaller(m, n)
+        k = dims.minimum(m, n)
         p, w = (m, n) if self.full else (k, k)
         return tuple(x.with_shape((*batch, *s)) for s in ((m, p), (k,), (w, n)))  # type: ignore[return-value]
 
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[3])
-        k, dtype, room = smaller(m, n), types[3].dtype, _room(m, n)
+        k, dtype, room = dims.minimum(m, n), types[3].dtype, _room(m, n)
         p, w = (m, n) if self.full else (k, k)
         sizes = (m, n, k, p, w, ord("A" if self.full else "S"), room)
         scratch = ((dtype, m * n), (dtype, room), (I32, 8 * k))
@@ -354,11 +357,11 @@ class SVDVals(LinearAlgebra, name="svdvals"):
     def infer(self, x: TensorType) -> TensorType:
         self.check(x)
         batch, m, n = self.rectangle(x)
-        return x.with_shape((*batch, smaller(m, n)))
+        return x.with_shape((*batch, dims.minimum(m, n)))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[0])
-        k, room = smaller(m, n), _room(m, n)
+        k, room = dims.minimum(m, n), _room(m, n)
         scratch = ((out.dtype, m * n), (out.dtype, room), (I32, 8 * k))
         return self.called(out.dtype, batch, (m, n, k, room), 3 * m * n * k, scratch)
 
@@ -413,7 +416,6 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         return b
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        batch, n, columns = self.rectangle(out)
         letters = (
             "U" if self.lower else "L",  # of the transpose, which Fortran reads
             self.transposing if self.transposed else "N",
@@ -421,10 +423,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
             "U" if self.unit else "N",
         )
         codes = (*map(ord, letters), int(self.unit), int(self.lower != self.transposed))
-        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
-        sizes, flops = (n, columns, *codes, each), n * n * smaller(columns, each)
-        parts, scratch = -(-columns // each), ((out.dtype, n * each),)
-        return self.called(out.dtype, (*batch, parts), sizes, flops, scratch)
+        return self.called_by_columns(out, codes, 1)
 
     def again(self, a: Any, b: Any, transposed: bool) -> Any:
         """The solution of another right-hand side; a diagonal without 0 is known by then."""
@@ -561,7 +560,7 @@ class LU(LinearAlgebra, name="lu"):
 
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[0])
-        k = smaller(m, n)
+        k = dims.minimum(m, n)
         return self.called(types[0].dtype, batch, (m, n, k), m * n * k, ((I32, k),))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
@@ -599,7 +598,7 @@ def _rectangle(packed: Any, ct: Any) -> Any:
     At least one of the latter two is empty; which one is known in the run.
     """
     (m, n), row, column = packed.shape[-2:], packed.ndim - 2, packed.ndim - 1
-    k = smaller(m, n)
+    k = dims.minimum(m, n)
 
     def rows(x: Any, start: Any, length: Any) -> Any:
         return x if length == m else part(x, row, start, length)
@@ -652,12 +651,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         return b
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        batch, n, columns = self.rectangle(out)
-        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
-        sizes, flops = (n, columns, int(self.transposed), each), 2 * n * n
-        parts, scratch = -(-columns // each), ((out.dtype, n * each),)
-        flops = flops * smaller(columns, each)
-        return self.called(out.dtype, (*batch, parts), sizes, flops, scratch)
+        return self.called_by_columns(out, (int(self.transposed),), 2)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
@@ -800,7 +794,7 @@ class QR(LinearAlgebra, name="qr"):
 
     def columns(self, m: Size, n: Size) -> Size:
         """Return how many columns Q has."""
-        return m if self.complete else smaller(m, n)
+        return m if self.complete else dims.minimum(m, n)
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
         self.check(x)
@@ -810,7 +804,7 @@ class QR(LinearAlgebra, name="qr"):
 
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[2])
-        k, p, dtype = smaller(m, n), self.columns(m, n), types[2].dtype
+        k, p, dtype = dims.minimum(m, n), self.columns(m, n), types[2].dtype
         room = _QR_BLOCK * (m + n) + 1
         scratch = ((dtype, m * n), (dtype, k), (dtype, room), (dtype, m * p))
         return self.called(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
@@ -820,7 +814,7 @@ class QR(LinearAlgebra, name="qr"):
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
         (m, n), axis = x.shape[-2:], x.ndim - 1
-        k = smaller(m, n)
+        k = dims.minimum(m, n)
         by_q, by_r = (
             c if is_given(c) else zeros_like_type(o.type, x) for c, o in zip(ct, out, strict=True)
         )

@@ -534,15 +534,22 @@ else:
     for i in range(n):
         done = outlined_scatter(x, k, first, i, y, each, i, count)
 """
-#: L and then U, or for the transposed system their transposes, U first.
-_SYSTEM: Final = f"""{_PART}
+
+
+def _permuted(trans: int, move: str) -> str:
+    """Lines that move each row of y, in the order of the permutation where ``trans`` is this."""
+    return f"""
 for i in range(n):
     place = i
-    if trans == 1:
+    if trans == {trans}:
         place = word(load1(permutation, i))
     if place >= 0 and place < n:
-        done = outlined_gather(b, k, first, place, y, each, i, count)
-code = 78
+        done = outlined_{move}, k, first, place, y, each, i, count)
+"""
+
+
+#: L and then U, or for the transposed system their transposes, U first.
+_SYSTEM: Final = f"""{_PART.rstrip()}{_permuted(1, "gather(b")}code = 78
 if trans == 1:
     code = 84
 for back in range(2):
@@ -556,14 +563,7 @@ for back in range(2):
         uplo = 76
         diag = 85
 {indent(_TRIANGULAR.strip().replace("a[", "lu[").replace("(a,", "(lu,"), "    ")}
-laset('A', count, n, 0.0, 0.0, x[first], k)
-for i in range(n):
-    place = i
-    if trans == 0:
-        place = word(load1(permutation, i))
-    if place >= 0 and place < n:
-        done = outlined_scatter(x, k, first, place, y, each, i, count)
-"""
+laset('A', count, n, 0.0, 0.0, x[first], k){_permuted(0, "scatter(x")}"""
 _GETRF: Final = """
 if m > 0 and n > 0:
     lacpy('A', n, m, x, n, lu, n)

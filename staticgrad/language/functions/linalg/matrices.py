@@ -44,7 +44,6 @@ from staticgrad.language.ops.linalg import (
     by_place,
     diagonal_of,
     mirrored,
-    smaller,
 )
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
@@ -63,6 +62,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.sorting import argsort, sort
 from staticgrad.language.ops.transcendental import exp, exp2, log2
+from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import BroadcastError, Shape, broadcast_shapes, product
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import F64, I64
@@ -344,7 +344,7 @@ def cutoff(s: Any, rtol: Any, m: Size, n: Size) -> Any:
     """Up to it singular values count as 0: ``rtol`` times the largest one."""
     largest = aggregate.max(s, -1, initial=np.zeros((), s.dtype.numpy))
     if rtol is None:
-        longer = size_value(m + n - smaller(m, n), s.dtype)
+        longer = size_value(dims.maximum(m, n), s.dtype)
         rtol = longer * float(np.finfo(s.dtype.numpy).eps)
     return stop_gradient(largest * rtol)
 
@@ -1094,7 +1094,7 @@ def lu(a: ArrayLike[AnyValue], *, p_indices: bool = False) -> LUResult:
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
     packed, permutation = adjoint(found[0]), found[1]
     m, n = value.shape[-2:]
-    k, last = smaller(m, n), packed.ndim - 1
+    k, last = dims.minimum(m, n), packed.ndim - 1
     rows, columns = (iota((m, k), axis, like=value) for axis in (0, 1))
     unit = astype(rows == columns, value.dtype)
     lower = by_place(part(packed, last, 0, k), 1.0, 0.0, 0.0) + unit

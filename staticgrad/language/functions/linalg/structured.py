@@ -28,11 +28,12 @@ from staticgrad.language.ops.arithmetic import absolute, conj
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, part, take
-from staticgrad.language.ops.linalg import LU, LUSolve, adjoint, smaller
+from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.language.ops.operands import Integer, as_value, as_values, integer, promoted_values
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
+from staticgrad.language.types import dim as dims
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.wording import kind_of
 
@@ -493,7 +494,7 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     value = matrices(a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
     packed, permutation = adjoint(found[0]), found[1]
-    count = smaller(*value.shape[-2:])
+    count = dims.minimum(*value.shape[-2:])
     places = iota((value.shape[-2],), like=value)
     start = permutation * 0 + places
 
