@@ -189,7 +189,7 @@ def _makers(
     else:
         if "jax" not in sys.modules:
             flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-            os.environ.setdefault("XLA_FLAGS", flags)
+            held.enter_context(_environment("XLA_FLAGS", flags))
         from staticgrad.tools.comparison import jax_peer
 
         makers[JAX] = lambda: jax_peer.JaxTraining(chosen, _made(jax))
@@ -210,21 +210,29 @@ def _missing(reason: str) -> Callable[[], PeerWay]:
 
 
 @contextmanager
-def _quiet_torch() -> Any:
-    """Import PyTorch with a silent profiler, on one thread; restore both."""
-    silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
-    had = silent in os.environ
-    os.environ.setdefault(silent, "99")
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _environment(name: str, value: str) -> Any:
+    """Set an environment variable that is not set, for a while."""
+    had = name in os.environ
+    os.environ.setdefault(name, value)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
         if not had:
-            del os.environ[silent]
+            del os.environ[name]
+
+
+@contextmanager
+def _quiet_torch() -> Any:
+    """Import PyTorch with a silent profiler, on one thread; restore both."""
+    with _environment("KINETO_LOG_LEVEL", "99"):  # the profiler else reports on stderr
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _apart(chosen: ComparedProgram, way: PeerWay) -> float:
