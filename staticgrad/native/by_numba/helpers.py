@@ -416,12 +416,9 @@ def group_length(rows):
 
 
 @jit
-def end_row(sums, width, row, rows):
-    """Behind a row of a group of so many: ``sums[0]`` is the block of up to 32 rows that are added
-    one after the other, ``sums[1]`` the sum behind the last row, ``sums[2:]`` a binary counter."""
-    if row % 32 != 31 and row != rows - 1:
-        return
-    number, level = row // 32, 2
+def add_row_block(sums, width, number, first):
+    """``add_block`` of each column: the block is ``sums[0]``, its levels begin at ``first``."""
+    level = first
     while number & 1:
         for j in range(width):
             sums[0, j] = sums[at(level), j] + sums[0, j]
@@ -429,15 +426,30 @@ def end_row(sums, width, row, rows):
         level += 1
     for j in range(width):
         sums[at(level), j] = sums[0, j]
-        sums[0, j] = -0.0
+
+
+@jit
+def fold_rows(sums, width, blocks, first, to):
+    """``sums[to]`` = ``fold`` of each column, whose levels begin at ``first``."""
+    met = False
+    for level in range(len(sums) - first):
+        if (blocks >> level) & 1:
+            for j in range(width):
+                term = sums[first + level, j]
+                sums[to, j] = term + sums[to, j] if met else term
+            met = True
+
+
+@jit
+def end_row(sums, width, row, rows):
+    """Behind a row of a group of so many: ``sums[0]`` is the block of up to 32 rows that are added
+    one after the other, ``sums[1]`` the sum behind the last row, ``sums[2:]`` a binary counter."""
+    if row % 32 != 31 and row != rows - 1:
+        return
+    add_row_block(sums, width, row // 32, 2)
+    sums[0, :width] = -0.0
     if row == rows - 1:
-        blocks, met = row // 32 + 1, False
-        for level in range(38):
-            if (blocks >> level) & 1:
-                for j in range(width):
-                    term = sums[level + 2, j]
-                    sums[1, j] = term + sums[1, j] if met else term
-                met = True
+        fold_rows(sums, width, row // 32 + 1, 2, 1)
 
 
 @jit
@@ -461,29 +473,16 @@ def end_row_of_lanes(sums, width, row, rows):
     if row % 4096 != 4095 and row != rows - 1:
         return
     lanes = 8 if sums.itemsize == 8 else 16
-    half, first = lanes, lanes
+    half = lanes
     while half > 1:
         half //= 2
         for l in range(half):
             for j in range(width):
                 sums[l, j] += sums[l + half, j]
-    number, level = row // 4096, first
-    while number & 1:
-        for j in range(width):
-            sums[0, j] = sums[at(level), j] + sums[0, j]
-        number >>= 1
-        level += 1
-    for j in range(width):
-        sums[at(level), j] = sums[0, j]
-    sums[:first, :width] = -0.0
+    add_row_block(sums, width, row // 4096, lanes)
+    sums[:lanes, :width] = -0.0
     if row == rows - 1:
-        blocks, met = row // 4096 + 1, False
-        for level in range(24):
-            if (blocks >> level) & 1:
-                for j in range(width):
-                    term = sums[first + level, j]
-                    sums[0, j] = term + sums[0, j] if met else term
-                met = True
+        fold_rows(sums, width, row // 4096 + 1, lanes, 0)
 
 
 # -- products --------------------------------------------------------------------------------------
