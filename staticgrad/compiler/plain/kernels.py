@@ -614,11 +614,11 @@ class KernelWriter:
             start = total(start, passed)
         else:
             a_i, a_k = f"{a_i}[row0 : {last_row}]", f"{a_k}[{first}:{past}]" if limits else a_k
-        rows_here = (stage.i, f"row0, {last_row}"), (stage.j, f"column0, {last_column}")
+        tile = (stage.i, f"row0, {last_row}"), (stage.j, f"column0, {last_column}")
         if part:
-            self._move_chains(stage, rows_here, sums, is_back=True)
+            self._move_chains(stage, tile, sums, is_back=True)
         if stage.onto is not None:
-            self._go_on(stage.onto, rows_here, sums)
+            self._go_on(stage.onto, tile, sums)
             # So few terms are one block, and are taken for those behind its first.
             start, end = f"{start} + 1", f"{end} + 1"
         factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
@@ -636,17 +636,24 @@ class KernelWriter:
         else:
             lines.add(f"tile = {sums}")
             if part:
-                self._move_chains(stage, rows_here, sums, is_back=False)
+                self._move_chains(stage, tile, sums, is_back=False)
+        self._store_tile(stage, *tile)
+        self._close(2)
+
+    def _store_tile(
+        self, stage: Gemm, rows: tuple[Sequence[Axis], str], columns: tuple[Sequence[Axis], str]
+    ) -> None:
+        """Write loops over the sums of a tile, with the stores of a product."""
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
-        row = self._flat_loop("r", stage.i, f"row0, {last_row}")
+        row = self._flat_loop("r", *rows)
         scalars = self._scalars(stage.stores)
         self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + (c - column0))]"
         self._hoist(stage.stores, {axis.name for axis in stage.j}, scalars, ["acc"])
-        column = self._flat_loop("c", stage.j, f"column0, {last_column}")
+        column = self._flat_loop("c", *columns)
         self._refs["acc"] = f"tile[at(({row} - row0) * {PANEL} + ({column} - column0))]"
         for store in stage.stores:
             self._statement(store, scalars)
-        self._close(4)
+        self._close(2)
 
     def _terms(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
         """Return the first term of a product's sums that is computed, and one behind the last."""
