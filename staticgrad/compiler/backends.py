@@ -45,6 +45,7 @@ __all__ = [
     "backend_names",
     "begin",
     "compiled",
+    "prepare",
     "register",
     "render",
     "source_of",
@@ -193,6 +194,17 @@ def begin(
         return {k: found[source.key] for k, source in sources.items() if source.key in found}
 
     return ended
+
+
+def prepare(
+    kernels: Iterable[Kernel],
+    name: str | None = None,
+    loops: bool = False,
+    is_long: Callable[[], bool] = bool,
+    routines: Iterable[str] = (),
+) -> dict[Kernel, Code]:
+    """Return the code of kernels: ``begin``, and the end at once."""
+    return begin(kernels, name, loops, is_long, routines)()
 
 
 def _found(name: str) -> Backend:

@@ -117,6 +117,26 @@ def test_a_backend_that_is_registered_compiles_kernels():
     assert len(ASKED) == len(f.kernels) == again.stats.memory_hits
 
 
+def begun_and_ended(kernels):
+    return sg.backends.begin(kernels)()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "op"), [(sg.backends.prepare, sg.arcsinh), (begun_and_ended, sg.arccosh)]
+)
+def test_kernels_are_prepared_together_at_once_or_in_two_parts(prepare, op, tmp_path):
+    x = sg.input("x", (7, 5))
+    outputs = {"one": op(x).sum(axis=1), "other": op(x + 0.5).max()}
+    steps = sg.compile(outputs, backend="numba").schedule.steps
+    kernels = {kernel for step in steps for kernel in step.kernels()}
+    with sg.options(tier="auto", cache_dir=str(tmp_path)):
+        found = prepare(kernels)
+    assert found.keys() == kernels
+    assert {code.compiler for code in found.values()} == {"vector"}
+    with pytest.raises(ConfigError, match="nowhere"):
+        sg.backends.prepare(kernels, "nowhere")
+
+
 def test_its_name_is_known_and_belongs_to_it_alone():
     assert backends.backend_names()[:3] == ("auto", "vector", "numba")
     assert "tests.interpreted" in backends.backend_names()
