@@ -401,6 +401,8 @@ def minimum(left: Size, right: Size) -> Size:
 
 def is_at_least(left: Size, right: Size) -> bool:
     """Return whether left >= right for all values of the names, as far as bounds show."""
+    if left.__class__ is int and right.__class__ is int:
+        return left >= right
     others = dict.fromkeys((left, *_alternatives(left)))
     return right in others or all(
         part in others or any(_is_low(other, part) for other in others)
