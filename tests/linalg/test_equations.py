@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, LinearAlgebraError
+from staticgrad.errors import ArgumentError, LinearAlgebraError, ShapeError
 from tests.ops.messages import assert_refused
 
 RNG = np.random.default_rng(3)
@@ -263,5 +263,7 @@ def test_what_has_no_result():
     with assert_refused(ArgumentError, "takes the pair", line="lu_solve"):
         sg.linalg.lu_solve(np.eye(2), np.ones(2))
     factors = sg.linalg.lu_factor(np.eye(2))
+    with assert_refused(ShapeError, "permutation is [3, 2], not [2]", line="lu_solve"):
+        sg.linalg.lu_solve((np.eye(2), np.zeros((3, 2), int)), np.ones(2))
     with assert_refused(ArgumentError, "trans=3 is not one of 0, 1, 2", line="lu_solve"):
         sg.linalg.lu_solve(factors, np.ones(2), 3)

@@ -542,9 +542,11 @@ def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Literal[0, 1, 2] = 
         raise ArgumentError(
             "lu_solve: takes the pair of lu_factor", hint="lu_solve(lu_factor(a), b)"
         )
-    packed, right, is_vector = right_side(squares(matrices(lu_and_piv[0])), b)
-    rows = order_of(as_value(lu_and_piv[1]), packed.shape[-1])
-    permutation = broadcast_to(rows, packed.shape[:-1])
+    factors = squares(matrices(lu_and_piv[0]))
+    packed, right, is_vector = right_side(factors, b)
+    permutation = order_of(as_value(lu_and_piv[1]), packed.shape[-1])
+    if permutation.shape == factors.shape[:-1]:  # else the op raises the error
+        permutation = broadcast_to(permutation, packed.shape[:-1])
     if trans == 1:  # the op solves with the adjoint
         packed = conj(packed)
     solve_factored = LUSolve(trans == 0, "raise")
