@@ -404,6 +404,38 @@ def test_views_of_a_whole_tensor_in_a_larger_memory_are_the_tensor():
     np.testing.assert_array_equal(found, Part()(x))
 
 
+class Solver(torch.nn.Module):
+    """A function of matrices whose result PyTorch checks: what it exports has tokens."""
+
+    def __init__(self, solve):
+        super().__init__()
+        self.solve = solve
+        self.count = torch.nn.Buffer(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, a, b):
+        self.count.add_(1.0)
+        return {"x": self.solve(a, b), "sum": a.sum()}
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        torch.linalg.solve,
+        lambda a, b: torch.linalg.inv(a) @ b,
+        lambda a, b: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), b),
+        lambda a, b: torch.cholesky_solve(b, torch.linalg.cholesky(a @ a.mT)),
+    ],
+)
+def test_modules_that_solve_have_the_results_of_pytorch(solve):
+    a, b = made(4, 4).detach() + 4 * torch.eye(4).double(), made(4, 2).detach()
+    model = sg.torch.module(Solver(solve), a, b)
+    step = sg.function(lambda a, b: model(a, b))
+    for _ in range(2):
+        found = step(a.numpy(), b.numpy())
+    np.testing.assert_allclose(found["x"], solve(a, b), rtol=1e-12)
+    np.testing.assert_allclose(found["sum"], a.sum(), rtol=1e-12)
+
+
 def test_every_row_is_an_operator_of_pytorch():
     for name in OPERATORS.keys() - {"staticgrad.run"}:  # registered when it is first used
         library = torch.ops.prims if name.startswith("prims.") else torch.ops.aten

@@ -322,6 +322,10 @@ def _read(exported: Any, net: Any) -> ExportedModule:
             operands.append(None if is_number else ("argument", counted))
             counted += 1
             continue
+        if spec.kind is kinds.InputKind.TOKEN:  # of checks whose order PyTorch keeps
+            operands.append(None)
+            fixed[k] = torch.zeros(())
+            continue
         if spec.kind is kinds.InputKind.PARAMETER:
             kind = "weights" if spec.target in trained else "statistics"
             operands.append((kind, names_of[spec.target]))
@@ -338,12 +342,14 @@ def _read(exported: Any, net: Any) -> ExportedModule:
             operands.append(None)
             fixed[k] = tensor
     order = []
-    for spec in signature.output_specs:
+    tokens = [each for each in signature.output_specs if each.kind is kinds.OutputKind.TOKEN]
+    for spec in signature.output_specs[len(tokens) :]:
         if spec.kind is kinds.OutputKind.BUFFER_MUTATION:
             order.append(spec.target)
         elif spec.kind is not kinds.OutputKind.USER_OUTPUT:
             raise ExportError(f"the module writes into {spec.target or spec.arg.name}")
-    program = program_of(exported.graph_module, names, fixed)
+    (given,) = exported.graph_module.graph.output_node().args
+    program = program_of(exported.graph_module, names, fixed, given[len(tokens) :])
     operands += [None] * (len(program.inputs) - len(operands))
     specs = exported.call_spec
     inputs = [each for each in signature.input_specs if each.kind is kinds.InputKind.USER_INPUT]
@@ -351,7 +357,7 @@ def _read(exported: Any, net: Any) -> ExportedModule:
         each.arg.value if hasattr(each.arg, "value") else TensorAt(k)
         for k, each in enumerate(inputs)
     ]
-    results: list[Any] = [TensorAt(k) for k in range(len(signature.output_specs) - len(order))]
+    results: list[Any] = [TensorAt(k) for k in range(len(program.results) - len(order))]
     return ExportedModule(
         program,
         tuple(operands),
