@@ -8,14 +8,15 @@ from staticgrad.native import Row
 
 ROWS = st.lists(
     st.builds(
-        lambda total, grain, waits, seconds, alone: PlannedRow(
-            Row(1, 2, 3, total, grain), waits, seconds, Alone.CALL if alone else None
+        lambda total, grain, waits, seconds, alone, packs: PlannedRow(
+            Row(1, 2, 3, total, grain), waits, seconds, Alone.CALL if alone else None, packs=packs
         ),
         st.integers(1, 500),
         st.integers(0, 16),
         st.booleans(),
         st.floats(0.0, 50 * LEAST_SECTION),
         st.sampled_from([True, False, False, False]),
+        st.booleans(),
     ),
     max_size=8,
 )
@@ -54,3 +55,14 @@ def test_rows_of_one_section_and_of_two():
     assert [each.row.first for each in found] == [0, -(-100 // found[0].row.grain), 0]
     assert {each.row.grain % 8 for each in found} == {0}
     assert [each.alone for each in shared([one], 1)] == [Alone.ONE_WORKER]
+
+
+@pytest.mark.parametrize(
+    ("tiles", "workers", "each"), [(16, 2, 2), (16, 4, 1), (15, 2, 1), (64, 2, 8), (36, 4, 1)]
+)
+def test_tiles_of_a_product_are_joined_where_workers_have_equally_many(tiles, workers, each):
+    product = PlannedRow(Row(1, 2, 3, tiles, 1), False, 1e-3, packs=True)
+    assert [row.row.grain for row in shared([product], workers)] == [each]
+    assert [row.row.grain for row in shared([product._replace(packs=False)], workers)] == [
+        -(-tiles // (16 * workers))
+    ]
