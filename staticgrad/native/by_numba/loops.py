@@ -36,7 +36,7 @@ carray: Final = cast(Any, numba).carray
 _HELPERS: Final = Path(by_numba.__file__).with_name("helpers.py")
 
 
-@intrinsic
+@cast(Any, intrinsic)
 def pointer(typing: Any, word: Any) -> Any:
     """The address that a word holds."""
 
