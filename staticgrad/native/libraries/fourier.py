@@ -1,9 +1,10 @@
-"""The routines of Fourier transforms: kernels along one axis, and SciPy's pocketfft for the others.
+"""The routines of Fourier transforms: kernels along one axis, and ``scipy.fft`` for the others.
 
-Complex arrays lie as pairs of real and imaginary parts. A call of pocketfft has the interpreter's
-lock but for the transform itself; what it needs of the plan and the arrays is made once for each
-plan and arena. It uses as many threads as the setting ``threads`` says, and rows have the same bits
-with any number of them. The work memory of a row is pocketfft's own.
+Complex arrays are stored as pairs of real and imaginary parts. A call of SciPy holds the
+interpreter's lock except during the transform itself. Its arguments are made once for each plan and
+arena. It uses as many threads as the setting ``threads`` says, and rows have the same bits with any
+number of them. SciPy allocates its own work memory: a buffer per row, and the result of a transform
+from or to real numbers, which is copied into the arena.
 """
 
 from __future__ import annotations
@@ -38,27 +39,64 @@ _COMPLEX: Final[dict[Any, Any]] = {
 def prepared(
     kind: str, axes: tuple[int, ...], how: str, x: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
 ) -> Callable[[], object]:
-    """Return what transforms one array into another, both as they lie in memory."""
-    from scipy.fft._pocketfft import pypocketfft
-
+    """Return a call that transforms one array in memory into another."""
     if not out.size:
         return lambda: None
     if not x.size:
         return partial(out.fill, 0.0)
-    given = x if kind == "r2c" else _whole(x)
-    found = out if kind == "c2r" else _whole(out)
-    threads = max(x.size, out.size) // _PER_THREAD
-    if threads > 1:  # the number of processors is read of files, for as long as a short row takes
-        threads = min(threads, processors.threads(config.current().threads))
-    rest = (how[0] == "f", int(how[1]), found, max(threads, 1))
-    if kind == "c2r":
-        return partial(pypocketfft.c2r, given, axes, found.shape[axes[-1]], *rest)
-    return partial(getattr(pypocketfft, kind), given, axes, *rest)
+    source = x if kind == "r2c" else _as_complex(x)
+    result = out if kind == "c2r" else _as_complex(out)
+    workers = max(x.size, out.size) // _PER_THREAD
+    if workers > 1:  # the number of processors is read of files, for as long as a short row takes
+        workers = min(workers, processors.threads(config.current().threads))
+    scipy_call = partial(
+        _scipy_function(kind, how[0] == "f"),
+        s=[result.shape[axis] for axis in axes] if kind == "c2r" else None,
+        axes=axes,
+        norm=_norm(how),
+        workers=max(workers, 1),
+    )
+    if kind == "c2c":
+        return partial(_transform_in_place, scipy_call, source, result)
+    return lambda: np.copyto(result, scipy_call(source))
 
 
-def _whole(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    whole: Any = parts.view(_COMPLEX[parts.dtype])
-    return whole[..., 0]
+def _scipy_function(kind: str, is_forward: bool) -> Callable[..., Any]:
+    """Return SciPy's function for a kind of transform and the sign of its exponent."""
+    from scipy import fft
+
+    forward, backward = {
+        "c2c": (fft.fftn, fft.ifftn),
+        "r2c": (fft.rfftn, fft.ihfftn),
+        "c2r": (fft.hfftn, fft.irfftn),
+    }[kind]
+    function: Callable[..., Any] = forward if is_forward else backward
+    return function
+
+
+def _norm(how: str) -> str:
+    """Return SciPy's name of a scale: 0 is 1, 1 is 1/sqrt(n), 2 is 1/n."""
+    scaled, unscaled = ("forward", "backward") if how[0] == "f" else ("backward", "forward")
+    return (unscaled, "ortho", scaled)[int(how[1])]
+
+
+def _transform_in_place(
+    scipy_call: Callable[..., Any], source: np.ndarray[Any, Any], result: np.ndarray[Any, Any]
+) -> None:
+    """Transform a copy of ``source`` in ``result``.
+
+    ``overwrite_x`` allows SciPy to return its argument; whether it does is up to its release.
+    """
+    np.copyto(result, source)
+    returned = scipy_call(result, overwrite_x=True)
+    if not np.may_share_memory(returned, result):
+        np.copyto(result, returned)
+
+
+def _as_complex(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return pairs of real and imaginary parts, the last axis, as complex numbers."""
+    pairs: Any = parts.view(_COMPLEX[parts.dtype])
+    return pairs[..., 0]
 
 
 def _make(rest: str) -> RoutineCode:

@@ -149,7 +149,7 @@ def _lookup(function: Callable[P, T]) -> Callable[P, T]:
     return looked_up
 
 
-_CALLED: Final = boundary(FunctionType).__code__
+_CALLED: Final = boundary(lambda: None).__code__
 
 
 def bounded(kind: type[T]) -> type[T]:
