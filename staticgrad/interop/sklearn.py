@@ -33,7 +33,7 @@ try:
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import (
-        _check_sample_weight,
+        check_array,
         check_is_fitted,
         check_random_state,
         validate_data,
@@ -171,14 +171,22 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if sample_weight is None:
             return None
         with _errors_of(self):
-            weights = _check_sample_weight(sample_weight, x, dtype=np.float64)
+            weights = check_array(
+                sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+            )
+        weights = np.broadcast_to(weights, len(x)) if weights.ndim == 0 else weights
+        if weights.shape != (len(x),):
+            raise ArgumentError(
+                f"{type(self).__name__}: sample_weight.shape is {weights.shape}; the shape of one"
+                f" weight for each row is {(len(x),)}"
+            )
         if (weights < 0).any():
             raise ArgumentError(
                 f"{type(self).__name__}: sample_weight has {shown(weights.min())}, and weights are"
                 " 0 or more"
             )
         if not weights.any():
-            raise ArgumentError(f"{type(self).__name__}: all weights of rows are 0")
+            raise ArgumentError(f"{type(self).__name__}: sample_weight is zero for all rows")
         return weights
 
     def _outputs(self, X: Any) -> Any:

@@ -78,15 +78,15 @@ def function(name: str) -> Callable[..., Array]:
         "assoc_legendre_unit": lambda n, m, x: _legendre(special, n, m, x, True)[0],
         "assoc_legendre_unit_slope": lambda n, m, x: _legendre(special, n, m, x, True)[1],
         "besselpoly_by_a": lambda lmb, nu, a: special.besselpoly(a, lmb, nu),
-        "kolmogorov_slope": special._ufuncs._kolmogp,
+        "kolmogorov_slope": lambda x: -_density("kstwobign", x),
         "modfresnelp_fi": lambda x: _modfresnelp(special, x)[0].imag,
         "modfresnelp_fr": lambda x: _modfresnelp(special, x)[0].real,
         "modfresnelp_ki": lambda x: _modfresnelp(special, x)[1].imag,
         "modfresnelp_kr": lambda x: _modfresnelp(special, x)[1].real,
-        "ncf_density": lambda dfn, dfd, nc, f: special._ufuncs._ncf_pdf(f, dfn, dfd, nc),
-        "nct_density": lambda df, nc, t: special._ufuncs._nct_pdf(t, df, nc),
-        "ncx2_density": special._ufuncs._ncx2_pdf,
-        "smirnov_slope": special._ufuncs._smirnovp,
+        "ncf_density": lambda dfn, dfd, nc, f: _density("ncf", f, dfn, dfd, nc),
+        "nct_density": lambda df, nc, t: _density("nct", t, df, nc),
+        "ncx2_density": lambda x, df, nc: _density("ncx2", x, df, nc),
+        "smirnov_slope": _smirnov_slope,
         "sph_legendre": lambda n, m, theta: _spherical_legendre(special, n, m, theta)[0],
         "sph_legendre_slope": lambda n, m, theta: _spherical_legendre(special, n, m, theta)[1],
         "ellipdinc": lambda phi, m: _ellipdinc(special, phi, m),
@@ -97,6 +97,19 @@ def function(name: str) -> Callable[..., Array]:
         "wofz_real": lambda x, y: special.wofz(x + 1j * y).real,
     }
     return others.get(name) or getattr(special, name)
+
+
+def _density(law: str, x: Array, *parameters: Array) -> Array:
+    """Return the density of a law of ``scipy.stats``; ``scipy.special`` has no public name."""
+    from scipy import stats
+
+    with np.errstate(all="ignore"):  # both branches of its selections are computed
+        density: Array = np.asarray(getattr(stats, law).pdf(x, *parameters))
+    return density
+
+
+def _smirnov_slope(n: Array, d: Array) -> Array:
+    return np.where(np.abs(d - 0.5) > 0.5, np.nan, -_density("ksone", d, n))
 
 
 def _by_degree(of: Callable[..., Array], degree: Array, *operands: Array) -> Array:
