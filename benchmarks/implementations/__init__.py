@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-from benchmarks import listed
 from benchmarks.implementation import Implementation
+from benchmarks.registry import read_lists
 
 
 def all_implementations() -> dict[str, type[Implementation]]:
     """Every implementation by name, staticgrad first."""
-    found = {each.name: each for each in listed(sys.modules[__name__], "IMPLEMENTATIONS")}
+    found = {each.name: each for each in read_lists(sys.modules[__name__], "IMPLEMENTATIONS")}
     return dict(sorted(found.items(), key=lambda pair: (pair[1].peer, len(pair[0]))))
 
 

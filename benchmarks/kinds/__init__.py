@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import listed
+from benchmarks.registry import read_lists
 from benchmarks.workload import Data, Kind, Make, Workload
 
 Values = Mapping[str, Any]
@@ -48,4 +48,4 @@ def normal(variables: Shapes, feeds: Shapes | None = None, scale: float = 1.0) -
 
 def programs() -> dict[str, Workload]:
     """Return every program by name."""
-    return {each.name: each for each in listed(sys.modules[__name__], "WORKLOADS")}
+    return {each.name: each for each in read_lists(sys.modules[__name__], "WORKLOADS")}

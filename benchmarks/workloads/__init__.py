@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import listed
+from benchmarks.registry import read_lists
 from benchmarks.workload import Workload
 
 
 def all_workloads(group: str = "suite") -> dict[str, Workload]:
     """The workloads of a group by name; of all groups for ""."""
-    every = listed(sys.modules[__name__], "WORKLOADS")
+    every = read_lists(sys.modules[__name__], "WORKLOADS")
     return {each.name: each for each in every if group in ("", each.group)}

@@ -1,10 +1,4 @@
-"""The yardstick: what workloads take in staticgrad and in its peers (``python -m benchmarks``).
-
-A workload is one file of ``workloads/``, written once in the vocabulary of ``operations.py``; a
-library is one file of ``implementations/``. Every pair runs in a process of its own, and a row
-shows a time only after its results agreed with a float64 truth. Nothing here knows how staticgrad
-computes; it is one implementation among the others.
-"""
+"""Lists of the modules of a package: a new module of workloads or of a library is one more row."""
 
 from __future__ import annotations
 
@@ -14,8 +8,8 @@ from types import ModuleType
 from typing import Any
 
 
-def listed(package: ModuleType, name: str) -> Iterator[Any]:
-    """Yield what the modules of a package list under ``name``.
+def read_lists(package: ModuleType, name: str) -> Iterator[Any]:
+    """Yield the items of the lists that the modules of a package have under ``name``.
 
     Raises:
         SystemExit: a module has no such list.
