@@ -403,7 +403,7 @@ class Truncated(Compound):
             some = (x >= low) & (x < high)
             part = self._mass(below, where(some, at, tails[1]), above, where(some, over, tails[3]))
             found = where(x >= high, 1.0, exp(part - self._mass(*tails)))
-            return where(x < low, 0.0, found)
+            return where(x < low if self.discrete else x <= low, 0.0, found)
 
         given = [x, self.low, self.high, self.law.logcdf(x), self.law.logsf(x), *self._tails()]
         return computed("truncated.cdf", formula, given)

@@ -128,6 +128,29 @@ def test_values_are_those_of_scipy(key):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11 * np.max(np.abs(wanted)))
 
 
+@pytest.mark.parametrize("name", ["solve_continuous_are", "solve_discrete_are"])
+def test_gradients_of_losses_that_are_not_symmetric(name):
+    """Of one element above the diagonal: X is symmetric, and its cotangent is not."""
+    operands = [A, B, Q, R]
+    named = [sg.input(f"x{k}", each.shape, "float64") for k, each in enumerate(operands)]
+    solution = getattr(sg.linalg, name)(*named)
+    loss = solution[0, 2] + 3.0 * solution[3, 1]
+    feeds = {f"x{k}": each for k, each in enumerate(operands)}
+    slopes = sg.evaluate(sg.grad(loss, named), feeds)
+
+    def at(place, way):
+        moved = [each + way if k == place else each for k, each in enumerate(operands)]
+        found = getattr(scipy.linalg, name)(*moved)
+        return found[0, 2] + 3.0 * found[3, 1]
+
+    draw = np.random.default_rng(1).normal
+    for place, slope in enumerate(slopes):
+        way = draw(size=slope.shape)
+        way = 1e-6 * (way + way.T if place > 1 else way)  # q and r stay symmetric
+        difference = (at(place, way) - at(place, -way)) / 2
+        np.testing.assert_allclose((slope * way).sum(), difference, rtol=1e-5)
+
+
 @pytest.mark.parametrize("matrix", [A, Z], ids=["real", "complex"])
 @pytest.mark.parametrize("sort", ["lhp", "rhp", "iuc", "ouc"])
 def test_eigenvalues_of_a_schur_form_in_an_order(matrix, sort):

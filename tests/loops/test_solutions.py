@@ -235,6 +235,90 @@ def test_the_first_of_several_events_counts_and_directions_choose(method):
         np.testing.assert_allclose(t, zeros[zero], atol=1e-5)
 
 
+def parabola(t, y):
+    """The slope of y = t * (2 - t), which all methods solve exactly."""
+    return 2.0 - 2.0 * t + 0.0 * y
+
+
+def crossing(level, direction=0, sign=1.0):
+    def event(t, y):
+        return sign * (y - level)
+
+    event.direction = direction
+    return event
+
+
+#: Fixed steps, and adaptive ones of the same lengths: each ends at one of the times.
+STEPPED = {
+    "fixed": {"method": "rk4"},
+    "adaptive": {"method": "rk45", "first": 2.0, "rtol": 1.0, "atol": 1.0, "max_steps": 9},
+}
+
+
+@pytest.mark.parametrize("how", STEPPED)
+def test_events_of_a_parabola(how):
+    """It crosses 0.5 upwards at 1 - root, downwards at 1 + root, and has its top at t = 1."""
+    root = np.sqrt(0.5)
+    up, down, low = crossing(0.5, 1), crossing(0.5, -1), crossing(0.25)
+    cases = {
+        # of several in one step the first; a number counts the list
+        "two in a step": ([crossing(0.7), crossing(0.5)], [0.0, 1.0], 1 - root, 1, 0.5),
+        "the first one first": ([low, crossing(0.5)], [0.0, 1.0], 1 - np.sqrt(0.75), 0, 0.25),
+        "upwards": (up, [0.0, 1.0, 2.0], 1 - root, 0, 0.5),
+        "downwards": (down, [0.0, 1.0, 2.0], 1 + root, 0, 0.5),
+        "either": (crossing(0.5), [1.0, 2.0], None, 0, None),
+        "negated": (crossing(0.5, 1, -1.0), [0.0, 1.0, 2.0], 1 + root, 0, 0.5),
+        "in a later step": (down, [0.0, 0.5, 1.0, 1.5, 1.75, 2.0], 1 + root, 0, 0.5),
+        "in two steps": ([down, up], [0.0, 0.5, 1.0, 1.5, 2.0], 1 - root, 1, 0.5),
+        # a value that is 0 where a step ends, rising and falling
+        "rising to 0": (crossing(0.75, 1), [0.0, 0.5, 1.0], 0.5, 0, 0.75),
+        "falling to 0": (crossing(0.75, -1, -1.0), [0.0, 0.5, 1.0], 0.5, 0, 0.75),
+    }
+    for name, (events, times, t, number, y) in cases.items():
+        start = 0.0 if times[0] == 0.0 else 1.0
+        t, y = (1 + root, 0.5) if t is None else (t, y)
+        whole = sg.ode.solve(parabola, np.float64(start), times, events=events, **STEPPED[how])
+        found = sg.evaluate([whole.t, whole.event, whole.y, whole.ys])
+        np.testing.assert_allclose(found[0], t, rtol=1e-12, err_msg=name)
+        assert found[1] == number, name
+        np.testing.assert_allclose(found[2], y, rtol=1e-12, err_msg=name)
+        at = np.array(times)
+        exact = at * (2 - at) if start == 0.0 else 1.0 - (at - 1.0) ** 2
+        exact[at > t] = np.nan
+        np.testing.assert_allclose(found[3], exact, atol=1e-13, err_msg=name)
+
+
+def test_gradients_by_the_adjoint_equation_are_those_of_a_closed_form():
+    """y' = -k y^2: y = 1 / (1 / y0 + k (t - start)), by everything, weighted at each time."""
+    k, y0, times = variable("k"), variable("y"), variable("t", sg.float64, (3,))
+    found = sg.ode.solve(
+        lambda t, y, k: -k * y * y, y0, times, (k,), method="rk4", steps=20, adjoint=True
+    )
+    at = {"k": 0.8, "y": 1.5, "t": np.array([0.5, 1.0, 2.0])}
+    weights = np.array([3.0, -2.0, 5.0])
+    slopes = sg.evaluate(sg.grad((found * weights).sum(), [k, y0, times]), at)
+    elapsed = at["t"] - 0.5
+    y = 1 / (1 / 1.5 + 0.8 * elapsed)
+    by_time = 0.8 * y**2 * weights
+    wanted = [-(weights * elapsed * y**2).sum(), (weights * y**2).sum() / 1.5**2,
+              [by_time[1:].sum(), *-by_time[1:]]]  # fmt: skip
+    for one, other in zip(slopes, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_an_implicit_step_has_its_order_where_the_slope_depends_on_the_time():
+    """Steps of a length and of half of it, which no error estimate shortens."""
+    errors = []
+    for end in (0.4, 0.2):
+        y = sg.ode.solve(
+            lambda t, y: -3.0 * (y - sg.sin(5.0 * t)), np.float64(1.0), [0.0, end],
+            method="rosenbrock", first=end, rtol=1e9, max_steps=1,
+        )  # fmt: skip
+        exact = solve_ivp(lambda t, y: -3.0 * (y - np.sin(5.0 * t)), (0.0, end), [1.0], **EXACT)
+        errors.append(abs(sg.evaluate(y)[-1] - exact.y[0, -1]))
+    assert errors[0] / errors[1] > 2**4.4
+
+
 def test_gradients_of_the_place_of_an_event():
     """First and second, in a graph; the first on the tape."""
     height, g = variable("height"), variable("g")

@@ -42,6 +42,7 @@ WRITTEN = {
     "trace": (lambda a, b, c: a.trace(), lambda a, b, c: np.trace(a)),
     "trace below": (lambda a, b, c: a.trace(-2), lambda a, b, c: np.trace(a, -2)),
     "diagonal above": (lambda a, b, c: a.diagonal(1), lambda a, b, c: np.diagonal(a, 1)),
+    "diagonal below": (lambda a, b, c: a.diagonal(-2), lambda a, b, c: np.diagonal(a, -2)),
     "diagonal of a.T": (lambda a, b, c: a.T.diagonal(2), lambda a, b, c: np.diagonal(a.T, 2)),
     "tril": (lambda a, b, c: sg.sparse.tril(a, -1), lambda a, b, c: np.tril(a, -1)),
     "triu of a.T": (lambda a, b, c: sg.sparse.triu(a.T, 1), lambda a, b, c: np.triu(a.T, 1)),

@@ -1,5 +1,6 @@
 """Distributions of vectors and matrices, distributions made of others, and transforms."""
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats as theirs
@@ -14,6 +15,7 @@ from tests.ops.messages import assert_refused
 RNG = np.random.default_rng(0)
 ROOT = np.tril(RNG.normal(size=(3, 3))) + 2 * np.eye(3)
 COV = ROOT @ ROOT.T
+WHITENING = np.linalg.inv(np.linalg.cholesky(COV))  # makes the covariance the identity
 MEAN = np.array([0.5, -1.0, 2.0])
 X = RNG.normal(size=(4, 3))
 MATRIX = np.cov(RNG.normal(size=(3, 9)))
@@ -135,6 +137,22 @@ def test_draws_of_vectors():
     np.testing.assert_allclose(counts.mean(0), [1.4, 2.1, 3.5], atol=0.1)
     matrices = ours.wishart.rvs(6.0, COV, size=3000, random_state=1)
     np.testing.assert_allclose(matrices.mean(0), 6.0 * COV, rtol=0.3, atol=1.0)
+    white = WHITENING @ matrices @ WHITENING.T  # of the identity: each element has its spread
+    np.testing.assert_allclose(white.mean(0), 6.0 * np.eye(3), atol=5 * (12 / 3000) ** 0.5)
+    inverses = ours.invwishart.rvs(9.0, COV, size=3000, random_state=1)
+    np.testing.assert_allclose(np.linalg.inv(inverses).mean(0) @ COV, 9.0 * np.eye(3), atol=0.8)
+    heavy = ours.multivariate_t.rvs(MEAN, COV, 5.0, size=4000, random_state=1)
+    distance = ((heavy - MEAN) @ np.linalg.inv(COV) * (heavy - MEAN)).sum(1) / 3
+    assert theirs.kstest(distance, theirs.f(3, 5).cdf).pvalue > 1e-3
+
+
+def test_entropies_of_vectors_are_scipys():
+    for alpha in ([1.0, 2.0, 3.0], [0.5, 0.5], [4.0, 1.0, 2.0, 0.3]):
+        wanted = theirs.dirichlet(alpha).entropy()
+        np.testing.assert_allclose(ours.dirichlet.entropy(alpha), wanted, rtol=1e-12)
+        np.testing.assert_allclose(ours.dirichlet.mean(alpha), theirs.dirichlet(alpha).mean())
+    wanted = theirs.multivariate_normal(MEAN, COV).entropy()
+    np.testing.assert_allclose(ours.multivariate_normal.entropy(MEAN, COV), wanted, rtol=1e-12)
 
 
 def test_mixtures():
@@ -160,6 +178,12 @@ def test_mixtures():
     np.testing.assert_allclose(
         counts.pmf(3), (theirs.poisson.pmf(3, 1) + theirs.poisson.pmf(3, 9)) / 2
     )
+    for method in ("sf", "logcdf", "logsf"):
+        both = [getattr(each, method.removeprefix("log"))(x) for each in laws]
+        wanted = 0.3 * both[0] + 0.7 * both[1]
+        for law in (apart, joined):
+            found = getattr(law, method)(x)
+            np.testing.assert_allclose(found, np.log(wanted) if method[0] == "l" else wanted)
     with assert_refused(ArgumentError, "weights or logits", line="mixture"):
         ours.mixture([ours.norm(0.0, 1.0)])
     with assert_refused(ArgumentError, "not a distribution with its parameters", line="mixture"):
@@ -206,6 +230,40 @@ def test_truncated_distributions():
     np.testing.assert_allclose(counts.pmf(k), mass / mass.sum())
     half = ours.truncated(ours.t(3.0), 0.0)
     np.testing.assert_allclose(half.logpdf(1.5), theirs.t.logpdf(1.5, 3.0) + np.log(2.0))
+
+
+def normal_mass(low, high):
+    """The probability of an interval; at 42 a tail has 384 zeros behind the point."""
+    with mpmath.workdps(450):
+        return (mpmath.erfc(low / mpmath.sqrt(2)) - mpmath.erfc(high / mpmath.sqrt(2))) / 2
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+@pytest.mark.parametrize(("low", "high"), [(40.0, 42.0), (5.0, 6.0), (-0.5, 3.0), (1.0, 1.0001)])
+def test_intervals_in_both_tails(low, high, side):
+    """Masses from the tail that is small: far from the middle the other one rounds to 1."""
+    at = low + 0.25 * (high - low)
+    low, high, at = (side * each for each in ((low, high, at) if side > 0 else (high, low, at)))
+    law = ours.truncated(ours.norm(0.0, 1.0), low, high)
+    mass, below = normal_mass(low, high), normal_mass(low, at)
+    density = mpmath.log(mpmath.npdf(at) / mass)
+    np.testing.assert_allclose(law.logpdf(at), float(density), rtol=1e-9)
+    np.testing.assert_allclose(law.cdf(at), float(below / mass), rtol=1e-8)
+    if abs(at) < 38.0:  # farther out no float is as small as the tail
+        np.testing.assert_allclose(law.ppf(float(below / mass)), at, rtol=1e-7)
+    np.testing.assert_array_equal(law.cdf([low - 1.0, low, high, high + 1.0]), [0, 0, 1, 1])
+    assert law.logcdf(low) == -np.inf
+
+
+def test_quantiles_are_in_the_interval():
+    """At its ends the quantile of the whole distribution is off by a rounding, to either side."""
+    low = np.linspace(-3.0, 3.0, 201)
+    for law in (ours.norm(0.1, 1.3), ours.gamma(2.5), ours.cauchy(0.0, 0.7)):
+        cut = ours.truncated(law, low, low + 0.4)
+        for q in (0.0, 1e-17, 0.5, 1.0):
+            found = cut.ppf(q)
+            inside = (found >= low) & (found <= low + 0.4)
+            assert (inside | np.isnan(found)).all(), (law, q)
 
 
 def vectorized(name, u):

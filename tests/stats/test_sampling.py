@@ -6,6 +6,7 @@ import scipy.stats as theirs
 
 import staticgrad as sg
 from staticgrad import stats as ours
+from staticgrad.stats import sampling
 from staticgrad.support.errors import ArgumentError
 from tests.ops.messages import assert_refused
 
@@ -29,6 +30,96 @@ def test_moments_of_a_gaussian(sampler):
     assert (row["rhat"] < 1.05).all()
     flat = found.draws.reshape(-1, 2)
     np.testing.assert_allclose(np.cov(flat.T), COV, rtol=0.35)
+
+
+def test_the_warm_up_is_left_out():
+    """A chain that begins at 100 standard deviations; with one that is returned from there on."""
+    begin = {"jitter": 0.0, "draws": 150, "chains": 1, "steps": 4}
+
+    def density(x):
+        return -(x**2).sum() / 2
+
+    found = ours.hmc(density, np.array([100.0]), 0, warmup=150, **begin)
+    assert np.abs(found.draws).max() < 6.0
+    assert found.draws.shape == (1, 150, 1)
+    assert found.steps.shape == (1, 150)
+    at_once = ours.hmc(density, np.array([100.0]), 0, warmup=0, **begin)
+    assert np.abs(at_once.draws).max() > 20.0
+
+
+def test_the_determinant_of_a_transform_is_added():
+    """A gamma variable of mean 3 and variance 3; without a determinant its mean is 2, or 1."""
+    found = ours.nuts(
+        lambda v: ours.gamma.logpdf(v["x"], 3.0), {"x": 1.0}, 0, draws=500, warmup=150, chains=2,
+        transforms={"x": ours.transforms.positive},
+    )  # fmt: skip
+    row = found.summary()["x"]
+    assert abs(row["mean"] - 3.0) < 4 * row["mcse"] < 0.5
+    assert row["std"] == pytest.approx(3.0**0.5, rel=0.15)
+
+
+def test_long_steps_are_corrected_by_rejections():
+    """Leapfrog steps of a length e give a variance of 1 / (1 - e * e / 4), more than 1.5 here."""
+    found = ours.hmc(
+        lambda x: -(x**2).sum() / 2, np.zeros(5), 0, draws=1500, warmup=0, chains=1, steps=3,
+        step_size=1.3,
+    )  # fmt: skip
+    assert 0.5 < found.acceptance[0] < 0.95
+    np.testing.assert_allclose(found.draws.var(), 1.0, atol=0.1)
+
+
+def test_masses_are_those_of_the_scales():
+    """Scales of 0.01 and 100: with equal masses a trajectory takes 10,000 steps to turn."""
+    scales = np.array([0.01, 100.0])
+    found = ours.nuts(
+        lambda x: -((x / scales) ** 2).sum() / 2, np.zeros(2), 0, draws=300, warmup=300, chains=1,
+        max_depth=8,
+    )  # fmt: skip
+    assert 2.0 < found.steps.mean() < 16.0
+    np.testing.assert_allclose(found.draws.std(axis=(0, 1)), scales, rtol=0.25)
+
+
+def test_windows_of_the_warm_up_are_those_of_stan():
+    """Stan's reference manual: 75 draws, windows of 25, 50, 100, ..., and 50 draws at the end."""
+    found = sampling._windows(1000, 7)
+    np.testing.assert_array_equal(np.flatnonzero(found["ends"]) + 1, [100, 150, 250, 450, 950])
+    np.testing.assert_array_equal(np.flatnonzero(found["learns"]), np.arange(75, 950))
+    np.testing.assert_array_equal(np.flatnonzero(found["adapts"]), np.arange(1000))
+    np.testing.assert_array_equal(np.flatnonzero(found["final"]), [999])
+    assert all(len(each) == 1007 for each in found.values())
+
+
+def test_step_sizes_follow_dual_averaging():
+    """Algorithm 5 of Hoffman and Gelman (2014), and variances of draws as Stan shrinks them."""
+    rng = np.random.default_rng(0)
+    accepted, draws = rng.uniform(size=6), rng.normal(size=(6, 2))
+    ends, final = np.arange(6) == 3, np.arange(6) == 5
+
+    @sg.function
+    def steps(accepted, draws, ends, final):
+        adaptation = sampling._Adaptation(accepted[0] * 0.0 + 0.3, draws[0])
+
+        def step(carry, row):
+            acceptance, u, ends, final = row
+            flag = {"adapts": ends | ~ends, "learns": ends | ~ends, "ends": ends, "final": final}
+            carry = adaptation.following(carry, u, acceptance, flag, 0.8)
+            return carry, (carry["step"], carry["inverse"])
+
+        return sg.scan(step, adaptation.initial(), (accepted, draws, ends, final))[1]
+
+    found, inverse = steps(accepted, draws, ends, final)
+    centre, error, mean, number, wanted = np.log(10 * 0.3), 0.0, 0.0, 0, []
+    for acceptance, end, last in zip(accepted, ends, final, strict=True):
+        number += 1
+        error = (1 - 1 / (number + 10)) * error + (0.8 - acceptance) / (number + 10)
+        trial = centre - number**0.5 / 0.05 * error
+        mean = number**-0.75 * trial + (1 - number**-0.75) * mean
+        wanted.append(np.exp(mean if end or last else trial))
+        if end:  # begins anew about the average
+            centre, error, mean, number = np.log(10 * np.exp(mean)), 0.0, 0.0, 0
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    spread = 4 / 9 * draws[:4].var(axis=0, ddof=1) + 1e-3 * 5 / 9
+    np.testing.assert_allclose(inverse, [[1.0, 1.0]] * 3 + [spread] * 3, rtol=1e-12)
 
 
 def test_a_key_gives_the_same_draws():
@@ -85,6 +176,13 @@ def test_diagnostics():
         moving[:, k] = 0.9 * moving[:, k - 1] + noise[:, k]
     assert ours.ess(moving) == pytest.approx(16000 * 0.1 / 1.9, rel=0.25)
     assert ours.ess(np.stack([free, free], -1)).shape == (2,)
+
+
+def test_chains_of_unequal_spread_and_chains_that_drift_are_not_mixed():
+    """Means of whole chains are equal in both (Vehtari et al., 2021, figures 1 and 2)."""
+    free = np.random.default_rng(0).normal(size=(4, 1000))
+    assert ours.rhat(free * np.array([1.0, 1.0, 1.0, 4.0])[:, None]) > 1.1
+    assert ours.rhat(free + np.linspace(-2.0, 2.0, 1000)) > 1.1
 
 
 def test_arguments_of_samplers():

@@ -239,6 +239,16 @@ def test_draws_have_the_distribution(name):
     assert found.dtype == np.float64
 
 
+def test_draws_have_a_location_and_a_scale():
+    for name, shapes in DRAWN.items():
+        family = getattr(ours, name)
+        standard = family.rvs(*shapes, size=7, random_state=5)
+        found = family.rvs(*shapes, loc=0.3, scale=2.5, size=7, random_state=5)
+        np.testing.assert_allclose(found, 2.5 * standard + 0.3, rtol=1e-12, err_msg=name)
+    counts = ours.poisson.rvs(3.0, size=7, random_state=5)
+    np.testing.assert_array_equal(ours.poisson.rvs(3.0, loc=4, size=7, random_state=5), counts + 4)
+
+
 @pytest.mark.parametrize(
     ("name", "shapes"),
     [("bernoulli", (0.3,)), ("binom", (10, 0.3)), ("poisson", (3.0,)), ("geom", (0.3,)),
