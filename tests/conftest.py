@@ -7,7 +7,8 @@ import shutil
 import signal
 import tempfile
 from collections import defaultdict
-from datetime import date
+from hashlib import sha256
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from passes.remat import search
 from staticgrad.compiler.compiling import scheduling
 from staticgrad.language.ir.discovery import load_ops
 from staticgrad.native import machine
+from tests.helpers.commits import digest_of_commit
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
@@ -41,7 +43,8 @@ def pytest_addoption(parser):
         "--kernels", help="folder of compiled kernels that several runs share (default: a new one)"
     )
     parser.addoption(
-        "--day", type=int, help="which cases of thinned families are quick (default: today's)"
+        "--commit",
+        help="chooses the quick cases of thinned families (default: HEAD's tree)",
     )
 
 
@@ -52,12 +55,11 @@ def pytest_configure(config):
     # A worker holds a million objects of collected tests: walking them was a tenth of the run.
     gc.set_threshold(20_000, 50, 50)
     if hasattr(config, "workerinput"):  # a worker of xdist: it inherits the environment made below
-        config.option.day = config.workerinput["day"]
+        config.option.commit = config.workerinput["commit"]
         return
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
         del os.environ[variable]
-    if config.option.day is None:
-        config.option.day = date.today().toordinal()
+    config.option.commit = config.option.commit or digest_of_commit(config.rootpath)
     if config.getoption("--backend"):
         os.environ[f"{_PREFIX}BACKEND"] = config.getoption("--backend")
     # The tests start many a Python; without bytecode each would compile the whole package.
@@ -71,12 +73,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """Give a worker of xdist the day of the run, also after midnight."""
-    node.workerinput["day"] = node.config.option.day
+    """Give a worker of xdist the commit of the run, also if another one is checked out by then."""
+    node.workerinput["commit"] = node.config.option.commit
 
 
 def pytest_report_header(config):
-    return f"cases of thinned families: --day {config.option.day}"
+    return f"cases of thinned families: --commit {config.option.commit}"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,44 +92,53 @@ def pytest_collect_file():
 def pytest_collection_modifyitems(config, items):
     """Of a ``thinned`` family some cases stay quick, and the others are slow.
 
-    ``thinned(n)`` leaves one in n, others each day: each case runs within n days. ``thinned()``
-    leaves one of each value that several cases share: each dtype, layout, backend, op.
+    ``thinned(n)`` leaves one in n, ``thinned()`` one of each value that several cases share: each
+    dtype, layout, backend, op. The commit decides which: equal for everyone who runs its tests, and
+    the slow tests of a commit are the cases that its quick tests leave out.
     """
-    day = config.option.day
     families = defaultdict(list)
     for item in items:
         if item.get_closest_marker("thinned") and not {"slow", "exhaustive"} & {*item.keywords}:
             families[item.nodeid.partition("[")[0]].append(item)
     for family in families.values():
-        every = family[0].get_closest_marker("thinned").args
-        quick = _in_turn(family, *every, day) if every else _covering(family, day)
+        quick = _quick_cases(family, config.option.commit)
         for number, item in enumerate(family):
             if number not in quick:
                 item.add_marker(pytest.mark.slow)
 
 
-def _in_turn(family, count, day):
-    """One case in ``count``, at least one: of cases in an order of their own, those of the day."""
-    order = sorted(range(len(family)), key=lambda case: crc32(family[case].nodeid.encode()))
-    turns = min(count, len(family))
-    return set(order[day % turns :: turns])
+def _quick_cases(family, commit):
+    """Return the numbers of the quick cases of a family: the first ones in the commit's order."""
+    order = [sha256(f"{commit} {item.nodeid}".encode()).digest() for item in family]
+    divisor = family[0].get_closest_marker("thinned").args
+    if not divisor:
+        return _cover(family, order)
+    return {*sorted(range(len(family)), key=order.__getitem__)[: -(-len(family) // divisor[0])]}
 
 
-def _covering(family, day):
-    """Few cases that have all values of the parameters of which cases share values."""
-    held = [set() for _ in family]
+def _cover(family, order):
+    """Return few cases that have all values of the parameters of which cases share values."""
+    shared = [set() for _ in family]
     for name in family[0].callspec.params:
         values = [item.callspec.params[name] for item in family]
         keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
         if 1 < len({*keys}) <= len(family) // 2:
             for case, key in enumerate(keys):
-                held[case].add((name, key))
-    missing, quick = set().union(*held), set[int]()
-    first = [crc32(f"{day} {item.nodeid}".encode()) for item in family]  # of cases that add as much
+                shared[case].add((name, key))
+    missing = set().union(*shared)
+    # The case that adds most, then the first one. What a case adds only shrinks, so a case whose
+    # count still holds when it comes up is one.
+    cases = [(-len(values), order[case], case) for case, values in enumerate(shared)]
+    heapify(cases)
+    quick = {cases[0][2]}
     while missing:
-        case = max(range(len(family)), key=lambda case: (len(held[case] & missing), first[case]))
+        count, place, case = heappop(cases)
+        adds = len(shared[case] & missing)
+        if adds < -count:
+            heappush(cases, (-adds, place, case))
+            continue
         quick.add(case)
-        missing -= held[case]
+        missing -= shared[case]
     return quick
 
 

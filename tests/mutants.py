@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from tests.helpers.commits import digest_of_commit
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Seconds that the tests of one mutant may take; beyond that it counts as found, by a hang.
 LIMIT = 600.0
@@ -2706,8 +2708,10 @@ MUTANTS = (
 class Copy:
     """A copy of the checkout in which one mutant at a time is planted."""
 
-    def __init__(self, folder, marks="not exhaustive"):
+    def __init__(self, folder, marks="not exhaustive", commit=None):
         self.folder, self.marks = folder, marks
+        # The copy has no git: its thinned families have the quick cases of the checkout's commit.
+        self.commit = ["--commit", commit or digest_of_commit(ROOT)]
         #: Times of change of planted files: each its own, or a compiled file of the mutant before
         #: would be taken for it.
         self._times = count(int(time.time()))
@@ -2739,7 +2743,7 @@ class Copy:
         runs = _selections(tests)
         for selection in runs:
             command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-rfE", "--tb=line"]
-            command += ["-p", "no:cacheprovider", "-m", self.marks, *selection]
+            command += ["-p", "no:cacheprovider", "-m", self.marks, *self.commit, *selection]
             code, text = _run(command, self.folder, limit)
             if code is None:
                 return "hung", ""
@@ -2783,14 +2787,14 @@ def _run(command, folder, limit):
         return process.returncode, text
 
 
-def run(mutants, limit=LIMIT, file=None, marks="not exhaustive"):
+def run(mutants, limit=LIMIT, file=None, marks="not exhaustive", commit=None):
     """Plant each mutant, run its tests; print what became of it, return it and write it to a file.
 
     A test that fails without the mutant as well proves nothing: its kills are ``void``.
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder), marks)
+        copy = Copy(Path(folder), marks, commit)
         for mutant in mutants:
             begin = time.monotonic()
             with copy.planted(mutant):
@@ -2834,6 +2838,7 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes to a file")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the tests of each")
     parser.add_argument("--quick", action="store_true", help="without slow tests, as .ci/run")
+    parser.add_argument("--commit", help="whose quick cases of thinned families (default: HEAD)")
     given = parser.parse_args(arguments)
     known = {name for each in MUTANTS for name in (each.name, each.area)}
     if unknown := [name for name in given.names if name not in known]:
@@ -2844,7 +2849,7 @@ def main(arguments=None):
             print(f"{each.name:28} {each.area:28} {each.why}")
         return 0
     marks = "not exhaustive and not slow" if given.quick else "not exhaustive"
-    found = run(chosen, given.limit, given.json, marks)
+    found = run(chosen, given.limit, given.json, marks, given.commit)
     return int(any(each["outcome"] != "killed" for each in found))
 
 

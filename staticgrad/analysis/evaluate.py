@@ -35,6 +35,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts, of_parts
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import F64, DType, as_dtype, kind_of_elements
+from staticgrad.support import config
 from staticgrad.support.building import within
 from staticgrad.support.containers import filled
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
@@ -154,7 +155,7 @@ class _Run:
     def values(self) -> dict[tuple[Node, int], Array]:
         """Every root's array; values inside are dropped after their last use."""
         known: dict[tuple[Node, int], Array] = {}
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), config.read_once(lazily=True):  # by LAPACK's routines
             self.compute(self.graph, known)
         return known
 

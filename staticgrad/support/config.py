@@ -273,31 +273,44 @@ def _overrides() -> Mapping[str, object]:
     return {name: value for block in BLOCKS.all() for name, value in block.items()}
 
 
-#: The overrides and the settings of the ``read_once`` block around us.
-_read_before: Final[ContextVar[tuple[Mapping[str, object], Config] | None]] = ContextVar(
-    "staticgrad_settings", default=None
-)
+class _Reading:
+    """The overrides and the settings of a ``read_once`` block; None until they are read."""
+
+    def __init__(self) -> None:
+        self.overrides = _overrides()
+        self.settings: Config | None = None
+
+
+#: The ``read_once`` block around us.
+_reading: Final[ContextVar[_Reading | None]] = ContextVar("staticgrad_settings", default=None)
 
 
 @contextmanager
-def read_once() -> Iterator[None]:
-    """Inside the block settings are those at its beginning, and read there; ``options`` may change
-    them. May be nested."""
-    before = _read_before.get()
+def read_once(lazily: bool = False) -> Iterator[None]:
+    """Inside the block settings are read once; ``options`` may change them. May be nested.
+
+    They are read at its beginning, or, ``lazily``, when the first one is needed.
+    """
+    before = _reading.get()
     try:
-        _read_before.set((_overrides(), current()))  # inside: an interrupt may come behind it
+        if before is None or before.overrides != _overrides():
+            _reading.set(_Reading())  # inside: an interrupt may come behind it
+        if not lazily:
+            current()
         yield
     finally:
-        _read_before.set(before)
+        _reading.set(before)
 
 
 def current(**arguments: object) -> Config:
     """The settings that hold here and now; an argument that is not None goes before all else."""
-    before = _read_before.get()
+    reading = _reading.get()
     given = any(raw is not None for raw in arguments.values())
-    if before is not None and before[0] == _overrides() and not given:
-        return before[1]
-    return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
+    if reading is None or reading.overrides != _overrides() or given:
+        return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
+    if reading.settings is None:
+        reading.settings = Config(**{s.name: s.value for s in settings()})  # type: ignore[arg-type]
+    return reading.settings
 
 
 def settings(**arguments: object) -> tuple[Setting, ...]:

@@ -15,6 +15,7 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import F32, F64, I8, I32, U32, U64
 from staticgrad.native.plain.lanes import fma as fma_of_lanes
+from staticgrad.support import config
 from tests.helpers.chains import sum_chain
 from tests.helpers.limits import finfo
 from tests.native.support import assert_same
@@ -276,3 +277,22 @@ def test_shifts_beyond_the_width_fill():
     assert binary("shr", [0x80000000] * 4, [0, 31, 32, 255], U32).tolist() == [2**31, 1, 0, 0]
     assert binary("shl", [1, 1], [63, 64], U64).tolist() == [2**63, 0]
     assert binary("shr", [-128, 127], [7, 9], I8).tolist() == [-1, 0]
+
+
+def test_settings_are_read_once_for_all_matrices(monkeypatch):
+    """They take as long as the routine of a small matrix."""
+    readings = []
+
+    def read(**arguments):
+        readings.append(None)
+        return config_settings(**arguments)
+
+    config_settings = config.settings
+    monkeypatch.setattr(config, "settings", read)
+    x = sg.input("x", (2, 2), "float64")
+    power = sg.fori_loop(0, 5, lambda _, a: sg.linalg.inv(a), x)
+    wanted = np.array([[0.5, 0.0], [0.0, 0.25]])
+    np.testing.assert_allclose(sg.evaluate(power, {"x": np.diag([2.0, 4.0])}), wanted)
+    assert len(readings) == 1
+    sg.evaluate(x + x, {"x": wanted})
+    assert len(readings) == 1

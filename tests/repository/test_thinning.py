@@ -1,12 +1,21 @@
-"""``thinned`` leaves each case quick on one of so many days, and each shared value on every day."""
+"""``thinned`` leaves some cases quick: the same ones for everyone who runs the tests of a commit,
+others for another commit, and each case that it leaves out is in the nightly run of that commit."""
 
 import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "conftest.py"
+from tests.helpers.commits import digest_of_commit
+
+ROOT = Path(__file__).parents[2]
+PATH = ROOT / "tests" / "conftest.py"
+COMMITS = [f"commit {number}" for number in range(60)]
 
 
 @pytest.fixture(scope="module")
@@ -17,36 +26,165 @@ def conftest():
     return module
 
 
-def family(**parameters):
+def family(*divisor, **parameters):
     cases = [{}]
     for name, values in parameters.items():
         cases = [{**case, name: value} for case in cases for value in values]
+    mark = SimpleNamespace(args=divisor)
     return [
-        SimpleNamespace(nodeid=f"test_it[{case}]", callspec=SimpleNamespace(params=case))
+        SimpleNamespace(
+            nodeid=f"test_it[{case}]",
+            callspec=SimpleNamespace(params=case),
+            get_closest_marker=lambda name: mark,
+        )
         for case in cases
     ]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 20])
-def test_each_case_is_quick_on_one_day_of_as_many(conftest, count):
-    cases = family(a=range(10))
-    turns = [conftest._in_turn(cases, count, day) for day in range(min(count, 10))]
-    assert sorted(case for turn in turns for case in turn) == [*range(10)]
-    assert max(map(len, turns)) - min(map(len, turns)) <= 1
-    assert conftest._in_turn(cases, count, count) == conftest._in_turn(cases, count, 0)
+# -- which cases are quick -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("day", [0, 1, 2, 739_000])
-def test_each_value_that_cases_share_is_quick_every_day(conftest, day):
-    cases = family(dtype=["f4", "f8", "i8"], layout=[object(), object()], workers=[1, 2, 3, 4])
-    quick = conftest._covering(cases, day)
-    for name in ("dtype", "layout", "workers"):
-        values = {id(case.callspec.params[name]) for case in cases}
-        assert {id(cases[n].callspec.params[name]) for n in quick} == values
-    assert len(quick) <= 6
-    assert quick == conftest._covering(cases, day)
+@pytest.mark.parametrize("divisor", [1, 2, 3, 4, 7, 20])
+def test_one_case_in_n_is_quick_at_least_one(conftest, divisor):
+    cases = family(divisor, a=range(10))
+    for commit in COMMITS:
+        quick = conftest._quick_cases(cases, commit)
+        assert len(quick) == -(-10 // divisor)
+        assert quick == conftest._quick_cases(cases, commit)
 
 
-def test_other_cases_are_quick_on_other_days(conftest):
-    cases = family(dtype=["f4", "f8", "i8"], workers=[1, 2, 3, 4])
-    assert {n for day in range(40) for n in conftest._covering(cases, day)} == {*range(12)}
+def test_each_value_that_cases_share_is_quick_for_every_commit(conftest):
+    cases = family(dtype=["f4", "f8", "i8"], layout=["a", "b"], workers=[1, 2, 3, 4])
+    for commit in COMMITS:
+        quick = conftest._quick_cases(cases, commit)
+        for name in ("dtype", "layout", "workers"):
+            values = {case.callspec.params[name] for case in cases}
+            assert {cases[n].callspec.params[name] for n in quick} == values
+        assert len(quick) <= 6
+
+
+def test_each_function_has_a_case_for_every_commit(conftest):
+    """Of functions and sizes: one size of each function, and each size of about as many."""
+    cases = family(function=range(50), size=[0, 1, 3])
+    counts = {0: 0, 1: 0, 3: 0}
+    for commit in COMMITS:
+        chosen = [cases[n].callspec.params for n in conftest._quick_cases(cases, commit)]
+        assert sorted(case["function"] for case in chosen) == [*range(50)]
+        for case in chosen:
+            counts[case["size"]] += 1
+    assert min(counts.values()) > 0.8 * len(COMMITS) * 50 / 3
+
+
+def test_one_case_is_quick_where_cases_share_no_value(conftest):
+    cases = family(a=range(9))
+    assert {len(conftest._quick_cases(cases, commit)) for commit in COMMITS} == {1}
+
+
+@pytest.mark.parametrize("divisor", [[], [2], [6]])
+def test_other_cases_are_quick_for_other_commits(conftest, divisor):
+    """Each case is in one run of six; within 60 commits all but one in 50,000 are."""
+    cases = family(*divisor, dtype=["f4", "f8", "i8"], workers=[1, 2, 3, 4])
+    runs = [conftest._quick_cases(cases, commit) for commit in COMMITS]
+    assert set().union(*runs) == {*range(12)}
+    assert len({frozenset(run) for run in runs}) > 10
+
+
+def test_a_case_depends_on_its_name_and_the_commit_alone(conftest):
+    """A case that is added changes the choice of one other case at most."""
+    cases = family(3, a=range(12))
+    for commit in COMMITS:
+        quick = {cases[n].nodeid for n in conftest._quick_cases(cases, commit)}
+        fewer = [case for number, case in enumerate(cases) if number != 5]
+        again = {fewer[n].nodeid for n in conftest._quick_cases(fewer, commit)}
+        assert len(quick - again) <= 1
+
+
+# -- the digest of a commit ------------------------------------------------------------------------
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder, text):
+    (folder / "file").write_text(text)
+    git(folder, "add", "file")
+    git(folder, "commit", "-m", text)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set where a hook runs the tests
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init")
+    commit(folder, "first")
+    commit(folder, "second")
+    return folder
+
+
+def test_everyone_computes_the_same_digest(repository, tmp_path):
+    digest = digest_of_commit(repository)
+    assert re.fullmatch("[0-9a-f]{40,64}", digest)
+    (repository / "file").write_text("not committed")
+    assert digest_of_commit(repository) == digest
+    git(tmp_path, "clone", "--depth=1", f"file://{repository}", "shallow")
+    assert digest_of_commit(tmp_path / "shallow") == digest
+    git(repository, "worktree", "add", "--detach", str(tmp_path / "beside"))
+    assert digest_of_commit(tmp_path / "beside") == digest
+    commit(repository, "third")
+    assert digest_of_commit(repository) != digest
+
+
+@pytest.mark.parametrize("path", ["an archive", "no git"])
+def test_without_git_the_digest_is_fixed(tmp_path, monkeypatch, path):
+    if path == "no git":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert digest_of_commit(tmp_path) == "archive"
+
+
+# -- quick and nightly runs ------------------------------------------------------------------------
+
+
+def quick_selection():
+    """Return the ``-m`` expression of ``python -m pytest``, and so of ``.ci/run``."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    (selection,) = [word[2:].strip() for word in options["addopts"] if word.startswith("-m")]
+    tests = re.search(r'^stage "tests" .*?[^\\]$', (ROOT / ".ci/run").read_text(), re.M | re.S)[0]
+    assert "python -m pytest" in tests
+    assert not re.search(r"python -m pytest.* (-m|--commit)", tests, re.S)
+    return selection
+
+
+def nightly_selection():
+    """Return the ``-m`` expression of the first command of ``.ci/nightly``."""
+    line = re.search("^python -m pytest .*$", (ROOT / ".ci/nightly").read_text(), re.M)[0]
+    assert "--commit" not in line
+    return re.search('-m "([^"]+)"', line)[1]
+
+
+def collected(selection, *paths):
+    command = [sys.executable, "-m", "pytest", "-n0", "--collect-only", "-q", "-m", selection]
+    answer = subprocess.run([*command, *paths], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
+    return [line for line in answer.stdout.splitlines() if "::" in line]
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["tests/storage", "tests/planning", "tests/runtime/test_workers.py"],
+        pytest.param([], marks=pytest.mark.slow),
+    ],
+    ids=["some", "all"],
+)
+def test_quick_and_nightly_runs_of_a_commit_are_all_cases_once(paths):
+    quick = collected(quick_selection(), *paths)
+    nightly = collected(nightly_selection(), *paths)
+    every = collected("", *paths)
+    assert quick
+    assert nightly
+    assert sorted(quick + nightly) == sorted(every)

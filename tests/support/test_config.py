@@ -189,3 +189,26 @@ def test_the_logger_is_silent_until_the_application_listens(capsys, caplog):
         config.log("passes", "%d nodes", 3)
         config.log("cache", "a miss")
     assert [(r.name, r.getMessage()) for r in caplog.records] == [("staticgrad.passes", "3 nodes")]
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_block_reads_the_settings_once(monkeypatch, lazily):
+    readings = []
+
+    def read():
+        readings.append(None)
+        return settings()
+
+    monkeypatch.setattr(config, "settings", read)
+    with config.read_once(lazily):
+        assert len(readings) == (not lazily)
+        assert current() is current()
+        monkeypatch.setenv("STATICGRAD_DEBUG", "nan")
+        assert not current().debug
+        with config.read_once(), options(debug=True):
+            assert current().debug is True
+        count = len(readings)
+        with config.read_once(lazily=True):
+            assert not current().debug
+        assert len(readings) == count
+    assert current().debug == "nan"

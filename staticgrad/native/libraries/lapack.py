@@ -224,11 +224,12 @@ def run(
     Raises:
         LinearAlgebraError: an iteration fails.
     """
-    code = routines.code(routine)
+    jit = config.current().jit
+    code = routines.code(routine, jit)
     noted = np.full(2, -1, np.int64)
     own = np.array([array.ctypes.data for array in (*scratch, noted)], np.int64)
     record = np.array([*(array.ctypes.data for array in arrays), *sizes, *code.words], np.int64)
-    call = _ENTRY(code.address) if config.current().jit else code.python
+    call = _ENTRY(code.address) if jit else code.python
     assert call is not None
     call(record.ctypes.data, own.ctypes.data, 0, total)
     if noted[0] >= 0:

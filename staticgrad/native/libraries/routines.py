@@ -100,13 +100,16 @@ def forget(family: str) -> None:
                 del _made[name, jit]
 
 
-def code(name: str) -> RoutineCode:
+def code(name: str, jit: bool | None = None) -> RoutineCode:
     """The code of a routine; with the jit off its address is a token of the Python code.
+
+    ``jit``: the setting, where the caller has read it.
 
     Raises:
         UnknownNameError: no routine has the name.
     """
-    jit = config.current().jit
+    if jit is None:
+        jit = config.current().jit
     with LOCK:
         found = _made.get((name, jit))
         if found is None:
