@@ -3,11 +3,15 @@
 python .ci/smoke.py README.md
 """
 
-import re
+import importlib
+import pickle
+import pkgutil
 import subprocess
 import sys
 import tempfile
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,34 +19,53 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 
 
-def readme_prints_what_it_says(readme: Path) -> None:
-    """Run the first program of the README as a user types it."""
-    text = readme.read_text("utf-8")
-    program, said = re.findall(r"^```python\n(.*?)^```\n+```text\n(.*?)^```", text, re.M | re.S)[0]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "train.py").write_text(program, "utf-8")
-        command = [sys.executable, "train.py"]
-        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert run.stdout == said, f"{run.stdout}{run.stderr}"
+def import_public_names() -> None:
+    """Import every public module, and read every public name of each."""
+    modules = [module.name for module in pkgutil.iter_modules(sg.__path__)]
+    for name in [f"staticgrad.{each}" for each in modules if not each.startswith("_")]:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            getattr(module, public)
+    for public in dir(sg):
+        getattr(sg, public)
 
 
-def step_agrees_with_numpy(backend: str) -> None:
-    """Gradients, LAPACK, a loop, random numbers and a sort in one compiled program."""
+def run_readme(readme: Path) -> None:
+    """Run the programs of README from top to bottom, as one program of a user."""
+    spec: Any = spec_from_file_location("page_programs", readme.parent / "tests/page_programs.py")
+    pages = module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    sources, outputs = zip(*pages.programs(readme), strict=True)
+    for printed, output in zip(pages.outputs(sources), outputs, strict=True):
+        assert printed.rstrip() == output.rstrip(), f"instead of\n{output}\nit prints\n{printed}"
+
+
+def compare_step_with_numpy(backend: str) -> None:
+    """Compare gradients, LAPACK, FFT, a loop and a sort, in one compiled program."""
     x = sg.input("x", ("n", 3), "float64")
     last, _ = sg.scan(lambda total, row: (total + row, None), np.zeros(3), x)
     square = x.T @ x + np.eye(3)
     results = {"slope": sg.grad(sg.tanh(x).sum(), x), "sum": last, "sorted": sg.sort(x, axis=0)}
-    f = sg.compile({**results, "inverse": sg.linalg.inv(square)}, backend=backend)
+    results |= {"inverse": sg.linalg.inv(square), "factor": sg.linalg.cholesky(square)}
+    # A transform by a kernel of ours, and two by SciPy.
+    results |= {f"fft{n}": sg.fft.rfft(x @ np.ones((3, n)), axis=1) for n in (16, 7)}
+    f = sg.compile({**results, "fft": sg.fft.fft(x, axis=0)}, backend=backend)
     for rows in (5, 40):
         data = np.random.default_rng(rows).normal(size=(rows, 3))
-        found = f.run({"x": data})
-        np.testing.assert_allclose(found["slope"], 1 - np.tanh(data) ** 2, atol=1e-14)
-        np.testing.assert_allclose(found["sum"], data.sum(axis=0), rtol=1e-12)
-        np.testing.assert_array_equal(found["sorted"], np.sort(data, axis=0))
-        np.testing.assert_allclose(found["inverse"], np.linalg.inv(data.T @ data + np.eye(3)))
+        values = f.run({"x": data})
+        np.testing.assert_allclose(values["slope"], 1 - np.tanh(data) ** 2, atol=1e-14)
+        np.testing.assert_allclose(values["sum"], data.sum(axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(values["sorted"], np.sort(data, axis=0))
+        square = data.T @ data + np.eye(3)
+        np.testing.assert_allclose(values["inverse"], np.linalg.inv(square))
+        np.testing.assert_allclose(values["factor"], np.linalg.cholesky(square), atol=1e-12)
+        np.testing.assert_allclose(values["fft"], np.fft.fft(data, axis=0), atol=1e-12)
+        for n in (16, 7):
+            spectrum = np.fft.rfft(data @ np.ones((3, n)))
+            np.testing.assert_allclose(values[f"fft{n}"], spectrum, atol=1e-12)
 
 
-def tape_agrees_with_numpy() -> None:
+def compare_tape_with_numpy() -> None:
     """Define-by-run, and a function that is traced."""
     point = Tensor(np.array([3.0, 4.0]), requires_grad=True)
     sg.sqrt((point**2).sum()).backward()
@@ -51,9 +74,30 @@ def tape_agrees_with_numpy() -> None:
     np.testing.assert_allclose(hessian, [[0.128, -0.096], [-0.096, 0.072]])
 
 
+def export_and_pickle(folder: Path) -> None:
+    """Compare a file of Python and a pickle with the program that they are made of."""
+    x = sg.input("x", (4, 3), "float32")
+    f = sg.compile({"y": sg.tanh(x) @ np.ones((3, 2), "float32")})
+    data = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
+    expected = f.run({"x": data})["y"]
+    f.export(folder / "exported_step.py")
+    np.save(folder / "x.npy", data)
+    program = """
+import numpy, exported_step
+numpy.save("y.npy", exported_step.run({"x": numpy.load("x.npy")})["y"])
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    assert np.load(folder / "y.npy").tobytes() == expected.tobytes()
+    copy = pickle.loads(pickle.dumps(f))
+    assert copy.run({"x": data})["y"].tobytes() == expected.tobytes()
+
+
 if __name__ == "__main__":
-    readme_prints_what_it_says(Path(sys.argv[1]).resolve())
-    for each in ("vector", "numba"):
-        step_agrees_with_numpy(each)
-    tape_agrees_with_numpy()
+    import_public_names()
+    run_readme(Path(sys.argv[1]).resolve())
+    for backend in ("vector", "numba"):
+        compare_step_with_numpy(backend)
+    compare_tape_with_numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        export_and_pickle(Path(folder))
     print(f"staticgrad {sg.__version__} of {Path(sg.__file__).parent}: all checks passed")

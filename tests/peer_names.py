@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import scipy
 import scipy.linalg
 import scipy.special
 
@@ -18,6 +19,9 @@ import staticgrad as sg
 from staticgrad.tools.documentation.site import GUIDE
 
 PAGE = GUIDE / "names.md"
+#: The page is about this SciPy; in others some functions are ufuncs, whose arguments have no names.
+SCIPY = "1.17"
+IS_ABOUT_THE_INSTALLED = scipy.__version__.startswith(f"{SCIPY}.")
 SIGNATURES = Path(__file__).parent / "interface" / "torch_signatures.json"
 #: Ours -> where PyTorch and SciPy have the same names.
 ROOMS = {

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dis
 import functools
 import pickle
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ _IDLE: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "PUSH_NULL",
 
 #: Instructions that put a local variable on top.
 _LOCAL: Final = frozenset({"LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
+#: The names of double instructions that load a local variable at last.
+_LOADS_LAST: Final = re.compile(r"_LOAD_FAST(_BORROW)?$")
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,10 @@ class Captured:
             kind, name = step.opname, step.argval
             if kind in _IDLE:
                 continue
+            if "FAST" in kind and isinstance(name, tuple):
+                # Two instructions in one, from Python 3.13 on: the second decides what is on top.
+                kind = "LOAD_FAST" if _LOADS_LAST.search(kind) else "STORE_FAST"
+                name = name[-1]
             if kind == "LOAD_GLOBAL" or (kind == "LOAD_DEREF" and name in cells):
                 holder = cells[name] if kind == "LOAD_DEREF" else names
                 top, label = self._read(OuterName(holder, name, name)), name

@@ -28,6 +28,9 @@ from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradE
 from staticgrad.support.errors.wording import kind_of, shown
 
 _MOST_SHOWN: Final = 8
+#: Levels of containers. The text has three for each, and Python reads about 1,000 in some versions:
+#: a file that one version writes is to be read by all.
+_MOST_LEVELS: Final = 200
 _NAMES: Final = "names"
 
 
@@ -52,7 +55,7 @@ def content_of(tree: Any) -> Content:
     """Return the content of a file for ``tree``."""
     arrays: dict[str, Any] = {}
     try:
-        text = json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)})
+        text = json.dumps({**_described(tree, "", arrays, 0), _NAMES: _names_in(tree)})
     except StaticgradError:
         raise
     except RecursionError:
@@ -67,7 +70,9 @@ def endless(function: str) -> ArgumentError:
     return ArgumentError(f"{function}: the tree contains itself, or is nested too deeply")
 
 
-def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
+def _described(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
+    if level > _MOST_LEVELS:
+        raise endless("save")
     tree = stored_of(tree)
     held = parts(tree)
     if held is not None:
@@ -76,7 +81,8 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
         for key, part in held.by_key().items():
             if not isinstance(key, str | int):
                 raise ArgumentError(f"save: the key {shown(key)} is neither a text nor an integer")
-            items.append([key, _described(part, f"{path}.{key}" if path else str(key), arrays)])
+            part_path = f"{path}.{key}" if path else str(key)
+            items.append([key, _described(part, part_path, arrays, level + 1)])
         return {kind: items}
     if type(tree) in (bool, int, float, str) or tree is None:
         return {"value": tree}

@@ -1,4 +1,6 @@
-"""One test over many small cases, which names all that fail."""
+"""One test over many small cases, which names all that fail; what several tests do to arrays."""
+
+import warnings
 
 import pytest
 
@@ -12,3 +14,10 @@ def check_all(check, cases):
         except (Exception, pytest.fail.Exception) as error:
             wrong.append(f"{case}: {type(error).__name__}: {error}")
     assert not wrong, f"{len(wrong)} cases fail\n" + "\n".join(wrong)
+
+
+def set_in_place(array, name, value):
+    """Set ``shape`` or ``dtype`` of an array, which NumPy 2.5 deprecates and users' code does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        setattr(array, name, value)

@@ -180,6 +180,9 @@ def ordered(x, op):
         places = rows.shape[-1] - 1 - np.argsort(rows[..., ::-1], -1, kind="stable")[..., ::-1]
     else:
         places = np.argsort(rows, -1, kind="stable")
+    if falls and hasattr(op, "descending"):  # a sort has NaN last
+        nan = np.take_along_axis(rows != rows, places, -1)
+        places = np.take_along_axis(places, np.argsort(nan, -1, kind="stable"), -1)
     places = places[..., : getattr(op, "k", rows.shape[-1])]
     found = np.take_along_axis(rows, places, -1)
     return np.moveaxis(found, -1, op.axis), np.moveaxis(places, -1, op.axis)

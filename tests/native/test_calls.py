@@ -130,7 +130,7 @@ def test_the_interpreter_ends_while_code_is_emitted(attempt):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_an_interrupt_is_raised_when_the_call_has_ended():
+def test_an_interrupt_is_raised_when_the_call_has_ended(interrupts):
     done = []
 
     def work():

@@ -193,6 +193,7 @@ VALUES = {
     "mean": [np.array([[0.25]])],
     "order": ["C", "K", "F", None],
     "stable": [True, False],
+    "descending": [True, False, None],
     "subok": [True, False],
     "copy": [True, False],
     "device": ["cpu"],

@@ -57,7 +57,7 @@ def as_numpy(x):
     for axis in (0, 1):
         found[f"argsort{axis}"] = np.argsort(x, axis, kind="stable")
         found[f"sort{axis}"] = np.take_along_axis(x, found[f"argsort{axis}"], axis)
-    found["down"] = falling(x)
+    found["down"] = falling_nan_last(x)
     found["flat"] = np.argsort(x, None, kind="stable")
     padded = np.concatenate([x, np.zeros((len(x), 2), x.dtype)], 1)
     for largest in (True, False):
@@ -70,6 +70,41 @@ def as_numpy(x):
 def falling(x):
     """A stable descending argsort of rows."""
     return x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
+
+
+def falling_nan_last(x):
+    """The same with NaN at the end, as NumPy 2.5 sorts with ``descending=True``."""
+    order = falling(x)
+    nan = np.take_along_axis(x != x, order, 1)
+    return (
+        np.array([[*row[~at], *row[at]] for row, at in zip(order, nan, strict=True)])
+        .reshape(order.shape)
+        .astype(np.int64)
+    )
+
+
+def test_descending_has_nan_last_and_equal_elements_in_their_order():
+    x = np.array([[np.nan, -0.0, 2.0, np.inf, 0.0, np.nan, 2.0, -np.inf]])
+    expected = [[3, 2, 6, 1, 4, 7, 0, 5]]
+    for dtype in ("float16", "float32", "float64"):
+        value = sg.input("x", (1, 8), dtype)
+        program = {"places": sg.argsort(value, descending=True)}
+        feeds = {"x": x.astype(dtype)}
+        for results in (sg.compile(program).run(feeds), sg.evaluate(program, feeds)):
+            np.testing.assert_array_equal(results["places"], expected)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.5.0", reason="new in NumPy 2.5")
+def test_descending_is_that_of_numpy():
+    x = np.random.default_rng(3).choice([np.nan, 0.0, -0.0, 1.5, -2.0, np.inf, -np.inf], (20, 30))
+    for axis in (0, 1, None):
+        np.testing.assert_array_equal(
+            sg.sort(x, axis, descending=True), np.sort(x, axis, descending=True)
+        )
+        np.testing.assert_array_equal(
+            sg.argsort(x, axis, descending=True, stable=True),
+            np.argsort(x, axis, descending=True, stable=True),
+        )
 
 
 @pytest.mark.slow

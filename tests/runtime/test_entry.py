@@ -24,6 +24,7 @@ from staticgrad.language.storage.reservation import SETTLED
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import SMALL
 from staticgrad.support import config
+from tests.helpers.cases import set_in_place
 from tests.safety.mxcsr import STATES, only_x86, state
 
 needs_entry = pytest.mark.skipif(
@@ -79,7 +80,7 @@ def error_of(call, *arguments):
 
 
 def reshape(feeds):
-    feeds["x"].shape = (1, 15) if feeds["x"].shape == (3, 5) else (3, 5)
+    set_in_place(feeds["x"], "shape", (1, 15) if feeds["x"].shape == (3, 5) else (3, 5))
 
 
 def resize(feeds):
@@ -87,7 +88,7 @@ def resize(feeds):
 
 
 def reread(feeds):
-    feeds["x"].dtype = np.dtype(">f4")
+    set_in_place(feeds["x"], "dtype", np.dtype(">f4"))
 
 
 OTHER_FEEDS = {
@@ -349,8 +350,8 @@ def test_bound_feeds_may_change_as_others(program, change):
 
 BAD_OUT = {
     "read-only": lambda out: out["y"].setflags(write=False),
-    "of another shape": lambda out: setattr(out["y"], "shape", (5, 3)),
-    "of another dtype": lambda out: setattr(out["y"], "dtype", np.dtype("i4")),
+    "of another shape": lambda out: set_in_place(out["y"], "shape", (5, 3)),
+    "of another dtype": lambda out: set_in_place(out["y"], "dtype", np.dtype("i4")),
 }
 
 

@@ -117,7 +117,7 @@ CALLS = (
 
 
 #: A class with slots of the standard library raises this where it means to refuse an assignment.
-FLAW = (TypeError, "super(type, obj): obj must be an instance or subtype of type")
+FLAW = "super(type, obj): obj "  # and other words in each version
 
 
 def outcome(what):
@@ -163,7 +163,7 @@ def test_a_record_is_a_data_class(make):
             first, second = (outcome(lambda v=v, a=act: a(copy.copy(v))) for v in (one, two))
             if make is identity and act is hash:
                 continue
-            assert second in (first, FLAW)
+            assert second == first or str(second).startswith(f"(<class 'TypeError'>, '{FLAW}")
     for one, two in made:
         for other, another in made:
             assert (one == other) == (two == another)

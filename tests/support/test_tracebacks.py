@@ -158,7 +158,9 @@ def test_a_program_prints_its_own_lines_and_the_message(tmp_path, setting):
     paths = {"STATICGRAD_TRACEBACK": setting, "PYTHONPATH": str(Path(PACKAGE).parent)}
     done = python(program, check=False, env=paths)
     assert (PACKAGE in done.stderr) == (setting == "full")
-    assert ("ShapeError" in "".join(done.stderr.splitlines()[3])) == (setting == "")
+    # Python 3.13 marks the part of a line with a line of its own.
+    lines = [line for line in done.stderr.splitlines() if line.strip(" ~^")]
+    assert ("ShapeError" in lines[3]) == (setting == "")
 
 
 def test_a_notebook_shows_the_cell_and_the_message():

@@ -602,7 +602,10 @@ def _dist(x: Any, y: Any, p: float = 2, *, out: AtenType) -> Any:
 def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool | None = None) -> Any:
     if not x.ndim:
         return x, _numbers(0, "int64")
-    places = sg.argsort(x, dim, stable=True, descending=descending)
+    if descending:  # NaN comes first in PyTorch
+        places = sg.topk(x, x.shape[dim], dim)[1]
+    else:
+        places = sg.argsort(x, dim, stable=True)
     return sg.take_along_axis(x, places, dim), places
 
 

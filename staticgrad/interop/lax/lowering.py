@@ -272,15 +272,29 @@ def _scatter_extreme(op: Any, x: Any, indices: Any) -> Any:
     return found.astype(bool) if narrow else found
 
 
-@row("sort", "topk")
+@row("sort")
 def _sort(op: Any, x: Any) -> Any:
-    if op.falls():
-        mirrored = jax.numpy.argsort(jax.numpy.flip(x, op.axis), op.axis, stable=True)
-        places = x.shape[op.axis] - 1 - jax.numpy.flip(mirrored, op.axis)
-    else:
-        places = jax.numpy.argsort(x, op.axis, stable=True)
+    places = _order(op, x, op.descending)
+    if op.descending:  # NaN comes last all the same
+        nan = jax.numpy.take_along_axis(x != x, places, op.axis)
+        last = jax.numpy.argsort(nan, op.axis, stable=True)
+        places = jax.numpy.take_along_axis(places, last, op.axis)
+    return jax.numpy.take_along_axis(x, places, op.axis), places
+
+
+@row("topk")
+def _topk(op: Any, x: Any) -> Any:
+    places = _order(op, x, not op.smallest)
     places = places[(*(slice(None),) * op.axis, slice(op.kept(x.shape[op.axis])))]
     return jax.numpy.take_along_axis(x, places, op.axis), places
+
+
+def _order(op: Any, x: Any, descending: bool) -> Any:
+    """Return the positions along the axis in order; descending, NaN comes first."""
+    if descending:
+        mirrored = jax.numpy.argsort(jax.numpy.flip(x, op.axis), op.axis, stable=True)
+        return x.shape[op.axis] - 1 - jax.numpy.flip(mirrored, op.axis)
+    return jax.numpy.argsort(x, op.axis, stable=True)
 
 
 @row("random_bits")

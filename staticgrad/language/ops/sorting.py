@@ -8,7 +8,7 @@ these (medians, quantiles) stands in ``order_statistics``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, cast
 
@@ -55,8 +55,12 @@ class _Ordered(Op):
         """Return how many of ``size`` elements the results hold."""
         return size
 
-    def falls(self) -> bool:
-        """Return whether the largest element comes first."""
+    def sort_key(self) -> Callable[[Expr], Expr]:
+        """Return the function from an element to the integer whose ascending order is wanted."""
+        raise TypeError(f"op {self.name} does not say its order")
+
+    def order(self, x: Array) -> Array:
+        """Return the positions of all elements in order, by NumPy."""
         raise TypeError(f"op {self.name} does not say its order")
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
@@ -73,12 +77,7 @@ class _Ordered(Op):
         return x.with_shape(shape), TensorType(I64, shape)
 
     def reference(self, x: Array) -> tuple[Array, Array]:
-        if self.falls():
-            last = x.shape[self.axis] - 1
-            mirrored = np.argsort(np.flip(x, self.axis), self.axis, kind="stable")
-            places = last - np.flip(mirrored, self.axis)
-        else:
-            places = np.argsort(x, self.axis, kind="stable")
+        places = self.order(x)
         keep = integer("k", self.kept(x.shape[self.axis]))
         first = (slice(None),) * self.axis + (slice(keep),)
         places = places[first].astype(np.int64)
@@ -89,7 +88,7 @@ class _Ordered(Op):
 
     def form(self, *types: TensorType) -> Form:
         keep = types[0].shape[self.axis]
-        return SortForm(self.axis, keep, descending_key if self.falls() else ascending_key)
+        return SortForm(self.axis, keep, self.sort_key())
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """The cotangent of the values, each element's at the position that it came from."""
@@ -111,18 +110,32 @@ class _Ordered(Op):
 class Sort(_Ordered, name="sort"):
     """x along ``axis`` from the smallest to the largest element, and where each stood.
 
-    Equal elements (-0 and 0 are) keep their order; NaN comes last. With
-    ``descending`` the largest comes first, NaN before it; equal elements keep their order too.
+    Equal elements (-0 and 0 are) keep their order; NaN comes last. With ``descending`` the largest
+    comes first; NaN comes last and equal elements keep their order then, too, as in NumPy 2.5.
     """
 
     descending: bool = False
 
-    def falls(self) -> bool:
-        return self.descending
+    def sort_key(self) -> Callable[[Expr], Expr]:
+        return descending_key_nan_last if self.descending else ascending_key
+
+    def order(self, x: Array) -> Array:
+        if not self.descending:
+            return np.argsort(x, self.axis, kind="stable")
+        places = _descending_order(x, self.axis)
+        numbers = np.take_along_axis(np.equal(x, x), places, self.axis)
+        behind = np.argsort(~numbers, self.axis, kind="stable")
+        return np.take_along_axis(places, behind, self.axis)
+
+
+def _descending_order(x: Array, axis: int) -> Array:
+    """Return the positions of a stable descending sort; NaN comes first."""
+    mirrored = np.argsort(np.flip(x, axis), axis, kind="stable")
+    return np.asarray(x.shape[axis] - 1 - np.flip(mirrored, axis))
 
 
 class TopK(_Ordered, name="topk"):
-    """The first ``k`` of a descending (``smallest``: ascending) sort along ``axis``."""
+    """The ``k`` largest elements (NaN first), or the ``smallest`` (NaN last), along ``axis``."""
 
     axis: int
     k: Size
@@ -131,8 +144,13 @@ class TopK(_Ordered, name="topk"):
     def kept(self, size: Size) -> Size:
         return self.k
 
-    def falls(self) -> bool:
-        return not self.smallest
+    def sort_key(self) -> Callable[[Expr], Expr]:
+        return ascending_key if self.smallest else descending_key
+
+    def order(self, x: Array) -> Array:
+        if self.smallest:
+            return np.argsort(x, self.axis, kind="stable")
+        return _descending_order(x, self.axis)
 
 
 class SearchSorted(Op, name="searchsorted"):
@@ -190,16 +208,28 @@ def ascending_key(x: Expr) -> Expr:
 
 
 def descending_key(x: Expr) -> Expr:
-    """The same in the opposite order."""
+    """Return the complement of ``ascending_key``: NaN is the smallest."""
     return ~ascending_key(x)
+
+
+def descending_key_nan_last(x: Expr) -> Expr:
+    """Return the complement of ``ascending_key`` for numbers; NaN is the largest."""
+    x = x.cast(x.dtype.compute)
+    if not x.dtype.is_float:
+        return descending_key(x)
+    return select(x.eq(x), descending_key(x), _largest(x.dtype.signed))
 
 
 def _float_key(x: Expr, signed: DType) -> Expr:
     """The bits, those of a negative number below its sign flipped; 0 for both zeros."""
     bits = x.bitcast(signed)
-    largest = literal((1 << (signed.bits - 1)) - 1, signed)
+    largest = _largest(signed)
     key = bits ^ ((bits >> (signed.bits - 1)) & largest)
     return select(x.eq(x), select(x.eq(0.0), literal(0, signed), key), largest)
+
+
+def _largest(signed: DType) -> Expr:
+    return literal((1 << (signed.bits - 1)) - 1, signed)
 
 
 def sort(
@@ -209,7 +239,7 @@ def sort(
     order: None = None,
     *,
     stable: bool | None = None,
-    descending: bool = False,
+    descending: bool | None = None,
 ) -> AnyValue:
     """Sort the elements of x along ``axis`` in ascending order; None flattens x.
 
@@ -220,7 +250,8 @@ def sort(
         axis: one axis; negative ones count from the end.
         kind, stable: accepted as NumPy does; there is one algorithm, a merge sort.
         order: there are no fields; None.
-        descending: from the largest to the smallest, NaN first, equal elements in their order.
+        descending: from the largest to the smallest; NaN comes last and equal elements stay in
+            their order, too.
 
     Raises:
         ArgumentError: a ``kind`` that NumPy does not have, or an ``order``.
@@ -238,7 +269,7 @@ def argsort(
     order: None = None,
     *,
     stable: bool | None = None,
-    descending: bool = False,
+    descending: bool | None = None,
 ) -> AnyValue:
     """The positions (int64) along ``axis`` that put x in order; arguments as for ``sort``.
 
@@ -313,7 +344,7 @@ def searchsorted(
 
 
 def sorted_along(
-    x: ArrayLike[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
+    x: ArrayLike[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool | None
 ) -> tuple[AnyValue, AnyValue]:
     """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
     kind, order, stable = unused

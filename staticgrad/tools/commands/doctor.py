@@ -145,6 +145,22 @@ def _lapack() -> str:
     )
 
 
+def _libraries() -> str:
+    """A Fourier transform and a Cholesky factor by SciPy's routines, against NumPy's."""
+    x = sg.input("x", (7, 7), "float64")
+    program = {"transform": sg.abs(sg.fft.fft(x)), "factor": sg.linalg.cholesky(x)}
+    data = np.linspace(0.0, 1.0, 49).reshape(7, 7)
+    data = data @ data.T + np.eye(7)
+    results = sg.compile(program).run({"x": data})
+    expected = {"transform": np.abs(np.fft.fft(data)), "factor": np.linalg.cholesky(data)}
+    wrong = [name for name in program if not np.allclose(results[name], expected[name])]
+    if wrong:
+        raise SelfTestError(
+            f"routines of SciPy give wrong results: {', '.join(wrong)}", hint="report this machine"
+        )
+    return "a Fourier transform and a Cholesky factor agree with NumPy"
+
+
 def _cache() -> str:
     held = cache.info()
     folder = held.directory
@@ -163,5 +179,6 @@ _CHECKS: Final[dict[str, Callable[[], str]]] = {
     "compiled gradient": _compiled_gradient,
     "compilers": _compilers,
     "linear algebra": _lapack,
+    "routines of SciPy": _libraries,
     "kernel cache": _cache,
 }

@@ -133,6 +133,7 @@ def plain_names(owner, name, signature=None):
     return {text.partition("=")[0].lstrip("*"): text.partition("=")[2] for text in texts}
 
 
+@pytest.mark.skipif(not peer_names.IS_ABOUT_THE_INSTALLED, reason="about another SciPy")
 def test_rows_of_the_names_of_pytorch_and_scipy_say_what_signatures_have():
     """And whatever theirs takes, ours takes, unless a rule or the row says otherwise."""
     torch = json.loads(peer_names.SIGNATURES.read_text("utf-8"))
