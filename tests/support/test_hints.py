@@ -150,6 +150,55 @@ COMPUTED = {
     "standardize": ({"x": F}, (F - F.mean(-1, keepdims=True)) / F.std(-1, keepdims=True)),
     "sparse_plus": ({"x": F}, [[0.0, 1.25**2 / 4, 2.0], [0.25, 1.0, 0.0]]),
     "sparse_sigmoid": ({"x": F}, np.clip((F + 1.0) / 2.0, 0.0, 1.0)),
+    "reduce_mean": ({"x": F, "axis": 1}, F.mean(1)),
+    "reduce_std": ({"x": F, "axis": 1}, F.std(1)),
+    "reduce_variance": ({"x": F, "axis": 1}, F.var(1)),
+    "reduce_logsumexp": ({"x": F, "axis": 1}, np.log(np.exp(F).sum(1))),
+    "reduce_any": ({"x": F > 1, "axis": 1}, [True, False]),
+    "reduce_all": ({"x": F > -4, "axis": 1}, [True, True]),
+    "reduce_euclidean_norm": ({"x": F, "axis": 1}, np.sqrt((F * F).sum(1))),
+    "to_int32": ({"x": F}, [[-1, 0, 2], [0, 1, -3]]),
+    "clip_by_norm": ({"x": np.array([3.0, 4.0]), "size": 1.0}, [0.6, 0.8]),
+    "foldl": (
+        {"f": lambda total, row: total * 2.0 + row, "init": 1.0, "x": F[0]}, 8.0 - 6.0 + 0.5 + 2.0
+    ),
+    "foldr": (
+        {"f": lambda total, row: total * 2.0 + row, "init": 1.0, "x": F[0]}, 8.0 + 8.0 + 0.5 - 1.5
+    ),
+    "map_fn": ({"f": lambda row: row.sum(), "x": F}, F.sum(1)),
+    "gather_nd": ({"x": F, "i": np.array([0, 1]), "j": np.array([2, 0])}, [2.0, 0.0]),
+    "scatter_nd": (
+        {"shape": (4,), "indices": np.array([1, 3, 1]), "y": F[0]}, [0.0, 0.5, 0.0, 0.25]
+    ),
+    "unsorted_segment_sum": ({"x": F[0], "segments": np.array([1, 0, 1]), "n": 2}, [0.25, 0.5]),
+    "unsorted_segment_max": ({"x": F[0], "segments": np.array([1, 0, 1]), "n": 2}, [0.25, 2.0]),
+    "strided_slice": ({"x": F[0], "start": 0, "stop": 3, "step": 2}, [-1.5, 2.0]),
+    "reverse": ({"x": F, "axis": 1}, F[:, ::-1]),
+    "l2_loss": ({"x": F}, (F * F).sum() / 2.0),
+    "l2_normalize": ({"x": F}, F / np.sqrt((F * F).sum(1, keepdims=True))),
+    "sequence_mask": ({"n": 3, "lengths": np.array([1, 3])}, [[1, 0, 0], [1, 1, 1]]),
+    "fill": ({"shape": (2,), "number": 3.0}, [3.0, 3.0]),
+    "alloc": ({"shape": (2,), "number": 3.0}, [3.0, 3.0]),
+    "bias_add": ({"x": F, "b": F[0]}, F + F[0]),
+    "ifelse": (
+        {"condition": np.array(False), "x": F[0], "y": F[1]}, F[1]
+    ),
+    "tensor_scatter_nd_update": ({"x": F, "indices": 1, "y": 7.0}, [F[0], [7.0] * 3]),
+    "inc_subtensor": ({"x": F, "indices": 1, "y": 7.0}, [F[0], F[1] + 7.0]),
+    "sqr": ({"x": F}, F * F),
+    "vertcat": ({"a": F, "b": F[:1]}, F[[0, 1, 0]]),
+    "horzcat": ({"a": F, "b": F}, np.hstack([F, F])),
+    "rearrange": ({"x": F, "shape": (3, 2), "axes": (1, 0)}, F.reshape(3, 2).T),
+    "sigmoid_cross_entropy_with_logits": (
+        {"logits": np.zeros(2), "labels": np.array([0.0, 1.0])}, np.log(2.0)
+    ),
+    "softmax_cross_entropy_with_logits": (
+        {"logits": np.zeros((2, 4)), "labels": np.array([0, 3])}, np.log(4.0)
+    ),
+    "cumtrapz": ({"y": F[0], "dx": 2.0}, [-1.25, 1.0]),
+    "fori": (
+        {"start": 0, "stop": 3, "body": lambda i, x: x * 2.0, "init": sg.constant(1.0)}, 8.0
+    ),
     "diagsvd": ({"s": np.array([2.0, 3.0])}, np.diag([2.0, 3.0])),
 }  # fmt: skip
 
@@ -163,6 +212,75 @@ def test_hints_compute_what_the_name_does(name):
     }
     found = sg.evaluate(eval(hints.INSTEAD[name], {"sg": sg, "np": np, **leaves}))
     np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("sparse.linalg", "sg.sparse.spsolve(A, b)"), ("linalg.spsolve", "it is sg.sparse.spsolve"),
+        ("signal", "sg.convolve(x, y)"), ("interpolate", "sg.interp(x, xp, fp)"),
+        ("nn.functional.interpolate", "sg.nn.resize(x, shape"),
+        ("shared", "sg.parameter(name, array)"), ("clip_by_value", "sg.clip(x, low, high)"),
+        ("scipy.optimize", "sg.scipy.minimize(f, x0)"), ("optimize", "sg.scipy.minimize(f, x0)"),
+        ("integrate", "sg.ode.solve(f, y, times"), ("ndimage", "sg.nn.conv(x, weight)"),
+        ("minimize", "it is sg.scipy.minimize"), ("optim.minimize", "opt.minimize(loss)"),
+        ("backward", "opt.minimize(loss)"), ("config", "sg.options(threads=2)"),
+        ("autograd", "sg.grad(loss, wrt)"), ("Session", "sg.compile(y).run(feeds)"),
+        ("keras", "sg.nn.Linear(4, 8)"), ("einops", "x.reshape(shape)"),
+        ("updates", "sg.nn.updates"),
+    ],
+)  # fmt: skip
+def test_names_of_scipy_tensorflow_and_theano_are_answered(path, hint):
+    with pytest.raises(AttributeError) as caught:
+        functools.reduce(getattr, path.split("."), sg)
+    assert hint in caught.value.hint
+
+
+def test_functions_of_scipy_on_a_value_name_ours():
+    from scipy import (
+        fft,
+        integrate,
+        interpolate,
+        linalg,
+        ndimage,
+        optimize,
+        signal,
+        sparse,
+        spatial,
+    )
+    from scipy.sparse import linalg as solvers
+
+    x, a = sg.input("x", (3,), "float64"), sg.input("a", (3, 3), "float64")
+    one, rng = np.ones(3), np.random.default_rng(0)
+    answers = {
+        "scipy.linalg.solve needs .*of values: sg.linalg.solve": lambda: linalg.solve(a, one),
+        "scipy.linalg.expm .*sg.linalg.expm": lambda: linalg.expm(a),
+        "scipy.linalg.cholesky .*sg.linalg.cholesky": lambda: linalg.cholesky(a),
+        "scipy.linalg.eigh .*sg.linalg.eigh": lambda: linalg.eigh(a),
+        "scipy.fft.fft .*sg.fft.fft": lambda: fft.fft(x),
+        "scipy.signal.convolve .*sg.convolve": lambda: signal.convolve(x, one),
+        "scipy.signal.lfilter .*sg.scan": lambda: signal.lfilter([1.0], [1.0, 0.5], x),
+        "scipy.signal.hilbert .*sg.host_call": lambda: signal.hilbert(x),
+        "CubicSpline .*sg.interp.*sg.host_call": lambda: interpolate.CubicSpline(np.arange(3), x),
+        "solve_ivp .*sg.ode.solve": lambda: integrate.solve_ivp(lambda t, y: -y, (0, 1), x),
+        "integrate.solve_ivp .*ode.solve": lambda: integrate.solve_ivp(lambda t, y: x, (0, 1), one),
+        "integrate.trapezoid .*sg.trapezoid": lambda: integrate.trapezoid(x),
+        "ndimage.gaussian_filter .*sg.nn.conv": lambda: ndimage.gaussian_filter(x, 1.0),
+        "optimize.minimize .*sg.scipy.minimize": lambda: optimize.minimize(np.sum, x),
+        "spsolve .*sg.sparse.spsolve": lambda: solvers.spsolve(sparse.eye(3).tocsr(), x),
+        "distance.cdist .*sg.linalg.norm": lambda: spatial.distance.cdist(a, a),
+        "np.random.normal.*rng.normal": lambda: np.random.normal(x),
+        "rng.normal.*sg.random.Generator.*rng.normal": lambda: rng.normal(x, 1.0),
+        "np.asarray.*sg.stack": lambda: np.asarray(x),
+    }
+    for pattern, call in answers.items():
+        with pytest.raises(sg.StaticgradError) as caught:
+            call()
+        assert re.search(pattern, str(caught.value), re.DOTALL), str(caught.value)
+    for package, rooms in hints._SAME_NAMES.items():
+        theirs = import_module(package)
+        assert all(room == "sg" or room.startswith("sg.") for room in rooms)
+        assert any(hints.instead_of_call(package, name) for name in theirs.__all__)
 
 
 @pytest.mark.parametrize("room", [sg, sg.nn, sg.optim], ids=["sg", "nn", "optim"])

@@ -30,6 +30,14 @@ _HALF: Final = (
 )
 _RANKS: Final = "sg.distributed, whose ranks run one program"
 _SIZES: Final = "the layer of that name without Lazy, whose sizes are known: sg.nn.Conv2d(3, 8, 3)"
+_TRAINING: Final = (
+    "a training step: opt.minimize(loss) under @sg.function, of opt = sg.optim.Adam(1e-3)\n"
+    "gradients are values: dw, db = sg.grad(loss, [w, b])"
+)
+_AT_BUILD: Final = "sizes and types are fixed when the graph is built: nothing is asserted in a run"
+_SCIPYS: Final = (
+    "there is none: sg.host_call(function, x, types=..., vjp=...) calls SciPy's in a step"
+)
 _NO_LAYOUT: Final = "a value has no memory before a run, and its results are in C order"
 
 #: A function or class of another library -> what to write here.
@@ -50,7 +58,8 @@ INSTEAD: Final = {
         'sg.compile(graph, debug="nan") names the op\n'
         "on the tape, staticgrad.eager.detect_anomaly()",
     ),
-    **each_of("backward gradients", "sg.grad(loss, wrt)"),
+    "backward": _TRAINING,
+    "gradients": "sg.grad(loss, wrt)",
     "detach": "sg.stop_gradient(x)",
     **each_of("pmap vectorize", "a function over batches: sg.vmap(f)"),
     **each_of("seed default_rng PRNGKey", "rng = sg.random.Generator(seed)"),
@@ -76,6 +85,136 @@ INSTEAD: Final = {
     **each_of(
         "state_dict load_state_dict", 'sg.save("run.npz", tree), sg.load("run.npz", into=tree)'
     ),
+    # packages of SciPy
+    "optimize": "sg.scipy.minimize(f, x0), sg.scipy.root and sg.scipy.least_squares; sg.implicit"
+    " has solutions with derivatives",
+    "integrate": "sg.ode.solve(f, y, times, args) solves equations; sg.trapezoid(y, x) integrates"
+    " samples",
+    "signal": "sg.convolve(x, y), sg.correlate(x, y), sg.fft; a recursive filter is a sg.scan",
+    "ndimage": "sg.nn.conv(x, weight) filters images, sg.nn.resize(x, shape) and"
+    " sg.nn.grid_sample(x, grid) sample them",
+    "spatial": "distances of rows: sg.linalg.norm(x[:, None] - y, axis=-1)",
+    "cluster": "there is none: use SciPy's or scikit-learn's, of arrays",
+    **each_of("minimise fmin_bfgs fmin_l_bfgs_b minimize_scalar", "sg.scipy.minimize(f, x0)"),
+    **each_of("curve_fit", "sg.scipy.least_squares(residuals, x0)"),
+    **each_of("fsolve root_scalar brentq newton", "sg.scipy.root(f, x0); sg.implicit.root(f, x)"),
+    **each_of("quad quad_vec dblquad fixed_quad", "sg.trapezoid(y, x), of samples y = f(x)"),
+    "cumtrapz": "sg.cumsum((y[1:] + y[:-1]) / 2 * dx)",
+    "interp1d": "sg.interp(x, xp, fp), which is linear",
+    **each_of(
+        "CubicSpline make_interp_spline UnivariateSpline PchipInterpolator Akima1DInterpolator"
+        " BSpline splrep splev RBFInterpolator griddata",
+        "linear: sg.interp(x, xp, fp); splines: sg.host_call(function, x, types=..., vjp=...) calls"
+        " SciPy's in a step",
+    ),
+    "RegularGridInterpolator": "sg.nn.grid_sample(x, grid)",
+    **each_of("fftconvolve oaconvolve", "sg.convolve(x, y)"),
+    "convolve2d": "sg.nn.conv(x, weight)",
+    **each_of("lfilter sosfilt filtfilt lfiltic", "sg.scan(f, init, x), one sample at a time"),
+    **each_of(
+        "gaussian_filter gaussian_filter1d uniform_filter sobel laplace_filter",
+        "sg.nn.conv(x, weight), of the weights of the filter",
+    ),
+    "map_coordinates": "sg.nn.grid_sample(x, grid)",
+    **each_of("zoom", "sg.nn.resize(x, shape, method), or scale="),
+    **each_of("eigsh eigs svds", "dense: sg.linalg.eigh(A.toarray()), sg.linalg.svd(A.toarray())"),
+    # TensorFlow
+    "reduce_mean": "sg.mean(x, axis)",
+    "reduce_std": "sg.std(x, axis)",
+    "reduce_variance": "sg.var(x, axis)",
+    "reduce_logsumexp": "sg.nn.logsumexp(x, axis)",
+    "reduce_any": "sg.any(x, axis)",
+    "reduce_all": "sg.all(x, axis)",
+    "reduce_euclidean_norm": "sg.linalg.norm(x, axis=axis)",
+    "Session": "there is none: sg.compile(y).run(feeds)",
+    **each_of(
+        "global_variables_initializer initialize_all_variables",
+        "nothing: a parameter has its first value from sg.parameter(name, array)",
+    ),
+    "get_variable": "sg.parameter(name, array)",
+    "convert_to_tensor": "sg.constant(array); most functions take arrays as is",
+    **each_of("to_float", 'x.astype("float32")'),
+    "to_int32": 'x.astype("int32")',
+    "clip_by_norm": "x * sg.minimum(1.0, size / sg.linalg.norm(x))",
+    "map_fn": "sg.map(f, x)",
+    "foldl": "sg.scan(lambda total, row: (f(total, row), None), init, x)[0]",
+    "foldr": "sg.scan(lambda total, row: (f(total, row), None), init, x, reverse=True)[0]",
+    "boolean_mask": "sg.extract(mask, x, size=n), or sg.where(mask, x, 0.0)",
+    "gather_nd": "x[i, j]",
+    **each_of("scatter_nd tensor_scatter_nd_add", "sg.zeros(shape).at[indices].add(y)"),
+    "tensor_scatter_nd_update": "x.at[indices].set(y)",
+    "unsorted_segment_sum": "sg.segment_sum(x, segments, n)",
+    "unsorted_segment_max": "sg.segment_max(x, segments, n)",
+    "math": "its functions stand in sg: sg.exp(x), sg.sum(x), sg.cumsum(x)",
+    "truediv": "a / b, or sg.divide(a, b)",
+    "floordiv": "a // b, or sg.floor_divide(a, b)",
+    "strided_slice": "x[start:stop:step]",
+    "reverse": "sg.flip(x, axis)",
+    "l2_loss": "(x * x).sum() / 2",
+    **each_of("l2_normalize", "x / sg.linalg.norm(x, axis=-1, keepdims=True)"),
+    "moments": "sg.mean(x, axis) and sg.var(x, axis)",
+    "sequence_mask": "np.arange(n) < lengths[:, None]",
+    "fill": "sg.full(shape, number)",
+    "rank": "x.ndim",
+    **each_of(
+        "random_normal random_uniform truncated_normal",
+        "rng = sg.random.Generator(seed),"
+        " then rng.normal(shape), rng.uniform(shape=shape) or rng.truncated_normal(shape)",
+    ),
+    **each_of("py_function py_func", "sg.host_call(function, x, types=...)"),
+    **each_of(
+        "softmax_cross_entropy_with_logits sparse_softmax_cross_entropy_with_logits",
+        "sg.nn.cross_entropy(logits, labels)",
+    ),
+    "sigmoid_cross_entropy_with_logits": "sg.nn.binary_cross_entropy_with_logits(logits, labels)",
+    "bias_add": "x + b",
+    **each_of(
+        "keras layers Dense",
+        "layers are in sg.nn: sg.nn.Sequential(sg.nn.Linear(4, 8), sg.nn.relu)",
+    ),
+    "optimizers": "sg.optim has them: opt = sg.optim.Adam(1e-3), opt.minimize(loss)",
+    "losses": "sg.nn has them: sg.nn.cross_entropy(logits, labels), sg.nn.mse(x, y)",
+    **each_of("save_model save_weights", 'sg.save("model.npz", model)'),
+    **each_of("load_model load_weights", 'sg.load("model.npz", into=model)'),
+    **each_of("name_scope variable_scope", "sg.scope(name)"),
+    **each_of("Assert assert_equal", f'{_AT_BUILD}; sg.compile(graph, debug="nan") looks for NaN'),
+    # Theano and PyTensor
+    **each_of(
+        "dscalar dvector dmatrix dtensor3", 'sg.input("x", ("n", "m"), "float64"): one name an axis'
+    ),
+    **each_of(
+        "fscalar fvector fmatrix ftensor3 scalar vector matrix tensor3 tensor4",
+        'sg.input("x", ("n", "m"), "float32"): one name an axis',
+    ),
+    **each_of(
+        "iscalar ivector imatrix lscalar lvector lmatrix",
+        'sg.input("x", ("n", "m"), "int64"): one name an axis',
+    ),
+    **each_of("theano pytensor aesara", "its functions stand in sg: sg.exp(x), sg.scan, sg.grad"),
+    "ifelse": "sg.cond(condition, lambda: x, lambda: y)",
+    "config": "sg.options(threads=2) sets, sg.show_config() shows",
+    "set_subtensor": "x.at[indices].set(y)",
+    "inc_subtensor": "x.at[indices].add(y)",
+    "as_tensor_variable": "sg.constant(array); most functions take arrays as is",
+    "batched_dot": "a @ b, or sg.matmul(a, b)",
+    "sqr": "sg.square(x)",
+    "alloc": "sg.full(shape, number)",
+    **each_of("neq", "x != y, or sg.not_equal(x, y)"),
+    "Rop": "sg.jvp(y, x, v)",
+    "Lop": "sg.vjp(y, x, v)",
+    **each_of("RandomStream RandomStreams MRG_RandomStreams", "rng = sg.random.Generator(seed)"),
+    # CasADi
+    **each_of("MX SX", 'sg.input("x", (3,), "float64")'),
+    "DM": "sg.constant(array); most functions take arrays as is",
+    "vertcat": "sg.concatenate([a, b])",
+    "horzcat": "sg.concatenate([a, b], 1)",
+    "mtimes": "a @ b, or sg.matmul(a, b)",
+    **each_of("nlpsol Opti qpsol", "sg.scipy.minimize(f, x0, constraints=...)"),
+    # others
+    "autograd": "sg.grad(loss, wrt) for autograd.grad, sg.custom_vjp for autograd.Function",
+    "einops": "x.reshape(shape), sg.transpose(x, axes), sg.repeat(x, n, axis), sg.einsum",
+    "rearrange": "sg.transpose(x.reshape(shape), axes)",
+    "fori": "sg.fori_loop(start, stop, body, init)",
     # arrays
     "cat": "sg.concatenate([a, b], axis)",
     "permute": "sg.transpose(x, axes)",
@@ -426,6 +565,19 @@ INSTEAD: Final = {
 
 #: A name in one namespace -> what to write, where the name alone means something else.
 OF_NAMESPACES: Final = {
+    "scipy.signal.convolve": "sg.convolve(x, y), of vectors",
+    "scipy.signal.correlate": "sg.correlate(x, y), of vectors",
+    "scipy.integrate.quad": "sg.trapezoid(y, x), of samples y = f(x)",
+    "sg.sparse.linalg": "sg.sparse.spsolve(A, b) and splu; sg.linalg.cg(A, b) and gmres take sparse"
+    " matrices, too",
+    "sg.interpolate": "sg.interp(x, xp, fp), which is linear; sg.nn.resize(x, shape) of images",
+    "sg.shared": "sg.parameter(name, array)",
+    "sg.clip_by_value": "sg.clip(x, low, high)",
+    "sg.clip_by_global_norm": "sg.optim.clip_by_global_norm(gradients, size), or max_norm= of an"
+    " optimizer",
+    "sg.optim.minimize": "opt = sg.optim.Adam(1e-3), opt.minimize(loss); of functions"
+    " sg.scipy.minimize(f, x0)",
+    "sg.reduce": "sg.scan(lambda total, row: (f(total, row), None), init, x)[0]",
     "sg.onnx.save": "sg.onnx.export(program, path)",
     "sg.tree.tree_map": "sg.tree.map(f, tree)",
     **{f"sg.linalg.{name}": f"x.{name}, of the matrix" for name in ("T", "mT")},
@@ -467,7 +619,8 @@ OF_NAMESPACES: Final = {
 
 #: A method or attribute of other libraries' arrays -> what to write of a value here.
 METHODS: Final = {
-    **each_of("backward grad", "gradients are values: dw, db = sg.grad(loss, [w, b])"),
+    "backward": _TRAINING,
+    "grad": "gradients are values: dw, db = sg.grad(loss, [w, b])",
     **each_of(
         "requires_grad requires_grad_",
         "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w]); the rest is frozen",
@@ -620,7 +773,7 @@ _ROOMS: Final = {
     f"sg.{name}": MODULES[name]
     for name in (
         "checkpoint_policies", "implicit", "fft", "linalg", "nn", "ode", "optim", "random",
-        "special", "stats", "testing", "train", "tree",
+        "special", "stats", "testing", "train", "tree", "sparse", "scipy",
     )
 }  # fmt: skip
 
@@ -699,6 +852,35 @@ def call_of(name: str) -> str:
     return ""
 
 
+#: A package of SciPy -> our modules with functions of its names.
+_SAME_NAMES: Final = {
+    "scipy.fft": ("sg.fft",),
+    "scipy.linalg": ("sg.linalg", "sg"),
+    "scipy.integrate": ("sg.ode", "sg"),
+    "scipy.optimize": ("sg.scipy",),
+    "scipy.sparse": ("sg.sparse",),
+    "scipy.sparse.linalg": ("sg.sparse", "sg.linalg"),
+    "scipy.special": ("sg.special",),
+    "scipy.stats": ("sg.stats",),
+}
+
+
+def instead_of_call(package: str, name: str) -> str:
+    """Return what to write of values instead of a call of ``scipy.linalg.expm`` and others."""
+    for room in _SAME_NAMES.get(package, ()):
+        if name in (PUBLIC if room == "sg" else _names_in(room)):
+            return f"of values: {room}.{name}"
+    instead = OF_NAMESPACES.get(f"{package}.{name}") or INSTEAD.get(name, "")
+    if not package.startswith("scipy"):
+        return ""
+    return instead or f"sg.host_call({name}, x, types=..., vjp=...) calls it in a step"
+
+
+def instead_of_draw(name: str) -> str:
+    """Return what to write of values instead of a draw of ``np.random``."""
+    return _where("sg", name) or "rng = sg.random.Generator(seed)"
+
+
 def has_name(room: str, name: str) -> bool:
     """Return whether a public module, ``sg.stats``, has a name."""
     return name in _names_in(room)
@@ -771,7 +953,8 @@ def _where(room: str, name: str) -> str:
     for other in _ROOMS:
         if other not in (room, "sg.tree") and name in _names_in(other):  # flatten is another one
             return f"it is {other}.{name}"
-    if name in dir(import_module(MODULES["random"]).Generator):
+    generator = import_module(MODULES["random"]).Generator
+    if not name.startswith("_") and callable(getattr(generator, name, None)):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

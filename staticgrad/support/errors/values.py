@@ -11,15 +11,18 @@ write instead. The arithmetic of sizes is in ``types/dim.py``.
 
 from __future__ import annotations
 
+import linecache
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from operator import index
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import numpy as np
 
+from staticgrad.support.building import user_frame
 from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,
@@ -35,11 +38,14 @@ from staticgrad.support.errors.hints import (
     WRITE,
     has_name,
     instead_of,
+    instead_of_call,
+    instead_of_draw,
     instead_of_method,
     runs,
 )
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, shown
+from staticgrad.support.source import position
 
 
 def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
@@ -62,6 +68,7 @@ def never_set(what: Any, hint: str) -> Any:
     return what.setter(refuse)
 
 
+_AS_ARRAY: Final = "np.asarray()"
 _DETERMINED: Final = (
     "it depends on no input: sg.evaluate(value) gives its numbers now; functions of NumPy's arrays"
     " compute at once"
@@ -170,7 +177,7 @@ class NoNumbers:
                 " value;\nfor rows one after the other collect them in a list: sg.stack(rows)",
             )
         raise self._no_value(
-            "np.asarray()", f"to make one value of several: sg.stack([a, b])\n{self._numbers}"
+            _AS_ARRAY, f"to make one value of several: sg.stack([a, b])\n{self._numbers}"
         )
 
     def __format__(self, spec: str) -> str:
@@ -216,12 +223,18 @@ class NoNumbers:
         )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
-        ours = distribution_called(sys._getframe(2))
-        if self._is_determined():
+        law = distribution_called(sys._getframe(2))
+        called, ours = library_call(sys._getframe(2))
+        if law:
+            instead = f"of values: {law}"
+        elif called:
+            instead = self._numbers if what == _AS_ARRAY else instead
+            what, instead = called, f"{ours}\n{self._numbers}" if ours else instead
+        if self._is_determined() and not law:
             instead = f"{_DETERMINED}\n{instead}"
         return SymbolicValueError(
             f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
-            hint=f"of values: {ours}" if ours else instead,
+            hint=instead,
             related=[self._described()],
         )
 
@@ -251,6 +264,53 @@ def distribution_called(frame: Any) -> str:
             found = f"sg.stats.{name}.{method}"
         frame = frame.f_back
     return found if found and has_name("sg.stats", found.split(".")[2]) else ""
+
+
+def library_call(frame: Any) -> tuple[str, str]:
+    """Return the function of another library that the user called, and what to write instead.
+
+    Both are empty if the user's own line reads the value, or a library without such a name.
+    """
+    user, called = user_frame(), ("", "")
+    while frame is not None and frame is not user:
+        called = _public_name(frame) or called
+        frame = frame.f_back
+    if called[0]:
+        return ".".join(called), instead_of_call(*called)
+    drawn = _draw_called(user)
+    return (f"{drawn}()", instead_of_draw(drawn.rpartition(".")[2])) if drawn else ("", "")
+
+
+def _public_name(frame: Any) -> tuple[str, str] | None:
+    """Return the package and the name of a public function that a frame of a library runs."""
+    names = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name)]
+    if names[0][1] == "__init__" and "self" in frame.f_locals:
+        names = [(type(frame.f_locals["self"]).__module__, type(frame.f_locals["self"]).__name__)]
+    wrapped = [each for each in frame.f_locals.values() if isinstance(each, FunctionType)]
+    names += [(each.__module__, each.__name__) for each in wrapped]  # by decorators of SciPy's
+    for module, name in names:
+        root, package = module.partition(".")[0], module.partition("._")[0]
+        if root in ("staticgrad", "numpy") or name.startswith("_"):
+            continue
+        for place in (root, package):
+            if hasattr(sys.modules.get(place), name):
+                return place, name
+    return None
+
+
+def _draw_called(frame: Any) -> str:
+    """Return ``rng.normal`` where a line calls a generator of NumPy, compiled code; else empty."""
+    line, end_line, column, end_column = position(frame.f_code, frame.f_lasti)
+    if end_line != line:
+        return ""
+    text = linecache.getline(frame.f_code.co_filename, line).encode()[column:end_column].decode()
+    owner, _, name = text.partition("(")[0].rpartition(".")
+    first, *others = owner.split(".")
+    drawing = frame.f_locals.get(first, frame.f_globals.get(first))
+    for each in others:
+        drawing = getattr(drawing, each, None)
+    kind = drawing.__name__ if isinstance(drawing, ModuleType) else type(drawing).__module__
+    return f"{owner}.{name}" if kind.startswith("numpy.random") else ""
 
 
 def as_object(value: Any) -> Any:
