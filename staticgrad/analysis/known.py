@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.ir.advances import check_without_updates
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
 
@@ -30,6 +31,7 @@ def computed(found: T) -> T:
     graph = Graph({str(place): leaves[place] for place in places})
     if graph.inputs or graph.parameters or graph.sizes:
         return found
+    check_without_updates(graph.nodes)
     arrays = evaluate(graph)
     for place in places:
         leaves[place] = arrays[str(place)][()]  # without axes a number of NumPy, as NumPy gives

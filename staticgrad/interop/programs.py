@@ -27,8 +27,8 @@ from typing import Any, Final, NamedTuple
 
 from staticgrad.autodiff import forward as forward_mode, reverse
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.streams import steps_of
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
@@ -134,7 +134,7 @@ class Programs:
         results = unflatten(tree, [_value(leaf) for leaf in leaves])
         session = running_session()
         read = ancestors(flatten(results)[0])
-        if (session and session.updates) or steps_of(read):
+        if (session and session.updates) or next_steps(read):
             raise ArgumentError(
                 f"{self.name} updates parameters or draws random numbers: a library that calls it"
                 " more or less often than once a step would change its results",

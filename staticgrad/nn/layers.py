@@ -91,8 +91,11 @@ class Flatten(FunctionLayer):
 class Dropout(Layer):
     """Set each element to 0 with probability ``p`` in training, and divide the others by 1 - p.
 
-    Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in
-    both modes, and is a part of ``state_dict``.
+    Srivastava et al., JMLR 15 (2014). Each call of a traced function, and each run of a graph with
+    updates (``sg.Graph(outputs, opt.updates(loss, ws))``), has another mask. A graph without
+    updates repeats its mask; a graph with updates does if they say so: ``{step: step}`` of
+    ``step = layer.generator.step``. The generator draws the same bits for one seed and step in
+    graphs and in eager mode, and is a part of ``state_dict``.
 
     Args:
         p: the probability, in [0, 1).

@@ -47,7 +47,17 @@ from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, 
 from staticgrad.language.ir.calls import computed_at_once, public
 from staticgrad.language.ir.execution import are_plain, computing, computing_kind, in_graphs
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ir.nodes import Parameter, Session, check_updates, next_serial, traced_in
+from staticgrad.language.ir.nodes import (
+    ModuleCall,
+    Parameter,
+    Session,
+    Symbolic,
+    check_updates,
+    collect_updates,
+    next_serial,
+    running_session,
+    traced_in,
+)
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import ComplexParameter, stored_of
 from staticgrad.language.ir.value import Value
@@ -473,14 +483,24 @@ class Module:
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _mode_of(args, kwargs), scope_of(self):
-            try:
-                return self.forward(*args, **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-                refused = error
-            check_call(type(self), self.forward, args, kwargs)
-            raise refused
+            if running_session() is not None or computing_kind() is not None:
+                return self._forward(args, kwargs)
+            call = ModuleCall()
+            with collect_updates(call):
+                result = self._forward(args, kwargs)
+            if call.updates:
+                call.mark_nodes([v for v in flatten(result)[0] if isinstance(v, Symbolic)])
+            return result
+
+    def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self.forward(*args, **kwargs)
+        except TypeError as error:
+            if raised_inside(error):
+                raise
+            refused = error
+        check_call(type(self), self.forward, args, kwargs)
+        raise refused
 
     # -- what it holds ----------------------------------------------------------------------------
 
@@ -783,7 +803,8 @@ def updates() -> Iterator[dict[Parameter, Any]]:
     """Collect the next values of parameters inside of this context, for a graph.
 
     So it is of running statistics, of ``p.update(value)``, ``opt.minimize(loss)`` and the steps of
-    generators; ``sg.function`` does it by itself. The dict is filled when the block ends.
+    generators. ``sg.function`` does it by itself; a graph with other updates makes those of modules
+    and generators by itself. The dict is filled when the block ends.
     """
     noted = Session()
     found: dict[Parameter, Any] = {}

@@ -227,9 +227,9 @@ class BatchNorm1d(SpatialLayer):
     In training these are the batch's, and the running ones move towards them (Ioffe and Szegedy,
     arXiv 1502.03167): ``running + momentum * (batch - running)``, the variance as an estimate,
     divided by count - 1. That is an update: of each call under ``sg.function``, at once of a
-    tensor; building a graph by hand, ``with sg.nn.updates() as updates`` collects it. Several
-    batches in one step move them one after the other. After ``eval()`` the running ones are used,
-    and nothing moves.
+    tensor, and of each run of a graph with updates. A program without updates is refused: it would
+    leave them as they are. Several batches in one step move them one after the other. After
+    ``eval()`` the running ones are used, and nothing moves.
 
     Args:
         eps: added to the variance.
@@ -270,6 +270,7 @@ class BatchNorm1d(SpatialLayer):
             self.running_var = first_value(f"{name}.var", (num_features,), "ones", *rest)
 
     def forward(self, x: Any) -> Any:
+        x = as_value(x)
         self.require_rank(x)
         mean, var = self.running_mean, self.running_var
         if mean is None or var is None:

@@ -24,8 +24,9 @@ import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.streams import draws_from_0, steps_of
+from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
+from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
@@ -306,7 +307,7 @@ class Tracer:
                     related=[(node.label, str(node.types[0]), node.origin)],
                 )
         taken = {parameter.node for parameter, _ in pairs}
-        pairs += [(p, v) for p, v in steps_of(nodes) if p.node not in taken]
+        pairs += [(p, v) for p, v in next_steps(nodes) if p.node not in taken]
         if found is None and not pairs:
             self._warn("returns nothing and updates nothing", "return what it computes")
         name = self._name.rpartition(".")[2]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
+from staticgrad.language.ir.advances import check_without_updates
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.value import Value
@@ -54,12 +55,11 @@ class Options:
 
 def read_program(program: object) -> tuple[Graph, bool]:
     """The graph of what was given to ``compile``, and whether it is one Value."""
-    if isinstance(program, Graph):
-        return program, False
-    if isinstance(program, Symbolic | SymbolicComplex):
-        return Graph(program), True
-    if isinstance(program, Mapping):
-        return Graph(program), False
+    if isinstance(program, Graph | Mapping | Symbolic | SymbolicComplex):
+        graph = program if isinstance(program, Graph) else Graph(program)
+        if not graph.updates:
+            check_without_updates(graph.nodes)
+        return graph, isinstance(program, Symbolic | SymbolicComplex)
     hint = ""
     if isinstance(program, list | tuple):
         hint = 'name the results: sg.compile({"loss": loss, "dw": dw})'

@@ -1,9 +1,11 @@
 """Random numbers: generators whose draws are pure functions of a key and a step counter.
 
-A generator owns two parameters, a key (from the seed) and a step; each draw has a stream of its own
-within it. A graph that updates the step draws anew on every run; one that does not draws the same
-numbers again. Streams are numbered from 0 in each traced function. In graphs built by hand they are
-numbered in the order of all draws of the generator, so that values of two graphs may be combined.
+A generator has two parameters, a key (from the seed) and a step; each draw has a stream of its own
+within it. A graph with updates draws anew in every run: it advances the step by itself. A graph
+without updates changes nothing, so it draws the same numbers again. The updates
+``{rng.step: rng.step}`` repeat the draws of a graph that has others. Streams are numbered from 0 in
+each traced function. In graphs built by hand they are numbered in the order of all draws of the
+generator, so that values of two graphs may be combined.
 Public as ``sg.random``. The bits themselves come from ``philox.py``.
 
 In a loop (``sg.scan`` and others) a draw differs from iteration to iteration: it has one stream,
@@ -21,7 +23,7 @@ once: key and step say where a generator stands, also to whoever saves them.
 
     >>> rng = sg.random.Generator(7)
     >>> noise = rng.normal(shape=("batch", 3))
-    >>> graph = sg.Graph({"noise": noise}, updates=rng.updates)
+    >>> graph = sg.Graph({"noise": noise}, updates=rng.updates)  # it has no other updates
 """
 
 from __future__ import annotations
@@ -106,6 +108,9 @@ _ELSEWHERE: Final = {
 class Generator(Distributions):
     """A source of random numbers with a seed; every draw is independent of the others.
 
+    Each call of a traced function, each draw of tensors, and each run of a graph with updates draws
+    anew. A graph without updates repeats its draws: it changes nothing.
+
     Attributes:
         key, step: the parameters (0-d uint64) that all draws read. Setting ``key.value`` seeds
             again without compiling again; setting ``step.value`` goes back to an earlier run.
@@ -136,6 +141,7 @@ class Generator(Distributions):
             raise ArgumentError(f"Generator: the seed {seed} is not in [0, 2**64)")
         self.key = parameter(f"{name}.key", np.uint64(seed))
         self.step = parameter(f"{name}.step", np.uint64(0))
+        self.step.store.counts_runs = True
         self.shared = bool(shared)
         self.streams = 0
         self.iterations: tuple[int, ...] = ()  # of the loops that run at once
@@ -144,6 +150,7 @@ class Generator(Distributions):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies and what was pickled go on from where it stood."""
         vars(self).update(state)
+        self.step.store.counts_runs = True
         GENERATORS.add(self)
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
@@ -160,7 +167,7 @@ class Generator(Distributions):
 
     @property
     def updates(self) -> dict[Parameter, Value]:
-        """The step, one further: for ``sg.Graph(..., updates=...)``."""
+        """The step, one further: for ``sg.Graph(..., updates=...)`` that has no other updates."""
         return {self.step: self.step + np.uint64(1)}
 
     @public

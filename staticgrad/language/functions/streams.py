@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
-from staticgrad.language.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, bodies_of
+from staticgrad.language.ir.graph import Node, Parameter, Symbolic, bodies_of
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.philox import FOLDED, RandomBits, folded
@@ -103,16 +103,6 @@ class Drawing(Protocol):
 
 
 GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
-
-
-def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
-    """The next steps of all generators from which these nodes draw, the older one first."""
-    read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
-    found = {  # one of several that share a step, as shallow copies do
-        each.step.node: each for each in list(GENERATORS) if each.step.node in read
-    }
-    ordered = sorted(found.values(), key=lambda each: each.step.node.serial)
-    return [pair for each in ordered for pair in each.updates.items()]
 
 
 class Draws:

@@ -12,6 +12,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import staticgrad
+from staticgrad.language.ir.advances import advances
 from staticgrad.language.ir.calls import is_pickled_by_value, public
 from staticgrad.language.ir.nodes import (
     Node as Node,
@@ -89,9 +90,14 @@ class Graph(GraphParts):
     ) -> None:
         """The graph of everything that ``outputs`` and ``updates`` depend on.
 
+        A graph with updates also advances the generators that it draws from, and the running
+        statistics of the layers that it runs. A graph without updates changes nothing, so each of
+        its runs draws the same numbers.
+
         Args:
             outputs: named values, or one value (then called ``"output"``).
-            updates: parameter -> its next value, of the same type.
+            updates: parameter -> its next value, of the same type. ``{rng.step: rng.step}``, or
+                that of another parameter, leaves it as it is.
             name: what the text form calls it.
             inputs: inputs that the graph shall have even if nothing reads them.
 
@@ -105,7 +111,13 @@ class Graph(GraphParts):
         check_roots(named, pairs, inputs)
         check_graph_name(name)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
-        nodes = sorted(ancestors(roots), key=lambda node: node.serial)
+        nodes = ancestors(roots)
+        if pairs:
+            added = advances(nodes, pairs)
+            more = [root for pair in added for root in pair]
+            nodes += ancestors(more, stop=dict.fromkeys(nodes))
+            pairs = (*pairs, *added)
+        nodes.sort(key=lambda node: node.serial)
         self._fill(
             nodes,
             [Symbolic(n) for n in nodes if isinstance(n.op, Input)],

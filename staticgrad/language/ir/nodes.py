@@ -73,13 +73,14 @@ class Node:
     while differentiating order k); both stand outside equality. ``serial`` is the creation order.
     A node never changes, so that what has been found out about it is kept with it: ``verified``,
     that ``types`` are what the op infers; ``normal``, the marks of those rule tables in whose
-    normal form it is.
+    normal form it is; ``calls``, the calls of modules that computed it and update parameters.
     """
 
     __slots__ = (
         "__weakref__",
         "_form",
         "args",
+        "calls",
         "normal",
         "op",
         "order",
@@ -101,6 +102,7 @@ class Node:
         self.origin, self.order = origin, order
         self.serial = next(_serial)
         self.verified, self.normal = False, 0
+        self.calls: tuple[ModuleCall, ...] = ()
         self._form: Form | None = None
 
     @property
@@ -356,15 +358,16 @@ class Parameter(Symbolic):
 
         In ``sg.function`` it happens at each call: what the function reads afterwards is the new
         value, as in ``f.eagerly(...)`` and ``eager_mode``; what it computed before does not change.
-        No gradient passes through an update.
+        No gradient passes through an update. In a module that is called to build a graph by hand,
+        it happens in each run of a graph with updates that contains what the call computed.
 
         Args:
             value: a value of the graph that is traced, of the parameter's type; or an array, or a
                 tensor.
 
         Raises:
-            GraphError: a value of a graph where no function is traced; one of another type; or one
-                in a body, which may run several times or not at all.
+            GraphError: a value of a graph where no function is traced and no module is called; one
+                of another type; or one in a body, which may run several times or not at all.
             ParameterValueError: an array that does not fit.
 
         >>> import staticgrad as sg
@@ -383,11 +386,7 @@ class Parameter(Symbolic):
         own = isinstance(value, Symbolic)
         if noted is not None:
             if noted.inside:
-                raise GraphError(
-                    f"update of parameter {self.name!r} inside of {noted.inside[-1]}",
-                    hint="a body runs several times, or not at all: let it hand the value on, and"
-                    " update the parameter outside",
-                )
+                raise self._refuse_in_body(noted.inside[-1])
             if isinstance(value, Parameter):
                 noted.settled(value)
                 value = noted.read(value)
@@ -396,15 +395,22 @@ class Parameter(Symbolic):
             check_updates([pair], noted.computes)  # at this line, not where the trace ends
             noted.update(*pair)
         elif own and value.kind is Symbolic:
-            raise GraphError(
-                f"update of parameter {self.name!r}: {shown(value)} has no numbers here",
-                hint="inside of a function under @sg.function it is an update of each call\n"
-                "in a graph: sg.Graph(outputs, updates={w: value}); of modules sg.nn.updates()"
-                " collects them",
-                related=[describe(self, 0), describe(value, 1, "its next value")],
-            )
+            if body := _body.innermost():
+                raise self._refuse_in_body(body)
+            call = _call.innermost()
+            if call is None:
+                raise _no_numbers(self, value)
+            check_updates([(self, value)])
+            call.updates.append((self, value))
         else:
             self.store.write(value.value if own else value)
+
+    def _refuse_in_body(self, body: str) -> GraphError:
+        return GraphError(
+            f"update of parameter {self.name!r} inside of {body}",
+            hint="a body runs several times, or not at all: let it hand the value on, and"
+            " update the parameter outside",
+        )
 
 
 def _at_once(name: str) -> Any:
@@ -431,6 +437,53 @@ def describe(value: Symbolic, position: int, what: str = "") -> Related:
     """Operand as (name, type text, origin) for an error message."""
     label = value.node.label or what or f"operand {position + 1}"
     return label, str(value.type), value.node.origin
+
+
+def _no_numbers(parameter: Parameter, value: Any) -> GraphError:
+    return GraphError(
+        f"update of parameter {parameter.name!r}: {shown(value)} has no numbers here",
+        hint="inside of a function under @sg.function it is an update of each call\n"
+        "in a graph: sg.Graph(outputs, updates={w: value}); in the forward of a module it is an"
+        " update of graphs that contain its result",
+        related=[describe(parameter, 0), describe(value, 1, "its next value")],
+    )
+
+
+# -- calls of modules -----------------------------------------------------------------------------
+
+
+class ModuleCall:
+    """The updates that a module makes when it is called to build a graph by hand.
+
+    The nodes that the call built refer to it (``Node.calls``), so that a graph that contains one
+    of them can make the updates (``advances.py``).
+    """
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[Parameter, Symbolic]] = []
+        self.serial = next_serial()
+
+    def mark_nodes(self, results: Iterable[Symbolic]) -> None:
+        """Let the nodes of the call refer to its updates, which read them.
+
+        Raises:
+            GraphError: the call built no node of a result, so no graph contains one.
+        """
+        if not any(value.node.serial > self.serial for value in results):
+            raise _no_numbers(*self.updates[0])
+        roots = [*results, *(value for _, value in self.updates)]
+        for node in ancestors(roots, oldest=self.serial):
+            if not node.is_leaf:
+                node.calls = (*node.calls, self)
+
+
+_call: Final = Nested[ModuleCall | None]("staticgrad_module_call", None)
+_body: Final = Nested[str]("staticgrad_body", "")
+
+
+def collect_updates(call: ModuleCall) -> Block[ModuleCall | None]:
+    """Inside, updates of parameters by values of a graph, outside of traces, go to ``call``."""
+    return Block(_call, call)
 
 
 # -- sessions -------------------------------------------------------------------------------------
@@ -540,10 +593,11 @@ def running_session() -> Session | None:
 
 @contextmanager
 def body_of_a(name: str) -> Iterator[None]:
-    """Inside, the trace which is running, if one is, builds a body of ``name``."""
+    """Inside, a body of ``name`` is built, by the trace which is running if one is."""
     noted = _running.innermost()
     if noted is None:
-        yield
+        with Block(_body, name):
+            yield
         return
     noted.inside.append(name)
     try:

@@ -74,9 +74,11 @@ class ParameterStore:
         made_for_module: whether it was made for that attribute, whose path may become its name.
         is_complex: whether the last axis has real and imaginary parts of complex numbers.
         shard: says of what array it is this rank's part, if it is one of several ranks' parts.
+        counts_runs: whether it is the step of a generator, which each run with updates adds 1 to.
     """
 
     is_complex: bool = False
+    counts_runs: bool = False
 
     leaf: Any = None
     in_graph: bool = False
@@ -212,7 +214,8 @@ class ParameterStore:
         return [state for each, _ in self._states if (state := each()) is not None]
 
     def __reduce__(self) -> tuple[object, ...]:
-        state = {"is_complex": self.is_complex, "shard": self.shard}
+        names = ("is_complex", "shard", "counts_runs")
+        state = {name: getattr(self, name) for name in names}
         return (ParameterStore, (self.name, self.read(), self.former), state)
 
 

@@ -1,4 +1,4 @@
-"""Numeric lints: hazards that no rewrite mends, named with the user's line and what to write.
+"""Lints: hazards that no rewrite mends, named with the user's line and what to write.
 
 A pure analysis of a graph: nothing runs, nothing changes. The lints stand in tables by subject,
 each with programs that have the hazard and programs that do not; ``LINTS`` has all by name.
@@ -14,7 +14,14 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import did_you_mean, listed
-from staticgrad.tools.lints import broadcasting, derivatives, exponentials, gradients, precision
+from staticgrad.tools.lints import (
+    broadcasting,
+    derivatives,
+    draws,
+    exponentials,
+    gradients,
+    precision,
+)
 from staticgrad.tools.lints.program import LintedGraph, stabilized
 from staticgrad.tools.lints.table import (
     Finding as Finding,
@@ -31,7 +38,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting)
+_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting, draws)
 #: Every lint, by name.
 LINTS: Final[Mapping[str, Lint]] = {
     each.name: each
@@ -48,7 +55,7 @@ def lint(
     without: Collection[str] = (),
     notes: bool = False,
 ) -> tuple[Finding, ...]:
-    """Return the numeric hazards of a program, by line; a finding is a hint, not proof of an error.
+    """Return the hazards of a program, by line; a finding is a hint, not proof of an error.
 
     Args:
         program: what ``sg.compile`` takes: a Graph, one Value, or a dict of Values. If it holds

@@ -1,0 +1,52 @@
+"""Lints of random numbers that are the same in every run of a program."""
+
+from __future__ import annotations
+
+from staticgrad.language import functions as sg
+from staticgrad.language.functions.random import Generator
+from staticgrad.language.ir.graph import Graph, Node, ParameterLeaf
+from staticgrad.language.ir.value import Value
+from staticgrad.nn import Dropout
+from staticgrad.tools.lints.program import LintedGraph
+from staticgrad.tools.lints.table import Seen, hazard
+
+
+def _add_noise(x: Value) -> Value:
+    return x + Generator(0).normal(shape=x.shape)
+
+
+def _noisy_step(x: Value, keeps_step: bool = False) -> Graph:
+    rng = Generator(0)
+    return Graph(
+        {"y": x + rng.normal(shape=x.shape)},
+        updates={rng.step: rng.step} if keeps_step else rng.updates,
+    )
+
+
+@hazard(
+    "repeated-draws",
+    "draws of a generator whose step no update advances: each run has the same numbers",
+    ("parameter",),
+    bad=(
+        _add_noise,
+        lambda x: Dropout(0.5)(x).sum(),
+        lambda x: sg.scan(lambda total, row: (total + _add_noise(row), row), x[0], x)[0],
+    ),
+    good=(
+        _noisy_step,
+        lambda x: _noisy_step(x, keeps_step=True),
+        lambda x: Dropout(0.5).eval()(x).sum(),
+    ),
+)
+def _repeated_draws(program: LintedGraph, node: Node) -> Seen | None:
+    if not (isinstance(node.op, ParameterLeaf) and node.op.store.counts_runs):
+        return None
+    if any(parameter.node is node for parameter, _ in program.graph.updates):
+        return None
+    draws = program.users[(node, 0)]
+    return Seen(
+        f"each run draws the same numbers: no update advances {node.label!r}",
+        "a graph with updates advances it: sg.Graph(outputs, updates=rng.updates), or those of an"
+        " optimizer; so does sg.function",
+        at=draws[0].origin if draws else None,
+    )
