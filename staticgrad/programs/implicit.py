@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
@@ -22,6 +22,7 @@ from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import custom_vjp
 from staticgrad.language.ops.indexing import stack
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.logic import logical_and, logical_not
 from staticgrad.language.ops.movement import ravel, reshape, transpose
 from staticgrad.language.ops.operands import as_value
@@ -34,6 +35,7 @@ from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.records import NamedTuple
 
 __all__ = ["argmin", "fixed_point", "root"]
 
@@ -41,9 +43,18 @@ __all__ = ["argmin", "fixed_point", "root"]
 _TOLERANCES: Final = {4: 1e-5, 8: 1e-10}
 _numbers: Final = itertools.count()
 Function = Callable[..., Any]
+#: What becomes of steps that do not arrive: an error, NaN, or the last of them.
+Failure = Literal["raise", "nan", "last"]
 
 
-def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 50) -> Any:
+def root(
+    f: Function,
+    x0: Any,
+    *args: Any,
+    tol: float | None = None,
+    max_steps: int = 50,
+    on_failure: Failure = "raise",
+) -> Any:
     """The x at which ``f(x, *args)`` is zero, by Newton's method from ``x0``.
 
     Args:
@@ -54,11 +65,14 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
         args: operands, by which the solution is differentiated.
         tol: stop where no residual is larger; by default 1e-10, in float32 1e-5.
         max_steps: stop after so many steps.
+        on_failure: if the residual is above ``tol`` then, "raise" ends the run with an error, "nan"
+            gives NaN, and "last" the last step, whose derivative is not that of a solution.
 
     Returns:
-        The solution, in the type of ``x0``; where the steps do not arrive, the last of them.
+        The solution, in the type of ``x0``.
 
     Raises:
+        ConvergenceError: in the run, ``max_steps`` steps do not reach ``tol``.
         ArgumentError: no function. GradientError: ``f`` reads floating values that are no operands.
         DTypeError: ``x0`` is of another type than float32 and float64, or what ``f`` gives is
             complex; operands may be complex.
@@ -76,14 +90,20 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
             residual, slopes = _linearized(f, at, given)
             return at - _solved(slopes, residual)
 
-        return _repeated(step, lambda at: f(at, *given), x, tol, max_steps)
+        return _repeated(step, lambda at: f(at, *given), x, limits)[0]
 
+    limits = _Limits("root", tol, max_steps, on_failure)
     return _implicit(f, solve, x0, args)
 
 
 @like(root)
 def fixed_point(
-    f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 1000
+    f: Function,
+    x0: Any,
+    *args: Any,
+    tol: float | None = None,
+    max_steps: int = 1000,
+    on_failure: Failure = "raise",
 ) -> Any:
     """The x that ``f(x, *args)`` gives back, by repeating it from ``x0``.
 
@@ -104,13 +124,21 @@ def fixed_point(
         def step(at: Any) -> Any:
             return f(at, *given)
 
-        return _repeated(step, lambda at: residual(at, *given), x, tol, max_steps)
+        return _repeated(step, lambda at: residual(at, *given), x, limits)[0]
 
+    limits = _Limits("fixed_point", tol, max_steps, on_failure)
     return _implicit(residual, solve, x0, args)
 
 
 @like(root)
-def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 100) -> Any:
+def argmin(
+    f: Function,
+    x0: Any,
+    *args: Any,
+    tol: float | None = None,
+    max_steps: int = 100,
+    on_failure: Failure = "raise",
+) -> Any:
     """The x at which ``f(x, *args)``, one number, is smallest near ``x0``.
 
     Newton's method with Levenberg's damping: a step that is not lower is not taken, and the damping
@@ -144,12 +172,10 @@ def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps
             changed = where(lower, damping * 0.1, damping * 10.0 + 1e-6)
             return where(lower, after, at), changed
 
-        def measure(state: Any) -> Any:
-            return slope(state[0], *given)
-
         begin = aggregate.sum(x * 0.0) + 1e-3
-        return _repeated(step, measure, (x, begin), tol, max_steps)[0]
+        return _repeated(step, lambda at: slope(at, *given), (x, begin), limits)[0]
 
+    limits = _Limits("argmin", tol, max_steps, on_failure)
     return _implicit(slope, solve, x0, args)
 
 
@@ -197,24 +223,44 @@ def _check_start(x0: Any) -> None:
             )
 
 
-def _repeated(
-    step: Function, measure: Function, begin: Any, tol: float | None, max_steps: int
-) -> Any:
-    """``step`` from ``begin`` on, until no element of the measure is above the tolerance."""
-    first = begin[0] if isinstance(begin, tuple) else begin
-    least = tol or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
+class _Limits(NamedTuple):
+    """When the steps of a function end, and what becomes of those that do not arrive."""
+
+    function: str
+    tol: float | None
+    max_steps: int
+    on_failure: Failure
+
+
+def _repeated(step: Function, measure: Function, begin: Any, limits: _Limits) -> tuple[Any, ...]:
+    """Repeat ``step`` until no element of the measure is above the tolerance.
+
+    A step takes a solution, or a tuple that begins with one, and gives the next; the result is a
+    tuple.
+    """
+    first = begin if isinstance(begin, tuple) else (begin,)
+    least = limits.tol or _TOLERANCES.get(first[0].dtype.numpy.itemsize, 1e-3)
+
+    def residual(x: Any) -> Any:
+        return _detached(aggregate.max(absolute(measure(x)), initial=0.0))
 
     def is_far(state: Any) -> Any:
-        largest = aggregate.max(absolute(measure(state[0])), initial=0.0)
-        return logical_and(state[1] < max_steps, logical_not(largest <= least))
+        _, largest, count = state
+        return logical_and(count < limits.max_steps, logical_not(largest <= least))
 
     def further(state: Any) -> Any:
-        after = step(state[0])
-        kept = tuple(map(_kept, after)) if isinstance(after, tuple) else _kept(after)
-        return kept, state[1] + 1
+        before, _, count = state
+        after = step(before if isinstance(begin, tuple) else before[0])
+        after = tuple(map(_detached, after if isinstance(begin, tuple) else (after,)))
+        return after, residual(after[0]), count + 1
 
-    count = aggregate.sum(astype(first, "int64") * 0)
-    return while_loop(is_far, further, (begin, count))[0]
+    count = aggregate.sum(astype(first[0], "int64") * 0)
+    (x, *more), largest, _ = while_loop(is_far, further, (first, residual(first[0]), count))
+    arrived = largest <= least
+    if limits.on_failure == "raise":
+        loop = f"implicit.{limits.function}.newton"
+        arrived = reached_end(loop, limits.max_steps, arrived, largest)
+    return x if limits.on_failure == "last" else where(arrived, x, float("nan")), *more
 
 
 def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -239,7 +285,7 @@ def _solved(matrix: Any, right: Any) -> Any:
     return reshape(found, right.shape)
 
 
-def _kept(x: Any) -> Any:
+def _detached(x: Any) -> Any:
     """A state for the next step: of tensors without the tape."""
     return x.detach() if x.computes else x
 

@@ -33,7 +33,11 @@ MOST: Final = 10_000
 
 
 def _summed(ratio: Callable[[Any], Any], wanted: Any) -> Any:
-    """1 + r(1) + r(1) r(2) + ... where ``wanted``, of ratios of terms."""
+    """1 + r(1) + r(1) r(2) + ... where ``wanted``, of falling ratios of terms, all below 1.
+
+    The terms behind the last one are summed as a geometric series, since ratios change slowly where
+    there are many terms.
+    """
 
     def goes_on(state: tuple[Any, Any, Any]) -> Any:
         n, term, total = state
@@ -45,7 +49,9 @@ def _summed(ratio: Callable[[Any], Any], wanted: Any) -> Any:
         return n + 1.0, term, total + term
 
     one = where(wanted, 1.0, 0.0)
-    return while_loop(goes_on, step, (one * 0.0, one, one))[2]
+    n, term, total = while_loop(goes_on, step, (one * 0.0, one, one))
+    last = where(wanted, ratio(n + 1.0), 0.0)
+    return total + term * last / (1.0 - last)
 
 
 def _lower_gamma(a: Any, x: Any) -> Any:

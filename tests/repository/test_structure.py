@@ -66,6 +66,7 @@ LAZY = {
     "staticgrad.language.ops.custom": "building loads nothing native",
     "staticgrad.language.ops.fourier": "building loads nothing native",
     "staticgrad.language.ops.special_functions": "building loads nothing native",
+    "staticgrad.language.ops.limits": "building loads nothing native",
     "staticgrad.language.ops.linalg": "building loads nothing native",
     "staticgrad.language.ops.sparse": "building loads nothing native",
     "staticgrad.compiler.runtime.executor": "a program of one run or two needs no native entry",

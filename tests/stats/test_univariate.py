@@ -396,3 +396,18 @@ def test_tails_at_edges(case):
         wanted = getattr(getattr(theirs, name), method)(*at)
     found = getattr(getattr(ours, name), method)(*at)
     assert found == pytest.approx(wanted, rel=1e-8)
+
+
+@pytest.mark.parametrize("a", [1e8, 1e10, 1e12])
+def test_series_of_more_terms_than_are_summed_have_a_remainder(a):
+    """P(a, x) 40 deviations below the mean, by the sum of mpmath's incomplete gamma function.
+
+    Behind N terms the ratio of two neighbours is nearly constant, so that the sum over all terms is
+    an integral of exp(-c n - n**2 / (2 a)), of c = (a - x) / a, to 1e-5.
+    """
+    x = a - 40.0 * np.sqrt(a)
+    found = float(sg.stats.gamma(a).logcdf(x))
+    c = (mp.mpf(a) - mp.mpf(x)) / mp.mpf(a)
+    terms = mp.quad(lambda n: mp.exp(-c * n - n * n / (2 * mp.mpf(a))), [0, 5 / c, 80 / c])
+    exact = a * mp.log(x) - mp.mpf(x) - mp.loggamma(a + 1) + mp.log(terms)
+    assert abs(found - exact) < 1e-14 * a + 1e-3

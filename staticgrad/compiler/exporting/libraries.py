@@ -14,6 +14,7 @@ from typing import Final
 from staticgrad.compiler.plain.prelude import PRELUDE
 from staticgrad.language.ir.schedule import CallStep
 from staticgrad.language.types.dim import Size
+from staticgrad.native.libraries import limits
 from staticgrad.native.libraries.fourier_kernels import FourierCall
 from staticgrad.native.libraries.recipes import RECIPES
 
@@ -67,6 +68,12 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     passed = [numbers["trans" if word == "adjoint" else word] for word in takes]
     texts_of = [str(each) if isinstance(each, bool) else size(each) for each in passed]
     return [name, *arrays, "<check>", total, *texts_of]
+
+
+def error_of(step: CallStep) -> str:
+    """The message of a call that failed, with a place for a number."""
+    family, _, rest = step.routine.name.partition(":")
+    return limits.words_of(rest)[0] if family == "limit" else "matrix {} has no result"
 
 
 def _as_array(name: str, sizes: Sequence[str], is_complex: bool) -> str:

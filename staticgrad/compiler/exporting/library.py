@@ -41,7 +41,7 @@ from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
-from staticgrad.language.ir.schedule import KernelStep, Schedule, Step
+from staticgrad.language.ir.schedule import CallStep, KernelStep, Schedule, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.native import KernelSource, SourceText, jit, loader
@@ -533,6 +533,8 @@ class LibraryWriter:
         for name in found:
             step = next(s for s in places.plan.schedule.steps if name in s.writes())
             what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
+            if isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
+                what = "a solver used up its steps"
             self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
         return [*found.values()]
 

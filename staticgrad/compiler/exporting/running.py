@@ -141,7 +141,8 @@ def run(feeds):
     """The results by name; parameters take their updates. One run at a time.
 
     Raises IndexError where an index is out of range, LinAlgError where a matrix is singular or not
-    positive definite, before any parameter is written.
+    positive definite, RuntimeError where a solver needs more steps than it may take, before any
+    parameter is written.
     """
     arrays, numbers, offsets, arena, shapes = bind(feeds)
     results, places = {}, {}
@@ -154,9 +155,12 @@ def run(feeds):
     if steps(arena, offsets, checks, *arrays, *values, *_constants, *outputs, *numbers):
         number = next(n for n in range(len(CHECKS)) if checks[2 * n] >= 0)
         error, line, what = CHECKS[number]
-        kind = IndexError if error.startswith("index") else np.linalg.LinAlgError
-        value = checks[2 * number + (kind is IndexError)]
-        raise kind(f"{error.format(value)} in {what} ({line})")
+        at = checks[2 * number : 2 * number + 2]
+        if error.startswith("index"):
+            raise IndexError(f"{error.format(at[1])} in {what} ({line})")
+        if error.startswith("matrix"):
+            raise np.linalg.LinAlgError(f"{error.format(at[0])} in {what} ({line})")
+        raise RuntimeError(f"{error.format(at.view(np.float64)[1])} ({line})")
     for name, (place, _, _) in OUTPUTS.items():
         if places[place] != name:
             results[name][...] = results[places[place]]

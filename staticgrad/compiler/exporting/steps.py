@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of
+from staticgrad.compiler.exporting.libraries import NOT_EXPORTED, call_of, error_of
 from staticgrad.compiler.plain.expressions import Functions, Indented, storable
 from staticgrad.compiler.plain.kernels import KernelWriter
 from staticgrad.compiler.plain.prelude import PRELUDE
@@ -153,7 +153,6 @@ class StepsWriter:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.views: set[str] = set()
         self.taken = {*RESERVED, *free.values()}
-        self._rooms: set[str] = set()  # arenas of bodies, whose buffers have views of their own
         self._clock = 0
 
     def fresh(self, name: str) -> str:
@@ -180,15 +179,17 @@ class StepsWriter:
         plan, no body of a loop, ends at its commit where a check has failed.
         """
         schedule, first_check = plan.schedule, len(self.checks)
-        for step in schedule.steps:
-            self._rooms |= {own.buffer for own in step.scratch() if own.per == "bodies"}
+        # The buffers in an arena of bodies have views of their own.
+        arenas = {
+            own.buffer for step in schedule.steps for own in step.scratch() if own.per == "bodies"
+        }
         for buffer in schedule.buffers:
             if buffer.name not in scope and buffer.role == "check":
                 number = len(self.checks)
                 scope[buffer.name] = f"check{number}"
                 self.lines.add(f"check{number} = checks[{2 * number} : {2 * number + 2}]")
                 step = next(s for s in schedule.steps if buffer.name in s.writes())
-                error = "matrix {} has no result" if isinstance(step, CallStep) else _OUT_OF_RANGE
+                error = error_of(step) if isinstance(step, CallStep) else _OUT_OF_RANGE
                 self.checks.append((error, lines_of(step), step.label))
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = name = self.fresh(buffer.name)
@@ -205,7 +206,7 @@ class StepsWriter:
                 if placed.first == position and buffer.role != "check":
                     begin = base + placed.offset
                     offsets[buffer.name] = begin, begin + placed.nbytes
-                    self._view(buffer, scope, begin)
+                    self._view(buffer, scope, begin, buffer.name in arenas)
                     nbytes = f"({self.size(buffer.size)}) * {buffer.dtype.itemsize}"
                     life = BufferLife(buffer.name, nbytes, self._clock, self._clock)
                     self.lives.append(life)
@@ -222,11 +223,11 @@ class StepsWriter:
         self.lines.add("return 1")
         self.lines.depth -= 1
 
-    def _view(self, buffer: Buffer, scope: dict[str, str], offset: int) -> None:
-        """The variable of a buffer of the arena."""
+    def _view(self, buffer: Buffer, scope: dict[str, str], offset: int, is_arena: bool) -> None:
+        """The variable of a buffer of the arena; one that is an arena of bodies gets no view."""
         if buffer.name not in scope:
             scope[buffer.name] = self.fresh(buffer.name)
-        if buffer.name not in self._rooms:
+        if not is_arena:
             kind = storable(buffer.dtype)
             self.views.add(kind)
             place = f"o[{len(self.lives)}]" if self.free else str(offset)
@@ -254,6 +255,10 @@ class StepsWriter:
                 raise ExportError("a call on narrow floats cannot be exported")
             elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
                 self._sparse(step, scope)
+            elif isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
+                operands = ", ".join(self._text(binding, scope) for binding in step.operands)
+                name = self.helpers.helper("reached_end")
+                self.lines.add(f"{name}({operands}, {self.size(step.total)})")
             elif isinstance(step, CallStep):
                 self._library(step, scope)
             else:

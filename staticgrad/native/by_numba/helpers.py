@@ -319,6 +319,16 @@ def checked(index, extent, wrap, position, words):
 
 
 @jit
+def reached_end(reached, values, out, words, count):
+    """``reached``, copied; the first element that is false is noted, with the bits of its value."""
+    for i in range(count):
+        out[i] = reached[i]
+        if not reached[i] and words[0] < 0:
+            words[0] = i
+            words[1] = values[i : i + 1].view(np.int64)[0]
+
+
+@jit
 def search(values, stride, count, value, right):
     """How many of ``count`` ascending values are below one; with ``right`` also those equal to it.
 

@@ -56,6 +56,7 @@ class _Registered:
 _BUILT_IN: Final = {
     "fft": "staticgrad.native.libraries.fourier",
     "host": "staticgrad.native.libraries.user_calls",
+    "limit": "staticgrad.native.libraries.limits",
     "linalg": "staticgrad.native.libraries.lapack",
     "numba": "staticgrad.native.libraries.user_calls",
     "ranks": "staticgrad.native.libraries.collectives",

@@ -390,6 +390,12 @@ class DistributedError(StaticgradError, RuntimeError):
     code = "SG416"
 
 
+class ConvergenceError(CallError):
+    """A loop of a solver that used up its iterations before it reached its end."""
+
+    code = "SG417"
+
+
 # Compiling and installing
 
 

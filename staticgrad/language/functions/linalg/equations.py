@@ -8,7 +8,8 @@ Functions of Matrices, 2008, theorem 3.6).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, Final, Literal
 
 from staticgrad.language.functions import aggregate
@@ -33,12 +34,14 @@ from staticgrad.language.functions.linalg.matrices import (
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import square
+from staticgrad.language.ops.arithmetic import absolute, isfinite, square
 from staticgrad.language.ops.complex_linalg import of_adjoints
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, flip, part
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import Sylvester, adjoint
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import promoted_values
@@ -126,17 +129,38 @@ def solve_discrete_lyapunov(
 
 
 def _doubled(a: Any, g: Any, h: Any) -> Any:
-    """The limit of the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005)."""
+    """The limit of the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005).
+
+    NaN where the last step still changes it.
+    """
     unit = identity_like(a)
 
     def step(_: Any, carry: Any) -> Any:
-        a, g, h = carry
+        a, g, h, _ = carry
         under = inv(unit + g @ h, errors="nan")
         moved = a @ under
-        return moved @ a, g + moved @ g @ adjoint(a), h + adjoint(a) @ h @ under @ a
+        change = adjoint(a) @ h @ under @ a
+        return moved @ a, g + moved @ g @ adjoint(a), h + change, change
 
-    found = fori_loop(0, _STEPS, step, (a, g, h))[2]
-    return 0.5 * (found + adjoint(found))
+    _, _, found, change = fori_loop(0, _STEPS, step, (a, g, h, h))
+    size, moved = (
+        aggregate.max(absolute(each), (-2, -1), keepdims=True, initial=0.0)
+        for each in (found, change)
+    )
+    tolerance = _WRONG[a.dtype.numpy.name]
+    return where(moved <= tolerance * size, 0.5 * (found + adjoint(found)), math.nan)
+
+
+def _solution(name: str, solve_equation: CustomFunction, given: Sequence[Any], errors: str) -> Any:
+    """Return the solution of a Riccati equation, checked at run time."""
+    found: Any = solve_equation(*given)
+    if errors == "nan":
+        return found
+    solved, *finite = (aggregate.all(isfinite(each), (-2, -1)) for each in (found, *given))
+    sound = reduce(logical_and, finite)
+    loop = f"riccati.{name}.doubling"
+    solved = reached_end(loop, _STEPS, logical_or(solved, logical_not(sound)), zeros_like(sound))
+    return where(solved[..., None, None], found, math.nan)
 
 
 @custom_vjp(name="staticgrad.continuous_riccati")
@@ -183,12 +207,21 @@ def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
 
 
 def solve_continuous_are(
-    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], q: ArrayLike[AnyValue], r: ArrayLike[AnyValue]
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
+    q: ArrayLike[AnyValue],
+    r: ArrayLike[AnyValue],
+    *,
+    errors: Errors = "raise",
 ) -> AnyValue:
     """X with a.T X + X a - X b r^-1 b.T X + q = 0 that makes a - b r^-1 b.T X stable.
 
-    By a doubling algorithm and a step of Newton's; NaN where there is no such X. ``q`` and ``r``
-    are symmetric. Derivative: a Lyapunov equation.
+    By a doubling algorithm and a step of Newton's. ``q`` and ``r`` are symmetric. Derivative: a
+    Lyapunov equation.
+
+    Raises:
+        ConvergenceError: the algorithm does not arrive at such an X, when the program runs;
+            ``errors="nan"`` gives NaN instead.
 
     >>> a, b, q, r = [[0.0, 1.0], [0.0, 0.0]], [[0.0], [1.0]], np.eye(2), [[1.0]]
     >>> sg.linalg.solve_continuous_are(a, b, q, r).round(3)
@@ -196,23 +229,31 @@ def solve_continuous_are(
            [1.   , 1.732]])
     """
     first, second, third, last = _alike(a, b, q, r)
-    found: Any = _continuous_riccati(first, second @ solve(last, adjoint(second)), third)
-    return found
+    given = (first, second @ solve(last, adjoint(second)), third)
+    return _solution("solve_continuous_are", _continuous_riccati, given, errors)
 
 
 def solve_discrete_are(
-    a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], q: ArrayLike[AnyValue], r: ArrayLike[AnyValue]
+    a: ArrayLike[AnyValue],
+    b: ArrayLike[AnyValue],
+    q: ArrayLike[AnyValue],
+    r: ArrayLike[AnyValue],
+    *,
+    errors: Errors = "raise",
 ) -> AnyValue:
     """X with a.T X a - X - a.T X b (r + b.T X b)^-1 b.T X a + q = 0, which stabilizes a.
 
     By a doubling algorithm. ``q`` and ``r`` are symmetric. Derivative: a Lyapunov equation.
 
+    Raises:
+        ConvergenceError: as ``solve_continuous_are``.
+
     >>> sg.linalg.solve_discrete_are([[0.5]], [[1.0]], [[1.0]], [[1.0]]).round(3)
     array([[1.133]])
     """
     first, second, third, last = _alike(a, b, q, r)
-    found: Any = _discrete_riccati(first, second @ solve(last, adjoint(second)), third)
-    return found
+    given = (first, second @ solve(last, adjoint(second)), third)
+    return _solution("solve_discrete_are", _discrete_riccati, given, errors)
 
 
 # -- functions of matrices ------------------------------------------------------------------------
@@ -303,9 +344,9 @@ def _logarithm(a: Any) -> Any:
     series = unit + squared @ (unit / 3.0 + squared @ (unit / 5.0 + squared / 7.0))
     found = small @ series * (2.0 * 2.0**_ROOTS)
     for _ in range(_REFINED):
-        power = expm(found)
+        power = expm(found, errors="nan")
         found = found + 2.0 * solve(power + a, a - power, errors="nan")
-    return _checked(found, expm(found), a)
+    return _checked(found, expm(found, errors="nan"), a)
 
 
 _log = _function_of_matrices("logm", _logarithm)

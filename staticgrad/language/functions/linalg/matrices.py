@@ -14,9 +14,9 @@ import numpy as np
 from staticgrad.language.functions import aggregate, products, statistics
 from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.complex_numbers import abs_square
-from staticgrad.language.functions.creation import eye, zeros
+from staticgrad.language.functions.creation import eye, zeros, zeros_like
 from staticgrad.language.functions.indexing import matrix_transpose, unstack
-from staticgrad.language.functions.loops.loops import fori_loop
+from staticgrad.language.functions.loops.loops import while_loop
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
 from staticgrad.language.ir.kinds import AnyValue
@@ -28,6 +28,7 @@ from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, part, take, take_along_axis
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import (
     LU,
     QR,
@@ -45,7 +46,7 @@ from staticgrad.language.ops.linalg import (
     diagonal_of,
     mirrored,
 )
-from staticgrad.language.ops.logic import logical_and
+from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import (
@@ -445,12 +446,15 @@ _THETA: Final = 5.371920351148152
 _MOST_SQUARINGS: Final = 16
 
 
-def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
+def expm(
+    a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS, errors: Errors = "raise"
+) -> AnyValue:
     """Compute exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
 
     Higham, The scaling and squaring method for the matrix exponential revisited, 2005. The number
     of squarings depends on the largest 1-norm at run time: a loop of at most ``max_squarings``
-    products, enough for norms up to 5.4 * 2**max_squarings; larger norms give NaN.
+    products, enough for norms up to 5.4 * 2**max_squarings. A larger norm ends the run with a
+    ConvergenceError; with ``errors="nan"`` it gives NaN.
 
     >>> sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]]).round(3)
     array([[1., 1.],
@@ -467,11 +471,17 @@ def expm(a: ArrayLike[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> Any
     counts = where(count > 0.0, count, 0.0)  # NaN: of no other matrix
     most = astype(aggregate.max(counts, initial=0.0), I64)
 
-    def squared(number: Any, x: Any) -> Any:
-        return where(count > number, x @ x, x)
+    def squared(state: tuple[Any, Any]) -> tuple[Any, Any]:
+        number, x = state
+        return number + 1, where(count > number, x @ x, x)
 
-    found = fori_loop(0, most, squared, found, max_steps=max_squarings)
+    start = (zeros_like(most), found)
+    _, found = while_loop(lambda state: state[0] < most, squared, start, max_squarings)
     nan = np.full((), math.nan, value.dtype.numpy)
+    if errors == "raise":
+        enough = logical_or(wanted <= float(max_squarings), logical_not(size < math.inf))
+        enough = reached_end("expm.expm.squaring", max_squarings, enough, size)
+        found = where(enough, found, nan)
     return where(wanted <= float(max_squarings), found, nan)
 
 

@@ -55,6 +55,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.indexing import concatenate, flip, part, stack
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.logic import not_equal
 from staticgrad.language.ops.loops import Branch, Loop, While
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
@@ -486,10 +487,12 @@ def fori_loop(
         carry.
         init_val: the first carry, a tree.
         max_steps: the maximum number of iterations; an integer or a named size. If a bound is a
-            value, reverse-mode gradients require it, as for ``while_loop``.
+            value, reverse-mode gradients require it, as for ``while_loop``. Bounds that lie further
+            apart end the run with an error.
 
     Raises:
         CarryError: as ``scan``.
+        ConvergenceError: in the run, there are more than ``max_steps`` iterations.
         DTypeError: a bound that is a value of another dtype than integer.
         ArgumentError: a bound that is not one integer; ``max_steps`` with known
             bounds.
@@ -509,6 +512,12 @@ def fori_loop(
         def step(carry: Any) -> Any:
             return carry[0] + 1, body_fun(carry[0], carry[1])
 
+        if max_steps is not None:
+            bound = bounded_iterations(max_steps)
+            few = reached_end(
+                "fori_loop.fori_loop.range", bound, last - first <= bound, last - first
+            )
+            last = where(few, last, first)  # the check is computed wherever the bound is
         return while_loop(test, named_after(body_fun, step), (first, init_val), max_steps)[1]
     if max_steps is not None:
         raise ArgumentError(

@@ -37,6 +37,7 @@ from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate, part, stack
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import LU, LUSolve
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, reshape
@@ -203,6 +204,8 @@ METHODS: Final[dict[str, Any]] = {
 Name = Literal[
     "rk45", "RK45", "dopri5", "rk23", "RK23", "bosh3", "tsit5", "rk4", "rosenbrock", "rodas4"
 ]
+#: How a solution that needs more steps than ``max_steps`` ends: with an error, or as NaN.
+Failure = Literal["raise", "nan"]
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 _FIRST: Final = 0.01  # of the way: the first step to try
 
@@ -356,6 +359,7 @@ def rk45(
     atol: NonNegativeFloat = 1e-9,
     first: float | None = None,
     max_steps: Any = 1000,
+    on_failure: Failure = "raise",
     args: Sequence[Any] = (),
     adjoint: bool = False,
 ) -> Any:
@@ -369,8 +373,9 @@ def rk45(
             ``atol + rtol * abs(y)`` is at most 1.
             The next one is ``0.9 * error**-0.2`` times as long, at least 0.2 and at most 5.
         first: the first step to try; a hundredth of the way by default.
-        max_steps: steps to try at most, those that fail included; from each time to the next. A
-            solution that needs more ends before ``end``: it is NaN.
+        max_steps: steps to try at most, those that fail included; from each time to the next.
+        on_failure: of a solution that needs more steps, "raise" ends the run with an error, "nan"
+            gives NaN.
         adjoint: the gradient is solved backwards, with the same tolerances and at most as many
             steps, and stores none of them. It has no ``jvp``.
 
@@ -382,6 +387,7 @@ def rk45(
         ArgumentError: no function, no times, or a tolerance below 0.
         CarryError: as ``rk4``.
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
+        ConvergenceError: in the run, ``max_steps`` steps do not reach the end.
 
     >>> y = rk45(lambda t, y: -y * y, 1.0, 0.0, 3.0, max_steps=200)
     >>> bool(abs(y - 0.25) < 1e-6)
@@ -401,7 +407,7 @@ def rk45(
             hint="rk45(f, y, start, end), or rk45(f, y, times)",
         )
     y, f = _equation(f, y, args)
-    control = _Control("rk45", rtol, atol, first, max_steps)
+    control = _Control("rk45", rtol, atol, first, max_steps, on_failure, "rk45")
     if not ends:
         return control.over(f, y, _times(start if times is None else times), adjoint)
     dtype = control.dtype_of(y)
@@ -425,6 +431,7 @@ def solve(
     steps: PositiveInt = 1,
     first: float | None = None,
     max_steps: Any = 1000,
+    on_failure: Failure = "raise",
     dense: bool = False,
     events: Any = None,
     adjoint: bool = False,
@@ -441,7 +448,9 @@ def solve(
         rtol, atol, first: of adaptive steps, as of ``rk45``.
         steps: of "rk4", equal steps from one time to the next.
         max_steps: of adaptive steps, to try at most from one time to the next; of an
-            ``OdeSolution`` in all. States that need more are NaN.
+            ``OdeSolution`` in all.
+        on_failure: of a solution that needs more steps, "raise" ends the run with an error; "nan"
+            gives NaN behind them.
         dense: give an ``OdeSolution``, which is called with further times.
         events: a function g(t, y, ...) of one number, or several: the solution ends where one of
             them crosses zero, and is an ``OdeSolution``. A g with an attribute ``direction`` is one
@@ -455,6 +464,7 @@ def solve(
     Raises:
         ArgumentError: no function, no times, or an option of another method.
         RankError, CarryError, DTypeError: as ``rk4`` and ``rk45``.
+        ConvergenceError: in the run, ``max_steps`` steps do not reach the end.
 
     >>> y = solve(lambda t, y, k: -k * y, sg.constant(1.0), [0.0, 1.0, 2.0], (2.0,), rtol=1e-9)
     >>> bool(abs(sg.evaluate(y) - np.exp([0.0, -2.0, -4.0])).max() < 1e-8)
@@ -464,40 +474,10 @@ def solve(
     >>> bool(abs(sg.evaluate(ball.t) - np.sqrt(20 / 9.81)) < 1e-9)
     True
     """
-    times = _times(times)
-    start, f = _equation(f, y, args)
-    watched = _events(events, args)
-    is_whole = dense or events is not None
-    if is_whole and adjoint:
-        raise ArgumentError(
-            "solve: adjoint=True gives no OdeSolution, which has all steps",
-            hint="without dense= and events=, or the gradient through the steps: adjoint=False",
-        )
-    if is_whole and times.shape[0] == 1:  # a step of no length
-        doubled = concatenate([times, times], 0)
-        found = solve(
-            f, start, doubled, method=method, rtol=rtol, atol=atol, steps=steps, first=first,
-            max_steps=max_steps, dense=True, events=watched or None,
-        )  # fmt: skip
-        return found._replace(ts=times, ys=mapped(lambda each: each[:1], found.ys))
-    if method == "rk4":
-        if is_whole:
-            return solutions.fixed(_rk4_step, f, start, times, steps, watched)
-        return rk4(f, start, times, steps, adjoint=adjoint)
-    if steps != 1:
-        raise ArgumentError(
-            f"solve: steps={steps} is of method='rk4', and {method!r} chooses its steps",
-            hint="max_steps= bounds their number, first= is the first one",
-        )
-    control = _controls(method, rtol, atol, first, max_steps)
-    if adjoint and control.method is _RODAS:
-        raise ArgumentError(
-            f"solve: adjoint=True of {method!r}, whose gradient goes through its steps",
-            hint="without adjoint=True; method='rk45' has it",
-        )
-    if is_whole:
-        return solutions.adaptive(control, f, start, times, watched)
-    return control.over(f, start, times, adjoint)
+    return _solution(
+        "solve", f, y, times, args, method, rtol, atol, steps, first, max_steps, on_failure, dense,
+        events, adjoint,
+    )  # fmt: skip
 
 
 @by_all_operands
@@ -512,6 +492,7 @@ def odeint(
     atol: NonNegativeFloat = 1.49012e-8,
     mxstep: Any = 1000,
     method: Name = "rk45",
+    on_failure: Failure = "raise",
 ) -> Any:
     """Solve ``y' = func(y, t, *args)`` at times, with the arguments of ``scipy.integrate.odeint``.
 
@@ -521,13 +502,14 @@ def odeint(
     Args:
         func: takes a state, a time and ``args``; with ``tfirst`` the time comes first.
         y0, t, args: the state at the first of the times, a vector of times, further arguments.
-        rtol, atol, mxstep, method: those of ``solve``, whose ``max_steps`` is ``mxstep``.
+        rtol, atol, mxstep, method, on_failure: those of ``solve``, whose ``max_steps`` is
+            ``mxstep``.
 
     Returns:
         The states, stacked along a new first axis, with ``y0`` first.
 
     Raises:
-        ArgumentError, RankError, CarryError, DTypeError: as ``solve``.
+        ArgumentError, RankError, CarryError, DTypeError, ConvergenceError: as ``solve``.
 
     >>> y = odeint(lambda y, t, k: -k * y, sg.constant(1.0), [0.0, 1.0], (2.0,))
     >>> bool(abs(sg.evaluate(y)[1] - np.exp(-2.0)) < 1e-8)
@@ -539,7 +521,63 @@ def odeint(
         return func(t, y, *further) if tfirst else func(y, t, *further)
 
     f = named_after(func, slope)
-    return solve(f, y0, t, args, method=method, rtol=rtol, atol=atol, max_steps=mxstep)
+    return _solution(
+        "odeint", f, y0, t, args, method, rtol, atol, 1, None, mxstep, on_failure
+    )  # fmt: skip
+
+
+def _solution(
+    function: str,
+    f: Slope,
+    y: Any,
+    times: Any,
+    args: Sequence[Any],
+    method: Name,
+    rtol: float,
+    atol: float,
+    steps: int,
+    first: Any,
+    max_steps: Any,
+    on_failure: Failure,
+    dense: bool = False,
+    events: Any = None,
+    adjoint: bool = False,
+) -> Any:
+    """Solve as ``solve``; errors of the run begin with the name of the public function."""
+    times = _times(times)
+    start, f = _equation(f, y, args)
+    watched = _events(events, args)
+    is_whole = dense or events is not None
+    if is_whole and adjoint:
+        raise ArgumentError(
+            "solve: adjoint=True gives no OdeSolution, which has all steps",
+            hint="without dense= and events=, or the gradient through the steps: adjoint=False",
+        )
+    if is_whole and times.shape[0] == 1:  # a step of no length
+        doubled = concatenate([times, times], 0)
+        found = solve(
+            f, start, doubled, method=method, rtol=rtol, atol=atol, steps=steps, first=first,
+            max_steps=max_steps, on_failure=on_failure, dense=True, events=watched or None,
+        )  # fmt: skip
+        return found._replace(ts=times, ys=mapped(lambda each: each[:1], found.ys))
+    if method == "rk4":
+        if is_whole:
+            return solutions.fixed(_rk4_step, f, start, times, steps, watched)
+        return rk4(f, start, times, steps, adjoint=adjoint)
+    if steps != 1:
+        raise ArgumentError(
+            f"solve: steps={steps} is of method='rk4', and {method!r} chooses its steps",
+            hint="max_steps= bounds their number, first= is the first one",
+        )
+    control = _controls(method, rtol, atol, first, max_steps, on_failure, function)
+    if adjoint and control.method is _RODAS:
+        raise ArgumentError(
+            f"solve: adjoint=True of {method!r}, whose gradient goes through its steps",
+            hint="without adjoint=True; method='rk45' has it",
+        )
+    if is_whole:
+        return solutions.adaptive(control, f, start, times, watched)
+    return control.over(f, start, times, adjoint)
 
 
 def _events(events: Any, args: Sequence[Any]) -> list[Any]:
@@ -560,10 +598,22 @@ def _events(events: Any, args: Sequence[Any]) -> list[Any]:
 class _Control:
     """An adaptive method with its tolerances and bounds."""
 
-    def __init__(self, name: str, rtol: float, atol: float, first: Any, max_steps: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        rtol: float,
+        atol: float,
+        first: Any,
+        max_steps: Any,
+        on_failure: Failure,
+        function: str,
+    ) -> None:
         self.method = METHODS[name]
         self.rtol, self.atol, self.first, self.max_steps = rtol, atol, first, max_steps
+        self.fails = on_failure == "raise"
         options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
+        options |= {} if self.fails else {"on_failure": on_failure}
+        self._loop = f"ode.{function}.{name}"
         powers = self.method.powers
         #: How many powers the polynomial of a step has.
         self.degree = len(powers[0]) if powers and isinstance(self.method, _Method) else 3
@@ -592,12 +642,22 @@ class _Control:
         def between(carry: Any, ends: Any) -> Any:
             y, h = carry
             first, last = ends
-            y, h = self._adaptive(f, y, first, last, h)
-            return (y, h), y
+            y, h, part = self._adaptive(f, y, first, last, h)
+            return (y, h), (y, part)
 
         h = self.first_step(times[0], times[-1])
-        _, later = scan(between, (y, h), (times[:-1], times[1:]))
+        _, (later, parts) = scan(between, (y, h), (times[:-1], times[1:]))
+        if self.fails:
+            ends = times[:-1] + parts * (times[1:] - times[:-1])
+            later = solutions.masked(self.check_end(parts >= 1.0, ends), later)
         return _behind_the_first(y, later)
+
+    def check_end(self, reached: Any, ends: Any) -> Any:
+        """Return ``reached``, bools, which are all true in a run without an error.
+
+        ``ends`` are the times that the steps reached.
+        """
+        return reached_end(self._loop, self.max_steps, reached, ends) if self.fails else reached
 
     def first_step(self, start: Any, end: Any) -> Any:
         """The length of the first step to try."""
@@ -610,14 +670,22 @@ class _Control:
         """The state at the end."""
         whole = stop_gradient(end - start)
         way = _FIRST if self.first is None else self.first / absolute(whole)
-        return self._fractions(f, y, start, end, zeros_like(whole) + way)[0]
+        last, _, part = self._fractions(f, y, start, end, zeros_like(whole) + way)
+        if self.fails:
+            reached = self.check_end(part >= 1.0, start + part * (end - start))
+            last = solutions.masked(reached, last)
+        return last
 
     def _adaptive(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
-        """The state at the end, and the length of the next step, given that of the first."""
+        """The last state, the length of the next step, and the part of the way that was reached.
+
+        It takes the length of the first step. The last state is NaN before the end if that is no
+        error.
+        """
         whole = absolute(stop_gradient(end - start))
         whole = where(whole > 0, whole, 1.0)
-        y, way = self._fractions(f, y, start, end, h / whole)
-        return y, way * whole
+        y, way, part = self._fractions(f, y, start, end, h / whole)
+        return y, way * whole, part
 
     def _fractions(self, f: Slope, y: Any, start: Any, end: Any, way: Any) -> Any:
         """The same in fractions of the way, by trials of steps."""
@@ -634,8 +702,10 @@ class _Control:
             kept = mapped(lambda new, old: where(good, new, old), found, y)
             return where(good, after, part), self.following(step, size, error), kept
 
-        done, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
-        return mapped(lambda each: where(done >= 1.0, each, float("nan")), last), way
+        part, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
+        if not self.fails:
+            last = solutions.masked(part >= 1.0, last)
+        return last, way, part
 
     def following(self, step: Any, size: Any, error: Any) -> Any:
         """The next step to try, behind one of a size, which may be shorter than what was tried."""

@@ -103,12 +103,20 @@ def _interpolated(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
     place = searchsorted(stop_gradient(way * grid), stop_gradient(way * t), "right") - 1
     place = clip(place, 0, maximum(steps, 1) - 1)
     found = _at(_row(grid, pieces, place), t)
-    inside = logical_and(way * t >= way * grid[0], way * t <= way * end)
+    return masked(logical_and(way * t >= way * grid[0], way * t <= way * end), found)
 
-    def masked(each: Any) -> Any:
-        return where(reshape(inside, (*t.shape, *[1] * (each.ndim - t.ndim))), each, float("nan"))
 
-    return mapped(masked, found)
+def masked(valid: Any, states: Any) -> Any:
+    """Return states, a tree of values, with NaN where ``valid`` is false.
+
+    Their first axes are those of ``valid``.
+    """
+
+    def mask(each: Any) -> Any:
+        shape = (*valid.shape, *[1] * (each.ndim - valid.ndim))
+        return where(reshape(valid, shape), each, float("nan"))
+
+    return mapped(mask, states)
 
 
 def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
@@ -237,7 +245,7 @@ def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing
         nothing + zeros_like(nothing, shape=(most + 1,)),
     )
     found = while_loop(test, trial, begin, most)
-    _, _, _, _, _, count, hits, places = found
+    place, _, _, _, _, count, hits, places = found
     count, places = stop_gradient(count), stop_gradient(places)
     if is_eager([count]):  # the number of steps is known
         most = int(count.item())
@@ -247,6 +255,12 @@ def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing
     whole = minimum(astype(places, count.dtype), maximum(as_value(last), 1) - 1)
     upper = minimum(whole + 1, last)
     grid = times[whole] + (places - astype(whole, places.dtype)) * (times[upper] - times[whole])
+    if control.fails:
+        ended = place >= last
+        for hit in hits:
+            ended = logical_or(ended, hit)
+        ended = control.check_end(ended, grid[-1])
+        grid, count = masked(ended, grid), where(ended, count, -1)
 
     def advanced(t: Any, y: Any, h: Any) -> Any:
         def taken() -> Any:
