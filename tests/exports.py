@@ -32,7 +32,7 @@ def functions():
 
 def layers():
     """``staticgrad/nn/__init__.pyi``."""
-    return stub(LAYERS, {})
+    return stub(LAYERS, {"staticgrad.nn.functional": "functional"})
 
 
 def functional():

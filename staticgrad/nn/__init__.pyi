@@ -1,5 +1,6 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
+import staticgrad.nn.functional as functional
 from staticgrad.language.functions import (
     one_hot, sigmoid, tanh
 )
@@ -120,11 +121,11 @@ __all__ = [
     "binary_cross_entropy_with_logits", "celu", "conv", "conv1d", "conv2d", "conv3d",
     "conv_transpose", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "elu",
-    "embedding", "fold", "gaussian_nll_loss", "gelu", "glu", "grid_sample", "group_norm", "gru",
-    "gru_cell", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
-    "hinge_embedding_loss", "huber", "huber_loss", "instance_norm", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_sigmoid", "log_softmax",
-    "logsigmoid", "logsumexp", "lp_pool", "lstm", "lstm_cell", "manual_seed",
+    "embedding", "fold", "functional", "gaussian_nll_loss", "gelu", "glu", "grid_sample",
+    "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hinge_embedding_loss", "huber", "huber_loss", "instance_norm", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_sigmoid",
+    "log_softmax", "logsigmoid", "logsumexp", "lp_pool", "lstm", "lstm_cell", "manual_seed",
     "margin_ranking_loss", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "mish", "mse",
     "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize",
     "one_hot", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss",

@@ -267,6 +267,10 @@ class Optimizer(Settings):
     skip_nonfinite: bool = False
     loss_scale: Scale | None = None
     name: str = ""
+    if TYPE_CHECKING:  # arguments of ``rule`` that are read by other names: PyTorch's
+        params: Any = None
+        lr: Any = None
+        betas: tuple[float, float] = (0.9, 0.999)
 
     def __post_init__(self) -> None:
         if (noted := running_session()) is not None:

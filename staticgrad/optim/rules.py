@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ops.arithmetic import power, sign
@@ -59,7 +59,10 @@ class SGD(Optimizer):
     (2,)
     """
 
-    learning_rate: Rate
+    if TYPE_CHECKING:  # a call may name it ``lr``
+        learning_rate: Rate = 0.0
+    else:
+        learning_rate: Rate
     momentum: Fraction = 0.0
     nesterov: bool = False
     weight_decay: NonNegativeFloat = 0.0

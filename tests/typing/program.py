@@ -275,6 +275,21 @@ def modules() -> None:
     sg.compile(sg.Graph({"y": y}, updates)).run({"x": np.ones((3, 2), "float32")})
 
 
+def spellings() -> None:
+    """Names of PyTorch's and NumPy's that a call may use in the place of ours."""
+    x = sg.input("x", (2, 3), "float32")
+    w = sg.parameter("w", np.ones(3, np.float32))
+    assert_type(sg.nn.functional.mse_loss(x, x), sg.Value)
+    adam = sg.optim.Adam(lr=sg.optim.cosine(0.1, 10), betas=(0.8, 0.9), weight_decay=0.1)
+    assert_type(adam, sg.optim.Adam)
+    assert_type(sg.optim.SGD(lr=0.1, momentum=0.9), sg.optim.SGD)
+    assert_type(sg.optim.AdamW(params=[w], lr=0.1), sg.optim.AdamW)
+    rng = sg.random.Generator(0)
+    assert_type(rng.normal(size=(2, 3)), sg.Value)
+    assert_type(rng.normal(0.0, 2.0, size=3, dtype="float64"), sg.Value)
+    assert_type(rng.uniform(low=-1.0, shape=("n",)), sg.Value)
+
+
 def refused() -> list[Callable[[], object]]:
     """Calls that neither a type checker nor a run lets pass."""
     x = sg.input("x", (2, 3), "float32")
@@ -288,6 +303,7 @@ def refused() -> list[Callable[[], object]]:
         lambda: sg.nn.Liner(3, 2),  # type: ignore[attr-defined]
         lambda: sg.nn.Linear(3),  # type: ignore[call-arg]
         lambda: sg.optim.Adm(0.1),  # type: ignore[attr-defined]
+        lambda: sg.random.Generator(0).normal(shapes=3),  # type: ignore[call-overload]
         lambda: sg.optim.SGD(0.1, moment=0.9),  # type: ignore[call-arg]
         lambda: sg.linalg.qr(x, "full"),  # type: ignore[arg-type]
         lambda: sg.grad(y, "x"),  # type: ignore[call-overload]

@@ -1,5 +1,6 @@
 """The types that users' checkers see: mypy and pyright read programs, strictly, and these run."""
 
+import inspect
 import json
 import re
 import shutil
@@ -100,6 +101,37 @@ def test_pyright_sees_the_class_of_what_a_public_class_makes(tmp_path):
     } == {}
 
 
+@pytest.mark.slow
+def test_pyright_takes_other_spellings_of_options_and_shapes(tmp_path):
+    """``lr`` of each optimizer with a rate, ``betas`` where it has two, ``size`` of each draw."""
+    pytest.importorskip("pyright")
+    calls = []
+    for name, kind in vars(sg.optim).items():
+        words = inspect.signature(kind).parameters if isinstance(kind, type) else {}
+        if "learning_rate" in words:
+            pair = ", betas=(0.8, 0.9)" if {"beta1", "beta2"} <= {*words} else ""
+            calls.append((f"sg.optim.{name}(params=[w], lr=0.1{pair})", kind.__name__))
+    for name, method in inspect.getmembers(sg.random.Generator, inspect.isfunction):
+        words = inspect.signature(method).parameters
+        if "shape" in words and not name.startswith("_"):
+            needs = [
+                w for w, p in words.items() if p.default is p.empty and w not in ("self", "shape")
+            ]
+            calls.append((f"rng.{name}({''.join(f'{w}=w, ' for w in needs)}size=3)", "Value"))
+    assert len(calls) > 28
+    head = ["from typing import Any", "import staticgrad as sg"]
+    head += ["def called(w: Any, rng: sg.random.Generator) -> None:"]
+    lines = [*head, *(f"    reveal_type({call})" for call, _ in calls)]
+    (tmp_path / "called.py").write_text("\n".join(lines) + "\n", "utf-8")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
+    run = subprocess.run(
+        [*command, "called.py"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    said = json.loads(run.stdout)["generalDiagnostics"]
+    kinds = [each["message"].rpartition(" is ")[2].strip('"') for each in said]
+    assert kinds == [kind for _, kind in calls]
+
+
 PARTS = (
     program.operators,
     program.layers,
@@ -111,6 +143,7 @@ PARTS = (
     program.programs,
     program.tensors,
     program.modules,
+    program.spellings,
 )
 
 

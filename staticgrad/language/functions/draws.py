@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, overload
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.aggregate import argmax
@@ -43,6 +43,26 @@ from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import shown
+
+P = ParamSpec("P")
+
+
+class Drawing(Protocol[P]):
+    """A method that draws values; NumPy's name of ``shape`` is ``size``."""
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Value: ...
+    @overload
+    def __call__(self, *args: Any, size: Any, **kwargs: Any) -> Value: ...
+
+
+if TYPE_CHECKING:
+
+    def drawing(method: Callable[Concatenate[Any, P], Value]) -> Drawing[P]:
+        """Return the public form of a method that draws values."""
+
+else:
+    drawing = public
 
 
 def floating_dtype(dtype: Any) -> DType:
@@ -99,7 +119,7 @@ class Distributions:
             self, loc: ArrayLike = ..., scale: ArrayLike = ..., shape: Any = ..., dtype: Any = ...
         ) -> Value: ...
 
-    @public
+    @drawing
     def gumbel(
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -107,7 +127,7 @@ class Distributions:
         u, kind = self._open(shape, dtype, loc, scale)
         return _cast(-log(-log(u)), kind) * scale + loc
 
-    @public
+    @drawing
     def logistic(
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -115,7 +135,7 @@ class Distributions:
         u, kind = self._open(shape, dtype, loc, scale)
         return _cast(log(u) - log1p(-u), kind) * scale + loc
 
-    @public
+    @drawing
     def laplace(
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -125,14 +145,14 @@ class Distributions:
         size = -log1p(-2.0 * absolute(side))
         return _cast(copysign(size, side), kind) * scale + loc
 
-    @public
+    @drawing
     def lognormal(
         self, mean: ArrayLike = 0.0, sigma: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """The exponential of a normal draw of this mean and deviation. Raises as ``gumbel``."""
         return exp(self.normal(mean, sigma, shape, dtype))
 
-    @public
+    @drawing
     def truncated_normal(
         self, low: ArrayLike, high: ArrayLike, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -150,7 +170,7 @@ class Distributions:
         z = clip(Ndtri()(start + (end - start) * u), below, above)
         return _cast(where(upper, -z, z), kind)
 
-    @public
+    @drawing
     def multivariate_normal(
         self, mean: ArrayLike, cov: ArrayLike, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -178,7 +198,7 @@ class Distributions:
         z = astype(self.normal(shape=met, dtype=dtype), kind)
         return matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
-    @public
+    @drawing
     def categorical(self, logits: ArrayLike, axis: int = -1, shape: Any = None) -> Value:
         """Positions (int64) along an axis with probabilities ``softmax(logits)``: Gumbel's maximum.
 
@@ -207,7 +227,7 @@ class Distributions:
         order = argsort(self._words((value.shape[place],)))
         return take(value, order, place)
 
-    @public
+    @drawing
     def choice(
         self, x: int | ArrayLike, shape: Any = (), replace: bool = True, p: ArrayLike | None = None,
         axis: int = 0,
@@ -272,7 +292,7 @@ class Distributions:
         spare = wide.unsigned.numpy.type(wide.bits - wide.digits + 1)
         return (_cast(word >> spare, wide) + 0.5) * 2.0 ** (1 - wide.digits), kind
 
-    @public
+    @drawing
     def poisson(self, lam: ArrayLike = 1.0, shape: Any = None, dtype: Any = I64) -> Value:
         """Counts of events whose mean is ``lam``; -1 where that is negative, infinite or NaN.
 
@@ -350,7 +370,7 @@ class Distributions:
         found: Any = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
         return found[0]
 
-    @public
+    @drawing
     def gamma(
         self, a: ArrayLike, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -370,7 +390,7 @@ class Distributions:
         drawn = self._log_gamma(a, met_shape(shape, a, scale), kind)
         return astype(exp(drawn), kind) * scale
 
-    @public
+    @drawing
     def beta(self, a: ArrayLike, b: ArrayLike, shape: Any = None, dtype: Any = F32) -> Value:
         """Beta, as g / (g + h) of gamma draws g of a and h of b. Raises as ``gamma``."""
         kind = floating_dtype(dtype)
@@ -378,7 +398,7 @@ class Distributions:
         first, last = (self._log_gamma(each, sizes, kind) for each in (a, b))
         return astype(sigmoid(first - last), kind)
 
-    @public
+    @drawing
     def dirichlet(self, alpha: ArrayLike, shape: Any = None, dtype: Any = F32) -> Value:
         """Shares that add up to 1 along the last axis, with positive parameters ``alpha``.
 

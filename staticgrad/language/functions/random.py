@@ -37,6 +37,7 @@ import numpy as np
 from staticgrad.language.functions.creation import parameter
 from staticgrad.language.functions.draws import (
     Distributions,
+    drawing,
     drawn_shape,
     floating_dtype,
     met_shape,
@@ -170,12 +171,12 @@ class Generator(Distributions):
         """The step, one further: for ``sg.Graph(..., updates=...)`` that has no other updates."""
         return {self.step: self.step + np.uint64(1)}
 
-    @public
+    @drawing
     def bits(self, shape: Any = (), dtype: Any = "uint32") -> Value:
         """Uniform random bits as uint32 or uint64; ``shape``: sizes, or the names of sizes."""
         return self._bits(drawn_shape(shape), dtype_of(dtype), self._stream())
 
-    @public
+    @drawing
     def uniform(
         self, low: ArrayLike = 0.0, high: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -192,7 +193,7 @@ class Generator(Distributions):
             return unit if (low, high) == (0, 1) else unit * span + float(first)
         return unit * subtract(last, first) + first
 
-    @public
+    @drawing
     def normal(
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -212,14 +213,14 @@ class Generator(Distributions):
             return z
         return z * scale + loc
 
-    @public
+    @drawing
     def exponential(self, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u)."""
         kind = floating_dtype(dtype)
         unit = self._unit(met_shape(shape, scale), kind.compute)
         return _cast(-log1p(-unit), kind) * scale
 
-    @public
+    @drawing
     def bernoulli(self, p: ArrayLike = 0.5, shape: Any = None) -> Value:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
 
@@ -236,7 +237,7 @@ class Generator(Distributions):
                 )
         return self._unit(met_shape(shape, p), F32) < p
 
-    @public
+    @drawing
     def integers(self, low: Integer, high: Integer, shape: Any = (), dtype: Any = I64) -> Value:
         """Whole numbers in [low, high), at most 2**32 different ones; off by at most 2**-32 each.
 
