@@ -83,6 +83,33 @@ CHECKS = "tests/passes/test_memory.py -k damage"
 
 MUTANTS = (
     *_row(
+        "state that runs advance",
+        (
+            "a-step-that-stays",
+            "staticgrad/language/ir/advances.py",
+            "cast(Symbolic, Symbolic(node) + np.uint64(1))",
+            "cast(Symbolic, Symbolic(node) + np.uint64(0))",
+            "each run of a graph with updates draws the numbers of the first",
+            "tests/programs/test_advances.py -k next_step",
+        ),
+        (
+            "statistics-of-the-last-call-alone",
+            "staticgrad/language/ir/advances.py",
+            "value = _with_value(value, node, latest[node][1])",
+            "pass",
+            "of several calls of a layer in one graph the last one alone moves its statistics",
+            "tests/programs/test_advances.py -k once_for_each_call",
+        ),
+        (
+            "updates-that-are-named-are-made-twice",
+            "staticgrad/language/ir/advances.py",
+            "if node not in taken:",
+            "if True:",
+            "statistics that the updates leave as they are move",
+            "tests/programs/test_advances.py -k say_so",
+        ),
+    ),
+    *_row(
         "names of other libraries",
         (
             "powers-applied-in-one-part",
@@ -557,8 +584,8 @@ MUTANTS = (
         (
             "lint-in-no-table",
             "staticgrad/tools/lints/__init__.py",
+            "_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting, draws)",
             "_SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting)",
-            "_SUBJECTS: Final = (derivatives, exponentials, precision, gradients)",
             "the lints of a file are never run",
             "tests/repository/test_reached.py",
         ),

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import staticgrad as sg
 from staticgrad import nn
 from staticgrad.eager import Tensor
 from staticgrad.errors import GraphError
+from tests.exporting.libraries import module_of
 from tests.ops.messages import assert_refused
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
@@ -190,6 +192,8 @@ def test_a_graph_without_updates_repeats_its_draws_and_lint_says_so():
     assert finding.rule == "repeated-draws"
     assert "rng.dropout(" in str(finding)
     assert sg.lint(mask_step()[0]) == ()
+    read = sg.parse(str(sg.Graph({"y": y})))  # whose step is a parameter of the text
+    assert [each.rule for each in sg.lint(read)] == ["repeated-draws"]
 
 
 def test_passes_and_pickles_add_nothing_and_lose_nothing():
@@ -220,11 +224,16 @@ def exported_python(f, folder):
 
 
 def test_an_exported_file_draws_anew(tmp_path):
-    graph, _ = mask_step()
-    f = sg.compile(graph)
-    module = exported_python(f, tmp_path)
-    run = getattr(module, "run", None) or module.masked
-    found = masks(lambda: run({"x": X})["y"])
+    module = exported_python(sg.compile(mask_step()[0]), tmp_path)
+    found = masks(lambda: module.run({"x": X})["y"])
+    np.testing.assert_array_equal(found, wanted_masks())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_an_exported_library_draws_anew(tmp_path):
+    module = module_of(sg.compile(mask_step()[0]), tmp_path, "masked")
+    program = module.Program()
+    found = masks(lambda: program.run({"x": X})["y"])
     np.testing.assert_array_equal(found, wanted_masks())
 
 

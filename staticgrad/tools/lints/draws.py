@@ -39,11 +39,13 @@ def _noisy_step(x: Value, keeps_step: bool = False) -> Graph:
     ),
 )
 def _repeated_draws(program: LintedGraph, node: Node) -> Seen | None:
-    if not (isinstance(node.op, ParameterLeaf) and node.op.store.counts_runs):
+    draws = program.users[(node, 0)]
+    if not (isinstance(node.op, ParameterLeaf) and node.op.store.counts_runs) and not any(
+        draw.op.name == "random_bits" and draw.args[1].node is node for draw in draws
+    ):
         return None
     if any(parameter.node is node for parameter, _ in program.graph.updates):
         return None
-    draws = program.users[(node, 0)]
     return Seen(
         f"each run draws the same numbers: no update advances {node.label!r}",
         "a graph with updates advances it: sg.Graph(outputs, updates=rng.updates), or those of an"
