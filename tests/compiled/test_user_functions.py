@@ -119,6 +119,32 @@ def test_text_reads_back_and_tensors_run_at_once(call):
     np.testing.assert_array_equal(tensor.grad.data, 2.0 * (X > 0))
 
 
+def test_types_and_rules_in_their_natural_form():
+    """Types of arrays and tensors, several in a tuple; a rule of one operand gives no tuple."""
+    x = sg.input("x", (3,), "float64")
+    like = np.zeros(3)
+
+    def call(x):
+        y = sg.host_call(np.square, x, types=like, vjp=lambda ct, out, x: 2.0 * x * ct)
+        low, high = sg.host_call(lambda x: (x[:1], x[1:]), x, types=(like[:1], like[1:]))
+        return y, low, high
+
+    data = np.array([1.0, 2.0, -3.0])
+    y, low, high = sg.function(call)(data)
+    np.testing.assert_array_equal(np.concatenate([y, low, high]), [1.0, 4.0, 9.0, *data])
+    np.testing.assert_array_equal(sg.grad(lambda x: call(x)[0].sum())(data), 2.0 * data)
+    for types in (
+        ((3,), np.dtype("float64")),
+        ((np.int64(3),), np.float64),
+        Tensor(like),
+        x,
+        x.type,
+    ):
+        shown = sg.host_call(np.square, x, types=types)
+        assert shown.shape == (3,)
+    assert sg.host_call(np.square, x, types=(np.int64(3), np.float64)).type == x.type
+
+
 def test_mistakes_are_coded():
     x = sg.input("x", (3,), "float64")
     for given, text in (

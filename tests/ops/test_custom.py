@@ -89,6 +89,22 @@ def test_a_value_that_is_not_an_operand_is_refused():
     assert sg.evaluate(stopped(x), {"x": 3.0}) == 6.0
 
 
+def test_a_rule_of_one_operand_may_give_the_cotangent_by_itself():
+    @sg.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.rule(lambda ct, out, x: 3.0 * x**2 * ct)
+    rows = np.array([[0.5, 2.0], [1.0, -3.0]])
+    np.testing.assert_allclose(sg.grad(lambda x: cube(x).sum())(rows), 3.0 * rows**2)
+    np.testing.assert_allclose(sg.vmap(sg.grad(lambda x: cube(x).sum()))(rows), 3.0 * rows**2)
+    by_one = sg.vmap(lambda x, w: (cube(x) * w).sum(), in_axes=(None, 0))
+    slope = sg.grad(lambda x, w: by_one(x, w).sum())(rows[0], rows)
+    np.testing.assert_allclose(slope, 3.0 * rows[0] ** 2 * rows.sum(0))
+    turned = sg.grad(lambda x: cube(x * (1.0 + 2.0j)).real.sum())(rows)  # Re((1 + 2i)^3) = -11
+    np.testing.assert_allclose(turned, -33.0 * rows**2)
+
+
 def test_wrong_definitions_are_refused():
     x = sg.input("x", (), "float64")
 
@@ -98,9 +114,13 @@ def test_wrong_definitions_are_refused():
 
     with pytest.raises(GradientError, match="has no derivative rule yet"):
         bare(x)
-    bare.rule(lambda ct, out, x: ct)
+    bare.rule(lambda ct, out, x: (ct, ct))
     with pytest.raises(OpDefinitionError, match="not a tuple of 1 cotangent"):
         sg.grad(bare(x), x)
+    both = sg.custom_vjp(lambda a, b: a * b)
+    both.rule(lambda ct, out, a, b: ct)
+    with pytest.raises(OpDefinitionError, match="not a tuple of 2 cotangents"):
+        sg.grad(both(x, x), x)
 
     @sg.custom_vjp
     def two(x):

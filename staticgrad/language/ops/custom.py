@@ -123,6 +123,7 @@ class CustomVjp(Marker, name="custom_vjp"):
             return (None,) * (1 + len(args))
         takes, operands = "(ct, out, *operands)", (ct, out, args)
         shares = self.ruled(_over_batch, _over_pairs, takes, operands, needed[1:])
+        shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {shown(shares)},"
@@ -132,12 +133,17 @@ class CustomVjp(Marker, name="custom_vjp"):
         return (None, *shares)
 
 
+def in_tuple(shares: Any, count: int) -> Any:
+    """Return what a rule gives as a tuple: of one operand it may give the cotangent by itself."""
+    return (shares,) if count == 1 and isinstance(shares, Value) else shares
+
+
 def _over_batch(rule: Rule, letters: str) -> Rule:
     """The share of an operand that has no batch axis is the sum over the batch."""
 
     def mapped(ct: Any, out: Any, *args: Any) -> Any:
         axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
-        shares = functions.vmap(rule, axes)(ct, out, *args)
+        shares = in_tuple(functions.vmap(rule, axes)(ct, out, *args), len(letters))
         if not isinstance(shares, tuple) or len(shares) != len(letters):
             return shares
         return tuple(
@@ -167,6 +173,7 @@ def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
         else:
             ct, out = _whole(of_outs * 2, (ct, out))
             shares = rule(conj(ct), out, *given)
+        shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             return shares
         return tuple(
@@ -231,7 +238,7 @@ class CustomFunction:
         """Register the derivative rule, ``rule(ct, out, *args)``: a decorator.
 
         ``ct`` is the cotangent of the result ``out``; the rule returns a tuple with the cotangent
-        of each operand, in its type (None: it carries no gradient).
+        of each operand, in its type (None: it carries no gradient); of one operand, the cotangent.
         """
         if not callable(rule):
             raise OpDefinitionError(
@@ -625,7 +632,7 @@ class _UserCall(Op):
         check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
         if self.pairs:
             rule = _over_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
-        shares = rule(ct, out, *args)
+        shares = in_tuple(rule(ct, out, *args), len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.label}: the rule gives {shown(shares)},"
@@ -663,17 +670,15 @@ class NumbaCall(_UserCall, name="call.numba"):
 def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
     """The types that a caller promises: one or a list, each a value or a shape and a dtype."""
     found = []
-    for each in given if isinstance(given, list) else [given]:
-        if isinstance(each, Value):
-            found.append(each.type)
-            continue
-        if isinstance(each, TensorType):
-            found.append(each)
+    several = isinstance(given, list) or (isinstance(given, tuple) and all(map(_has_type, given)))
+    for each in given if several else [given]:
+        if _has_type(each):
+            found.append(TensorType(dtype_of(each.dtype), shape_of(each.shape)))
             continue
         if not isinstance(each, tuple) or len(each) != 2:
             raise ArgumentError(
                 f"{op}: types={shown(each)} is not a type",
-                hint='types=((3, "n"), "float64"), a value of the same type, or a list of these',
+                hint='types=((3, "n"), "float64"), a value or array of that type, or a list',
             )
         shape, dtype = each
         sizes = shape if isinstance(shape, list | tuple) else (shape,)
@@ -682,6 +687,12 @@ def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
     if not found:
         raise ArgumentError(f"{op}: types=[] promises no result")
     return tuple(found)
+
+
+def _has_type(given: Any) -> bool:
+    """Return whether an object is a type, a value or an array: not a size, and not a dtype."""
+    is_one = isinstance(given, TensorType) or not isinstance(given, type | np.generic)
+    return is_one and hasattr(given, "shape") and hasattr(given, "dtype")
 
 
 def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str) -> Any:
@@ -724,10 +735,11 @@ def host_call(
         function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
             them. It must be pure: equal calls run once, and unused calls do not run.
         args: operands, values or arrays. They are not promoted.
-        types: what the function gives: ``(shape, dtype)`` or a value of that type; a list of these
-            for a tuple of results. Sizes may be named: ``(("batch", 3), "float32")``.
-        vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``; of
-            several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
+        types: what the function gives: ``(shape, dtype)``, or a value or an array of that type; a
+            list of these for a tuple of results. Sizes may be named: ``(("batch", 3), "float32")``.
+        vjp: the derivative rule, ``vjp(ct, out, *operands)`` over values, as for ``custom_vjp``: it
+            gives a tuple of cotangents, of one operand also the cotangent by itself. Of several
+            results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
         name: what the text of graphs calls the function; by default ``module.function``.
 
     >>> x = sg.input("x", (2,))
