@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from staticgrad import native
 from staticgrad.compiler import backends
-from staticgrad.compiler.lowering.loops.refusals import WhyDriven
+from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
 from staticgrad.support.records import dataclass
 
 VARIABLE: Final = "STATICGRAD_WITHOUT"
@@ -359,12 +359,19 @@ PATHS: Final = (
         always=True,
         row="small:pairs",
     ),
-    Path("deinterleaved", _LOWERED + "copies:_dealt_out", _returns(None), row="small:channels"),
-    Path("written_copies", _LOWERED + "copies:_written_out", _returns(None), row="small:patches"),
+    Path(
+        "deinterleaved",
+        _LOWERED + "copies:_lower_deinterleaved",
+        _returns(None),
+        row="small:channels",
+    ),
+    Path(
+        "written_copies", _LOWERED + "copies:_lower_unrolled", _returns(None), row="small:patches"
+    ),
     Path(
         "kept_in_results",
-        _LOWERED + "rows:RowPlan._in_results",
-        lambda _, kept, __: dict(kept),
+        _LOWERED + "rows:RowPlan._reuse_result_buffers",
+        lambda _, materialized, __: dict(materialized),
         row="suite:crossentropy",
     ),
     Path(
@@ -385,7 +392,12 @@ PATHS: Final = (
         _returns(None),
         row="small:small blocks",
     ),
-    Path("rows_jammed", _LOWERED + "rows:rows_jammed", _returns(1), row="gemm:nt 1x64x4096"),
+    Path(
+        "rows_jammed",
+        _LOWERED + "rows:count_interleaved_rows",
+        _returns(1),
+        row="gemm:nt 1x64x4096",
+    ),
     Path(
         "row_strips",
         _LOWERED + "rows:RowLowering._strip",
@@ -401,13 +413,13 @@ PATHS: Final = (
     Path(
         "time_loops",
         _LOWERED + "loops.time_loops:lower_time_loop",
-        _returns(WhyDriven.Slower),
+        _returns(LoopRefusal.Slower),
         row="small:matrix vector loop",
     ),
     Path(
         "joined_iterations",
-        _LOWERED + "loops.time_loops:_joined",
-        _returns(WhyDriven.Slower),
+        _LOWERED + "loops.time_loops:_join_bodies",
+        _returns(LoopRefusal.Slower),
         row="small:matrix vector loop",
     ),
     Path(

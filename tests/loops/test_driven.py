@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.compiler.lowering.loops import time_loops
-from staticgrad.compiler.lowering.loops.refusals import WhyDriven
+from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
 
 X, W = sg.input("x", (300,), "float32"), sg.input("w", (300, 300), "float32")
 ROWS = sg.input("rows", (50, 300), "float32")
@@ -218,17 +218,17 @@ def nested(c):
 
 #: Reason -> a loop that has it.
 DRIVEN = {
-    WhyDriven.Logged: Driven(logged, logged_slopes, 1e-5),
-    WhyDriven.Endless: Driven(doubled_until, doubled),
-    WhyDriven.SizedTest: Driven(solved_until, solved_few),
-    WhyDriven.Steps: Driven(lambda: scan(branch, FEW, SHORT), each_row(branched)),
-    WhyDriven.Grouped: Driven(
+    LoopRefusal.Logged: Driven(logged, logged_slopes, 1e-5),
+    LoopRefusal.Endless: Driven(doubled_until, doubled),
+    LoopRefusal.SizedTest: Driven(solved_until, solved_few),
+    LoopRefusal.Steps: Driven(lambda: scan(branch, FEW, SHORT), each_row(branched)),
+    LoopRefusal.Grouped: Driven(
         lambda: scan(lambda c: sg.tanh(c.T), *over(16, 16, count=50)),
         each_row(lambda c: np.tanh(c.T)),
     ),
-    WhyDriven.Deep: Driven(lambda: scan(nested, *over(*[2] * 8, 3, count=50)), each_row(nested)),
-    WhyDriven.Stage: Driven(lambda: scan(sg.sort, FEW, SHORT), each_row(np.sort)),
-    WhyDriven.InnerEnd: Driven(
+    LoopRefusal.Deep: Driven(lambda: scan(nested, *over(*[2] * 8, 3, count=50)), each_row(nested)),
+    LoopRefusal.Stage: Driven(lambda: scan(sg.sort, FEW, SHORT), each_row(np.sort)),
+    LoopRefusal.InnerEnd: Driven(
         lambda: scan(
             lambda c: sg.while_loop(
                 lambda a: (a < 5.0).any(), lambda a: a * 1.5 + 1, c * 0.1, max_steps=9
@@ -238,7 +238,7 @@ DRIVEN = {
         ),
         each_row(lambda c: grown(c * np.float32(0.1))),
     ),
-    WhyDriven.Limits: Driven(
+    LoopRefusal.Limits: Driven(
         lambda: sg.scan(
             lambda c, each: (c * 0.5 + each.sum(), c),
             sg.input("c", (), "float32"),
@@ -248,68 +248,68 @@ DRIVEN = {
             sum(row.sum() * 0.5**n for n, row in enumerate(rows[::-1])) + c * 0.5**COUNT
         ),
     ),
-    WhyDriven.Serial: Driven(
+    LoopRefusal.Serial: Driven(
         lambda: looked_up(lambda c, at: c.at[at].add(1.0), FEW), each_index(added)
     ),
-    WhyDriven.NarrowProduct: Driven(
+    LoopRefusal.NarrowProduct: Driven(
         lambda: scan(
             lambda c: c @ sg.input("w", (4, 4), "bfloat16"), *over(40, 4, dtype="bfloat16")
         ),
         in_bfloat16,
         0.03,
     ),
-    WhyDriven.OtherRow: Driven(
+    LoopRefusal.OtherRow: Driven(
         lambda: scan(lambda c: c[:1] + 0.0 * c, LONG, LONG_ROWS),
         lambda rows, x: rows[:-1, :1].sum(0) + x[:1] + rows[-1],
     ),
-    WhyDriven.SharedElement: Driven(joined_rows, joined_arrays),
-    WhyDriven.AcrossRows: Driven(
+    LoopRefusal.SharedElement: Driven(joined_rows, joined_arrays),
+    LoopRefusal.AcrossRows: Driven(
         lambda: scan(lambda c: W @ c, X, NAMED),
         each_row(lambda c, w: w @ c),
     ),
-    WhyDriven.Border: Driven(
+    LoopRefusal.Border: Driven(
         lambda: scan(chain, *over(64)), each_row(lambda c: chain(c, np)), 1e-3
     ),
-    WhyDriven.Partial: Driven(
+    LoopRefusal.Partial: Driven(
         lambda: sg.scan(lambda c, each: (c, c * 0.0), EMPTY, sg.input("rows", ("n", 0), "float32"))[
             1
         ],
         lambda rows, x: rows,
     ),
-    WhyDriven.Nothing: Driven(swapped, lambda a, b, rows: {"first": b, "second": a}),
-    WhyDriven.Lookup: Driven(
+    LoopRefusal.Nothing: Driven(swapped, lambda a, b, rows: {"first": b, "second": a}),
+    LoopRefusal.Lookup: Driven(
         lambda: looked_up(lambda c, at: c[at], FEW), each_index(lambda c, at: c[at])
     ),
-    WhyDriven.Lookups: Driven(two_lookups, two_lookups_of_arrays, 1e-3),
-    WhyDriven.Scatter: Driven(
+    LoopRefusal.Lookups: Driven(two_lookups, two_lookups_of_arrays, 1e-3),
+    LoopRefusal.Scatter: Driven(
         lambda: looked_up(lambda c, at: c.at[at[0]].set(1.0), FEW), each_index(set_to_one)
     ),
-    WhyDriven.EmptyLookup: Driven(
+    LoopRefusal.EmptyLookup: Driven(
         lambda: looked_up(lambda c, at: c + TABLE[at[0] % 2][:1], ONE),
         lambda at, table, x: x + table[at[:, 0] % 2, 0].sum(),
     ),
-    WhyDriven.Constant: Driven(
+    LoopRefusal.Constant: Driven(
         lambda: scan(lambda c: c.mean() * 0.05 * c * padded(sg), *over(600, count=50)),
         each_row(lambda c: c.mean() * np.float32(0.05) * c * padded(np)),
     ),
-    WhyDriven.SizedLoop: Driven(lambda: scan(branch, *over(4)), each_row(branched)),
-    WhyDriven.TooLong: Driven(
+    LoopRefusal.SizedLoop: Driven(lambda: scan(branch, *over(4)), each_row(branched)),
+    LoopRefusal.TooLong: Driven(
         lambda: scan(lambda c: c @ W, *over(600, 300)),
         each_row(lambda c, w: c @ w),
     ),
-    WhyDriven.Wide: Driven(
+    LoopRefusal.Wide: Driven(
         lambda: scan(lambda c: c - c.mean(axis=1, keepdims=True), *over(60, 50)),
         each_row(lambda c: c - c.mean(axis=1, keepdims=True)),
     ),
-    WhyDriven.LongSum: Driven(
+    LoopRefusal.LongSum: Driven(
         lambda: scan(lambda c: c - c.mean(axis=0), *over(300, 600)),
         each_row(lambda c: c - c.mean(axis=0)),
     ),
-    WhyDriven.Shared: Driven(
+    LoopRefusal.Shared: Driven(
         lambda: scan(lambda c: W @ c, X, ROWS),
         each_row(lambda c, w: w @ c),
     ),
-    WhyDriven.Slower: Driven(
+    LoopRefusal.Slower: Driven(
         lambda: scan(lambda c: c - c.mean(), *over(3000, count=50)),
         each_row(lambda c: c - c.mean()),
     ),
@@ -325,7 +325,7 @@ ONE_KERNEL = {
 
 
 def test_each_reason_has_a_loop():
-    assert {*DRIVEN} == {*WhyDriven}
+    assert {*DRIVEN} == {*LoopRefusal}
 
 
 @pytest.mark.thinned(2)
@@ -374,7 +374,7 @@ def test_rows_have_the_same_bytes_on_both_sides_of_the_bound(count, rng, monkeyp
         kernels.append([step.kernels() for step in program.schedule.steps])
     assert found[0] == found[1]
     assert kernels[0] != kernels[1]
-    assert count != "n" or str(WhyDriven.Wide) in str(program.explanation())
+    assert count != "n" or str(LoopRefusal.Wide) in str(program.explanation())
 
 
 def test_sums_over_rows_of_a_constant_read_twice_follow_the_loop(rng):

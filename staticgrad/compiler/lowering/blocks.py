@@ -1,10 +1,11 @@
-"""A block to one kernel: products over a square of queries and keys, and the rows between them.
+"""Lower a block to one kernel: products over queries and keys, and the row operations between them.
 
-An outer iteration is one matrix of each operand, like a head of attention. A loop over tiles of
-rows has three stages: products into scratch, their rows (several interleaved), products of the
-results. Products that sum over rows of several tiles run after the loop, or if that needs too much
-scratch (``Roles.carried``), in it: their chains go on from tile to tile. A value that a later stage
-reads is in scratch; scratch of dead values is reused.
+An outer iteration computes one matrix of each operand, for example a head of attention. A loop over
+tiles of rows has three stages: products into scratch, row operations (several rows interleaved),
+and products of the results. Products that sum over rows of several tiles run after the loop. If
+that needs too much scratch (``Roles.carried``), they run inside it, and their partial sums are
+carried from tile to tile. A value that a later stage reads is in scratch; scratch of dead values is
+reused.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support.records import replace
 
-#: Rows of a tile that are taken side by side.
+#: Rows of a tile that are interleaved.
 _JAMMED: Final = 4
-#: Numbers of the scratch for sums that go on from tile to tile, and for those of earlier blocks.
+#: Numbers of the scratch buffers: sums carried from tile to tile, and sums of earlier blocks.
 CHAINS: Final = 1
 BLOCKS: Final = 2
 
@@ -49,15 +50,15 @@ BLOCKS: Final = 2
 class BlockLowering(Lowering):
     """The state of lowering a block.
 
-    ``row`` is the loop over a tile's rows in the stage that is written, ``shape`` that of the node
-    that reads.
+    ``row``: the loop over the tile's rows in the current stage. ``shape``: the shape of the node
+    that is being lowered.
     """
 
     row: str
 
-    # -- places -----------------------------------------------------------------------------------
+    # -- the kernel -------------------------------------------------------------------------------
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         assert self.group.roles is not None
         self.roles: Roles = self.group.roles
         self.height, self.domain, self.count = self.roles.tile, self.group.domain, 0
@@ -66,47 +67,47 @@ class BlockLowering(Lowering):
         axes = self.as_axes(self.loops.segments[0])
         self.tile, self.iteration = f"i{len(axes)}", f"i{len(axes) + 1}"
         self.block = f"i{len(axes) + 2}" if self._has_blocks(self.domain[-2]) else ""
-        self.last, self.end = self._fresh(), self._fresh()
+        self.last, self.end = self._new_name(), self._new_name()
         later = (*self.roles.over_rows, *self.roles.over_columns)
         short = [node for node in later if node in self.roles.short]
-        zeros = _together(map(self._zeros, short))
+        zeros = _fuse_loops(map(self._zeros, short))
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
-        inside += [self._scores(node) for node in self.roles.scores]
+        inside += [self._score_product(node) for node in self.roles.scores]
         iterations = Axis(self.iteration, self.height, self.last)
         rows = Loop(iterations, (), tuple(self._row_stages()), ())
-        inside.append(self.under(Interleave(self.iteration, _JAMMED), rows))
-        inside += [self._over_rows(node) for node in self.roles.over_rows]
+        inside.append(self.annotate(Interleave(self.iteration, _JAMMED), rows))
+        inside += [self._product_over_rows(node) for node in self.roles.over_rows]
         if not self.roles.carried:
             loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
-            after = map(self._over_columns, self.roles.over_columns)
-            return self.finish([*zeros, loop, *after], axes)
-        inside += [self._carried(node) for node in self.roles.over_columns]
-        begins = [self._begun(node, 0.0, CHAINS) for node in self.roles.over_columns]
+            column_products = map(self._product_over_columns, self.roles.over_columns)
+            return self.finish([*zeros, loop, *column_products], axes)
+        inside += [self._accumulate_tile(node) for node in self.roles.over_columns]
+        begins = [self._initialize_sums(node, 0.0, CHAINS) for node in self.roles.over_columns]
         if self.block:
-            begins = [self._begun(node, -0.0, BLOCKS) for node in self.roles.over_columns]
+            begins = [self._initialize_sums(node, -0.0, BLOCKS) for node in self.roles.over_columns]
             loops = [self._blocks(inside)]
         else:
             loops = [Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())]
         self.block = ""
-        ends = map(self._carried_result, self.roles.over_columns)
+        ends = map(self._store_carried, self.roles.over_columns)
         return self.finish([*zeros, *begins, *loops, *ends], axes)
 
     def _tiles(self, rows: Size) -> Axis:
         return Axis(self.tile, self.extent(self._tiles_of(rows)))
 
-    def _fresh(self) -> str:
+    def _new_name(self) -> str:
         self.count += 1
         return f"r{len(self.group.reductions) + self.count - 1}"
 
     def _limits(self) -> Iterator[Keep]:
-        yield Keep(self.last, self._left(self.domain[-2]))
+        yield Keep(self.last, self._rows_left(self.domain[-2]))
         if self.roles.beyond or self.roles.short:
             end = self._first_row + self.roles.tile_end
             yield Keep(self.end, end.minimum(self.size(self.domain[-1])))
 
     @property
     def _terms(self) -> tuple[tuple[str, int], ...]:
-        """What loops around a tile add to the place of its rows."""
+        """The terms that the loops around a tile add to the index of its rows."""
         tile = (self.tile, self.height)
         return ((self.block, GEMM_BLOCK), tile) if self.block else (tile,)
 
@@ -115,51 +116,54 @@ class BlockLowering(Lowering):
         first = ex.index(self.tile) * self.height
         return ex.index(self.block) * GEMM_BLOCK + first if self.block else first
 
-    def _left(self, rows: Size) -> Expr:
+    def _rows_left(self, rows: Size) -> Expr:
         left = self.size(rows) - self._first_row
         return left.minimum(ex.literal(self.height, I64))
 
     def _columns(self, short: bool, name: str = VECTOR) -> Axis:
-        """Return the loop over columns, which may end where those of the tile do."""
+        """Return the loop over columns; with ``short`` it ends at the tile's last column."""
         return Axis(name, self.extent(self.domain[-1]), self.end if short else "")
 
-    # -- what is left out --------------------------------------------------------------------------
+    # -- terms that short loops skip ---------------------------------------------------------------
 
     def _zeros(self, node: Node) -> Loop:
-        # They are products with 0.0: a zero of either sign, or NaN if the other factor is NaN or
-        # infinite. The sum of zeros behind a chain counts, -0.0 where all of them are; before one
-        # it does not, but for a block of the sum of its own, which is 0.0.
+        # The skipped terms are products with 0.0: a zero of either sign, or NaN if the other factor
+        # is NaN or infinite. Skipped terms after a chain of additions count: their sum is -0.0 if
+        # all of them are -0.0. Skipped terms before a chain do not count, except where they fill a
+        # block of the sum, whose partial sum is 0.0.
         second, rows = self.groups.source(node.args[1]), node in self.roles.over_rows
         dtype = second.type.dtype
-        walk, deep, across = self._second(node)
+        walk, deep, across = self._second_factor(node)
         size = self.domain[-1] if rows else self.domain[-2]
         width, extent = self.argument(node.types[0].shape[-1]), self.extent(size)
         loop, step = self.iteration, -1 if rows else 1
         start = self.argument(size - 1) if rows else 0
         base = self.access(walk, dtype)
         moves = ((VECTOR, self.argument(across)),) if across != 0 else ()
-        here = Position(((loop, step),), start, self.argument(deep), extent, within=True)
-        value = ex.load(Access(base.operand, (*base.strides, *moves), (), (here,)), dtype)
+        load_position = Position(((loop, step),), start, self.argument(deep), extent, within=True)
+        value = ex.load(Access(base.operand, (*base.strides, *moves), (), (load_position,)), dtype)
         name = self.scratch_operand(node, dtype.compute)
         near = extent if rows else -1
         earlier = Position(((loop, step),), near, width, extent)
         nothing = ex.literal(-0.0, dtype.compute)
-        before = ex.load(Access(name, ((VECTOR, 1),), (), (earlier,)), dtype.compute, fill=nothing)
+        previous = ex.load(
+            Access(name, ((VECTOR, 1),), (), (earlier,)), dtype.compute, fill=nothing
+        )
         wide = value.cast(dtype.compute)
         zero = wide * 0.0 if rows else abs(wide) * -0.0
-        kept = Position(((loop, step),), start, width, extent, within=True)
-        total = before + zero
+        store_position = Position(((loop, step),), start, width, extent, within=True)
+        total = previous + zero
         if not (isinstance(size, int) and size <= GEMM_BLOCK):
-            total = total + self._own_block(ex.index(loop), size, rows, dtype.compute)
-        store = Store(Access(name, ((VECTOR, 1),), (), (kept,)), total)
+            total = total + self._block_zero(ex.index(loop), size, rows, dtype.compute)
+        store = Store(Access(name, ((VECTOR, 1),), (), (store_position,)), total)
         columns = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         return Loop(Axis(loop, extent), (), (Map(columns, (store,)),), ())
 
-    def _own_block(self, iteration: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
-        """0.0 where a block of the sum begins there, or ends before, else -0.0."""
+    def _block_zero(self, iteration: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
+        """Return 0.0 where a block of the sum begins at or ends before the iteration, else -0.0."""
         place = self.size(size) - iteration - 1 if rows else iteration + 1
-        whole = (place & (GEMM_BLOCK - 1)).eq(0) & (place > 0) if rows else place >= GEMM_BLOCK
-        return ex.select(whole, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
+        is_full = (place & (GEMM_BLOCK - 1)).eq(0) & (place > 0) if rows else place >= GEMM_BLOCK
+        return ex.select(is_full, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
         if node not in self.roles.short:
@@ -171,7 +175,7 @@ class BlockLowering(Lowering):
         access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
-    def _second(self, node: Node) -> tuple[Walk, Size, Size]:
+    def _second_factor(self, node: Node) -> tuple[Walk, Size, Size]:
         form = node.form
         assert isinstance(form, Contract)
         return matrix(self, self.groups.source(node.args[1]), form.transpose_b)
@@ -187,7 +191,7 @@ class BlockLowering(Lowering):
         for reduction in self.group.reductions.values():
             yield from self._walks_of([reduction.source], self.domain)
         for key in self.group.stored:
-            yield self._target(key)
+            yield self._target_walk(key)
 
     def _walks_of(self, sources: Iterable[Source], shape: Shape) -> Iterator[Walk]:
         for source in sources:
@@ -203,7 +207,7 @@ class BlockLowering(Lowering):
             strides = (*strides[: len(self.domain) - 1], 0)
         return Walk(source.base, source.layout.offset, strides)
 
-    def _target(self, key: Key) -> Walk:
+    def _target_walk(self, key: Key) -> Walk:
         rank, shape = len(self.domain), self.groups.value_type(key).shape
         strides = c_strides(shape)
         if key in self.roles.per_row:
@@ -212,58 +216,58 @@ class BlockLowering(Lowering):
             return Walk(key, 0, strides)
         return Walk(key, 0, (*strides[:-2], 0, 0))
 
-    def _in_tile(self, stride: Size) -> tuple[Position, ...]:
+    def _tile_position(self, stride: Size) -> tuple[Position, ...]:
         if stride == 0:
             return ()
         terms, rows = (*self._terms, (self.row, 1)), self.extent(self.domain[-2])
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
-    def _along(self, walk: Walk, dtype: DType, columns: str, mode: Mode = "in") -> Access:
+    def _row_access(self, walk: Walk, dtype: DType, columns: str, mode: Mode = "in") -> Access:
         down, across = walk.strides[-2:]
         access = self.access(walk, dtype, mode)
         moves = ((columns, self.argument(across)),) if across != 0 else ()
-        return Access(access.operand, (*access.strides, *moves), (), self._in_tile(down))
+        return Access(access.operand, (*access.strides, *moves), (), self._tile_position(down))
 
     # -- scratch ----------------------------------------------------------------------------------
 
-    def _keep(self, key: Key, value: Expr) -> Store:
-        return Store(self._kept(key, VECTOR), value)
+    def _store_value(self, key: Key, value: Expr) -> Store:
+        return Store(self._value_access(key, VECTOR), value)
 
-    def _scratch(self, key: Key, columns: str) -> Access:
+    def _scratch_access(self, key: Key, columns: str) -> Access:
         slot = self.roles.slots[key]
         dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
         name = self.scratch_operand(slot.node, dtype)
         moves = ((columns, 1),)
         if slot.whole:
-            return Access(name, moves, (), self._in_tile(wide))
+            return Access(name, moves, (), self._tile_position(wide))
         return Access(name, ((self.row, self.argument(wide)), *moves))
 
-    def _kept(self, key: Key, columns: str) -> Access:
+    def _value_access(self, key: Key, columns: str) -> Access:
         if key in self.group.stored:
             dtype = self.groups.value_type(key).dtype
-            return self._along(self._target(key), dtype, columns, "out")
-        return self._scratch(key, columns)
+            return self._row_access(self._target_walk(key), dtype, columns, "out")
+        return self._scratch_access(key, columns)
 
     # -- products ---------------------------------------------------------------------------------
 
     def _factor(self, node: Node, of_tile: bool = False) -> Access:
-        """Return the access to the second factor, or to the rows of a tile of it."""
-        walk, deep, across = self._second(node)
+        """Return the access to the second factor, or to its rows in a tile."""
+        walk, deep, across = self._second_factor(node)
         access = self.access(walk, node.args[1].type.dtype)
         moves = () if of_tile else (("k", deep),)
         moves = (*moves, (VECTOR, across))
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
-        places = self._in_tile(deep) if of_tile else ()
+        places = self._tile_position(deep) if of_tile else ()
         return Access(access.operand, (*access.strides, *steps), (), places)
 
-    def _scores(self, node: Node) -> Gemm:
+    def _score_product(self, node: Node) -> Gemm:
         form, first = node.form, self.groups.source(node.args[0])
         assert isinstance(form, Contract)
         walk, down, inner = matrix(self, first, form.transpose_a)
-        self._begin("i")
+        self._begin_stage("i")
         base = self.access(walk, first.type.dtype)
         steps = (("k", self.argument(inner)),) if inner != 0 else ()
-        a = Access(base.operand, (*base.strides, *steps), (), self._in_tile(down))
+        a = Access(base.operand, (*base.strides, *steps), (), self._tile_position(down))
         b = self._factor(node)
         depth = first.type.shape[-2 if form.transpose_a else -1]
         dtype = node.types[0].dtype
@@ -277,27 +281,27 @@ class BlockLowering(Lowering):
             (Axis("k", self.extent(depth)),),
             a,
             b,
-            (self._keep(last, self.memo[last]),),
+            (self._store_value(last, self.memo[last]),),
         )
 
-    def _over_rows(self, node: Node) -> Gemm:
-        self._begin("i")
-        a = self._kept(self.groups.source(node.args[0]).base, "k")
-        target = self._result(node)
-        down = self._in_tile(node.types[0].shape[-1])
+    def _product_over_rows(self, node: Node) -> Gemm:
+        self._begin_stage("i")
+        a = self._value_access(self.groups.source(node.args[0]).base, "k")
+        target = self._result_access(node)
+        down = self._tile_position(node.types[0].shape[-1])
         store = Access(target.operand, (*target.strides, (VECTOR, 1)), (), down)
         i, k = Axis("i", self.height, self.last), self._columns(node in self.roles.short, "k")
         return self._product(node, a, store, i, k, self.roles.tile_end)
 
-    def _over_columns(self, node: Node) -> Stage:
+    def _product_over_columns(self, node: Node) -> Stage:
         first = self.groups.source(node.args[0])
-        self._begin("i")
-        target, dtype = self._result(node), first.type.dtype
+        self._begin_stage("i")
+        target, dtype = self._result_access(node), first.type.dtype
         wide, short = self.argument(self.domain[-1]), node in self.roles.short
         base = (
-            Access(self._scratch(first.base, "i").operand)
+            Access(self._scratch_access(first.base, "i").operand)
             if (first.base not in self.group.stored)
-            else self.access(self._target(first.base), dtype, "out")
+            else self.access(self._target_walk(first.base), dtype, "out")
         )
         depth, columns = node.types[0].shape[-1], self.extent(self.domain[-1])
         moves: list[tuple[tuple[str, Extent], ...]] = [(("i", 1),), (("i", self.argument(depth)),)]
@@ -310,7 +314,7 @@ class BlockLowering(Lowering):
                 for stride in (1, depth)
             ]
             moves = [(), ()]
-            left, begin = self._fresh(), self._fresh()
+            left, begin = self._new_name(), self._new_name()
             i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
         a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), places[0])
         store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), places[1])
@@ -318,84 +322,88 @@ class BlockLowering(Lowering):
         if not short:
             return product
         place = ex.index(self.tile) * self.height - self.roles.reach
-        keeps = (Keep(left, self._left(self.domain[-1])), Keep(begin, place))
+        keeps = (Keep(left, self._rows_left(self.domain[-1])), Keep(begin, place))
         return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
 
-    # -- chains that go on from tile to tile -------------------------------------------------------
+    # -- sums carried from tile to tile ------------------------------------------------------------
 
     def _has_blocks(self, rows: Size) -> bool:
-        """Return whether sums over rows may have several blocks, which are added in their order."""
+        """Return True if sums over rows may have several blocks, which are added in order."""
         return self.roles.carried and not (isinstance(rows, int) and rows <= GEMM_BLOCK)
 
     def _blocks(self, inside: Sequence[Stage]) -> Loop:
-        """Return the loop over blocks of rows: the tiles of one, whose sums are added then."""
-        rows, tiles = self.domain[-2], self._fresh()
-        each = GEMM_BLOCK // self.height
-        left = self.size(self._tiles_of(rows)) - ex.index(self.block) * each
-        loop = Loop(Axis(self.tile, each, tiles), (), tuple(inside), ())
-        begins = [self._begun(node, 0.0, CHAINS) for node in self.roles.over_columns]
-        adds = [self._block_added(node) for node in self.roles.over_columns]
+        """Return the loop over blocks of rows: the tiles of a block, then the sum of its sums."""
+        rows, tiles = self.domain[-2], self._new_name()
+        tiles_per_block = GEMM_BLOCK // self.height
+        left = self.size(self._tiles_of(rows)) - ex.index(self.block) * tiles_per_block
+        loop = Loop(Axis(self.tile, tiles_per_block, tiles), (), tuple(inside), ())
+        begins = [self._initialize_sums(node, 0.0, CHAINS) for node in self.roles.over_columns]
+        adds = [self._add_block(node) for node in self.roles.over_columns]
         blocks = Axis(self.block, self.extent((rows + (GEMM_BLOCK - 1)) // GEMM_BLOCK))
         return Loop(blocks, (), (Scalar((Keep(tiles, left),)), *begins, loop, *adds), ())
 
     def _tiles_of(self, rows: Size) -> Size:
         return (rows + (self.height - 1)) // self.height
 
-    def _sums(self, node: Node, part: int) -> str:
-        """Return the scratch for the sums of a product, ``CHAINS`` or ``BLOCKS``."""
+    def _sums_scratch(self, node: Node, part: int) -> str:
+        """Return the scratch for the sums of a product; ``part``: ``CHAINS`` or ``BLOCKS``."""
         return self.scratch_operand(node, node.types[0].dtype.compute, part)
 
-    def _whole(self, node: Node, part: int, row: str = "") -> tuple[Access, tuple[Axis, Axis]]:
+    def _sums_access(
+        self, node: Node, part: int, row: str = ""
+    ) -> tuple[Access, tuple[Axis, Axis]]:
         """Return an access to all sums of a product, and its loops; ``row`` names the first."""
         row, width = row or self.iteration, node.types[0].shape[-1]
-        access = Access(self._sums(node, part), ((row, self.argument(width)), (VECTOR, 1)))
+        access = Access(self._sums_scratch(node, part), ((row, self.argument(width)), (VECTOR, 1)))
         return access, (Axis(row, self.extent(self.domain[-1])), Axis(VECTOR, self.extent(width)))
 
-    def _begun(self, node: Node, number: float, part: int) -> Map:
-        access, (rows, columns) = self._whole(node, part)
+    def _initialize_sums(self, node: Node, number: float, part: int) -> Map:
+        access, (rows, columns) = self._sums_access(node, part)
         value = ex.literal(number, node.types[0].dtype.compute)
         return Map(columns, (Store(access, value),), (rows,))
 
-    def _block_added(self, node: Node) -> Map:
+    def _add_block(self, node: Node) -> Map:
         dtype = node.types[0].dtype.compute
-        (whole, (rows, columns)), (block, _) = (self._whole(node, n) for n in (BLOCKS, CHAINS))
-        value = ex.load(whole, dtype) + ex.load(block, dtype)
-        return Map(columns, (Store(whole, value),), (rows,))
+        (total, (rows, columns)), (block, _) = (
+            self._sums_access(node, n) for n in (BLOCKS, CHAINS)
+        )
+        value = ex.load(total, dtype) + ex.load(block, dtype)
+        return Map(columns, (Store(total, value),), (rows,))
 
-    def _carried(self, node: Node) -> Gemm:
-        """Return the terms of a tile, which go on from the sums of the tiles before."""
+    def _accumulate_tile(self, node: Node) -> Gemm:
+        """Return the product that adds the terms of a tile to the sums of earlier tiles."""
         short, dtype = node in self.roles.short, node.types[0].dtype.compute
-        self._begin("k")
-        a = self._kept(self.groups.source(node.args[0]).base, "i")
-        sums, (rows, columns) = self._whole(node, CHAINS, "i")
+        self._begin_stage("k")
+        a = self._value_access(self.groups.source(node.args[0]).base, "i")
+        sums, (rows, columns) = self._sums_access(node, CHAINS, "i")
         i = replace(rows, past=self.end) if short else rows
         k = Axis("k", self.height, self.last)
         store = Store(sums, ex.ref("acc", dtype))
         return Gemm((i,), (columns,), (k,), a, self._factor(node, of_tile=True), (store,), (), sums)
 
-    def _carried_result(self, node: Node) -> Stage:
+    def _store_carried(self, node: Node) -> Stage:
         """Return the stage that stores a product whose sums are in scratch."""
         dtype, compute = node.types[0].dtype, node.types[0].dtype.compute
         part = BLOCKS if self._has_blocks(self.domain[-2]) else CHAINS
-        sums, (rows, columns) = self._whole(node, part)
-        target, down = self._result(node), sums.strides[0][1]
+        sums, (rows, columns) = self._sums_access(node, part)
+        target, down = self._result_access(node), sums.strides[0][1]
         if node not in self.roles.short:
             to = Access(target.operand, (*target.strides, (rows.name, down), (VECTOR, 1)))
             store = Store(to, ex.load(sums, compute).cast(dtype))
             return Map(columns, (store,), (rows,))
-        # The first tile that has terms of a column begins so many rows before the column's own.
-        start, left = self.height - self.roles.tile_end - 1, self._fresh()
+        # The first tile with terms of a column begins this many rows before the column's own row.
+        start, left = self.height - self.roles.tile_end - 1, self._new_name()
         terms = (*self._terms, (self.iteration, 1))
         place = (Position(terms, 0, down, rows.extent, within=True),)
         value = ex.load(Access(sums.operand, ((VECTOR, 1),), (), place), compute)
         to = Access(target.operand, (*target.strides, (VECTOR, 1)), (), place)
         store = Store(to, self._with_zeros(node, value, start).cast(dtype))
         lines = Loop(Axis(self.iteration, self.height, left), (), (Map(columns, (store,)),), ())
-        keep = Scalar((Keep(left, self._left(self.domain[-1])),))
+        keep = Scalar((Keep(left, self._rows_left(self.domain[-1])),))
         return Loop(self._tiles(self.domain[-1]), (), (keep, lines), ())
 
-    def _result(self, node: Node) -> Access:
-        return self.access(self._target(Home(node)), node.types[0].dtype, "out")
+    def _result_access(self, node: Node) -> Access:
+        return self.access(self._target_walk(Home(node)), node.types[0].dtype, "out")
 
     def _product(self, node: Node, a: Access, store: Access, i: Axis, k: Axis, start: int) -> Gemm:
         dtype = node.types[0].dtype
@@ -409,45 +417,45 @@ class BlockLowering(Lowering):
     def _row_stages(self) -> Iterator[Stage]:
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
-            self._begin(self.iteration)
+            self._begin_stage(self.iteration)
             self._name_results(names, stage.known)
             self._evaluate(stage.nodes)
             body: list[Statement] = [
                 Accumulate(
                     names[key],
                     self.group.reductions[key].kind,
-                    self.widened(self.group.reductions[key].source),
+                    self.wide_value(self.group.reductions[key].source),
                 )
                 for key in stage.reductions
             ]
-            body += [self._keep(key, self.memo[key]) for key in stage.kept]
+            body += [self._store_value(key, self.memo[key]) for key in stage.kept]
             columns = Map(self._columns(stage.ends), tuple(body))
-            yield self.under(Prefetch(self.iteration, _JAMMED), columns)
+            yield self.annotate(Prefetch(self.iteration, _JAMMED), columns)
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
-            self._begin(self.iteration)
+            self._begin_stage(self.iteration)
             self._name_results(names, self.group.reductions)
             self._evaluate(self.roles.row_nodes)
-            yield Scalar(tuple([self._keep(key, self.memo[key]) for key in stored]))
+            yield Scalar(tuple([self._store_value(key, self.memo[key]) for key in stored]))
 
-    def _name_results(self, names: Mapping[Key, str], known: Iterable[Key]) -> None:
-        for key in known:
+    def _name_results(self, names: Mapping[Key, str], results: Iterable[Key]) -> None:
+        for key in results:
             dtype = self.groups.value_type(key).dtype
-            found = ex.ref(names[key], dtype.compute)
+            value = ex.ref(names[key], dtype.compute)
             if key in self.roles.beyond:
-                found = self._joined(key, found)
-            self.memo[key] = found.cast(dtype)
+                value = self._combine_beyond(key, value)
+            self.memo[key] = value.cast(dtype)
 
-    def _joined(self, key: Key, found: Expr) -> Expr:
+    def _combine_beyond(self, key: Key, value: Expr) -> Expr:
         short = ex.ref(self.end, I64) < self.size(self.domain[-1])
-        rest = ex.literal(self.roles.beyond[key], found.dtype)
+        beyond = ex.literal(self.roles.beyond[key], value.dtype)
         if self.group.reductions[key].kind == "sum":
-            return found + ex.select(
-                short, rest, ex.literal(-0.0 if found.dtype.is_float else 0, found.dtype)
+            return value + ex.select(
+                short, beyond, ex.literal(-0.0 if value.dtype.is_float else 0, value.dtype)
             )
         kind = COMBINERS[self.group.reductions[key].kind].combine
-        both = Expr(kind, found.dtype, (found, rest))
-        return ex.select(short, both, found)
+        combined = Expr(kind, value.dtype, (value, beyond))
+        return ex.select(short, combined, value)
 
     # -- expressions ------------------------------------------------------------------------------
 
@@ -459,7 +467,7 @@ class BlockLowering(Lowering):
             for size, place in zip(shape, places, strict=True)
         ]
 
-    def _begin(self, row: str) -> None:
+    def _begin_stage(self, row: str) -> None:
         self.row, self.shape = row, self.domain
         self.memo.clear()
 
@@ -477,20 +485,19 @@ class BlockLowering(Lowering):
             return self.memo[key]
         dtype = source.type.dtype
         if key in self.roles.inside:
-            self.memo[key] = ex.load(self._kept(key, VECTOR), dtype)
+            self.memo[key] = ex.load(self._value_access(key, VECTOR), dtype)
             return self.memo[key]
         walk = self._read_walk(source, self.shape)
         if walk not in self.memo:
-            self.memo[walk] = ex.load(self._along(walk, dtype, VECTOR), dtype)
+            self.memo[walk] = ex.load(self._row_access(walk, dtype, VECTOR), dtype)
         return self.memo[walk]
 
 
-def _together(loops: Iterable[Loop]) -> list[Loop]:
-    """Loops of the same iterations as one: an iteration waits for the one before in all of them at
-    a time."""
-    found: dict[Axis, Loop] = {}
+def _fuse_loops(loops: Iterable[Loop]) -> list[Loop]:
+    """Fuse loops over the same iterations, so that their loop-carried latencies overlap."""
+    fused: dict[Axis, Loop] = {}
     for loop in loops:
-        before = found.get(loop.axis)
-        stages = (*before.stages, *loop.stages) if before else loop.stages
-        found[loop.axis] = replace(loop, stages=stages)
-    return [*found.values()]
+        earlier = fused.get(loop.axis)
+        stages = (*earlier.stages, *loop.stages) if earlier else loop.stages
+        fused[loop.axis] = replace(loop, stages=stages)
+    return [*fused.values()]

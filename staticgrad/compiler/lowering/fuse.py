@@ -71,7 +71,7 @@ from staticgrad.support.source import Location
 if TYPE_CHECKING:
     from staticgrad.compiler.fusion.neighbours import KernelPair
     from staticgrad.compiler.lowering.loops.driven import LoweredBodies
-    from staticgrad.compiler.lowering.loops.refusals import WhyDriven
+    from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
     from staticgrad.compiler.lowering.loops.time_loops import Stretches
 
 
@@ -79,19 +79,18 @@ if TYPE_CHECKING:
 def fuse(graph: Graph, merge: bool = True) -> Schedule:
     """Return the schedule of ``graph``: outputs go to output buffers, updates to parameters.
 
-    With ``merge`` off every node is a kernel of its own; the bytes of the results are the same.
-    Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
-    kernels run for nothing.
+    With ``merge`` off every node is a separate kernel; the results are bitwise identical.
+    Takes time almost linear in the number of nodes. Run ``dce`` first: dead nodes get kernels, too.
     """
     return fusion(graph, merge).schedule
 
 
 @dataclass(frozen=True, eq=False)
 class Fusion:
-    """A schedule with the groups that it was made of.
+    """A schedule with the fusion groups of its steps.
 
-    ``steps``: the number of each step's group. ``updates``: of the groups that copy a new value to
-    its parameter at the end, the parameter's name.
+    ``steps``: the number of each step's group. ``updates``: the parameter's name for each group
+    that copies a new value to its parameter at the end.
     """
 
     schedule: Schedule
@@ -120,12 +119,12 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
-    """Return the graph, products with kernels of their own reading narrow floats where they lie.
+    """Return the graph in which products with separate kernels read narrow floats without a copy.
 
-    A kernel of a product widens its factors while it packs them, so the sums are those of a wide
-    copy. A product that became part of another kernel keeps its operands: it reads them from
-    registers, or by vectors as they lie. Factors may have two dtypes then, which no op that users
-    write has: the result goes to kernels.
+    The kernel of a product widens its factors while it packs them, so the sums equal those of a
+    wide copy. A product that is part of another kernel keeps its operands: it reads them from
+    registers, or in vectors from unpacked memory. The factors may then have two dtypes, which no
+    op that users write has; only kernels are made of the result.
     """
     products = {
         node
@@ -141,31 +140,33 @@ def _with_narrow_factors(groups: Groups) -> Graph:
     def narrow(node: Node, args: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
         if node not in products:
             return None
-        found = tuple(map(narrowest, args))
-        return Node(node.op, found, node.types, node.origin, node.order).values
+        factors = tuple(map(narrowest, args))
+        return Node(node.op, factors, node.types, node.origin, node.order).values
 
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 
 
-def lower_groups(placed: WithCopies) -> Fusion:
-    """Return the schedule of these groups: each is lowered once, then updates get their buffers.
+def lower_groups(copied: WithCopies) -> Fusion:
+    """Return the schedule of these groups: lower each one, then choose the buffers of updates.
 
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
     """
-    graph = placed.groups.graph
-    builder = _Builder(placed)
-    works = builder.checked([builder.work(placed.groups, each) for each in placed.groups.all])
+    graph = copied.groups.graph
+    builder = _Builder(copied)
+    works = builder.drop_implied_checks(
+        [builder.lower_group(copied.groups, group) for group in copied.groups.all]
+    )
     works += builder.late_copies(copied_updates(works, [*builder.updates.values()]))
     ordered = in_order(works, [*builder.updates.values()])
     if ordered is None:
         raise GraphError(
             "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
         )
-    steps = [_renamed(work.step, builder.new_names) for work in ordered]
+    steps = [_rename_buffers(work.step, builder.new_names) for work in ordered]
     kernels = [step for step in steps if isinstance(step, KernelStep)]
-    told = kernels_with_facts([(step.kernel, step.arguments) for step in kernels])
+    specialized = kernels_with_facts([(step.kernel, step.arguments) for step in kernels])
     steps = [
-        replace(step, kernel=told[step.kernel]) if isinstance(step, KernelStep) else step
+        replace(step, kernel=specialized[step.kernel]) if isinstance(step, KernelStep) else step
         for step in steps
     ]
     buffers = tuple(builder.buffers.values())
@@ -177,20 +178,20 @@ def lower_groups(placed: WithCopies) -> Fusion:
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, placed: WithCopies) -> None:
-        self.placed = placed
-        self.groups = placed.groups  # with the copies that were found to be needed later
-        self.late: dict[int, str] = {}  # of these copies, the parameter that each writes
+    def __init__(self, copied: WithCopies) -> None:
+        self.copied = copied
+        self.groups = copied.groups  # later with the copies of ``late_copies``
+        self.late: dict[int, str] = {}  # the parameter that each of these copies writes
         self.buffers: dict[str, Buffer] = {}
         self.updates: dict[str, Update] = {}
         self.new_names: dict[str, str] = {}
         self._names: dict[Key, str] = {}
         self._lowerings = Lowerings()
         self._inner: dict[Computation, Schedule] = {}  # of the body
-        self._position = {node: k for k, node in enumerate(placed.groups.graph.nodes)}
-        pairs = placed.outputs.items()
-        self.outputs = tuple([(name, self._output(name, key)) for name, key in pairs])
-        for parameter, key in placed.updates:
+        self._position = {node: k for k, node in enumerate(copied.groups.graph.nodes)}
+        pairs = copied.outputs.items()
+        self.outputs = tuple([(name, self._add_output(name, key)) for name, key in pairs])
+        for parameter, key in copied.updates:
             self._add_update(parameter, key)
 
     # -- buffers ----------------------------------------------------------------------------------
@@ -202,8 +203,8 @@ class _Builder:
         self.buffers[name] = Buffer(name, role, dtype, size, **more)  # type: ignore[arg-type]
         return name
 
-    def _output(self, name: str, key: Key) -> str:
-        groups = self.placed.groups
+    def _add_output(self, name: str, key: Key) -> str:
+        groups = self.copied.groups
         kind, origin = groups.value_type(key), groups.graph.outputs[name].node.origin
         buffer = self._add(
             f"out.{name}", "output", kind.dtype, kind.size, label=name, origin=origin
@@ -212,7 +213,7 @@ class _Builder:
         return buffer
 
     def _add_update(self, parameter: Parameter, key: Key) -> None:
-        """An update, whose new value has a name of its own until it is clear where it lies."""
+        """Add an update, whose new value has a separate name until its buffer is chosen."""
         old, new = Home(parameter.node), f"new.{parameter.name}"
         name = self._parameter_buffer(parameter)
         self._names.setdefault(old, name)
@@ -231,7 +232,7 @@ class _Builder:
             return self._add("k", "check", I64, 2, origin=key.origin or origin)
         if isinstance(op, ParameterLeaf):
             return self._parameter_buffer(Parameter(key.node))
-        kind = self.placed.groups.value_type(key)
+        kind = self.copied.groups.value_type(key)
         if isinstance(op, Input):
             name, label = f"in.{op.label}", op.label
             return self._add(name, "input", kind.dtype, kind.size, label=label, origin=origin)
@@ -240,9 +241,9 @@ class _Builder:
         return self._temporary(key)
 
     def _temporary(self, key: Key) -> str:
-        groups = self.placed.groups
-        kind, kept = groups.value_type(key), key in groups.kept
-        return self._add("t", "temp", kind.dtype, kind.size, origin=key.node.origin, kept=kept)
+        groups = self.copied.groups
+        kind, is_kept = groups.value_type(key), key in groups.kept
+        return self._add("t", "temp", kind.dtype, kind.size, origin=key.node.origin, kept=is_kept)
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
         name = f"param.{parameter.name}"
@@ -255,18 +256,20 @@ class _Builder:
     # -- steps ------------------------------------------------------------------------------------
 
     def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
-        """Works that copy new values to their parameters, which lie in temporaries until then."""
+        """Return steps that copy new values from temporaries to their parameters."""
         late = {update.key: update for update in updates}
-        self.groups, copies = with_late_copies(self.placed.groups, late)
+        self.groups, copies = with_late_copies(self.copied.groups, late)
         owners = self.groups.owners
         for key, update in late.items():
             self.new_names[update.buffer] = self._names[key] = self._temporary(key)
             self._names[copies[key]] = update.parameter
             self.updates[update.buffer] = replace(update, key=copies[key])
             self.late[owners[copies[key]]] = self.buffers[update.parameter].label
-        return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
+        return [
+            self.lower_group(self.groups, self.groups.by_number[number]) for number in self.late
+        ]
 
-    def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
+    def drop_implied_checks(self, works: Sequence[PendingStep]) -> list[PendingStep]:
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
         buffers = {
@@ -276,7 +279,7 @@ class _Builder:
         implied = implied_checks([work.step for work in works], buffers)
         return [replace(work, checked=n in implied) for n, work in enumerate(works)]
 
-    def work(self, groups: Groups, group: Group) -> PendingStep:
+    def lower_group(self, groups: Groups, group: Group) -> PendingStep:
         position = max([self._position[node] for node in group.members], default=0)
         lowered: LoweredStep | LoweredBodies
         step: BoundStep
@@ -293,17 +296,17 @@ class _Builder:
                     self._inner[body.computation] = fuse(body, self.groups.fused)
             schedules = [self._inner[body.computation] for body in bodies_of(node)]
             bodies = lower_bodies(groups, group, schedules)
-            whole: LoweredStep | Stretches | WhyDriven | None = None  # of a branch
+            time_loop: LoweredStep | Stretches | LoopRefusal | None = None  # of a branch
             if self.groups.fused and bodies.form.kind != "branch":
                 from staticgrad.compiler.lowering.loops.time_loops import lower_time_loop
 
-                whole = lower_time_loop(bodies, _about(group))
-            if isinstance(whole, LoweredStep):
-                lowered, step = whole, self._step(group, whole)
+                time_loop = lower_time_loop(bodies, _describe_group(group))
+            if isinstance(time_loop, LoweredStep):
+                lowered, step = time_loop, self._step(group, time_loop)
             else:
-                reason = "" if whole is None or isinstance(whole, tuple) else str(whole)
-                if isinstance(whole, tuple):  # a kernel of several iterations
-                    inner, stretches = whole
+                reason = "" if time_loop is None or isinstance(time_loop, tuple) else str(time_loop)
+                if isinstance(time_loop, tuple):  # a kernel of several iterations
+                    inner, stretches = time_loop
                     bodies = lower_bodies(groups, group, [inner], stretches)
                 lowered, step = bodies, self._body_step(group, bodies, reason)
         else:
@@ -320,17 +323,17 @@ class _Builder:
             for key, _ in lowered.touched
         }
         bound = [Binding(names[key], offset) for key, offset in lowered.operands]
-        return KernelStep.of(lowered.kernel, bound, lowered.arguments, *_about(group))
+        return KernelStep.of(lowered.kernel, bound, lowered.arguments, *_describe_group(group))
 
     def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
-        """Return the call of a routine, and what it reads."""
+        """Return the call of a routine, and the values that it reads."""
         (node,) = group.nodes
         form = node.form
         assert isinstance(form, CallForm)
         read = groups.places_of_operands(group)
         results = [(Home(node, number), 0) for number in range(len(node.types))]
         bound = [Binding(self._buffer_of(key), offset) for key, offset in (*read, *results)]
-        bound += [Binding(self._add("s", "scratch", *each)) for each in form.scratch]
+        bound += [Binding(self._add("s", "scratch", *scratch)) for scratch in form.scratch]
         modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
         modes += [("out", kind.dtype) for kind in node.types]
         modes += [("scratch", dtype) for dtype, _ in form.scratch]
@@ -339,18 +342,20 @@ class _Builder:
             bound.append(Binding(self._buffer_of(CheckBuffer(node))))
         routine = Routine(form.routine, tuple(modes), form.alone)
         sizes = form.sizes, form.total, form.flops
-        step = CallStep(routine, tuple(bound), *sizes, *_about(group))
+        step = CallStep(routine, tuple(bound), *sizes, *_describe_group(group))
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
     def _body_step(self, group: Group, lowered: LoweredBodies, reason: str) -> BodyStep:
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
-        for _, each in lowered.rest:
-            name = self._add(each.name, each.role, each.dtype, each.size, origin=each.origin)
+        for _, buffer in lowered.extra_operands:
+            name = self._add(
+                buffer.name, buffer.role, buffer.dtype, buffer.size, origin=buffer.origin
+            )
             bound.append(Binding(name))
         return BodyStep(
             form.kind,
-            (*lowered.types, *(operand for operand, _ in lowered.rest)),
+            (*lowered.types, *(operand for operand, _ in lowered.extra_operands)),
             tuple(bound),
             lowered.schedules,
             lowered.iterations,
@@ -358,21 +363,21 @@ class _Builder:
             form.slices,
             form.reverse,
             form.logged,
-            *_about(group),
+            *_describe_group(group),
             reason,
         )
 
 
-def _about(group: Group) -> tuple[int, str, tuple[Location, ...]]:
-    """Return the phase of a step, a label, its ops or the value that it copies, and its lines."""
+def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:
+    """Return the phase of a step, its label (its ops, or what it copies), and its source lines."""
     nodes = group.members
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
-    copies = any(isinstance(each.target, Copied) for each in group.transfers)
+    copies = any(isinstance(transfer.target, Copied) for transfer in group.transfers)
     places = dict.fromkeys([place for node in nodes for place in node.origin.places])
     return group.phase, f"copy of {names}" if copies else names, tuple(places)
 
 
-def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
+def _rename_buffers(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
     operands = []
@@ -390,15 +395,15 @@ def kernels_with_facts(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[
     sizes: dict[Kernel, dict[tuple[Size, ...], None]] = {}
     for kernel, arguments in uses:
         sizes.setdefault(kernel, {})[arguments] = None
-    return {kernel: _with_facts(kernel, tuple(given)) for kernel, given in sizes.items()}
+    return {kernel: _with_facts(kernel, tuple(arguments)) for kernel, arguments in sizes.items()}
 
 
-def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
+def _with_facts(kernel: Kernel, arguments: Sequence[tuple[Size, ...]]) -> Kernel:
     """Return the kernel with the facts that code depends on: the narrowest vector that a row fits
     in, the lengths of short rows that are summed, the numbers of few columns, the bounds of
     products, and which strides between rows of products are uneven."""
-    extents: dict[Extent, bool] = {}  # whether they are those of products
-    apart: set[Stride] = set()
+    extents: dict[Extent, bool] = {}  # True: an extent of a product
+    row_strides: set[Stride] = set()
     halved: set[Extent] = set()
     summed: set[Extent] = set()
     for stage, _ in nested(kernel.stages):
@@ -412,24 +417,24 @@ def _with_facts(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
         elif isinstance(stage, Gemm):
             extents |= dict.fromkeys((axis.extent for axis in stage.loops), True)
             if stage.plain:
-                apart.add(stage.a.stride(stage.i[0].name))
+                row_strides.add(stage.a.stride(stage.i[0].name))
     if kernel.outer == "elements":
         extents = {}  # the loop over elements is cut anywhere
     columns = {stage.axis.extent for stage in kernel.stages if isinstance(stage, Columns)}
     transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()
-    found = []
-    for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True):
-        known = known_of(name, column)
-        if name in columns and known.fixed:
-            found.append(Known(name, most=known.most, fixed=True))
+    candidates = []
+    for name, column in zip(kernel.arguments, zip(*arguments, strict=True), strict=True):
+        fact = known_of(name, column)
+        if name in columns and fact.fixed:
+            candidates.append(Known(name, most=fact.most, fixed=True))
         elif name in transposed:
-            found.append(Known(name, known.multiple))  # squares of such rows are whole
-        elif name in extents or name in apart:
+            candidates.append(Known(name, fact.multiple))  # squares of such rows are whole
+        elif name in extents or name in row_strides:
             vectors = [kernel.lanes // 2] * (name in halved) + [kernel.lanes]
-            single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
-            fixed = known.fixed and name in summed
-            most = known.most if extents.get(name) or fixed else next(single, 0)
-            uneven = known.uneven and name in apart
-            found.append(replace(known, most=most, uneven=uneven, fixed=fixed))
-    facts = tuple(known for known in found if not known.is_nothing)
+            single = (lanes for lanes in vectors if fact.short and 0 < fact.most <= lanes)
+            fixed = fact.fixed and name in summed
+            most = fact.most if extents.get(name) or fixed else next(single, 0)
+            uneven = fact.uneven and name in row_strides
+            candidates.append(replace(fact, most=most, uneven=uneven, fixed=fixed))
+    facts = tuple(fact for fact in candidates if not fact.is_nothing)
     return replace(kernel, known=facts) if facts else kernel

@@ -37,10 +37,10 @@ from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import replace
 
-#: Kernels of a class, at least: two or three are compiled in less than a tenth of a second.
+#: Kernels of a class, at least: compiling two or three takes less than a tenth of a second.
 FEWEST: Final = 4
-#: Operations whose operands may be elements in the place of literals. Kernels have other code for
-#: the literals of some other operations: a power, a shift, the value of a load beyond its ends.
+#: Operations whose literals may become elements. The code of some others depends on the literal: a
+#: power, a shift, the value of a load out of bounds.
 _OPERATIONS: Final = ARITHMETIC.keys() | EXTREMA.keys() | COMPARE.keys() | CHOICES.keys()
 _LITERAL: Final = re.compile(r"\bf(32|64)\([^()]*\)")
 
@@ -54,18 +54,18 @@ def with_shared_kernels(schedule: Schedule) -> Schedule:
     alike: defaultdict[str, list[Kernel]] = defaultdict(list)
     for kernel in kernels:
         alike[_LITERAL.sub(r"f\1()", kernel.text)].append(kernel)
-    found: dict[Kernel, tuple[Kernel, Binding]] = {}
+    shared_by_kernel: dict[Kernel, tuple[Kernel, Binding]] = {}
     buffers: list[Buffer] = []
-    for several in alike.values():
-        if len(several) >= FEWEST and (shared := _Shared.of(several)):
+    for kernels_alike in alike.values():
+        if len(kernels_alike) >= FEWEST and (shared := _Shared.of(kernels_alike)):
             name = f"c{len(schedule.buffers) + len(buffers)}"
             buffers.append(shared.buffer(name))
-            found |= shared.bindings(name)
-    if not found:
+            shared_by_kernel |= shared.bindings(name)
+    if not shared_by_kernel:
         return schedule
 
-    def changed(step: KernelStep) -> KernelStep:
-        kernel, binding = found[step.kernel]
+    def read_numbers(step: KernelStep) -> KernelStep:
+        kernel, binding = shared_by_kernel[step.kernel]
         return replace(step, kernel=kernel, operands=(*step.operands, binding))
 
     return replace(
@@ -73,7 +73,9 @@ def with_shared_kernels(schedule: Schedule) -> Schedule:
         buffers=(*schedule.buffers, *buffers),
         steps=tuple(
             [
-                changed(step) if isinstance(step, KernelStep) and step.kernel in found else step
+                read_numbers(step)
+                if isinstance(step, KernelStep) and step.kernel in shared_by_kernel
+                else step
                 for step in schedule.steps
             ]
         ),
@@ -81,7 +83,7 @@ def with_shared_kernels(schedule: Schedule) -> Schedule:
 
 
 class _Shared:
-    """A kernel that takes the place of several, and the numbers of each of these."""
+    """A kernel that replaces several, with the numbers of each of these."""
 
     def __init__(
         self, kernel: Kernel, dtype: DType, numbers: Mapping[Kernel, Sequence[object]]
@@ -89,31 +91,31 @@ class _Shared:
         self.kernel, self.dtype, self.numbers = kernel, dtype, numbers
 
     @classmethod
-    def of(cls, several: Sequence[Kernel]) -> _Shared | None:
-        """Return the kernel in the place of several whose texts differ in literals alone.
+    def of(cls, kernels: Sequence[Kernel]) -> _Shared | None:
+        """Return the kernel that replaces several whose texts differ only in literals.
 
-        None if they differ in others than those that may be elements, or in those of two dtypes.
+        None if a literal that differs cannot become an element, or if they have two dtypes.
         """
-        literals = [[*_literals(kernel)] for kernel in several]
-        if len({len(each) for each in literals}) > 1:
+        literals = [[*_literals(kernel)] for kernel in kernels]
+        if len({len(row) for row in literals}) > 1:
             return None
-        columns: dict[tuple[str, ...], int] = {}  # literals that are equal in each kernel are one
-        element: dict[int, int] = {}  # of a literal, by its number
+        columns: dict[tuple[str, ...], int] = {}  # literals equal in every kernel share an element
+        element: dict[int, int] = {}  # the element of a literal, by the literal's number
         dtypes: dict[DType, None] = {}
         for number, column in enumerate(zip(*literals, strict=True)):
-            texts = tuple([repr(each.attribute) for each in column])
+            texts = tuple([repr(literal.attribute) for literal in column])
             if len({*texts}) > 1:
                 element[number] = columns.setdefault(texts, len(columns))
-                dtypes |= dict.fromkeys(each.dtype for each in column)
+                dtypes |= dict.fromkeys(literal.dtype for literal in column)
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        kernel, *others = [_reading(each, dtype, element) for each in several]
-        if any(other != kernel for other in others):
+        kernel, *others = [_with_elements(kernel, dtype, element) for kernel in kernels]
+        if any(reader != kernel for reader in others):
             return None
         first = {place: number for number, place in reversed(element.items())}
-        numbers = [[each[first[place]].attribute for place in sorted(first)] for each in literals]
-        return cls(kernel, dtype, dict(zip(several, numbers, strict=True)))
+        numbers = [[row[first[place]].attribute for place in sorted(first)] for row in literals]
+        return cls(kernel, dtype, dict(zip(kernels, numbers, strict=True)))
 
     def buffer(self, name: str) -> Buffer:
         """Return the constant buffer with the numbers of all kernels."""
@@ -121,15 +123,15 @@ class _Shared:
         return Buffer(name, "constant", self.dtype, rows.size, data=ArrayData(rows))
 
     def bindings(self, name: str) -> dict[Kernel, tuple[Kernel, Binding]]:
-        """Return for each kernel the one in its place, and its part of the buffer."""
+        """Return for each kernel the one that replaces it, and its part of the buffer."""
         width = len(next(iter(self.numbers.values())))
         return {
-            each: (self.kernel, Binding(name, k * width)) for k, each in enumerate(self.numbers)
+            kernel: (self.kernel, Binding(name, k * width)) for k, kernel in enumerate(self.numbers)
         }
 
 
 def _literals(kernel: Kernel) -> Iterator[Expr]:
-    """Return the literals that may be elements of an operand, one for each use, in order."""
+    """Yield the literals that may become elements of an operand, one for each use, in order."""
     for expr in kernel.evaluated:
         if expr.op in _OPERATIONS:
             yield from filter(_is_number, expr.args)
@@ -139,34 +141,34 @@ def _is_number(expr: Expr) -> bool:
     return expr.op == "literal" and expr.dtype.is_float and not expr.dtype.is_storage
 
 
-def _reading(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> Kernel:
-    """Return the kernel with elements of a further operand in the place of some literals."""
-    operand, uses, known = f"p{len(kernel.operands)}", count(), dict[int, Expr]()
+def _with_elements(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> Kernel:
+    """Return the kernel with elements of a further operand instead of some literals."""
+    operand, uses, rebuilt = f"p{len(kernel.operands)}", count(), dict[int, Expr]()
     loads = {
         place: load(Access(operand, positions=(Position((), place),)), dtype)
         for place in element.values()
     }
 
-    def other(expr: Expr, arg: Expr) -> Expr:
+    def replace_argument(expr: Expr, arg: Expr) -> Expr:
         if expr.op in _OPERATIONS and _is_number(arg):
             place = element.get(next(uses))
             return arg if place is None else loads[place]
-        return known[id(arg)]
+        return rebuilt[id(arg)]
 
     for expr in kernel.evaluated:
-        args = tuple([other(expr, arg) for arg in expr.args])
+        args = tuple([replace_argument(expr, arg) for arg in expr.args])
         same = all(a is b for a, b in zip(args, expr.args, strict=True))
-        known[id(expr)] = expr if same else Expr(expr.op, expr.dtype, args, expr.attribute)
+        rebuilt[id(expr)] = expr if same else Expr(expr.op, expr.dtype, args, expr.attribute)
     operands = (*kernel.operands, Operand(operand, dtype, "in"))
-    return replace(kernel, operands=operands, stages=_rebuilt(kernel.stages, known))
+    return replace(kernel, operands=operands, stages=_rebuild(kernel.stages, rebuilt))
 
 
-def _rebuilt(value: Any, known: Mapping[int, Expr]) -> Any:
-    """Return stages, or anything in them, with other expressions."""
+def _rebuild(value: Any, rebuilt: Mapping[int, Expr]) -> Any:
+    """Return stages, or a part of them, with the rebuilt expressions."""
     if isinstance(value, Expr):
-        return known.get(id(value), value)
+        return rebuilt.get(id(value), value)
     if isinstance(value, tuple):
-        return tuple([_rebuilt(each, known) for each in value])
+        return tuple([_rebuild(part, rebuilt) for part in value])
     if isinstance(value, Stage | Statement):
-        return replace(value, **{k: _rebuilt(each, known) for k, each in vars(value).items()})
+        return replace(value, **{k: _rebuild(field, rebuilt) for k, field in vars(value).items()})
     return value

@@ -66,21 +66,21 @@ from staticgrad.support.records import dataclass, replace
 
 S = TypeVar("S", bound=Stage)
 VECTOR = "j"
-#: Elements of an axis from which on vectors may run along it instead of along the last one.
+#: Elements of an axis, at least, so that vectors may run along it instead of along the last one.
 _WIDE: Final = 32
-#: Steps along vectors, at most, of walks between whose elements others lie: they are literals.
+#: Strides along vectors, at most, of interleaved walks: they are literals.
 _PASSING: Final = 16
-#: Instructions of a square tile up to which a processor's window holds the stores of several.
+#: Instructions of a square tile, at most, so that a reorder buffer holds the stores of several.
 _SHORT_TILE: Final = 128
-#: How many loads across memory take as long as one store across it behind a longer tile.
+#: Strided loads that take as long as one strided store after a longer tile.
 _LATE: Final = 3
 
 
 @dataclass
 class Loops:
-    """The loops of a kernel after collapsing, with their extents: those of each segment.
+    """The loops of a kernel after collapsing, with their extents, by segment.
 
-    ``axes``: the loop of each axis of the domain in segments that nothing was merged in.
+    ``axes``: the loop of each axis of the domain, in segments without merged axes.
     """
 
     segments: list[list[tuple[str, Size]]]
@@ -93,7 +93,7 @@ class Loops:
         return f"i{sum(map(len, self.segments))}"
 
     def places(self, segment: int) -> Iterator[dict[str, int]]:
-        """Yield every place of the loops of a segment that are written out."""
+        """Yield every iteration of a segment whose loops are unrolled, by loop."""
         names = [name for name, _ in self.segments[segment]]
         for place in product(*(range(int(extent)) for _, extent in self.segments[segment])):
             yield dict(zip(names, place, strict=True))
@@ -106,37 +106,37 @@ def loops_over(
     merge: bool | Sequence[bool],
     count: int = 0,
 ) -> Loops:
-    """Collapse each segment of the domain's axes over all walks, and name what is left.
+    """Collapse each segment of the domain's axes over all walks, and name the remaining loops.
 
-    ``segments``: axes by role (outer axes; the row). ``merge``: False keeps every axis (somebody
-    asks for positions), of all segments or of each. ``count``: loops around these.
+    ``segments``: axes by role (outer axes; the row). ``merge``: False keeps every axis (an op needs
+    positions); one flag, or one for each segment. ``count``: the number of loops around these.
     """
     walks = list(dict.fromkeys(walks))
     strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
-    found = Loops([], {}, {})
+    loops = Loops([], {}, {})
     merges = [merge] * len(segments) if isinstance(merge, bool) else merge
     for axes, merged in zip(segments, merges, strict=True):
-        kept = [domain[a] for a in axes]
+        extents = [domain[a] for a in axes]
         moves: list[list[Size]] = [[w.strides[a] for a in axes] for w in walks]
         if merged:
-            kept, moves = collapse(kept, moves)
-        labels = [f"i{count + n}" for n in range(len(kept))]
-        count += len(kept)
-        found.segments.append(list(zip(labels, kept, strict=True)))
-        found.axes |= {} if merged else dict(zip(axes, labels, strict=True))
+            extents, moves = collapse(extents, moves)
+        labels = [f"i{count + n}" for n in range(len(extents))]
+        count += len(extents)
+        loops.segments.append(list(zip(labels, extents, strict=True)))
+        loops.axes |= {} if merged else dict(zip(axes, labels, strict=True))
         for walk, move in zip(walks, moves, strict=True):
             strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
-    found.strides = {walk: tuple(moves) for walk, moves in strides.items()}
-    return found
+    loops.strides = {walk: tuple(moves) for walk, moves in strides.items()}
+    return loops
 
 
 @dataclass(frozen=True)
 class LoweredStep:
-    """The kernel of a group, and what its operands and arguments stand for.
+    """The kernel of a group, with the values of its operands and arguments.
 
-    Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
-    values whose buffers lowering asked for, in that order, and how; ``scratch`` those that hold
-    nothing before and after the kernel, with their elements.
+    Operand n is the buffer of a value, starting at an element: ``operands[n]``. ``touched``: all
+    values that lowering added as operands, in order, with the mode. ``scratch``: the values without
+    contents before and after the kernel, with their numbers of elements.
     """
 
     kernel: Kernel
@@ -159,9 +159,9 @@ class LoweredStep:
 
 @dataclass
 class Lowering:
-    """The state of lowering one group; ``finish`` gives the result.
+    """The state of lowering one group; ``finish`` returns the result.
 
-    GroupValues are known by their keys: which buffers they lie in is the caller's business.
+    Values are identified by their keys; the caller assigns their buffers.
     """
 
     groups: GroupValues
@@ -173,17 +173,17 @@ class Lowering:
     sizes: dict[Size, str] = field(default_factory=dict)
     arguments: dict[str, Size] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
-    place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
-    shape: Shape = field(init=False)  # of the node that reads
+    place: Mapping[str, int] = field(default_factory=dict)  # the iteration of unrolled loops
+    shape: Shape = field(init=False)  # of the node that is being lowered
     panels_before: dict[str, Expr] = field(
         default_factory=dict
     )  # columns of panels before this one
     loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
-    indices: dict[Node, Expr] = field(default_factory=dict)  # that are checked already
+    indices: dict[Node, Expr] = field(default_factory=dict)  # indices that are checked already
     streamed: set[str] = field(default_factory=set)  # operands of streaming stores
     of_stages: list[StageDirective] = field(default_factory=list)  # directives of stages
-    #: Of walks between whose elements others lie: where the first of them starts, and how far on.
+    #: Of interleaved walks: the offset of the first of them, and the distance from there.
     near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -192,7 +192,7 @@ class Lowering:
     # -- operands and arguments -------------------------------------------------------------------
 
     def argument(self, value: Size, liked: Extent = 0) -> Extent:
-        """Return the argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
+        """Return the argument for ``value``, preferably ``liked``; 0 and 1 are literals."""
         if isinstance(value, int) and value in (0, 1):
             return value
         is_it = isinstance(liked, str) and self.arguments[liked] == value
@@ -205,18 +205,18 @@ class Lowering:
         return self.argument(value)
 
     def extent(self, value: Size) -> Extent:
-        """Return the argument for a loop extent; never a literal: kernels serve all shapes."""
-        found = self.sizes.get(value)
-        return self.sized(value) if found is None else found
+        """Return the argument for a loop extent, never a literal: kernels serve all shapes."""
+        name = self.sizes.get(value)
+        return self.add_argument(value) if name is None else name
 
-    def sized(self, value: Size) -> str:
+    def add_argument(self, value: Size) -> str:
         """Return a separate argument for a size, not shared with equal sizes."""
         name = self.sizes[value] = f"n{len(self.arguments)}"
         self.arguments[name] = value
         return name
 
     def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
-        """Return the kernel operand for a value's buffer from ``offset`` on, added if it is new."""
+        """Return the operand for a value's buffer starting at ``offset``; add it if it is new."""
         place = (key, offset, mode)
         if place not in self.operands:
             self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
@@ -231,19 +231,19 @@ class Lowering:
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """Return an access along ``walk`` after collapsing, where unrolled loops are now."""
+        """Return an access along ``walk`` after collapsing, in the current unrolled iteration."""
         offset, start = self.near.get(walk, (walk.offset, 0))
         name = self.operand(walk.base, offset, dtype, mode)
         moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
         fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
-        strides = [(loop, self.stride(loop, s)) for loop, s in self._renamed(moves)]
+        strides = [(loop, self.stride(loop, s)) for loop, s in self._rename_moves(moves)]
         positions = [
             Position((), place, self.argument(s))
             for place, s in fixed
             if place and not isinstance(s, int)
         ]
         start += sum(place * s for place, s in fixed if isinstance(s, int))
-        step = dict(self._renamed(moves)).get(VECTOR, 0)
+        step = dict(self._rename_moves(moves)).get(VECTOR, 0)
         if (fixed or walk in self.near) and isinstance(step, int) and step > 1:
             positions.insert(0, Position(((VECTOR, step),), start))
             strides = [(a, s) for a, s in strides if a != VECTOR]
@@ -252,22 +252,22 @@ class Lowering:
         along = tuple(self.argument(s) for s in gather)
         return Access(name, tuple(strides), along, tuple(positions))
 
-    def _renamed(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
+    def _rename_moves(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
         return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
 
-    def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
-        """Return a store of elements, which bypasses the caches if so and they are contiguous."""
+    def store_element(self, access: Access, value: Expr, streamed: bool) -> Store:
+        """Return a store of elements; with ``streamed`` it bypasses the caches if contiguous."""
         if streamed and access.strides[-1:] == ((VECTOR, 1),):
             self.streamed.add(access.operand)
         return Store(access, value)
 
-    def under(self, directive: Interleave | Prefetch, stage: S) -> S:
-        """Return a stage of the kernel, which gets a directive of its own."""
+    def annotate(self, directive: Interleave | Prefetch, stage: S) -> S:
+        """Attach a directive to a stage of the kernel, and return the stage."""
         self.of_stages.append((stage, directive))
         return stage
 
-    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
-        """Return a walk, and where it is along the unrolled loops that move it."""
+    def load_key(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+        """Return a walk with its iteration of the unrolled loops that move it."""
         moves = (a for a, s in self.loops.strides[walk] if s != 0)
         return walk, tuple(self.place[a] for a in moves if a in self.place)
 
@@ -279,10 +279,10 @@ class Lowering:
         grouped: int = 0,
         directives: Sequence[Directive] = (),
     ) -> LoweredStep:
-        """Return the kernel made of these stages, without unread operands.
+        """Return the kernel with these stages, without unread operands.
 
-        An op need not read all of its operands: x ** 0 is 1. ``directives`` are those of the
-        kernel, beside those of stages (``under``) and streaming stores.
+        An op need not read all of its operands: x ** 0 is 1. ``directives``: directives of the
+        kernel in addition to those of stages (``annotate``) and streaming stores.
         """
         read = operands_read(stages)
         used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
@@ -306,13 +306,13 @@ class Lowering:
         )
 
     def whole_walks(self, keys: Iterable[Key]) -> list[tuple[Key, Walk]]:
-        """Return values, each with the walk of its whole buffer."""
+        """Return each value with the walk over its buffer."""
         return [(key, self.store_walk(key, self.groups.value_type(key).shape)) for key in keys]
 
-    def put(self, key: Key, walk: Walk, streamed: bool = False) -> Store:
+    def store_value(self, key: Key, walk: Walk, streamed: bool = False) -> Store:
         """Return the store of the current element of a value of the group."""
         access = self.access(walk, self.groups.value_type(key).dtype, "out")
-        return self.stored(access, self.memo[key], streamed)
+        return self.store_element(access, self.memo[key], streamed)
 
     # -- expressions ------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class Lowering:
         """Return the walk of a source over the group's domain."""
         return walk_of(self.group, source, self.shape)
 
-    def own(self, key: Key) -> Expr:
+    def get_element(self, key: Key) -> Expr:
         """Return the element of a value that the group computes."""
         return self.memo[key]
 
@@ -333,15 +333,15 @@ class Lowering:
         if source.inline:
             return self.inline(source)
         if computes(self.groups, self.group, source):
-            return self.own(source.base)
+            return self.get_element(source.base)
         walk = self.walk(source)
-        here = self.here(walk)
-        if here not in self.loads:
-            self.loads[here] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
-        return self.loads[here]
+        key = self.load_key(walk)
+        if key not in self.loads:
+            self.loads[key] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
+        return self.loads[key]
 
     def inline(self, source: Source) -> Expr:
-        """Return a literal, size or position, rebuilt here."""
+        """Return a literal, size or position as an expression."""
         node = source.base.node
         if isinstance(node.op, Constant):
             return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
@@ -350,19 +350,19 @@ class Lowering:
         return self.memo[node]
 
     def scalar(self, node: Node) -> Expr:
-        """One element of a pointwise node."""
+        """Return one element of a pointwise node."""
         form = node.form
         assert isinstance(form, Pointwise)
-        args = [self.widened(self.groups.source(a)) for a in node.args]
+        args = [self.wide_value(self.groups.source(a)) for a in node.args]
         sizes = [self.size(s) for s in form.sizes]
         positions = self.positions(node.types[0].shape) if form.indexed else []
         return element(form.scalar, node.types[0].dtype, *args, *sizes, *positions)
 
-    def widened(self, source: Source) -> Expr:
+    def wide_value(self, source: Source) -> Expr:
         """Return the element of a source in the dtype in which it is computed."""
-        return self.widest(self.value(source))
+        return self.widen_value(self.value(source))
 
-    def widest(self, value: Expr) -> Expr:
+    def widen_value(self, value: Expr) -> Expr:
         """Return a value in its compute dtype."""
         if not value.dtype.is_storage:
             return value
@@ -385,8 +385,8 @@ class Lowering:
         names = self.axis_names()
         trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
         return [
-            ex.literal(0, I64) if extent == 1 and wanted != 1 else self.index(name)
-            for extent, (name, wanted) in zip(shape, trailing, strict=True)
+            ex.literal(0, I64) if extent == 1 and size != 1 else self.index(name)
+            for extent, (name, size) in zip(shape, trailing, strict=True)
         ]
 
     def as_axes(self, loops: Iterable[tuple[str, Size]]) -> list[Axis]:
@@ -395,9 +395,9 @@ class Lowering:
 
     def index(self, name: str) -> Expr:
         """Return the position along a loop."""
-        known = name in self.place
-        found = ex.literal(self.place[name], I64) if known else ex.index(name)
-        return self.panels_before[name] + found if name in self.panels_before else found
+        unrolled = name in self.place
+        position = ex.literal(self.place[name], I64) if unrolled else ex.index(name)
+        return self.panels_before[name] + position if name in self.panels_before else position
 
     def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
         """Return the terms of a position that moves along a loop by a step."""
@@ -405,64 +405,66 @@ class Lowering:
 
     # -- gathers ----------------------------------------------------------------------------------
 
-    def computed(self, node: Node) -> Expr:
+    def emit_node(self, node: Node) -> Expr:
         """Return the element of a node at the current position."""
         index = self.indices.get(node)
         match node.form:
             case Gather() | GatherAlong():
-                return self.picked(node, self.loaded_index(node) if index is None else index)
+                return self.gather_element(node, self.load_index(node) if index is None else index)
             case ScatterAlong():  # zeros but for one place, where a number was added to zero
-                index = self.looked_up(node) if index is None else index
-                value = self.widened(self.groups.source(node.args[0]))
+                index = self.check_row_index(node) if index is None else index
+                value = self.wide_value(self.groups.source(node.args[0]))
                 zero = ex.literal(0, value.dtype)
-                here = self.positions(node.types[0].shape)[-1]
-                return ex.select(here.eq(index), zero + value, zero).cast(node.types[0].dtype)
+                position = self.positions(node.types[0].shape)[-1]
+                return ex.select(position.eq(index), zero + value, zero).cast(node.types[0].dtype)
         return self.scalar(node)
 
-    def loaded_index(self, node: Node) -> Expr:
+    def load_index(self, node: Node) -> Expr:
         """Return the checked index of a node, read from memory."""
         walk, dtype = gather_walks(self.groups, node)[1], node.args[1].type.dtype
-        return self.checked(node, ex.load(self.access(walk, dtype), dtype))
+        return self.check_index(node, ex.load(self.access(walk, dtype), dtype))
 
-    def looked_up(self, node: Node) -> Expr:
-        """Return the checked index in a row, which only outer axes move."""
-        return self.checked(node, self.value(self.groups.source(node.args[1])))
+    def check_row_index(self, node: Node) -> Expr:
+        """Return the checked index of a row, which depends only on outer axes."""
+        return self.check_index(node, self.value(self.groups.source(node.args[1])))
 
-    def picked(self, node: Node, index: Expr) -> Expr:
-        """Return the element of what a node looks up in memory."""
+    def gather_element(self, node: Node, index: Expr) -> Expr:
+        """Return the element that a node gathers from memory."""
         walk, _, stride = gather_walks(self.groups, node)
         dtype = node.types[0].dtype
         return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
-    def checked(self, node: Node, index: Expr) -> Expr:
-        """Return the index of a node at the current position: wrapped, clamped and, if it fails,
-        noted."""
+    def check_index(self, node: Node, index: Expr) -> Expr:
+        """Return the index of a node at the current position, wrapped and clamped.
+
+        An index out of bounds is written to the check buffer.
+        """
         form, shape = node.form, node.args[1].shape
         assert isinstance(form, INDEXED)
-        whole = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
+        data = node.args[0] if isinstance(form, Gather | GatherAlong) else node.values[0]
         first = form.axis if isinstance(form, Gather | Scatter) else 0
         names = self.axis_names()[first : first + len(shape)]
         strides = self.groups.source(node.args[1]).layout.strides
         position: Expr = ex.literal(0, I64)  # of the index, in C order
         for name, size, stride in zip(names, shape, strides, strict=True):
-            here = ex.literal(0, I64) if size == 1 or stride == 0 else self.index(name)
-            position = position * self.size(size) + here
+            position_along = ex.literal(0, I64) if size == 1 or stride == 0 else self.index(name)
+            position = position * self.size(size) + position_along
         name = f"c{len(self.checks)}"
         operand = self.operand(CheckBuffer(node), 0, I64, "check")
-        if index.dtype is U64:  # what no i64 holds must not come out as a negative index
+        if index.dtype is U64:  # an index beyond i64 must not become a negative one
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
         missing = self._missing(node.args[1])
         if missing != 0:
             wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
         along = form.target if isinstance(form, Scatter) else form.axis
-        extent = self.extent(whole.shape[along] + missing)
+        extent = self.extent(data.shape[along] + missing)
         self.checks.append(Check(name, wide, extent, position, operand, form.wrap))
         return ex.ref(name, I64)
 
     def _missing(self, indices: Symbolic) -> Size:
-        # A loop over what repeats an index lies inside of its check, which so would look at indices
-        # that are none: they become 0, along an axis that has a place then.
+        # If an index is broadcast along an empty axis, its check is outside the loop over that axis
+        # and would read indices that nobody uses: they become 0, and the extent becomes >= 1.
         source = self.groups.source(indices)
         repeated = zip(source.type.shape, source.layout.strides, strict=True)
         extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)
@@ -470,29 +472,33 @@ class Lowering:
 
 
 def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
-    """Have walks along vectors that pass between each other's elements start from one operand."""
-    along = next((own for own, name in low.rename.items() if name == VECTOR), None)
+    """Let interleaved walks along vectors share an operand: each starts at an offset from it.
+
+    Walks are interleaved if they have the same stride and start less than a stride apart, for
+    example x[::2] and x[1::2].
+    """
+    along = next((loop for loop, name in low.rename.items() if name == VECTOR), None)
     alike: dict[tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]] = {}
     for walk in dict.fromkeys(walks):
         moves = low.loops.strides[walk]
         step = dict(moves).get(along, 0) if along is not None else 0
         if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
             alike.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
-    for (_, _, step), found in alike.items():
-        several = sorted(found, key=itemgetter(0))
-        while several:
-            first = several[0][0]
-            family = [each for each in several if each[0] < first + step]
-            if len(family) > 1:
-                low.near |= {walk: (first, offset - first) for offset, walk in family}
-            several = several[len(family) :]
+    for (_, _, step), sources in alike.items():
+        walks_left = sorted(sources, key=itemgetter(0))
+        while walks_left:
+            first = walks_left[0][0]
+            interleaved = [pair for pair in walks_left if pair[0] < first + step]
+            if len(interleaved) > 1:
+                low.near |= {walk: (first, offset - first) for offset, walk in interleaved}
+            walks_left = walks_left[len(interleaved) :]
 
 
 def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
-    """Return the axes of the domain, with that one last along which vectors run.
+    """Return the axes of the domain, with the one last along which vectors run.
 
-    It is the domain's last, or another one along which fewer operands lie across memory. Stores
-    count more where a tile takes long to compute: their lines come one after the other then.
+    It is the domain's last axis, or another one with fewer strided operands. Strided stores count
+    more if a tile takes long to compute: their cache lines are then written one after the other.
     """
     domain, read, written = low.group.domain, dict.fromkeys(loads), dict.fromkeys(stores)
     axes = range(len(domain))
@@ -501,25 +507,25 @@ def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> 
         return axes
     types = [low.groups.value_type(walk.base).dtype for walk in (*read, *written)]
     lanes = max((dtype.lanes for dtype in types if not dtype.is_bool), default=BOOL.lanes)
-    each = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
+    store_cost = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
 
     def cost(axis: int) -> int:
         loaded, stored = ([_is_across(walk, axis) for walk in walks] for walks in (read, written))
-        return sum(loaded) + each * sum(stored)
+        return sum(loaded) + store_cost * sum(stored)
 
     best = min((axes[-1], *wide), key=cost)
     return [*(axis for axis in axes if axis != best), best]
 
 
 def _is_across(walk: Walk, axis: int) -> bool:
-    """Return whether a walk has a long stride along an axis and stride 1 along another one."""
+    """Return True if a walk has a long stride along an axis and stride 1 along another one."""
     stride = walk.strides[axis]
     near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
     return not near and any(step == 1 for step in walk.strides)
 
 
 def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
-    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
+    """Return the outer axes, and a segment's last axis as the vector axis (extent 1 if empty)."""
     *outer, along = low.loops.segments[: segment + 1]
     if along:
         low.rename[along[-1][0]] = VECTOR
@@ -528,14 +534,16 @@ def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
 
 
 def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
-    """Return the loops of a map that are not merged. Behind the others, the last that has several
-    elements, where the last of all has one: that one is no loop."""
+    """Return the outer loops and the vector loop of a map whose axes are not merged.
+
+    The vector loop is the last one with more than one element; axes with one have no loop.
+    """
     flat = low.loops.segments[0]
-    several = [loop for loop in flat if loop[1] != 1]
-    if low.group.windowed or not several or flat[-1] == several[-1]:
+    loops = [loop for loop in flat if loop[1] != 1]
+    if low.group.windowed or not loops or flat[-1] == loops[-1]:
         return vector_axis(low, 0)
     low.place = {name: 0 for name, extent in flat if extent == 1}
-    *outer, (name, extent) = several
+    *outer, (name, extent) = loops
     low.rename[name] = VECTOR
     return low.as_axes(outer), Axis(VECTOR, low.extent(extent))
 
@@ -544,9 +552,9 @@ def matrix(
     low: Lowering, source: Source, transposed: bool = False, panels: bool = False
 ) -> tuple[Walk, Size, Size]:
     """Return the walk of a matrix operand over the batch axes, and its (row, column) strides."""
-    rank, apart = len(low.group.domain), -3 if panels else -2
-    batch = Strided(0, source.layout.strides[:apart]).broadcast(
-        source.type.shape[:apart], low.group.domain[: rank - 2]
+    rank, first = len(low.group.domain), -3 if panels else -2
+    batch = Strided(0, source.layout.strides[:first]).broadcast(
+        source.type.shape[:first], low.group.domain[: rank - 2]
     )
     rows, columns = source.layout.strides[-2:]
     if transposed:
@@ -555,7 +563,7 @@ def matrix(
 
 
 def keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
-    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
+    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: each walk's stride per row."""
     rank = len(low.group.domain)
     low.loops.axes |= {rank - 2: "i", rank - 1: VECTOR}
     low.loops.segments += [[("i", rows)], [(VECTOR, low.group.domain[-1])]]
@@ -565,13 +573,13 @@ def keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> N
 
 
 def add_panels(low: Lowering, walk: Walk, b: Source) -> Size:
-    """Add the loop over panels of b around the product; gives the columns of one, its loop j."""
+    """Add the loop over panels of b around the product; return the columns of a panel (loop j)."""
     (count, _, columns), loops = b.type.shape, low.loops
     name = "i0"
     loops.segments.append([(name, count)])
-    for each, moves in loops.strides.items():
-        step = b.layout.strides[0] if each is walk else each.strides[-1] * columns
-        loops.strides[each] = (*((name, step),) * (step != 0), *moves)
+    for other_walk, moves in loops.strides.items():
+        step = b.layout.strides[0] if other_walk is walk else other_walk.strides[-1] * columns
+        loops.strides[other_walk] = (*((name, step),) * (step != 0), *moves)
     if low.group.indexed:
         low.panels_before[VECTOR] = ex.index(name) * low.size(columns)
     return columns

@@ -1,11 +1,11 @@
-"""Groups of rows, and look-ups with one index in each row, to kernels.
+"""Lower groups of rows, and gathers and scatters with one index in each row, to kernels.
 
-Stage s is a loop over the row; numbers that are computed once per row stand between s and s + 1. An
-element belongs to the first stage after all row results that it depends on. Later stages recompute
-it, or, if that takes longer than a load, read it from memory of the row: the place of a result of
-the row with its dtype that is not written yet, if there is one, else scratch.
+Stage s is a loop over the row; scalars of the row are computed between s and s + 1. An element
+belongs to the first stage after all row results that it depends on. Later stages recompute it. If
+that takes longer than a load, the element is materialized in memory instead: in the buffer of a
+result with the same dtype that is not written yet, if there is one, else in scratch.
 
-A look-up checks the index of a row, and reads or sets the element there.
+A gather or scatter checks the index of the row, and reads or sets the element there.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.native.machine import current
 from staticgrad.support.records import NamedTuple
 
-#: Instructions from which on it is quicker to read a value of an element again than to compute it.
+#: Instructions of an element, at least, so that loading it is quicker than computing it again.
 _WORTH_KEEPING: Final = 5
 _LOAD: Final = 1
 
 
 class RowPoint(NamedTuple):
-    """A point of the row kernel: in the loop of a stage, or once per row behind it.
+    """A point of the row kernel: in the loop of a stage, or once per row after it.
 
-    Points compare by their order. What needs no stage is computed per row behind stage -1.
+    Points compare by their order. Scalars that need no stage are computed after stage -1.
     """
 
     stage: int
@@ -74,14 +74,14 @@ class RowPoint(NamedTuple):
         return self.stage + self.per_row
 
 
-#: Behind the first stage, which brings the row near.
+#: After the first stage, which loads the row into the cache.
 _FIRST: Final = RowPoint(0, True)
-#: Behind all stages.
+#: After all stages.
 _END: Final = RowPoint(1 << 30, True)
 
 
-class _Stay(NamedTuple):
-    """A value that lies in memory from the point that writes it to the last that reads it."""
+class _LiveRange(NamedTuple):
+    """The live range of a materialized value: from the point that writes it to its last read."""
 
     node: Node
     first: RowPoint
@@ -89,192 +89,201 @@ class _Stay(NamedTuple):
 
 
 class RowPlan:
-    """The nodes, kept values, reductions and stores of each stage of a group of rows.
+    """The nodes, materialized values, reductions and stores of each stage of a group of rows.
 
-    One walk forwards finds when values are known, and one backwards where they are needed. Stages
+    A forward pass finds where values become available, a backward pass where they are used. Stages
     are counted from 0.
 
     Attributes:
-        stages: how many there are.
-        nodes: at each point those that are computed there, in the order of the graph.
-        kept: elements that the row keeps in memory, each with the result in whose place, or None:
-            only the first point that needs one computes it.
-        numbers: nodes of one element per row that later points read.
-        results, columns: of each stage the reductions, and the sums over rows.
-        stores: what is stored at each point.
-        checks: the look-ups whose places are checked there, and whose elements are read.
+        stages: the number of stages.
+        nodes: the nodes computed at each point, in the order of the graph.
+        materialized: elements stored in memory by the first point that needs them, each with the
+            result whose buffer is used, or None for scratch.
+        row_scalars: nodes with one element per row that later points read.
+        results, columns: the reductions of each stage, and its sums over rows.
+        stores: the values stored at each point.
+        checks: the gathers and scatters whose index is checked at each point.
     """
 
     def __init__(self, groups: GroupValues, group: Group) -> None:
         self._groups, self._group = groups, group
-        self._own = {Home(node) for node in group.nodes}
-        #: The point at which a value is known first: of an element its stage, else behind one.
-        self._home: dict[Key, RowPoint] = {}
-        self._waiting = dict(group.reductions)
-        self._find_homes()
-        self._checked = {
-            node: self._picked_at(node) if picks else self._checked_at(node)
+        self._computed = {Home(node) for node in group.nodes}
+        #: The first point at which a value is available: a stage for elements, else after one.
+        self._available_at: dict[Key, RowPoint] = {}
+        self._pending_reductions = dict(group.reductions)
+        self._find_availability()
+        self._check_points = {
+            node: self._gather_point(node) if picks else self._check_point(node)
             for node in group.nodes
             if (picks := isinstance(node.form, GatherAlong)) or isinstance(node.form, ScatterAlong)
         }
-        self._effort = self._efforts()
-        self._needs: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
-        self.stages = 1 + max([point.stage for point in self._home.values()], default=-1)
+        self._cost = self._compute_costs()
+        self._uses: dict[Node, set[RowPoint]] = {node: set() for node in group.nodes}
+        self.stages = 1 + max([point.stage for point in self._available_at.values()], default=-1)
         self.results: dict[int, list[Key]] = {}
         self.columns: dict[int, list[Key]] = {}
         self.stores: dict[RowPoint, list[Key]] = {}
         self.checks: dict[RowPoint, list[Node]] = {}
-        self.numbers: list[Node] = []
-        self.kept: dict[Node, Key | None] = {}
+        self.row_scalars: list[Node] = []
+        self.materialized: dict[Node, Key | None] = {}
         self.nodes: dict[RowPoint, list[Node]] = {}
-        self._place()
+        self._assign_points()
 
-    def _place(self) -> None:
+    def _assign_points(self) -> None:
         for key, reduction in self._group.reductions.items():
-            stage = self._home[key].stage
+            stage = self._available_at[key].stage
             self.results.setdefault(stage, []).append(key)
-            self._need(reduction.source, RowPoint(stage, False))
-        self._stored = {key: self._home[key] for key in self._group.stored}
-        for key, point in self._stored.items():
+            self._add_use(reduction.source, RowPoint(stage, False))
+        self._store_points = {key: self._available_at[key] for key in self._group.stored}
+        for key, point in self._store_points.items():
             self.stores.setdefault(point, []).append(key)
-            if key in self._own:
-                self._needs[key.node].add(point)
+            if key in self._computed:
+                self._uses[key.node].add(point)
         for key, reduction in self._group.columns.items():
-            known = self._known(reduction.source)
-            stage = 0 if known is None else known.next
+            available = self._availability(reduction.source)
+            stage = 0 if available is None else available.next
             self.columns.setdefault(stage, []).append(key)
-            self._need(reduction.source, RowPoint(stage, False))
+            self._add_use(reduction.source, RowPoint(stage, False))
         for node in reversed(self._group.nodes):
-            for point in self._computed_at(node):
+            for point in self._compute_points(node):
                 self.nodes.setdefault(point, []).append(node)
-                self._need_operands(node, point)
-        for found in self.nodes.values():
-            found.reverse()
-        self.kept = self._in_results(self.kept, self.nodes)
-        for node, point in self._checked.items():
+                self._add_operand_uses(node, point)
+        for nodes_at_point in self.nodes.values():
+            nodes_at_point.reverse()
+        self.materialized = self._reuse_result_buffers(self.materialized, self.nodes)
+        for node, point in self._check_points.items():
             self.checks.setdefault(point, []).append(node)
 
-    def _need_operands(self, node: Node, point: RowPoint) -> None:
+    def _add_operand_uses(self, node: Node, point: RowPoint) -> None:
         sources = [self._groups.source(arg) for arg in node.args]
-        if node in self._checked:
-            self._need(sources.pop(), self._checked[node])
+        if node in self._check_points:
+            self._add_use(sources.pop(), self._check_points[node])
         if not isinstance(node.form, GatherAlong):
             for source in sources:
-                self._need(source, point)
+                self._add_use(source, point)
             return
         seen = {source.base for source in sources}
-        for source in sources:  # an element computed again
-            if source.base in self._own and not self._is_per_row(source.base.node):
+        for source in sources:  # operands of an element that is recomputed at the index
+            if source.base in self._computed and not self._is_per_row(source.base.node):
                 below = [self._groups.source(arg) for arg in source.base.node.args]
-                sources += [each for each in below if each.base not in seen]
-                seen.update(each.base for each in below)
+                sources += [operand for operand in below if operand.base not in seen]
+                seen.update(operand.base for operand in below)
             else:
-                self._need(source, point)
+                self._add_use(source, point)
 
-    # -- when values are known --------------------------------------------------------------------
+    # -- where values are available ----------------------------------------------------------------
 
-    def _find_homes(self) -> None:
+    def _find_availability(self) -> None:
         for node in self._group.nodes:
             sources = [self._groups.source(arg) for arg in node.args]
             for base in [source.base for source in sources]:
-                if base in self._waiting:
-                    self._find_result(base)
-            before = [self._known(source) for source in sources]
-            known = max([each for each in before if each is not None], default=RowPoint(-1, True))
+                if base in self._pending_reductions:
+                    self._resolve_reduction(base)
+            operand_points = [self._availability(source) for source in sources]
+            available = max(
+                [point for point in operand_points if point is not None], default=RowPoint(-1, True)
+            )
             per_row = self._is_per_row(node)
-            if per_row and not known.per_row:  # it picks an element, which is computed again
-                known = RowPoint(known.stage - 1, True)
-            self._home[Home(node)] = known if per_row else RowPoint(known.next, False)
-        for key in [*self._waiting]:
-            self._find_result(key)
+            if per_row and not available.per_row:  # it gathers an element, which is recomputed
+                available = RowPoint(available.stage - 1, True)
+            self._available_at[Home(node)] = (
+                available if per_row else RowPoint(available.next, False)
+            )
+        for key in [*self._pending_reductions]:
+            self._resolve_reduction(key)
 
-    def _checked_at(self, node: Node) -> RowPoint:
-        known = self._known(self._groups.source(node.args[1]))
-        return RowPoint(-1, True) if known is None else known
+    def _check_point(self, node: Node) -> RowPoint:
+        available = self._availability(self._groups.source(node.args[1]))
+        return RowPoint(-1, True) if available is None else available
 
-    def _picked_at(self, node: Node) -> RowPoint:
-        """Return the point at which an element of the row is read: once its index is known and
-        the row was read, so that a result may be written over the row from then on."""
-        return min(self._home[Home(node)], max(self._checked_at(node), _FIRST))
+    def _gather_point(self, node: Node) -> RowPoint:
+        """Return the point at which an element of the row is gathered.
 
-    def _find_result(self, key: Key) -> None:
-        known = self._known(self._waiting.pop(key).source)
-        self._home[key] = RowPoint(0 if known is None else known.next, True)
+        It follows the index and the first stage, so that a result may overwrite the row later.
+        """
+        return min(self._available_at[Home(node)], max(self._check_point(node), _FIRST))
 
-    def _known(self, source: Source) -> RowPoint | None:
-        return None if source.inline else self._home.get(source.base)
+    def _resolve_reduction(self, key: Key) -> None:
+        available = self._availability(self._pending_reductions.pop(key).source)
+        self._available_at[key] = RowPoint(0 if available is None else available.next, True)
+
+    def _availability(self, source: Source) -> RowPoint | None:
+        return None if source.inline else self._available_at.get(source.base)
 
     def _is_per_row(self, node: Node) -> bool:
         return is_per_row(node.types[0].shape, self._group.domain, self._group.row)
 
-    # -- what is kept -----------------------------------------------------------------------------
+    # -- materialized values -----------------------------------------------------------------------
 
-    def _efforts(self) -> dict[Node, int]:
-        found: dict[Node, int] = {}
+    def _compute_costs(self) -> dict[Node, int]:
+        costs: dict[Node, int] = {}
         for node in self._group.nodes:
             if self._is_per_row(node):
                 continue
             effort = instructions(node)
             for arg in node.args:
                 source = self._groups.source(arg)
-                if source.base in self._own and source.base.node in found:
-                    below = found[source.base.node]
+                if source.base in self._computed and source.base.node in costs:
+                    below = costs[source.base.node]
                     effort += below if below < _WORTH_KEEPING else _LOAD
-                elif not source.inline and source.base not in self._home:
+                elif not source.inline and source.base not in self._available_at:
                     effort += _LOAD
-            found[node] = effort
-        return found
+            costs[node] = effort
+        return costs
 
-    def _need(self, source: Source, point: RowPoint) -> None:
-        if not source.inline and source.base in self._own:
-            self._needs[source.base.node].add(point)
+    def _add_use(self, source: Source, point: RowPoint) -> None:
+        if not source.inline and source.base in self._computed:
+            self._uses[source.base.node].add(point)
 
-    def _computed_at(self, node: Node) -> Iterator[RowPoint]:
-        needs, home = self._needs[node], self._home[Home(node)]
+    def _compute_points(self, node: Node) -> Iterator[RowPoint]:
+        needs, available = self._uses[node], self._available_at[Home(node)]
         if self._is_per_row(node):
-            if any(each > home for each in needs):
-                self.numbers.append(node)
+            if any(point > available for point in needs):
+                self.row_scalars.append(node)
             if needs:
-                yield home
+                yield available
             return
         first = min(needs, default=None)
-        stored = self._stored.get(Home(node)) == first and first is not None
-        worth = self._effort[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
+        stored = self._store_points.get(Home(node)) == first and first is not None
+        worth = self._cost[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
-            again = Home(node) not in self._group.streamed  # what is streamed is not read again
-            self.kept[node] = Home(node) if stored and again else None
+            again = Home(node) not in self._group.streamed  # streamed values are not read again
+            self.materialized[node] = Home(node) if stored and again else None
             yield first
         else:
             yield from sorted(needs)
 
-    def _in_results(
-        self, kept: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
+    def _reuse_result_buffers(
+        self, materialized: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
     ) -> dict[Node, Key | None]:
-        # Where one value is read for the last time the next one may be written, if it is computed
-        # from the first, so that no lane writes before it has read.
-        found = dict(kept)
-        there = {
-            key: [_Stay(key.node, point, _END)]
-            for key, point in self._stored.items()
-            if key in self._own and not point.per_row and key not in self._group.streamed
+        # At the point of a value's last read another one may be written to the same memory if it is
+        # computed from the first value: then no lane writes before it has read.
+        placement = dict(materialized)
+        live_ranges = {
+            key: [_LiveRange(key.node, point, _END)]
+            for key, point in self._store_points.items()
+            if key in self._computed and not point.per_row and key not in self._group.streamed
         }
 
-        def apart(one: _Stay, other: _Stay) -> bool:
-            if one.last == other.first:
-                return self._reads_from(other.node, one.node, set(nodes[one.last]))
-            return one.last < other.first
+        def are_disjoint(earlier: _LiveRange, later: _LiveRange) -> bool:
+            if earlier.last == later.first:
+                return self._depends_on(later.node, earlier.node, set(nodes[earlier.last]))
+            return earlier.last < later.first
 
-        for node in [node for node, place in kept.items() if place is None]:
-            stay = _Stay(node, min(self._needs[node]), max(self._needs[node]))
-            for key, others in there.items():
+        for node in [node for node, place in materialized.items() if place is None]:
+            live_range = _LiveRange(node, min(self._uses[node]), max(self._uses[node]))
+            for key, occupants in live_ranges.items():
                 same = key.node.types[0] == node.types[0]
-                if same and all(apart(stay, each) or apart(each, stay) for each in others):
-                    found[node] = key
-                    others.append(stay)
+                if same and all(
+                    are_disjoint(live_range, occupant) or are_disjoint(occupant, live_range)
+                    for occupant in occupants
+                ):
+                    placement[node] = key
+                    occupants.append(live_range)
                     break
-        return found
+        return placement
 
-    def _reads_from(self, reader: Node, node: Node, inside: set[Node]) -> bool:
+    def _depends_on(self, reader: Node, node: Node, inside: set[Node]) -> bool:
         waiting, seen = [reader], {reader}
         while waiting:
             for arg in waiting.pop().args:
@@ -287,52 +296,52 @@ class RowPlan:
         return False
 
 
-#: Rows side by side where some stage has a long operation, and where none has.
+#: Interleaved rows if some stage has a long operation, and if none has.
 _JAMMED: Final = 4
 _JAMMED_SHORT: Final = 2
-#: Operations from which on one is long: those of vector math.
+#: Operations of a long op, at least: those of vector math.
 _LONG_OPERATION: Final = 16
-#: Part of L2 that a strip of rows takes at most. What is computed once per row is
-#: worth a vector from so many instructions on, and from that part of a row's own: below, rows had
-#: better stay in the first cache from stage to stage.
+#: Part of L2 that a strip of rows takes, at most. Computing the scalars of several rows in a vector
+#: pays from this many instructions on, and from this part of the instructions for the elements.
+#: Below, it is better that a row stays in L1 from stage to stage.
 _STRIP: Final = 1 / 4
 _WORTH_STRIPS: Final = 8
 _PART_OF_ROW: Final = 1 / 4
-#: Part of it that rows which are worked on together take at most.
+#: Part of L2 that interleaved rows take, at most.
 _TOGETHER: Final = 1 / 8
-#: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
+#: Interleaving pays from this many rows on, as a multiple of the interleaved rows.
 _ROUNDS: Final = 8
-#: Where so many bytes lie between a row and the next ones, nearer memory is prefetched.
+#: Bytes of the interleaved rows, at most, to prefetch the next rows instead of later elements.
 _FAR: Final = 20 << 10
 _BYTES_AHEAD: Final = 2 << 10
-#: Bytes of a row that is read, and stored, as a stream of its own, which hardware follows: several
-#: of these side by side take longer. Of 512 float32 a layer norm's gradient took 1.5 times as long,
-#: of 1,024 a softmax 1.3 times (Zen 3).
+#: Bytes of a row, at least, that the hardware prefetcher follows as one stream: interleaving such
+#: rows takes longer. A layer norm's gradient over 512 float32 took 1.5 times as long, a softmax
+#: over 1,024 1.3 times (Zen 3).
 _LONG_ROW: Final = 2 << 10
 
 
 class RowLowering(Lowering):
     """The state of lowering a group of rows; ``memo`` holds the values of one context."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         group = self.group
         self.plan = RowPlan(self.groups, group)
-        self.kept_picks: dict[
+        self.gathered: dict[
             tuple[object, object], Expr
-        ] = {}  # what is kept of a place of an operand
+        ] = {}  # the register of each gathered element, by access and index
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-        numbers = [node for node in group.nodes if node in self.plan.numbers]
+        row_scalars = [node for node in group.nodes if node in self.plan.row_scalars]
         self.names: dict[Key, str] = results
-        for node in numbers:
+        for node in row_scalars:
             self.names[Home(node)] = f"r{len(self.names)}"
         self.targets = {key: self._target(key) for key in group.stored}
         rank, row = len(group.domain), group.row
         walks = [*operand_walks(self.groups, group), *self.targets.values()]
-        apart = [axis for axis in range(rank - row) if axis not in group.summed]
-        segments = [apart, group.summed, range(rank - row, rank)]
+        outer = [axis for axis in range(rank - row) if axis not in group.summed]
+        segments = [outer, group.summed, range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
-        jammed = rows_jammed(self) if axes else 1
+        jammed = count_interleaved_rows(self) if axes else 1
         stages: list[Stage] = []
         maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):
@@ -345,20 +354,23 @@ class RowLowering(Lowering):
                 stages.append(Scalar(body))
         grouped = len(self.loops.segments[1])
         strip = self._strip(stages, axes, grouped)
-        near, ahead = 0, memory_ahead(self, axes, jammed)
-        if ahead.axis != VECTOR:  # the stage with most work
+        near, ahead = 0, choose_prefetch(self, axes, jammed)
+        if ahead.axis != VECTOR:  # prefetch in the stage with most work
             near = max(range(self.plan.stages), key=lambda n: self._work(RowPoint(n, False)))
-        if strip:  # each strip brings the next one near, where the rows are in the cache
+        if strip:  # each strip prefetches the next one in its last stage, whose rows are cached
             near, ahead = max(maps), Prefetch(axes[-1].name, strip)
         if near in maps:
-            self.under(ahead, maps[near])
+            self.annotate(ahead, maps[near])
         strips = (Strips(),) if strip else ()
         directives = (*interleaving(jammed), *strips)
         return self.finish(stages, axes, grouped=grouped, directives=directives)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
-        """Return the rows of a strip; 0 if the work per row is too small for a vector of rows,
-        or a strip does not fit in the cache."""
+        """Return the number of rows of a strip.
+
+        It is 0 if the work per row is too small for a vector of rows, or if a strip does not fit in
+        the cache.
+        """
         if not axes:
             return 0
         operands = tuple(self.operands.values())
@@ -391,65 +403,71 @@ class RowLowering(Lowering):
         nodes = plan.nodes.get(context, ())
         self.present = {*nodes}
         body: list[Statement] = []
-        waiting = dict.fromkeys(plan.checks.get(context, ()))  # some look at what is computed here
+        waiting = dict.fromkeys(plan.checks.get(context, ()))  # some indices are computed here
         for node in nodes:
             if node in waiting:
                 del waiting[node]
-                body += self._looked_up(node)
+                body += self._emit_check(node)
             self.shape = node.types[0].shape
-            self.memo[Home(node)] = self.computed(node)
-        body += [statement for node in waiting for statement in self._looked_up(node)]
+            self.memo[Home(node)] = self.emit_node(node)
+        body += [statement for node in waiting for statement in self._emit_check(node)]
         self.shape = self.group.domain
         if not context.per_row:
             body += [
                 Store(self._place(node), self.memo[Home(node)])
                 for node in nodes
-                if self.plan.kept.get(node, Home(node)) != Home(node)
+                if self.plan.materialized.get(node, Home(node)) != Home(node)
             ]
             for key in plan.results.get(context.stage, ()):
                 reduction = self.group.reductions[key]
-                value = self.widened(reduction.source)
+                value = self.wide_value(reduction.source)
                 body.append(Accumulate(self.names[key], reduction.kind, value))
             for key in plan.columns.get(context.stage, ()):
-                value = self.widened(group.columns[key].source)
+                value = self.wide_value(group.columns[key].source)
                 partials = self.operand(key, 0, value.dtype, "out")
                 scratch = self.scratch_operand(key.node, value.dtype)
                 body.append(ColumnAccumulate(group.columns[key].kind, value, partials, scratch))
         else:
-            known = [node for node in nodes if Home(node) in self.names]
-            sources = [self.groups.sources[node, 0] for node in known]
-            body += [Keep(self.names[s.base], self.widened(s)) for s in sources]
+            row_nodes = [node for node in nodes if Home(node) in self.names]
+            sources = [self.groups.sources[node, 0] for node in row_nodes]
+            body += [Keep(self.names[s.base], self.wide_value(s)) for s in sources]
         for key in plan.stores.get(context, ()):
             dtype = self.groups.value_type(key).dtype
             access, streamed = self.access(self.targets[key], dtype, "out"), key in group.streamed
-            body.append(self.stored(access, self.own(key), streamed and not context.per_row))
+            body.append(
+                self.store_element(access, self.get_element(key), streamed and not context.per_row)
+            )
         return tuple(body)
 
-    def _looked_up(self, node: Node) -> Sequence[Statement]:
-        # What is picked there and is not computed in this context is read at once, and kept.
+    def _emit_check(self, node: Node) -> Sequence[Statement]:
+        # An element that is gathered but not used in this context is loaded now into a register.
         self.shape = node.args[1].type.shape
-        place = self.indices[node] = self.looked_up(node)
+        place = self.indices[node] = self.check_row_index(node)
         check = self.checks[-1]
         if isinstance(node.form, ScatterAlong) or node in self.present:
             return [check]
-        loads = [load for load in self._picks(node, place) if load.op == "load" and load.args]
-        return [check, *map(self._kept_pick, loads)]
+        loads = [
+            load for load in self._gather_loads(node, place) if load.op == "load" and load.args
+        ]
+        return [check, *map(self._keep_gathered, loads)]
 
-    def _picks(self, node: Node, place: Expr) -> Iterator[Expr]:
+    def _gather_loads(self, node: Node, place: Expr) -> Iterator[Expr]:
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            yield self.picked(node, place)
+            yield self.gather_element(node, place)
             return
         waiting, seen = [data], {data.base}
         while waiting:
             source = waiting.pop()
             if not computes(self.groups, self.group, source):
-                yield self._again(source, place)
+                yield self._recompute_at(source, place)
             elif not self._is_number(source):
                 below = map(self.groups.source, source.base.node.args)
-                fresh = [each for each in below if not each.inline and each.base not in seen]
-                seen.update(each.base for each in fresh)
+                fresh = [
+                    operand for operand in below if not operand.inline and operand.base not in seen
+                ]
+                seen.update(operand.base for operand in fresh)
                 waiting += fresh
 
     def _is_number(self, source: Source) -> bool:
@@ -457,34 +475,34 @@ class RowLowering(Lowering):
         is_result = source.base in self.group.reductions
         return is_result or is_per_row(shape, self.group.domain, self.group.row)
 
-    def _kept_pick(self, loaded: Expr) -> Keep:
-        dtype, number = loaded.dtype, len(self.names) + len(self.kept_picks)
+    def _keep_gathered(self, loaded: Expr) -> Keep:
+        dtype, number = loaded.dtype, len(self.names) + len(self.gathered)
         name = f"r{number}"
-        self.kept_picks[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
+        self.gathered[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
         return Keep(name, loaded.cast(dtype.compute))
 
-    def _at_place(self, access: Access, dtype: DType, place: Expr) -> Expr:
-        kept = self.kept_picks.get((access, place.attribute))
-        return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
+    def _load_at(self, access: Access, dtype: DType, place: Expr) -> Expr:
+        register = self.gathered.get((access, place.attribute))
+        return ex.load(access, dtype, place) if register is None else register.cast(dtype)
 
-    def picked(self, node: Node, index: Expr) -> Expr:
+    def gather_element(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])
         if computes(self.groups, self.group, data):
-            return self._again(data, index)
+            return self._recompute_at(data, index)
         walk, _, stride = gather_walks(self.groups, node)
         dtype = node.types[0].dtype
-        return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, index)
+        return self._load_at(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
-    def _again(self, source: Source, place: Expr) -> Expr:
+    def _recompute_at(self, source: Source, place: Expr) -> Expr:
         node, group = source.base.node, self.group
-        own = computes(self.groups, group, source)
-        if source.uniform or (own and self._is_number(source)):
+        is_computed = computes(self.groups, group, source)
+        if source.uniform or (is_computed and self._is_number(source)):
             return self.value(source)
         dtype = source.type.dtype
-        if own or source.inline:
+        if is_computed or source.inline:
             form = node.form
             assert isinstance(form, Pointwise)
-            args = [self._again(self.groups.source(arg), place) for arg in node.args]
+            args = [self._recompute_at(self.groups.source(arg), place) for arg in node.args]
             wide = [arg.cast(arg.dtype.compute) if arg.dtype.is_storage else arg for arg in args]
             sizes = [self.size(s) for s in form.sizes]
             shape = node.types[0].shape
@@ -497,9 +515,9 @@ class RowLowering(Lowering):
         if len(moves) == len(access.strides):
             return ex.load(access, dtype)
         along = (dict(access.strides)[VECTOR],)
-        return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
+        return self._load_at(Access(access.operand, tuple(moves), along), dtype, place)
 
-    def own(self, key: Key) -> Expr:
+    def get_element(self, key: Key) -> Expr:
         if key not in self.memo:
             dtype = self.groups.value_type(key).dtype
             if key in self.names:
@@ -508,19 +526,19 @@ class RowLowering(Lowering):
                 self.memo[key] = ex.load(self._place(key.node), dtype)
         return self.memo[key]
 
-    # -- what a row keeps -------------------------------------------------------------------------
+    # -- materialized values -----------------------------------------------------------------------
 
     def _place(self, node: Node) -> Access:
-        key, dtype = self.plan.kept[node], node.types[0].dtype
+        key, dtype = self.plan.materialized[node], node.types[0].dtype
         if key is not None:
             return self.access(self.targets[key], dtype, "out")
         return Access(self.scratch_operand(node, dtype), ((VECTOR, 1),))
 
 
-def rows_jammed(low: Lowering, shared: bool = False) -> int:
-    """Return the number of interleaved rows, which hide the latency of memory and sums.
+def count_interleaved_rows(low: Lowering, shared: bool = False) -> int:
+    """Return the number of rows to interleave, which hides the latency of memory and sums.
 
-    ``shared``: they read a row that is the same for all.
+    ``shared``: all rows read the same operand.
     """
     group = low.group
     if _row_bytes(low) >= _LONG_ROW and not shared:
@@ -535,12 +553,12 @@ def rows_jammed(low: Lowering, shared: bool = False) -> int:
 
 
 def interleaving(rows: int) -> Directives:
-    """Return the directive that interleaves so many rows."""
+    """Return the directive that interleaves this many rows."""
     return (Interleave("o", rows),) if rows > 1 else ()
 
 
-def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:
-    """Return what to prefetch: the next rows, or later parts of these."""
+def choose_prefetch(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:
+    """Return what to prefetch: the next rows, or later elements of the same rows."""
     if axes and jammed * _row_bytes(low) <= _FAR:
         return Prefetch(axes[-1].name, jammed)
     return Prefetch(VECTOR, _BYTES_AHEAD // _itemsize(low))

@@ -1,11 +1,11 @@
-"""Rows shorter than two vectors, one in each lane; and pieces of long rows.
+"""Lower rows shorter than two vectors, one in each lane, and pieces of long rows.
 
-The vector axis is an axis around the row. Each element of the row has separate strided loads and
+The vector axis is an outer axis of the row. Each element of the row has separate strided loads and
 stores. Reductions are expressions of the elements, in the order of ``ir/summation.py``, and their
 readers are expressions of the results. A kernel that processed such rows one at a time would leave
 most lanes empty.
 
-A long row in pieces has an iteration for each piece; the last piece may be shorter.
+A split reduction over a long row has an iteration for each piece; the last piece may be shorter.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ from staticgrad.language.ir.summation import in_lanes, lanes
 from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dtype import I64, DType
 
-#: Elements of an axis from which on vectors along it are mostly full.
+#: Elements of an axis, at least, so that vectors along it are mostly full.
 FILLED: Final = 16
-#: Elements of the last axes of a map that are written out, at most.
-MOST_PLACES: Final = 16
-#: Where in the row: a position along each of its loops; None is for what the row has once.
+#: Elements of the unrolled last axes of a map, at most.
+MOST_UNROLLED: Final = 16
+#: An index along each loop of the row; None for values with one element per row.
 _Place = tuple[int, ...] | None
 
 
 def lower_short_map(groups: GroupValues, group: Group, alike: bool) -> LoweredStep | None:
     """Return the kernel of a map without reductions, if its last axes are short; else None.
 
-    ``alike``: also where only operands that are the same in all rows keep them from being one.
+    ``alike``: also if only operands that all rows share prevent collapsing the axes.
     """
     kinds = [(key, groups.value_type(key)) for key in group.stored]
     stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
     walks = [*operand_walks(groups, group), *stores]
-    row = written_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
-    return None if row == 0 else ShortRows(groups, group).lowered(row)
+    row = unrolled_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
+    return None if row == 0 else ShortRows(groups, group).lower(row)
 
 
-def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
-    """Return how many of the last axes of a map are written out; 0 if vectors along them suffice.
+def unrolled_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
+    """Return how many of the last axes of a map to unroll; 0 if vectors along them suffice.
 
     They suffice if the last axis is long, or is collapsed with the one before it. If only operands
-    that are the same in all rows prevent the collapse, the axes are written out only if ``alike``:
-    ``folded`` is faster for most of these.
+    that all rows share prevent the collapse, the axes are unrolled only if ``alike``: folding
+    (``stages.lower_folded``) is faster for most of these.
     """
     domain, rank = group.domain, len(group.domain)
     loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
@@ -75,134 +75,140 @@ def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], a
     last = loops.segments[0][-1][1] if names else 1
     if len(names) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
         return 0
-    moves = [dict(found) for found in loops.strides.values()]
-    apart = [move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)]
-    if not (alike or group.keeps_axes or any(names[-2] in move for move in apart)):
+    moves = [dict(strides) for strides in loops.strides.values()]
+    uncollapsed = [
+        move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)
+    ]
+    if not (alike or group.keeps_axes or any(names[-2] in move for move in uncollapsed)):
         return 0
     row, length = 0, 1
-    while row < rank - 1 and isinstance(each := domain[rank - row - 1], int):
-        if length * each > MOST_PLACES:
+    while row < rank - 1 and isinstance(size := domain[rank - row - 1], int):
+        if length * size > MOST_UNROLLED:
             break
-        row, length = row + 1, length * each
-    around = max(map(hint_value, domain[: rank - row]), default=0)
-    enough = length >= last and around >= FEWEST_ACROSS
+        row, length = row + 1, length * size
+    outer_size = max(map(hint_value, domain[: rank - row]), default=0)
+    enough = length >= last and outer_size >= FEWEST_ACROSS
     return row if enough and length * group.instructions <= MOST_WRITTEN_OUT else 0
 
 
 class ShortRows(Lowering):
-    """The state of lowering; ``memo`` holds the values of one place, ``memos`` those of all.
+    """The state of lowering; ``memo`` holds the values of one iteration, ``memos`` those of all.
 
-    ``around``: where the loops between vectors and the row are that are written out.
+    ``outer_iteration``: the iteration of the unrolled loops between the vector and the row.
     """
 
     memos: dict[_Place, dict[object, Expr]]
     results: dict[Key, Expr]
-    around: dict[str, int]
+    outer_iteration: dict[str, int]
 
-    def lowered(self, row: int) -> LoweredStep:
+    def lower(self, row: int) -> LoweredStep:
         group, rank = self.group, len(self.group.domain)
         stored = group.stored
-        if group.kind == "map":  # its reductions are what it is for
+        if group.kind == "map":  # its reductions are results
             stored = tuple(dict.fromkeys([*stored, *group.reductions]))
         outer = outer_shape(group.domain, group.row)
-        shapes = {key: outer if self._once(key) else group.domain for key in stored}
+        shapes = {key: outer if self._is_per_row(key) else group.domain for key in stored}
         targets = {key: self.store_walk(key, shape) for key, shape in shapes.items()}
         walks = [*operand_walks(self.groups, group), *targets.values()]
         segments = [range(rank - row), range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-        axes, vector = around_vector(self)
-        self.places: list[_Place] = [tuple(each.values()) for each in self.loops.places(1)]
-        inner = self._written_loops()
+        axes, vector = choose_vector_loop(self)
+        self.places: list[_Place] = [
+            tuple(iteration.values()) for iteration in self.loops.places(1)
+        ]
+        inner = self._unrolled_loops()
         names, body = {name for name, _ in inner}, list[Store]()
-        for around in product(*(range(extent) for _, extent in inner)):
-            self.around = {name: at for (name, _), at in zip(inner, around, strict=True)}
+        for outer_place in product(*(range(extent) for _, extent in inner)):
+            self.outer_iteration = {
+                name: at for (name, _), at in zip(inner, outer_place, strict=True)
+            }
             self.memos, self.results = {}, {}
             for node in group.nodes:
                 self._evaluate(node)
             for place in (*self.places, None):
-                kept = [key for key in stored if self._once(key) == (place is None)]
-                body += [self._store(key, targets[key], place) for key in kept]
+                keys = [key for key in stored if self._is_per_row(key) == (place is None)]
+                body += [self._store(key, targets[key], place) for key in keys]
         stage = Map(vector, (*self.checks, *body))
         return self.finish([stage], [a for a in axes if a.name not in names])
 
-    def _written_loops(self) -> list[tuple[str, int]]:
-        # Rows that differ in those alone lie side by side, and are stored so.
+    def _unrolled_loops(self) -> list[tuple[str, int]]:
+        # Loops inside the vector loop are unrolled: their rows are adjacent in memory.
         flat, count = self.loops.segments[0], len(self.places)
         chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
         work = max(1, sum(map(instructions, self.group.nodes)))
-        found: list[tuple[str, int]] = []
+        inner_loops: list[tuple[str, int]] = []
         for name, extent in reversed(flat[chosen + 1 :]):
-            if not isinstance(extent, int) or extent == 0:  # of none there is nothing to write out
+            if not isinstance(extent, int) or extent == 0:  # an empty loop cannot be unrolled
                 break
             count *= extent
-            if count > MOST_PLACES or count * work > MOST_WRITTEN_OUT:
+            if count > MOST_UNROLLED or count * work > MOST_WRITTEN_OUT:
                 break
-            found.insert(0, (name, extent))
-        return found
+            inner_loops.insert(0, (name, extent))
+        return inner_loops
 
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        once = self._once(Home(node))
+        once = self._is_per_row(Home(node))
         if isinstance(node.form, INDEXED):
             self.shape = node.args[1].type.shape
-            self._go_to(None)
-            self.indices[node] = self.looked_up(node)
+            self._enter_place(None)
+            self.indices[node] = self.check_row_index(node)
         self.shape = node.types[0].shape if once else self.group.domain
         for place in [None] if once else self.places:
-            self._go_to(place)
+            self._enter_place(place)
             assembled = isinstance(node.form, Assemble)
-            self.memo[Home(node)] = windowed(self, node) if assembled else self.computed(node)
+            self.memo[Home(node)] = windowed(self, node) if assembled else self.emit_node(node)
 
-    def picked(self, node: Node, index: Expr) -> Expr:
+    def gather_element(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            return super().picked(node, index)
+            return super().gather_element(node, index)
         first, *others = self.places
-        found = self.memos[first][data.base]
+        element = self.memos[first][data.base]
         for number, place in enumerate(others, 1):
-            here = index.eq(ex.literal(number, I64))
-            found = ex.select(here, self.memos[place][data.base], found)
-        return found
+            is_index = index.eq(ex.literal(number, I64))
+            element = ex.select(is_index, self.memos[place][data.base], element)
+        return element
 
-    def _once(self, key: Key) -> bool:
+    def _is_per_row(self, key: Key) -> bool:
         group, shape = self.group, self.groups.value_type(key).shape
-        each = group.kind == "rows" and is_per_row(shape, group.domain, group.row)
-        return each or key in group.reductions
+        is_row_scalar = group.kind == "rows" and is_per_row(shape, group.domain, group.row)
+        return is_row_scalar or key in group.reductions
 
-    def _go_to(self, place: _Place) -> None:
+    def _enter_place(self, place: _Place) -> None:
         names = [name for name, _ in self.loops.segments[1]]
-        own = () if place is None else zip(names, place, strict=True)
-        self.place = {**self.around, **dict(own)}
+        row_iteration = () if place is None else zip(names, place, strict=True)
+        self.place = {**self.outer_iteration, **dict(row_iteration)}
         self.memo = self.memos.setdefault(place, {})
 
-    def own(self, key: Key) -> Expr:
+    def get_element(self, key: Key) -> Expr:
         if key in self.group.reductions:
             if key not in self.results:
-                self.results[key] = self._reduced(key)
+                self.results[key] = self._reduce(key)
             return self.results[key]
-        return self.memos[None][key] if self._once(key) else self.memo[key]
+        return self.memos[None][key] if self._is_per_row(key) else self.memo[key]
 
-    def _reduced(self, key: Key) -> Expr:
+    def _reduce(self, key: Key) -> Expr:
         shape, memo, place = self.shape, self.memo, self.place
         reduction, terms = self.group.reductions[key], []
         self.shape = self.group.domain
-        for each in self.places:
-            self._go_to(each)
-            terms.append(self.widened(reduction.source))
+        for row_place in self.places:
+            self._enter_place(row_place)
+            terms.append(self.wide_value(reduction.source))
         self.shape, self.memo, self.place = shape, memo, place
-        return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
+        return combine_terms(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
     # -- results ----------------------------------------------------------------------------------
 
     def _store(self, key: Key, target: Walk, place: _Place) -> Store:
-        self._go_to(place)
-        value = self.own(key)
+        self._enter_place(place)
+        value = self.get_element(key)
         return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
 
 
-def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
-    """The loops around, and the one along whose vectors rows lie: the last, if it fills one."""
+def choose_vector_loop(low: Lowering) -> tuple[list[Axis], Axis]:
+    """Return the outer loops and the vector loop: the last one that fills a vector, if any."""
     loops = low.loops.segments[0]
     fills = [min(hint_value(extent), FILLED) for _, extent in loops]
     chosen = max(range(len(loops)), key=lambda n: (fills[n], n))
@@ -211,6 +217,6 @@ def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
     return axes, Axis(VECTOR, low.extent(loops[chosen][1]))
 
 
-def combined(kind: str, terms: Sequence[Expr]) -> Expr:
+def combine_terms(kind: str, terms: Sequence[Expr]) -> Expr:
     """Return the combined terms of a row, in the order of the lane rule."""
     return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))

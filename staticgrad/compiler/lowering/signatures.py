@@ -1,12 +1,12 @@
-"""Groups with numbers in the place of values: those that are equal then are lowered once.
+"""Lower groups that are equal after renumbering their values only once.
 
-A group is renumbered first. Its nodes, and the values that it reads, become nodes of their own,
-numbered in the order of their first use, and offsets into a value become distances from the first
-one. Equal nodes are one object, so the renumbered group is a key. ``lower_group`` gets the
-renumbered group and its values alone: what the key does not have, lowering cannot read. So the
-layers of a network and the steps of a recurrence are lowered once. Sizes are not numbered: whether
-two axes are collapsed depends on products of sizes.
-(Equal kernels of other sizes become one object after they were lowered.)
+A group is renumbered first. Its nodes, and the values that it reads, become new nodes, numbered in
+the order of their first use, and offsets into a value become distances from the first one. Equal
+nodes are one object, so the renumbered group is a cache key. ``lower_group`` gets only the
+renumbered group and its values, so that lowering cannot read what the key does not contain. Thus
+the layers of a network and the steps of a recurrence are lowered once. Sizes are not numbered,
+because collapsing two axes depends on products of sizes.
+(Equal kernels of different sizes become one object after lowering.)
 """
 
 from __future__ import annotations
@@ -45,29 +45,29 @@ from staticgrad.support.source import Location
 
 
 class Lowerings:
-    """Lowers groups, those that are equal but for their values once."""
+    """A cache of lowered groups, by their renumbered form."""
 
     def __init__(self) -> None:
-        self._found: dict[Hashable, LoweredStep] = {}
+        self._lowered: dict[Hashable, LoweredStep] = {}
         self._kernels: dict[Kernel, Kernel] = {}
         self._nodes = _Nodes()
 
     def lower(self, values: GroupValues, group: Group) -> LoweredStep:
         """Return the result of ``lower_group`` for a group; equal kernels are one object."""
         renumbered = Renumbered(values, group, self._nodes)
-        lowered = self._found.get(renumbered.key)
+        lowered = self._lowered.get(renumbered.key)
         if lowered is None:
             lowered = lower_group(renumbered.values, renumbered.group)
             kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
-            lowered = self._found[renumbered.key] = replace(lowered, kernel=kernel)
-        return renumbered.placed(lowered)
+            lowered = self._lowered[renumbered.key] = replace(lowered, kernel=kernel)
+        return renumbered.restore(lowered)
 
 
-class _Given(Op):
-    """What a group reads, or what a buffer belongs to: nothing but its type is known."""
+class _Opaque(Op):
+    """The op of a value that a group reads, or of a buffer's node: only its type is known."""
 
 
-_GIVEN: Final = _Given()
+_OPAQUE: Final = _Opaque()
 
 
 class _Nodes:
@@ -77,25 +77,28 @@ class _Nodes:
         self._nodes: dict[Hashable, Node] = {}
         self._numbers: dict[Hashable, int] = {}
         self._by_id: dict[int, int] = {}
-        self._met: list[object] = []  # keeps them alive, and so their ids
+        self._referenced: list[object] = []  # keeps them alive, and so their ids
 
     def node(
         self,
         name: Hashable,
         types: tuple[TensorType, ...],
         origin: Location,
-        op: Op = _GIVEN,
+        op: Op = _OPAQUE,
         args: tuple[Symbolic, ...] = (),
     ) -> Node:
         number = self.number
         key = (name, number(op), *map(number, types), *[arg.key for arg in args])
-        found = self._nodes.get(key)
-        if found is None:
-            found = self._nodes[key] = Node(op, args, types, origin)
-        return found
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = Node(op, args, types, origin)
+        return node
 
     def number(self, value: object) -> int:
-        """Return the number of equal values. An object that was met before is not compared."""
+        """Return the number of a value, the same for equal values.
+
+        An object that has a number already is not compared again.
+        """
         number = self._by_id.get(id(value))
         if number is None:
             equal: Hashable = value
@@ -104,136 +107,144 @@ class _Nodes:
                 equal = (str(array.dtype), array.shape, array.tobytes())
             number = self._numbers.setdefault(equal, len(self._numbers))
             self._by_id[id(value)] = number
-            self._met.append(value)
+            self._referenced.append(value)
         return number
 
 
 class Renumbered:
-    """A group in numbers of its own, the values that it reads, and the key that both are."""
+    """A renumbered group, the values that it reads, and the cache key of both."""
 
     def __init__(self, values: GroupValues, group: Group, nodes: _Nodes) -> None:
-        self._before, self._of, self._shared = values, group, nodes
-        self._own = {*group.nodes, *(() if group.image is None else group.image.nodes)}
+        self._original_values, self._original_group, self._shared = values, group, nodes
+        self._computed_nodes = {*group.nodes, *(() if group.image is None else group.image.nodes)}
         self._nodes: dict[Node, Node] = {}
         self._keys: dict[Key, Key] = {}
-        self._first: dict[Key, Size] = {}  # the first offset met into each value
+        self._first_offset: dict[Key, Size] = {}  # the first offset met into each value
         self._owners: dict[Key, int] = {}
         self._sources: dict[ValueKey, Source] = {}
         self._types: dict[Key, TensorType] = {}
         results = (*group.stored, *group.reductions, *group.columns, *group.copied.values())
-        self._first |= dict.fromkeys(results, 0)
+        self._first_offset |= dict.fromkeys(results, 0)
         if len(group.transfers) > 1:  # one operand, from which the kernel itself counts
-            self._first[group.transfers[0].target] = 0
+            self._first_offset[group.transfers[0].target] = 0
         self.group: Group = self._group(group)
         self.values = GroupValues(self._owners, self._sources, self._types)
-        self.key = (_frozen(self.group), tuple(self._owners), tuple(self._types.items()))
+        self.key = (_freeze(self.group), tuple(self._owners), tuple(self._types.items()))
 
-    def placed(self, lowered: LoweredStep) -> LoweredStep:
-        """Return a step of the renumbered group as one of the group that it was made of."""
-        keys = {number: key for key, number in self._keys.items()}
-        nodes = {number: node for node, number in self._nodes.items()}
+    def restore(self, lowered: LoweredStep) -> LoweredStep:
+        """Return a step of the renumbered group as a step of the original group."""
+        keys = {renumbered: key for key, renumbered in self._keys.items()}
+        nodes = {renumbered: node for node, renumbered in self._nodes.items()}
 
-        def key(each: Any) -> Any:  # scratch and checks belong to a node
-            return keys[each] if each in keys else replace(each, node=nodes[each.node])
+        def restore_key(key: Any) -> Any:  # scratch and checks belong to a node
+            return keys[key] if key in keys else replace(key, node=nodes[key.node])
 
-        def operand(each: Key, offset: Size) -> tuple[Key, Size]:
-            found = key(each)
-            return found, offset + self._first.get(found, 0)
+        def restore_operand(key: Key, offset: Size) -> tuple[Key, Size]:
+            original = restore_key(key)
+            return original, offset + self._first_offset.get(original, 0)
 
         return replace(
             lowered,
-            operands=tuple([operand(*each) for each in lowered.operands]),
-            touched=tuple([(key(each), mode) for each, mode in lowered.touched]),
-            scratch=tuple([(key(each), dtype, size) for each, dtype, size in lowered.scratch]),
+            operands=tuple([restore_operand(*operand) for operand in lowered.operands]),
+            touched=tuple([(restore_key(key), mode) for key, mode in lowered.touched]),
+            scratch=tuple(
+                [(restore_key(key), dtype, size) for key, dtype, size in lowered.scratch]
+            ),
         )
 
     # -- nodes and values --------------------------------------------------------------------------
 
     def _node(self, node: Node) -> Node:
-        found = self._nodes.get(node)
-        if found is not None:
-            return found
-        sources = self._before.sources
+        renumbered = self._nodes.get(node)
+        if renumbered is not None:
+            return renumbered
+        sources = self._original_values.sources
         first = sources[node, 0]
-        if node not in self._own and not first.inline:
-            found = self._shared.node(len(self._nodes), node.types, node.origin)
-            self._nodes[node] = found
-            return found
+        if node not in self._computed_nodes and not first.inline:
+            renumbered = self._shared.node(len(self._nodes), node.types, node.origin)
+            self._nodes[node] = renumbered
+            return renumbered
         args = tuple([self._value(arg) for arg in node.args])
-        read = (len(self._nodes), node in self._own, first.direct, first.depth, first.uniform)
-        found = self._shared.node(read, node.types, node.origin, node.op, args)
-        self._nodes[node] = found
+        read = (
+            len(self._nodes),
+            node in self._computed_nodes,
+            first.direct,
+            first.depth,
+            first.uniform,
+        )
+        renumbered = self._shared.node(read, node.types, node.origin, node.op, args)
+        self._nodes[node] = renumbered
         for index in range(len(node.types)):
-            self._sources[found, index] = self._source(sources[node, index])
-        return found
+            self._sources[renumbered, index] = self._source(sources[node, index])
+        return renumbered
 
     def _value(self, value: Symbolic) -> Symbolic:
-        source = self._before.source(value)
-        made = self._source(source)
-        if source.direct and isinstance(made.base, Home) and made.base in self._sources:
-            return Symbolic(*made.base)
-        base, kind, layout, *others = made
+        source = self._original_values.source(value)
+        renumbered = self._source(source)
+        if source.direct and isinstance(renumbered.base, Home) and renumbered.base in self._sources:
+            return Symbolic(*renumbered.base)
+        base, kind, layout, *others = renumbered
         name = (base, layout.offset, self._shared.number(layout.strides), *others)
         node = self._shared.node(name, (kind,), value.node.origin)
-        self._sources[node, 0] = made
+        self._sources[node, 0] = renumbered
         return Symbolic(node)
 
     def _source(self, source: Source) -> Source:
         base, kind, layout, direct, depth, uniform = source
-        placed = self._layout(base, layout)
-        return Source(self._key(base), kind, placed, direct, depth, uniform)
+        relative = self._relative_layout(base, layout)
+        return Source(self._key(base), kind, relative, direct, depth, uniform)
 
-    def _layout(self, base: Key, layout: Strided) -> Strided:
-        first = self._first.setdefault(base, layout.offset)
+    def _relative_layout(self, base: Key, layout: Strided) -> Strided:
+        first = self._first_offset.setdefault(base, layout.offset)
         return layout if first == 0 else Strided(layout.offset - first, layout.strides)
 
     def _key(self, key: Key) -> Key:
-        found = self._keys.get(key)
-        if found is None:
+        renumbered = self._keys.get(key)
+        if renumbered is None:
             node = self._node(key.node)
             if isinstance(key, Home):
-                found = Home(node, key.result)
+                renumbered = Home(node, key.result)
             elif isinstance(key, Copied):
-                found = Copied(node, len(self._keys))
+                renumbered = Copied(node, len(self._keys))
             else:
-                found = replace(key, node=node)
-            self._keys[key] = found
+                renumbered = replace(key, node=node)
+            self._keys[key] = renumbered
             if not isinstance(key, Home):
-                self._types[found] = self._before.value_type(key)
-            if self._before.computes(self._of, key):
-                self._owners[found] = 0
-        return found
+                self._types[renumbered] = self._original_values.value_type(key)
+            if self._original_values.computes(self._original_group, key):
+                self._owners[renumbered] = 0
+        return renumbered
 
     # -- groups ------------------------------------------------------------------------------------
 
-    def _made(self, value: Any) -> Any:
-        """Return anything that a group has with the renumbered values in it."""
-        make = _MADE.get(type(value))
+    def _renumber(self, value: Any) -> Any:
+        """Return a part of a group with renumbered values."""
+        make = _RENUMBER.get(type(value))
         return value if make is None else make(self, value)
 
     def _fields(self, record: Any) -> Any:
-        made = {name: each and self._made(each) for name, each in vars(record).items()}
-        return replace(record, **made)
+        fields = {name: field and self._renumber(field) for name, field in vars(record).items()}
+        return replace(record, **fields)
 
     def _group(self, group: Group) -> Group:
-        found: Group = self._fields(replace(group, number=0, level=0, phase=0, parts=None))
-        return found
+        renumbered: Group = self._fields(replace(group, number=0, level=0, phase=0, parts=None))
+        return renumbered
 
     def _walk(self, walk: Walk) -> Walk:
-        layout = self._layout(walk.base, Strided(walk.offset, walk.strides))
+        layout = self._relative_layout(walk.base, Strided(walk.offset, walk.strides))
         return Walk(self._key(walk.base), layout.offset, layout.strides)
 
     def _region(self, region: TargetRegion) -> TargetRegion:
-        return TargetRegion(self._key(region.target), self._layout(*region))
+        return TargetRegion(self._key(region.target), self._relative_layout(*region))
 
     def _transfer(self, transfer: Transfer) -> Transfer:
-        layout = self._layout(transfer.target, transfer.layout)
+        layout = self._relative_layout(transfer.target, transfer.layout)
         source = None if transfer.source is None else self._source(transfer.source)
         return replace(transfer, target=self._key(transfer.target), layout=layout, source=source)
 
 
 _Make = Callable[[Renumbered, Any], Any]
-_MADE: Final[dict[type, _Make]] = {
+_RENUMBER: Final[dict[type, _Make]] = {
     Node: Renumbered._node,
     Source: Renumbered._source,
     Walk: Renumbered._walk,
@@ -242,19 +253,25 @@ _MADE: Final[dict[type, _Make]] = {
     Group: Renumbered._group,
     **dict.fromkeys((Home, Partial, Pieces, Copied), Renumbered._key),
     **dict.fromkeys((GroupReduction, Roles), Renumbered._fields),
-    **dict.fromkeys((RowStage, Slot), lambda self, each: type(each)(*map(self._made, each))),
-    **dict.fromkeys((tuple, frozenset), lambda self, each: type(each)(map(self._made, each))),
-    dict: lambda self, each: {self._made(key): self._made(value) for key, value in each.items()},
+    **dict.fromkeys(
+        (RowStage, Slot), lambda self, record: type(record)(*map(self._renumber, record))
+    ),
+    **dict.fromkeys(
+        (tuple, frozenset), lambda self, members: type(members)(map(self._renumber, members))
+    ),
+    dict: lambda self, mapping: {
+        self._renumber(key): self._renumber(value) for key, value in mapping.items()
+    },
 }
 
 
-def _frozen(value: Any) -> Hashable:
-    """Return a value that is hashed and compared with all that is in it; 0.0 is not -0.0."""
+def _freeze(value: Any) -> Hashable:
+    """Return a hashable form that compares all fields of a value; 0.0 differs from -0.0."""
     kind = type(value)
     if kind in (Group, Roles, Transfer):
-        return tuple([_frozen(each) for each in vars(value).values()])
+        return tuple([_freeze(field) for field in vars(value).values()])
     if kind is tuple and value and type(value[0]) is Transfer:
-        return tuple(map(_frozen, value))
+        return tuple(map(_freeze, value))
     if kind is dict:
-        return tuple([(key, _frozen(each)) for key, each in value.items()])
+        return tuple([(key, _freeze(entry)) for key, entry in value.items()])
     return repr(value) if kind is float else value

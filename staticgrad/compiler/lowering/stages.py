@@ -1,13 +1,13 @@
-"""One group to one kernel: the stages for each kind of group, and maps over short rows.
+"""Lower a group to a kernel: the stages for each kind of group, and maps over short rows.
 
 ``operands`` has the addressing of operands and the expressions.
 
-**Short rows.** Vectors of elementwise groups over short inner axes run over several rows. If all
+**Short rows.** Vectors of elementwise groups over short inner axes span several rows. If all
 operands of a group have the layout of its domain, its axes are collapsed. An operand that is
 broadcast, along rows or across them, prevents this for the last two axes, and rows shorter than a
-vector leave most of its lanes empty. Here operands with another layout are first expanded into
-scratch, some hundred rows at a time: once for a few rows if all rows are the same, else for each
-row. Then the rows are one run of elements.
+vector leave most of its lanes empty. In that case operands with another layout are first expanded
+into scratch, about a hundred rows at a time: once for a few rows if all rows are the same, else for
+each row. Then the rows are contiguous elements of one loop.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ from staticgrad.compiler.lowering.operands import (
 )
 from staticgrad.compiler.lowering.rows import (
     RowLowering,
+    choose_prefetch,
+    count_interleaved_rows,
     interleaving,
-    memory_ahead,
-    rows_jammed,
 )
 from staticgrad.language.ir import expr as ex, forms
 from staticgrad.language.ir.expr import Access, Expr, Position, load
@@ -87,40 +87,40 @@ from staticgrad.language.types.dtype import I64, DType
 from staticgrad.native.machine import current
 from staticgrad.support.records import replace
 
-#: Rows of an iteration, at most, and of one run of vectors: as many as a vector has lanes.
+#: Rows of an iteration, at most, and of an inner loop: as many as a vector has lanes.
 _ROWS: Final = 128
 _RUN: Final = 16
-#: Operands that are spread out, at most.
+#: Operands that are expanded, at most.
 MOST_SPREAD: Final = 4
-#: Instructions beside those of a body, for each short row, where masks are vectors that are made
-#: anew, and where they have registers; and for one that is spread out.
+#: Instructions for each short row in addition to its body: if masks are vectors that are built each
+#: time, and if they have registers; and instructions to expand a vector of an operand.
 _OVERHEAD: Final = (20, 6)
 _SPREADING: Final = 11
-#: The same for a row that waits for the end of the one before, which is stored over its operand.
+#: The same for a row that is stored in place: its loads wait for the previous row's stores.
 _WAITING: Final = 40
-#: Vectors of a row up to which that takes a large part of its time.
+#: Vectors of a row, at most, for which waiting takes a large part of the time.
 _LONGEST_WAITING: Final = 3
-#: What is gained is this part of a row's time, at least.
+#: The minimum gain, as a part of a row's time.
 _WORTH_IT: Final = 0.05
-#: Elements from which on there is something to gain.
+#: Elements, at least, so that folding pays.
 _FEWEST: Final = 1 << 10
 
 
 def lower_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
-    """Return the kernel of a group whose short inner axis folds into the one before; else None."""
-    return None if group.keeps_axes else _Folding(groups, group).lowered()
+    """Return the kernel of a group whose short inner axis folds into the previous one, or None."""
+    return None if group.keeps_axes else _Folding(groups, group).lower()
 
 
 class _Folding(Lowering):
     """The state of lowering a group with short rows.
 
     Attributes:
-        row, inner: the loops that are folded, and their extents ``rows`` and ``length``.
+        row, inner: the folded loops, with extents ``rows`` and ``length``.
         chunk, run, within: loops over chunks of rows, over runs of a chunk, over rows of either.
-        spread: by what is spread out, its scratch.
+        expanded: the scratch of each expanded operand.
     """
 
-    def lowered(self) -> LoweredStep | None:
+    def lower(self) -> LoweredStep | None:
         group = self.group
         stores = self.whole_walks(group.stored)
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
@@ -133,21 +133,21 @@ class _Folding(Lowering):
             return None
         self.chunk, self.run, self.within = (f"i{len(loops) + n}" for n in range(3))
         self.height = min(_ROWS, -(-hint_value(self.rows) // _RUN) * _RUN)
-        self.spread = {
+        self.expanded = {
             walk: ScratchBuffer(group.nodes[0], number)
-            for number, walk in enumerate(w for w in self.loops.strides if self._is_spread(w))
+            for number, walk in enumerate(w for w in self.loops.strides if self._is_expanded(w))
         }
         for node in group.nodes:
             self.memo[Home(node)] = self.scalar(node)
-        body = tuple([self.put(key, walk) for key, walk in stores])
+        body = tuple([self.store_value(key, walk) for key, walk in stores])
         axes = self.as_axes(loops[:-2])
         count = (self.rows + (self.height - 1)) // self.height
         axes.append(Axis(self.chunk, self.extent(count)))
         runs = Axis(self.run, self.height // _RUN)
         flat = Map(Axis(VECTOR, _RUN * self.length), body, (runs,))
-        return self.finish([*self._spreading(), flat], axes)
+        return self.finish([*self._expand_operands(), flat], axes)
 
-    # -- what an operand is ----------------------------------------------------------------------
+    # -- layouts of operands ---------------------------------------------------------------------
 
     @property
     def lanes(self) -> int:
@@ -161,7 +161,7 @@ class _Folding(Lowering):
     def _is_flat(self, walk: Walk) -> bool:
         return self._steps(walk) == (self.length, 1)
 
-    def _is_spread(self, walk: Walk) -> bool:
+    def _is_expanded(self, walk: Walk) -> bool:
         return not self._is_flat(walk) and self._steps(walk) != (0, 0)
 
     def _is_worth_it(self, stored: Sequence[Walk]) -> bool:
@@ -169,37 +169,43 @@ class _Folding(Lowering):
         if not all(map(self._is_flat, stored)):
             return False
         lanes = self.lanes
-        spread = [walk for walk in walks if self._is_spread(walk)]
+        expanded = [walk for walk in walks if self._is_expanded(walk)]
         rows = hint_value(self.rows)
         few = rows < 2 * _RUN or rows * self.length < _FEWEST
-        if few or len(spread) > MOST_SPREAD or _RUN % lanes or self.length % lanes == 0:
+        if few or len(expanded) > MOST_SPREAD or _RUN % lanes or self.length % lanes == 0:
             return False
         vectors = -(-self.length // lanes)
         waits = self.group.in_place
         if vectors > (_LONGEST_WAITING if waits else 1):
             return False
         work = len(walks) + self.group.instructions
-        each = sum(self._steps(walk)[0] != 0 for walk in spread)
+        reads_per_row = sum(self._steps(walk)[0] != 0 for walk in expanded)
         row = vectors * work + (_WAITING if waits else _OVERHEAD[current().has_mask_registers])
-        return _SPREADING * each * vectors + work * self.length / lanes < (1 - _WORTH_IT) * row
+        return (
+            _SPREADING * reads_per_row * vectors + work * self.length / lanes
+            < (1 - _WORTH_IT) * row
+        )
 
-    # -- spreading out ---------------------------------------------------------------------------
+    # -- expanding operands ----------------------------------------------------------------------
 
-    def _spreading(self) -> list[Stage]:
-        alike = [walk for walk in self.spread if self._steps(walk)[0] == 0]
-        numbers = [walk for walk in self.spread if self._steps(walk)[1] == 0]
-        each = [walk for walk in self.spread if walk not in (*alike, *numbers)]
-        whole = -(-self.length // self.lanes) * self.lanes  # the next row is written over the rest
+    def _expand_operands(self) -> list[Stage]:
+        same_rows = [walk for walk in self.expanded if self._steps(walk)[0] == 0]
+        row_scalars = [walk for walk in self.expanded if self._steps(walk)[1] == 0]
+        varying = [walk for walk in self.expanded if walk not in (*same_rows, *row_scalars)]
+        padded_length = (
+            -(-self.length // self.lanes) * self.lanes
+        )  # the next row overwrites the padding
         stages: list[Stage] = []
         for walks, height, length in (
-            (alike, _RUN, self.length),
-            (numbers, self.height, whole),
-            (each, self.height, self.length),
+            (same_rows, _RUN, self.length),
+            (row_scalars, self.height, padded_length),
+            (varying, self.height, self.length),
         ):
             if walks:
                 row = ((self.within, self.length), (VECTOR, 1))
                 body = tuple(
-                    Store(Access(self._room(walk), row), self._origin(walk)) for walk in walks
+                    Store(Access(self._scratch_operand(walk), row), self._load_operand(walk))
+                    for walk in walks
                 )
                 rows = (Axis(self.within, height),)
                 stages.append(Map(Axis(VECTOR, length), body, rows))
@@ -208,15 +214,15 @@ class _Folding(Lowering):
     def _dtype(self, walk: Walk) -> DType:
         return self.groups.value_type(walk.base).dtype
 
-    def _room(self, walk: Walk) -> str:
-        key = self.spread[walk]
+    def _scratch_operand(self, walk: Walk) -> str:
+        key = self.expanded[walk]
         self.scratch[key] = self.operand(key, 0, self._dtype(walk), "scratch")
         return self.scratch[key]
 
-    def _origin(self, walk: Walk) -> Expr:
+    def _load_operand(self, walk: Walk) -> Expr:
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
         along, across = self._steps(walk)
-        strides = self._outer(walk)
+        strides = self._outer_strides(walk)
         if across != 0:
             strides = (*strides, (VECTOR, self.argument(across)))
         positions: tuple[Position, ...] = ()
@@ -226,7 +232,7 @@ class _Folding(Lowering):
             positions = (Position(terms, 0, stride, rows),)
         return load(Access(name, strides, (), positions), self._dtype(walk))
 
-    def _outer(self, walk: Walk) -> tuple[tuple[str, str | int], ...]:
+    def _outer_strides(self, walk: Walk) -> tuple[tuple[str, str | int], ...]:
         moves = self.loops.strides[walk]
         folded = (self.row, self.inner)
         return tuple((axis, self.argument(step)) for axis, step in moves if axis not in folded)
@@ -234,34 +240,34 @@ class _Folding(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        if walk in self.spread:
+        if walk in self.expanded:
             alike = self._steps(walk)[0] == 0
             runs = () if alike else ((self.run, _RUN * self.length),)
-            return Access(self._room(walk), (*runs, (VECTOR, 1)))
+            return Access(self._scratch_operand(walk), (*runs, (VECTOR, 1)))
         name = self.operand(walk.base, walk.offset, dtype, mode)
         if not self._is_flat(walk):
-            return Access(name, self._outer(walk))
+            return Access(name, self._outer_strides(walk))
         size = self.length
         terms = ((self.chunk, self.height * size), (self.run, _RUN * size), (VECTOR, 1))
         place = Position(terms, 0, 1, self.extent(self.rows * size))
-        return Access(name, self._outer(walk), (), (place,))
+        return Access(name, self._outer_strides(walk), (), (place,))
 
 
-#: Elements of a row from which on rows are taken side by side where there are many.
+#: Elements of a row, at least, so that many rows are interleaved.
 _SHORTEST: Final = 64
-#: Elements from which on that pays for rows that share what they read.
+#: Elements, at least, so that interleaving pays for rows that share an operand.
 _SHARED: Final = 1 << 12
 
 
 def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
     """Return the kernel that computes ``group``, one of ``groups``.
 
-    What writes kinds of groups that few programs have is loaded with the first of them.
+    The modules for rare kinds of groups are imported with the first such group.
     """
     if group.kind == "block":
-        return BlockLowering(groups, group).lowered()
+        return BlockLowering(groups, group).lower()
     if group.pieces:
-        return _lower_map(_Pieces(groups, group))
+        return _lower_map(_PieceLowering(groups, group))
     if group.kind == "windows":
         from staticgrad.compiler.lowering.windows.groups import lower_windows
 
@@ -269,22 +275,22 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
     if has_short_rows(groups, group):
         from staticgrad.compiler.lowering.short_rows import ShortRows
 
-        return ShortRows(groups, group).lowered(group.row)
+        return ShortRows(groups, group).lower(group.row)
     if group.kind == "rows":
-        return RowLowering(groups, group).lowered()
+        return RowLowering(groups, group).lower()
     if group.kind == "scatter":
-        return _lower_scatter(_Scattered(groups, group))
-    apart = group.reductions or group.checked or group.regions
-    if group.kind == "map" and may_fold(group) and not apart:
-        short = _short_or_folded(groups, group)
+        return _lower_scatter(_ScatterLowering(groups, group))
+    cannot_fold = group.reductions or group.checked or group.regions
+    if group.kind == "map" and may_fold(group) and not cannot_fold:
+        short = _lower_short_or_folded(groups, group)
         if short is not None:
             return short
     return _LOWERINGS[group.kind](Lowering(groups, group))
 
 
-def _short_or_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
-    # Rows of three to eight elements that are dealt out to lanes take two to three times as long as
-    # folded ones in registers of 256 bits, of which a vector has two (Zen 3).
+def _lower_short_or_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
+    # With 256-bit registers, rows of three to eight elements take two to three times as long with a
+    # row in each lane as folded (Zen 3): a vector there is two registers.
     from staticgrad.compiler.lowering.short_rows import lower_short_map
 
     folds_first = not current().has_mask_registers and group.domain[-1] != 2
@@ -304,16 +310,16 @@ def _walks(low: Lowering) -> list[Walk]:
 def _evaluate_nodes(low: Lowering) -> None:
     for node in low.group.nodes:
         if isinstance(node.form, forms.SearchForm):
-            low.memo[Home(node)] = _searched(low, node, node.form.right)
+            low.memo[Home(node)] = _emit_search(low, node, node.form.right)
         elif isinstance(node.form, forms.Assemble):
             from staticgrad.compiler.lowering.windows.parts import windowed
 
             low.memo[Home(node)] = windowed(low, node)
         elif not isinstance(node.form, forms.Contract):
-            low.memo[Home(node)] = low.computed(node)
+            low.memo[Home(node)] = low.emit_node(node)
 
 
-def _searched(low: Lowering, node: Node, right: bool) -> Expr:
+def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
     row, value = map(low.groups.source, node.args)
     operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
     (stride,), (size,) = row.layout.strides, row.type.shape
@@ -325,60 +331,63 @@ def _searched(low: Lowering, node: Node, right: bool) -> Expr:
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
-    # Of a value that it stores parts of only the parts are its own.
+    # Where a group stores only regions of a value, only these regions are its results.
     group = low.group
     nodes = {*group.nodes}
-    whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
-    found = low.whole_walks(whole)
+    stored_keys = [k for k in group.stored if k.node in nodes and k not in group.reductions]
+    stores = low.whole_walks(stored_keys)
     for key, regions in group.regions.items():
         walks = [Walk(target, layout.offset, layout.strides) for target, layout in regions]
-        found += [(key, walk) for walk in walks]
-    return found
+        stores += [(key, walk) for walk in walks]
+    return stores
 
 
 def _lower_map(low: Lowering) -> LoweredStep:
     group = low.group
     split = len(group.domain) - group.row
-    around, row = range(split), range(split, len(group.domain))
+    outer, row = range(split), range(split, len(group.domain))
     if not group.pieces and sums_across(low.groups, group):
-        return _columns_step(low, around, row, in_lanes=True)
+        return _columns_step(low, outer, row, in_lanes=True)
     stores = _stores(low)
     results = [(key, low.store_walk(key, group.domain[:split])) for key in group.reductions]
     loads, stored = _walks(low), [walk for _, walk in stores]
     walks = [*loads, *stored, *(walk for _, walk in results)]
-    segments: list[Sequence[int]] = [around, row]
+    segments: list[Sequence[int]] = [outer, row]
     if not group.reductions:
-        every = (*around, *row)
+        every = (*outer, *row)
         segments = [every if group.keeps_axes else axis_order(low, loads, stored)]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-    kept = group.keeps_axes and not group.reductions
-    axes, vector = map_axes(low) if kept else vector_axis(low, len(segments) - 1)
+    keeps_axes = group.keeps_axes and not group.reductions
+    axes, vector = map_axes(low) if keeps_axes else vector_axis(low, len(segments) - 1)
     if not group.pieces:
         note_neighbours(low, loads)
         note_neighbours(low, stored)
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
-    body += [low.put(key, walk, walk.base in group.streamed) for key, walk in stores]
+    body += [low.store_value(key, walk, walk.base in group.streamed) for key, walk in stores]
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-    body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
+    body += [_accumulate(low, names[key], reduction) for key, reduction in group.reductions.items()]
     if not group.reductions:
         return low.finish([Map(vector, tuple(body))], axes)
-    finals = Scalar(tuple([_reduced(low, k, w, names[k]) for k, w in results]))
-    if isinstance(low, _Pieces):
-        return low.finish([*low.of_piece(f"r{len(names)}", body), finals], [*axes, low.pieces])
-    # Do all rows read one, as in a matrix and a vector?
+    finals = Scalar(tuple([_store_reduction(low, k, w, names[k]) for k, w in results]))
+    if isinstance(low, _PieceLowering):
+        return low.finish([*low.piece_stages(f"r{len(names)}", body), finals], [*axes, low.pieces])
+    # An operand that all rows share, for example the vector of a matrix-vector product.
     moves = [[stride != 0 for stride in walk.strides] for walk in loads]
-    shared = any(any(each[split:]) and not any(each[:split]) for each in moves)
-    several = _waits_for_rows(group, shared) and bool(axes)
-    jammed = rows_jammed(low, shared) if several else 1
+    shared = any(any(axes_moved[split:]) and not any(axes_moved[:split]) for axes_moved in moves)
+    interleaved = _interleaves_rows(group, shared) and bool(axes)
+    row_count = count_interleaved_rows(low, shared) if interleaved else 1
     stage = Map(vector, tuple(body))
-    if several:
-        stage = low.under(memory_ahead(low, axes, jammed), stage)
-    return low.finish([stage, finals], axes, directives=interleaving(jammed))
+    if interleaved:
+        stage = low.annotate(choose_prefetch(low, axes, row_count), stage)
+    return low.finish([stage, finals], axes, directives=interleaving(row_count))
 
 
-class _Pieces(Lowering):
-    """Pieces of long rows: an iteration for each; the last one is shorter."""
+class _PieceLowering(Lowering):
+    """The state of lowering a split reduction: an iteration for each piece of a long row.
+
+    The last piece may be shorter.
+    """
 
     @property
     def piece(self) -> str:
@@ -389,12 +398,12 @@ class _Pieces(Lowering):
         *_, count = self.groups.value_type(next(iter(self.group.reductions))).shape
         return Axis(self.piece, self.extent(count))
 
-    def of_piece(self, left: str, body: Sequence[Statement]) -> tuple[Scalar, Map]:
+    def piece_stages(self, left: str, body: Sequence[Statement]) -> tuple[Scalar, Map]:
         """Return the stages of a piece; ``left``: the name of the number of its elements."""
-        whole = ex.size(str(self.extent(self.group.domain[-1])))
-        rest = whole - ex.index(self.piece) * self.group.pieces
+        length = ex.size(str(self.extent(self.group.domain[-1])))
+        remaining = length - ex.index(self.piece) * self.group.pieces
         return (
-            Scalar((Keep(left, rest),)),
+            Scalar((Keep(left, remaining),)),
             Map(Axis(VECTOR, self.group.pieces, past=left), tuple(body)),
         )
 
@@ -405,8 +414,8 @@ class _Pieces(Lowering):
         return Walk(key, 0, (*outer, 0))
 
     def index(self, name: str) -> Expr:
-        found = super().index(name)
-        return ex.index(self.piece) * self.group.pieces + found if name == VECTOR else found
+        position = super().index(name)
+        return ex.index(self.piece) * self.group.pieces + position if name == VECTOR else position
 
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
@@ -427,9 +436,9 @@ class _Pieces(Lowering):
         return (*far, (loop, step))
 
 
-def _waits_for_rows(group: Group, shared: bool) -> bool:
-    # One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
-    # where rows share what they read: side by side they load it once.
+def _interleaves_rows(group: Group, shared: bool) -> bool:
+    # A single sum per row gains nothing: the processor overlaps it with the next row. It gains if
+    # rows share an operand, which interleaved rows load once.
     if group.keeps_axes or group.checked or group.regions:
         return False
     if len(group.reductions) < 2 and not shared:
@@ -438,46 +447,47 @@ def _waits_for_rows(group: Group, shared: bool) -> bool:
     return _SHORTEST <= length <= BLOCK and is_large(group.domain, _SHARED if shared else LARGE)
 
 
-def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
-    value = low.widened(reduction.source)
+def _accumulate(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
+    value = low.wide_value(reduction.source)
     ordered = forms.COMBINERS[reduction.kind].is_ordered(value.dtype)
     in_pieces = isinstance(reduction.source.base, Pieces)
     return Accumulate(name, reduction.kind, value, in_pieces and ordered)
 
 
-def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
+def _store_reduction(low: Lowering, key: Key, target: Walk, name: str) -> Store:
     dtype = low.groups.value_type(key).dtype
     return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
 
 
 def _lower_columns(low: Lowering) -> LoweredStep:
     group = low.group
-    kept = [a for a in range(len(group.domain)) if a not in group.summed]
-    return _columns_step(low, kept, group.summed, in_lanes=False)
+    result_axes = [a for a in range(len(group.domain)) if a not in group.summed]
+    return _columns_step(low, result_axes, group.summed, in_lanes=False)
 
 
 def _columns_step(
-    low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
+    low: Lowering, result_axes: Sequence[int], summed: Sequence[int], in_lanes: bool
 ) -> LoweredStep:
     """Return the reductions of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
-    shape = tuple(group.domain[a] for a in kept)
+    shape = tuple(group.domain[a] for a in result_axes)
     strides: list[Size] = [0] * len(group.domain)
-    for axis, stride in zip(kept, c_strides(shape), strict=True):
+    for axis, stride in zip(result_axes, c_strides(shape), strict=True):
         strides[axis] = stride
     results = [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
     walks = [*_walks(low), *(walk for _, walk in results)]
-    low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
+    low.loops = loops_over(group.domain, [result_axes, summed], walks, merge=not group.indexed)
     axes, vector = vector_axis(low, 0)
     rows = tuple(low.as_axes(low.loops.segments[1]))
     _evaluate_nodes(low)
-    found = group.reductions.values()
-    # The rest comes out alike in any order.
-    in_lanes &= all(forms.COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in found)
+    reductions = group.reductions.values()
+    # Only ordered reductions need the lane order; others give the same result in any order.
+    in_lanes &= all(forms.COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in reductions)
     totals = tuple(
-        Accumulate(f"r{n}", each.kind, low.widened(each.source)) for n, each in enumerate(found)
+        Accumulate(f"r{n}", reduction.kind, low.wide_value(reduction.source))
+        for n, reduction in enumerate(reductions)
     )
-    stores = tuple(_reduced(low, *result, f"r{n}") for n, result in enumerate(results))
+    stores = tuple(_store_reduction(low, *result, f"r{n}") for n, result in enumerate(results))
     return low.finish([Columns(vector, rows, totals, stores, in_lanes)], axes)
 
 
@@ -493,43 +503,43 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     inner = a.type.shape[-2 if form.transpose_a else -1]
     stores = _stores(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
-    apart = group.indexed or form.panels
-    together = None if apart else rows_together(group.domain, walks, a_rows)
-    if together is None:
+    keeps_row_axis = group.indexed or form.panels
+    merged_rows = None if keeps_row_axis else rows_together(group.domain, walks, a_rows)
+    if merged_rows is None:
         segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
         low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
         rows = group.domain[-2]
         moves = {walk: walk.strides[-2] for walk in walks}
     else:
         low.loops = Loops([[]], dict.fromkeys(walks, ()), {})
-        rows, moves = together
+        rows, moves = merged_rows
         a_rows, moves[a_walk] = moves[a_walk], 0
     keep_matrix_axes(low, rows, moves)
     dtype, sizes = anchor.types[0].dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
     if form.panels:
         sizes["j"] = add_panels(low, b_walk, b)
     axes = low.as_axes(low.loops.segments[-1 if form.panels else 0])
-    # In this order, so that what is as wide as the result has the name of its columns.
-    k, i, j = (Axis(name, low.sized(size)) for name, size in sizes.items())
+    # In this order, so that a row stride equal to the result's columns has the name of these.
+    k, i, j = (Axis(name, low.add_argument(size)) for name, size in sizes.items())
 
-    def over(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
-        """An access that loops move, by the length of a row of the other loop where it is that.
+    def strided_access(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
+        """Return an access with strides; a stride equal to the other loop's extent shares its name.
 
-        So one kernel serves products of any sizes, although two of them may be equal.
+        So one kernel serves products of any sizes, although two sizes may be equal.
         """
         access = low.access(walk, source.type.dtype)
         steps = [(loop.name, low.argument(step, row.extent)) for loop, step, row in moves]
         return Access(access.operand, (*access.strides, *steps))
 
-    a_access = over(a_walk, a, (i, a_rows, k), (k, a_inner, i))
-    b_access = over(b_walk, b, (k, b_inner, j), (j, b_columns, k))
+    a_access = strided_access(a_walk, a, (i, a_rows, k), (k, a_inner, i))
+    b_access = strided_access(b_walk, b, (k, b_inner, j), (j, b_columns, k))
     low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
-    body = tuple([low.put(key, walk) for key, walk in stores])
+    body = tuple([low.store_value(key, walk) for key, walk in stores])
     return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
 
 
-def _lower_scatter(low: _Scattered) -> LoweredStep:
+def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -538,15 +548,15 @@ def _lower_scatter(low: _Scattered) -> LoweredStep:
     target, indices, stride = gather_walks(low.groups, node)
     update = low.groups.source(node.args[0])
     walks = [target, indices, *source_walks(low.groups, low.group, [update])]
-    # No two places of the axes in front of the scattered one store to one element: they are outer
-    # loops, which run in any order. Axes behind those of the indices are one row, whose positions
-    # nobody asks for.
+    # Two iterations of the axes before the scattered one never store to the same element: these
+    # axes are outer loops, which run in any order. Axes after those of the indices are collapsed
+    # into a row, because no op reads positions along them.
     along = isinstance(form, forms.ScatterAlong)
-    behind = rank if along else form.axis + node.args[1].type.rank
-    segments = [range(form.axis), range(form.axis, behind), range(behind, rank)]
+    first_row_axis = rank if along else form.axis + node.args[1].type.rank
+    segments = [range(form.axis), range(form.axis, first_row_axis), range(first_row_axis, rank)]
     low.loops = loops_over(group.domain, segments, walks, [False, False, True])
-    # The last axis is the vector axis unless lanes could meet in one element.
-    before, *inside = low.loops.segments
+    # The last axis is the vector axis unless several lanes could store to the same element.
+    outer_loops, *inside = low.loops.segments
     inner = [*chain(*inside)]
     name = inner[-1][0] if inner else ""
     moves = [dict(low.loops.strides[walk]).get(name, 0) for walk in (target, indices)]
@@ -556,13 +566,13 @@ def _lower_scatter(low: _Scattered) -> LoweredStep:
         name, extent = inner.pop()
         low.rename[name] = VECTOR
         vector = Axis(VECTOR, low.extent(extent))
-    axes, loops = low.as_axes(before), low.as_axes(inner)
+    axes, loops = low.as_axes(outer_loops), low.as_axes(inner)
     stages: list[Stage] = []
     if low.parts > 1:
-        keep, part, loops[0] = low.cut(*inner[0], target)
+        keep, part, loops[0] = low.split_loop(*inner[0], target)
         axes.append(part)
         stages.append(Scalar((keep,)))
-    index = low.loaded_index(node)
+    index = low.load_index(node)
     dtype = node.types[0].dtype
     value = low.value(update)
     kind = form.kind if isinstance(form, forms.Scatter) else "sum"
@@ -573,27 +583,31 @@ def _lower_scatter(low: _Scattered) -> LoweredStep:
     if serial:
         axes, loops = loops, []
     stage: Stage = Map(vector, body)
-    if conflict:  # one element after the other: vectors of one would wait for memory
+    if conflict:  # scalar: vectors with one element would wait for memory
         stage = Scalar(body)
-        if serial and len(axes) > 1:  # a loop finds its place without a division
+        if serial and len(axes) > 1:  # a loop computes its index without a division
             loops.append(axes.pop())
     for axis in reversed(loops):
         stage = Loop(axis, (), (stage,), ())
     return low.finish([*stages, stage], axes, serial)
 
 
-class _Scattered(Lowering):
-    """A scatter; one in parts has an outer iteration for each, of which the last are shorter."""
+class _ScatterLowering(Lowering):
+    """The state of lowering a scatter; in parts it has an outer iteration for each part.
+
+    The last parts may be shorter.
+    """
 
     @property
     def parts(self) -> int:
         form = self.group.nodes[0].form
         return form.parts if isinstance(form, forms.Scatter) else 1
 
-    def cut(self, loop: str, count: Size, target: Walk) -> tuple[Keep, Axis, Axis]:
-        """Cut a loop of so many iterations into parts, whose targets lie one behind the other.
+    def split_loop(self, loop: str, count: Size, target: Walk) -> tuple[Keep, Axis, Axis]:
+        """Split a loop into parts with consecutive targets.
 
-        Return what keeps the number of iterations of a part, the loop over parts, and that of one.
+        Return the statement that stores the number of iterations of a part, the loop over parts,
+        and the loop over the iterations of a part.
         """
         (node,) = self.group.nodes
         assert isinstance(node.form, forms.Scatter)
@@ -603,8 +617,8 @@ class _Scattered(Lowering):
         left = Keep("r0", self.size(count) - self.panels_before[loop])
         size = product(node.types[0].shape[node.form.target :])
         self.loops.strides[target] = ((self.part, size), *self.loops.strides[target])
-        each = Axis(loop, self.extent(self.length), past=left.name)
-        return left, Axis(self.part, self.extent(self.parts)), each
+        inner_axis = Axis(loop, self.extent(self.length), past=left.name)
+        return left, Axis(self.part, self.extent(self.parts)), inner_axis
 
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
@@ -647,8 +661,8 @@ def _lower_sort(low: Lowering) -> LoweredStep:
         for key, walk in results.items()
     )
     single = along.extent == 1  # an axis of size 1 has no loop
-    kept = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
-    return low.finish([Sort(along, kept, order, stores)], axes)
+    result_axis = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
+    return low.finish([Sort(along, result_axis, order, stores)], axes)
 
 
 def _lower_scan(low: Lowering) -> LoweredStep:

@@ -21,16 +21,16 @@ ENDLESS: Final = 2**62
 
 @dataclass(frozen=True)
 class LoweredBodies:
-    """A loop or branch; ``operands`` are its first operands: values from an element on.
+    """A loop or branch; ``operands``: its first operands, each a value and the first element.
 
-    ``rest``: the operands after those, with the additional buffers that they need. ``stored``: the
+    ``extra_operands``: the operands after those, with their additional buffers. ``stored``: the
     results that are read.
     """
 
     form: BodyForm
     types: tuple[BodyOperand, ...]
     operands: tuple[tuple[Key, Size], ...]
-    rest: tuple[tuple[BodyOperand, Buffer], ...]
+    extra_operands: tuple[tuple[BodyOperand, Buffer], ...]
     schedules: tuple[Schedule, ...]
     reads: tuple[Key, ...]
     writes: tuple[Key, ...]
@@ -39,14 +39,14 @@ class LoweredBodies:
     @property
     def inputs(self) -> int:
         """The number of operands that are inputs."""
-        return sum(each.use == "in" for each in self.types)
+        return sum(operand.use == "in" for operand in self.types)
 
     @cached_property
-    def outside(self) -> dict[BodyBuffer, int]:
-        """The operand of each buffer of the bodies that is outside of them."""
+    def outer_operands(self) -> dict[BodyBuffer, int]:
+        """The operand of each buffer of the bodies that comes from outside."""
         form, inputs = self.form, self.inputs
-        given, results = range(inputs), range(inputs, len(self.operands))
-        return body_buffers(form.kind, form.carries, form.slices, given, results)
+        input_operands, results = range(inputs), range(inputs, len(self.operands))
+        return body_buffers(form.kind, form.carries, form.slices, input_operands, results)
 
     @property
     def iterations(self) -> Size:
@@ -57,8 +57,10 @@ class LoweredBodies:
 def lower_bodies(
     groups: GroupValues, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
 ) -> LoweredBodies:
-    """Return the loop or branch of a group, given the schedules of its bodies; ``iterations``
-    replaces the loop's number if an iteration of these bodies runs several of the loop's."""
+    """Return the loop or branch of a group, given the schedules of its bodies.
+
+    ``iterations`` replaces the loop's number if one iteration of these bodies runs several.
+    """
     (node,) = group.nodes
     form = node.form
     assert isinstance(form, BodyForm)
@@ -66,26 +68,28 @@ def lower_bodies(
     read = groups.places_of_operands(group)
     results = [Home(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]
-    types += [BodyOperand("out", each.dtype) for each in node.types]
-    rest = []
-    for number, each in enumerate(node.types[: form.carries]):
+    types += [BodyOperand("out", result_type.dtype) for result_type in node.types]
+    extra_operands = []
+    for number, carry_type in enumerate(node.types[: form.carries]):
         if number in form.logged:
             continue
-        turn = Buffer("s", "scratch", each.dtype, each.size, origin=node.origin)
-        rest.append((BodyOperand("turn", each.dtype, number), turn))
+        double_buffer = Buffer(
+            "s", "scratch", carry_type.dtype, carry_type.size, origin=node.origin
+        )
+        extra_operands.append((BodyOperand("turn", carry_type.dtype, number), double_buffer))
     if form.kind == "while":
-        rest.append((BodyOperand("test", BOOL), Buffer("s", "scratch", BOOL, 1)))
+        extra_operands.append((BodyOperand("test", BOOL), Buffer("s", "scratch", BOOL, 1)))
     for number, schedule in enumerate(schedules):
         for buffer in schedule.buffers:
             if buffer.role == "check":
                 check = Buffer("k", "check", I64, 2, origin=buffer.origin)
-                rest.append((BodyOperand("check", I64, number, buffer.name), check))
-    rest.append((BodyOperand("room", I64), Buffer("s", "scratch", I64, 0)))
+                extra_operands.append((BodyOperand("check", I64, number, buffer.name), check))
+    extra_operands.append((BodyOperand("room", I64), Buffer("s", "scratch", I64, 0)))
     return LoweredBodies(
         form,
         tuple(types),
         (*read, *((key, 0) for key in results)),
-        tuple(rest),
+        tuple(extra_operands),
         tuple(schedules),
         tuple(dict.fromkeys(key for key, _ in read)),
         tuple(results),

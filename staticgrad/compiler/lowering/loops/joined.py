@@ -1,13 +1,13 @@
-"""The kernel of a loop, made of the stages of its bodies' kernels.
+"""Join the kernels of a loop's bodies into one kernel that contains the loop.
 
 Carries are rows of scratch, and each iteration runs the stages of all kernels of the body and of
-the test over them, one after the other. So rows that read each other stay vectors of any length,
-while ``time_loops`` writes out every number; and no iteration returns to the
-driver. Slices and stacks are accessed in place. A carry has one buffer if the kernel that writes it
-may overwrite what it reads, and the old value is not read later; else the next value has a buffer
-of its own, and is copied at the end of an iteration.
+the test over them, one after the other. So dependent rows stay vectors of any length, while
+``time_loops`` unrolls every element; and no iteration returns to the driver. Slices and stacks are
+accessed in place. A carry has one buffer if the kernel that writes it may run in place, and the old
+value is not read later. Else it is double buffered: the next value has a separate buffer, and is
+copied at the end of an iteration.
 
-``JoinedStages`` turns the stages of a step's kernel into those of the joined kernel.
+``JoinedStages`` converts the stages of a step's kernel to those of the joined kernel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from staticgrad.compiler.fusion.groups import CheckBuffer, Key, ScratchBuffer
 from staticgrad.compiler.lowering.loops.driven import LoweredBodies
-from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
+from staticgrad.compiler.lowering.loops.refusals import LoopRefusal, LoopRefusedError
 from staticgrad.compiler.lowering.loops.written_out import (
     StepKernel,
     bound_places,
@@ -68,14 +68,14 @@ from staticgrad.support.records import NamedTuple
 #: The loop over iterations.
 ITERATIONS: Final = "i0"
 #: Loops of a joined kernel around the stages of the others.
-_AROUND: Final = 1
+_OUTER_LOOPS: Final = 1
 
 
 class JoinedNames:
     """The operands, integer arguments and results of the joined kernel.
 
     ``operands``: by number, or by name for scratch; ``scratch_types``: the dtypes of scratch;
-    ``streamed``: those of streaming stores; ``beside``: directives of stages.
+    ``streamed``: operands of streaming stores; ``directives``: directives of stages.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class JoinedNames:
         self.scratch_types: dict[str, DType] = {}
         self.sizes: dict[Size, str] = {}
         self.streamed: set[str] = set()
-        self.beside: list[StageDirective] = []
+        self.directives: list[StageDirective] = []
         self._counts: dict[str, int] = {}
 
     def operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
@@ -93,7 +93,7 @@ class JoinedNames:
         return self.operands[number].name
 
     def scratch(self, name: str, dtype: DType) -> str:
-        """Return the operand for scratch, of as many elements as the kernel accesses."""
+        """Return the operand for scratch, whose size follows from the kernel's accesses."""
         self.scratch_types.setdefault(name, dtype)
         return self.operand(name, dtype, "scratch")
 
@@ -105,7 +105,7 @@ class JoinedNames:
         """Return a size as an expression."""
         return ex.size(self.argument(value))
 
-    def fresh(self, letter: str, dtype: DType) -> Expr:
+    def new_ref(self, letter: str, dtype: DType) -> Expr:
         """Return a reference to a new result (r), carry of a loop (s) or checked index (c)."""
         self._counts[letter] = number = self._counts.get(letter, -1) + 1
         return ex.ref(f"{letter}{number}", dtype)
@@ -134,62 +134,64 @@ class JoinedStages(StepKernel):
         super().__init__(step)
         kernel = self.kernel
         if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
-            raise NotWrittenOutError(WhyDriven.Grouped)
+            raise LoopRefusedError(LoopRefusal.Grouped)
         deepest = max(len(around) for _, around in nested(kernel.stages))
-        if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
-            raise NotWrittenOutError(WhyDriven.Deep)
-        #: The loop over rows: that of lanes, if there is one, is a loop as others are.
+        if _OUTER_LOOPS + len(kernel.axes) + deepest >= MOST_NESTED:
+            raise LoopRefusedError(LoopRefusal.Deep)
+        #: The loop over rows; a loop over lanes becomes an ordinary loop.
         self._lanes = f"i{MOST_NESTED}" if kernel.outer == "lanes" else LANES
         self._names, self._memory, self._schedule = names, memory, schedule
         self._refs: dict[str, Expr] = {}
-        self._alone = ""  # the loop of extent 1 that a stage had
-        self._known: dict[int, Expr] = {}
+        self._unit_loop = ""  # the stage's loop of extent 1, which is dropped
+        self._converted: dict[int, Expr] = {}
 
     def stages(self) -> Sequence[Stage]:
         """Return the stages, in loops over the rows of the kernel."""
-        stages = tuple(self._each(self.kernel.stages))
+        stages = tuple(self._convert_stages(self.kernel.stages))
         for axis in reversed(self.kernel.axes):
             stages = (Loop(self._axis(axis), (), stages, ()),)
             if axis is self.kernel.axes[-1] and self.kernel.jammed > 1:
-                rows = Interleave(self._renamed(axis.name), self.kernel.jammed)
-                self._names.beside.append((stages[0], rows))
-        for each in self.kernel.directives:
-            if isinstance(each, Stream):
-                buffer = self._schedule.by_name[self.bound[each.operand][0]]
+                rows = Interleave(self._rename_loop(axis.name), self.kernel.jammed)
+                self._names.directives.append((stages[0], rows))
+        for directive in self.kernel.directives:
+            if isinstance(directive, Stream):
+                buffer = self._schedule.by_name[self.bound[directive.operand][0]]
                 self._names.streamed.add(self._memory(buffer).operand)
         return stages
 
-    def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+    def _convert_stages(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         for stage in stages:
-            self._known, self._alone = {}, ""
+            self._converted, self._unit_loop = {}, ""
             part: Stage = stage
             if isinstance(stage, Map) and not stage.rows and self.number(stage.axis.extent) == 1:
-                combines = any(isinstance(each, Accumulate) for each in stage.body)
-                self._alone = "" if combines else stage.axis.name
+                combines = any(isinstance(statement, Accumulate) for statement in stage.body)
+                self._unit_loop = "" if combines else stage.axis.name
                 part = stage if combines else Scalar(stage.body)
             if isinstance(part, Map):
-                checks = tuple(each for each in part.body if isinstance(each, Check))
+                checks = tuple(statement for statement in part.body if isinstance(statement, Check))
                 if checks:
-                    if not self._are_one(part, checks):
-                        raise NotWrittenOutError(WhyDriven.Lookups)
-                    yield self._made(Scalar(checks))
-                    rest = tuple(each for each in part.body if not isinstance(each, Check))
-                    part = replace(part, body=rest)
-            made = self._made(part)
-            if isinstance(made, Map):
-                for each in self._directives_of(stage):
-                    if isinstance(each, Prefetch):
-                        ahead = each._replace(axis=self._renamed(each.axis))
-                        self._names.beside.append((made, ahead))
-            yield made
+                    if not self._checks_are_uniform(part, checks):
+                        raise LoopRefusedError(LoopRefusal.Lookups)
+                    yield self._convert(Scalar(checks))
+                    others = tuple(
+                        statement for statement in part.body if not isinstance(statement, Check)
+                    )
+                    part = replace(part, body=others)
+            converted = self._convert(part)
+            if isinstance(converted, Map):
+                for directive in self._directives_of(stage):
+                    if isinstance(directive, Prefetch):
+                        ahead = directive._replace(axis=self._rename_loop(directive.axis))
+                        self._names.directives.append((converted, ahead))
+            yield converted
 
     def _directives_of(self, stage: Stage) -> Iterator[Directive]:
-        for number, (each, _) in enumerate(nested(self.kernel.stages)):
-            if each is stage:
+        for number, (nested_stage, _) in enumerate(nested(self.kernel.stages)):
+            if nested_stage is stage:
                 yield from (d for d in self.kernel.directives if getattr(d, "stage", -1) == number)
 
-    def _are_one(self, stage: Map, checks: Sequence[Check]) -> bool:
-        """Return whether all elements of a stage check the same indices, and there is one."""
+    def _checks_are_uniform(self, stage: Map, checks: Sequence[Check]) -> bool:
+        """Return True if all elements of a non-empty stage check the same indices."""
         axis = stage.axis
         if stage.rows or axis.limits or not is_at_least(self.number(axis.extent), 1):
             return False
@@ -199,63 +201,66 @@ class JoinedStages(StepKernel):
                 return any(name == axis.name for name, _ in part.attribute.moves)
             return part.op == "ref" or (part.op == "index" and part.attribute == axis.name)
 
-        parts = postorder([part for each in checks for part in (each.index, each.position)])
+        parts = postorder([part for check in checks for part in (check.index, check.position)])
         return not any(map(varies, parts))
 
-    def _made(self, part: Any) -> Any:
+    def _convert(self, part: Any) -> Any:
         """Return a part of a stage for the joined kernel."""
-        make = _MADE.get(type(part))
+        make = _CONVERTERS.get(type(part))
         if make is None:
-            raise NotWrittenOutError(WhyDriven.Stage)
+            raise LoopRefusedError(LoopRefusal.Stage)
         return make(self, part)
 
-    def _fields(self, record: Any) -> Any:
-        return replace(record, **{name: self._made(each) for name, each in vars(record).items()})
+    def _convert_fields(self, record: Any) -> Any:
+        return replace(
+            record, **{name: self._convert(field) for name, field in vars(record).items()}
+        )
 
     def _loop(self, loop: Loop) -> Loop:
         if loop.going or any(isinstance(d, Interleave) for d in self._directives_of(loop)):
-            raise NotWrittenOutError(WhyDriven.InnerEnd)
+            raise LoopRefusedError(LoopRefusal.InnerEnd)
         first = self._carries(loop.first)
-        inner = tuple(self._each(loop.stages))
-        self._known = {}
-        return Loop(self._made(loop.axis), first, inner, self._carries(loop.following))
+        inner = tuple(self._convert_stages(loop.stages))
+        self._converted = {}
+        return Loop(self._convert(loop.axis), first, inner, self._carries(loop.following))
 
     def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
-        for each in carries:
-            if each.name not in self._refs:
-                self._refs[each.name] = self._names.fresh("s", each.value.dtype)
+        for carry in carries:
+            if carry.name not in self._refs:
+                self._refs[carry.name] = self._names.new_ref("s", carry.value.dtype)
         return tuple(
-            Carry(str(self._refs[each.name].attribute), self._value(each.value)) for each in carries
+            Carry(str(self._refs[carry.name].attribute), self._value(carry.value))
+            for carry in carries
         )
 
     def _result(self, statement: Accumulate | Keep) -> Statement:
-        after = self._value(statement.value)
-        self._refs[statement.name] = name = self._names.fresh("r", after.dtype)
-        return replace(statement, name=str(name.attribute), value=after)
+        value = self._value(statement.value)
+        self._refs[statement.name] = name = self._names.new_ref("r", value.dtype)
+        return replace(statement, name=str(name.attribute), value=value)
 
     def _check(self, check: Check) -> Check:
         words = self._schedule.by_name[self.bound[check.operand][0]]
         index, position = self._value(check.index), self._value(check.position)
-        self._refs[check.name] = name = self._names.fresh("c", I64)
+        self._refs[check.name] = name = self._names.new_ref("c", I64)
         operand, extent = self._memory(words).operand, self._extent(check.extent)
         return Check(str(name.attribute), index, extent, position, operand, check.wrap)
 
     # -- expressions ------------------------------------------------------------------------------
 
     def _value(self, root: Expr) -> Expr:
-        known = self._known
-        for node in postorder([root], known):
-            known[id(node)] = self._node(node, tuple(known[id(arg)] for arg in node.args))
-        return known[id(root)]
+        converted = self._converted
+        for node in postorder([root], converted):
+            converted[id(node)] = self._node(node, tuple(converted[id(arg)] for arg in node.args))
+        return converted[id(root)]
 
     def _node(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
         match node.op:
             case "literal":
                 return node
-            case "index" if node.attribute == self._alone:
+            case "index" if node.attribute == self._unit_loop:
                 return ex.literal(0, I64)
             case "index":
-                return ex.index(self._renamed(str(node.attribute)))
+                return ex.index(self._rename_loop(str(node.attribute)))
             case "size":
                 return self._names.size(self.sizes[str(node.attribute)])
             case "ref":
@@ -271,27 +276,29 @@ class JoinedStages(StepKernel):
             return Expr("load", dtype, args, self._access(access))
         value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
         if value is None or access.bounded or (isinstance(value, float) and isnan(value)):
-            raise NotWrittenOutError(WhyDriven.Constant)
+            raise LoopRefusedError(LoopRefusal.Constant)
         return ex.literal(value, dtype)
 
     def _access(self, access: Access) -> Access:
         name, begin = self.bound[access.operand]
         strides = [
-            (self._renamed(a), self._extent(s)) for a, s in access.strides if a != self._alone
+            (self._rename_loop(a), self._extent(s))
+            for a, s in access.strides
+            if a != self._unit_loop
         ]
         positions = [
             replace(
-                each,
+                position,
                 terms=tuple(
-                    (self._renamed(a), self._extent(step))
-                    for a, step in each.terms
-                    if a != self._alone
+                    (self._rename_loop(a), self._extent(step))
+                    for a, step in position.terms
+                    if a != self._unit_loop
                 ),
-                start=self._extent(each.start),
-                stride=self._extent(each.stride),
-                extent=None if each.extent is None else self._extent(each.extent),
+                start=self._extent(position.start),
+                stride=self._extent(position.stride),
+                extent=None if position.extent is None else self._extent(position.extent),
             )
-            for each in access.positions
+            for position in access.positions
         ]
         if begin != 0:
             start = begin if isinstance(begin, int) else self._names.argument(begin)
@@ -300,33 +307,33 @@ class JoinedStages(StepKernel):
         strides = [*memory.strides, *strides]
         gather = tuple(map(self._extent, access.gather))
         if gather and memory.is_scratch:
-            raise NotWrittenOutError(WhyDriven.Lookup)
+            raise LoopRefusedError(LoopRefusal.Lookup)
         return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
 
     # -- loops and sizes --------------------------------------------------------------------------
 
     def _axis(self, axis: Axis) -> Axis:
         if axis.limits:
-            raise NotWrittenOutError(WhyDriven.Limits)
-        return Axis(self._renamed(axis.name), self._extent(axis.extent))
+            raise LoopRefusedError(LoopRefusal.Limits)
+        return Axis(self._rename_loop(axis.name), self._extent(axis.extent))
 
-    def _renamed(self, name: str) -> str:
-        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"
+    def _rename_loop(self, name: str) -> str:
+        return self._lanes if name == LANES else f"{name[0]}{int(name[1:]) + _OUTER_LOOPS}"
 
     def _extent(self, value: Extent) -> Extent:
         return value if isinstance(value, int) else self._names.argument(self.sizes[value])
 
 
-_MADE: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
-    **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._fields),
+_CONVERTERS: Final[dict[type, Callable[[JoinedStages, Any], Any]]] = {
+    **dict.fromkeys((Map, Scalar, Columns, Store), JoinedStages._convert_fields),
     **dict.fromkeys((Accumulate, Keep), JoinedStages._result),
-    **dict.fromkeys((str, bool), lambda _, each: each),
+    **dict.fromkeys((str, bool), lambda _, value: value),
     Check: JoinedStages._check,
     Loop: JoinedStages._loop,
     Axis: JoinedStages._axis,
     Access: JoinedStages._access,
     Expr: JoinedStages._value,
-    tuple: lambda self, each: tuple([self._made(part) for part in each]),
+    tuple: lambda self, parts: tuple([self._convert(part) for part in parts]),
 }
 
 
@@ -336,7 +343,7 @@ _GOES: Final = "goes"
 
 
 class LoopBuilder:
-    """A builder of the kernel of a loop: its operands, arguments, and in the end the kernel."""
+    """A builder of the kernel of a loop: its operands, its arguments and finally the kernel."""
 
     kernel: Kernel
 
@@ -344,7 +351,9 @@ class LoopBuilder:
         self._bodies, self._names = bodies, JoinedNames()
         self._body, self._node = bodies.schedules[-1], bodies.writes[0].node
         self._iterations: Size = bodies.iterations
-        self._outside = {each.name: each for each in (*bodies.outside, NUMBER, GOING)}
+        self._outer_buffers = {
+            buffer.name: buffer for buffer in (*bodies.outer_operands, NUMBER, GOING)
+        }
         self._used: dict[int | str, Operand] = {}
 
     @property
@@ -368,14 +377,16 @@ class LoopBuilder:
         modes = (operand.mode for operand in self.kernel.operands)
         touched = tuple((key, mode) for (key, _), mode in zip(bound, modes, strict=True))
         room = self.kernel.room(self.arguments)
-        kept = tuple((scratch[n], types[n], room[self._names.operands[n].name]) for n in types)
-        return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, kept)
+        scratch_operands = tuple(
+            (scratch[n], types[n], room[self._names.operands[n].name]) for n in types
+        )
+        return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, scratch_operands)
 
     def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
         read, operands = operands_read(stages), self._names.operands
         self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
         names = tuple(self._names.sizes.values())
-        beside = of_stages(stages, self._names.beside)
+        beside = of_stages(stages, self._names.directives)
         self.kernel = Kernel(tuple(self._used.values()), names, axes, stages, directives=beside)
         streams = legal_ones(self.kernel, map(Stream, sorted(self._names.streamed)))
         self.kernel = replace(self.kernel, directives=(*beside, *streams))
@@ -387,11 +398,11 @@ class LoopBuilder:
         last = self._names.size(self._iterations - 1)
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
-    def _operand(self, each: BodyBuffer, buffer: Buffer) -> JoinedMemory:
-        """Return the location of an operand of the loop: that of a buffer of its body."""
-        mode: Mode = "in" if each.is_input else "out"
-        operand = self._names.operand(self._bodies.outside[each], buffer.dtype, mode)
-        if not each.has_rows:
+    def _operand(self, outer: BodyBuffer, buffer: Buffer) -> JoinedMemory:
+        """Return the location of a buffer of the body that is an operand of the loop."""
+        mode: Mode = "in" if outer.is_input else "out"
+        operand = self._names.operand(self._bodies.outer_operands[outer], buffer.dtype, mode)
+        if not outer.has_rows:
             return JoinedMemory(operand)
         stride = self._names.argument(buffer.size)
         if not self._bodies.form.reverse:
@@ -401,9 +412,9 @@ class LoopBuilder:
 
 
 class JoinedIterations(LoopBuilder):
-    """A builder of the kernel of a loop that ends by a test or has a number of iterations."""
+    """A builder of the kernel of a loop with a test or with a number of iterations."""
 
-    #: The number of stages of an iteration; each depends on the one before.
+    #: The number of stages of an iteration; each depends on the previous one.
     stages_of_iteration: int
 
     def __init__(self, bodies: LoweredBodies) -> None:
@@ -412,7 +423,7 @@ class JoinedIterations(LoopBuilder):
         self._is_tested = bodies.form.kind == "while"
         carries = range(bodies.form.carries)
         self._carries = [self._body.by_name[BodyBuffer("next", n).name] for n in carries]
-        self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
+        self._double_buffered = [n for n in range(bodies.form.carries) if not self._is_in_place(n)]
 
     def write(self) -> None:
         """Make the kernel."""
@@ -422,17 +433,21 @@ class JoinedIterations(LoopBuilder):
 
     def _stages(self) -> tuple[Stage, ...]:
         begin = [
-            self._copied(self._row(n), self._operand(BodyBuffer("carry", n), each).operand, each)
-            for n, each in enumerate(self._carries)
+            self._copy_stage(
+                self._row(n), self._operand(BodyBuffer("carry", n), buffer).operand, buffer
+            )
+            for n, buffer in enumerate(self._carries)
         ]
         last = [
-            self._copied(self._operand(BodyBuffer("next", n), each).operand, self._row(n), each)
-            for n, each in enumerate(self._carries)
+            self._copy_stage(
+                self._operand(BodyBuffer("next", n), buffer).operand, self._row(n), buffer
+            )
+            for n, buffer in enumerate(self._carries)
             if self._bodies.writes[n] in self._bodies.stored
         ]
         if self._is_tested:
             return (*begin, *self._tested_iterations(), *last)
-        iteration = [*self._numbered(self._number()), *self._iteration()]
+        iteration = [*self._store_number(self._number()), *self._iteration()]
         self.stages_of_iteration = len(list(nested(iteration)))
         return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
 
@@ -441,17 +456,24 @@ class JoinedIterations(LoopBuilder):
         return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
 
     def _iteration(self) -> list[Stage]:
-        moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
-        return [*self._joined(self._body), *moved]
+        copies = [
+            self._copy_stage(self._row(n), self._next(n), self._carries[n])
+            for n in self._double_buffered
+        ]
+        return [*self._join_steps(self._body), *copies]
 
     def _tested_iterations(self) -> Sequence[Stage]:
         names, carries = self._names, self._bodies.form.carries
-        begin, goes = self._tested(ex.literal(0, I64))
+        begin, goes = self._test_stages(ex.literal(0, I64))
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
-        again, goes_on = self._tested(done)
-        iteration = [*self._iteration(), *again]
-        going, count, made = names.fresh("s", BOOL), names.fresh("s", I64), names.fresh("r", I64)
-        iteration.append(Scalar((Keep(str(made.attribute), done),)))
+        tests, goes_on = self._test_stages(done)
+        iteration = [*self._iteration(), *tests]
+        going, count, next_count = (
+            names.new_ref("s", BOOL),
+            names.new_ref("s", I64),
+            names.new_ref("r", I64),
+        )
+        iteration.append(Scalar((Keep(str(next_count.attribute), done),)))
         last = []
         if self._bodies.writes[carries] in self._bodies.stored:
             to = names.operand(self._bodies.inputs + carries, I64, "out")
@@ -462,43 +484,43 @@ class JoinedIterations(LoopBuilder):
             self._axis,
             (Carry(state, goes), Carry(total, ex.literal(0, I64))),
             tuple(iteration),
-            (Carry(state, goes_on), Carry(total, made)),
+            (Carry(state, goes_on), Carry(total, next_count)),
             going=state,
         )
         return (*begin, iterations, *last)
 
-    def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
-        stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
-        found = self._names.fresh("r", BOOL)
+    def _test_stages(self, number: Expr) -> tuple[list[Stage], Expr]:
+        stages = [*self._store_number(number), *self._join_steps(self._bodies.schedules[0])]
+        is_going = self._names.new_ref("r", BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL)), BOOL)
-        return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
+        return [*stages, Scalar((Keep(str(is_going.attribute), goes),))], is_going
 
-    def _numbered(self, number: Expr) -> Iterator[Stage]:
-        steps = [step for each in self._bodies.schedules for step in each.steps]
+    def _store_number(self, number: Expr) -> Iterator[Stage]:
+        steps = [step for schedule in self._bodies.schedules for step in schedule.steps]
         if any(NUMBER.name in step.reads() for step in steps):
             place = self._names.scratch(_NUMBER, I64)
             yield Scalar((Store(Access(place), number),))
 
-    def _joined(self, schedule: Schedule) -> list[Stage]:
+    def _join_steps(self, schedule: Schedule) -> list[Stage]:
         def memory(buffer: Buffer) -> JoinedMemory:
             return self._memory(buffer, schedule)
 
         steps = schedule.steps
-        joined = (JoinedStages(self._names, each, schedule, memory) for each in steps)
-        return [stage for each in joined for stage in each.stages()]
+        converters = (JoinedStages(self._names, step, schedule, memory) for step in steps)
+        return [stage for converter in converters for stage in converter.stages()]
 
-    def _copied(self, to: str, source: str, each: Buffer) -> Stage:
-        if each.size == 1:
-            return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
+    def _copy_stage(self, to: str, source: str, buffer: Buffer) -> Stage:
+        if buffer.size == 1:
+            return Scalar((Store(Access(to), ex.load(Access(source), buffer.dtype)),))
         along = ((LANES, 1),)
-        value = ex.load(Access(source, along), each.dtype)
-        axis = Axis(LANES, self._names.argument(each.size))
+        value = ex.load(Access(source, along), buffer.dtype)
+        axis = Axis(LANES, self._names.argument(buffer.size))
         return Map(axis, (Store(Access(to, along), value),))
 
-    # -- where rows are ---------------------------------------------------------------------------
+    # -- buffers of rows --------------------------------------------------------------------------
 
-    def _has_one_place(self, number: int) -> bool:
-        """Return whether an iteration may write a carry in place."""
+    def _is_in_place(self, number: int) -> bool:
+        """Return True if an iteration may write a carry in place."""
         old, new = BodyBuffer("carry", number).name, BodyBuffer("next", number).name
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]
@@ -517,14 +539,14 @@ class JoinedIterations(LoopBuilder):
         )
 
     def _row(self, number: int) -> str:
-        each = self._carries[number]
-        return self._names.scratch(f"c{number}", each.dtype)
+        carry = self._carries[number]
+        return self._names.scratch(f"c{number}", carry.dtype)
 
     def _next(self, number: int) -> str:
-        each = self._carries[number]
-        if number not in self._moved:
+        carry = self._carries[number]
+        if number not in self._double_buffered:
             return self._row(number)
-        return self._names.scratch(f"next c{number}", each.dtype)
+        return self._names.scratch(f"next c{number}", carry.dtype)
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Return the location of a buffer of a body."""
@@ -532,20 +554,20 @@ class JoinedIterations(LoopBuilder):
         if buffer.role == "check" and schedule is self._body:
             return JoinedMemory(self._names.operand(name, I64, "check"))
         if buffer.role in ("temp", "scratch"):
-            own = "body" if schedule is self._body else "test"
-            operand = self._names.scratch(f"{own} {name}", dtype)
+            prefix = "body" if schedule is self._body else "test"
+            operand = self._names.scratch(f"{prefix} {name}", dtype)
             return JoinedMemory(operand, is_scratch=True)
-        each = self._outside.get(name)
-        if each is None:
-            raise NotWrittenOutError(WhyDriven.Lookup)
-        if each.role == "number":
+        outer = self._outer_buffers.get(name)
+        if outer is None:
+            raise LoopRefusedError(LoopRefusal.Lookup)
+        if outer.role == "number":
             operand = self._names.scratch(_NUMBER, I64)
-        elif each.role == "going":
+        elif outer.role == "going":
             operand = self._names.scratch(_GOES, BOOL)
-        elif each.role == "carry":
-            operand = self._row(each.number)
-        elif each.role == "next":
-            operand = self._next(each.number)
+        elif outer.role == "carry":
+            operand = self._row(outer.number)
+        elif outer.role == "next":
+            operand = self._next(outer.number)
         else:
-            return self._operand(each, buffer)
+            return self._operand(outer, buffer)
         return JoinedMemory(operand, is_scratch=True)

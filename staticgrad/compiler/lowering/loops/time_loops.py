@@ -1,14 +1,14 @@
-"""Loops as one kernel: rows outside, iterations inside, carried values in registers.
+"""Lower a loop to one kernel: rows outside, iterations inside, carried values in registers.
 
-A body with independent rows, or with only a few numbers, needs no separate kernels. Written out
-(``written_out``) it is scalar arithmetic inside of a ``Loop``. Its carries are those of the
-kernel; slices and stacks are accessed in place. Rows are vector lanes, and are shared among
+A body with independent rows, or with only a few numbers, needs no separate kernels. Unrolled
+(``written_out``) it is scalar arithmetic inside a ``Loop``. Its carries are carries of the
+kernel; slices and stacks are accessed in place. Rows are vector lanes, and are divided among
 workers. All operations are those of the body's kernels, so results are bitwise identical.
 
 A kernel returns only after its last iteration, and signals are delayed until then. So a loop that
-is long, or whose number of iterations is a named size, is two loops: the driver's over *stretches*
-of iterations, and the kernel's over the iterations of a stretch. Carries pass between stretches
-through memory.
+is long, or whose number of iterations is a named size, is split into two loops: the driver's over
+*stretches* (chunks) of iterations, and the kernel's over the iterations of a stretch. Carries pass
+between stretches through memory.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from staticgrad.compiler.lowering.loops.joined import (
     JoinedMemory,
     LoopBuilder,
 )
-from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
+from staticgrad.compiler.lowering.loops.refusals import LoopRefusal, LoopRefusedError
 from staticgrad.compiler.lowering.loops.written_out import (
     ROW,
-    Found,
+    DynamicIndices,
     Lookup,
     RowPlace,
-    WrittenOut,
+    UnrolledSchedule,
     readings,
-    write_out,
+    unroll_steps,
 )
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.language.ir import expr as ex
@@ -63,9 +63,11 @@ _NUMBER: Final = -1
 
 
 class Reading(NamedTuple):
-    """An interpretation of a body: its rows (None: a single one), and whether the elements of a
-    row are adjacent (``inner``). ``ends``: the kernel runs at least one row; with 0 rows it neither
-    reads nor stores elements of rows."""
+    """An interpretation of a body: its rows (None: a single one) and their layout.
+
+    ``inner``: the elements of a row are adjacent. ``ends``: the kernel runs at least one row; with
+    0 rows it neither reads nor stores elements of rows.
+    """
 
     rows: Size | None
     inner: bool
@@ -73,8 +75,8 @@ class Reading(NamedTuple):
 
 
 #: The phase of a step, its label, and its lines.
-About = tuple[int, str, tuple[Location, ...]]
-#: A carried element: the number of the carry, and the place in it.
+StepInfo = tuple[int, str, tuple[Location, ...]]
+#: A carried element: the number of the carry, and the index in it.
 Carried = tuple[int, RowPlace]
 
 
@@ -82,7 +84,7 @@ Carried = tuple[int, RowPlace]
 Stretches = tuple[Schedule, Size]
 
 
-class NoFirstRowError(NotWrittenOutError):
+class NoFirstRowError(LoopRefusedError):
     """Raised if there may be no row, and results that all rows share would not be stored."""
 
 
@@ -97,13 +99,15 @@ class WrittenLoop(LoopBuilder):
         self._length = length
         self._rows, inner, self._ends = reading
         self._iterations = length or bodies.iterations
-        self._elements = WrittenOut(self._body, self._rows, inner, self._source, self._names.size)
+        self._elements = UnrolledSchedule(
+            self._body, self._rows, inner, self._source, self._names.size
+        )
         self._carried: dict[Carried, Expr] = {}
         self._accessed: set[tuple[str, RowPlace]] = set()
 
     def write(self) -> None:
         """Make the kernel."""
-        write_out(self._elements, self._body.steps)
+        unroll_steps(self._elements, self._body.steps)
         stages = self._stages()
         axes: tuple[Axis, ...] = ()
         if self._rows is not None:
@@ -111,8 +115,8 @@ class WrittenLoop(LoopBuilder):
             axes = (Axis(ROW, self._names.argument(rows)),)
         self._finish(axes, stages)
 
-    def stretches(self, about: About) -> Stretches:
-        """Return the schedule that runs the kernel, and how often it runs."""
+    def stretches(self, about: StepInfo) -> Stretches:
+        """Return the schedule that runs the kernel, and the number of stretches."""
         count = self._bodies.iterations
         buffers = tuple(map(self._buffer, self._used))
         bound = [Binding(buffer.name) for buffer in buffers]
@@ -125,15 +129,17 @@ class WrittenLoop(LoopBuilder):
             return self._body.by_name[number]
         if number == _NUMBER:
             return Buffer(NUMBER.name, "input", I64, 1, label=NUMBER.label)
-        (each,) = (each for each, operand in self._bodies.outside.items() if operand == number)
-        found = self._body_buffer(each)
-        size = found.size * self._length if each.has_rows else found.size
-        role: Role = "input" if each.is_input else "output"
-        return Buffer(each.name, role, found.dtype, size, label=each.label)
+        (outer,) = (
+            outer for outer, operand in self._bodies.outer_operands.items() if operand == number
+        )
+        buffer = self._body_buffer(outer)
+        size = buffer.size * self._length if outer.has_rows else buffer.size
+        role: Role = "input" if outer.is_input else "output"
+        return Buffer(outer.name, role, buffer.dtype, size, label=outer.label)
 
-    def _body_buffer(self, each: BodyBuffer) -> Buffer:
-        """The buffer of the body; of a carry, which the body may not read, its new value's."""
-        read = BodyBuffer("next", each.number) if each.role == "carry" else each
+    def _body_buffer(self, outer: BodyBuffer) -> Buffer:
+        """Return the buffer of the body; for a carry, which may be unread, its next value's."""
+        read = BodyBuffer("next", outer.number) if outer.role == "carry" else outer
         return self._body.by_name[read.name]
 
     # -- stages -----------------------------------------------------------------------------------
@@ -149,15 +155,15 @@ class WrittenLoop(LoopBuilder):
         ]
         body: list[Keep | Store | Check] = [*map(self._check, self._elements.lookups)]
         following = []
-        for each, value in nexts.items():
+        for carried, value in nexts.items():
             if value.op not in ("ref", "literal"):
-                name = self._names.fresh("r", value.dtype)
+                name = self._names.new_ref("r", value.dtype)
                 body.append(Keep(str(name.attribute), value))
                 value = name
-            following.append(Carry(str(self._carry(*each).attribute), value))
+            following.append(Carry(str(self._carry(*carried).attribute), value))
         body += stacked
         if not body:
-            raise NotWrittenOutError(WhyDriven.Nothing)
+            raise LoopRefusedError(LoopRefusal.Nothing)
         first = [
             Carry(
                 str(self._carry(n, place).attribute),
@@ -181,44 +187,44 @@ class WrittenLoop(LoopBuilder):
             for place, value in self._results(BodyBuffer("next", n)).items()
         }
         if not self._carried.keys() <= nexts.keys():
-            raise NotWrittenOutError(WhyDriven.OtherRow)
-        for each in nexts:
-            self._carry(*each)
+            raise LoopRefusedError(LoopRefusal.OtherRow)
+        for carried in nexts:
+            self._carry(*carried)
         return nexts
 
-    def _check(self, each: Lookup) -> Check:
-        operand = self._names.operand(each.words, I64, "check")
-        extent = self._names.argument(each.extent)
-        return Check(each.name, each.place, extent, each.position, operand, each.wrap)
+    def _check(self, lookup: Lookup) -> Check:
+        operand = self._names.operand(lookup.words, I64, "check")
+        extent = self._names.argument(lookup.extent)
+        return Check(lookup.name, lookup.place, extent, lookup.position, operand, lookup.wrap)
 
     def _loop(self) -> tuple[Sequence[Scalar], Axis]:
-        """Return the loop over iterations, behind a stage that stores where a stretch ends."""
+        """Return the loop over iterations, after a stage that stores the end of a stretch."""
         extent = self._names.argument(self._iterations)
         if not self._length:
             return (), Axis(ITERATIONS, extent)
-        total, made = self._names.size(self._bodies.iterations), self._elements.made
-        count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
-        name = str(self._names.fresh("r", I64).attribute)
+        total, apply = self._names.size(self._bodies.iterations), self._elements.apply
+        count = apply("minimum", I64, (ex.size(extent), apply("sub", I64, (total, self._begin()))))
+        name = str(self._names.new_ref("r", I64).attribute)
         if not self._bodies.form.reverse:
             return [Scalar((Keep(name, count),))], Axis(ITERATIONS, extent, past=name)
-        skipped = made("sub", I64, (ex.size(extent), count))
+        skipped = apply("sub", I64, (ex.size(extent), count))
         return [Scalar((Keep(name, skipped),))], Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
         number = ex.load(Access(self._names.operand(_NUMBER, I64, "in")), I64)
-        return self._elements.made("mul", I64, (number, self._names.size(self._length)))
+        return self._elements.apply("mul", I64, (number, self._names.size(self._length)))
 
-    def _results(self, each: BodyBuffer) -> Mapping[RowPlace, Expr]:
+    def _results(self, outer: BodyBuffer) -> Mapping[RowPlace, Expr]:
         """Return the elements of a result of the body, all of which must be present."""
-        held = self._elements.memory.get(each.name, {})
-        count: Size = len(held)
-        if any(place.row != 0 for place in held):
+        elements = self._elements.memory.get(outer.name, {})
+        count: Size = len(elements)
+        if any(place.row != 0 for place in elements):
             assert self._rows is not None
-            count = len(held) * self._rows
-        if not held or count != self._body_buffer(each).size:
-            # also where it has no elements: no store would name it
-            raise NotWrittenOutError(WhyDriven.Partial)
-        return held
+            count = len(elements) * self._rows
+        if not elements or count != self._body_buffer(outer).size:
+            # also if it is empty, because then no store would contain it
+            raise LoopRefusedError(LoopRefusal.Partial)
+        return elements
 
     def _carry(self, number: int, place: RowPlace) -> Expr:
         if (number, place) not in self._carried:
@@ -233,34 +239,34 @@ class WrittenLoop(LoopBuilder):
             return value
         return self._names.argument(value)
 
-    def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
-        each = self._outside[name]
-        if each.role == "number":
+    def _source(self, name: str, dtype: DType, place: RowPlace, indices: DynamicIndices) -> Expr:
+        outer = self._outer_buffers[name]
+        if outer.role == "number":
             return self._number()
-        if each.role != "carry":
-            return self._load(each, place, indices)
+        if outer.role != "carry":
+            return self._load(outer, place, indices)
         if indices:
-            raise NotWrittenOutError(WhyDriven.Lookup)  # carries are not in memory
-        return self._carry(each.number, place)
+            raise LoopRefusedError(LoopRefusal.Lookup)  # carries are not in memory
+        return self._carry(outer.number, place)
 
     def _number(self) -> Expr:
         within = super()._number()
         return ex.apply("add", self._begin(), within) if self._length else within
 
-    def _load(self, each: BodyBuffer, place: RowPlace, indices: Found = ()) -> Expr:
+    def _load(self, outer: BodyBuffer, place: RowPlace, indices: DynamicIndices = ()) -> Expr:
         """Return an element of an operand of the loop, or of the iteration's slice of it."""
-        buffer = self._body_buffer(each)
-        access = self._access(self._operand(each, buffer), place)
+        buffer = self._body_buffer(outer)
+        access = self._access(self._operand(outer, buffer), place)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
         return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
-    def _result(self, each: BodyBuffer, place: RowPlace) -> Access:
-        access = self._access(self._operand(each, self._body_buffer(each)), place)
+    def _result(self, outer: BodyBuffer, place: RowPlace) -> Access:
+        access = self._access(self._operand(outer, self._body_buffer(outer)), place)
         if self._rows is None or place.row != 0:
             return access
         if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
-            raise NoFirstRowError(WhyDriven.Partial)
+            raise NoFirstRowError(LoopRefusal.Partial)
         first = Position(((ROW, 1),), 0, 0, 1)
         return replace(access, positions=(*access.positions, first))
 
@@ -269,7 +275,7 @@ class WrittenLoop(LoopBuilder):
         if place.row != 0:
             self._accessed.add((memory.operand, place))
             if len(self._accessed) > MOST_ACCESSED:
-                raise NotWrittenOutError(WhyDriven.Wide)
+                raise LoopRefusedError(LoopRefusal.Wide)
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._names.argument(self._rows)
@@ -282,22 +288,22 @@ class WrittenLoop(LoopBuilder):
         return Access(memory.operand, tuple(strides), (), tuple(positions))
 
 
-#: Elements that each row loads and stores before, in and after all iterations, at most. LLVM takes
-#: time for every pair of them: for 40 elements of float64 about 0.4 s, for 80 of them 0.9 to 2 s,
-#: for 160 of them 3 to 11 s; about twice as long for float32. The one kernel is 4 to 5 times as
-#: quick as the driver with 40 of them, 1.5 to 2.4 times with 60 to 100; with more it may be slower.
+#: Elements that each row loads and stores before, in and after all iterations, at most. LLVM's
+#: compile time grows with the pairs of them: 40 elements of float64 took about 0.4 s, 80 took 0.9
+#: to 2 s, 160 took 3 to 11 s; float32 about twice as long. The kernel is 4 to 5 times as fast as
+#: the driver with 40 elements, 1.5 to 2.4 times with 60 to 100; with more it may be slower.
 #: Operations alone are cheap: with two numbers in a row, 2,400 expressions took half a second.
 MOST_ACCESSED: Final = 64
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
 #: Rates of scalar arithmetic with all numbers in registers.
 _ONE_LANE: Final = Rates(map_flops=1e10, bandwidth=1e12, launch=0.0)
-#: Rates of the driver's small kernels: each depends on the stores of the one before.
+#: Rates of the driver's small kernels: each depends on the stores of the previous one.
 _WAITING: Final = Rates(launch=1.5e-8)
 #: Rates with rows in L1: for a kernel that contains the loop, and for the driver's kernels.
 _NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
 _NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
-#: Seconds that each stage of an iteration waits for the one before, if rows are in memory.
+#: Seconds that each stage of an iteration waits for the previous one, if rows are in memory.
 _STAGE: Final = 2.5e-9
 #: Largest ratio of the time in one kernel to the driver's time: with a smaller gain predicted, the
 #: same stages took up to a twentieth longer in one kernel.
@@ -314,80 +320,90 @@ _PAGE: Final = 4 << 10
 _FAR: Final = 8 << 20
 
 
-def lower_time_loop(lowered: LoweredBodies, about: About) -> LoweredStep | Stretches | WhyDriven:
-    """Return the kernel of a loop, or its stretches, or why it has none.
+def lower_time_loop(
+    lowered: LoweredBodies, about: StepInfo
+) -> LoweredStep | Stretches | LoopRefusal:
+    """Return the kernel of a loop, or its stretches, or the reason why it has none.
 
     ``about``: the phase, the label and the lines of the loop.
     """
     tested = lowered.form.kind == "while"
     if tested and not isinstance(lowered.iterations, int):
-        return WhyDriven.SizedTest
+        return LoopRefusal.SizedTest
     if tested and lowered.iterations >= ENDLESS:
-        return WhyDriven.Endless
+        return LoopRefusal.Endless
     if lowered.form.logged:
-        return WhyDriven.Logged
+        return LoopRefusal.Logged
     steps = lowered.schedules[-1].steps
-    joined = _joined(lowered)
-    why = joined if isinstance(joined, WhyDriven) else WhyDriven.Slower
+    joined = _join_bodies(lowered)
+    refusal = joined if isinstance(joined, LoopRefusal) else LoopRefusal.Slower
     wide = False
     for rows, inner in () if tested else readings(steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
-                whole = WrittenLoop(lowered, reading)
-                whole.write()
+                loop = WrittenLoop(lowered, reading)
+                loop.write()
                 if rows is None:
                     driven = max(1, hint_value(lowered.iterations)) * _driven_seconds(steps)
-                    least = driven if isinstance(joined, WhyDriven) else min(driven, joined[0])
-                    if _seconds(whole, _ONE_LANE) > least:
+                    least = driven if isinstance(joined, LoopRefusal) else min(driven, joined[0])
+                    if _seconds(loop, _ONE_LANE) > least:
                         break
                 far = rows is not None and _is_far(lowered)
-                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole, ROWS))
+                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(loop, ROWS))
                 if not length:
-                    return whole.step()
+                    return loop.step()
                 part = WrittenLoop(lowered, reading, length)
                 part.write()
                 return part.stretches(about)
             except NoFirstRowError:
                 continue
-            except NotWrittenOutError as refused:
-                why = refused.why if why is WhyDriven.SizedLoop else why
-                wide = refused.why is WhyDriven.Wide
+            except LoopRefusedError as refused:
+                refusal = refused.reason if refusal is LoopRefusal.SizedLoop else refusal
+                wide = refused.reason is LoopRefusal.Wide
                 break
         if wide:  # fewer rows have more elements each
             break
-    return why if isinstance(joined, WhyDriven) else joined[1].step()
+    return refusal if isinstance(joined, LoopRefusal) else joined[1].step()
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
-    """Return whether a vector of rows accesses more pages in all iterations than the TLB holds,
-    while a few iterations of all rows access few pages."""
+    """Return True if a vector of rows accesses more pages in all iterations than the TLB holds.
+
+    A few iterations of all rows access few pages, so that stretches pay.
+    """
     body = lowered.schedules[-1].by_name
-    moved = [body[each.name] for each in lowered.outside if each.has_rows and each.name in body]
-    iteration = sum(hint_value(each.size) * each.dtype.itemsize for each in moved)
+    row_buffers = [
+        body[outer.name]
+        for outer in lowered.outer_operands
+        if outer.has_rows and outer.name in body
+    ]
+    iteration = sum(hint_value(buffer.size) * buffer.dtype.itemsize for buffer in row_buffers)
     return iteration >= _PAGE and iteration * hint_value(lowered.iterations) >= _FAR
 
 
-def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | WhyDriven:
-    """Return the predicted seconds and the kernel of a short loop of the bodies' stages, or why it
-    has none: the driver is as quick, or workers share its steps."""
+def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | LoopRefusal:
+    """Return the predicted seconds and the joined kernel of a short loop, or a reason against it.
+
+    The driver may be as fast, or workers may share the steps.
+    """
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
     kernels = [step for step in steps if not step.bodies()]
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     if not isinstance(lowered.iterations, int):
-        return WhyDriven.SizedLoop
+        return LoopRefusal.SizedLoop
     if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED:
-        return WhyDriven.Shared
+        return LoopRefusal.Shared
     loop = JoinedIterations(lowered)
     try:
         loop.write()
-    except NotWrittenOutError as refused:
-        return refused.why
+    except LoopRefusedError as refused:
+        return refused.reason
     iterations = max(1, lowered.iterations)
     seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
     slow = seconds > _GAIN * iterations * _driven_seconds(steps, _NEAR_WAITING)
     if slow or _stretch(iterations, _seconds(loop, ROWS)):
-        return WhyDriven.Slower
+        return LoopRefusal.Slower
     return seconds, loop
 
 
@@ -401,9 +417,8 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
 
 
 def _stretch(iterations: Size, seconds: float) -> int:
-    """Return the iterations of a stretch if all iterations take ``seconds``; 0 if stretches are
-    not needed."""
+    """Return the iterations of a stretch if all iterations take ``seconds``; 0: no stretches."""
     if isinstance(iterations, int) and seconds <= _LONGEST:
         return 0
-    each = seconds / max(1, hint_value(iterations))
-    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_ITERATIONS))
+    iteration_seconds = seconds / max(1, hint_value(iterations))
+    return max(_SHORTEST, min(int(_LONGEST / 4 / iteration_seconds), _MOST_ITERATIONS))

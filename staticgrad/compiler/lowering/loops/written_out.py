@@ -1,12 +1,12 @@
-"""Schedules written out: each element that their steps store, as an expression of the inputs.
+"""Unroll schedules: express each element that their steps store by the inputs.
 
-Each expression is made once, and constants are folded. An element is identified by its place in a
-row: its stride from row to row, and its offset. A stored value is found at exactly its place, so
-that a row that reads an element of another row is refused.
+Equal expressions are one object, and constants are folded. An element is identified by its place in
+a row: its stride from row to row, and its offset. A load must match the place of a store exactly,
+so that a row that reads an element of another row is refused.
 
-The kernels of a schedule are run once, with expressions in the place of numbers. Loops over a few
-places are unrolled, and one row stands for all rows of a loop over independent rows. The result is
-straight-line scalar arithmetic with the operations of the kernels, in their order and with the
+The kernels of a schedule are interpreted once, with expressions instead of numbers. Loops with few
+iterations are unrolled, and one row represents all rows of a loop over independent rows. The result
+is straight-line scalar arithmetic with the operations of the kernels, in their order and with the
 trees of their sums, so that results are bitwise identical.
 """
 
@@ -19,7 +19,7 @@ from math import isnan
 from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
-from staticgrad.compiler.lowering.loops.refusals import NotWrittenOutError, WhyDriven
+from staticgrad.compiler.lowering.loops.refusals import LoopRefusal, LoopRefusedError
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, Position, postorder
 from staticgrad.language.ir.forms import COMBINERS
@@ -51,12 +51,12 @@ from staticgrad.language.types.dim import Size, bounds, divide_exactly
 from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support.records import NamedTuple
 
-#: Most expressions, and statements run, that are worth writing out; most places of one loop.
+#: Expressions and statements, at most, that are unrolled; iterations of one loop, at most.
 MOST: Final = 6000
 LONGEST: Final = 512
 #: Numbers of rows that are tried, at most.
 _TRIED: Final = 3
-#: Most runs of rows, one after the other, in a buffer.
+#: Runs of rows, one after the other, in a buffer, at most.
 _RUNS: Final = 64
 
 
@@ -68,7 +68,7 @@ class RowPlace(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """An index to check, as in a ``Check``; the result is written to the buffer ``words``."""
+    """An index to check, like in a ``Check``; the result is written to the buffer ``words``."""
 
     name: str
     words: str
@@ -78,15 +78,15 @@ class Lookup(NamedTuple):
     wrap: bool
 
 
-#: The indices of a load that are computed in the run, with their strides.
-Found = tuple[tuple[Expr, Size], ...]
+#: The indices of a load that are computed at run time, with their strides.
+DynamicIndices = tuple[tuple[Expr, Size], ...]
 #: Returns an element of an input of a schedule, by the name of its buffer.
-Source = Callable[[str, DType, RowPlace, Found], Expr]
+Source = Callable[[str, DType, RowPlace, DynamicIndices], Expr]
 
 
 def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
     """Yield candidates for the rows of a body, the largest first; None means a single row."""
-    found: dict[Size, None] = {}
+    extents: dict[Size, None] = {}
     for step in steps:
         if step.bodies() or len(step.kernels()) != 1:
             return
@@ -96,19 +96,19 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
         for axis in (*kernel.axes, *(axis for stage in stages for axis in loops_of(stage))):
             extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
             if not isinstance(extent, int) or extent > 1:
-                found[extent] = None
-    for rows in sorted(found, key=hint_value, reverse=True)[:_TRIED]:
+                extents[extent] = None
+    for rows in sorted(extents, key=hint_value, reverse=True)[:_TRIED]:
         yield rows, True
         yield rows, False
     yield None, True
 
 
 class StepKernel:
-    """The only kernel of a step, the values of its arguments, and what is bound to its operands."""
+    """The only kernel of a step, the values of its arguments, and the buffers of its operands."""
 
     def __init__(self, step: Step) -> None:
         if step.bodies() or len(step.kernels()) != 1:
-            raise NotWrittenOutError(WhyDriven.Steps)
+            raise LoopRefusedError(LoopRefusal.Steps)
         (self.kernel,) = step.kernels()
         self.sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
         self.bound = bound_places(step)
@@ -119,18 +119,18 @@ class StepKernel:
 
 
 def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
-    """Return the buffer of each operand of a step, and the first element that is bound."""
+    """Return the buffer of each operand of a step, and the first bound element."""
     return {
         access.name: (access.buffer, access.begin // access.dtype.itemsize)
         for access in step.accesses()
     }
 
 
-class WrittenOut:
+class UnrolledSchedule:
     """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
 
-    ``rows`` None: everything is one row. ``inner`` is what a loop over ``m * rows`` places means:
-    the m elements of each row are adjacent, or there are m runs of rows.
+    ``rows`` None: everything is one row. ``inner``: in a loop over ``m * rows`` iterations the m
+    elements of each row are adjacent; else there are m runs of rows.
     """
 
     def __init__(
@@ -143,91 +143,100 @@ class WrittenOut:
     ) -> None:
         self.schedule, self.rows, self.inner = schedule, rows, inner
         self._source, self._size = source, size
-        self._spent = count()
-        self._made: dict[object, Expr] = {}
+        self._expression_count = count()
+        self._expressions: dict[object, Expr] = {}
         self.memory: dict[str, dict[RowPlace, Expr]] = {}
         self.lookups: list[Lookup] = []
 
     def spend(self) -> None:
-        """Count an expression that is written out; raise if there are too many."""
-        if next(self._spent) >= MOST:
-            raise NotWrittenOutError(WhyDriven.TooLong)
+        """Count an unrolled expression; raise if there are too many."""
+        if next(self._expression_count) >= MOST:
+            raise LoopRefusedError(LoopRefusal.TooLong)
 
-    # -- expressions, each made once --------------------------------------------------------------
+    # -- expressions, equal ones are one object ---------------------------------------------------
 
     def literal(self, value: bool | int | float, dtype: DType) -> Expr:
         """Return a number as an expression."""
         exact = repr(float(value) if dtype.is_float else int(value))
-        return self._kept(("literal", dtype, exact), lambda: ex.literal(value, dtype))
+        return self._get_or_make(("literal", dtype, exact), lambda: ex.literal(value, dtype))
 
     def size(self, value: Size) -> Expr:
         """Return a size as an expression."""
         return self.literal(value, I64) if isinstance(value, int) else self._size(value)
 
     def position(self, place: RowPlace) -> Expr:
-        """Return the position of a place, as an expression of the row's number."""
+        """Return the index of an element as an expression of the row's number."""
         if place.row == 0:
             return self.size(place.at)
-        row = self._kept("row", lambda: ex.index(ROW))
-        moved = self.made("mul", I64, (row, self.size(place.row)))
-        return moved if place.at == 0 else self.made("add", I64, (moved, self.size(place.at)))
+        row = self._get_or_make("row", lambda: ex.index(ROW))
+        row_offset = self.apply("mul", I64, (row, self.size(place.row)))
+        return (
+            row_offset
+            if place.at == 0
+            else self.apply("add", I64, (row_offset, self.size(place.at)))
+        )
 
-    def made(
+    def apply(
         self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
     ) -> Expr:
         """Return a primitive over expressions; constants are folded."""
         if op == "select" and args[0].op == "literal":
             return args[1] if args[0].attribute else args[2]
         key = (op, dtype, tuple(map(id, args)), attribute)
-        return self._kept(key, lambda: self._folded(Expr(op, dtype, args, attribute)))
+        return self._get_or_make(
+            key, lambda: self._fold_constants(Expr(op, dtype, args, attribute))
+        )
 
-    def _folded(self, expr: Expr) -> Expr:
+    def _fold_constants(self, expr: Expr) -> Expr:
         if expr.op in BLOCKS or any(arg.op != "literal" for arg in expr.args):
             return expr
-        if any(each.dtype.is_storage for each in (expr, *expr.args)):
+        if any(operand.dtype.is_storage for operand in (expr, *expr.args)):
             return expr
         value = interpret([expr], _no_leaf)[0][()].item()
         return expr if isnan(value) else self.literal(value, expr.dtype)
 
-    def _kept(self, key: object, make: Callable[[], Expr]) -> Expr:
-        if key not in self._made:
+    def _get_or_make(self, key: object, make: Callable[[], Expr]) -> Expr:
+        if key not in self._expressions:
             self.spend()
-            self._made[key] = make()
-        return self._made[key]
+            self._expressions[key] = make()
+        return self._expressions[key]
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def load(self, buffer: str, place: RowPlace, dtype: DType, indices: Found = ()) -> Expr:
+    def load(
+        self, buffer: str, place: RowPlace, dtype: DType, indices: DynamicIndices = ()
+    ) -> Expr:
         """Return the element of a buffer."""
-        found = self.schedule.by_name[buffer]
-        if found.role == "input":
+        declared = self.schedule.by_name[buffer]
+        if declared.role == "input":
             at = tuple((id(i), stride) for i, stride in indices)
             key = ("source", self, buffer, place, at)
-            return self._kept(key, lambda: self._source(buffer, dtype, place, indices))
+            return self._get_or_make(key, lambda: self._source(buffer, dtype, place, indices))
         if indices:
-            raise NotWrittenOutError(WhyDriven.Lookup)
-        if found.data is not None:
+            raise LoopRefusedError(LoopRefusal.Lookup)
+        if declared.data is not None:
             if place.row != 0 or not isinstance(place.at, int):
-                raise NotWrittenOutError(WhyDriven.Constant)
-            value = found.data.array.reshape(-1)[place.at].item()
+                raise LoopRefusedError(LoopRefusal.Constant)
+            value = declared.data.array.reshape(-1)[place.at].item()
             if isinstance(value, float) and isnan(value):
-                raise NotWrittenOutError(WhyDriven.Constant)
+                raise LoopRefusedError(LoopRefusal.Constant)
             return self.literal(value, dtype)
-        known = self.memory.get(buffer, {})
-        if place not in known:
-            raise NotWrittenOutError(WhyDriven.OtherRow)
-        return known[place]
+        elements = self.memory.get(buffer, {})
+        if place not in elements:
+            raise LoopRefusedError(LoopRefusal.OtherRow)
+        return elements[place]
 
     def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
         """Store an element of a buffer at a place that overlaps no other place."""
-        held = self.memory.setdefault(buffer, {})
-        if any(other.row != place.row for other in held) or not self._stands_apart(place):
-            raise NotWrittenOutError(WhyDriven.SharedElement)
-        held[place] = value
+        elements = self.memory.setdefault(buffer, {})
+        if any(
+            stored_place.row != place.row for stored_place in elements
+        ) or not self._belongs_to_one_row(place):
+            raise LoopRefusedError(LoopRefusal.SharedElement)
+        elements[place] = value
 
-    def _stands_apart(self, place: RowPlace) -> bool:
-        """Return whether the place belongs to one row: adjacent elements of a row, or an element of
-        one of the runs of rows."""
+    def _belongs_to_one_row(self, place: RowPlace) -> bool:
+        """Return True if an element belongs to one row, which may be in one of several runs."""
         if place.row == 0:
             return isinstance(place.at, int)
         if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
@@ -237,21 +246,21 @@ class WrittenOut:
 
     # -- sums -------------------------------------------------------------------------------------
 
-    def combined(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
+    def reduce_terms(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
         """Return the reduction of terms, in the order of ``ir/summation.py``."""
         combiner = COMBINERS[kind]
         if not terms:
             return self.literal(combiner.empty(dtype), dtype)
 
-        def joined(a: Expr, b: Expr) -> Expr:
-            return self.made(combiner.combine, dtype, (a, b))
+        def combine(a: Expr, b: Expr) -> Expr:
+            return self.apply(combiner.combine, dtype, (a, b))
 
         if combiner.is_ordered(dtype):
             if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
-                raise NotWrittenOutError(WhyDriven.LongSum)
+                raise LoopRefusedError(LoopRefusal.LongSum)
             if by_lanes:
-                return in_lanes(terms, lanes(dtype), joined)
-        return reduce(joined, terms)
+                return in_lanes(terms, lanes(dtype), combine)
+        return reduce(combine, terms)
 
 
 #: The loop over rows.
@@ -259,14 +268,14 @@ ROW: Final = "j"
 
 
 def _no_leaf(*_: object) -> Any:
-    raise NotWrittenOutError(WhyDriven.Lookup)
+    raise LoopRefusedError(LoopRefusal.Lookup)
 
 
-def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
-    """Run steps with expressions; run no step if it is clear in advance that one cannot be run."""
+def unroll_steps(elements: UnrolledSchedule, steps: Sequence[Step]) -> None:
+    """Run steps with expressions; raise before the first one if there are too many expressions."""
     runs = [_StepRun(elements, step) for step in steps]
-    if sum(run.expected() for run in runs) > MOST:
-        raise NotWrittenOutError(WhyDriven.TooLong)
+    if sum(run.estimate_expressions() for run in runs) > MOST:
+        raise LoopRefusedError(LoopRefusal.TooLong)
     for run in runs:
         run.run()
 
@@ -274,7 +283,7 @@ def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
 class _StepRun(StepKernel):
     """The run of one step: loop indices and the results of its stages."""
 
-    def __init__(self, elements: WrittenOut, step: Step) -> None:
+    def __init__(self, elements: UnrolledSchedule, step: Step) -> None:
         super().__init__(step)
         self.elements = elements
         self._results: dict[str, Expr] = {}
@@ -283,42 +292,40 @@ class _StepRun(StepKernel):
     def run(self) -> None:
         for at in self._places(self.kernel.axes):
             if self.kernel.serial and _in_rows(at):
-                raise NotWrittenOutError(WhyDriven.Serial)
+                raise LoopRefusedError(LoopRefusal.Serial)
             self._stages(self.kernel.stages, at)
 
     # -- loops ------------------------------------------------------------------------------------
 
-    def expected(self) -> int:
-        """About how many expressions it takes."""
+    def estimate_expressions(self) -> int:
+        """Estimate the number of expressions."""
         count = 0
         for stage, around in nested(self.kernel.stages):
             exprs = postorder(root for s in statements(stage) for root in roots(s))
-            each = sum(1 for _ in exprs) + len(statements(stage))
+            stage_count = sum(1 for _ in exprs) + len(statements(stage))
             for axis in (*self.kernel.axes, *around, *loops_of(stage)):
-                each *= len(self._along(axis))
-            count += each
+                stage_count *= len(self._iterations(axis))
+            count += stage_count
         return count
 
-    def _places(
-        self, axes: Sequence[Axis], combined: bool = False
-    ) -> Iterator[dict[str, RowPlace]]:
-        """Yield the places of loops; raise if those that are ``combined`` are rows."""
-        for places in product(*map(self._along, axes)):
-            if combined and any(place.row != 0 for place in places):
-                raise NotWrittenOutError(WhyDriven.AcrossRows)
+    def _places(self, axes: Sequence[Axis], reduces: bool = False) -> Iterator[dict[str, RowPlace]]:
+        """Yield the iterations of loops; with ``reduces`` raise if a loop is over rows."""
+        for places in product(*map(self._iterations, axes)):
+            if reduces and any(place.row != 0 for place in places):
+                raise LoopRefusedError(LoopRefusal.AcrossRows)
             self.elements.spend()
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
-    def _along(self, axis: Axis) -> Sequence[RowPlace]:
+    def _iterations(self, axis: Axis) -> Sequence[RowPlace]:
         extent, rows = self.number(axis.extent), self.elements.rows
         if axis.limits:
-            raise NotWrittenOutError(WhyDriven.Limits)
+            raise LoopRefusedError(LoopRefusal.Limits)
         count = None if rows is None else divide_exactly(extent, rows)
         if rows is not None and isinstance(count, int) and 1 <= count <= LONGEST:
             row, step = (count, 1) if self.elements.inner else (1, rows)
             return [RowPlace(row, n * step) for n in range(count)]
         if not isinstance(extent, int) or extent > LONGEST:
-            raise NotWrittenOutError(WhyDriven.TooLong)
+            raise LoopRefusedError(LoopRefusal.TooLong)
         return [RowPlace(0, n) for n in range(extent)]
 
     # -- stages -----------------------------------------------------------------------------------
@@ -337,19 +344,19 @@ class _StepRun(StepKernel):
                 case Loop():
                     self._loop(stage, at)
                 case _:
-                    raise NotWrittenOutError(WhyDriven.Stage)
+                    raise LoopRefusedError(LoopRefusal.Stage)
 
     def _map(
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
     ) -> None:
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
-        for inner in self._places(loops, combined=bool(terms)):
+        for inner in self._places(loops, reduces=bool(terms)):
             self._statements(body, {**at, **inner}, terms)
         for s in body:
             if isinstance(s, Accumulate):
                 if s.blocks:
-                    raise NotWrittenOutError(WhyDriven.LongSum)
-                self._results[s.name] = self.elements.combined(
+                    raise LoopRefusedError(LoopRefusal.LongSum)
+                self._results[s.name] = self.elements.reduce_terms(
                     s.kind, terms[s.name], s.value.dtype, by_lanes=True
                 )
 
@@ -359,86 +366,86 @@ class _StepRun(StepKernel):
         at: Mapping[str, RowPlace],
         terms: Mapping[str, list[Expr]],
     ) -> None:
-        known: dict[int, Expr] = {}
+        values: dict[int, Expr] = {}
         for statement in body:
             self.elements.spend()
             match statement:
                 case Store():
-                    self._store(statement, at, known)
+                    self._store(statement, at, values)
                 case Accumulate(name=name, value=value):
-                    terms[name].append(self._value(value, at, known))
+                    terms[name].append(self._value(value, at, values))
                 case Keep(name=name, value=value):
-                    self._results[name] = self._value(value, at, known)
+                    self._results[name] = self._value(value, at, values)
                 case Check():
-                    self._check(statement, at, known)
+                    self._check(statement, at, values)
                 case _:
-                    raise NotWrittenOutError(WhyDriven.Stage)
+                    raise LoopRefusedError(LoopRefusal.Stage)
 
     def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
         for inner in self._places([stage.axis]):
-            here, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
-            for row in self._places(stage.rows, combined=True):
-                self._statements(stage.body, {**here, **row}, terms)
+            column_at, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
+            for row in self._places(stage.rows, reduces=True):
+                self._statements(stage.body, {**column_at, **row}, terms)
             for s in stage.body:
-                self._results[s.name] = self.elements.combined(
+                self._results[s.name] = self.elements.reduce_terms(
                     s.kind, terms[s.name], s.value.dtype, stage.in_lanes
                 )
-            self._statements(stage.stores, here, {})
+            self._statements(stage.stores, column_at, {})
 
     def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
-        chain = [*self._places(stage.k, combined=True)]
+        chain = [*self._places(stage.k, reduces=True)]
         if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
-            raise NotWrittenOutError(WhyDriven.NarrowProduct)
+            raise LoopRefusedError(LoopRefusal.NarrowProduct)
         if len(chain) > GEMM_BLOCK:
-            raise NotWrittenOutError(WhyDriven.LongSum)
+            raise LoopRefusedError(LoopRefusal.LongSum)
         for outer in self._places((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
             if stage.onto is not None:
                 total = self._load(stage.onto, (), dtype, {**at, **outer})
             for inner in chain:
-                here = {**at, **outer, **inner}
-                a, b = (self._load(each, (), dtype, here) for each in (stage.a, stage.b))
+                inner_at = {**at, **outer, **inner}
+                a, b = (self._load(access, (), dtype, inner_at) for access in (stage.a, stage.b))
                 if dtype.is_float:
-                    total = elements.made("fma", dtype, (a, b, total))
+                    total = elements.apply("fma", dtype, (a, b, total))
                 else:
-                    product_ = elements.made("mul", dtype, (a, b))
-                    total = elements.made("add", dtype, (total, product_))
+                    product_ = elements.apply("mul", dtype, (a, b))
+                    total = elements.apply("add", dtype, (total, product_))
             self._results["acc"] = total
             self._statements(stage.stores, {**at, **outer}, {})
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
         if stage.going:
-            raise NotWrittenOutError(WhyDriven.InnerEnd)
+            raise LoopRefusedError(LoopRefusal.InnerEnd)
         self._carry(stage.first, at)
-        for iteration in self._places([stage.axis], combined=True):
+        for iteration in self._places([stage.axis], reduces=True):
             self._stages(stage.stages, {**at, **iteration})
             self._carry(stage.following, {**at, **iteration})
 
     def _carry(self, carries: Sequence[Carry], at: Mapping[str, RowPlace]) -> None:
-        known: dict[int, Expr] = {}
-        self._results |= {c.name: self._value(c.value, at, known) for c in carries}
+        values: dict[int, Expr] = {}
+        self._results |= {c.name: self._value(c.value, at, values) for c in carries}
 
     # -- statements and expressions ---------------------------------------------------------------
 
-    def _store(self, store: Store, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
-        indices = [self._value(index, at, known) for index in store.indices]
-        value = self._value(store.value, at, known)
-        place, found = self._place(store.access, indices, at)
+    def _store(self, store: Store, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
+        indices = [self._value(index, at, values) for index in store.indices]
+        value = self._value(store.value, at, values)
+        place, dynamic = self._place(store.access, indices, at)
         if place is None:
             return
-        if found:
-            raise NotWrittenOutError(WhyDriven.Scatter)
+        if dynamic:
+            raise LoopRefusedError(LoopRefusal.Scatter)
         if _in_rows(at) and place.row == 0:
-            raise NotWrittenOutError(WhyDriven.SharedElement)
+            raise LoopRefusedError(LoopRefusal.SharedElement)
         buffer, _ = self.bound[store.access.operand]
         if store.combine:
             old = self.elements.load(buffer, place, value.dtype)
-            value = self.elements.combined(store.combine, (old, value), value.dtype, False)
+            value = self.elements.reduce_terms(store.combine, (old, value), value.dtype, False)
         self.elements.store(buffer, place, value)
 
-    def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:
-        index, extent = self._value(check.index, at, known), self.number(check.extent)
+    def _check(self, check: Check, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
+        index, extent = self._value(check.index, at, values), self.number(check.extent)
         if index.op == "literal" and isinstance(extent, int):
             place = int(index.attribute)  # type: ignore[arg-type]
             if place < 0 and check.wrap:
@@ -447,22 +454,22 @@ class _StepRun(StepKernel):
                 self._results[check.name] = self.elements.literal(place, I64)
                 return
         if _least(extent) < 1:
-            # an iteration that is not made must not fail
-            raise NotWrittenOutError(WhyDriven.EmptyLookup)
+            # an iteration of an empty loop must not fail
+            raise LoopRefusedError(LoopRefusal.EmptyLookup)
         lookups = self.elements.lookups
         name, words = f"c{len(lookups)}", self.bound[check.operand][0]
-        position = self._value(check.position, at, known)
+        position = self._value(check.position, at, values)
         lookups.append(Lookup(name, words, index, extent, position, check.wrap))
         self._results[check.name] = ex.ref(name, I64)
 
-    def _value(self, root: Expr, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> Expr:
-        if root not in self._orders:  # each iteration asks again
+    def _value(self, root: Expr, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> Expr:
+        if root not in self._orders:  # the order is the same in each iteration
             self._orders[root] = [*postorder([root])]
         for node in self._orders[root]:
-            if id(node) not in known:
-                args = tuple([known[id(arg)] for arg in node.args])
-                known[id(node)] = self._node(node, args, at)
-        return known[id(root)]
+            if id(node) not in values:
+                args = tuple([values[id(arg)] for arg in node.args])
+                values[id(node)] = self._node(node, args, at)
+        return values[id(root)]
 
     def _node(self, node: Expr, args: tuple[Expr, ...], at: Mapping[str, RowPlace]) -> Expr:
         match node.op:
@@ -477,39 +484,41 @@ class _StepRun(StepKernel):
             case "load":
                 assert isinstance(node.attribute, Access)
                 return self._load(node.attribute, args, node.dtype, at)
-        return self.elements.made(node.op, node.dtype, args, node.attribute)
+        return self.elements.apply(node.op, node.dtype, args, node.attribute)
 
     def _load(
         self, access: Access, args: tuple[Expr, ...], dtype: DType, at: Mapping[str, RowPlace]
     ) -> Expr:
         count = len(access.gather)
-        place, found = self._place(access, args[:count], at)
+        place, dynamic = self._place(access, args[:count], at)
         if place is None:
             return args[count] if len(args) > count else self.elements.literal(0, dtype)
-        return self.elements.load(self.bound[access.operand][0], place, dtype, found)
+        return self.elements.load(self.bound[access.operand][0], place, dtype, dynamic)
 
     def _place(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
-    ) -> tuple[RowPlace | None, Found]:
-        """Return the place of an access in its buffer (None: out of bounds), and the indices with
-        their strides that are not literals."""
-        row, element = self._moved(self.bound[access.operand][1], access.strides, at)
-        found = []
+    ) -> tuple[RowPlace | None, DynamicIndices]:
+        """Return the place of an access in its buffer, and its dynamic indices with strides.
+
+        The place is None if the access is out of bounds.
+        """
+        row, element = self._sum_terms(self.bound[access.operand][1], access.strides, at)
+        dynamic = []
         for index, stride in zip(indices, access.gather, strict=True):
             step = self.number(stride)
             if index.op == "literal":
                 element = element + int(index.attribute) * step  # type: ignore[arg-type]
             else:
-                found.append((index, step))
+                dynamic.append((index, step))
         for position in access.positions:
-            here = self._moved(self.number(position.start), position.terms, at)
-            if position.has_ends and not self._is_inside(here, position):
+            offset = self._sum_terms(self.number(position.start), position.terms, at)
+            if position.has_ends and not self._is_inside(offset, position):
                 return None, ()
             step = self.number(position.stride)
-            row, element = row + here.row * step, element + here.at * step
-        return RowPlace(row, element), tuple(found)
+            row, element = row + offset.row * step, element + offset.at * step
+        return RowPlace(row, element), tuple(dynamic)
 
-    def _moved(
+    def _sum_terms(
         self, start: Size, terms: Iterable[tuple[str, Extent]], at: Mapping[str, RowPlace]
     ) -> RowPlace:
         row: Size = 0
@@ -518,21 +527,21 @@ class _StepRun(StepKernel):
             row, start = row + at[axis].row * by, start + at[axis].at * by
         return RowPlace(row, start)
 
-    def _is_inside(self, here: RowPlace, position: Position) -> bool:
-        """Return True if all rows are within bounds, False if none is; raise otherwise."""
+    def _is_inside(self, offset: RowPlace, position: Position) -> bool:
+        """Return True if all rows are within bounds, False if no row is; raise otherwise."""
         assert position.extent is not None
         extent = self.number(position.extent)
-        ends = [here.at]
-        if here.row != 0:
+        ends = [offset.at]
+        if offset.row != 0:
             assert self.elements.rows is not None
-            ends.append(here.at + here.row * (self.elements.rows - 1))
+            ends.append(offset.at + offset.row * (self.elements.rows - 1))
         if all(_least(end) >= 0 and _least(extent - 1 - end) >= 0 for end in ends):
             return True
         if all(_least(end - extent) >= 0 for end in ends) or all(
             _least(-1 - end) >= 0 for end in ends
         ):
             return False
-        raise NotWrittenOutError(WhyDriven.Border)
+        raise LoopRefusedError(LoopRefusal.Border)
 
 
 def _in_rows(at: Mapping[str, RowPlace]) -> bool:
@@ -540,7 +549,7 @@ def _in_rows(at: Mapping[str, RowPlace]) -> bool:
 
 
 def _least(size: Size) -> float:
-    """Return the least value that a size may have."""
+    """Return the minimum value of a size."""
     if isinstance(size, int):
         return size
     low = bounds(size)[0]

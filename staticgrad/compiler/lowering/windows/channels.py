@@ -68,7 +68,7 @@ def is_by_channels(node: Node) -> bool:
 class WindowChannels(WindowMaps):
     """The state of lowering a depthwise convolution, or one of its transposes."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowProduct)

@@ -56,7 +56,7 @@ _IMAGES: Final = "r1"
 class WindowFilters(WindowProducts):
     """The state of lowering a filter gradient."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group: a product that copies images first."""
         axes, dtype = self.form.axes, self.first.type.dtype
         numbers, images, part = self._images()
@@ -232,11 +232,11 @@ def channels_by_columns(node: Node) -> int:
 class WindowFilterColumns(WindowProducts):
     """The state of lowering such a gradient."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         axes, dtype = self.form.axes, self.anchor.types[0].dtype
         kept, _ = self.merge_last(1 + len(axes), [])
         if len(kept) != 1:  # something else is read or stored in another order
-            return WindowFilters(self.groups, self.group).lowered()
+            return WindowFilters(self.groups, self.group).lower()
         part, (out, channels) = channels_by_columns(self.anchor), self.group.domain[:2]
         chunk = self.outer_loop(channels // part)
         batch, windows = self.second.type.shape[0], [axis.windows for axis in axes]

@@ -32,8 +32,8 @@ def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
         forms = (node.form for node in group.image.nodes)
         image = next((each for each in forms if isinstance(each, WindowProduct)), None)
         pooled = PooledTiles if image and image.tiles else PooledStrips
-        return (pooled if image else PooledMaps).over(groups, group).lowered()
-    return _lowering(groups, group)(groups, group).lowered()
+        return (pooled if image else PooledMaps).over(groups, group).lower()
+    return _lowering(groups, group)(groups, group).lower()
 
 
 def _lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProducts]:

@@ -34,7 +34,7 @@ Reading = Callable[[Sequence[AxisPlace], Sequence[Axis]], Expr]
 class WindowMaps(WindowLowering):
     """The state of lowering a pool, or a spread of windows, with its epilogue."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group."""
         form = self.anchor.form
         assert isinstance(form, WindowReduce | WindowSpread)

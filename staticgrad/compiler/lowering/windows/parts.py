@@ -42,11 +42,14 @@ def windowed(low: Lowering, node: Node) -> Expr:
     told = [place for place in last.places if not place.is_bounded or last.source.uniform]
     if not others and (fill is None or not told):  # the access alone says what lies outside
         return value
-    value = low.widest(value)
+    value = low.widen_value(value)
     if fill is not None and (inside := _inside(low, node, told)) is not None:
         value = ex.select(inside, value, fill)
     for part in reversed(others):
-        element, inside = low.widest(_element(low, node, part)), _inside(low, node, part.places)
+        element, inside = (
+            low.widen_value(_element(low, node, part)),
+            _inside(low, node, part.places),
+        )
         value = element if inside is None else ex.select(inside, element, value)
     return value.cast(dtype)
 

@@ -291,7 +291,7 @@ class WindowLowering(Lowering):
         strides = self.merged.get(walk.strides, walk.strides)
         return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
 
-    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+    def load_key(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """Return the walk itself; its places are the current ``places``."""
         return walk, ()
 
@@ -320,7 +320,7 @@ class WindowLowering(Lowering):
         key = (access, fill if access.bounded else None)
         if key not in self.loaded:
             self.loaded[key] = ex.load(access, dtype, fill=filled)
-        return self.widest(self.loaded[key])
+        return self.widen_value(self.loaded[key])
 
     def in_scratch(
         self,
@@ -347,7 +347,7 @@ class WindowLowering(Lowering):
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at the current places, where the anchor has this element."""
         self.evaluate(anchor)
-        return [self.put(key, walk) for key, walk in self.whole_walks(self.group.stored)]
+        return [self.store_value(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
         """Return the extents of the domain's last axes, collapsed where all walks allow it.

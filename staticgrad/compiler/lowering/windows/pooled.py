@@ -69,7 +69,7 @@ class _Pooled(WindowLowering):
             self.move_to(at)
             self.evaluate(anchor)
             for source in dict.fromkeys(read):
-                found[source.base].append(self.widened(source))
+                found[source.base].append(self.wide_value(source))
             stores += self._stored()
         self.group = self.pools
         self.move_to(places)
@@ -84,7 +84,7 @@ class _Pooled(WindowLowering):
     def _stored(self) -> list[Store]:
         # What is stored of the image stands among the pools', too.
         mine = [key for key in self.group.stored if key.node in self.group.nodes]
-        return [self.put(key, walk) for key, walk in self.whole_walks(mine)]
+        return [self.store_value(key, walk) for key, walk in self.whole_walks(mine)]
 
 
 class PooledStrips(_Pooled, WindowStrips):
@@ -148,7 +148,7 @@ class PooledTiles(_Pooled, WindowTiles):
 class PooledMaps(_Pooled):
     """Pools over elements that are computed from others, without a product."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group: a map over windows."""
         domain = self.pools.domain
         loops, steps = self.nest(*domain), self.steps(len(domain))

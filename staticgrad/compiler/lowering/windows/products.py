@@ -36,7 +36,7 @@ class WindowProducts(WindowLowering):
         assert isinstance(form, WindowProduct)
         return form
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group."""
         return self._filter() if self.form.result == "filter" else self._over_channels()
 

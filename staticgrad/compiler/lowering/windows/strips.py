@@ -162,7 +162,7 @@ class WindowStrips(WindowProducts):
     #: Whether a strip has copies for the taps of some axes.
     copies = False
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group: copies, products and the epilogue."""
         self.dtype = self.first.type.dtype
         self.over_windows = self.form.result == "windows"
@@ -245,7 +245,7 @@ class WindowStrips(WindowProducts):
         value = self._read(None, c, [self._strip_place(k, row) for k, row in enumerate(rows)])
         moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
         copied = map_over([c, *rows], [Store(self.in_scratch(PLANE, moved), value)])
-        return self.under(Prefetch(c.name, 1), copied)
+        return self.annotate(Prefetch(c.name, 1), copied)
 
     def _read(self, image: Axis | None, c: Axis, places: Sequence[AxisPlace]) -> Expr:
         channel = self.at((self.g, self.inner), (c, 1))

@@ -250,7 +250,7 @@ class RunPieces:
 class WindowTiles(WindowProducts):
     """The state of lowering such a convolution, or its image gradient."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel of the group: combinations, products, results and epilogue."""
         self.dtype: DType = self.anchor.types[0].dtype
         over_windows = self.form.result == "windows"
@@ -628,7 +628,7 @@ _GIVENS, _SUMS = 2, 3
 class WindowTileFilters(WindowTiles):
     """The state of lowering such a gradient; its first axis has the parts of the batch."""
 
-    def lowered(self) -> LoweredStep:
+    def lower(self) -> LoweredStep:
         """Return the kernel: combinations and products, image by image, then the taps."""
         self.dtype = self.anchor.types[0].dtype
         down, across = (TileAxis(axis, over_windows=True) for axis in self.form.axes)
