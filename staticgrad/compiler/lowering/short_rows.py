@@ -27,7 +27,7 @@ from staticgrad.compiler.fusion.walks import (
     store_walk,
 )
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
-from staticgrad.compiler.lowering.windows.parts import windowed
+from staticgrad.compiler.lowering.windows.parts import emit_assembly
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Expr
 from staticgrad.language.ir.forms import COMBINERS, INDEXED, Assemble
@@ -158,7 +158,7 @@ class ShortRows(Lowering):
         for place in [None] if once else self.places:
             self._enter_place(place)
             assembled = isinstance(node.form, Assemble)
-            self.memo[Home(node)] = windowed(self, node) if assembled else self.emit_node(node)
+            self.memo[Home(node)] = emit_assembly(self, node) if assembled else self.emit_node(node)
 
     def gather_element(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])

@@ -312,9 +312,9 @@ def _evaluate_nodes(low: Lowering) -> None:
         if isinstance(node.form, forms.SearchForm):
             low.memo[Home(node)] = _emit_search(low, node, node.form.right)
         elif isinstance(node.form, forms.Assemble):
-            from staticgrad.compiler.lowering.windows.parts import windowed
+            from staticgrad.compiler.lowering.windows.parts import emit_assembly
 
-            low.memo[Home(node)] = windowed(low, node)
+            low.memo[Home(node)] = emit_assembly(low, node)
         elif not isinstance(node.form, forms.Contract):
             low.memo[Home(node)] = low.emit_node(node)
 

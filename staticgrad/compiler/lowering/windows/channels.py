@@ -1,8 +1,9 @@
-"""Depthwise convolutions: maps over windows, or sums along rows, instead of matrix products.
+"""Lower depthwise convolutions to maps over windows, or to sums along rows.
 
-With one channel on each side of a group a tile of registers has no operand to reuse. An element is
-a chain of its taps in the order of the product's terms, bitwise identical to the product. A tap of
-the filter is a sum of products of rows: vectors are summed down the rows, then along the row.
+A matrix product does not pay: with one channel on each side of a group a register tile has no
+operand to reuse. An element is a chain of its taps in the order of the product's terms, bitwise
+identical to the product. A tap of the filter is a sum of products of rows: vectors are summed down
+the rows, then along the row.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from staticgrad.compiler.lowering.windows.maps import Residue, WindowMaps
 from staticgrad.compiler.lowering.windows.places import (
     AxisPlace,
     StripAxis,
-    along,
+    loop_places,
     map_over,
 )
 from staticgrad.language.ir import expr as ex
@@ -37,16 +38,16 @@ from staticgrad.language.ir.kernels.stages import (
 from staticgrad.language.types.arrays import c_strides, hint_value
 from staticgrad.language.types.dim import Size, is_at_least
 
-#: Taps that are written out for an element, at most, and remainders of strides.
+#: Unrolled taps of an element, at most, and remainders of strides.
 _MOST_TAPS: Final = 49
 _MOST_RESIDUES: Final = 9
 #: Elements of a channel of all images that are copied with their border, at most.
 _COPIED: Final = 1 << 17
-#: Taps that read each element of a copy, from which on it pays: with 2.25 (3 x 3, step 2) results
-#: and filters take 1.02 to 1.43 of the time without, with 6.25 (5 x 5, step 2) .44 to .87.
+#: Taps that read each element of a copy, at least, so that it pays: with 2.25 (3 x 3, step 2)
+#: results and filters take 1.02 to 1.43 of the time without, with 6.25 (5 x 5, step 2) .44 to .87.
 _REUSED: Final = 4
-#: Rows that are interleaved, at most: each chain is bound by latency. Chains of at least ``_LONG``
-#: taps interleave twice as many.
+#: Interleaved rows, at most: each chain is bound by latency. Chains of at least ``_LONG`` taps
+#: interleave twice as many.
 _TOGETHER: Final = 4
 _LONG: Final = 25
 #: The scratch buffers of a filter: rows of its taps, and the copy.
@@ -54,7 +55,7 @@ _ROWS, _COPY = 0, 1
 
 
 def is_by_channels(node: Node) -> bool:
-    """Return whether a convolution has one channel on each side of a group and few taps."""
+    """Return True if a convolution has one channel on each side of a group and few taps."""
     form = node.form
     if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage:
         return False
@@ -76,11 +77,11 @@ class WindowChannels(WindowMaps):
         self.over_windows = form.result != "image"
         self.strips = [StripAxis(axis, self.over_windows) for axis in self.axes]
         if form.result == "filter":
-            return self._filter()
+            return self._lower_filter()
         steps = all(axis.step == 1 for axis in self.axes)
         if (self.over_windows or steps) and self._pays_to_copy(1):
-            return self._chained()
-        return self.mapped(self._chain) if self.over_windows else self.spread("product")
+            return self._lower_chain()
+        return self.lower_map(self._chain) if self.over_windows else self.lower_spread("product")
 
     # -- elements ---------------------------------------------------------------------------------
 
@@ -88,57 +89,57 @@ class WindowChannels(WindowMaps):
         places = (lead[1], AxisPlace(()), *(AxisPlace((), k) for k in tap))
         return self.element(self.second, places)
 
-    def _added(self, total: Expr, weight: Expr, value: Expr) -> Expr:
+    def _add_tap(self, total: Expr, weight: Expr, value: Expr) -> Expr:
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
 
     def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         total = ex.literal(0, self.dtype)
         taps = product(*(range(int(axis.taps)) for axis in self.axes))
         for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
-            total = self._added(total, self._weight(lead, tap), value)
+            total = self._add_tap(total, self._weight(lead, tap), value)
         return total
 
-    def _chained(self) -> LoweredStep:
+    def _lower_chain(self) -> LoweredStep:
         outer = self._lead()
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
-        together, rows = _rows_together(extents, len(taps)), extents[-2:][0]
-        turns = -(-rows // together)
+        interleaved, rows = _count_interleaved_rows(extents, len(taps)), extents[-2:][0]
+        iterations = -(-rows // interleaved)
         # If all rows of an image, a vector each, are interleaved, taps above or below the image
         # are known when lowering, and masks along rows cost less than a copy.
-        numbers = [number for axis in self.strips for number in (axis.start, axis.given)]
-        known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
+        numbers = [number for axis in self.strips for number in (axis.start, axis.source_extent)]
+        is_static = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
         vector = isinstance(extents[-1], int) and extents[-1] <= self.dtype.lanes
-        in_place = known and vector and together == rows > 1 and self.axes[-1].step == 1
-        if together > 1:
+        in_place = is_static and vector and interleaved == rows > 1 and self.axes[-1].step == 1
+        if interleaved > 1:
             step = self.axes[-2].step if self.over_windows else 1
-            self.wide[-2] = self.wide[-2] + step * (together * turns - rows)
-            extents[-2] = turns
+            self.wide[-2] = self.wide[-2] + step * (interleaved * iterations - rows)
+            extents[-2] = iterations
         self.literal_ends = in_place
-        lead = along(*outer)
-        copied = () if in_place else self._copied((), lead)
+        lead = loop_places(*outer)
+        copied = () if in_place else self._copy_image((), lead)
         loops = [self.loop(extent, taps=in_place) for extent in extents[:-1]]
         loops.append(self.loop(extents[-1], VECTOR, taps=in_place))
         stores: list[Store] = []
-        for row in range(together):
-            places = [*along(*loops)]
+        for row in range(interleaved):
+            places = [*loop_places(*loops)]
             if in_place:
                 places[-2] = AxisPlace((), row)
-            elif together > 1:
-                places[-2] = self.at((loops[-2], together), start=row, extent=rows)
+            elif interleaved > 1:
+                places[-2] = self.at((loops[-2], interleaved), start=row, extent=rows)
             self.move_to((*lead, *places))
             total = ex.literal(0, self.dtype)
             for tap in taps:
                 if in_place:
-                    value = self._of_image(lead, loops[-1], tap, row)
+                    value = self._load_image(lead, loops[-1], tap, row)
                 else:
-                    access = self._in_copy(None, loops, tap, row, together)
+                    access = self._copy_access(None, loops, tap, row, interleaved)
                     value = self.loaded.setdefault((access, None), ex.load(access, self.dtype))
-                total = self._added(total, self._weight(lead, tap), value)
+                total = self._add_tap(total, self._weight(lead, tap), value)
             stores += self.stores(total)
         return self.finish([*copied, map_over(loops, stores)], outer)
 
-    def _of_image(
+    def _load_image(
         self, lead: Sequence[AxisPlace], loop: Axis, tap: Sequence[int], row: int
     ) -> Expr:
         y, x = (
@@ -146,62 +147,61 @@ class WindowChannels(WindowMaps):
             for axis, strip, k in zip(self.axes, self.strips, tap, strict=True)
         )
         y = y + row * (self.axes[0].step if self.over_windows else 1)
-        if not 0 <= y < int(self.strips[0].given):
+        if not 0 <= y < int(self.strips[0].source_extent):
             return ex.literal(0, self.dtype)
-        place = self.at((loop, 1), start=x, extent=self.strips[1].given)
+        place = self.at((loop, 1), start=x, extent=self.strips[1].source_extent)
         return self.element(self.first, (*lead, AxisPlace((), y), place))
 
-    def over(
+    def accumulate_taps(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the element of an image: the sum of the taps over it, one after the other."""
         total = ex.literal(0, self.dtype)
-        if any(apart for _, apart in residue):
+        if any(gap for _, gap in residue):
             return total
         for tap, places in self.taps_over(loops, residue):
             if places:
                 weight, value = self._weight(lead, tap), self.element(self.first, (*lead, *places))
-                total = self._added(total, weight, value)
+                total = self._add_tap(total, weight, value)
         return total
 
     # -- filters ----------------------------------------------------------------------------------
 
-    def _filter(self) -> LoweredStep:
+    def _lower_filter(self) -> LoweredStep:
         group, counts = self.outer_loop(self.group.domain[0]), [int(a.taps) for a in self.axes]
-        alone = len(counts) - 1 if prod(counts) > FEW else 0
-        around = [self.outer_loop(count, taps=True) for count in counts[:alone]]
-        rest = product(*map(range, counts[alone:]))
-        taps: list[tuple[int | Axis, ...]] = [(*around, *tap) for tap in rest]
+        outer_count = len(counts) - 1 if prod(counts) > FEW else 0
+        outer_taps = [self.outer_loop(count, taps=True) for count in counts[:outer_count]]
+        inner_taps = product(*map(range, counts[outer_count:]))
+        taps: list[tuple[int | Axis, ...]] = [(*outer_taps, *tap) for tap in inner_taps]
         n = self.loop(self.first.type.shape[0])
         copied: Sequence[Stage] = ()
         if self._pays_to_copy(self.first.type.shape[0]):
-            copied = self._copied((n,), along(n, group))
+            copied = self._copy_image((n,), loop_places(n, group))
         loops = self.nest(*(axis.windows for axis in self.axes))
-        given = self.element(self.second, along(n, group, *loops))
+        gradient = self.element(self.second, loop_places(n, group, *loops))
         down: list[Accumulate] = []
-        kept: list[Store] = []
+        row_stores: list[Store] = []
         across: list[Accumulate] = []
         stores: list[Store] = []
         for number, tap in enumerate(taps):
             if copied:
-                read = ex.load(self._in_copy(n, loops, tap), self.dtype)
+                read = ex.load(self._copy_access(n, loops, tap), self.dtype)
             else:
                 places = [self.read_place(*a) for a in zip(self.axes, loops, tap, strict=True)]
-                read = self.element(self.first, (*along(n, group), *places))
-            down.append(Accumulate(f"r{number}", "sum", read * given))
-            row = self.in_scratch(_ROWS, [(loops[-1], 1)], number * self.axes[-1].windows)
-            kept.append(Store(row, ex.ref(f"r{number}", self.dtype)))
+                read = self.element(self.first, (*loop_places(n, group), *places))
+            down.append(Accumulate(f"r{number}", "sum", read * gradient))
+            row = self.scratch_access(_ROWS, [(loops[-1], 1)], number * self.axes[-1].windows)
+            row_stores.append(Store(row, ex.ref(f"r{number}", self.dtype)))
             total = f"r{len(taps) + number}"
             across.append(Accumulate(total, "sum", ex.load(row, self.dtype)))
-            self.move_to((*along(group, None), *(self.at((k, 1)) for k in tap)))
+            self.move_to((*loop_places(group, None), *(self.at((k, 1)) for k in tap)))
             stores += self.stores(ex.ref(total, self.dtype))
-        summed = Columns(loops[-1], (n, *loops[:-1]), tuple(down), tuple(kept))
+        summed = Columns(loops[-1], (n, *loops[:-1]), tuple(down), tuple(row_stores))
         stages: list[Stage] = [*copied, summed, Map(loops[-1], tuple(across))]
         return self.finish([*stages, Scalar(tuple(stores))], self.outer)
 
     def _pays_to_copy(self, images: Size) -> bool:
-        """Return whether taps lie in a border and are many, and a channel of so many images fits in
-        L2."""
+        """Return True if many taps read each element, some in a border, and the copy fits in L2."""
         self.wide = [
             axis.reach + (axis.step * (axis.windows - 1) + 1 if self.over_windows else axis.image)
             for axis in self.axes
@@ -211,42 +211,42 @@ class WindowChannels(WindowMaps):
             axis.step for axis in self.axes
         )
         bordered = any(
-            not (is_at_least(axis.start, 0) and is_at_least(axis.given, axis.start + wide))
+            not (is_at_least(axis.start, 0) and is_at_least(axis.source_extent, axis.start + wide))
             for axis, wide in zip(self.strips, self.wide, strict=True)
         )
         return many and size <= _COPIED and bordered
 
-    def _in_copy(
+    def _copy_access(
         self,
         n: Axis | None,
         loops: Sequence[Axis],
         tap: Sequence[int | Axis],
         row: int = 0,
-        together: int = 1,
+        interleaved: int = 1,
     ) -> Access:
-        # ``row`` is one of the ``together`` interleaved rows along the last axis but one.
-        plane, *apart = c_strides((1, *self.wide))
-        moved: list[tuple[Axis | None, Size]] = [(n, plane)]
+        # ``row`` is one of the ``interleaved`` rows along the last axis but one.
+        plane, *strides = c_strides((1, *self.wide))
+        moves: list[tuple[Axis | None, Size]] = [(n, plane)]
         start: Size = 0
-        found = zip(self.axes, loops, apart, tap, strict=True)
-        for number, (axis, loop, by, k) in enumerate(found, 2 - len(loops)):
+        axis_loops = zip(self.axes, loops, strides, tap, strict=True)
+        for number, (axis, loop, by, k) in enumerate(axis_loops, 2 - len(loops)):
             step = axis.step * by
             if number == 0:
-                start, step = start + row * step, together * step
-            moved.append((loop, step))
+                start, step = start + row * step, interleaved * step
+            moves.append((loop, step))
             if isinstance(k, int):
                 past = k if self.over_windows else axis.taps - 1 - k
                 start = start + axis.dilation * past * by
             else:
-                moved.append((k, axis.dilation * by))
-        return self.in_scratch(_COPY, moved, start)
+                moves.append((k, axis.dilation * by))
+        return self.scratch_access(_COPY, moves, start)
 
-    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace]) -> Sequence[Map]:
-        # If the extent of the border is known, zeros are stored first, then the image over them.
-        plane, *apart = c_strides((1, *self.wide))
+    def _copy_image(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace]) -> Sequence[Map]:
+        # If the size of the border is static, zeros are stored first and overwritten by the image.
+        plane, *strides = c_strides((1, *self.wide))
         ranges: list[tuple[int, Size]] = []
         for strip, wide in zip(self.strips, self.wide, strict=True):
-            start, past = strip.start, strip.start + wide - strip.given
+            start, past = strip.start, strip.start + wide - strip.source_extent
             if isinstance(start, int) and isinstance(past, int):
                 first = max(-start, 0)
                 ranges.append((first, wide - first - max(past, 0)))
@@ -254,23 +254,23 @@ class WindowChannels(WindowMaps):
                 ranges.append((0, wide))
         rows = self.nest(*(count for _, count in ranges))
         places = [
-            self.at((row, 1), start=strip.start + first, extent=strip.given)
+            self.at((row, 1), start=strip.start + first, extent=strip.source_extent)
             for row, strip, (first, _) in zip(rows, self.strips, ranges, strict=True)
         ]
-        at = sum(first * by for (first, _), by in zip(ranges, apart, strict=True))
-        moved = [(loop, plane) for loop in n] + [*zip(rows, apart, strict=True)]
+        at = sum(first * by for (first, _), by in zip(ranges, strides, strict=True))
+        moves = [(loop, plane) for loop in n] + [*zip(rows, strides, strict=True)]
         value = self.element(self.first, (*lead, *places))
-        store = Store(self.in_scratch(_COPY, moved, at), value)
+        store = Store(self.scratch_access(_COPY, moves, at), value)
         copied = map_over([*n, *rows], [store])
         if [count for _, count in ranges] == self.wide:
             return (copied,)
-        whole = self.loop((self.first.type.shape[0] if n else 1) * plane, VECTOR)
-        zero = Store(self.in_scratch(_COPY, [(whole, 1)]), ex.literal(0, self.dtype))
-        return map_over([whole], [zero]), copied
+        flat = self.loop((self.first.type.shape[0] if n else 1) * plane, VECTOR)
+        zero = Store(self.scratch_access(_COPY, [(flat, 1)]), ex.literal(0, self.dtype))
+        return map_over([flat], [zero]), copied
 
 
-def _rows_together(extents: Sequence[Size], taps: int) -> int:
-    # An iteration with fewer rows takes about as long (latency), so iterations are kept few.
+def _count_interleaved_rows(extents: Sequence[Size], taps: int) -> int:
+    # An iteration with fewer rows takes about as long (latency), so there are few iterations.
     rows = extents[-2] if len(extents) > 1 else 1
     most = _TOGETHER if taps < _LONG else 2 * _TOGETHER
     if not isinstance(rows, int):

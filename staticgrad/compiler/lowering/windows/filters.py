@@ -1,9 +1,9 @@
-"""Filter gradients of convolutions: an image at a time, or all small images tap by tap.
+"""Lower filter gradients of convolutions: an image at a time, or all small images tap by tap.
 
 An iteration has some channels of the image and a panel of output channels, and loops over the
 batch. It copies the channels of an image with the border. In the copy every tap of every window has
 a fixed offset, for any step, so that no row of the product is packed. The windows of the image are
-transposed once for all rows. The sums are those of the product that reads windows in place, term
+transposed once for all rows. The sums equal those of the product that reads windows in place, term
 by term.
 
 **Small images.** The terms of each tap are copied to a row. Image by image, a run of terms is a row
@@ -21,7 +21,7 @@ from typing import Final
 from staticgrad.analysis.layout import collapse
 from staticgrad.compiler.fusion.groups import Source
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
-from staticgrad.compiler.lowering.windows.places import AxisPlace, along, map_over
+from staticgrad.compiler.lowering.windows.places import AxisPlace, loop_places, map_over
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.compiler.lowering.windows.strips import STRIP
 from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, shares
@@ -44,11 +44,11 @@ from staticgrad.language.types.dtype import I64
 
 #: Elements of the copied channels, about: they stay in L2.
 COPIED: Final = 1 << 17
-#: Iterations that there should be.
+#: Desired number of iterations.
 _WANTED: Final = 4
-#: Images up to which partial gradients take more time than results that are transposed again.
+#: Images, at most, for which partial gradients cost more than transposing results again.
 _FEW: Final = 32
-#: The numbers of columns, and of images, that are left for an iteration.
+#: The remaining columns and images of an iteration.
 _COLUMNS: Final = "r0"
 _IMAGES: Final = "r1"
 
@@ -60,60 +60,61 @@ class WindowFilters(WindowProducts):
         """Return the kernel of the group: a product that copies images first."""
         axes, dtype = self.form.axes, self.first.type.dtype
         numbers, images, part = self._images()
-        self.g = self._group()
+        self.g = self._group_loop()
         out, self.channels = self.group.domain[len(part) :][:2]
-        self.out = self._part(out)
+        self.out = self._group_channels(out)
         self.wide = [axis.step * (axis.windows - 1) + axis.reach + 1 for axis in axes]
-        self.plane, *self.apart = c_strides((1, *self.wide))
+        self.plane, *self.plane_strides = c_strides((1, *self.wide))
         width = panel_columns(dtype)
-        self.part = self._channels_together(width)
+        self.part = self._choose_channels(width)
         limit, column, place = self._panel(width)
         self.chunk = self.outer_loop(-(-self.channels // self.part))
-        product = self._product_of(part, column, place, images)
+        product = self._product_stage(part, column, place, images)
         return self.finish((*numbers, *limit, product), self.outer)
 
-    def _product_of(
+    def _product_stage(
         self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
     ) -> Gemm:
         axes = self.form.axes
         c = self.loop(self.part)
-        taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
-        ys = self._flattened([axis.windows for axis in axes], "k")
-        b = self._factor(self.second, (self.image, place, *along(*ys)))
+        taps = self._make_loops([axis.taps for axis in axes], "i", [True] * len(axes))
+        ys = self._make_loops([axis.windows for axis in axes], "k")
+        b = self._factor_access(self.second, (self.image, place, *loop_places(*ys)))
         stored = self.at((self.chunk, self.part), (c, 1), extent=self.channels)
-        self.places = (*part, place, stored, *along(*taps))
-        moved: list[tuple[Axis | None, Size]] = [(c, self.plane)]
-        for axis, apart, tap, y in zip(axes, self.apart, taps, ys, strict=True):
-            moved += [(tap, axis.dilation * apart), (y, axis.step * apart)]
+        self.places = (*part, place, stored, *loop_places(*taps))
+        moves: list[tuple[Axis | None, Size]] = [(c, self.plane)]
+        for axis, stride, tap, y in zip(axes, self.plane_strides, taps, ys, strict=True):
+            moves += [(tap, axis.dilation * stride), (y, axis.step * stride)]
         return Gemm(
             (c, *(tap for tap in taps if tap)),
             (column,),
             (images, *(y for y in ys if y)),
-            self.in_scratch(0, moved),
+            self.scratch_access(0, moves),
             b,
             tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
-            (self._copied(c),),
+            (self._copy_image(c),),
         )
 
     # -- sizes ------------------------------------------------------------------------------------
 
     def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
-        """Return the loop over images: all, or those of a part.
+        """Return the loop over images, all or those of a part.
 
-        Before it the stage that stores how many are left; after it the place among the parts.
+        The first result is the stage that stores the remaining images; the last one is the index of
+        the part.
         """
         batch = self.second.type.shape[0]
         if not self.form.parts:
             images = self.loop(batch)
-            (self.image,) = along(images)
+            (self.image,) = loop_places(images)
             return (), images, ()
-        each, part = -(-batch // self.form.parts), self.outer_loop(self.form.parts)
-        images = self.loop(each, past=_IMAGES)
-        self.image = self.at((part, each), (images, 1), extent=batch, within=True)
-        left = self.size(batch) - ex.index(part.name) * self.size(each)
-        return (Scalar((Keep(_IMAGES, left),)),), images, along(part)
+        image_count, part = -(-batch // self.form.parts), self.outer_loop(self.form.parts)
+        images = self.loop(image_count, past=_IMAGES)
+        self.image = self.at((part, image_count), (images, 1), extent=batch, within=True)
+        left = self.size(batch) - ex.index(part.name) * self.size(image_count)
+        return (Scalar((Keep(_IMAGES, left),)),), images, loop_places(part)
 
-    def _channels_together(self, width: int) -> int:
+    def _choose_channels(self, width: int) -> int:
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
         around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
@@ -128,9 +129,9 @@ class WindowFilters(WindowProducts):
         return -(-channels // chunks)
 
     def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AxisPlace]:
-        """Return the loop over the columns of a panel, and the place of its output channels.
+        """Return the loop over the columns of a panel, and the index of its output channels.
 
-        Before it the stage that stores how many are left.
+        The first result is the stage that stores the number of remaining columns.
         """
         if isinstance(self.out, int) and self.out <= width:
             column = self.loop(self.out, VECTOR)
@@ -144,7 +145,7 @@ class WindowFilters(WindowProducts):
 
     # -- the product ------------------------------------------------------------------------------
 
-    def _copied(self, c: Axis) -> Map:
+    def _copy_image(self, c: Axis) -> Map:
         rows = self.nest(*self.wide)
         places = [
             self.at((row, 1), start=-axis.before, extent=axis.image)
@@ -153,50 +154,52 @@ class WindowFilters(WindowProducts):
         terms = (self.g, self.channels), (self.chunk, self.part), (c, 1)
         channel = self.at(*terms, extent=self.channels * self.form.groups)
         value = self.element(self.first, (self.image, channel, *places))
-        moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
-        return map_over([c, *rows], [Store(self.in_scratch(0, moved), value)])
+        moves = [(c, self.plane), *zip(rows, self.plane_strides, strict=True)]
+        return map_over([c, *rows], [Store(self.scratch_access(0, moves), value)])
 
 
 class WindowPoints(WindowFilters):
-    """Filter gradients with one tap, the elements of the image: rows are read in place."""
+    """The state of lowering a filter gradient with one tap; rows of the image are read in place."""
 
-    def _channels_together(self, width: int) -> int:
-        found = even_part(int(self.channels))
-        assert found is not None
-        return found
+    def _choose_channels(self, width: int) -> int:
+        part = even_part(int(self.channels))
+        assert part is not None
+        return part
 
-    def _product_of(
+    def _product_stage(
         self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
     ) -> Gemm:
-        axes, given = self.form.axes, (self.first, self.second)
+        axes, sources = self.form.axes, (self.first, self.second)
         c = self.loop(self.part, "i")
-        points, _, strides = _points(self, *given)
+        points, _, strides = _window_loops(self, *sources)
         channel = self.at((self.chunk, self.part), (c, 1))
-        self.places = (*part, place, channel, *along(*[None] * len(axes)))
+        self.places = (*part, place, channel, *loop_places(*[None] * len(axes)))
         a, b = (
-            self._factor(
-                source, (self.image, at, *along(*points)), (*source.layout.strides[:2], *steps)
+            self._factor_access(
+                source,
+                (self.image, at, *loop_places(*points)),
+                (*source.layout.strides[:2], *steps),
             )
-            for source, at, steps in zip(given, (channel, place), strides, strict=True)
+            for source, at, steps in zip(sources, (channel, place), strides, strict=True)
         )
         result = ex.ref("acc", self.first.type.dtype)
         return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
 
 
-def _points(
-    low: WindowProducts, *given: Source
+def _window_loops(
+    low: WindowProducts, *sources: Source
 ) -> tuple[list[Axis], Shape, Sequence[Sequence[Size]]]:
     """Return loops over windows, as few as the operands allow, their extents, and the strides."""
     windows = [axis.windows for axis in low.form.axes]
-    extents, strides = collapse(windows, [source.layout.strides[2:] for source in given])
+    extents, strides = collapse(windows, [source.layout.strides[2:] for source in sources])
     if not extents:  # an image has one window
-        extents, strides = [1], [[1] for _ in given]
+        extents, strides = [1], [[1] for _ in sources]
     return [*map(low.loop, extents[:-1]), low.loop(extents[-1], "k")], tuple(extents), strides
 
 
 #: Elements of the copies of an iteration, at most.
 _NEAR: Final = 2 * STRIP
-#: Iterations that there should be; panels of columns of an iteration, at least.
+#: Desired number of iterations; panels of columns of an iteration, at least.
 _WANTED_COPIES: Final = 4
 _PANELS: Final = 2
 #: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time; 1 + 8 / w with
@@ -230,36 +233,36 @@ def channels_by_columns(node: Node) -> int:
 
 
 class WindowFilterColumns(WindowProducts):
-    """The state of lowering such a gradient."""
+    """The state of lowering a filter gradient by copies for each tap."""
 
     def lower(self) -> LoweredStep:
         axes, dtype = self.form.axes, self.anchor.types[0].dtype
-        kept, _ = self.merge_last(1 + len(axes), [])
-        if len(kept) != 1:  # something else is read or stored in another order
+        extents_left, _ = self.merge_last(1 + len(axes), [])
+        if len(extents_left) != 1:  # something else is read or stored in another order
             return WindowFilters(self.groups, self.group).lower()
         part, (out, channels) = channels_by_columns(self.anchor), self.group.domain[:2]
         chunk = self.outer_loop(channels // part)
         batch, windows = self.second.type.shape[0], [axis.windows for axis in axes]
-        apart = c_strides((batch, *windows))
+        strides_of_terms = c_strides((batch, *windows))
         counts, terms = tuple(int(axis.taps) for axis in axes), prod(windows, start=batch)
         c, image = self.loop(part), self.loop(batch)
         taps = [self.loop(count, taps=True) for count in counts]
         rows = self.nest(*windows)
-        places = [self.read_place(*each) for each in zip(axes, rows, taps, strict=True)]
+        places = [self.read_place(*axis_loops) for axis_loops in zip(axes, rows, taps, strict=True)]
         channel = self.at((chunk, part), (c, 1))
-        value = self.element(self.first, (*along(image), channel, *places))
-        moved = [(c, prod(counts) * terms)]
-        moved += [(tap, s * terms) for tap, s in zip(taps, c_strides(counts), strict=True)]
-        moved += zip((image, *rows), apart, strict=True)
-        store = Store(self.in_scratch(0, moved), value)
+        value = self.element(self.first, (*loop_places(image), channel, *places))
+        moves = [(c, prod(counts) * terms)]
+        moves += [(tap, s * terms) for tap, s in zip(taps, c_strides(counts), strict=True)]
+        moves += zip((image, *rows), strides_of_terms, strict=True)
+        store = Store(self.scratch_access(0, moves), value)
         copied = map_over([c, *taps, image, *rows], [store])
         columns = part * prod(counts)
         i, j = self.loop(out, "i"), self.loop(columns, VECTOR)
-        points, extents, (given,) = _points(self, self.second)
-        strides = (*self.second.layout.strides[:2], *given)
-        a = self._factor(self.second, along(image, i, *points), strides)
-        moved = [(j, terms), (image, apart[0])]
-        b = self.in_scratch(0, [*moved, *zip(points, c_strides(extents), strict=True)])
-        self.places = (*along(i), self.at((chunk, columns), (j, 1)))
+        points, extents, (window_strides,) = _window_loops(self, self.second)
+        strides = (*self.second.layout.strides[:2], *window_strides)
+        a = self._factor_access(self.second, loop_places(image, i, *points), strides)
+        moves = [(j, terms), (image, strides_of_terms[0])]
+        b = self.scratch_access(0, [*moves, *zip(points, c_strides(extents), strict=True)])
+        self.places = (*loop_places(i), self.at((chunk, columns), (j, 1)))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
         return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)

@@ -1,4 +1,4 @@
-"""The choice of the kernel of a group that reads windows."""
+"""Choose the kernel of a group that reads windows."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
     """Return the kernel of a group that reads windows."""
     if group.image is not None:
         forms = (node.form for node in group.image.nodes)
-        image = next((each for each in forms if isinstance(each, WindowProduct)), None)
+        image = next((form for form in forms if isinstance(form, WindowProduct)), None)
         pooled = PooledTiles if image and image.tiles else PooledStrips
-        return (pooled if image else PooledMaps).over(groups, group).lower()
+        return (pooled if image else PooledMaps).of_group(groups, group).lower()
     return _lowering(groups, group)(groups, group).lower()
 
 

@@ -1,7 +1,7 @@
-"""Pools and their transposes to kernels: maps over windows or images, with every tap written out.
+"""Lower pools and their transposes to maps over windows or images, with unrolled taps.
 
-A pool's element is an expression of the loads of its taps. A spread of windows over an image has
-one element written out for each remainder of the strides; these elements share loads of windows.
+A pool's element is an expression of the loads of its taps. A transpose (a spread of windows over an
+image) has one unrolled element for each remainder of the strides; these share loads of windows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.windows.places import (
     AxisPlace,
     WindowLowering,
-    along,
-    elements,
+    loop_places,
     map_over,
+    residue_elements,
 )
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Expr
@@ -25,9 +25,9 @@ from staticgrad.language.ir.forms import COMBINERS, WindowReduce, WindowSpread
 from staticgrad.language.ir.kernels.stages import Axis, Store
 from staticgrad.language.types.dtype import DType
 
-#: A remainder of the strides along each axis: that of taps, and that of elements without taps.
+#: A remainder of the strides along each axis: of taps, and of elements between taps (gaps).
 Residue = tuple[tuple[int, int], ...]
-#: Returns the element at places of the axes before those of the windows, and loops over windows.
+#: Returns the element at the places of leading axes and in the loops over windows.
 Reading = Callable[[Sequence[AxisPlace], Sequence[Axis]], Expr]
 
 
@@ -40,10 +40,10 @@ class WindowMaps(WindowLowering):
         assert isinstance(form, WindowReduce | WindowSpread)
         self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
         if isinstance(form, WindowSpread):
-            return self.spread(form.kind)
+            return self.lower_spread(form.kind)
         if form.kind == "unfold":
-            return self._unfolded()
-        return self.mapped(partial(_READINGS[form.kind], self))
+            return self._lower_unfold()
+        return self.lower_map(partial(_READINGS[form.kind], self))
 
     def _lead(self) -> list[Axis]:
         """Return loops over the axes before those of the windows."""
@@ -56,47 +56,52 @@ class WindowMaps(WindowLowering):
             return self.finish([map_over(loops, stores)], outer)
         return self.finish([map_over(loops[-1:], stores)], loops[:-1])
 
-    # -- of windows -------------------------------------------------------------------------------
+    # -- windows ----------------------------------------------------------------------------------
 
-    def mapped(self, reading: Reading) -> LoweredStep:
-        """Return a map over windows; ``reading`` gives the element at places and loops."""
+    def lower_map(self, reading: Reading) -> LoweredStep:
+        """Return a map over windows; ``reading`` returns the element."""
         outer = self._lead()
         loops = self.nest(*(axis.windows for axis in self.axes))
-        self.places = along(*outer, *loops)
-        found = reading(along(*outer), loops)
-        return self._map(outer, loops, self.stores(found.cast(self.dtype)))
+        self.places = loop_places(*outer, *loops)
+        element = reading(loop_places(*outer), loops)
+        return self._map(outer, loops, self.stores(element.cast(self.dtype)))
 
-    def _unfolded(self) -> LoweredStep:
+    def _lower_unfold(self) -> LoweredStep:
         outer = [*map(self.loop, self.group.domain[: -2 * len(self.axes)])]
         taps = [self.loop(axis.taps, taps=True) for axis in self.axes]
         loops = self.nest(*(axis.windows for axis in self.axes))
-        self.places = along(*outer, *taps, *loops)
-        reading = [self.read_place(*each) for each in zip(self.axes, loops, taps, strict=True)]
-        value = self.element(self.first, (*along(*outer), *reading))
+        self.places = loop_places(*outer, *taps, *loops)
+        reading = [
+            self.read_place(*axis_loops) for axis_loops in zip(self.axes, loops, taps, strict=True)
+        ]
+        value = self.element(self.first, (*loop_places(*outer), *reading))
         return self._map([*outer, *taps], loops, self.stores(value.cast(self.dtype)))
 
     def taps(
         self, lead: Sequence[AxisPlace], loops: Sequence[Axis], fill: bool | int | float = 0
     ) -> Iterator[tuple[Expr, bool]]:
-        """Yield the element of each tap, in C order, and whether it may lie in the border."""
+        """Yield the element of each tap, in C order, and True if it may be in the border."""
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
-            places = [self.read_place(*each) for each in zip(self.axes, loops, tap, strict=True)]
+            places = [
+                self.read_place(*axis_loops)
+                for axis_loops in zip(self.axes, loops, tap, strict=True)
+            ]
             bounded = any(place.extent is not None for place in places)
             yield self.element(self.first, (*lead, *places), fill), bounded
 
-    def summed(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def sum_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the sum of the taps."""
-        return sum_of(value for value, _ in self.taps(lead, loops))
+        return sum_of_values(value for value, _ in self.taps(lead, loops))
 
-    def largest(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def max_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the largest of the taps."""
-        return largest_of(value for value, _ in self.taps(lead, loops, self._least))
+        return max_of_values(value for value, _ in self.taps(lead, loops, self._least))
 
     @property
     def _least(self) -> bool | int | float:
         return COMBINERS["max"].identity(self.first.type.dtype)
 
-    def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def argmax_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the number of the first largest tap; taps in the border do not count."""
         dtype = self.first.type.dtype.compute
         least = self._least
@@ -104,62 +109,67 @@ class WindowMaps(WindowLowering):
         low = [*self.taps(lead, loops, least)]
         high = [*self.taps(lead, loops, most)] if any(b for _, b in low) else low
         inside: list[Expr | None] = []
-        for (value, bounded), (other, _) in zip(low, high, strict=True):
-            beyond = value.eq(ex.literal(least, dtype)) & other.eq(ex.literal(most, dtype))
+        for (value, bounded), (high_value, _) in zip(low, high, strict=True):
+            beyond = value.eq(ex.literal(least, dtype)) & high_value.eq(ex.literal(most, dtype))
             inside.append(~beyond if bounded else None)
-        return place_of([value for value, _ in low], self.dtype, inside)
+        return argmax_of_values([value for value, _ in low], self.dtype, inside)
 
-    def taken(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def take_tap(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
         """Return the tap whose number the second operand stores."""
-        at = self.element(self.second, (*lead, *along(*loops)))
-        first, *rest = [value for value, _ in self.taps(lead, loops)]
+        at = self.element(self.second, (*lead, *loop_places(*loops)))
+        first, *others = [value for value, _ in self.taps(lead, loops)]
         zero = ex.literal(0, first.dtype)
-        found = ex.select(at.eq(ex.literal(0, at.dtype)), first, zero)
-        for number, value in enumerate(rest, 1):
-            found = ex.select(at.eq(ex.literal(number, at.dtype)), value, found)
-        return found
+        element = ex.select(at.eq(ex.literal(0, at.dtype)), first, zero)
+        for number, value in enumerate(others, 1):
+            element = ex.select(at.eq(ex.literal(number, at.dtype)), value, element)
+        return element
 
-    # -- of images --------------------------------------------------------------------------------
+    # -- images -----------------------------------------------------------------------------------
 
-    def spread(self, kind: str) -> LoweredStep:
+    def lower_spread(self, kind: str) -> LoweredStep:
         outer = self._lead()
-        loops = self.nest(*map(elements, self.axes))
+        loops = self.nest(*map(residue_elements, self.axes))
         residues = ([*product(range(a.residues), range(a.shared))] for a in self.axes)
         stores: list[Store] = []
         for residue in product(*residues):
-            found = zip(self.axes, loops, residue, strict=True)
-            places = [self.image_place(axis, q, *pair) for axis, q, pair in found]
-            self.move_to((*along(*outer), *places))
-            value = self.over(kind, along(*outer), loops, residue)
+            axis_loops = zip(self.axes, loops, residue, strict=True)
+            places = [self.image_place(axis, q, *pair) for axis, q, pair in axis_loops]
+            self.move_to((*loop_places(*outer), *places))
+            value = self.accumulate_taps(kind, loop_places(*outer), loops, residue)
             stores += self.stores(value.cast(self.dtype))
         return self._map(outer, loops, stores)
 
-    def over(
+    def accumulate_taps(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the sum of the values of the taps over elements of a remainder."""
         zero = ex.literal(0, self.first.type.dtype.compute)
-        if any(apart for _, apart in residue):  # no tap lies there
+        if any(gap for _, gap in residue):  # no tap reads these elements
             return zero
         terms = [
-            self._given(kind, (*lead, *places), tap) if places else zero
+            self._tap_value(kind, (*lead, *places), tap) if places else zero
             for tap, places in self.taps_over(loops, residue)
         ]
-        return reduce(lambda one, other: one + other, terms)
+        return reduce(lambda a, b: a + b, terms)
 
     def taps_over(
         self, loops: Sequence[Axis], residue: Residue
     ) -> Iterator[tuple[tuple[int, ...], Sequence[AxisPlace]]]:
-        """Yield the taps over elements of a remainder, each with its windows' places; those that a
-        filter does not have without places."""
+        """Yield the taps over elements of a remainder, each with the places of its window.
+
+        A tap beyond the filter has no places.
+        """
         counts = [-(-int(axis.taps) // axis.residues) for axis in self.axes]
         for numbers in product(*map(range, counts)):
-            found = [*zip(self.axes, residue, loops, numbers, strict=True)]
-            tap = tuple(u + axis.residues * t for axis, (u, _), _, t in found)
+            axis_loops = [*zip(self.axes, residue, loops, numbers, strict=True)]
+            tap = tuple(u + axis.residues * t for axis, (u, _), _, t in axis_loops)
             inside = all(k < int(axis.taps) for k, axis in zip(tap, self.axes, strict=True))
-            yield tap, [self.window_place(axis, q, t) for axis, _, q, t in found] if inside else ()
+            yield (
+                tap,
+                [self.window_place(axis, q, t) for axis, _, q, t in axis_loops] if inside else (),
+            )
 
-    def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
+    def _tap_value(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
         count = len(self.axes)
         if kind == "fold":
             lead = places[: len(places) - count]
@@ -175,46 +185,46 @@ class WindowMaps(WindowLowering):
 
 
 _READINGS: Final = {
-    "sum": WindowMaps.summed,
-    "max": WindowMaps.largest,
-    "place": WindowMaps.chosen,
-    "take": WindowMaps.taken,
+    "sum": WindowMaps.sum_of_taps,
+    "max": WindowMaps.max_of_taps,
+    "place": WindowMaps.argmax_of_taps,
+    "take": WindowMaps.take_tap,
 }
 
 
-def sum_of(values: Iterable[Expr]) -> Expr:
+def sum_of_values(values: Iterable[Expr]) -> Expr:
     """Return the sum of the taps."""
-    return reduce(lambda one, other: one + other, values)
+    return reduce(lambda a, b: a + b, values)
 
 
-def largest_of(values: Iterable[Expr]) -> Expr:
+def max_of_values(values: Iterable[Expr]) -> Expr:
     """Return the first of the largest taps; NaN wins. ``place_of`` returns its number."""
-    return reduce(_larger, values)
+    return reduce(_max, values)
 
 
-def place_of(
+def argmax_of_values(
     values: Sequence[Expr], dtype: DType, inside: Sequence[Expr | None] | None = None
 ) -> Expr:
     """Return the number of the first of the largest taps, in ``dtype``; NaN wins.
 
-    ``inside``: whether each tap lies in the image, None if it always does. A tap in the border is
-    never chosen; if all taps are in the border, the place is 0.
+    ``inside``: for each tap the test that it is in the image, None if it always is. A tap in the
+    border is never chosen; if all taps are in the border, the result is 0.
     """
     tests = [None] * len(values) if inside is None else inside
-    (best, *rest), (met, *others) = values, tests
+    (best, *candidates), (any_inside, *others) = values, tests
     at = ex.literal(0, dtype)
-    for number, (value, lies) in enumerate(zip(rest, others, strict=True), 1):
+    for number, (value, is_inside) in enumerate(zip(candidates, others, strict=True), 1):
         better = _is_better(value, best)
-        if met is not None:
-            first = ~met if lies is None else lies & ~met
+        if any_inside is not None:
+            first = ~any_inside if is_inside is None else is_inside & ~any_inside
             better = better | first
-            met = None if lies is None else met | lies
+            any_inside = None if is_inside is None else any_inside | is_inside
         at = ex.select(better, ex.literal(number, dtype), at)
         best = ex.select(better, value, best)
     return at
 
 
-def _larger(best: Expr, value: Expr) -> Expr:
+def _max(best: Expr, value: Expr) -> Expr:
     if not value.dtype.is_float:
         return best.maximum(value)
     return ex.select(_is_better(value, best), value, best)

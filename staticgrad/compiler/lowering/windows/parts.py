@@ -1,8 +1,8 @@
-"""Values assembled from parts, read on demand: each part at positions with bounds.
+"""Lower values that are assembled from parts (concatenation, padding) to bounded reads.
 
-An element is that of the part whose region contains it. Along an axis that a region does not fill
-the read is a ``Position`` with bounds, moved by the loop of that axis. Along all other axes it is
-an ordinary walk, so that these axes can still be collapsed.
+An element is read from the part whose region contains it. Along an axis that a region does not
+fill, the read is a ``Position`` with bounds, moved by the loop of that axis. Along all other axes
+it is an ordinary walk, so that these axes can still be collapsed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from staticgrad.language.types.dtype import I64, DType
 from staticgrad.support.records import replace
 
 
-def windowed(low: Lowering, node: Node) -> Expr:
+def emit_assembly(low: Lowering, node: Node) -> Expr:
     """Return the element of an assembly at the current position, in the dtype of its parts."""
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, Assemble)
     fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
-    parts = [  # but for those outside of which loops that are written out place the element
+    parts = [  # without parts that cannot contain the element in this unrolled iteration
         part
         for part in parts_of(low.groups, node)
         if all(_is_inside(low, node, place) is not False for place in part.places)
@@ -35,27 +35,27 @@ def windowed(low: Lowering, node: Node) -> Expr:
     if not parts:
         assert fill is not None
         return fill.cast(dtype)
-    if fill is None:  # codegen has a loop of its own for the last one
+    if fill is None:  # codegen has a separate loop for the last one, so it is the largest
         parts.sort(key=lambda part: hint_value(part.source.type.size))
     *others, last = parts
     value = _element(low, node, last)
-    told = [place for place in last.places if not place.is_bounded or last.source.uniform]
-    if not others and (fill is None or not told):  # the access alone says what lies outside
+    tested_places = [place for place in last.places if not place.is_bounded or last.source.uniform]
+    if not others and (fill is None or not tested_places):  # the bounds of the access suffice
         return value
     value = low.widen_value(value)
-    if fill is not None and (inside := _inside(low, node, told)) is not None:
+    if fill is not None and (inside := _inside_test(low, node, tested_places)) is not None:
         value = ex.select(inside, value, fill)
     for part in reversed(others):
         element, inside = (
             low.widen_value(_element(low, node, part)),
-            _inside(low, node, part.places),
+            _inside_test(low, node, part.places),
         )
         value = element if inside is None else ex.select(inside, element, value)
     return value.cast(dtype)
 
 
 def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
-    """Return whether a place lies in the part; None if a loop that is not written out moves it."""
+    """Return True if an index is in the part; None if it depends on a loop that is not unrolled."""
     index, extent = _index(low, node, place), place.extent
     return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
 
@@ -95,14 +95,14 @@ def _loop(low: Lowering, node: Node, axis: int) -> str | None:
     return moves[0][0] if moves else None
 
 
-def _inside(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | None:
+def _inside_test(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | None:
     tests: list[Expr] = []
     for place in places:
         if _is_inside(low, node, place):
             continue
         loop = _loop(low, node, place.axis)
         at = ex.literal(0, I64) if loop is None else low.index(low.rename.get(loop, loop))
-        # Where the part begins and behind its end, as positions of the whole.
+        # The region of the part, [first, end), as positions of the assembled value.
         first, end = -place.start, place.extent - place.start
         if place.step != 1:
             first, end = place.start - place.extent + 1, place.start + 1
@@ -110,4 +110,4 @@ def _inside(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | No
             tests.append(at >= low.size(first))
         if end != node.types[0].shape[place.axis]:
             tests.append(at < low.size(end))
-    return reduce(lambda one, other: one & other, tests) if tests else None
+    return reduce(lambda a, b: a & b, tests) if tests else None

@@ -1,7 +1,8 @@
-"""Accesses of kernels that read windows: several loops move an index along one axis.
+"""Build the accesses of kernels that read windows: several loops move an index along one axis.
 
-Each axis of an operand, and of the group's results, has an ``AxisPlace``: the loops that move the
-index, its start, and its bounds where a loop may leave them. Places and strides make an access.
+Each axis of an operand, and of the group's results, has an ``AxisPlace``, an affine index: the
+loops that move the index, its start, and its bounds if a loop may leave them. Places and strides
+make an access.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from staticgrad.language.types.dim import Size, is_at_least
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import dataclass
 
-#: Extents of windows, and what moves by them, up to which a kernel is one for that number alone.
+#: Extents of windows and strides that are literals, at most: each value has its own kernel.
 MOST_LITERAL: Final = 16
-#: Farther than any index: an index moved so far lies outside of every axis.
+#: Larger than any index: an index moved by this is outside of every axis.
 _OUTSIDE: Final = 1 << 40
-#: A loop that moves an index, or where it is. None: an axis of one element, which has no loop.
+#: A loop that moves an index, or a fixed iteration of it. None: an axis of size 1 without a loop.
 Loop = Axis | int | None
 
 
@@ -37,7 +38,7 @@ Loop = Axis | int | None
 class AxisPlace:
     """The index along an axis: start + the sum of step * loop over ``terms``.
 
-    It may leave [0, extent) where there is an ``extent``; ``within``: its loops end before that.
+    With an ``extent`` it may leave [0, extent), unless ``within``: then its loops end before that.
     """
 
     terms: tuple[tuple[str, Size], ...]
@@ -50,109 +51,114 @@ class AxisPlace:
 class Taps:
     """Taps along an axis: ``first`` + ``step`` * t of the filter, t below ``count``.
 
-    They read the strip, or a copy of it, at ``start`` + ``moved`` * t.
+    They read the strip, or a copy of it, at ``start`` + ``read_step`` * t.
     """
 
     count: Size
     first: int
     step: int
     start: Size
-    moved: int
+    read_step: int
 
 
 @dataclass(frozen=True)
 class StripAxis:
     """An axis along which a strip is read, and results are computed.
 
-    Results are at ``phase`` + ``step`` * q of ``every``, for q below ``found`` and each phase below
-    ``step``. The strip is read from ``start`` on, ``reach`` places more than results, of ``given``.
-    There may be ``copies`` of it, each ``apart`` further, whose places are ``stride`` apart.
+    Results are at ``phase`` + ``step`` * q below ``result_extent``, for q below ``result_count``
+    and each phase below ``step``. The strip is read from ``start`` on, ``reach`` elements more than
+    results, from an axis of ``source_extent``. There may be ``copies`` of it, at offsets
+    ``copy_step``, with elements at ``stride``.
     """
 
-    of: WindowAxis
+    axis: WindowAxis
     over_windows: bool
 
     @property
     def step(self) -> int:
-        return 1 if self.over_windows else self.of.step
+        return 1 if self.over_windows else self.axis.step
 
     @property
-    def every(self) -> Size:
-        return self.of.windows if self.over_windows else self.of.image
+    def result_extent(self) -> Size:
+        return self.axis.windows if self.over_windows else self.axis.image
 
     @property
-    def given(self) -> Size:
-        return self.of.image if self.over_windows else self.of.windows
+    def source_extent(self) -> Size:
+        return self.axis.image if self.over_windows else self.axis.windows
 
     @property
-    def found(self) -> Size:
-        return -(-self.every // self.step)
+    def result_count(self) -> Size:
+        return -(-self.result_extent // self.step)
 
     @property
     def start(self) -> Size:
-        of = self.of
-        return -of.before if self.over_windows else window_over(of, of.taps - 1)
+        axis = self.axis
+        return -axis.before if self.over_windows else window_over(axis, axis.taps - 1)
 
     @property
     def reach(self) -> Size:
-        return self.of.reach if self.over_windows else window_over(self.of, 0) - self.start
+        return self.axis.reach if self.over_windows else window_over(self.axis, 0) - self.start
 
     @property
     def copies(self) -> Size:
-        return self.of.taps if self.over_windows else self.reach + 1
+        return self.axis.taps if self.over_windows else self.reach + 1
 
     @property
-    def apart(self) -> int:
-        return self.of.dilation if self.over_windows else 1
+    def copy_step(self) -> int:
+        return self.axis.dilation if self.over_windows else 1
 
     @property
     def stride(self) -> int:
-        return self.of.step if self.over_windows else 1
+        return self.axis.step if self.over_windows else 1
 
     @property
     def phase(self) -> Size:
-        """The results of the first phase of a dilated axis, or of a stride, the most of any."""
-        return -(-self.every // (self.of.dilation * self.step))
+        """The results of the first phase of a dilated or strided axis, which has the most."""
+        return -(-self.result_extent // (self.axis.dilation * self.step))
 
     def taps(self, phase: int, copied: bool) -> Taps:
         """Return the taps of the results at a phase; ``copied``: each reads a copy."""
-        of, step = self.of, self.of.step
+        axis, step = self.axis, self.axis.step
         if self.over_windows:
-            return Taps(of.taps, 0, 1, 0, 1 if copied else of.dilation)
-        found = ((k, window_over(of, k)) for k in range(step))
+            return Taps(axis.taps, 0, 1, 0, 1 if copied else axis.dilation)
+        windows = ((k, window_over(axis, k)) for k in range(step))
         first, window = next(
-            (k, y) for k, y in found if step * y + of.dilation * k - of.before == phase
+            (k, y) for k, y in windows if step * y + axis.dilation * k - axis.before == phase
         )
-        return Taps(-(-(of.taps - first) // step), first, step, window - self.start, -of.dilation)
+        return Taps(
+            -(-(axis.taps - first) // step), first, step, window - self.start, -axis.dilation
+        )
 
 
-def window_over(axis: WindowAxis, tap: Size, apart: int = 0) -> Size:
-    """Return the window whose tap is one of the first ``step`` elements of an image, or lies
-    ``apart`` elements before one."""
-    return (axis.before - axis.dilation * tap - apart + axis.step - 1) // axis.step
+def window_over(axis: WindowAxis, tap: Size, offset: int = 0) -> Size:
+    """Return the window whose tap is at one of the first ``step`` elements of an image.
+
+    ``offset``: the tap is this many elements before one.
+    """
+    return (axis.before - axis.dilation * tap - offset + axis.step - 1) // axis.step
 
 
-def along(*loops: Axis | None) -> tuple[AxisPlace, ...]:
+def loop_places(*loops: Axis | None) -> tuple[AxisPlace, ...]:
     """Return the places at these loops."""
     return tuple(AxisPlace(((loop.name, 1),) if loop else ()) for loop in loops)
 
 
 def map_over(loops: Sequence[Axis | None], stores: Sequence[Store]) -> Map:
-    """Return the map over those loops that there are; the last one runs along vectors."""
+    """Return the map over the loops that are not None; the last one runs along vectors."""
     *rows, last = (loop for loop in loops if loop)
     return Map(last, tuple(stores), tuple(rows))
 
 
 @dataclass
 class WindowLowering(Lowering):
-    """The state of lowering a group with windows; ``places`` are those of its domain's axes.
+    """The state of lowering a group with windows; ``places``: the index along each domain axis.
 
     ``literal_ends``: bounds of places are literals if they are small, like extents of taps.
     """
 
     places: tuple[AxisPlace, ...] = ()
     literal_ends: bool = False
-    merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over axes taken as one
+    merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over collapsed axes
     loaded: dict[tuple[Access, object], Expr] = field(default_factory=dict)
     outer: list[Axis] = field(default_factory=list)
     sizes_of: dict[str, Size] = field(default_factory=dict)  # of loops, by name
@@ -164,12 +170,12 @@ class WindowLowering(Lowering):
 
     @cached_property
     def first(self) -> Source:
-        """The image, or its gradient's windows."""
+        """The image, or the windows of the gradient."""
         return self.groups.source(self.anchor.args[0])
 
     @cached_property
     def second(self) -> Source:
-        """The filter, the windows of its gradient, or the places of the largest elements."""
+        """The filter, the windows of its gradient, or the indices of the largest elements."""
         return self.groups.source(self.anchor.args[1])
 
     def number(self, value: Size, most: int = MOST_LITERAL) -> Extent:
@@ -211,14 +217,14 @@ class WindowLowering(Lowering):
         within: bool = False,
     ) -> AxisPlace:
         """Return the index start + the sum of step * loop, bounded if it may leave the extent."""
-        moved = []
+        loop_terms = []
         for loop, step in terms:
             if isinstance(loop, int):
                 start = start + step * loop
             elif loop:
-                moved.append((loop.name, step))
+                loop_terms.append((loop.name, step))
         low = high = start
-        for name, step in moved:
+        for name, step in loop_terms:
             by = step * (self.sizes_of[name] - 1)
             if isinstance(step, int) and step < 0:
                 low = low + by
@@ -226,30 +232,30 @@ class WindowLowering(Lowering):
                 high = high + by
         if extent is not None and is_at_least(low, 0) and is_at_least(extent, high + 1):
             extent = extent if within else None
-        return AxisPlace(tuple(moved), start, extent, within)
+        return AxisPlace(tuple(loop_terms), start, extent, within)
 
     def read_place(self, axis: WindowAxis, window: Loop, tap: Loop) -> AxisPlace:
         """Return the index in the image of a tap of a window."""
         terms = (window, axis.step), (tap, axis.dilation)
         return self.at(*terms, start=-axis.before, extent=axis.image)
 
-    def image_place(self, axis: WindowAxis, q: Loop, u: Loop, apart: Loop) -> AxisPlace:
-        """Return the element number q of an image that the taps u + residues * t are at.
+    def image_place(self, axis: WindowAxis, q: Loop, u: Loop, gap: Loop) -> AxisPlace:
+        """Return the index of element q of an image, which the taps u + residues * t read.
 
-        Elements with ``apart`` > 0 have no taps.
+        Elements with ``gap`` > 0 have no taps.
         """
-        terms = (q, axis.step), (u, axis.dilation), (apart, 1)
-        start = axis.step * _first(axis) - axis.before
+        terms = (q, axis.step), (u, axis.dilation), (gap, 1)
+        start = axis.step * _first_window(axis) - axis.before
         return self.at(*terms, start=start, extent=axis.image)
 
-    def window_place(self, axis: WindowAxis, q: Loop, t: Loop, apart: Loop = None) -> AxisPlace:
-        """Return the window whose tap u + residues * t is at the element number q."""
-        terms = (q, 1), (t, -axis.dilation // axis.shared), (apart, -_OUTSIDE)
-        return self.at(*terms, start=_first(axis), extent=axis.windows)
+    def window_place(self, axis: WindowAxis, q: Loop, t: Loop, gap: Loop = None) -> AxisPlace:
+        """Return the window whose tap u + residues * t reads element q."""
+        terms = (q, 1), (t, -axis.dilation // axis.shared), (gap, -_OUTSIDE)
+        return self.at(*terms, start=_first_window(axis), extent=axis.windows)
 
     # -- accesses ---------------------------------------------------------------------------------
 
-    def located(
+    def access_at(
         self,
         source: Walk,
         places: Sequence[AxisPlace],
@@ -257,16 +263,16 @@ class WindowLowering(Lowering):
         mode: Mode = "in",
         most: int = 1,
     ) -> Access:
-        """Return the access of an operand that has these places along its axes.
+        """Return the access to an operand at these indices.
 
-        It has no bound along a repeated axis. Strides up to ``most`` are literals.
+        A broadcast axis has no bounds. Strides up to ``most`` are literals.
         """
         name = self.operand(source.base, source.offset, dtype, mode)
         strides: list[tuple[str, Extent]] = []
         positions = []
-        for stride, own in zip(source.strides, places, strict=True):
-            repeats = stride == 0 and own.extent != 1
-            place = replace(own, extent=None) if repeats else own
+        for stride, axis_place in zip(source.strides, places, strict=True):
+            repeats = stride == 0 and axis_place.extent != 1
+            place = replace(axis_place, extent=None) if repeats else axis_place
             single = len(place.terms) == 1 and place.start == 0
             if stride == 0 and place.extent is None:
                 continue
@@ -276,10 +282,14 @@ class WindowLowering(Lowering):
                 continue
             terms = tuple((loop, self.number(step)) for loop, step in place.terms)
             extent = self._end(place.extent)
-            moved = 1 if stride == 0 else stride  # of a single element
+            element_stride = 1 if stride == 0 else stride  # of a single element
             positions.append(
                 Position(
-                    terms, self.number(place.start), self.number(moved, most), extent, place.within
+                    terms,
+                    self.number(place.start),
+                    self.number(element_stride, most),
+                    extent,
+                    place.within,
                 )
             )
         return Access(name, tuple(strides), (), tuple(positions))
@@ -289,7 +299,7 @@ class WindowLowering(Lowering):
     ) -> Access:
         """Return an access over the domain."""
         strides = self.merged.get(walk.strides, walk.strides)
-        return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
+        return self.access_at(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
 
     def load_key(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """Return the walk itself; its places are the current ``places``."""
@@ -301,19 +311,19 @@ class WindowLowering(Lowering):
         self.memo, self.loads = {}, {}
 
     def value(self, source: Source) -> Expr:
-        """Return the element of a source at the current places; equal loads are one."""
-        found = super().value(source)
-        if found.op == "load":
-            assert isinstance(found.attribute, Access)
-            return self.loaded.setdefault((found.attribute, None), found)
-        return found
+        """Return the element of a source at the current places; equal loads are one object."""
+        element = super().value(source)
+        if element.op == "load":
+            assert isinstance(element.attribute, Access)
+            return self.loaded.setdefault((element.attribute, None), element)
+        return element
 
     def element(
         self, source: Source, places: Sequence[AxisPlace], fill: bool | int | float = 0
     ) -> Expr:
         """Return an operand's element at some places, in its compute dtype; ``fill`` outside."""
         dtype = source.type.dtype
-        access = self.located(
+        access = self.access_at(
             Walk(source.base, source.layout.offset, source.layout.strides), places, dtype
         )
         filled = ex.literal(fill, dtype) if access.bounded and fill != 0 else None
@@ -322,10 +332,10 @@ class WindowLowering(Lowering):
             self.loaded[key] = ex.load(access, dtype, fill=filled)
         return self.widen_value(self.loaded[key])
 
-    def in_scratch(
+    def scratch_access(
         self,
         number: int,
-        moved: Iterable[tuple[Axis | None, Size]],
+        moves: Iterable[tuple[Axis | None, Size]],
         start: Size = 0,
         *more: Position,
         dtype: DType | None = None,
@@ -334,25 +344,25 @@ class WindowLowering(Lowering):
         key = ScratchBuffer(self.anchor, number)
         dtype = self.anchor.types[0].dtype if dtype is None else dtype
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
-        strides = [(loop.name, self.stride(loop.name, step)) for loop, step in moved if loop]
+        strides = [(loop.name, self.stride(loop.name, step)) for loop, step in moves if loop]
         places = () if start == 0 else (Position((), self.argument(start)),)
         return Access(self.scratch[key], tuple(strides), (), (*more, *places))
 
     def evaluate(self, anchor: Expr | None) -> None:
-        """Evaluate the nodes at the current places, where the anchor has this element."""
+        """Evaluate the nodes at the current places, given the anchor's element there."""
         for node in self.group.nodes:
-            found = anchor if isinstance(node.form, WINDOWED) else None
-            self.memo[Home(node)] = self.scalar(node) if found is None else found
+            value = anchor if isinstance(node.form, WINDOWED) else None
+            self.memo[Home(node)] = self.scalar(node) if value is None else value
 
     def stores(self, anchor: Expr) -> list[Store]:
-        """Return the stores at the current places, where the anchor has this element."""
+        """Return the stores at the current places, given the anchor's element there."""
         self.evaluate(anchor)
         return [self.store_value(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
-        """Return the extents of the domain's last axes, collapsed where all walks allow it.
+        """Return the extents of the domain's last axes, collapsed if all walks allow it.
 
-        ``others`` are strides of operands over the same axes; they are returned collapsed.
+        ``others``: strides of operands over the same axes; they are returned collapsed.
         """
         domain = self.group.domain
         walks = [
@@ -361,17 +371,17 @@ class WindowLowering(Lowering):
         ]
         strides = list(dict.fromkeys(walk.strides for walk in walks))
         first = len(domain) - count
-        moves = [each[first:] for each in strides] + [*others]
-        kept, moved = collapse(domain[first:], moves)
-        for own, found in zip(strides, moved, strict=False):
-            self.merged[own] = (*own[:first], *found)
-        return tuple(kept), [tuple(each) for each in moved[len(strides) :]]
+        moves = [walk_strides[first:] for walk_strides in strides] + [*others]
+        extents, collapsed = collapse(domain[first:], moves)
+        for original, merged in zip(strides, collapsed, strict=False):
+            self.merged[original] = (*original[:first], *merged)
+        return tuple(extents), [tuple(merged) for merged in collapsed[len(strides) :]]
 
 
-def _first(axis: WindowAxis) -> Size:
+def _first_window(axis: WindowAxis) -> Size:
     return window_over(axis, axis.residues - 1, axis.shared - 1)
 
 
-def elements(axis: WindowAxis) -> Size:
-    """Return the largest number of elements of an image that one remainder of the strides has."""
-    return (axis.image - 1 + axis.before) // axis.step - _first(axis) + 1
+def residue_elements(axis: WindowAxis) -> Size:
+    """Return the maximum number of elements of an image at one remainder of the stride."""
+    return (axis.image - 1 + axis.before) // axis.step - _first_window(axis) + 1

@@ -1,7 +1,7 @@
-"""Pools in the kernel that computes their image: the taps are elements in registers.
+"""Fuse pools into the kernel that computes their image: the taps are elements in registers.
 
-Windows that do not overlap read each element of an image once, at most. So the kernel that computes
-the image evaluates it at each tap of a window, and takes the sum, the largest, or its place. The
+Windows that do not overlap read each element of an image at most once. So the kernel that computes
+the image evaluates it at each tap of a window, and computes the sum, the maximum, or its index. The
 image is stored, tap by tap, only if another kernel reads it.
 """
 
@@ -13,8 +13,13 @@ from typing import Final, Self
 
 from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.compiler.lowering.operands import LoweredStep
-from staticgrad.compiler.lowering.windows.maps import largest_of, place_of, sum_of
-from staticgrad.compiler.lowering.windows.places import AxisPlace, WindowLowering, along, map_over
+from staticgrad.compiler.lowering.windows.maps import argmax_of_values, max_of_values, sum_of_values
+from staticgrad.compiler.lowering.windows.places import (
+    AxisPlace,
+    WindowLowering,
+    loop_places,
+    map_over,
+)
 from staticgrad.compiler.lowering.windows.strips import RESULT, WindowStrips
 from staticgrad.compiler.lowering.windows.tiles import RESULTS, TILES, WindowTiles
 from staticgrad.language.ir import expr as ex
@@ -27,7 +32,7 @@ from staticgrad.support.records import replace
 
 #: The offset of a tap from the first one of its window, along each axis.
 Tap = tuple[int, ...]
-#: Where a tap is in the image, and the element of the product there, if there is one.
+#: The indices of a tap in the image, and the element of the product there, if there is one.
 At = tuple[Sequence[AxisPlace], Expr | None]
 
 
@@ -35,13 +40,13 @@ class _Pooled(WindowLowering):
     pools: Group
 
     @classmethod
-    def over(cls, groups: GroupValues, group: Group) -> Self:
+    def of_group(cls, groups: GroupValues, group: Group) -> Self:
         assert group.image is not None
         nodes = {*group.image.nodes}
         stored = tuple(key for key in group.stored if key.node in nodes)
-        made = cls(groups, replace(group.image, stored=stored))
-        made.pools = group
-        return made
+        lowering = cls(groups, replace(group.image, stored=stored))
+        lowering.pools = group
+        return lowering
 
     @property
     def windows(self) -> tuple[WindowAxis, ...]:
@@ -56,93 +61,97 @@ class _Pooled(WindowLowering):
         taps = product(*(range(int(axis.taps)) for axis in self.windows))
         return [(0,) * (count - len(self.windows)) + tap for tap in taps]
 
-    def pooled(
+    def pool_elements(
         self, taps: Sequence[Tap], image: Callable[[Tap], At], places: Sequence[AxisPlace]
     ) -> tuple[Store, ...]:
-        """Return the stores at the image's elements, and at the ``places`` of the windows."""
+        """Return the stores of the image's elements, and of the windows at ``places``."""
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
-        found: dict[Key, list[Expr]] = {source.base: [] for source in read}
+        taps_by_image: dict[Key, list[Expr]] = {source.base: [] for source in read}
         stores: list[Store] = []
         for tap in taps:
             at, anchor = image(tap)
             self.move_to(at)
             self.evaluate(anchor)
             for source in dict.fromkeys(read):
-                found[source.base].append(self.wide_value(source))
-            stores += self._stored()
+                taps_by_image[source.base].append(self.wide_value(source))
+            stores += self._make_stores()
         self.group = self.pools
         self.move_to(places)
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
                 dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
-                self.memo[Home(node)] = _POOLED[node.form.kind](found[base], dtype).cast(dtype)
+                self.memo[Home(node)] = _POOLED[node.form.kind](taps_by_image[base], dtype).cast(
+                    dtype
+                )
             else:
                 self.memo[Home(node)] = self.scalar(node)
-        return (*stores, *self._stored())
+        return (*stores, *self._make_stores())
 
-    def _stored(self) -> list[Store]:
-        # What is stored of the image stands among the pools', too.
-        mine = [key for key in self.group.stored if key.node in self.group.nodes]
-        return [self.store_value(key, walk) for key, walk in self.whole_walks(mine)]
+    def _make_stores(self) -> list[Store]:
+        # The pools' group lists the stored values of the image, too.
+        stored_keys = [key for key in self.group.stored if key.node in self.group.nodes]
+        return [self.store_value(key, walk) for key, walk in self.whole_walks(stored_keys)]
 
 
 class PooledStrips(_Pooled, WindowStrips):
     """Pools over the results of a convolution, strip by strip."""
 
-    def _cut(self) -> tuple[int, int]:
-        step, (strip, images) = self.steps(len(self.axes))[0], super()._cut()
+    def _choose_strip(self) -> tuple[int, int]:
+        step, (strip, images) = self.steps(len(self.axes))[0], super()._choose_strip()
         return -(-strip // step) * step, images
 
-    def _followed(self, phases: Sequence[int], kept: Sequence[bool]) -> Map:
+    def _epilogue_stage(self, phases: Sequence[int], has_taps: Sequence[bool]) -> Map:
         count = len(self.axes)
         steps, windows = self.steps(count), self.pools.domain[2:]
         strip = self.strip // steps[0]
-        i, loops = self.loop(self.each), self.nest(strip, *windows[1:])
-        lead = (*along(self.n), self._channel(i, self.g))
+        i, loops = self.loop(self.channel_count), self.nest(strip, *windows[1:])
+        lead = (*loop_places(self.n), self._channel(i, self.g))
 
         def image(tap: Tap) -> At:
             terms = (self.strips, self.strip), (loops[0], steps[0])
-            first = self.at(*terms, start=tap[0], extent=self.axes[0].found)
+            first = self.at(*terms, start=tap[0], extent=self.axes[0].result_count)
             others = zip(loops[1:], steps[1:], tap[1:], strict=True)
-            rest = [self.at((loop, step), start=start) for loop, step, start in others]
-            return (*lead, first, *rest), self._result(i, loops, tap)
+            inner = [self.at((loop, step), start=start) for loop, step, start in others]
+            return (*lead, first, *inner), self._load_result(i, loops, tap)
 
         first = self.at((self.strips, strip), (loops[0], 1), extent=windows[0])
-        places = (*lead, first, *along(*loops[1:]))
-        return map_over([i, *loops], self.pooled(self.taps(count), image, places))
+        places = (*lead, first, *loop_places(*loops[1:]))
+        return map_over([i, *loops], self.pool_elements(self.taps(count), image, places))
 
-    def _result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
+    def _load_result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
         steps = self.steps(len(loops))
-        moved: list[tuple[Axis | None, Size]] = [(i, self.panels)]
-        start: Size = sum(k * apart for k, apart in zip(tap[:-1], self.apart[:-1], strict=True))
-        for loop, step, apart in zip(loops[:-1], steps[:-1], self.apart[:-1], strict=True):
-            moved.append((loop, step * apart))
+        moves: list[tuple[Axis | None, Size]] = [(i, self.panels)]
+        start: Size = sum(
+            k * stride for k, stride in zip(tap[:-1], self.plane_strides[:-1], strict=True)
+        )
+        for loop, step, stride in zip(loops[:-1], steps[:-1], self.plane_strides[:-1], strict=True):
+            moves.append((loop, step * stride))
         positions = [Position(((loops[-1].name, steps[-1]),), tap[-1])] * (steps[-1] != 1)
-        moved += [(loops[-1], 1)] * (steps[-1] == 1)
+        moves += [(loops[-1], 1)] * (steps[-1] == 1)
         dtype = self.dtype.compute
-        access = self.in_scratch(RESULT, moved, start, *positions, dtype=dtype)
+        access = self.scratch_access(RESULT, moves, start, *positions, dtype=dtype)
         return ex.load(access, dtype).cast(self.dtype)
 
 
 class PooledTiles(_Pooled, WindowTiles):
-    """Pools over tiles of two by two results: each is a window, or has one."""
+    """Pools over tiles of two by two results: each tile is a window, or contains one."""
 
-    def _followed(self) -> Map:
+    def _epilogue_stage(self) -> Map:
         high, wide = self.pools.domain[2:]
-        loops = o, n, row, column = self.nest(self.each, self.there, self.rows, wide)
+        loops = o, n, row, column = self.nest(self.channel_count, self.image_count, self.rows, wide)
         lead = self._lead(n, self._channel_of(o))
 
         def image(tap: Tap) -> At:
             odd, place = tap
             across = self.at((column, RESULTS), start=place)
-            sums, start = self._result(o, n, row), odd * RESULTS * self.run
-            result = self._every_second(TILES, sums, start, place, column)
+            sums, start = self._result_moves(o, n, row), odd * RESULTS * self.run
+            result = self._load_every_second(TILES, sums, start, place, column)
             return (*lead, self._row(row, odd), across), result
 
         first = self.at((self.strip, self.rows), (row, 1), extent=high)
-        places = (*lead, first, *along(column))
-        return map_over(loops, self.pooled(self.taps(2), image, places))
+        places = (*lead, first, *loop_places(column))
+        return map_over(loops, self.pool_elements(self.taps(2), image, places))
 
 
 class PooledMaps(_Pooled):
@@ -154,16 +163,16 @@ class PooledMaps(_Pooled):
         loops, steps = self.nest(*domain), self.steps(len(domain))
 
         def image(tap: Tap) -> At:
-            found = zip(loops, steps, tap, strict=True)
-            return [self.at((loop, step), start=start) for loop, step, start in found], None
+            axis_loops = zip(loops, steps, tap, strict=True)
+            return [self.at((loop, step), start=start) for loop, step, start in axis_loops], None
 
-        stores = self.pooled(self.taps(len(domain)), image, along(*loops))
+        stores = self.pool_elements(self.taps(len(domain)), image, loop_places(*loops))
         lead = len(domain) - len(self.windows) or len(domain) - 1
         return self.finish([map_over(loops[lead:], stores)], loops[:lead])
 
 
 _POOLED: Final[dict[str, Callable[[Sequence[Expr], DType], Expr]]] = {
-    "sum": lambda values, _: sum_of(values),
-    "max": lambda values, _: largest_of(values),
-    "place": place_of,
+    "sum": lambda values, _: sum_of_values(values),
+    "max": lambda values, _: max_of_values(values),
+    "place": argmax_of_values,
 }

@@ -1,10 +1,10 @@
-"""Convolutions and image gradients: a strip of the operand is copied once, and products follow.
+"""Lower convolutions and image gradients to products over copied strips (implicit GEMM).
 
-An iteration copies a strip of some channels into scratch, with its border. There every tap has a
-fixed offset from its place in every row. So the columns of the product are all consecutive places
-of the strip, with those between rows and enough to fill a panel, and nothing is packed. The results
-are stored in scratch, too, from which the epilogue reads the valid columns. The sums are those of
-the product that reads windows in place, term by term.
+An iteration copies a strip (band) of some channels into scratch, with its border. There every tap
+has a fixed offset from its element in every row. So the columns of the product are all consecutive
+elements of the strip, including those between rows and some that fill a panel, and nothing is
+packed. The results are stored in scratch, too, from which the epilogue reads the valid columns. The
+sums equal those of the product that reads windows in place, term by term.
 
 The image gradient of a strided convolution is a product for each remainder of the strides: elements
 of an image at one remainder have the same taps, and these read adjacent windows. The results of the
@@ -26,7 +26,13 @@ from math import prod
 from typing import Final
 
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
-from staticgrad.compiler.lowering.windows.places import AxisPlace, StripAxis, Taps, along, map_over
+from staticgrad.compiler.lowering.windows.places import (
+    AxisPlace,
+    StripAxis,
+    Taps,
+    loop_places,
+    map_over,
+)
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Expr
@@ -40,9 +46,9 @@ from staticgrad.native.machine import current
 
 #: Elements of a strip and of its results, about: they stay in L2.
 STRIP: Final = 3 << 15
-#: Places of a strip along the only axis of an image, at least.
+#: Elements of a strip along the only axis of an image, at least.
 _LEAST: Final = 128
-#: Desired iterations, columns of an iteration that are worth a border, and its rows.
+#: Desired number of iterations; columns of an iteration, at least, that justify a border; its rows.
 _WANTED: Final = 4
 _WORTH: Final = 256
 _ROWS: Final = 16
@@ -56,25 +62,25 @@ _NEAR: Final = 2 * STRIP
 #: once, with bounds checks.
 _COPIED: Final = 14
 _COPIED_ONCE: Final = 24
-#: Channels of the result from which copies pay where windows have a step > 1.
+#: Channels of the result, at least, so that copies pay if windows have a step > 1.
 _ROWS_COPIED: Final = 64
 #: Copies along the last axis, at most: each has a store in one loop.
 _MOST_COPIES: Final = 32
 
 
 def has_phases(form: WindowProduct) -> bool:
-    """Return whether a product gives images whose taps differ for each of a few remainders."""
+    """Return True if a product computes images whose taps differ for each of a few remainders."""
     steps = [axis.step for axis in form.axes]
-    known = all(isinstance(n, int) for axis in form.axes for n in (axis.taps, axis.before))
-    apart = all(axis.shared == 1 for axis in form.axes)
-    return form.result == "image" and known and apart and 1 < prod(steps) <= MOST_PHASES
+    is_static = all(isinstance(n, int) for axis in form.axes for n in (axis.taps, axis.before))
+    is_coprime = all(axis.shared == 1 for axis in form.axes)
+    return form.result == "image" and is_static and is_coprime and 1 < prod(steps) <= MOST_PHASES
 
 
 class _Costs:
     """The costs of a convolution at likely sizes, per image, in cycles.
 
-    ``copies``: the cheapest cut into rows and images of copies for each tap; ``once``: the cost of
-    strips that are copied once.
+    ``copies``: the cost of copies for each tap, with the cheapest rows and images of an iteration;
+    ``once``: the cost of strips that are copied once.
     """
 
     def __init__(self, node: Node) -> None:
@@ -85,7 +91,7 @@ class _Costs:
         first = -(-first // form.groups)
         self.out, self.inner = (first, second) if over_windows else (second, first)
         axes = [StripAxis(axis, over_windows) for axis in form.axes]
-        self.found = [max(1, hint_value(axis.found)) for axis in axes]
+        self.result_counts = [max(1, hint_value(axis.result_count)) for axis in axes]
         self.reaches = [0 if axis.stride > 1 else hint_value(axis.reach) for axis in axes[:-1]]
         self.reach = hint_value(axes[-1].reach)
         self.copied = prod(
@@ -94,7 +100,9 @@ class _Costs:
         self.taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
         self.images = max(1, hint_value(node.args[0].type.shape[0]))
         self.lanes = node.types[0].dtype.compute.lanes
-        self.between = prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:], strict=True))
+        self.between = prod(
+            n + r for n, r in zip(self.result_counts[1:-1], self.reaches[1:], strict=True)
+        )
 
     @property
     def copies(self) -> tuple[float, tuple[int, int]]:
@@ -103,25 +111,29 @@ class _Costs:
 
     @property
     def once(self) -> float:
-        each = max(self.inner, self.out) * (self.found[-1] + self.reach)
-        rows = -(-self.found[0] // -(-self.found[0] // max(STRIP // each, 1)))
+        row_elements = max(self.inner, self.out) * (self.result_counts[-1] + self.reach)
+        rows = -(
+            -self.result_counts[0] // -(-self.result_counts[0] // max(STRIP // row_elements, 1))
+        )
         return self._in_strips(rows, 1, self.reach, _COPIED_ONCE)
 
     def _in_strips(self, rows: int, images: int, reach: int, copied: float) -> float:
         """Return the cost of strips whose rows end in a border of ``reach``."""
         columns = self._columns(rows, images, reach) // self.lanes
         vectors = (
-            (rows + self.reaches[0]) * self.between * -(-(self.found[-1] + reach) // self.lanes)
+            (rows + self.reaches[0])
+            * self.between
+            * -(-(self.result_counts[-1] + reach) // self.lanes)
         )
         products = columns * self.out * self.taps / current().per_cycle
         cost = self.inner * (products + vectors * images * copied)
-        return cost * -(-self.found[0] // rows) / images
+        return cost * -(-self.result_counts[0] // rows) / images
 
     def _cost(self, rows: int, images: int) -> float:
         return self._in_strips(rows, images, 0, self.copied * _COPIED)
 
     def _columns(self, rows: int, images: int, reach: int) -> int:
-        row = self.between * (self.found[-1] + reach) * images
+        row = self.between * (self.result_counts[-1] + reach) * images
         return -(-(rows * row - reach) // self.lanes) * self.lanes
 
     def _elements(self, rows: int, images: int) -> int:
@@ -129,7 +141,7 @@ class _Costs:
 
     @property
     def _cuts(self) -> Iterator[tuple[int, int]]:
-        high = self.found[0]
+        high = self.result_counts[0]
         yield 1, 1
         for rows in range(2, high + 1):
             if self._elements(rows, 1) > _NEAR:
@@ -142,7 +154,7 @@ class _Costs:
 
 
 def by_columns(node: Node) -> bool:
-    """Return whether a convolution is lowered by copies for each tap."""
+    """Return True if a convolution is lowered by copies for each tap (im2col)."""
     form = node.form
     assert isinstance(form, WindowProduct)
     strips = form.lies_in_strips or has_phases(form)
@@ -157,9 +169,9 @@ def by_columns(node: Node) -> bool:
 
 
 class WindowStrips(WindowProducts):
-    """The state of lowering such a convolution, for its result or for its image."""
+    """The state of lowering a convolution by strips, for its result or for its image."""
 
-    #: Whether a strip has copies for the taps of some axes.
+    #: True if a strip has copies for the taps of some axes.
     copies = False
 
     def lower(self) -> LoweredStep:
@@ -168,30 +180,36 @@ class WindowStrips(WindowProducts):
         self.over_windows = self.form.result == "windows"
         self.axes = [StripAxis(axis, self.over_windows) for axis in self.form.axes]
         filters, self.batch = self.second.type.shape, self.group.domain[0]
-        self.out, self.inner = self._part(filters[0]), filters[1]
+        self.out, self.inner = self._group_channels(filters[0]), filters[1]
         if not self.over_windows:
             self.out, self.inner = self.inner, self.out
-        self.strip, self.images = self._cut()
-        self.there = minimum(self.images, self.batch) if self.images > 1 else 1
+        self.strip, self.images = self._choose_strip()
+        self.image_count = minimum(self.images, self.batch) if self.images > 1 else 1
         self.n = self.outer_loop(-(-self.batch // self.images))
-        self.strips = self.outer_loop(-(-self.axes[0].found // self.strip))
-        self.g = self._group()
-        self.each = self._channels_together()
-        self.part = None if self.each == self.out else self.outer_loop(self.out // self.each)
+        self.strips = self.outer_loop(-(-self.axes[0].result_count // self.strip))
+        self.g = self._group_loop()
+        self.channel_count = self._choose_channels()
+        self.part = (
+            None
+            if self.channel_count == self.out
+            else self.outer_loop(self.out // self.channel_count)
+        )
         reaches = [0 if self._has_copies(k) else axis.reach for k, axis in enumerate(self.axes)]
-        between = [axis.found + r for axis, r in zip(self.axes, reaches, strict=True)][1:]
-        strides = c_strides((1, self.there, *between))
-        self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
-        self.extents = [self.strip, *(axis.found for axis in self.axes[1:])]
-        columns: Size = 1 + (self.there - 1) * self.beside
-        columns = columns + sum((n - 1) * s for n, s in zip(self.extents, self.apart, strict=True))
+        between = [axis.result_count + r for axis, r in zip(self.axes, reaches, strict=True)][1:]
+        strides = c_strides((1, self.image_count, *between))
+        self.plane_strides, self.image_stride = (strides[0], *strides[2:]), strides[1]
+        self.extents = [self.strip, *(axis.result_count for axis in self.axes[1:])]
+        columns: Size = 1 + (self.image_count - 1) * self.image_stride
+        columns = columns + sum(
+            (n - 1) * s for n, s in zip(self.extents, self.plane_strides, strict=True)
+        )
         lanes = self.dtype.compute.lanes
         self.panels = -(-columns // lanes) * lanes
-        further = -(self.panels - columns) // maximum(self.apart[0], 1)  # 0: nothing is there
+        further = -(self.panels - columns) // maximum(self.plane_strides[0], 1)  # 0: empty
         high = self.strip + reaches[0] - further
-        self.plane = high * self.apart[0]
+        self.plane = high * self.plane_strides[0]
         self.wide = [high, *between]
-        return self.finish((self._copied(), *self._made()), self.outer)
+        return self.finish((self._copy_stage(), *self._product_stages()), self.outer)
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -199,24 +217,24 @@ class WindowStrips(WindowProducts):
         last = number == len(self.axes) - 1
         return self.copies and (last or self.axes[number].stride > 1)
 
-    def _cut(self) -> tuple[int, int]:
+    def _choose_strip(self) -> tuple[int, int]:
         """Return the rows of a strip and the images of an iteration."""
         if self.copies:
             return _Costs(self.anchor).copies[1]
         axes, batch = self.axes, max(1, hint_value(self.first.type.shape[0]))
-        row = prod(hint_value(axis.found) + hint_value(axis.reach) for axis in axes[1:])
+        row = prod(hint_value(axis.result_count) + hint_value(axis.reach) for axis in axes[1:])
         channels = max(hint_value(self.out) * axes[-1].step, hint_value(self.inner), 1)
         least = _LEAST if len(axes) == 1 else 1
-        places = max(1, hint_value(axes[0].found))
+        places = max(1, hint_value(axes[0].result_count))
         strips = -(-places // max(STRIP // (channels * max(row, 1)), least))
         more = -(-_WANTED // (batch * self.form.groups))
         if places * row >= more * _WORTH:
             strips = max(strips, more)
         return -(-places // strips), 1
 
-    def _channels_together(self) -> Size:
-        """Return the channels of an iteration: a part of all if iterations would be too few."""
-        strips = -(-max(1, hint_value(self.axes[0].found)) // self.strip)
+    def _choose_channels(self) -> Size:
+        """Return the channels of an iteration: fewer if there would be too few iterations."""
+        strips = -(-max(1, hint_value(self.axes[0].result_count)) // self.strip)
         around = -(-max(1, hint_value(self.batch)) // self.images)
         iterations, out = around * strips * self.form.groups, self.out
         if iterations >= _WANTED or not isinstance(out, int):
@@ -225,26 +243,26 @@ class WindowStrips(WindowProducts):
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
     def _channel(self, loop: Axis, group: Axis | None) -> AxisPlace:
-        """Return the place of a channel of the result; a filter of an image has no group there."""
-        return self.at((group, self.out), (self.part, self.each), (loop, 1))
+        """Return the index of a channel of the result; ``group`` None: without a group."""
+        return self.at((group, self.out), (self.part, self.channel_count), (loop, 1))
 
     def _image_loop(self) -> Axis | None:
-        return self.loop(self.there) if self.images > 1 else None
+        return self.loop(self.image_count) if self.images > 1 else None
 
     def _image_of(self, loop: Axis | None) -> AxisPlace:
         return self.at((self.n, self.images), (loop, 1), extent=self.batch)
 
     # -- copies -----------------------------------------------------------------------------------
 
-    def _copied(self) -> Stage:
+    def _copy_stage(self) -> Stage:
         """Return the copy of a strip, or of each channel's strip and then its copies for taps."""
         c = self.loop(self.inner)
         if self.copies:
-            return Loop(c, (), (self._bordered_strip(c), self._spread(c)), ())
+            return Loop(c, (), (self._bordered_strip(c), self._copy_taps(c)), ())
         rows = self.nest(*self.wide)
         value = self._read(None, c, [self._strip_place(k, row) for k, row in enumerate(rows)])
-        moved = [(c, self.plane), *zip(rows, self.apart, strict=True)]
-        copied = map_over([c, *rows], [Store(self.in_scratch(PLANE, moved), value)])
+        moves = [(c, self.plane), *zip(rows, self.plane_strides, strict=True)]
+        copied = map_over([c, *rows], [Store(self.scratch_access(PLANE, moves), value)])
         return self.annotate(Prefetch(c.name, 1), copied)
 
     def _read(self, image: Axis | None, c: Axis, places: Sequence[AxisPlace]) -> Expr:
@@ -252,45 +270,48 @@ class WindowStrips(WindowProducts):
         return self.element(self.first, (self._image_of(image), channel, *places)).cast(self.dtype)
 
     def _strip_place(self, number: int, loop: Axis) -> AxisPlace:
-        """Return the index at which places of the strip along an axis are read."""
+        """Return the index at which an element of the strip is read along an axis."""
         axis = self.axes[number]
         step = self.strip * (axis.stride if self._has_copies(number) else 1)
         strips = self.strips if number == 0 else None
-        return self.at((strips, step), (loop, 1), start=axis.start, extent=axis.given)
+        return self.at((strips, step), (loop, 1), start=axis.start, extent=axis.source_extent)
 
     def _bordered_strip(self, c: Axis) -> Map:
         last, image = self.axes[-1], self._image_loop()
         *rows, column = self.nest(*self._strip_rows[:-1], self._strip_row)
         places = [self._strip_place(k, row) for k, row in enumerate(rows)]
-        moved = [*zip((image, *rows, column), self._strip_strides, strict=True)]
+        moves = [*zip((image, *rows, column), self._strip_strides, strict=True)]
         stores = []
         for remainder in range(last.stride):
             start = last.start + remainder
-            place = self.at((column, last.stride), start=start, extent=last.given)
-            to = self.in_scratch(CHANNEL, moved, remainder * self._strip_row)
+            place = self.at((column, last.stride), start=start, extent=last.source_extent)
+            to = self.scratch_access(CHANNEL, moves, remainder * self._strip_row)
             stores.append(Store(to, self._read(image, c, [*places, place])))
         return map_over([image, *rows, column], stores)
 
-    def _spread(self, c: Axis) -> Map:
+    def _copy_taps(self, c: Axis) -> Map:
         *axes, last = self.axes
         copies = [
             self.loop(axis.copies, taps=True) if self._has_copies(k) else None
             for k, axis in enumerate(axes)
         ]
         image, (*rows, column) = self._image_loop(), self.nest(*self.wide)
-        beside, *apart, _ = self._strip_strides
+        beside, *strides, _ = self._strip_strides
         read: list[tuple[Axis | None, Size]] = [(image, beside), (column, 1)]
-        for axis, row, copy, by in zip(axes, rows, copies, apart, strict=True):
-            read += [(row, by * (axis.stride if copy else 1)), (copy, by * axis.apart)]
+        for axis, row, copy, by in zip(axes, rows, copies, strides, strict=True):
+            read += [(row, by * (axis.stride if copy else 1)), (copy, by * axis.copy_step)]
         *between, beyond = self._copy_strides
-        moved = [*zip(copies, between, strict=True), *zip((*rows, column), self.apart, strict=True)]
-        moved += [(c, self.plane), (image, self.beside)]
+        moves = [
+            *zip(copies, between, strict=True),
+            *zip((*rows, column), self.plane_strides, strict=True),
+        ]
+        moves += [(c, self.plane), (image, self.image_stride)]
         stores = []
         for tap in range(int(last.copies)):
-            shift, remainder = divmod(last.apart * tap, last.stride)
-            taken = self.in_scratch(CHANNEL, read, remainder * self._strip_row + shift)
-            to = self.in_scratch(PLANE, moved, tap * beyond)
-            stores.append(Store(to, ex.load(taken, self.dtype)))
+            shift, remainder = divmod(last.copy_step * tap, last.stride)
+            tap_access = self.scratch_access(CHANNEL, read, remainder * self._strip_row + shift)
+            to = self.scratch_access(PLANE, moves, tap * beyond)
+            stores.append(Store(to, ex.load(tap_access, self.dtype)))
         return map_over([*copies, image, *rows, column], stores)
 
     @property
@@ -302,13 +323,13 @@ class WindowStrips(WindowProducts):
     @property
     def _strip_row(self) -> Size:
         last = self.axes[-1]
-        return self.wide[-1] + last.apart * (int(last.copies) - 1) // last.stride
+        return self.wide[-1] + last.copy_step * (int(last.copies) - 1) // last.stride
 
     @property
     def _strip_rows(self) -> list[Size]:
-        """The number of places of the strip along each axis."""
+        """The number of elements of the strip along each axis."""
         return [
-            axis.stride * (wide - 1) + axis.apart * (axis.copies - 1) + 1
+            axis.stride * (wide - 1) + axis.copy_step * (axis.copies - 1) + 1
             if self._has_copies(k)
             else wide
             for k, (axis, wide) in enumerate(zip(self.axes, self.wide, strict=True))
@@ -321,74 +342,78 @@ class WindowStrips(WindowProducts):
 
     # -- products ---------------------------------------------------------------------------------
 
-    def _made(self) -> Sequence[Stage]:
-        """Return the products of each phase, with the epilogue after those of the last axis."""
+    def _product_stages(self) -> Sequence[Stage]:
+        """Return the products of each phase; an epilogue follows the phases of the last axis."""
         stages: list[Stage] = []
         for phases in product(*(range(axis.step) for axis in self.axes[:-1])):
-            kept = []
+            has_taps = []
             for phase in range(self.axes[-1].step):
                 every = enumerate(zip(self.axes, (*phases, phase), strict=True))
-                taps = [axis.taps(each, self._has_copies(k)) for k, (axis, each) in every]
-                kept.append(all(each.count != 0 for each in taps))
-                if kept[-1]:
-                    stages.append(self._multiplied(taps, RESULT + phase))
-            stages.append(self._followed(phases, kept))
+                taps = [axis.taps(phase, self._has_copies(k)) for k, (axis, phase) in every]
+                has_taps.append(all(axis_taps.count != 0 for axis_taps in taps))
+                if has_taps[-1]:
+                    stages.append(self._product_stage(taps, RESULT + phase))
+            stages.append(self._epilogue_stage(phases, has_taps))
         return stages
 
-    def _multiplied(self, along_axes: Sequence[Taps], result: int) -> Gemm:
-        i, j = self.loop(self.each, "i"), self.loop(self.panels, VECTOR)
-        counts = [each.count for each in along_axes]
-        c, *taps = self._flattened([self.inner, *counts], "k", [False] + [True] * len(counts))
+    def _product_stage(self, along_axes: Sequence[Taps], result: int) -> Gemm:
+        i, j = self.loop(self.channel_count, "i"), self.loop(self.panels, VECTOR)
+        counts = [axis_taps.count for axis_taps in along_axes]
+        c, *taps = self._make_loops([self.inner, *counts], "k", [False] + [True] * len(counts))
         filters = [
-            self.at((tap, each.step), start=each.first)
-            for tap, each in zip(taps, along_axes, strict=True)
+            self.at((tap, axis_taps.step), start=axis_taps.first)
+            for tap, axis_taps in zip(taps, along_axes, strict=True)
         ]
         if self.over_windows:
-            channels = (self._channel(i, self.g), *along(c))
+            channels = (self._channel(i, self.g), *loop_places(c))
         else:
             channels = (self.at((self.g, self.inner), (c, 1)), self._channel(i, None))
-        a = self._factor(self.second, (*channels, *filters))
-        moved: list[tuple[Axis | None, Size]] = [(j, 1), (c, self.plane)]
+        a = self._factor_access(self.second, (*channels, *filters))
+        moves: list[tuple[Axis | None, Size]] = [(j, 1), (c, self.plane)]
         start: Size = 0
         copies = self._copy_strides
-        for n, (each, tap) in enumerate(zip(along_axes, taps, strict=True)):
-            apart = copies[n] if self._has_copies(n) else self.apart[n]
-            moved.append((tap, each.moved * apart))
-            start = start + each.start * apart
-        b = self.in_scratch(PLANE, moved, start)
+        for n, (axis_taps, tap) in enumerate(zip(along_axes, taps, strict=True)):
+            stride = copies[n] if self._has_copies(n) else self.plane_strides[n]
+            moves.append((tap, axis_taps.read_step * stride))
+            start = start + axis_taps.start * stride
+        b = self.scratch_access(PLANE, moves, start)
         dtype = self.dtype.compute
-        to = self.in_scratch(result, [(i, self.panels), (j, 1)], dtype=dtype)
+        to = self.scratch_access(result, [(i, self.panels), (j, 1)], dtype=dtype)
         k = tuple(loop for loop in (c, *taps) if loop)
         return Gemm((i,), (j,), k, a, b, (Store(to, ex.ref("acc", dtype)),))
 
-    def _followed(self, phases: Sequence[int], kept: Sequence[bool]) -> Map:
-        """Return the epilogue of the valid columns; 0 for the phases that no tap reaches."""
-        i, (first, *rest), image = (
-            self.loop(self.each),
+    def _epilogue_stage(self, phases: Sequence[int], has_taps: Sequence[bool]) -> Map:
+        """Return the epilogue of the valid columns; phases without taps are 0."""
+        i, (first, *inner), image = (
+            self.loop(self.channel_count),
             self.nest(*self.extents),
             self._image_loop(),
         )
-        loops = (first, *rest)
-        moved = [(i, self.panels), *zip(loops, self.apart, strict=True), (image, self.beside)]
+        loops = (first, *inner)
+        moves = [
+            (i, self.panels),
+            *zip(loops, self.plane_strides, strict=True),
+            (image, self.image_stride),
+        ]
         dtype, stores = self.dtype.compute, list[Store]()
-        for phase, is_kept in enumerate(kept):
-            found = enumerate(zip(loops, (*phases, phase), strict=True))
-            places = [self._result_place(k, loop, at) for k, (loop, at) in found]
+        for phase, is_kept in enumerate(has_taps):
+            axis_phases = enumerate(zip(loops, (*phases, phase), strict=True))
+            places = [self._result_place(k, loop, at) for k, (loop, at) in axis_phases]
             self.move_to((self._image_of(image), self._channel(i, self.g), *places))
             value: Expr = ex.literal(0, dtype)
             if is_kept:
-                value = ex.load(self.in_scratch(RESULT + phase, moved, dtype=dtype), dtype)
+                value = ex.load(self.scratch_access(RESULT + phase, moves, dtype=dtype), dtype)
             stores += self.stores(value.cast(self.dtype))
-        return map_over([i, first, image, *rest], stores)
+        return map_over([i, first, image, *inner], stores)
 
     def _result_place(self, number: int, loop: Axis, phase: int) -> AxisPlace:
         axis = self.axes[number]
         strips = self.strips if number == 0 else None
         terms = (strips, self.strip * axis.step), (loop, axis.step)
-        return self.at(*terms, start=phase, extent=axis.every)
+        return self.at(*terms, start=phase, extent=axis.result_extent)
 
 
 class WindowColumns(WindowStrips):
-    """The same with copies of the strips for taps, and images side by side."""
+    """The state of lowering a convolution by copies for each tap (im2col), with adjacent images."""
 
     copies = True
