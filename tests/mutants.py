@@ -923,7 +923,7 @@ MUTANTS = (
          "return self.kernel", "factors of products are read beyond the ends of their arrays",
          "tests/exporting/test_export.py -k looks_where"),
         ("loops-of-guarded-bools", "staticgrad/compiler/plain", 'return f"({text} != 0)"',
-         'return f"({bare(text)} != 0)"', "a guarded number becomes a bool only outside its bounds",
+         'return f"({unwrap(text)} != 0)"', "a guarded number becomes a bool only outside its bounds",
          "tests/exporting/test_plain_loops.py -k guarded"),
         ("loops-of-poison", "staticgrad/native/by_numba/helpers.py",
          "return int32(x) if abs(x) < 2147483648.0 else int32(-2147483648)", "return int32(x)",

@@ -709,7 +709,7 @@ class BodyLines:
         lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
         for number, run in enumerate(branch.cases):
             last = number == len(branch.cases) - 1
-            lines.open("default: {" if last else f"case {number}: {{")
+            lines.open_block("default: {" if last else f"case {number}: {{")
             self._run(run)
             lines.add("break;")
             lines.depth -= 1
@@ -734,7 +734,7 @@ class BodyLines:
             turning.append(f"{read} = {written}, {written} = {spare}, {spare} = {read};")
             self.turns[carry] = read, written
         lines.add(f"int64_t {self.made} = 0;")
-        lines.open(f"for (; {self.made} < {iterations}; {self.made}++) {{")
+        lines.open_block(f"for (; {self.made} < {iterations}; {self.made}++) {{")
         number = f"{iterations} - 1 - {self.made}" if loop.backwards else self.made
         lines.add(f"const int64_t {self.number} = {number};")
         for each in loop.inside:

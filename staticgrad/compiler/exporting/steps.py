@@ -219,7 +219,7 @@ class StepsWriter:
 
     def _look(self) -> None:
         self.lines.add("# An index out of range ends the run, before any parameter is written.")
-        self.lines.open("if checks[::2].max() >= 0:")
+        self.lines.open_block("if checks[::2].max() >= 0:")
         self.lines.add("return 1")
         self.lines.depth -= 1
 
@@ -421,7 +421,7 @@ class LoopWriter:
         chosen = f"{self._array(branch.chosen)}[0]"
         lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
         for number, run in enumerate(branch.cases):
-            lines.open(f"{'elif' if number else 'if'} {case} == {number}:")
+            lines.open_block(f"{'elif' if number else 'if'} {case} == {number}:")
             self._run(run)
             lines.depth -= 1
 
@@ -433,7 +433,7 @@ class LoopWriter:
             lines.add(f"{read} = {self._array(turns.first)}")
             one, two = map(self._array, turns.written(1))
             lines.add(f"{written}, {spare} = {one}, {two}")
-            lines.open(f"if ({iterations}) % 2 == 0:")
+            lines.open_block(f"if ({iterations}) % 2 == 0:")
             one, two = map(self._array, turns.written(2))
             lines.add(f"{written}, {spare} = {one}, {two}")
             lines.depth -= 1
@@ -444,7 +444,7 @@ class LoopWriter:
         if tests:
             self.made = fresh("done")
             lines.add(f"{self.made} = 0")
-        lines.open(f"for {t} in range({iterations}):")
+        lines.open_block(f"for {t} in range({iterations}):")
         lines.add(
             f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
         )
@@ -452,7 +452,7 @@ class LoopWriter:
             if isinstance(each, flow.Run):
                 self._run(each)
             else:
-                lines.open(f"if not {self._array(each.goes)}[0]:")
+                lines.open_block(f"if not {self._array(each.goes)}[0]:")
                 lines.add("break")
                 lines.depth -= 1
         lines.add(*turning)

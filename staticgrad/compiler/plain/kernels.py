@@ -1,4 +1,4 @@
-"""A kernel as one function of plain loops, in the order of sums that the graph fixes."""
+"""Write a kernel as one function of plain loops, with the order of sums that the graph fixes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from staticgrad.compiler.plain.expressions import (
     Functions,
     Indented,
     Scalars,
-    bare,
     literal,
     operation,
     storable,
-    widened,
+    unwrap,
+    widen_element,
 )
 from staticgrad.language.ir.expr import Access, Expr, Position, factors, postorder
 from staticgrad.language.ir.forms import COMBINERS, Combiner
@@ -54,24 +54,24 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.records import dataclass
 
 #: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
-#: fit into L1 with the row that is read.
+#: fit in L1 together with the row that is read.
 PANEL: Final = 64
 TILE: Final = 96
 STRIP: Final = 256
-#: Terms of a sum for which a tile of a factor is copied at a time, where it is not read in place.
+#: Terms of a sum per copied tile of a factor, if the factor is not read in place.
 DEPTH: Final = 256
 #: Rows of a table of column sums: the block, the result, and a level for each power of two.
 LEVELS: Final = 40
-#: The decorator of the loops of an entry that notes their failures.
+#: The decorator of the loops of an entry that records their failures.
 _INNER: Final = "@inner"
 
 
 class KernelWriter:
-    """Writes one kernel as a function ``name`` of its operands' arrays and its integer arguments.
+    """A writer of one kernel as a function ``name`` of its operands' arrays and its arguments.
 
-    ``names`` are the variables of operands, ``shifts`` their offsets there; operands of one name
-    are one array. ``apart``: no two arrays overlap of which one is written. What only holds values
-    within an iteration is allocated by the function where sums need it.
+    ``names``: the variables of operands, ``shifts``: their offsets there; operands with the same
+    name are one array. ``no_alias``: no array that is written overlaps another one. The function
+    allocates the scratch that sums need within an iteration.
     """
 
     def __init__(
@@ -81,20 +81,20 @@ class KernelWriter:
         names: Mapping[str, str],
         shifts: Mapping[str, int],
         functions: Functions,
-        apart: bool = False,
+        no_alias: bool = False,
     ) -> None:
         self.kernel, self.name, self.functions = kernel, name, functions
         self._names, self._shifts, self._count = names, shifts, [0]
         self._lines, self._first = Indented(), Indented()
-        if apart:
+        if no_alias:
             self._first.add(f"{functions.helper('restrict')}()")
         self._refs: dict[str, str] = {}
-        self._from_zero: set[str] = set()  # loops whose positions Numba sees to be no negative ones
+        self._from_zero: set[str] = set()  # loops whose index Numba can prove to be >= 0
         self._tables: dict[str, str] = {}
         self._rooms = 0
         self._after_row: list[str] = []
         self._after_group: list[tuple[str, ...]] = []
-        self._stored = {
+        self._stored_arrays = {
             self._names[s.access.operand]
             for stage, _ in nested(kernel.stages)
             for s in statements(stage)
@@ -103,40 +103,40 @@ class KernelWriter:
 
     @property
     def operands(self) -> list[str]:
-        """The operands whose arrays the function takes, each array once."""
-        own: dict[str, str] = {}
+        """The operands whose arrays are parameters of the function, each array once."""
+        arrays: dict[str, str] = {}
         for operand in self.kernel.operands:
-            if operand.name not in self._own_scratch:
-                own.setdefault(self._names[operand.name], operand.name)
-        return [*own.values()]
+            if operand.name not in self._local_scratch:
+                arrays.setdefault(self._names[operand.name], operand.name)
+        return [*arrays.values()]
 
     @property
-    def _own_scratch(self) -> set[str]:
-        """The operands in whose place the function has arrays of its own."""
-        every = (s for stage, _ in nested(self.kernel.stages) for s in statements(stage))
-        return {s.scratch for s in every if isinstance(s, ColumnAccumulate | Order)}
+    def _local_scratch(self) -> set[str]:
+        """The operands that the function replaces by local arrays."""
+        body = (s for stage, _ in nested(self.kernel.stages) for s in statements(stage))
+        return {s.scratch for s in body if isinstance(s, ColumnAccumulate | Order)}
 
     def text(self) -> str:
-        """The function without a comment."""
+        """Return the function without a comment."""
         self._write()
-        takes = [*(self._names[name] for name in self.operands), *self.kernel.arguments]
-        head = f"@jit\ndef {self.name}({', '.join(takes)}):"
+        parameters = [*(self._names[name] for name in self.operands), *self.kernel.arguments]
+        head = f"@jit\ndef {self.name}({', '.join(parameters)}):"
         return "\n".join([head, *self._first.text, *self._lines.text])
 
     def _write(self) -> None:
         """Write the loops of the kernel."""
         kernel = self.kernel
-        apart = kernel.axes[: len(kernel.axes) - kernel.grouped]
+        outer = kernel.axes[: len(kernel.axes) - kernel.grouped]
         if kernel.grouped:
-            self._groups(apart, kernel.axes[len(apart) :])
+            self._groups(outer, kernel.axes[len(outer) :])
         else:
-            self._outer(apart)
+            self._outer(outer)
             self._stages(kernel.stages)
 
     # -- loops ------------------------------------------------------------------------------------
 
     def _span(self, axis: Axis) -> tuple[str, str]:
-        """The first position of a loop, and the one behind its last."""
+        """Return the range of a loop: its first iteration, and the end (exclusive)."""
         first, past = "0", str(axis.extent)
         if axis.first:
             first = f"max(0, {self._refs[axis.first]})"
@@ -144,9 +144,9 @@ class KernelWriter:
             past = f"min({past}, {self._refs[axis.past]})"
         return first, past
 
-    def _open(self, axis: Axis) -> None:
+    def _open_loop(self, axis: Axis) -> None:
         first, past = self._span(axis)
-        self._lines.open(
+        self._lines.open_block(
             f"for {axis.name} in range({past if first == '0' else f'{first}, {past}'}):"
         )
         if first == "0":
@@ -155,31 +155,31 @@ class KernelWriter:
     def _outer(self, axes: Sequence[Axis]) -> None:
         """Open the loops over outer iterations."""
         for axis in axes:
-            self._open(axis)
+            self._open_loop(axis)
 
-    def _outer_groups(self, apart: Sequence[Axis], count: str) -> str:
-        """Open the loops over groups of so many rows; return the number of a group of them all."""
-        self._outer(apart)
+    def _outer_groups(self, outer: Sequence[Axis], count: str) -> str:
+        """Open the loops over groups of ``count`` rows; return the index of a group among all."""
+        self._outer(outer)
         length = self.functions.helper("group_length")
         self._lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
-        self._lines.open("for group in range(groups):")
-        return f"({flat(apart)}) * groups + group" if apart else "group"
+        self._lines.open_block("for group in range(groups):")
+        return f"({flat(outer)}) * groups + group" if outer else "group"
 
     def _close(self, count: int) -> None:
         self._lines.depth -= count
 
-    def _groups(self, apart: Sequence[Axis], rows: Sequence[Axis]) -> None:
+    def _groups(self, outer: Sequence[Axis], rows: Sequence[Axis]) -> None:
         """Write a loop over groups of rows; the sums of a group are stored after its last row."""
         lines, count = self._lines, product(axis.extent for axis in rows)
-        number = self._outer_groups(apart, count)
+        number = self._outer_groups(outer, count)
         lines.add("first = group * length", f"past = min({count}, first + length)")
-        lines.open("for row in range(first, past):")
+        lines.open_block("for row in range(first, past):")
         self._decode("row", rows)
         self._stages(self.kernel.stages)
         lines.add(*self._after_row)
         self._close(1)
         for result, partials, extent, start in self._after_group:
-            lines.open(f"for j in range({extent}):")
+            lines.open_block(f"for j in range({extent}):")
             lines.add(f"{partials}[at(({number}) * {extent} + j)] = {result}")
             if start:
                 lines.add(f"{result} = {start}")
@@ -187,54 +187,56 @@ class KernelWriter:
         self._close(1)
 
     def _decode(self, flat_name: str, axes: Sequence[Axis]) -> None:
-        """The positions of several loops of one that runs over all of them."""
+        """Assign the indices of several loops from the index of a flattened loop."""
         if not axes or [axis.name for axis in axes] == [flat_name]:
             return
-        rest = flat_name
+        quotient = flat_name
         for number, axis in enumerate(reversed(axes)):
             if number == len(axes) - 1:
-                self._lines.add(f"{axis.name} = {rest}")
+                self._lines.add(f"{axis.name} = {quotient}")
             else:
-                self._lines.add(f"{axis.name} = {rest} % {axis.extent}")
+                self._lines.add(f"{axis.name} = {quotient} % {axis.extent}")
                 inner = product(a.extent for a in axes[len(axes) - 1 - number :])
-                rest = f"{flat_name} // ({inner})" if " " in inner else f"{flat_name} // {inner}"
+                quotient = (
+                    f"{flat_name} // ({inner})" if " " in inner else f"{flat_name} // {inner}"
+                )
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def _place(self, access: Access, indices: Sequence[str]) -> str:
-        """The element of an array, in brackets."""
-        terms = [scaled(axis, stride) for axis, stride in access.strides]
-        terms += [scaled(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
-        terms += [scaled(_along(each), each.stride) for each in access.positions]
+    def _index_text(self, access: Access, indices: Sequence[str]) -> str:
+        """Return the index of an element in its array."""
+        terms = [scale(axis, stride) for axis, stride in access.strides]
+        terms += [scale(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
+        terms += [scale(_position_text(position), position.stride) for position in access.positions]
         place = total(*terms, str(self._shifts[access.operand]))
-        return place if place.isdigit() or place in self._from_zero else f"at({bare(place)})"
+        return place if place.isdigit() or place in self._from_zero else f"at({unwrap(place)})"
 
     def _array(self, operand: str, offset: str = "0") -> str:
-        """The array of an operand, from an offset on."""
+        """Return the array of an operand, starting at an offset."""
         offset = total(offset, str(self._shifts[operand]))
         return self._names[operand] + ("" if offset == "0" else f"[{offset} :]")
 
-    def _inside(self, access: Access) -> str:
-        """The condition that all positions that have ends are between them."""
-        return " and ".join(f"0 <= {_along(p)} < {p.extent}" for p in access.bounded)
+    def _bounds_test(self, access: Access) -> str:
+        """Return the condition that all bounded positions are in bounds."""
+        return " and ".join(f"0 <= {_position_text(p)} < {p.extent}" for p in access.bounded)
 
     def _leaf(self, expr: Expr, args: Sequence[str]) -> str:
         access = expr.attribute
         if not isinstance(access, Access):
             return self._refs[str(access)] if expr.op == "ref" else str(access)
         many = len(access.gather)
-        text = f"{self._names[access.operand]}[{self._place(access, args[:many])}]"
+        text = f"{self._names[access.operand]}[{self._index_text(access, args[:many])}]"
         if not access.bounded:
             return text
         fill = args[many] if len(args) > many else literal(0, expr.dtype)
-        return f"({text} if {self._inside(access)} else {fill})"
+        return f"({text} if {self._bounds_test(access)} else {fill})"
 
     # -- statements -------------------------------------------------------------------------------
 
     def _scalars(self, body: Iterable[Statement] = ()) -> Scalars:
-        found = Scalars(self._lines, self.functions, self._leaf, self._count)
-        found.announce([root for statement in body for root in roots(statement)])
-        return found
+        scalars = Scalars(self._lines, self.functions, self._leaf, self._count)
+        scalars.announce([root for statement in body for root in roots(statement)])
+        return scalars
 
     def _statement(self, s: Statement, scalars: Scalars) -> None:
         match s:
@@ -242,14 +244,14 @@ class KernelWriter:
                 self._store(s, scalars)
             case Keep(name=name, value=value):
                 (text,) = scalars.values([value])
-                self._lines.add(f"{self._ref(name)} = {bare(text)}")
+                self._lines.add(f"{self._ref(name)} = {unwrap(text)}")
             case Check():
                 index, position = scalars.name(s.index), scalars.values([s.position])[0]
                 call = self.functions.helper("checked")
                 words = self._names[s.operand]
                 name = self._ref(s.name)
                 self._lines.add(
-                    f"{name} = {call}({index}, {s.extent}, {s.wrap}, {bare(position)}, {words})"
+                    f"{name} = {call}({index}, {s.extent}, {s.wrap}, {unwrap(position)}, {words})"
                 )
             case Search():
                 (sought,) = scalars.values([s.value])
@@ -257,28 +259,28 @@ class KernelWriter:
                 array = self._array(s.operand)
                 name = self._ref(s.name)
                 self._lines.add(
-                    f"{name} = {call}({array}, {s.stride}, {s.extent}, {bare(sought)}, {s.right})"
+                    f"{name} = {call}({array}, {s.stride}, {s.extent}, {unwrap(sought)}, {s.right})"
                 )
 
     def _ref(self, name: str) -> str:
-        """The variable of a result."""
+        """Return the variable of a result."""
         self._refs[name] = name
         return name
 
     def _store(self, s: Store, scalars: Scalars) -> None:
         *indices, value = scalars.values(roots(s))
-        array = f"{self._names[s.access.operand]}[{self._place(s.access, indices)}]"
-        inside = self._inside(s.access)
+        array = f"{self._names[s.access.operand]}[{self._index_text(s.access, indices)}]"
+        inside = self._bounds_test(s.access)
         if inside:
-            self._lines.open(f"if {inside}:")
+            self._lines.open_block(f"if {inside}:")
         if s.combine:
-            value = self._joined(COMBINERS[s.combine], array, value, s.value.dtype)
-        self._lines.add(f"{array} = {bare(value)}")
+            value = self._combine(COMBINERS[s.combine], array, value, s.value.dtype)
+        self._lines.add(f"{array} = {unwrap(value)}")
         self._close(bool(inside))
 
-    def _joined(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
-        """Two elements combined."""
-        return bare(operation(combiner.combine, (a, b), dtype, self.functions))
+    def _combine(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
+        """Return the combination of two elements."""
+        return unwrap(operation(combiner.combine, (a, b), dtype, self.functions))
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -305,56 +307,63 @@ class KernelWriter:
         body: Sequence[Statement],
         axes: Collection[str],
         scalars: Scalars,
-        own: Iterable[str] = (),
+        loop_results: Iterable[str] = (),
     ) -> None:
-        """Name loop-invariant expressions before a loop; its ``own`` results are not invariant."""
-        own = {*own, *(s.name for s in body if isinstance(s, Check | Search | Keep | Accumulate))}
-        moved: set[int] = set()
+        """Name loop-invariant expressions before a loop; ``loop_results`` are not invariant."""
+        loop_results = {
+            *loop_results,
+            *(s.name for s in body if isinstance(s, Check | Search | Keep | Accumulate)),
+        }
+        variant: set[int] = set()
         for expr in postorder(root for s in body for root in roots(s)):
             access = expr.attribute
-            differs = any(id(arg) in moved for arg in expr.args)
+            differs = any(id(arg) in variant for arg in expr.args)
             if isinstance(access, Access):
-                stored = self._names[access.operand] in self._stored
-                differs |= stored or _differs(access, axes)
+                stored = self._names[access.operand] in self._stored_arrays
+                differs |= stored or _access_varies(access, axes)
             elif expr.op == "ref":
-                differs |= access in own
+                differs |= access in loop_results
             elif expr.op == "index":
                 differs |= access in axes
             if differs:
-                moved.add(id(expr))
+                variant.add(id(expr))
                 for arg in expr.args:
-                    if id(arg) not in moved and (arg.args or isinstance(arg.attribute, Access)):
+                    if id(arg) not in variant and (arg.args or isinstance(arg.attribute, Access)):
                         scalars.name(arg)
         for s in body:
             for root in roots(s):
-                if id(root) not in moved and (root.args or isinstance(root.attribute, Access)):
+                if id(root) not in variant and (root.args or isinstance(root.attribute, Access)):
                     scalars.name(root)
 
     def _map(self, stage: Map) -> None:
         lines, every = self._lines, stage.body
         names = {axis.name for axis in stage.loops}
         scalars = self._scalars(every)
-        still = [s for s in every if isinstance(s, Check) and not _moves(s, names, every)]
-        for check in still:
+        invariant_checks = [
+            s for s in every if isinstance(s, Check) and not _varies(s, names, every)
+        ]
+        for check in invariant_checks:
             self._statement(check, scalars)
-        body = [s for s in every if s not in still]
-        summed = [s for s in body if isinstance(s, Accumulate)]
-        for s in summed:
-            self._begin(s)
-        terms = [s for s in summed if self._in_blocks(s)]
+        body = [s for s in every if s not in invariant_checks]
+        reductions = [s for s in body if isinstance(s, Accumulate)]
+        for s in reductions:
+            self._begin_reduction(s)
+        terms = [s for s in reductions if self._in_blocks(s)]
         one_block = not terms or self._is_short(stage.axis)
         for number, axis in enumerate(stage.rows):
             self._hoist(body, {a.name for a in stage.loops[number:]}, scalars)
-            self._open(axis)
+            self._open_loop(axis)
         self._hoist(body, {stage.axis.name}, scalars)
         past = self._span(stage.axis)[1]
         if one_block:
-            self._open(stage.axis)
+            self._open_loop(stage.axis)
         else:
             start = f"{stage.axis.name}0"
             self._from_zero.discard(stage.axis.name)
-            lines.open(f"for {start} in range(0, {past}, {BLOCK}):")
-            lines.open(f"for {stage.axis.name} in range({start}, min({start} + {BLOCK}, {past})):")
+            lines.open_block(f"for {start} in range(0, {past}, {BLOCK}):")
+            lines.open_block(
+                f"for {stage.axis.name} in range({start}, min({start} + {BLOCK}, {past})):"
+            )
         for statement in body:
             if isinstance(statement, Accumulate):
                 self._accumulate(statement, stage.axis.name, one_block, scalars)
@@ -375,30 +384,30 @@ class KernelWriter:
                 )
         if not one_block:
             self._close(1)
-        for s in summed:
+        for s in reductions:
             if s.blocks and self._is_ordered(s):
                 lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {past})")
             elif s in terms and not one_block:
                 blocks = f"({past} + {BLOCK - 1}) // {BLOCK}"
                 lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {blocks})")
             elif not self._is_ordered(s):
-                self._end_extreme(s, past)
+                self._end_reduction(s, past)
         self._close(len(stage.rows))
 
     def _is_ordered(self, s: Accumulate | ColumnAccumulate) -> bool:
         return COMBINERS[s.kind].is_ordered(s.value.dtype)
 
     def _in_blocks(self, s: Accumulate) -> bool:
-        """Return whether the terms are collected and summed a block at a time."""
+        """Return True if the terms are collected and summed a block at a time."""
         return self._is_ordered(s) and not s.blocks
 
     def _is_short(self, axis: Axis) -> bool:
-        """Return whether a row is at most one block."""
+        """Return True if a row is at most one block."""
         if isinstance(axis.extent, int):
             return axis.extent <= BLOCK
-        return any(known.name == axis.extent and known.short for known in self.kernel.known)
+        return any(fact.name == axis.extent and fact.short for fact in self.kernel.known)
 
-    def _begin(self, s: Accumulate) -> None:
+    def _begin_reduction(self, s: Accumulate) -> None:
         """Write the initial value of a reduction; arrays are allocated once, before all loops."""
         dtype, name = s.value.dtype, self._ref(s.name)
         if self._is_ordered(s):
@@ -408,24 +417,24 @@ class KernelWriter:
         else:
             self._lines.add(f"{name} = {literal(COMBINERS[s.kind].identity(dtype), dtype)}")
 
-    def _end_extreme(self, s: Accumulate, past: str) -> None:
+    def _end_reduction(self, s: Accumulate, past: str) -> None:
         combiner, dtype = COMBINERS[s.kind], s.value.dtype
         if combiner.empty(dtype) != combiner.identity(dtype):
-            self._lines.open(f"if {past} <= 0:")
+            self._lines.open_block(f"if {past} <= 0:")
             self._lines.add(f"{s.name} = {literal(combiner.empty(dtype), dtype)}")
             self._close(1)
 
     def _accumulate(self, s: Accumulate, along: str, one_block: bool, scalars: Scalars) -> None:
         (value,) = scalars.values([s.value])
         if not self._is_ordered(s):
-            joined = self._joined(COMBINERS[s.kind], s.name, value, s.value.dtype)
-            self._lines.add(f"{s.name} = {joined}")
+            combined_text = self._combine(COMBINERS[s.kind], s.name, value, s.value.dtype)
+            self._lines.add(f"{s.name} = {combined_text}")
         elif s.blocks:
             call = self.functions.helper("add_block")
-            self._lines.add(f"{call}(levels_{s.name}, {along}, {bare(value)})")
+            self._lines.add(f"{call}(levels_{s.name}, {along}, {unwrap(value)})")
         else:
             place = along if one_block else f"at({along} - {along}0)"
-            self._lines.add(f"terms_{s.name}[{place}] = {bare(value)}")
+            self._lines.add(f"terms_{s.name}[{place}] = {unwrap(value)}")
 
     def _accumulate_column(self, s: ColumnAccumulate, axis: Axis, scalars: Scalars) -> None:
         (value,) = scalars.values([s.value])
@@ -436,23 +445,23 @@ class KernelWriter:
             call = self.functions.helper("end_row")
             self._first.add(f"{sums} = np.empty(({LEVELS}, {extent}), {kind})")
             self._first.add(f"{sums}[0] = {literal(-0.0, dtype)}")
-            self._lines.add(f"{sums}[0, {axis.name}] += {bare(value)}")
+            self._lines.add(f"{sums}[0, {axis.name}] += {unwrap(value)}")
             self._after_row.append(f"{call}({sums}, {extent}, row - first, past - first)")
             self._after_group.append((f"{sums}[1, j]", partials, extent, ""))
         else:
             start = literal(combiner.identity(dtype), dtype)
             self._first.add(f"{sums} = np.full({extent}, {kind}({start}))")
             place = f"{sums}[{axis.name}]"
-            self._lines.add(f"{place} = {self._joined(combiner, place, value, dtype)}")
+            self._lines.add(f"{place} = {self._combine(combiner, place, value, dtype)}")
             self._after_group.append((f"{sums}[j]", partials, extent, start))
 
     def _columns(self, stage: Columns) -> None:
-        """Sums over rows, of a strip of columns at a time."""
+        """Write sums over rows, of a strip of columns at a time."""
         lines, j = self._lines, stage.axis.name
         helper = self.functions.helper
         count = product(axis.extent for axis in stage.rows)
         begin, end = self._span(stage.axis)
-        lines.open(f"for {j}0 in range({begin}, {end}, {STRIP}):")
+        lines.open_block(f"for {j}0 in range({begin}, {end}, {STRIP}):")
         lines.add(f"width = min({STRIP}, {end} - {j}0)")
         for s in stage.body:
             dtype = s.value.dtype
@@ -465,10 +474,10 @@ class KernelWriter:
         scalars = self._scalars(stage.body)
         lines.add("term = 0")
         for axis in stage.rows:
-            self._open(axis)
+            self._open_loop(axis)
         self._hoist(stage.body, {j}, scalars)
         self._from_zero.discard(j)
-        lines.open(f"for {j} in range({j}0, {j}0 + width):")
+        lines.open_block(f"for {j} in range({j}0, {j}0 + width):")
         for s in stage.body:
             (value,) = scalars.values([s.value])
             lane = "0"
@@ -476,10 +485,10 @@ class KernelWriter:
                 lane = f"at(term % {s.value.dtype.lanes})"
             place = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
             if self._is_ordered(s):
-                lines.add(f"{place} += {bare(value)}")
+                lines.add(f"{place} += {unwrap(value)}")
             else:
                 lines.add(
-                    f"{place} = {self._joined(COMBINERS[s.kind], place, value, s.value.dtype)}"
+                    f"{place} = {self._combine(COMBINERS[s.kind], place, value, s.value.dtype)}"
                 )
         self._close(1)
         for s in stage.body:
@@ -494,11 +503,11 @@ class KernelWriter:
             self._refs[s.name] = f"sums_{s.name}[{result}, at({j} - {j}0)]"
             empty, dtype = COMBINERS[s.kind].empty(s.value.dtype), s.value.dtype
             if str(empty) != str(COMBINERS[s.kind].identity(dtype)):
-                lines.open(f"if {count} == 0:")
+                lines.open_block(f"if {count} == 0:")
                 lines.add(f"sums_{s.name}[{result}, :width] = {literal(empty, dtype)}")
                 self._close(1)
         self._hoist(stage.stores, {j}, scalars, [s.name for s in stage.body])
-        lines.open(f"for {j} in range({j}0, {j}0 + width):")
+        lines.open_block(f"for {j} in range({j}0, {j}0 + width):")
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(2)
@@ -509,13 +518,13 @@ class KernelWriter:
         name = f"keys_{order.name}"
         self._first.add(f"{name} = np.empty({stage.axis.extent}, {storable(order.key.dtype)})")
         self._hoist([order], {stage.axis.name}, scalars)
-        self._open(stage.axis)
+        self._open_loop(stage.axis)
         (key,) = scalars.values([order.key])
-        lines.add(f"{name}[{stage.axis.name}] = {bare(key)}")
+        lines.add(f"{name}[{stage.axis.name}] = {unwrap(key)}")
         self._close(1)
         lines.add(f'order_{order.name} = np.argsort({name}, kind="mergesort")')
         scalars = self._scalars(stage.stores)
-        self._open(stage.kept)
+        self._open_loop(stage.kept)
         self._refs[order.name] = f"order_{order.name}[{stage.kept.name}]"
         for store in stage.stores:
             self._statement(store, scalars)
@@ -524,9 +533,9 @@ class KernelWriter:
     def _loop(self, stage: Loop) -> None:
         lines = self._lines
         self._carry(stage.first)
-        self._open(stage.axis)
+        self._open_loop(stage.axis)
         if stage.going:
-            lines.open(f"if not {self._refs[stage.going]}:")
+            lines.open_block(f"if not {self._refs[stage.going]}:")
             lines.add("break")
             self._close(1)
         self._stages(stage.stages)
@@ -539,22 +548,22 @@ class KernelWriter:
         texts = self._scalars(carries).values([carry.value for carry in carries])
         names = ", ".join(carry.name for carry in carries)
         self._refs |= {carry.name: carry.name for carry in carries}
-        self._lines.add(f"{names} = {', '.join(map(bare, texts))}")
+        self._lines.add(f"{names} = {', '.join(map(unwrap, texts))}")
 
     # -- products ---------------------------------------------------------------------------------
 
     def _gemm(self, stage: Gemm) -> None:
-        """A panel of columns and a tile of rows at a time, by functions of the file."""
+        """Write a product: a panel of columns and a tile of rows at a time, by helper functions."""
         lines, add, fed = self._lines, self.functions.helper, stage.fed
         dtype = self.kernel.operand(stage.a.operand).dtype.compute
-        (row0, rows), (column0, columns) = self._part(stage)
+        (row0, rows), (column0, columns) = self._bounds(stage)
         inner = stage.k[1:] if fed else stage.k
-        first, past = self._terms(stage, inner)
+        first, past = self._term_range(stage, inner)
         part = self._flat_span(inner) != (first, past)
         a_i, b_j = self._offsets(stage.a, stage.i), self._offsets(stage.b, stage.j)
         a_k, b_k = (self._offsets(access, inner) for access in (stage.a, stage.b))
         loops = stage.i + stage.j + inner
-        (a, a_i), (b, b_k) = self._from(stage.a, loops, a_i), self._from(stage.b, loops, b_k)
+        (a, a_i), (b, b_k) = self._rebase(stage.a, loops, a_i), self._rebase(stage.b, loops, b_k)
         kind, terms = (
             storable(dtype),
             self._table([axis.extent for axis in inner], [1] * len(inner)),
@@ -566,22 +575,22 @@ class KernelWriter:
             f"({product(axis.extent for axis in axes)} + {n - 1}) // {n}"
             for axes, n in ((stage.i, TILE), (stage.j, PANEL))
         )
-        several = f" * ({all_rows}) * ({all_columns})" if fed else ""
-        self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{several}, {kind})")
+        tile_count = f" * ({all_rows}) * ({all_columns})" if fed else ""
+        self._first.add(f"{sums} = np.empty({2 * TILE * PANEL}{tile_count}, {kind})")
         copies_a, copies_b = self._is_copied(stage.a), self._is_copied(stage.b)
         if dtype.is_float or copies_b:
             self._first.add(f"{room} = np.empty({PANEL} * len({terms}), {kind})")
         place = sums
         if fed:
             lines.add(f"{sums}[:] = 0")
-            self._open(stage.k[0])
+            self._open_loop(stage.k[0])
             self._stages(fed)
             start, begin = f"{stage.k[0].name} * {past}", "0"
             end = product([self._span(stage.k[0])[1], past])
             number = f"column0 // {PANEL} * ({all_rows}) + row0 // {TILE}"
             place = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
         last_row, last_column = f"min(row0 + {TILE}, {rows})", f"min(column0 + {PANEL}, {columns})"
-        lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
+        lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
         limits = f"[{first}:{past}]" if part or inner[0].limits else ""
         if copies_b:
             self._copy(
@@ -596,13 +605,13 @@ class KernelWriter:
                 count = rows if row0 == "0" else f"{rows} - {row0}"
                 lines.add(f"panel = {add('pack')}({b}, {b_k}{limits}, columns, {room}, {count})")
         b_k += limits
-        lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
+        lines.open_block(f"for row0 in range({row0}, {rows}, {TILE}):")
         panel = "panel"
         if copies_a:
             room_a = f"room{self._rooms}"
             self._rooms += 1
             self._first.add(f"{room_a} = np.empty({TILE * DEPTH}, {kind})")
-            lines.open(f"for term0 in range({first}, max({past}, {first} + 1), {DEPTH}):")
+            lines.open_block(f"for term0 in range({first}, max({past}, {first} + 1), {DEPTH}):")
             lines.add(f"term1 = max(term0, min(term0 + {DEPTH}, {past}))")
             span = (stage.i, "row0", last_row), (inner, "term0", "term1")
             self._copy(stage.a, *span, room_a, DEPTH)
@@ -618,8 +627,8 @@ class KernelWriter:
         if part:
             self._move_chains(stage, tile, sums, is_back=True)
         if stage.onto is not None:
-            self._go_on(stage.onto, tile, sums)
-            # So few terms are one block, and are taken for those behind its first.
+            self._load_sums(stage.onto, tile, sums)
+            # There are so few terms that they are one block; they follow its first term.
             start, end = f"{start} + 1", f"{end} + 1"
         factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
         if dtype.is_float:
@@ -630,8 +639,8 @@ class KernelWriter:
         self._close(int(copies_a))
         if fed:
             self._close(3)
-            lines.open(f"for column0 in range({column0}, {columns}, {PANEL}):")
-            lines.open(f"for row0 in range({row0}, {rows}, {TILE}):")
+            lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
+            lines.open_block(f"for row0 in range({row0}, {rows}, {TILE}):")
             lines.add(f"tile = {place}")
         else:
             lines.add(f"tile = {sums}")
@@ -655,42 +664,47 @@ class KernelWriter:
             self._statement(store, scalars)
         self._close(2)
 
-    def _terms(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
-        """Return the first term of a product's sums that is computed, and one behind the last."""
+    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+        """Return the range of terms of a product's sums that are computed."""
         return self._flat_span(inner)
 
-    def _part(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Return the rows and columns of a product that are computed, each from one to another."""
+    def _bounds(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return the ranges of rows and columns of a product that are computed."""
         return self._flat_span(stage.i), self._flat_span(stage.j)
 
     def _move_chains(
         self, stage: Gemm, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str, is_back: bool
     ) -> None:
-        """Write loops that move the sums of terms so far to where results belong, or back."""
+        """Write loops that move partial sums to the memory of the results, or back."""
         left, lines = left_in(self.kernel), self._lines
         assert left is not None
-        lines.open("if first_term > 0:" if is_back else f"if past_term < {stage.k[0].extent}:")
+        lines.open_block(
+            "if first_term > 0:" if is_back else f"if past_term < {stage.k[0].extent}:"
+        )
         row, column = (self._flat_loop("", axes, span) for axes, span in tile)
         self._from_zero -= {row, column}
         place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
-        result = f"{self._names[left.operand]}[{self._place(left, ())}]"
+        result = f"{self._names[left.operand]}[{self._index_text(left, ())}]"
         lines.add(f"{place} = {result}" if is_back else f"{result} = {place}")
         self._close(2)
         if not is_back:
             lines.add("continue")
         self._close(1)
 
-    def _go_on(self, onto: Access, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str) -> None:
+    def _load_sums(
+        self, onto: Access, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str
+    ) -> None:
         """Write loops that begin the sums of a tile with the elements of an access."""
-        row, column = (self._flat_loop(name, *each) for name, each in zip("rc", tile, strict=True))
+        row, column = (
+            self._flat_loop(name, *loops) for name, loops in zip("rc", tile, strict=True)
+        )
         self._from_zero -= {row, column}
         place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
-        self._lines.add(f"{place} = {self._names[onto.operand]}[{self._place(onto, ())}]")
+        self._lines.add(f"{place} = {self._names[onto.operand]}[{self._index_text(onto, ())}]")
         self._close(2)
 
     def _is_copied(self, factor: Access) -> bool:
-        """Return whether a factor's elements are not numbers in memory: zeros beyond ends, or
-        elements for storage."""
+        """Return True if a factor must be copied: it is bounded or has a storage dtype."""
         return bool(factor.bounded) or self.kernel.operand(factor.operand).dtype.is_storage
 
     def _copy(
@@ -701,33 +715,32 @@ class KernelWriter:
         room: str,
         step: int,
     ) -> None:
-        """Write loops that copy a part of a factor, as numbers, into rows of ``step`` elements.
+        """Write loops that copy a part of a factor, widened, into rows of ``step`` elements.
 
-        ``rows`` and ``columns``: loops, flattened, with their first iteration and the one behind
-        the last.
+        ``rows`` and ``columns``: flattened loops with their range of iterations.
         """
         lines, dtype = self._lines, self.kernel.operand(factor.operand).dtype
         (row_axes, row0, row1), (column_axes, column0, column1) = rows, columns
         inside = {axis.name for axis in (*row_axes, *column_axes)}
         base = total(self._base(factor, inside), str(self._shifts[factor.operand]))
         starts = [(base, *(self._offsets(factor, axes) for axes in (row_axes, column_axes)))]
-        for each in factor.bounded:
-            steps = tuple(term for term in each.terms if term[0] not in inside)
+        for position in factor.bounded:
+            steps = tuple(term for term in position.terms if term[0] not in inside)
             tables = (
-                self._table([a.extent for a in axes], [each.step(a.name) for a in axes])
+                self._table([a.extent for a in axes], [position.step(a.name) for a in axes])
                 for axes in (row_axes, column_axes)
             )
-            starts.append((_along(replace(each, terms=steps)), *tables))
-        lines.open(f"for r in range({row0}, {row1}):")
+            starts.append((_position_text(replace(position, terms=steps)), *tables))
+        lines.open_block(f"for r in range({row0}, {row1}):")
         places = []
         for start, by_row, by_column in starts:
             self._count[0] += 1
             name = f"v{self._count[0] - 1}"
             lines.add(f"{name} = {total(f'{by_row}[at(r)]', start)}")
             places.append(f"{name} + {by_column}[at(c)]")
-        lines.open(f"for c in range({column0}, {column1}):")
+        lines.open_block(f"for c in range({column0}, {column1}):")
         value = f"{self._names[factor.operand]}[at({places[0]})]"
-        value = widened(value, dtype, self.functions) if dtype.is_storage else value
+        value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
         if factor.bounded:
             ends = zip(places[1:], factor.bounded, strict=True)
             condition = " and ".join(f"0 <= {place} < {p.extent}" for place, p in ends)
@@ -736,30 +749,30 @@ class KernelWriter:
         self._close(2)
 
     def _flat_span(self, axes: Sequence[Axis]) -> tuple[str, str]:
-        """The first iteration of several loops as one, and the one behind the last."""
+        """Return the range of iterations of several loops flattened to one."""
         first, past = self._span(axes[0])
-        rest = [axis.extent for axis in axes[1:]]
-        return ("0" if first == "0" else product([first, *rest])), product([past, *rest])
+        inner = [axis.extent for axis in axes[1:]]
+        return ("0" if first == "0" else product([first, *inner])), product([past, *inner])
 
     def _flat_loop(self, name: str, axes: Sequence[Axis], span: str) -> str:
-        """Open a loop that runs over all of several; return its variable."""
+        """Open a flattened loop over several axes; return its variable."""
         if len(axes) == 1:
             name = axes[0].name
-        self._lines.open(f"for {name} in range({span}):")
+        self._lines.open_block(f"for {name} in range({span}):")
         self._decode(name, axes)
         return name
 
     def _offsets(self, access: Access, axes: Sequence[Axis]) -> str:
-        """The variable that has the offsets of a factor's elements along loops."""
+        """Return the variable of the table of a factor's offsets along loops."""
         return self._table(
             [axis.extent for axis in axes],
             [" * ".join(map(str, factors(access.stride(axis.name)))) for axis in axes],
         )
 
     def _table(self, extents: Iterable[Extent], strides: Iterable[Extent]) -> str:
-        """Return the variable of a table: a position that loops move, in all their iterations."""
+        """Return the variable of a table of offsets for all iterations of several loops."""
         sizes, steps = (
-            "".join(f"{each}, " for each in listed).rstrip() for listed in (extents, strides)
+            "".join(f"{value}, " for value in values).rstrip() for values in (extents, strides)
         )
         text = f"{self.functions.helper('offsets')}(({sizes}), ({steps}))"
         if text not in self._tables:
@@ -768,16 +781,19 @@ class KernelWriter:
         return self._tables[text]
 
     def _base(self, access: Access, inside: Collection[str]) -> str:
-        """The place in an array where an access begins along the loops that are ``inside``."""
-        terms = [scaled(axis, stride) for axis, stride in access.strides if axis not in inside]
-        for each in access.positions:
-            steps = tuple(term for term in each.terms if term[0] not in inside)
-            terms.append(scaled(_along(replace(each, terms=steps)), each.stride))
+        """Return the offset of an access at the first iteration of the loops ``inside``."""
+        terms = [scale(axis, stride) for axis, stride in access.strides if axis not in inside]
+        for position in access.positions:
+            steps = tuple(term for term in position.terms if term[0] not in inside)
+            terms.append(scale(_position_text(replace(position, terms=steps)), position.stride))
         return total(*terms)
 
-    def _from(self, access: Access, loops: Sequence[Axis], offsets: str) -> tuple[str, str]:
-        """Return the array of a factor and its offsets along some of the loops, from where it
-        begins along all of them; that is outside of the array if they do not begin at 0."""
+    def _rebase(self, access: Access, loops: Sequence[Axis], offsets: str) -> tuple[str, str]:
+        """Return the array of a factor from its first element on, and its offsets from there.
+
+        If a loop does not begin at 0, that element may be outside the array: then the array is not
+        sliced.
+        """
         base = self._base(access, {axis.name for axis in loops})
         if base != "0" and any(axis.first for axis in loops):
             return self._array(access.operand), f"({offsets} + {base})"
@@ -785,11 +801,11 @@ class KernelWriter:
 
 
 class EntryWriter(KernelWriter):
-    """Writes one kernel as a function of the words with which it is called.
+    """A writer of one kernel as an entry function that the driver calls.
 
-    They are the record of operands and arguments, those of a worker, and a range of iterations
-    (``native/vocabulary.md``). Of a kernel that allocates scratch the record has one word more, the
-    address of a word that is set to 1 where there is no memory for it.
+    Its parameters are the record of operands and arguments, that of a worker, and a range of
+    iterations (``native/vocabulary.md``). If a kernel allocates scratch, the record has an
+    additional word: the address of a flag that is set to 1 if the allocation fails.
     """
 
     def __init__(self, kernel: Kernel, functions: Functions) -> None:
@@ -797,23 +813,23 @@ class EntryWriter(KernelWriter):
         super().__init__(kernel, "kernel", names, dict.fromkeys(names, 0), functions)
 
     def text(self) -> str:
-        """The function."""
+        """Return the function."""
         kernel = self.kernel
         head = ["@entry", "def kernel(record, own, begin, end):"]
-        taken, private, shared = {*self.operands}, 0, 0
+        arrays, private, shared = {*self.operands}, 0, 0
         for operand in kernel.operands:
             words, number = ("own", private) if operand.is_own else ("record", shared)
             private, shared = private + operand.is_own, shared + (not operand.is_own)
-            if operand.name in taken:
+            if operand.name in arrays:
                 word = f"{words}[{number}]"
                 head.append(f"    {operand.name} = {self._array_at(word, operand.dtype)}")
         for number, argument in enumerate(kernel.arguments):
             head.append(f"    {argument} = record[{shared + number}]")
         self._write()
-        return self._whole(head)
+        return self._finish_entry(head)
 
-    def _whole(self, head: list[str]) -> str:
-        """Return the entry; of loops that allocate it is a function that notes a failure."""
+    def _finish_entry(self, head: list[str]) -> str:
+        """Return the entry; if the loops allocate memory, a wrapper records failures."""
         body = [*self._first.text, *self._lines.text]
         if not any("np." in line for line in body):
             return "\n".join([*head, *body])
@@ -839,41 +855,41 @@ class EntryWriter(KernelWriter):
 
     def _outer(self, axes: Sequence[Axis]) -> None:
         if self.kernel.outer != "elements":
-            self._lines.open("for iteration in range(begin, end):")
+            self._lines.open_block("for iteration in range(begin, end):")
         if self.kernel.outer != "tiles":
             self._decode("iteration", axes)
 
-    def _outer_groups(self, apart: Sequence[Axis], count: str) -> str:
+    def _outer_groups(self, outer: Sequence[Axis], count: str) -> str:
         lines, length = self._lines, self.functions.helper("group_length")
         lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
-        lines.open("for iteration in range(begin, end):")
+        lines.open_block("for iteration in range(begin, end):")
         lines.add("group = iteration % groups")
-        if apart:
+        if outer:
             lines.add("outer = iteration // groups")
-            self._decode("outer", apart)
+            self._decode("outer", outer)
         return "iteration"
 
-    def _terms(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
-        """The terms of a call, which may compute a part of the sums (``chain_parts``)."""
+    def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
+        """Return the terms of a call, which may compute a part of the sums (``chain_parts``)."""
         if left_in(self.kernel) is None:
-            return super()._terms(stage, inner)
+            return super()._term_range(stage, inner)
         first, past = self._flat_span(inner)
-        words = record_words(self.kernel) + 1  # behind the one for failures
+        words = record_words(self.kernel) + 1  # after the word for failures
         self._first.add(f"first_term, past_term = {first}, {past}")
-        self._first.open(f"if end == {PART}:")
+        self._first.open_block(f"if end == {PART}:")
         part = ", ".join(f"record[{words + n}]" for n in range(len(ChainPart._fields)))
         self._first.add(f"first_term, past_term, begin, end = {part}")
         self._first.depth -= 1
         return "first_term", "past_term"
 
-    def _part(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
-        """The chunk of rows and the part of the columns that an iteration computes."""
+    def _bounds(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return the chunk of rows and the part of the columns that an iteration computes."""
         if self.kernel.outer != "tiles":
-            return super()._part(stage)
+            return super()._bounds(stage)
         lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
         rows, columns = (product(axis.extent for axis in axes) for axes in (stage.i, stage.j))
         chunk, panels, down = str(gemm_chunk(stage)), Text("panels"), Text("down")
-        lines.add(f"panels = {bare(str(panel_count(Text(columns), dtype)))}")
+        lines.add(f"panels = {unwrap(str(panel_count(Text(columns), dtype)))}")
         if stage.plain:
             extremes = Text.least, Text.most
             chunks = chunk_count(Text(rows), panels, high_from(stage), *extremes)
@@ -894,53 +910,53 @@ class EntryWriter(KernelWriter):
 
 
 def may_fail(source: str) -> bool:
-    """Return whether the entry of a source allocates memory, and notes where there is none."""
+    """Return True if the entry of a source allocates memory and records failures."""
     return _INNER in source
 
 
 def source(kernel: Kernel) -> str:
-    """Return a kernel as functions of plain loops, the last of which is its entry."""
+    """Return the source of a kernel as functions of plain loops; the last one is its entry."""
     functions = Functions()
     entry = EntryWriter(kernel, functions).text()
     return "\n\n\n".join([*functions.blocks.values(), entry]) + "\n"
 
 
-def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
-    """Return whether an index or its position differs along loops."""
-    own = {s.name for s in body if isinstance(s, Check | Search | Keep)}
+def _varies(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
+    """Return True if an index or its position depends on loops."""
+    results = {s.name for s in body if isinstance(s, Check | Search | Keep)}
     for expr in postorder(roots(check)):
         access = expr.attribute
         if isinstance(access, Access):
-            if _differs(access, loops):
+            if _access_varies(access, loops):
                 return True
-        elif access in loops or (expr.op == "ref" and access in own):
+        elif access in loops or (expr.op == "ref" and access in results):
             return True
     return False
 
 
-def _differs(access: Access, loops: Iterable[str]) -> bool:
-    """Return whether loops move an access, or a position of it that has ends."""
+def _access_varies(access: Access, loops: Iterable[str]) -> bool:
+    """Return True if an access, or one of its bounded positions, depends on loops."""
     return any(access.stride(axis) or any(p.step(axis) for p in access.bounded) for axis in loops)
 
 
-def scaled(position: str, stride: str | int) -> str:
-    """position * stride, as source."""
+def scale(position: str, stride: str | int) -> str:
+    """Return the source of position * stride."""
     return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
 
 
 def total(*terms: str) -> str:
-    """The sum of int64 terms, as source."""
+    """Return the source of a sum of int64 terms."""
     return " + ".join(term for term in terms if term != "0") or "0"
 
 
-def _along(position: Position) -> str:
-    text = total(*(scaled(*term) for term in position.terms), str(position.start))
+def _position_text(position: Position) -> str:
+    text = total(*(scale(*term) for term in position.terms), str(position.start))
     return text if text.isalnum() else f"({text})"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A whole number as source, with arithmetic."""
+    """The source of an integer expression, with arithmetic."""
 
     source: str
 
@@ -962,16 +978,16 @@ class Text:
         return Text(f"({self} // {other})")
 
     def least(self, other: Text | int) -> Text:
-        """The smaller one of two numbers."""
-        return Text(f"min({bare(str(self))}, {bare(str(other))})")
+        """Return the minimum of two numbers."""
+        return Text(f"min({unwrap(str(self))}, {unwrap(str(other))})")
 
     def most(self, other: Text | int) -> Text:
-        """The larger one of two numbers."""
-        return Text(f"max({bare(str(self))}, {bare(str(other))})")
+        """Return the maximum of two numbers."""
+        return Text(f"max({unwrap(str(self))}, {unwrap(str(other))})")
 
 
 def product(extents: Iterable[Extent | str]) -> str:
-    """The product of extents as text; literal ones are multiplied."""
+    """Return the source of a product of extents; literal ones are multiplied."""
     number, names = 1, []
     for extent in extents:
         if isinstance(extent, int) or extent.isdigit():
@@ -982,7 +998,7 @@ def product(extents: Iterable[Extent | str]) -> str:
 
 
 def flat(axes: Sequence[Axis]) -> str:
-    """The number of an iteration of several loops, in C order."""
+    """Return the source of the flattened index of several loops, in C order."""
     text = axes[0].name
     for axis in axes[1:]:
         text = (

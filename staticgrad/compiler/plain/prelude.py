@@ -1,7 +1,7 @@
-"""The functions that exported files define before their kernels; a file contains those it needs.
+"""The helper functions that exported files define before their kernels, if they need them.
 
-They are modules of this package (``native/by_numba/helpers.py`` and ``matrices.py``), which are
-read as text: writing a file imports no Numba.
+Their source is in modules of this package (``native/by_numba/helpers.py`` and ``matrices.py``),
+which are read as text, so that writing a file does not import Numba.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ _FOLDER: Final = Path(by_numba.__file__).parent
 
 
 def _texts(module: str) -> tuple[str, dict[str, str]]:
-    """Return the head of a module, from its imports to its first definition behind a ruler, and
-    the text of each definition behind that, with the comment above it, by name."""
+    """Return the head of a module and the text of each later definition by name.
+
+    The head begins with the imports and ends at the first ruler (``# --``). A definition includes
+    the comment above it.
+    """
     source = (_FOLDER / module).read_text("utf-8")
-    lines, found = source.splitlines(), dict[str, str]()
-    body = ast.parse(source).body[1:]  # behind the docstring
+    lines, texts = source.splitlines(), dict[str, str]()
+    body = ast.parse(source).body[1:]  # without the docstring
     ruler = next((n for n, line in enumerate(lines) if line.startswith("# -- ")), 0)
     for node in body:
         match node:
             case ast.FunctionDef(name=name):
-                first = min([node.lineno, *(each.lineno for each in node.decorator_list)]) - 1
+                first = (
+                    min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
+                )
             case ast.Assign(targets=[ast.Name(id=name)]):
                 first = node.lineno - 1
             case _:
@@ -35,23 +40,23 @@ def _texts(module: str) -> tuple[str, dict[str, str]]:
         if first > ruler:
             while lines[first - 1].startswith("#"):
                 first -= 1
-            found[name] = "\n".join(lines[first : node.end_lineno])
-    return "\n".join(lines[body[0].lineno - 1 : ruler]).strip("\n"), found
+            texts[name] = "\n".join(lines[first : node.end_lineno])
+    return "\n".join(lines[body[0].lineno - 1 : ruler]).strip("\n"), texts
 
 
-#: The imports of exported files, and what all their functions use.
+#: The imports and common definitions of exported files.
 IMPORTS, _KERNELS = _texts("helpers.py")
 _, _MATRICES = _texts("matrices.py")
-#: The text of each function by name, those that others call first.
+#: The text of each function by name, callees first.
 PRELUDE: Final = _KERNELS | _MATRICES
 
 
 def prelude_of(names: Collection[str]) -> list[str]:
     """Return the texts of the named functions and of those that they call, in table order."""
-    needed, waiting = set[str](), [*names]
-    while waiting:
-        name = waiting.pop()
+    needed, to_visit = set[str](), [*names]
+    while to_visit:
+        name = to_visit.pop()
         if name not in needed:
             needed.add(name)
-            waiting += [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
+            to_visit += [o for o in PRELUDE if o != name and re.search(rf"\b{o}\b", PRELUDE[name])]
     return [text for name, text in PRELUDE.items() if name in needed]
