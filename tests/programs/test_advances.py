@@ -441,3 +441,46 @@ def test_copies_of_a_network_move_their_own_state():
     assert net.layers[2].generator.step.value == 0
     np.testing.assert_array_equal(net.layers[1].running_mean.value, np.zeros(3))
     assert other.layers[1].running_mean.value.any()
+
+
+#: Functions of a network with statistics and draws, and of rows: derivatives, loops, containers.
+THROUGH = {
+    "jvp": lambda net, x: sg.jvp(lambda x: net(x)[0].sum(), (x,), (sg.ones_like(x),))[1],
+    "vjp": lambda net, x: sg.vjp(lambda x: net(x).sum(), x)[0],
+    "grad": lambda net, x: sg.grad(lambda x: (net(x) ** 3).sum())(x),
+    "linearize": lambda net, x: sg.linearize(lambda x: net(x).sum(), x)[0],
+    "hvp": lambda net, x: sg.hvp(lambda x: (net(x) ** 3).sum(), (x,), (sg.ones_like(x),))[0],
+    "jacobian": lambda net, x: sg.jacobian(lambda x: (net(x) ** 2).sum(axis=0))(x),
+    "checkpoint": lambda net, x: sg.checkpoint(net)(x),
+    "vmap": lambda net, x: sg.vmap(net)(sg.stack([x, x])),
+    "map": lambda net, x: sg.map(net, sg.stack([x, x])),
+    "cond": lambda net, x: sg.cond(x[0, 0] < 9.0, net, lambda x: x, x),
+    "fori_loop": lambda net, x: sg.fori_loop(0, 2, lambda _, h: net(h), x),
+    "while_loop": lambda net, x: sg.while_loop(lambda h: h.sum() < -1e9, net, x, max_steps=2),
+}
+
+
+def outcome(name, by_hand):
+    """The results of two runs and the state behind them, or the code of an error."""
+    nn.manual_seed(0)
+    net, count = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5, seed=3)), counter()
+    try:
+        if by_hand:
+            value = THROUGH[name](net, sg.input("x", (6, 3), "float32"))
+            program = sg.compile(sg.Graph({"y": value}, {count: count + 1}))
+            found = [program.run({"x": X})["y"] for _ in range(2)]
+        else:
+            f = sg.function(lambda x: THROUGH[name](net, x))
+            found = [f(X) for _ in range(2)]
+    except GraphError as error:
+        return error.code
+    return [np.asarray(a).tobytes() for a in (*found, *net.state_dict().values())]
+
+
+@pytest.mark.parametrize("name", THROUGH)
+def test_a_graph_by_hand_advances_what_a_function_does(name):
+    """Through derivatives and recomputation; in bodies both refuse to move statistics."""
+    found = outcome(name, by_hand=True)
+    assert found == outcome(name, by_hand=False)
+    refused = name in ("vmap", "map", "cond", "fori_loop", "while_loop")
+    assert (found == "SG201") == refused
