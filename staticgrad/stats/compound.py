@@ -34,6 +34,7 @@ from staticgrad.stats.base import (
     is_plain,
     log1mexp,
 )
+from staticgrad.stats.continuous import norm, truncnorm
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import shown
@@ -428,14 +429,32 @@ class Truncated(Compound):
 
         near = self.law.ppf(computed("truncated.ppf", share, [q, *ends]))
         far = self.law.isf(computed("truncated.ppf", upper, [q, *ends]))
-        given = [ends[0], near, far, self.low, self.high]
+        _, until, above, _ = ends
+        given = [ends[0], until, above, near, far, self._normal_quantile(q), self.low, self.high]
 
-        def chosen(below: Any, near: Any, far: Any, low: Any, high: Any) -> Any:
-            found = where(below > 0.5, far, near)
+        def chosen(
+            below: Any, until: Any, above: Any, near: Any, far: Any, other: Any, low: Any, high: Any
+        ) -> Any:
+            upper = below > 0.5
+            found = where(upper, far, near)
+            least = 1e7 * float(np.finfo(below.dtype.numpy).tiny)
+            found = where(where(upper, above, until) > least, found, other)
             found = where(found < low, low, found)
             return where(found > high, high, found)
 
         return computed("truncated.ppf", chosen, given)
+
+    def _normal_quantile(self, q: Any) -> Any:
+        """The quantile of a normal distribution, of others NaN."""
+        if getattr(self.law, "family", None) is not norm:
+            return math.nan
+        loc, scale = self.law.parameters.values()
+
+        def standard(x: Any, loc: Any, scale: Any) -> Any:
+            return (x - loc) / scale
+
+        ends = [computed("truncated.ppf", standard, [x, loc, scale]) for x in (self.low, self.high)]
+        return truncnorm.ppf(q, *ends, loc, scale)
 
     def _draw(self, rng: Any, shape: Any) -> Any:
         unit, _ = rng._open(shape, F64)
@@ -446,6 +465,9 @@ class Truncated(Compound):
 @public
 def truncated(law: Any, low: Any = -math.inf, high: Any = math.inf) -> Truncated:
     """Return a distribution on [low, high]: ``law`` where its draws are in there.
+
+    Quantiles and draws are NaN where the tail that has the interval underflows, below 2e-301 in
+    float64, unless ``law`` is normal.
 
     >>> import staticgrad as sg
     >>> half = sg.stats.truncated(sg.stats.t(3.0), 0.0)

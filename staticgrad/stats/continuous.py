@@ -12,7 +12,8 @@ from typing import Any
 from staticgrad.language.functions import special
 from staticgrad.language.functions.nn import softplus
 from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.selection import copysign, where
+from staticgrad.language.ops.marks import stop_gradient
+from staticgrad.language.ops.selection import copysign, maximum, minimum, where
 from staticgrad.language.ops.transcendental import (
     arctan,
     arctan2,
@@ -22,12 +23,13 @@ from staticgrad.language.ops.transcendental import (
     expm1,
     log,
     log1p,
+    logaddexp,
     sigmoid,
     sin,
     sqrt,
     tan,
 )
-from staticgrad.language.types.dtype import DType
+from staticgrad.language.types.dtype import F64, DType
 from staticgrad.stats.base import (
     EULER,
     LOG_2,
@@ -799,6 +801,19 @@ class VonMises(Continuous):
         return kappa * (1.0 - ratio) + log(special.i0e(kappa)) + 2.0 * LOG_ROOT_TAU
 
 
+def _normal_quantile_of_log(y: Any) -> Any:
+    """z with log(ndtr(z)) = y for y < -70, also where ndtr(z) underflows.
+
+    Newton's method; it begins with two terms of the logarithm's asymptotic series.
+    """
+    z = -sqrt(-2.0 * (y + LOG_ROOT_TAU) - log(-2.0 * y))
+    for last in (False, False, True, True):  # two for first and second derivatives
+        z = z if last else stop_gradient(z)
+        tail = special.log_ndtr(z)
+        z = z - (tail - y) * exp(tail + z * z * 0.5 + LOG_ROOT_TAU)
+    return z
+
+
 class TruncatedNormal(Continuous):
     """Standard normal on [a, b], in units of ``scale`` about ``loc``.
 
@@ -851,8 +866,14 @@ class TruncatedNormal(Continuous):
 
     def quantile(self, q: Any, a: Any, b: Any) -> Any:
         upper = a > 0.0
-        first, last = special.ndtr(where(upper, -a, a)), special.ndtr(where(upper, -b, b))
-        z = special.ndtri(first + (last - first) * q)
+        first, last = where(upper, -a, a), where(upper, -b, b)
+        edge = -37.0 if q.dtype is F64 else -12.0  # from which on ndtr loses digits
+        far = maximum(first, last) < edge
+        below, until = special.ndtr(first), special.ndtr(last)
+        z = special.ndtri(where(far, 0.5, below + (until - below) * q))
+        below, until = (special.log_ndtr(where(far, each, edge)) for each in (first, last))
+        share = logaddexp(below + log1p(-q), until + log(q))
+        z = where(far, _normal_quantile_of_log(minimum(share, edge * edge * -0.49)), z)
         return where(upper, -z, z)
 
     def upper_quantile(self, q: Any, a: Any, b: Any) -> Any:

@@ -88,6 +88,10 @@ SMOOTH = {
     "along": (lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), X),
     "writes": (lambda x: x.at[np.array([0, 3, 0])].add(x[:3]).at[1:3, 2].set(7.0), X),
     "writes beyond": (lambda x: x.at[np.array([0, 9])].set(x[:2], mode="drop"), X),
+    "writes before the first": (lambda x: x.at[np.array([0, -9])].set(x[:2], mode="drop"), X),
+    "reads before the first": (
+        lambda x: x.at[np.array([0, -9]), 1:].get(mode="fill", fill_value=7.0), X,
+    ),
     "products in place": (
         lambda x: x.at[np.array([0, 3])].multiply(x[:2], unique_indices=True), X,
     ),
@@ -100,6 +104,12 @@ SMOOTH = {
     ),
     "largest of windows": (pooled, IMAGE),
     "sums of windows": (lambda x: pooled(x, lax.add, 0.0, "VALID"), IMAGE),
+    "sums of dilated windows": (
+        lambda x: lax.reduce_window(
+            x, 0.0, lax.add, (1, 2, 3, 1), (1, 1, 2, 1), "VALID", window_dilation=(1, 3, 2, 1)
+        ),
+        IMAGE,
+    ),
     "scans": (lambda x: (jnp.cumsum(x, 1), jnp.cumprod(x, 0), lax.cumsum(x, 1, reverse=True)), X),
     "order": (lambda x: (jnp.sort(x, 1), lax.top_k(x, 2)[0], jnp.median(x)), X),
     "scan": (lambda x: lax.scan(lambda c, r: (jnp.sin(c * 0.5 + r), c.sum()), x[0], x), X),

@@ -248,6 +248,7 @@ TILED = [
     (5, 256, 16, (26, 26), ((0, 0), (0, 0)), 2),
     (2, 17, 256, (45, 28), ((2, 1), (2, 2)), 3),
     (1, 32, 33, (28, 69), ((1, 1), (1, 1)), 3),
+    (5, 32, 33, (28, 36), ((1, 1), (1, 1)), 3),  # four parts of a batch of five
     # small images of many channels: several images in an iteration
     (5, 64, 64, (7, 8), ((1, 1), (1, 1)), 2),
     (2, 256, 272, (8, 7), ((1, 1), (1, 1)), 2),
@@ -293,7 +294,7 @@ TILED_IN_PIECES = [
 #: One of each kind of tiles, small: image, filters, options, and which sums are in tiles.
 EACH_KIND_OF_TILES = {
     "of a filter": ((1, 32, 28, 69), (33, 32, 3, 3), {"padding": 1}, ("y", "dx", "dw")),
-    "of a filter, by images": ((6, 65, 29, 31), (70, 65, 3, 3), {"padding": 1}, ("dw",)),
+    "of a filter, in parts": ((5, 32, 28, 36), (33, 32, 3, 3), {"padding": 1}, ("dw",)),
     "pieces": ((1, 64, 29, 31), (66, 64, 5, 5), {"padding": (2, 3)}, ("y", "dx", "dw")),
     "strides": ((3, 64, 33, 32), (32, 64, 4, 4), {"padding": 1, "stride": 2}, ("y", "dx")),
     "volumes": ((2, 16, 5, 14, 15), (33, 16, 3, 3, 3), {"padding": 1}, ("y", "dx")),

@@ -598,6 +598,39 @@ def test_the_row_of_an_iterations_number_is_a_slice(rows):
     assert_same(*found)
 
 
+def flipped(i, v, functions=sg):
+    """Rows that read each other, and the number of the iteration."""
+    return v[::-1] * 0.5 + (i + 1.0) * functions.sin(v)
+
+
+def test_the_loop_back_of_rows_reads_the_numbers_from_the_last_one_on():
+    x, feed = sg.input("x", (90,), "float64"), values(90)
+    y = sg.fori_loop(0, 4, flipped, x)
+    slope = sg.compile({"slope": sg.grad(y.sum(), x)}).run({"x": feed})["slope"]
+
+    def total(v):
+        for i in range(4):
+            v = flipped(i, v, np)
+        return v.sum()
+
+    way = np.cos(np.arange(90.0))
+    difference = (total(feed + 1e-6 * way) - total(feed - 1e-6 * way)) / 2e-6
+    np.testing.assert_allclose(slope @ way, difference, rtol=1e-6)
+
+
+def test_rows_that_end_by_a_test_of_their_sum_count_their_iterations():
+    """The test reads the number; the derivative goes through so many iterations."""
+    x, feed = sg.input("x", (90,), "float64"), np.abs(values(90))
+    y = sg.while_loop(lambda v: v.sum() < 300.0, lambda v: v[::-1] * 1.5 + 0.1, x, max_steps=20)
+    f = sg.compile({"y": y, "slope": sg.grad(y.sum(), x)})
+    assert in_one_kernel(f)
+    found, wanted, count = f.run({"x": feed}), feed, 0
+    while wanted.sum() < 300.0:
+        wanted, count = wanted[::-1] * 1.5 + 0.1, count + 1
+    np.testing.assert_allclose(found["y"], wanted, rtol=1e-14)
+    np.testing.assert_allclose(found["slope"], np.full(90, 1.5**count), rtol=1e-14)
+
+
 def test_iterations_that_are_not_made_check_no_index():
     x, n = sg.input("x", (5,), "float64"), sg.input("n", (), "int64")
     _, total = sg.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + x[c[0]]), (0, 0.0))

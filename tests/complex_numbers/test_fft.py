@@ -52,6 +52,16 @@ def test_several_axes(name, axes, s, norm):
     compared(name, sample(name, (3, 4, 5)), s=s, axes=axes[:2], norm=norm)
 
 
+@pytest.mark.parametrize("name", ["fftn", "ifftn", "fft2", "ifft2"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 5, 4), (4, 1, 6)])
+def test_whole_spectra_of_real_values(name, shape):
+    """Half of one is the conjugate of the other half, mirrored along all axes."""
+    x = RNG.normal(size=shape)
+    for axes in ((0, 1), (2, 1), (1, 2), (-1, 0)):
+        compared(name, x, axes=axes)
+    compared(name, x)
+
+
 @pytest.mark.parametrize("name", [*ONE, *SEVERAL])
 def test_compiled_eager_and_batched(name):
     x = sample(name, (3, 4, 6))

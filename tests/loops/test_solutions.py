@@ -288,6 +288,17 @@ def test_events_of_a_parabola(how):
         np.testing.assert_allclose(found[3], exact, atol=1e-13, err_msg=name)
 
 
+def test_a_time_that_cuts_a_step_does_not_shorten_the_next_one():
+    """It would grow again fivefold a step: 1e-9, 5e-9 and so on."""
+    counts = []
+    for times in ([0.0, 2.0], [0.0, 1e-9, 2.0]):
+        whole = sg.ode.solve(
+            pendulum, FIRST, times, first=0.5, rtol=1e-4, dense=True, max_steps=30
+        )
+        counts.append(int(sg.evaluate(whole.steps)))
+    assert counts[1] <= counts[0] + 2
+
+
 def test_gradients_by_the_adjoint_equation_are_those_of_a_closed_form():
     """y' = -k y^2: y = 1 / (1 / y0 + k (t - start)), by everything, weighted at each time."""
     k, y0, times = variable("k"), variable("y"), variable("t", sg.float64, (3,))
