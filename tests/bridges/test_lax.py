@@ -98,6 +98,9 @@ SMOOTH = {
     "slices": (lambda x: lax.dynamic_update_slice(x, lax.dynamic_slice(x, (1, 3), (2, 2)), (2, 0)), X),
     "convolution": (conv, IMAGE, FILTERS),
     "groups": (lambda x, w: conv(x, w, feature_group_count=3), IMAGE, normal(3, 2, 1, 6)),
+    "groups of channels": (
+        lambda x, w: conv(x, w, feature_group_count=2), normal(2, 6, 5, 4), normal(3, 2, 2, 6),
+    ),
     "transposed convolution": (
         lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")),
         IMAGE, FILTERS,
@@ -161,9 +164,10 @@ OTHERS = {
     "conversions": (lambda x: (x.astype("int32"), x.astype(bool), x.astype("float16")), X),
     "saturation": (lambda x: (x * 1e30).astype("int32"), X),
     "bits": (lambda x: (x.view("int32"), x.view("uint32"), jnp.nextafter(x, 0.0)), X),
-    "order of pairs": (lambda x: lax.sort((jnp.round(x), x), num_keys=2, dimension=1), X),
+    "order of pairs": (lambda x: lax.sort((jnp.round(x), -x), num_keys=2, dimension=1), X),
     "places": (lambda x: (jnp.argmax(x, 1), jnp.argmin(x, 0), lax.top_k(x, 3)[1]), X),
     "rounding": (lambda x: (jnp.round(x), lax.round(x * 2), jnp.sign(x), jnp.floor(x)), X),
+    "halves": (lambda x: (lax.round(x), jnp.round(x)), np.float32([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])),
     "truth": (lambda x: ((x > 0).any(0), (x > 0).all(), jnp.isnan(x) | (x == x)), X),
     "while": (lambda x: lax.while_loop(lambda c: c[1] < 9, lambda c: (jnp.cos(c[0]), c[1] + 1), (x, 0)), X),
     "mapped while": (

@@ -619,7 +619,7 @@ def test_the_loop_back_of_rows_reads_the_numbers_from_the_last_one_on():
 
 
 def test_rows_that_end_by_a_test_of_their_sum_count_their_iterations():
-    """The test reads the number; the derivative goes through so many iterations."""
+    """The derivative goes through as many; none where the test is false at once."""
     x, feed = sg.input("x", (90,), "float64"), np.abs(values(90))
     y = sg.while_loop(lambda v: v.sum() < 300.0, lambda v: v[::-1] * 1.5 + 0.1, x, max_steps=20)
     f = sg.compile({"y": y, "slope": sg.grad(y.sum(), x)})
@@ -629,6 +629,9 @@ def test_rows_that_end_by_a_test_of_their_sum_count_their_iterations():
         wanted, count = wanted[::-1] * 1.5 + 0.1, count + 1
     np.testing.assert_allclose(found["y"], wanted, rtol=1e-14)
     np.testing.assert_allclose(found["slope"], np.full(90, 1.5**count), rtol=1e-14)
+    none = f.run({"x": feed + 100.0})
+    np.testing.assert_array_equal(none["y"], feed + 100.0)
+    np.testing.assert_array_equal(none["slope"], np.ones(90))
 
 
 def test_iterations_that_are_not_made_check_no_index():

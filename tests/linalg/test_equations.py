@@ -151,6 +151,18 @@ def test_gradients_of_losses_that_are_not_symmetric(name):
         np.testing.assert_allclose((slope * way).sum(), difference, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sqrtm", "signm"])
+def test_gradients_of_functions_of_matrices_that_are_not_symmetric(name):
+    """The derivative of a function at the transpose, not at the matrix."""
+    x, weights = sg.input("x", (4, 4), "float64"), np.random.default_rng(2).normal(size=(4, 4))
+    matrix = np.diag([3.0, -2.0, 1.0, -4.0]) + 0.3 * A if name == "signm" else STABLE
+    loss = (getattr(sg.linalg, name)(x) * weights).sum()
+    slope = sg.evaluate(sg.grad(loss, x), {"x": matrix})
+    function, way = getattr(scipy.linalg, name), 1e-5 * np.random.default_rng(3).normal(size=(4, 4))
+    difference = ((function(matrix + way) - function(matrix - way)) * weights).sum() / 2
+    np.testing.assert_allclose((slope * way).sum(), difference.real, rtol=1e-6)
+
+
 @pytest.mark.parametrize("matrix", [A, Z], ids=["real", "complex"])
 @pytest.mark.parametrize("sort", ["lhp", "rhp", "iuc", "ouc"])
 def test_eigenvalues_of_a_schur_form_in_an_order(matrix, sort):

@@ -292,9 +292,7 @@ def test_a_time_that_cuts_a_step_does_not_shorten_the_next_one():
     """It would grow again fivefold a step: 1e-9, 5e-9 and so on."""
     counts = []
     for times in ([0.0, 2.0], [0.0, 1e-9, 2.0]):
-        whole = sg.ode.solve(
-            pendulum, FIRST, times, first=0.5, rtol=1e-4, dense=True, max_steps=30
-        )
+        whole = sg.ode.solve(pendulum, FIRST, times, first=0.5, rtol=1e-4, dense=True, max_steps=30)
         counts.append(int(sg.evaluate(whole.steps)))
     assert counts[1] <= counts[0] + 2
 

@@ -130,7 +130,7 @@ def test_a_complex_state_whose_slope_has_its_conjugate():
 @pytest.mark.parametrize("tfirst", [False, True])
 def test_odeint_is_that_of_scipy(tfirst):
     def slope(y, t, rate):
-        return -rate * y * t
+        return -rate * y * t + t  # another one where y and t are exchanged
 
     def turned(t, y, rate):
         return slope(y, t, rate)
