@@ -17,7 +17,7 @@ STAGES: Final = {
     "prepare": ("staticgrad.compiler.lowering.fuse:prepared",),
     "fuse": (
         "staticgrad.compiler.lowering.fuse:groups_of",
-        "staticgrad.compiler.lowering.fuse:with_copies",
+        "staticgrad.compiler.lowering.fuse:add_copies",
     ),
     "lower": ("staticgrad.compiler.lowering.fuse:lower_groups",),
     "verify": ("staticgrad.language.ir.verify_schedule:verify_schedule",),

@@ -308,10 +308,10 @@ class _Kernels:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        from staticgrad.compiler.fusion.merging import fused
+        from staticgrad.compiler.fusion.merging import fuse_graph
 
         self.seen, self._new = unmarked(graph)
-        self.groups = fused(self.seen)
+        self.groups = fuse_graph(self.seen)
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler.fusion.blocks import blocked
+from staticgrad.compiler.fusion.blocks import build_block
 from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.grouping import group
 from staticgrad.language.ir.kernels.stages import Loop
@@ -209,7 +209,7 @@ def test_blocks_of_masks_that_reach_differently_far_are_different_kernels():
 
 def blocks_in(outputs):
     graph = sg.compile(outputs, pipeline="").graph
-    groups = Engine(group(graph)).run([blocked])
+    groups = Engine(group(graph)).run([build_block])
     return [each for each in groups.all if each.kind == "block"]
 
 

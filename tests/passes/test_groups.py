@@ -13,11 +13,11 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.cost import cut_cycles, cycles
 from staticgrad.compiler.fusion import cutting
-from staticgrad.compiler.fusion.copies import with_copies, with_late_copies
+from staticgrad.compiler.fusion.copies import add_copies, add_late_copies
 from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.grouping import group
 from staticgrad.compiler.fusion.groups import Group, Home, Parts
-from staticgrad.compiler.fusion.merging import fused, merged
+from staticgrad.compiler.fusion.merging import fuse_graph, merge_phases
 from staticgrad.compiler.fusion.walks import broken_rows
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.lowering.signatures import Lowerings
@@ -40,20 +40,20 @@ def seen(groups):
     """All that the groups say, as it is now."""
     tables = [groups.owners, groups.sources, groups.types, groups.phases]
     each = [tuple(getattr(g, f.name) for f in fields(Group)) for g in groups.all]
-    return [*map(dict, tables), set(groups.kept), set(groups.roots), each]
+    return [*map(dict, tables), set(groups.retained), set(groups.roots), each]
 
 
 def check_steps(graph):
     """Every value is owned once, every step of fusion leaves the value before as it was."""
     first = group(graph)
     before = seen(first)
-    second = Engine(first).run([merged])
+    second = Engine(first).run([merge_phases])
     assert seen(first) == before
     between = seen(second)
-    placed = with_copies(second)
+    placed = add_copies(second)
     assert seen(second) == between
     after = seen(placed.groups)
-    late, copies = with_late_copies(placed.groups, placed.outputs.values())
+    late, copies = add_late_copies(placed.groups, placed.outputs.values())
     assert seen(placed.groups) == after
     assert {*copies.values()} == {*late.types} - {*placed.groups.types}
     for groups in (first, second, placed.groups, late):
@@ -94,7 +94,7 @@ def test_every_value_of_a_random_graph_has_one_owner(drawn):
 
 
 def check_groups(graph, merge=True):
-    groups = with_copies(fused(graph, merge)).groups
+    groups = add_copies(fuse_graph(graph, merge)).groups
     lowerings = Lowerings()
     for _ in range(2):  # the second time all is known
         for each in groups.all:
@@ -144,7 +144,7 @@ def alive_together(count, size=LARGE):
 
 
 def groups_of(value):
-    return fused(pipeline("dce")(sg.Graph(value)))
+    return fuse_graph(pipeline("dce")(sg.Graph(value)))
 
 
 def test_a_loop_takes_as_long_as_its_instructions_or_as_they_wait():
@@ -167,7 +167,7 @@ def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size):
     assert sum(lengths) == 800
     assert all(15 <= length <= 60 for length in lengths[:-1])
     assert all(len(each.stored) <= 2 for each in found.all)
-    assert {each.whole.number for each in found.all} == {0}
+    assert {each.uncut.number for each in found.all} == {0}
     assert len(groups_of(arithmetic(4, size))) == 1
 
 
@@ -182,7 +182,7 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel():
     (a,) = [value for value in sg.Graph(y).inputs if value.node.op.label == "a"]
     slope = sg.grad(y.sum(), a)
     graph = pipeline("O1")(sg.Graph({"y": y, "da": slope}))
-    assert len(fused(graph)) == 1
+    assert len(fuse_graph(graph)) == 1
 
 
 def cut_anywhere(seed):
@@ -205,8 +205,8 @@ def test_golden_models_cut_anywhere_have_owners_and_reasons(name, monkeypatch):
 
     graph = pipeline("O1")(MODELS[name]())
     for seed in range(5):
-        monkeypatch.setattr(cutting, "_cuts", cut_anywhere(seed))
-        check_owners(with_copies(fused(graph)).groups)
+        monkeypatch.setattr(cutting, "_find_cuts", cut_anywhere(seed))
+        check_owners(add_copies(fuse_graph(graph)).groups)
         check(fusion(graph))
 
 
@@ -223,7 +223,7 @@ def test_cuts_anywhere_change_no_bit(seed):
     optimized = pipeline("O1")(graph)
     wanted = run_schedule(fuse(optimized), graph, feeds, sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "_cuts", cut_anywhere(seed))
+        patch.setattr(cutting, "_find_cuts", cut_anywhere(seed))
         assert_same(run_schedule(fuse(optimized), graph, feeds, sizes), wanted)
 
 
@@ -239,7 +239,7 @@ def test_a_convolution_stores_nothing_that_only_sums_read():
         "b": sg.where(x > 0.0, -y, 0.0).sum((0, 2, 3)),
     }
     graph = pipeline("O1")(sg.Graph(outputs))
-    (product,) = [each for each in fused(graph).all if each.kind == "windows"]
+    (product,) = [each for each in fuse_graph(graph).all if each.kind == "windows"]
     assert len(product.stored) == 1
     random = np.random.default_rng(0)
     at = {
@@ -261,7 +261,7 @@ def test_a_gradient_of_an_image_is_one_array_for_a_batch_norm():
     loss = (sg.nn.conv(h, p["l"], padding=1) ** 2).mean()
     slopes = dict(zip(shapes, sg.grad(loss, [*p.values()]), strict=True))
     graph = pipeline("O1")(sg.Graph(slopes))
-    windows = [each for each in fused(graph).all if each.kind == "windows"]
+    windows = [each for each in fuse_graph(graph).all if each.kind == "windows"]
     (image,) = [g for g in windows if any(n.op.name == "conv_image" for n in g.nodes)]
     assert len(image.stored) == 1
     at = {"x": random.normal(size=x.shape).astype("float32")}

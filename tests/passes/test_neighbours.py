@@ -10,7 +10,7 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import LARGEST
-from staticgrad.compiler.fusion.reasons import Why
+from staticgrad.compiler.fusion.reasons import ReasonKind
 from staticgrad.compiler.lowering.fuse import fusion
 from tests.passes.golden_models import MODELS
 
@@ -126,52 +126,54 @@ def positions(*shape):
 
 
 MADE = {
-    Why.FusionOff(): lambda: reasons(sg.exp(x_of(3) * 2.0), merge=False),
-    Why.OtherSpace((3,), (4, 3)): lambda: reasons(
+    ReasonKind.FusionOff(): lambda: reasons(sg.exp(x_of(3) * 2.0), merge=False),
+    ReasonKind.OtherSpace((3,), (4, 3)): lambda: reasons(
         sg.exp(x_of(3)) + sg.input("y", (4, 3), "float64")
     ),
-    Why.OtherElements((3,), (-1,)): lambda: reasons(sg.tanh(sg.exp(x_of(3))[::-1])),
-    Why.Unfinished((5,)): lambda: reasons(sg.exp(x_of(3, 5)).sum(1) + sg.input("y", (4, 3))),
-    Why.OncePerRow("log", 5): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
-    Why.FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
-    Why.FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
-    Why.FewTerms(40, 1600): lambda: columns_of(40),
-    Why.RowsInLanes(7): lambda: columns_of(7),
-    Why.LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
-    Why.BrokenRow(2): lambda: reasons(sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))),
-    Why.WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
-    Why.KernelOfItsOwn("sort"): lambda: reasons(sg.sort(sg.exp(x_of("n")))),
-    Why.KernelOfItsOwn("copy"): lambda: reasons(sg.exp(x_of("n", 4)).T.reshape(-1)),
-    Why.KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
-    Why.PhaseBorder(0, 1): behind_the_border,
-    Why.StoresMore(4096, 2048): of_two_arrays,
-    Why.UpdateOrder("a"): swap,
-    Why.TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
-    Why.ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
-    Why.LookupInProduct(): lambda: reasons(
+    ReasonKind.OtherElements((3,), (-1,)): lambda: reasons(sg.tanh(sg.exp(x_of(3))[::-1])),
+    ReasonKind.Unfinished((5,)): lambda: reasons(sg.exp(x_of(3, 5)).sum(1) + sg.input("y", (4, 3))),
+    ReasonKind.OncePerRow("log", 5): lambda: reasons(sg.log(sg.exp(x_of(3, 5)).sum(1))),
+    ReasonKind.FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
+    ReasonKind.FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
+    ReasonKind.FewTerms(40, 1600): lambda: columns_of(40),
+    ReasonKind.RowsInLanes(7): lambda: columns_of(7),
+    ReasonKind.LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
+    ReasonKind.BrokenRow(2): lambda: reasons(
+        sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))
+    ),
+    ReasonKind.WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
+    ReasonKind.KernelOfItsOwn("sort"): lambda: reasons(sg.sort(sg.exp(x_of("n")))),
+    ReasonKind.KernelOfItsOwn("copy"): lambda: reasons(sg.exp(x_of("n", 4)).T.reshape(-1)),
+    ReasonKind.KernelOfItsOwn("scan"): lambda: reasons(sg.cumsum(sg.exp(x_of("n")), 0)),
+    ReasonKind.PhaseBorder(0, 1): behind_the_border,
+    ReasonKind.StoresMore(4096, 2048): of_two_arrays,
+    ReasonKind.UpdateOrder("a"): swap,
+    ReasonKind.TwoProducts(): lambda: reasons((x := x_of(3, 4)) @ w_of(4, 2) + x @ w_of(4, 2, "v")),
+    ReasonKind.ReductionInProduct(): lambda: reasons((x_of(3, 4) @ w_of(4, 2)).sum(1)),
+    ReasonKind.LookupInProduct(): lambda: reasons(
         sg.input("y", ("m", 4), "float64") @ w_of(4, 3) + picked()
     ),
-    Why.LookupInColumns(): lambda: reasons(picked().sum(0)),
-    Why.OtherRows((2,), (1, 2)): both_ways,
-    Why.PositionsInWindows(): lambda: reasons(
+    ReasonKind.LookupInColumns(): lambda: reasons(picked().sum(0)),
+    ReasonKind.OtherRows((2,), (1, 2)): both_ways,
+    ReasonKind.PositionsInWindows(): lambda: reasons(
         sg.nn.max_pool(x_of(1, 2, 4, 4), 2) * sg.iota((1, 2, 2, 2), 0, "float64")
     ),
-    Why.PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
-    Why.TooLarge(4002, LARGEST): two_halves,
-    Why.LongChain(2400, 880): lambda: chain(600),
-    Why.SingleRow(1 << 20): lambda: reasons(large_row(1 << 20).sum()),
-    Why.Copies(2): lambda: reasons((x_of(2, 4, 90) * w_of(4, 1) + w_of(4, 1, "v")).sum()),
-    Why.Between("log", 3, 1): with_log_of_sum,
-    Why.OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
+    ReasonKind.PositionsInRow(2): lambda: reasons(positions(2, 3, 5).sum((1, 2))),
+    ReasonKind.TooLarge(4002, LARGEST): two_halves,
+    ReasonKind.LongChain(2400, 880): lambda: chain(600),
+    ReasonKind.SingleRow(1 << 20): lambda: reasons(large_row(1 << 20).sum()),
+    ReasonKind.Copies(2): lambda: reasons((x_of(2, 4, 90) * w_of(4, 1) + w_of(4, 1, "v")).sum()),
+    ReasonKind.Between("log", 3, 1): with_log_of_sum,
+    ReasonKind.OtherReaders(0, 1): lambda: reasons({"e": (e := sg.exp(x_of(3, 5))), "s": e.sum(0)}),
 }
 
 
 def test_every_reason_is_made_below():
-    assert {reason.why for reason in MADE} == {*Why}
+    assert {reason.kind for reason in MADE} == {*ReasonKind}
 
 
 @pytest.mark.thinned(4)
-@pytest.mark.parametrize("reason", MADE, ids=lambda reason: f"{reason.why.name}: {reason}")
+@pytest.mark.parametrize("reason", MADE, ids=lambda reason: f"{reason.kind.name}: {reason}")
 def test_the_reason_is_found_with_its_numbers(reason):
     assert reason in MADE[reason]()
 

@@ -50,15 +50,15 @@ def test_an_order_that_was_changed_is_the_sorted_one(seed):
         order.change(changed, removed, priority.__getitem__)
         fresh = Precedence(before, edges_of(before), priority.__getitem__)
         assert order.all() == fresh.all()
-        assert {n: order.before(n) for n in before} == before
-        places = [order.place(number) for number in order.all()]
+        assert {n: order.predecessors(n) for n in before} == before
+        places = [order.index_of(number) for number in order.all()]
         assert places == sorted(places)
 
 
 @pytest.mark.parametrize("name", ["blocks", "wide"])
 def test_fusion_sorts_anew_only_what_changed(name, monkeypatch):
     made, changed = [], []
-    begin, change = Precedence.__init__, engine.Engine._ordered_again
+    begin, change = Precedence.__init__, engine.Engine._update_order
 
     def counted(self, *args):
         made.append(1)
@@ -69,12 +69,12 @@ def test_fusion_sorts_anew_only_what_changed(name, monkeypatch):
         if done:
             changed.append(1)
             fresh = Precedence.__new__(Precedence)
-            begin(fresh, self.groups, self._edges(), self._place)
+            begin(fresh, self.groups, self._edges(), self._last_position)
             assert order.all() == fresh.all()
         return done
 
     monkeypatch.setattr(Precedence, "__init__", counted)
-    monkeypatch.setattr(engine.Engine, "_ordered_again", checked)
+    monkeypatch.setattr(engine.Engine, "_update_order", checked)
     fuse(pipeline("O1")(scaling.PROGRAMS[name](6 if name == "blocks" else 60)))
     assert len(made) <= 8
     assert name != "blocks" or changed

@@ -230,7 +230,7 @@ def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
             pair.node.op.name,
             pair.reader.op.name,
             (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
-            pair.reason.why.name,
+            pair.reason.kind.name,
             pair.reason.numbers,
             str(pair.reason),
         )

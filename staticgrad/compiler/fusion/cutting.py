@@ -1,13 +1,14 @@
-"""Groups whose operations would wait for each other, cut into several that do not.
+"""Cut groups that are latency-bound, and groups that would read rows from several copies.
 
-One kernel for a chain of many dependent operations stores the least, and waits the most (see
-``cost``). Where storing some values in between is estimated to take less time than that waiting, a
-group becomes several: runs of its nodes in the order of the graph, each of a length at which
-waiting and storing balance, cut where the fewest values are alive.
+One kernel for a chain of many dependent operations stores the least, and stalls the most: the
+processor's window is too short to overlap iterations (see ``analysis.cost``). Where storing some
+values in between is estimated to take less time than the stalls, a group is cut into several: runs
+of its nodes in the order of the graph, each of the length at which stalls and stores balance, cut
+where the fewest values are alive.
 
-And groups whose rows would be read from copies of several operands: their elements are stored, and
-reduced by a kernel of their own. A row is one run of memory; an operand that repeats along some of
-its axes is not.
+A group that reduces rows of several axes reads each row as one run of memory, which an operand
+that is broadcast along some of the axes is not: it would be copied. If that takes more copies than
+there are reduced values, these values are stored instead and reduced by a kernel of their own.
 """
 
 from __future__ import annotations
@@ -34,27 +35,27 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.machine import current
 from staticgrad.support.records import replace
 
-#: A group is cut where that takes less than this part of its time: estimates are rough.
+#: A group is cut if that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
-#: Operations of a run at least: a kernel takes 5 ms to compile, however short it is.
+#: Least operations of a run: a kernel takes 5 ms to compile, however short it is.
 _LEAST_NODES: Final = 12
-#: Operations of a run whose body is short enough to be written without masks, which takes half the
-#: time: what would balance up to six times as far is cut there.
+#: Operations of a run whose body is short enough to be compiled without masks, which takes half the
+#: time: runs that would balance at up to six times this length are cut at it.
 _UNMASKED: Final = 20
-#: A run ends where the fewest values are alive, this far round its length.
+#: A run ends where the fewest values are alive, within this part of its length to either side.
 _SLACK: Final = 0.25
 
 
-def cut(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Cut a group whose operations wait for each other into several."""
-    groups = engine.now
-    found = None
+def cut_group(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Cut a group that is latency-bound, or that would read rows from copies, into several."""
+    groups = engine.state
+    cuts = None
     if group.kind in ("map", "gemm") and group.parts is None:
-        found = _cuts(groups, group) or _copies_apart(groups, group)
-    return engine.change([group], [*_parts(engine, group, *found)]) if found else ()
+        cuts = _find_cuts(groups, group) or _find_copies(groups, group)
+    return engine.change([group], [*_build_parts(engine, group, *cuts)]) if cuts else ()
 
 
-def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     nodes = group.nodes
     if len(nodes) <= _LEAST_NODES:
         return None
@@ -63,21 +64,21 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
         return None
     kind = groups.value_type(Home(nodes[0]))
     count = vectors(TensorType(kind.dtype, group.domain))
-    live = _live(groups, group)
-    several = interleaved_vectors(sum(work), max(live))
-    together = cycles(sum(work), _chain(nodes), count, several)
-    if together <= sum(work):  # they hardly wait
+    live = _count_live_values(groups, group)
+    interleaved = interleaved_vectors(sum(work), max(live))
+    fused_cycles = cycles(sum(work), _critical_path(nodes), count, interleaved)
+    if fused_cycles <= sum(work):  # there are hardly any stalls
         return None
-    places = _places(group, work, live, count, kind)
+    places = _choose_cuts(group, work, live, count, kind)
     runs = [*pairwise([0, *places, len(nodes)])]
-    apart = sum(cycles(sum(work[a:b]), _chain(nodes[a:b]), count) for a, b in runs)
-    apart += sum(cut_cycles(live[place], kind) for place in places)
-    if not places or apart > _WORTH_IT * together:
+    split_cycles = sum(cycles(sum(work[a:b]), _critical_path(nodes[a:b]), count) for a, b in runs)
+    split_cycles += sum(cut_cycles(live[place], kind) for place in places)
+    if not places or split_cycles > _WORTH_IT * fused_cycles:
         return None
-    return places, Parts(group, round(together), round(apart))
+    return places, Parts(group, round(fused_cycles), round(split_cycles))
 
 
-def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+def _find_copies(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     bases = {reduction.source.base for reduction in group.reductions.values()}
     if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
         return None
@@ -87,49 +88,49 @@ def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] |
     return (len(group.nodes),), Parts(group, 0, 0, copies=copies)
 
 
-def _chain(nodes: Sequence[Node]) -> float:
-    """Cycles of the longest chain of nodes that wait for each other."""
-    known: dict[Node, float] = {}
+def _critical_path(nodes: Sequence[Node]) -> float:
+    """Return the cycles of the longest chain of dependent nodes."""
+    completion: dict[Node, float] = {}
     for node in nodes:
-        start = max([known.get(arg.node, 0.0) for arg in node.args], default=0.0)
-        known[node] = start + latency(node)
-    return max(known.values())
+        start = max([completion.get(arg.node, 0.0) for arg in node.args], default=0.0)
+        completion[node] = start + latency(node)
+    return max(completion.values())
 
 
-def _places(
+def _choose_cuts(
     group: Group, work: Sequence[int], live: Sequence[int], count: int, kind: TensorType
 ) -> Sequence[int]:
-    # A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
-    # for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
-    usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
-    whole, window = sum(work), current().window
-    chain = _chain(group.nodes) / whole
-    balanced = sqrt(cut_cycles(max(1, usual), kind) * window / chain)
-    average = whole / len(work)
+    # A run of w instructions with a chain of c cycles per instruction stalls c * w * w / window
+    # cycles; with s cycles for storing, (c * w * w / window + s) / w is least where both are equal.
+    usual_live = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
+    total_work, window = sum(work), current().window
+    chain = _critical_path(group.nodes) / total_work
+    balanced = sqrt(cut_cycles(max(1, usual_live), kind) * window / chain)
+    average = total_work / len(work)
     operations = max(_LEAST_NODES, balanced / average)
     if operations <= 6 * _UNMASKED:
         operations = min(operations, _UNMASKED)
     length = operations * average
-    if length > 0.7 * min(window, whole) or count == 1:
+    if length > 0.7 * min(window, total_work) or count == 1:
         return ()
-    found: list[int] = []
-    since, best = 0.0, 0
+    places: list[int] = []
+    length_so_far, best = 0.0, 0
     for place, more in enumerate(work):
-        if since >= (1 - _SLACK) * length:
-            fewer = best <= (found[-1] if found else 0) or live[place] < live[best]
-            if fewer or (live[place] == live[best] and since <= length):
+        if length_so_far >= (1 - _SLACK) * length:
+            fewer = best <= (places[-1] if places else 0) or live[place] < live[best]
+            if fewer or (live[place] == live[best] and length_so_far <= length):
                 best = place
-        if since >= (1 + _SLACK) * length:
-            found.append(best)
-            since = float(sum(work[best:place]))
-        since += more
-    return found
+        if length_so_far >= (1 + _SLACK) * length:
+            places.append(best)
+            length_so_far = float(sum(work[best:place]))
+        length_so_far += more
+    return places
 
 
-def _live(groups: Groups, group: Group) -> list[int]:
-    """Before each node, and at the end: how many values would have to be stored for the rest."""
+def _count_live_values(groups: Groups, group: Group) -> list[int]:
+    """Return how many values would have to be stored before each node, and at the end."""
     place = {node: k for k, node in enumerate(group.nodes)}
-    for key, reduction in group.reductions.items():  # goes where its terms are computed
+    for key, reduction in group.reductions.items():  # it is in the part that computes its terms
         place[key.node] = place.get(reduction.source.base.node, len(group.nodes))
     changes = [0] * (len(group.nodes) + 2)
     for k, node in enumerate(group.nodes):
@@ -139,26 +140,32 @@ def _live(groups: Groups, group: Group) -> list[int]:
         if last > k:
             changes[k + 1] += 1
             changes[min(last, len(group.nodes)) + 1] -= 1
-    found, alive = [], 0
+    live_counts, alive = [], 0
     for change in changes[:-1]:
         alive += change
-        found.append(alive)
-    return found
+        live_counts.append(alive)
+    return live_counts
 
 
-def _parts(engine: Engine, group: Group, places: Sequence[int], parts: Parts) -> Iterator[Group]:
+def _build_parts(
+    engine: Engine, group: Group, places: Sequence[int], parts: Parts
+) -> Iterator[Group]:
     runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
     homes = {node: k for k, run in enumerate(runs) for node in run}
     members = {*homes, *(key.node for key in group.reductions)}
-    users, last = engine.now.users, len(runs) - 1
+    users, last = engine.state.users, len(runs) - 1
 
     def place_of(base: Key) -> int:
         computed = engine.owners.get(base) == group.number and not parts.copies
         return homes.get(base.node, last) if computed else last
 
-    places_of = {key: place_of(each.source.base) for key, each in group.reductions.items()}
+    places_of = {
+        key: place_of(reduction.source.base) for key, reduction in group.reductions.items()
+    }
     for k, run in enumerate(runs):
-        reductions = {key: each for key, each in group.reductions.items() if places_of[key] == k}
+        reductions = {
+            key: reduction for key, reduction in group.reductions.items() if places_of[key] == k
+        }
         forms = [node.form for node in run]
         inside = {*run, *(key.node for key in reductions)}
         stored = [key for key in group.stored if key in reductions or key.node in inside]
@@ -169,7 +176,7 @@ def _parts(engine: Engine, group: Group, places: Sequence[int], parts: Parts) ->
         ]
         yield replace(
             group,
-            number=group.number if k == 0 else engine.number(),
+            number=group.number if k == 0 else engine.new_number(),
             kind="gemm" if any(isinstance(form, Contract) for form in forms) else "map",
             nodes=run,
             row=group.row if reductions else 0,

@@ -1,12 +1,12 @@
-"""A worklist of groups and moves: merge groups, split one, compute a value where it is read.
+"""A worklist of groups and moves: merge groups, split one, recompute a value in its reader.
 
 A *move* is a function of the engine and a group. If it is legal and pays, it changes the engine and
 returns the numbers of the changed groups; ``merging.MOVES`` is the table of all moves.
 
 Two groups may be merged if no path leads from one to the other by way of a third. Such a path runs
-between their places in a topological order, so only what stands there is looked at; a merge moves
-what follows the first of the two behind it. (D. J. Pearce and P. H. J. Kelly, A dynamic topological
-sort algorithm for directed acyclic graphs, 2006.)
+between their indices in a topological order, so only groups in that interval are visited; a merge
+moves those that depend on the first of the two behind it. (D. J. Pearce and P. H. J. Kelly, A
+dynamic topological sort algorithm for directed acyclic graphs, 2006.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import replace
 
-#: Groups between two that are looked at, at most; two with more between them stay apart.
+#: The largest interval of the order that is searched; two groups farther apart are not merged.
 _FARTHEST: Final = 4096
 _MOST_VISITS: Final = 512
 #: The largest number of groups with the same operand that are tried for a merge.
@@ -40,7 +40,7 @@ _NEAREST: Final = 8
 
 
 class Precedence:
-    """A directed acyclic graph of numbers, kept in a topological order while some are merged."""
+    """A directed acyclic graph of numbers, kept in topological order while some are merged."""
 
     def __init__(
         self,
@@ -48,211 +48,222 @@ class Precedence:
         edges: Iterable[tuple[int, int]],
         priority: Callable[[int], int],
     ) -> None:
-        self._after: dict[int, set[int]] = {number: set() for number in numbers}
-        self._before: dict[int, set[int]] = {number: set() for number in self._after}
+        self._successors: dict[int, set[int]] = {number: set() for number in numbers}
+        self._predecessors: dict[int, set[int]] = {number: set() for number in self._successors}
         for earlier, later in edges:
-            self._after[earlier].add(later)
-            self._before[later].add(earlier)
-        numbers = self._sorted(priority)
+            self._successors[earlier].add(later)
+            self._predecessors[later].add(earlier)
+        numbers = self._sort_topologically(priority)
         self._order: list[int | None] = [*numbers]
-        self._place = {number: place for place, number in enumerate(numbers)}
-        #: Places from which on all predecessors of a number come before.
-        self._ready = {number: self._ready_at(self._before[number]) for number in numbers}
+        self._indices = {number: index for index, number in enumerate(numbers)}
+        #: For each number, the first index behind all of its predecessors.
+        self._ready = {number: self._ready_at(self._predecessors[number]) for number in numbers}
         #: Whether the order is the one that ``_sorted`` gives.
         self.is_sorted = True
 
-    def _sorted(self, priority: Callable[[int], int]) -> tuple[int, ...]:
-        waits = {number: len(before) for number, before in self._before.items()}
+    def _sort_topologically(self, priority: Callable[[int], int]) -> tuple[int, ...]:
+        waits = {number: len(predecessors) for number, predecessors in self._predecessors.items()}
         ready = [(priority(number), number) for number, count in waits.items() if not count]
         heapify(ready)
-        found = []
+        order = []
         while ready:
             _, number = heappop(ready)
-            found.append(number)
-            for later in self._after[number]:
+            order.append(number)
+            for later in self._successors[number]:
                 waits[later] -= 1
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
-        return tuple(found)
+        return tuple(order)
 
-    def _ready_at(self, before: Collection[int]) -> int:
-        """Return the place from which on all these numbers come before."""
-        return max([self._place[each] for each in before], default=-1) + 1
+    def _ready_at(self, predecessors: Collection[int]) -> int:
+        """Return the first index behind all these numbers."""
+        return max([self._indices[number] for number in predecessors], default=-1) + 1
 
     def change(
         self,
-        before: Mapping[int, set[int]],
+        predecessors: Mapping[int, set[int]],
         removed: Collection[int],
         priority: Callable[[int], int],
     ) -> None:
-        """Give numbers other predecessors and priorities, and leave some numbers out.
+        """Give numbers other predecessors and priorities, and remove some numbers.
 
-        The order is the one that a new ``Precedence`` has: from the first place at which one of
-        these numbers is ready, before or now, it is sorted again, until what is left is the same.
+        The order is the one that a new ``Precedence`` would have. It is sorted again from the first
+        index at which one of these numbers is ready, in the old or the new graph, until the rest of
+        both orders is equal.
         """
-        start = min(self._ready[each] for each in (*before, *removed))
-        start = min(start, *[self._ready_at(each) for each in before.values()])
-        for number in (*before, *removed):
-            for each in self._before[number]:
-                self._after[each].discard(number)
-        for number, earlier in before.items():
-            self._before[number] = earlier
-            for each in earlier:
-                self._after[each].add(number)
+        start = min(self._ready[number] for number in (*predecessors, *removed))
+        start = min(start, *[self._ready_at(earlier) for earlier in predecessors.values()])
+        for number in (*predecessors, *removed):
+            for neighbour in self._predecessors[number]:
+                self._successors[neighbour].discard(number)
+        for number, earlier in predecessors.items():
+            self._predecessors[number] = earlier
+            for neighbour in earlier:
+                self._successors[neighbour].add(number)
         for number in removed:
-            del self._before[number], self._after[number]
-        found, end = self._sorted_from(start, {*before}, {*removed}, priority)
-        gone = [None] * (end - start - len(found))
-        self._order[start:end] = [*found, *gone]
+            del self._predecessors[number], self._successors[number]
+        reordered, end = self._sort_from(start, {*predecessors}, {*removed}, priority)
+        removed_entries = [None] * (end - start - len(reordered))
+        self._order[start:end] = [*reordered, *removed_entries]
         for number in removed:
-            del self._place[number], self._ready[number]
-        self._place.update({number: start + k for k, number in enumerate(found)})
-        for number in {*found, *(later for each in found for later in self._after[each])}:
-            self._ready[number] = self._ready_at(self._before[number])
+            del self._indices[number], self._ready[number]
+        self._indices.update({number: start + k for k, number in enumerate(reordered)})
+        for number in {
+            *reordered,
+            *(later for earlier in reordered for later in self._successors[earlier]),
+        }:
+            self._ready[number] = self._ready_at(self._predecessors[number])
 
-    def _sorted_from(
+    def _sort_from(
         self, start: int, changed: set[int], removed: set[int], priority: Callable[[int], int]
     ) -> tuple[list[int], int]:
-        """Return the numbers in order from a place on, and the place at which they end."""
-        place, ready_at = self._place, self._ready
+        """Return the numbers in order from an index on, and the index at which they end."""
+        index, ready_at = self._indices, self._ready
         ready = [
-            (priority(each), each)
-            for each in self._order[start:]
-            if each is not None and each not in removed and each not in changed
-            and ready_at[each] <= start
+            (priority(number), number)
+            for number in self._order[start:]
+            if number is not None and number not in removed and number not in changed
+            and ready_at[number] <= start
         ]  # fmt: skip
         waits: dict[int, int] = {}
-        for each in changed:
-            waits[each] = sum(place[earlier] >= start for earlier in self._before[each])
-            if not waits[each]:
-                ready.append((priority(each), each))
+        for changed_number in changed:
+            waits[changed_number] = sum(
+                index[earlier] >= start for earlier in self._predecessors[changed_number]
+            )
+            if not waits[changed_number]:
+                ready.append((priority(changed_number), changed_number))
         heapify(ready)
-        found: list[int] = []
+        order: list[int] = []
         done: set[int] = set()
-        apart: set[int] = set()  # in one of both orders up to here
-        waiting, end = {*changed, *removed}, start
+        only_in_one: set[int] = set()  # in one of both orders so far
+        open_numbers, end = {*changed, *removed}, start
         while ready:
             _, number = heappop(ready)
-            found.append(number)
+            order.append(number)
             done.add(number)
-            apart ^= {number}
-            while end < len(self._order):  # the old order by as many
+            only_in_one ^= {number}
+            while end < len(self._order):  # advance in the old order by one number, too
                 old = self._order[end]
                 end += 1
                 if old is not None and old in removed:
-                    waiting.discard(old)
+                    open_numbers.discard(old)
                 elif old is not None:
-                    apart ^= {old}
+                    only_in_one ^= {old}
                     break
-            for later in self._after[number]:
+            for later in self._successors[number]:
                 if later in waits:
                     waits[later] -= 1
                 else:
-                    before = self._before[later]
-                    waits[later] = sum(place[e] >= start and e not in done for e in before)
+                    predecessors = self._predecessors[later]
+                    waits[later] = sum(index[e] >= start and e not in done for e in predecessors)
                 if not waits[later]:
                     heappush(ready, (priority(later), later))
-            waiting.discard(number)
-            if not apart and not waiting:
-                return found, end
-        return found, len(self._order)
+            open_numbers.discard(number)
+            if not only_in_one and not open_numbers:
+                return order, end
+        return order, len(self._order)
 
-    def place(self, number: int) -> int:
+    def index_of(self, number: int) -> int:
         """Return the index of a number in the order."""
-        return self._place[number]
+        return self._indices[number]
 
-    def before(self, number: int) -> Set[int]:
+    def predecessors(self, number: int) -> Set[int]:
         """Return the predecessors of a number."""
-        return self._before[number]
+        return self._predecessors[number]
 
-    def after(self, number: int) -> Set[int]:
+    def successors(self, number: int) -> Set[int]:
         """Return the successors of a number."""
-        return self._after[number]
+        return self._successors[number]
 
     def all(self) -> list[int]:
-        """All that are left, in order."""
+        """Return all numbers in order."""
         return [number for number in self._order if number is not None]
 
-    def may_merge(self, one: int, other: int) -> bool:
-        """Return whether two nodes may be merged; False also if finding out would take long."""
-        return self._following(one, other) is not None
+    def may_merge(self, first: int, second: int) -> bool:
+        """Return whether two numbers may be merged; False also if the search would take long."""
+        return self._reachable_between(first, second) is not None
 
-    def closed(self, numbers: Iterable[int]) -> bool:
-        """Return whether no path leads out of a set and back, which is then merged in its order.
+    def is_convex(self, numbers: Iterable[int]) -> bool:
+        """Return whether a set is convex: no path leads out of it and back into it.
 
-        False also where finding that out would take long.
+        A convex set may be merged, in its order. False also if the search would take long.
         """
         inside = {*numbers}
-        end = max(self._place[number] for number in inside)
-        waiting = [later for number in inside for later in self._after[number] - inside]
-        found: set[int] = set()
-        while waiting:
-            number = waiting.pop()
-            if number in found or self._place[number] > end:
+        end = max(self._indices[number] for number in inside)
+        pending = [later for number in inside for later in self._successors[number] - inside]
+        visited: set[int] = set()
+        while pending:
+            number = pending.pop()
+            if number in visited or self._indices[number] > end:
                 continue
             if number in inside:
                 return False
-            found.add(number)
-            waiting += self._after[number]
-            if len(found) > _MOST_VISITS:
+            visited.add(number)
+            pending += self._successors[number]
+            if len(visited) > _MOST_VISITS:
                 return False
         return True
 
-    def merge(self, one: int, other: int) -> None:
-        """Make two that may be merged one, which is called ``one``."""
+    def merge(self, kept_number: int, merged_number: int) -> None:
+        """Merge ``merged_number`` into ``kept_number``; ``may_merge`` must hold."""
         self.is_sorted = False
-        self._bring_together(one, other, [one, None])
-        del self._place[other]
-        for near, back in ((self._after, self._before), (self._before, self._after)):
-            for each in near.pop(other):
-                back[each].discard(other)
-                if each != one:
-                    near[one].add(each)
-                    back[each].add(one)
-            near[one].discard(other)
+        self._make_adjacent(kept_number, merged_number, [kept_number, None])
+        del self._indices[merged_number]
+        for forward, backward in (
+            (self._successors, self._predecessors),
+            (self._predecessors, self._successors),
+        ):
+            for neighbour in forward.pop(merged_number):
+                backward[neighbour].discard(merged_number)
+                if neighbour != kept_number:
+                    forward[kept_number].add(neighbour)
+                    backward[neighbour].add(kept_number)
+            forward[kept_number].discard(merged_number)
 
-    def hand_over(self, one: int, other: int) -> None:
-        """Of two that may be merged: what came before ``other`` comes before ``one`` instead, and
-        ``one`` before ``other``."""
+    def move_predecessors(self, first: int, second: int) -> None:
+        """Make ``first`` the only predecessor of ``second``, whose predecessors become its own.
+
+        ``may_merge`` must hold for the two.
+        """
         self.is_sorted = False
-        self._bring_together(one, other, [one, other])
-        for each in self._before[other] - {one}:
-            self._after[each].discard(other)
-            self._after[each].add(one)
-            self._before[one].add(each)
-        self._before[other] = {one}
-        self._after[one].add(other)
+        self._make_adjacent(first, second, [first, second])
+        for earlier in self._predecessors[second] - {first}:
+            self._successors[earlier].discard(second)
+            self._successors[earlier].add(first)
+            self._predecessors[first].add(earlier)
+        self._predecessors[second] = {first}
+        self._successors[first].add(second)
 
-    def _bring_together(self, one: int, other: int, pair: list[int | None]) -> None:
-        following = self._following(one, other)
+    def _make_adjacent(self, first: int, second: int, pair: list[int | None]) -> None:
+        following = self._reachable_between(first, second)
         assert following is not None
-        low, high = sorted([self._place[one], self._place[other]])
-        between = [n for n in self._order[low : high + 1] if n not in (one, other)]
-        ahead = [n for n in between if n not in following]
-        behind = [n for n in between if n in following]
-        moved = [*ahead, *pair, *behind]
-        self._order[low : high + 1] = moved
-        self._place.update({n: low + k for k, n in enumerate(moved) if n is not None})
+        low, high = sorted([self._indices[first], self._indices[second]])
+        between = [n for n in self._order[low : high + 1] if n not in (first, second)]
+        unreachable = [n for n in between if n not in following]
+        reachable = [n for n in between if n in following]
+        reordered = [*unreachable, *pair, *reachable]
+        self._order[low : high + 1] = reordered
+        self._indices.update({n: low + k for k, n in enumerate(reordered) if n is not None})
 
-    def _following(self, one: int, other: int) -> set[int] | None:
-        low, high = sorted([one, other], key=self._place.__getitem__)
-        end = self._place[high]
-        if end - self._place[low] > _FARTHEST:
+    def _reachable_between(self, first: int, second: int) -> set[int] | None:
+        low, high = sorted([first, second], key=self._indices.__getitem__)
+        end = self._indices[high]
+        if end - self._indices[low] > _FARTHEST:
             return None
-        found: set[int] = set()
+        reachable: set[int] = set()
         waiting = [low]
         while waiting:
             number = waiting.pop()
-            for later in self._after[number]:
+            for later in self._successors[number]:
                 if later == high:
                     if number != low:
                         return None
-                elif later not in found and self._place[later] < end:
-                    found.add(later)
+                elif later not in reachable and self._indices[later] < end:
+                    reachable.add(later)
                     waiting.append(later)
-            if len(found) > _MOST_VISITS:
+            if len(reachable) > _MOST_VISITS:
                 return None
-        return found
+        return reachable
 
 
 def keys_of(group: Group) -> Iterator[Key]:
@@ -264,35 +275,35 @@ def keys_of(group: Group) -> Iterator[Key]:
 class Engine:
     """The groups of a graph while moves change them.
 
-    ``now`` is their current state, a value whose tables the engine writes.
+    ``state`` holds the current groups, whose tables the engine changes in place.
     """
 
     def __init__(self, groups: Groups) -> None:
-        self._given = groups
-        self.now = replace(
+        self._initial = groups
+        self.state = replace(
             groups,
             by_number=dict(groups.by_number),
             owners=dict(groups.owners),
             types=dict(groups.types),
-            known_reads=dict(groups.known_reads),
+            cached_reads=dict(groups.cached_reads),
         )
-        self.groups = cast(dict[int, Group], self.now.by_number)
-        self.owners = cast(dict[Key, int], self.now.owners)
-        self.types = cast(dict[Key, TensorType], self.now.types)
-        #: The nodes that several groups compute.
-        self.again: set[Node] = set()
-        #: The groups that were joined into one of rows, as they were before.
+        self.groups = cast(dict[int, Group], self.state.by_number)
+        self.owners = cast(dict[Key, int], self.state.owners)
+        self.types = cast(dict[Key, TensorType], self.state.types)
+        #: Nodes that several groups compute.
+        self.recomputed: set[Node] = set()
+        #: For each group of rows, the groups that were merged into it, unchanged.
         self.parts: dict[int, Sequence[Group]] = {}
         self.position = {node: k for k, node in enumerate(groups.graph.nodes)}
-        #: The new value of each parameter that changes, and the nodes that compute those.
-        self.written = {p.node: groups.source(value).base for p, value in groups.graph.updates}
-        self.updated = {value.node for _, value in groups.graph.updates}
+        #: The buffer of the new value of each updated parameter, and the nodes that compute them.
+        self.new_values = {p.node: groups.source(value).base for p, value in groups.graph.updates}
+        self.update_nodes = {value.node for _, value in groups.graph.updates}
         self._roots = {groups.sources[key].base for key in groups.roots}
         self._visited: dict[object, dict[int, None]] = {}
-        self._free = max(groups.by_number, default=-1) + 1
+        self._next_number = max(groups.by_number, default=-1) + 1
         self._changed = False
-        #: The groups that write buffers with several writers.
-        self._writing: set[int] = set()
+        #: Groups that write buffers with several writers.
+        self._shared_writers: set[int] = set()
 
     def run(self, moves: Sequence[Move]) -> Groups:
         """Apply moves while one applies, and return the groups.
@@ -300,7 +311,7 @@ class Engine:
         The first move with groups to look at is next, and of these the first group. A group that
         was changed is looked at again by this move and by later ones.
         """
-        first = sorted((self._place(number), number) for number in self.groups)
+        first = sorted((self._last_position(number), number) for number in self.groups)
         waiting = [[*first] for _ in moves]
         for move, heap in enumerate(waiting):
             seen: dict[int, Group] = {}
@@ -311,158 +322,165 @@ class Engine:
                     continue
                 seen[number] = group
                 for changed in moves[move](self, group):
-                    entry = self._place(changed), changed
+                    entry = self._last_position(changed), changed
                     for later in waiting[move:]:
                         heappush(later, entry)
         return self.result()
 
     def result(self) -> Groups:
-        """Return the groups as they are now, with a level for each."""
+        """Return the current groups, with a level for each."""
         if not self._changed:
-            return self._given
-        found: dict[int, Group] = {}
+            return self._initial
+        by_number: dict[int, Group] = {}
         reads = {}
         for number in self.order.all():
-            group, before = self.groups[number], self.order.before(number)
-            level = max([group.level, *[found[each].level + 1 for each in before]])
-            found[number] = group if level == group.level else replace(group, level=level)
-            if group in self.now.known_reads:
-                reads[found[number]] = self.now.known_reads[group]
-        return replace(self.now, by_number=dict(sorted(found.items())), known_reads=reads)
+            group, predecessors = self.groups[number], self.order.predecessors(number)
+            level = max([group.level, *[by_number[earlier].level + 1 for earlier in predecessors]])
+            by_number[number] = group if level == group.level else replace(group, level=level)
+            if group in self.state.cached_reads:
+                reads[by_number[number]] = self.state.cached_reads[group]
+        return replace(self.state, by_number=dict(sorted(by_number.items())), cached_reads=reads)
 
     # -- what the groups read and write -----------------------------------------------------------
 
-    def number(self) -> int:
+    def new_number(self) -> int:
         """Return the number of a new group."""
-        self._free += 1
-        return self._free - 1
+        self._next_number += 1
+        return self._next_number - 1
 
     @cached_property
     def rules(self) -> RowRules:
         """The rules of groups of rows, which look at a group once."""
-        return RowRules(self.now)
+        return RowRules(self.state)
 
     @cached_property
     def readers(self) -> dict[Key, set[int]]:
-        """The groups that read each buffer."""
-        found: dict[Key, set[int]] = {}
+        """The numbers of the groups that read each buffer."""
+        readers: dict[Key, set[int]] = {}
         for number, group in self.groups.items():
-            for read in self.now.reads(group):
-                found.setdefault(read.source.base, set()).add(number)
-        return found
+            for read in self.state.reads(group):
+                readers.setdefault(read.source.base, set()).add(number)
+        return readers
 
     @cached_property
     def order(self) -> Precedence:
         """The groups in an order in which they may run."""
-        return Precedence(self.groups, self._edges(), self._place)
+        return Precedence(self.groups, self._edges(), self._last_position)
 
-    def beside(self, group: Group, keys: Iterable[object]) -> list[Group]:
+    def find_visited(self, group: Group, keys: Iterable[object]) -> list[Group]:
         """Return the groups visited last with one of these keys, latest first, and add this one."""
-        found: dict[int, None] = {}
+        matches: dict[int, None] = {}
         for key in keys:
             visited = self._visited.setdefault(key, {})
             for number in [*islice(reversed(visited), _NEAREST)]:
                 if number not in self.groups:
                     del visited[number]
                 elif number != group.number:
-                    found[number] = None
+                    matches[number] = None
             visited[group.number] = None
-        return [self.groups[number] for number in sorted(found, key=self._place, reverse=True)]
+        return [
+            self.groups[number] for number in sorted(matches, key=self._last_position, reverse=True)
+        ]
 
     def is_inner(self, key: Key) -> bool:
         """Return whether a value is neither a root nor kept for the user."""
-        return key not in self._roots and key not in self.now.kept
+        return key not in self._roots and key not in self.state.retained
 
     def is_needed(self, key: Key, inside: Container[int]) -> bool:
         """Return whether a value must be in memory for a reader outside these groups."""
         readers = self.readers.get(key, ())
-        return not self.is_inner(key) or any(each not in inside for each in readers)
+        return not self.is_inner(key) or any(reader not in inside for reader in readers)
 
-    def weighed(self, one: Group, other: Group) -> tuple[int, int]:
-        """Return the bytes that one kernel of two groups does not store, and those that a memory
-        policy would keep for the later of two phases."""
-        inside = (one.number, other.number)
-        stored = [key for key in (*one.stored, *other.stored) if self.is_inner(key)]
-        less = [key for key in stored if not self.is_needed(key, inside)]
-        later = max(one, other, key=lambda each: each.phase)
-        more = [key for key in later.stored if key in stored and key not in less]
-        return stored_bytes(self.now, less), stored_bytes(self.now, more)
+    def compare_storage(self, first: Group, second: Group) -> tuple[int, int]:
+        """Return the bytes that merging two groups spares and adds.
 
-    def in_order(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
+        Spared: values that one kernel need not store. Added: values of the later phase that a
+        memory policy would then save between the phases.
+        """
+        inside = (first.number, second.number)
+        stored = [key for key in (*first.stored, *second.stored) if self.is_inner(key)]
+        spared = [key for key in stored if not self.is_needed(key, inside)]
+        later = max(first, second, key=lambda group: group.phase)
+        added = [key for key in later.stored if key in stored and key not in spared]
+        return stored_bytes(self.state, spared), stored_bytes(self.state, added)
+
+    def sort_nodes(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         """Return nodes in the order of the graph, each once."""
         return tuple(sorted({*nodes}, key=self.position.__getitem__))
 
     # -- changes ----------------------------------------------------------------------------------
 
-    def in_one(self, parts: Sequence[Group], inside: Collection[int] = (), **changes: Any) -> Group:
-        """Return one group of these, with the number of the first.
+    def combine_groups(
+        self, parts: Sequence[Group], inside: Collection[int] = (), **changes: Any
+    ) -> Group:
+        """Return one group of several, with the number of the first.
 
-        ``inside``: the groups whose reads need no memory then; the parts if empty.
+        ``inside``: the groups that can then read values from registers; the parts if empty.
         """
-        inside = inside or {each.number for each in parts}
-        stored = dict.fromkeys([key for each in parts for key in each.stored])
-        whole: dict[str, Any] = {
-            "nodes": self.in_order(node for each in parts for node in each.nodes),
-            "level": max(each.level for each in parts),
-            "phase": min(each.phase for each in parts),
-            "row": max(each.row for each in parts),
-            "reductions": {key: r for each in parts for key, r in each.reductions.items()},
-            "columns": {key: r for each in parts for key, r in each.columns.items()},
-            "regions": {key: at for each in parts for key, at in each.regions.items()},
-            "indexed": any(each.indexed for each in parts),
-            "windowed": any(each.windowed for each in parts),
-            "checked": any(each.checked for each in parts),
-            "instructions": sum(each.instructions for each in parts),
+        inside = inside or {part.number for part in parts}
+        stored = dict.fromkeys([key for part in parts for key in part.stored])
+        combined: dict[str, Any] = {
+            "nodes": self.sort_nodes(node for part in parts for node in part.nodes),
+            "level": max(part.level for part in parts),
+            "phase": min(part.phase for part in parts),
+            "row": max(part.row for part in parts),
+            "reductions": {key: r for part in parts for key, r in part.reductions.items()},
+            "columns": {key: r for part in parts for key, r in part.columns.items()},
+            "regions": {key: at for part in parts for key, at in part.regions.items()},
+            "indexed": any(part.indexed for part in parts),
+            "windowed": any(part.windowed for part in parts),
+            "checked": any(part.checked for part in parts),
+            "instructions": sum(part.instructions for part in parts),
             "stored": tuple([key for key in stored if self.is_needed(key, inside)]),
         }
-        return replace(parts[0], **{**whole, **changes})
+        return replace(parts[0], **{**combined, **changes})
 
-    def merge(self, parts: Sequence[Group], whole: Group) -> tuple[int, ...]:
-        """Put one group, which has the number of a part, in the place of its parts."""
-        one, *later = sorted([each.number for each in parts], key=self.order.place)
-        for each in later:  # in their order: no path leads from one to the next by way of a third
-            one, other = (each, one) if each == whole.number else (one, each)
-            self.order.merge(one, other)
-        if len(whole.nodes) == sum(len(each.nodes) for each in parts):
-            reads = [read for each in parts for read in self.now.reads(each)]
-            self.now.known_reads[whole] = reads
-        return self.change(parts, [whole], ordered=True)
+    def merge(self, parts: Sequence[Group], merged: Group) -> tuple[int, ...]:
+        """Replace groups by one group, which has the number of one of them."""
+        first, *later = sorted([part.number for part in parts], key=self.order.index_of)
+        for number in later:  # in their order: no path leads from one to the next by way of a third
+            first, second = (number, first) if number == merged.number else (first, number)
+            self.order.merge(first, second)
+        if len(merged.nodes) == sum(len(part.nodes) for part in parts):
+            reads = [read for part in parts for read in self.state.reads(part)]
+            self.state.cached_reads[merged] = reads
+        return self.change(parts, [merged], ordered=True)
 
     def change(
         self, old: Sequence[Group], new: Sequence[Group], ordered: bool = False
     ) -> tuple[int, ...]:
-        """Put groups in the place of others; return the numbers of the new ones.
+        """Replace groups by others; return the numbers of the new ones.
 
-        ``ordered``: the order is right already.
+        ``ordered``: the order is up to date already.
         """
         readers, self._changed = self.readers, True
-        numbers = {each.number for each in old}
-        moved: list[Key] = []
-        for each in old:
-            del self.groups[each.number]
-            for read in self.now.reads(each):
-                readers[read.source.base].discard(each.number)
-        for each in new:
-            self.groups[each.number] = each
-            for key in keys_of(each):
+        numbers = {group.number for group in old}
+        moved_keys: list[Key] = []
+        for group in old:
+            del self.groups[group.number]
+            for read in self.state.reads(group):
+                readers[read.source.base].discard(group.number)
+        for group in new:
+            self.groups[group.number] = group
+            for key in keys_of(group):
                 owner = self.owners.get(key)
                 if owner in numbers or owner is None:
-                    self.owners[key] = each.number
-                    if owner != each.number:
-                        moved.append(key)
-        for each in new:
-            for read in self.now.reads(each):
-                readers.setdefault(read.source.base, set()).add(each.number)
+                    self.owners[key] = group.number
+                    if owner != group.number:
+                        moved_keys.append(key)
+        for group in new:
+            for read in self.state.reads(group):
+                readers.setdefault(read.source.base, set()).add(group.number)
         order: Precedence | None = self.__dict__.get("order")
         if order is not None and ordered:
             order.is_sorted = False
-        elif order is not None and not self._ordered_again(order, old, new, moved):
+        elif order is not None and not self._update_order(order, old, new, moved_keys):
             del self.__dict__["order"]
-        return tuple([each.number for each in new])
+        return tuple([group.number for group in new])
 
     # -- the order --------------------------------------------------------------------------------
 
-    def _place(self, number: int) -> int:
+    def _last_position(self, number: int) -> int:
         group, position = self.groups[number], self.position
         if group.transfers or group.image is not None:
             return max([position[node] for node in group.members], default=0)
@@ -471,51 +489,57 @@ class Engine:
             return max(last, *[position[key.node] for key in (*group.reductions, *group.columns)])
         return last
 
-    def _ordered_again(
-        self, order: Precedence, old: Sequence[Group], new: Sequence[Group], moved: Sequence[Key]
+    def _update_order(
+        self,
+        order: Precedence,
+        old: Sequence[Group],
+        new: Sequence[Group],
+        moved_keys: Sequence[Key],
     ) -> bool:
-        """Change the order as groups changed, and buffers moved between them.
+        """Update the order after groups were replaced and buffers moved between them.
 
-        Return False if that cannot be done: the order must be made anew.
+        Return False if that is not possible: the order must then be computed again.
         """
-        removed = {each.number for each in old} - {each.number for each in new}
-        changed = {each.number for each in new}
-        changed.update(*[self.readers.get(key, ()) for key in moved])
-        several = any(each.targets for each in (*old, *new))
-        if not order.is_sorted or several or changed & self._writing:
+        removed = {group.number for group in old} - {group.number for group in new}
+        changed = {group.number for group in new}
+        changed.update(*[self.readers.get(key, ()) for key in moved_keys])
+        has_targets = any(group.targets for group in (*old, *new))
+        if not order.is_sorted or has_targets or changed & self._shared_writers:
             return False
-        if not {each.number for each in new} <= {each.number for each in old}:
+        if not {group.number for group in new} <= {group.number for group in old}:
             return False
-        order.change({number: self._writers(number) for number in changed}, removed, self._place)
+        order.change(
+            {number: self._writers(number) for number in changed}, removed, self._last_position
+        )
         return True
 
     def _writers(self, number: int) -> set[int]:
         """Return the groups that compute what a group reads."""
-        bases = {read.source.base for read in self.now.reads(self.groups[number])}
-        found = {self.owners.get(base) for base in bases}
-        return {each for each in found if each is not None and each != number}
+        bases = {read.source.base for read in self.state.reads(self.groups[number])}
+        writers = {self.owners.get(base) for base in bases}
+        return {writer for writer in writers if writer is not None and writer != number}
 
     def _edges(self) -> Iterator[tuple[int, int]]:
-        """Pairs of groups of which the second reads, or writes over, what the first writes."""
+        """Yield pairs of groups: the second reads, or overwrites, what the first writes."""
         for number in self.groups:
             for writer in self._writers(number):
                 yield writer, number
-        yield from self._writes_in_order()
+        yield from self._write_order_edges()
 
-    def _writes_in_order(self) -> Iterator[tuple[int, int]]:
-        # The second of two writes over a part of what the first has written. Who reads a buffer
-        # waits for the group that computes it alone, so that writes last among those of its level.
+    def _write_order_edges(self) -> Iterator[tuple[int, int]]:
+        # The second of two overwrites a part of what the first has written. A reader of a buffer
+        # depends on its owner alone, so the owner writes last among the groups of its level.
         writers: dict[Key, dict[int, Group]] = {}
-        self._writing.clear()
-        for number, each in self.groups.items():
-            for key in each.targets:
-                writers.setdefault(key, {})[number] = each
-        for key, several in writers.items():
+        self._shared_writers.clear()
+        for number, group in self.groups.items():
+            for key in group.targets:
+                writers.setdefault(key, {})[number] = group
+        for key, groups in writers.items():
             last = self.owners.get(key)
             if last is not None:
-                several[last] = self.groups[last]
-            order = sorted(several, key=lambda n: (several[n].level, n == last, n))
-            self._writing.update(order)
+                groups[last] = self.groups[last]
+            order = sorted(groups, key=lambda n: (groups[n].level, n == last, n))
+            self._shared_writers.update(order)
             yield from pairwise(order)
 
 

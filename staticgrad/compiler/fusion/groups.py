@@ -1,10 +1,12 @@
-"""Fusion groups: which nodes share a kernel, which group owns each buffer, and what is stored.
+"""Fusion groups: which nodes share a kernel, which group computes each buffer, what is stored.
 
-Buffers have no names and bytes yet: a key says what a node needs one for. Most values have one,
-their home. A reduction in two steps has one for its partial results, a checked look-up one for the
-position that failed, and a value that must lie elsewhere, or in another order, has copies.
-``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``engine.Engine.run`` and
-``copies.with_copies`` make another of it, and ``lowering.fuse`` makes a Schedule of the last.
+Buffers have no names or bytes yet: a key names the node and the purpose of its buffer. Most values
+have one buffer, their home. A reduction in two steps has another for its partial results, a checked
+look-up one for the index that failed, and a value that is needed elsewhere or in another order has
+copies.
+
+``Groups`` is a frozen value: ``grouping.group`` builds it from a graph, ``engine.Engine.run`` and
+``copies.add_copies`` rewrite it, and ``lowering.fuse`` lowers it to a Schedule.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """The results of the pieces of a long row; ``partial``: of the first of a node's two steps."""
+    """The results of the chunks of a long row; ``partial``: of the first of a node's two steps."""
 
     node: Node
     partial: bool
@@ -56,7 +58,7 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class CheckBuffer:
-    """The check words of a node that looks up places; of one in a body of the node, ``inside``."""
+    """The check words of a node that looks up indices; ``inside``: of a node in its body."""
 
     node: Node
     inside: str = ""
@@ -86,11 +88,11 @@ Key = Home | Partial | Pieces | CheckBuffer | ScratchBuffer | Copied
 
 
 class Source(NamedTuple):
-    """A value as it is read: ``layout`` over the buffer ``base``, or inline at ``depth`` > 0.
+    """The source of a read: ``layout`` over the buffer ``base``, or inline at ``depth`` > 0.
 
-    An inline value is rebuilt in each reader. ``direct``: it is the base itself, not a view of it,
-    so its own group reads it from registers. ``uniform``: an inline value with the same number
-    everywhere, so a view of it is the same.
+    An inline value is recomputed in each reader. ``direct``: it is the base itself, not a view of
+    it, so its own group reads it from registers. ``uniform``: an inline value with the same number
+    everywhere, so that a view of it is the same.
     """
 
     base: Key
@@ -106,10 +108,9 @@ class Source(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a group reads: ``reader`` reads ``source``.
+    """A read of a group: node ``reader`` reads ``source``.
 
-    ``elementwise``: at each position it reads one element, that of the same position if the shapes
-    agree.
+    ``elementwise``: at each index it reads one element, that of the same index if the shapes agree.
     """
 
     reader: Node
@@ -117,7 +118,7 @@ class Read(NamedTuple):
     elementwise: bool
 
 
-#: What makes one of a tuple, in half of the time of a call of ``Read``: there are thousands.
+#: Builds a ``Read`` of a tuple, in half of the time of a call of the class: there are thousands.
 _read: Final = tuple.__new__
 
 
@@ -159,9 +160,9 @@ class Transfer:
 
 
 class TargetRegion(NamedTuple):
-    """Where in the buffer ``target`` a group stores a value, besides its own buffer if it has one.
+    """A part of the buffer ``target`` that a group stores a value to, besides its own buffer.
 
-    ``layout``: of the value's axes.
+    ``layout``: of the value's axes in ``target``.
     """
 
     target: Key
@@ -169,22 +170,22 @@ class TargetRegion(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A part of the scratch, called after a node; ``whole``: it holds the rows of all tiles."""
+    """A part of the scratch, named after a node; ``all_tiles``: it holds the rows of all tiles."""
 
     node: Node
-    whole: bool
+    all_tiles: bool
 
 
 class RowStage(NamedTuple):
-    """One loop over a row: ordered nodes, its reductions, and values kept for later stages.
+    """One loop over a row: ordered nodes, its reductions, and values that later stages read.
 
-    ``known`` are the reductions whose results it may read. ``ends``: it ends where its tile does.
+    ``available``: the reductions whose results it may read. ``ends``: it ends where its tile does.
     """
 
     nodes: tuple[Node, ...]
     reductions: tuple[Key, ...]
-    kept: tuple[Key, ...]
-    known: tuple[Key, ...]
+    live_out: tuple[Key, ...]
+    available: tuple[Key, ...]
     ends: bool
 
 
@@ -192,12 +193,13 @@ class RowStage(NamedTuple):
 class Roles:
     """The parts of a block.
 
-    ``inside``: all that it computes. ``epilogues``: of each product of queries and keys the nodes
-    that its kernel computes with it. ``elementwise``: all nodes that are no products. ``reach``:
-    how far behind a row columns may lie that masks allow, where all further ones are forbidden.
-    ``short``: products that leave those out; ``beyond``: of reductions that do, the number there.
-    ``wanted``: values that somebody reads there, whoever computes them. ``carried``: sums over
-    columns go on from tile to tile, since the scratch for all rows is too large.
+    ``inside``: all values that it computes. ``epilogues``: for each product of queries and keys,
+    the nodes that its kernel computes with it. ``elementwise``: all nodes other than products.
+    ``reach``: a mask allows columns up to row + reach and forbids all further ones. ``short``:
+    products that skip the masked columns. ``mask_values``: for each reduction that skips them, the
+    number that masked elements have. ``masked_reads``: values whose masked elements are read.
+    ``carried``: sums over columns continue from tile to tile, since the scratch for all rows would
+    be too large.
     """
 
     scores: tuple[Node, ...]
@@ -213,18 +215,18 @@ class Roles:
     slots: Mapping[Key, Slot]
     reach: int
     short: frozenset[Node]
-    beyond: Mapping[Key, bool | int | float]
-    wanted: frozenset[Key]
+    mask_values: Mapping[Key, bool | int | float]
+    masked_reads: frozenset[Key]
     carried: bool
 
     @property
     def tile(self) -> int:
         """Rows of a tile."""
-        return CUT_TILE if self.beyond or self.short else TILE
+        return CUT_TILE if self.mask_values or self.short else TILE
 
     @property
     def tile_end(self) -> int:
-        """The first column, counted from the first row of a tile, that no product reads of it."""
+        """The first column, counted from the first row of a tile, that no product reads."""
         return self.tile * ((self.tile - 1 + self.reach) // self.tile + 1)
 
     @property
@@ -235,15 +237,16 @@ class Roles:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
+    """The reason why a group was cut, which is the group ``uncut``.
 
-    ``long_row``: how many elements a row has that is reduced apart from them, or in pieces.
-    ``copies``: how many operands one kernel would need as rows that are one run of memory.
+    ``fused_cycles``, ``split_cycles``: estimates per vector for one kernel, and for all parts.
+    ``long_row``: the elements of a row that is reduced by a kernel of its own, or in chunks.
+    ``copies``: how many operands one kernel would need to copy for contiguous rows.
     """
 
-    whole: Group
-    together: int
-    apart: int
+    uncut: Group
+    fused_cycles: int
+    split_cycles: int
     long_row: int = 0
     copies: int = 0
 
@@ -252,27 +255,29 @@ class Parts:
 class Group:
     """Nodes that one kernel computes over ``domain``, in the order of the graph.
 
-    ``number``: its place in the order in which groups were begun. ``level``: one more than the
+    ``number``: its index in the order in which groups were begun. ``level``: one more than the
     highest level that it read when it was begun. ``phase``: the highest derivative order that it
-    depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
-    in a group of kind ``rows`` nodes read their results for the same row, and may have one element
-    per row themselves (``walks``). ``summed``: the axes of a columns group. ``indexed``: some
-    node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
-    where a position lies in them, so the axes along which they have ends do. ``checked``: some node
-    looks up indices, or searches, which only a map can. ``stored``: its values that somebody
-    outside reads. ``transfers``: what a copy group does; of several into the same rows a part has
-    ``row`` axes. ``copied``: operands that are read through a
-    contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
-    In a group of kind ``call`` or ``body``, ``copied`` has the operands that do not lie in C order.
-    ``parts``: of which cut group it is a part; the instructions are those of the whole.
-    ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
-    ``regions``: its values that are parts of others, and where they lie in those.
-    ``pieces``: of so many elements its reductions give a result each, not of a row.
-    ``streamed``: its values written by streaming stores. ``image``: what computes the elements
-    that its windows are read of, over a domain of its own; what is stored of those stands in
-    ``stored``, too.
-    ``roles``: of a block, what its nodes are to it. ``in_place``: a result of a map over several
-    axes will probably be stored over an operand that is read last here.
+    depends on, its own nodes included. ``row``: how many trailing axes its reductions combine; in
+    a group of kind ``rows``, nodes read their results for the same row, and may have one element
+    per row themselves (``walks``). ``summed``: the axes of a columns group.
+
+    ``indexed``: some node reads its index, so axes must not be merged. ``windowed``: some node
+    reads parts only where an index is inside them, so the axes along which parts end must not be
+    merged. ``checked``: some node looks up indices, or searches, which only a map supports.
+
+    ``stored``: its values that other groups read. ``transfers``: the copies of a copy group; if
+    several write the same rows, each part has ``row`` axes. ``copied``: operands that are read
+    through a contiguous copy over the domain; in a group of kind ``call`` or ``body``, the operands
+    that are not in C order. ``regions``: its values that are parts of other buffers, and where they
+    are stored there. ``streamed``: its values written by streaming stores.
+
+    ``instructions``: an estimate for one vector of elements. ``parts``: the cut group of which it
+    is a part; the instructions are those of the uncut group. ``columns``: reductions of a group of
+    rows over ``summed``, its rows, into partial results. ``pieces``: if not 0, its reductions give
+    one result per chunk of so many elements, not per row. ``image``: the group that computes the
+    elements that its windows read, over a domain of its own; ``stored`` lists its stored values,
+    too. ``roles``: the parts of a block. ``in_place``: a result of a map over several axes will
+    probably be stored over an operand that is read here for the last time.
     """
 
     number: int
@@ -303,8 +308,8 @@ class Group:
     @property
     def targets(self) -> Sequence[Key]:
         """The values whose parts the group stores."""
-        found = [region.target for several in self.regions.values() for region in several]
-        return [*dict.fromkeys([*found, *(each.target for each in self.transfers)])]
+        targets = [region.target for regions in self.regions.values() for region in regions]
+        return [*dict.fromkeys([*targets, *(transfer.target for transfer in self.transfers)])]
 
     @property
     def keeps_axes(self) -> bool:
@@ -312,9 +317,9 @@ class Group:
         return self.indexed or self.windowed
 
     @property
-    def whole(self) -> Group:
+    def uncut(self) -> Group:
         """The group before cutting, or the group itself."""
-        return self if self.parts is None else self.parts.whole
+        return self if self.parts is None else self.parts.uncut
 
     @property
     def members(self) -> tuple[Node, ...]:
@@ -322,16 +327,16 @@ class Group:
         if self.transfers:
             return (self.transfers[0].target.node,)
         results = [key.node for key in (*self.reductions, *self.columns)]
-        before = () if self.image is None else self.image.members
-        return tuple(dict.fromkeys([*before, *self.nodes, *results]))
+        image_members = () if self.image is None else self.image.members
+        return tuple(dict.fromkeys([*image_members, *self.nodes, *results]))
 
 
 @dataclass(frozen=True, eq=False)
 class GroupValues:
-    """How values are read, and which group computes each: what lowering sees beside a group.
+    """The sources and owners of all values, which lowering needs besides a group.
 
     ``owners``: the number of the group that computes each buffer; leaves and inline values have
-    none. ``types``: of buffers that are no result of a node.
+    none. ``types``: types of buffers that are not a result of a node.
     """
 
     owners: Mapping[Key, int]
@@ -342,25 +347,29 @@ class GroupValues:
         """Return the source that ``value`` is read from."""
         return self.sources[value.key]
 
-    def behind(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield what is read in memory: of an inline source what it is rebuilt of."""
+    def expand_inline(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yield the sources in memory, and for each inline source the ones that it reads."""
         for source in sources:
             if source.inline:
-                yield from self.behind(self.sources[arg.key] for arg in source.base.node.args)
+                yield from self.expand_inline(
+                    self.sources[arg.key] for arg in source.base.node.args
+                )
             else:
                 yield source
 
-    def places_of_operands(self, group: Group) -> list[tuple[Key, Size]]:
-        """Where operands of a group's only node lie in C order: a buffer, an element of it."""
+    def operand_locations(self, group: Group) -> list[tuple[Key, Size]]:
+        """Return the buffer and the offset of each operand of a group's only node, in C order."""
         (node,) = group.nodes
         sources = [self.source(arg) for arg in node.args]
         return [
-            (group.copied[each], 0) if each in group.copied else (each.base, each.layout.offset)
-            for each in sources
+            (group.copied[source], 0)
+            if source in group.copied
+            else (source.base, source.layout.offset)
+            for source in sources
         ]
 
     def value_type(self, key: Key) -> TensorType:
-        """Element type and shape of a buffer."""
+        """Return the element type and shape of a buffer."""
         return key.node.types[key.result] if isinstance(key, Home) else self.types[key]
 
     def computes(self, group: Group, key: Key) -> bool:
@@ -372,19 +381,19 @@ class GroupValues:
 class Groups(GroupValues):
     """The groups of a graph by number, and how every value of it is read.
 
-    ``kept``: values that the user wants in memory until their last use. ``fused`` False: every node
-    has a group of its own. ``known_reads``: what groups read, as far as it was asked; good for all
-    groups over ``sources``.
+    ``retained``: values that the user wants in memory until their last use. ``fused`` False: every
+    node has a group of its own. ``cached_reads``: the cache of ``reads``, valid for all groups over
+    ``sources``.
     """
 
     graph: Graph
     by_number: Mapping[int, Group]
-    kept: AbstractSet[Key]
+    retained: AbstractSet[Key]
     phases: Mapping[Node, int]
     users: Mapping[ValueKey, Sequence[Node]]
     roots: AbstractSet[ValueKey]
     fused: bool
-    known_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
+    cached_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
 
     @property
     def all(self) -> Sequence[Group]:
@@ -395,7 +404,7 @@ class Groups(GroupValues):
         return len(self.by_number)
 
     def home(self, key: Key) -> Group | None:
-        """The group that computes a buffer; None for leaves and inline values."""
+        """Return the group that computes a buffer; None for leaves and inline values."""
         number = self.owners.get(key)
         return None if number is None else self.by_number[number]
 
@@ -405,38 +414,38 @@ class Groups(GroupValues):
         return home is not None and key in home.stored
 
     def reads(self, group: Group) -> Sequence[Read]:
-        """Return the reads of a group, of its own values and behind inline values too."""
-        found = self.known_reads.get(group)
-        if found is None:
-            found = self.known_reads[group] = [*self._reads(group)]
-        return found
+        """Return the reads of a group, including its own values and the operands of inline ones."""
+        reads = self.cached_reads.get(group)
+        if reads is None:
+            reads = self.cached_reads[group] = [*self._reads(group)]
+        return reads
 
     def _reads(self, group: Group) -> Iterator[Read]:
         if group.image is not None:
             yield from self._reads(group.image)
         sources = self.sources
-        waiting = [
+        pending = [
             _read(Read, (node, sources[arg.node, arg.index], elementwise))
             for node in group.nodes
             for elementwise in [isinstance(node.form, Pointwise)]
             for arg in node.args
         ]
-        waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
-        waiting += [Read(key.node, r.source, True) for key, r in group.columns.items()]
-        for each in group.transfers:
-            if each.source is not None:
-                waiting.append(Read(each.target.node, each.source, False))
-        while waiting:
-            read = waiting.pop()
+        pending += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
+        pending += [Read(key.node, r.source, True) for key, r in group.columns.items()]
+        for transfer in group.transfers:
+            if transfer.source is not None:
+                pending.append(Read(transfer.target.node, transfer.source, False))
+        while pending:
+            read = pending.pop()
             if read.source.inline:
                 args = read.source.base.node.args
-                waiting += [Read(read.reader, sources[arg.key], False) for arg in args]
+                pending += [Read(read.reader, sources[arg.key], False) for arg in args]
             else:
                 yield read
 
 
-def results_apart(group: Group, **changes: Any) -> Group:
-    """Return the reductions of a group as a group of their own, of what lies in memory."""
+def split_results(group: Group, **changes: Any) -> Group:
+    """Return the reductions of a group as a group of their own, which reads its terms in memory."""
     stored = tuple([key for key in group.stored if key in group.reductions])
     return replace(group, **{"nodes": (), "stored": stored, "instructions": 1, **changes})
 
@@ -452,24 +461,24 @@ def needs_home(source: Source) -> bool:
 
 
 def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
-    """Bytes of these buffers, sizes at their hints."""
+    """Return the bytes of these buffers, sizes at their hints."""
     return sum(hint_bytes(groups.value_type(key)) for key in keys)
 
 
 # -- groups while they grow -----------------------------------------------------------------------
 
-#: Kinds of groups that begin with a product or with windows, whose operands lie in memory; what
-#: follows is computed for each element of its result.
+#: Kinds of groups that begin with a product or with windows, whose operands must be in memory; the
+#: nodes after it are its epilogue, computed for each element of its result.
 ANCHORED: Final = ("gemm", "windows")
 
 
-def most_instructions(group: Draft | Group) -> int:
+def most_instructions(group: Cluster | Group) -> int:
     """Return the largest number of instructions of a group's kernel."""
     return LARGEST_EPILOGUE if group.kind in ANCHORED else LARGEST
 
 
 @dataclass(eq=False)
-class Draft:
+class Cluster:
     """A group while it grows; its fields are those of ``Group``, the nodes in any order."""
 
     number: int
@@ -488,7 +497,7 @@ class Draft:
     transfers: list[Transfer] = field(default_factory=list)
     regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
     instructions: int = 0
-    merged_into: Draft | None = None
+    merged_into: Cluster | None = None
 
     @property
     def keeps_axes(self) -> bool:
@@ -496,19 +505,19 @@ class Draft:
         return self.indexed or self.windowed
 
     @property
-    def last(self) -> tuple[int, int]:
-        """The order of drafts that store parts of one value."""
+    def write_order(self) -> tuple[int, int]:
+        """The order of clusters that store parts of one value."""
         return self.level, self.number
 
     def targets(self) -> Iterator[Key]:
-        """Yield the values whose parts the draft stores."""
-        found = {region.target: None for several in self.regions.values() for region in several}
-        yield from found
-        if self.transfers and self.transfers[0].target not in found:
+        """Yield the values whose parts the cluster stores."""
+        targets = {region.target: None for regions in self.regions.values() for region in regions}
+        yield from targets
+        if self.transfers and self.transfers[0].target not in targets:
             yield self.transfers[0].target
 
     def add(self, node: Node) -> None:
-        """Take in a node."""
+        """Add a node."""
         self.nodes.append(node)
         self.instructions += instructions(node)
 
@@ -522,37 +531,37 @@ class Draft:
         )
 
     def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
-        """Return whether a source is a whole value of the draft, storable under a layout too."""
+        """Return whether a source is all of a value of the cluster that a layout can store."""
         base = source.base
         if source.inline or not isinstance(base, Home) or base in self.reductions:
             return False
         if self.stores_parts_of(base):
             return False
         shape = base.node.types[base.result].shape
-        whole = source.layout.is_contiguous(source.type.shape)
-        if not whole or product(shape) != source.type.size or self.domain != shape:
+        is_contiguous = source.layout.is_contiguous(source.type.shape)
+        if not is_contiguous or product(shape) != source.type.size or self.domain != shape:
             return False
         if self.kind not in ("map", "gemm") or self.phase != phase:
             return False
-        found = layout.reshaped(source.type.shape, shape)
-        return found is not None and is_one_run(found.strides, shape, self.row)
+        relayout = layout.reshaped(source.type.shape, shape)
+        return relayout is not None and is_one_run(relayout.strides, shape, self.row)
 
     def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
-        """Store a value, which has some shape there, as a part of another one."""
+        """Store a value, viewed with this shape, as a part of another one."""
         layout = region.layout.reshaped(shape, self.domain) or region.layout
-        # An axis of one element may be the one that vectors run along, which must move.
+        # An axis of one element may be the one that is vectorized, which must have a stride.
         pairs = zip(layout.strides, self.domain, strict=True)
         moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))
         self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
 
     def stores_parts_of(self, key: Key) -> bool:
-        """Return whether the draft stores parts of a value, or all of them."""
+        """Return whether the cluster stores parts of a value."""
         if not self.regions:
             return False
-        return any(each.target == key for several in self.regions.values() for each in several)
+        return any(region.target == key for regions in self.regions.values() for region in regions)
 
-    def frozen(self, position: Mapping[Node, int]) -> Group:
-        """The group that it is in the end; ``position``: where each node stands in the graph."""
+    def freeze(self, position: Mapping[Node, int]) -> Group:
+        """Return the finished group; ``position``: the index of each node in the graph."""
         return Group(
             self.number,
             self.kind,
@@ -572,25 +581,25 @@ class Draft:
             instructions=self.instructions,
         )
 
-    def absorb(self, other: Draft) -> None:
-        """Take in all of another draft, which ends."""
-        self.nodes += other.nodes
-        self.instructions += other.instructions
-        self.reductions |= other.reductions
-        self.row = max(self.row, other.row)
-        self.indexed |= other.indexed
-        self.windowed |= other.windowed
-        self.checked |= other.checked
-        self.stored |= other.stored
-        self.regions |= other.regions
-        other.merged_into = self
+    def absorb(self, cluster: Cluster) -> None:
+        """Move everything of another cluster into this one."""
+        self.nodes += cluster.nodes
+        self.instructions += cluster.instructions
+        self.reductions |= cluster.reductions
+        self.row = max(self.row, cluster.row)
+        self.indexed |= cluster.indexed
+        self.windowed |= cluster.windowed
+        self.checked |= cluster.checked
+        self.stored |= cluster.stored
+        self.regions |= cluster.regions
+        cluster.merged_into = self
 
 
-def root_of(draft: Draft) -> Draft:
-    """The draft into which one was merged in the end."""
-    root = draft
+def root_of(cluster: Cluster) -> Cluster:
+    """Return the cluster into which one was merged in the end (union-find, compressing paths)."""
+    root = cluster
     while root.merged_into is not None:
         root = root.merged_into
-    while draft.merged_into is not None and draft.merged_into is not root:
-        draft.merged_into, draft = root, draft.merged_into
+    while cluster.merged_into is not None and cluster.merged_into is not root:
+        cluster.merged_into, cluster = root, cluster.merged_into
     return root

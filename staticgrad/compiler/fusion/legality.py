@@ -1,19 +1,21 @@
-"""Decide which groups may be one kernel, and why two neighbouring groups are two.
+"""Decide which groups may be merged into one kernel, and give the reason if they may not.
 
-``kept_apart`` and ``elements_apart``: by their forms, over one domain. ``RowRules``: as one group
-of rows. ``neighbours`` gives the reason for each pair of groups in the end, by the same rules.
+``find_form_conflict`` and ``find_read_conflict`` compare two groups over one domain, ``RowRules``
+two that would be a group of rows. After fusion, ``neighbours`` gives the reason for each pair of
+groups, by the same rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.layout import is_one_run
 from staticgrad.compiler.fusion.groups import (
     ANCHORED,
-    Draft,
+    Cluster,
     Group,
     Groups,
     Key,
@@ -23,7 +25,7 @@ from staticgrad.compiler.fusion.groups import (
     meets_elements,
     most_instructions,
 )
-from staticgrad.compiler.fusion.reasons import Reason, Why
+from staticgrad.compiler.fusion.reasons import Reason, ReasonKind
 from staticgrad.compiler.fusion.walks import (
     MOST_WRITTEN_OUT,
     fewest_lanes,
@@ -33,8 +35,8 @@ from staticgrad.compiler.fusion.walks import (
     may_compute_again,
     meets_rows,
     outer_shape,
-    picks_of_row,
     row_walk,
+    selects_of_row,
     sums_across,
 )
 from staticgrad.language.ir.forms import (
@@ -49,102 +51,109 @@ from staticgrad.language.types.arrays import Shape, c_strides, hint_product
 from staticgrad.language.types.dtype import ALL_DTYPES
 
 
-def kept_apart(group: Draft | Group, other: Draft | Group) -> Reason | None:
-    """Why two groups over one domain cannot be one kernel by their forms, or for their size."""
-    gemms = (group.kind in ANCHORED) + (other.kind in ANCHORED)
-    rows = {each.row for each in (group, other) if each.reductions}
+def find_form_conflict(first: Cluster | Group, second: Cluster | Group) -> Reason | None:
+    """Return the reason in their forms or sizes why two groups over one domain cannot be merged."""
+    gemms = (first.kind in ANCHORED) + (second.kind in ANCHORED)
+    rows = {group.row for group in (first, second) if group.reductions}
     if gemms == 2:
-        return Why.TwoProducts()
+        return ReasonKind.TwoProducts()
     if gemms and rows:
-        return Why.ReductionInProduct()
-    if gemms and (group.checked or other.checked):
-        return Why.LookupInProduct()
-    if "windows" in (group.kind, other.kind) and (group.keeps_axes or other.keeps_axes):
-        return Why.PositionsInWindows()
+        return ReasonKind.ReductionInProduct()
+    if gemms and (first.checked or second.checked):
+        return ReasonKind.LookupInProduct()
+    if "windows" in (first.kind, second.kind) and (first.keeps_axes or second.keeps_axes):
+        return ReasonKind.PositionsInWindows()
     if len(rows) > 1:
-        return Why.OtherRows(reduced_axes(group), reduced_axes(other))
-    if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
-        return Why.PositionsInRow(max(rows))
-    if any(breaks_rows(each, row) for row in rows for each in (group, other)):
-        return Why.BrokenRow(max(rows))
-    most = min(most_instructions(group), most_instructions(other))
-    if group.instructions + other.instructions > most:
-        return Why.TooLarge(group.instructions + other.instructions, most)
+        return ReasonKind.OtherRows(reduced_axes(first), reduced_axes(second))
+    if any(row > 1 for row in rows) and (first.keeps_axes or second.keeps_axes):
+        return ReasonKind.PositionsInRow(max(rows))
+    if any(breaks_rows(first, row) or breaks_rows(second, row) for row in rows):
+        return ReasonKind.BrokenRow(max(rows))
+    most = min(most_instructions(first), most_instructions(second))
+    if first.instructions + second.instructions > most:
+        return ReasonKind.TooLarge(first.instructions + second.instructions, most)
     return None
 
 
-def elements_apart(one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:
-    """Why a group cannot compute the elements of another one that it reads; ``reads``: of those."""
+def find_read_conflict(producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:
+    """Return the reason why a consumer cannot compute the elements of a producer that it reads.
+
+    ``reads``: its reads of the producer.
+    """
     for read in reads:
         source = read.source
-        if source.base in one.reductions:
-            return Why.Unfinished(tuple(one.domain[axis] for axis in reduced_axes(one)))
-        if source.base in one.columns:
-            return Why.Unfinished(tuple(one.domain[axis] for axis in one.summed))
-        if source.base in one.targets:  # whole only when the group has ended
-            return Why.OtherSpace(one.domain, other.domain)
+        if source.base in producer.reductions:
+            return ReasonKind.Unfinished(
+                tuple(producer.domain[axis] for axis in reduced_axes(producer))
+            )
+        if source.base in producer.columns:
+            return ReasonKind.Unfinished(tuple(producer.domain[axis] for axis in producer.summed))
+        if source.base in producer.targets:  # complete only after the last iteration of the group
+            return ReasonKind.OtherSpace(producer.domain, consumer.domain)
         if not read.elementwise:
-            return Why.WholeOperand(read.reader.op.name, source.type.shape)
+            return ReasonKind.WholeOperand(read.reader.op.name, source.type.shape)
         if not source.direct:
-            return Why.OtherElements(source.type.shape, source.layout.strides)
-        if source.type.shape != other.domain:
-            return Why.OtherSpace(source.type.shape, other.domain)
-    if one.image is not None and one.domain != other.domain:
-        return Why.OtherSpace(one.domain, other.domain)
+            return ReasonKind.OtherElements(source.type.shape, source.layout.strides)
+        if source.type.shape != consumer.domain:
+            return ReasonKind.OtherSpace(source.type.shape, consumer.domain)
+    if producer.image is not None and producer.domain != consumer.domain:
+        return ReasonKind.OtherSpace(producer.domain, consumer.domain)
     return None
 
 
-def breaks_rows(group: Draft | Group, row: int) -> bool:
+def breaks_rows(group: Cluster | Group, row: int) -> bool:
     """Return whether stored parts are several runs of memory along the last ``row`` axes.
 
     A reduction of them, which has one result for a row, would then have one for each run.
     """
-    regions = (each for several in group.regions.values() for each in several)
-    return not all(is_one_run(each.layout.strides, group.domain, row) for each in regions)
+    regions = chain.from_iterable(group.regions.values())
+    return not all(is_one_run(region.layout.strides, group.domain, row) for region in regions)
 
 
-def reduced_axes(group: Draft | Group) -> tuple[int, ...]:
-    """The axes that the group reduces: the trailing ones, as its row, or those of columns."""
+def reduced_axes(group: Cluster | Group) -> tuple[int, ...]:
+    """Return the axes that a group reduces: the trailing ones of its row, or those of columns."""
     if group.kind == "columns":
         return group.summed
     rank = len(group.domain)
     return tuple(range(rank - group.row, rank))
 
 
-#: Instructions of a group of rows, at most: its stages are written for several rows side by side.
+#: Instructions of a group of rows, at most: its stages are interleaved over several rows.
 LARGEST_ROWS: Final = 640
 #: Bytes that one row of all operands takes, at most, so that later stages find it in the cache.
 LONGEST_ROW: Final = 1 << 19
 #: Bytes of the widest element.
 _WIDEST: Final = max(dtype.itemsize for dtype in ALL_DTYPES)
-#: Rows from here on are enough to share them out; of fewer, only few elements are worth it.
+#: Rows from here on are enough for all workers; of fewer, only few elements are worth one kernel.
 FEWEST_ROWS: Final = 16
 FEW_ELEMENTS: Final = 1 << 15
 #: Rows and elements from which on partial sums of columns cost less than reading everything again.
 FEWEST_TERMS: Final = 64
 FEWEST_SUMMED: Final = 4096
-#: Operations of an op that takes long for a single element, and elements of a row beside which
-#: that does not matter.
+#: Operations of an op that is expensive for a single element, and the row length from which on that
+#: cost is negligible.
 LONG_OPERATION: Final = 16
 LONG_ENOUGH: Final = 512
 
 
-def combines(group: Group) -> bool:
-    """Return whether all that a group does is to combine partial results."""
-    return any(isinstance(each.source.base, Partial) for each in group.reductions.values())
+def only_combines_partials(group: Group) -> bool:
+    """Return whether a group only combines partial results."""
+    return any(
+        isinstance(reduction.source.base, Partial) for reduction in group.reductions.values()
+    )
 
 
 def _stays_in_row(node: Node) -> bool:
     looks_up = isinstance(node.form, INDEXED | SearchForm)
-    return not looks_up or isinstance(node.form, ScatterAlong) or picks_of_row(node)
+    return not looks_up or isinstance(node.form, ScatterAlong) or selects_of_row(node)
 
 
-def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
-    if "columns" in (one.kind, other.kind):
+def _find_rows_of_maps(first: Group, second: Group) -> tuple[Shape, int] | None:
+    if "columns" in (first.kind, second.kind):
         return None
-    if one.domain == other.domain:
-        return (one.domain, 1) if one.checked != other.checked and one.domain else None
-    for domain, shape in ((one.domain, other.domain), (other.domain, one.domain)):
+    if first.domain == second.domain:
+        return (first.domain, 1) if first.checked != second.checked and first.domain else None
+    for domain, shape in ((first.domain, second.domain), (second.domain, first.domain)):
         for row in range(1, len(domain) + 1):
             if is_per_row(shape, domain, row):
                 return domain, row
@@ -152,27 +161,27 @@ def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
 
 
 def _keeps_out_of_lanes(group: Group) -> bool:
-    """Return whether a group has what lanes of rows cannot: sums of columns."""
+    """Return whether a group sums columns, which kernels with a row per lane cannot do."""
     return group.kind == "columns" or bool(group.columns)
 
 
 class RowRules:
-    """What holds for groups of one graph; a group is looked at once."""
+    """The rules for groups of rows of one graph; facts about a group are cached."""
 
     def __init__(self, groups: Groups) -> None:
         self._groups = groups
-        self._updated = {value.node for _, value in groups.graph.updates}
-        self._fits: dict[Group, bool] = {}
+        self._update_nodes = {value.node for _, value in groups.graph.updates}
+        self._can_join: dict[Group, bool] = {}
         self._short: dict[Group, bool] = {}
         self._work: dict[Group, int] = {}
 
-    def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
-        """The domain and the number of row axes that two groups could share as one of rows."""
-        if not (self.fits(one) and self.fits(other)):
+    def find_shared_rows(self, first: Group, second: Group) -> tuple[Shape, int] | None:
+        """Return the domain and the number of row axes that two groups could share, or None."""
+        if not (self.can_join_rows(first) and self.can_join_rows(second)):
             return None
-        reducing = next((each for each in (one, other) if each.row), None)
+        reducing = next((group for group in (first, second) if group.row), None)
         if reducing is None:
-            form = _without_reductions(one, other)
+            form = _find_rows_of_maps(first, second)
         else:
             form = reducing.domain, reducing.row
         if form is None:
@@ -180,55 +189,55 @@ class RowRules:
         domain, row = form
         if all(extent == 1 for extent in domain[len(domain) - row :]):
             return None
-        for group in (one, other):
+        for group in (first, second):
             elements = group.domain == domain and group.row in (0, row)
             per_row = not group.row and is_per_row(group.domain, domain, row)
             if not elements and (group.summed or not per_row):  # sums over rows are of elements
                 return None
-            if group.checked and len(group.domain) != len(domain):  # picks along an axis around
+            if group.checked and len(group.domain) != len(domain):  # looks up along an outer axis
                 return None
-        if row > 1 and (one.checked or other.checked):
+        if row > 1 and (first.checked or second.checked):
             return None
-        summed = {each.summed for each in (one, other) if each.summed}
+        summed = {group.summed for group in (first, second) if group.summed}
         if len(summed) > 1 or any(axis >= len(domain) - row for axes in summed for axis in axes):
             return None
         return domain, row
 
-    def fits(self, group: Group) -> bool:
-        """Return whether a group could be a part of one of rows, by its form alone."""
-        found = self._fits.get(group)
-        if found is None:
+    def can_join_rows(self, group: Group) -> bool:
+        """Return whether the form of a group allows it to be a part of a group of rows."""
+        can_join = self._can_join.get(group)
+        if can_join is None:
             across = bool(group.row and group.reductions) and sums_across(self._groups, group)
-            found = self._fits[group] = (
+            can_join = self._can_join[group] = (
                 group.kind in ("map", "rows", "columns")
                 and not (group.checked and not all(map(_stays_in_row, group.nodes)))
                 and not (group.windowed or group.copied or group.regions)
-                and not (group.kind == "columns" and combines(group))
+                and not (group.kind == "columns" and only_combines_partials(group))
                 and not (across and not self.has_short_rows(group))
-                and self._updated.isdisjoint(group.nodes)
+                and self._update_nodes.isdisjoint(group.nodes)
             )
-        return found
+        return can_join
 
     def _work_of(self, group: Group) -> int:
-        found = self._work.get(group)
-        if found is None:
-            found = self._work[group] = sum(map(instructions, group.nodes))
-        return found
+        work = self._work.get(group)
+        if work is None:
+            work = self._work[group] = sum(map(instructions, group.nodes))
+        return work
 
     def has_short_rows(self, group: Group) -> bool:
-        """Return whether a row of it lies in each lane of vectors."""
-        found = self._short.get(group)
-        if found is None:
-            found = self._short[group] = has_short_rows(self._groups, group)
-        return found
+        """Return whether its kernel has one row per lane of a vector."""
+        is_short = self._short.get(group)
+        if is_short is None:
+            is_short = self._short[group] = has_short_rows(self._groups, group)
+        return is_short
 
-    def in_row(self, read: Read, domain: Shape, row: int) -> bool:
-        """Return whether what a group reads there of another is of the row that it is in."""
+    def reads_own_row(self, read: Read, domain: Shape, row: int) -> bool:
+        """Return whether a read of another group reads only the row that the reader computes."""
         source, reader = read.source, read.reader
         if isinstance(reader.form, GatherAlong) and not source.inline:
             if source.base == self._groups.source(reader.args[0]).base:
-                again = may_compute_again(reader.args[0], domain)
-                return again and meets_elements(source, domain)
+                recomputable = may_compute_again(reader.args[0], domain)
+                return recomputable and meets_elements(source, domain)
             return meets_rows(row_walk(source, reader.types[0].shape, domain, row), domain, row)
         scattered = isinstance(reader.form, ScatterAlong)
         if source.inline or not (read.elementwise or scattered):
@@ -240,62 +249,66 @@ class RowRules:
         return meets_rows(walk, domain, row)
 
     @staticmethod
-    def too_large(one: Group, other: Group) -> Reason | None:
-        """Why two groups are too long for one, if they are."""
-        size = one.instructions + other.instructions
-        return Why.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+    def find_size_conflict(first: Group, second: Group) -> Reason | None:
+        """Return the reason if two groups together are too large for one."""
+        size = first.instructions + second.instructions
+        return ReasonKind.TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
 
-    def apart(
-        self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
+    def find_conflict(
+        self, first: Group, second: Group, reads: Sequence[Read], domain: Shape, row: int
     ) -> Reason | None:
-        """Why two groups that could share rows do not; ``reads``: what both read."""
-        several = row > 1 and (one.indexed or other.indexed)
-        if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
-            return Why.PositionsInRow(row)
-        if large := self.too_large(one, other):
+        """Return the reason why two groups that could share rows may not, or None.
+
+        ``reads``: the reads of both.
+        """
+        groups = (first, second)
+        indexed = row > 1 and (first.indexed or second.indexed)
+        if indexed or any(g.domain != domain and self._reads_positions(g) for g in groups):
+            return ReasonKind.PositionsInRow(row)
+        if large := self.find_size_conflict(first, second):
             return large
-        in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
-        if in_lanes and not self._leave_lanes(one, other, domain, row):
-            # Rows lie in lanes: both together must be written out.
-            reductions = [*one.reductions.values(), *other.reductions.values()]
-            work = self._work_of(one) + self._work_of(other)
+        in_lanes = self.has_short_rows(first) or self.has_short_rows(second)
+        if in_lanes and not self._may_leave_lanes(first, second, domain, row):
+            # One row per lane: the elements of a row of both groups must be unrolled.
+            reductions = [*first.reductions.values(), *second.reductions.values()]
+            work = self._work_of(first) + self._work_of(second)
             length = hint_product(domain[len(domain) - row :])
-            if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
-                return Why.RowsInLanes(length)
+            if _keeps_out_of_lanes(first) or _keeps_out_of_lanes(second):
+                return ReasonKind.RowsInLanes(length)
             if may_be_short(domain, row, reductions, work):
                 return None
-            return Why.TooLarge(length * work, MOST_WRITTEN_OUT)
-        of_row = domain[len(domain) - row :]
-        rows, length = map(hint_product, (outer_shape(domain, row), of_row))
-        few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
-        if rows < FEWEST_ROWS and not few and one.domain == other.domain:
-            return Why.FewRows(rows, of_row)
-        sums = {one.kind, other.kind} & {"columns"}
-        terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
+            return ReasonKind.TooLarge(length * work, MOST_WRITTEN_OUT)
+        row_shape = domain[len(domain) - row :]
+        rows, length = map(hint_product, (outer_shape(domain, row), row_shape))
+        few = all(isinstance(size, int) for size in row_shape) and rows * length <= FEW_ELEMENTS
+        if rows < FEWEST_ROWS and not few and first.domain == second.domain:
+            return ReasonKind.FewRows(rows, row_shape)
+        sums = {first.kind, second.kind} & {"columns"}
+        terms = hint_product([domain[a] for a in (*first.summed, *second.summed)])
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
-            return Why.FewTerms(terms, rows * length)
-        stored = (*one.stored, *other.stored)
+            return ReasonKind.FewTerms(terms, rows * length)
+        stored = (*first.stored, *second.stored)
         most = _WIDEST * (len({read.source.base for read in reads}) + len(stored))
         if row == 1 and most * length <= LONGEST_ROW:
             return None
-        moving = self._moving(stored, reads, domain, row)
+        moving = self._moving_walks(stored, reads, domain, row)
         if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
-            return Why.BrokenRow(row)
+            return ReasonKind.BrokenRow(row)
         bases = dict.fromkeys([walk.base for walk in moving])
         width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
         if width * length > LONGEST_ROW:
-            return Why.LongRow(width * length, LONGEST_ROW)
+            return ReasonKind.LongRow(width * length, LONGEST_ROW)
         return None
 
     @staticmethod
-    def _leave_lanes(one: Group, other: Group, domain: Shape, row: int) -> bool:
-        """Return whether rows in lanes fill vectors, where both groups together cannot."""
-        if not _keeps_out_of_lanes(one) and not _keeps_out_of_lanes(other):
+    def _may_leave_lanes(first: Group, second: Group, domain: Shape, row: int) -> bool:
+        """Return whether rows fill vectors, if the two groups cannot have one row per lane."""
+        if not _keeps_out_of_lanes(first) and not _keeps_out_of_lanes(second):
             return False
-        reductions = [*one.reductions.values(), *other.reductions.values()]
+        reductions = [*first.reductions.values(), *second.reductions.values()]
         return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
 
-    def _asks(self, group: Group) -> bool:
+    def _reads_positions(self, group: Group) -> bool:
         for node in group.nodes if group.indexed else ():
             form = node.form
             if isinstance(form, Pointwise) and form.indexed:
@@ -305,22 +318,22 @@ class RowRules:
                 return True
         return False
 
-    def takes_vector(self, part: Group, group: Group) -> bool:
-        """Return whether part of a group of short rows is faster alone, a vector of rows at a time.
+    def is_faster_alone(self, part: Group, group: Group) -> bool:
+        """Return whether a part of a group of rows is faster as a kernel that vectorizes over rows.
 
-        That has one element per row, and long operations for it.
+        It computes one element per row, by expensive operations.
         """
         length = hint_product(group.domain[len(group.domain) - group.row :])
         if part.domain == group.domain or length >= LONG_ENOUGH or self.has_short_rows(group):
             return False
-        return any(map(self.takes_long, part.nodes))
+        return any(map(self.is_expensive, part.nodes))
 
     @staticmethod
-    def takes_long(node: Node) -> bool:
-        """Return whether a node takes long for a single element."""
+    def is_expensive(node: Node) -> bool:
+        """Return whether a node is expensive for a single element."""
         return node.op.flops >= LONG_OPERATION
 
-    def _moving(
+    def _moving_walks(
         self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
     ) -> list[Walk]:
         walks: dict[Walk, None] = {}
@@ -330,6 +343,6 @@ class RowRules:
             if len(read.source.type.shape) <= len(shape):
                 walks[row_walk(read.source, shape, domain, row)] = None
         first = len(domain) - row
-        found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
-        whole = [key for key in stored if self._groups.value_type(key).shape == domain]
-        return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]
+        moving = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
+        results = [key for key in stored if self._groups.value_type(key).shape == domain]
+        return [*moving, *(Walk(key, 0, c_strides(domain)) for key in results)]

@@ -1,21 +1,21 @@
-"""Groups merged across phases, reductions in pieces, and totals of numbers per row.
+"""Merge groups across phases, split long reductions, split totals of numbers per row; all moves.
 
-No kernel straddles the border between forward and backward, for what a policy runs again should be
-the forward part alone. But where a backward group reads nothing but what a forward group computes
-element by element (as behind a loss that is a sum of elements), one kernel of both stores fewer
-bytes, reads fewer, and leaves no value for which a step would run again.
+Usually no kernel contains nodes of both the forward and the backward pass, since a memory policy
+recomputes the forward part alone. But where a backward group reads only elements that a forward
+group computes (as behind a loss that is a sum of elements), one kernel of both stores fewer bytes,
+reads fewer, and leaves no value that would be saved or recomputed.
 
-**Pieces.** A kernel that reduces rows has an iteration for each of them, which one worker runs: of
-one row the others would have nothing to do. So one kernel reduces pieces of the row, with all that
-it computes beside, and another one combines what they come to. A piece is a power of two of the
-blocks in which sums are taken (``staticgrad.language.ir.summation``), so that the tree of a sum is
-the same.
+**Split reductions.** A kernel that reduces rows has one iteration per row, which one worker runs:
+with a single row the other workers would be idle. So one kernel reduces chunks of the row,
+together with the elements that it computes, and another one combines their results. A chunk has a
+power of two of the blocks in which sums are taken (``staticgrad.language.ir.summation``), so the
+tree of a sum is the same and results are bitwise identical.
 
-**Totals.** A loss is a sum over rows, and what its gradient multiplies each row by is computed
-beside it: of a product of the row, ``x @ w``, for a sum across rows, ``x.T @ r``. The total of all
-rows is known at the end of all rows, so a group that has it cannot be a part of one that takes a
-row at a time. Without it that group reads ``x`` once, where two kernels would each read it from
-memory; what the total adds up is stored, one number per row.
+**Totals.** In least squares, the rows of ``r = x @ w - y`` give a loss, ``(r * r).sum()``, and its
+gradient, ``x.T @ r``, which sums over rows. The loss is complete only after the last row, so a
+group that contains it cannot be a part of a group that processes one row at a time. Split off, the
+loss adds up one stored number per row, and one kernel computes both ``r`` and ``x.T @ r`` while it
+reads ``x`` once.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Final
 
 from staticgrad.analysis.layout import Strided
 from staticgrad.compiler.fusion import grouping
-from staticgrad.compiler.fusion.blocks import blocked
-from staticgrad.compiler.fusion.cutting import cut
+from staticgrad.compiler.fusion.blocks import build_block
+from staticgrad.compiler.fusion.cutting import cut_group
 from staticgrad.compiler.fusion.engine import Engine, Move
 from staticgrad.compiler.fusion.groups import (
     Group,
@@ -36,23 +36,23 @@ from staticgrad.compiler.fusion.groups import (
     Parts,
     Pieces,
     Source,
-    results_apart,
+    split_results,
 )
-from staticgrad.compiler.fusion.legality import elements_apart, kept_apart
-from staticgrad.compiler.fusion.pools import with_pools
+from staticgrad.compiler.fusion.legality import find_form_conflict, find_read_conflict
+from staticgrad.compiler.fusion.pools import fuse_pools
 from staticgrad.compiler.fusion.rows import ROWS, ROWS_ACROSS
-from staticgrad.compiler.fusion.sinking import is_large, read_together, sunk
+from staticgrad.compiler.fusion.sinking import is_large, merge_shared_reads, sink_values
 from staticgrad.compiler.fusion.walks import has_short_rows, is_per_row, sums_across
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.summation import BLOCK
 from staticgrad.language.types.arrays import TensorType, hint_product, hint_value
 from staticgrad.support.records import replace
 
-#: Elements of a piece.
+#: Elements of a chunk.
 PIECE: Final = 4 * BLOCK
-#: Elements of a row from which on pieces are worth a second kernel.
+#: Elements of a row from which on chunks are worth a second kernel.
 LONG_ROW: Final = 1 << 17
-#: Rows that are few: of more of them each worker has some.
+#: Rows from which on each worker has some; only fewer rows are split.
 _FEW_ROWS: Final = 8
 
 
@@ -64,63 +64,65 @@ def has_long_row(group: Group) -> bool:
     return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= LONG_ROW
 
 
-def in_pieces(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Reduce few long rows in pieces, and what they come to by another group."""
+def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Reduce few long rows in chunks, and combine the results of the chunks by another group."""
     if not has_long_row(group) or group.checked or group.regions or group.pieces:
         return ()
     *outer, length = group.domain
     shape = (*outer, (length + (PIECE - 1)) // PIECE)
     pieces: dict[Key, GroupReduction] = {}
     combined: dict[Key, GroupReduction] = {}
-    for key, each in group.reductions.items():
+    for key, reduction in group.reductions.items():
         piece = Pieces(key.node, isinstance(key, Partial))
-        kind = engine.types[piece] = TensorType(each.source.type.dtype.compute, shape)
+        kind = engine.types[piece] = TensorType(reduction.source.type.dtype.compute, shape)
         source = Source(piece, kind, Strided.contiguous(shape))
-        pieces[piece], combined[key] = each, GroupReduction(source, each.kind)
-    parts = Parts(group.whole, 0, 0, long_row=hint_value(length))
+        pieces[piece], combined[key] = reduction, GroupReduction(source, reduction.kind)
+    parts = Parts(group.uncut, 0, 0, long_row=hint_value(length))
     stored = (*(key for key in group.stored if key not in combined), *pieces)
     first = replace(group, reductions=pieces, stored=stored, pieces=PIECE, parts=parts)
-    last = results_apart(
-        group, number=engine.number(), domain=shape, reductions=combined, parts=parts
+    last = split_results(
+        group, number=engine.new_number(), domain=shape, reductions=combined, parts=parts
     )
     return engine.change([group], [first, last])
 
 
-#: Elements of a row, at least: of fewer, a number per row is no small part.
+#: Least elements of a row for which storing one number per row is cheap in comparison.
 _LEAST_ROW: Final = 32
 
 
-def totals_apart(engine: Engine, rows: Group) -> tuple[int, ...]:
-    """Give the totals of numbers per row groups of their own, so that rows are read once.
+def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
+    """Split off totals of numbers per row, so that one group of rows reads the large operands once.
 
-    What could read such rows once comes as early as it may: no kernel of several phases is made
-    where values have other readers.
+    The groups between the rows and the column sums also get the lowest phase that their operands
+    allow, since groups of different phases are merged only if that stores less.
     """
-    groups = engine.now
+    groups = engine.state
     if not _reduces_rows(groups, rows):
         return ()
-    large = _whole(groups, rows)
+    large = _large_operands(groups, rows)
     readers = {engine.groups[number] for key in large for number in engine.readers[key]}
-    columns = [each for each in readers if each.kind == "columns" and each.domain == rows.domain]
-    near = [each for each in columns if large & _whole(groups, each)]
-    if not near:
+    columns = [r for r in readers if r.kind == "columns" and r.domain == rows.domain]
+    columns = [r for r in columns if large & _large_operands(groups, r)]
+    if not columns:
         return ()
-    found = _between(groups, rows, near)
-    for number in sorted(found):
+    chain = _find_numbers_per_row(groups, rows, columns)
+    for number in sorted(chain):
         group = engine.groups[number]
         if group.kind == "map" and group.reductions and group.nodes:
-            terms = [each.source.base for each in group.reductions.values()]
-            own = [base for base in terms if engine.owners.get(base) == number]
-            stored = [key for key in (*group.stored, *own) if key not in group.reductions]
-            rest = replace(group, row=0, reductions={}, stored=tuple(dict.fromkeys(stored)))
-            engine.change([group], [rest, results_apart(group, number=engine.number())])
-    for number in sorted(found, key=engine.order.place):
-        before = engine.order.before(number)
-        phase = max([engine.groups[each].phase for each in before], default=0)
+            terms = [reduction.source.base for reduction in group.reductions.values()]
+            computed_terms = [base for base in terms if engine.owners.get(base) == number]
+            stored = [
+                key for key in (*group.stored, *computed_terms) if key not in group.reductions
+            ]
+            elements = replace(group, row=0, reductions={}, stored=tuple(dict.fromkeys(stored)))
+            engine.change([group], [elements, split_results(group, number=engine.new_number())])
+    for number in sorted(chain, key=engine.order.index_of):
+        predecessors = engine.order.predecessors(number)
+        phase = max([engine.groups[earlier].phase for earlier in predecessors], default=0)
         if phase != engine.groups[number].phase:
             group = engine.groups[number]
             engine.change([group], [replace(group, phase=phase)], ordered=True)
-    return tuple(found)
+    return tuple(chain)
 
 
 def _reduces_rows(groups: Groups, group: Group) -> bool:
@@ -131,7 +133,7 @@ def _reduces_rows(groups: Groups, group: Group) -> bool:
     return not (sums_across(groups, group) or has_short_rows(groups, group) or group.keeps_axes)
 
 
-def _whole(groups: Groups, group: Group) -> set[Key]:
+def _large_operands(groups: Groups, group: Group) -> set[Key]:
     size = hint_product(group.domain)
     bases = {read.source.base for read in groups.reads(group)}
     return {
@@ -142,7 +144,7 @@ def _whole(groups: Groups, group: Group) -> set[Key]:
     }
 
 
-def _between(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
+def _find_numbers_per_row(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
     chain = {rows.number}
     for group in groups.all:
         if group is rows or not _is_number_per_row(group, rows):
@@ -151,9 +153,9 @@ def _between(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
         if homes & chain:
             chain.add(group.number)
     last = {
-        each.number
-        for each in columns
-        if any(groups.owners.get(read.source.base) in chain for read in groups.reads(each))
+        group.number
+        for group in columns
+        if any(groups.owners.get(read.source.base) in chain for read in groups.reads(group))
     }
     return chain - {rows.number} | last if last else set()
 
@@ -165,44 +167,51 @@ def _is_number_per_row(group: Group, rows: Group) -> bool:
     return is_per_row(group.domain, rows.domain, rows.row)
 
 
-#: The name under which a graph has its groups.
+#: The key under which the groups of a graph are attached to it.
 _NOTE: Final = "groups"
 
 
-def merged(engine: Engine, later: Group) -> tuple[int, ...]:
+def merge_phases(engine: Engine, later: Group) -> tuple[int, ...]:
     """Merge a group into one of an earlier phase whose elements it reads, if that stores less."""
-    if not later.phase or later.kind != "map" or not engine.updated.isdisjoint(later.nodes):
+    if not later.phase or later.kind != "map" or not engine.update_nodes.isdisjoint(later.nodes):
         return ()
-    before = sorted(engine.order.before(later.number), key=engine.order.place, reverse=True)
-    for earlier in map(engine.groups.__getitem__, before):
+    predecessors = sorted(
+        engine.order.predecessors(later.number), key=engine.order.index_of, reverse=True
+    )
+    for earlier in map(engine.groups.__getitem__, predecessors):
         if earlier.kind == "map" and earlier.phase < later.phase:
-            reads = engine.now.reads(later)
-            own = [r for r in reads if engine.owners.get(r.source.base) == earlier.number]
-            if elements_apart(earlier, later, own) is None and kept_apart(earlier, later) is None:
-                spared, added = engine.weighed(earlier, later)
+            reads = engine.state.reads(later)
+            reads_of_earlier = [
+                r for r in reads if engine.owners.get(r.source.base) == earlier.number
+            ]
+            if (
+                find_read_conflict(earlier, later, reads_of_earlier) is None
+                and find_form_conflict(earlier, later) is None
+            ):
+                spared, added = engine.compare_storage(earlier, later)
                 if 0 < spared >= added and engine.order.may_merge(earlier.number, later.number):
                     pair = (earlier, later)
-                    return engine.merge(pair, engine.in_one(pair))
+                    return engine.merge(pair, engine.combine_groups(pair))
     return ()
 
 
-#: What changes groups, in the order in which it is tried.
+#: All moves, in the order in which they are tried.
 MOVES: Final[tuple[Move, ...]] = (
-    read_together,
-    totals_apart,
+    merge_shared_reads,
+    split_totals,
     *ROWS,
-    merged,
-    blocked,
+    merge_phases,
+    build_block,
     *ROWS_ACROSS,
-    sunk,
-    cut,
-    in_pieces,
-    with_pools,
+    sink_values,
+    cut_group,
+    split_long_rows,
+    fuse_pools,
 )
 
 
-def fused(graph: Graph, merge: bool = True) -> Groups:
-    """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
+def fuse_graph(graph: Graph, merge: bool = True) -> Groups:
+    """Return the final groups of a graph; with ``merge`` off one for every node that computes."""
     groups = grouping.group(graph, merge)
     return Engine(groups).run(MOVES) if merge else groups
 
@@ -216,6 +225,6 @@ def attach_groups(graph: Graph, groups: Groups) -> None:
 
 
 def groups_of(graph: Graph, merge: bool = True) -> Groups:
-    """Return the groups of a graph: those attached to it, which it drops, or else new ones."""
-    found = graph.found.pop(_NOTE, None)
-    return found if merge and isinstance(found, Groups) else fused(graph, merge)
+    """Return the groups of a graph: the attached ones, which are detached, or else new ones."""
+    attached = graph.found.pop(_NOTE, None)
+    return attached if merge and isinstance(attached, Groups) else fuse_graph(graph, merge)

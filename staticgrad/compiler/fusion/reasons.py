@@ -1,7 +1,7 @@
-"""Why two neighbouring groups are two kernels: a table of the reasons, with their numbers.
+"""The reasons why two neighbouring groups are two kernels, with their numbers.
 
-``legality.kept_apart`` gives the reasons by which groups that grow do not join, and ``neighbours``
-finds the one reason for each pair of groups in the end.
+``legality.find_form_conflict`` returns the reason why two groups are not merged while they grow,
+and ``neighbours`` the one reason for each pair of groups after fusion.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 
-class Why(Enum):
-    """A reason in words; what stands in braces are its numbers, in the order in which it is called.
+class ReasonKind(Enum):
+    """The text of a reason; the fields in braces are its numbers, in the order of the call.
 
-    A tuple is written as a list, and what follows a colon stands for an empty one.
+    A tuple is written as a list; the text behind a colon replaces an empty one.
     """
 
     #: Every node was to be a kernel of its own.
@@ -104,14 +104,14 @@ class Why(Enum):
 
 
 class Reason(NamedTuple):
-    """Why a group that computes something and one that reads it are two kernels."""
+    """The reason why a group that computes a value and one that reads it are two kernels."""
 
-    why: Why
+    kind: ReasonKind
     values: tuple[object, ...]
 
     def _parts(self) -> Iterator[tuple[str, str | None, str | None, object]]:
         values = iter(self.values)
-        for text, name, default, _ in Formatter().parse(self.why.value):
+        for text, name, default, _ in Formatter().parse(self.kind.value):
             yield text, name, default, None if name is None else next(values)
 
     def __str__(self) -> str:
@@ -123,9 +123,9 @@ class Reason(NamedTuple):
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The numbers by name, as JSON has them; sizes that are open as text."""
+        """The numbers by name, for JSON; symbolic sizes as text."""
         return {
-            name: [each if isinstance(each, int) else str(each) for each in value]
+            name: [size if isinstance(size, int) else str(size) for size in value]
             if isinstance(value, tuple)
             else value
             for _, name, _, value in self._parts()

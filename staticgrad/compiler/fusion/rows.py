@@ -1,10 +1,10 @@
-"""Groups that read each other's results row by row, as one group that takes a row at a time.
+"""Merge groups that read each other's results row by row into one that processes a row at a time.
 
-A reduction along a row is known at the end of the row, and what reads it for the same row need not
-wait for other rows. So a softmax, a norm, or their gradients are one kernel: it reads a row from
-memory once, and finds it in the cache for every further stage. Two groups become one of kind
-``rows`` if all that one reads of the other lies in its own row, if no path leads from one out and
-back, and if a row fits into the cache (``legality.RowRules``).
+A reduction along a row is complete at the end of the row, and what reads it for the same row does
+not depend on other rows. So a softmax, a norm, or their gradients are one kernel: it reads a row
+from memory once, and finds it in the cache in every later stage. Two groups become one of kind
+``rows`` if each reads only its own row of the other, if together they are convex (no path leaves
+them and comes back), and if a row fits into the cache (``legality.RowRules``).
 """
 
 from __future__ import annotations
@@ -23,135 +23,141 @@ from staticgrad.compiler.fusion.groups import (
     Partial,
     Read,
     Source,
-    results_apart,
+    split_results,
 )
 from staticgrad.language.ir.kernels.stages import group_rows
 from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.support.records import replace
 
 
-def _join_earlier(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
-    """Join a group to the latest one that it depends on and may share rows with."""
-    if not engine.rules.fits(group):
+def _join_predecessor(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
+    """Join a group to the latest one of its predecessors that it may share rows with."""
+    if not engine.rules.can_join_rows(group):
         return ()
-    before = sorted(engine.order.before(group.number), key=engine.order.place, reverse=True)
-    for each in before:
-        earlier = engine.groups[each]
-        if engine.rules.fits(earlier) and _may_join(engine, earlier, group, across):
+    predecessors = sorted(
+        engine.order.predecessors(group.number), key=engine.order.index_of, reverse=True
+    )
+    for number in predecessors:
+        earlier = engine.groups[number]
+        if engine.rules.can_join_rows(earlier) and _may_join(engine, earlier, group, across):
             return _join(engine, earlier, group)
     return ()
 
 
-def _join_beside(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
-    """Join a group to one that reads the same array of the shape of its domain."""
+def _join_sibling(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
+    """Join a group to one that reads the same array, if that has the shape of its domain."""
     if not (group.row or group.kind == "columns"):
         return ()
-    arrays = [(across, key, group.domain) for key in _whole_reads(engine, group)]
-    for other in engine.beside(group, arrays):
-        if _may_join(engine, other, group, across):
-            pair = (group, other) if other.kind == "columns" else (other, group)
+    arrays = [(across, key, group.domain) for key in _full_operands(engine, group)]
+    for candidate in engine.find_visited(group, arrays):
+        if _may_join(engine, candidate, group, across):
+            pair = (group, candidate) if candidate.kind == "columns" else (candidate, group)
             return _join(engine, *pair)
     return ()
 
 
-def _whole_reads(engine: Engine, group: Group) -> list[Key]:
-    bases = dict.fromkeys([read.source.base for read in engine.now.reads(group)])
+def _full_operands(engine: Engine, group: Group) -> list[Key]:
+    bases = dict.fromkeys([read.source.base for read in engine.state.reads(group)])
     homes = [base for base in bases if base not in engine.types]
-    return [base for base in homes if engine.now.value_type(base).shape == group.domain]
+    return [base for base in homes if engine.state.value_type(base).shape == group.domain]
 
 
-def _may_join(engine: Engine, one: Group, other: Group, across: bool) -> bool:
+def _may_join(engine: Engine, first: Group, second: Group, across: bool) -> bool:
     rules = engine.rules
-    if (one.phase != other.phase and not across) or rules.too_large(one, other) is not None:
-        return False  # too large: as ``apart`` would find after all that both read
-    shared = rules.shared(one, other)
+    if first.phase != second.phase and not across:
+        return False
+    if rules.find_size_conflict(first, second) is not None:
+        return False  # ``find_conflict`` would find it, too, but after all reads of both
+    shared = rules.find_shared_rows(first, second)
     if shared is None:
         return False
-    spared, added = engine.weighed(one, other) if one.phase != other.phase else (1, 1)
+    spared, added = engine.compare_storage(first, second) if first.phase != second.phase else (1, 1)
     if not 0 < spared >= added:
         return False
-    if not (one.row or other.row or (across and _serves(engine, one, other))):
+    if not (first.row or second.row or (across and _only_feeds(engine, first, second))):
         return False
-    between = [*_read_of(engine, one, other), *_read_of(engine, other, one)]
-    sums = {key for each in (one, other) if each.kind == "columns" for key in each.reductions}
+    between = [*_reads_between(engine, first, second), *_reads_between(engine, second, first)]
+    sums = {key for group in (first, second) if group.kind == "columns" for key in group.reductions}
     if any(read.source.base in sums for read in between):
-        return False  # they are of all rows, also where there are as many columns
-    if not all(rules.in_row(read, *shared) for read in between):
+        return False  # column sums are over all rows, also if their shape is that of a row
+    if not all(rules.reads_own_row(read, *shared) for read in between):
         return False
-    every = [*engine.now.reads(one), *engine.now.reads(other)]
-    apart = rules.apart(one, other, every, *shared)
-    return apart is None and engine.order.may_merge(one.number, other.number)
+    all_reads = [*engine.state.reads(first), *engine.state.reads(second)]
+    conflict = rules.find_conflict(first, second, all_reads, *shared)
+    return conflict is None and engine.order.may_merge(first.number, second.number)
 
 
-def _read_of(engine: Engine, writer: Group, reader: Group) -> list[Read]:
-    if writer.number not in engine.order.before(reader.number):
+def _reads_between(engine: Engine, writer: Group, reader: Group) -> list[Read]:
+    if writer.number not in engine.order.predecessors(reader.number):
         return []
-    reads = engine.now.reads(reader)
-    return [each for each in reads if engine.owners.get(each.source.base) == writer.number]
+    reads = engine.state.reads(reader)
+    return [read for read in reads if engine.owners.get(read.source.base) == writer.number]
 
 
-def _serves(engine: Engine, one: Group, other: Group) -> bool:
+def _only_feeds(engine: Engine, producer: Group, consumer: Group) -> bool:
     """Return whether a group computes only cheap values that another group reads."""
-    if any(map(engine.rules.takes_long, one.nodes)):
+    if any(map(engine.rules.is_expensive, producer.nodes)):
         return False
-    return not any(engine.is_needed(key, (other.number,)) for key in one.stored)
+    return not any(engine.is_needed(key, (consumer.number,)) for key in producer.stored)
 
 
-def _join(engine: Engine, one: Group, other: Group) -> tuple[int, ...]:
-    shared = engine.rules.shared(one, other)
+def _join(engine: Engine, first: Group, second: Group) -> tuple[int, ...]:
+    shared = engine.rules.find_shared_rows(first, second)
     assert shared is not None
     domain, row = shared
-    part, new = other, []
-    if other.kind == "columns":
-        part, combined = _partial_sums(engine, other, row)
+    part, new = second, []
+    if second.kind == "columns":
+        part, combined = _split_column_sums(engine, second, row)
         new = [combined]
-        engine.order.hand_over(one.number, other.number)
+        engine.order.move_predecessors(first.number, second.number)
     else:
-        engine.order.merge(one.number, other.number)
-    parts = [*engine.parts.pop(one.number, [one]), *engine.parts.pop(other.number, [part])]
-    whole = _of_rows(engine, [one, part], {one.number, other.number}, domain, row)
-    engine.parts[one.number] = parts
-    return engine.change([one, other], [whole, *new], ordered=True)
+        engine.order.merge(first.number, second.number)
+    parts = [*engine.parts.pop(first.number, [first]), *engine.parts.pop(second.number, [part])]
+    merged = _combine_rows(engine, [first, part], {first.number, second.number}, domain, row)
+    engine.parts[first.number] = parts
+    return engine.change([first, second], [merged, *new], ordered=True)
 
 
-def _of_rows(
+def _combine_rows(
     engine: Engine, parts: Sequence[Group], inside: Set[int], domain: Shape, row: int
 ) -> Group:
     summed = next((part.summed for part in parts if part.summed), ())
     changes = {"kind": "rows", "domain": domain, "row": row, "summed": summed}
-    return engine.in_one(parts, inside, **changes)
+    return engine.combine_groups(parts, inside, **changes)
 
 
-def _partial_sums(engine: Engine, group: Group, row: int) -> tuple[Group, Group]:
-    """Return a part of a group of rows that sums columns of some rows, and what adds those up."""
+def _split_column_sums(engine: Engine, group: Group, row: int) -> tuple[Group, Group]:
+    """Split column sums into partial sums in a group of rows, and a group that adds these up."""
     ((key, reduction),) = group.reductions.items()
     kind, partial = reduction.source.type, Partial(key.node)
     rows = product(tuple([group.domain[axis] for axis in group.summed]))
     length = group_rows(rows)
-    kept = [n for axis, n in enumerate(group.domain) if axis not in group.summed]
+    kept_extents = [n for axis, n in enumerate(group.domain) if axis not in group.summed]
     split = len(group.domain) - row - len(group.summed)
-    shape = (*kept[:split], (rows + (length - 1)) // length, *kept[split:])
+    shape = (*kept_extents[:split], (rows + (length - 1)) // length, *kept_extents[split:])
     engine.types[partial] = TensorType(kind.dtype.compute, shape)
     source = Source(partial, engine.types[partial], Strided.contiguous(shape))
-    combined = results_apart(
+    combined = split_results(
         group,
         domain=shape,
         summed=(split,),
         reductions={key: GroupReduction(source, reduction.kind)},
         indexed=False,
     )
-    stored = tuple([each for each in group.stored if each != key])
+    stored = tuple([stored_key for stored_key in group.stored if stored_key != key])
     columns: dict[Key, GroupReduction] = {partial: reduction}
-    part = replace(group, number=engine.number(), kind="rows", reductions={}, columns=columns)
+    part = replace(group, number=engine.new_number(), kind="rows", reductions={}, columns=columns)
     return replace(part, stored=stored), combined
 
 
-def _once_per_row(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Remove parts that are computed once per row but are not read in the row."""
+def _split_once_per_row(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Split off parts that are computed once per row but are not read in the row."""
     parts = [*engine.parts.pop(group.number, ())]
     out = []
     for part in parts[:0:-1]:
-        if engine.rules.takes_vector(part, group) and not _is_read_by_others(engine, part, parts):
+        if engine.rules.is_faster_alone(part, group) and not _is_read_by_others(
+            engine, part, parts
+        ):
             parts.remove(part)
             out.append(part)
     if not out:
@@ -159,26 +165,26 @@ def _once_per_row(engine: Engine, group: Group) -> tuple[int, ...]:
     changed = engine.change([group], [*parts, *out])
     if len(parts) > 1:
         inside = {part.number for part in parts}
-        engine.change(parts, [_of_rows(engine, parts, inside, group.domain, group.row)])
+        engine.change(parts, [_combine_rows(engine, parts, inside, group.domain, group.row)])
     return tuple(number for number in changed if number in engine.groups)
 
 
 def _is_read_by_others(engine: Engine, part: Group, parts: Sequence[Group]) -> bool:
     homes = {Home(node) for node in part.nodes}
-    others = [each for each in parts if each is not part]
-    reads = [read for each in others for read in engine.now.reads(each)]
+    others = [other_part for other_part in parts if other_part is not part]
+    reads = [read for other_part in others for read in engine.state.reads(other_part)]
     return any(read.source.base in homes for read in reads)
 
 
-#: Of one phase.
+#: Moves that merge groups of one phase.
 ROWS: Final[tuple[Move, ...]] = (
-    partial(_join_earlier, across=False),
-    partial(_join_beside, across=False),
-    _once_per_row,
+    partial(_join_predecessor, across=False),
+    partial(_join_sibling, across=False),
+    _split_once_per_row,
 )
-#: Of two phases too, where that stores less than it saves.
+#: Moves that also merge groups of two phases, where that spares more bytes than it adds.
 ROWS_ACROSS: Final[tuple[Move, ...]] = (
-    partial(_join_earlier, across=True),
-    partial(_join_beside, across=True),
-    _once_per_row,
+    partial(_join_predecessor, across=True),
+    partial(_join_sibling, across=True),
+    _split_once_per_row,
 )

@@ -1,25 +1,25 @@
-"""Values computed by their only reader, and groups that read the same arrays merged into one.
+"""Sink values into their only reader, and merge groups that read the same arrays.
 
-A node joins the group of its operands, which then stores the value for whoever reads it. Where that
-is one product, which reads the same elements behind its sums, or one reduction across rows, the
-reader may compute the value itself, of what lies in memory: nothing is stored for it, and what it
-alone was computed of is not read twice. (``x - mean`` squared, for a variance: the sum reads the
-difference, and no array of squares is stored.) A reader may also store a value for the groups
-behind it: the rows of a batch norm's gradient read the gradient of a convolution's image, and store
+A node joins the group of its operands, which then stores the value for its readers. If the only
+reader is a product, which reads the same elements in its epilogue, or a reduction across rows, the
+reader may compute the value itself from operands in memory. Then the value is not stored, and
+operands that only it needed are not read twice. (For a variance, ``x - mean`` squared: the sum
+reads the difference, and no array of squares is stored.) A reader may also store a value for later
+groups: the rows of a batch norm's gradient read the gradient of a convolution's image, and store
 what later kernels read of it, so that the convolution stores one array instead of four.
 
-Two nodes of a later group that share what they are made of (the factors of a derivative, both
-functions of one stored value) were each somebody else's reader while groups grew. Where now nobody
-else reads a group of elements, the later one computes all of it.
+Two nodes of a later group may share operands (the factors of a derivative, both functions of one
+stored value) that had other readers while groups grew. If the later group is now the only reader of
+a group of elements, it computes all of them.
 
-**Shared reads.** A product with a vector, ``x @ w``, takes as long as its matrix comes from memory.
-Where another one, ``x @ v``, neither reads the first nor is read by it, one kernel computes both
-while it reads the matrix once: a loss and a Hessian-vector product, or the transposed products of
-both. They need not be of one phase: what they store is small beside what they read.
+**Shared reads.** The time of a product with a vector, ``x @ w``, is the time to read its matrix
+from memory. If another one, ``x @ v``, does not depend on the first, one kernel computes both while
+it reads the matrix once: a loss and a Hessian-vector product, or the transposed products of both.
+They need not be of one phase: what they store is small in comparison with what they read.
 
-Maps that read the same arrays, as both parts of a complex product or of a rotation do, are one
-kernel where what they store lives at the same time anyway: where both are results, parts of one
-array, or somebody reads both.
+Maps that read the same arrays, such as both parts of a complex product or of a rotation, are merged
+if their results are alive at the same time anyway: if both are results of the program, parts of one
+array, or read by one group.
 """
 
 from __future__ import annotations
@@ -40,54 +40,56 @@ from staticgrad.compiler.fusion.groups import (
     meets_elements,
     most_instructions,
 )
-from staticgrad.compiler.fusion.legality import kept_apart
+from staticgrad.compiler.fusion.legality import find_form_conflict
 from staticgrad.compiler.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.language.ir.forms import Pointwise
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import Shape, hint_product
 from staticgrad.support.records import replace
 
-#: Elements of an array from which on reading it is what a reduction takes its time for.
+#: Elements of an array from which on a reduction is bound by reading it.
 LARGE: Final = 1 << 16
-#: Elements that are read for each that is stored, at least: what lies longer in memory is small.
+#: Least elements read per element stored: the results, which are alive for longer, are small.
 _READ_PER_STORED: Final = 16
-#: Instructions of both, at most: of more, reading is a small part.
+#: Instructions of both, at most: with more, reading is a small part of the time.
 _MOST_INSTRUCTIONS: Final = 48
-#: Large arrays that maps read, all of both, from which on they are one.
+#: Large arrays that maps have in common, at least, to be merged.
 _SHARED: Final = 2
 
 
-def read_together(engine: Engine, group: Group) -> tuple[int, ...]:
+def merge_shared_reads(engine: Engine, group: Group) -> tuple[int, ...]:
     """Merge a group with one that reduces or maps the same large arrays."""
-    for other in engine.beside(group, _arrays(engine.now, group)):
-        if _may_be_one(engine, other, group):
-            pair = (group, other) if _ends(engine, group) else (other, group)
-            (number,) = engine.merge(pair, engine.in_one(pair))
-            return (number, *_later(engine, number))
+    for visited in engine.find_visited(group, _sharing_keys(engine.state, group)):
+        if _may_be_one(engine, visited, group):
+            pair = (group, visited) if _ends(engine, group) else (visited, group)
+            (number,) = engine.merge(pair, engine.combine_groups(pair))
+            return (number, *_raise_phases(engine, number))
     return ()
 
 
-def _later(engine: Engine, number: int) -> Iterator[int]:
-    """Give a group the phase of what it depends on, and so what depends on it; yield those."""
+def _raise_phases(engine: Engine, number: int) -> Iterator[int]:
+    """Raise the phases of a group and its successors to those of their operands; yield them."""
     waiting = [number]
     while waiting:
         number = waiting.pop()
         group, order = engine.groups[number], engine.order
-        phase = max([group.phase, *(engine.groups[each].phase for each in order.before(number))])
+        phase = max(
+            [group.phase, *(engine.groups[earlier].phase for earlier in order.predecessors(number))]
+        )
         if phase > group.phase:
             engine.change([group], [replace(group, phase=phase)], ordered=True)
             yield number
-            waiting += order.after(number)
+            waiting += order.successors(number)
 
 
-def _arrays(groups: Groups, group: Group) -> list[object]:
-    """Return what groups that read the same arrays have in common."""
+def _sharing_keys(groups: Groups, group: Group) -> list[object]:
+    """Return keys that are equal for groups that read the same arrays."""
     if _may_share(groups, group):
-        found = dict.fromkeys(operand_walks(groups, group))
+        walks = dict.fromkeys(operand_walks(groups, group))
         across = sums_across(groups, group)
-        whole = [walk for walk in found if _is_whole(walk, group.domain)]
-        return [(group.domain, group.row, across, walk) for walk in whole]
-    walks = _mapped(groups, group)
+        full_walks = [walk for walk in walks if _is_whole(walk, group.domain)]
+        return [(group.domain, group.row, across, walk) for walk in full_walks]
+    walks = _full_walks(groups, group)
     return [(group.domain, group.phase, walks)] if walks else []
 
 
@@ -104,7 +106,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
     return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)
 
 
-def _mapped(groups: Groups, group: Group) -> frozenset[Walk]:
+def _full_walks(groups: Groups, group: Group) -> frozenset[Walk]:
     """Return the walks of a group that only maps several large arrays; else the empty set."""
     if group.kind != "map" or group.reductions or group.parts is not None:
         return frozenset()
@@ -130,12 +132,12 @@ def _may_be_one(engine: Engine, first: Group, second: Group) -> bool:
         return False
     if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
         return False
-    if kept_apart(first, second) is not None:
+    if find_form_conflict(first, second) is not None:
         return False
     if first.reductions:
-        # Rows are read once more where what one needs is not known before their end.
-        before = engine.order.before
-        near = before(first.number), before(second.number)
+        # If one depends on the other, which is complete only at its end, rows are read twice.
+        predecessors = engine.order.predecessors
+        near = predecessors(first.number), predecessors(second.number)
         fits = second.number not in near[0] and first.number not in near[1]
     else:
         both_end = _ends(engine, first) and _ends(engine, second)
@@ -147,112 +149,114 @@ def _ends(engine: Engine, group: Group) -> bool:
     return any(engine.owners.get(key) == group.number for key in group.targets)
 
 
-def _live_together(engine: Engine, one: Group, other: Group) -> bool:
+def _live_together(engine: Engine, first: Group, second: Group) -> bool:
     """Return whether the results of both groups are alive at the same time anyway."""
-    if not set(one.targets).isdisjoint(other.targets):
+    if not set(first.targets).isdisjoint(second.targets):
         return True
-    if {*one.stored, *other.stored} <= engine.now.roots:
+    if {*first.stored, *second.stored} <= engine.state.roots:
         return True
     readers = [
-        {number for key in each.stored for number in engine.readers.get(key, ())}
-        for each in (one, other)
+        {number for key in group.stored for number in engine.readers.get(key, ())}
+        for group in (first, second)
     ]
     return not readers[0].isdisjoint(readers[1])
 
 
-#: Groups that a value may leave, and those that may compute it instead.
+#: Kinds of groups that a value may leave, and of those that may compute it instead.
 _FROM: Final = ("map", "gemm", "windows")
 _INTO: Final = ("columns", "gemm")
-#: Groups that compute elements, which take over all of a group, whatever its size.
+#: Kinds of groups that compute elements, which may absorb a whole group of any size.
 _ELEMENTS: Final = ("map", *ANCHORED)
-#: Where values go. A tile has its product itself in registers, but a group that reads the product
-#: in memory anyway reads no more.
+#: Kinds of readers by the kind of the group that a value leaves. The result of a product is in
+#: registers in its own kernel, but a group that reads the product in memory anyway reads no more.
 _INTO_OF: Final[Mapping[str, Sequence[str]]] = {
     "map": (*_INTO, *_ELEMENTS),
     "gemm": (*_INTO, "rows", "map"),
     "windows": ("rows",),
 }
-#: Instructions that a reader takes over, at most: it computes them among its own.
+#: Instructions that are moved into a reader, at most.
 _MOST_MOVED: Final = 12
-#: Bytes that this spares, at least, and elements of an array: of less no run takes notice. Of a
-#: convolution's gradient three arrays of a batch norm's live at once, at the peak of many a step.
+#: Bytes that this spares, at least, and least elements of an array: less is not measurable. The
+#: limit is lower for windows: otherwise three arrays of a batch norm's gradient are alive together
+#: with a convolution's gradient, often at the peak of a step.
 _LEAST_SPARED: Final = 1 << 15
 _LEAST_ELEMENTS: Final = {"map": 1 << 15, "gemm": 1 << 15, "windows": 1 << 13}
 
 
-def sunk(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Move values into the one group that reads them, if fewer bytes are moved so."""
-    for reader, nodes in _cones(engine, group).items():
-        best = _best(engine, group, engine.groups[reader], nodes)
+def sink_values(engine: Engine, group: Group) -> tuple[int, ...]:
+    """Move values into the only group that reads them, if that reads and stores fewer bytes."""
+    for reader, nodes in _find_cones(engine, group).items():
+        best = _choose_count(engine, group, engine.groups[reader], nodes)
         if best:
-            pair = _moved(engine, group, engine.groups[reader], nodes[:best])
-            left = [each for each in pair if each.members]
-            return engine.change([group, engine.groups[reader]], left)
+            pair = _sink_nodes(engine, group, engine.groups[reader], nodes[:best])
+            nonempty = [changed for changed in pair if changed.members]
+            return engine.change([group, engine.groups[reader]], nonempty)
     return ()
 
 
-def _cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
-    """Return the nodes that are computed for one reader, by reader, readers first."""
+def _find_cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
+    """Return by reader the nodes that only it needs; users come before their operands."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
     if group.kind not in _FROM or not plain or group.parts is not None:
         return {}
     if group.kind == "windows":
         reading = {number for key in group.stored for number in engine.readers.get(key, ())}
         others = [engine.groups[number] for number in sorted(reading - {group.number})]
-        return {each.number: _cone(engine, group, each) for each in others}
-    found: dict[int, list[Node]] = {}
+        return {r.number: _find_windows_cone(engine, group, r) for r in others}
+    nodes_by_reader: dict[int, list[Node]] = {}
     chosen: dict[Node, int] = {}
     for node in reversed(group.nodes):
         if _may_move(engine, node):
             readers = {
-                _reader(engine, group, node, user, chosen) for user in engine.now.users[node, 0]
+                _find_reader(engine, group, node, user, chosen)
+                for user in engine.state.users[node, 0]
             }
             reader = readers.pop() if len(readers) == 1 else None
             if reader is not None:
                 chosen[node] = reader
-                found.setdefault(reader, []).append(node)
-    return found
+                nodes_by_reader.setdefault(reader, []).append(node)
+    return nodes_by_reader
 
 
-def _cone(engine: Engine, group: Group, reader: Group) -> Sequence[Node]:
-    """Return the nodes that a reader may compute, and store for the groups behind it."""
+def _find_windows_cone(engine: Engine, group: Group, reader: Group) -> Sequence[Node]:
+    """Return the nodes of a windows group that a reader may compute, and store for later groups."""
     chosen: dict[Node, int] = {}
-    place, taken = engine.order.place, False
+    index_of, is_read = engine.order.index_of, False
     for node in reversed(group.nodes):
         if not _may_move(engine, node) or not _may_read(engine, reader, node):
             continue
-        users = engine.now.users[node, 0]
-        takes = {u: _reader(engine, group, node, u, chosen) == reader.number for u in users}
-        others = [engine.owners.get(_reading(engine, user)) for user in users if not takes[user]]
-        if all(n is not None and place(n) > place(reader.number) for n in others):
+        users = engine.state.users[node, 0]
+        takes = {u: _find_reader(engine, group, node, u, chosen) == reader.number for u in users}
+        others = [engine.owners.get(_reader_key(engine, user)) for user in users if not takes[user]]
+        if all(n is not None and index_of(n) > index_of(reader.number) for n in others):
             chosen[node] = reader.number
-            taken |= any(takes[user] and user not in chosen for user in users)
-    return [*chosen] if taken else []
+            is_read |= any(takes[user] and user not in chosen for user in users)
+    return [*chosen] if is_read else []
 
 
-def _reading(engine: Engine, user: Node) -> Key:
-    """Return the buffer for which a node's operands are read."""
+def _reader_key(engine: Engine, user: Node) -> Key:
+    """Return the buffer whose group reads the operands of a node."""
     return Partial(user) if Partial(user) in engine.owners else Home(user)
 
 
 def _may_move(engine: Engine, node: Node) -> bool:
     """Return whether a node may be computed in another group."""
-    groups, key = engine.now, Home(node)
+    groups, key = engine.state, Home(node)
     if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
         return False
-    if key in groups.roots or key in groups.kept or node in engine.again:
+    if key in groups.roots or key in groups.retained or node in engine.recomputed:
         return False
     sources = [groups.source(arg) for arg in node.args]
-    return all(each.uniform for each in sources if each.inline)
+    return all(source.uniform for source in sources if source.inline)
 
 
-def _reader(
+def _find_reader(
     engine: Engine, group: Group, node: Node, user: Node, chosen: Mapping[Node, int]
 ) -> int | None:
     """Return the group that may compute a node for a user, or None."""
     if user in chosen:
         return chosen[user]
-    reader = None if user in engine.again else engine.now.home(_reading(engine, user))
+    reader = None if user in engine.recomputed else engine.state.home(_reader_key(engine, user))
     if reader is None or not _may_take(engine, group, reader, node, user):
         return None
     return reader.number if _may_read(engine, reader, node) else None
@@ -271,74 +275,79 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
     key = Home(node)
     combined = {**reader.reductions, **reader.columns}
     reductions = [r.source for k, r in combined.items() if k.node is user]
-    args = reductions or [engine.now.source(arg) for arg in user.args]
-    own = [each for each in args if each.base == key]
+    args = reductions or [engine.state.source(arg) for arg in user.args]
+    own_reads = [source for source in args if source.base == key]
     element = bool(reductions) or isinstance(user.form, Pointwise)
-    return element and bool(own) and all(meets_elements(each, reader.domain) for each in own)
+    return (
+        element
+        and bool(own_reads)
+        and all(meets_elements(source, reader.domain) for source in own_reads)
+    )
 
 
 def _may_read(engine: Engine, reader: Group, node: Node) -> bool:
-    # One that comes earlier might write over the parameter before. Products come later than ones
-    # that do not depend on them.
-    bases = [engine.now.source(arg).base.node for arg in node.args]
-    written = [engine.written[base] for base in bases if base in engine.written]
+    # The node may read parameters that are updated. A reader that runs after an update in place
+    # would read the new value, so it must not come later than the updates. Products run later than
+    # groups that do not depend on them, so they never compute such a node.
+    bases = [engine.state.source(arg).base.node for arg in node.args]
+    written = [engine.new_values[base] for base in bases if base in engine.new_values]
     if not written or reader.kind in _INTO:
         return not written
     owners = [engine.owners.get(key) for key in written]
-    place = engine.order.place
-    return all(o is not None and place(o) >= place(reader.number) for o in owners)
+    index_of = engine.order.index_of
+    return all(o is not None and index_of(o) >= index_of(reader.number) for o in owners)
 
 
 # -- what a move costs ----------------------------------------------------------------------------
 
 
-def _best(engine: Engine, group: Group, other: Group, nodes: Sequence[Node]) -> int:
-    """Return how many of the nodes the other group had better compute."""
-    whole = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
-    if whole and other.kind in _ELEMENTS and kept_apart(group, other) is None:
+def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[Node]) -> int:
+    """Return how many of the nodes the reader should compute, for the fewest bytes moved."""
+    sinks_all = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
+    if sinks_all and reader.kind in _ELEMENTS and find_form_conflict(group, reader) is None:
         return len(nodes)
-    taking = (*_INTO, "rows") if group.kind == "map" else _INTO_OF[group.kind]
-    if other.kind not in taking or not is_large(group.domain, _LEAST_ELEMENTS[group.kind]):
+    kinds = (*_INTO, "rows") if group.kind == "map" else _INTO_OF[group.kind]
+    if reader.kind not in kinds or not is_large(group.domain, _LEAST_ELEMENTS[group.kind]):
         return 0
-    before = _traffic(engine.now, group) + _traffic(engine.now, other)
-    best, fewest = 0, before - _LEAST_SPARED
-    room = min(_MOST_MOVED, most_instructions(other) - other.instructions)
+    bytes_before = _traffic(engine.state, group) + _traffic(engine.state, reader)
+    best, fewest = 0, bytes_before - _LEAST_SPARED
+    budget = min(_MOST_MOVED, most_instructions(reader) - reader.instructions)
     for count in range(1, len(nodes) + 1):
-        room -= instructions(nodes[count - 1])
-        if room < 0:
+        budget -= instructions(nodes[count - 1])
+        if budget < 0:
             break
-        pair = _moved(engine, group, other, nodes[:count])
-        after = sum(_traffic(engine.now, each) for each in pair)
-        if after < fewest:
-            best, fewest = count, after
+        pair = _sink_nodes(engine, group, reader, nodes[:count])
+        moved_bytes = sum(_traffic(engine.state, changed) for changed in pair)
+        if moved_bytes < fewest:
+            best, fewest = count, moved_bytes
     return best
 
 
-def _moved(
+def _sink_nodes(
     engine: Engine, group: Group, reader: Group, nodes: Sequence[Node]
 ) -> tuple[Group, Group]:
-    gone = {*nodes}
+    sunk = {*nodes}
     work = sum(map(instructions, nodes))
-    left = tuple([node for node in group.nodes if node not in gone])
-    rest = {Home(node) for node in left}
-    read = [engine.now.source(arg).base for node in nodes for arg in node.args]
-    kept = [key for key in group.stored if key.node not in gone or key in group.reductions]
-    stored = dict.fromkeys([*kept, *(base for base in read if base in rest)])
-    taken = engine.in_order([*reader.nodes, *nodes])
-    inside, users = {*taken}, engine.now.users
-    handed = [
+    remaining = tuple([node for node in group.nodes if node not in sunk])
+    remaining_keys = {Home(node) for node in remaining}
+    read = [engine.state.source(arg).base for node in nodes for arg in node.args]
+    still_stored = [key for key in group.stored if key.node not in sunk or key in group.reductions]
+    stored = dict.fromkeys([*still_stored, *(base for base in read if base in remaining_keys)])
+    reader_nodes = engine.sort_nodes([*reader.nodes, *nodes])
+    inside, users = {*reader_nodes}, engine.state.users
+    stored_by_reader = [
         Home(node)
         for node in nodes
         for user in users[node, 0]
-        if user not in inside and engine.owners[_reading(engine, user)] != reader.number
+        if user not in inside and engine.owners[_reader_key(engine, user)] != reader.number
     ]
-    less = group.instructions - work
+    fewer_instructions = group.instructions - work
     return (
-        replace(group, nodes=left, stored=tuple(stored), instructions=less),
+        replace(group, nodes=remaining, stored=tuple(stored), instructions=fewer_instructions),
         replace(
             reader,
-            nodes=taken,
-            stored=tuple(dict.fromkeys([*reader.stored, *handed])),
+            nodes=reader_nodes,
+            stored=tuple(dict.fromkeys([*reader.stored, *stored_by_reader])),
             instructions=reader.instructions + work,
         ),
     )
@@ -347,8 +356,8 @@ def _moved(
 def _traffic(groups: Groups, group: Group) -> int:
     """Return the bytes that a group reads and stores; a store fetches its line first."""
     inside: Set[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
-    read = [each.source.base for each in groups.reads(group)]
-    touched = dict.fromkeys([base for base in read if base not in inside])
+    bases = [read.source.base for read in groups.reads(group)]
+    touched = dict.fromkeys([base for base in bases if base not in inside])
     stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])
     elements = hint_product(group.domain)
     kinds = [groups.value_type(key) for key in (*touched, *stored, *stored)]

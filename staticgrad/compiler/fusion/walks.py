@@ -1,11 +1,12 @@
-"""The movement of a group's operands over its domain, strided rows, and look-ups within rows.
+"""Walks: the offsets and strides of operands over the domain of a group; strided and short rows.
 
-**Look-ups.** A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of
-it is computed either for each element of the domain, or once per row; the latter has the shape of
-the outer axes, with or without axes of size 1 in the place of the row's.
+**Rows.** A group of rows has a domain of outer axes and a row, its last ``row`` axes. A node of it
+is computed either for each element of the domain, or once per row; then it has the shape of the
+outer axes, with or without axes of size 1 for the axes of the row.
 
-Class labels pick an element of each row, and the gradient of that sets one. Both lie in their row:
-what is picked is computed at that place once more, and what is set is told by comparing positions.
+**Look-ups in rows.** Class labels select one element of each row, and the gradient of that sets
+one. Both stay in their row: a selected element is recomputed at its index, and a set element is
+found by comparing indices.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.types.arrays import Shape, c_strides, hint_product, hint_value
 from staticgrad.language.types.dim import Size
 
-#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
-#: lie across memory; fewer would leave most lanes empty.
+#: Least number of sums over strided terms, by hints, that are vectorized over the sums: with fewer,
+#: most lanes would be empty.
 FEWEST_ACROSS: Final = 8
-#: Sums that are taken so at a time, at most: each has accumulators in the nearest memory.
+#: Such reductions in one kernel, at most: each has accumulators in L1.
 MOST_ACROSS: Final = 4
-#: Instructions of a kernel in which each element of a row is written out, at most.
+#: Instructions of a kernel in which each element of a row is unrolled, at most.
 MOST_WRITTEN_OUT: Final = 1500
-#: Elements of a row from which on lanes no longer take rows whose elements are stored, as multiples
-#: of the lanes of a vector: their values, each in a vector, are more than there are registers.
+#: Elements of a row from which on rows whose elements are stored do not have a lane each, as
+#: multiples of the lanes of a vector: their elements, each a vector, would not fit into registers.
 _OUTGROWN: Final = 1.5
 
 
 def outer_shape(domain: Shape, row: int) -> Shape:
-    """The axes outside the row."""
+    """Return the axes outside the row."""
     return domain[: len(domain) - row]
 
 
@@ -56,7 +57,10 @@ def is_per_row(shape: Shape, domain: Shape, row: int) -> bool:
 
 
 def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
-    """How a source moves over the domain if a node of ``shape`` reads it, one of the two."""
+    """Return the walk of a source over the domain that a node of ``shape`` reads.
+
+    ``shape``: that of the domain, or of one element per row.
+    """
     if shape == domain:
         strides = source.layout.broadcast(source.type.shape, domain)
     else:
@@ -67,20 +71,20 @@ def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
 
 
 def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
-    """Return whether a walk over a value with one element per row reads that of its row."""
+    """Return whether a walk over a value with one element per row reads the one of its own row."""
     outer = outer_shape(domain, row)
-    wanted = (*c_strides(outer), *(0,) * row)
+    row_strides = (*c_strides(outer), *(0,) * row)
     return walk.offset == 0 and all(
         extent == 1 or stride == want
-        for extent, stride, want in zip(domain, walk.strides, wanted, strict=True)
+        for extent, stride, want in zip(domain, walk.strides, row_strides, strict=True)
     )
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
     """Return the walk of a source (or of its copy) over the domain of the group that reads it.
 
-    The source may have fewer axes than the domain, and stretches over the others. ``shape``: of the
-    node that reads it, where that has one element per row of a group of rows.
+    The source may have fewer axes than the domain: it is broadcast along the others. ``shape``: of
+    the node that reads it, if that has one element per row of a group of rows.
     """
     if shape is not None and group.kind == "rows" and is_per_row(shape, group.domain, group.row):
         return row_walk(source, shape, group.domain, group.row)
@@ -91,9 +95,9 @@ def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
 
 
 def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
-    """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
-    rest = len(group.domain) - len(shape)
-    return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
+    """Return the walk of a contiguous buffer over the leading axes of the domain (``shape``)."""
+    inner_rank = len(group.domain) - len(shape)
+    return Walk(key, 0, (*c_strides(shape), *(0,) * inner_rank))
 
 
 def computes(groups: GroupValues, group: Group, source: Source) -> bool:
@@ -109,9 +113,9 @@ def computes(groups: GroupValues, group: Group, source: Source) -> bool:
 
 
 def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
-    """The walks of everything that a group reads from memory; of a product those of its epilogue.
+    """Return the walks of all that a group reads from memory, of a product only of its epilogue.
 
-    A walk that several nodes take occurs several times.
+    A walk of several nodes occurs several times.
     """
     walks: list[Walk] = []
     for node in group.nodes:
@@ -130,25 +134,27 @@ def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
             sources = [groups.source(a) for a in node.args]
             walks += source_walks(groups, group, sources, node.types[0].shape)
     results = (*group.reductions.values(), *group.columns.values())
-    walks += source_walks(groups, group, [each.source for each in results])
+    walks += source_walks(groups, group, [reduction.source for reduction in results])
     return walks
 
 
 def source_walks(
     groups: GroupValues, group: Group, sources: Iterable[Source], shape: Shape | None = None
 ) -> list[Walk]:
-    """The walks that a group takes to read these values, those behind inline values too.
+    """Return the walks by which a group reads these values, and the operands of inline ones.
 
     ``shape``: of the node that reads them, as for ``walk_of``.
     """
-    found = [each for each in groups.behind(sources) if not computes(groups, group, each)]
-    return [walk_of(group, each, shape) for each in found]
+    operands = [
+        source for source in groups.expand_inline(sources) if not computes(groups, group, source)
+    ]
+    return [walk_of(group, source, shape) for source in operands]
 
 
 def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
     """Return the walk of a gather's data, the walk of its indices, and the index stride.
 
-    For a scatter the data is the result, laid out contiguously, and the walk that of its first
+    For a scatter the data is the result, which is contiguous, and the walk is that of its first
     part.
     """
     form = node.form
@@ -163,13 +169,13 @@ def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
     else:
         base, layout = Home(node), Strided.contiguous(node.types[0].shape)
         target = form.target if isinstance(form, forms.Scatter) else axis
-    before, (stride, *after) = layout.strides[:axis], layout.strides[target:]
+    outer, (stride, *inner) = layout.strides[:axis], layout.strides[target:]
     if isinstance(form, forms.Gather | forms.Scatter):
         rank = indices.type.rank
-        moves = (*before, *(0,) * rank, *after)
-        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
+        moves = (*outer, *(0,) * rank, *inner)
+        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(inner))
     else:
-        moves = (*before, 0, *after)
+        moves = (*outer, 0, *inner)
         index_moves = indices.layout.strides
     return (
         Walk(base, layout.offset, moves),
@@ -178,29 +184,29 @@ def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
     )
 
 
-def rows_together(
+def collapse_batch_rows(
     domain: Shape, walks: Sequence[Walk], a_rows: Size
 ) -> tuple[Size, dict[Walk, Size]] | None:
-    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
+    """Collapse the rows of a batch of matrices into one axis: its extent, and each stride along it.
 
-    The first walk is that of the matrices ``a``, which move by ``a_rows``. None where some walk
-    does not take all rows alike, or is that of ``a`` and moves by rows in another way.
+    The first walk is that of the matrices ``a``, whose rows have the stride ``a_rows``. None if the
+    strides of some walk do not collapse, or if another walk equals that of ``a``.
     """
     a, *others = walks
     if a in others:
         return None
-    found = dict.fromkeys(walks)
-    moves = [(*w.strides[:-2], a_rows if w is a else w.strides[-2]) for w in found]
+    row_moves = dict.fromkeys(walks)
+    moves = [(*w.strides[:-2], a_rows if w is a else w.strides[-2]) for w in row_moves]
     extents, merged = collapse(domain[:-1], moves)
     if len(extents) != 1:
         return None
-    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
+    return extents[0], {w: move for w, (move,) in zip(row_moves, merged, strict=True)}
 
 
 def sums_across(groups: GroupValues, group: Group) -> bool:
     """Return whether a group is a few sums over strided rows, whose columns are contiguous.
 
-    Then whole vectors of neighbouring rows are read at once, a term of each.
+    Then a kernel reads vectors with one term of each of several neighbouring rows.
     """
     if any(key not in group.reductions for key in group.stored):
         return False
@@ -210,23 +216,26 @@ def sums_across(groups: GroupValues, group: Group) -> bool:
     pointwise = all(isinstance(node.form, forms.Pointwise) for node in group.nodes)
     if group.indexed and not (group.row == 1 and pointwise):
         return False  # positions along merged axes are not known
-    kinds = [(each.kind, each.source.type.dtype) for each in group.reductions.values()]
+    kinds = [
+        (reduction.kind, reduction.source.type.dtype) for reduction in group.reductions.values()
+    ]
     ordered = all(forms.COMBINERS[kind].is_ordered(dtype) for kind, dtype in kinds)
     if len(kinds) != 1 and not (0 < len(kinds) <= MOST_ACROSS and ordered):
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
-    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
-    along = any(kept not in (0, 1) for kept, _ in moves)
+    across = any(sum_stride == 1 and term not in (0, 1) for sum_stride, term in moves)
+    along = any(sum_stride not in (0, 1) for sum_stride, _ in moves)
     return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
 
 
 def has_short_rows(groups: GroupValues, group: Group) -> bool:
-    """Return whether the rows are so short that each lane of a vector takes one row.
+    """Return whether the rows are so short that each lane of a vector computes one row.
 
-    Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
-    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
-    in one of bools. Extremes of integers are not, so that their rows are shorter. So are rows along
-    memory whose elements are stored behind what is reduced of them: all wait for that in registers.
+    Then the layout of rows does not matter. Vectorized along a short row, a reduction is bound by
+    latency: of the additions of a sum, of the comparisons of an extreme of floats, of the masks of
+    one of bools. Extremes of integers are not, so their limit is lower. So is the limit of rows
+    that are contiguous and whose elements are stored after their reduction: until then all elements
+    are in registers.
     """
     if group.kind not in ("map", "rows") or not group.reductions:
         return False
@@ -244,34 +253,35 @@ def has_short_rows(groups: GroupValues, group: Group) -> bool:
 
 
 def _outgrows_registers(group: Group) -> bool:
-    # Where it finds positions in rows, as argmax does, that does not count: along a row they take
-    # twice as long.
+    # If it also finds indices in rows, as argmax does, lanes are faster nevertheless: along a row
+    # an argmax takes twice as long.
     if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
     homes = [key for key in group.stored if isinstance(key, Home)]
-    kept = any(key.node.types[key.result].shape == group.domain for key in homes)
-    return kept and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
+    stores_elements = any(key.node.types[key.result].shape == group.domain for key in homes)
+    return stores_elements and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
 
 
 def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
-    """Return the lanes of a vector of the widest elements that are reduced."""
-    return min(each.source.type.dtype.compute.lanes for each in reductions)
+    """Return the lanes of a vector of the widest reduced elements."""
+    return min(reduction.source.type.dtype.compute.lanes for reduction in reductions)
 
 
 def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
-    """The same of a group of these reductions, with so many instructions for an element.
+    """Return whether rows are short, for a group of these reductions and instructions per element.
 
-    Of several the one that takes longest along a row counts: for the others its elements are there.
+    Of several reductions the slowest along a row decides: for the others its elements are loaded
+    already.
     """
     split = len(domain) - row
     length = prod(domain[split:], start=1)
     if not isinstance(length, int) or length < 1:
         return False
-    if not any(length <= _longest_short(each) for each in reductions):
+    if not any(length <= _longest_short(reduction) for reduction in reductions):
         return False
-    around = max(map(hint_value, domain[:split]), default=0)
-    return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
+    outer_size = max(map(hint_value, domain[:split]), default=0)
+    return outer_size >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
 
 
 def _longest_short(reduction: GroupReduction) -> int:
@@ -285,9 +295,9 @@ def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
 
 
 def broken_rows(groups: GroupValues, group: Group) -> Sequence[Walk]:
-    """The operands whose rows are several runs of memory: a reduction must read copies of them.
+    """Return the operands whose rows are not one run of memory: a reduction must read copies.
 
-    A reduction over one axis has none, and neither has one whose rows lie across memory.
+    A reduction over one axis has none, and neither has one that is vectorized over rows.
     """
     if group.kind != "map" or group.row < 2 or not group.reductions or group.keeps_axes:
         return ()
@@ -298,7 +308,7 @@ def broken_rows(groups: GroupValues, group: Group) -> Sequence[Walk]:
 
 
 def may_fold(group: Group) -> bool:
-    """Return whether the last of several axes may be folded, whatever the operands are."""
+    """Return whether the last of several axes may be folded, for any operands."""
     if len(group.domain) < 2 or not group.nodes:
         return False
     return isinstance(group.domain[-1], int)
@@ -310,8 +320,8 @@ def lies_in_order(source: Source) -> bool:
     return layout.is_contiguous(source.type.shape)
 
 
-#: Operations that are computed once more at a place that is picked, at most.
-_MOST_AGAIN: Final = 24
+#: Nodes that are recomputed for a selected element, at most.
+_MOST_RECOMPUTED: Final = 24
 
 
 def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
@@ -326,7 +336,7 @@ def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
     )
 
 
-def picks_of_row(node: Node) -> bool:
+def selects_of_row(node: Node) -> bool:
     """Return whether a gather picks one element of each row."""
     form = node.form
     return isinstance(form, forms.GatherAlong) and _one_of_row(node, form.axis)
@@ -339,17 +349,17 @@ def _one_of_row(node: Node, axis: int) -> bool:
 
 def may_compute_again(value: Symbolic, domain: Shape) -> bool:
     """Return whether an element of a value over ``domain`` can be recomputed at an index."""
-    waiting, seen = [value.node], {value.node}
-    while waiting:
-        node = waiting.pop()
+    pending, seen = [value.node], {value.node}
+    while pending:
+        node = pending.pop()
         form = node.form
         if isinstance(form, forms.ScatterAlong | forms.Assemble):
             return False
         if not isinstance(form, forms.Pointwise) or node.types[0].shape != domain:
             continue
-        if form.indexed or len(seen) > _MOST_AGAIN:
+        if form.indexed or len(seen) > _MOST_RECOMPUTED:
             return False
         below = [arg.node for arg in node.args if arg.node not in seen]
         seen.update(below)
-        waiting += below
+        pending += below
     return True

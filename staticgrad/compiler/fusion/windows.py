@@ -1,14 +1,12 @@
-"""Values assembled from parts on demand, and masks beyond a diagonal.
+"""Windows: values that readers assemble from parts; and masks beyond a diagonal.
 
-A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
-the other. Where such a value is read element by element, it needs no memory: a kernel over its
-positions reads each part where that lies in its region
-(``staticgrad.compiler.lowering.windows.parts``).
+The gradient of a slice is zeros with the cotangent somewhere inside, a shift is a concatenation of
+two slices. If such a value is read element by element, it is not stored: a kernel over its indices
+reads each part inside the region of that part (``staticgrad.compiler.lowering.windows.parts``).
 
-**Masks.** A condition that never holds where the column is more than ``reach`` behind the row, as
-that of causal attention, leaves literals there: ``where(condition, x, 0.0)`` is 0.0. What would
-only be thrown away need not be computed. Conditions are read as the expressions of their elements,
-or, of a constant, from its elements.
+**Masks.** A condition may never hold in columns beyond row + ``reach``, such as that of causal
+attention. Then ``where(condition, x, 0.0)`` is 0.0 there, and ``x`` need not be computed. The reach
+is derived from the expression of a condition's elements, or, for a constant, from its elements.
 """
 
 from __future__ import annotations
@@ -35,25 +33,26 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.records import dataclass
 
-#: Parts of a value that is read so, at most: each reads at every position, inside its region or
-#: not. GroupValues of more parts are written to a buffer, region by region.
+#: Parts of a window, at most: each is read at every index, inside its region or not. Values with
+#: more parts are written to a buffer, region by region.
 MOST_PARTS: Final = 4
-#: Elements up to which a kernel less is worth masks; and of which part of a larger value, at least,
-#: its one part is: a masked load where no memory is takes hundreds of cycles.
+#: Elements up to which saving a kernel is worth the masks.
 FEW_ELEMENTS: Final = 1 << 14
-#: Bytes of a row of a larger one for each of its parts, at least: a vector at its end takes as long
-#: as several others.
+#: Least bytes of a row of a larger value, for each of its parts: a vector at the end of a part
+#: takes as long as several others.
 LEAST_PART: Final = 128
-#: Operations on its elements that are looked at for what reads them, at most.
+#: Nodes that are visited to find the reductions that read a window, at most.
 MOST_READERS: Final = 16
+#: A larger padded value has at most this many times the elements of its part: a masked load outside
+#: of mapped memory takes hundreds of cycles.
 MOST_BORDERS: Final = 4
 
 
 @dataclass(frozen=True)
 class AxisShift:
-    """Where along ``axis`` of the whole a part is read: its index is step * position + start.
+    """The index into a part along ``axis`` of the whole value: step * index of the whole + start.
 
-    It lies in the part if it is in [0, extent). The part moves by ``stride`` elements an index.
+    It is inside the part if it is in [0, extent). ``stride``: elements of the part per index.
     """
 
     axis: int
@@ -70,7 +69,7 @@ class AxisShift:
 
 @dataclass(frozen=True)
 class Part:
-    """A part as its reader finds it: ``walk`` along the axes that it fills, places along others."""
+    """A part as it is read: ``walk`` along the axes that it fills, ``places`` along the others."""
 
     source: Source
     walk: Walk
@@ -80,11 +79,11 @@ class Part:
 def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
     """Return whether an assembled value is read from its parts instead of from a buffer.
 
-    Its regions must be few, and their steps 1 or -1. A value with borders of one number takes one
-    kernel so, whoever reads it, unless it is hardly anything but borders. One of parts side by side
-    is read so where its elements are, and rows are long.
+    Its regions must be few, and their steps 1 or -1. A padded value takes one kernel this way for
+    any readers, unless most of it is padding. A concatenation is a window if elementwise nodes or
+    reductions read it, and if its rows are long.
     """
-    form, whole = node.form, hint_product(node.types[0].shape)
+    form, elements = node.form, hint_product(node.types[0].shape)
     assert isinstance(form, Assemble)
     if not 0 < len(form.regions) <= MOST_PARTS:
         return False
@@ -92,47 +91,49 @@ def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
         return False
     if form.fill is not None and len(form.regions) == 1:
         part = hint_product(node.args[0].type.shape)
-        return whole <= FEW_ELEMENTS or part * MOST_BORDERS >= whole
+        return elements <= FEW_ELEMENTS or part * MOST_BORDERS >= elements
     if not any(isinstance(user.form, Pointwise | Reduce) for user in users[node, 0]):
         return False
-    return whole <= FEW_ELEMENTS or _has_long_rows(node, users)
+    return elements <= FEW_ELEMENTS or _has_long_rows(node, users)
 
 
 def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
-    # A row of few elements is written out for a vector of rows.
+    # A row of few elements is unrolled, and vectors run over rows.
     kind, form, last = node.types[0], node.form, node.types[0].rank - 1
     assert isinstance(form, Assemble)
     length = kind.shape[last]
     if isinstance(length, int) and 1 < length <= kind.dtype.compute.lanes // 2:
         return True
-    along = any(region.starts[last] != 0 for region in form.regions)
+    is_split = any(region.starts[last] != 0 for region in form.regions)
     row = hint_value(length) * kind.dtype.itemsize
-    long = row >= LEAST_PART * (len(form.regions) if along else 1)
-    return long and all(last in axes for axes in _reduced(node, users))
+    long = row >= LEAST_PART * (len(form.regions) if is_split else 1)
+    return long and all(last in axes for axes in _reduced_axes(node, users))
 
 
-def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[tuple[int, ...]]:
-    found, waiting = {node}, [node]
-    while waiting and len(found) < MOST_READERS:
-        for user in users[waiting.pop(), 0]:
+def _reduced_axes(
+    node: Node, users: Mapping[ValueKey, Sequence[Node]]
+) -> Iterator[tuple[int, ...]]:
+    visited, pending = {node}, [node]
+    while pending and len(visited) < MOST_READERS:
+        for user in users[pending.pop(), 0]:
             if isinstance(user.form, Reduce):
                 yield user.form.axes
             elif isinstance(user.form, Pointwise) and user.types[0].shape == node.types[0].shape:
-                waiting += [] if user in found else [user]
-                found.add(user)
+                pending += [] if user in visited else [user]
+                visited.add(user)
 
 
 def parts_of(groups: GroupValues, node: Node) -> Iterator[Part]:
     """Yield the access of each part of a window."""
     form = node.form
     assert isinstance(form, Assemble)
-    whole = node.types[0].shape
+    shape = node.types[0].shape
     for arg, region in zip(node.args, form.regions, strict=True):
         source = groups.source(arg)
         strides: list[Size] = list(source.layout.strides)
         places = []
-        described = zip(region.starts, region.steps, arg.shape, whole, strict=True)
-        for axis, (start, step, extent, size) in enumerate(described):
+        axes = zip(region.starts, region.steps, arg.shape, shape, strict=True)
+        for axis, (start, step, extent, size) in enumerate(axes):
             assert isinstance(step, int)
             if step == 1 and extent == size:  # then it starts at 0
                 continue
@@ -160,30 +161,30 @@ _ROW, _COLUMN = "i", "j"
 
 
 def reach_of(groups: Groups, condition: Source) -> int | None:
-    """How far behind its row a condition may hold; None if anywhere, or if nobody knows."""
+    """Return how far beyond its row a condition may hold; None if anywhere, or if unknown."""
     if condition.type.rank < 2:
         return None
     node = condition.base.node
     if isinstance(node.op, Constant) and not condition.inline:
-        return _of_constant(condition, np.asarray(node.op.data.array))
+        return _reach_of_constant(condition, np.asarray(node.op.data.array))
     if not condition.direct:
         return None
-    made = _expression(groups, condition)
-    return None if made is None else _reach(made)
+    expression = _expression(groups, condition)
+    return None if expression is None else _reach(expression)
 
 
-def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
-    """Return the reach and the literal of a choice by a condition; None for other nodes."""
+def find_mask(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
+    """Return the reach and the literal of a mask, ``where(condition, x, literal)``, or None."""
     form = node.form
     if not isinstance(form, Pointwise) or len(node.args) != 3 or form.sizes or form.indexed:
         return None
-    condition, _, other = map(groups.source, node.args)
-    literal = other.base.node.op
-    if not (isinstance(literal, Constant) and other.inline and other.uniform):
+    condition, _, alternative = map(groups.source, node.args)
+    literal = alternative.base.node.op
+    if not (isinstance(literal, Constant) and alternative.inline and alternative.uniform):
         return None
     refs = [ex.ref(str(k), arg.type.dtype.compute) for k, arg in enumerate(node.args)]
-    made = form.scalar(*refs)
-    if made.op != "select" or made.args != tuple(refs):
+    selection = form.scalar(*refs)
+    if selection.op != "select" or selection.args != tuple(refs):
         return None
     reach = reach_of(groups, condition)
     if reach is None:
@@ -192,7 +193,7 @@ def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
     return reach, number
 
 
-def _of_constant(condition: Source, array: Any) -> int | None:
+def _reach_of_constant(condition: Source, array: Any) -> int | None:
     if not condition.direct or array.ndim < 2 or any(size != 1 for size in array.shape[:-2]):
         return None
     rows, columns = np.nonzero(array.reshape(array.shape[-2:]))
@@ -200,26 +201,26 @@ def _of_constant(condition: Source, array: Any) -> int | None:
 
 
 def _expression(groups: Groups, source: Source) -> Expr | None:
-    """The element of a value at a position, if nothing but the position decides it."""
-    known: dict[Node, Expr] = {}
-    waiting = [source.base.node]
-    while waiting:
-        node = waiting[-1]
-        if node in known:
-            waiting.pop()
+    """Return the element of a value as an expression of its indices, if it depends on them only."""
+    expressions: dict[Node, Expr] = {}
+    pending = [source.base.node]
+    while pending:
+        node = pending[-1]
+        if node in expressions:
+            pending.pop()
             continue
         args = [groups.source(arg) for arg in node.args]
-        open_ = [arg.base.node for arg in args if arg.base.node not in known]
-        if not open_:
-            made = _element(node, [known[arg.base.node] for arg in args])
-            if made is None:
+        unresolved = [arg.base.node for arg in args if arg.base.node not in expressions]
+        if not unresolved:
+            expression = _element(node, [expressions[arg.base.node] for arg in args])
+            if expression is None:
                 return None
-            known[node] = made
-        elif not all(arg.inline or arg.direct for arg in args) or len(waiting) > 16:
+            expressions[node] = expression
+        elif not all(arg.inline or arg.direct for arg in args) or len(pending) > 16:
             return None
         else:
-            waiting += open_
-    return known[source.base.node]
+            pending += unresolved
+    return expressions[source.base.node]
 
 
 def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
@@ -240,8 +241,8 @@ def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
 
 def _reach(condition: Expr) -> int | None:
     if condition.op == "and":
-        known = [each for each in map(_reach, condition.args) if each is not None]
-        return min(known, default=None)
+        reaches = [reach for reach in map(_reach, condition.args) if reach is not None]
+        return min(reaches, default=None)
     strict = {"le": 0, "lt": 1, "ge": 0, "gt": 1}
     if condition.op not in strict:
         return None
@@ -254,7 +255,7 @@ def _reach(condition: Expr) -> int | None:
 
 
 def _affine(number: Expr) -> tuple[int, int, int] | None:
-    """Multiples of the row and of the column, and a number, of which an i64 is the sum."""
+    """Return a, b and c if an i64 is a * row + b * column + c, else None."""
     if number.dtype is not I64:
         return None
     if number.op == "literal":

@@ -101,7 +101,7 @@ class BlockLowering(Lowering):
 
     def _limits(self) -> Iterator[Keep]:
         yield Keep(self.last, self._rows_left(self.domain[-2]))
-        if self.roles.beyond or self.roles.short:
+        if self.roles.mask_values or self.roles.short:
             end = self._first_row + self.roles.tile_end
             yield Keep(self.end, end.minimum(self.size(self.domain[-1])))
 
@@ -238,7 +238,7 @@ class BlockLowering(Lowering):
         dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
         name = self.scratch_operand(slot.node, dtype)
         moves = ((columns, 1),)
-        if slot.whole:
+        if slot.all_tiles:
             return Access(name, moves, (), self._tile_position(wide))
         return Access(name, ((self.row, self.argument(wide)), *moves))
 
@@ -418,7 +418,7 @@ class BlockLowering(Lowering):
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
             self._begin_stage(self.iteration)
-            self._name_results(names, stage.known)
+            self._name_results(names, stage.available)
             self._evaluate(stage.nodes)
             body: list[Statement] = [
                 Accumulate(
@@ -428,7 +428,7 @@ class BlockLowering(Lowering):
                 )
                 for key in stage.reductions
             ]
-            body += [self._store_value(key, self.memo[key]) for key in stage.kept]
+            body += [self._store_value(key, self.memo[key]) for key in stage.live_out]
             columns = Map(self._columns(stage.ends), tuple(body))
             yield self.annotate(Prefetch(self.iteration, _JAMMED), columns)
         stored = [key for key in self.group.stored if key in self.roles.per_row]
@@ -442,13 +442,13 @@ class BlockLowering(Lowering):
         for key in results:
             dtype = self.groups.value_type(key).dtype
             value = ex.ref(names[key], dtype.compute)
-            if key in self.roles.beyond:
+            if key in self.roles.mask_values:
                 value = self._combine_beyond(key, value)
             self.memo[key] = value.cast(dtype)
 
     def _combine_beyond(self, key: Key, value: Expr) -> Expr:
         short = ex.ref(self.end, I64) < self.size(self.domain[-1])
-        beyond = ex.literal(self.roles.beyond[key], value.dtype)
+        beyond = ex.literal(self.roles.mask_values[key], value.dtype)
         if self.group.reductions[key].kind == "sum":
             return value + ex.select(
                 short, beyond, ex.literal(-0.0 if value.dtype.is_float else 0, value.dtype)

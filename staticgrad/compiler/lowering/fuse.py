@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from staticgrad.compiler.fusion.copies import WithCopies, with_copies, with_late_copies
+from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from staticgrad.compiler.fusion.merging import groups_of
-from staticgrad.compiler.fusion.updates import PendingStep, Update, copied_updates, in_order
+from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_updates, order_steps
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
 from staticgrad.compiler.preparation.products import is_wide_copy, narrowest
@@ -115,7 +115,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     groups = groups_of(computed, merge)
     if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
         groups = groups_of(narrow, merge)
-    return lower_groups(with_copies(groups))
+    return lower_groups(add_copies(groups))
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
@@ -146,7 +146,7 @@ def _with_narrow_factors(groups: Groups) -> Graph:
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 
 
-def lower_groups(copied: WithCopies) -> Fusion:
+def lower_groups(copied: GroupsWithCopies) -> Fusion:
     """Return the schedule of these groups: lower each one, then choose the buffers of updates.
 
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
@@ -156,8 +156,8 @@ def lower_groups(copied: WithCopies) -> Fusion:
     works = builder.drop_implied_checks(
         [builder.lower_group(copied.groups, group) for group in copied.groups.all]
     )
-    works += builder.late_copies(copied_updates(works, [*builder.updates.values()]))
-    ordered = in_order(works, [*builder.updates.values()])
+    works += builder.late_copies(find_copied_updates(works, [*builder.updates.values()]))
+    ordered = order_steps(works, [*builder.updates.values()])
     if ordered is None:
         raise GraphError(
             "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
@@ -178,7 +178,7 @@ def lower_groups(copied: WithCopies) -> Fusion:
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, copied: WithCopies) -> None:
+    def __init__(self, copied: GroupsWithCopies) -> None:
         self.copied = copied
         self.groups = copied.groups  # later with the copies of ``late_copies``
         self.late: dict[int, str] = {}  # the parameter that each of these copies writes
@@ -242,7 +242,7 @@ class _Builder:
 
     def _temporary(self, key: Key) -> str:
         groups = self.copied.groups
-        kind, is_kept = groups.value_type(key), key in groups.kept
+        kind, is_kept = groups.value_type(key), key in groups.retained
         return self._add("t", "temp", kind.dtype, kind.size, origin=key.node.origin, kept=is_kept)
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
@@ -258,7 +258,7 @@ class _Builder:
     def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
         """Return steps that copy new values from temporaries to their parameters."""
         late = {update.key: update for update in updates}
-        self.groups, copies = with_late_copies(self.copied.groups, late)
+        self.groups, copies = add_late_copies(self.copied.groups, late)
         owners = self.groups.owners
         for key, update in late.items():
             self.new_names[update.buffer] = self._names[key] = self._temporary(key)
@@ -330,7 +330,7 @@ class _Builder:
         (node,) = group.nodes
         form = node.form
         assert isinstance(form, CallForm)
-        read = groups.places_of_operands(group)
+        read = groups.operand_locations(group)
         results = [(Home(node, number), 0) for number in range(len(node.types))]
         bound = [Binding(self._buffer_of(key), offset) for key, offset in (*read, *results)]
         bound += [Binding(self._add("s", "scratch", *scratch)) for scratch in form.scratch]

@@ -29,11 +29,11 @@ from staticgrad.compiler.fusion.groups import (
 )
 from staticgrad.compiler.fusion.sinking import LARGE, is_large
 from staticgrad.compiler.fusion.walks import (
+    collapse_batch_rows,
     gather_walks,
     has_short_rows,
     may_fold,
     operand_walks,
-    rows_together,
     source_walks,
     sums_across,
 )
@@ -504,7 +504,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     stores = _stores(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
     keeps_row_axis = group.indexed or form.panels
-    merged_rows = None if keeps_row_axis else rows_together(group.domain, walks, a_rows)
+    merged_rows = None if keeps_row_axis else collapse_batch_rows(group.domain, walks, a_rows)
     if merged_rows is None:
         segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
         low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)

@@ -65,7 +65,7 @@ def lower_bodies(
     form = node.form
     assert isinstance(form, BodyForm)
     form = form if iterations is None else replace(form, iterations=iterations)
-    read = groups.places_of_operands(group)
+    read = groups.operand_locations(group)
     results = [Home(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]
     types += [BodyOperand("out", result_type.dtype) for result_type in node.types]
