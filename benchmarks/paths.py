@@ -228,7 +228,9 @@ _LOWERED: Final = "staticgrad.compiler.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
-    Path("siblings", _FUSION + "sinking:merge_shared_reads", _UNCHANGED, row="small:complex product"),
+    Path(
+        "siblings", _FUSION + "sinking:merge_shared_reads", _UNCHANGED, row="small:complex product"
+    ),
     Path("totals", _FUSION + "merging:split_totals", _UNCHANGED, row="small:least squares"),
     Path("merging", _FUSION + "merging:merge_phases", _UNCHANGED, row="small:gelu f64 gradient"),
     Path("blocks", _FUSION + "blocks:build_block", _UNCHANGED, row="small:attention 64"),
@@ -294,39 +296,47 @@ PATHS: Final = (
     # what the graph becomes before
     Path(
         "column_formulas",
-        _PREPARED + "columns:with_formulas_of_sums",
+        _PREPARED + "columns:copy_formulas_of_sums",
         _first,
         row="small:batch norm gradient",
     ),
     Path(
         "invariants",
-        _PREPARED + "loops:with_transposed_invariants",
+        _PREPARED + "loops:transpose_invariants",
         _first,
         row="small:transposed weights",
     ),
-    Path("loop_panels", _PREPARED + "products:with_panels", _first, row="small:product in a scan"),
-    Path("patches", _PREPARED + "windows:with_patches", _first, row="small:patches"),
+    Path("loop_panels", _PREPARED + "products:pack_panels", _first, row="small:product in a scan"),
+    Path("patches", _PREPARED + "windows:use_patch_matrices", _first, row="small:patches"),
     Path(
         "product_parts",
-        _PREPARED + "products:with_product_parts",
+        _PREPARED + "products:split_long_products",
         _first,
         row="small:long products",
     ),
     Path(
-        "joined_pads", _PREPARED + "regions:with_joined_pads", _first, row="small:rotation gradient"
+        "joined_pads",
+        _PREPARED + "regions:join_disjoint_pads",
+        _first,
+        row="small:rotation gradient",
     ),
     Path(
         "remainders",
-        _PREPARED + "windows:with_remainders",
+        _PREPARED + "windows:use_stride_remainders",
         _first,
         row="conv:11x11/4 | 8, 3 to 64 at 112x112:result",
     ),
+    Path("shifted", _PREPARED + "columns:shift_formulas", _first, row="small:rosenbrock 64k"),
     Path(
-        "shifted", _PREPARED + "columns:with_shifted_formulas", _first, row="small:rosenbrock 64k"
+        "winograd", _PREPARED + "windows:use_winograd_tiles", _first, row="small:pooled convolution"
     ),
-    Path("winograd", _PREPARED + "windows:with_tiles", _first, row="small:pooled convolution"),
-    Path("filter_parts", _PREPARED + "windows:with_parts", _first, row="small:dilated gradient"),
-    Path("logs", _PREPARED + "loops:with_logged_carries", _first, row="suite:lstm_scan"),
+    Path(
+        "filter_parts",
+        _PREPARED + "windows:split_filter_gradients",
+        _first,
+        row="small:dilated gradient",
+    ),
+    Path("logs", _PREPARED + "loops:share_stacks_with_carries", _first, row="suite:lstm_scan"),
     Path(
         "vector_products",
         _PREPARED + "products:expand_vector_products",
@@ -335,13 +345,13 @@ PATHS: Final = (
     ),
     Path(
         "selected_cases",
-        _PREPARED + "loops:with_selected_cases",
+        _PREPARED + "loops:select_branches",
         _first,
         row="small:branch of rows",
     ),
     Path(
         "tested_iterations",
-        "staticgrad.compiler.preparation.loops:with_tested_iterations",
+        "staticgrad.compiler.preparation.loops:strip_mine_loops",
         _first,
         row="small:endless loop",
     ),

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 from passes.base import Pass, Watch
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.compiler.preparation.marks import is_mark, leave_unmarked, unmarked
-from staticgrad.compiler.preparation.regions import leave_joined, with_joined_pads
+from staticgrad.compiler.preparation.marks import attach_stripped, is_mark, strip_marks
+from staticgrad.compiler.preparation.regions import attach_joined, join_disjoint_pads
 from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
@@ -207,7 +207,7 @@ class Residuals(Pass, name="residuals"):
         """Return the graph, the number of clones, and of regions too long to weigh."""
         if program.has(BodyOp):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
-        joined = with_joined_pads(program)  # as in fusion, which reuses it
+        joined = join_disjoint_pads(program)  # as in fusion, which reuses it
         graph, cloned, tangled = joined, 0, 0
         known: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
@@ -219,7 +219,7 @@ class Residuals(Pass, name="residuals"):
         if graph in known:
             known[graph].leave()
         if not cloned:
-            leave_joined(program, joined)
+            attach_joined(program, joined)
             graph = program
         counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
@@ -310,7 +310,7 @@ class _Kernels:
         self.graph = graph
         from staticgrad.compiler.fusion.merging import fuse_graph
 
-        self.seen, self._new = unmarked(graph)
+        self.seen, self._new = strip_marks(graph)
         self.groups = fuse_graph(self.seen)
 
     def __len__(self) -> int:
@@ -332,7 +332,7 @@ class _Kernels:
         """Store the groups with the graph, so that fusion need not run again."""
         from staticgrad.compiler.fusion.merging import attach_groups
 
-        leave_unmarked(self.graph, self.seen)
+        attach_stripped(self.graph, self.seen)
         attach_groups(self.seen, self.groups)
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.compiler.preparation.sequence import prepared
-from staticgrad.compiler.preparation.windows import with_patches, with_remainders
+from staticgrad.compiler.preparation.sequence import prepare_graph
+from staticgrad.compiler.preparation.windows import use_patch_matrices, use_stride_remainders
 from staticgrad.language.ir.forms import WindowReduce
 from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
@@ -150,7 +150,7 @@ def test_transposed_convolutions_are_exact(stride):
 
 
 WHICH = [
-    # taps, options, and what with_patches and with_remainders leave
+    # taps, options, and what use_patch_matrices and use_stride_remainders leave
     (8, {"stride": 8}, set(), {Conv, ConvImage}),
     (2, {"stride": 2}, {ConvFilter}, None),
     (8, {"stride": 8, "padding": 1}, {*CONVOLUTIONS}, None),
@@ -174,9 +174,13 @@ def test_which_convolutions_change_their_form(taps, options, of_patches, of_rema
     filters = (6, 4 // options.get("groups", 1), taps, taps)
     graph = pipeline("O1")(convolved(("n", 4, 33, 32), filters, options))
     if of_patches is not None:
-        assert {type(node.op) for node in with_patches(graph).nodes} & {*CONVOLUTIONS} == of_patches
+        assert {type(node.op) for node in use_patch_matrices(graph).nodes} & {
+            *CONVOLUTIONS
+        } == of_patches
     if of_remainders is not None and of_patches is None:
-        left = [n.op for n in with_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)]
+        left = [
+            n.op for n in use_stride_remainders(graph).nodes if isinstance(n.op, Conv | ConvImage)
+        ]
         assert {type(op) for op in left if max(op.strides) > 1} == of_remainders
 
 
@@ -235,7 +239,7 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 def in_tiles(outputs):
     """How many convolutions are computed in tiles."""
-    return sum(getattr(node.op, "tiles", False) for node in prepared(outputs, None).nodes)
+    return sum(getattr(node.op, "tiles", False) for node in prepare_graph(outputs, None).nodes)
 
 
 TILED = [

@@ -6,7 +6,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, with_transposed_invariants
+from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, transpose_invariants
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.graph import bodies_of
 from tests.helpers.diagonals import diagonals
@@ -86,7 +86,7 @@ def transposed(graph):
         nodes = [n for each in graph.nodes for body in bodies_of(each) for n in body.nodes]
         return sum(n.op.name == "matmul" and n.op.transpose_b for n in nodes)
 
-    return count(graph) - count(with_transposed_invariants(graph))
+    return count(graph) - count(transpose_invariants(graph))
 
 
 def test_a_factor_of_every_iteration_is_transposed_before_the_loop():

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.preparation.marks import without_marks
+from staticgrad.compiler.preparation.marks import remove_marks
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.types.arrays import ArrayData
@@ -62,7 +62,7 @@ def constant_part(graph: Graph) -> ConstantPart | None:
     are read, views cost nothing, and all results together take no more bytes than the graph's own
     constants, and ``ROOM``.
     """
-    graph = without_marks(graph)
+    graph = remove_marks(graph)
     worth = _worth(graph)
     if not worth:
         return None

@@ -22,7 +22,7 @@ from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
 from staticgrad.compiler.preparation.products import is_wide_copy, narrowest
-from staticgrad.compiler.preparation.sequence import prepared
+from staticgrad.compiler.preparation.sequence import prepare_graph
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.expr import Stride
@@ -111,7 +111,7 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
-    computed = prepared(graph, fuse if merge else None)
+    computed = prepare_graph(graph, fuse if merge else None)
     groups = groups_of(computed, merge)
     if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
         groups = groups_of(narrow, merge)

@@ -1,14 +1,13 @@
-"""Cheap formulas that are recomputed where they are read: shifted ones, and those of sums.
+"""Recompute cheap formulas in their readers: shifted ones, and those of sums across rows.
 
-The gradient of a difference of neighbours adds a few formulas of them, each shifted by a place.
+The gradient of a difference of neighbours adds a few formulas of them, each shifted by one element.
 Stored as values, they would be written by one kernel and read by another. But a shifted formula is
 the formula of its shifted operands. If the operands are in memory anyway, one kernel reads them at
-shifted positions, with zero beyond the borders. Results stay bitwise identical.
+shifted indices, with zero beyond the borders. Results stay bitwise identical.
 
-The sum whose gradient this is runs over fewer elements than the gradient has. It can run over all
-of them if it adds -0.0 after its last term, or after the last ones of both its steps, which changes
-no bit (``staticgrad.language.ir.summation``). Then one kernel computes both, and reads the array
-once.
+The sum whose gradient this is has fewer terms than the gradient has elements. It can run over as
+many if it adds -0.0 after its last term, or after the last ones of both its steps, which changes no
+bit (``staticgrad.language.ir.summation``). Then one kernel computes both, and reads the array once.
 
 Sums across rows of cheap formulas compute the formulas themselves. A formula that only a sum across
 rows reads, and that shares a part with other values, would be stored for the sum by the kernel of
@@ -44,28 +43,28 @@ from staticgrad.support.building import within
 
 #: Most instructions that a sum recomputes.
 _MOST_INSTRUCTIONS: Final = 12
-#: Most arrays that it reads for that: storing an array and reading it moves as much as three.
+#: Most arrays that it reads for them: storing and reading the formula moves the bytes of three.
 _MOST_ARRAYS: Final = 2
 #: Elements from which storing an array takes noticeable time.
 _LEAST_ELEMENTS: Final = 1 << 13
 
 
-def with_formulas_of_sums(graph: Graph) -> Graph:
-    """Return the graph in which sums across rows have copies of such formulas."""
+def copy_formulas_of_sums(graph: Graph) -> Graph:
+    """Return the graph in which sums across rows have copies of cheap formulas that they read."""
     if not any(_sums_across(node) for node in graph.nodes):
         return graph
     formulas = _Formulas(graph)
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        formula = formulas.of(node) if _sums_across(node) else None
+    def copy_formula(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        formula = formulas.find_formula(node) if _sums_across(node) else None
         if formula is None:
             return None
-        made: dict[Node, Node] = {}
-        copied = _copied(node.args[0], args[0], formula, made)
+        copies: dict[Node, Node] = {}
+        copied = _copy_nodes(node.args[0], args[0], formula, copies)
         return Node(node.op, (copied,), node.types, node.origin, node.order).values
 
-    found = graph.replace_nodes(rewritten)
-    return graph if found is graph else found.without_dead_nodes()
+    rewritten_graph = graph.replace_nodes(copy_formula)
+    return graph if rewritten_graph is graph else rewritten_graph.without_dead_nodes()
 
 
 def _sums_across(node: Node) -> bool:
@@ -73,21 +72,21 @@ def _sums_across(node: Node) -> bool:
     form = node.form
     if not isinstance(form, Reduce):
         return False
-    rows, rest = decompose(node.args[0].ndim, form.axes)
-    return bool(rest) and not rows
+    rows, columns = decompose(node.args[0].ndim, form.axes)
+    return bool(columns) and not rows
 
 
-def _copied(
-    old: Symbolic, new: Symbolic, formula: Mapping[Node, None], made: dict[Node, Node]
+def _copy_nodes(
+    old: Symbolic, new: Symbolic, formula: Mapping[Node, None], copies: dict[Node, Node]
 ) -> Symbolic:
     if old.node not in formula:
         return new
-    if old.node not in made:
+    if old.node not in copies:
         node = new.node
         pairs = zip(old.node.args, node.args, strict=True)
-        args = tuple([_copied(one, other, formula, made) for one, other in pairs])
-        made[old.node] = Node(node.op, args, node.types, node.origin, node.order)
-    return made[old.node].values[old.index]
+        args = tuple([_copy_nodes(old_arg, new_arg, formula, copies) for old_arg, new_arg in pairs])
+        copies[old.node] = Node(node.op, args, node.types, node.origin, node.order)
+    return copies[old.node].values[old.index]
 
 
 class _Formulas:
@@ -95,7 +94,7 @@ class _Formulas:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
 
-    def of(self, node: Node) -> Mapping[Node, None] | None:
+    def find_formula(self, node: Node) -> Mapping[Node, None] | None:
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
@@ -103,25 +102,27 @@ class _Formulas:
             return None
         formula: dict[Node, None] = {first: None}
         arrays: dict[ValueKey, None] = {}
-        waiting = [first]
-        while waiting:
-            for arg in waiting.pop().args:
+        pending = [first]
+        while pending:
+            for arg in pending.pop().args:
                 if arg.shape == value.shape and self._may_be_copied(arg.node, node):
                     if arg.node not in formula:
                         formula[arg.node] = None
-                        waiting.append(arg.node)
-                elif _elements(arg) == product(value.shape):
-                    arrays[_base(arg).key] = None
+                        pending.append(arg.node)
+                elif _stored_elements(arg) == product(value.shape):
+                    arrays[_base_of_views(arg).key] = None
             if sum(map(instructions, formula)) > _MOST_INSTRUCTIONS or len(arrays) > _MOST_ARRAYS:
                 return None
-        alone = tuple(self._users[first, 0]) == (node,)
-        users = [user for each in formula for user in self._users[each, 0]]
+        has_one_reader = tuple(self._users[first, 0]) == (node,)
+        users = [user for member in formula for user in self._users[member, 0]]
         shared = any(user is not node and user not in formula for user in users)
-        return formula if shared and (alone or len(arrays) < _MOST_ARRAYS) else None
+        return formula if shared and (has_one_reader or len(arrays) < _MOST_ARRAYS) else None
 
     def _may_be_copied(self, node: Node, reader: Node) -> bool:
-        """Return whether a node is elementwise, in the reader's phase, and not stored anyway: no
-        output, and all its users are elementwise or reductions."""
+        """Return whether a node is elementwise, in the phase of its reader, and not stored anyway.
+
+        It is not an output, and all its users are elementwise or reductions.
+        """
         form = node.form
         if not isinstance(form, Pointwise) or form.indexed or form.sizes or len(node.types) > 1:
             return False
@@ -130,67 +131,67 @@ class _Formulas:
         return all(isinstance(user.form, Pointwise | Reduce) for user in self._users[node, 0])
 
 
-def _base(value: Symbolic) -> Symbolic:
+def _base_of_views(value: Symbolic) -> Symbolic:
     while value.node.args and isinstance(value.node.form, View):
         value = value.node.args[0]
     return value
 
 
-def _elements(value: Symbolic) -> object:
-    return product(_base(value).shape)
+def _stored_elements(value: Symbolic) -> object:
+    return product(_base_of_views(value).shape)
 
 
-#: Operations per element of a formula that is computed again, and its nodes, at most: one more
-#: array through memory takes about as long.
+#: Operations per element of a recomputed formula, and its nodes, at most: moving one more array
+#: through memory takes about as long.
 MOST_FLOPS: Final = 24
 MOST_NODES: Final = 16
-#: The same for all the pads that it would be computed for: one that is computed once is stored once
-#: and read as often.
+#: Operations per element for all pads that the formula would be recomputed for, at most: otherwise
+#: it is stored once and read by all of them.
 MOST_TOGETHER: Final = 80
-#: Operands that are read from memory for all those pads, at most: each read has ends of its own.
+#: Operands that are read from memory for all these pads, at most: each read has borders of its own.
 #: The gradient of a stencil of five points would read 25, in five times the time.
 MOST_READ: Final = 12
 
 
-def with_shifted_formulas(graph: Graph) -> Graph:
-    """The graph with its pads of cheap formulas as formulas of pads, where those lie in memory."""
+def shift_formulas(graph: Graph) -> Graph:
+    """Return the graph with pads of cheap formulas of stored operands as formulas of pads."""
     if not graph.has(Pad):
         return graph
-    shifting = _Shifting(graph)
+    shifting = _FormulaShifter(graph)
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if isinstance(node.op, Pad):
-            return shifting.shifted(node)
-        return shifting.summed(node) if isinstance(node.op, Sum) else None
+            return shifting.shift_pad(node)
+        return shifting.extend_sum(node) if isinstance(node.op, Sum) else None
 
-    return graph.replace_nodes(rewritten).without_dead_nodes()
+    return graph.replace_nodes(rewrite).without_dead_nodes()
 
 
-class _Shifting:
+class _FormulaShifter:
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
-        self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
-        self._later: dict[Node, set[Node]] = {}
+        self._padded_values: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
+        self._dependents: dict[Node, set[Node]] = {}
         self._order = {node: number for number, node in enumerate(graph.nodes)}
-        #: Of the shape of what is padded: the pads that formulas take the place of.
+        #: By the shape of the padded value: the pads that formulas replace.
         self._pads: dict[Shape, list[Node]] = {}
         for node in graph.nodes:
             if isinstance(node.op, Pad) and _is_plain(node) and node.types[0].dtype.is_float:
                 self._pads.setdefault(node.args[0].shape, []).append(node)
 
-    def shifted(self, node: Node) -> tuple[Symbolic] | None:
+    def shift_pad(self, node: Node) -> tuple[Symbolic] | None:
         pad, (value,) = node.op, node.args
         assert isinstance(pad, Pad)
         if any(step != 1 for step in pad.steps):
             return None
-        formula = self._formula(value)
+        formula = self._find_shiftable(value)
         if formula is None:
             return None
         zero = False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0
-        return (self._made_of(formula, node, pad, value, zero),)
+        return (self._build_formula(formula, node, pad, value, zero),)
 
-    def _made_of(
+    def _build_formula(
         self,
         formula: Sequence[Node],
         node: Node,
@@ -200,96 +201,103 @@ class _Shifting:
         order: int | None = None,
     ) -> Symbolic:
         order = node.order if order is None else order
-        made = self._made.setdefault((pad, order), {})
+        padded_values = self._padded_values.setdefault((pad, order), {})
         with within(node.origin, order):
-            for each in formula:
-                if (each, 0) not in made:
-                    args = [_padded(pad, arg, made) for arg in each.args]
-                    made[each, 0] = cast(Symbolic, each.op(*args))
-            inside, result = _inside(pad, value), made[value.key]
+            for member in formula:
+                if (member, 0) not in padded_values:
+                    args = [_pad_operand(pad, arg, padded_values) for arg in member.args]
+                    padded_values[member, 0] = cast(Symbolic, member.op(*args))
+            inside, result = _inside_test(pad, value), padded_values[value.key]
             if inside is None:
                 return result
             return cast(Symbolic, where(inside, result, outside))
 
-    def summed(self, node: Node) -> tuple[Symbolic] | None:
+    def extend_sum(self, node: Node) -> tuple[Symbolic] | None:
         (value,) = node.args
         op = node.op
         assert isinstance(op, Sum)
         if value.shape not in self._pads or not value.dtype.is_float or value.dtype.is_storage:
             return None
-        formula = self._formula(value)
+        formula = self._find_shiftable(value)
         if formula is None or value.ndim - 1 not in op.axes:
             return None
-        arrays = _arrays(formula)
-        # Terms that are added behind the last ones lie at the end of the outermost axes alone.
+        arrays = _leaves_read(formula)
+        # Terms may be added only behind the last ones: at the end of the outermost axes.
         outermost = {axes[0] for axes in decompose(value.ndim, op.axes) if axes}
-        for other in self._pads[value.shape]:
-            whole = other.types[0].shape
-            trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
+        for pad_node in self._pads[value.shape]:
+            padded_shape = pad_node.types[0].shape
+            trimmed = [axis for axis, size in enumerate(value.shape) if size != padded_shape[axis]]
             if not outermost.issuperset(trimmed):
                 continue
-            padded = self._formula(other.args[0])
-            if padded is None or not arrays & _arrays(padded) or self._waits(other, node):
+            padded = self._find_shiftable(pad_node.args[0])
+            if padded is None or not arrays & _leaves_read(padded) or self._depends(pad_node, node):
                 continue
-            pad = Pad(whole, (0,) * value.ndim, (1,) * value.ndim)
-            terms = self._made_of(formula, node, pad, value, -0.0, other.order)
-            with within(node.origin, other.order):
+            pad = Pad(padded_shape, (0,) * value.ndim, (1,) * value.ndim)
+            terms = self._build_formula(formula, node, pad, value, -0.0, pad_node.order)
+            with within(node.origin, pad_node.order):
                 total = cast(Symbolic, op(terms))
-                return (_of_nothing(total, [value.shape[axis] for axis in op.axes]),)
+                return (_fix_empty_sum(total, [value.shape[axis] for axis in op.axes]),)
         return None
 
-    def _waits(self, node: Node, other: Node) -> bool:
-        """Return whether a pad, or a value of its shape computed from it, depends on another
-        node: then one kernel cannot compute both."""
-        behind = self._behind(other)
-        return node in behind or any(
-            each in behind and each.types[0].shape == node.types[0].shape
-            for each in self._behind(node)
+    def _depends(self, node: Node, reader: Node) -> bool:
+        """Return whether a pad, or a value of its shape computed from it, depends on another node.
+
+        Then one kernel cannot compute both.
+        """
+        dependents = self._dependents_of(reader)
+        return node in dependents or any(
+            dependent in dependents and dependent.types[0].shape == node.types[0].shape
+            for dependent in self._dependents_of(node)
         )
 
-    def _behind(self, node: Node) -> set[Node]:
-        if node not in self._later:
-            found: set[Node] = set()
-            waiting = [node]
-            while waiting:
-                each = waiting.pop()
+    def _dependents_of(self, node: Node) -> set[Node]:
+        if node not in self._dependents:
+            dependents: set[Node] = set()
+            pending = [node]
+            while pending:
+                dependency = pending.pop()
                 users = {
-                    user for index in range(len(each.types)) for user in self._users[each, index]
+                    user
+                    for index in range(len(dependency.types))
+                    for user in self._users[dependency, index]
                 }
-                waiting += users - found
-                found |= users
-            self._later[node] = found
-        return self._later[node]
+                pending += users - dependents
+                dependents |= users
+            self._dependents[node] = dependents
+        return self._dependents[node]
 
-    def _formula(self, value: Symbolic) -> Sequence[Node] | None:
-        # None where a value is none, or where others want it in memory.
-        found: dict[Node, None] = {}
+    def _find_shiftable(self, value: Symbolic) -> Sequence[Node] | None:
+        # Return the nodes of a formula in order; None if the value is not a cheap one, or if
+        # another reader needs it in memory.
+        formula: dict[Node, None] = {}
         read: set[ValueKey] = set()
-        waiting, flops = [value], 0
-        while waiting:
-            each = waiting.pop()
-            if each.node in found or each.ndim == 0 or _is_number(each):
+        pending, flops = [value], 0
+        while pending:
+            operand = pending.pop()
+            if operand.node in formula or operand.ndim == 0 or _is_number(operand):
                 continue
-            if _base(each).node.is_leaf:
-                if each.shape != value.shape:  # its axes of one element are not to be padded
+            if _base_of_views(operand).node.is_leaf:
+                if operand.shape != value.shape:  # its axes of one element are not to be padded
                     return None
-                read.add(each.key)
+                read.add(operand.key)
                 continue
-            form = each.node.form
+            form = operand.node.form
             plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
-            if not (plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape):
+            if not (
+                plain and isinstance(operand.node.op, Elementwise) and operand.shape == value.shape
+            ):
                 return None
-            found[each.node] = None
-            flops += each.node.op.flops
-            if flops > MOST_FLOPS or len(found) > MOST_NODES:
+            formula[operand.node] = None
+            flops += operand.node.op.flops
+            if flops > MOST_FLOPS or len(formula) > MOST_NODES:
                 return None
-            waiting += each.node.args
-        if not found or not self._is_read_by_elements(value):
+            pending += operand.node.args
+        if not formula or not self._is_read_by_elements(value):
             return None
         pads = len(self._pads.get(value.shape, ()))
         if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
             return None
-        return sorted(found, key=self._order.__getitem__)
+        return sorted(formula, key=self._order.__getitem__)
 
     def _is_read_by_elements(self, value: Symbolic) -> bool:
         readers = self._users[value.key]
@@ -297,19 +305,19 @@ class _Shifting:
         return elements and value.key not in self._roots
 
 
-def _arrays(formula: Sequence[Node]) -> set[Node]:
+def _leaves_read(formula: Sequence[Node]) -> set[Node]:
     args = [arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)]
-    return {base for base in (_base(arg).node for arg in args) if base.is_leaf}
+    return {base for base in (_base_of_views(arg).node for arg in args) if base.is_leaf}
 
 
-def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
-    """Return a sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
+def _fix_empty_sum(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
+    """Return a sum over axes of these sizes: 0.0, not -0.0, if one of the sizes is 0."""
     open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
     if not open_sizes:
         return total
     tests: list[Value] = [SizeValue(size, I64)() > 0 for size in open_sizes]
-    any_there = reduce(lambda one, other: one & other, tests)
-    return cast(Symbolic, where(any_there, total, 0.0))
+    has_elements = reduce(lambda a, b: a & b, tests)
+    return cast(Symbolic, where(has_elements, total, 0.0))
 
 
 def _is_plain(node: Node) -> bool:
@@ -322,28 +330,28 @@ def _is_number(value: Symbolic) -> bool:
     return value.ndim == 0
 
 
-def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
-    if arg.key not in made:
+def _pad_operand(pad: Pad, arg: Symbolic, padded_values: dict[ValueKey, Symbolic]) -> Symbolic:
+    if arg.key not in padded_values:
         if arg.ndim == 0:
             return arg
         if _is_number(arg):
             number = arg
             while number.ndim:
                 number = number.node.args[0]
-            made[arg.key] = cast(Symbolic, Broadcast(pad.shape, ())(number))
+            padded_values[arg.key] = cast(Symbolic, Broadcast(pad.shape, ())(number))
         else:
-            made[arg.key] = cast(Symbolic, pad(arg))
-    return made[arg.key]
+            padded_values[arg.key] = cast(Symbolic, pad(arg))
+    return padded_values[arg.key]
 
 
-def _inside(pad: Pad, value: Symbolic) -> Value | None:
-    # The borders are sizes, not numbers, so that one kernel serves arrays of any length.
+def _inside_test(pad: Pad, value: Symbolic) -> Value | None:
+    # The borders are sizes, not literals, so that one kernel serves arrays of any length.
     tests: list[Value] = []
     sizes = zip(pad.starts, value.shape, pad.shape, strict=True)
-    for axis, (start, size, whole) in enumerate(sizes):
+    for axis, (start, size, padded_size) in enumerate(sizes):
         at = Iota(pad.shape, axis, I64)
         if start != 0:
             tests.append(at() >= SizeValue(start, I64)())
-        if start + size != whole:
+        if start + size != padded_size:
             tests.append(at() < SizeValue(start + size, I64)())
-    return reduce(lambda one, other: one & other, tests) if tests else None
+    return reduce(lambda a, b: a & b, tests) if tests else None

@@ -1,4 +1,4 @@
-"""Removal of marks, which matter only to derivatives, before kernels are made."""
+"""Remove marks, which matter only to derivatives, before kernels are made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_mark(node: Node) -> bool:
     return isinstance(form, Identity) and not form.kept
 
 
-def without_marks(graph: Graph) -> Graph:
+def remove_marks(graph: Graph) -> Graph:
     """Return the graph with marks replaced by their operands, without nodes that only marks read.
 
     ``stop_gradient`` and the markers of ``custom_vjp`` stay in every graph that a pass returns, so
@@ -26,33 +26,33 @@ def without_marks(graph: Graph) -> Graph:
     operand, and values that only the rule of a marker would read are not computed.
     """
 
-    found = graph.found.get(_NOTE)
-    return found if isinstance(found, Graph) else unmarked(graph)[0]
+    stored_graph = graph.found.get(_NOTE)
+    return stored_graph if isinstance(stored_graph, Graph) else strip_marks(graph)[0]
 
 
-def leave_unmarked(graph: Graph, without: Graph) -> None:
-    """Store the result of ``without_marks`` with the graph; they share most nodes."""
+def attach_stripped(graph: Graph, without: Graph) -> None:
+    """Store the result of ``remove_marks`` with the graph; they share most nodes."""
     if without is not graph:
         graph.found[_NOTE] = without
 
 
-def unmarked(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
-    """Return the graph without marks, and the new results of nodes that changed."""
+def strip_marks(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
+    """Return the graph without marks, and the new results of the nodes that were rebuilt."""
     new: dict[Node, Sequence[Symbolic]] = {}
     if not any(map(is_mark, graph.nodes)):
         return graph, new
-    kept: list[Node] = []
+    nodes: list[Node] = []
 
-    def there(value: Symbolic) -> Symbolic:
+    def replacement_of(value: Symbolic) -> Symbolic:
         return new[value.node][value.index] if value.node in new else value
 
     for node in graph.nodes:
         if is_mark(node):
-            new[node] = (there(node.args[0]),)
+            new[node] = (replacement_of(node.args[0]),)
         elif reads_any(node, new):
-            kept.append(rebuild(node, tuple(map(there, node.args))))
-            new[node] = kept[-1].values
+            nodes.append(rebuild(node, tuple(map(replacement_of, node.args))))
+            new[node] = nodes[-1].values
         else:
-            kept.append(node)
-    roots = {value.key: there(value) for value in graph.roots}
-    return graph.with_nodes(kept, roots).without_dead_nodes(), new
+            nodes.append(node)
+    roots = {value.key: replacement_of(value) for value in graph.roots}
+    return graph.with_nodes(nodes, roots).without_dead_nodes(), new

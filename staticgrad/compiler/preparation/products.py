@@ -2,18 +2,20 @@
 
 **Transposes.** A product that is only read transposed is computed with the factors swapped.
 
-**Blocks of terms.** Such a product is one iteration, which is the work of one thread. Each block of
-``GEMM_BLOCK`` terms is a chain of its own, and blocks are added one after the other: so a product
-for each block, of which a sum adds up the first ``GROUPS`` in that order, has the same bits. The
-terms behind the last whole block are added last.
+**Blocks of terms (split-K).** A product of few rows and columns over many terms is one iteration,
+which one thread runs. Each block of ``GEMM_BLOCK`` terms is a chain of its own, and blocks are
+added one after the other. So one product per block, and a sum that adds up the first ``GROUPS`` of
+them in this order, give bitwise identical results. The terms behind the last full block are added
+last.
 
-**Panels.** Where a matrix lies row by row, a tile reads a few columns of each row: lines far apart,
-of which rows of a multiple of some hundred bytes take the same few sets of the L1 cache, so that
-each tile fetches them again. In panels they lie one behind the other. What stays the same for all
-iterations is brought into that order once, before the first one; each element of a product is the
-chain that it was.
+**Panels.** In a matrix in C order, a tile reads a few columns of each row: cache lines far apart.
+If the row stride is a multiple of some hundred bytes, they map to the same few sets of the L1
+cache, and each tile fetches them again. In panels they are contiguous. A loop-invariant matrix is
+packed into panels once, before the first iteration; the chain of each element of a product is
+unchanged.
 
-**Storage dtypes.** Totals in memory are computed wide; products read narrow operands.
+**Storage dtypes.** Totals in memory are computed in the compute dtype; products read narrow
+operands.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
-from staticgrad.compiler.preparation.loops import Arrangement, with_arranged
+from staticgrad.compiler.preparation.loops import Arrangement, arrange_invariants
 from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
@@ -45,13 +47,13 @@ _IN_MEMORY = Scan | Scatter | ScatterAlong
 def widen_accumulation(graph: Graph) -> Graph:
     """Return the graph with its totals of storage dtypes computed in their compute dtypes.
 
-    Their kernels add to elements of the result that they wrote before. Of a storage dtype each of
-    those would be rounded on its way, so the total is a value of the compute dtype, and rounded to
-    the result once it is whole. Reductions and products of matrices accumulate in registers, and
-    are widened where they are lowered.
+    Their kernels (scans and scatters) add to elements of the result in memory. In a storage dtype
+    each addition would be rounded, so the total is a value of the compute dtype, and is rounded to
+    the result once, when it is complete. Reductions and products of matrices accumulate in
+    registers, and are widened in lowering.
     """
 
-    def widened(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def widen_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if not isinstance(node.form, _IN_MEMORY) or not node.types[0].dtype.is_storage:
             return None
         with within(node.origin, node.order):
@@ -60,7 +62,7 @@ def widen_accumulation(graph: Graph) -> Graph:
 
     if not any(t.dtype.is_storage for node in graph.nodes for t in node.types):
         return graph
-    return graph.replace_nodes(widened)
+    return graph.replace_nodes(widen_node)
 
 
 def wide(value: Symbolic) -> Symbolic:
@@ -70,7 +72,7 @@ def wide(value: Symbolic) -> Symbolic:
 
 
 def is_wide_copy(value: Symbolic) -> bool:
-    """Return whether a value is a narrow one widened, or a view of that."""
+    """Return whether a value is a widened narrow value, or a view of one."""
     node = value.node
     if isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:
         return is_wide_copy(node.args[0])
@@ -92,24 +94,26 @@ def narrowest(value: Symbolic) -> Symbolic:
     return rebuild(node, (narrowest(copied),)).values[0]
 
 
-#: Blocks that a product should have, at least, and bytes of a column of the result, at most: more
-#: are slower on one thread.
-_FEWEST: Final = 2
-_MOST_BYTES: Final = 256
+#: Least blocks of a product, and most bytes of a column of the result: with more, blocks are slower
+#: on one thread.
+_LEAST_BLOCKS: Final = 2
+_MOST_COLUMN_BYTES: Final = 256
 
 
-def with_product_parts(graph: Graph) -> Graph:
+def split_long_products(graph: Graph) -> Graph:
     """Return the graph with products of few rows and columns over many terms as sums of parts."""
 
-    def rewritten(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def split_product(
+        node: Node, op: MatMul, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
         if not _is_long(node, op, args):
             return None
         left, right = args
         a = left if op.transpose_a else swapaxes(left, 0, 1)
         b = swapaxes(right, 0, 1) if op.transpose_b else right
-        return (_added_up(a, b),)
+        return (_sum_of_blocks(a, b),)
 
-    return graph.replace_ops(MatMul, rewritten)
+    return graph.replace_ops(MatMul, split_product)
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
@@ -121,24 +125,28 @@ def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
     if not (plain and isinstance(terms, int)):
         return False
     rows, columns = map(hint_value, kind.shape)
-    one = rows * kind.dtype.itemsize <= _MOST_BYTES and columns <= panel_columns(kind.dtype)
-    several = _FEWEST <= terms // GEMM_BLOCK <= GROUPS
-    return one and several and all(narrowest(arg) is arg for arg in args)
+    is_one_iteration = (
+        rows * kind.dtype.itemsize <= _MOST_COLUMN_BYTES and columns <= panel_columns(kind.dtype)
+    )
+    has_blocks = _LEAST_BLOCKS <= terms // GEMM_BLOCK <= GROUPS
+    return is_one_iteration and has_blocks and all(narrowest(arg) is arg for arg in args)
 
 
-def _added_up(a: Any, b: Any) -> Symbolic:
+def _sum_of_blocks(a: Any, b: Any) -> Symbolic:
     terms = a.shape[0]
     assert isinstance(terms, int)
     blocks = terms // GEMM_BLOCK
-    whole = blocks * GEMM_BLOCK
-    found: Any = Sum((0,))(_product(*(_in_blocks(factor[:whole], blocks) for factor in (a, b))))
-    if whole < terms:
-        found = found + _product(a[whole:], b[whole:])
-    result: Symbolic = found
+    block_terms = blocks * GEMM_BLOCK
+    total: Any = Sum((0,))(
+        _product(*(_split_blocks(factor[:block_terms], blocks) for factor in (a, b)))
+    )
+    if block_terms < terms:
+        total = total + _product(a[block_terms:], b[block_terms:])
+    result: Symbolic = total
     return result
 
 
-def _in_blocks(factor: Any, blocks: int) -> Any:
+def _split_blocks(factor: Any, blocks: int) -> Any:
     return Reshape((blocks, GEMM_BLOCK, factor.shape[1]))(factor)
 
 
@@ -146,107 +154,112 @@ def _product(a: Any, b: Any) -> Any:
     return MatMul(transpose_a=True)(a, b)
 
 
-#: Rows, and columns, from which on products are no slower the other way round.
+#: Rows, and columns, from which on transposed products are as fast.
 _WIDE: Final = 64
 
 
 def expand_vector_products(graph: Graph) -> Graph:
     """Return the graph with its vector products as multiplications and sums.
 
-    A product with one column, one row, or one inner index moves far more bytes than a tile of
-    registers can reuse. As a multiplication that a sum reads it streams through its matrix once,
-    and shares a kernel with what stands before and behind it. The sum follows the lane rule of
-    ``ir/summation.py`` along the inner axis, or (``MatMul.down``) the column rule, however its
-    operands lie. Where columns times rows are only read transposed, rows times columns are
-    computed: their reader walks along memory.
+    A product with one column, one row, or one inner index is bound by memory: a register tile would
+    reuse nothing. As a multiplication and a sum it reads its matrix once, and fuses with the nodes
+    before and behind it. The sum follows the lane rule of ``ir/summation.py`` along the inner axis,
+    or (``MatMul.down``) the column rule, whatever the layout of its operands. If an outer product
+    is only read transposed, the transposed one is computed: its reader then reads contiguously.
     """
-    expanding = _Expanding(graph)
-    found = graph.replace_nodes(expanding.expanded)
-    return found.without_dead_nodes() if expanding.spared else found  # what nobody reads
+    expanding = _ProductExpander(graph)
+    expanded_graph = graph.replace_nodes(expanding.expand)
+    return (
+        expanded_graph.without_dead_nodes() if expanding.removes_reads else expanded_graph
+    )  # casts that are not read any more
 
 
-class _Expanding:
+class _ProductExpander:
     def __init__(self, graph: Graph) -> None:
-        self.spared = False
+        self.removes_reads = False
         self._graph = graph
-        self._outer: dict[Node, tuple[Value, Value]] = {}  # columns times rows, by what they became
+        self._outer: dict[
+            Node, tuple[Value, Value]
+        ] = {}  # factors of outer products, by the new node
 
-    def expanded(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def expand(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if isinstance(node.op, Transpose):
-            return self._transposed(node, args[0])
+            return self._compute_transposed(node, args[0])
         if not isinstance(node.op, MatMul):
             return None
         product = node.op
         *_, rows, columns = node.types[0].shape
         inner = args[0].shape[-2 if product.transpose_a else -1]
-        lying = args[1].shape[-1 if product.transpose_b else -2]  # a name is 1 by a check alone
-        if 1 not in (rows, columns) and (inner, lying) != (1, 1):
+        inner_of_right = args[1].shape[
+            -1 if product.transpose_b else -2
+        ]  # a name is 1 by a check alone
+        if 1 not in (rows, columns) and (inner, inner_of_right) != (1, 1):
             return None
         with within(node.origin, node.order):
-            # As [..., rows, inner] and [..., columns, inner], widened behind the views: those of a
-            # wide copy would keep it in memory.
+            # As [..., rows, inner] and [..., columns, inner], widened after the views: views of a
+            # wide copy would keep the copy in memory.
             left, right = factors = [*map(narrowest, args)]
-            self.spared |= any(x is not arg for x, arg in zip(factors, args, strict=True))
+            self.removes_reads |= any(x is not arg for x, arg in zip(factors, args, strict=True))
             a = swapaxes(left, -1, -2) if product.transpose_a else left
             b = right if product.transpose_b else swapaxes(right, -1, -2)
-            if 1 not in (rows, columns):  # one inner index: nothing to add up
+            if 1 not in (rows, columns):  # one inner index: no sum
                 pair = (a, swapaxes(b, -1, -2))
-                found = _as(_multiplied(*pair), node)
-                self._outer[found.node] = pair
-                return (found,)
+                product_value = _round_to(_multiply_wide(*pair), node)
+                self._outer[product_value.node] = pair
+                return (product_value,)
             down = product.down and (rows, columns) != (1, 1)
             pair = (swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else (a, b)
-            terms = _multiplied(*pair)
+            terms = _multiply_wide(*pair)
             total = Sum((terms.ndim - (2 if down else 1),))(terms)
-            return (_as(Reshape(node.types[0].shape)(total), node),)
+            return (_round_to(Reshape(node.types[0].shape)(total), node),)
 
-    def _transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
-        # Factors of which neither lies across memory would both do so.
+    def _compute_transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
+        # If neither factor is strided, both would be after the exchange.
         (read,), op = node.args, product.node.op
         last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
         if cast(Transpose, node.op).perm != last or self._reads[read.key] > 1:
             return None
-        found: Value | None = None
+        transposed_product: Value | None = None
         with within(read.node.origin, node.order):
             if product.node in self._outer:
                 transposed = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
-                found = _as(_multiplied(*transposed), node)
+                transposed_product = _round_to(_multiply_wide(*transposed), node)
             elif isinstance(op, MatMul) and (op.transpose_a or op.transpose_b) and _is_wide(read):
                 product_of = MatMul(not op.transpose_b, not op.transpose_a, op.down)
-                found = cast(Symbolic, product_of(*product.node.args[::-1]))
-        self.spared |= found is not None
-        return None if found is None else (cast(Symbolic, found),)
+                transposed_product = cast(Symbolic, product_of(*product.node.args[::-1]))
+        self.removes_reads |= transposed_product is not None
+        return None if transposed_product is None else (cast(Symbolic, transposed_product),)
 
     @cached_property
     def _reads(self) -> Counter[tuple[Node, int]]:
-        found = Counter(value.key for value in self._graph.roots)
-        found.update(arg.key for node in self._graph.nodes for arg in node.args)
-        return found
+        counts = Counter(value.key for value in self._graph.roots)
+        counts.update(arg.key for node in self._graph.nodes for arg in node.args)
+        return counts
 
 
 def _is_wide(product: Symbolic) -> bool:
     return min(map(hint_value, product.shape[-2:])) >= _WIDE
 
 
-def _multiplied(a: Value, b: Value) -> Value:
+def _multiply_wide(a: Value, b: Value) -> Value:
     return Mul()(wide(cast(Symbolic, a)), wide(cast(Symbolic, b)))
 
 
-def _as(value: Value, node: Node) -> Symbolic:
+def _round_to(value: Value, node: Node) -> Symbolic:
     """Return a value in the dtype of a node's result, rounded once."""
     return cast(Symbolic, astype(value, node.types[0].dtype))
 
 
-#: Iterations for which that pays: copying the matrix takes the time that some of them gain.
+#: Least iterations for which packing pays: it takes the time that some of them gain.
 FEWEST_ITERATIONS: Final = 16
-#: Rows of an iteration's product up to which it pays: tiles of more rows read a panel that is near.
+#: Rows of an iteration's product up to which it pays: with more rows a tile finds the panel in L1.
 MOST_ROWS: Final = 64
-#: Elements of a matrix: fewer lie in the L1 cache whatever their order, of more the copy is
-#: no longer small beside what else a program keeps.
+#: Elements of a matrix: fewer are in the L1 cache in any layout; with more, the bytes of the copy
+#: matter.
 ELEMENTS: Final = range(1 << 14, (1 << 17) + 1)
-#: Panels of a matrix, at least.
+#: Least panels of a matrix.
 FEWEST_PANELS: Final = 4
-#: The copy takes no more elements than the results of all iterations, divided by this.
+#: The copy has no more elements than the results of all iterations, divided by this.
 PART: Final = 4
 
 
@@ -256,15 +269,17 @@ def _pays_in_panels(value: Symbolic, readers: Sequence[Node], iterations: int) -
         return False
     inner, columns = sizes
     width = panel_columns(value.dtype)
-    whole = columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
-    pays = whole and inner * columns in ELEMENTS
+    has_full_panels = (
+        columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
+    )
+    pays = has_full_panels and inner * columns in ELEMENTS
     return pays and all(_is_product(value, node, iterations) for node in readers)
 
 
-def _in_panels(value: Symbolic) -> Symbolic:
+def _pack_panels(value: Symbolic) -> Symbolic:
     panels, inner, columns = _panels_type(value.type).shape
-    apart = reshape(value, (inner, panels, columns))
-    return cast(Symbolic, transpose(apart, (1, 0, 2)))
+    split_columns = reshape(value, (inner, panels, columns))
+    return cast(Symbolic, transpose(split_columns, (1, 0, 2)))
 
 
 def _panels_type(kind: TensorType) -> TensorType:
@@ -273,15 +288,15 @@ def _panels_type(kind: TensorType) -> TensorType:
     return kind.with_shape((columns // width, inner, width))
 
 
-#: Panels of a few columns of all rows, one behind the other.
+#: Panels: a few columns of all rows each, contiguous.
 _PANELS: Final = Arrangement(
-    FEWEST_ITERATIONS, _pays_in_panels, _in_panels, _panels_type, lambda _: PanelMatMul()
+    FEWEST_ITERATIONS, _pays_in_panels, _pack_panels, _panels_type, lambda _: PanelMatMul()
 )
 
 
-def with_panels(graph: Graph) -> Graph:
-    """Return the graph whose loops take such matrices in panels; each element is what it was."""
-    return with_arranged(graph, _PANELS)
+def pack_panels(graph: Graph) -> Graph:
+    """Return the graph whose loops read factors in panels; elements are unchanged."""
+    return arrange_invariants(graph, _PANELS)
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
@@ -289,5 +304,7 @@ def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
         return False
     rows = hint_value(node.types[0].shape[0])
-    whole = STREAMED < rows <= MOST_ROWS and hint_value(value.shape[0]) * PART <= rows * iterations
-    return whole and node.args[1].key == value.key != node.args[0].key
+    has_rows = (
+        STREAMED < rows <= MOST_ROWS and hint_value(value.shape[0]) * PART <= rows * iterations
+    )
+    return has_rows and node.args[1].key == value.key != node.args[0].key

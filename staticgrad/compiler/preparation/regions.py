@@ -1,13 +1,13 @@
-"""Sums of pads with disjoint regions, rewritten as concatenations.
+"""Rewrite sums of pads with disjoint regions as concatenations.
 
 The gradient of an array that is read slice by slice is a sum of pads, one for each slice: most
 terms are zeros. If the slices are disjoint along one axis, each element of the sum is an element
 of one slice, plus zeros. So the sum is a concatenation of the slices, plus zero, and of the zeros
 between them. Results stay bitwise identical: x + 0.0 is x except for -0.0, for any number of zeros.
 
-Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice
-takes one element. Slices that are parts of several axes are joined along one axis after the other:
-those with the same region along the first axis along the others.
+Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice has
+one element. Slices that are parts of several axes are concatenated along one axis after the other:
+slices with the same region along the first axis are concatenated along the others first.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from staticgrad.support.records import NamedTuple
 
 
 class _Line(NamedTuple):
-    """An axis along which a pad is smaller than the whole, and its step there."""
+    """An axis along which a pad has a region smaller than the result, and its step there."""
 
     axis: int
     step: int
 
 
-#: Terms of a sum: the place of one, or a line along which groups are disjoint, and these in order.
+#: Terms of a sum: the index of one, or a line along which groups are disjoint, and these in order.
 _Tree = int | tuple[_Line, tuple["_Tree", ...]]
 
 
-class _PadsApart(NamedTuple):
+class _DisjointPads(NamedTuple):
     """Terms ``first`` to ``last`` of a sum: pads along ``lines`` that are disjoint, as a tree."""
 
     first: int
@@ -58,145 +58,147 @@ MOST_STEP: Final = 16
 _NOTE: Final = "joined pads"
 
 
-def leave_joined(graph: Graph, joined: Graph) -> None:
-    """Store the result of ``with_joined_pads`` with the graph for its next call."""
+def attach_joined(graph: Graph, joined: Graph) -> None:
+    """Store the result of ``join_disjoint_pads`` with the graph for its next call."""
     if joined is not graph:
         graph.found[_NOTE] = joined
 
 
-def with_joined_pads(graph: Graph) -> Graph:
+def join_disjoint_pads(graph: Graph) -> Graph:
     """Return the graph with sums of pads that are disjoint along one axis as concatenations."""
-    found = graph.found.pop(_NOTE, None)
-    return found if isinstance(found, Graph) else _with_joined_pads(graph)
+    attached = graph.found.pop(_NOTE, None)
+    return attached if isinstance(attached, Graph) else _join_disjoint_pads(graph)
 
 
-def _with_joined_pads(graph: Graph) -> Graph:
+def _join_disjoint_pads(graph: Graph) -> Graph:
     if not graph.has(Pad):
         return graph
-    sums = _sums(graph)
+    sums = _find_sums(graph)
     rebuilt: dict[Node, tuple[Symbolic, ...]] = {}
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         rebuilt[node] = args
-        return (_joined(node, *sums[node], rebuilt),) if node in sums else None
+        return (_rebuild_sum(node, *sums[node], rebuilt),) if node in sums else None
 
-    return graph.replace_nodes(rewritten).without_dead_nodes() if sums else graph
+    return graph.replace_nodes(rewrite).without_dead_nodes() if sums else graph
 
 
-def _sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_PadsApart]]]:
-    """Return of the last addition of a sum its additions, first to last, and its runs of pads."""
+def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]]]:
+    """Return for the last addition of each sum all its additions in order, and its runs of pads."""
     users, roots = users_of(graph), {value.key for value in graph.roots}
-    found: dict[Node, tuple[list[Node], list[_PadsApart]]] = {}
+    sums: dict[Node, tuple[list[Node], list[_DisjointPads]]] = {}
     inside: set[Node] = set()
 
-    def goes_on(node: Node) -> bool:
+    def continues(node: Node) -> bool:
         first, second = node.args
-        alone = first.key not in roots and len(users[first.key]) == 1
-        return isinstance(first.node.op, Add) and alone and first.key != second.key
+        has_one_reader = first.key not in roots and len(users[first.key]) == 1
+        return isinstance(first.node.op, Add) and has_one_reader and first.key != second.key
 
     for node in reversed(graph.nodes):
         if isinstance(node.op, Add) and node not in inside:
             spine = [node]
-            while goes_on(spine[-1]):
+            while continues(spine[-1]):
                 spine.append(spine[-1].args[0].node)
             inside.update(spine)
             spine.reverse()
             if runs := [*_runs(_terms(spine))]:
-                found[node] = spine, runs
-    return found
+                sums[node] = spine, runs
+    return sums
 
 
 def _terms(spine: Sequence[Node]) -> list[Symbolic]:
     return [spine[0].args[0], *(node.args[1] for node in spine)]
 
 
-def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
+def _runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
     first: int | None = None
-    for place in range(len(terms) + 1):
-        lines = _lines(terms[place]) if place < len(terms) else ()
+    for index in range(len(terms) + 1):
+        lines = _lines(terms[index]) if index < len(terms) else ()
         if lines and (first is None or lines == _lines(terms[first])):
-            first = place if first is None else first
+            first = index if first is None else first
             continue
-        if first is not None and place - first > 1:
-            yield from _apart(terms, first, place)
-        first = place if lines else None
+        if first is not None and index - first > 1:
+            yield from _find_disjoint_runs(terms, first, index)
+        first = index if lines else None
 
 
 def _lines(value: Symbolic) -> tuple[_Line, ...]:
-    """Return the lines along which a value is a pad; () if it is none or has a step elsewhere."""
+    """Return the lines along which a value is a pad; () if it is not a pad of a supported form."""
     pad = value.node.op
     if not isinstance(pad, Pad):
         return ()
-    sizes, found = value.node.args[0].shape, []
-    for axis, (step, start, whole) in enumerate(zip(pad.steps, pad.starts, pad.shape, strict=True)):
+    sizes, lines = value.node.args[0].shape, []
+    for axis, (step, start, size) in enumerate(zip(pad.steps, pad.starts, pad.shape, strict=True)):
         if step != 1:
-            one_each = isinstance(start, int) and start < step and sizes[axis] * step == whole
-            if not (1 < step <= MOST_STEP and one_each):
+            is_one_per_step = isinstance(start, int) and start < step and sizes[axis] * step == size
+            if not (1 < step <= MOST_STEP and is_one_per_step):
                 return ()
-        if sizes[axis] != whole:
-            found.append(_Line(axis, step))
-    return tuple(found)
+        if sizes[axis] != size:
+            lines.append(_Line(axis, step))
+    return tuple(lines)
 
 
-def _alone(value: Symbolic, axis: int) -> Symbolic:
+def _add_axis(value: Symbolic, axis: int) -> Symbolic:
     """Return a value with a new axis of size 1 after ``axis``."""
     shape = (*value.shape[: axis + 1], 1, *value.shape[axis + 1 :])
     return cast(Symbolic, Reshape(shape)(value))
 
 
-def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsApart]:
-    """Yield runs of adjacent pads that are disjoint, as long as possible."""
+def _find_disjoint_runs(
+    terms: Sequence[Symbolic], first: int, last: int
+) -> Iterator[_DisjointPads]:
+    """Yield the longest runs of adjacent terms that are disjoint pads."""
     lines = _lines(terms[first])
-    regions = {place: _regions(terms[place], lines) for place in range(first, last)}
-    together: list[int] = []
-    for place in range(first, last):
-        if not all(_are_disjoint(regions[other], regions[place]) for other in together):
-            yield from _run(together, lines, regions)
-            together = []
-        together.append(place)
-    yield from _run(together, lines, regions)
+    regions = {index: _regions(terms[index], lines) for index in range(first, last)}
+    disjoint: list[int] = []
+    for index in range(first, last):
+        if not all(_are_disjoint(regions[earlier], regions[index]) for earlier in disjoint):
+            yield from _join_run(disjoint, lines, regions)
+            disjoint = []
+        disjoint.append(index)
+    yield from _join_run(disjoint, lines, regions)
 
 
 def _regions(value: Symbolic, lines: Sequence[_Line]) -> Regions:
     return {line: _region(value, line) for line in lines}
 
 
-def _are_disjoint(one: Regions, other: Regions) -> bool:
-    return any(_is_before(one[k], other[k]) or _is_before(other[k], one[k]) for k in one)
+def _are_disjoint(first: Regions, second: Regions) -> bool:
+    return any(_is_before(first[k], second[k]) or _is_before(second[k], first[k]) for k in first)
 
 
-def _is_before(one: tuple[Size, Size], other: tuple[Size, Size]) -> bool:
-    return is_at_least(other[0], one[1])
+def _is_before(first: tuple[Size, Size], second: tuple[Size, Size]) -> bool:
+    return is_at_least(second[0], first[1])
 
 
-def _run(
-    places: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
-) -> Iterator[_PadsApart]:
-    """Yield pads that are disjoint by lines, if they can be joined so; a single pad is not."""
-    if len(places) > 1:
+def _join_run(
+    indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
+) -> Iterator[_DisjointPads]:
+    """Yield disjoint pads as a tree of lines if there is one; a single pad has none."""
+    if len(indices) > 1:
         for order in permutations(lines):
-            tree = _tree(places, order, regions)
+            tree = _tree(indices, order, regions)
             if tree is not None:
-                yield _PadsApart(places[0], places[-1] + 1, order, tree)
+                yield _DisjointPads(indices[0], indices[-1] + 1, order, tree)
                 return
 
 
 def _tree(
-    places: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
+    indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
 ) -> _Tree | None:
-    """Return pads by their regions along the first line, those of one region by the others."""
-    if len(places) == 1:
-        return places[0]
+    """Return a tree of pads by their regions along the first line, then along the others."""
+    if len(indices) == 1:
+        return indices[0]
     if not lines:
         return None
-    line, *others = lines
+    line, *other_lines = lines
     groups: dict[tuple[Size, Size], list[int]] = {}
-    for place in places:
-        groups.setdefault(regions[place][line], []).append(place)
+    for index in indices:
+        groups.setdefault(regions[index][line], []).append(index)
     order = sorted(groups, key=lambda region: tuple(map(hint_value, region)))
-    if not all(_is_before(one, other) for one, other in pairwise(order)):
+    if not all(_is_before(first, second) for first, second in pairwise(order)):
         return None
-    trees = [_tree(groups[region], others, regions) for region in order]
+    trees = [_tree(groups[region], other_lines, regions) for region in order]
     if len(trees) == 1:
         return trees[0] if len(lines) > 1 else None
     return None if None in trees else (line, tuple(cast("list[_Tree]", trees)))
@@ -208,10 +210,10 @@ def _region(value: Symbolic, line: _Line) -> tuple[Size, Size]:
     return start, start + (value.node.args[0].shape[line.axis] if line.step == 1 else 1)
 
 
-def _joined(
+def _rebuild_sum(
     root: Node,
     spine: Sequence[Node],
-    runs: Sequence[_PadsApart],
+    runs: Sequence[_DisjointPads],
     rebuilt: dict[Node, tuple[Symbolic, ...]],
 ) -> Symbolic:
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
@@ -224,28 +226,28 @@ def _joined(
     return total
 
 
-def _join(terms: Sequence[Symbolic], run: _PadsApart) -> Symbolic:
+def _join(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
     # If all parts are slices, which are in memory and are read in place, zero is added to the
     # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
     pads = terms[run.first : run.last]
     is_float = pads[0].dtype.is_float
-    lie = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
-    joined = _built(terms, run.tree, run.lines, is_float and not lie)
-    return cast(Symbolic, joined + 0.0) if lie else joined
+    in_memory = is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
+    joined = _build_tree(terms, run.tree, run.lines, is_float and not in_memory)
+    return cast(Symbolic, joined + 0.0) if in_memory else joined
 
 
-def _built(
+def _build_tree(
     terms: Sequence[Symbolic], tree: _Tree, lines: Sequence[_Line], adds_zero: bool
 ) -> Symbolic:
-    """Return the sum of a tree's pads, whole along ``lines`` and as its parts along other axes."""
+    """Return the sum of the pads of a tree, padded along ``lines`` only."""
     if isinstance(tree, int):
         (value,) = terms[tree].node.args
-        return _padded(_plus_zero(value) if adds_zero else value, terms[tree], lines)
+        return _pad_value(_plus_zero(value) if adds_zero else value, terms[tree], lines)
     line, branches = tree
-    place = lines.index(line)
-    parts = [_built(terms, branch, lines[place + 1 :], adds_zero) for branch in branches]
+    index = lines.index(line)
+    parts = [_build_tree(terms, branch, lines[index + 1 :], adds_zero) for branch in branches]
     pads = [terms[_leaf(branch)] for branch in branches]
-    return _padded(_concatenated(parts, pads, line), pads[0], lines[:place])
+    return _pad_value(_concatenate(parts, pads, line), pads[0], lines[:index])
 
 
 def _leaf(tree: _Tree) -> int:
@@ -253,7 +255,7 @@ def _leaf(tree: _Tree) -> int:
     return tree if isinstance(tree, int) else _leaf(tree[1][0])
 
 
-def _padded(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
+def _pad_value(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
     """Return a value in a pad's region along ``lines``, with zeros around it."""
     if not lines:
         return value
@@ -266,21 +268,21 @@ def _padded(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
     return cast(Symbolic, Pad(tuple(shape), tuple(starts), tuple(steps))(value))
 
 
-def _concatenated(parts: Sequence[Symbolic], pads: Sequence[Symbolic], line: _Line) -> Symbolic:
+def _concatenate(parts: Sequence[Symbolic], pads: Sequence[Symbolic], line: _Line) -> Symbolic:
     """Return parts along a line in the regions of their pads, and zeros between them."""
     axis, step = line
-    whole = pads[0].shape[axis]
+    size = pads[0].shape[axis]
     along = axis if step == 1 else axis + 1
-    placed = [part if step == 1 else _alone(part, axis) for part in parts]
+    expanded = [part if step == 1 else _add_axis(part, axis) for part in parts]
     end: Size = 0
-    found: list[Symbolic] = []
-    for part, pad in zip(placed, pads, strict=True):
-        begin, after = _region(pad, line)
-        found += [*_zeros(placed[0], along, begin - end), part]
-        end = after
-    found += _zeros(placed[0], along, (whole if step == 1 else step) - end)
-    joined = cast(Symbolic, Concat(along)(*found))
-    shape = (*parts[0].shape[:axis], whole, *parts[0].shape[axis + 1 :])
+    pieces: list[Symbolic] = []
+    for part, pad in zip(expanded, pads, strict=True):
+        begin, region_end = _region(pad, line)
+        pieces += [*_zeros(expanded[0], along, begin - end), part]
+        end = region_end
+    pieces += _zeros(expanded[0], along, (size if step == 1 else step) - end)
+    joined = cast(Symbolic, Concat(along)(*pieces))
+    shape = (*parts[0].shape[:axis], size, *parts[0].shape[axis + 1 :])
     return joined if step == 1 else cast(Symbolic, Reshape(shape)(joined))
 
 

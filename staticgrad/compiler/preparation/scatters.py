@@ -1,9 +1,9 @@
-"""Long scatters in parts, which several threads add up at the same time.
+"""Split long scatters into parts, which several threads add up at the same time.
 
-A scatter adds one element after the other, since two may go to one place. Where there are many more
-elements than places, equal parts of them have places of their own, and a sum across the parts
-follows. The number of parts depends on the sizes alone (``ScatterIntoAxis.parts_of``), so no bit
-depends on the number of threads. Elements of a named size are added in order.
+A scatter adds one element after the other, since indices may be equal. If there are many more
+elements than targets, equal parts of them get targets of their own, and a sum across the parts
+follows. The number of parts depends on the sizes alone (``ScatterIntoAxis.parts_of``), so results
+do not depend on the number of threads. Elements of a symbolic size are added in order.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from staticgrad.language.types.arrays import hint_product
 from staticgrad.support.records import replace
 
 
-def with_scatter_parts(graph: Graph) -> Graph:
-    """Return the graph with long scatters into few places as sums of parts."""
+def split_long_scatters(graph: Graph) -> Graph:
+    """Return the graph with long scatters into few targets as sums of parts."""
 
-    def rewritten(
+    def split_scatter(
         node: Node, op: ScatterIntoAxis, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
         x, indices = args
         parts = op.parts_of(x.shape, indices.shape, op.size) if op.parts == 1 else 1
         if parts == 1:
             return None
-        count, after = hint_product(indices.shape), x.shape[indices.ndim :]
-        sums = replace(op, parts=parts)(Reshape((count, *after))(x), Reshape((count,))(indices))
+        count, trailing = hint_product(indices.shape), x.shape[indices.ndim :]
+        sums = replace(op, parts=parts)(Reshape((count, *trailing))(x), Reshape((count,))(indices))
         return (cast(Symbolic, Sum((0,))(sums)),)
 
-    return graph.replace_ops(ScatterIntoAxis, rewritten)
+    return graph.replace_ops(ScatterIntoAxis, split_scatter)

@@ -1,15 +1,16 @@
-"""Slices of padded arrays, as pads of slices: a kernel reads what was padded, and stores no pad.
+"""Rewrite slices of padded arrays as pads of slices: kernels read the array, and no pad is stored.
 
 A stencil is often written as a sum of slices of a padded array, and its gradient is a slice of a
-sum of pads. Each slice of a pad is a pad itself: the zeros that it contains, around the part of
-the array that it reads. It is computed where it is read, and what lies beyond the slices is not
-computed at all. Elements are moved alone, so that bits stay.
+sum of pads. Each slice of a pad is a pad itself: a part of the array, with the zeros that the slice
+contains around it. It is recomputed in its readers, and elements outside the slices are not
+computed at all. Elements are only moved, so results stay bitwise identical.
 
-What a stencil reads shifted is often an array times a number, as in gradients: products and sums by
-numbers are computed where slices are read, so that nothing is stored for them.
+A stencil often reads an array times a number, as in gradients: sums and products with numbers are
+recomputed in the readers of slices, too, and not stored.
 
-Slices move below elementwise nodes that nobody else reads. A pad that several slices read stays an
-array unless each of them is read elementwise: a product reads the slices of an array in place.
+Slices move to the operands of elementwise nodes that have no other reader. A pad that several
+slices read stays an array unless each of them is read elementwise: a product reads the slices of an
+array in place.
 """
 
 from __future__ import annotations
@@ -28,57 +29,57 @@ from staticgrad.language.types.arrays import Shape
 from staticgrad.language.types.dim import Size
 from staticgrad.support.building import within
 
-#: Slices of a pad, at most: of more, reading one array takes less than finding all ends.
+#: Slices of a pad, at most: with more, reading one array is faster than testing all borders.
 _MOST_SLICES: Final = 32
 #: Elementwise nodes between a slice and a pad, at most.
-_MOST_BETWEEN: Final = 64
-#: What is computed again for each slice that reads it, and how many of these after each other.
+_MOST_DISTANCE: Final = 64
+#: Ops that are recomputed for each slice that reads them, and how many of these in a row.
 _CHEAP: Final = (Add, Sub, Mul, Neg)
 _MOST_CHEAP: Final = 2
 
 
-def with_sliced_pads(graph: Graph) -> Graph:
+def slice_pads(graph: Graph) -> Graph:
     """Return the graph with slices of pads as pads of slices."""
     if not graph.has((Pad, Concat)):
         return graph
-    moving = _Moving(graph)
-    if not moving.slices and not moving.joins:
+    moving = _SliceMover(graph)
+    if not moving.slices and not moving.concatenations:
         return graph
-    return graph.replace_nodes(moving.rewritten).without_dead_nodes()
+    return graph.replace_nodes(moving.rewrite).without_dead_nodes()
 
 
-class _Moving:
+class _SliceMover:
     """The slices of a graph that move, and the operands of the nodes that are rebuilt."""
 
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         self._args: dict[Node, tuple[Symbolic, ...]] = {}
-        #: The nodes through which a slice moves, by how many are between it and a pad.
-        self._between: dict[Node, int] = {}
+        #: The nodes through which a slice moves, with the number of nodes between them and a pad.
+        self._distance: dict[Node, int] = {}
         self.slices: set[Node] = set()
-        self.joins: set[Node] = set()
+        self.concatenations: set[Node] = set()
         for node in graph.nodes:
             if isinstance(node.op, Pad):
                 if _is_plain(node.op, node.op.shape, node.args[0].shape) and self._is_sliced(node):
-                    self._between[node] = 0
+                    self._distance[node] = 0
             elif isinstance(node.op, Elementwise):
-                self._reach(node)
-            elif isinstance(node.op, Slice) and node.args[0].node in self._between:
+                self._extend(node)
+            elif isinstance(node.op, Slice) and node.args[0].node in self._distance:
                 plain = _is_plain(node.op, node.args[0].shape, node.op.lengths)
                 self.slices |= {node} if plain else set()
             elif isinstance(node.op, Slice) and self._is_cheap_part(node):
                 self.slices.add(node)
-            elif isinstance(node.op, Concat) and self._is_cheap_join(node):
-                self.joins.add(node)
+            elif isinstance(node.op, Concat) and self._is_cheap_concatenation(node):
+                self.concatenations.add(node)
 
-    def _alone(self, node: Node) -> bool:
-        """Return whether one node reads the only result of a node, which is no root."""
+    def _has_one_reader(self, node: Node) -> bool:
+        """Return whether the only result of a node has one reader and is not a root."""
         (value,) = node.values
         return value.key not in self._roots and len(self._users[value.key]) == 1
 
     def _is_sliced(self, pad: Node) -> bool:
-        """Return whether what reads a pad is one node, or slices that are read elementwise."""
+        """Return whether a pad is read by one node only, or by slices that are read elementwise."""
         (value,) = pad.values
         users = self._users[value.key]
         if value.key in self._roots or len(users) > _MOST_SLICES:
@@ -89,7 +90,7 @@ class _Moving:
         return isinstance(node.op, Slice) and self._has_elementwise(node)
 
     def _is_cheap_part(self, node: Node) -> bool:
-        """Return whether only pads that are read elementwise read a slice of what is cheap."""
+        """Return whether a slice of a cheap node is only read by pads that are read elementwise."""
         (value,) = node.values
         users = self._users[value.key]
         return (
@@ -98,8 +99,8 @@ class _Moving:
             and all(isinstance(u.op, Pad) and self._has_elementwise(u) for u in users)
         )
 
-    def _is_cheap_join(self, node: Node) -> bool:
-        """Return whether a join that is read elementwise has slices of one array that is cheap."""
+    def _is_cheap_concatenation(self, node: Node) -> bool:
+        """Return whether a concatenation of slices of one cheap node is read elementwise."""
         sliced = [arg.node.args[0].key for arg in node.args if isinstance(arg.node.op, Slice)]
         same = len(sliced) == len(node.args) and len({*sliced}) == 1
         return same and _is_cheap(node.args[0].node.args[0].node) and self._has_elementwise(node)
@@ -109,20 +110,26 @@ class _Moving:
         users = self._users[value.key]
         return value.key not in self._roots and all(isinstance(u.op, Elementwise) for u in users)
 
-    def _reach(self, node: Node) -> None:
-        far = [self._between[a.node] for a in node.args if a.node in self._between]
+    def _extend(self, node: Node) -> None:
+        distances = [self._distance[a.node] for a in node.args if a.node in self._distance]
         shape = node.types[0].shape
         same = all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
-        if far and same and max(far) < _MOST_BETWEEN and len(node.types) == 1 and self._alone(node):
-            self._between[node] = max(far) + 1
+        if (
+            distances
+            and same
+            and max(distances) < _MOST_DISTANCE
+            and len(node.types) == 1
+            and self._has_one_reader(node)
+        ):
+            self._distance[node] = max(distances) + 1
 
-    def rewritten(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewrite(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """Return the result of a slice that moves; None for other nodes."""
-        if node in self._between:
+        if node in self._distance:
             self._args[node] = args
-        if node in self.joins:
+        if node in self.concatenations:
             with within(node.origin, node.order):
-                return (_behind(cast(Concat, node.op), args),)
+                return (_concatenate_below(cast(Concat, node.op), args),)
         if node not in self.slices:
             return None
         with within(node.origin, node.order):
@@ -131,15 +138,15 @@ class _Moving:
     def _part(self, value: Symbolic, new: Symbolic, cut: Slice) -> Symbolic:
         """Return a slice of a value that is rebuilt as ``new``."""
         node = value.node
-        if node in self._between and isinstance(node.op, Pad):
+        if node in self._distance and isinstance(node.op, Pad):
             return self._part_of_pad(node, self._args[node][0], cut)
-        if node in self._between:
+        if node in self._distance:
             args = zip(node.args, self._args[node], strict=True)
             return cast(Symbolic, node.op(*[self._part(old, arg, cut) for old, arg in args]))
         return self._slice(value, new, cut)
 
     def _slice(self, value: Symbolic, new: Symbolic, cut: Slice, below: int = 0) -> Symbolic:
-        """Return a slice of a value without pads, computed where it is read if that is cheap."""
+        """Return a slice of a value without pads: of its operands if the node is cheap."""
         node = value.node
         if cut.lengths == new.shape:
             return new
@@ -152,7 +159,7 @@ class _Moving:
         return cast(Symbolic, cut(new))
 
     def _part_of_pad(self, node: Node, x: Symbolic, cut: Slice) -> Symbolic:
-        """Return a slice of a pad of what is now ``x``: the part of ``x`` in it, padded."""
+        """Return a slice of a pad whose operand was rebuilt as ``x``: a part of ``x``, padded."""
         pad = cast(Pad, node.op)
         firsts: list[Size] = []
         lengths: list[Size] = []
@@ -169,46 +176,50 @@ class _Moving:
             firsts.append(low - start)
             lengths.append(high - low)
             starts.append(low - begin)
-        own = Slice(tuple(firsts), tuple(lengths), cut.steps)
-        part = self._slice(node.args[0], x, own)
-        if own.lengths == cut.lengths:
+        part_slice = Slice(tuple(firsts), tuple(lengths), cut.steps)
+        part = self._slice(node.args[0], x, part_slice)
+        if part_slice.lengths == cut.lengths:
             return part
         return cast(Symbolic, Pad(cut.lengths, tuple(starts), cut.steps)(part))
 
 
-def _is_plain(op: Pad | Slice, whole: Shape, part: Shape) -> bool:
-    """Return whether elements stay neighbours, at places that are known on all axes that it cuts
-    or pads."""
+def _is_plain(op: Pad | Slice, shape: Shape, part: Shape) -> bool:
+    """Return whether a pad or slice has no steps, and constant offsets where it changes an axis."""
     return all(
-        step == 1 and ((start == 0 and small == size) or _are_known(start, small))
-        for step, start, size, small in zip(op.steps, op.starts, whole, part, strict=True)
+        step == 1 and ((start == 0 and small == size) or _are_constant(start, small))
+        for step, start, size, small in zip(op.steps, op.starts, shape, part, strict=True)
     )
 
 
-def _are_known(*sizes: Size) -> bool:
+def _are_constant(*sizes: Size) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
-def _behind(join: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
-    """Return a join of slices of what is cheap, computed behind the join of its array's slices."""
-    whole = parts[0].node.args[0].node
-    if below == _MOST_CHEAP or not _is_cheap(whole):
-        return cast(Symbolic, join(*parts))
-    (x,) = [arg for arg in whole.args if not _is_number(arg)]
-    joined = _behind(join, [cast(Symbolic, part.node.op(x)) for part in parts], below + 1)
-    args = [_number(arg, joined.shape) if _is_number(arg) else joined for arg in whole.args]
-    return cast(Symbolic, whole.op(*args))
+def _concatenate_below(concat: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
+    """Return a concatenation of slices of a cheap node: that node of a concatenation of slices."""
+    cheap_node = parts[0].node.args[0].node
+    if below == _MOST_CHEAP or not _is_cheap(cheap_node):
+        return cast(Symbolic, concat(*parts))
+    (x,) = [arg for arg in cheap_node.args if not _is_number(arg)]
+    concatenated = _concatenate_below(
+        concat, [cast(Symbolic, part.node.op(x)) for part in parts], below + 1
+    )
+    args = [
+        _number(arg, concatenated.shape) if _is_number(arg) else concatenated
+        for arg in cheap_node.args
+    ]
+    return cast(Symbolic, cheap_node.op(*args))
 
 
 def _is_cheap(node: Node) -> bool:
-    """Return whether a node computes of one array and numbers what may be computed again."""
+    """Return whether a node is cheap to recompute: of one array and numbers."""
     if node.is_leaf or not isinstance(node.op, _CHEAP):
         return False
     return sum(not _is_number(arg) for arg in node.args) == 1
 
 
 def _is_number(value: Symbolic) -> bool:
-    """Return whether a value is one number throughout."""
+    """Return whether a value has one number for all elements."""
     node = value.node
     return value.ndim == 0 or (
         not node.is_leaf and isinstance(node.op, Broadcast) and not node.op.axes
@@ -216,7 +227,7 @@ def _is_number(value: Symbolic) -> bool:
 
 
 def _number(value: Symbolic, shape: Shape) -> Symbolic:
-    """Return what is one number throughout, for elements of a shape."""
+    """Return a value with one number for all elements, in another shape."""
     if value.ndim == 0:
         return value
     return cast(Symbolic, Broadcast(shape, ())(value.node.args[0]))

@@ -1,21 +1,22 @@
 """Rewrites of convolutions: adjacent windows, gradients of filters in parts, tiles (Winograd).
 
-An element of the image lies in one window, so that images are matrices whose elements stand in
-another order: a row for each window, with its channels and taps, or a column for each. The order of
-the terms is that of the convolution, and so are the bits. To copy an image costs less than to look
-up where each element of a panel lies: rows where taps next to each other fill half a vector,
-otherwise columns where an image has many windows.
+**Adjacent windows.** If windows do not overlap, each element of the image is in one window, and the
+image is a matrix whose elements have another order: a row for each window, with its channels and
+taps, or a column for each. Then the convolution is a matrix product with the same order of terms,
+so results are bitwise identical. Copying the image is faster than looking up the elements of each
+panel: as rows if adjacent taps fill half a vector, otherwise as columns if an image has many
+windows.
 
-**Whole images.** An operand that windows read has an element at every place.
+**Broadcast operands.** An operand of windows is materialized if it is broadcast.
 
-**Parts of the batch.** A filter of few channels is a product of few rows and columns over very many
-terms: one iteration, which is the work of one thread. So the batch is cut into parts of as many
-images after each other, and what each gives is added up, by the column rule of ``ir/summation.py``.
-Parts are the same for every machine and plan. How many there are is decided by what a node says of
-its channels, taps and images, and by the batch only if it is known to have fewer images than that:
-what parts without images would give are zeros. Where a partial gradient takes more memory than an
-image and its result, there are fewer parts, and iterations share the channels instead. Of windows
-of one tap next to each other, which are the elements of an image, nothing is copied.
+**Parts of the batch.** The gradient of a filter of few channels is a product of few rows and
+columns over very many terms: one iteration, which one thread runs. So the batch is split into parts
+of equal numbers of images, whose gradients are added up by the column rule of ``ir/summation.py``.
+Parts are the same for every machine and plan. Their number depends on the channels, taps and images
+of the node, and on the batch only if that is a constant and smaller: parts without images have
+gradients of zeros. If a partial gradient takes more memory than an image and its result, there are
+fewer parts, and iterations share the channels instead. For adjacent windows of one tap, which are
+the elements of an image, nothing is copied.
 
 **Tiles** of two by two results, for dense convolutions of three to nine taps and their gradients.
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
@@ -24,23 +25,24 @@ filters are combined once, which is a product with a constant; ``lowering.window
 kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
 that are added up.
 
-More taps, and those of strided windows, fall into pieces of two or three (``language.ops.tiles``),
-whose products are summed before results are made of them: 5x5 taps take 49 multiplications for a
-tile instead of 100, and 4x4 taps at every second element 36 instead of 64.
+More taps, and those of strided windows, are split into pieces of two or three
+(``language.ops.tiles``), whose products are summed before the output transform: 5x5 taps take 49
+multiplications for a tile instead of 100, and 4x4 taps at every second element 36 instead of 64.
 
 Windows of three axes have tiles along the last two. The taps of the first are terms of products,
-like the channels. A dilated convolution has adjacent windows in each phase of an image, which has
-every so many rows and columns. Gradients of filters in tiles have two axes and no dilation.
+like the channels. A dilated convolution has adjacent windows in each phase of an image: every d-th
+row and column. Gradients of filters in tiles have two axes and no dilation.
 
-Which convolutions are computed so is decided by what a node says of its channels and images, not by
-the size of a batch or any number that a plan has: the bits are those of the node.
+The channels and image sizes of a node alone decide which convolutions are tiled, not the size of a
+batch or the sizes of a plan, so results do not depend on those.
 
-**Remainders of strides.** Elements of an image at equal remainders of the strides become channels
-of their own, and so do the taps that read them. Windows a stride apart are then adjacent windows
-with fewer taps. They are copied as strips or computed in tiles (``lowering.windows``), and the
-gradient of an image is one product for all remainders. A filter is padded to whole strides with
-taps of zero, so only one that is hardly longer by that is rewritten. Terms are added up in the
-order of the new channels. The geometry of a node alone decides which convolutions are rewritten.
+**Remainders of strides (space to depth).** Elements of an image at equal remainders of the strides
+become channels of their own, and so do the taps that read them. Windows with strides are then
+windows with stride 1 and fewer taps. They are computed from strips or in tiles
+(``lowering.windows``), and the gradient of an image is one product for all remainders. A filter is
+padded to full strides with taps of zero, so it is rewritten only if that hardly adds taps. Terms
+are added up in the order of the new channels. The geometry of a node alone decides which
+convolutions are rewritten.
 """
 
 from __future__ import annotations
@@ -81,85 +83,86 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.building import within
 
 
-def without_stretched_windows(graph: Graph) -> Graph:
-    """Return the graph with the operands of windows materialized where they repeat elements.
+def materialize_broadcast_windows(graph: Graph) -> Graph:
+    """Return the graph with broadcast operands of windows materialized.
 
-    Beyond the ends of an axis along which an operand does not move there would be its one element,
-    in the place of a border.
+    Along an axis of stride 0 the border would contain the one element instead of zeros.
     """
 
-    def held(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def materialize(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         form = node.form
         if not isinstance(form, WINDOWED):
             return None
         count = len(form.axes)
-        stretched = [_stretches(x, range(x.ndim - count, x.ndim)) for x in node.args]
+        stretched = [_repeats_elements(x, range(x.ndim - count, x.ndim)) for x in node.args]
         if not any(stretched):
             return None
         with within(node.origin, node.order):
-            whole = [_copied(x) if wide else x for x, wide in zip(args, stretched, strict=True)]
-            return (cast(Symbolic, node.op(*whole)),)
+            operands = [
+                _copy_value(x) if wide else x for x, wide in zip(args, stretched, strict=True)
+            ]
+            return (cast(Symbolic, node.op(*operands)),)
 
     if not any(isinstance(node.form, WINDOWED) for node in graph.nodes):
         return graph
-    return graph.replace_nodes(held)
+    return graph.replace_nodes(materialize)
 
 
-def _copied(value: Symbolic) -> Value:
+def _copy_value(value: Symbolic) -> Value:
     return Pad(value.shape, (0,) * value.ndim, (1,) * value.ndim)(value)
 
 
-def _stretches(value: Symbolic, axes: Iterable[int]) -> bool:
+def _repeats_elements(value: Symbolic, axes: Iterable[int]) -> bool:
     form = value.node.form
     if isinstance(form, ReshapeForm):
-        (whole,) = value.node.args
-        return _stretches(whole, range(whole.ndim))
+        (operand,) = value.node.args
+        return _repeats_elements(operand, range(operand.ndim))
     if isinstance(form, View):
         (viewed,) = value.node.args
-        named = {each.source: k for k, each in enumerate(form.axes)}
+        named = {view_axis.source: k for k, view_axis in enumerate(form.axes)}
         long = [axis for axis in axes if value.shape[axis] != 1]
         if any(axis not in named for axis in long):
             return True
-        return _stretches(viewed, [named[axis] for axis in long])
-    return isinstance(form, Identity) and _stretches(value.node.args[0], axes)
+        return _repeats_elements(viewed, [named[axis] for axis in long])
+    return isinstance(form, Identity) and _repeats_elements(value.node.args[0], axes)
 
 
-#: Windows of an image from which on they are columns, where rows would be put together of shorter
-#: pieces than half a vector.
-_MANY: Final = 128
+#: Windows of an image from which on they are columns, if rows would consist of pieces shorter than
+#: half a vector.
+_MANY_WINDOWS: Final = 128
 
 
-def with_patches(graph: Graph) -> Graph:
-    """Return the graph whose convolutions over windows side by side are products of matrices."""
+def use_patch_matrices(graph: Graph) -> Graph:
+    """Return the graph with convolutions over adjacent windows as products of matrices (im2col)."""
 
-    def rewritten(
+    def use_patches(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        if not _lies_side_by_side(node):
+        if not _has_adjacent_windows(node):
             return None
-        return (_Patches(node).result(*args),)
+        return (_PatchProduct(node).result(*args),)
 
-    return graph.replace_ops(Convolution, rewritten)
+    return graph.replace_ops(Convolution, use_patches)
 
 
-def _lies_side_by_side(node: Node) -> bool:
+def _has_adjacent_windows(node: Node) -> bool:
     """Return whether windows of several taps are adjacent, without border, in one group."""
     form = node.form
     if not isinstance(form, WindowProduct) or form.groups != 1 or not node.types[0].dtype.is_float:
         return False
-    several = any(axis.taps != 1 for axis in form.axes)
-    beside = all(axis.step == axis.taps and _lies_inside(axis) for axis in form.axes)
-    apart = all(axis.dilation == 1 or axis.taps == 1 for axis in form.axes)
+    has_taps = any(axis.taps != 1 for axis in form.axes)
+    is_adjacent = all(axis.step == axis.taps and _ends_inside(axis) for axis in form.axes)
+    is_dense = all(axis.dilation == 1 or axis.taps == 1 for axis in form.axes)
     long = form.axes[-1].step * 2 >= node.types[0].dtype.compute.lanes
-    return several and beside and apart and (long or form.result != "filter")
+    return has_taps and is_adjacent and is_dense and (long or form.result != "filter")
 
 
-def _lies_inside(axis: WindowAxis) -> bool:
+def _ends_inside(axis: WindowAxis) -> bool:
     covered = is_at_least(axis.image, axis.windows * axis.taps)
     return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
 
 
-class _Patches:
+class _PatchProduct:
     """A convolution, or one of its transposes, as a product of matrices."""
 
     def __init__(self, node: Node) -> None:
@@ -169,14 +172,14 @@ class _Patches:
         self.windows = tuple([axis.windows for axis in form.axes])
         self.taps = tuple([axis.taps for axis in form.axes])
         by_pieces = form.axes[-1].step * 2 < self.kind.dtype.compute.lanes
-        self.as_columns = by_pieces and hint_value(product(self.windows)) >= _MANY
+        self.as_columns = by_pieces and hint_value(product(self.windows)) >= _MANY_WINDOWS
 
     def result(self, first: Any, second: Any) -> Symbolic:
         if self.result_of == "windows":
-            found = self._windows(first, second)
+            computed = self._windows(first, second)
         else:
-            found = (self._image if self.result_of == "image" else self._filter)(first, second)
-        result: Symbolic = found
+            computed = (self._image if self.result_of == "image" else self._filter)(first, second)
+        result: Symbolic = computed
         return result
 
     def _windows(self, x: Any, w: Any) -> Any:
@@ -191,12 +194,12 @@ class _Patches:
         filters = self._flat(w)
         if self.as_columns:
             columns = reshape(y, (*y.shape[:2], product(self.windows)))
-            return self._placed(matmul(swapaxes(filters, 0, 1), columns))
-        return self._placed(matmul(self._to_rows(y), filters))
+            return self._from_matrix(matmul(swapaxes(filters, 0, 1), columns))
+        return self._from_matrix(matmul(self._to_rows(y), filters))
 
     def _filter(self, x: Any, y: Any) -> Any:
-        found = matmul(swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
-        return reshape(found, self.kind.shape)
+        matrix = matmul(swapaxes(self._to_rows(y), 0, 1), self._matrix(x))
+        return reshape(matrix, self.kind.shape)
 
     @staticmethod
     def _flat(w: Any) -> Any:
@@ -205,52 +208,52 @@ class _Patches:
     # -- results of windows: images, or a row for each window -------------------------------------
 
     def _to_rows(self, y: Any) -> Any:
-        moved = moveaxis(y, 1, -1)
-        return reshape(moved, (product(moved.shape[:-1]), y.shape[1]))
+        channels_last = moveaxis(y, 1, -1)
+        return reshape(channels_last, (product(channels_last.shape[:-1]), y.shape[1]))
 
     # -- images, or matrices of their patches -----------------------------------------------------
 
     def _matrix(self, x: Any) -> Any:
         batch, channels = x.shape[:2]
-        covered = (batch, channels, *self._covered())
+        covered = (batch, channels, *self._covered_shape())
         x = sliced(x, (0,) * len(covered), covered, (1,) * len(covered))
-        apart = transpose(reshape(x, self._split(batch, channels)), self._order)
-        return reshape(apart, self._shape(batch, channels))
+        split_axes = transpose(reshape(x, self._split_shape(batch, channels)), self._order)
+        return reshape(split_axes, self._matrix_shape(batch, channels))
 
-    def _placed(self, matrix: Any) -> Any:
+    def _from_matrix(self, matrix: Any) -> Any:
         batch, channels = self.kind.shape[:2]
-        split, order = self._split(batch, channels), self._order
-        apart = reshape(matrix, tuple([split[axis] for axis in order]))
+        split, order = self._split_shape(batch, channels), self._order
+        split_axes = reshape(matrix, tuple([split[axis] for axis in order]))
         back = tuple([order.index(axis) for axis in range(len(order))])
-        x = reshape(transpose(apart, back), (batch, channels, *self._covered()))
+        x = reshape(transpose(split_axes, back), (batch, channels, *self._covered_shape()))
         if x.shape == self.kind.shape:
             return x
         return Pad(self.kind.shape, (0,) * x.ndim, (1,) * x.ndim)(x)
 
-    def _covered(self) -> tuple[Size, ...]:
+    def _covered_shape(self) -> tuple[Size, ...]:
         return tuple([count * taps for count, taps in zip(self.windows, self.taps, strict=True)])
 
-    def _split(self, batch: Size, channels: Size) -> tuple[Size, ...]:
+    def _split_shape(self, batch: Size, channels: Size) -> tuple[Size, ...]:
         pairs = zip(self.windows, self.taps, strict=True)
         return (batch, channels, *(extent for pair in pairs for extent in pair))
 
     @property
     def _order(self) -> tuple[int, ...]:
-        """The axes of an image that is split, in the order of those of its matrix."""
+        """The axes of a split image, in the order of those of its matrix."""
         last = 2 + 2 * len(self.taps)
         windows, taps = range(2, last, 2), (1, *range(3, last, 2))
         return (0, *taps, *windows) if self.as_columns else (0, *windows, *taps)
 
-    def _shape(self, batch: Size, channels: Size) -> tuple[Size, ...]:
+    def _matrix_shape(self, batch: Size, channels: Size) -> tuple[Size, ...]:
         terms, windows = product((channels, *self.taps)), product(self.windows)
         return (batch, terms, windows) if self.as_columns else (product((batch, windows)), terms)
 
 
-#: Iterations that there should be: of a gradient in tiles, and of one that is fed with images.
-_WANTED_OF_TILES: Final = 4
-_WANTED: Final = 8
-#: Iterations without parts that are enough.
-_ENOUGH: Final = 4
+#: Least iterations that parts should give: of a gradient in tiles, and of other gradients.
+_TILE_ITERATIONS: Final = 4
+_ITERATIONS: Final = 8
+#: Iterations from which on a gradient is not split into parts.
+_ENOUGH_ITERATIONS: Final = 4
 #: Rows of a product below which more iterations do not pay.
 LEAST_ROWS: Final = 64
 
@@ -268,38 +271,38 @@ def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
     return form.result == "filter" and single and not dtype.is_storage
 
 
-def with_parts(graph: Graph) -> Graph:
-    """Return the graph whose gradients of filters of few channels are sums of those of parts."""
+def split_filter_gradients(graph: Graph) -> Graph:
+    """Return the graph with gradients of filters of few channels as sums over parts of a batch."""
 
-    def rewritten(
+    def split_gradient(
         node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        parts = 0 if op.parts else shares(node)[0]
+        parts = 0 if op.parts else split_iterations(node)[0]
         if parts == 0:
             return None
-        return (in_parts(node, args, parts),)
+        return (sum_parts(node, args, parts),)
 
-    return graph.replace_ops(ConvFilter, rewritten)
+    return graph.replace_ops(ConvFilter, split_gradient)
 
 
-def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
-    """Return the gradient of a filter by those of parts of the batch."""
+def sum_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
+    """Return the gradient of a filter as a sum of those of parts of the batch."""
     assert isinstance(node.op, ConvFilter)
     op = replace(node.op, parts=parts, tiles=tiles)
     partial = op.infer(*(arg.type for arg in args))
     (value,) = Node(op, args, (partial,), node.origin, node.order).values
-    found: Any = reshape(value, value.type.shape[1:]) if parts == 1 else aggregate.sum(value, 0)
-    result: Symbolic = found
+    total: Any = reshape(value, value.type.shape[1:]) if parts == 1 else aggregate.sum(value, 0)
+    result: Symbolic = total
     return result
 
 
-def parts_in_tiles(channels: Sequence[Size]) -> int:
+def count_tile_parts(channels: Sequence[Size]) -> int:
     """Return the parts of a gradient that is computed in tiles, by its channels on both sides."""
     shared = prod(-(-size // CHANNELS_TOGETHER) for size in channels if isinstance(size, int))
-    return -(-_WANTED_OF_TILES // max(1, shared))
+    return -(-_TILE_ITERATIONS // max(1, shared))
 
 
-def shares(node: Node) -> tuple[int, int]:
+def split_iterations(node: Node) -> tuple[int, int]:
     """Return the number of parts of the batch, and of chunks of channels, that iterations have.
 
     Parts are 0 for a gradient that does not go through images one by one.
@@ -316,34 +319,34 @@ def shares(node: Node) -> tuple[int, int]:
     panels = -(-out // form.groups // panel_columns(dtype))
     rows = channels * prod(axis.taps for axis in form.axes if isinstance(axis.taps, int))
     shared = form.groups * panels * -(-rows // FED_ROWS)
-    if not 0 < shared < _ENOUGH:
+    if not 0 < shared < _ENOUGH_ITERATIONS:
         return int(pointwise), 1
-    chunks = 1 if pointwise else max(1, min(channels, rows // LEAST_ROWS, _WANTED // shared))
+    chunks = 1 if pointwise else max(1, min(channels, rows // LEAST_ROWS, _ITERATIONS // shared))
     image = product(tuple(axis.image for axis in form.axes))
     windows = product(tuple(axis.windows for axis in form.axes))
     size = form.groups * channels * image + out * windows
     if not isinstance(size, int) or size >= out * rows:
         chunks = 1
-    parts = -(-_WANTED // (shared * chunks))
+    parts = -(-_ITERATIONS // (shared * chunks))
     if chunks > 1 and parts == 1:
         return 0, chunks
     return min(parts, max(1, batch) if isinstance(batch, int) else parts), chunks
 
 
 def even_part(channels: int) -> int | None:
-    """The channels of an iteration that are rows of a product where they lie: as many in each.
+    """Return the channels per iteration, equally many in each, or None if they would be few.
 
-    None where that would be few.
+    They are rows of a product, read in place.
     """
     chunks = -(-channels // FED_ROWS)
     return next((channels // n for n in range(chunks, 2 * chunks + 1) if channels % n == 0), None)
 
 
-#: Channels on each side, at least; with strides that many for each element of one.
+#: Least channels on each side; with strides that many for each element of one.
 _CHANNELS: Final = 16
 #: Products of the channels from which on combined filters have the order of terms.
 _PAIRS: Final = 4096
-#: What tiles need: products of the channels, and elements of an image along an axis; one of these
+#: Least products of the channels, and elements of an image along an axis, for tiles; one of the
 #: pairs suffices. Measured on Zen 4 with AVX-512 from a batch of 1 on, where combining the filters
 #: costs most; filter gradients of three taps lose at first with registers of 256 bits.
 _ENOUGH_FOR_TILES: Final = {
@@ -358,30 +361,31 @@ _ENOUGH_FOR_TILES: Final = {
 _TAPS_OF_FILTERS: Final = 5
 _MOST_TAPS: Final = 9
 _TAPS: Final = 3
-#: The largest dilation: its phases are written out one by one. There should be as many channels and
-#: elements for each. Measured on Zen 4: 32 channels of 57 by 57 elements lose at a dilation of 4.
+#: The largest dilation: the kernel has a copy of its code for each phase. Each phase needs as many
+#: channels and elements. Measured on Zen 4: 32 channels of 57 by 57 elements lose at a dilation of
+#: 4.
 _DILATION: Final = 4
 
 
-def with_tiles(graph: Graph) -> Graph:
-    """Return the graph with combined filters for convolutions that are computed in tiles."""
+def use_winograd_tiles(graph: Graph) -> Graph:
+    """Return the graph with transformed filters for convolutions that are computed in tiles."""
 
-    def rewritten(
+    def use_tiles(
         node: Node, op: Convolution, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
         if not _is_dense(node):
             return None
         tiled = replace(op, tiles=True)
         if isinstance(op, ConvFilter):
-            parts = parts_in_tiles(node.types[0].shape[:2])
-            return (in_parts(node, args, parts, tiles=True),)
+            parts = count_tile_parts(node.types[0].shape[:2])
+            return (sum_parts(node, args, parts, tiles=True),)
         backwards = isinstance(op, ConvImage)
         assert isinstance(node.form, WindowProduct)
         taps = [tile_taps(axis, not backwards) for axis in node.form.axes[-2:]]
-        filters = _combined(args[1], [each for each in taps if each], backwards)
+        filters = _combine_filters(args[1], [tap for tap in taps if tap], backwards)
         return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
 
-    return graph.replace_ops(Convolution, rewritten)
+    return graph.replace_ops(Convolution, use_tiles)
 
 
 def _is_dense(node: Node) -> bool:
@@ -410,8 +414,11 @@ def _is_dense(node: Node) -> bool:
 
 
 def _has_tiles(axis: WindowAxis, result: str, extent: int) -> bool:
-    """Return whether tiles save products: not those of two taps, or of three of each remainder,
-    which an image of remainders has, too."""
+    """Return whether tiles save products.
+
+    They do not with two taps, or with three for each remainder, which ``use_stride_remainders``
+    handles.
+    """
     taps = tile_taps(axis, result != "image")
     most = _TAPS_OF_FILTERS if result == "filter" else _MOST_TAPS
     if not (taps and _is_long(axis, extent) and _TAPS <= taps.taps <= most):
@@ -428,53 +435,56 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
     return all(not isinstance(n, int) or n >= least for n in (axis.image, axis.windows))
 
 
-def _combined(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
-    """Filters [o, c, ...] of combined taps, stored one combination after the other, and in each
-    of many channels those next to each other over which products are summed."""
+def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
+    """Return the filter transform of Winograd's algorithm: filters [..., combination, combination].
+
+    Combinations are the outermost axes in memory, and with many channels the summed channels are
+    the innermost one.
+    """
     down, across = axes
     channels = filters.type.shape[:2]
     transposed = transposed and hint_value(channels[0] * channels[1]) >= _PAIRS
-    given: Any = swapaxes(filters, 0, 1) if transposed else filters
-    lead = given.type.shape[:-2]
+    ordered_filters: Any = swapaxes(filters, 0, 1) if transposed else filters
+    lead = ordered_filters.type.shape[:-2]
     factors = [down.combinations(), across.combinations()]
-    if down.taps * across.taps <= _AT_ONCE:
+    if down.taps * across.taps <= _MOST_COMBINED_TAPS:
         factors = [np.kron(*factors)]
-    combined: Any = given
-    for of in factors[::-1]:  # taps last, then first
-        flat = reshape(combined, (product(combined.shape) // of.shape[1], of.shape[1]))
-        numbers = constant(of.astype(filters.dtype.numpy))
+    combined: Any = ordered_filters
+    for factor in factors[::-1]:  # taps last, then first
+        flat = reshape(combined, (product(combined.shape) // factor.shape[1], factor.shape[1]))
+        numbers = constant(factor.astype(filters.dtype.numpy))
         combined = matmul(numbers, swapaxes(flat, 0, 1))
-    apart: Any = reshape(combined, (down.combined, across.combined, *lead))
+    split_axes: Any = reshape(combined, (down.combined, across.combined, *lead))
     deep = range(4, 2 + len(lead))
-    result: Symbolic = transpose(apart, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
+    result: Symbolic = transpose(split_axes, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result
 
 
 #: Taps of a filter up to which one product combines both axes.
-_AT_ONCE: Final = 16
+_MOST_COMBINED_TAPS: Final = 16
 
 
-#: How many times as many taps there may be, at most.
+#: The factor by which padding may increase the number of taps, at most.
 _MORE_TAPS: Final = 1.2
 #: Remainders up to which the gradient of an image has a product for each (``WindowStrips``).
-_FEW: Final = 9
+_FEW_REMAINDERS: Final = 9
 
 
-def with_remainders(graph: Graph) -> Graph:
-    """Return the graph whose strided convolutions have remainders of the strides as channels."""
+def use_stride_remainders(graph: Graph) -> Graph:
+    """Return the graph with strided convolutions over channels for remainders of strides."""
 
-    def rewritten(
+    def use_remainders(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
-        if not _is_told_apart(node):
+        if not _has_channel_remainders(node):
             return None
-        found: Any = _Remainders(node).result(*args)
-        return (found,)
+        result: Any = _RemainderProduct(node).result(*args)
+        return (result,)
 
-    return graph.replace_ops((Conv, ConvImage), rewritten)
+    return graph.replace_ops((Conv, ConvImage), use_remainders)
 
 
-def _is_told_apart(node: Node) -> bool:
+def _has_channel_remainders(node: Node) -> bool:
     form = node.form
     assert isinstance(form, WindowProduct)
     if form.groups != 1 or form.tiles or not node.types[0].dtype.is_float:
@@ -487,14 +497,14 @@ def _is_told_apart(node: Node) -> bool:
     if any(axis.dilation != 1 for axis in form.axes):
         return False
     steps = prod(axis.step for axis in form.axes)
-    if steps <= (_FEW if form.result == "image" else 1):
+    if steps <= (_FEW_REMAINDERS if form.result == "image" else 1):
         return False
     taps = [(int(axis.taps), axis.step) for axis in form.axes]
     return prod(-(-k // s) * s for k, s in taps) <= _MORE_TAPS * prod(k for k, _ in taps)
 
 
-class _Remainders:
-    """A strided convolution, or its image, by one of windows next to each other."""
+class _RemainderProduct:
+    """A strided convolution, or the gradient of its image, as one over windows with stride 1."""
 
     def __init__(self, node: Node) -> None:
         form = node.form
@@ -503,23 +513,28 @@ class _Remainders:
         self.axes = form.axes
         self.steps = [axis.step for axis in form.axes]
         self.taps = [-(-int(axis.taps) // axis.step) for axis in form.axes]
-        found = zip(form.axes, self.taps, strict=True)
-        self.places = [int(axis.windows) + taps - 1 for axis, taps in found]
+        counts = zip(form.axes, self.taps, strict=True)
+        self.remainder_sizes = [int(axis.windows) + taps - 1 for axis, taps in counts]
 
     def result(self, first: Any, w: Any) -> Any:
-        apart = self._filter(w)
+        filters = self._filter(w)
         ones = (1,) * len(self.steps)
-        none = (0,) * len(self.steps)
+        no_border = (0,) * len(self.steps)
         if self.over_windows:
-            return Conv(ones, ones, none, self.kind.shape[2:])(self._image(first), apart)
-        return self._together(ConvImage(ones, ones, none, tuple(self.places))(first, apart))
+            return Conv(ones, ones, no_border, self.kind.shape[2:])(self._image(first), filters)
+        return self._merge_remainders(
+            ConvImage(ones, ones, no_border, tuple(self.remainder_sizes))(first, filters)
+        )
 
     def _filter(self, w: Any) -> Any:
-        """[o, c * remainders, taps...]: of an image, channels of the result come first in memory,
-        so that what is added up lies next to each other."""
+        """Return the filter [o, c * remainders, taps...].
+
+        For the gradient of an image, the axis o, over which products are summed, is inside the
+        channels in memory.
+        """
         o, c = w.shape[:2]
-        whole = [taps * step for taps, step in zip(self.taps, self.steps, strict=True)]
-        w = _padded(w, (o, c, *whole), (0,) * w.ndim)
+        padded_taps = [taps * step for taps, step in zip(self.taps, self.steps, strict=True)]
+        w = _pad_to(w, (o, c, *padded_taps), (0,) * w.ndim)
         count = len(self.steps)
         w = reshape(w, (o, c, *_pairs(self.taps, self.steps)))
         taps, remainders = range(2, 2 + 2 * count, 2), range(3, 3 + 2 * count, 2)
@@ -531,33 +546,40 @@ class _Remainders:
 
     def _image(self, x: Any) -> Any:
         n, c = x.shape[:2]
-        whole = [count * step for count, step in zip(self.places, self.steps, strict=True)]
-        found = zip(self.axes, whole, strict=True)
-        kept = (n, c, *(min(int(a.image), size - int(a.before)) for a, size in found))
-        x = sliced(x, (0,) * x.ndim, kept, (1,) * x.ndim)
-        x = _padded(x, (n, c, *whole), (0, 0, *(int(axis.before) for axis in self.axes)))
+        padded_sizes = [
+            count * step for count, step in zip(self.remainder_sizes, self.steps, strict=True)
+        ]
+        sizes = zip(self.axes, padded_sizes, strict=True)
+        shape = (n, c, *(min(int(a.image), size - int(a.before)) for a, size in sizes))
+        x = sliced(x, (0,) * x.ndim, shape, (1,) * x.ndim)
+        x = _pad_to(x, (n, c, *padded_sizes), (0, 0, *(int(axis.before) for axis in self.axes)))
         count = len(self.steps)
-        x = reshape(x, (n, c, *_pairs(self.places, self.steps)))
+        x = reshape(x, (n, c, *_pairs(self.remainder_sizes, self.steps)))
         x = transpose(x, (0, 1, *range(3, 3 + 2 * count, 2), *range(2, 2 + 2 * count, 2)))
-        return reshape(x, (n, c * prod(self.steps), *self.places))
+        return reshape(x, (n, c * prod(self.steps), *self.remainder_sizes))
 
-    def _together(self, x: Any) -> Any:
+    def _merge_remainders(self, x: Any) -> Any:
         n, c, *extents = self.kind.shape
         count = len(self.steps)
-        x = reshape(x, (n, c, *self.steps, *self.places))
+        x = reshape(x, (n, c, *self.steps, *self.remainder_sizes))
         pairs = [2 + k + side * count for k in range(count) for side in (1, 0)]
         x = transpose(x, (0, 1, *pairs))
-        whole = [places * step for places, step in zip(self.places, self.steps, strict=True)]
-        x = reshape(x, (n, c, *whole))
+        padded_sizes = [
+            places * step for places, step in zip(self.remainder_sizes, self.steps, strict=True)
+        ]
+        x = reshape(x, (n, c, *padded_sizes))
         starts = (0, 0, *(int(axis.before) for axis in self.axes))
-        ends = [min(int(a.image) + int(a.before), s) for a, s in zip(self.axes, whole, strict=True)]
-        kept = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
-        return _padded(sliced(x, starts, kept, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim)
+        ends = [
+            min(int(a.image) + int(a.before), s)
+            for a, s in zip(self.axes, padded_sizes, strict=True)
+        ]
+        shape = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
+        return _pad_to(sliced(x, starts, shape, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim)
 
 
 def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:
     return [extent for pair in zip(counts, steps, strict=True) for extent in pair]
 
 
-def _padded(x: Any, shape: Sequence[Any], starts: Sequence[Any]) -> Any:
+def _pad_to(x: Any, shape: Sequence[Any], starts: Sequence[Any]) -> Any:
     return x if x.shape == tuple(shape) else Pad(tuple(shape), tuple(starts), (1,) * x.ndim)(x)

@@ -24,7 +24,7 @@ from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import AxisPlace, loop_places, map_over
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.compiler.lowering.windows.strips import STRIP
-from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, shares
+from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, split_iterations
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.forms import WindowProduct
 from staticgrad.language.ir.graph import Node
@@ -123,7 +123,7 @@ class WindowFilters(WindowProducts):
         pays = max(1, channels * taps // LEAST_ROWS)
         chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
         if self.form.parts and hint_value(self.second.type.shape[0]) <= _FEW:
-            chunks = max(chunks, shares(self.anchor)[1])
+            chunks = max(chunks, split_iterations(self.anchor)[1])
         if chunks > 1 and chunks * around % 2:
             chunks += 1
         return -(-channels // chunks)
