@@ -306,8 +306,9 @@ class Optimizer(Settings):
             data_parallel, shard_state, rows: as in ``minimize``.
 
         Returns:
-            Parameter -> value, for ``Graph(updates=...)``. Every call makes new state, which is
-            saved with the graph, and with the optimizer while that has made it for one graph alone.
+            Parameter -> value, for ``Graph(updates=...)``, which adds what the loss draws from and
+            running statistics. Every call makes new state, which is saved with the graph, and with
+            the optimizer while that has made it for one graph alone.
 
         Raises:
             GradientError: the loss has no gradient with respect to one of them.

@@ -230,21 +230,34 @@ def uneven_losses(way, x, y, shard_state=False, sizes=None, rows=None):
 def drawn(job, path):
     """Losses with dropout and noise of each example, and what is refused."""
     found = {}
-    for way in ("compiled", "eager"):
+    for way in ("compiled", "eager", "graph"):
         sg.nn.manual_seed(0)
         layers = [sg.nn.Linear(5, 8, dtype="float64"), sg.nn.Dropout(0.5)]
         model = sg.nn.Sequential(*layers, sg.nn.Linear(8, 1, dtype="float64"))
         rng, opt = sg.random.Generator(3), sg.optim.Adam(0.02)
         same = sg.random.Generator(4, shared=True)
 
-        @sg.function
-        def step(x, y, model=model, rng=rng, opt=opt, same=same):
+        def losses(x, y, model=model, rng=rng, same=same):
             noisy = x + 0.1 * rng.normal(shape=x.shape, dtype="float64")
             loss = ((model(noisy)[:, 0] - y) ** 2).mean()
-            opt.minimize(loss + 0.01 * same.normal(dtype="float64"), data_parallel=True)
+            return loss, loss + 0.01 * same.normal(dtype="float64")
+
+        @sg.function
+        def step(x, y, opt=opt, losses=losses):
+            loss, noisy_loss = losses(x, y)
+            opt.minimize(noisy_loss, data_parallel=True)
             return sg.distributed.mean(loss)
 
         run = step.eagerly if way == "eager" else step
+        if way == "graph":
+            x, y = sg.input("x", ("n", 5), "float64"), sg.input("y", ("n",), "float64")
+            loss, noisy_loss = losses(x, y)
+            updates = opt.updates(noisy_loss, model, data_parallel=True)
+            program = sg.compile(sg.Graph({"loss": sg.distributed.mean(loss)}, updates))
+
+            def run(x, y, program=program):
+                return program.run({"x": x, "y": y})["loss"]
+
         found[way] = [float(run(*batch)) for batch in batches(job).epoch(0)]
     sg.distributed.check_equal(model)
     if job.rank == 0:

@@ -355,6 +355,7 @@ def test_ranks_draw_what_one_process_draws(tmp_path):
     for count in (1, 2, 4):
         run(count, "drawn", tmp_path / f"{count}.npz")
     one, *others = (loaded(tmp_path / f"{count}.npz") for count in (1, 2, 4))
+    np.testing.assert_array_equal(one["graph"], one["compiled"])
     for other in others:
         for way, losses in other.items():
             np.testing.assert_allclose(losses, one[way], rtol=1e-12, err_msg=way)
