@@ -16,9 +16,17 @@ def imported(doctest_namespace: dict[str, Any]) -> None:
     doctest_namespace.update(sg=sg, np=np)
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
-    """Import a module of the package by its name before pytest imports its file as another."""
-    root, names = parent.config.rootpath, ("__main__.py", "__init__.py")
-    ours = file_path.suffix == ".py" and file_path.is_relative_to(root / "staticgrad")
-    if ours and file_path.name not in names:
-        import_module(".".join(file_path.relative_to(root).with_suffix("").parts))
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import a module of the package by its name before pytest imports its file as another.
+
+    Files that only name another module are left out: their examples are those of that module.
+    """
+    root, names = config.rootpath, ("__main__.py", "__init__.py")
+    is_ours = collection_path.suffix == ".py" and collection_path.is_relative_to(
+        root / "staticgrad"
+    )
+    if not is_ours or collection_path.name in names:
+        return None
+    name = ".".join(collection_path.relative_to(root).with_suffix("").parts)
+    file = import_module(name).__file__
+    return (file is not None and Path(file) != collection_path) or None

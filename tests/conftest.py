@@ -6,9 +6,6 @@ import random
 import shutil
 import signal
 import tempfile
-from collections import defaultdict
-from hashlib import sha256
-from heapq import heapify, heappop, heappush
 from pathlib import Path
 from zlib import crc32
 
@@ -21,10 +18,13 @@ from passes.remat import search
 from staticgrad.compiler.compiling import scheduling
 from staticgrad.language.ir.discovery import load_ops
 from staticgrad.native import machine
+from tests.helpers import thinning
 from tests.helpers.commits import digest_of_commit
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
+#: Case -> seconds of processor time.
+_seconds = {}
 
 settings.register_profile(
     "staticgrad",
@@ -45,6 +45,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--commit",
         help="chooses the quick cases of thinned families (default: HEAD's tree)",
+    )
+    parser.addoption(
+        "--write-seconds", action="store_true", help="write how long tests take: tests/seconds.txt"
     )
 
 
@@ -90,56 +93,36 @@ def pytest_collect_file():
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(config, items):
-    """Of a ``thinned`` family some cases stay quick, and the others are slow.
+    """Of ``thinned`` families and of long tests the commit makes some cases slow.
 
-    ``thinned(n)`` leaves one in n, ``thinned()`` one of each value that several cases share: each
-    dtype, layout, backend, op. The commit decides which: equal for everyone who runs its tests, and
-    the slow tests of a commit are the cases that its quick tests leave out.
+    Not where the command line names a test: ``python -m pytest tests/ops/test_nn.py::test_it``.
     """
-    families = defaultdict(list)
-    for item in items:
-        if item.get_closest_marker("thinned") and not {"slow", "exhaustive"} & {*item.keywords}:
-            families[item.nodeid.partition("[")[0]].append(item)
-    for family in families.values():
-        quick = _quick_cases(family, config.option.commit)
-        for number, item in enumerate(family):
-            if number not in quick:
-                item.add_marker(pytest.mark.slow)
+    if any("::" in argument for argument in config.args):
+        return
+    for item in thinning.slow_cases(items, config.option.commit, thinning.read_seconds()):
+        item.add_marker(pytest.mark.slow)
 
 
-def _quick_cases(family, commit):
-    """Return the numbers of the quick cases of a family: the first ones in the commit's order."""
-    order = [sha256(f"{commit} {item.nodeid}".encode()).digest() for item in family]
-    divisor = family[0].get_closest_marker("thinned").args
-    if not divisor:
-        return _cover(family, order)
-    return {*sorted(range(len(family)), key=order.__getitem__)[: -(-len(family) // divisor[0])]}
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Measure the processor time of a test and of the processes that it starts."""
+    begin = sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("seconds", sum(os.times()[:4]) - begin))
 
 
-def _cover(family, order):
-    """Return few cases that have all values of the parameters of which cases share values."""
-    shared = [set() for _ in family]
-    for name in family[0].callspec.params:
-        values = [item.callspec.params[name] for item in family]
-        keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
-        if 1 < len({*keys}) <= len(family) // 2:
-            for case, key in enumerate(keys):
-                shared[case].add((name, key))
-    missing = set().union(*shared)
-    # The case that adds most, then the first one. What a case adds only shrinks, so a case whose
-    # count still holds when it comes up is one.
-    cases = [(-len(values), order[case], case) for case, values in enumerate(shared)]
-    heapify(cases)
-    quick = {cases[0][2]}
-    while missing:
-        count, place, case = heappop(cases)
-        adds = len(shared[case] & missing)
-        if adds < -count:
-            heappush(cases, (-adds, place, case))
-            continue
-        quick.add(case)
-        missing -= shared[case]
-    return quick
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        _seconds.update(
+            (report.nodeid, s) for name, s in report.user_properties if name == "seconds"
+        )
+
+
+def pytest_sessionfinish(session):
+    if session.config.option.write_seconds and not hasattr(session.config, "workerinput"):
+        thinning.write_seconds(_seconds)
 
 
 def pytest_collection_finish():

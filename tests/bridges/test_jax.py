@@ -43,7 +43,14 @@ def several(x, w):
 
 
 @pytest.mark.parametrize(
-    "options", [{"jit": False}, {"backend": "numba"}, {"debug": "nan"}, {"threads": 2}], ids=str
+    "options",
+    [
+        {"jit": False},
+        pytest.param({"backend": "numba"}, marks=pytest.mark.slow),  # half a minute
+        {"debug": "nan"},
+        {"threads": 2},
+    ],
+    ids=str,
 )
 def test_gradients_pass_check_grads_under_options(options):
     from jax.test_util import check_grads

@@ -80,11 +80,11 @@ def test_every_public_function_has_a_recipe_or_a_reason():
     assert {*functions()} == known
 
 
+@pytest.mark.thinned  # each function at one of the sizes
+@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("name", RECIPES)
-def test_derivatives(name):
-    recipe = RECIPES[name]
-    for size in (1, 3):
-        check_derivatives(recipe, size)
+def test_derivatives(name, size):
+    check_derivatives(RECIPES[name], size)
 
 
 #: Functions whose differences are too coarse for these operands, near a branch point.
@@ -150,24 +150,25 @@ DIFFERENT = {
 }
 
 
+@pytest.mark.thinned  # each function at one of the sizes
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in DIFFERENT])
-def test_named_sizes_mean_what_numbers_mean(name):
+def test_named_sizes_mean_what_numbers_mean(name, size):
     recipe = RECIPES[name]
-    for size in SIZES:
-        arrays = recipe.arrays(size)
+    arrays = recipe.arrays(size)
 
-        def run(n, arrays=arrays):
-            xs = inputs(recipe, n, arrays)
-            return evaluated(leaves(recipe.call(*xs)), xs, arrays)
+    def run(n):
+        xs = inputs(recipe, n, arrays)
+        return evaluated(leaves(recipe.call(*xs)), xs, arrays)
 
-        literal, named = refusal(run, size), refusal(run, "n")
-        if isinstance(literal, type) or isinstance(named, type):
-            assert isinstance(literal, type) == isinstance(named, type), (size, literal, named)
-            continue
-        for one, other in zip(literal, named, strict=True):
-            assert (one.shape, one.dtype) == (other.shape, other.dtype), size
-            # Sums and products of one kind have one order; einsum chooses one by the sizes.
-            np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15, err_msg=str(size))
+    literal, named = refusal(run, size), refusal(run, "n")
+    if isinstance(literal, type) or isinstance(named, type):
+        assert isinstance(literal, type) == isinstance(named, type), (literal, named)
+        return
+    for one, other in zip(literal, named, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        # Sums and products of one kind have one order; einsum chooses one by the sizes.
+        np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -230,33 +231,32 @@ def test_lists_of_numbers_are_arrays(name):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.thinned  # each function at one of the sizes
+@pytest.mark.parametrize("size", [0, 1, 3])
 @pytest.mark.parametrize("name", RECIPES)
-def test_eager_mode_is_the_graph(name):
+def test_eager_mode_is_the_graph(name, size):
     recipe = RECIPES[name]
-    for size in (0, 1, 3):
-        arrays = recipe.arrays(size)
-        xs = inputs(recipe, size, arrays)
-        built = refusal(lambda xs=xs: leaves(recipe.call(*xs)))
-        floating = recipe.floating
-        tensors = [Tensor(a, requires_grad=k in floating) for k, a in enumerate(arrays)]
-        with sg.eager_mode():
-            found = refusal(lambda tensors=tensors: leaves(recipe.call(*tensors)))
-            if isinstance(built, type):
-                assert isinstance(found, type), (size, built)
-                continue
-            total, wrt = weighted(built), [xs[k] for k in floating]
-            whole = isinstance(total, float) or not wrt
-            grads = [] if whole else sg.grad(reached(total, wrt), wrt)
-            wanted = refusal(evaluated, built, xs, arrays)
-            if isinstance(wanted, type):
-                assert isinstance(found, type), (size, wanted)
-                continue
-            for one, other in zip(found, wanted, strict=True):
-                np.testing.assert_allclose(np.asarray(one), other, rtol=1e-12, atol=1e-14)
-            if whole:
-                continue
+    arrays = recipe.arrays(size)
+    xs = inputs(recipe, size, arrays)
+    built = refusal(lambda: leaves(recipe.call(*xs)))
+    floating = recipe.floating
+    tensors = [Tensor(a, requires_grad=k in floating) for k, a in enumerate(arrays)]
+    with sg.eager_mode():
+        found = refusal(lambda: leaves(recipe.call(*tensors)))
+        if isinstance(built, type):
+            assert isinstance(found, type), built
+            return
+        total, wrt = weighted(built), [xs[k] for k in floating]
+        has_gradient = not isinstance(total, float) and bool(wrt)
+        grads = sg.grad(reached(total, wrt), wrt) if has_gradient else []
+        wanted = refusal(evaluated, [*built, *grads], xs, arrays)
+        if isinstance(wanted, type):
+            assert isinstance(found, type), wanted
+            return
+        for one, other in zip(found, wanted[: len(built)], strict=True):
+            np.testing.assert_allclose(np.asarray(one), other, rtol=1e-12, atol=1e-14)
+        if has_gradient:
             reached(weighted(found), [tensors[k] for k in floating]).backward()
-            for k, slope in zip(floating, evaluated(grads, xs, arrays), strict=True):
-                np.testing.assert_allclose(
-                    np.asarray(tensors[k].grad), slope, rtol=1e-9, atol=1e-11
-                )
+            for k, slope in zip(floating, wanted[len(built) :], strict=True):
+                found_slope = np.asarray(tensors[k].grad)
+                np.testing.assert_allclose(found_slope, slope, rtol=1e-9, atol=1e-11)

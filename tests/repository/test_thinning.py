@@ -1,7 +1,6 @@
-"""``thinned`` leaves some cases quick: the same ones for everyone who runs the tests of a commit,
-others for another commit, and each case that it leaves out is in the nightly run of that commit."""
+"""Some cases are quick: the same ones for everyone who runs the tests of a commit, others for
+another commit, and each case that is left out is in the nightly run of that commit."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -11,29 +10,23 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers import thinning
 from tests.helpers.commits import digest_of_commit
+from tests.helpers.thinning import QUICK, RAREST, quick_cases
 
 ROOT = Path(__file__).parents[2]
-PATH = ROOT / "tests" / "conftest.py"
 COMMITS = [f"commit {number}" for number in range(60)]
 
 
-@pytest.fixture(scope="module")
-def conftest():
-    spec = importlib.util.spec_from_file_location("conftest_of_the_tests", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def family(*divisor, **parameters):
+def family(*divisor, marked=True, **parameters):
     cases = [{}]
     for name, values in parameters.items():
         cases = [{**case, name: value} for case in cases for value in values]
-    mark = SimpleNamespace(args=divisor)
+    mark = SimpleNamespace(args=divisor) if marked else None
     return [
         SimpleNamespace(
             nodeid=f"test_it[{case}]",
+            keywords={},
             callspec=SimpleNamespace(params=case),
             get_closest_marker=lambda name: mark,
         )
@@ -45,58 +38,103 @@ def family(*divisor, **parameters):
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 4, 7, 20])
-def test_one_case_in_n_is_quick_at_least_one(conftest, divisor):
+def test_one_case_in_n_is_quick_at_least_one(divisor):
     cases = family(divisor, a=range(10))
     for commit in COMMITS:
-        quick = conftest._quick_cases(cases, commit)
+        quick = quick_cases(cases, commit)
         assert len(quick) == -(-10 // divisor)
-        assert quick == conftest._quick_cases(cases, commit)
+        assert quick == quick_cases(cases, commit)
 
 
-def test_each_value_that_cases_share_is_quick_for_every_commit(conftest):
+def test_each_value_that_cases_share_is_quick_for_every_commit():
     cases = family(dtype=["f4", "f8", "i8"], layout=["a", "b"], workers=[1, 2, 3, 4])
     for commit in COMMITS:
-        quick = conftest._quick_cases(cases, commit)
+        quick = quick_cases(cases, commit)
         for name in ("dtype", "layout", "workers"):
             values = {case.callspec.params[name] for case in cases}
             assert {cases[n].callspec.params[name] for n in quick} == values
         assert len(quick) <= 6
 
 
-def test_each_function_has_a_case_for_every_commit(conftest):
+def test_each_function_has_a_case_for_every_commit():
     """Of functions and sizes: one size of each function, and each size of about as many."""
     cases = family(function=range(50), size=[0, 1, 3])
     counts = {0: 0, 1: 0, 3: 0}
     for commit in COMMITS:
-        chosen = [cases[n].callspec.params for n in conftest._quick_cases(cases, commit)]
+        chosen = [cases[n].callspec.params for n in quick_cases(cases, commit)]
         assert sorted(case["function"] for case in chosen) == [*range(50)]
         for case in chosen:
             counts[case["size"]] += 1
     assert min(counts.values()) > 0.8 * len(COMMITS) * 50 / 3
 
 
-def test_one_case_is_quick_where_cases_share_no_value(conftest):
+def test_one_case_is_quick_where_cases_share_no_value():
     cases = family(a=range(9))
-    assert {len(conftest._quick_cases(cases, commit)) for commit in COMMITS} == {1}
+    assert {len(quick_cases(cases, commit)) for commit in COMMITS} == {1}
 
 
 @pytest.mark.parametrize("divisor", [[], [2], [6]])
-def test_other_cases_are_quick_for_other_commits(conftest, divisor):
+def test_other_cases_are_quick_for_other_commits(divisor):
     """Each case is in one run of six; within 60 commits all but one in 50,000 are."""
     cases = family(*divisor, dtype=["f4", "f8", "i8"], workers=[1, 2, 3, 4])
-    runs = [conftest._quick_cases(cases, commit) for commit in COMMITS]
+    runs = [quick_cases(cases, commit) for commit in COMMITS]
     assert set().union(*runs) == {*range(12)}
     assert len({frozenset(run) for run in runs}) > 10
 
 
-def test_a_case_depends_on_its_name_and_the_commit_alone(conftest):
+def test_a_case_depends_on_its_name_and_the_commit_alone():
     """A case that is added changes the choice of one other case at most."""
     cases = family(3, a=range(12))
     for commit in COMMITS:
-        quick = {cases[n].nodeid for n in conftest._quick_cases(cases, commit)}
+        quick = {cases[n].nodeid for n in quick_cases(cases, commit)}
         fewer = [case for number, case in enumerate(cases) if number != 5]
-        again = {fewer[n].nodeid for n in conftest._quick_cases(fewer, commit)}
+        again = {fewer[n].nodeid for n in quick_cases(fewer, commit)}
         assert len(quick - again) <= 1
+
+
+def test_long_functions_have_few_quick_cases():
+    cases = family(marked=False, a=range(20))
+    for seconds, count in ((0.0, 20), (QUICK, 20), (4 * QUICK, 5), (100.0, 1)):
+        runs = [quick_cases(cases, commit, seconds) for commit in COMMITS]
+        assert {*map(len, runs)} == {count}
+    marked = family(10, a=range(20))
+    assert len(quick_cases(marked, "a", 4 * QUICK)) == 2
+    assert len(quick_cases(marked, "a", 20 * QUICK)) == 1
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(2 * QUICK, 1 / 2), (100.0, 1 / RAREST)])
+def test_a_long_test_is_quick_for_some_commits(seconds, share):
+    alone = family(marked=False)
+    runs = [len(quick_cases(alone, f"commit {n}", seconds)) for n in range(1000)]
+    assert sum(runs) / 1000 == pytest.approx(share, abs=0.05)
+
+
+def test_a_case_of_a_second_is_thinned_by_itself():
+    cases = family(marked=False, a=range(3))
+    table = {cases[1].nodeid: 50.0}
+    slow = [thinning.slow_cases(cases, commit, table) for commit in COMMITS]
+    assert all(names in ([], [cases[1]]) for names in slow)
+    assert 0 < slow.count([]) < len(COMMITS) / 3
+
+
+def test_the_table_of_seconds_keeps_what_did_not_run(tmp_path):
+    path = tmp_path / "seconds.txt"
+    measured = {"a[1]": 2 * QUICK, "a[2]": 4 * QUICK, "b": QUICK / 2, "c[1]": 0.01, "c[2]": 3.0}
+    thinning.write_seconds(measured, path)
+    assert thinning.read_seconds(path) == {"a": pytest.approx(3 * QUICK, abs=0.01), "c[2]": 3.0}
+    thinning.write_seconds({"a[1]": 0.01, "d": 7.0}, path)
+    assert thinning.read_seconds(path) == {"c[2]": 3.0, "d": 7.0}
+
+
+def test_the_table_of_seconds_lists_tests_that_exist():
+    table = thinning.read_seconds()
+    assert len(table) > 100
+    texts = {}
+    for name in table:
+        file, _, test = thinning.function_of(name).partition("::")
+        text = texts.setdefault(file, (ROOT / file).read_text("utf-8"))
+        test = test.rpartition("::")[2].rpartition(".")[2]
+        assert re.search(rf"\b{test}\b", text), f"no {name}: write the table again"
 
 
 # -- the digest of a commit ------------------------------------------------------------------------

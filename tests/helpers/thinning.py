@@ -1,0 +1,132 @@
+"""Which cases are quick: for each commit others, so that the quick tests take four minutes.
+
+Two kinds of test functions are thinned. Those that are marked so: ``thinned(n)`` leaves one case in
+n quick, ``thinned()`` one of each value that several cases share: each dtype, layout, backend, op.
+And those that ``tests/seconds.txt`` lists with the processor time of a case: one case in
+``seconds / QUICK`` is quick, at least one. A function without cases, and a case of ``LONG`` seconds
+or more, is quick for one commit in ``seconds / QUICK``, at least for one in ``RAREST``. Tests of
+the repository itself are always quick.
+
+A digest of the commit decides which: equal for everyone who runs its tests. All other cases are
+slow, so the slow tests of a commit are what its quick tests leave out. Tests that the table does
+not list are quick; ``python -m pytest -m "not exhaustive" --write-seconds PATH`` measures those of
+a path on a quiet machine.
+"""
+
+from collections import defaultdict
+from hashlib import sha256
+from heapq import heapify, heappop, heappush
+from math import ceil
+from pathlib import Path
+
+#: Seconds of processor time that a case may take and be quick for every commit.
+QUICK = 0.04
+#: Seconds from which on a case is not chosen by its family but by itself.
+LONG = 0.5
+#: A test that is quick at all is so for one commit in so many.
+RAREST = 8
+#: What describes the change itself runs for each commit.
+ALWAYS = "tests/repository/"
+PATH = Path(__file__).parents[1] / "seconds.txt"
+
+
+def read_seconds(path=PATH):
+    """Return the seconds of the functions and cases that the table lists."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    pairs = (line.split(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(seconds) for seconds, name in pairs}
+
+
+def write_seconds(measured, path=PATH):
+    """Write the table with new seconds of cases; functions that did not run keep their lines."""
+    families = defaultdict(dict)
+    for name, seconds in measured.items():
+        families[function_of(name)][name] = seconds
+    table = {n: s for n, s in read_seconds(path).items() if function_of(n) not in families}
+    for function, cases in families.items():
+        long = {name: s for name, s in cases.items() if s >= LONG and name != function}
+        table |= long
+        others = [seconds for name, seconds in cases.items() if name not in long]
+        if others and sum(others) / len(others) > QUICK:
+            table[function] = sum(others) / len(others)
+    head = "# Written by --write-seconds: processor time of a case, of functions or single cases.\n"
+    lines = (f"{seconds:.2f} {name}\n" for name, seconds in sorted(table.items()))
+    path.write_text(head + "".join(lines), "utf-8")
+
+
+def function_of(name):
+    """Return the name of the test function of a case."""
+    return name.partition("[")[0]
+
+
+def slow_cases(items, commit, seconds):
+    """Return the items that are not quick for a commit, of those that no marker makes slow."""
+    families, slow = defaultdict(list), []
+    for item in items:
+        name = item.nodeid
+        if {"slow", "exhaustive"} & {*item.keywords}:
+            continue
+        if seconds.get(name, 0.0) >= LONG and not name.startswith(ALWAYS):
+            slow += [item] * (not is_chosen(name, commit, seconds[name]))
+        else:
+            families[function_of(name)].append(item)
+    for function, family in families.items():
+        length = 0.0 if function.startswith(ALWAYS) else seconds.get(function, 0.0)
+        quick = quick_cases(family, commit, length)
+        slow += [item for number, item in enumerate(family) if number not in quick]
+    return slow
+
+
+def quick_cases(family, commit, seconds=0.0):
+    """Return the numbers of the quick cases of a family whose cases take so many seconds."""
+    marker = family[0].get_closest_marker("thinned")
+    if marker is None and len(family) == 1 and seconds > QUICK:
+        return {0} if is_chosen(family[0].nodeid, commit, seconds) else set()
+    covers = marker is not None and not marker.args
+    divisor = max(seconds / QUICK, *(marker.args if marker is not None else ()), 1)
+    if divisor == 1 and not covers:
+        return range(len(family))
+    order = [place_of(item.nodeid, commit) for item in family]
+    return cover(family, order) if covers else first_ones(order, divisor)
+
+
+def place_of(name, commit):
+    """Return the place of a case in the order of a commit: 0 to 1."""
+    digest = sha256(f"{commit} {name}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def is_chosen(name, commit, seconds):
+    """Return whether a case that is not thinned with others is quick for a commit."""
+    return place_of(name, commit) < max(QUICK / seconds, 1 / RAREST)
+
+
+def first_ones(order, divisor):
+    """Return the numbers of one case in ``divisor``, at least one: the first ones in an order."""
+    return {*sorted(range(len(order)), key=order.__getitem__)[: ceil(len(order) / divisor)]}
+
+
+def cover(family, order):
+    """Return few cases that have all values of the parameters of which cases share values."""
+    shared = [set() for _ in family]
+    for name in family[0].callspec.params:
+        values = [item.callspec.params[name] for item in family]
+        keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
+        if 1 < len({*keys}) <= len(family) // 2:
+            for case, key in enumerate(keys):
+                shared[case].add((name, key))
+    missing = set().union(*shared)
+    # The case that adds most, then the first one. What a case adds only shrinks, so a case whose
+    # count still holds when it comes up is one.
+    cases = [(-len(values), order[case], case) for case, values in enumerate(shared)]
+    heapify(cases)
+    quick = {cases[0][2]}
+    while missing:
+        count, place, case = heappop(cases)
+        adds = len(shared[case] & missing)
+        if adds < -count:
+            heappush(cases, (-adds, place, case))
+            continue
+        quick.add(case)
+        missing -= shared[case]
+    return quick
