@@ -3295,7 +3295,7 @@ class Copy:
 
     def outcome(self, tests, limit):
         """Run tests in the copy: ``passed``, ``failed``, ``hung`` or ``broken``, and by what."""
-        runs = _selections(tests)
+        runs = selections(tests)
         for selection in runs:
             command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-rfE", "--tb=line"]
             command += ["-p", "no:cacheprovider", "-m", self.marks, *self.commit, *selection]
@@ -3314,7 +3314,7 @@ class Copy:
         return "passed", ""
 
 
-def _selections(tests):
+def selections(tests):
     """Arguments of pytest, one list for each ``-k``: it counts for all files of a run."""
     found = [[]]
     words = iter(shlex.split(tests))

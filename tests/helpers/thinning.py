@@ -5,7 +5,8 @@ n quick, ``thinned()`` one of each value that several cases share: each dtype, l
 And those that ``tests/seconds.txt`` lists with the processor time of a case: one case in
 ``seconds / QUICK`` is quick, at least one. A function without cases, and a case of ``LONG`` seconds
 or more, is quick for one commit in ``seconds / QUICK``, at least for one in ``RAREST``. Tests of
-the repository itself are always quick.
+the repository itself are always quick, and functions without cases that find a planted mistake of
+``tests/mutants.py``.
 
 A digest of the commit decides which: equal for everyone who runs its tests. All other cases are
 slow, so the slow tests of a commit are what its quick tests leave out. Tests that the table does
@@ -13,11 +14,15 @@ not list are quick; ``python -m pytest -m "not exhaustive" --write-seconds PATH`
 a path on a quiet machine.
 """
 
+import re
 from collections import defaultdict
+from functools import cache
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from math import ceil
 from pathlib import Path
+
+from tests import mutants
 
 #: Seconds of processor time that a case may take and be quick for every commit.
 QUICK = 0.04
@@ -25,6 +30,8 @@ QUICK = 0.04
 LONG = 0.5
 #: A test that is quick at all is so for one commit in so many.
 RAREST = 8
+#: Values of a parameter are shared by cases if there are at most so many for each case.
+SHARED = 2 / 3
 #: What describes the change itself runs for each commit.
 ALWAYS = "tests/repository/"
 PATH = Path(__file__).parents[1] / "seconds.txt"
@@ -66,12 +73,15 @@ def slow_cases(items, commit, seconds):
         name = item.nodeid
         if {"slow", "exhaustive"} & {*item.keywords}:
             continue
-        if seconds.get(name, 0.0) >= LONG and not name.startswith(ALWAYS):
+        is_case = function_of(name) != name and not name.startswith(ALWAYS)
+        if is_case and seconds.get(name, 0.0) >= LONG:
             slow += [item] * (not is_chosen(name, commit, seconds[name]))
         else:
             families[function_of(name)].append(item)
     for function, family in families.items():
-        length = 0.0 if function.startswith(ALWAYS) else seconds.get(function, 0.0)
+        is_always_quick = len(family) == 1 and finds_mutants(function)
+        is_always_quick |= function.startswith(ALWAYS)
+        length = 0.0 if is_always_quick else seconds.get(function, 0.0)
         quick = quick_cases(family, commit, length)
         slow += [item for number, item in enumerate(family) if number not in quick]
     return slow
@@ -88,6 +98,25 @@ def quick_cases(family, commit, seconds=0.0):
         return range(len(family))
     order = [place_of(item.nodeid, commit) for item in family]
     return cover(family, order) if covers else first_ones(order, divisor)
+
+
+@cache
+def words_of_mutants():
+    """Return the words by which mutants select tests, by the files that they select them from."""
+    words = defaultdict(set)
+    for mutant in mutants.MUTANTS:
+        for selection in mutants.selections(mutant.tests):
+            paths = [word for word in selection if "/" in word]
+            expression = " ".join(word for word in selection if "/" not in word)
+            for path in paths:
+                words[path] |= {*re.findall(r"[\w.]+", expression)} - {"k", "and", "or", "not"}
+    return words
+
+
+def finds_mutants(function):
+    """Return whether a mutant selects a test function by a word of its name."""
+    file, _, name = function.partition("::")
+    return any(word in name for word in words_of_mutants().get(file, ()))
 
 
 def place_of(name, commit):
@@ -112,7 +141,7 @@ def cover(family, order):
     for name in family[0].callspec.params:
         values = [item.callspec.params[name] for item in family]
         keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
-        if 1 < len({*keys}) <= len(family) // 2:
+        if 1 < len({*keys}) <= len(family) * SHARED:
             for case, key in enumerate(keys):
                 shared[case].add((name, key))
     missing = set().union(*shared)

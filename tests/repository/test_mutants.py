@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.mutants import MUTANTS, ROOT, _selections
+from tests.mutants import MUTANTS, ROOT, selections
 
 
 def test_every_mutant_can_be_planted_and_its_tests_exist():
@@ -18,7 +18,7 @@ def test_every_mutant_can_be_planted_and_its_tests_exist():
                 ast.parse(text.replace(mutant.text, mutant.replacement))
         except SyntaxError as error:
             wrong.append(f"{mutant.name}: {error}")
-        files = [word for part in _selections(mutant.tests) for word in part if "/" in word]
+        files = [word for part in selections(mutant.tests) for word in part if "/" in word]
         wrong += [f"{mutant.name}: no {file}" for file in files if not (ROOT / file).exists()]
     assert not wrong, "\n".join(wrong)
 

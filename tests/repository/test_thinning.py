@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import mutants
 from tests.helpers import thinning
 from tests.helpers.commits import digest_of_commit
 from tests.helpers.thinning import QUICK, RAREST, quick_cases
@@ -107,6 +108,19 @@ def test_a_long_test_is_quick_for_some_commits(seconds, share):
     alone = family(marked=False)
     runs = [len(quick_cases(alone, f"commit {n}", seconds)) for n in range(1000)]
     assert sum(runs) / 1000 == pytest.approx(share, abs=0.05)
+
+
+def test_a_test_that_finds_a_mutant_is_quick_for_every_commit():
+    (mutant,) = (each for each in mutants.MUTANTS if each.name == "wishart-draws-of-equal-degrees")
+    file, _, word = mutant.tests.partition(" -k ")
+    assert word.isidentifier()
+    cases = family(marked=False) + family(marked=False)
+    for case, name in zip(cases, (word, "other"), strict=True):
+        case.nodeid = f"{file}::test_{name}"
+    table = {case.nodeid: 100.0 for case in cases}
+    slow = [thinning.slow_cases(cases, commit, table) for commit in COMMITS]
+    assert [cases[1]] in slow
+    assert all(case is cases[1] for items in slow for case in items)
 
 
 def test_a_case_of_a_second_is_thinned_by_itself():
