@@ -233,10 +233,15 @@ class Distribution(NamedDistribution):
                 return computed(f"{self.name}.{method}", of, given)
         except NotImplementedError:  # a formula that the family does not have
             pass
+        draws = f"from draws: {self.name}.rvs(..., size=10_000, random_state=0)"
         raise UnknownAttributeError(
             f"sg.stats.{self.name} has no {method!r}: there is no closed form of it here",
-            hint=f"from draws: {self.name}.rvs(..., size=10_000, random_state=0)",
+            hint=draws if family._can_draw() else "",
         )
+
+    def _can_draw(self) -> bool:
+        """Return whether the family has draws."""
+        return hasattr(type(self), "_rvs")
 
     def __call__(self, *args: Any, **kwargs: Any) -> FrozenDistribution:
         """Return the distribution with these parameters."""
@@ -254,6 +259,10 @@ class Distribution(NamedDistribution):
         given = family._read("rvs", args, kwargs)
         size, source = given.pop("size"), given.pop("random_state")
         name = f"{self.name}.rvs"
+        if not family._can_draw():
+            raise UnknownAttributeError(
+                f"sg.stats.{self.name} has no 'rvs': it is not drawn from here"
+            )
         parameters = [*given.values()]
         if isinstance(source, Generator):
             return drawn(name, family, source, size, parameters)
@@ -392,11 +401,18 @@ class Continuous(Univariate):
 
     def below(self, z: Any, *s: Any) -> Any:
         """Probability of less than z."""
+        self._check_formula("above", Continuous.above)
         return 1.0 - self.above(z, *s)
 
     def above(self, z: Any, *s: Any) -> Any:
         """Probability of more than z."""
+        self._check_formula("below", Continuous.below)
         return 1.0 - self.below(z, *s)
+
+    def _check_formula(self, name: str, default: Formula) -> None:
+        """Check that the family has a formula of its own, on which another one's default builds."""
+        if getattr(type(self), name) is default:
+            raise NotImplementedError
 
     def log_below(self, z: Any, *s: Any) -> Any:
         """Logarithm of ``below``."""
@@ -426,6 +442,10 @@ class Continuous(Univariate):
         """Draws of z: quantiles of uniform ones."""
         unit, _ = rng._open(shape, dtype)
         return self.quantile(unit, *s)
+
+    def _can_draw(self) -> bool:
+        family = type(self)
+        return family.draw is not Continuous.draw or family.quantile is not Continuous.quantile
 
     # -- what follows
 

@@ -263,11 +263,11 @@ class Wishart(Joint):
         return logs - trace * 0.5 - constant
 
     def _mean(self, df: Any, scale: Any) -> Any:
-        return df * scale
+        return df * has_axes(f"{self.name}.mean", scale, 2)
 
     def _rvs(self, rng: Any, shape: Any, dtype: DType, df: Any, scale: Any) -> Any:
         """Bartlett's factor."""
-        size = scale.shape[-1]
+        size = int(_literal(has_axes(f"{self.name}.rvs", scale, 2)))
         below = np.tril(np.ones((size, size)), -1)
         normal = rng.normal(shape=(*shape, size, size), dtype=dtype) * below.astype(dtype.numpy)
         half = (expand_dims(df, -1) - np.arange(size).astype(dtype.numpy)) * 0.5
@@ -297,9 +297,10 @@ class InverseWishart(Wishart):
         return logs - trace * 0.5 - constant
 
     def _mean(self, df: Any, scale: Any) -> Any:
-        return scale / (df - float(scale.shape[-1]) - 1.0)
+        return scale / (df - _literal(has_axes(f"{self.name}.mean", scale, 2)) - 1.0)
 
     def _rvs(self, rng: Any, shape: Any, dtype: DType, df: Any, scale: Any) -> Any:
+        scale = has_axes(f"{self.name}.rvs", scale, 2)
         return inv(super()._rvs(rng, shape, dtype, df, inv(scale)))
 
 

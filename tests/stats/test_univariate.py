@@ -1,5 +1,6 @@
 """Distributions of numbers beside SciPy's, in the tails beside mpmath, and their slopes."""
 
+import contextlib
 import math
 import pickle
 import warnings
@@ -12,9 +13,12 @@ import scipy.stats as theirs
 import staticgrad as sg
 from staticgrad import stats as ours
 from staticgrad.eager import Tensor
+from staticgrad.stats.base import Distribution
 from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,
+    RankError,
+    StaticgradError,
     SymbolicValueError,
     UnknownArgumentError,
     UnknownAttributeError,
@@ -411,3 +415,59 @@ def test_series_of_more_terms_than_are_summed_have_a_remainder(a):
     terms = mp.quad(lambda n: mp.exp(-c * n - n * n / (2 * mp.mpf(a))), [0, 5 / c, 80 / c])
     exact = a * mp.log(x) - mp.mpf(x) - mp.loggamma(a + 1) + mp.log(terms)
     assert abs(found - exact) < 1e-14 * a + 1e-3
+
+
+EYE = np.eye(2)
+#: Arguments of the families whose parameters or points are not one number each.
+JOINT = {
+    "categorical": (1, [[0.2, 0.8]]), "dirichlet": ([0.4, 0.6], [[2.0, 3.0]]),
+    "multinomial": ([1, 2], [3, [0.4, 0.6]]),
+    "multivariate_normal": ([0.0, 1.0], [[0.0, 0.0], EYE]),
+    "multivariate_t": ([0.0, 1.0], [[0.0, 0.0], EYE, 3.0]), "wishart": (EYE, [3.0, EYE]),
+    "invwishart": (EYE, [3.0, EYE]), "lkj": (EYE, [1.5]), "lkj_cholesky": (EYE, [1.5]),
+}  # fmt: skip
+OF_A_POINT = ("pdf", "logpdf", "pmf", "logpmf", "cdf", "sf", "logcdf", "logsf", "ppf", "isf")
+METHODS = (*OF_A_POINT, "mean", "var", "std", "median", "entropy", "rvs")
+FAMILIES = [name for name in dir(ours) if isinstance(getattr(ours, name), Distribution)]
+
+
+def laws_of(name):
+    """The family with parameters, and distributions that are made of it."""
+    family = getattr(ours, name)
+    _, given = JOINT.get(name, (0.5, [0.5 if s == "p" else 2.0 for s in family.shapes]))
+    law = family(*given)
+    yield law
+    for make in (
+        lambda: ours.truncated(law, 0.0, 2.0),
+        lambda: ours.mixture([law, law], weights=[0.3, 0.7]),
+        lambda: ours.zero_inflated(law, 0.3),
+        lambda: ours.hurdle(law, 0.3),
+    ):
+        with contextlib.suppress(StaticgradError):  # of joint, continuous or discrete ones alone
+            yield make()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_method_of_each_family_works_or_says_that_it_does_not(name):
+    """No other error than a coded one: formulas that are not there end no method otherwise."""
+    assert len(FAMILIES) > 30
+    point, _ = JOINT.get(name, (0.5, ()))
+    for law in laws_of(name):
+        for method in METHODS:
+            at = (point,) if method in OF_A_POINT else ()
+            how = {"random_state": 0} if method == "rvs" else {}
+            with contextlib.suppress(UnknownAttributeError):
+                getattr(law, method)(*at, **how)
+
+
+def test_a_family_says_which_methods_it_has_no_formulas_for():
+    for method in ("cdf", "sf", "logcdf", "logsf", "ppf", "isf", "mean", "median"):
+        with pytest.raises(UnknownAttributeError, match=f"vonmises has no {method!r}: there is no"):
+            getattr(ours.vonmises(kappa=2.0), method)(*[0.5] * (method in OF_A_POINT))
+    for family, given in ((ours.vonmises, (2.0,)), (ours.lkj, (1.5,))):
+        with pytest.raises(UnknownAttributeError, match="has no 'rvs': it is not drawn"):
+            family(*given).rvs(random_state=0)
+    for family in (ours.wishart, ours.invwishart):
+        for method, how in (("mean", {}), ("rvs", {"random_state": 0})):
+            with pytest.raises(RankError, match="needs a matrix"):
+                getattr(family(3.0, 1.0), method)(**how)

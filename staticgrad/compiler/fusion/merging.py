@@ -68,6 +68,8 @@ def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
     """Reduce few long rows in chunks, and combine the results of the chunks by another group."""
     if not has_long_row(group) or group.checked or group.regions or group.pieces:
         return ()
+    if any(isinstance(each.source.base, Pieces) for each in group.reductions.values()):
+        return ()  # results of pieces, of which a row of 2**31 elements has a long row
     *outer, length = group.domain
     shape = (*outer, (length + (PIECE - 1)) // PIECE)
     pieces: dict[Key, GroupReduction] = {}

@@ -27,6 +27,7 @@ from staticgrad.analysis.repeats import Repeats
 from staticgrad.compiler.memory.order import Order, candidate_orders
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.language.ir.schedule import Schedule
+from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.support.caches import Kept, cached_property, collection_paused
 from staticgrad.support.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 
@@ -40,6 +41,11 @@ _STORE_ALL: Final = StoreAll()
 _Sizes = tuple[tuple[str, int], ...]
 _SequencesKey = tuple[_Sizes, frozenset[int], int]  # sizes, staged, workers
 _FrontKey = tuple[_SequencesKey, _Sizes]  # where its sequences were sought, and its own sizes
+
+
+def _at_sizes(sizes: Mapping[str, int], what: str) -> str:
+    at = ", ".join(f"{name}={value}" for name, value in sizes.items())
+    return f"at {at}, {what}" if at else what
 
 
 def plan(
@@ -132,9 +138,16 @@ class Planner:
             nbytes = extreme(numbers.nbytes)
             if not 0 <= nbytes <= MOST_BYTES:
                 buffer = self.schedule.buffers[numbers.nbytes.index(nbytes)]
-                at = ", ".join(f"{name}={value}" for name, value in sizes.items())
                 what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
-                raise SizeGuardError(f"at {at}, a value has {what}", at=buffer.origin)
+                raise SizeGuardError(_at_sizes(sizes, f"a value has {what}"), at=buffer.origin)
+        for step, total, arguments in zip(
+            self.schedule.steps, numbers.totals, numbers.arguments, strict=True
+        ):
+            most = max(total, *arguments, 0)
+            if most > MOST_SIZE:
+                what = f"{step.label} takes {float(most):.3g} elements: they are less than 2**63"
+                at = step.origins[0] if step.origins else None
+                raise SizeGuardError(_at_sizes(sizes, what), at=at)
 
     def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
         """Return whether a lower bound proves that no plan for so many workers meets the budget;

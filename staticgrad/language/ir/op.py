@@ -273,15 +273,18 @@ def _key(value: Any) -> Any:
 def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[TensorType, ...]:
     """Return what ``op`` infers from the types of its operands.
 
-    Every size of the result is between 0 and ``MOST_SIZE``. A named size that may be negative for
+    Every size of the result is between 0 and ``MOST_SIZE``, and so is the product of those that are
+    numbers. A named size that may be negative for
     some values is noted as a guard, unless it is the size of an operand, which was noted there.
     """
     inferred = op.infer(*types)
     for each in inferred if isinstance(inferred, tuple) else (inferred,):
         if isinstance(each, TensorType):  # ops from outside may infer anything
+            count = 1
             for size in each.shape:
                 if size.__class__ is int:
                     if 0 <= size <= MOST_SIZE:
+                        count *= size
                         continue
                     if size < 0:
                         raise ShapeError(f"{op.name}: the size {size} is negative")
@@ -290,6 +293,9 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
                     text = f"{op.name}: the size {size} is negative"
                     if not at_least(size, 0, text):
                         raise ShapeError(text)
+            if count > MOST_SIZE:
+                text = f"{op.name}: {each} has {float(count):.3g} elements"
+                raise ShapeError(f"{text}: a value has less than 2**63")
     return inferred
 
 

@@ -625,17 +625,18 @@ check
 #: for eigenvalues that come first: on the left, on the right, inside, outside of the unit circle.
 _SCHUR: Final = (
     """
+lead = n if n > 0 else 1
 for i in range(n):
     lacpy('A', 1, n, x[i * n], 1, a[i], n)
 """
     + _IF_FINITE.format(
         count="n * n",
         matrix="a",
-        call="gees('V', 'N', info, n, a, n, whole, w, wi, v, n, work, lwork, whole, info)",
+        call="gees('V', 'N', info, n, a, lead, whole, w, wi, v, lead, work, lwork, whole, info)",
     ).replace("\ncheck\n", "\n")
     + """
 count = 0
-if chosen > 0:
+if chosen > 0 and n > 0:
     if some(load1(ints, 0) == 0):
         for j in range(n):
             across = load1(w, j)

@@ -380,7 +380,8 @@ def _is_nan(result: Any) -> bool:
 
 
 def _wider(value: Any) -> Any:
-    return sg.concatenate([value, value[..., :1]], axis=-1)
+    """A value with one column too many; of a loop's line that also computes numbers these stay."""
+    return value if not value.shape else sg.concatenate([value, value[..., :1]], axis=-1)
 
 
 def _shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
@@ -422,7 +423,8 @@ def _shape_found(
     attempt()
     spent = perf_counter() - begin
     lines = [f"{seen.line} {seen.op}  {value.type}" for seen, value in reversed(ran)]
-    count = 1 + next(k for k, (at, _) in enumerate(reversed(ran)) if place.is_at(at, way))
+    numbers = (k for k, (at, _) in enumerate(reversed(ran), 1) if place.is_at(at, way))
+    count = next(numbers, len(lines))  # all of them where the line itself fails
     what = f"print the shapes ahead of that line, the latest first: {count} of them"
     return Trail(name, (seen, Action(what, spent, "\n".join(lines[:count]))), True)
 

@@ -259,3 +259,16 @@ def test_the_command_searches_a_model_and_writes_a_page(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "a wrong shape" in result.stdout
     assert "define then run" in page.read_text("utf-8")
+
+
+def test_a_line_in_a_loop_that_computes_numbers_too_is_found():
+    """The steps of a differential equation are one line, of numbers (times) and of arrays."""
+    rate = sg.parameter("rate", np.array(0.5))
+
+    def solved(first: Any) -> Any:
+        states = sg.ode.rk4(lambda t, y: -rate * y, first, np.linspace(0.0, 1.0, 5))
+        return (states**2).mean()
+
+    found = find_mistakes(solved, np.ones(3))
+    assert found.holds
+    assert "a NaN" in [hunt.what for hunt in found.hunts]

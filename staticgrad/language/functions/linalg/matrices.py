@@ -122,7 +122,11 @@ SOLVERS: Final = {
 
 @custom_vjp(name="staticgrad.det")
 def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
-    return prod(diagonal_of(lu), -1) * _parity(lu, swaps)
+    pivots = diagonal_of(lu)
+    # A pivot of 0 beside others whose product overflows: 0, not NaN.
+    finite = aggregate.all(arithmetic.isfinite(pivots), -1)
+    vanishes = logical_and(finite, aggregate.any(pivots == 0.0, -1))
+    return where(vanishes, 0.0, prod(pivots, -1) * _parity(lu, swaps))
 
 
 @_determinant.rule
@@ -147,7 +151,7 @@ def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
     lu = where(lacking, astype(least, lu.dtype), lu)
     value = prod(diagonal_of(lu), -1) * _parity(lu, swaps)
     inverse = LUSolve(True, "nan")(lu, permutation, identity_like(a))
-    return as_rows(as_rows(conj(value))) * inverse
+    return where(inverse == 0.0, 0.0, as_rows(as_rows(conj(value))) * inverse)  # not inf * 0
 
 
 @_cofactors.rule
