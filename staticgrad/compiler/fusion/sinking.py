@@ -89,8 +89,8 @@ def _sharing_keys(groups: Groups, group: Group) -> list[object]:
         across = sums_across(groups, group)
         full_walks = [walk for walk in walks if _is_whole(walk, group.domain)]
         return [(group.domain, group.row, across, walk) for walk in full_walks]
-    walks = _full_walks(groups, group)
-    return [(group.domain, group.phase, walks)] if walks else []
+    all_walks = _full_walks(groups, group)
+    return [(group.domain, group.phase, all_walks)] if all_walks else []
 
 
 def _may_share(groups: Groups, group: Group) -> bool:
