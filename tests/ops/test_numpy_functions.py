@@ -308,3 +308,12 @@ NAMES = (
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process for each name")
 def test_a_numpy_name_is_the_same_function_whatever_was_imported():
     assert python("-c", FIRST_OF_ITS_PROCESS, *NAMES).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
+@pytest.mark.parametrize("axis", [0, -1, None])
+def test_running_sums_of_a_number_have_one_element_as_numpys(name, axis):
+    found = getattr(sg, name)(np.float64(3.0), axis=axis)
+    np.testing.assert_array_equal(found, getattr(np, name)(np.float64(3.0), axis=axis))
+    with pytest.raises(sg.errors.AxisError, match="no axis 1"):
+        getattr(sg, name)(np.float64(3.0), axis=1)

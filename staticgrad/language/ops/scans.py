@@ -23,7 +23,13 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike, quiet
 from staticgrad.language.ops.indexing import concatenate, flip, part, with_zeros
 from staticgrad.language.ops.movement import broadcast_arrays, ravel
-from staticgrad.language.ops.operands import as_value, axis_of, counting_dtype, promoted_values
+from staticgrad.language.ops.operands import (
+    as_value,
+    axis_of,
+    counting_dtype,
+    known_integer,
+    promoted_values,
+)
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
@@ -216,4 +222,6 @@ def _running(kind: type[_Scan], x: ArrayLike[AnyValue], axis: int | None, dtype:
     value = astype(value, counting_dtype(value.dtype, dtype))
     if axis is None:
         value, axis = ravel(value), 0
+    elif value.ndim == 0 and known_integer(axis) in (0, -1):
+        value = ravel(value)  # as NumPy does: a number has a running sum of one element
     return kind(axis_of(axis, value))(value)
