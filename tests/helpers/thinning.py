@@ -3,10 +3,10 @@
 Two kinds of test functions are thinned. Those that are marked so: ``thinned(n)`` leaves one case in
 n quick, ``thinned()`` one of each value that several cases share: each dtype, layout, backend, op.
 And those that ``tests/seconds.txt`` lists with the processor time of a case: one case in
-``seconds / QUICK`` is quick, at least one. A function without cases, and a case of ``LONG`` seconds
-or more, is quick for one commit in ``seconds / QUICK``, at least for one in ``RAREST``. Tests of
-the repository itself are always quick, and functions without cases that find a planted mistake of
-``tests/mutants.py``.
+``seconds / QUICK`` is quick, at least one. A function without cases, and each case of ``LONG``
+seconds or more, is quick for one commit in ``seconds / QUICK``, at least for one in ``RAREST``.
+Always quick are tests of the repository itself, and the cases that a planted mistake of
+``tests/mutants.py`` names, if these are ``FEW``.
 
 A digest of the commit decides which: equal for everyone who runs its tests. All other cases are
 slow, so the slow tests of a commit are what its quick tests leave out. Tests that the table does
@@ -14,9 +14,7 @@ not list are quick; ``python -m pytest -m "not exhaustive" --write-seconds PATH`
 a path on a quiet machine.
 """
 
-import re
 from collections import defaultdict
-from functools import cache
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
 from math import ceil
@@ -25,13 +23,15 @@ from pathlib import Path
 from tests import mutants
 
 #: Seconds of processor time that a case may take and be quick for every commit.
-QUICK = 0.04
+QUICK = 0.03
 #: Seconds from which on a case is not chosen by its family but by itself.
 LONG = 0.5
 #: A test that is quick at all is so for one commit in so many.
 RAREST = 8
 #: Values of a parameter are shared by cases if there are at most so many for each case.
 SHARED = 2 / 3
+#: Cases of a mutant that are always quick.
+FEW = 8
 #: What describes the change itself runs for each commit.
 ALWAYS = "tests/repository/"
 PATH = Path(__file__).parents[1] / "seconds.txt"
@@ -68,21 +68,19 @@ def function_of(name):
 
 def slow_cases(items, commit, seconds):
     """Return the items that are not quick for a commit, of those that no marker makes slow."""
+    candidates = [item for item in items if not {"slow", "exhaustive"} & {*item.keywords}]
+    names = cases_of_mutants([item.nodeid for item in candidates])
     families, slow = defaultdict(list), []
-    for item in items:
+    for item in candidates:
         name = item.nodeid
-        if {"slow", "exhaustive"} & {*item.keywords}:
+        if name in names or name.startswith(ALWAYS):
             continue
-        is_case = function_of(name) != name and not name.startswith(ALWAYS)
-        if is_case and seconds.get(name, 0.0) >= LONG:
+        if function_of(name) != name and seconds.get(name, 0.0) >= LONG:
             slow += [item] * (not is_chosen(name, commit, seconds[name]))
         else:
             families[function_of(name)].append(item)
     for function, family in families.items():
-        is_always_quick = len(family) == 1 and finds_mutants(function)
-        is_always_quick |= function.startswith(ALWAYS)
-        length = 0.0 if is_always_quick else seconds.get(function, 0.0)
-        quick = quick_cases(family, commit, length)
+        quick = quick_cases(family, commit, seconds.get(function, 0.0))
         slow += [item for number, item in enumerate(family) if number not in quick]
     return slow
 
@@ -90,8 +88,9 @@ def slow_cases(items, commit, seconds):
 def quick_cases(family, commit, seconds=0.0):
     """Return the numbers of the quick cases of a family whose cases take so many seconds."""
     marker = family[0].get_closest_marker("thinned")
-    if marker is None and len(family) == 1 and seconds > QUICK:
-        return {0} if is_chosen(family[0].nodeid, commit, seconds) else set()
+    if (marker is None and len(family) == 1 and seconds > QUICK) or seconds >= LONG:
+        cases = enumerate(family)
+        return {number for number, item in cases if is_chosen(item.nodeid, commit, seconds)}
     covers = marker is not None and not marker.args
     divisor = max(seconds / QUICK, *(marker.args if marker is not None else ()), 1)
     if divisor == 1 and not covers:
@@ -100,23 +99,35 @@ def quick_cases(family, commit, seconds=0.0):
     return cover(family, order) if covers else first_ones(order, divisor)
 
 
-@cache
-def words_of_mutants():
-    """Return the words by which mutants select tests, by the files that they select them from."""
-    words = defaultdict(set)
+def cases_of_mutants(names):
+    """Return the cases that mutants name, of those mutants that name ``FEW`` cases at most."""
+    files, found = defaultdict(list), set()
+    for name in names:
+        files[name.partition("::")[0]].append(name)
     for mutant in mutants.MUTANTS:
+        cases = set()
         for selection in mutants.selections(mutant.tests):
             paths = [word for word in selection if "/" in word]
-            expression = " ".join(word for word in selection if "/" not in word)
+            words = [word for word in selection if "/" not in word and word != "-k"]
             for path in paths:
-                words[path] |= {*re.findall(r"[\w.]+", expression)} - {"k", "and", "or", "not"}
-    return words
+                inside = files.get(path.partition("::")[0], ())
+                cases |= {n for n in inside if n.startswith(path) and matches(" ".join(words), n)}
+        found |= cases if len(cases) <= FEW else set()
+    return found
 
 
-def finds_mutants(function):
-    """Return whether a mutant selects a test function by a word of its name."""
-    file, _, name = function.partition("::")
-    return any(word in name for word in words_of_mutants().get(file, ()))
+def matches(expression, name):
+    """Return whether a name has the words of an expression, as ``-k`` reads it."""
+    terms, negated = [True], False
+    for word in expression.replace("(", " ").replace(")", " ").split():
+        if word == "or":
+            terms.append(True)
+        elif word == "not":
+            negated = True
+        elif word != "and":
+            terms[-1] &= (word.lower() in name.lower()) != negated
+            negated = False
+    return any(terms)
 
 
 def place_of(name, commit):

@@ -13,7 +13,7 @@ import pytest
 from tests import mutants
 from tests.helpers import thinning
 from tests.helpers.commits import digest_of_commit
-from tests.helpers.thinning import QUICK, RAREST, quick_cases
+from tests.helpers.thinning import LONG, QUICK, RAREST, quick_cases
 
 ROOT = Path(__file__).parents[2]
 COMMITS = [f"commit {number}" for number in range(60)]
@@ -95,12 +95,14 @@ def test_a_case_depends_on_its_name_and_the_commit_alone():
 
 def test_long_functions_have_few_quick_cases():
     cases = family(marked=False, a=range(20))
-    for seconds, count in ((0.0, 20), (QUICK, 20), (4 * QUICK, 5), (100.0, 1)):
+    for seconds, count in ((0.0, 20), (QUICK, 20), (4 * QUICK, 5), (0.99 * LONG, 2)):
         runs = [quick_cases(cases, commit, seconds) for commit in COMMITS]
         assert {*map(len, runs)} == {count}
     marked = family(10, a=range(20))
     assert len(quick_cases(marked, "a", 4 * QUICK)) == 2
-    assert len(quick_cases(marked, "a", 20 * QUICK)) == 1
+    assert len(quick_cases(marked, "a", 0.99 * LONG)) == 2
+    runs = [len(quick_cases(cases, commit, 100.0)) for commit in COMMITS]
+    assert sum(runs) / len(COMMITS) == pytest.approx(20 / RAREST, abs=0.6)
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(2 * QUICK, 1 / 2), (100.0, 1 / RAREST)])
@@ -110,17 +112,38 @@ def test_a_long_test_is_quick_for_some_commits(seconds, share):
     assert sum(runs) / 1000 == pytest.approx(share, abs=0.05)
 
 
-def test_a_test_that_finds_a_mutant_is_quick_for_every_commit():
+def test_the_few_cases_that_a_mutant_names_are_quick_for_every_commit():
     (mutant,) = (each for each in mutants.MUTANTS if each.name == "wishart-draws-of-equal-degrees")
     file, _, word = mutant.tests.partition(" -k ")
     assert word.isidentifier()
-    cases = family(marked=False) + family(marked=False)
-    for case, name in zip(cases, (word, "other"), strict=True):
+    cases = [*family(marked=False), *family(marked=False), *family(marked=False, a=[1, 2])]
+    for case, name in zip(cases, (word, "other", f"x[{word}]", "x[other]"), strict=True):
         case.nodeid = f"{file}::test_{name}"
     table = {case.nodeid: 100.0 for case in cases}
     slow = [thinning.slow_cases(cases, commit, table) for commit in COMMITS]
-    assert [cases[1]] in slow
-    assert all(case is cases[1] for items in slow for case in items)
+    assert {item.nodeid for items in slow for item in items} == {
+        f"{file}::test_other",
+        f"{file}::test_x[other]",
+    }
+    many = [f"{file}::test_{word}[{number}]" for number in range(thinning.FEW + 1)]
+    assert thinning.cases_of_mutants(many[1:]) == {*many[1:]}
+    assert not thinning.cases_of_mutants(many)
+
+
+@pytest.mark.parametrize(
+    ("expression", "holds"),
+    [
+        ("", True),
+        ("tanh", True),
+        ("TANH and law", True),
+        ("tanh and not law", False),
+        ("sinh or law", True),
+        ("(sinh or cosh)", False),
+        ("not sinh and tanh", True),
+    ],
+)
+def test_words_of_mutants_are_read_as_by_pytest(expression, holds):
+    assert thinning.matches(expression, "tests/a.py::test_a_law[tanh-1]") == holds
 
 
 def test_a_case_of_a_second_is_thinned_by_itself():
