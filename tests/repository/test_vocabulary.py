@@ -27,7 +27,8 @@ def texts():
     """The package's files and the documents, by their paths."""
     folders = ("staticgrad", "passes", "benchmarks", "examples", "docs")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*") if _is_text(p)]
-    return {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in [*files, *ROOT.glob("*.md")]}
+    paths = {*files, *ROOT.glob("*.md")} - {ROOT / "docs/glossary.md"}  # which lists these words
+    return {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in paths}
 
 
 def _is_text(path):

@@ -47,7 +47,7 @@ from staticgrad.support.errors.wording import shown
 P = ParamSpec("P")
 
 
-class Drawing(Protocol[P]):
+class DrawMethod(Protocol[P]):
     """A method that draws values; NumPy's name of ``shape`` is ``size``."""
 
     @overload
@@ -58,7 +58,7 @@ class Drawing(Protocol[P]):
 
 if TYPE_CHECKING:
 
-    def drawing(method: Callable[Concatenate[Any, P], Value]) -> Drawing[P]:
+    def drawing(method: Callable[Concatenate[Any, P], Value]) -> DrawMethod[P]:
         """Return the public form of a method that draws values."""
 
 else:
