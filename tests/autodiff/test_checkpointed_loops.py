@@ -15,7 +15,7 @@ from passes.pipelines import pipeline as read_pipeline
 from passes.remat import StoreAll
 from staticgrad import checkpoint_policies as cp
 from staticgrad.compiler.lowering.fuse import fuse
-from staticgrad.compiler.memory.divided import divided
+from staticgrad.compiler.memory.divided import choose_division
 from staticgrad.compiler.memory.planner import plan
 
 STEPS, BLOCKS, SIZE = 20, 3, 12
@@ -221,7 +221,7 @@ def test_a_budget_reaches_the_peak_of_loops_that_are_not_merged(loop):
     graph = read_pipeline("O1")(sg.Graph({"loss": loss, "dp": sg.grad(loss, p)}))
     assert plan(fuse(graph), {}).peak_bytes / X.nbytes >= STEPS * (BLOCKS + 1)
     budget = (2 * STEPS + BLOCKS + FEW) * X.nbytes
-    chosen = divided(graph, {}, fuse, (StoreAll(), budget, 1, 0.0))
+    chosen = choose_division(graph, {}, fuse, (StoreAll(), budget, 1, 0.0))
     assert chosen.planner.plan({}).peak_bytes <= budget
 
 

@@ -12,10 +12,10 @@ from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory import segments
-from staticgrad.compiler.memory.divided import Divisions, divisions
+from staticgrad.compiler.memory.divided import Divisions, all_divisions
 from staticgrad.compiler.memory.loop_pairs import pairs_of
 from staticgrad.compiler.memory.planner import Planner
-from staticgrad.compiler.memory.segments import with_segments
+from staticgrad.compiler.memory.segments import run_in_segments
 from staticgrad.compiler.preparation import loops
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bodies
@@ -61,10 +61,10 @@ def bytes_of(f, feeds):
     ("levels,kept", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
 )
 def test_segments_change_no_byte(iterations, reverse, levels, kept, monkeypatch):
-    monkeypatch.setattr(segments, "_pays", lambda pair: True)  # whatever a rest costs
+    monkeypatch.setattr(segments, "_saves_bytes", lambda pair: True)  # whatever a rest costs
     graph, feeds = recurrent(iterations, reverse)
     f = sg.compile(graph)
-    divided = with_segments(f.graph, levels, Fraction(kept))
+    divided = run_in_segments(f.graph, levels, Fraction(kept))
     verify_graph(divided)
     assert (divided is f.graph) == (segment_length(iterations) is None)
     if divided is not f.graph:
@@ -145,7 +145,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(iterations, re
     assert {pair.unit for pair in followed} <= {3, 4}
     peaks = [plain.plan(n=5).peak_bytes]
     for levels, kept in ((0, 0), (1, 0), (2, 1 / 4)):
-        divided = with_segments(plain.graph, levels, Fraction(kept))
+        divided = run_in_segments(plain.graph, levels, Fraction(kept))
         verify_graph(divided)
         f = sg.compile(divided, pipeline="O0", debug=levels == 1)
         assert bytes_of(f, feeds) == wanted
@@ -183,7 +183,7 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
     """A division whose proven bound is no lower than what was refused is not sought."""
     graph = pipeline("O1")(recurrent(64)[0])
     limits = StoreAll(), 1, 1, 0.0
-    each = [*divisions(graph, fuse, limits)]
+    each = [*all_divisions(graph, fuse, limits)]
     refused = []
     plan = Planner.plan
 
@@ -199,7 +199,7 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
     for found in each:
         with pytest.raises(BudgetInfeasible) as alone:
             found.planner.plan({"n": 5})
-        assert found.planner.bound({"n": 5}) == alone.value.lower_bound
+        assert found.planner.peak_bound({"n": 5}) == alone.value.lower_bound
         smallest.append(alone.value.smallest_peak)
     assert len({*smallest}) > 1
     for first in (each[0], each[-1]):
@@ -222,7 +222,7 @@ def test_a_loop_without_carries_runs_again_in_segments():
     rng = np.random.default_rng(3)
     feeds = {n: rng.normal(size=s).astype("f4") for n, s in (("x", (40, 16)), ("w", (16,)))}
     f = sg.compile(outputs)
-    divided = with_segments(f.graph, 1)
+    divided = run_in_segments(f.graph, 1)
     assert divided is not f.graph
     verify_graph(divided)
     wanted = bytes_of(f, feeds)

@@ -17,7 +17,7 @@ from staticgrad.native.table import pool
 def _limits(monkeypatch):
     """Round limits that no machine reaches, instead of measured ones."""
     known = {n: Limits(n, n * 1e12, n * 1e10) for n in (1, 2)}
-    monkeypatch.setattr(profiling, "_known", known)
+    monkeypatch.setattr(profiling, "_limits_by_threads", known)
 
 
 def training():

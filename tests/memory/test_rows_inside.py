@@ -7,7 +7,7 @@ import staticgrad as sg
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.memory.loop_pairs import pairs_of
-from staticgrad.compiler.memory.rows_inside import with_rows_inside
+from staticgrad.compiler.memory.rows_inside import move_products_into_loops
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.ops import loop_sums
 
@@ -73,9 +73,9 @@ def test_named_sizes_too():
 
 def test_what_others_read_stays():
     compiled = sg.compile(recurrent(more=True), threads=1)
-    assert with_rows_inside(compiled.graph) is compiled.graph
+    assert move_products_into_loops(compiled.graph) is compiled.graph
     moved = sg.compile(recurrent(), threads=1).graph
-    assert with_rows_inside(moved) is not moved
+    assert move_products_into_loops(moved) is not moved
 
 
 def test_the_smallest_plan_needs_fewer_bytes():
@@ -113,7 +113,7 @@ def blocks_of_four(monkeypatch):
 def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks_of_four):
     """And what the loop that runs back reads of inputs is stacked by the other loop."""
     graph = pipeline("O1")(layered(kind, layers))
-    inside = with_rows_inside(graph)
+    inside = move_products_into_loops(graph)
     verify_graph(inside)
     pairs = pairs_of(inside)
     assert len(pairs) == layers
@@ -121,7 +121,7 @@ def test_gradients_of_an_iteration_are_read_by_blocks_alone(kind, layers, blocks
         op = pair.second.op
         assert len(pair.followers) == 3  # of w, u and b
         gates = [n for n, kind in enumerate(pair.second.types[op.carries :]) if kind.shape[-1] > 8]
-        assert gates[0] in pair.passed
+        assert gates[0] in pair.followed
         read = {arg.node for arg in pair.second.args[op.carries : op.carries + op.slices]}
         assert read <= {pair.first, *(each.second for each in pairs)}
     found = sg.evaluate(inside, fed())

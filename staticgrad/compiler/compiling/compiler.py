@@ -542,10 +542,10 @@ class Compiled(Generic[Results]):
         """
         from staticgrad.compiler.compiling.tradeoffs import tradeoff
         from staticgrad.compiler.reports.memory_page import memory_page
-        from staticgrad.compiler.reports.pictures import written
+        from staticgrad.compiler.reports.pictures import write_report
 
         front = tradeoff(self, sizes)
-        return written(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
+        return write_report(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
 
     @public
     def wait(self) -> None:

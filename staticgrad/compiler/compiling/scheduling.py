@@ -25,7 +25,7 @@ from passes.remat import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.compiler.compiling.artifacts import Kernels
-from staticgrad.compiler.memory.divided import Divided, Divisions, divided, divisions
+from staticgrad.compiler.memory.divided import Divided, Divisions, all_divisions, choose_division
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.executor import Executor, MakeTable
 from staticgrad.compiler.runtime.step import LoopLimitError, Program, Table
@@ -352,7 +352,7 @@ class Scheduling:
     def _divisions(self) -> Iterator[Divided]:
         if not self._has_bodies:
             return iter(())
-        return divisions(self._computed[0], self.make, self._limits)
+        return all_divisions(self._computed[0], self.make, self._limits)
 
     @property
     def _deciding(self) -> tuple[object, ...]:
@@ -388,7 +388,7 @@ class Scheduling:
     @cached_property
     def _made(self) -> tuple[Divided, KnownSchedule]:
         graph, once, note = self._computed
-        chosen = divided(graph, self.sizes, self.make, self._limits)
+        chosen = choose_division(graph, self.sizes, self.make, self._limits)
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
     @cached_property

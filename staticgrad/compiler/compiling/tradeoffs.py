@@ -29,7 +29,7 @@ from staticgrad.compiler.compiling.arguments import (
 )
 from staticgrad.compiler.compiling.constant_part import constant_part
 from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
-from staticgrad.compiler.memory.divided import divisions
+from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.language.ir.calls import public
@@ -271,7 +271,7 @@ def tradeoff(
         make = partial(scheduled, fuse=read_fuse(fuse))
         workers = processors.threads(config.current(threads=threads).threads)
         limits = (StoreAll(), None, workers, LEAST_SECTION)
-        planners = [each.planner for each in divisions(passed, make, limits)]
+        planners = [each.planner for each in all_divisions(passed, make, limits)]
         planners = planners or [Planner(make(passed), *limits)]
     at = all_sizes(graph, told, dict(read_sizes(sizes)))
     check_sizes(graph, at)

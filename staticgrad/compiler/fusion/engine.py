@@ -58,7 +58,7 @@ class Precedence:
         self._indices = {number: index for index, number in enumerate(numbers)}
         #: For each number, the first index behind all of its predecessors.
         self._ready = {number: self._ready_at(self._predecessors[number]) for number in numbers}
-        #: Whether the order is the one that ``_sorted`` gives.
+        #: Whether the order is the one that ``_sort_topologically`` returns.
         self.is_sorted = True
 
     def _sort_topologically(self, priority: Callable[[int], int]) -> tuple[int, ...]:

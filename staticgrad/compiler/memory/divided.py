@@ -1,12 +1,12 @@
-"""The choice of the loops of a graph that run in segments, by a policy or a budget.
+"""Choose the loops of a graph that run in segments, by a policy or a budget.
 
 The schedules are tried in this order: the loops unchanged, values stacked for sums over time in
-segments, segments that run again, segments of segments; then the same with the rows of products
-inside the loops (``rows_inside``). A budget takes the fastest that meets it;
-the search ends at the first that meets it without recomputed kernels beside its segments. Each
-level runs loops once more, so for as many iterations as the budget has room for, segments are a
-level less deep. A policy, which is there to save bytes, takes segments if they need fewer. Symbolic
-sizes have their hints; if the plan for others exceeds the budget, ``Divisions`` tries all.
+segments, recomputed segments, segments of segments; then the same with products moved into the
+loops (``rows_inside``). A budget takes the fastest that meets it; the search ends at the first that
+meets it without recomputed kernels besides its segments. Each level runs loops once more, so for as
+many iterations as the budget allows, segments are a level less deep. A policy, whose purpose is to
+save bytes, takes segments if they need fewer. Symbolic sizes have their hints; if the plan for
+other sizes exceeds the budget, ``Divisions`` tries all.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from staticgrad.support.records import NamedTuple
 if TYPE_CHECKING:
     from fractions import Fraction
 
-#: How deep segments are divided, at most: a level that runs loops once more spares less and less.
+#: Levels of nested segments, at most: each further level spares less.
 MOST_LEVELS: Final = 3
-#: Percentages of a loop's iterations that do not run again, beside all and none, where plans are
-#: listed.
+#: Percentages of a loop's iterations that are not recomputed, besides all and none, in lists of
+#: plans.
 KEPT: Final = (75, 50, 25)
 #: Parts of the iterations of a loop that may be a level less deep, at most, and how many are tried.
 PARTS: Final = 1024
@@ -42,7 +42,7 @@ MOST_TRIES: Final = 4
 
 
 class Divided(NamedTuple):
-    """A graph with its loops as they are, or in segments; its schedule and its plans."""
+    """A graph with its loops unchanged or in segments, with its schedule and planner."""
 
     graph: Graph
     schedule: Schedule
@@ -59,44 +59,46 @@ class Divisions:
     def __init__(self, chosen: Planner, others: Callable[[], Iterator[Divided]]) -> None:
         """``others``: all divisions of the program's graph, in order."""
         self.chosen = chosen
-        self._others = others
-        self._waiting: Iterator[Divided] | None = None
-        self._made: list[Divided] = []
+        self._make_others = others
+        self._remaining: Iterator[Divided] | None = None
+        self._built: list[Divided] = []
 
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
-        """The plan for these sizes, by ``Planner.plan``."""
+        """Return the plan for these sizes, by ``Planner.plan``."""
         try:
             return self.chosen.plan(sizes, staged=staged)
         except BudgetInfeasible as error:
             refused = [error]
-        for each in self._each():
+        for division in self._other_divisions():
             smallest = min(error.smallest_peak for error in refused)
-            if each.planner.bound(sizes, staged=staged) >= smallest:
+            if division.planner.peak_bound(sizes, staged=staged) >= smallest:
                 continue  # it has no plan within the budget, and none that needs fewer bytes
             try:
-                return each.planner.plan(sizes, staged=staged)
+                return division.planner.plan(sizes, staged=staged)
             except BudgetInfeasible as error:
                 refused.append(error)
         raise min(refused, key=lambda error: error.smallest_peak)
 
     def graph(self, schedule: Schedule) -> Graph | None:
-        """The graph of another division's schedule; None for that of the one that was chosen."""
-        return next((each.graph for each in self._made if each.schedule is schedule), None)
+        """Return the graph of another division with this schedule; None for the chosen one."""
+        return next(
+            (division.graph for division in self._built if division.schedule is schedule), None
+        )
 
-    def _each(self) -> Iterator[Divided]:
-        """The other divisions: those that are made, then more."""
-        yield from self._made
-        if self._waiting is None:
-            self._waiting = self._others()
-        wanted = _interface(self.chosen.schedule)
-        for each in self._waiting:
-            if _interface(each.schedule) == wanted:
-                self._made.append(each)
-                yield each
+    def _other_divisions(self) -> Iterator[Divided]:
+        """Yield the other divisions: those built before, then new ones."""
+        yield from self._built
+        if self._remaining is None:
+            self._remaining = self._make_others()
+        interface = _interface(self.chosen.schedule)
+        for division in self._remaining:
+            if _interface(division.schedule) == interface:
+                self._built.append(division)
+                yield division
 
 
 def _interface(schedule: Schedule) -> object:
-    """Return the outside of a schedule: results, outer buffers, and those read and written."""
+    """Return the interface of a schedule: results, outer buffers, and those read and written."""
     roles = ("input", "output", "parameter")
     outside = {b.name: (b.role, b.label) for b in schedule.buffers if b.role in roles}
     read = outside.keys() & {name for step in schedule.steps for name in step.reads()}
@@ -111,48 +113,48 @@ def _has_pairs(graph: Graph) -> bool:
     return bool(pairs_of(graph))
 
 
-def divisions(
+def all_divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Iterator[Divided]:
     """Yield each division of a graph; nothing if there is no pair of loops.
 
-    First those into whole levels, then those of one level that do not run part of the iterations
-    again: where segments are few, such a one may need the fewest bytes of all.
+    First those of full levels, then those of one level that do not recompute a part of the
+    iterations: with few segments, one of these may need the fewest bytes of all.
     """
     if not _has_pairs(graph):
         return
     from fractions import Fraction
 
-    from staticgrad.compiler.memory.segments import with_segments
+    from staticgrad.compiler.memory.segments import run_in_segments
 
-    def made(found: Graph) -> Divided:
-        scheduled = schedule(found)
-        return Divided(found, scheduled, Planner(scheduled, *limits))
+    def make_division(divided_graph: Graph) -> Divided:
+        scheduled = schedule(divided_graph)
+        return Divided(divided_graph, scheduled, Planner(scheduled, *limits))
 
-    wholes = [*_wholes(graph)]
-    for whole in wholes:
-        found = whole
-        yield made(whole)
+    wholes = [*_undivided_graphs(graph)]
+    for undivided in wholes:
+        segmented = undivided
+        yield make_division(undivided)
         for levels in range(MOST_LEVELS + 1):
-            last, found = found, with_segments(whole, levels)
-            if found is not last:
-                yield made(found)
-    for whole in wholes:
-        segments = with_segments(whole, 1)
+            last, segmented = segmented, run_in_segments(undivided, levels)
+            if segmented is not last:
+                yield make_division(segmented)
+    for undivided in wholes:
+        segments = run_in_segments(undivided, 1)
         for percent in KEPT:
-            found = with_segments(whole, 1, Fraction(percent, 100))
-            if found is not whole and found is not segments:
-                yield made(found)
+            segmented = run_in_segments(undivided, 1, Fraction(percent, 100))
+            if segmented is not undivided and segmented is not segments:
+                yield make_division(segmented)
 
 
-def _wholes(graph: Graph) -> Iterator[Graph]:
-    """Yield a graph with its loops as they are, and with products inside of them if it has any."""
-    from staticgrad.compiler.memory.rows_inside import with_rows_inside
+def _undivided_graphs(graph: Graph) -> Iterator[Graph]:
+    """Yield the graph itself, and the graph with products inside its loops if it has any."""
+    from staticgrad.compiler.memory.rows_inside import move_products_into_loops
 
     yield graph
-    inside = with_rows_inside(graph)
+    inside = move_products_into_loops(graph)
     if inside is not graph:
         yield inside
 
@@ -160,7 +162,7 @@ def _wholes(graph: Graph) -> Iterator[Graph]:
 class _Tried(NamedTuple):
     """The cost of a plan of a divided graph: of the smallest plan if none meets the budget.
 
-    ``stored``: the bytes if no kernel beside its segments runs again.
+    ``stored``: the bytes if no kernel besides its segments is recomputed.
     """
 
     divided: Divided
@@ -169,47 +171,53 @@ class _Tried(NamedTuple):
     stored: int
 
 
-def divided(
+def choose_division(
     graph: Graph,
     sizes: Mapping[str, int],
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Divided:
-    """The graph with its loops as they are, or in segments."""
-    policy, wanted, *_ = limits
+    """Return the graph with its loops unchanged, or in segments."""
+    policy, budget_option, *_ = limits
     open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
     at = open_sizes | dict(sizes)
 
-    def made(found: Graph) -> Divided:
-        scheduled = schedule(found)
-        return Divided(found, scheduled, Planner(scheduled, *limits))
+    def make_division(divided_graph: Graph) -> Divided:
+        scheduled = schedule(divided_graph)
+        return Divided(divided_graph, scheduled, Planner(scheduled, *limits))
 
-    first = made(graph)
-    if (wanted is None and policy == StoreAll()) or not _has_pairs(graph):
+    first = make_division(graph)
+    if (budget_option is None and policy == StoreAll()) or not _has_pairs(graph):
         return first
-    from staticgrad.compiler.memory.segments import with_segments
+    from staticgrad.compiler.memory.segments import run_in_segments
 
     budget = first.planner.budget_at(at)
     if budget is None:
-        segments = made(with_segments(graph))
-        return min(_tried(first, at), _tried(segments, at), key=lambda tried: tried.peak).divided
-    best = _tried(first, at)
-    for whole in _wholes(graph):
-        above = best if whole is graph else _tried(made(whole), at)
+        segments = make_division(run_in_segments(graph))
+        return min(
+            _try_division(first, at), _try_division(segments, at), key=lambda tried: tried.peak
+        ).divided
+    best = _try_division(first, at)
+    for undivided in _undivided_graphs(graph):
+        above = best if undivided is graph else _try_division(make_division(undivided), at)
         best = min(best, above, key=lambda tried: _rank(tried, budget))
         for levels in range(MOST_LEVELS + 1):
             if best.stored <= budget:
                 break
-            found = with_segments(whole, levels)
-            if found is above.divided.graph:
+            segmented = run_in_segments(undivided, levels)
+            if segmented is above.divided.graph:
                 continue
-            tried = _tried(made(found), at, max(best.peak, budget + 1))
+            tried = _try_division(make_division(segmented), at, max(best.peak, budget + 1))
             if levels and tried.peak <= budget:
 
-                def less_deep(kept: Fraction, whole: Graph = whole, levels: int = levels) -> _Tried:
-                    return _tried(made(with_segments(whole, levels, kept)), at)
+                def try_part(
+                    part: Fraction, undivided: Graph = undivided, levels: int = levels
+                ) -> _Tried:
+                    return _try_division(
+                        make_division(run_in_segments(undivided, levels, part)), at
+                    )
 
-                filled = _filled(tried, above.stored, budget, _parts(whole), less_deep)
+                filled = _search_part(tried, above.stored, budget, _kept_parts(undivided), try_part)
                 best = min(best, filled, key=lambda tried: _rank(tried, budget))
                 break
             above = tried
@@ -224,8 +232,8 @@ def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
     return max(tried.peak - budget, 0), tried.seconds
 
 
-def _parts(graph: Graph) -> list[Fraction]:
-    """Parts of the iterations with which a pair of loops keeps some iterations more."""
+def _kept_parts(graph: Graph) -> list[Fraction]:
+    """Return the parts of iterations that may be a level less deep, for all pairs of loops."""
     from fractions import Fraction
 
     from staticgrad.compiler.memory.loop_pairs import pairs_of
@@ -234,18 +242,21 @@ def _parts(graph: Graph) -> list[Fraction]:
     for pair in pairs_of(graph):
         iterations = hint_value(pair.iterations)
         step = -(-iterations // (PARTS * pair.unit)) * pair.unit
-        parts.update(Fraction(kept, iterations) for kept in range(step, iterations, step))
+        parts.update(
+            Fraction(iterations_kept, iterations)
+            for iterations_kept in range(step, iterations, step)
+        )
     return sorted(parts)
 
 
-def _filled(
+def _search_part(
     deep: _Tried,
     above: int,
     budget: int,
     parts: Sequence[Fraction],
-    less_deep: Callable[[Fraction], _Tried],
+    try_part: Callable[[Fraction], _Tried],
 ) -> _Tried:
-    """The quickest within a budget, as many iterations as possible a level less deep."""
+    """Return the fastest division within a budget, with the largest part a level less deep."""
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
     for _ in range(MOST_TRIES):
         left = [part for part in parts if low < part < high]
@@ -253,21 +264,25 @@ def _filled(
             break
         room = max(budget - fewest, 0) / max(most - fewest, 1)
         part = left[max(bisect_right(left, low + (high - low) * room) - 1, 0)]
-        found = less_deep(part)
-        best = min(best, found, key=lambda tried: _rank(tried, budget))
-        if found.stored > budget:
-            high, most = float(part), found.stored
+        tried = try_part(part)
+        best = min(best, tried, key=lambda tried: _rank(tried, budget))
+        if tried.stored > budget:
+            high, most = float(part), tried.stored
         else:
-            low, fewest = float(part), found.stored
+            low, fewest = float(part), tried.stored
     return best
 
 
-def _tried(candidate: Divided, sizes: Mapping[str, int], refused: int | None = None) -> _Tried:
-    """A candidate with its plan's bytes and predicted seconds; where it cannot need fewer bytes
-    than were ``refused``, with its bound, and nothing is sought."""
+def _try_division(
+    candidate: Divided, sizes: Mapping[str, int], refused: int | None = None
+) -> _Tried:
+    """Return a candidate with the bytes and predicted seconds of its plan.
+
+    If a lower bound proves that it needs no fewer bytes than ``refused``, nothing is searched.
+    """
     planner = candidate.planner
-    stored = planner.stored(sizes)
-    if refused is not None and (bound := planner.bound(sizes)) >= refused:
+    stored = planner.stored_peak(sizes)
+    if refused is not None and (bound := planner.peak_bound(sizes)) >= refused:
         return _Tried(candidate, bound, math.inf, stored)
     try:
         plan = planner.plan(sizes)

@@ -1,10 +1,10 @@
-"""The planner: a Schedule at concrete sizes becomes a Plan, a sequence and a place for every byte.
+"""The planner: a Schedule at concrete sizes becomes a Plan, a sequence of steps with all offsets.
 
-A policy (``passes.remat``) proposes sequences of steps, the lowest arena wins; a budget picks the
-cheapest plan that meets it from the front of plans. Results take the bytes of operands that die
-there where the kernel allows it, and what lives in the arena is placed by
-``staticgrad.analysis.planning.offsets``. What does not depend on sizes is derived once, so that a
-new batch size takes milliseconds. No kernel is compiled or run here.
+A policy (``passes.remat``) proposes sequences of steps, and the lowest arena wins; a budget selects
+the cheapest plan that meets it from the front of plans. Results reuse the bytes of operands whose
+lifetime ends there if the kernel allows it, and ``staticgrad.analysis.planning.offsets`` allocates
+the buffers of the arena. Everything that does not depend on sizes is derived once, so that a new
+batch size takes milliseconds. No kernel is compiled or run here.
 """
 
 from __future__ import annotations
@@ -57,13 +57,16 @@ def plan(
     budget: int | Limit | None = None,
     workers: int = 1,
 ) -> Plan:
-    """The plan of a schedule for one set of sizes; ``Planner`` when there will be more of them."""
+    """Return the plan of a schedule for one set of sizes; use ``Planner`` for several."""
     return Planner(schedule, policy, budget, workers).plan(sizes, staged=staged)
 
 
 class Planner:
-    """Plans of one schedule. Without a budget the same sizes always give the same plan; under one,
-    sizes may take over what runs again from sizes that were planned before."""
+    """Plans of one schedule.
+
+    Without a budget the same sizes always give the same plan. With one, sizes may reuse the
+    sequence of steps of sizes that were planned before.
+    """
 
     @collection_paused()
     def __init__(
@@ -86,18 +89,18 @@ class Planner:
         self.flow = Flow(schedule)
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
-        self._kept = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
+        self._retained = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
         self._bodies = {
-            (step, count): tuple(Planner(body.schedule, workers=count) for body in found)
-            for step, made in enumerate(schedule.steps)
-            if (found := made.bodies())
+            (step, count): tuple(Planner(body.schedule, workers=count) for body in bodies)
+            for step, program_step in enumerate(schedule.steps)
+            if (bodies := program_step.bodies())
             for count in {1, workers}
         }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
         self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
-        #: Sizes that sequences were sought at, by staged inputs and workers.
-        self._sought: dict[tuple[frozenset[int], int], tuple[_Sizes, ...]] = {}
+        #: Sizes for which sequences were searched, by staged inputs and workers.
+        self._searched: dict[tuple[frozenset[int], int], tuple[_Sizes, ...]] = {}
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property
@@ -107,7 +110,7 @@ class Planner:
 
     @cached_property
     def repeats(self) -> Repeats:
-        """The steps that may run again."""
+        """The steps that may be recomputed."""
         return Repeats(self.flow)
 
     @collection_paused()
@@ -150,51 +153,59 @@ class Planner:
                 raise SizeGuardError(_at_sizes(sizes, what), at=at)
 
     def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
-        """Return whether a lower bound proves that no plan for so many workers meets the budget;
-        False if one was sought before."""
+        """Return whether a lower bound proves that no plan for so many workers meets the budget.
+
+        False if one was searched before.
+        """
         budget = self.budget_at(sizes)
         copied = frozenset(self.flow.index[name] for name in staged)
-        if budget is None or (copied, workers) in self._sought:
+        if budget is None or (copied, workers) in self._searched:
             return False
         numbers = self._numbers(sizes, workers)
         return budget < self._lower_bound(sizes, numbers, copied, workers)
 
-    def bound(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> int:
-        """Bytes that no plan for these sizes can do without; nothing is sought for it."""
+    def peak_bound(
+        self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
+    ) -> int:
+        """Return a lower bound of the peak of all plans for these sizes, without a search."""
         copied = frozenset(self.flow.index[name] for name in staged)
-        every = {1, self._workers(self.extents.at(sizes))}
-        return min(self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in every)
+        worker_counts = {1, self._workers(self.extents.at(sizes))}
+        return min(
+            self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in worker_counts
+        )
 
-    def stored(self, sizes: Mapping[str, int]) -> int:
-        """Bytes of the arena at these sizes where every step runs once, without a copied feed."""
+    def stored_peak(self, sizes: Mapping[str, int]) -> int:
+        """Return the bytes of the arena if every step runs once, without a copied feed."""
         numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
-        return self._everything(numbers, frozenset()).height
+        return self._lowest_single_run(numbers, frozenset()).height
 
     def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
-        """Return the problem at these sizes in the terms of ``sg.plan_abstract``: no feed is
-        copied, bytes are aligned, costs are predicted seconds."""
+        """Return the problem at these sizes in the terms of ``sg.plan_abstract``.
+
+        No feed is copied, bytes are aligned, and costs are predicted seconds.
+        """
         from passes.remat.abstract import exported
 
         numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
         return exported(self._problem(numbers, frozenset()))
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
-        """The plan for these sizes and so many workers."""
+        """Return the plan for these sizes and so many workers."""
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         budget = self.budget_at(sizes)
-        chosen = self._chosen(sizes, numbers, copied, workers, budget)
-        made = self._plan(sizes, numbers, copied, chosen, workers)
-        if budget is not None and made.peak_bytes > budget:
+        chosen = self._choose_point(sizes, numbers, copied, workers, budget)
+        plan = self._plan(sizes, numbers, copied, chosen, workers)
+        if budget is not None and plan.peak_bytes > budget:
             uncopied = self._smallest_uncopied(sizes) if copied else None
-            error = over_budget(made, budget, uncopied)
+            error = over_budget(plan, budget, uncopied)
             if not isinstance(self.budget, int) and self.budget is not None:
                 error.details += (self.budget.words(sizes),)
             raise error
-        if self.policy == _STORE_ALL or len(made.steps) > len(self.schedule.steps):
-            return made
-        wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
-        return replace(made, remark=f"nothing is computed again: {wanting} bytes")
+        if self.policy == _STORE_ALL or len(plan.steps) > len(self.schedule.steps):
+            return plan
+        reason = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
+        return replace(plan, remark=f"nothing is computed again: {reason} bytes")
 
     def budget_at(self, sizes: Mapping[str, int]) -> int | None:
         """Return the bytes that the budget allows at these sizes, or None without a budget."""
@@ -203,14 +214,14 @@ class Planner:
         return self.budget.at(sizes)
 
     def _workers(self, numbers: SizeNumbers) -> int:
-        """Return the number of workers that a plan for these sizes is made for."""
+        """Return the number of workers of a plan for these sizes."""
         if self.workers == 1 or not self._least_shared:
             return self.workers
         seconds = all_seconds(self.schedule.steps, numbers.arguments, FASTEST)
         return self.workers if sum(seconds) >= self._least_shared else 1
 
     def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
-        """The schedule's numbers, those of bodies' arenas included."""
+        """Return the numbers of the schedule, including the arenas of bodies."""
         numbers = self.extents.at(sizes, workers)
         if not self._bodies:
             return numbers
@@ -219,15 +230,15 @@ class Planner:
             for (step, count), planners in self._bodies.items()
             if count == workers
         }
-        rooms = {
-            self.flow.index[own.buffer]: max(plan.peak_bytes for plan in found)
-            for step, found in plans.items()
-            for own in self.schedule.steps[step].scratch()
-            if own.per == "bodies"
+        arena_bytes = {
+            self.flow.index[scratch.buffer]: max(plan.peak_bytes for plan in plans_of_step)
+            for step, plans_of_step in plans.items()
+            for scratch in self.schedule.steps[step].scratch()
+            if scratch.per == "bodies"
         }
-        return numbers.with_bodies(plans, rooms)
+        return numbers.with_bodies(plans, arena_bytes)
 
-    def _chosen(
+    def _choose_point(
         self,
         sizes: Mapping[str, int],
         numbers: SizeNumbers,
@@ -240,65 +251,69 @@ class Planner:
             return self._by_policy(numbers, staged)
         most = budget
         if self.policy != _STORE_ALL or self._least_load(numbers, staged) <= budget:
-            own = self._by_policy(numbers, staged)
-            if self.policy == _STORE_ALL and own.height <= budget:
-                return own
-            most = min(budget, own.height)
+            policy_point = self._by_policy(numbers, staged)
+            if self.policy == _STORE_ALL and policy_point.height <= budget:
+                return policy_point
+            most = min(budget, policy_point.height)
         problem = self._problem(numbers, staged)
-        if (borrowed := self._borrowed(sizes, problem, workers, most)) is not None:
+        if (borrowed := self._borrow_point(sizes, problem, workers, most)) is not None:
             return borrowed
         smallest: list[Point] = []
         for key, front, layouts in self._fronts_at(sizes, problem, workers):
-            found = front.within(problem, most, layouts)
-            if found is None:
+            point = front.within(problem, most, layouts)
+            if point is None:
                 smallest.append(front.smallest(problem, layouts))
             self._keep(key, front)
-            if found is not None:
-                return found
+            if point is not None:
+                return point
             if most < self._lower_bound(sizes, numbers, staged, workers):
                 break  # no other front has a plan
         return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
 
-    def _borrowed(
+    def _borrow_point(
         self, sizes: Mapping[str, int], problem: Problem, workers: int, most: int
     ) -> Point | None:
-        """The cheapest plan within so many bytes of the sequences for the nearest sizes that have
-        any, where these sizes have none of their own and those are as cheap here as there."""
+        """Return the cheapest plan within so many bytes from the sequences for the nearest sizes.
+
+        None if these sizes have sequences of their own, or if those are not as cheap here.
+        """
         copied = problem.staged
-        own = {tuple(sorted(each.items())) for each in (sizes, canonical_sizes(sizes))}
-        known = self._sought.get((copied, workers), ())
-        if not known or not own.isdisjoint(known):
+        own_sizes = {tuple(sorted(variant.items())) for variant in (sizes, canonical_sizes(sizes))}
+        searched = self._searched.get((copied, workers), ())
+        if not searched or not own_sizes.isdisjoint(searched):
             return None
-        near = nearest(sizes, map(dict, known))
-        there = self._numbers(near, workers)
+        near = nearest(sizes, map(dict, searched))
+        nearest_numbers = self._numbers(near, workers)
         if self._sequences.get((tuple(sorted(near.items())), copied, workers)) is None:
             return None
-        if not are_alike(problem.numbers, there, self._arena, FAR):
+        if not are_alike(problem.numbers, nearest_numbers, self._arena, FAR):
             return None
-        here = self._layouts(problem.numbers, copied)
-        key, front = self._front(sizes, problem, near, there, workers)
-        found = front.within(problem, most, Layouts(here, self._layouts(there, copied)))
-        if found is None or not front.is_as_cheap(found, most, here):
+        layouts = self._layouts(problem.numbers, copied)
+        key, front = self._front(sizes, problem, near, nearest_numbers, workers)
+        point = front.within(
+            problem, most, Layouts(layouts, self._layouts(nearest_numbers, copied))
+        )
+        if point is None or not front.is_as_cheap(point, most, layouts):
             return None
         self._keep(key, front)
-        return found
+        return point
 
     def _least_load(self, numbers: SizeNumbers, staged: frozenset[int]) -> int:
-        """The fewest bytes alive at once in an order that runs every step once."""
+        """Return the fewest live bytes of an order that runs every step once."""
         layout = self._layouts(numbers, staged)
         return min(layout(order).load for order in self.orders)
 
     def _layouts(self, numbers: SizeNumbers, staged: frozenset[int]) -> Layout:
-        """Layouts of sequences at these sizes, whose timelines are kept for the next ones."""
+        """Return the function that lays out a sequence at these sizes; it caches timelines."""
 
-        def layout(sequence: Steps) -> ArenaLayout:
+        def layout_sequence(sequence: Steps) -> ArenaLayout:
             order = tuple(sequence)
             timeline = self._timeline(order, staged)
-            found = timeline.layout(numbers)
+            arena_layout = timeline.layout(numbers)
             self._timelines.put((order, staged), timeline, timeline.held_bytes)
-            return found
+            return arena_layout
 
-        return layout
+        return layout_sequence
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
         """Return the peak without copied feeds: of the smallest plan if none meets the budget."""
@@ -311,109 +326,116 @@ class Planner:
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
         """Return the plans that a budget chooses from, with predicted seconds, cheapest first."""
-        found = self.extents.at(sizes)
-        self._check_bytes(found, sizes)
-        workers = self._workers(found)
+        all_numbers = self.extents.at(sizes)
+        self._check_bytes(all_numbers, sizes)
+        workers = self._workers(all_numbers)
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)
-        kept: list[Point] = []
+        front_points: list[Point] = []
         for key, front, layouts in self._fronts_at(sizes, problem, workers):
             points = front.points(problem, layouts)
-            for each in points:
-                if kept and each.height >= kept[-1].height:
+            for point in points:
+                if front_points and point.height >= front_points[-1].height:
                     continue
-                while kept and kept[-1].seconds > each.seconds:
-                    kept.pop()  # a search at the very sizes may find what is better in both
-                kept.append(each)
+                while front_points and front_points[-1].seconds > point.seconds:
+                    front_points.pop()  # a search for exactly these sizes may be better in both
+                front_points.append(point)
             self._keep(key, front)
-        return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in kept)
+        return tuple(
+            (self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in front_points
+        )
 
     def _fronts_at(
         self, sizes: Mapping[str, int], problem: Problem, workers: int
     ) -> Iterator[tuple[_FrontKey, Front, Layouts]]:
-        """Fronts of these sizes, of which the first that meets a budget counts: of the sequences
-        for canonical sizes, where these are like them, then of those for the very sizes."""
+        """Yield fronts for these sizes, of which the first that meets a budget is used.
+
+        First that of the sequences for canonical sizes, if these are like them, then that of the
+        sequences for exactly these sizes.
+        """
         canonical = canonical_sizes(sizes)
-        here = self._layouts(problem.numbers, problem.staged)
+        layouts_here = self._layouts(problem.numbers, problem.staged)
         if canonical != dict(sizes):
             numbers = self._numbers(canonical, workers)
             if are_alike(problem.numbers, numbers, self._arena):
-                layouts = Layouts(here, self._layouts(numbers, problem.staged))
+                layouts = Layouts(layouts_here, self._layouts(numbers, problem.staged))
                 yield *self._front(sizes, problem, canonical, numbers, workers), layouts
-        yield *self._front(sizes, problem, sizes, problem.numbers, workers), Layouts(here)
+        yield *self._front(sizes, problem, sizes, problem.numbers, workers), Layouts(layouts_here)
 
     def _front(
         self,
         sizes: Mapping[str, int],
         problem: Problem,
-        sought_at: Mapping[str, int],
-        there: SizeNumbers,
+        search_sizes: Mapping[str, int],
+        search_numbers: SizeNumbers,
         workers: int,
     ) -> tuple[_FrontKey, Front]:
-        """The front at some sizes of the sequences that are found at others."""
-        at = tuple(sorted(sought_at.items())), problem.staged, workers
+        """Return the front at some sizes of the sequences that are found at others."""
+        at = tuple(sorted(search_sizes.items())), problem.staged, workers
         key = at, tuple(sorted(sizes.items()))
         front = self._fronts.get(key)
         if front is None:
             sequences = self._sequences.get(at)
             if sequences is None:
-                bound = self._lower_bound(sought_at, there, problem.staged, workers)
-                sequences = Sequences(self._problem(there, problem.staged), bound)
+                bound = self._lower_bound(search_sizes, search_numbers, problem.staged, workers)
+                sequences = Sequences(self._problem(search_numbers, problem.staged), bound)
                 where = problem.staged, workers
-                known = dict.fromkeys((*self._sought.get(where, ()), at[0]))
-                self._sought[where] = tuple(known)
+                searched = dict.fromkeys((*self._searched.get(where, ()), at[0]))
+                self._searched[where] = tuple(searched)
             front = Front(problem, sequences)
         return key, front
 
     def _lower_bound(
         self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int], workers: int
     ) -> int:
-        """Bytes that no plan for these sizes can do without."""
+        """Return a lower bound of the peak of plans for these sizes."""
         order = self._timeline(self.orders[0], staged)
-        placed = Point.of(order.layout(numbers).placed(), 0.0)
-        return lower_bound(self._plan(sizes, numbers, staged, placed, workers))
+        point = Point.of(order.layout(numbers).placed(), 0.0)
+        return lower_bound(self._plan(sizes, numbers, staged, point, workers))
 
     def _keep(self, key: _FrontKey, front: Front) -> None:
-        """Keep a front and its sequences, with the bytes that they take now."""
+        """Cache a front and its sequences, with their current bytes."""
         self._fronts.put(key, front, front.held_bytes)
         self._sequences.put(key[0], front.sequences, front.sequences.held_bytes)
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
             return lowest(self._problem(numbers, staged), self.policy)
-        return Point.of(self._everything(numbers, staged), 0.0)
+        return Point.of(self._lowest_single_run(numbers, staged), 0.0)
 
-    def _everything(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
-        """The order of the lowest arena in which every step runs once; of equals the first."""
+    def _lowest_single_run(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
+        """Return the first order of the lowest arena in which every step runs once."""
         layouts = [*map(self._layouts(numbers, staged), self.orders)]
         best: Placed | None = None
         for layout in sorted(layouts, key=lambda candidate: candidate.load):
             if best is not None and layout.load >= best.height:
                 break
-            placed = layout.placed()
-            if best is None or placed.height < best.height:
-                best = placed
+            candidate = layout.placed()
+            if best is None or candidate.height < best.height:
+                best = candidate
         if best is None:
             raise ValueError("a schedule has at least one order")
         return best
 
     def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)
-        return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
+        return Problem(
+            self.flow, self.repeats, numbers, staged, self.orders, seconds, self._retained
+        )
 
     def _timeline(self, order: Order, staged: frozenset[int]) -> Timeline:
-        found = self._timelines.get((order, staged))
-        return Timeline(self.flow, order, staged) if found is None else found
+        timeline = self._timelines.get((order, staged))
+        return Timeline(self.flow, order, staged) if timeline is None else timeline
 
-    def _fails(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
-        """The steps with lookups that cannot but fail, each with its checks of them."""
+    def _find_failing(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
+        """Return the steps with lookups that always fail, each with the checks of them."""
         steps = self.schedule.steps
-        found = {
+        fails_by_step = {
             step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
             for step in self.flow.looking
         }
-        return {step: fails for step, fails in found.items() if fails}
+        return {step: fails for step, fails in fails_by_step.items() if fails}
 
     def _plan(
         self,
@@ -424,9 +446,9 @@ class Planner:
         workers: int,
     ) -> Plan:
         names = self.flow.names
-        known = self._timelines.get((tuple(point.sequence), staged))
-        lives = self.flow.lives(point.sequence, staged) if known is None else known.lives
-        fails = self._fails(numbers)
+        timeline = self._timelines.get((tuple(point.sequence), staged))
+        lives = self.flow.lives(point.sequence, staged) if timeline is None else timeline.lives
+        fails = self._find_failing(numbers)
         steps = tuple(
             PlannedStep(
                 step, numbers.arguments[step], numbers.offsets[step],

@@ -1,14 +1,14 @@
-"""Products in front of a loop or behind it, of which each iteration computes its rows instead.
+"""Move products in front of a loop, or behind it, into the loop, row by row.
 
 A recurrent layer multiplies the inputs of all steps by a matrix in front of its loop: one large
 product takes less time than a small one in each iteration. But its result is stored for all steps,
-and where the loop runs in segments, until the last of these has run again. With the rows inside, an
-iteration reads a slice of the first factor. A row of a product depends on no other row, so results
-stay bitwise identical.
+and if the loop runs in segments, until the last of these has been recomputed. With the product
+inside, an iteration reads a slice of the first factor. A row of a product depends on no other row,
+so results stay bitwise identical.
 
-The gradient of those inputs is such a product behind the loop that runs back, of what that stacks.
-With its rows inside, the larger stack is read by sums over blocks of iterations alone, which need a
-segment of it at a time (``segments.py``).
+The gradient of those inputs is a product behind the loop that runs back, of a stack of that loop.
+With the product inside, only sums over blocks of iterations read the larger stack, and they need
+one segment of it at a time (``segments.py``).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from staticgrad.support.building import here, within
 from staticgrad.support.records import NamedTuple
 
 
-class _Rows(NamedTuple):
-    """A slice operand as functions of a product: ``nodes``, each of the one before, of ``source``.
+class _ProductRows(NamedTuple):
+    """A slice operand computed from a product: ``nodes`` in order, the product of ``source`` first.
 
     ``source`` has rows for each iteration, along an axis of their own or not.
     """
@@ -44,45 +44,49 @@ class _Rows(NamedTuple):
         return self.source.type.with_shape((self.value.shape[1], self.source.shape[-1]))
 
 
-def with_rows_inside(graph: Graph) -> Graph:
-    """Return the graph whose loops that a budget may divide compute the rows of products.
+def move_products_into_loops(graph: Graph) -> Graph:
+    """Return the graph with products inside the loops that a budget may divide.
 
-    The graph itself if there is no product that only such a loop reads.
+    Return the graph itself if there is no product that only such a loop reads.
     """
     pairs = pairs_of(graph)
     second = {pair.first: pair.second for pair in pairs}
     users = users_of(graph)
     read = {value.key for value in graph.roots}
-    behind = {pair.second: _products_behind(pair.second, users, read) for pair in pairs}
-    made: dict[Node, Symbolic] = {}
+    products_of_loop = {
+        pair.second: _find_products_behind(pair.second, users, read) for pair in pairs
+    }
+    stacks_of_products: dict[Node, Symbolic] = {}
     stacked: dict[ValueKey, Symbolic] = {}
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if node in made:
-            found: Any = reshape(made[node], node.types[0].shape)
-            return [found]
-        if node in behind:
+        if node in stacks_of_products:
+            rows_by_slice: Any = reshape(stacks_of_products[node], node.types[0].shape)
+            return [rows_by_slice]
+        if node in products_of_loop:
             args = tuple(stacked.get(o.key, new) for o, new in zip(node.args, args, strict=True))
-            if not behind[node] and stacked.keys().isdisjoint(old.key for old in node.args):
+            if not products_of_loop[node] and stacked.keys().isdisjoint(
+                old.key for old in node.args
+            ):
                 return None
-            results, products = _computed_behind(node, args, behind[node])
-            made.update(products)
+            results, products = _compute_behind(node, args, products_of_loop[node])
+            stacks_of_products.update(products)
             return results
         if node not in second:
             return None
         op = loop_of(node)
         places = range(op.carries, op.carries + op.slices)
         readers = (node, second[node])
-        found = {
+        rows_by_slice = {
             place: rows
             for place in places
             if _is_read_by(readers, node.args[place], users, read)
             and (rows := _rows_of(args[place]))
         }
-        if not found:
+        if not rows_by_slice:
             return None
-        again = [place for place in found if len(users[node.args[place].key]) > 1]
-        results, stacks = _computed_inside(node, args, found, again)
+        again = [place for place in rows_by_slice if len(users[node.args[place].key]) > 1]
+        results, stacks = _compute_inside(node, args, rows_by_slice, again)
         stacked.update((node.args[place].key, stack) for place, stack in stacks.items())
         return results
 
@@ -90,30 +94,30 @@ def with_rows_inside(graph: Graph) -> Graph:
     return graph if changed is graph else changed.without_dead_nodes()
 
 
-def _products_behind(
+def _find_products_behind(
     loop: Node, users: Mapping[ValueKey, Sequence[Node]], read: set[ValueKey]
 ) -> dict[Node, int]:
-    """Return products of stacks with a matrix, smaller than the stack, and the stacks' places.
+    """Return products of a stack and a matrix that are smaller than the stack, with its index.
 
-    Beside them, only loops and parts of it read such a stack.
+    Besides these products, only loops and views read the stack.
     """
-    found: dict[Node, int] = {}
+    place_of_product: dict[Node, int] = {}
     for place in range(loop_of(loop).carries, len(loop.types)):
         stack = Symbolic(loop, place)
         if stack.ndim != 3 or stack.key in read:
             continue
-        products, waiting = list[Node](), [*users[stack.key]]
-        while waiting:
-            node = waiting.pop()
+        products, pending = list[Node](), [*users[stack.key]]
+        while pending:
+            node = pending.pop()
             if _is_product_of_rows(node, stack):
                 products.append(node)
             elif isinstance(node.form, ReshapeForm) and node.values[0].key not in read:
-                waiting += users[node, 0]
+                pending += users[node, 0]
             elif not isinstance(node.form, BodyForm | View):
                 break
         else:
-            found |= dict.fromkeys(products, place)
-    return found
+            place_of_product |= dict.fromkeys(products, place)
+    return place_of_product
 
 
 def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
@@ -130,30 +134,30 @@ def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
     )
 
 
-def _computed_behind(
+def _compute_behind(
     node: Node, args: Sequence[Symbolic], products: Mapping[Node, int]
 ) -> tuple[list[Symbolic], dict[Node, Symbolic]]:
     """Return the results of a loop that stacks rows of products, and the stacks of these."""
     op = loop_of(node)
-    inputs, outs, more = [*op.body.inputs], dict(op.body.outputs), list[Symbolic]()
-    values = [*outs.values()]
-    before = len(args) - op.carries - op.slices
+    inputs, outputs, more = [*op.body.inputs], dict(op.body.outputs), list[Symbolic]()
+    values = [*outputs.values()]
+    invariants = len(args) - op.carries - op.slices
     types = [*node.types]
     with within(node.origin, node.order):
         for product, place in products.items():
             matrix = product.args[1]
-            inputs.append(body_input(f"p{before + len(more)}", matrix.type, *here()))
+            inputs.append(body_input(f"p{invariants + len(more)}", matrix.type, *here()))
             more.append(matrix)
             rows: Any = product.op(values[place], inputs[-1])
-            outs[f"y{len(outs) - op.carries}"] = rows
+            outputs[f"y{len(outputs) - op.carries}"] = rows
             types.append(rows.type.with_shape((op.iterations, *rows.shape)))
-    made = _with_body(node, body_of(inputs, outs), (*args, *more), types)
-    new = made[len(node.types) :]
-    return made[: len(node.types)], dict(zip(products, new, strict=True))
+    results = _with_body(node, body_of(inputs, outputs), (*args, *more), types)
+    new = results[len(node.types) :]
+    return results[: len(node.types)], dict(zip(products, new, strict=True))
 
 
-def _rows_of(value: Symbolic) -> _Rows | None:
-    """Return how a value of three axes is made of a product of matrices, or None."""
+def _rows_of(value: Symbolic) -> _ProductRows | None:
+    """Return how a value of three axes is computed from a product of matrices, or None."""
     if value.ndim != 3:
         return None
     flat = value
@@ -173,7 +177,7 @@ def _rows_of(value: Symbolic) -> _Rows | None:
         (flat,) = wide
     if form.transpose_a or len(flat.node.args) != 2 or flat.node.args[1].ndim != 2:
         return None
-    return _Rows((flat.node, *reversed(nodes)), flat.node.args[0], value)
+    return _ProductRows((flat.node, *reversed(nodes)), flat.node.args[0], value)
 
 
 def _is_read_by(
@@ -182,8 +186,11 @@ def _is_read_by(
     users: Mapping[ValueKey, Sequence[Node]],
     read: set[ValueKey],
 ) -> bool:
-    """Return whether only slices of these loops read a value, and only one node each value between
-    it and its product, whose rows are fewer bytes or in memory anyway."""
+    """Return whether only slices of these loops read a value, so that its product may be moved.
+
+    Each value between it and its product must have one reader, and the rows of the product's factor
+    must have fewer bytes or be stored anyway.
+    """
     for loop in users[value.key]:
         if loop not in loops:
             return False
@@ -195,8 +202,8 @@ def _is_read_by(
             rows = value.node.args[0]
             while isinstance(rows.node.form, ReshapeForm):
                 (rows,) = rows.node.args
-            stays = rows.node.is_leaf or rows.key in read or len(users[rows.key]) > 1
-            return stays or hint_bytes(rows.type) < hint_bytes(value.type)
+            is_stored = rows.node.is_leaf or rows.key in read or len(users[rows.key]) > 1
+            return is_stored or hint_bytes(rows.type) < hint_bytes(value.type)
         wide = [arg for arg in value.node.args if arg.ndim > 1]
         if len(wide) != 1 or len(users[wide[0].key]) != 1:
             return False
@@ -204,39 +211,42 @@ def _is_read_by(
     return False
 
 
-def _computed_inside(
-    node: Node, args: tuple[Symbolic, ...], found: Mapping[int, _Rows], again: Sequence[int]
+def _compute_inside(
+    node: Node,
+    args: tuple[Symbolic, ...],
+    rows_by_slice: Mapping[int, _ProductRows],
+    restacked: Sequence[int],
 ) -> tuple[list[Symbolic], dict[int, Symbolic]]:
-    """Return the results of a loop that computes these of its slices, and stacks some ``again``."""
-    op, given = loop_of(node), loop_of(node).body.inputs
-    operands, inputs, more = [*args], [*given], list[Symbolic]()
-    before = len(args) - op.carries - op.slices
+    """Return the results of a loop that computes these slices, and stacks of ``restacked``."""
+    op, body_inputs = loop_of(node), loop_of(node).body.inputs
+    operands, inputs, more = [*args], [*body_inputs], list[Symbolic]()
+    invariants = len(args) - op.carries - op.slices
     values = dict[int, Symbolic]()
     with within(node.origin, node.order):
-        for place, rows in found.items():
-            old = given[1 + place].node
+        for place, rows in rows_by_slice.items():
+            old = body_inputs[1 + place].node
             inside: Any = body_input(old.label, rows.slice_type, old.origin, old.order)
-            operands[place] = _by_iteration(rows)
+            operands[place] = _split_iterations(rows)
             inputs[1 + place] = inside
-            for each in rows.nodes:
-                wanted = []
-                for n, arg in enumerate(each.args):
-                    is_rows = n == 0 if each is rows.nodes[0] else arg.ndim > 1
+            for row_node in rows.nodes:
+                operands_of_node = []
+                for n, arg in enumerate(row_node.args):
+                    is_rows = n == 0 if row_node is rows.nodes[0] else arg.ndim > 1
                     if is_rows:
-                        wanted.append(inside)
+                        operands_of_node.append(inside)
                         continue
-                    label = f"p{before + len(more)}"
-                    wanted.append(body_input(label, arg.type, old.origin, old.order))
+                    label = f"p{invariants + len(more)}"
+                    operands_of_node.append(body_input(label, arg.type, old.origin, old.order))
                     more.append(arg)
-                    inputs.append(wanted[-1])
-                inside = each.op(*wanted)
+                    inputs.append(operands_of_node[-1])
+                inside = row_node.op(*operands_of_node)
             values[1 + place] = inside
-    known = [values.get(n, value) for n, value in enumerate(inputs[: len(given)])]
-    outs = dict(zip(op.body.outputs, inlined(op.body, known), strict=True))
-    outs |= {f"y{len(outs) - op.carries + n}": values[1 + k] for n, k in enumerate(again)}
-    types = [*node.types, *(args[place].type for place in again)]
-    made = _with_body(node, body_of(inputs, outs), (*operands, *more), types)
-    return made[: len(node.types)], dict(zip(again, made[len(node.types) :], strict=True))
+    values_of_inputs = [values.get(n, value) for n, value in enumerate(inputs[: len(body_inputs)])]
+    outputs = dict(zip(op.body.outputs, inlined(op.body, values_of_inputs), strict=True))
+    outputs |= {f"y{len(outputs) - op.carries + n}": values[1 + k] for n, k in enumerate(restacked)}
+    types = [*node.types, *(args[place].type for place in restacked)]
+    results = _with_body(node, body_of(inputs, outputs), (*operands, *more), types)
+    return results[: len(node.types)], dict(zip(restacked, results[len(node.types) :], strict=True))
 
 
 def _with_body(
@@ -247,12 +257,12 @@ def _with_body(
     return [*Node(op, tuple(args), tuple(types), node.origin, node.order).values]
 
 
-def _by_iteration(rows: _Rows) -> Symbolic:
-    """Return the source of a product with an axis for iterations."""
+def _split_iterations(rows: _ProductRows) -> Symbolic:
+    """Return the first factor of a product with an axis for iterations."""
     shape, node = (rows.value.shape[0], *rows.slice_type.shape), rows.source.node
     if rows.source.shape == shape:
         return rows.source
     if isinstance(node.form, ReshapeForm) and node.args[0].shape == shape:
         return node.args[0]
-    made: Any = rows.source
-    return made.reshape(shape)  # type: ignore[no-any-return]
+    source: Any = rows.source
+    return source.reshape(shape)  # type: ignore[no-any-return]

@@ -46,14 +46,18 @@ class UnreadGradients:
     @property
     def spared(self) -> GraphWork:
         """The work that is not done."""
-        one, other = self.having, self.without
+        having, without = self.having, self.without
         return GraphWork(
-            one.operations - other.operations, one.nbytes - other.nbytes, one.flops - other.flops
+            having.operations - without.operations,
+            having.nbytes - without.nbytes,
+            having.flops - without.flops,
         )
 
     def __str__(self) -> str:
-        whole = self.forward.flops
-        ratios = [f"{each.flops / max(whole, 1):.2f}" for each in (self.without, self.having)]
+        forward_flops = self.forward.flops
+        ratios = [
+            f"{work.flops / max(forward_flops, 1):.2f}" for work in (self.without, self.having)
+        ]
         return (
             f"gradients that nobody asks for: {', '.join(self.of)}. Backward takes {ratios[0]}"
             f" times the FLOPs of forward, with them {ratios[1]} times:"
@@ -89,23 +93,23 @@ class NodeCounts:
             yield str(self.unread)
 
 
-def dead_nodes(graph: Graph, after: Graph, sizes: Mapping[str, int] | None) -> NodeCounts:
+def dead_nodes(graph: Graph, final_graph: Graph, sizes: Mapping[str, int] | None) -> NodeCounts:
     """Count the nodes of a graph, before and after the passes."""
     roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
     live = set(ancestors(roots))
-    made = [node.serial for node in graph.nodes if not node.is_leaf]
-    first, last = min(made, default=0), max(made, default=-1)
+    serials = [node.serial for node in graph.nodes if not node.is_leaf]
+    first, last = min(serials, default=0), max(serials, default=-1)
     inside = sum(first <= node.serial <= last for node in live)
     outside = len(live) - inside
-    built, left = max(last - first + 1, inside) + outside, len(after.nodes)
+    built, left = max(last - first + 1, inside) + outside, len(final_graph.nodes)
     if sizes is None:
         return NodeCounts(built, len(live), left, None, None, None)
-    work = work_of(live, sizes), work_of(after.nodes, sizes)
+    work = work_of(live, sizes), work_of(final_graph.nodes, sizes)
     return NodeCounts(built, len(live), left, *work, _unread(graph, live, sizes))
 
 
 def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGradients | None:
-    """The gradients of the loss that are not part of the graph.
+    """Return the gradients of the loss that are not part of the graph.
 
     The loss is the one floating output of one element that is no derivative.
     """
@@ -118,34 +122,38 @@ def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGr
         return None
     forward = set(ancestors(losses))
     leaves = [node for node in forward if node.is_leaf and node.label]
-    wanted = {n.label: Symbolic(n) for n in leaves if n.types[0].dtype.is_float}
+    variables = {n.label: Symbolic(n) for n in leaves if n.types[0].dtype.is_float}
     try:
-        slopes = grad(losses[0], wanted, allow_disconnected=True)
+        slopes = grad(losses[0], variables, allow_disconnected=True)
         numbers: dict[Any, int] = {}
-        known = {*_numbered(live, numbers).values()}
-        of_slopes = _numbered(ancestors(slopes.values()), numbers)
-        asked = [name for name, slope in slopes.items() if of_slopes[slope.node] in known]
-        unread = tuple(sorted({*wanted} - {*asked}))
+        computed_numbers = {*_number_nodes(live, numbers).values()}
+        of_slopes = _number_nodes(ancestors(slopes.values()), numbers)
+        asked = [
+            name for name, slope in slopes.items() if of_slopes[slope.node] in computed_numbers
+        ]
+        unread = tuple(sorted({*variables} - {*asked}))
         if not unread or not asked:
             return None
-        own = grad(losses[0], [wanted[name] for name in asked], allow_disconnected=True)
+        requested_slopes = grad(
+            losses[0], [variables[name] for name in asked], allow_disconnected=True
+        )
     except StaticgradError:  # an op without a rule on the way
         return None
     having = set(ancestors(slopes.values())) - forward
-    without = set(ancestors(own)) - forward
+    without = set(ancestors(requested_slopes)) - forward
     return UnreadGradients(
         unread, work_of(forward, sizes), work_of(without, sizes), work_of(having, sizes)
     )
 
 
-def _numbered(nodes: Iterable[Node], numbers: dict[Any, int]) -> dict[Node, int]:
-    """A number for each node, the same for nodes that compute the same."""
-    found: dict[Node, int] = {}
+def _number_nodes(nodes: Iterable[Node], numbers: dict[Any, int]) -> dict[Node, int]:
+    """Return a number for each node, equal for nodes that compute the same value."""
+    number_of: dict[Node, int] = {}
     for node in sorted(nodes, key=lambda node: node.serial):
-        args = tuple([(found[arg.node], arg.index) for arg in node.args])
+        args = tuple([(number_of[arg.node], arg.index) for arg in node.args])
         key = node if node.label else (node.op, args, node.types)
-        found[node] = numbers.setdefault(key, len(numbers))
-    return found
+        number_of[node] = numbers.setdefault(key, len(numbers))
+    return number_of
 
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
@@ -174,18 +182,17 @@ class StepSection:
 
 
 def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
-    """A line for each step; behind a loop or branch what an iteration or case takes, and its
-    steps."""
-    known = {} if plan is None else {planned.step: planned for planned in plan.steps}
+    """Yield a line for each step; behind a loop or branch, its bodies and their steps."""
+    planned_steps = {} if plan is None else {planned.step: planned for planned in plan.steps}
     for number, step in enumerate(steps):
         yield f"{margin}{number:3} {step}"
         if step.driven:
             yield f"{margin}      not one kernel: {step.driven}"
-        planned = known.get(number)
-        found = None if plan is None or planned is None else bodies_of(plan, planned)
+        planned = planned_steps.get(number)
+        body_summaries = None if plan is None or planned is None else bodies_of(plan, planned)
         for place, inside in enumerate(step.inside):
-            if found is not None:
-                yield f"{margin}      {found[place]}"
+            if body_summaries is not None:
+                yield f"{margin}      {body_summaries[place]}"
             body = None if planned is None else planned.bodies[place]
             yield from _step_lines(inside, body, margin + "      ")
 
@@ -252,23 +259,25 @@ class Sharing:
         return cls(plan.workers, every, tuple(in_parts), tuple(chains), alone)
 
     def __str__(self) -> str:
-        sharing = f"{len(self.steps)} steps: {_listed(self.steps)}"
+        sharing = f"{len(self.steps)} steps: {_list_steps(self.steps)}"
         if not self.steps:
             sharing = "no step: the calling one runs all"
         lines = [f"threads: {self.threads}, sharing {sharing}"]
         if self.in_parts:
-            cut = f"  by inner indices, since the weights are trained: {_listed(self.in_parts)}"
+            cut = f"  by inner indices, since the weights are trained: {_list_steps(self.in_parts)}"
             lines.append(f"{cut}; each thread keeps its rows of them")
-        own = "  each thread its own rows, without a wait:"
-        lines.extend(f"{own} {_listed(chain)}" for chain in self.chains)
+        prefix = "  each thread its own rows, without a wait:"
+        lines.extend(f"{prefix} {_list_steps(chain)}" for chain in self.chains)
         if self.threads > 1:
-            each = self.alone.items()
-            lines.extend(f"  the calling one alone, since {why}: {_listed(n)}" for why, n in each)
+            reasons = self.alone.items()
+            lines.extend(
+                f"  the calling one alone, since {why}: {_list_steps(n)}" for why, n in reasons
+            )
         return "\n".join(lines)
 
 
-def _listed(steps: Sequence[int]) -> str:
-    """The first of some steps, and how many more there are."""
+def _list_steps(steps: Sequence[int]) -> str:
+    """Return the first of some steps, and the number of the others."""
     listed = ", ".join(map(str, steps[:_LISTED]))
     return f"{listed} and {len(steps) - _LISTED} more" if len(steps) > _LISTED else listed
 
@@ -286,7 +295,7 @@ class Unread:
     updates: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """A line for each kind that there is."""
+        """Yield a line for each kind that is not empty."""
         for what, names in (
             ("inputs that nothing reads", self.inputs),
             ("parameters that nothing reads", self.parameters),
@@ -300,9 +309,9 @@ def unread_of(graph: Graph, schedule: Schedule) -> Unread:
     """Return the declarations that no step reads."""
     read = {name for step in schedule.steps for name in step.reads()}
     written = {name for step in schedule.steps for name in step.writes()}
-    own = [(b.role, b.label, b.name) for b in schedule.buffers]
-    touched = {(role, label) for role, label, name in own if name in read | written}
-    changed = {label for role, label, name in own if role == "parameter" and name in written}
+    buffers = [(b.role, b.label, b.name) for b in schedule.buffers]
+    touched = {(role, label) for role, label, name in buffers if name in read | written}
+    changed = {label for role, label, name in buffers if role == "parameter" and name in written}
     inputs = [input_label(value) for value in graph.inputs]
     return Unread(
         tuple(name for name in inputs if ("input", name) not in touched),
@@ -343,7 +352,7 @@ class Explanation:
         return "\n".join(self._lines())
 
     def _repr_html_(self) -> str:
-        """What each pass did, the steps, why neighbours are two, the arena."""
+        """Return the passes, the steps and the arena as HTML."""
         from staticgrad.compiler.reports.pictures import passes_table
         from staticgrad.language.ir.plan import plan_svg
         from staticgrad.support.pictures.markup import (
@@ -368,9 +377,9 @@ class Explanation:
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
         yield from [] if self.dead is None else self.dead.lines()
         yield f"passes: {self.pipeline or 'none'}"
-        for each in self.passes:
-            yield f"  {each.summary}"
-            yield from (f"      {count:4}x {name}" for name, count in each.hits.items())
+        for report in self.passes:
+            yield f"  {report.summary}"
+            yield from (f"      {count:4}x {name}" for name, count in report.hits.items())
         if self.computed_once:
             yield "computed once, of constants:"
             yield from (f"      {step}" for step in self.computed_once)
@@ -378,7 +387,7 @@ class Explanation:
         yield from _step_lines(self.steps, self.plan, "  ")
         if self.tuning:
             yield "schedules by measurement:"
-            yield from (f"      {each}" for each in self.tuning)
+            yield from (f"      {line}" for line in self.tuning)
         yield from self._apart_lines()
         yield from self.unread.lines()
         if self.plan is None:
@@ -392,7 +401,7 @@ class Explanation:
 
     def _narrow_lines(self, plan: Plan) -> Iterator[str]:
         """Yield the share of narrow values in the peak, if the narrow pass ran."""
-        if not any(each.name == "narrow" for each in self.passes):
+        if not any(report.name == "narrow" for report in self.passes):
             return
         kinds = [(place.nbytes, buffer.dtype) for place, buffer in peak_buffers(plan)]
         narrow = sum(n for n, dtype in kinds if dtype.is_storage)
@@ -402,50 +411,52 @@ class Explanation:
         )
 
     def _apart_lines(self) -> Iterator[str]:
-        """A line for each pair of steps; pairs that differ in the steps alone share one."""
+        """Yield a line for each pair of steps; pairs with the same text share one."""
         alike: dict[str, list[str]] = {}
-        for each in self.apart:
-            alike.setdefault(each.told, []).append(f"{each.computed_in} -> {each.read_in}")
+        for pair in self.apart:
+            alike.setdefault(pair.told, []).append(f"{pair.computed_in} -> {pair.read_in}")
         if alike:
             yield "neighbours that are two steps:"
-        for told, pairs in alike.items():
+        for description, pairs in alike.items():
             more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-            yield f"      {pairs[0]}{more}: {told}"
+            yield f"      {pairs[0]}{more}: {description}"
 
     def as_json(self) -> dict[str, Any]:
-        """The explanation as JSON has it; ``peak_bytes`` is None where sizes are open."""
+        """Return the explanation for JSON; ``peak_bytes`` is None if sizes are open."""
         return {
             "schema": SCHEMA,
             "graph": self.graph,
             "pipeline": self.pipeline,
-            "passes": [each.as_json() for each in self.passes],
-            "computed_once": [asdict(each) for each in self.computed_once],
-            "steps": [asdict(each) for each in self.steps],
+            "passes": [report.as_json() for report in self.passes],
+            "computed_once": [asdict(section) for section in self.computed_once],
+            "steps": [asdict(section) for section in self.steps],
             "kernels": self.kernels,
             "compilers": dict(self.compilers),
             "tuning": [*self.tuning],
-            "apart": [asdict(each) for each in self.apart],
+            "apart": [asdict(pair) for pair in self.apart],
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,
             "bodies": []
             if self.plan is None
             else [
-                {"step": planned.step, **asdict(each)}
+                {"step": planned.step, **asdict(body)}
                 for planned in self.plan.steps
-                for each in bodies_of(self.plan, planned)
+                for body in bodies_of(self.plan, planned)
             ],
             "sharing": None if self.sharing is None else asdict(self.sharing),
             "copied_feeds": [] if self.plan is None else [*copied_feeds(self.plan)],
         }
 
 
-def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
+def _rows(sections: Sequence[StepSection], prefix: str = "") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for number, section in enumerate(sections):
-        own = f"{before}{number}"
+        number_text = f"{prefix}{number}"
         order = "forward" if not section.phase else f"derivative {section.phase}"
-        rows.append((own, section.kernel, order, section.computes, ", ".join(section.lines)))
+        rows.append(
+            (number_text, section.kernel, order, section.computes, ", ".join(section.lines))
+        )
         for inside in section.inside:
-            rows += _rows(inside, f"{own}.")
+            rows += _rows(inside, f"{number_text}.")
     return rows

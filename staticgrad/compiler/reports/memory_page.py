@@ -46,23 +46,23 @@ h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
 
 
 def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
-    """The page as HTML text."""
-    whole, time = front.everything.plan, plan_seconds(plan)
+    """Return the page as HTML text."""
+    stored_plan, time = front.everything.plan, plan_seconds(plan)
     unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
     more = time / front.everything.seconds - 1 if front.everything.seconds else 0.0
     figures = (
         (nbytes(plan.peak_bytes), "the arena of this plan"),
-        (nbytes(whole.peak_bytes), "where everything is stored"),
+        (nbytes(stored_plan.peak_bytes), "where everything is stored"),
         (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
         (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
         (f"{more:+z.1%}", f"predicted time beside storing everything: {unbroken}"),
     )
     phases = " ".join(
-        f'<span><i style="background:var(--{c})"></i>{said}</span>' for c, said in _PHASES.items()
+        f'<span><i style="background:var(--{c})"></i>{phase}</span>' for c, phase in _PHASES.items()
     )
     at = ", ".join(f"{size}={value}" for size, value in plan.sizes)
     title = f"Memory of {name}" + (f" at {at}" if at else "")
-    top = max(plan.peak_bytes, whole.peak_bytes)
+    top = max(plan.peak_bytes, stored_plan.peak_bytes)
     parts = [f"<h1>{escape(title)}</h1>{figure_boxes(figures)}"]
     if top:
         parts += [
@@ -71,11 +71,13 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
             f"{front.svg(plan)}{front.html_table()}",
             f'<h2>What is held when</h2><p class="phases soft">{phases}</p>',
         ]
-        different = str(plan) != str(whole)
-        plans = [("This plan", plan)] + ([("Everything is stored", whole)] if different else [])
+        different = str(plan) != str(stored_plan)
+        plans = [("This plan", plan)] + (
+            [("Everything is stored", stored_plan)] if different else []
+        )
         for called, shown in plans:
-            parts.append(_held(called, shown, top, whole))
-        parts += [_again(plan), *(_at_peak(called, shown) for called, shown in plans)]
+            parts.append(_bands_over_time(called, shown, top, stored_plan))
+        parts += [_recomputed_table(plan), *(_peak_table(called, shown) for called, shown in plans)]
     else:
         parts.append(paragraph("Its kernels read feeds and write outputs; the arena is empty."))
     body = f'<div class="sg"><style>{STYLE}{_PAGE}</style><main>{"".join(parts)}</main></div>'
@@ -85,22 +87,22 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
 # -- over time ------------------------------------------------------------------------------------
 
 
-def _held(called: str, plan: Plan, top: int, whole: Plan) -> str:
-    """One plan's bytes over time by scope and by line, and where its tensors lie.
+def _bands_over_time(called: str, plan: Plan, top: int, stored_plan: Plan) -> str:
+    """Return pictures of the bytes of one plan over time, and of the offsets of its tensors.
 
-    A part has the colour that it has where everything is stored.
+    A band has the same colour as in the plan that stores everything.
     """
     columns, drawn = columns_with_repeats(plan), []
     for way, key in (("by scope", _scope), ("by source line", _line)):
-        stored = held_bands(whole, key)
+        stored = held_bands(stored_plan, key)
         stored.sort(key=lambda band: (-max(band.held, default=0), band.name))
         bands = {band.name: band for band in held_bands(plan, key)}
         nothing = [0] * len(plan.steps)
         ordered = [bands.pop(band.name, HeldBand(band.name, nothing)) for band in stored]
         if way == "by scope" and len(ordered) + len(bands) < 2:
             continue
-        said = f"{called}: bytes held at each kernel, {way}"
-        picture = stacked([*ordered, *bands.values()], columns, top, said)
+        caption = f"{called}: bytes held at each kernel, {way}"
+        picture = stacked([*ordered, *bands.values()], columns, top, caption)
         drawn.append(f'<h4 class="soft">{way}</h4><div class="scroll">{picture}</div>')
     if plan.placements:
         boxes = "by tensor, where it lies in the arena, coloured by what writes it"
@@ -109,42 +111,45 @@ def _held(called: str, plan: Plan, top: int, whole: Plan) -> str:
 
 
 def held_bands(plan: Plan, key: Callable[[Buffer], str]) -> list[HeldBand]:
-    """Bytes at each position by a key of the buffers; what lies over another counts once."""
+    """Return bytes at each position by a key of the buffers; shared bytes count once."""
     buffers, count = plan.schedule.by_name, len(plan.steps)
     changes: dict[str, list[int]] = {}
-    for place, past in _own_lives(plan):
+    for place, past in _exclusive_lives(plan):
         first = place.first
         if place.nbytes and first < past:
-            held = changes.setdefault(key(buffers[place.buffer]), [0] * (count + 1))
-            held[first] += place.nbytes
-            held[past] -= place.nbytes
-    return [HeldBand(name, list(accumulate(held[:count]))) for name, held in changes.items()]
+            changes_of_band = changes.setdefault(key(buffers[place.buffer]), [0] * (count + 1))
+            changes_of_band[first] += place.nbytes
+            changes_of_band[past] -= place.nbytes
+    return [
+        HeldBand(name, list(accumulate(band_changes[:count])))
+        for name, band_changes in changes.items()
+    ]
 
 
-def _own_lives(plan: Plan) -> list[tuple[Placement, int]]:
-    """Each placement with the position from which its bytes are no more its own."""
+def _exclusive_lives(plan: Plan) -> list[tuple[Placement, int]]:
+    """Return each placement with the position from which another buffer has its bytes."""
     begun = {(p.first, p.offset): p.buffer for p in plan.placements if p.nbytes}
-    found = []
+    lives = []
     for place in plan.placements:
-        taken = begun.get((place.last, place.offset), place.buffer) != place.buffer
-        found.append((place, place.last + (not taken)))
-    return found
+        is_reused = begun.get((place.last, place.offset), place.buffer) != place.buffer
+        lives.append((place, place.last + (not is_reused)))
+    return lives
 
 
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def _again(plan: Plan) -> str:
-    """Return a table of the steps that run more than once."""
+def _recomputed_table(plan: Plan) -> str:
+    """Return a table of the recomputed steps."""
     rows = [
         (
-            plan.schedule.steps[each.step].label,
-            _lines(plan, each.step),
-            f"{each.runs:,}",
-            nbytes(each.nbytes),
-            seconds(each.seconds * (each.runs - 1)),
+            plan.schedule.steps[repeated.step].label,
+            _lines(plan, repeated.step),
+            f"{repeated.runs:,}",
+            nbytes(repeated.nbytes),
+            seconds(repeated.seconds * (repeated.runs - 1)),
         )
-        for each in sorted(repeated_steps(plan), key=lambda each: -each.nbytes)
+        for repeated in sorted(repeated_steps(plan), key=lambda repeated: -repeated.nbytes)
     ]
     if not rows:
         return ""
@@ -159,8 +164,8 @@ def _lines(plan: Plan, step: int) -> str:
     return ", ".join(dict.fromkeys(origin.resolve().labelled for origin in origins))
 
 
-def _at_peak(called: str, plan: Plan) -> str:
-    """The tensors that live where the plan is fullest."""
+def _peak_table(called: str, plan: Plan) -> str:
+    """Return a table of the tensors that are alive at the peak."""
     totals = [
         sum(column) for column in zip(*(b.held for b in held_bands(plan, _tensor)), strict=True)
     ]
@@ -168,7 +173,7 @@ def _at_peak(called: str, plan: Plan) -> str:
         return ""
     at = totals.index(max(totals))
     columns, buffers = columns_with_repeats(plan), plan.schedule.by_name
-    living = [p for p, past in _own_lives(plan) if p.first <= at < past and p.nbytes]
+    living = [p for p, past in _exclusive_lives(plan) if p.first <= at < past and p.nbytes]
     living.sort(key=lambda place: (-place.nbytes, place.buffer))
     rows = [
         (
@@ -181,12 +186,12 @@ def _at_peak(called: str, plan: Plan) -> str:
         for p in living[:_MOST_ROWS]
     ]
     step = plan.schedule.steps[plan.steps[at].step]
-    said = f"Kernel {at + 1} of {len(plan.steps)} runs: {step.label}."
+    text = f"Kernel {at + 1} of {len(plan.steps)} runs: {step.label}."
     if len(living) > len(rows):
-        said += f" These tensors are the {len(rows)} largest of {len(living):,} that live then."
+        text += f" These tensors are the {len(rows)} largest of {len(living):,} that live then."
     heads = ("tensor", "line", "scope", "written", "bytes")
     return (
-        f"<h2>{escape(called)}: at its peak</h2>{paragraph(said, 'soft')}{table(heads, rows, (4,))}"
+        f"<h2>{escape(called)}: at its peak</h2>{paragraph(text, 'soft')}{table(heads, rows, (4,))}"
     )
 
 

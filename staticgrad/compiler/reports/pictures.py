@@ -74,23 +74,25 @@ def kernel_html(title: str, source: str) -> str:
 
 
 def passes_table(reports: Iterable[Report]) -> str:
-    """A row for each pass: nodes before and after, bytes of all values, rules that applied."""
+    """Return a row for each pass: nodes before and after, bytes of all values, applied rules."""
     rows = [
         (
-            each.name,
-            f"{each.nodes_before:,} to {each.nodes_after:,}" if each.changed else "unchanged",
-            f"{nbytes(each.bytes_before)} to {nbytes(each.bytes_after)}" if each.changed else "",
-            ", ".join(f"{count}x {name}" for name, count in each.hits.items()),
+            report.name,
+            f"{report.nodes_before:,} to {report.nodes_after:,}" if report.changed else "unchanged",
+            f"{nbytes(report.bytes_before)} to {nbytes(report.bytes_after)}"
+            if report.changed
+            else "",
+            ", ".join(f"{count}x {name}" for name, count in report.hits.items()),
         )
-        for each in reports
+        for report in reports
     ]
     return table(("pass", "nodes", "bytes of all values", "rules"), rows)
 
 
-def written(path: str | PathLike[str], text: str) -> Path:
-    """Write a report's text."""
+def write_report(path: str | PathLike[str], text: str) -> Path:
+    """Write the text of a report to a file, and return its path."""
     if not isinstance(path, str | PathLike):
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
-    found = Path(path)
-    found.write_text(text, "utf-8")
-    return found
+    file = Path(path)
+    file.write_text(text, "utf-8")
+    return file

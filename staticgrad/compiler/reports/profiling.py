@@ -21,7 +21,7 @@ import numpy as np
 
 from staticgrad.analysis.cost import counted_work
 from staticgrad.compiler.reports.explain import StepSection
-from staticgrad.compiler.reports.pictures import written
+from staticgrad.compiler.reports.pictures import write_report
 from staticgrad.compiler.runtime.probed import TimedTable
 from staticgrad.language.functions.creation import input as symbolic
 from staticgrad.language.ir.plan import Plan, PlannedStep
@@ -31,9 +31,9 @@ from staticgrad.support.pictures.markup import fold, fragment, paragraph, second
 from staticgrad.support.records import dataclass
 
 _MOST_BARS: Final = 12
-_SIDE: Final = 768  # of the product
-_COPIED: Final = 1 << 24  # elements of the copy
-_TURNS: Final = 12
+_PRODUCT_SIZE: Final = 768  # of the product
+_COPY_ELEMENTS: Final = 1 << 24  # elements of the copy
+_RUNS: Final = 12
 #: Rows below this part of the time are put together; lines that a row names.
 _SMALL: Final = 0.01
 _LINES: Final = 4
@@ -84,12 +84,12 @@ class StepProfile:
 
     @property
     def told(self) -> str:
-        """The kernel, what it computes, and of a loop what an iteration takes."""
+        """The kernel, what it computes, and the time of an iteration if it is a loop."""
         text = f"{self.kernel} {self.computes}"
         if self.iterations < 2:
             return text
-        each = self.seconds / self.iterations * 1e6
-        return f"{text}, {self.iterations:,} iterations of {each:.3f} us"
+        microseconds = self.seconds / self.iterations * 1e6
+        return f"{text}, {self.iterations:,} iterations of {microseconds:.3f} us"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class ProfileRow:
         return f"{count} steps of {len(kernels)} kernels{where}"
 
     def cells(self, profile: Profile) -> tuple[str, ...]:
-        """The row of a table: us, %, threads, GB/s, GFLOP/s, % of the limit, what, lines.
+        """Return the row of a table: us, %, threads, GB/s, GFLOP/s, % of the limit, what, lines.
 
         There is no % of a limit that the steps exceed: their bytes come from caches.
         """
@@ -161,15 +161,15 @@ class Profile:
         copy may not; no step may be faster than the product, nor fewer threads than more.
         """
         fewest = self.limits[0]
-        for each in self.limits[1:]:
-            if min(each.flops / fewest.flops, each.bandwidth / fewest.bandwidth) < _SLACK:
-                return f"{each.threads} threads reach less than {fewest.threads}"
-        rates = {each.threads: each.flops for each in self.limits}
-        for own in self.steps:
-            if own.products * _SLACK > rates[own.threads] * own.seconds:
-                return f"{own.kernel} is faster than a product"
-            if own.nbytes >= 4 * _COPIED and own.share * _SLACK > 1:
-                return f"{own.kernel} is faster than a copy"
+        for limits in self.limits[1:]:
+            if min(limits.flops / fewest.flops, limits.bandwidth / fewest.bandwidth) < _SLACK:
+                return f"{limits.threads} threads reach less than {fewest.threads}"
+        rates = {limits.threads: limits.flops for limits in self.limits}
+        for step in self.steps:
+            if step.products * _SLACK > rates[step.threads] * step.seconds:
+                return f"{step.kernel} is faster than a product"
+            if step.nbytes >= 4 * _COPY_ELEMENTS and step.share * _SLACK > 1:
+                return f"{step.kernel} is faster than a copy"
         return ""
 
     def rows(self, full: bool = False) -> list[ProfileRow]:
@@ -197,9 +197,9 @@ class Profile:
         """Return the title and the limits, a line each."""
         lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
         lines += [
-            f"limits, {each.threads} threads: {each.flops / 1e9:.0f} GFLOP/s,"
-            f" {each.bandwidth / 1e9:.1f} GB/s"
-            for each in self.limits
+            f"limits, {limits.threads} threads: {limits.flops / 1e9:.0f} GFLOP/s,"
+            f" {limits.bandwidth / 1e9:.1f} GB/s"
+            for limits in self.limits
         ]
         if self.doubt:
             lines.append(
@@ -212,10 +212,10 @@ class Profile:
         lines = self.title()
         lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
         for row in self.rows(full):
-            spent, part, threads, bandwidth, flops, share, told, at = row.cells(self)
+            spent, part, threads, bandwidth, flops, share, description, at = row.cells(self)
             lines.append(
                 f"{spent:>9}  {part:>5}  {threads:>7}  {bandwidth:>5}  {flops:>7}  {share:>10}"
-                f"  {told}  # {at}"
+                f"  {description}  # {at}"
             )
         return "\n".join(lines)
 
@@ -223,7 +223,7 @@ class Profile:
         return self.text()
 
     def _repr_html_(self) -> str:
-        """Where the time goes, as bars, and the table."""
+        """Return a chart of the slowest steps, and the table."""
         rows = self.rows()
         bars = [(row.told, row.seconds) for row in rows[:_MOST_BARS]]
         heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
@@ -254,7 +254,7 @@ class Profile:
 
     def save_trace(self, path: str | Path) -> None:
         """Write ``trace`` to a file, for chrome://tracing or ui.perfetto.dev."""
-        written(path, json.dumps(self.trace()))
+        write_report(path, json.dumps(self.trace()))
 
 
 def profile_of(
@@ -267,10 +267,10 @@ def profile_of(
     workers = sorted({1, table.plan.workers})
     for again in (False, True):
         limits = {n: limits_of(n, compile, again) for n in workers}
-        found = _profile(graph, table, sections, limits)
-        if not found.doubt:
+        profile = _profile(graph, table, sections, limits)
+        if not profile.doubt:
             break
-    return found
+    return profile
 
 
 def _profile(
@@ -302,8 +302,8 @@ def _profile(
 
 
 def module_of(plan: Plan, planned: PlannedStep) -> str:
-    """The outermost scope of the first line of a step that is in one."""
-    scopes = [each.resolve().scope for each in plan.schedule.steps[planned.step].origins]
+    """Return the outermost scope of the first line of a step that is in one."""
+    scopes = [origin.resolve().scope for origin in plan.schedule.steps[planned.step].origins]
     return next((scope.partition("/")[0] for scope in scopes if scope), "")
 
 
@@ -314,45 +314,45 @@ def iterations_of(plan: Plan, planned: PlannedStep) -> int:
 
 
 def live_bytes(plan: Plan) -> list[int]:
-    """The bytes of the arena that are in use at each position; what shares bytes counts once."""
-    found = []
+    """Return the bytes of the arena in use at each position; shared bytes count once."""
+    bytes_in_use = []
     for position in range(len(plan.steps)):
         live = [p for p in plan.placements if p.first <= position <= p.last]
-        used = reached = 0
+        used = covered_end = 0
         for offset, end in sorted((p.offset, p.offset + p.nbytes) for p in live):
-            used += max(0, end - max(offset, reached))
-            reached = max(reached, end)
-        found.append(used)
-    return found
+            used += max(0, end - max(offset, covered_end))
+            covered_end = max(covered_end, end)
+        bytes_in_use.append(used)
+    return bytes_in_use
 
 
-_known: Final[dict[int, Limits]] = {}
+_limits_by_threads: Final[dict[int, Limits]] = {}
 
 
-def limits_of(threads: int, compile: Compile, again: bool = False) -> Limits:
+def limits_of(threads: int, compile: Compile, repeat: bool = False) -> Limits:
     """Return the limits of this machine for a thread count: the best measured so far.
 
-    They are measured when first asked for, and ``again`` if asked to.
+    They are measured at the first call, and once more if ``repeat``.
     """
-    if again or threads not in _known:
-        a = symbolic("a", (_SIDE, _SIDE))
-        x = symbolic("x", (_COPIED,))
-        square = np.ones((_SIDE, _SIDE), np.float32)
-        product = _fastest(compile(a @ a, threads), {"a": square})
-        copied = np.ones(_COPIED, np.float32)
-        copy = _fastest(compile(x + 1.0, threads), {"x": copied})
-        flops, bandwidth = 2.0 * _SIDE**3 / product, 8.0 * _COPIED / copy
-        before = _known.get(threads, Limits(threads, 0.0, 0.0))
-        _known[threads] = Limits(
-            threads, max(flops, before.flops), max(bandwidth, before.bandwidth)
+    if repeat or threads not in _limits_by_threads:
+        a = symbolic("a", (_PRODUCT_SIZE, _PRODUCT_SIZE))
+        x = symbolic("x", (_COPY_ELEMENTS,))
+        square = np.ones((_PRODUCT_SIZE, _PRODUCT_SIZE), np.float32)
+        product = _best_seconds(compile(a @ a, threads), {"a": square})
+        copied = np.ones(_COPY_ELEMENTS, np.float32)
+        copy = _best_seconds(compile(x + 1.0, threads), {"x": copied})
+        flops, bandwidth = 2.0 * _PRODUCT_SIZE**3 / product, 8.0 * _COPY_ELEMENTS / copy
+        best = _limits_by_threads.get(threads, Limits(threads, 0.0, 0.0))
+        _limits_by_threads[threads] = Limits(
+            threads, max(flops, best.flops), max(bandwidth, best.bandwidth)
         )
-    return _known[threads]
+    return _limits_by_threads[threads]
 
 
-def _fastest(run: Callable[[Mapping[str, Any]], object], feeds: Mapping[str, Any]) -> float:
-    found = []
-    for _ in range(_TURNS):
+def _best_seconds(run: Callable[[Mapping[str, Any]], object], feeds: Mapping[str, Any]) -> float:
+    durations = []
+    for _ in range(_RUNS):
         begun = perf_counter()
         run(feeds)
-        found.append(perf_counter() - begun)
-    return min(found)
+        durations.append(perf_counter() - begun)
+    return min(durations)

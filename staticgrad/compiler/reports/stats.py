@@ -43,12 +43,12 @@ class Counts:
         self._stats = Stats()
 
     def read(self, runs: int) -> Stats:
-        """The counts by now; who runs counts runs."""
+        """Return the current counts; the caller counts runs."""
         with self._lock.taken:
             return replace(self._stats, runs=runs, reasons=tuple(self._reasons))
 
     def note(self, reason: str) -> None:
-        """Keep a reason that nothing is counted for."""
+        """Record a reason without a count."""
         with self._lock.taken:
             self._reasons.append(reason)
 
@@ -56,11 +56,11 @@ class Counts:
         """Count one more plan."""
         staged = copied_feeds(plan)
         copied = f", copies of {', '.join(staged)}" if staged else ""
-        given = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
+        sizes = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
         again = len(plan.steps) - len(plan.schedule.steps)
         repeated = f", {again} runs of kernels again" if again else ""
         remark = f"; {plan.remark}" if plan.remark else ""
-        why = f"planned for {given}{copied}: {plan.peak_bytes} bytes{repeated}{remark}"
+        why = f"planned for {sizes}{copied}: {plan.peak_bytes} bytes{repeated}{remark}"
         with self._lock.taken:
             self._reasons.append(why)
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
