@@ -24,7 +24,7 @@ def computed(found: T) -> T:
     Where one depends on an input, a parameter or a named size, all stay values: a function among
     the arguments may close over them.
     """
-    leaves, tree = flatten(found, whole=True)
+    leaves, tree = flatten(found, keep_complex=True)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, _IN_GRAPHS)]
     if not places:
         return found

@@ -64,7 +64,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         read = [value for value, _ in directions]
         formulas = stable_formulas(cone, outputs, read)
         pushes = [_pushed_along(formula, directions) for formula in formulas]
-        whole = len(flatten((y, x), whole=True)[0]) == len(outputs) + len(moved)
+        whole = len(flatten((y, x), keep_complex=True)[0]) == len(outputs) + len(moved)
         if whole and not allow_disconnected:  # of a complex value, one part may have no path
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
         tangents = _arrived(formulas, pushes, len(outputs))

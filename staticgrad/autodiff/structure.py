@@ -58,7 +58,7 @@ def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
     Factorizations and transforms read both parts as one real value: of a part alone there is no
     path to them.
     """
-    values, shape = flatten(structure, whole=True)
+    values, shape = flatten(structure, keep_complex=True)
     found = [_OneLeaf(x.re, x.im, x.stored) if _is_read_whole(x, outputs) else x for x in values]
     return unflatten(shape, found) if any(map(is_not, values, found)) else structure
 

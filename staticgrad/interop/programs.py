@@ -130,7 +130,7 @@ class Programs:
         Raises:
             ArgumentError: it updates parameters, or draws random numbers.
         """
-        leaves, tree = flatten(self._f(*arrays, **(numbers or self.numbers)), whole=True)
+        leaves, tree = flatten(self._f(*arrays, **(numbers or self.numbers)), keep_complex=True)
         results = unflatten(tree, [_value(leaf) for leaf in leaves])
         session = running_session()
         read = ancestors(flatten(results)[0])
@@ -220,7 +220,7 @@ class Programs:
     def _traced(self, kinds: Any, numbers: Mapping[str, Any]) -> ResultTypes:
         with traced_in(Session()), in_graphs(), collecting_guards() as guards:
             inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
-            values, tree = flatten(self.values(*inputs, **numbers), whole=True)
+            values, tree = flatten(self.values(*inputs, **numbers), keep_complex=True)
         return ResultTypes(values, tree, guards)
 
     def _joint(
@@ -460,7 +460,7 @@ def _value(leaf: Any) -> Any:
 
 def floating(results: Any) -> list[Any]:
     """Return the differentiable values in containers, in order: those that have cotangents."""
-    return [leaf for leaf in flatten(results, whole=True)[0] if leaf.dtype.is_float]
+    return [leaf for leaf in flatten(results, keep_complex=True)[0] if leaf.dtype.is_float]
 
 
 def _stored(array: Any) -> Any:

@@ -87,7 +87,7 @@ class _OfVectors:
     def values(self, v: Any, *args: Any) -> Any:
         """The results of the function, of values of a graph."""
         found = self._f(self._unravel(v), *args)
-        check_real(*flatten(found, whole=True)[0], of="scipy")
+        check_real(*flatten(found, keep_complex=True)[0], of="scipy")
         return _joined(found)
 
     def slope(self, v: Any, *args: Any) -> Any:

@@ -143,12 +143,12 @@ class LBFGS(Settings):
             params: a module, or parameters in containers.
             args: what else ``f`` takes.
         """
-        owners = flatten(params, whole=True)[0]
+        owners = flatten(params, keep_complex=True)[0]
         for each in owners:
             if not isinstance(each, Parameter | ComplexParameter):
                 raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is not a parameter")
         found = self.minimum(f, params, *args)
-        for parameter, value in zip(owners, flatten(found.x, whole=True)[0], strict=True):
+        for parameter, value in zip(owners, flatten(found.x, keep_complex=True)[0], strict=True):
             parameter.update(value)
         return found
 

@@ -138,7 +138,7 @@ class CallArguments:
         for name, part in zip(self._tree.keys, self._tree.parts, strict=True):
             own = leaves[first : first + part.count]
             first += part.count
-            again, tree = flatten(free[name], whole=True)
+            again, tree = flatten(free[name], keep_complex=True)
             if tree != part or not all(map(is_, again, own)):
                 changed.append(name)
         return found, changed

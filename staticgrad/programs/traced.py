@@ -287,7 +287,7 @@ class Tracer:
             outs: Any = {name: Out(name) for name in outputs}
             leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
         else:
-            given, tree = flatten(found, whole=True)
+            given, tree = flatten(found, keep_complex=True)
             given = [noted.read(leaf) if isinstance(leaf, Parameter) else leaf for leaf in given]
             self._check_results(given)
             named = list(zip(paths(tree, "result"), given, strict=True))

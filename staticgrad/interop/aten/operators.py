@@ -1205,7 +1205,7 @@ def _trilinear(
 
 @operator("staticgrad.run")
 def _run(key: str, tensors: Sequence[Any]) -> Any:
-    return tuple(flatten(keyed(key).values(*tensors), whole=True)[0])
+    return tuple(flatten(keyed(key).values(*tensors), keep_complex=True)[0])
 
 
 # -- softmax --------------------------------------------------------------------------------------

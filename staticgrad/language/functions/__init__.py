@@ -24,21 +24,21 @@ _HOMES: Final = exports.homes(exports.FUNCTIONS)
 __all__ = [*_HOMES, "fft", "linalg", "nn", "random", "sparse", "special"]
 
 
-def _computed(found: Any) -> Any:
+def _as_arrays(result: Any) -> Any:
     """Return the result of a function of arrays alone, which few programs call, as arrays."""
-    return up("staticgrad.analysis.known").computed(found)
+    return up("staticgrad.analysis.known").computed(result)
 
 
-register_computed(_computed)
+register_computed(_as_arrays)
 
 
 def load(name: str) -> Any:
     """The public function ``name``, which from now on is an attribute of this package."""
-    found = functional.load(name)
-    if isinstance(found, FunctionType):
-        found = published(found, __name__)
-    globals()[name] = found
-    return found
+    value = functional.load(name)
+    if isinstance(value, FunctionType):
+        value = published(value, __name__)
+    globals()[name] = value
+    return value
 
 
 def __getattr__(name: str) -> Any:

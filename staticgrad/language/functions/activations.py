@@ -112,7 +112,7 @@ def prelu(x: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyValue:
     array([-0.2,  0. ,  2. ])
     """
     value: Any
-    value, slope = (floating(each) for each in promoted_values((x, weight)))
+    value, slope = (floating(v) for v in promoted_values((x, weight)))
     if slope.ndim == 1 and value.ndim > 2:
         slope = reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
     return where(value > 0, value, slope * value)
@@ -233,8 +233,8 @@ def threshold(x: ArrayLike[AnyValue], threshold: float, value: float) -> AnyValu
     >>> sg.nn.threshold([-2.0, 0.3, 2.0], 0.5, 0.0).round(3)
     array([0., 0., 2.])
     """
-    given: Any = floating(x)
-    return where(given <= threshold, value, given)
+    operand: Any = floating(x)
+    return where(operand <= threshold, value, operand)
 
 
 def softmin(x: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:

@@ -14,8 +14,8 @@ from staticgrad.language.functions.masking import (
     Mask,
     correction_of,
     count,
-    counted,
     degrees_of_freedom,
+    fill_outside_mask,
     mask_of,
     start_of,
 )
@@ -71,10 +71,10 @@ def sum(
     """
     value = as_value(x)
     axes = axes_of(axis, value)
-    wanted = counting_dtype(value.dtype, dtype)
-    value = astype(value, wanted)
+    target_dtype = counting_dtype(value.dtype, dtype)
+    value = astype(value, target_dtype)
     if where is not None:
-        value = counted(value, mask_of(where, value), 0)
+        value = fill_outside_mask(value, mask_of(where, value), 0)
     return _total(value, axes, keepdims, initial)
 
 
@@ -149,14 +149,14 @@ def _extreme(
             )
         return reduced(kind, value, axes, keepdims)
     start = start_of(initial, value)
-    value = counted(value, mask, start)
+    value = fill_outside_mask(value, mask, start)
     if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
-        found = kind(axes, neutral=True)(value)  # there may be no elements
-        found = with_axes(found, value, axes) if keepdims else found
+        result = kind(axes, neutral=True)(value)  # there may be no elements
+        result = with_axes(result, value, axes) if keepdims else result
     else:
-        found = reduced(kind, value, axes, keepdims)
+        result = reduced(kind, value, axes, keepdims)
     further = maximum if kind is Max else minimum
-    return further(found, start)
+    return further(result, start)
 
 
 @rounded_once
@@ -181,19 +181,19 @@ def mean(
     value = as_value(x)
     axes = axes_of(axis, value)
     mask = mask_of(where, value)
-    wanted = None if dtype is None else dtype_of(dtype)
-    if wanted is not None:
-        value = astype(value, wanted)
+    target_dtype = None if dtype is None else dtype_of(dtype)
+    if target_dtype is not None:
+        value = astype(value, target_dtype)
     if not value.dtype.is_float:
         value = astype(value, F64)
-    found = _mean(value, axes, mask, keepdims)
-    return found if wanted is None else astype(found, wanted)
+    result = _mean(value, axes, mask, keepdims)
+    return result if target_dtype is None else astype(result, target_dtype)
 
 
 def _mean(
     value: AnyValue, axes: tuple[int, ...], mask: AnyValue | None, keepdims: bool
 ) -> AnyValue:
-    total = reduced(Sum, counted(value, mask, 0.0), axes, keepdims)
+    total = reduced(Sum, fill_outside_mask(value, mask, 0.0), axes, keepdims)
     if not axes and mask is None:
         return total
     return total / count(value, axes, mask, keepdims)
@@ -250,9 +250,9 @@ def _variance(
     if dtype is not None or not value.dtype.is_float:
         value = astype(value, F64 if dtype is None else dtype)
     away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = reduced(Sum, counted(abs_square(away), mask, 0.0), axes, keepdims)
-    found = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
-    return flat_root(found) if root else found
+    squares = reduced(Sum, fill_outside_mask(abs_square(away), mask, 0.0), axes, keepdims)
+    variance = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
+    return flat_root(variance) if root else variance
 
 
 @variant(var)
@@ -277,7 +277,7 @@ def any(
     """
     value = as_value(x)
     axes = axes_of(axis, value)
-    true = counted(astype(value, BOOL), mask_of(where, value), False)
+    true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), False)
     return reduced(partial(Max, neutral=True), true, axes, keepdims)
 
 
@@ -294,7 +294,7 @@ def all(
     """
     value = as_value(x)
     axes = axes_of(axis, value)
-    true = counted(astype(value, BOOL), mask_of(where, value), True)
+    true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), True)
     return reduced(partial(Min, neutral=True), true, axes, keepdims)
 
 
@@ -337,5 +337,5 @@ def _position(
         hit = logical_or(hit, not_equal(value, value))
     count = size_value(value.shape[place], I64)
     positions = iota(value.shape, place, like=value)
-    found = reduced(Min, selection.where(hit, positions, count), (place,), keepdims)
-    return reshape(found, (1,) * len(shape)) if axis is None and keepdims else found
+    position = reduced(Min, selection.where(hit, positions, count), (place,), keepdims)
+    return reshape(position, (1,) * len(shape)) if axis is None and keepdims else position

@@ -71,19 +71,19 @@ def roll(x: ArrayLike[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
         raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for places, number in zip(shifts, axes, strict=True):
         steps = integer("shift", places, value)
-        value = _rolled(value, steps, axis_of(number, value))
+        value = _roll_axis(value, steps, axis_of(number, value))
     return value
 
 
-def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
+def _roll_axis(x: AnyValue, shift: int, axis: int) -> AnyValue:
     size = x.shape[axis]
     if isinstance(size, Dim):  # the shift may be longer than the axis: only a run can tell
         length = size_value(size, I64)
         return take(x, (iota((size,)) - shift) % length, axis)
-    moved = shift % size if size else 0
-    if not moved:
+    offset = shift % size if size else 0
+    if not offset:
         return x
-    tail, head = part(x, axis, size - moved, moved), part(x, axis, 0, size - moved)
+    tail, head = part(x, axis, size - offset, offset), part(x, axis, 0, size - offset)
     return concatenate([tail, head], axis)
 
 
@@ -103,17 +103,17 @@ def split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> li
         return _cut(value, list(indices_or_sections), place)
     count = number_of_parts(indices_or_sections, value)
     size = value.shape[place]
-    each = dims.floordiv(size, count)
+    part_size = dims.floordiv(size, count)
     text = f"split: an axis of size {size} is not {count} equal parts"
-    check_equal(text, each * count, size, value, hint="sg.split(x, [2, 5]) takes the places")
-    value = with_size(value, place, each * count)
-    return [part(value, place, each * k, each) for k in range(count)]
+    check_equal(text, part_size * count, size, value, hint="sg.split(x, [2, 5]) takes the places")
+    value = with_size(value, place, part_size * count)
+    return [part(value, place, part_size * k, part_size) for k in range(count)]
 
 
 def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
-    before = (slice(None),) * axis
+    leading = (slice(None),) * axis
     ends = [*at, None]
-    return [x[(*before, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
+    return [x[(*leading, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
 
 
 def array_split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
@@ -353,8 +353,8 @@ def pad(
     """
     value = as_value(x)
     if isinstance(pad_width, dict):
-        given = {axis_of(axis, value): pair for axis, pair in pad_width.items()}
-        pad_width = [given.get(axis, (0, 0)) for axis in range(value.ndim)]
+        pairs_by_axis = {axis_of(axis, value): pair for axis, pair in pad_width.items()}
+        pad_width = [pairs_by_axis.get(axis, (0, 0)) for axis in range(value.ndim)]
         pad_width = [tuple(e) if isinstance(e, list | tuple) else (e, e) for e in pad_width]
     pairs = [
         (size_of(a, value), size_of(b, value)) for a, b in _pairs(value, pad_width, "pad_width")
@@ -369,8 +369,8 @@ def pad(
             f"pad: constant_values={shown(constant_values)} says nothing in mode={mode!r}",
             hint="it belongs to mode='constant'",
         )
-    for axis, (before, after) in enumerate(pairs):
-        if before == 0 and after == 0:
+    for axis, (pad_before, pad_after) in enumerate(pairs):
+        if pad_before == 0 and pad_after == 0:
             continue
         size = value.shape[axis]
         if size == 0:
@@ -378,12 +378,12 @@ def pad(
                 f"pad: axis {axis} of {value.type} has no elements to repeat",
                 related=related(value),
             )
-        total = size + before + after
-        if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-            places = iota((total,), like=value) - size_value(before, I64)
+        total = size + pad_before + pad_after
+        if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(pad_before, Dim):
+            places = iota((total,), like=value) - size_value(pad_before, I64)
             value = take(value, _source(places, size_value(size, I64), mode), axis)
         else:
-            value = take(value, _source(np.arange(total) - before, size, mode, np), axis)
+            value = take(value, _source(np.arange(total) - pad_before, size, mode, np), axis)
     return value
 
 
@@ -404,12 +404,12 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
         if what != "pad_width":
             many = f"{what} {many}"
         raise ArgumentError(f"pad: {data!r} is not {many} the {x.ndim} axes", related=related(x))
-    return [(before, after) for before, after in pairs]
+    return [(low, high) for low, high in pairs]
 
 
 def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
-    given = _pairs(x, constants, "constant_values")
-    for axis, (sides, values) in enumerate(zip(widths, given, strict=True)):
+    pairs = _pairs(x, constants, "constant_values")
+    for axis, (sides, values) in enumerate(zip(widths, pairs, strict=True)):
         parts: list[list[AnyValue]] = []
         for side, data in zip(sides, values, strict=True):
             value = as_value(data, getattr(x, "kind", type(x)))

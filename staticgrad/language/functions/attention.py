@@ -102,9 +102,9 @@ def attention(
             )
     if causal:
         t, s = scores.shape[-2:]
-        moved = iota((t, s), 0, like=scores) + size_value(s - t, I64)
-        before = iota((t, s), 1, like=scores) <= moved
-        allowed = before if allowed is None else logical_and(allowed, before)
+        last_key = iota((t, s), 0, like=scores) + size_value(s - t, I64)
+        is_causal = iota((t, s), 1, like=scores) <= last_key
+        allowed = is_causal if allowed is None else logical_and(allowed, is_causal)
     if allowed is not None:
         scores = where(allowed, scores, -q.dtype.largest)
     raised = exp(scores - stop_gradient(largest(scores, (scores.ndim - 1,))))

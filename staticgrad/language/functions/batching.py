@@ -14,7 +14,13 @@ from operator import index
 from typing import Any
 
 from staticgrad.language.functions.streams import loop_at_once
-from staticgrad.language.functions.tracing import Trace, Traced, as_results, called, labelled
+from staticgrad.language.functions.tracing import (
+    Trace,
+    Traced,
+    as_results,
+    call_traced,
+    label_values,
+)
 from staticgrad.language.functions.trees import (
     Tree,
     check_slices,
@@ -57,8 +63,8 @@ def over_elements(
 class _Batches:
     """One call of a mapped function: its arguments, and which of them have a batch axis.
 
-    ``given`` has the leaves that are operands, by place: those with an axis, which stands in front
-    now (``over``), and tensors without one.
+    ``operands`` has the leaves that are operands, by place: those with a batch axis, which is the
+    first one now (``over``), and tensors without one.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any, size: Any):
@@ -70,7 +76,7 @@ class _Batches:
         for place, axis in enumerate(_axes_of_arguments(self.tree, in_axes)):
             if axis is not None:
                 value = as_value(self.leaves[place], self.kind)
-                axes[place], values[place] = _checked(names[place], value, axis), value
+                axes[place], values[place] = _check_axis(names[place], value, axis), value
             elif self.is_eager and isinstance(self.leaves[place], Value):
                 values[place] = self.leaves[place]
         self.over = [place in axes for place in values]
@@ -78,7 +84,7 @@ class _Batches:
         if size is not None:
             sizes.insert(0, ("axis_size", size_of(size)))
         self.size = _common(sizes, [values[place] for place in axes])
-        self.given = {
+        self.operands = {
             place: with_size(moveaxis(value, axes[place], 0), 0, self.size)
             if place in axes
             else value
@@ -94,32 +100,34 @@ class _Batches:
         trace = Trace()
         inputs = {
             place: trace.input(f"x{place}", _element(value.type) if has else value.type)
-            for (place, value), has in zip(self.given.items(), self.over, strict=True)
+            for (place, value), has in zip(self.operands.items(), self.over, strict=True)
         }
         leaves = [inputs.get(place, leaf) for place, leaf in enumerate(self.leaves)]
         args, kwargs = unflatten(self.tree, leaves)
-        held = _Held(trace)
-        with holding(held) if self.is_eager else nullcontext():
-            found, tree = called(functools.partial(f, *args, **kwargs))
-        leaves = [held(leaf) if getattr(leaf, "computes", False) else leaf for leaf in found]
-        given = (trace.first, *inputs.values(), *held.inputs)
-        trace.parts.append(Traced(given, tuple(as_results(leaves))))
+        holder = _Held(trace)
+        with holding(holder) if self.is_eager else nullcontext():
+            results, tree = call_traced(functools.partial(f, *args, **kwargs))
+        leaves = [holder(leaf) if getattr(leaf, "computes", False) else leaf for leaf in results]
+        body_inputs = (trace.first, *inputs.values(), *holder.inputs)
+        trace.parts.append(Traced(body_inputs, tuple(as_results(leaves))))
         (part,), captured = trace.close(once=not self.is_eager, folds=True)
         outer = map(self._at_once, captured) if self.is_eager else captured
-        operands = present((*self.given.values(), *held.tensors, *outer))
+        operands = present((*self.operands.values(), *holder.tensors, *outer))
         number = iota((self.size,), like=operands[0] if operands else None)
         over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
-        body = body_of(part.given, labelled("y", part.results))
+        body = body_of(part.inputs, label_values("y", part.results))
         outs = over_batch(body, [number, *operands], over, self.size)
         axes = _spread("out_axes", out_axes, tree)
-        placed = zip(paths(tree, "the result"), outs, axes, strict=True)
-        return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
+        named_outs = zip(paths(tree, "the result"), outs, axes, strict=True)
+        return unflatten(
+            tree, [self._move_batch_axis(name, *out, axis) for name, out, axis in named_outs]
+        )
 
     def _at_once(self, value: Any) -> Any:
         op = value.node.op
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
-    def _placed(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
+    def _move_batch_axis(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
         """A result with its axis of elements where it is wanted."""
         if axis is None:
             if has:
@@ -144,23 +152,23 @@ class _Held:
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._known: dict[int, tuple[Any, Any]] = {}
+        self._captured: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, tensor: Any) -> Any:
-        if id(tensor) not in self._known:
-            value = self._trace.input(f"t{len(self._known)}", tensor.type)
+        if id(tensor) not in self._captured:
+            value = self._trace.input(f"t{len(self._captured)}", tensor.type)
             # as old as the trace: what is traced inside of it reads this from outside
             value.node.serial = self._trace.first.node.serial
-            self._known[id(tensor)] = tensor, value
-        return self._known[id(tensor)][1]
+            self._captured[id(tensor)] = tensor, value
+        return self._captured[id(tensor)][1]
 
     @property
     def tensors(self) -> list[Any]:
-        return [tensor for tensor, _ in self._known.values()]
+        return [tensor for tensor, _ in self._captured.values()]
 
     @property
     def inputs(self) -> list[Any]:
-        return [value for _, value in self._known.values()]
+        return [value for _, value in self._captured.values()]
 
 
 def _element(kind: TensorType) -> TensorType:
@@ -189,10 +197,10 @@ def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
             if named.keys
             else "one for each argument by position, None where all elements share it",
         )
-    found: list[int | None] = []
+    axes: list[int | None] = []
     for place, (entry, part) in enumerate(zip(entries, positional.parts, strict=True)):
-        found += _spread(f"in_axes[{place}]", entry, part)
-    return [*found, *[0] * named.count]
+        axes += _spread(f"in_axes[{place}]", entry, part)
+    return [*axes, *[0] * named.count]
 
 
 def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
@@ -201,8 +209,8 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         return [None] * tree.count
     if is_record(entry) and type(entry) is tree.kind:
         parts = zip(tree.keys, tree.parts, strict=True)
-        found = [_spread(f"{what}.{key}", getattr(entry, key), part) for key, part in parts]
-        return [axis for axes in found for axis in axes]
+        axes_by_part = [_spread(f"{what}.{key}", getattr(entry, key), part) for key, part in parts]
+        return [axis for axes in axes_by_part for axis in axes]
     if isinstance(entry, dict | list | tuple):
         keys = tuple(entry) if isinstance(entry, dict) else tuple(range(len(entry)))
         alike = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}
@@ -223,7 +231,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         raise ArgumentError(f"vmap: {what} is {shown(entry)}, neither an axis nor None") from None
 
 
-def _checked(name: str, value: Value, axis: int) -> int:
+def _check_axis(name: str, value: Value, axis: int) -> int:
     if not -value.ndim <= axis < value.ndim:
         raise AxisError(
             f"vmap: {name} is {value.type}, without an axis {axis} of elements",
@@ -241,8 +249,8 @@ def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
             hint="in_axes= names one for an argument, or axis_size= says how many there are",
         )
     name, size = next(((n, s) for n, s in sizes if not isinstance(s, Dim)), sizes[0])
-    for other, own in sizes:
-        text = f"vmap: {other} has {own} elements, {name} has {size}"
+    for argument, count in sizes:
+        text = f"vmap: {argument} has {count} elements, {name} has {size}"
         hint = "in_axes=None for an argument that all elements share"
-        check_equal(text, own, size, *values, hint=hint)
+        check_equal(text, count, size, *values, hint=hint)
     return size

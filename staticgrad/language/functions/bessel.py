@@ -185,7 +185,7 @@ def airy(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     >>> [round(float(sg.evaluate(each)), 4) for each in sg.special.airy(0.0)]
     [0.355, -0.2588, 0.6149, 0.4483]
     """
-    return tuple(special_value(f"airy_{each}", z) for each in ("ai", "aip", "bi", "bip"))
+    return tuple(special_value(f"airy_{suffix}", z) for suffix in ("ai", "aip", "bi", "bip"))
 
 
 def spherical_jn(
@@ -285,7 +285,7 @@ def hankel1e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.hankel1e(1.5, [0.5, 2.0]).round(3)
     array([-1.128-2.257j, -0.564-0.282j])
     """
-    return _unturned(v, z, 1.0)
+    return _scaled_hankel(v, z, 1.0)
 
 
 def hankel2e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
@@ -294,7 +294,7 @@ def hankel2e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.hankel2e(1.5, [0.5, 2.0]).round(3)
     array([-1.128+2.257j, -0.564+0.282j])
     """
-    return _unturned(v, z, -1.0)
+    return _scaled_hankel(v, z, -1.0)
 
 
 def airye(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -306,7 +306,7 @@ def airye(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     >>> [round(float(each), 3) for each in sg.special.airye(1.0)]
     [0.264, -0.31, 0.62, 0.479]
     """
-    return tuple(special_value(f"airye_{each}", z) for each in ("ai", "aip", "bi", "bip"))
+    return tuple(special_value(f"airye_{suffix}", z) for suffix in ("ai", "aip", "bi", "bip"))
 
 
 def jvp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyValue:
@@ -377,7 +377,7 @@ def _hankel(v: Any, z: Any, sign: float) -> Any:
     return complex(special_value("jv", v, z), special_value("yv", v, z) * sign)
 
 
-def _unturned(v: Any, z: Any, sign: float) -> Any:
+def _scaled_hankel(v: Any, z: Any, sign: float) -> Any:
     """Both parts of exp(-1j * z) * (jv + 1j * yv), or of its conjugate."""
 
     def part(of: Any) -> Any:

@@ -75,13 +75,13 @@ def nonzero(
         raise RankError(f"{called_name()}: {value.type} has no axes", hint="sg.atleast_1d(x)")
     count = number_of_results(size, x, _how_many)
     flat, filled = _places(_as_mask(ravel(value)), count)
-    found, left = [], flat
+    indices, left = [], flat
     for extent in reversed(value.shape[1:]):
         length = size_value(extent, I64)
-        found.append(remainder(left, length))
+        indices.append(remainder(left, length))
         left = floor_divide(left, length)
-    found.append(left)
-    return tuple([where(filled, each, fill_value) for each in reversed(found)])
+    indices.append(left)
+    return tuple([where(filled, index, fill_value) for index in reversed(indices)])
 
 
 @like(nonzero)
@@ -211,32 +211,32 @@ def unique(
             f"unique: axis={axis} is not taken: x is flattened", hint="sg.unique(x)"
         )
     count = number_of_results(
-        size, x, lambda known: int(np.unique(known, equal_nan=equal_nan).size)
+        size, x, lambda array: int(np.unique(array, equal_nan=equal_nan).size)
     )
     value = as_value(x)
     flat = ravel(value)
     order = argsort(flat)
     row = take(flat, order)
     place = iota(row.shape, like=row)
-    before = take(row, maximum(place - 1, 0))
-    differs = not_equal(row, before)
+    previous = take(row, maximum(place - 1, 0))
+    differs = not_equal(row, previous)
     if equal_nan and value.dtype.is_float:
-        differs = logical_and(differs, logical_not(logical_and(isnan(row), isnan(before))))
+        differs = logical_and(differs, logical_not(logical_and(isnan(row), isnan(previous))))
     begins = logical_or(place < 1, differs)
     group = subtract(cumsum(astype(begins, I64)), 1)
     firsts, filled = _places(begins, count)
     values = take(_with_a_row(row, 0), firsts)
     if fill_value is not None:
         values = where(filled, values, _as_element(fill_value, value))
-    found = [values]
+    results = [values]
     if return_index:
-        found.append(take(_with_a_row(order, 0), firsts))
+        results.append(take(_with_a_row(order, 0), firsts))
     if return_inverse:
-        found.append(reshape(scatter_add(group, order, row.shape[0]), value.shape))
+        results.append(reshape(scatter_add(group, order, row.shape[0]), value.shape))
     if return_counts:
         once = ones(group.shape, I64, like=group)
-        found.append(part(scatter_add(once, minimum(group, count), count + 1), 0, 0, count))
-    return found[0] if len(found) == 1 else tuple(found)
+        results.append(part(scatter_add(once, minimum(group, count), count + 1), 0, 0, count))
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 def union1d(
@@ -284,7 +284,7 @@ def intersect1d(
     """
     left, right = _rows(ar1, ar2)
     count = _size_of_two(size, ar1, ar2, np.intersect1d)
-    return _chosen(left, isin(left, right), count, fill_value)
+    return _select_sorted(left, isin(left, right), count, fill_value)
 
 
 @like(intersect1d)
@@ -302,10 +302,10 @@ def setdiff1d(
     array([1, 3])
     """
     left, right = _rows(ar1, ar2)
-    count = _size_of_two(size, ar1, ar2, lambda one, two: np.setdiff1d(one, two, assume_unique))
+    count = _size_of_two(size, ar1, ar2, lambda a, b: np.setdiff1d(a, b, assume_unique))
     if assume_unique:
         return compress(logical_not(isin(left, right)), left, size=count, fill_value=fill_value)
-    return _chosen(left, logical_not(isin(left, right)), count, fill_value)
+    return _select_sorted(left, logical_not(isin(left, right)), count, fill_value)
 
 
 @like(intersect1d)
@@ -325,31 +325,33 @@ def setxor1d(
     left, right = _rows(ar1, ar2)
     count = _size_of_two(size, ar1, ar2, np.setxor1d)
     is_alone = [logical_not(isin(left, right)), logical_not(isin(right, left))]
-    return _chosen(concatenate([left, right], 0), concatenate(is_alone, 0), count, fill_value)
+    return _select_sorted(
+        concatenate([left, right], 0), concatenate(is_alone, 0), count, fill_value
+    )
 
 
 def _rows(ar1: Any, ar2: Any) -> list[Any]:
-    return [ravel(each) for each in promoted_values((ar1, ar2))]
+    return [ravel(array) for array in promoted_values((ar1, ar2))]
 
 
-def _size_of_two(given: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> int:
+def _size_of_two(size: Any, ar1: Any, ar2: Any, of_known: Callable[[Any, Any], Any]) -> int:
     """Return the number of results of two arrays; of values of a graph the caller says it."""
     unknown = isinstance(ar1, Value) and not ar1.computes
 
     def how_many(_: Any) -> int:
         return int(of_known(np.asarray(ar1), np.asarray(ar2)).size)
 
-    return number_of_results(given, ar1 if unknown else ar2, how_many)
+    return number_of_results(size, ar1 if unknown else ar2, how_many)
 
 
-def _chosen(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
+def _select_sorted(row: Any, is_chosen: Any, size: int, fill_value: complex) -> Any:
     """Return the first ``size`` of the elements that are chosen, sorted, each once."""
     order = argsort(row)
     row, is_chosen = take(row, order), take(is_chosen, order)
     place = iota(row.shape, like=row)
     if row.shape[0] != 0:
-        before = take(row, maximum(place - 1, 0))
-        is_chosen = logical_and(is_chosen, logical_or(place < 1, not_equal(row, before)))
+        previous = take(row, maximum(place - 1, 0))
+        is_chosen = logical_and(is_chosen, logical_or(place < 1, not_equal(row, previous)))
     return compress(is_chosen, row, size=size, fill_value=fill_value)
 
 
@@ -399,16 +401,16 @@ def dynamic_update_slice(
     flat: Any = 0
     for axis, (start, extent) in enumerate(zip(starts, new.shape, strict=True)):
         places = _window(value, start, value.shape[axis], extent)
-        rest = (1,) * (value.ndim - axis - 1)
-        flat = flat * size_value(value.shape[axis], I64) + reshape(places, (extent, *rest))
+        trailing_ones = (1,) * (value.ndim - axis - 1)
+        flat = flat * size_value(value.shape[axis], I64) + reshape(places, (extent, *trailing_ones))
     changed = At(ravel(value))[ravel(flat)].set(ravel(new))
     return reshape(changed, value.shape)  # type: ignore[return-value]
 
 
-def _check_axes(value: Value, given: Sequence[Any], what: str) -> None:
-    if len(given) != value.ndim:
+def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:
+    if len(entries) != value.ndim:
         raise RankError(
-            f"{called_name()}: {len(given)} {what} for {value.type}", related=related(value)
+            f"{called_name()}: {len(entries)} {what} for {value.type}", related=related(value)
         )
 
 
@@ -491,17 +493,15 @@ def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any,
             related=related(values, places),
         )
     count = number_of_results(
-        num_segments, segment_ids, lambda known: int(known.max(initial=-1)) + 1, "num_segments"
+        num_segments, segment_ids, lambda ids: int(ids.max(initial=-1)) + 1, "num_segments"
     )
     return values, counted_from_zero(places, count), count
 
 
-def number_of_results(
-    given: Any, x: Any, of_known: Callable[[Any], int], word: str = "size"
-) -> int:
+def number_of_results(size: Any, x: Any, of_known: Callable[[Any], int], word: str = "size") -> int:
     """Return the number of results: as given, or that of an array or tensor."""
-    if given is not None:
-        return integer(word, given, least=0)
+    if size is not None:
+        return integer(word, size, least=0)
     if isinstance(x, Value) and not x.computes:
         raise ArgumentError(
             f"{called_name()}: how many results there are is only known in a run",
@@ -511,8 +511,8 @@ def number_of_results(
     return of_known(np.asarray(x))
 
 
-def _how_many(known: Any) -> int:
-    return int(np.count_nonzero(known))
+def _how_many(array: Any) -> int:
+    return int(np.count_nonzero(array))
 
 
 def _as_mask(x: Any) -> Any:
@@ -524,9 +524,9 @@ def _places(mask: Any, size: int) -> tuple[Any, Any]:
     number = cumsum(astype(mask, I64))
     goal = where(logical_and(mask, number <= size), number - 1, size)
     everywhere = ScatterExtreme("max", 0, size + 1)(iota(mask.shape, like=mask), goal)
-    found = part(everywhere, 0, 0, size)
-    filled = found >= 0  # where nothing was sent there is the smallest integer
-    return where(filled, found, 0), filled
+    indices = part(everywhere, 0, 0, size)
+    filled = indices >= 0  # where nothing was sent there is the smallest integer
+    return where(filled, indices, 0), filled
 
 
 def _with_a_row(value: Any, axis: int) -> Any:

@@ -47,7 +47,7 @@ def polyadd(a1: ArrayLike[AnyValue], a2: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.polyadd([1, 2, 3], [10, 20]))
     array([ 1, 12, 23])
     """
-    return add(*_aligned(a1, a2))
+    return add(*_align(a1, a2))
 
 
 @rounded_once
@@ -57,7 +57,7 @@ def polysub(a1: ArrayLike[AnyValue], a2: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.polysub([2.0, 1.0], [1.0, 5.0])
     array([ 1., -4.])
     """
-    return subtract(*_aligned(a1, a2))
+    return subtract(*_align(a1, a2))
 
 
 def polymul(a1: ArrayLike[AnyValue], a2: ArrayLike[AnyValue]) -> AnyValue:
@@ -107,8 +107,10 @@ def polyint(p: ArrayLike[AnyValue], m: Integer = 1, k: Any = None) -> AnyValue:
             related=related(value),
         )
     for number in range(m):
-        value, own = promoted_values((value / np.arange(value.shape[0], 0, -1), constants))
-        value = concatenate([value, own[number : number + 1]], 0)
+        value, typed_constants = promoted_values(
+            (value / np.arange(value.shape[0], 0, -1), constants)
+        )
+        value = concatenate([value, typed_constants[number : number + 1]], 0)
     return value
 
 
@@ -125,11 +127,11 @@ def poly(seq_of_zeros: ArrayLike[AnyValue]) -> AnyValue:
     if value.ndim == 2:
         value = eigvals(value)
     value = floating(value) if not value.dtype.is_complex else value
-    one = creation.full((1,), 1, value.dtype, like=value)
-    found = one
+    unit = creation.full((1,), 1, value.dtype, like=value)
+    polynomial = unit
     for number in range(value.shape[0]):
-        found = convolve(found, concatenate([one, -value[number : number + 1]], 0))
-    return found
+        polynomial = convolve(polynomial, concatenate([unit, -value[number : number + 1]], 0))
+    return polynomial
 
 
 def roots(p: ArrayLike[AnyValue]) -> AnyValue:
@@ -151,8 +153,8 @@ def roots(p: ArrayLike[AnyValue]) -> AnyValue:
     further = zeros((at_zero,), C128, like=value)
     if value.shape[0] < 2:
         return further
-    found = eigvals(companion(value))
-    return concatenate([found, further], 0) if at_zero else found
+    nonzero_roots = eigvals(companion(value))
+    return concatenate([nonzero_roots, further], 0) if at_zero else nonzero_roots
 
 
 @rounded_once
@@ -186,7 +188,7 @@ def polyfit(
     >>> sg.evaluate(sg.polyfit([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], 1)).round(6)
     array([2., 1.])
     """
-    places, goal = (floating(each) for each in promoted_values((x, y)))
+    places, goal = (floating(v) for v in promoted_values((x, y)))
     if places.ndim != 1 or goal.ndim not in (1, 2):
         raise RankError(
             f"{called_name()}: x is {places.type}, y {goal.type}", related=related(places, goal)
@@ -206,10 +208,10 @@ def polyfit(
     number: Any = count if isinstance(count, int) else size_value(count, places.dtype)
     cutoff: Any = number * float(limits.eps) if rcond is None else rcond
     size = sqrt(aggregate.sum(powers * powers, 0))
-    found, rest, rank, singular = lstsq(powers / size, goal, cutoff)
-    fit = found / (expand_dims(size, 1) if goal.ndim == 2 else size)
+    solution, residuals, rank, singular = lstsq(powers / size, goal, cutoff)
+    fit = solution / (expand_dims(size, 1) if goal.ndim == 2 else size)
     if full:
-        return fit, rest, rank, singular, cutoff
+        return fit, residuals, rank, singular, cutoff
     if not cov:
         return fit
     scaled = inv((powers / size).T @ (powers / size)) / outer(size, size)
@@ -217,7 +219,7 @@ def polyfit(
         return fit, scaled
     if isinstance(count, int) and count <= deg + 1:
         raise ArgumentError(f"{called_name()}: {count} places for {deg + 1} coefficients")
-    factor = rest / (number - float(deg + 1))
+    factor = residuals / (number - float(deg + 1))
     return fit, expand_dims(scaled, -1) * factor if goal.ndim == 2 else scaled * factor
 
 
@@ -232,11 +234,13 @@ def _vector(p: Any) -> Any:
     return value
 
 
-def _aligned(a1: Any, a2: Any) -> Any:
+def _align(a1: Any, a2: Any) -> Any:
     """Both with zeros in front of the shorter one."""
     pair = promoted_values((_vector(a1), _vector(a2)))
-    size = max(each.shape[0] for each in pair)
+    size = max(vector.shape[0] for vector in pair)
     return [
-        concatenate([creation.full((size - each.shape[0],), 0, each.dtype, like=each), each], 0)
-        for each in pair
+        concatenate(
+            [creation.full((size - vector.shape[0],), 0, vector.dtype, like=vector), vector], 0
+        )
+        for vector in pair
     ]

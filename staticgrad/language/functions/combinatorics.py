@@ -59,13 +59,13 @@ def comb(
     """
     _in_floats("comb", exact)
 
-    def counted(n: Any, k: Any) -> Any:
+    def count_choices(n: Any, k: Any) -> Any:
         inside = (n >= 0.0) & (k >= 0.0)
         if repetition:
             return where(inside, call("binom", n + k - 1.0, k), 0.0)
         return where(inside & (k <= n), call("binom", n, k), 0.0)
 
-    return in_float64("comb", counted, N, k)
+    return in_float64("comb", count_choices, N, k)
 
 
 def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
@@ -78,11 +78,11 @@ def perm(N: ArrayLike[AnyValue], k: ArrayLike[AnyValue], exact: bool = False) ->
     """
     _in_floats("perm", exact)
 
-    def counted(n: Any, k: Any) -> Any:
+    def count_choices(n: Any, k: Any) -> Any:
         inside = (n >= 0.0) & (k >= 0.0) & (k <= n)
         return where(inside, call("poch", n - k + 1.0, k), 0.0)
 
-    return in_float64("perm", counted, N, k)
+    return in_float64("perm", count_choices, N, k)
 
 
 def factorial(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
@@ -104,10 +104,10 @@ def factorial2(n: ArrayLike[AnyValue], exact: bool = False) -> AnyValue:
     _in_floats("factorial2", exact)
 
     def product(n: Any) -> Any:
-        half, whole = n * 0.5, where(n < -1.0, 0.0, n)
+        half, clipped = n * 0.5, where(n < -1.0, 0.0, n)
         root = where(np.rint(half) == half, 1.0, math.sqrt(2.0 / math.pi))
-        found = np.exp2(whole * 0.5) * gamma(whole * 0.5 + 1.0) * root
-        return where(n < -1.0, 0.0, np.rint(found))
+        estimate = np.exp2(clipped * 0.5) * gamma(clipped * 0.5 + 1.0) * root
+        return where(n < -1.0, 0.0, np.rint(estimate))
 
     return in_float64("factorial2", product, n)
 
@@ -122,8 +122,8 @@ def factorialk(n: ArrayLike[AnyValue], k: Integer) -> AnyValue:
     def product(n: Any) -> Any:
         steps = floor(maximum(n - 1.0, 0.0) / k)
         last = n - steps * k
-        found = last * exp(gammaln(n / k + 1.0) - gammaln(last / k + 1.0) + steps * math.log(k))
-        return where(n < 1.0, where(n == 0.0, 1.0, 0.0), np.rint(found))
+        estimate = last * exp(gammaln(n / k + 1.0) - gammaln(last / k + 1.0) + steps * math.log(k))
+        return where(n < 1.0, where(n == 0.0, 1.0, 0.0), np.rint(estimate))
 
     if k < 1:
         raise ArgumentError(f"factorialk: k={k} is not at least 1")

@@ -36,8 +36,8 @@ def complex(real: ArrayLike[AnyValue], imag: ArrayLike[AnyValue]) -> AnyValue:
     if re.shape != im.shape:
         shape = broadcast("complex", [re.shape, im.shape])
         re, im = broadcast_to(re, shape), broadcast_to(im, shape)
-    found: AnyValue = pair(re, im)
-    return found
+    result: AnyValue = pair(re, im)
+    return result
 
 
 def real(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -47,8 +47,8 @@ def real(x: ArrayLike[AnyValue]) -> AnyValue:
     array([1.])
     """
     value: Any = as_value(x)
-    found: AnyValue = value.real if isinstance(value, Complex) else value
-    return found
+    result: AnyValue = value.real if isinstance(value, Complex) else value
+    return result
 
 
 def imag(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -58,8 +58,8 @@ def imag(x: ArrayLike[AnyValue]) -> AnyValue:
     array([ 2., -1.])
     """
     value: Any = as_value(x)
-    found: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
-    return found
+    result: AnyValue = value.imag if isinstance(value, Complex) else zeros_like(value)
+    return result
 
 
 def iscomplex(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -92,8 +92,8 @@ def angle(z: ArrayLike[AnyValue], deg: bool = False) -> AnyValue:
     value: Any = as_value(z)
     if not value.dtype.is_float:
         value = astype(value, "float64")
-    found = arctan2(imag(value), real(value))
-    return found * (180.0 / math.pi) if deg else found
+    radians = arctan2(imag(value), real(value))
+    return radians * (180.0 / math.pi) if deg else radians
 
 
 def abs_square(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -103,5 +103,5 @@ def abs_square(x: ArrayLike[AnyValue]) -> AnyValue:
     array([25.])
     """
     value: Any = as_value(x)
-    found: AnyValue = squared(value)
-    return found
+    result: AnyValue = squared(value)
+    return result

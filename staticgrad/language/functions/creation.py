@@ -111,11 +111,11 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
             )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
     sizes = tuple(_size(name, axis, entry) for axis, entry in enumerate(entries))
-    own = dtype_of(dtype, of=f"input {name!r}")
-    if own.is_complex:
-        parts = TensorType(own.real, (*sizes, 2))
+    element_dtype = dtype_of(dtype, of=f"input {name!r}")
+    if element_dtype.is_complex:
+        parts = TensorType(element_dtype.real, (*sizes, 2))
         return SymbolicComplex.of(Symbolic.bind(Input(name, parts, is_complex=True), ()))
-    return Symbolic.bind(Input(name, TensorType(own, sizes)), ())
+    return Symbolic.bind(Input(name, TensorType(element_dtype, sizes)), ())
 
 
 def _size(name: str, axis: int, entry: Any) -> Size:
@@ -177,9 +177,9 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     """
     if isinstance(array, Symbolic | SymbolicComplex):
         return array if dtype is None else cast(Symbolic, astype(array, dtype))
-    found = _array(array, dtype)
+    data = _array(array, dtype)
     kind = computing_kind()
-    return constant_node(found) if kind is None else cast(Value, kind.lift(found))
+    return constant_node(data) if kind is None else cast(Value, kind.lift(data))
 
 
 def _leaf(op: ParameterLeaf) -> Node:
@@ -262,12 +262,12 @@ def full_like(
            [7., 7.]])
     """
     like = as_value(x)
-    wanted = like.dtype if dtype is None else dtype_of(dtype)
+    target_dtype = like.dtype if dtype is None else dtype_of(dtype)
     kind = binding_kind((like,))
     plain = is_number(fill_value) or isinstance(fill_value, complex)
-    filled = kind.lift(fill_value, wanted) if plain else as_value(fill_value, kind)
+    filled = kind.lift(fill_value, target_dtype) if plain else as_value(fill_value, kind)
     sizes = like.shape if shape is None else shape_of(shape)
-    return broadcast_to(astype(filled, wanted), sizes)
+    return broadcast_to(astype(filled, target_dtype), sizes)
 
 
 def zeros_like(x: ArrayLike[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
@@ -420,8 +420,8 @@ def linspace(
         line = where(positions == num - 1, last, line)
     line = moveaxis(line, 0, axis_of(axis, line))
     if dtype is not None:
-        wanted = dtype_of(dtype)
-        line = astype(floor(line) if wanted.is_integer else line, wanted)
+        target_dtype = dtype_of(dtype)
+        line = astype(floor(line) if target_dtype.is_integer else line, target_dtype)
     if not retstep:
         return line
     return line, step if gaps > 0 else full_like(step, math.nan)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from staticgrad.language.functions.quantiles import (
+    apply_on_unit_interval,
     beta_odds,
     beta_quantile,
-    between,
     gamma_quantile,
 )
 from staticgrad.language.functions.special_values import in_float64, special_value
@@ -36,9 +36,11 @@ def bdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue])
     """
 
     def of(k: Any, n: Any, p: Any) -> Any:
-        whole = floor(k)
-        valid = (whole >= 0.0) & (n >= whole) & (p >= 0.0) & (p <= 1.0)
-        return _of_shapes(lambda a, b: BetaInc()(b, a, 1.0 - p), whole + 1.0, n - whole, valid, 1.0)
+        k_floor = floor(k)
+        valid = (k_floor >= 0.0) & (n >= k_floor) & (p >= 0.0) & (p <= 1.0)
+        return _of_shapes(
+            lambda a, b: BetaInc()(b, a, 1.0 - p), k_floor + 1.0, n - k_floor, valid, 1.0
+        )
 
     return in_float64("bdtr", of, k, n, p)
 
@@ -51,11 +53,11 @@ def bdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]
     """
 
     def of(k: Any, n: Any, p: Any) -> Any:
-        whole = floor(k)
-        valid = (n >= whole) & (p >= 0.0) & (p <= 1.0)
-        some = maximum(whole, 0.0)
-        found = _of_shapes(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
-        return where(valid & (whole < 0.0), 1.0, found)
+        k_floor = floor(k)
+        valid = (n >= k_floor) & (p >= 0.0) & (p <= 1.0)
+        some = maximum(k_floor, 0.0)
+        value = _of_shapes(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
+        return where(valid & (k_floor < 0.0), 1.0, value)
 
     return in_float64("bdtrc", of, k, n, p)
 
@@ -68,9 +70,9 @@ def bdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]
     """
 
     def of(k: Any, n: Any, y: Any) -> Any:
-        whole = floor(k)
-        valid = (whole >= 0.0) & (n > whole)
-        return _quantile(_inverse_beta_upper, y, valid, whole + 1.0, n - whole)
+        k_floor = floor(k)
+        valid = (k_floor >= 0.0) & (n > k_floor)
+        return _quantile(_inverse_beta_upper, y, valid, k_floor + 1.0, n - k_floor)
 
     return in_float64("bdtri", of, k, n, y)
 
@@ -456,15 +458,15 @@ def _quantile(
     ends: tuple[float, float] = (0.0, 1.0),
 ) -> Any:
     """``of`` shapes and p in (0, 1), constants at its ends; NaN where arguments are not valid."""
-    found = between(p, lambda p, *shapes: of(*shapes, p), *ends, *shapes)
-    return found if valid is True else where(valid, found, math.nan)
+    quantile = apply_on_unit_interval(p, lambda p, *shapes: of(*shapes, p), *ends, *shapes)
+    return quantile if valid is True else where(valid, quantile, math.nan)
 
 
 def _of_shapes(of: Callable[..., Any], a: Any, b: Any, valid: Any, at_zero: float) -> Any:
     """``of`` a and b where these are positive, a constant where b is 0."""
     inside = valid & (a > 0.0) & (b > 0.0)
-    found = of(where(inside, a, 1.0), where(inside, b, 1.0))
-    return where(inside, found, where(valid & (b == 0.0), at_zero, math.nan))
+    value = of(where(inside, a, 1.0), where(inside, b, 1.0))
+    return where(inside, value, where(valid & (b == 0.0), at_zero, math.nan))
 
 
 def _inverse_beta(a: Any, b: Any, y: Any) -> Any:
@@ -482,7 +484,7 @@ def _f_tail(dfn: Any, dfd: Any, x: Any, lower: bool) -> Any:
     little = where(large, 1.0, odds)
     inverse = 1.0 / where(large, odds, 1.0)
     share = where(large, 1.0 / (1.0 + inverse), little / (1.0 + little))
-    rest = where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + little))
+    complement = where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + little))
     a, b = 0.5 * dfn, 0.5 * dfd
-    found = BetaInc()(a, b, share) if lower else BetaInc()(b, a, rest)
-    return where((x >= 0.0) & (dfn > 0.0) & (dfd > 0.0), found, math.nan)
+    tail = BetaInc()(a, b, share) if lower else BetaInc()(b, a, complement)
+    return where((x >= 0.0) & (dfn > 0.0) & (dfd > 0.0), tail, math.nan)

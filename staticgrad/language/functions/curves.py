@@ -170,8 +170,8 @@ def gradient(
     array([1., 2., 4., 5.])
     """
     value = floating(f)
-    given = range(value.ndim) if axis is None else axis
-    places = distinct_axes((given,) if isinstance(given, int) else given, value)
+    axes = range(value.ndim) if axis is None else axis
+    places = distinct_axes((axes,) if isinstance(axes, int) else axes, value)
     steps = list(spacing) or [1.0]
     if len(steps) == 1 and not (isinstance(steps[0], Value) and steps[0].ndim):
         steps *= len(places)
@@ -203,8 +203,8 @@ def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int
     slopes = diff(value, axis=axis) / steps  # between neighbours
     if step.ndim:
         left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
-        before, after = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
-        inner = (left * after + right * before) / (before + after)
+        h_left, h_right = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
+        inner = (left * h_right + right * h_left) / (h_left + h_right)
     else:  # the sample between two has no part in their difference, however large it is
         inner = (_along(value, axis, 2, None) - _along(value, axis, None, -2)) / (2.0 * step)
     first, last = _along(slopes, axis, None, 1), _along(slopes, axis, -1, None)
@@ -244,10 +244,10 @@ def unwrap(
     wrapped = remainder(steps + half, period) - half
     up = logical_and(wrapped == -half, steps > 0.0)
     wrapped = where(up, half, wrapped)
-    kept = absolute(steps) < (half if discont is None else discont)
-    moved = cumsum(where(kept, 0.0, wrapped - steps), place)
+    is_small = absolute(steps) < (half if discont is None else discont)
+    correction = cumsum(where(is_small, 0.0, wrapped - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
-    return value + Pad(value.shape, first, (1,) * value.ndim)(moved)
+    return value + Pad(value.shape, first, (1,) * value.ndim)(correction)
 
 
 def cumulative_sum(
@@ -342,8 +342,8 @@ def _running(
     check_real(x)
     value = ravel(x) if axis is None else x
     place = axis_of(0 if axis is None else axis, value)
-    found: AnyValue = associative_scan(combine, value, reverse, place)
-    return found
+    result: AnyValue = associative_scan(combine, value, reverse, place)
+    return result
 
 
 def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:

@@ -83,21 +83,21 @@ def drawn_shape(data: Any) -> Shape:
 
 def met_shape(shape: Any, *parameters: ArrayLike) -> Shape:
     """Return the given shape, or the broadcast shape of the parameters."""
-    for given in parameters:
-        if isinstance(given, tuple):
+    for parameter in parameters:
+        if isinstance(parameter, tuple):
             name = called_name()
             raise ArgumentError(
-                f"{name}: {given} is a tuple, and the shape comes after the parameters",
-                hint=f"{name}(shape={given}); parameters by element are an array or a list",
+                f"{name}: {parameter} is a tuple, and the shape comes after the parameters",
+                hint=f"{name}(shape={parameter}); parameters by element are an array or a list",
             )
     if shape is not None:
         return drawn_shape(shape)
-    return broadcast(called_name(), [each.shape for each in as_values(*parameters)])
+    return broadcast(called_name(), [value.shape for value in as_values(*parameters)])
 
 
-def not_from_0(given: Any) -> bool:
+def not_from_0(parameter: Any) -> bool:
     """Return whether a parameter is a number that is negative or NaN; arrays are not looked at."""
-    return is_number(given) and not given >= 0.0
+    return is_number(parameter) and not parameter >= 0.0
 
 
 #: Means from here on are proposed; below, at most about 60 probabilities are added up.
@@ -162,7 +162,7 @@ class Distributions:
         where they are small. Raises as ``gumbel``.
         """
         u, kind = self._open(shape, dtype, low, high)
-        first, last = (_cast(each, kind.compute) for each in (low, high))
+        first, last = (_cast(bound, kind.compute) for bound in (low, high))
         upper = first > 0.0
         below = where(upper, -last, first)
         above = where(upper, -first, last)
@@ -192,10 +192,10 @@ class Distributions:
                 hint="[..., n] and [..., n, n]",
                 related=related(centre, spread),
             )
-        met = met_shape(None, centre, spread[..., 0])
+        batch_shape = met_shape(None, centre, spread[..., 0])
         if shape is not None:
-            met = (*drawn_shape(shape), met[-1])
-        z = astype(self.normal(shape=met, dtype=dtype), kind)
+            batch_shape = (*drawn_shape(shape), batch_shape[-1])
+        z = astype(self.normal(shape=batch_shape, dtype=dtype), kind)
         return matmul(cholesky(spread), z[..., None])[..., 0] + centre
 
     @drawing
@@ -257,17 +257,17 @@ class Distributions:
         if likely is not None:
             text = f"choice: probabilities {likely.type} for {count} slices"
             check_vector(text, likely, count, hint="one for each slice")
-        drawn = self._several if replace else self._distinct
-        found = drawn(count, sizes, likely)
-        return found if value is None else take(value, found, place)
+        drawn = self._with_replacement if replace else self._distinct
+        indices = drawn(count, sizes, likely)
+        return indices if value is None else take(value, indices, place)
 
-    def _several(self, count: Size, sizes: Shape, p: Any) -> Any:
+    def _with_replacement(self, count: Size, sizes: Shape, p: Any) -> Any:
         u, _ = self._open(sizes, F64)
         if p is None:
             return astype(floor(u * count), I64)
         ends = cumsum(p)
-        found = searchsorted(ends, u * ends[-1], side="right")
-        return minimum(found, count - 1)
+        indices = searchsorted(ends, u * ends[-1], side="right")
+        return minimum(indices, count - 1)
 
     def _distinct(self, count: Size, sizes: Shape, p: Any) -> Any:
         many = math.prod(sizes)
@@ -306,7 +306,7 @@ class Distributions:
         (mean,) = self._parameters(sizes, lam)
         valid, large = (mean >= 0.0) & (mean < math.inf), mean >= _PROPOSED
         low = where(valid & ~large, mean, 0.0)
-        few = self._followed(exp(-low), lambda k: low / k, sizes)
+        few = self._invert_cdf(exp(-low), lambda k: low / k, sizes)
         high = where(valid & large, mean, _PROPOSED)
         spread, log_mean = sqrt(high), log(high)
         hat = _Hat(0.931 + 2.53 * spread, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
@@ -316,20 +316,20 @@ class Distributions:
             return k * log_mean - high - GammaLn()(k + 1.0) - top
 
         most = full_like(high, math.inf)
-        many = self._rejected(hat, surplus, most, sizes, ~(valid & large))
+        many = self._sample_by_rejection(hat, surplus, most, sizes, ~(valid & large))
         return astype(where(valid, where(large, many, few), -1.0), kind)
 
-    def _parameters(self, sizes: Shape, *given: ArrayLike) -> list[Any]:
-        wide = (astype(self._operand(each), F64) for each in given)
-        return [broadcast_to(each, sizes) for each in wide]
+    def _parameters(self, sizes: Shape, *parameters: ArrayLike) -> list[Any]:
+        wide = (astype(self._operand(parameter), F64) for parameter in parameters)
+        return [broadcast_to(value, sizes) for value in wide]
 
-    def _followed(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
+    def _invert_cdf(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
         """The count at which the sum of probabilities passes a draw: P(0) is ``first``."""
         from staticgrad.language.functions.loops.loops import while_loop
 
         u, _ = self._open(sizes, F64)
 
-        def passed(state: tuple[Any, Any, Any]) -> Any:
+        def is_unfinished(state: tuple[Any, Any, Any]) -> Any:
             return aggregate.any((state[2] < u) & (state[0] < _MOST))
 
         def following(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -343,9 +343,9 @@ class Distributions:
             )
 
         begin = zeros_like(first), first, first
-        return while_loop(passed, following, begin)[0]
+        return while_loop(is_unfinished, following, begin)[0]
 
-    def _rejected(
+    def _sample_by_rejection(
         self, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any
     ) -> Any:
         """Counts from 0 to ``most`` that are proposed under a hat, where not ``done``.
@@ -355,7 +355,7 @@ class Distributions:
         from staticgrad.language.functions.loops.loops import while_loop
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
-            kept, found = state
+            counts, accepted = state
             u, v = (self._open(sizes, F64)[0] for _ in range(2))
             side = u - 0.5
             us = 0.5 - absolute(side)
@@ -363,12 +363,12 @@ class Distributions:
             inside = (k >= 0.0) & (k <= most)
             count = where(inside, k, hat.mean)
             under = log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
-            new = inside & (((us >= 0.07) & (v <= hat.sure)) | under) & ~found
-            return where(new, k, kept), found | new
+            new = inside & (((us >= 0.07) & (v <= hat.sure)) | under) & ~accepted
+            return where(new, k, counts), accepted | new
 
         start = zeros_like(hat.b), done
-        found: Any = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
-        return found[0]
+        final: Any = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
+        return final[0]
 
     @drawing
     def gamma(
@@ -395,7 +395,7 @@ class Distributions:
         """Beta, as g / (g + h) of gamma draws g of a and h of b. Raises as ``gamma``."""
         kind = floating_dtype(dtype)
         sizes = met_shape(shape, a, b)
-        first, last = (self._log_gamma(each, sizes, kind) for each in (a, b))
+        first, last = (self._log_gamma(concentration, sizes, kind) for concentration in (a, b))
         return astype(sigmoid(first - last), kind)
 
     @drawing
@@ -425,10 +425,10 @@ class Distributions:
                 f"{called_name()}: the parameter {shown(a)} is not a number from 0 on"
             )
         wide = kind.compute
-        given = astype(self._operand(a), wide)
-        return _as_drawn(self._accepted(given, sizes, wide), broadcast_to(given, sizes))
+        alpha = astype(self._operand(a), wide)
+        return _as_drawn(self._sample_log_gamma(alpha, sizes, wide), broadcast_to(alpha, sizes))
 
-    def _accepted(self, a: Any, sizes: Shape, kind: DType) -> Any:
+    def _sample_log_gamma(self, a: Any, sizes: Shape, kind: DType) -> Any:
         """The draws themselves, of a as it is; log(a) of an infinite one, NaN outside."""
         from staticgrad.language.functions.loops.loops import while_loop
 
@@ -440,20 +440,20 @@ class Distributions:
         c = 1.0 / sqrt(9.0 * d)
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
-            kept, found = state
+            logs, accepted = state
             t = c * self.normal(shape=sizes, dtype=kind)
             level, _ = self._open(sizes, kind)
             proper = t > -1.0
             logarithm = log1p(where(proper, t, 0.0))
             # z**2 / 2 + d * (1 - v + log(v)) of v = (1 + t)**3 and t = c * z
             ratio = 4.5 * d * t * t + 3.0 * d * (logarithm - t - t * t - t * t * t / 3.0)
-            new = proper & (log(level) < ratio) & ~found
-            return where(new, 3.0 * logarithm, kept), found | new
+            new = proper & (log(level) < ratio) & ~accepted
+            return where(new, 3.0 * logarithm, logs), accepted | new
 
         settled = ~((a > 0.0) & (a < math.inf))
         start = zeros_like(a), settled
-        kept, _ = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
-        return log(d) + kept + boost
+        logs, _ = while_loop(lambda state: ~aggregate.all(state[1]), propose, start)
+        return log(d) + logs + boost
 
 
 def _cast(x: Any, kind: DType) -> Any:
@@ -487,6 +487,6 @@ def _as_drawn(drawn: Any, a: Any) -> Any:
 
 
 @_as_drawn.rule
-def _moved(tangents: tuple[Any, Any], out: Any, drawn: Any, a: Any) -> Any:
+def _push_tangent(tangents: tuple[Any, Any], out: Any, drawn: Any, a: Any) -> Any:
     slope = log_quantile_slope(astype(a, F64), astype(out, F64))
     return tangents[1] * astype(slope, out.dtype)

@@ -84,14 +84,14 @@ def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
 
 def _to_places(value: Any, places: int) -> Any:
     """Round float32 or float64 to ``places``, not 0, where 10**places may overflow."""
-    kept = stop_gradient(value)
+    fixed = stop_gradient(value)
     if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
-        return kept if places > 0 else where(isfinite(kept), kept * 0.0, kept)
+        return fixed if places > 0 else where(isfinite(fixed), fixed * 0.0, fixed)
     factor = 10.0 ** abs(places)
     if places < 0:
         return multiply(rint(divide(value, factor)), factor)
-    moved = multiply(value, factor)
-    return where(isfinite(moved), divide(rint(moved), factor), kept)
+    shifted = multiply(value, factor)
+    return where(isfinite(shifted), divide(rint(shifted), factor), fixed)
 
 
 @rounded_once
@@ -109,9 +109,9 @@ def sinc(x: ArrayLike[AnyValue]) -> AnyValue:
     squared = angle * angle
     series = 1.0 + squared * (squared * (1.0 / 120.0) - 1.0 / 6.0)
     away = where(near, np.ones((), value.dtype.numpy), angle)
-    whole = rint(value)
-    half = whole * 0.5
-    sine = sin((value - whole) * math.pi)
+    nearest = rint(value)
+    half = nearest * 0.5
+    sine = sin((value - nearest) * math.pi)
     sine = where(half == rint(half), sine, -sine)
     return where(near, series, sine / away)
 
@@ -140,8 +140,8 @@ def heaviside(x: ArrayLike[AnyValue], h0: ArrayLike[AnyValue]) -> AnyValue:
     """
     check_real(x, h0)
     left, right = (floating(v) for v in promoted_values((x, h0)))
-    one = np.ones((), left.dtype.numpy)
-    step = where(left < 0.0, 0.0, where(left > 0.0, one, right))
+    unit = np.ones((), left.dtype.numpy)
+    step = where(left < 0.0, 0.0, where(left > 0.0, unit, right))
     return where(isnan(left), np.full((), np.nan, left.dtype.numpy), step)
 
 
@@ -199,7 +199,12 @@ def float_power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         value = as_value(operand, kind)
         return astype(value, C128 if value.dtype.is_complex else F64)
 
-    return power(*(float(each) if isinstance(each, int | float) else wide(each) for each in (x, y)))
+    return power(
+        *(
+            float(operand) if isinstance(operand, int | float) else wide(operand)
+            for operand in (x, y)
+        )
+    )
 
 
 def copy(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -279,7 +284,7 @@ def deg2rad(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.deg2rad([90.0, 180.0]).round(3)
     array([1.571, 3.142])
     """
-    return _scaled(x, math.pi / 180.0)
+    return _scale(x, math.pi / 180.0)
 
 
 @rounded_once
@@ -289,10 +294,10 @@ def rad2deg(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.degrees([0.5, 1.0]).round(3)
     array([28.648, 57.296])
     """
-    return _scaled(x, 180.0 / math.pi)
+    return _scale(x, 180.0 / math.pi)
 
 
-def _scaled(x: ArrayLike[AnyValue], factor: float) -> AnyValue:
+def _scale(x: ArrayLike[AnyValue], factor: float) -> AnyValue:
     (value,) = Tan().prepare(x)
     return value * factor
 
@@ -322,13 +327,13 @@ def isclose(
     left, right = promoted_values((x, y))
     if not left.dtype.is_float:
         left, right = (astype(v, F64) for v in (left, right))
-    both = logical_and
-    near = both(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
-    found = logical_or(near, equal(left, right))
+    and_ = logical_and
+    near = and_(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
+    close = logical_or(near, equal(left, right))
     if equal_nan:
-        nan = both(isnan(left), isnan(right))
-        found = logical_or(found, nan)
-    return found
+        nan = and_(isnan(left), isnan(right))
+        close = logical_or(close, nan)
+    return close
 
 
 def allclose(
@@ -399,10 +404,10 @@ def select(
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")
     choices = promoted_values([*choicelist, default])
-    found: Any = choices[-1]
+    result: Any = choices[-1]
     for k in reversed(range(len(condlist))):
-        found = where(condlist[k], choices[k], found)
-    return found
+        result = where(condlist[k], choices[k], result)
+    return result
 
 
 def choose(
@@ -427,10 +432,10 @@ def choose(
             f"choose: the choices are {kind_of(choices)}, not a list or tuple of values",
             hint="sg.choose(a, [b, c])",
         )
-    given = unstack(choices) if isinstance(choices, Value) else choices
-    if not len(given):
+    cases = unstack(choices) if isinstance(choices, Value) else choices
+    if not len(cases):
         raise ArgumentError("choose: there is no choice")
-    values = as_values(a, *given)
+    values = as_values(a, *cases)
     which, values = values[0], values[1:]
     if which.dtype.is_float:
         raise DTypeError(f"choose: a holds integers, not {which.dtype.numpy}")
@@ -440,8 +445,8 @@ def choose(
     if mode == "raise":
         alike = broadcast_arrays(which, *options)
         which, together = alike[0], stack(alike[1:], -1)
-        found = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
-        return reshape(found, which.shape)
+        selected = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
+        return reshape(selected, which.shape)
     last = options[-1]
     for number in reversed(range(len(options) - 1)):
         last = where(which <= number, options[number], last)
@@ -474,13 +479,13 @@ def piecewise(
     if len(funclist) - len(condlist) not in (0, 1):
         raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
-    rest = pieces.pop() if len(pieces) > len(condlist) else 0
+    otherwise = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
-    rest = astype(as_values(value, rest)[1], kind)
-    found = broadcast_arrays(value, rest)[1]
+    otherwise = astype(as_values(value, otherwise)[1], kind)
+    result = broadcast_arrays(value, otherwise)[1]
     for condition, piece in zip(condlist, pieces, strict=True):
         _, condition, piece = as_values(value, condition, piece)
         holds = astype(condition, BOOL)
         chosen = astype(piece, kind)
-        found = where(holds, chosen, found)
-    return found
+        result = where(holds, chosen, result)
+    return result

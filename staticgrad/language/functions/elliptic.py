@@ -68,7 +68,7 @@ def ellipj(u: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> tuple[AnyValue, ..
     >>> sn.round(3)
     array([0.474, 0.819])
     """
-    return tuple(special_value(f"ellipj_{each}", u, m) for each in ("sn", "cn", "dn", "ph"))
+    return tuple(special_value(f"ellipj_{suffix}", u, m) for suffix in ("sn", "cn", "dn", "ph"))
 
 
 def agm(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol
 
 from staticgrad.language.functions.arrange import pad, roll
 from staticgrad.language.functions.creation import arange
-from staticgrad.language.functions.variants import named
+from staticgrad.language.functions.variants import name_function
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import OF_MODULES
@@ -52,7 +52,7 @@ _NORMS: Final[dict[Norm | None, tuple[int, int]]] = {
 }
 
 
-def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forward: bool) -> Any:
+def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forward: bool) -> Any:
     """A transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
     value: Any = floating(x)
     if axes is None:
@@ -74,23 +74,26 @@ def _transformed(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, for
              for n, p in zip(sizes, places, strict=True)]  # fmt: skip
     for number, (place, size) in enumerate(zip(places, sizes, strict=True)):
         is_half = kind == "c2r" and number == len(places) - 1
-        value = _resized(value, place, floordiv(size, 2) + 1 if is_half else size)
-    own, divided = tuple(place - value.ndim for place in places), _NORMS[norm][not forward]
-    whole = sizes[-1]
-    half = kind == "c2c" and not value.dtype.is_complex and isinstance(whole, int)
+        value = _resize_axis(value, place, floordiv(size, 2) + 1 if is_half else size)
+    axes_from_end, divided = (
+        tuple(place - value.ndim for place in places),
+        _NORMS[norm][not forward],
+    )
+    last_size = sizes[-1]
+    half = kind == "c2c" and not value.dtype.is_complex and isinstance(last_size, int)
     if half:  # of real values: it takes half the time, and the other half are conjugates
         kind = "r2c"
     if kind != "r2c":
         value = astype(value, complex_of(value.dtype.real)).joined()
     last = sizes[-1] if kind == "c2r" else 0
-    found = value
-    for each, axes_of_one in _steps(kind, own, sizes):
-        of_real = last if each == "c2r" else 0
-        found = FourierTransform(each, axes_of_one, forward, divided, of_real)(found)
+    spectrum = value
+    for step_kind, axes_of_one in _steps(kind, axes_from_end, sizes):
+        of_real = last if step_kind == "c2r" else 0
+        spectrum = FourierTransform(step_kind, axes_of_one, forward, divided, of_real)(spectrum)
     if kind == "c2r":
-        return found
-    found = found.kind.complex_kind.of(found)
-    return _both_halves(found, own, int(whole)) if half else found
+        return spectrum
+    spectrum = spectrum.kind.complex_kind.of(spectrum)
+    return _both_halves(spectrum, axes_from_end, int(last_size)) if half else spectrum
 
 
 def _steps(
@@ -99,14 +102,14 @@ def _steps(
     """Return the transforms along single axes if there are kernels for all, else one along all."""
     kinds = [*["c2c"] * (len(axes) - 1), kind]
     if not all(
-        isinstance(size, int) and complex_size(each, size)
-        for each, size in zip(kinds, sizes, strict=True)
+        isinstance(size, int) and complex_size(step_kind, size)
+        for step_kind, size in zip(kinds, sizes, strict=True)
     ):
         return [(kind, axes)]
-    found: list[tuple[str, tuple[int, ...]]] = [
-        (each, (axis,)) for each, axis in zip(kinds, axes, strict=True)
+    steps: list[tuple[str, tuple[int, ...]]] = [
+        (step_kind, (axis,)) for step_kind, axis in zip(kinds, axes, strict=True)
     ]
-    return found[::-1] if kind == "r2c" else found
+    return steps[::-1] if kind == "r2c" else steps
 
 
 def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:
@@ -117,20 +120,20 @@ def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:
     axis = axes[-1]
     if size < 3:
         return spectrum
-    rest: Any = conj(flip(part(spectrum, axis % spectrum.ndim, 1, (size - 1) // 2), axis))
-    for other in axes[:-1]:
-        rest = roll(flip(rest, other), 1, other)
-    return concatenate([spectrum, rest], axis % spectrum.ndim)
+    mirrored: Any = conj(flip(part(spectrum, axis % spectrum.ndim, 1, (size - 1) // 2), axis))
+    for outer_axis in axes[:-1]:
+        mirrored = roll(flip(mirrored, outer_axis), 1, outer_axis)
+    return concatenate([spectrum, mirrored], axis % spectrum.ndim)
 
 
-def _resized(value: Any, axis: int, size: Size) -> Any:
+def _resize_axis(value: Any, axis: int, size: Size) -> Any:
     """The first elements along an axis, or zeros behind them."""
-    own = value.shape[axis]
-    if own == size:
+    old_size = value.shape[axis]
+    if old_size == size:
         return value
-    if isinstance(own, Dim) or isinstance(size, Dim) or size < own:
+    if isinstance(old_size, Dim) or isinstance(size, Dim) or size < old_size:
         return part(value, axis, 0, size)
-    widths = [(0, size - own if place == axis else 0) for place in range(value.ndim)]
+    widths = [(0, size - old_size if place == axis else 0) for place in range(value.ndim)]
     return pad(value, widths)
 
 
@@ -160,11 +163,11 @@ def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) 
     def transform(
         a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: Norm | None = None
     ) -> AnyValue:
-        whole = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
-        sizes = None if whole is None else (whole,)
-        return _transformed(kind, a, sizes, (axis,), norm, forward)
+        length = None if n is None else 0 if n == -1 else n  # in NumPy's sizes -1 is the whole
+        sizes = None if length is None else (length,)
+        return _transform(kind, a, sizes, (axis,), norm, forward)
 
-    return named(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]) + _example(name))
+    return name_function(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]) + _example(name))
 
 
 def _along_axes(
@@ -173,13 +176,13 @@ def _along_axes(
     def transform(
         a: ArrayLike[AnyValue], s: Sizes = None, axes: Axes = by_default, norm: Norm | None = None
     ) -> AnyValue:
-        return _transformed(kind, a, s, axes, norm, forward)
+        return _transform(kind, a, s, axes, norm, forward)
 
     default = (
         "the last ones, as many as ``s`` has, or all" if by_default is None else "the last two"
     )
-    said = text + _ALONG_AXES.format(default, _GIVES[kind])
-    return named(transform, name, said + _example(name))
+    docstring = text + _ALONG_AXES.format(default, _GIVES[kind])
+    return name_function(transform, name, docstring + _example(name))
 
 
 def _example(name: str) -> str:
@@ -276,7 +279,7 @@ def fftfreq(n: Size, d: float = 1.0) -> Any:
     places = arange(size)
     half = size_value(floordiv(size + 1, 2), I64)
     signed = where(places < half, places, places - size_value(size, I64))
-    return _scaled(signed, size, d)
+    return _scale_frequencies(signed, size, d)
 
 
 @same(fftfreq)
@@ -290,10 +293,10 @@ def rfftfreq(n: Size, d: float = 1.0) -> Any:
     array([0. , 0.5, 1. ])
     """
     size = size_of(n)
-    return _scaled(arange(floordiv(size, 2) + 1), size, d)
+    return _scale_frequencies(arange(floordiv(size, 2) + 1), size, d)
 
 
-def _scaled(places: Any, size: Size, d: float) -> Any:
+def _scale_frequencies(places: Any, size: Size, d: float) -> Any:
     return astype(places, F64) * (1.0 / (size_value(size, F64) * d))
 
 
@@ -303,7 +306,7 @@ def fftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     >>> sg.fft.fftshift([0.0, 1.0, 2.0, -2.0, -1.0])
     array([-2., -1.,  0.,  1.,  2.])
     """
-    return _shifted(x, axes, 1)
+    return _shift(x, axes, 1)
 
 
 def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
@@ -312,10 +315,10 @@ def ifftshift(x: ArrayLike[AnyValue], axes: int | Axes = None) -> AnyValue:
     >>> sg.fft.ifftshift([-2.0, -1.0, 0.0, 1.0, 2.0])
     array([ 0.,  1.,  2., -2., -1.])
     """
-    return _shifted(x, axes, -1)
+    return _shift(x, axes, -1)
 
 
-def _shifted(x: Any, axes: Any, sign: int) -> Any:
+def _shift(x: Any, axes: Any, sign: int) -> Any:
     value: Any = positive(x)
     for axis in axes_of(axes, value):
         size = value.shape[axis]

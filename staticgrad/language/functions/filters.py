@@ -69,7 +69,7 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _of_named_sizes(left, flip(right), mode)
     long, short, _ = _by_length(left, right)
-    return _filtered(long, flip(short), mode)
+    return _filter_vectors(long, flip(short), mode)
 
 
 def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "valid") -> AnyValue:
@@ -82,8 +82,8 @@ def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "vali
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _of_named_sizes(left, right, mode, is_correlation=True)
     long, short, swapped = _by_length(left, right)
-    found = _filtered(long, short, mode, longer=swapped and mode == "same")
-    return flip(found) if swapped else found
+    result = _filter_vectors(long, short, mode, longer=swapped and mode == "same")
+    return flip(result) if swapped else result
 
 
 def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
@@ -108,7 +108,7 @@ def _by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, boo
     return (right, left, True) if swapped else (left, right, False)
 
 
-def _filtered(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) -> AnyValue:
+def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) -> AnyValue:
     """The sums of long[n + k] * short[k], beginning where the mode says.
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
@@ -118,9 +118,9 @@ def _filtered(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) 
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
     # A named size must be as large: the reshape notes that, and gives an error in runs where not.
     image = reshape(long, (1, 1, dims.maximum(size, least)))
-    found = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
-    missing = found.shape[0] - image.shape[2]
-    return reshape(found, (size + missing,))
+    sums = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
+    missing = sums.shape[0] - image.shape[2]
+    return reshape(sums, (size + missing,))
 
 
 def _of_named_sizes(
@@ -131,10 +131,10 @@ def _of_named_sizes(
     # The reshapes note that there are elements.
     image = reshape(left, (1, 1, dims.maximum(n, 1)))
     taps = reshape(right, (1, 1, dims.maximum(m, 1)))
-    found = conv(image, taps, padding=[(m - 1, m - 1)])[0, 0]
-    whole = reshape(found, (n + m - 1,))
+    sums = conv(image, taps, padding=[(m - 1, m - 1)])[0, 0]
+    all_sums = reshape(sums, (n + m - 1,))
     if mode == "full":
-        return whole
+        return all_sums
     longer, shorter = dims.maximum(n, m), dims.minimum(n, m)
     start = size_value(shorter - 1, I64)
     if mode == "same":
@@ -143,7 +143,7 @@ def _of_named_sizes(
             exchanged = size_value(m, I64) > size_value(n, I64)
             start = where(exchanged, size_value(n // 2, I64), start)
     count = longer if mode == "same" else longer - shorter + 1
-    return take(whole, iota((count,), like=whole) + start)
+    return take(all_sums, iota((count,), like=all_sums) + start)
 
 
 @rounded_once
@@ -172,9 +172,9 @@ def interp(
     """
     check_real(x, xp)
     ends: tuple[Any, ...] = (fp, left, right)
-    if any(isinstance(each, Complex) or is_complex_data(each) for each in ends):
+    if any(isinstance(end, Complex) or is_complex_data(end) for end in ends):
         parts: list[list[Any]] = [
-            [None if each is None else part(each) for each in ends] for part in (real, imag)
+            [None if end is None else part(end) for end in ends] for part in (real, imag)
         ]
         re, im = (interp(x, xp, f, low, high, period) for f, low, high in parts)
         return complex_numbers.complex(re, im)
@@ -190,32 +190,32 @@ def interp(
             related=related(places, values),
         )
     if period is not None:
-        at, places, values = _wrapped(at, places, values, period)
+        at, places, values = _wrap_points(at, places, values, period)
         left = right = None
-    found = _between(at, places, values)
+    interpolated = _interpolate_within(at, places, values)
     first = values[0] if left is None else left
     last = values[-1] if right is None else right
-    found = where(at < places[0], first, found)
-    return where(at > places[-1], last, found)
+    interpolated = where(at < places[0], first, interpolated)
+    return where(at > places[-1], last, interpolated)
 
 
-def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
+def _interpolate_within(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     """Interpolate on the piece that contains each point; beyond the ends use the value there."""
     if places.shape[0] == 1:
         # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
         return where(False, at + places[0], values[0])
     count = size_value(places.shape[0], I64)
     piece = clip(searchsorted(places, at, "right") - 1, 0, count - 2)
-    here, there = take(places, piece), take(places, piece + 1)
+    x0, x1 = take(places, piece), take(places, piece + 1)
     low, high = take(values, piece), take(values, piece + 1)
     # Beyond the ends this result is discarded: it must not make a gradient infinite.
     inside = logical_and(at >= places[0], at <= places[-1])
-    slope = (high - low) / (there - here)
-    line = low + slope * (where(inside, at, here) - here)
-    return where(at == there, high, where(at == at, line, at))
+    slope = (high - low) / (x1 - x0)
+    line = low + slope * (where(inside, at, x0) - x0)
+    return where(at == x1, high, where(at == at, line, at))
 
 
-def _wrapped(
+def _wrap_points(
     at: AnyValue, places: AnyValue, values: AnyValue, period: Any
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
     if not is_number(period) or period == 0:
@@ -265,8 +265,8 @@ def sliding_window_view(
            [2, 3]])
     """
     value = as_value(x)
-    given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
-    sizes = [integer("window size", size, value) for size in given]
+    window_sizes = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
+    sizes = [integer("window size", size, value) for size in window_sizes]
     places = range(value.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     axes = [axis_of(place, value) for place in places]
     if len(axes) != len(sizes):
@@ -303,13 +303,13 @@ def resize(a: ArrayLike[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue
            [2, 3, 1, 2]])
     """
     value = ravel(a)
-    given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
-    shape = tuple(integer("size", size, value) for size in shape_of(given))
-    size, wanted = value.shape[0], prod(shape)
+    new_sizes = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
+    shape = tuple(integer("size", size, value) for size in shape_of(new_sizes))
+    size, count = value.shape[0], prod(shape)
     if size == 0:
         return zeros(shape, value.dtype, like=value)
     length = size_value(dims.maximum(size, 1), I64)
     if isinstance(size, Dim):  # a run may have no elements
         value = concatenate([value, zeros((1,), value.dtype, like=value)])
-    places = remainder(iota((wanted,), like=value), length)
+    places = remainder(iota((count,), like=value), length)
     return reshape(take(value, places), shape)

@@ -103,8 +103,8 @@ def mask_indices(
     >>> sg.mask_indices(2, np.triu, 1)
     (array([0]), array([1]))
     """
-    kept = mask_func(np.ones((array_size(n), n), np.int64), k)
-    return _constants(np.nonzero(np.asarray(kept)))
+    mask = mask_func(np.ones((array_size(n), n), np.int64), k)
+    return _constants(np.nonzero(np.asarray(mask)))
 
 
 def indices(dimensions: Sequence[int], dtype: Any = int, sparse: bool = False) -> Any:
@@ -123,8 +123,8 @@ def indices(dimensions: Sequence[int], dtype: Any = int, sparse: bool = False) -
             [0, 1]]])
     """
     grid: Any = np.indices  # whose overloads take literals
-    found = grid(tuple(map(array_size, dimensions)), dtype, sparse)
-    return _constants(found) if sparse else as_value(found)
+    arrays = grid(tuple(map(array_size, dimensions)), dtype, sparse)
+    return _constants(arrays) if sparse else as_value(arrays)
 
 
 def fromfunction(
@@ -154,24 +154,24 @@ def ix_(*args: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     ((2, 1), (1, 2))
     """
     vectors = []
-    for place, each in enumerate(args):
-        value: Any = as_value(each)
+    for place, arg in enumerate(args):
+        value: Any = as_value(arg)
         if value.dtype is BOOL:
-            if not value.computes and isinstance(each, Value):
+            if not value.computes and isinstance(arg, Value):
                 raise ArgumentError(
                     f"{called_name()}: a mask has as many indices as a run decides",
                     hint="sg.nonzero(mask, size=n)[0]",
                     related=related(value),
                 )
-            value = as_value(np.nonzero(np.asarray(each))[0])
+            value = as_value(np.nonzero(np.asarray(arg))[0])
         if value.ndim != 1:
             raise RankError(
                 f"{called_name()}: {value.type} is not a vector", related=related(value)
             )
         if value.shape[0] == 0:
             value = astype(value, I64)
-        after = len(args) - place - 1
-        vectors.append(reshape(value, (*(1,) * place, *value.shape, *(1,) * after)))
+        trailing = len(args) - place - 1
+        vectors.append(reshape(value, (*(1,) * place, *value.shape, *(1,) * trailing)))
     return tuple(vectors)
 
 
@@ -191,12 +191,12 @@ def unravel_index(
     value: Any = as_value(indices)
     # Reading the numbers checks them.
     left = take(np.arange(prod(sizes)), value)
-    found = []
+    coordinates = []
     for size in reversed(sizes[1:]):
-        found.append(remainder(left, size))
+        coordinates.append(remainder(left, size))
         left = floor_divide(left, size)
-    found.append(left)
-    ordered = found[::-1] if order == "C" else found
+    coordinates.append(left)
+    ordered = coordinates[::-1] if order == "C" else coordinates
     return tuple(ordered[: len(sizes)])
 
 
@@ -231,15 +231,15 @@ def ravel_multi_index(
     triples = list(zip(parts, sizes, modes, strict=True))
     total: Any = None
     for value, size, how in triples if order == "C" else triples[::-1]:
-        own = take(np.arange(size), within(value, size, how)) if size else value
-        total = own if total is None else total * size + own
+        axis_index = take(np.arange(size), within(value, size, how)) if size else value
+        total = axis_index if total is None else total * size + axis_index
     return total
 
 
 def _of(function: Any, arr: Any, k: int) -> Any:
     """The indices that ``function`` gives for the sizes of a matrix."""
     value: Any = as_value(arr)
-    if value.ndim != 2 or any(isinstance(each, Dim) for each in value.shape):
+    if value.ndim != 2 or any(isinstance(size, Dim) for size in value.shape):
         raise RankError(
             f"{called_name()}: {value.type} is not a matrix of known sizes", related=related(value)
         )

@@ -99,8 +99,8 @@ class Selection(Generic[AnyValue]):
     @property
     def place(self) -> int:
         """The position of the index arrays' axes, as in NumPy: first if other axes split them."""
-        apart = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
-        return 0 if apart else self.arrays[0][0]
+        is_split = self.advanced[-1] - self.advanced[0] >= len(self.advanced)
+        return 0 if is_split else self.arrays[0][0]
 
 
 def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
@@ -128,18 +128,18 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
     while (window := _window_of(x, key)) is not None:
         axis, places, key = window
         x = take(x, places, axis)
-    found = selection(x, key)
-    part = found.part()
-    if not found.arrays:
+    selected = selection(x, key)
+    part = selected.part()
+    if not selected.arrays:
         return part
-    if len(found.arrays) == 1:
-        ((axis, indices),) = found.arrays
-        taken = take(part, indices, axis)
+    if len(selected.arrays) == 1:
+        ((axis, indices),) = selected.arrays
+        result = take(part, indices, axis)
     else:
-        rows, places = rows_and_places(part, found.arrays)
-        axis, taken = 0, take(rows, places, 0)
-    count = taken.ndim - part.ndim + len(found.arrays)
-    return moveaxis(taken, _run_of(axis, count), _run_of(found.place, count))
+        rows, places = rows_and_places(part, selected.arrays)
+        axis, result = 0, take(rows, places, 0)
+    count = result.ndim - part.ndim + len(selected.arrays)
+    return moveaxis(result, _run_of(axis, count), _run_of(selected.place, count))
 
 
 def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
@@ -152,7 +152,7 @@ def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
         step = 1 if item.step is None else known_integer(item.step)
         if length is None or step is None or step < 1:
             continue
-        if any(each is Ellipsis for each in keys[:at]):
+        if any(entry is Ellipsis for entry in keys[:at]):
             axis = as_value(x).ndim - sum(map(_axes_of, keys[at:]))
         else:
             axis = sum(map(_axes_of, keys[:at]))
@@ -161,8 +161,8 @@ def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
             continue
         offsets = np.arange(0, length, step, dtype=np.int64)
         first = take(iota((value.shape[axis],), like=value), item.start)  # negative: from the end
-        rest = (*keys[:at], slice(None), *keys[at + 1 :])
-        return axis, first + offsets if offsets.size else offsets, rest
+        other_keys = (*keys[:at], slice(None), *keys[at + 1 :])
+        return axis, first + offsets if offsets.size else offsets, other_keys
     return None
 
 
@@ -178,9 +178,9 @@ def _axes_of(item: Any) -> int:
     return int(item.ndim) if is_mask and item.ndim else 1
 
 
-def _known_difference(one: Any, other: Any) -> int | None:
-    """Return ``one - other`` of scalar integers where it is the same number in every run."""
-    (terms, number), (others, less) = _linear(one, 1), _linear(other, 1)
+def _known_difference(a: Any, b: Any) -> int | None:
+    """Return ``a - b`` of scalar integers where it is the same number in every run."""
+    (terms, number), (others, less) = _linear(a, 1), _linear(b, 1)
     for key, factor in others.items():
         terms[key] = terms.get(key, 0) - factor
     return number - less if not any(terms.values()) else None
@@ -189,9 +189,9 @@ def _known_difference(one: Any, other: Any) -> int | None:
 def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], int]:
     """Return an integer as a sum of multiples of other values, and a number."""
     node = getattr(value, "node", None)
-    known = _constant_of(value)
-    if known is not None:
-        return {}, factor * known
+    constant = _constant_of(value)
+    if constant is not None:
+        return {}, factor * constant
     name = node.op.name if node is not None else ""
     args: Sequence[Any] = node.args if node is not None else ()
     if name == "cast" and args[0].dtype.is_integer and depth:
@@ -202,14 +202,14 @@ def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], in
             _linear(args[0], factor, depth - 1),
             _linear(args[1], sign, depth - 1),
         )
-        for key, each in more.items():
-            terms[key] = terms.get(key, 0) + each
+        for key, coefficient in more.items():
+            terms[key] = terms.get(key, 0) + coefficient
         return terms, number + further
     if name == "mul" and depth:
-        for one, other in (args, args[::-1]):
-            times = _constant_of(one)
+        for scale, term in (args, args[::-1]):
+            times = _constant_of(scale)
             if times is not None:
-                return _linear(other, factor * times, depth - 1)
+                return _linear(term, factor * times, depth - 1)
     return {_structure(value, depth): factor}, 0
 
 
@@ -233,8 +233,8 @@ def _structure(value: Any, depth: int) -> Any:
 def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
     """``key``, read for x. Raises as ``getitem``."""
     value = as_value(x)
-    items = _unmasked(value, key if isinstance(key, tuple) else (key,))
-    found = Selection(value)
+    items = _expand_masks(value, key if isinstance(key, tuple) else (key,))
+    result = Selection(value)
     # The key with one entry per axis of x (and `None` for each new one).
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:
@@ -249,21 +249,25 @@ def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
     fill = [slice(None)] * (value.ndim - used)
     at = dots[0] if dots else len(items)
     for position, item in enumerate([*items[:at], *fill, *items[at + 1 :]]):
-        _read(found, position, item)
-    return found
+        _read(result, position, item)
+    return result
 
 
 def _run_of(first: int, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
+def _expand_masks(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
     """The key with masks that are known now as the positions where they hold, axis by axis."""
     items: list[Any] = []
     for item in key:
         is_mask = isinstance(item, Value) and bool(item.computes) and item.dtype is BOOL
-        known = np.asarray(item) if is_mask and item.ndim else item
-        array = array_of(known, "getitem: a key") if isinstance(known, np.ndarray | list) else None
+        candidate = np.asarray(item) if is_mask and item.ndim else item
+        array = (
+            array_of(candidate, "getitem: a key")
+            if isinstance(candidate, np.ndarray | list)
+            else None
+        )
         if array is not None and array.dtype == np.bool_ and array.ndim:
             items += [
                 _MaskAxis(places, n) for places, n in zip(array.nonzero(), array.shape, strict=True)
@@ -326,25 +330,25 @@ def _is_integer(item: Any) -> bool:
 def _index_of(x: Value, item: Any, axis: int) -> Size:
     """A single index, counted from the start."""
     size = x.shape[axis]
-    found: Size = item if isinstance(item, Dim) else int(item)
-    if isinstance(found, int) and found < 0:
-        found = size + found
-    if is_at_least(-1, found) or is_at_least(found, size):
+    index: Size = item if isinstance(item, Dim) else int(item)
+    if isinstance(index, int) and index < 0:
+        index = size + index
+    if is_at_least(-1, index) or is_at_least(index, size):
         raise IndexOutOfRange(
             f"index {item} is out of range for axis {axis} of size {size}",
             hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
             related=related(x),
         )
-    return found
+    return index
 
 
 def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
     """A slice, clipped as Python does, as (start, length, step)."""
-    step = 1 if item.step is None else _clipped("step", item.step, _BEYOND, x)
+    step = 1 if item.step is None else _clip_integer("step", item.step, _BEYOND, x)
     if step == 0:
         raise ArgumentError("a slice takes no step of 0", related=related(x))
     start, stop = (
-        None if bound is None else _bound(x, bound, size) for bound in (item.start, item.stop)
+        None if bound is None else _read_bound(x, bound, size) for bound in (item.start, item.stop)
     )
     if step > 0:
         first: Size = 0 if start is None else dims.maximum(start, 0)
@@ -358,11 +362,11 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
         place = _only_place(start, stop, step, size)
         if place is not None:
             return place, 1, 1
-    behind = step > 0 and is_at_least(first, _BEYOND)
-    return (0, 0, 1) if length == 0 or behind else (first, length, step)
+    is_beyond = step > 0 and is_at_least(first, _BEYOND)
+    return (0, 0, 1) if length == 0 or is_beyond else (first, length, step)
 
 
-def _clipped(what: str, data: Any, most: int, x: Value) -> int:
+def _clip_integer(what: str, data: Any, most: int, x: Value) -> int:
     number = known_integer(data)
     if number is None:
         number = integer(what, data, x)  # which says what is wrong
@@ -376,16 +380,16 @@ def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) ->
     """
     if step > 0:
         first: Size = 0 if start is None else start
-        span, before = (size if stop is None else stop) - first, first
+        span, margin = (size if stop is None else stop) - first, first
     else:
         first = size - 1 if start is None else start
-        span, before = first - (-1 if stop is None else stop), size - 1 - first
+        span, margin = first - (-1 if stop is None else stop), size - 1 - first
     if not isinstance(span, int) or not 1 <= span <= abs(step):
         return None
-    return first if span == 1 or is_at_least(before, 0) else None
+    return first if span == 1 or is_at_least(margin, 0) else None
 
 
-def _bound(x: Value, bound: Any, size: Size) -> Size:
+def _read_bound(x: Value, bound: Any, size: Size) -> Size:
     """An end of a slice; negative ones count from the end."""
     if isinstance(bound, Dim):
         return bound
@@ -396,7 +400,7 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
             "a traced function has a Python int when it is traced: f(x, int(n))",
             related=related(x, bound),
         )
-    number = _clipped("index", bound, 1 << 63, x)
+    number = _clip_integer("index", bound, 1 << 63, x)
     return size + number if number < 0 else number
 
 
@@ -439,19 +443,19 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     broadcast("getitem", [np.shape(a) if not isinstance(a, Value) else a.shape for _, a in arrays])
     axes = [axis for axis, _ in arrays]
     sizes = [x.shape[axis] for axis in axes]
-    rest = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
-    rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *rest))
-    given = isinstance(arrays[0][1], Value)
-    if given and len(arrays) == 1:
+    other_sizes = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *other_sizes))
+    is_value = isinstance(arrays[0][1], Value)
+    if is_value and len(arrays) == 1:
         return rows, arrays[0][1]
     total: Any = None
     for (_, indices), size in zip(arrays, sizes, strict=True):
-        own = _within(indices, size)
+        axis_indices = _within(indices, size)
         if total is None:
-            total = own
+            total = axis_indices
             continue
         by_row = np.int64(size) if isinstance(size, int) else size_value(size, I64)
-        total = total * by_row + own
+        total = total * by_row + axis_indices
     return rows, binding_kind((x,)).lift(total) if isinstance(total, np.ndarray) else total
 
 
@@ -522,28 +526,28 @@ class Place:
 
         A mask that is only known in a run takes one value for all of its places.
         """
-        return self._updated(values, lambda x, new: new, _with_last)
+        return self._update(values, lambda x, new: new, _with_last)
 
     @public
     def add(self, values: ArrayLike) -> Value:
         """x with ``values`` added to the elements, as often as the key names them, in order."""
-        return self._summed(values, add)
+        return self._accumulate(values, add)
 
     @public
     def subtract(self, values: ArrayLike) -> Value:
         """x with ``values`` subtracted from the elements, as ``add``."""
-        return self._summed(values, subtract)
+        return self._accumulate(values, subtract)
 
-    def _summed(self, values: ArrayLike, of_two: Callable[..., Any]) -> Value:
+    def _accumulate(self, values: ArrayLike, of_two: Callable[..., Any]) -> Value:
         def in_place(chosen: Selection[Any], new: Any) -> Value:
             new = reshape(new, tuple(chosen.lengths))
-            placed: Value = Pad(chosen.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
-            return cast(Value, of_two(chosen.x, placed))
+            padded: Value = Pad(chosen.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
+            return cast(Value, of_two(chosen.x, padded))
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(many, flat))
 
-        return self._updated(values, of_two, of_rows, in_place)
+        return self._update(values, of_two, of_rows, in_place)
 
     @public
     def multiply(self, values: ArrayLike) -> Value:
@@ -553,7 +557,7 @@ class Place:
             ones = creation.ones(rows.shape, rows.dtype, like=rows)
             return rows * _with_last(ones, *_running_products(flat, many, rows.shape[0]))
 
-        return self._updated(values, multiply, of_rows)
+        return self._update(values, multiply, of_rows)
 
     @public
     def max(self, values: ArrayLike) -> Value:
@@ -571,15 +575,15 @@ class Place:
 
     def _extreme(self, values: ArrayLike, of_two: Callable[..., Any], largest: bool) -> Value:
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
-            found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
-            after = of_two(rows, found)
-            if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
-                after = where(isinf(found) & ((found < 0) == largest), rows, after)
-            return after
+            extremes = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
+            updated = of_two(rows, extremes)
+            if updated.dtype.is_float:  # where nothing was sent, rows have the whole derivative
+                updated = where(isinf(extremes) & ((extremes < 0) == largest), rows, updated)
+            return updated
 
-        return self._updated(values, of_two, of_rows)
+        return self._update(values, of_two, of_rows)
 
-    def _updated(
+    def _update(
         self,
         values: ArrayLike,
         of_two: Callable[..., Any],
@@ -588,26 +592,30 @@ class Place:
     ) -> Value:
         """x with ``of_two`` of elements and values: by rows where the key has index arrays."""
         if (window := _window_of(self.x, self.key)) is not None:
-            axis, places, rest = window
-            inside = Place(take(self.x, places, axis), rest)
-            new = inside._updated(values, of_two, of_rows, in_place)
+            axis, places, other_keys = window
+            inside = Place(take(self.x, places, axis), other_keys)
+            new = inside._update(values, of_two, of_rows, in_place)
             return Place(self.x, (*(slice(None),) * axis, places)).set(new)
-        if (masked := self._masked(values, of_two)) is not None:
+        if (masked := self._update_masked(values, of_two)) is not None:
             return masked
         chosen = selection(self.x, self.key)
         old = self.get()
-        new = broadcast_to(self._lifted(values), old.shape)
+        new = broadcast_to(self._lift_values(values), old.shape)
         if not chosen.arrays:
             if in_place is not None:
                 return in_place(chosen, new)
             return _put(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        return _put(chosen, _back(chosen, of_rows(rows, *_flat_updates(chosen, new, places))))
+        return _put(
+            chosen, _restore_axes(chosen, of_rows(rows, *_flat_updates(chosen, new, places)))
+        )
 
-    def _lifted(self, values: ArrayLike) -> Value:
+    def _lift_values(self, values: ArrayLike) -> Value:
         return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
 
-    def _masked(self, values: ArrayLike, of_two: Callable[[Value, Value], Value]) -> Value | None:
+    def _update_masked(
+        self, values: ArrayLike, of_two: Callable[[Value, Value], Value]
+    ) -> Value | None:
         """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
         key = self.key if isinstance(self.key, tuple) else (self.key,)
         masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
@@ -620,29 +628,36 @@ class Place:
         mask = key[at]
         part = self
         if others:  # the part that the mask is of, as a whole
-            whole = [slice(None)] * mask.ndim
-            part = Place(self.x, (*key[:at], *whole, *key[at + 1 :]))
+            full_slices = [slice(None)] * mask.ndim
+            part = Place(self.x, (*key[:at], *full_slices, *key[at + 1 :]))
         old = part.get() if others else self.x
-        behind = len([item for item in key[at + 1 :] if isinstance(item, slice)])
-        before = len([item for item in key[:at] if isinstance(item, slice)])
-        first = old.ndim - behind - mask.ndim if Ellipsis in map(_dots, key[:at]) else before
-        own, rest = old.shape[first : first + mask.ndim], old.shape[first + mask.ndim :]
-        if mask.shape != own:
+        slices_after = len([item for item in key[at + 1 :] if isinstance(item, slice)])
+        slices_before = len([item for item in key[:at] if isinstance(item, slice)])
+        first = (
+            old.ndim - slices_after - mask.ndim
+            if Ellipsis in map(_dots, key[:at])
+            else slices_before
+        )
+        mask_sizes, trailing_sizes = (
+            old.shape[first : first + mask.ndim],
+            old.shape[first + mask.ndim :],
+        )
+        if mask.shape != mask_sizes:
             raise ShapeError(
-                f"a mask {shape_text(mask.shape)} for axes {shape_text(own)}",
+                f"a mask {shape_text(mask.shape)} for axes {shape_text(mask_sizes)}",
                 hint="a mask has the sizes of the axes that it replaces",
                 related=related(self.x, mask),
             )
-        new = self._lifted(values)
-        if new.ndim > len(rest):
+        new = self._lift_values(values)
+        if new.ndim > len(trailing_sizes):
             raise ShapeError(
                 f"values {shape_text(new.shape)} for the true elements of a mask: their number is"
                 " known when it runs",
                 hint="one value for all of them; of values by place sg.where(mask, values, x)",
                 related=related(new, mask),
             )
-        wide = reshape(mask, (*own, *(1,) * len(rest)))
-        changed = where(wide, of_two(old, broadcast_to(new, rest)), old)
+        wide = reshape(mask, (*mask_sizes, *(1,) * len(trailing_sizes)))
+        changed = where(wide, of_two(old, broadcast_to(new, trailing_sizes)), old)
         return part.set(changed) if others else changed
 
 
@@ -667,12 +682,12 @@ def _flat_updates(
 
 def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-        none = zeros((1, *many.shape[1:]), many.dtype, like=many)
-        many = concatenate((many, none))
+        padding_row = zeros((1, *many.shape[1:]), many.dtype, like=many)
+        many = concatenate((many, padding_row))
     last = last_entries(flat, rows.shape[0])
-    found = take(many, maximum(last, 0), 0)
+    entries = take(many, maximum(last, 0), 0)
     hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
-    return where(hit, found, rows)
+    return where(hit, entries, rows)
 
 
 def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
@@ -681,23 +696,23 @@ def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyVa
     order = argsort(flat)
     flat, many = take(flat, order), take(many, order, 0)
 
-    def further(carry: tuple[Any, Any], each: tuple[Any, Any]) -> tuple[Any, Any]:
-        (product, before), (row, place) = carry, each
-        product = row * where(place == before, product, 1)
+    def multiply_next(carry: tuple[Any, Any], x: tuple[Any, Any]) -> tuple[Any, Any]:
+        (product, last_place), (row, place) = carry, x
+        product = row * where(place == last_place, product, 1)
         return (product, place), product
 
     first = creation.ones(many.shape[1:], many.dtype, like=many)
     from staticgrad.language.functions.loops.loops import scan
 
-    _, products = scan(further, (first, full((), -1, flat.dtype, like=flat)), (many, flat))
+    _, products = scan(multiply_next, (first, full((), -1, flat.dtype, like=flat)), (many, flat))
     return flat, products
 
 
-def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
+def _restore_axes(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:
     axes = [axis for axis, _ in chosen.arrays]
-    rest = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
-    apart = reshape(rows, (*(chosen.shape[axis] for axis in axes), *rest))
-    return moveaxis(apart, list(range(len(axes))), axes)
+    other_sizes = tuple(size for axis, size in enumerate(chosen.shape) if axis not in axes)
+    unmerged = reshape(rows, (*(chosen.shape[axis] for axis in axes), *other_sizes))
+    return moveaxis(unmerged, list(range(len(axes))), axes)
 
 
 def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
@@ -716,8 +731,8 @@ def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
 def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
     x, lengths = chosen.x, tuple(chosen.lengths)
     part = reshape(part, lengths)
-    whole = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
-    if whole and lengths == x.shape:
+    covers_all = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
+    if covers_all and lengths == x.shape:
         return part
     place = Pad(x.shape, tuple(chosen.starts), tuple(chosen.steps))
     inside = place(full(lengths, np.True_, like=x))
@@ -760,39 +775,39 @@ class _Stacked(Protocol):
     def __call__(self, values: Sequence[Any], *, dtype: Any = None) -> Any: ...
 
 
-def _widened(function: Callable[..., Any]) -> _Widened:
+def _as_widened(function: Callable[..., Any]) -> _Widened:
     return function
 
 
-def _stacked(function: Callable[..., Any]) -> _Stacked:
+def _as_stacked(function: Callable[..., Any]) -> _Stacked:
     return function
 
 
-@_widened
+@_as_widened
 def atleast_1d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x, a 0-d value as a vector of one; of several values a tuple.
 
     >>> sg.atleast_1d(3.0)
     array([3.])
     """
-    return _each(_wide, values)
+    return _apply_to_each(_wide, values)
 
 
-@_widened
+@_as_widened
 def atleast_2d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least two axes: a vector becomes a row; of several values a tuple.
 
     >>> sg.atleast_2d([1.0, 2.0])
     array([[1., 2.]])
     """
-    return _each(with_two_axes, values)
+    return _apply_to_each(with_two_axes, values)
 
 
-def _each(
+def _apply_to_each(
     function: Callable[[ArrayLike[AnyValue]], AnyValue], values: Sequence[ArrayLike[AnyValue]]
 ) -> AnyValue | tuple[AnyValue, ...]:
-    found = tuple(function(value) for value in as_values(*values))
-    return found[0] if len(found) == 1 else found
+    results = tuple(function(value) for value in as_values(*values))
+    return results[0] if len(results) == 1 else results
 
 
 def _wide(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -811,7 +826,7 @@ def with_two_axes(x: ArrayLike[AnyValue]) -> AnyValue:
     return value if value.ndim > 1 else expand_dims(value, 0)
 
 
-@_widened
+@_as_widened
 def atleast_3d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
 
@@ -819,7 +834,7 @@ def atleast_3d(*values: ArrayLike[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     array([[[1.],
             [2.]]])
     """
-    return _each(_deep, values)
+    return _apply_to_each(_deep, values)
 
 
 def _deep(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -827,7 +842,7 @@ def _deep(x: ArrayLike[AnyValue]) -> AnyValue:
     return value if value.ndim > 2 else expand_dims(value, 2)
 
 
-@_stacked
+@_as_stacked
 def vstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Matrices, or vectors as rows, one below the other, in ``dtype`` if it is given.
 
@@ -841,7 +856,7 @@ def vstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyVa
     return concatenate(wide, 0, dtype=dtype)
 
 
-@_stacked
+@_as_stacked
 @like(vstack)
 def hstack(values: Sequence[ArrayLike[AnyValue]], *, dtype: Any = None) -> AnyValue:
     """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``.
@@ -917,21 +932,21 @@ def delete(x: ArrayLike[AnyValue], obj: Any, axis: int | None = None) -> AnyValu
     place = axis_of(axis, value)
     size = value.shape[place]
     is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
-    found: Any = [integer("obj", obj)] if is_one else _positions(obj, size)
+    positions: Any = [integer("obj", obj)] if is_one else _positions(obj, size)
     if isinstance(size, Dim):
-        if not is_one or not -1 <= found[0] <= 0:
+        if not is_one or not -1 <= positions[0] <= 0:
             raise ArgumentError(
                 f"delete: several entries of an axis of named size {size}",
                 hint="slices and sg.concatenate",
                 related=related(value),
             )
-        before = (slice(None),) * place
-        return value[(*before, slice(None, -1) if found[0] else slice(1, None))]
+        leading = (slice(None),) * place
+        return value[(*leading, slice(None, -1) if positions[0] else slice(1, None))]
     try:
-        kept = np.delete(np.arange(size), found)
+        remaining = np.delete(np.arange(size), positions)
     except IndexError as error:
         raise IndexOutOfRange(f"delete: {error}") from None
-    return take(value, kept, axis=place)
+    return take(value, remaining, axis=place)
 
 
 def rollaxis(x: ArrayLike[AnyValue], axis: int, start: int = 0) -> AnyValue:
@@ -976,15 +991,19 @@ def insert(
     is_one = not isinstance(obj, Value | slice) and np.ndim(obj) == 0
     if is_one:  # NumPy has their entries along the first axis then
         new = moveaxis(new, 0, place)
-    found: Any = integer("obj", obj) if is_one else _positions(obj, size)
-    count = new.shape[place] if is_one or len(found) == 1 else len(found)
+    positions: Any = integer("obj", obj) if is_one else _positions(obj, size)
+    count = new.shape[place] if is_one or len(positions) == 1 else len(positions)
     new = broadcast_to(new, (*value.shape[:place], count, *value.shape[place + 1 :]))
     if isinstance(size, Dim) or isinstance(count, Dim):
-        before = (slice(None),) * place
-        parts = [value[(*before, slice(found))], new, value[(*before, slice(found, None))]]
+        leading = (slice(None),) * place
+        parts = [
+            value[(*leading, slice(positions))],
+            new,
+            value[(*leading, slice(positions, None))],
+        ]
         return concatenate(parts, place)
     try:
-        where = found if is_one or len(found) != 1 else int(found[0])
+        where = positions if is_one or len(positions) != 1 else int(positions[0])
         order = np.insert(np.arange(size), where, size + np.arange(count))
     except IndexError as error:
         raise IndexOutOfRange(f"insert: {error}") from None
@@ -1005,14 +1024,14 @@ def _positions(obj: Any, size: Any) -> Any:
         )
     if isinstance(obj, slice):
         return np.arange(*obj.indices(size))
-    found = np.asarray(obj)
-    if found.dtype.kind == "b" and found.ndim == 1:
-        return np.flatnonzero(found)
-    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+    positions = np.asarray(obj)
+    if positions.dtype.kind == "b" and positions.ndim == 1:
+        return np.flatnonzero(positions)
+    if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
         raise ArgumentError(
             f"{called_name()}: obj is {shown(obj)}, {kind_of(obj)}, no list of positions"
         )
-    return found.astype(np.int64)
+    return positions.astype(np.int64)
 
 
 @by_all_operands
@@ -1032,13 +1051,13 @@ def block(blocks: Any) -> Value:
     """
     depth = _depth(blocks)
     rank = max(depth, *(v.ndim for v in _blocks(blocks)))
-    return _assembled(blocks, rank, depth)
+    return _assemble_blocks(blocks, rank, depth)
 
 
 def _depth(blocks: Any) -> int:
     if not isinstance(blocks, list):
         return 0
-    depths = {_depth(each) for each in blocks}
+    depths = {_depth(block) for block in blocks}
     if len(depths) != 1:
         raise ArgumentError("block: lists that are empty, or nested to different depths")
     return 1 + depths.pop()
@@ -1047,12 +1066,14 @@ def _depth(blocks: Any) -> int:
 def _blocks(blocks: Any) -> list[Value]:
     if not isinstance(blocks, list):
         return [as_value(blocks)]
-    return [value for each in blocks for value in _blocks(each)]
+    return [value for block in blocks for value in _blocks(block)]
 
 
-def _assembled(blocks: Any, rank: int, depth: int) -> Value:
+def _assemble_blocks(blocks: Any, rank: int, depth: int) -> Value:
     if isinstance(blocks, list):
-        return concatenate([_assembled(each, rank, depth - 1) for each in blocks], rank - depth)
+        return concatenate(
+            [_assemble_blocks(block, rank, depth - 1) for block in blocks], rank - depth
+        )
     value = as_value(blocks)
     return reshape(value, (1,) * (rank - value.ndim) + value.shape)
 
@@ -1067,8 +1088,8 @@ def unstack(x: ArrayLike[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     place = axis_of(axis, value)
     size = integer("the size of the axis", value.shape[place], value)
     count = number_of_parts(size, value) if size else 0
-    rest = tuple(size for k, size in enumerate(value.shape) if k != place)
-    return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
+    other_sizes = tuple(size for k, size in enumerate(value.shape) if k != place)
+    return tuple([reshape(part(value, place, k, 1), other_sizes) for k in range(count)])
 
 
 def flipud(x: ArrayLike[AnyValue]) -> AnyValue:

@@ -311,8 +311,8 @@ def pseudo_huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue
 
     def loss(delta: Any, r: Any) -> Any:
         squares = np.square(r / where(delta == 0.0, 1.0, delta))
-        found = delta * delta * (squares / (np.sqrt(squares + 1.0) + 1.0))
-        return where(delta < 0.0, math.inf, found)
+        value = delta * delta * (squares / (np.sqrt(squares + 1.0) + 1.0))
+        return where(delta < 0.0, math.inf, value)
 
     return in_float64("pseudo_huber", loss, delta, r)
 
@@ -326,13 +326,13 @@ def boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
     array([0., 2.])
     """
 
-    def transformed(x: Any, lmbda: Any) -> Any:
+    def transform(x: Any, lmbda: Any) -> Any:
         logs = np.log(where(x > 0.0, x, 1.0))
         at_zero = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
         outside = where(x == 0.0, at_zero, math.nan)
         return where(x > 0.0, logs * call("exprel", logs * lmbda), outside)
 
-    return in_float64("boxcox", transformed, x, lmbda)
+    return in_float64("boxcox", transform, x, lmbda)
 
 
 def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
@@ -342,13 +342,13 @@ def boxcox1p(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
     array([0., 2.])
     """
 
-    def transformed(x: Any, lmbda: Any) -> Any:
+    def transform(x: Any, lmbda: Any) -> Any:
         logs = np.log1p(where(x > -1.0, x, 0.0))
         at_end = where(lmbda > 0.0, -1.0 / where(lmbda > 0.0, lmbda, 1.0), -math.inf)
         outside = where(x == -1.0, at_end, math.nan)
         return where(x > -1.0, logs * call("exprel", logs * lmbda), outside)
 
-    return in_float64("boxcox1p", transformed, x, lmbda)
+    return in_float64("boxcox1p", transform, x, lmbda)
 
 
 def inv_boxcox(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
@@ -384,8 +384,8 @@ def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
         half = x * 0.5
         sine = np.sin(half)
         near = abs(sine) < 1e-9
-        whole = np.rint(half / math.pi) * (n - 1)
-        sign = where(np.rint(whole * 0.5) * 2.0 == whole, 1.0, -1.0)
+        half_turns = np.rint(half / math.pi) * (n - 1)
+        sign = where(np.rint(half_turns * 0.5) * 2.0 == half_turns, 1.0, -1.0)
         return where(near, sign, np.sin(half * n) / (where(near, 1.0, sine) * n))
 
     return in_float64("diric", kernel, x)

@@ -91,7 +91,8 @@ def kelvin(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     value = as_value(x)
     names = (("ber", "bei"), ("ker", "kei"), ("berp", "beip"), ("kerp", "keip"))
     return tuple(
-        complex(special_value(one, value), special_value(two, value)) for one, two in names
+        complex(special_value(real_name, value), special_value(imag_name, value))
+        for real_name, imag_name in names
     )
 
 
@@ -102,7 +103,7 @@ def itairy(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     [0.236, 0.873, 0.466, 0.373]
     """
     names = ("ai", "bi", "ai_below", "bi_below")
-    return tuple(special_value(f"itairy_{each}", x) for each in names)
+    return tuple(special_value(f"itairy_{suffix}", x) for suffix in names)
 
 
 def itj0y0(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:

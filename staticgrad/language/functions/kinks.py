@@ -43,9 +43,9 @@ def conventions() -> Conventions:
     >>> conventions()["abs"]
     'the derivative at 0 is 0'
     """
-    found = {
+    kinks = {
         name: op.kink or ("" if op.differentiable else _NO_GRADIENT)
         for name, op in registered_ops().items()
     }
-    stated = {name: text for name, text in (found | _OF_FUNCTIONS).items() if text}
+    stated = {name: text for name, text in (kinks | _OF_FUNCTIONS).items() if text}
     return Conventions(sorted(stated.items()))

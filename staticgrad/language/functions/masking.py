@@ -43,7 +43,7 @@ def mask_of(where: Mask, x: AnyValue) -> AnyValue | None:
     return broadcast_to(mask, x.shape)
 
 
-def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
+def fill_outside_mask(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
     """x where the mask holds, else ``neutral``."""
     return x if mask is None else selection.where(mask, x, neutral)
 
@@ -51,8 +51,8 @@ def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
 def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
     """Return how many elements count over ``axes``: in the dtype of x, or a Python number."""
     if mask is not None:
-        there = astype(mask, x.dtype)
-        return reduced(Sum, there, axes, keepdims)
+        indicator = astype(mask, x.dtype)
+        return reduced(Sum, indicator, axes, keepdims)
     size = prod(x.shape[axis] for axis in axes)
     return float(size) if isinstance(size, int) else size_value(size, x.dtype)
 
@@ -63,12 +63,12 @@ def degrees_of_freedom(
     """``count`` less a correction, 0 where that is negative."""
     size = prod(x.shape[axis] for axis in axes)
     if mask is not None or not isinstance(less, int):
-        found = count(x, axes, mask, keepdims) - less
-        return max(found, 0.0) if isinstance(found, float) else selection.maximum(found, 0.0)
+        freedom = count(x, axes, mask, keepdims) - less
+        return max(freedom, 0.0) if isinstance(freedom, float) else selection.maximum(freedom, 0.0)
     if isinstance(size, int):
         return float(max(size - less, 0))
-    rest = maximum(size - less, 0) if less else size
-    return size_value(rest, x.dtype)
+    remaining = maximum(size - less, 0) if less else size
+    return size_value(remaining, x.dtype)
 
 
 def correction_of(ddof: Any, correction: Any) -> Any:
@@ -84,12 +84,13 @@ def correction_of(ddof: Any, correction: Any) -> Any:
 
 def start_of(initial: ArrayLike[AnyValue], x: AnyValue) -> AnyValue:
     """``initial`` as a 0-d value in the dtype of x."""
-    own = strong_dtype(called_name(), initial)
-    if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
-        own.numpy, x.dtype.numpy, "same_kind"
+    initial_dtype = strong_dtype(called_name(), initial)
+    if not (initial_dtype.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
+        initial_dtype.numpy, x.dtype.numpy, "same_kind"
     ):
         raise DTypeError(
-            f"{called_name()}: initial={shown(initial)} is {own.numpy}, the result {x.dtype.numpy}",
+            f"{called_name()}: initial={shown(initial)} is {initial_dtype.numpy},"
+            f" the result {x.dtype.numpy}",
             hint="convert one of the two: x.astype(dtype)",
             related=related(x, initial),
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.functions import aggregate as of
-from staticgrad.language.functions.masking import Mask, correction_of, counted, mask_of
+from staticgrad.language.functions.masking import Mask, correction_of, fill_outside_mask, mask_of
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import prod
 from staticgrad.language.functions.variants import variant
@@ -103,7 +103,7 @@ def nanmean(
     >>> sg.nanmean([3.0, float("nan"), 5.0])
     np.float64(4.0)
     """
-    value = _counted(x, dtype, where)
+    value = _fill_with_nan(x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
 
 
@@ -134,8 +134,8 @@ def nanmax(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanmax([3.0, float("nan"), 5.0])
     np.float64(5.0)
     """
-    found = of.max(_without_nan(x, -math.inf), *args, **options)
-    return _or_nan(found, x, *args, **options)
+    largest = of.max(_without_nan(x, -math.inf), *args, **options)
+    return _or_nan(largest, x, *args, **options)
 
 
 @variant(of.min)
@@ -145,11 +145,11 @@ def nanmin(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanmin([3.0, float("nan"), 5.0])
     np.float64(3.0)
     """
-    found = of.min(_without_nan(x, math.inf), *args, **options)
-    return _or_nan(found, x, *args, **options)
+    smallest = of.min(_without_nan(x, math.inf), *args, **options)
+    return _or_nan(smallest, x, *args, **options)
 
 
-def _counted(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
+def _fill_with_nan(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
     """x as a floating value of ``dtype``, NaN where it does not count."""
     if dtype is not None and not dtype_of(dtype).is_float:
         raise DTypeError(f"{called_name()}: dtype={dtype!r} is not floating")
@@ -157,7 +157,7 @@ def _counted(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
     if dtype is not None:
         value = astype(value, dtype)
     mask = mask_of(where, value)
-    return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
+    return fill_outside_mask(value, mask, np.full((), np.nan, value.dtype.numpy))
 
 
 @rounded_once
@@ -173,7 +173,7 @@ def _variance(
     correction: float | None = None,
     root: bool = False,
 ) -> Any:
-    value = _counted(x, dtype, where)
+    value = _fill_with_nan(x, dtype, where)
     less = correction_of(ddof, correction)
     axes = axes_of(axis, value)
     away = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
@@ -181,14 +181,14 @@ def _variance(
     away = selection.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
     spread = of.sum(squared(away), axes, keepdims=keepdims) / count
-    found = selection.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
-    return flat_root(found) if root else found
+    variance = selection.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
+    return flat_root(variance) if root else variance
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     """Count the elements over ``axis`` that are not NaN, in the dtype of x."""
-    there = astype(equal(x, x), x.dtype)
-    return of.sum(there, axis, keepdims=keepdims)
+    indicator = astype(equal(x, x), x.dtype)
+    return of.sum(indicator, axis, keepdims=keepdims)
 
 
 def _without_nan(x: ArrayLike[AnyValue], instead: float) -> AnyValue:
@@ -197,7 +197,7 @@ def _without_nan(x: ArrayLike[AnyValue], instead: float) -> AnyValue:
 
 
 def _or_nan(
-    found: Any,
+    result: Any,
     x: Any,
     axis: Axes = None,
     *,
@@ -207,6 +207,6 @@ def _or_nan(
 ) -> Any:
     value = as_value(x)
     if initial is not None or not value.dtype.is_float:
-        return found
+        return result
     nothing = of.all(isnan(value), axis, keepdims=keepdims)
-    return selection.where(nothing, np.full((), np.nan, value.dtype.numpy), found)
+    return selection.where(nothing, np.full((), np.nan, value.dtype.numpy), result)

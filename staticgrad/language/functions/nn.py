@@ -19,7 +19,7 @@ from staticgrad.language.functions.losses.basic import (
     cross_entropy as cross_entropy,
     huber as huber,
     mse as mse,
-    reduced,
+    reduce_losses,
 )
 from staticgrad.language.functions.normalization import (
     batch_norm as batch_norm,
@@ -83,7 +83,7 @@ def linear(
     >>> sg.nn.linear([[1.0, 2.0]], [[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]], [0.0, 0.0, 1.0]).round(3)
     array([[3., 2., 3.]])
     """
-    x, w = (floating(each) for each in promoted_values((input, weight)))
+    x, w = (floating(v) for v in promoted_values((input, weight)))
     if w.ndim != 2:
         raise RankError(f"linear: weight is {w.type}, not a matrix", related=related(w))
     out: Any = MatMul(False, True)(x, w)
@@ -144,8 +144,8 @@ def gelu(x: ArrayLike[AnyValue], approximate: bool | str = "none") -> AnyValue:
     array([-0.1587,  0.    ,  0.8413])
     """
     value = floating(x)
-    known = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
-    if not known:
+    is_valid = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
+    if not is_valid:
         raise ArgumentError(
             f"gelu: approximate={shown(approximate)} is neither a bool nor 'none' nor 'tanh'",
             related=related(value),
@@ -233,8 +233,8 @@ def logsumexp(x: ArrayLike[AnyValue], axis: Axes = -1, *, keepdims: bool = False
         return value
     axes = axes_of(axis, value)
     out = log_sum_exp(value, constant_shift(value, axes), axes)
-    kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
-    return out if keepdims else reshape(out, kept)
+    remaining = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+    return out if keepdims else reshape(out, remaining)
 
 
 # -- a loss ---------------------------------------------------------------------------------------
@@ -262,10 +262,10 @@ def binary_cross_entropy_with_logits(
     >>> sg.evaluate(loss).round(4)
     array([0.6931, 0.    ])
     """
-    scores, wanted = alike(input, target)
+    scores, targets = alike(input, target)
     if pos_weight is None:
-        losses = softplus(scores) - wanted * scores
+        losses = softplus(scores) - targets * scores
     else:
-        more = as_values(scores, pos_weight)[1] * wanted
-        losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
-    return reduced(losses, reduction)
+        more = as_values(scores, pos_weight)[1] * targets
+        losses = (1.0 - targets) * softplus(scores) + more * softplus(-scores)
+    return reduce_losses(losses, reduction)

@@ -119,15 +119,15 @@ def batch_norm(
     """
     value = _with_axes(x)
     place = axis_of(axis, value)
-    given: Any = batch_statistics(value, place) if statistics is None else statistics
-    if not isinstance(given, tuple | list) or len(given) != 2:
+    moments: Any = batch_statistics(value, place) if statistics is None else statistics
+    if not isinstance(moments, tuple | list) or len(moments) != 2:
         raise ArgumentError(
             f"batch_norm: statistics={shown(statistics)} is not a pair",
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
     middle, spread = (
-        _per_channel(word, each, value, place)
-        for word, each in zip(("mean", "variance"), given, strict=True)
+        _per_channel(word, moment, value, place)
+        for word, moment in zip(("mean", "variance"), moments, strict=True)
     )
     out = (value - middle) * (1.0 / sqrt(spread + eps))
     return _affine(out, weight, bias, place)
@@ -177,13 +177,13 @@ def group_norm(
     place = axis_of(axis, value)
     count = num_groups
     channels = value.shape[place]
-    each = dims.floordiv(channels, count)
+    group_size = dims.floordiv(channels, count)
     text = f"group_norm: {channels} channels are not {count} equal groups"
-    check_equal(text, each * count, channels, value)
-    shape = (*value.shape[:place], count, each, *value.shape[place + 1 :])
-    apart = reshape(value, shape)
-    over = tuple(range(place + 1, apart.ndim))
-    away = apart - mean(apart, over, keepdims=True)
+    check_equal(text, group_size * count, channels, value)
+    shape = (*value.shape[:place], count, group_size, *value.shape[place + 1 :])
+    grouped = reshape(value, shape)
+    over = tuple(range(place + 1, grouped.ndim))
+    away = grouped - mean(grouped, over, keepdims=True)
     out = away * (1.0 / sqrt(mean(squared(away), over, keepdims=True) + eps))
     return _affine(reshape(out, value.shape), weight, bias, place)
 
@@ -234,8 +234,8 @@ def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
     if not axes:
         return x
     at_least = bounds(product(x.shape[axis] for axis in axes))[0]
-    found = Max(axes, neutral=not at_least)(x)
-    return reshape(found, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
+    result = Max(axes, neutral=not at_least)(x)
+    return reshape(result, tuple(1 if k in axes else size for k, size in enumerate(x.shape)))
 
 
 def finite_or_zero(top: AnyValue) -> AnyValue:
@@ -248,12 +248,12 @@ def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> An
     return log_of_sum(total(exp(x - shift), axes, keepdims=True)) + shift
 
 
-def log_of_sum(found: AnyValue) -> AnyValue:
-    """log(found), whose derivative is 0 where ``found`` is 0: a sum of nothing but log(0) = -inf.
+def log_of_sum(sums: AnyValue) -> AnyValue:
+    """Return log(sums), whose derivative is 0 where they are 0: a sum of nothing but log(0) = -inf.
 
     Without the choice 1 / 0 meets exp(-inf) = 0 in the derivative by each term, which is NaN.
     """
-    return where(found == 0.0, -inf, log(found))
+    return where(sums == 0.0, -inf, log(sums))
 
 
 def constant_shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:

@@ -46,17 +46,17 @@ def by_all_operands(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def decided(*args: P.args, **kwargs: P.kwargs) -> R:
+    def decide_kind(*args: P.args, **kwargs: P.kwargs) -> R:
         leaves, _ = flatten([*args, *kwargs.values()])
         values = [v for v in leaves if isinstance(v, Value) and not v.is_stored]
         if not values and computing_kind() is None and not is_holding():
-            before = Draws()
+            draws = Draws()
             try:
                 with tensors_met():
                     return function(*args, **kwargs)
-            except TensorMet as met:
-                kind = met.kind
-            before.again()
+            except TensorMet as signal:
+                kind = signal.kind
+            draws.restore()
         elif values and len(values) < len(leaves) and all(v.computes for v in values):
             kind = binding_kind(tuple(values))
         else:
@@ -64,4 +64,4 @@ def by_all_operands(function: Callable[P, R]) -> Callable[P, R]:
         with computing(kind):
             return function(*args, **kwargs)
 
-    return decided
+    return decide_kind

@@ -141,8 +141,8 @@ def cross(
             related=related(left, right),
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
-    found = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
-    return moveaxis(found, -1, axis_of(axisc if axis is None else axis, found))
+    product = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)
+    return moveaxis(product, -1, axis_of(axisc if axis is None else axis, product))
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Term(Generic[AnyValue]):
     def size(self, label: str) -> Size:
         return self.value.shape[self.labels.index(label)]
 
-    def ordered(self, labels: Sequence[str]) -> AnyValue:
+    def transpose_to(self, labels: Sequence[str]) -> AnyValue:
         return transpose(self.value, [self.labels.index(label) for label in labels])
 
 
@@ -191,22 +191,22 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
         )
     values = promoted_values(operands)
     if dtype is not None:
-        wanted = dtype_of(dtype)
-        values = tuple(astype(value, wanted) for value in values)
+        target = dtype_of(dtype)
+        values = tuple(astype(value, target) for value in values)
     parsed = Subscripts.of(subscripts, [value.ndim for value in values])
     terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
-    terms = [_squeezed(term, sizes) for term in terms]
+    terms = [_squeeze_term(term, sizes) for term in terms]
     for places in _order(terms, parsed.output, sizes):
         chosen = [terms[k] for k in places]
         terms = [term for k, term in enumerate(terms) if k not in places]
         needed = {*parsed.output, *(label for term in terms for label in term.labels)}
-        terms.append(_combined(chosen, needed))
+        terms.append(_contract(chosen, needed))
     (last,) = terms
-    kept = tuple(label for label in parsed.output if label in last.labels)
-    last = _summed(last, set(kept))
-    out = last.ordered(kept)
-    return reshape(out, tuple(sizes[label] if label in kept else 1 for label in parsed.output))
+    output = tuple(label for label in parsed.output if label in last.labels)
+    last = _sum_term(last, set(output))
+    out = last.transpose_to(output)
+    return reshape(out, tuple(sizes[label] if label in output else 1 for label in parsed.output))
 
 
 def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
@@ -230,19 +230,19 @@ def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
     sizes: dict[str, Size] = {}
     for term in terms:
         for label, size in zip(term.labels, term.value.shape, strict=True):
-            known = sizes.setdefault(label, size)
-            if known == 1:
+            previous = sizes.setdefault(label, size)
+            if previous == 1:
                 sizes[label] = size
             elif size != 1:
-                text = f"einsum: {label!r} stands for sizes {known} and {size}"
-                check_equal(text, known, size, *(t.value for t in terms))
+                text = f"einsum: {label!r} stands for sizes {previous} and {size}"
+                check_equal(text, previous, size, *(t.value for t in terms))
     return sizes
 
 
-def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
-    kept = [k for k, size in enumerate(term.value.shape) if size != 1]
-    value = reshape(term.value, tuple(term.value.shape[k] for k in kept))
-    labels = tuple(term.labels[k] for k in kept)
+def _squeeze_term(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
+    axes = [k for k, size in enumerate(term.value.shape) if size != 1]
+    value = reshape(term.value, tuple(term.value.shape[k] for k in axes))
+    labels = tuple(term.labels[k] for k in axes)
     for axis, label in enumerate(labels):
         value = with_size(value, axis, sizes[label])
     return _Term(value, labels)
@@ -257,21 +257,21 @@ def _order(
 
     inputs = ["".join(term.labels) for term in terms]
     shapes = [tuple(hint_value(size) for size in term.value.shape) for term in terms]
-    kept = "".join(label for label in output if any(label in text for text in inputs))
-    path, _ = contract_path(f"{','.join(inputs)}->{kept}", *shapes, shapes=True)
+    result_labels = "".join(label for label in output if any(label in text for text in inputs))
+    path, _ = contract_path(f"{','.join(inputs)}->{result_labels}", *shapes, shapes=True)
     return [tuple(places) for places in path]
 
 
-def _combined(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
-    total = _summed(terms[0], needed.union(*(term.labels for term in terms[1:])))
+def _contract(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
+    total = _sum_term(terms[0], needed.union(*(term.labels for term in terms[1:])))
     for position, term in enumerate(terms[1:], 1):
-        later = needed.union(*(other.labels for other in terms[position + 1 :]))
-        other = _summed(term, later.union(total.labels))
-        total = _summed(_product(total, other, later), later)
+        later = needed.union(*(t.labels for t in terms[position + 1 :]))
+        operand = _sum_term(term, later.union(total.labels))
+        total = _sum_term(_product(total, operand, later), later)
     return total
 
 
-def _summed(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
+def _sum_term(term: _Term[AnyValue], needed: set[str]) -> _Term[AnyValue]:
     axes = tuple(k for k, label in enumerate(term.labels) if label not in needed)
     if not axes:
         return term
@@ -290,12 +290,12 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
     outer = tuple(a.size(label) for label in batch)
     tall, wide = (tuple(t.size(label) for label in names) for t, names in ((a, rows), (b, columns)))
     if not inner:
-        left = reshape(a.ordered([*batch, *rows]), (*outer, *tall, *(1,) * len(wide)))
-        right = reshape(b.ordered([*batch, *columns]), (*outer, *(1,) * len(tall), *wide))
+        left = reshape(a.transpose_to([*batch, *rows]), (*outer, *tall, *(1,) * len(wide)))
+        right = reshape(b.transpose_to([*batch, *columns]), (*outer, *(1,) * len(tall), *wide))
         return _Term(left * right, labels)
     deep = prod(a.size(label) for label in inner)
-    left = reshape(a.ordered([*batch, *rows, *inner]), (*outer, prod(tall), deep))
-    right = reshape(b.ordered([*batch, *inner, *columns]), (*outer, deep, prod(wide)))
+    left = reshape(a.transpose_to([*batch, *rows, *inner]), (*outer, prod(tall), deep))
+    right = reshape(b.transpose_to([*batch, *inner, *columns]), (*outer, deep, prod(wide)))
     return _Term(reshape(matmul(left, right), (*outer, *tall, *wide)), labels)
 
 
@@ -310,15 +310,17 @@ def _in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ..
     """
     if isinstance(first, str):
         return first, others
-    given = (first, *others)
-    pairs = len(given) // 2
+    arguments = (first, *others)
+    pairs = len(arguments) // 2
     texts = []
-    for places in [*given[1 : 2 * pairs : 2], *given[2 * pairs :]]:
+    for places in [*arguments[1 : 2 * pairs : 2], *arguments[2 * pairs :]]:
         if not isinstance(places, list | tuple) or not all(map(_is_label, places)):
             return first, others
         texts.append("".join("..." if p is Ellipsis else _LETTERS[p] for p in places))
     inputs = ",".join(texts[:pairs])
-    return (f"{inputs}->{texts[pairs]}" if len(given) % 2 else inputs), given[: 2 * pairs : 2]
+    return (f"{inputs}->{texts[pairs]}" if len(arguments) % 2 else inputs), arguments[
+        : 2 * pairs : 2
+    ]
 
 
 def _is_label(data: object) -> bool:
@@ -338,19 +340,22 @@ def tensordot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Any = 2) -> 
     ours, theirs = _paired_axes(left, right, axes)
     if len(ours) != len(theirs):
         raise ArgumentError(f"tensordot: {len(ours)} axes of a meet {len(theirs)} of b")
-    for one, other in zip(ours, theirs, strict=True):
-        sizes = left.shape[one], right.shape[other]
-        text = f"tensordot: axis {one} of a has size {sizes[0]}, axis {other} of b {sizes[1]}"
+    for left_axis, right_axis in zip(ours, theirs, strict=True):
+        sizes = left.shape[left_axis], right.shape[right_axis]
+        text = (
+            f"tensordot: axis {left_axis} of a has size {sizes[0]},"
+            f" axis {right_axis} of b {sizes[1]}"
+        )
         check_equal(text, *sizes, left, right)
-    for one, other in zip(ours, theirs, strict=True):
-        right = with_size(right, other, left.shape[one])
-    rest = tuple(size for k, size in enumerate(left.shape) if k not in ours)
+    for left_axis, right_axis in zip(ours, theirs, strict=True):
+        right = with_size(right, right_axis, left.shape[left_axis])
+    left_sizes = tuple(size for k, size in enumerate(left.shape) if k not in ours)
     others = tuple(size for k, size in enumerate(right.shape) if k not in theirs)
     deep = prod(left.shape[k] for k in ours)
     rows = moveaxis(left, ours, list(range(left.ndim - len(ours), left.ndim)))
     columns = moveaxis(right, theirs, list(range(len(theirs))))
-    out = matmul(reshape(rows, (prod(rest), deep)), reshape(columns, (deep, prod(others))))
-    return reshape(out, (*rest, *others))
+    out = matmul(reshape(rows, (prod(left_sizes), deep)), reshape(columns, (deep, prod(others))))
+    return reshape(out, (*left_sizes, *others))
 
 
 def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
@@ -361,7 +366,7 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
         return list(range(left.ndim - count, left.ndim)), list(range(count))
     if len(axes) != 2:
         raise ArgumentError("tensordot: axes are a number, or a list for a and one for b")
-    ours, theirs = (list(own) if isinstance(own, list | tuple) else [own] for own in axes)
+    ours, theirs = (list(entry) if isinstance(entry, list | tuple) else [entry] for entry in axes)
     return (
         [axis_of(axis, left) for axis in ours],
         [axis_of(axis, right) for axis in theirs],
@@ -422,12 +427,12 @@ class Subscripts:
         inputs = tuple(_labels(p, rank, text) for p, rank in zip(parts, ranks, strict=True))
         stretched = max((sum(map(str.isdigit, labels)) for labels in inputs), default=0)
         if arrow:
-            dots = _counted(stretched) if _DOTS in right else ()
-            output = _written(right, dots, text)
+            dots = _dot_labels(stretched) if _DOTS in right else ()
+            output = _parse_labels(right, dots, text)
         else:
             flat = [label for labels in inputs for label in labels]
             once = sorted({x for x in flat if flat.count(x) == 1 and not x.isdigit()})
-            output = (*_counted(stretched), *once)
+            output = (*_dot_labels(stretched), *once)
         _check_output(inputs, output, text)
         return cls(inputs, output)
 
@@ -438,27 +443,27 @@ def _labels(part: str, rank: int, text: str) -> tuple[str, ...]:
         raise ArgumentError(
             f"einsum: {part!r} in {text!r} names {letters} axes, the operand has {rank}"
         )
-    return _written(part, _counted(rank - letters), text)
+    return _parse_labels(part, _dot_labels(rank - letters), text)
 
 
-def _counted(count: int) -> tuple[str, ...]:
+def _dot_labels(count: int) -> tuple[str, ...]:
     if count > 10:
         raise ArgumentError("einsum: '...' covers at most ten axes")
     return tuple(str(k) for k in reversed(range(count)))
 
 
-def _written(part: str, dots: tuple[str, ...], text: str) -> tuple[str, ...]:
-    before, found, after = part.partition(_DOTS)
-    letters = before + after
+def _parse_labels(part: str, dots: tuple[str, ...], text: str) -> tuple[str, ...]:
+    prefix, separator, suffix = part.partition(_DOTS)
+    letters = prefix + suffix
     if not (letters == "" or (letters.isascii() and letters.isalpha())):
         raise ArgumentError(f"einsum: {part!r} in {text!r} is not letters and '...'")
-    return (*before, *(dots if found else ()), *after)
+    return (*prefix, *(dots if separator else ()), *suffix)
 
 
 def _check_output(inputs: Sequence[tuple[str, ...]], output: tuple[str, ...], text: str) -> None:
-    known = {label for labels in inputs for label in labels}
+    input_labels = {label for labels in inputs for label in labels}
     for label in output:
-        if label not in known:
+        if label not in input_labels:
             raise ArgumentError(f"einsum: {label!r} of the result in {text!r} is in no operand")
         if output.count(label) > 1:
             raise ArgumentError(f"einsum: {label!r} is twice in the result of {text!r}")

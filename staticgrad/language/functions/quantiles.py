@@ -56,9 +56,9 @@ def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> A
         vanishes = tail < TINY
         far = log_density - log(maximum(absolute(slope), 1e-3))
         tail = where(vanishes, far, log(where(vanishes, 1.0, tail)))
-        moved = (goal - tail) * exp(clip(tail - log_density, -700.0, 700.0))
-        moved = clip(where(lower, moved, -moved), -LONGEST, LONGEST)
-        return u + where(moved == moved, moved, 0.0)
+        change = (goal - tail) * exp(clip(tail - log_density, -700.0, 700.0))
+        change = clip(where(lower, change, -change), -LONGEST, LONGEST)
+        return u + where(change == change, change, 0.0)
 
     return fori_loop(0, STEPS, step, u)
 
@@ -97,7 +97,7 @@ def _moved_gamma(tangents: Any, out: Any, a: Any, p: Any, q: Any) -> Any:
 @custom_jvp(name="staticgrad.log_odds_quantile")
 def _log_odds_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
     """log(x / (1 - x)) where I(x; a, b) = p and 1 - p = q."""
-    a, b, p, q = (stop_gradient(each) for each in (a, b, p, q))
+    a, b, p, q = (stop_gradient(x) for x in (a, b, p, q))
     log_beta = BetaLn()(a, b)
     # the normal approximation of the log-odds; the tails have slopes a and -b
     spread = sqrt(1.0 / a + 1.0 / b)
@@ -113,9 +113,9 @@ def _log_odds_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
     lower = where(start < 0.0, p < 0.99, (p <= q) & (q >= 0.99))
 
     def tail_at(v: Any, lower: Any) -> tuple[Any, Any, Any]:
-        x, rest = sigmoid(v), sigmoid(-v)
-        tail = BetaInc()(where(lower, a, b), where(lower, b, a), where(lower, x, rest))
-        return tail, beta_density(a, b, v), a * rest - b * x
+        x, complement = sigmoid(v), sigmoid(-v)
+        tail = BetaInc()(where(lower, a, b), where(lower, b, a), where(lower, x, complement))
+        return tail, beta_density(a, b, v), a * complement - b * x
 
     return newton(start, p, q, lower, tail_at)
 
@@ -124,19 +124,21 @@ def _log_odds_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
 def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, p: Any, q: Any) -> Any:
     by_a, by_b, by_p, by_q = tangents
     density = exp(beta_density(a, b, out))
-    moved = beta_slope(a, b, out) * by_a - beta_slope(b, a, -out) * by_b
-    return moved + (by_p - by_q) * 0.5 / density
+    change = beta_slope(a, b, out) * by_a - beta_slope(b, a, -out) * by_b
+    return change + (by_p - by_q) * 0.5 / density
 
 
-def between(p: Any, of: Callable[..., Any], at_zero: float, at_one: float, *shapes: Any) -> Any:
+def apply_on_unit_interval(
+    p: Any, of: Callable[..., Any], at_zero: float, at_one: float, *shapes: Any
+) -> Any:
     """``of`` p in (0, 1) and positive finite shapes; constants at the ends, NaN elsewhere."""
     valid: Any = (p >= 0.0) & (p <= 1.0)
-    for each in shapes:
-        valid = valid & (each > 0.0) & (each < math.inf)
+    for shape in shapes:
+        valid = valid & (shape > 0.0) & (shape < math.inf)
     inside = valid & (p > 0.0) & (p < 1.0)
-    found = of(where(inside, p, 0.5), *[where(valid, each, 1.0) for each in shapes])
+    value = of(where(inside, p, 0.5), *[where(valid, shape, 1.0) for shape in shapes])
     ends = where(valid, where(p == 0.0, at_zero, at_one), math.nan)
-    return where(inside, found, ends)
+    return where(inside, value, ends)
 
 
 def gamma_quantile(a: Any, p: Any, q: Any) -> Any:
@@ -163,7 +165,9 @@ def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
 
     def of(a: Any, y: Any) -> Any:
-        return between(y, lambda y, a: gamma_quantile(a, y, 1.0 - y), 0.0, math.inf, a)
+        return apply_on_unit_interval(
+            y, lambda y, a: gamma_quantile(a, y, 1.0 - y), 0.0, math.inf, a
+        )
 
     return in_float64("gammaincinv", of, a, y)
 
@@ -176,7 +180,9 @@ def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
 
     def of(a: Any, y: Any) -> Any:
-        return between(y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a)
+        return apply_on_unit_interval(
+            y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a
+        )
 
     return in_float64("gammainccinv", of, a, y)
 
@@ -196,8 +202,8 @@ def betaincc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyVal
     def of(a: Any, b: Any, x: Any) -> Any:
         lower = is_by_lower(b, x)
         first, last = where(lower, a, b), where(lower, b, a)
-        found = BetaInc()(first, last, where(lower, x, 1.0 - x))
-        return where(lower, 1.0 - found, found)
+        tail = BetaInc()(first, last, where(lower, x, 1.0 - x))
+        return where(lower, 1.0 - tail, tail)
 
     return in_float64("betaincc", of, a, b, x)
 
@@ -211,7 +217,9 @@ def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyV
     """
 
     def of(a: Any, b: Any, y: Any) -> Any:
-        return between(y, lambda y, a, b: beta_quantile(a, b, y, 1.0 - y), 0.0, 1.0, a, b)
+        return apply_on_unit_interval(
+            y, lambda y, a, b: beta_quantile(a, b, y, 1.0 - y), 0.0, 1.0, a, b
+        )
 
     return in_float64("betaincinv", of, a, b, y)
 
@@ -224,7 +232,9 @@ def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[Any
     """
 
     def of(a: Any, b: Any, y: Any) -> Any:
-        return between(y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b)
+        return apply_on_unit_interval(
+            y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b
+        )
 
     return in_float64("betainccinv", of, a, b, y)
 
@@ -236,8 +246,8 @@ def _t_below(df: Any, t: Any) -> Any:
     near = (square < 9.0) & (square < df)
     a, half = df * 0.5, df * 0.0 + 0.5
     first, last = where(near, half, a), where(near, a, half)
-    found = 0.5 * BetaInc()(first, last, where(near, square, df) / (df + square))
-    return where(near, 0.5 - found, found)
+    tail = 0.5 * BetaInc()(first, last, where(near, square, df) / (df + square))
+    return where(near, 0.5 - tail, tail)
 
 
 @_t_below.rule
@@ -245,11 +255,11 @@ def _moved_t(tangents: Any, out: Any, df: Any, t: Any) -> Any:
     by_df, by_t = tangents
     a, half = df * 0.5, df * 0.0 + 0.5
     density = exp(-(a + 0.5) * log1p(t * t / df) - BetaLn()(a, half)) / sqrt(df)
-    moved = (t < 0.0) & (t > -1e150)
-    v = log(df) - 2.0 * log(where(moved, -t, 1.0))
+    in_range = (t < 0.0) & (t > -1e150)
+    v = log(df) - 2.0 * log(where(in_range, -t, 1.0))
     # I(x; df / 2, 1/2) / 2, of log-odds that df moves too
     slope = exp(beta_density(a, half, v)) * (1.0 / df - 0.5 * beta_slope(a, half, v)) * 0.5
-    return density * by_t + where(moved, slope, 0.0) * by_df
+    return density * by_t + where(in_range, slope, 0.0) * by_df
 
 
 def student_below(df: Any, t: Any) -> Any:
@@ -258,8 +268,8 @@ def student_below(df: Any, t: Any) -> Any:
     valid = (df > 0.0) & (t == t)
     some = where(valid & ~normal, df, 1.0)
     low = _t_below(some, -absolute(where(t == t, t, 0.0)))
-    found = where(normal, Ndtr()(t), where(t <= 0.0, low, 1.0 - low))
-    return where(valid, found, math.nan)
+    probability = where(normal, Ndtr()(t), where(t <= 0.0, low, 1.0 - low))
+    return where(valid, probability, math.nan)
 
 
 def stdtr(df: ArrayLike[AnyValue], t: ArrayLike[AnyValue]) -> AnyValue:
@@ -286,9 +296,9 @@ def student_quantile(df: Any, p: Any, q: Any) -> Any:
     centre = exp(-BetaLn()(some * 0.5, some * 0.0 + 0.5)) / sqrt(some)
     near = (0.5 - tail) / centre
     size = where(middle | (0.5 - tail < 1e-9), near, size)
-    found = where(lower, -size, size)
+    quantile = where(lower, -size, size)
     gauss = where(lower, Ndtri()(p), -Ndtri()(q))
-    return where(df > 0.0, where(normal, gauss, found), math.nan)
+    return where(df > 0.0, where(normal, gauss, quantile), math.nan)
 
 
 def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -301,10 +311,10 @@ def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     def of(df: Any, p: Any) -> Any:
         inside = (p > 0.0) & (p < 1.0)
         at = where(inside, p, 0.5)
-        found = student_quantile(df, at, 1.0 - at)
+        quantile = student_quantile(df, at, 1.0 - at)
         valid = (p >= 0.0) & (p <= 1.0) & (df > 0.0)
         ends = where(valid, where(p == 0.0, -math.inf, math.inf), math.nan)
-        return where(inside, found, ends)
+        return where(inside, quantile, ends)
 
     return in_float64("stdtrit", of, df, p)
 

@@ -160,10 +160,10 @@ class Generator(Distributions):
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
-            known = [each for each in dir(Generator) if not each.startswith("_")]
+            names = [attribute for attribute in dir(Generator) if not attribute.startswith("_")]
             raise UnknownAttributeError(
                 f"a generator has no {name!r}",
-                hint=lambda: _ELSEWHERE.get(name) or did_you_mean(name, known),
+                hint=lambda: _ELSEWHERE.get(name) or did_you_mean(name, names),
             )
 
     @property
@@ -229,8 +229,8 @@ class Generator(Distributions):
         """
         if not isinstance(p, Value):
             array_dtype(p)
-            found = array_of(p, f"{called_name()}: p")
-            if not np.all((found >= 0.0) & (found <= 1.0)):
+            probabilities = array_of(p, f"{called_name()}: p")
+            if not np.all((probabilities >= 0.0) & (probabilities <= 1.0)):
                 raise ArgumentError(
                     f"bernoulli: the probability {shown(p)} is not in [0, 1]",
                     hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
@@ -319,7 +319,9 @@ class Generator(Distributions):
             self.streams = streams
 
 
-parts.register(Generator, lambda each: ObjectParts(lambda: {"key": each.key, "step": each.step}))
+parts.register(
+    Generator, lambda generator: ObjectParts(lambda: {"key": generator.key, "step": generator.step})
+)
 
 
 def _rank_of_draws() -> int:

@@ -178,9 +178,9 @@ def bidirectional(
     ``layer`` is ``rnn``, ``lstm`` or ``gru``, ``ahead`` and ``back`` are the weights of each
     direction, ``(w, u, b)``. With ``lengths=`` the second one begins where a sequence ends.
     """
-    one, first = layer(x, *ahead, **options)
-    other, second = layer(x, *back, reverse=True, **options)
-    return concatenate([one, other], -1), (first, second)
+    forward, first = layer(x, *ahead, **options)
+    backward, second = layer(x, *back, reverse=True, **options)
+    return concatenate([forward, backward], -1), (first, second)
 
 
 def stacked(
@@ -192,8 +192,8 @@ def stacked(
     those of each layer, ``(w, u, b)``; ``options`` are those of all of them.
     """
     states = []
-    for each in weights:
-        x, state = layer(x, *each, **options)
+    for layer_weights in weights:
+        x, state = layer(x, *layer_weights, **options)
         states.append(state)
     return x, states
 
@@ -217,15 +217,15 @@ def _layer(
     parts = _of_inputs(x, w, b)
     numbers = arange(x.shape[0], like=x)
 
-    def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
-        part, time = each
-        found = step(part, carry, u)
+    def iteration(carry: Any, inputs: Any) -> tuple[Any, Any]:
+        part, time = inputs
+        next_carry = step(part, carry, u)
         if ends is None:
-            return found, found[0] if gates == 4 else found
+            return next_carry, next_carry[0] if gates == 4 else next_carry
         runs = (time < ends)[:, None]
-        kept = mapped(lambda new, old: where(runs, new, old), found, carry)
-        output = kept[0] if gates == 4 else kept
-        return kept, where(runs, output, 0.0)
+        masked_carry = mapped(lambda new, old: where(runs, new, old), next_carry, carry)
+        output = masked_carry[0] if gates == 4 else masked_carry
+        return masked_carry, where(runs, output, 0.0)
 
     last, outputs = scan(iteration, state, (parts, numbers), reverse=reverse)
     return outputs, last

@@ -40,15 +40,15 @@ def rounded_once(function: F) -> F:
     floats are among the operands: those decide the dtype of the result. If the function takes a
     ``dtype`` and a narrow one is given, operands are converted to that, and results rounded to it.
     """
-    return _declared(function, False)
+    return _wrap_function(function, False)
 
 
 def rounded_as_first(function: F) -> F:
     """Declare a function as ``rounded_once``, whose results have the dtype of its first operand."""
-    return _declared(function, True)
+    return _wrap_function(function, True)
 
 
-def _declared(function: F, by_first: bool) -> F:
+def _wrap_function(function: F, by_first: bool) -> F:
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     kinds = {name: str(kind) for name, kind in function.__annotations__.items()}
@@ -63,18 +63,18 @@ def _declared(function: F, by_first: bool) -> F:
     declared = _Declared(function, places, names[:1], at, by_first)
 
     @wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         for arg in args:
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
-                return declared.widely(*args, **kwargs)
+                return declared.call_wide(*args, **kwargs)
         for arg in kwargs.values():
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
-                return declared.widely(*args, **kwargs)
+                return declared.call_wide(*args, **kwargs)
         if takes_dtype and (args[at] if len(args) > at else kwargs.get("dtype")) is not None:
-            return declared.widely(*args, **kwargs)
+            return declared.call_wide(*args, **kwargs)
         return function(*args, **kwargs)
 
-    return cast(F, called)
+    return cast(F, call)
 
 
 def _is_narrow(arg: Any) -> bool:
@@ -104,14 +104,14 @@ class _Declared:
     at: int
     by_first: bool
 
-    def widely(self, /, *args: Any, **kwargs: Any) -> Any:
+    def call_wide(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function with narrow operands in float32, and round what it gives."""
         args = present(args)
         asked, args, kwargs = self._without_dtype(args, kwargs)
         if asked is not None and not asked.is_storage:
             return self.function(*args, **kwargs)  # operands are converted to that first
-        given = [*enumerate(args), *kwargs.items()]
-        values = [x for _, arg in given for x in _parts(arg) if isinstance(x, Value)]
+        arguments = [*enumerate(args), *kwargs.items()]
+        values = [x for _, arg in arguments for x in _parts(arg) if isinstance(x, Value)]
         kind = binding_kind(tuple(values))
 
         def wide(place: Any, arg: Any) -> Any:
@@ -129,21 +129,21 @@ class _Declared:
             return astype(value, value.dtype.compute)
 
         try:
-            found = self.function(
+            result = self.function(
                 *[wide(place, arg) for place, arg in enumerate(args)],
                 **{word: wide(word, arg) for word, arg in kwargs.items()},
             )
         except StaticgradError:
             self.function(*args, **kwargs)  # refuses the same, in terms of the operands as they are
             raise
-        back = asked or self._dtype(given)
-        return found if back is None else _rounded(found, back)
+        back = asked or self._dtype(arguments)
+        return result if back is None else _round_results(result, back)
 
     def _without_dtype(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the dtype that is asked for, and arguments in which a narrow one is left out."""
-        given = args[self.at] if len(args) > self.at else kwargs.get("dtype")
+        requested = args[self.at] if len(args) > self.at else kwargs.get("dtype")
         try:
-            asked = None if given is None else as_dtype(given)
+            asked = None if requested is None else as_dtype(requested)
         except TypeError:  # the function refuses it
             return F32, args, kwargs
         if asked is None or not asked.is_storage:
@@ -151,13 +151,18 @@ class _Declared:
         args = tuple([None if place == self.at else arg for place, arg in enumerate(args)])
         return asked, args, {word: arg for word, arg in kwargs.items() if word != "dtype"}
 
-    def _dtype(self, given: Sequence[tuple[Any, Any]]) -> DType | None:
+    def _dtype(self, arguments: Sequence[tuple[Any, Any]]) -> DType | None:
         """Return the narrow dtype of results; None where other floats decide it."""
         if self.by_first:
-            first = next((arg for place, arg in given if place == 0 or place in self.first), None)
+            first = next(
+                (arg for place, arg in arguments if place == 0 or place in self.first), None
+            )
             return dtype if (dtype := _float_of(first)) is not None and dtype.is_storage else None
         floats = {
-            dtype for _, arg in given for x in _parts(arg) if (dtype := _float_of(x)) is not None
+            dtype
+            for _, arg in arguments
+            for x in _parts(arg)
+            if (dtype := _float_of(x)) is not None
         }
         return floats.pop() if len(floats) == 1 else None
 
@@ -172,16 +177,16 @@ def _float_of(arg: Any) -> DType | None:
     if dtype is None:
         return None
     try:
-        found = dtype if dtype.__class__ is DType else as_dtype(dtype)
+        operand_dtype = dtype if dtype.__class__ is DType else as_dtype(dtype)
     except TypeError:  # of an array that the function refuses
         return None
-    return found if found.is_float else None
+    return operand_dtype if operand_dtype.is_float else None
 
 
-def _rounded(found: Any, dtype: DType) -> Any:
+def _round_results(results: Any, dtype: DType) -> Any:
     """Results in the compute dtype converted to ``dtype``; those in containers, too."""
-    if isinstance(found, tuple | list):
-        return filled(found, [_rounded(each, dtype) for each in found])
-    if isinstance(found, Value) and found.dtype is dtype.compute:
-        return astype(found, dtype)
-    return found
+    if isinstance(results, tuple | list):
+        return filled(results, [_round_results(result, dtype) for result in results])
+    if isinstance(results, Value) and results.dtype is dtype.compute:
+        return astype(results, dtype)
+    return results

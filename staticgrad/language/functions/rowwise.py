@@ -40,12 +40,15 @@ class Rowwise:
             return False
         if not all(isinstance(x, Value) for x in cut):
             return False
-        outer = {x.shape[: x.ndim - own] for x, own in zip(cut, self.inner, strict=True)}
+        outer = {
+            x.shape[: x.ndim - inner_rank] for x, inner_rank in zip(cut, self.inner, strict=True)
+        }
         if len(outer) > 1 or () in outer:
             return False
-        given = dict(zip(self.fixed, args[self.rows :], strict=False)) | kwargs
+        fixed_args = dict(zip(self.fixed, args[self.rows :], strict=False)) | kwargs
         return all(
-            name not in given or (type(given[name]) is type(default) and given[name] == default)
+            name not in fixed_args
+            or (type(fixed_args[name]) is type(default) and fixed_args[name] == default)
             for name, default in self.fixed.items()
         )
 
@@ -60,12 +63,12 @@ def rowwise(*inner: int, fixed: Mapping[str, Any] = MappingProxyType({})) -> Cal
         composite = Rowwise(once, len(inner), inner, fixed)
 
         @wraps(function)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if args and isinstance(args[0], Value):
                 return type(args[0]).by_rows(composite, *args, **kwargs)
             return once(*args, **kwargs)
 
-        called.by_rows = composite  # type: ignore[attr-defined]  # for tests that go over all
-        return cast(F, called)
+        call.by_rows = composite  # type: ignore[attr-defined]  # for tests that go over all
+        return cast(F, call)
 
     return declare

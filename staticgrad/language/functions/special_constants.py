@@ -20,7 +20,7 @@ def of_numbers(
     """Return SciPy's function ``name`` with a signature, a docstring and errors of arguments."""
 
     kind = Parameter.POSITIONAL_OR_KEYWORD
-    words = [each.partition("=") for each in operands.split()]
+    words = [operand.partition("=") for operand in operands.split()]
     defaults: dict[str, Any] = {"False": False, "0": 0, "": Parameter.empty}
     takes = Signature([Parameter(word, kind, default=defaults[value]) for word, _, value in words])
 
@@ -32,8 +32,8 @@ def of_numbers(
         except TypeError as error:
             hint = f"it takes {', '.join(takes.parameters)}"
             raise UnknownArgumentError(f"{name}: {error}", hint=hint) from None
-        for each in (*args, *kwargs.values()):
-            if isinstance(each, Value):
+        for arg in (*args, *kwargs.values()):
+            if isinstance(arg, Value):
                 raise ArgumentError(
                     f"{name}: takes numbers that are known at build, got a value",
                     hint=f"sg.special.{name} of Python's numbers or NumPy's arrays",

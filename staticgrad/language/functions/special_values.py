@@ -14,20 +14,20 @@ from staticgrad.language.types.dtype import F64
 from staticgrad.support.errors import DTypeError
 
 
-def in_float64(name: str, formula: Callable[..., Any], *given: Any) -> Any:
+def in_float64(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
     """Return ``formula`` of the arguments in float64, in their common dtype."""
-    return _computed(name, lambda *values: formula(*broadcast_arrays(*values)), given)
+    return _compute(name, lambda *values: formula(*broadcast_arrays(*values)), arguments)
 
 
-def special_value(name: str, *given: Any) -> Any:
+def special_value(name: str, *arguments: Any) -> Any:
     """Return a function of ``ops/special_functions.py`` of the arguments, in their common dtype."""
-    return _computed(name, lambda *values: call(name, *values), given)
+    return _compute(name, lambda *values: call(name, *values), arguments)
 
 
-def _computed(name: str, formula: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-    dtype = common_dtype(name, given)
+def _compute(name: str, formula: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    dtype = common_dtype(name, arguments)
     if dtype.is_complex:
         raise DTypeError(f"{name}: takes real numbers, got {dtype}", hint="z.real, abs(z)")
     dtype = dtype if dtype.is_float else F64
-    kind = binding_kind(given)
-    return astype(formula(*(lifted(name, kind, each, F64) for each in given)), dtype)
+    kind = binding_kind(arguments)
+    return astype(formula(*(lifted(name, kind, argument, F64) for argument in arguments)), dtype)

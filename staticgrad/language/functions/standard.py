@@ -74,7 +74,7 @@ def asarray(
         )
     data: Any = obj
     if _holds_values(data):
-        data = _stacked(data)
+        data = _stack_nested(data)
         return data if dtype is None else astype(data, dtype)
     if np.ndim(data) == 0:
         data = as_value(data)
@@ -85,11 +85,11 @@ def asarray(
 
 def _holds_values(data: Any) -> bool:
     return isinstance(data, list | tuple) and any(
-        isinstance(each, Value) or _holds_values(each) for each in data
+        isinstance(entry, Value) or _holds_values(entry) for entry in data
     )
 
 
-def _stacked(data: Any) -> Any:
+def _stack_nested(data: Any) -> Any:
     """Return nested lists as one value, in the dtype in which all elements meet."""
     elements = iter(promoted_values([*_elements(data)]))
 
@@ -102,11 +102,11 @@ def _stacked(data: Any) -> Any:
 
 
 def _elements(data: Any) -> Iterator[Any]:
-    for each in data:
-        if isinstance(each, list | tuple):
-            yield from _elements(each)
+    for entry in data:
+        if isinstance(entry, list | tuple):
+            yield from _elements(entry)
         else:
-            yield each
+            yield entry
 
 
 def shape(a: ArrayLike) -> Shape:
@@ -115,8 +115,8 @@ def shape(a: ArrayLike) -> Shape:
     >>> sg.shape(sg.input("x", ("n", 3)))
     (n, 3)
     """
-    known: Any = a
-    return known.shape if isinstance(a, Value) else np.shape(known)
+    value: Any = a
+    return value.shape if isinstance(a, Value) else np.shape(value)
 
 
 def ndim(a: ArrayLike) -> int:
@@ -125,8 +125,8 @@ def ndim(a: ArrayLike) -> int:
     >>> sg.ndim(sg.input("x", ("n", 3)))
     2
     """
-    known: Any = a
-    return known.ndim if isinstance(a, Value) else np.ndim(known)
+    value: Any = a
+    return value.ndim if isinstance(a, Value) else np.ndim(value)
 
 
 def size(a: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Size:
@@ -149,7 +149,7 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     """
     if not arrays_and_dtypes:
         raise ArgumentError("result_type: of nothing")
-    return common_dtype("result_type", [_operand(each) for each in arrays_and_dtypes])
+    return common_dtype("result_type", [_operand(operand) for operand in arrays_and_dtypes])
 
 
 def _operand(data: Any) -> Any:
@@ -179,11 +179,11 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     True
     """
     if isinstance(kind, tuple):
-        return any(isdtype(dtype, each) for each in kind)
-    own = dtype_of(dtype)
+        return any(isdtype(dtype, option) for option in kind)
+    resolved = dtype_of(dtype)
     if isinstance(kind, str):
-        return bool(np.isdtype(own.compute.numpy, kind))  # NumPy knows the kind of that one
-    return own == kind
+        return bool(np.isdtype(resolved.compute.numpy, kind))  # NumPy knows the kind of that one
+    return resolved == kind
 
 
 def finfo(type: Any) -> np.finfo[Any]:
@@ -192,11 +192,11 @@ def finfo(type: Any) -> np.finfo[Any]:
     >>> sg.finfo("float32").max, sg.finfo("float32").eps
     (np.float32(3.4028235e+38), np.float32(1.1920929e-07))
     """
-    found = _element(type, "f")
-    if found.kind == "V":
+    dtype = _element(type, "f")
+    if dtype.kind == "V":
         limits: Any = ml_dtypes.finfo  # NumPy has no limits for the dtypes of ml_dtypes
-        return limits(found)
-    return np.finfo(found)
+        return limits(dtype)
+    return np.finfo(dtype)
 
 
 def iinfo(type: Any) -> np.iinfo[Any]:
@@ -210,10 +210,10 @@ def iinfo(type: Any) -> np.iinfo[Any]:
 
 def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
     named = isinstance(data, DType | np.dtype | type | str)
-    found = dtype_of(data) if named else strong_dtype(called_name(), data)
-    if found.kind not in kinds:
-        raise DTypeError(f"{called_name()}: {found} has no such limits")
-    return found.numpy
+    dtype = dtype_of(data) if named else strong_dtype(called_name(), data)
+    if dtype.kind not in kinds:
+        raise DTypeError(f"{called_name()}: {dtype} has no such limits")
+    return dtype.numpy
 
 
 FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)

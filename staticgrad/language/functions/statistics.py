@@ -14,7 +14,7 @@ from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.curves import diff
 from staticgrad.language.functions.indexing import counted_from_zero, with_two_axes
-from staticgrad.language.functions.masking import Mask, counted, mask_of, start_of
+from staticgrad.language.functions.masking import Mask, fill_outside_mask, mask_of, start_of
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
@@ -120,25 +120,25 @@ def average(
     """
     if weights is None:
         value = as_value(x)
-        found = of.mean(value, axis, keepdims=keepdims)
+        result = of.mean(value, axis, keepdims=keepdims)
         if not returned:
-            return found
+            return result
         axes = axes_of(axis, value)
-        many = size_value(math.prod(value.shape[k] for k in axes), found.dtype)
-        return found, full(found.shape, many, like=value)
+        many = size_value(math.prod(value.shape[k] for k in axes), result.dtype)
+        return result, full(result.shape, many, like=value)
     value, weight = (floating(v) for v in promoted_values((x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _along(weight, axis, value)
     value, weight = broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
-    found = of.sum(value * weight, axis, keepdims=keepdims) / total
-    return (found, total) if returned else found
+    result = of.sum(value * weight, axis, keepdims=keepdims) / total
+    return (result, total) if returned else result
 
 
 def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
     """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
-    given = axis if isinstance(axis, list | tuple) else (axis,)
-    places = distinct_axes(given, x)
+    axes = axis if isinstance(axis, list | tuple) else (axis,)
+    places = distinct_axes(axes, x)
     if weight.ndim != len(places):
         raise ShapeError(
             f"average: weights {weight.type} for {len(places)} axes of {x.type}",
@@ -198,19 +198,19 @@ def cov(
             squares = of.sum(weights * as_values(rows, aweights)[1]) / total
             count = total - float(less) * squares
         count = where(count > 0.0, count, 0.0)
-    found = matmul(left, conj(transpose(away))) / count
-    return reshape(found, ()) if found.shape == (1, 1) else found
+    covariance = matmul(left, conj(transpose(away))) / count
+    return reshape(covariance, ()) if covariance.shape == (1, 1) else covariance
 
 
 def _weights(
     rows: AnyValue, often: ArrayLike[AnyValue] | None, much: ArrayLike[AnyValue] | None
 ) -> AnyValue | None:
     """Return the weight of each observation, in the real dtype of the variables."""
-    found: AnyValue | None = None
-    for name, given in (("fweights", often), ("aweights", much)):
-        if given is None:
+    combined: AnyValue | None = None
+    for name, argument in (("fweights", often), ("aweights", much)):
+        if argument is None:
             continue
-        weight = as_values(rows, given)[1]
+        weight = as_values(rows, argument)[1]
         if name == "fweights" and not weight.dtype.is_integer:
             text = f"cov: fweights are integers, not {weight.dtype.numpy}"
             raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
@@ -218,8 +218,8 @@ def _weights(
             text = f"cov: {name} {weight.type} for observations {rows.type}"
             raise ShapeError(text, related=related(rows, weight))
         weight = astype(weight, real(rows).dtype)
-        found = weight if found is None else found * weight
-    return found
+        combined = weight if combined is None else combined * weight
+    return combined
 
 
 def _size(size: Size, like: Value) -> Any:
@@ -243,23 +243,23 @@ def corrcoef(
     array([[ 1., -1.],
            [-1.,  1.]])
     """
-    found = cov(x, y, rowvar, dtype=dtype)
-    if not found.ndim:
-        return found / found
-    deviation = sqrt(diagonal(found))
-    scaled = found / expand_dims(deviation, 1) / deviation
+    covariance = cov(x, y, rowvar, dtype=dtype)
+    if not covariance.ndim:
+        return covariance / covariance
+    deviation = sqrt(diagonal(covariance))
+    scaled = covariance / expand_dims(deviation, 1) / deviation
     return clip(scaled, -1.0, 1.0)
 
 
 def _variables(x: ArrayLike[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
     value = floating(x)
     if dtype is not None:
-        wanted = dtype_of(dtype)
-        if not wanted.is_float:
+        target = dtype_of(dtype)
+        if not target.is_float:
             raise DTypeError(
-                f"{called_name()}: dtype={wanted.numpy} is not floating", related=related(value)
+                f"{called_name()}: dtype={target.numpy} is not floating", related=related(value)
             )
-        value = astype(value, wanted)
+        value = astype(value, target)
     if value.ndim > 2:
         raise RankError(
             f"{called_name()}: takes at most two axes, got {value.type}", related=related(value)
@@ -288,8 +288,8 @@ def isin(
     row = sort(row)
     last = size_value(row.shape[0] - 1, I64)
     places = minimum(searchsorted(row, among), last)
-    found = take(row, places, 0)
-    return found != among if invert else found == among
+    nearest = take(row, places, 0)
+    return nearest != among if invert else nearest == among
 
 
 def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = False) -> AnyValue:
@@ -304,9 +304,9 @@ def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = Fa
     """
     side: Literal["left", "right"] = "left" if right else "right"
     if isinstance(bins, Value):
-        found = searchsorted(bins, x, side)
+        ascending = searchsorted(bins, x, side)
         below = bins.size - searchsorted(bins[::-1], x, side)
-        return where(aggregate.any(bins[:-1] > bins[1:]), below, found)
+        return where(aggregate.any(bins[:-1] > bins[1:]), below, ascending)
     edges = array_of(bins, "digitize: bins")
     if edges.ndim != 1:
         raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")
@@ -360,11 +360,11 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
             text = f"lexsort: keys {first.type} and {value.type} have different shapes"
             raise ShapeError(text, related=related(first, value))
     place = axis_of(axis, first)
-    found = argsort(first, place)
+    positions = argsort(first, place)
     for value in values[1:]:
-        order = argsort(take_along_axis(value, found, place), place)
-        found = take_along_axis(found, order, place)
-    return found
+        order = argsort(take_along_axis(value, positions, place), place)
+        positions = take_along_axis(positions, order, place)
+    return positions
 
 
 def bincount(
@@ -476,10 +476,10 @@ def histogram2d(
     array([[1., 0.],
            [0., 2.]])
     """
-    one, other = as_values(x, y)
+    xs, ys = as_values(x, y)
     is_list = isinstance(bins, list | tuple) and len(bins) == 2
-    each = bins if is_list else [bins, bins]
-    counts, edges = _of_points([one, other], each, range, density, weights)
+    bins_per_axis = bins if is_list else [bins, bins]
+    counts, edges = _of_points([xs, ys], bins_per_axis, range, density, weights)
     return counts, edges[0], edges[1]
 
 
@@ -511,8 +511,8 @@ def histogramdd(
                 f"{called_name()}: {points.type} has no rows of points", related=related(points)
             )
         columns = [points[:, axis] for axis in builtins.range(points.shape[1])]
-    each = bins if isinstance(bins, list | tuple) else [bins] * len(columns)
-    return _of_points(columns, each, range, density, weights)
+    bins_per_axis = bins if isinstance(bins, list | tuple) else [bins] * len(columns)
+    return _of_points(columns, bins_per_axis, range, density, weights)
 
 
 def _of_points(
@@ -525,16 +525,16 @@ def _of_points(
             related=related(*columns),
         )
     edges = tuple(
-        histogram_bin_edges(column, own, each)
-        for column, own, each in zip(columns, bins, ranges, strict=True)
+        histogram_bin_edges(column, axis_bins, limits)
+        for column, axis_bins, limits in zip(columns, bins, ranges, strict=True)
     )
     outside: Any = None
     place: Any = None
     for column, ends in zip(columns, edges, strict=True):
-        _, own, beyond = _bins(column, ends)
-        misses = own == beyond
+        _, axis_place, beyond = _bins(column, ends)
+        misses = axis_place == beyond
         outside = misses if outside is None else outside | misses
-        place = own if place is None else place * beyond + own
+        place = axis_place if place is None else place * beyond + axis_place
     shape = [ends.shape[0] - 1 for ends in edges]
     count = math.prod(shape)
     place = where(outside, size_value(count, I64), place)
@@ -542,13 +542,13 @@ def _of_points(
     if weights is not None:
         added = as_values(columns[0], weights)[1]
         added = added if added.dtype.is_float else astype(added, F64)
-    found: Any = reshape(part(scatter_add(added, place, count + 1), 0, 0, count), shape)
+    counts: Any = reshape(part(scatter_add(added, place, count + 1), 0, 0, count), shape)
     if not density:
-        return found, edges
-    total = of.sum(found)
+        return counts, edges
+    total = of.sum(counts)
     for axis, ends in enumerate(edges):
-        found = found / reshape(diff(ends), (*(1,) * axis, -1, *(1,) * (len(shape) - axis - 1)))
-    return found / total, edges
+        counts = counts / reshape(diff(ends), (*(1,) * axis, -1, *(1,) * (len(shape) - axis - 1)))
+    return counts / total, edges
 
 
 def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
@@ -558,8 +558,8 @@ def _counts(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
 
 @rounded_once
 def _densities(added: AnyValue, place: AnyValue, edges: AnyValue) -> AnyValue:
-    found = floating(_counts(added, place, edges))
-    return found / (of.sum(found) * diff(edges))
+    counts = floating(_counts(added, place, edges))
+    return counts / (of.sum(counts) * diff(edges))
 
 
 @like(histogram)
@@ -670,7 +670,7 @@ def quantile(
     >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
     array(2.)
     """
-    return _each(_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
+    return _quantiles(_quantile, 1.0, x, q, axis, method=method, keepdims=keepdims)
 
 
 @variant(quantile)
@@ -680,7 +680,7 @@ def nanquantile(*args: Any, **options: Any) -> Any:
     >>> sg.nanquantile([3.0, float("nan"), 5.0], 0.5)
     np.float64(4.0)
     """
-    return _each(_nanquantile, 1.0, *args, **options)
+    return _quantiles(_nanquantile, 1.0, *args, **options)
 
 
 @variant(quantile)
@@ -693,7 +693,7 @@ def percentile(*args: Any, **options: Any) -> Any:
     >>> sg.percentile([1.0, 2.0, 3.0, 4.0], 25)
     np.float64(1.75)
     """
-    return _each(_quantile, 100.0, *args, **options)
+    return _quantiles(_quantile, 100.0, *args, **options)
 
 
 @variant(percentile)
@@ -703,7 +703,7 @@ def nanpercentile(*args: Any, **options: Any) -> Any:
     >>> sg.nanpercentile([3.0, float("nan"), 5.0], 50)
     np.float64(4.0)
     """
-    return _each(_nanquantile, 100.0, *args, **options)
+    return _quantiles(_nanquantile, 100.0, *args, **options)
 
 
 class _Rows(Generic[AnyValue]):
@@ -718,14 +718,14 @@ class _Rows(Generic[AnyValue]):
     ) -> None:
         value = floating(x)
         axes = axes_of(axis, value)
-        kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+        remaining = tuple(size for k, size in enumerate(value.shape) if k not in axes)
         ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
-        self.shape: Shape = ones if keepdims else kept
+        self.shape: Shape = ones if keepdims else remaining
         if len(axes) != 1:
             last = tuple(range(value.ndim - len(axes), value.ndim))
             count = math.prod(value.shape[k] for k in axes)
-            value = reshape(moveaxis(value, axes, last), (*kept, count))
-            axes = (len(kept),)
+            value = reshape(moveaxis(value, axes, last), (*remaining, count))
+            axes = (len(remaining),)
         (self.axis,) = axes
         self.count: Size = value.shape[self.axis]
         if self.count == 0 and not nan_if_empty:
@@ -747,14 +747,14 @@ class _Rows(Generic[AnyValue]):
         return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> AnyValue:
-        there = equal(self.sorted, self.sorted)
-        return selection.maximum(of.sum(there, self.axis, keepdims=True), 1)
+        is_number = equal(self.sorted, self.sorted)
+        return selection.maximum(of.sum(is_number, self.axis, keepdims=True), 1)
 
-    def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
+    def result(self, value: AnyValue, overlook: bool = False) -> AnyValue:
         if not overlook:
             last = self.part(self.count - 1)
-            found = where(last != last, last, found)
-        return reshape(found, self.shape)
+            value = where(last != last, last, value)
+        return reshape(value, self.shape)
 
 
 @rounded_once
@@ -766,9 +766,9 @@ def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
     return where(odd == 1, left, (left + right) * 0.5)
 
 
-def _each(
-    one: Callable[[_Rows[AnyValue], float, str], AnyValue],
-    whole: float,
+def _quantiles(
+    quantile_of: Callable[[_Rows[AnyValue], float, str], AnyValue],
+    scale: float,
     x: ArrayLike[AnyValue],
     q: Any,
     axis: Axes = None,
@@ -783,16 +783,16 @@ def _each(
         raise ArgumentError(
             f"{called_name()}: q={shown(q)} is not a number known when the graph is built"
         )
-    if not np.all((parts >= 0) & (parts <= whole)):
-        raise ArgumentError(f"{called_name()}: q={shown(q)} reaches outside [0, {whole:g}]")
-    found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
+    if not np.all((parts >= 0) & (parts <= scale)):
+        raise ArgumentError(f"{called_name()}: q={shown(q)} reaches outside [0, {scale:g}]")
+    results = [quantile_of(rows, float(number) / scale, method) for number in parts.ravel()]
     if parts.ndim == 0:
-        return found[0]
-    if not found:
+        return results[0]
+    if not results:
         nothing = np.zeros((), rows.sorted.dtype.numpy)
         shape = (*parts.shape, *rows.shape)
         return full(shape, nothing, like=rows.sorted)
-    return reshape(stack(found), (*parts.shape, *rows.shape))
+    return reshape(stack(results), (*parts.shape, *rows.shape))
 
 
 def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
@@ -800,12 +800,12 @@ def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
         last = size_value(rows.count - 1, F64)
         return rows.result(_between_places(rows, last * q, method))
     place = q * (rows.count - 1)
-    below = _rounded(place, method)
+    below = _round_position(place, method)
     left = rows.part(below)
     weight = 0.5 if method == "midpoint" and place != below else place - below
     if method not in ("linear", "midpoint") or weight == 0.0:
         return rows.result(left)
-    return rows.result(_interpolated(left, rows.part(below + 1), weight))
+    return rows.result(_interpolate(left, rows.part(below + 1), weight))
 
 
 def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
@@ -813,7 +813,7 @@ def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
     return rows.result(_between_places(rows, last * q, method), overlook=True)
 
 
-def _rounded(place: float, method: str) -> int:
+def _round_position(place: float, method: str) -> int:
     if method == "nearest":
         return round(place)
     return math.ceil(place) if method == "higher" else math.floor(place)
@@ -828,11 +828,11 @@ def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyV
     right = rows.at(astype(ceil(place), I64))
     weight = astype(place - below, rows.sorted.dtype.compute)
     half = 0.5 if method == "midpoint" else weight
-    return where(weight == 0.0, left, _interpolated(left, right, half))
+    return where(weight == 0.0, left, _interpolate(left, right, half))
 
 
 @rounded_as_first
-def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
+def _interpolate(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
     """Interpolate from the nearer end, as NumPy: left + d * weight, or right - d * (1 - weight)."""
     step = right - left
     near_left, near_right = left + step * weight, right - step * (1.0 - weight)
@@ -852,18 +852,18 @@ def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     if ord in (1, -1, math.inf, -math.inf):
         along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
         sums = of.sum(absolute(x), along, keepdims=True)
-        found = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
+        norms = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
     elif ord in (2, -2, "nuc"):
         values: Any = SVDVals()(x)
         join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min
-        found = expand_dims(join(values, -1, keepdims=True), -1)
+        norms = expand_dims(join(values, -1, keepdims=True), -1)
     else:
         raise ArgumentError(
             f"{called_name()}: no norm {ord!r} of matrices",
             hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
             related=related(x),
         )
-    return found if keepdims else squeeze(found, (-2, -1))
+    return norms if keepdims else squeeze(norms, (-2, -1))
 
 
 #: Longer axes are multiplied one element after the other.
@@ -892,32 +892,32 @@ def prod(
     value = as_value(x)
     axes = axes_of(axis, value)
     mask = mask_of(where, value)
-    wanted = counting_dtype(value.dtype, dtype)
-    found = _product(counted(astype(value, wanted), mask, 1), axes, keepdims)
-    return found if initial is None else found * start_of(initial, found)
+    result_dtype = counting_dtype(value.dtype, dtype)
+    product = _product(fill_outside_mask(astype(value, result_dtype), mask, 1), axes, keepdims)
+    return product if initial is None else product * start_of(initial, product)
 
 
 def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue:
     if not axes:
         return value
-    kept = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
-    rest = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+    reduced_shape = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+    other_sizes = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     rows = moveaxis(value, axes, tuple(range(value.ndim - len(axes), value.ndim)))
     count = math.prod(value.shape[k] for k in axes)
-    rows = reshape(rows, (*rest, count))
+    rows = reshape(rows, (*other_sizes, count))
     if isinstance(count, Dim) or count > _LONGEST_TREE:
         last = part(CumProd(rows.ndim - 1)(_with_one(rows)), rows.ndim - 1, count, 1)
     else:
-        last = _halved(rows if count else _with_one(rows))
-    return reshape(last, kept if keepdims else rest)
+        last = _multiply_halves(rows if count else _with_one(rows))
+    return reshape(last, reduced_shape if keepdims else other_sizes)
 
 
 def _with_one(rows: AnyValue) -> AnyValue:
-    one = full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
-    return concatenate([one, rows], rows.ndim - 1)
+    ones = full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
+    return concatenate([ones, rows], rows.ndim - 1)
 
 
-def _halved(rows: AnyValue) -> AnyValue:
+def _multiply_halves(rows: AnyValue) -> AnyValue:
     """The product along the last axis: first half times second, until one is left."""
     last = rows.ndim - 1
     while (count := rows.shape[last]) != 1:
@@ -953,10 +953,12 @@ def norm(
     if ord is None or (ord == "fro" and len(axes) == 2):
         return vector_norm_over(value, 2, axes, keepdims)
     if len(axes) == 2:
-        given = axis if isinstance(axis, list | tuple) else axes  # its order tells rows and columns
-        places = distinct_axes(given, value)
-        found = norm_of_matrices(moveaxis(value, places, (-2, -1)), ord, keepdims)
-        return moveaxis(found, (-2, -1), places) if keepdims else found
+        ordered_axes = (
+            axis if isinstance(axis, list | tuple) else axes
+        )  # its order tells rows and columns
+        places = distinct_axes(ordered_axes, value)
+        norms = norm_of_matrices(moveaxis(value, places, (-2, -1)), ord, keepdims)
+        return moveaxis(norms, (-2, -1), places) if keepdims else norms
     if len(axes) != 1 or isinstance(ord, str):
         raise ArgumentError(
             f"norm: no norm {ord!r} over {len(axes)} axes",

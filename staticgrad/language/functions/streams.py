@@ -29,12 +29,12 @@ class FoldedKeys:
 
     def __init__(self, number: Symbolic, nodes: Iterable[Node]) -> None:
         self._number = number
-        self._known: dict[tuple[Node, int], Symbolic] = {}
+        self._folded_keys: dict[tuple[Node, int], Symbolic] = {}
         self._new = {*nodes}
-        found = ((node, _key_places(node)) for node in nodes)
-        self.drawing = {node: places for node, places in found if places}
+        pairs = ((node, _key_places(node)) for node in nodes)
+        self.drawing = {node: places for node, places in pairs if places}
 
-    def folded(self, node: Node, operands: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+    def fold_keys(self, node: Node, operands: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
         """The operands of the node in the body, keys folded."""
         places = self.drawing.get(node, ())
         return tuple(
@@ -52,26 +52,26 @@ class FoldedKeys:
         return node in self._new and isinstance(node.op, RandomBits) and node.op.stream == FOLDED
 
     def _of(self, key: Symbolic, node: Node) -> Symbolic:
-        if key.key not in self._known:
+        if key.key not in self._folded_keys:
             with within(node.origin, node.order):
-                self._known[key.key] = folded(key, astype(self._number, U64))
-        return self._known[key.key]
+                self._folded_keys[key.key] = folded(key, astype(self._number, U64))
+        return self._folded_keys[key.key]
 
 
 def _key_places(node: Node) -> frozenset[int]:
     """The places of the operands that draws have as their key, in bodies of the node as well."""
     if isinstance(node.op, RandomBits):
         return frozenset([0])
-    found: set[int] = set()
+    key_places: set[int] = set()
     for body in bodies_of(node):
-        before = len(body.inputs) - len(
+        offset = len(body.inputs) - len(
             node.args
         )  # the number of an iteration; or the choice is none
-        places = {value.key: place - before for place, value in enumerate(body.inputs)}
+        places = {value.key: place - offset for place, value in enumerate(body.inputs)}
         for inner in body.nodes:
             keys = (inner.args[place].key for place in _key_places(inner))
-            found |= {places[key] for key in keys if key in places}
-    return frozenset(found)
+            key_places |= {places[key] for key in keys if key in places}
+    return frozenset(key_places)
 
 
 # -- generators -----------------------------------------------------------------------------------
@@ -109,31 +109,30 @@ class Draws:
     """The positions of all generators, so that traced or repeated code draws the same numbers."""
 
     def __init__(self) -> None:
-        self._before = [(each, each.streams) for each in list(GENERATORS)]
+        self._saved_streams = [(generator, generator.streams) for generator in list(GENERATORS)]
 
-    def again(self) -> None:
-        """Go back."""
-        for each, streams in self._before:
-            each.streams = streams
+    def restore(self) -> None:
+        """Set all generators back to the recorded positions."""
+        for generator, streams in self._saved_streams:
+            generator.streams = streams
 
-    def further(self) -> None:
-        """Let none stand before where it stood."""
-        for each, streams in self._before:
-            each.streams = max(each.streams, streams)
+    def advance(self) -> None:
+        """Set no generator back: keep the later of the recorded and the present position."""
+        for generator, streams in self._saved_streams:
+            generator.streams = max(generator.streams, streams)
 
     @contextmanager
     def iteration(self, number: int) -> Iterator[None]:
-        """An iteration of a loop that runs at once: it begins with the same streams as each
-        other."""
-        self.again()
-        iterations = [(each, each.iterations) for each in list(GENERATORS)]
-        for each, around in iterations:
-            each.iterations = (*around, number)
+        """Run an iteration of an eager loop; all iterations begin with the same streams."""
+        self.restore()
+        iterations = [(generator, generator.iterations) for generator in list(GENERATORS)]
+        for generator, around in iterations:
+            generator.iterations = (*around, number)
         try:
             yield
         finally:
-            for each, around in iterations:
-                each.iterations = around
+            for generator, around in iterations:
+                generator.iterations = around
 
 
 @contextmanager
@@ -142,20 +141,20 @@ def draws_from_0() -> Iterator[None]:
 
     What a call draws depends on key and step alone, not on what was traced before.
     """
-    before = [(each, each.streams, each.iterations) for each in list(GENERATORS)]
-    for each, _, _ in before:
-        each.streams, each.iterations = 0, ()
+    saved = [(generator, generator.streams, generator.iterations) for generator in list(GENERATORS)]
+    for generator, _, _ in saved:
+        generator.streams, generator.iterations = 0, ()
     try:
         yield
     finally:
-        for each, streams, iterations in before:
-            each.streams, each.iterations = streams, iterations
+        for generator, streams, iterations in saved:
+            generator.streams, generator.iterations = streams, iterations
 
 
 @contextmanager
 def loop_at_once() -> Iterator[None]:
     """Run a loop eagerly; also a decorator of functions that run one."""
     with ExitStack() as stack:
-        for each in list(GENERATORS):
-            stack.enter_context(each.loop())
+        for generator in list(GENERATORS):
+            stack.enter_context(generator.loop())
         yield

@@ -55,7 +55,7 @@ _FREE: Final = View | Identity | ReshapeForm
 class Traced:
     """A traced function: its symbolic arguments and its results."""
 
-    given: tuple[Symbolic, ...]
+    inputs: tuple[Symbolic, ...]
     results: tuple[Symbolic, ...]
 
 
@@ -92,21 +92,23 @@ class _Cut:
 
     def __init__(self, part: Traced, first: Symbolic, once: bool, folds: bool) -> None:
         self.part, self.oldest = part, first.node.serial
-        self.own = {value.node for value in part.given}
+        self.input_nodes = {value.node for value in part.inputs}
         self.nodes = self._newer()
         self.keys = FoldedKeys(first, self.nodes if folds else ())
-        varying = set(self.own)
+        varying = set(self.input_nodes)
         for node in self.nodes:
             stays = (
                 once and isinstance(_form(node), _ONCE | _FREE) and node not in self.keys.drawing
             )
             if not stays or any(arg.node in varying for arg in node.args):
                 varying.add(node)
-        self.inside = self._kept(varying)
+        self.inside = self._needed_nodes(varying)
         read = [arg for node in self.nodes if node in self.inside for arg in node.args]
         read += part.results
         outer = [arg for arg in read if arg.node not in self.inside and not _is_small(arg.node)]
-        self.captured = list({arg.key: arg for arg in outer if arg.node not in self.own}.values())
+        self.captured = list(
+            {arg.key: arg for arg in outer if arg.node not in self.input_nodes}.values()
+        )
 
     def _newer(self) -> list[Node]:
         """Return what the function built, in the order of creation; no leaves."""
@@ -114,7 +116,7 @@ class _Cut:
         waiting = [value.node for value in self.part.results]
         while waiting:
             node = waiting.pop()
-            if node in seen or node.serial < self.oldest or node in self.own:
+            if node in seen or node.serial < self.oldest or node in self.input_nodes:
                 continue
             if is_body_input(node):
                 raise GraphError(
@@ -130,24 +132,24 @@ class _Cut:
             waiting.extend(arg.node for arg in node.args)
         return sorted(seen, key=lambda node: node.serial)
 
-    def _kept(self, varying: set[Node]) -> set[Node]:
+    def _needed_nodes(self, varying: set[Node]) -> set[Node]:
         """Return the body's nodes: the varying ones, and free or constant ones they need."""
-        kept, outer = set(varying), {node for node in self.nodes if node not in varying}
+        needed, outer = set(varying), {node for node in self.nodes if node not in varying}
         of_constants: set[Node] = set()
         for node in self.nodes:
             if all(arg.node in of_constants or _is_small(arg.node) for arg in node.args):
                 of_constants.add(node)
         for node in reversed(self.nodes):
             if node in outer and node in of_constants:
-                kept.add(node)
-            if node in kept:
+                needed.add(node)
+            if node in needed:
                 for arg in node.args:
                     if arg.node in outer and isinstance(_form(arg.node), _FREE):
-                        kept.add(arg.node)
+                        needed.add(arg.node)
         for value in self.part.results:
             if value.node in outer and isinstance(_form(value.node), _FREE):
-                kept.add(value.node)
-        return kept
+                needed.add(value.node)
+        return needed
 
     def over(
         self, stand_ins: Mapping[tuple[Node, int], Symbolic], added: Sequence[Symbolic]
@@ -155,14 +157,14 @@ class _Cut:
         """Inputs and results of the body, older values replaced."""
         new = dict(stand_ins)
         for node in self.nodes:
-            if node not in self.inside or node in self.own:
+            if node not in self.inside or node in self.input_nodes:
                 continue
-            args = self.keys.folded(node, [new.get(arg.key, arg) for arg in node.args])
+            args = self.keys.fold_keys(node, [new.get(arg.key, arg) for arg in node.args])
             copy = Node(node.op, args, node.types, node.origin, node.order)
             copy.verified = node.verified
             new.update(((node, v.index), Symbolic(copy, v.index)) for v in node.values)
         results = tuple([new.get(value.key, value) for value in self.part.results])
-        return Traced((*self.part.given, *added), results)
+        return Traced((*self.part.inputs, *added), results)
 
 
 def _is_small(node: Node) -> bool:
@@ -176,7 +178,7 @@ def _form(node: Node) -> Form | None:
         return None
 
 
-def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
+def label_values(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
     """``c0``, ``c1`` and so on."""
     return {f"{prefix}{place}": value for place, value in enumerate(values)}
 
@@ -187,7 +189,7 @@ def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
     return wrapper
 
 
-def called(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
+def call_traced(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
     """Call a function and return the leaves and containers of its result."""
     name = called_name()
     try:
@@ -202,11 +204,11 @@ def called(function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tr
 
 def as_results(leaves: Sequence[Any]) -> list[Symbolic]:
     """Return what a function gave, as values of graphs; numbers and arrays are constants."""
-    found = [as_value(leaf, Symbolic) for leaf in leaves]
-    for each in found:
-        if not isinstance(each, Symbolic):
-            raise two_kinds(Symbolic, type(each))
-    return found
+    values = [as_value(leaf, Symbolic) for leaf in leaves]
+    for value in values:
+        if not isinstance(value, Symbolic):
+            raise two_kinds(Symbolic, type(value))
+    return values
 
 
 def as_carries(leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:
@@ -225,15 +227,15 @@ def _becomes(leaf: Any, kind: TensorType) -> bool:
     return isinstance(leaf, int) and kind.dtype.is_integer
 
 
-def check_structure(given: Tree, taken: Tree) -> None:
+def check_structure(structure: Tree, expected: Tree) -> None:
     """Refuse a carry that comes back in other containers."""
-    if given != taken:
+    if structure != expected:
         forgotten = "a function without return gives None: it ends with return carry"
         returned = "a carry returns in the containers in which it came, cases give the same ones"
         raise CarryError(
-            f"{called_name()}: the function returned {given}, expected {taken}"
+            f"{called_name()}: the function returned {structure}, expected {expected}"
             " (? stands for a value)",
-            hint=forgotten if str(given) == "None" else returned,
+            hint=forgotten if str(structure) == "None" else returned,
         )
 
 
@@ -266,9 +268,9 @@ def check_carries(
         )
 
 
-def check_cases(tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
+def check_cases(tree: Tree, first: Sequence[Symbolic], second: Sequence[Symbolic]) -> None:
     """Refuse functions of a branch that give several types."""
-    for path, old, new in zip(paths(tree, "the result"), one, other, strict=True):
+    for path, old, new in zip(paths(tree, "the result"), first, second, strict=True):
         if old.type != new.type:
             raise CarryError(
                 f"{called_name()}: {path} is {old.type} of one function, and {new.type} of another",
@@ -280,10 +282,10 @@ def check_cases(tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) 
             )
 
 
-def not_a_pair(found: Any) -> CarryError:
+def not_a_pair(result: Any) -> CarryError:
     """The error for a function of ``scan`` that does not return carry and output."""
     return CarryError(
-        f"{called_name()}: the function gives {shown(found)}, not a pair",
+        f"{called_name()}: the function gives {shown(result)}, not a pair",
         hint="it returns the next carry and the output of the iteration: return carry, y\n"
         "None stands for no output: return carry, None",
     )

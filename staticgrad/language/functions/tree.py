@@ -57,16 +57,16 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     ('Linear', (3, 2))
     """
 
-    found, shape = trees.flatten(tree, whole=True)
-    given = [found]
-    for other in others:
-        more, built = trees.flatten(other, whole=True)
+    leaves, shape = trees.flatten(tree, keep_complex=True)
+    columns = [leaves]
+    for extra_tree in others:
+        more, built = trees.flatten(extra_tree, keep_complex=True)
         if str(built) != str(shape):
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{built}"]
             )
-        given.append(more)
-    results = [f(*each) for each in zip(*given, strict=True)]
+        columns.append(more)
+    results = [f(*args) for args in zip(*columns, strict=True)]
     mapped: _TreeOf = trees.unflatten(shape, results)
     return mapped
 
@@ -79,7 +79,7 @@ def leaves(tree: Any) -> list[Any]:
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
     """
-    return trees.flatten(tree, whole=True)[0]
+    return trees.flatten(tree, keep_complex=True)[0]
 
 
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
@@ -88,7 +88,7 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}
     """
-    return trees.flatten(tree, whole=True)
+    return trees.flatten(tree, keep_complex=True)
 
 
 def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
@@ -127,8 +127,8 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     >>> unravel(2.0 * vector)["w"].shape
     (2, 1)
     """
-    found, built = trees.flatten(tree, whole=True)
-    parts: list[Any] = [leaf if isinstance(leaf, Value) else np.asarray(leaf) for leaf in found]
+    leaves, built = trees.flatten(tree, keep_complex=True)
+    parts: list[Any] = [leaf if isinstance(leaf, Value) else np.asarray(leaf) for leaf in leaves]
     vector: Any = np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)
     sizes = [math.prod(part.shape) for part in parts]
 

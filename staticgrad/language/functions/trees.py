@@ -46,15 +46,15 @@ class Contents:
         if not isinstance(other, Contents) or [*self.static] != [*other.static]:
             return False
         pairs = zip(self.static.values(), other.static.values(), strict=True)
-        return all(one is other or _equal(one, other) for one, other in pairs)
+        return all(a is b or _equal(a, b) for a, b in pairs)
 
     def __hash__(self) -> int:
         return hash(tuple(self.static))
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _equal(a: Any, b: Any) -> bool:
     try:
-        return type(one) is type(other) and bool(one == other)
+        return type(a) is type(b) and bool(a == b)
     except Exception:
         return False
 
@@ -157,8 +157,10 @@ def registered_parts(tree: Any) -> tuple[dict[Any, Any], Registered] | None:
         return None
     if jax.tree_util.all_leaves([tree]):
         return None
-    found, structure = jax.tree_util.tree_flatten_with_path(tree, lambda each: each is not tree)
-    return {_part_name(path[0]): part for path, part in found}, Registered(structure)
+    path_parts, structure = jax.tree_util.tree_flatten_with_path(
+        tree, lambda node: node is not tree
+    )
+    return {_part_name(path[0]): part for path, part in path_parts}, Registered(structure)
 
 
 def _part_name(key: Any) -> Any:
@@ -180,20 +182,20 @@ _PARTS = ("real", "imag")
 _LEAF = Tree(object)
 
 
-def flatten(tree: Any, whole: bool = False) -> tuple[list[Any], Tree]:
+def flatten(tree: Any, keep_complex: bool = False) -> tuple[list[Any], Tree]:
     """The leaves of a tree in order, and its containers.
 
     A complex value is a container of its parts, so that who takes leaves takes real values; where
-    it stays ``whole`` it is a leaf.
+    it stays (``keep_complex``) it is a leaf.
     """
     leaves: list[Any] = []
-    return leaves, _flattened(tree, leaves, False, whole)
+    return leaves, _flatten(tree, leaves, False, keep_complex)
 
 
-def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tree:
+def _flatten(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) -> Tree:
     if tree is None:
         return Tree(None)
-    if isinstance(tree, Complex) and not whole:
+    if isinstance(tree, Complex) and not keep_complex:
         parts = [tree.stored] if tree.is_stored else [tree.real, tree.imag]
         leaves += parts
         return Tree(
@@ -202,9 +204,9 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
             (_LEAF,) * len(parts),
         )
     if is_module(tree):
-        held = tree.tree_contents()
-        parts = [_flattened(part, leaves, True, whole) for part in held.parts.values()]
-        return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
+        contents = tree.tree_contents()
+        parts = [_flatten(part, leaves, True, keep_complex) for part in contents.parts.values()]
+        return Tree(type(tree), tuple(contents.parts), tuple(parts), Contents({}, contents.static))
     if isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
     elif isinstance(tree, list | tuple):
@@ -212,9 +214,9 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
         if isinstance(tree, list):
             kind = list  # type: ignore[assignment]
     elif (registered := registered_parts(tree)) is not None:
-        by_name, rest = registered
-        found = [_flattened(part, leaves, in_module, whole) for part in by_name.values()]
-        return Tree(type(tree), tuple(by_name), tuple(found), rest)
+        by_name, registration = registered
+        children = [_flatten(part, leaves, in_module, keep_complex) for part in by_name.values()]
+        return Tree(type(tree), tuple(by_name), tuple(children), registration)
     elif is_record(tree):
         keys, kind = fields_of(tree), type(tree)
         items = [getattr(tree, name) for name in keys]
@@ -223,7 +225,9 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool, whole: bool) -> Tr
     else:
         leaves.append(_words_of_key(tree))
         return Tree(object)
-    return Tree(kind, keys, tuple([_flattened(item, leaves, in_module, whole) for item in items]))
+    return Tree(
+        kind, keys, tuple([_flatten(item, leaves, in_module, keep_complex) for item in items])
+    )
 
 
 def check_slices(tree: Tree) -> None:
@@ -297,7 +301,9 @@ def parts_by_name(parameters: Callable[[], Sequence[Any]]) -> ObjectParts:
 for _leaf in (Value, type):
     parts.register(_leaf, lambda leaf: None)
 for _container in (Mapping, list, tuple):
-    parts.register(_container, lambda each: ObjectParts(lambda: dict(items_of(each) or ())))
+    parts.register(
+        _container, lambda container: ObjectParts(lambda: dict(items_of(container) or ()))
+    )
 parts.register(Graph, lambda graph: parts_by_name(lambda: graph.parameters))
 
 
@@ -308,15 +314,15 @@ def has_parameters(tree: Any) -> bool:
 
 def unflatten(tree: Tree, leaves: Sequence[Any], conjugate: bool = False) -> Any:
     """The tree of these leaves; ``conjugate``: complex values are made of their conjugates."""
-    return _built(tree, iter(leaves), conjugate)
+    return _build_tree(tree, iter(leaves), conjugate)
 
 
-def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
+def _build_tree(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
     if tree.kind is object:
         return next(leaves)
     if tree.kind is None:
         return None if tree.static is None else tree.static.static[_FUNCTION]
-    parts = [_built(part, leaves, conjugate) for part in tree.parts]
+    parts = [_build_tree(part, leaves, conjugate) for part in tree.parts]
     if tree.kind is dict:
         return dict(zip(tree.keys, parts, strict=True))
     if tree.kind is list:
@@ -330,8 +336,8 @@ def _built(tree: Tree, leaves: Iterator[Any], conjugate: bool) -> Any:
             object.__setattr__(record, key, part)
         return record
     if tree.kind in (BothParts, StoredParts):
-        found = tree.kind(parts)
-        return found.conj() if conjugate else found
+        value = tree.kind(parts)
+        return value.conj() if conjugate else value
     return tree.kind(*parts) if is_named_tuple(tree.kind) else tuple(parts)
 
 
@@ -340,29 +346,29 @@ def paths(tree: Tree, name: str) -> list[str]:
     if tree.kind is object:
         return [name]
     named = zip(tree.keys, tree.parts, strict=True)
-    each = "{}.{}" if tree.is_record or tree.kind in (BothParts, StoredParts) else "{}[{!r}]"
-    return [path for key, part in named for path in paths(part, each.format(name, key))]
+    template = "{}.{}" if tree.is_record or tree.kind in (BothParts, StoredParts) else "{}[{!r}]"
+    return [path for key, part in named for path in paths(part, template.format(name, key))]
 
 
 def mapped(function: Callable[..., Any], tree: Any, *others: Any, conjugate: bool = False) -> Any:
     """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
     leaves, shape = flatten(tree)
-    more = [flatten(other)[0] for other in others]
-    found = [function(*each) for each in zip(leaves, *more, strict=True)]
-    return unflatten(shape, found, conjugate)
+    more = [flatten(extra_tree)[0] for extra_tree in others]
+    results = [function(*args) for args in zip(leaves, *more, strict=True)]
+    return unflatten(shape, results, conjugate)
 
 
 def pairs_in(tree: Tree, leaves: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Real and imaginary part of each complex value among the leaves of a tree."""
-    found: list[tuple[Any, Any]] = []
+    pairs: list[tuple[Any, Any]] = []
     first = 0
     for part in (tree,) if tree.kind is BothParts else tree.parts:
         if part.kind is BothParts:
-            found.append((leaves[first], leaves[first + 1]))
+            pairs.append((leaves[first], leaves[first + 1]))
         else:
-            found += pairs_in(part, leaves[first : first + part.count])
+            pairs += pairs_in(part, leaves[first : first + part.count])
         first += part.count
-    return found
+    return pairs
 
 
 def check_whole(tree: Any, of: str = "") -> None:
@@ -370,7 +376,7 @@ def check_whole(tree: Any, of: str = "") -> None:
 
     What was computed of it has left that part out, so that no derivative by it is known.
     """
-    for leaf in flatten(tree, whole=True)[0]:
+    for leaf in flatten(tree, keep_complex=True)[0]:
         if isinstance(leaf, Complex) and (leaf.re is None or leaf.im is None):
             part = "real" if leaf.re is None else "imaginary"
             raise GradientError(
@@ -383,7 +389,7 @@ def check_whole(tree: Any, of: str = "") -> None:
 
 def check_real(*trees: Any, of: str = "") -> None:
     """Refuse complex values, of which a matrix of derivatives is not defined here."""
-    if any(isinstance(leaf, Complex) for leaf in flatten(trees, whole=True)[0]):
+    if any(isinstance(leaf, Complex) for leaf in flatten(trees, keep_complex=True)[0]):
         raise GradientError(
             f"{of or called_name()}: takes real values and functions, not complex ones",
             hint="of the parts: f(sg.complex(x, y)).real by x and y",
@@ -399,18 +405,18 @@ def with_complex_values(tree: Any, kind: Any = None) -> Any:
     return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
 
 
-def matched(what: str, given: Any, tree: Tree, kind: Any = None) -> list[Any]:
+def matched(what: str, directions: Any, tree: Tree, kind: Any = None) -> list[Any]:
     """Return the leaves of cotangents or tangents, which have the containers of their values.
 
     In a function that is mapped over tensors, tensors are replaced by placeholders, so that they
     receive gradients.
     """
-    leaves, own = flatten(with_complex_values(given, kind))
-    if what == "cotangent" and pairs_in(own, leaves):
-        leaves, own = flatten(unflatten(own, leaves, conjugate=True))
-    if own != tree:
+    leaves, structure = flatten(with_complex_values(directions, kind))
+    if what == "cotangent" and pairs_in(structure, leaves):
+        leaves, structure = flatten(unflatten(structure, leaves, conjugate=True))
+    if structure != tree:
         raise GradientError(
-            f"{called_name()}: the {what}s are {own}, expected {tree} (? stands for a value)",
+            f"{called_name()}: the {what}s are {structure}, expected {tree} (? stands for a value)",
             hint=f"one {what} for each value, in the same containers",
         )
     return [held(leaf) for leaf in leaves]

@@ -17,15 +17,15 @@ def variant(base: Base) -> Callable[[Callable[..., Any]], Base]:
     Its docstring says what differs; ``like`` adds the rest.
     """
 
-    def made(function: Any) -> Any:
+    def with_signature(function: Any) -> Any:
         function.__signature__ = signature(base)
         function.__annotations__ = base.__annotations__
         return like(base)(function)
 
-    return made
+    return with_signature
 
 
-def named(function: Callable[..., Any], name: str, doc: str) -> Any:
+def name_function(function: Callable[..., Any], name: str, doc: str) -> Any:
     """Give a function that a factory made its own name, as tracebacks show, too, and docstring."""
     function.__code__ = function.__code__.replace(co_name=name, co_qualname=name)
     function.__name__ = function.__qualname__ = name

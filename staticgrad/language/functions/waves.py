@@ -333,5 +333,5 @@ def _with_slope(name: str, *operands: Any) -> tuple[Any, ...]:
 
 def _from_fresnel(x: Any, sign: float) -> tuple[Any, ...]:
     """Both complex results; of the other sign they are conjugate."""
-    parts = [special_value(f"modfresnelp_{each}", x) for each in ("fr", "fi", "kr", "ki")]
+    parts = [special_value(f"modfresnelp_{suffix}", x) for suffix in ("fr", "fi", "kr", "ki")]
     return complex(parts[0], parts[1] * sign), complex(parts[2], parts[3] * sign)

@@ -49,17 +49,17 @@ def gcd(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
     left, right = _integers(x, y)
 
-    def divided(pair: Any) -> Any:
+    def euclid_step(pair: Any) -> Any:
         larger, smaller = pair
-        rest = remainder(larger, where(smaller == 0, 1, smaller))
-        return where(smaller == 0, larger, smaller), where(smaller == 0, 0, rest)
+        remaining = remainder(larger, where(smaller == 0, 1, smaller))
+        return where(smaller == 0, larger, smaller), where(smaller == 0, 0, remaining)
 
-    found: Any = while_loop(
+    final: Any = while_loop(
         lambda pair: aggregate.any(not_equal(pair[1], 0)),
-        divided,
+        euclid_step,
         (_magnitude(left), _magnitude(right)),
     )
-    return astype(found[0], left.dtype)
+    return astype(final[0], left.dtype)
 
 
 def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -70,8 +70,8 @@ def lcm(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """
     left, right = _integers(x, y)
     divisor = _magnitude(gcd(left, right))
-    found = floor_divide(_magnitude(left), where(divisor == 0, 1, divisor)) * _magnitude(right)
-    return astype(found, left.dtype)
+    multiple = floor_divide(_magnitude(left), where(divisor == 0, 1, divisor)) * _magnitude(right)
+    return astype(multiple, left.dtype)
 
 
 def _magnitude(x: Any) -> Any:
@@ -107,20 +107,20 @@ def ldexp(x: ArrayLike[AnyValue], n: ArrayLike[AnyValue]) -> AnyValue:
             hint="x * 2.0**n",
             related=related(value, exponent),
         )
-    return _scaled(floating(value), astype(exponent, I64))
+    return _scale_by_exponent(floating(value), astype(exponent, I64))
 
 
-def _scaled(value: Any, exponent: Any) -> Any:
+def _scale_by_exponent(value: Any, exponent: Any) -> Any:
     """value * 2**exponent: three powers that are all in range, the smallest first."""
     least, most = _exponents(value)
     parts: list[Any] = []
-    rest = exponent
+    remaining = exponent
     for _ in range(3):
-        own = maximum(minimum(rest, most), least)
-        parts.append(own)
-        rest = rest - own
-    for own in reversed(parts):
-        value = value * exp2(astype(own, value.dtype))
+        exponent_part = maximum(minimum(remaining, most), least)
+        parts.append(exponent_part)
+        remaining = remaining - exponent_part
+    for exponent_part in reversed(parts):
+        value = value * exp2(astype(exponent_part, value.dtype))
     return value
 
 
@@ -148,10 +148,10 @@ def frexp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     size = where(tiny, size * 2.0**digits, size)
     exponent = astype(floor(log2(size)), I64) + 1
     # The logarithm may round to the next whole number.
-    mantissa = _scaled(size, -exponent)
+    mantissa = _scale_by_exponent(size, -exponent)
     exponent = exponent + astype(mantissa >= 1.0, I64) - astype(mantissa < 0.5, I64)
     exponent = where(plain, 0, where(tiny, exponent - digits, exponent))
-    return where(plain, value, _scaled(value, -exponent)), astype(exponent, I32)
+    return where(plain, value, _scale_by_exponent(value, -exponent)), astype(exponent, I32)
 
 
 def modf(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
@@ -164,12 +164,12 @@ def modf(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """
     check_real(x)
     value: Any = floating(as_value(x))
-    whole = trunc(value)
+    integral = trunc(value)
     infinite = ~logical_or(isfinite(value), isnan(value))
     fixed = stop_gradient(where(infinite, 0.0, value))
-    rest = copysign(subtract(fixed, trunc(fixed)), stop_gradient(value))
+    fraction = copysign(subtract(fixed, trunc(fixed)), stop_gradient(value))
     # fixed - value is 0.0 and brings the slope; -0.0 - 0.0 is -0.0.
-    return where(infinite, rest, rest - (fixed - value)), whole
+    return where(infinite, fraction, fraction - (fixed - value)), integral
 
 
 def spacing(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -190,7 +190,7 @@ def _step(value: Any) -> Any:
     exponent = astype(frexp(value)[1], I64) - (int(facts.nmant) + 1)
     least = int(facts.minexp) - int(facts.nmant)
     exponent = where(value == 0.0, least, maximum(exponent, least))
-    return _scaled(ones_like(value), exponent)
+    return _scale_by_exponent(ones_like(value), exponent)
 
 
 def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -200,7 +200,7 @@ def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     np.True_
     """
     check_real(x, y)
-    value, goal = (stop_gradient(floating(each)) for each in promoted_values((x, y)))
+    value, goal = (stop_gradient(floating(v)) for v in promoted_values((x, y)))
     value, goal = broadcast_arrays(value, goal)
     facts = finfo(value.dtype)
     largest, smallest = float(facts.max), float(facts.smallest_subnormal)
@@ -211,12 +211,12 @@ def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     mantissa = absolute(frexp(finite)[0])
     below = where(logical_and(mantissa == 0.5, step > smallest), step * 0.5, step)
     step = where(grows, step, below)
-    found = where(rises, finite + step, finite - step)
-    found = where(finite == 0.0, copysign(smallest, goal), found)
-    found = where(logical_and(found == 0.0, finite != 0.0), copysign(0.0, value), found)
-    found = where(isfinite(value), found, finite)
-    found = where(value == goal, goal, found)
-    return where(logical_or(isnan(value), isnan(goal)), add(value, goal), found)
+    neighbor = where(rises, finite + step, finite - step)
+    neighbor = where(finite == 0.0, copysign(smallest, goal), neighbor)
+    neighbor = where(logical_and(neighbor == 0.0, finite != 0.0), copysign(0.0, value), neighbor)
+    neighbor = where(isfinite(value), neighbor, finite)
+    neighbor = where(value == goal, goal, neighbor)
+    return where(logical_or(isnan(value), isnan(goal)), add(value, goal), neighbor)
 
 
 def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -232,8 +232,8 @@ def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:
         )
     bits: Any = _magnitude(value)
     for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):
-        own = np.uint64(mask)
-        bits = (bits & own) + ((bits >> np.uint64(shift)) & own)
+        bit_pattern = np.uint64(mask)
+        bits = (bits & bit_pattern) + ((bits >> np.uint64(shift)) & bit_pattern)
     for shift in (8, 16, 32):
         bits = bits + (bits >> np.uint64(shift))
     return astype(bits & np.uint64(0x7F), U8)

@@ -38,20 +38,20 @@ def is_saved(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
     """Return whether a part of a policy keeps the result of an op on operands of these types."""
     for part in parts:
         try:
-            said: Any = part(op, *types)
+            saved: Any = part(op, *types)
         except TypeError as error:
             if raised_inside(error):
                 raise
             raise ArgumentError(
-                f"the policy {_named(part)} does not take an op and the types of its operands",
+                f"the policy {_name_of(part)} does not take an op and the types of its operands",
                 hint="def policy(op, *types): return op.name == 'matmul'",
             ) from None
-        if not isinstance(said, bool | np.bool_):
+        if not isinstance(saved, bool | np.bool_):
             raise ArgumentError(
-                f"the policy {_named(part)} gives {shown(said)} for {op.name}",
+                f"the policy {_name_of(part)} gives {shown(saved)} for {op.name}",
                 hint="True: the result is stored; False: it is computed again",
             )
-        if said:
+        if saved:
             return True
     return False
 
@@ -59,27 +59,27 @@ def is_saved(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
 def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
     """Return the values of ``nodes`` (operands first) that the policy keeps, also by a name."""
     parts = parts_of(policy)
-    said: dict[Node, bool] = {}
+    is_kept: dict[Node, bool] = {}
     names: dict[str, None] = {}
     for node in nodes:
         if node.is_leaf:
             continue
         op = node.op
-        said[node] = _keeps(parts, node)
+        is_kept[node] = _keeps(parts, node)
         if name_of(op):
             names[name_of(op)] = None
-            if said[node]:
-                said.update(dict.fromkeys(_bases(node, said), True))
+            if is_kept[node]:
+                is_kept.update(dict.fromkeys(_bases(node, is_kept), True))
     check_names(policy, names)
-    return [node for node, found in said.items() if found]
+    return [node for node, saved in is_kept.items() if saved]
 
 
 def _keeps(parts: Sequence[Saveable], node: Node) -> bool:
     """Return whether a part of a policy keeps the result of a node, or a value of its bodies."""
     if is_saved(parts, node.op, [arg.type for arg in node.args]):
         return True
-    inside = (each for body in bodies_of(node) for each in body.nodes if not each.is_leaf)
-    return any(_keeps(parts, each) for each in inside if not name_of(each.op))
+    inside = (inner for body in bodies_of(node) for inner in body.nodes if not inner.is_leaf)
+    return any(_keeps(parts, inner) for inner in inside if not name_of(inner.op))
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
@@ -88,22 +88,22 @@ def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
         yield node
 
 
-def check_names(policy: Saveable, known: Iterable[str]) -> None:
+def check_names(policy: Saveable, value_names: Iterable[str]) -> None:
     """Refuse a policy with a name that no value has."""
-    names = [*known]
+    names = [*value_names]
     for part in parts_of(policy):
         for name in getattr(part, "names", ()):
             if name not in names:
-                there = f"the names here are {listed(names)}" if names else "no value here has one"
+                note = f"the names here are {listed(names)}" if names else "no value here has one"
                 raise ArgumentError(
-                    f"{_named(policy)}: no value is named {name!r}",
-                    hint=f"{did_you_mean(name, names)}{there}\n"
+                    f"{_name_of(policy)}: no value is named {name!r}",
+                    hint=f"{did_you_mean(name, names)}{note}\n"
                     f"h = sg.checkpoint_name(h, {name!r}) gives a value its name, inside of the"
                     " function; names in bodies of loops do not count",
                 )
 
 
-def _named(policy: object) -> str:
+def _name_of(policy: object) -> str:
     return getattr(policy, "__name__", repr(policy))
 
 
@@ -112,13 +112,13 @@ def _named(policy: object) -> str:
 
 def text_of(policy: Saveable) -> str:
     """A policy as text that ``policy_named`` reads; empty where a function from outside decides."""
-    text = _named(policy)
-    own = all(
+    text = _name_of(policy)
+    is_readable = all(
         isinstance(part, SaveableRule)
         or getattr(checkpoint_policies, getattr(part, "__name__", "_"), None) is part
         for part in parts_of(policy)
     )
-    return text if own else ""
+    return text if is_readable else ""
 
 
 def policy_named(text: str) -> Saveable | None:
@@ -137,10 +137,10 @@ def _policy_of(tree: ast.expr) -> Any:
     name = call.func if call is not None else tree
     if not isinstance(name, ast.Name) or name.id not in checkpoint_policies.__all__:
         raise ValueError(ast.unparse(tree))
-    found = getattr(checkpoint_policies, name.id)
+    policy = getattr(checkpoint_policies, name.id)
     if (call is not None) is not name.id.startswith("save_"):
         raise ValueError(ast.unparse(tree))
-    return found if call is None else found(*map(_policy_of, call.args))
+    return policy if call is None else policy(*map(_policy_of, call.args))
 
 
 @overload
@@ -187,23 +187,23 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
                 ' named by sg.checkpoint_name(x, "name")',
             )
         return Checkpoint()(x)
-    f = _checked(x, policy)
+    f = _check_function(x, policy)
 
     @functools.wraps(f, updated=())
-    def marked(*args: Any, **kwargs: Any) -> Any:
+    def apply_with_marks(*args: Any, **kwargs: Any) -> Any:
         leaves, tree = flatten((args, kwargs))
         kind: Any = binding_kind(tuple(leaves))
         if kind is not Symbolic.kind:
             return kind.recomputed(functools.partial(f, **kwargs), args, policy)
         if policy is not None:
             return _with_region(f, policy, args, kwargs)
-        args, kwargs = unflatten(tree, [_marked(leaf) for leaf in leaves])
-        return mapped(_marked, f(*args, **kwargs))
+        args, kwargs = unflatten(tree, [_mark_leaf(leaf) for leaf in leaves])
+        return mapped(_mark_leaf, f(*args, **kwargs))
 
-    return marked
+    return apply_with_marks
 
 
-def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
+def _check_function(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
     if waits_or_yields(f):
         raise ArgumentError(
             f"checkpoint: {shown(f)} waits or yields, and has no result when it is called",
@@ -231,26 +231,28 @@ def _may_begin(value: Symbolic) -> bool:
     return not value.node.is_leaf or isinstance(value.node.op, Input)
 
 
-def _marked(leaf: Any) -> Any:
+def _mark_leaf(leaf: Any) -> Any:
     return Checkpoint()(leaf) if isinstance(leaf, Value) else leaf
 
 
 def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any) -> Any:
     """Apply ``f`` to values of graphs, with marks to recompute all but the saved values."""
     since = next_serial()
-    found = f(*args, **kwargs)
-    leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Symbolic)]
+    results = f(*args, **kwargs)
+    leaves = [leaf for leaf in flatten(results)[0] if isinstance(leaf, Symbolic)]
     inside = sorted(ancestors(leaves, oldest=since), key=lambda node: node.serial)
-    kept = [value for node in kept_values(policy, inside) for value in node.values]
-    own = {*inside}
+    saved = [value for node in kept_values(policy, inside) for value in node.values]
+    inner_nodes = {*inside}
     read = (arg for node in inside for arg in node.args)
     # Inputs may stand for computed values, as those of a function that is mapped or a loop's body.
-    begins = [*{arg.key: arg for arg in read if arg.node not in own and _may_begin(arg)}.values()]
+    begins = [
+        *{arg.key: arg for arg in read if arg.node not in inner_nodes and _may_begin(arg)}.values()
+    ]
 
-    def closed(leaf: Any) -> Any:
-        own = isinstance(leaf, Symbolic) and leaf.node.serial > since and not leaf.node.is_leaf
-        if not own or not leaf.dtype.is_float:
+    def close_leaf(leaf: Any) -> Any:
+        is_new = isinstance(leaf, Symbolic) and leaf.node.serial > since and not leaf.node.is_leaf
+        if not is_new or not leaf.dtype.is_float:
             return leaf
-        return Recomputed(len(kept))(leaf, *begins, *kept)
+        return Recomputed(len(saved))(leaf, *begins, *saved)
 
-    return mapped(closed, found)
+    return mapped(close_leaf, results)

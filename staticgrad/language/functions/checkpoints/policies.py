@@ -51,7 +51,7 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
     Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
     times one matrix is one product of two matrices.
     """
-    return op.name == "matmul" and all(len(each.shape) == 2 for each in types)
+    return op.name == "matmul" and all(len(operand.shape) == 2 for operand in types)
 
 
 @maker
@@ -63,7 +63,7 @@ def save_only_these_names(*names: str) -> Saveable:
 @maker
 def save_from_both_policies(*policies: Saveable) -> Saveable:
     """Save what at least one of the policies saves."""
-    return EitherRule(tuple(part for each in policies for part in parts_of(each)))
+    return EitherRule(tuple(part for policy in policies for part in parts_of(policy)))
 
 
 namespace(globals(), operands=None)

@@ -48,7 +48,7 @@ class OnlyNames(SaveableRule):
         return name_of(op) in self.names
 
     def __repr__(self) -> str:
-        return f"save_only_these_names({_quoted(self.names)})"
+        return f"save_only_these_names({_quote_names(self.names)})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +65,7 @@ class EitherRule(SaveableRule):
         return f"save_from_both_policies({', '.join(texts)})"
 
 
-def _quoted(names: Iterable[str]) -> str:
+def _quote_names(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
@@ -86,14 +86,14 @@ def parts_of(policy: object) -> tuple[Saveable, ...]:
     """Return the rules of a policy; a value is kept if one of them keeps it."""
     if isinstance(policy, EitherRule):
         return policy.parts
-    given: Any = policy
-    if callable(given) and not isinstance(given, type):
-        if getattr(given, "__hash__", None) is not None and given in _makers:
-            name = given.__name__
+    candidate: Any = policy
+    if callable(candidate) and not isinstance(candidate, type):
+        if getattr(candidate, "__hash__", None) is not None and candidate in _makers:
+            name = candidate.__name__
             raise ArgumentError(
                 f"{name} makes a policy of its arguments", hint=f"call it: policy={name}(...)"
             )
-        return (given,)
+        return (candidate,)
     raise ArgumentError(
         f"{shown(policy)} is {kind_of(policy)}, not a policy of what is saved",
         hint="sg.checkpoint_policies has some: dots_saveable, save_only_these_names('h')\n"

@@ -109,7 +109,7 @@ def _on_axis(
     """The elements of an axis that are read for each place, and with which weight: one or two."""
     at = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
     if border == "reflection":
-        at = _reflected(at, size, align_corners)
+        at = _reflect(at, size, align_corners)
     if border != "zeros":
         at = minimum(maximum(at, 0.0), float(size - 1))
     if mode == "nearest":
@@ -125,15 +125,15 @@ def _element(at: Any, weight: Any, size: int) -> tuple[Any, Any]:
     return clip(index, 0, size - 1), where(inside, weight, 0.0)
 
 
-def _reflected(at: Any, size: int, align_corners: bool) -> Any:
+def _reflect(at: Any, size: int, align_corners: bool) -> Any:
     low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
     if span == 0:
         return at * 0.0
     away = absolute(at - low)
     turns = floor(away / span)
-    rest = away - turns * span
+    offset = away - turns * span
     is_even = floor(turns * 0.5) * 2.0 == turns
-    return where(is_even, rest, span - rest) + low
+    return where(is_even, offset, span - offset) + low
 
 
 def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) -> Any:
@@ -159,7 +159,7 @@ def affine_grid(
            [ 0.5, -0.5]])
     """
     maps = floating(as_value(theta))
-    sizes = [integer("size", each, maps) for each in [*size][2:]]
+    sizes = [integer("size", n, maps) for n in [*size][2:]]
     axes = len(sizes)
     if maps.ndim != 3 or tuple(maps.shape[1:]) != (axes, axes + 1) or not axes:
         raise ShapeError(
@@ -174,8 +174,8 @@ def affine_grid(
     ]
     places = np.stack([*lines[::-1], np.ones(sizes)], axis=-1)
     rows = places.reshape(-1, axes + 1).astype(maps.dtype.numpy)
-    found = matmul(rows, swapaxes(maps, 1, 2))
-    return reshape(found, (maps.shape[0], *sizes, axes))
+    points = matmul(rows, swapaxes(maps, 1, 2))
+    return reshape(points, (maps.shape[0], *sizes, axes))
 
 
 def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyValue:
@@ -194,9 +194,9 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
         raise ShapeError(
             f"pixel_shuffle: {many} channels are not divisible by {r * r}", related=related(image)
         )
-    apart = reshape(image, (*batch, many // (r * r), r, r, height, width))
+    blocks = reshape(image, (*batch, many // (r * r), r, r, height, width))
     n = len(batch)
-    transposed = transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
+    transposed = transpose(blocks, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
     return reshape(transposed, (*batch, many // (r * r), height * r, width * r))
 
 
@@ -213,9 +213,9 @@ def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> An
         raise ShapeError(
             f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}", related=related(image)
         )
-    apart = reshape(image, (*batch, channels, rows // r, r, columns // r, r))
+    blocks = reshape(image, (*batch, channels, rows // r, r, columns // r, r))
     n = len(batch)
-    transposed = transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
+    transposed = transpose(blocks, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
     shape = (*batch, channels * (r * r), rows // r, columns // r)
     return reshape(transposed, shape)
 
@@ -305,10 +305,10 @@ def resize(
     if (shape is None) == (scale is None):
         raise ArgumentError("resize: takes either shape or scale", related=related(value))
     # Scales as fractions: 0.6 is 3/5, also as a float32.
-    given = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
-    for each in given:
-        positive("scale", each)
-    factors = tuple(Fraction(float(each)).limit_denominator(1_000_000) for each in given)
+    scales = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
+    for factor in scales:
+        positive("scale", factor)
+    factors = tuple(Fraction(float(s)).limit_denominator(1_000_000) for s in scales)
     sizes = shape_of(shape, value) if scale is None else ()
     entries: tuple[Any, ...] = factors or sizes
     if len(entries) > value.ndim:
@@ -347,7 +347,7 @@ def _along(
             reach = 2 * _reach("area", 1, ratio, x) + 1
         places = [start + k for k in range(reach)]
         terms = [np.where(place < stop, 1.0, 0.0) / (stop - start) for place in places]
-        return _weighted(x, axis, places, terms, old)
+        return _weighted_sum(x, axis, places, terms, old)
     above, below = {  # the position is above / below
         "half_pixel": lambda: ((2 * at + 1) * q - p, 2 * p),
         "asymmetric": lambda: (at * q, p),
@@ -368,10 +368,10 @@ def _along(
         shrunk = min(1.0, p / q)
     else:
         reach = radius
-    first, behind = above // below, (above % below) / below
+    first, fraction = above // below, (above % below) / below
     offsets = range(1 - reach, reach + 1)
     places = [first + k for k in offsets]
-    terms = [_kernel((k - behind) * shrunk, options) for k in offsets]
+    terms = [_kernel((k - fraction) * shrunk, options) for k in offsets]
     if options.exclude_outside:
         terms = [
             np.where(np.logical_and(place >= 0, place < m), term, 0.0)
@@ -380,7 +380,7 @@ def _along(
     if options.exclude_outside or options.antialias:
         total = reduce(add, terms)
         terms = [term / total for term in terms]
-    return _weighted(x, axis, places, terms, old)
+    return _weighted_sum(x, axis, places, terms, old)
 
 
 def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
@@ -404,14 +404,16 @@ def _kernel(distance: Any, options: _Resizing) -> Any:
     return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
 
 
-def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size) -> AnyValue:
+def _weighted_sum(
+    x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size
+) -> AnyValue:
     """The elements at ``places``, or the outermost ones, times ``terms``, which add up to 1."""
     last: Any = size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
-    behind = (1,) * (x.ndim - 1 - axis)
+    trailing = (1,) * (x.ndim - 1 - axis)
 
     def weights(term: Any, shape: tuple[Size, ...]) -> Any:
-        own = lifted("resize", binding_kind((x,)), term, x.dtype)
-        return reshape(own, (*shape, *behind))
+        array = lifted("resize", binding_kind((x,)), term, x.dtype)
+        return reshape(array, (*shape, *trailing))
 
     if len(places) > _MOST_TERMS:
         many = take(x, np.clip(np.stack(places, -1), 0, last), axis)
@@ -420,6 +422,6 @@ def _weighted(x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: 
     first, *others = (take(x, np.clip(place, 0, last), axis) for place in places)
     size = (first.shape[axis],)
     total = first
-    for other, term in zip(others, terms[1:], strict=True):  # constants stay constants
-        total = total + (other - first) * weights(term, size)
+    for neighbor, term in zip(others, terms[1:], strict=True):  # constants stay constants
+        total = total + (neighbor - first) * weights(term, size)
     return total

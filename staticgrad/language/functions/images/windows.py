@@ -54,11 +54,11 @@ from staticgrad.support.errors.wording import shown
 from staticgrad.support.records import dataclass
 
 
-def _per_axis(what: str, given: Any) -> Any:
+def _per_axis(what: str, argument: Any) -> Any:
     """Read an argument that is one positive int for all axes, or one for each."""
-    if isinstance(given, list | tuple):
-        return tuple([integer(what, each, least=1) for each in given])
-    return integer(what, given, least=1)
+    if isinstance(argument, list | tuple):
+        return tuple([integer(what, size, least=1) for size in argument])
+    return integer(what, argument, least=1)
 
 
 #: One number for all axes, or one for each.
@@ -71,7 +71,7 @@ Padding = str | Size | Sequence[Size | tuple[Size, Size]]
 class Windows:
     """Windows by axis: ``extents`` of them over the image with its border of ``before``, ``after``.
 
-    ``behind``: how far the last window reaches behind that border, for ``ceil_mode``.
+    ``overhangs``: how far the last window reaches beyond that border, for ``ceil_mode``.
     """
 
     taps: tuple[Any, ...]  # sizes; of pools integers
@@ -80,12 +80,12 @@ class Windows:
     before: Shape
     after: Shape
     extents: Shape
-    behind: Shape
+    overhangs: Shape
 
     @property
     def inside(self) -> bool:
         """Return whether every window lies inside of the image."""
-        return all(size == 0 for size in (*self.before, *self.after, *self.behind))
+        return all(size == 0 for size in (*self.before, *self.after, *self.overhangs))
 
 
 def windows_over(
@@ -104,33 +104,37 @@ def windows_over(
     shape = x.shape
     rank, image = len(shape), shape[-count:]
     steps = per_axis("stride", strides, count, x)
-    apart = per_axis("dilation", dilation, count, x)
-    reaches = tuple([reach(k, d) for k, d in zip(taps, apart, strict=True)])
+    dilations = per_axis("dilation", dilation, count, x)
+    reaches = tuple([reach(k, d) for k, d in zip(taps, dilations, strict=True)])
     borders = _borders(padding, image, reaches, steps, x)
-    extents, behind = [], []
-    for axis, (size, (before, after), whole, step) in enumerate(
+    extents, overhangs = [], []
+    for axis, (size, (pad_before, pad_after), span, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
     ):
-        room = size + before + after - whole
-        found, over = room // step + 1, cast(Size, 0)
+        room = size + pad_before + pad_after - span
+        window_count, over = room // step + 1, cast(Size, 0)
         if ceil_mode:
-            found = dims.minimum((room + step - 1) // step + 1, (size + before + step - 1) // step)
-            over = dims.maximum((found - 1) * step - room, 0)
-        if padding != "same" and not (found.__class__ is size.__class__ is int and found > 0):
-            text = (
-                f"{called_name()}: a window of {whole} over axis {rank - count + axis} of size"
-                f" {size} with a border of {before} and {after}"
+            window_count = dims.minimum(
+                (room + step - 1) // step + 1, (size + pad_before + step - 1) // step
             )
-            if not has_windows(found, size, text):
+            over = dims.maximum((window_count - 1) * step - room, 0)
+        if padding != "same" and not (
+            window_count.__class__ is size.__class__ is int and window_count > 0
+        ):
+            text = (
+                f"{called_name()}: a window of {span} over axis {rank - count + axis} of size"
+                f" {size} with a border of {pad_before} and {pad_after}"
+            )
+            if not has_windows(window_count, size, text):
                 raise ShapeError(
                     text,
                     hint='padding="same", a smaller window, or less dilation',
                     related=related(x),
                 )
-        extents.append(found)
-        behind.append(over)
+        extents.append(window_count)
+        overhangs.append(over)
     befores, afters = zip(*borders, strict=True)
-    return Windows(taps, steps, apart, befores, afters, tuple(extents), tuple(behind))
+    return Windows(taps, steps, dilations, befores, afters, tuple(extents), tuple(overhangs))
 
 
 def reach(taps: Size, dilation: int) -> Size:
@@ -138,16 +142,17 @@ def reach(taps: Size, dilation: int) -> Size:
     return dilation * (taps - 1) + 1
 
 
-def per_axis(what: str, given: Any, count: int, *values: Value) -> tuple[int, ...]:
+def per_axis(what: str, argument: Any, count: int, *values: Value) -> tuple[int, ...]:
     """A ``PerAxis`` argument as one int for each axis."""
-    found = tuple(given) if isinstance(given, list | tuple) else (given,) * count
-    if len(found) != count:
+    result = tuple(argument) if isinstance(argument, list | tuple) else (argument,) * count
+    if len(result) != count:
         raise RankError(
-            f"{called_name()}: {what}={shown(given)} for {count} ax{'i' if count == 1 else 'e'}s",
+            f"{called_name()}: {what}={shown(argument)} for {count}"
+            f" ax{'i' if count == 1 else 'e'}s",
             hint="one number for all, or one for each axis of the image",
             related=related(*values),
         )
-    return found
+    return result
 
 
 def _borders(
@@ -156,7 +161,7 @@ def _borders(
     if padding == "valid":
         return [(0, 0)] * len(image)
     if padding == "same":
-        return [_same(*each) for each in zip(image, reaches, steps, strict=True)]
+        return [_same(*axis_sizes) for axis_sizes in zip(image, reaches, steps, strict=True)]
     if isinstance(padding, str):
         raise ArgumentError(
             f"{called_name()}: padding={shown(padding)}",
@@ -170,22 +175,22 @@ def _borders(
             hint="one number or (before, after) for each",
             related=related(x),
         )
-    return [_pair(each, x) for each in padding]
+    return [_pair(entry, x) for entry in padding]
 
 
-def _pair(given: Any, x: Value) -> tuple[Size, Size]:
-    pair = tuple(given) if isinstance(given, list | tuple) else (given, given)
+def _pair(entry: Any, x: Value) -> tuple[Size, Size]:
+    pair = tuple(entry) if isinstance(entry, list | tuple) else (entry, entry)
     if len(pair) != 2:
         raise ArgumentError(
-            f"{called_name()}: padding={shown(given)} of an axis is not a pair (before, after)"
+            f"{called_name()}: padding={shown(entry)} of an axis is not a pair (before, after)"
         )
     return size_of(pair[0], x), size_of(pair[1], x)
 
 
-def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
+def _same(size: Size, span: Size, step: int) -> tuple[Size, Size]:
     """A border with which there is a window for every ``step`` elements, the odd one after."""
     count = (size + step - 1) // step
-    missing = dims.maximum((count - 1) * step + whole - size, 0)
+    missing = dims.maximum((count - 1) * step + span - size, 0)
     return missing // 2, missing - missing // 2
 
 
@@ -245,29 +250,29 @@ def conv(
     """
     image, filters = promoted_values((x, w))
     _check_filters(image, filters, groups)
-    channels, (out, each, *taps) = image.shape[1], filters.shape
-    if channels != groups * each:
+    channels, (out, group_channels, *taps) = image.shape[1], filters.shape
+    if channels != groups * group_channels:
         text = (
             f"conv: the image has {channels} channels, the filter takes"
-            f" {groups * each}{f' in {groups} groups' if groups > 1 else ''}"
+            f" {groups * group_channels}{f' in {groups} groups' if groups > 1 else ''}"
         )
         check_equal(
             text,
             channels,
-            groups * each,
+            groups * group_channels,
             image,
             filters,
             details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
             hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
             " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
         )
-    found = windows_over(image, tuple(taps), stride, padding, dilation)
-    op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
+    windows = windows_over(image, tuple(taps), stride, padding, dilation)
+    op = Conv(windows.strides, windows.dilation, windows.before, windows.extents, groups)
     if groups == 1:
-        return _biased(op(image, filters), bias)
+        return _add_bias(op(image, filters), bias)
     filters = _of_groups(filters, 0, groups * (out // groups))
-    image = _of_groups(image, 1, groups * each)
-    return _biased(_of_groups(op(image, filters), 1, out), bias)
+    image = _of_groups(image, 1, groups * group_channels)
+    return _add_bias(_of_groups(op(image, filters), 1, out), bias)
 
 
 @rounded_once
@@ -307,8 +312,8 @@ def conv_transpose(
     check_equal(text, image.shape[1], filters.shape[0], image, filters, hint=hint)
     count, taps = filters.ndim - 2, filters.shape[2:]
     steps = per_axis("stride", stride, count, image)
-    apart = per_axis("dilation", dilation, count, image)
-    wholes = [reach(k, d) for k, d in zip(taps, apart, strict=True)]
+    dilations = per_axis("dilation", dilation, count, image)
+    wholes = [reach(k, d) for k, d in zip(taps, dilations, strict=True)]
     further = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
     for more in further:
         integer("output_padding", more, least=0)
@@ -317,20 +322,20 @@ def conv_transpose(
             f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
         )
     spread = [
-        (size - 1) * step + whole
-        for size, step, whole in zip(image.shape[2:], steps, wholes, strict=True)
+        (size - 1) * step + span
+        for size, step, span in zip(image.shape[2:], steps, wholes, strict=True)
     ]
-    before, extents = _cropped(image, padding, spread, steps, wholes, further)
+    cropped, extents = _crop_sizes(image, padding, spread, steps, wholes, further)
     if groups > 1:
-        whole = groups * (filters.shape[0] // groups)
-        filters, image = _of_groups(filters, 0, whole), _of_groups(image, 1, whole)
-    return _biased(
-        ConvImage(steps, apart, before, extents, groups)(image, filters),
+        channels = groups * (filters.shape[0] // groups)
+        filters, image = _of_groups(filters, 0, channels), _of_groups(image, 1, channels)
+    return _add_bias(
+        ConvImage(steps, dilations, cropped, extents, groups)(image, filters),
         bias,
     )
 
 
-def _cropped(
+def _crop_sizes(
     x: AnyValue,
     padding: Padding,
     spread: list[Size],
@@ -340,9 +345,9 @@ def _cropped(
 ) -> tuple[Shape, Shape]:
     """Return what a transposed convolution crops before each axis, and the sizes of its result."""
     if padding == "same":
-        kept = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
+        base_sizes = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
         missing = [dims.maximum(w - s, 0) for w, s in zip(wholes, steps, strict=True)]
-        extents = tuple(k + m for k, m in zip(kept, more, strict=True))
+        extents = tuple(k + m for k, m in zip(base_sizes, more, strict=True))
         return tuple(m // 2 for m in missing), extents
     if isinstance(padding, str) and padding != "valid":
         raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
@@ -385,7 +390,7 @@ def _of_groups(x: AnyValue, axis: int, size: Size) -> AnyValue:
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
 
-def _biased(out: AnyValue, bias: ArrayLike[AnyValue] | None) -> AnyValue:
+def _add_bias(out: AnyValue, bias: ArrayLike[AnyValue] | None) -> AnyValue:
     if bias is None:
         return out
     row = as_value(bias, type(out))
@@ -420,8 +425,10 @@ def unfold(
     """
     value = as_value(x)
     taps = literal_taps(kernel_size, spatial(value, 2), value)
-    found = windows_over(value, taps, stride, padding, dilation)
-    return UnfoldWindows(taps, found.strides, found.dilation, found.before, found.extents)(value)
+    windows = windows_over(value, taps, stride, padding, dilation)
+    return UnfoldWindows(taps, windows.strides, windows.dilation, windows.before, windows.extents)(
+        value
+    )
 
 
 def fold(
@@ -456,11 +463,11 @@ def fold(
     sizes = extents if isinstance(extents, tuple) else (extents,) * count
     taps = tuple(integer("taps", size, value) for size in value.shape[2 : 2 + count])
     image = broadcast_to(creation.zeros((), value.dtype, like=value), (1, 1, *sizes))
-    found = windows_over(image, taps, stride, padding, dilation)
-    for size, wanted in zip(value.shape[2 + count :], found.extents, strict=True):
-        text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {wanted}"
-        check_equal(text, size, wanted, value)
-    return FoldWindows(taps, found.strides, found.dilation, found.before, sizes)(value)
+    windows = windows_over(image, taps, stride, padding, dilation)
+    for size, expected in zip(value.shape[2 + count :], windows.extents, strict=True):
+        text = f"fold: {size} windows, where an image of {shape_text(sizes)} has {expected}"
+        check_equal(text, size, expected, value)
+    return FoldWindows(taps, windows.strides, windows.dilation, windows.before, sizes)(value)
 
 
 #: Taps that one kernel takes at each place, at most: windows of more are taken axis by axis.
@@ -496,8 +503,8 @@ def max_pool(
              [13., 15.]]]])
     """
     value = as_value(x)
-    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
-    return _by_axes(WindowMax, value, found)
+    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    return _by_axes(WindowMax, value, windows)
 
 
 @like(max_pool)
@@ -526,25 +533,25 @@ def avg_pool(
     array([[[2., 6.]]])
     """
     value = floating(x)
-    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
-    total = _by_axes(WindowSum, value, found)
+    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    total = _by_axes(WindowSum, value, windows)
     extents = value.shape[2:]
     if count_include_pad:  # windows are counted over the image with its border
-        borders = zip(extents, found.before, found.after, strict=True)
-        extents = tuple(size + before + after for size, before, after in borders)
-        none = (0,) * len(extents)
-        found = replace(found, before=none, after=none)
-    if found.inside:
-        return total * (1.0 / prod(found.taps))
-    return total / _counts(value, extents, found)
+        borders = zip(extents, windows.before, windows.after, strict=True)
+        extents = tuple(size + low + high for size, low, high in borders)
+        zeros = (0,) * len(extents)
+        windows = replace(windows, before=zeros, after=zeros)
+    if windows.inside:
+        return total * (1.0 / prod(windows.taps))
+    return total / _counts(value, extents, windows)
 
 
-def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
+def _counts(x: AnyValue, image: Shape, windows: Windows) -> Any:
     counts: Any = 1.0
     for axis, size in enumerate(image):
         ones = creation.ones((size,), x.dtype, like=x)
-        shape = tuple(size if k == axis else 1 for k, size in enumerate(found.extents))
-        counts = reshape(_along(WindowSum, ones, found, axis, 0), shape) * counts
+        shape = tuple(size if k == axis else 1 for k, size in enumerate(windows.extents))
+        counts = reshape(_along(WindowSum, ones, windows, axis, 0), shape) * counts
     return counts
 
 
@@ -572,11 +579,11 @@ def lp_pool(
     array([[[5., 2.]]])
     """
     value = floating(x)
-    found = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
+    windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else absolute(value)
     if p not in (1, 2):
         powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
-    total = _by_axes(WindowSum, powers, found)
+    total = _by_axes(WindowSum, powers, windows)
     return total if p == 1 else flat_root(total, p)
 
 
@@ -607,14 +614,14 @@ def adaptive_avg_pool(x: ArrayLike[AnyValue], extents: PerAxis) -> AnyValue:
 
 def _adaptive(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
     count = spatial(x, 2)
-    wanted = per_axis("extents", extents, count, x)
+    parts_per_axis = per_axis("extents", extents, count, x)
     combine = aggregate.max if kind == "max" else mean
     out = x
-    for axis, parts in enumerate(wanted, 2):
+    for axis, parts in enumerate(parts_per_axis, 2):
         size = out.shape[axis]
-        whole = _divides(size, parts)
-        if whole is not None:
-            shape = (*out.shape[:axis], parts, whole, *out.shape[axis + 1 :])
+        part_size = _divides(size, parts)
+        if part_size is not None:
+            shape = (*out.shape[:axis], parts, part_size, *out.shape[axis + 1 :])
             out = combine(reshape(out, shape), axis + 1)
             continue
         if isinstance(size, Dim) or size == 0:
@@ -650,9 +657,9 @@ def _pool(
 ) -> Windows:
     taps = literal_taps(kernel_size, spatial(x, 2), x)
     steps = taps if stride is None else stride
-    found = windows_over(x, taps, steps, padding, dilation, ceil_mode)
+    windows = windows_over(x, taps, steps, padding, dilation, ceil_mode)
     for size, low, high, k, d in zip(
-        x.shape[2:], found.before, found.after, taps, found.dilation, strict=True
+        x.shape[2:], windows.before, windows.after, taps, windows.dilation, strict=True
     ):
         inside = all(isinstance(p, Dim) or p < reach(k, d) for p in (low, high))
         if not inside and size != 0:
@@ -662,33 +669,35 @@ def _pool(
                 hint="the border is smaller than a window",
                 related=related(x),
             )
-    return found
+    return windows
 
 
-def _by_axes(kind: type[WindowMax | WindowSum], x: AnyValue, found: Windows) -> AnyValue:
-    if prod(found.taps) <= MOST_TAPS:
-        op = kind(found.taps, found.strides, found.dilation, found.before, found.extents)
+def _by_axes(kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows) -> AnyValue:
+    if prod(windows.taps) <= MOST_TAPS:
+        op = kind(windows.taps, windows.strides, windows.dilation, windows.before, windows.extents)
         return op(x)
-    count = len(found.taps)
+    count = len(windows.taps)
     for axis in range(count):
-        x = _along(kind, x, found, axis, count - 1 - axis)
+        x = _along(kind, x, windows, axis, count - 1 - axis)
     return x
 
 
 def _along(
-    kind: type[WindowMax | WindowSum], x: AnyValue, found: Windows, axis: int, behind: int
+    kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows, axis: int, trailing: int
 ) -> AnyValue:
-    """A pool along one axis, which has so many axes behind it."""
-    rest = x.shape[x.ndim - behind :] if behind else ()
-    ones, zeros = (1,) * behind, (0,) * behind
-    taps, strides = (found.taps[axis], *ones), (found.strides[axis], *ones)
-    dilation, before = (found.dilation[axis], *ones), (found.before[axis], *zeros)
-    extents = (found.extents[axis], *rest)
-    if found.taps[axis] <= MOST_TAPS:
-        return kind(taps, strides, dilation, before, extents)(x)
-    if kind is WindowMax and not found.inside:
-        return kind(taps, strides, dilation, before, extents)(x)
-    whole = UnfoldWindows(taps, strides, dilation, before, extents)(x)
-    place = whole.ndim - 2 * (behind + 1)
-    kept = reshape(whole, (*whole.shape[: place + 1], *whole.shape[place + 1 + behind :]))
-    return aggregate.max(kept, place) if kind is WindowMax else aggregate.sum(kept, place)
+    """Pool along one axis, which has ``trailing`` axes after it."""
+    trailing_sizes = x.shape[x.ndim - trailing :] if trailing else ()
+    ones, zeros = (1,) * trailing, (0,) * trailing
+    taps, strides = (windows.taps[axis], *ones), (windows.strides[axis], *ones)
+    dilation, padding = (windows.dilation[axis], *ones), (windows.before[axis], *zeros)
+    extents = (windows.extents[axis], *trailing_sizes)
+    if windows.taps[axis] <= MOST_TAPS:
+        return kind(taps, strides, dilation, padding, extents)(x)
+    if kind is WindowMax and not windows.inside:
+        return kind(taps, strides, dilation, padding, extents)(x)
+    unfolded = UnfoldWindows(taps, strides, dilation, padding, extents)(x)
+    place = unfolded.ndim - 2 * (trailing + 1)
+    merged = reshape(
+        unfolded, (*unfolded.shape[: place + 1], *unfolded.shape[place + 1 + trailing :])
+    )
+    return aggregate.max(merged, place) if kind is WindowMax else aggregate.sum(merged, place)

@@ -81,8 +81,8 @@ def schur(
     value = squares(matrices(a))
     if output[0] == "c" and not value.dtype.is_complex:
         value = value + 0j
-    made: Any = Schur(_SORTS[sort], errors)(value)
-    t, z, count = made
+    factors: Any = Schur(_SORTS[sort], errors)(value)
+    t, z, count = factors
     return (t, z) if sort is None else (t, z, count)
 
 
@@ -123,11 +123,11 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
         last = aggregate.sum(where(column == k, h, 0.0), -1)
         below = where(place > k + 1, last, 0.0)
         first = aggregate.sum(where(place == k + 1, last, 0.0), -1, keepdims=True)
-        rest = aggregate.sum(abs_square(below), -1, keepdims=True)
-        turns = rest > 0.0
+        square_below = aggregate.sum(abs_square(below), -1, keepdims=True)
+        turns = square_below > 0.0
         if h.dtype.is_complex:
             turns = logical_or(turns, first.imag != 0.0)
-        size = sqrt(where(turns, rest + abs_square(first), 1.0))
+        size = sqrt(where(turns, square_below + abs_square(first), 1.0))
         size = where(real(first) >= 0.0, -size, size)
         vector = where(place == k + 1, 1.0, below / where(turns, first - size, 1.0))
         tau = as_rows(where(turns, (size - first) / size, 0.0))
@@ -177,34 +177,34 @@ def ldl(A: ArrayLike[AnyValue], lower: bool = True, hermitian: bool = True) -> A
         )
     rows, columns = value.ndim - 2, value.ndim - 1
 
-    def turned(x: Any) -> Any:
+    def flip_if_upper(x: Any) -> Any:
         return x if lower else flip(flip(x, rows), columns)
 
-    made: Any = LDL()(turned(value))
-    packed, beside, order = made
+    factors: Any = LDL()(flip_if_upper(value))
+    packed, beside, order = factors
     factor = by_place(packed, 1.0, 0.0, 0.0) + identity_like(packed)
     back = broadcast_to(as_rows(argsort(order, -1)), factor.shape)
     below = beside_diagonal(broadcast_to(as_columns(beside), value.shape), -1)
     d = on_diagonal(diagonal_of(packed)) + below + adjoint(below)
     if not lower:
         order = value.shape[-1] - 1 - flip(order, order.ndim - 1)
-    return turned(take_along_axis(factor, back, -2)), turned(d), order
+    return flip_if_upper(take_along_axis(factor, back, -2)), flip_if_upper(d), order
 
 
 # -- eigenvalues of banded matrices ---------------------------------------------------------------
 
 
-def _selected(found: Any, select: str, select_range: Any, axis: int = -1) -> Any:
+def _select(values: Any, select: str, select_range: Any, axis: int = -1) -> Any:
     """The eigenvalues, or vectors as columns, whose numbers were chosen."""
     if select == "a":
-        return found
+        return values
     first, last = map(int, select_range)
-    return part(found, found.ndim + axis, first, last - first + 1)
+    return part(values, values.ndim + axis, first, last - first + 1)
 
 
 def _tridiagonal(d: Any, e: Any) -> Any:
     """The lower triangle of symmetric matrices, of their diagonals."""
-    main, beside = (floating(each) for each in promoted_values((d, e)))
+    main, beside = (floating(diagonal) for diagonal in promoted_values((d, e)))
     if main.ndim < 1 or beside.ndim != main.ndim:
         raise RankError(f"{called_name()}: takes vectors d [n] and e [n - 1]")
     ends = [(0, 0)] * (beside.ndim - 1) + [(0, 1)]
@@ -235,14 +235,14 @@ def eigh_tridiagonal(
     >>> w.round(3)
     array([1., 3.])
     """
-    return _eigen(_tridiagonal(d, e), eigvals_only, select, select_range)
+    return _solve_eigenproblem(_tridiagonal(d, e), eigvals_only, select, select_range)
 
 
-def _eigen(lower: Any, eigvals_only: bool, select: str, select_range: Any) -> Any:
+def _solve_eigenproblem(lower: Any, eigvals_only: bool, select: str, select_range: Any) -> Any:
     if eigvals_only:
-        return _selected(eigvalsh(lower), select, select_range)
+        return _select(eigvalsh(lower), select, select_range)
     w, v = eigh(lower)
-    return tuple(_selected(each, select, select_range) for each in (w, v))
+    return tuple(_select(x, select, select_range) for x in (w, v))
 
 
 def eigvalsh_tridiagonal(
@@ -256,8 +256,8 @@ def eigvalsh_tridiagonal(
     >>> sg.linalg.eigvalsh_tridiagonal([2.0, 2.0, 2.0], [1.0, 1.0], "i", (1, 1)).round(3)
     array([2.])
     """
-    found: Any = _eigen(_tridiagonal(d, e), True, select, select_range)
-    return found
+    eigenvalues: Any = _solve_eigenproblem(_tridiagonal(d, e), True, select, select_range)
+    return eigenvalues
 
 
 def eig_banded(
@@ -281,7 +281,7 @@ def eig_banded(
     if value.ndim != 2:
         raise RankError(f"{called_name()}: {value.type} is not one matrix's diagonals")
     half: Any = from_bands(value, 0 if lower else value.shape[0] - 1)
-    return _eigen(half if lower else adjoint(half), eigvals_only, select, select_range)
+    return _solve_eigenproblem(half if lower else adjoint(half), eigvals_only, select, select_range)
 
 
 def eigvals_banded(
@@ -295,8 +295,8 @@ def eigvals_banded(
     >>> sg.linalg.eigvals_banded([[0.0, 1.0], [2.0, 2.0]]).round(3)
     array([1., 3.])
     """
-    found: Any = eig_banded(a_band, lower, True, select, select_range)
-    return found
+    eigenvalues: Any = eig_banded(a_band, lower, True, select, select_range)
+    return eigenvalues
 
 
 def diagsvd(s: ArrayLike[AnyValue], M: int, N: int) -> Any:

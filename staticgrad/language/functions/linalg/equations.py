@@ -59,11 +59,11 @@ _REFINED: Final = 3
 _WRONG: Final = {"float32": 1e-2, "complex64": 1e-2, "float64": 1e-6, "complex128": 1e-6}
 
 
-def _alike(*given: Any) -> list[Any]:
+def _broadcast_batches(*operands: Any) -> list[Any]:
     """Operands as matrices of one dtype and batch."""
-    values = [matrices(each) for each in promoted_values(given)]
-    batch = broadcast_shapes([each.shape[:-2] for each in values])
-    return [in_batch(each, batch) for each in values]
+    values = [matrices(matrix) for matrix in promoted_values(operands)]
+    batch = broadcast_shapes([matrix.shape[:-2] for matrix in values])
+    return [in_batch(matrix, batch) for matrix in values]
 
 
 def solve_sylvester(
@@ -84,7 +84,7 @@ def solve_sylvester(
     >>> sg.evaluate(sg.linalg.solve_sylvester([[1.0]], [[3.0]], [[8.0]]))
     array([[2.]])
     """
-    return Sylvester(errors)(*_alike(a, b, q))
+    return Sylvester(errors)(*_broadcast_batches(a, b, q))
 
 
 def solve_continuous_lyapunov(
@@ -97,7 +97,7 @@ def solve_continuous_lyapunov(
     array([[-1.,  0.],
            [ 0., -2.]])
     """
-    first, last = _alike(a, q)
+    first, last = _broadcast_batches(a, q)
     return Sylvester(errors)(first, adjoint(first), last)
 
 
@@ -117,18 +117,18 @@ def solve_discrete_lyapunov(
     array([[ 4.,  0.],
            [ 0., 10.]])
     """
-    first, last = _alike(a, q)
+    first, last = _broadcast_batches(a, q)
     unit = identity_like(first)
     under = inv(first + unit, errors=errors)
-    moved = under @ (first - unit)
+    transformed = under @ (first - unit)
     right = -2.0 * (under @ last @ adjoint(under))
-    return Sylvester(errors)(moved, adjoint(moved), right)
+    return Sylvester(errors)(transformed, adjoint(transformed), right)
 
 
 # -- Riccati equations ----------------------------------------------------------------------------
 
 
-def _doubled(a: Any, g: Any, h: Any) -> Any:
+def _solve_by_doubling(a: Any, g: Any, h: Any) -> Any:
     """The limit of the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005).
 
     NaN where the last step still changes it.
@@ -138,29 +138,33 @@ def _doubled(a: Any, g: Any, h: Any) -> Any:
     def step(_: Any, carry: Any) -> Any:
         a, g, h, _ = carry
         under = inv(unit + g @ h, errors="nan")
-        moved = a @ under
+        product = a @ under
         change = adjoint(a) @ h @ under @ a
-        return moved @ a, g + moved @ g @ adjoint(a), h + change, change
+        return product @ a, g + product @ g @ adjoint(a), h + change, change
 
-    _, _, found, change = fori_loop(0, _STEPS, step, (a, g, h, h))
-    size, moved = (
-        aggregate.max(absolute(each), (-2, -1), keepdims=True, initial=0.0)
-        for each in (found, change)
+    _, _, solution, change = fori_loop(0, _STEPS, step, (a, g, h, h))
+    size, change_size = (
+        aggregate.max(absolute(matrix), (-2, -1), keepdims=True, initial=0.0)
+        for matrix in (solution, change)
     )
     tolerance = _WRONG[a.dtype.numpy.name]
-    return where(moved <= tolerance * size, 0.5 * (found + adjoint(found)), math.nan)
+    return where(change_size <= tolerance * size, 0.5 * (solution + adjoint(solution)), math.nan)
 
 
-def _solution(name: str, solve_equation: CustomFunction, given: Sequence[Any], errors: str) -> Any:
+def _solution(
+    name: str, solve_equation: CustomFunction, operands: Sequence[Any], errors: str
+) -> Any:
     """Return the solution of a Riccati equation, checked at run time."""
-    found: Any = solve_equation(*given)
+    solution: Any = solve_equation(*operands)
     if errors == "nan":
-        return found
-    solved, *finite = (aggregate.all(isfinite(each), (-2, -1)) for each in (found, *given))
+        return solution
+    solved, *finite = (
+        aggregate.all(isfinite(matrix), (-2, -1)) for matrix in (solution, *operands)
+    )
     sound = reduce(logical_and, finite)
     loop = f"riccati.{name}.doubling"
     solved = reached_end(loop, _STEPS, logical_or(solved, logical_not(sound)), zeros_like(sound))
-    return where(solved[..., None, None], found, math.nan)
+    return where(solved[..., None, None], solution, math.nan)
 
 
 @custom_vjp(name="staticgrad.continuous_riccati")
@@ -168,17 +172,17 @@ def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
     """X with a.T X + X a - X g X + h = 0, and a - g X stable: doubling, then Newton's step."""
     a, g, h = map(stop_gradient, (a, g, h))
     unit = identity_like(a)
-    sizes = [abs_square(each) for each in (a, g, h)]
-    total: Any = sum(aggregate.sum(each, (-2, -1), keepdims=True) for each in sizes)
+    sizes = [abs_square(matrix) for matrix in (a, g, h)]
+    total: Any = sum(aggregate.sum(squares, (-2, -1), keepdims=True) for squares in sizes)
     shift = sqrt(total) + 1e-8
     under = inv(a - shift * unit, errors="nan")
     right = inv(adjoint(a) - shift * unit + h @ under @ g, errors="nan")
     factor = 2.0 * shift
     first = unit + factor * adjoint(right)
-    found = _doubled(first, factor * (under @ g @ right), factor * (right @ h @ under))
-    closed = a - g @ found
-    residual = adjoint(a) @ found + found @ a - found @ g @ found + h
-    better = found - Sylvester("nan")(adjoint(closed), closed, residual)
+    x = _solve_by_doubling(first, factor * (under @ g @ right), factor * (right @ h @ under))
+    closed = a - g @ x
+    residual = adjoint(a) @ x + x @ a - x @ g @ x + h
+    better = x - Sylvester("nan")(adjoint(closed), closed, residual)
     return 0.5 * (better + adjoint(better))
 
 
@@ -193,7 +197,7 @@ def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
 @custom_vjp(name="staticgrad.discrete_riccati")
 def _discrete_riccati(a: Any, g: Any, h: Any) -> Any:
     """X with X = a.T X (I + g X)^-1 a + h."""
-    return _doubled(*map(stop_gradient, (a, g, h)))
+    return _solve_by_doubling(*map(stop_gradient, (a, g, h)))
 
 
 @_discrete_riccati.rule
@@ -228,9 +232,9 @@ def solve_continuous_are(
     array([[1.732, 1.   ],
            [1.   , 1.732]])
     """
-    first, second, third, last = _alike(a, b, q, r)
-    given = (first, second @ solve(last, adjoint(second)), third)
-    return _solution("solve_continuous_are", _continuous_riccati, given, errors)
+    first, second, third, last = _broadcast_batches(a, b, q, r)
+    coefficients = (first, second @ solve(last, adjoint(second)), third)
+    return _solution("solve_continuous_are", _continuous_riccati, coefficients, errors)
 
 
 def solve_discrete_are(
@@ -251,42 +255,42 @@ def solve_discrete_are(
     >>> sg.linalg.solve_discrete_are([[0.5]], [[1.0]], [[1.0]], [[1.0]]).round(3)
     array([[1.133]])
     """
-    first, second, third, last = _alike(a, b, q, r)
-    given = (first, second @ solve(last, adjoint(second)), third)
-    return _solution("solve_discrete_are", _discrete_riccati, given, errors)
+    first, second, third, last = _broadcast_batches(a, b, q, r)
+    coefficients = (first, second @ solve(last, adjoint(second)), third)
+    return _solution("solve_discrete_are", _discrete_riccati, coefficients, errors)
 
 
 # -- functions of matrices ------------------------------------------------------------------------
 
 
-def _checked(found: Any, again: Any, a: Any) -> Any:
-    """``found``, NaN where ``again``, which should be a, is far from it."""
-    error = sqrt(aggregate.sum(abs_square(again - a), (-2, -1), keepdims=True))
+def _mask_inaccurate(value: Any, recomputed: Any, a: Any) -> Any:
+    """Return ``value``, NaN where ``recomputed``, which should be a, is far from it."""
+    error = sqrt(aggregate.sum(abs_square(recomputed - a), (-2, -1), keepdims=True))
     size = sqrt(aggregate.sum(abs_square(a), (-2, -1), keepdims=True))
-    return where(error <= _WRONG[a.dtype.numpy.name] * size, found, math.nan)
+    return where(error <= _WRONG[a.dtype.numpy.name] * size, value, math.nan)
 
 
 def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFunction:
     """A function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
 
     @custom_vjp(name=f"staticgrad.{name}")
-    def found(a: Any) -> Any:
+    def function(a: Any) -> Any:
         return compute(stop_gradient(a))
 
-    @found.rule
+    @function.rule
     @of_adjoints
     def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
-        return (_block(found, adjoint(a), ct),)
+        return (_block(function, adjoint(a), ct),)
 
-    return found
+    return function
 
 
 def _block(function: Callable[..., Any], a: Any, e: Any) -> Any:
     """The upper right block of a function of [[a, e], [0, a]]: its derivative along e."""
     n, last = a.shape[-1], a.ndim - 1
     above = concatenate([a, e], last)
-    whole = function(concatenate([above, concatenate([zeros_like(a), a], last)], last - 1))
-    return part(part(whole, last - 1, 0, n), last, n, n)
+    blocks = function(concatenate([above, concatenate([zeros_like(a), a], last)], last - 1))
+    return part(part(blocks, last - 1, 0, n), last, n, n)
 
 
 def _scaled_root(a: Any) -> Any:
@@ -295,11 +299,11 @@ def _scaled_root(a: Any) -> Any:
     def step(_: Any, carry: Any) -> Any:
         x, y = carry
         x_under, y_under = inv(x, errors="nan"), inv(y, errors="nan")
-        size, other = (
-            aggregate.sum(abs_square(each), (-2, -1), keepdims=True)
-            for each in (x @ y, y_under @ x_under)
+        size, inverse_size = (
+            aggregate.sum(abs_square(matrix), (-2, -1), keepdims=True)
+            for matrix in (x @ y, y_under @ x_under)
         )
-        scale = exp(0.125 * (log(other) - log(size)))
+        scale = exp(0.125 * (log(inverse_size) - log(size)))
         return 0.5 * (scale * x + y_under / scale), 0.5 * (scale * y + x_under / scale)
 
     return fori_loop(0, _STEPS, step, (a, identity_like(a)))[0]
@@ -308,9 +312,9 @@ def _scaled_root(a: Any) -> Any:
 @custom_vjp(name="staticgrad.sqrtm")
 def _root(a: Any) -> Any:
     a = stop_gradient(a)
-    found = _scaled_root(a)
-    better = found + Sylvester("nan")(found, found, a - found @ found)
-    return _checked(better, better @ better, a)
+    root = _scaled_root(a)
+    better = root + Sylvester("nan")(root, root, a - root @ root)
+    return _mask_inaccurate(better, better @ better, a)
 
 
 @_root.rule
@@ -329,8 +333,8 @@ def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[2.  , 0.25],
            [0.  , 2.  ]])
     """
-    found: Any = _root(squares(matrices(A)))
-    return found
+    root: Any = _root(squares(matrices(A)))
+    return root
 
 
 def _logarithm(a: Any) -> Any:
@@ -342,11 +346,11 @@ def _logarithm(a: Any) -> Any:
     small = (root - unit) @ inv(root + unit, errors="nan")
     squared = small @ small
     series = unit + squared @ (unit / 3.0 + squared @ (unit / 5.0 + squared / 7.0))
-    found = small @ series * (2.0 * 2.0**_ROOTS)
+    logarithm = small @ series * (2.0 * 2.0**_ROOTS)
     for _ in range(_REFINED):
-        power = expm(found, errors="nan")
-        found = found + 2.0 * solve(power + a, a - power, errors="nan")
-    return _checked(found, expm(found, errors="nan"), a)
+        power = expm(logarithm, errors="nan")
+        logarithm = logarithm + 2.0 * solve(power + a, a - power, errors="nan")
+    return _mask_inaccurate(logarithm, expm(logarithm, errors="nan"), a)
 
 
 _log = _function_of_matrices("logm", _logarithm)
@@ -359,22 +363,22 @@ def logm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[0., 1.],
            [0., 0.]])
     """
-    found: Any = _log(squares(matrices(A)))
-    return found
+    logarithm: Any = _log(squares(matrices(A)))
+    return logarithm
 
 
 def _newton_sign(a: Any) -> Any:
     def step(_: Any, x: Any) -> Any:
         under = inv(x, errors="nan")
-        size, other = (
-            aggregate.sum(abs_square(each), (-2, -1), keepdims=True) for each in (x, under)
+        size, inverse_size = (
+            aggregate.sum(abs_square(matrix), (-2, -1), keepdims=True) for matrix in (x, under)
         )
-        scale = exp(0.25 * (log(other) - log(size)))
+        scale = exp(0.25 * (log(inverse_size) - log(size)))
         return 0.5 * (scale * x + under / scale)
 
-    found = fori_loop(0, _STEPS, step, a)
-    found = 0.5 * (found + inv(found, errors="nan"))
-    return _checked(found, found @ found @ a, a)
+    matrix_sign = fori_loop(0, _STEPS, step, a)
+    matrix_sign = 0.5 * (matrix_sign + inv(matrix_sign, errors="nan"))
+    return _mask_inaccurate(matrix_sign, matrix_sign @ matrix_sign @ a, a)
 
 
 _sign = _function_of_matrices("signm", _newton_sign)
@@ -389,8 +393,8 @@ def signm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[ 1. ,  0.4],
            [ 0. , -1. ]])
     """
-    found: Any = _sign(squares(matrices(A)))
-    return found
+    matrix_sign: Any = _sign(squares(matrices(A)))
+    return matrix_sign
 
 
 def expm_frechet(
@@ -404,18 +408,18 @@ def expm_frechet(
     array([[1., 1.],
            [0., 1.]])
     """
-    a, e = _alike(A, E)
+    a, e = _broadcast_batches(A, E)
     derivative = _block(expm, squares(a), e)
     return (expm(a), derivative) if compute_expm else derivative
 
 
-def _turned(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
+def _cosm_sinm(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
     """The cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
     a = squares(matrices(A))
     n, last, zeros = a.shape[-1], a.ndim - 1, zeros_like(a)
     above = concatenate([zeros, -a], last)
-    whole = expm(concatenate([above, concatenate([a, zeros], last)], last - 1))
-    left = part(whole, last, 0, n)
+    exponential = expm(concatenate([above, concatenate([a, zeros], last)], last - 1))
+    left = part(exponential, last, 0, n)
     return part(left, last - 1, 0, n), part(left, last - 1, n, n)
 
 
@@ -426,7 +430,7 @@ def cosm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[1., 0.],
            [0., 1.]])
     """
-    return _turned(A)[0]
+    return _cosm_sinm(A)[0]
 
 
 def sinm(A: ArrayLike[AnyValue]) -> AnyValue:
@@ -436,7 +440,7 @@ def sinm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[0., 1.],
            [0., 0.]])
     """
-    return _turned(A)[1]
+    return _cosm_sinm(A)[1]
 
 
 def tanm(A: ArrayLike[AnyValue]) -> AnyValue:
@@ -446,7 +450,7 @@ def tanm(A: ArrayLike[AnyValue]) -> AnyValue:
     array([[0., 1.],
            [0., 0.]])
     """
-    cosine, sine = _turned(A)
+    cosine, sine = _cosm_sinm(A)
     return solve(cosine, sine)
 
 
@@ -500,9 +504,9 @@ def fractional_matrix_power(A: ArrayLike[AnyValue], t: float) -> AnyValue:
         if isinstance(t, Value):
             return expm(t * logm(a))
         raise ArgumentError(f"fractional_matrix_power: t={t!r} is not a real number")
-    whole = math.floor(t)
-    power: Any = matrix_power(a, whole)
-    return power if whole == t else power @ expm((t - whole) * logm(a))
+    integer_part = math.floor(t)
+    power: Any = matrix_power(a, integer_part)
+    return power if integer_part == t else power @ expm((t - integer_part) * logm(a))
 
 
 def funm(A: ArrayLike[AnyValue], func: Callable[[Any], Any]) -> AnyValue:
@@ -523,13 +527,13 @@ def funm(A: ArrayLike[AnyValue], func: Callable[[Any], Any]) -> AnyValue:
     if getattr(scaled, "shape", None) != values.shape:
         raise ShapeError(f"funm: func gave {scaled!r} for {values.type}")
     turned = vectors * scaled[..., None, :]
-    found = adjoint(solve(adjoint(vectors), adjoint(turned), errors="nan"))
+    result = adjoint(solve(adjoint(vectors), adjoint(turned), errors="nan"))
     if a.dtype.is_complex:
-        return found
-    part_of_it: Any = real(found)
+        return result
+    part_of_it: Any = real(result)
     error, size = (
-        aggregate.sum(abs_square(each), (-2, -1), keepdims=True)
-        for each in (found - part_of_it, found)
+        aggregate.sum(abs_square(matrix), (-2, -1), keepdims=True)
+        for matrix in (result - part_of_it, result)
     )
     return where(error <= _WRONG[a.dtype.numpy.name] ** 2 * size, part_of_it, math.nan)
 
@@ -580,7 +584,7 @@ def orthogonal_procrustes(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> Any
     array([[ 0.,  1.],
            [-1.,  0.]])
     """
-    a, b = _alike(A, B)
+    a, b = _broadcast_batches(A, B)
     w, s, v = svd(adjoint(a) @ b, full_matrices=False)
     return w @ v, aggregate.sum(s, -1)
 
@@ -591,12 +595,12 @@ def subspace_angles(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.linalg.subspace_angles([[1.0], [0.0]], [[1.0], [1.0]]).round(3)
     array([0.785])
     """
-    one, other = (qr(each)[0] for each in _alike(A, B))
-    both: Any = adjoint(one) @ other
-    cosines = flip(clip(svdvals(both), -1.0, 1.0), -1)
-    wide = one.shape[-1] >= other.shape[-1]
-    apart = other - one @ both if wide else one - other @ adjoint(both)
-    sines = clip(svdvals(apart), -1.0, 1.0)
+    basis_a, basis_b = (qr(matrix)[0] for matrix in _broadcast_batches(A, B))
+    overlap: Any = adjoint(basis_a) @ basis_b
+    cosines = flip(clip(svdvals(overlap), -1.0, 1.0), -1)
+    wide = basis_a.shape[-1] >= basis_b.shape[-1]
+    complement = basis_b - basis_a @ overlap if wide else basis_a - basis_b @ adjoint(overlap)
+    sines = clip(svdvals(complement), -1.0, 1.0)
     large = square(cosines) >= 0.5
     return where(large, arcsin(where(large, sines, 0.0)), arccos(where(large, 0.0, cosines)))
 

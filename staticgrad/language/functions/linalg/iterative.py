@@ -66,15 +66,15 @@ class Operator(NamedTuple):
 def _operator(matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
     """Read a matrix, sparse or dense, or a function of a vector and of ``args``."""
     if is_sparse(matrix):
-        own = sparse.csr(matrix)
-        _check_square(own.shape)
+        csr_matrix = sparse.csr(matrix)
+        _check_square(csr_matrix.shape)
         return Operator(
-            lambda v, data: own.with_data(data) @ v,
-            lambda v, data: own.with_data(data).T @ v,
-            (own.values(kind),),
+            lambda v, data: csr_matrix.with_data(data) @ v,
+            lambda v, data: csr_matrix.with_data(data).T @ v,
+            (csr_matrix.values(kind),),
         )
     if callable(matrix) and not isinstance(matrix, Value):
-        operands = tuple(as_value(each, kind) for each in args)
+        operands = tuple(as_value(arg, kind) for arg in args)
         return Operator(
             matrix, up("staticgrad.programs.linear_systems").transposed(matrix), operands
         )
@@ -91,7 +91,7 @@ def _check_square(shape: Any) -> None:
         check_equal(text, shape[0], shape[1], hint="sg.linalg.lstsq takes any shape")
 
 
-def _solved(
+def _solve_system(
     method: Callable[..., Any],
     system: tuple[Any, Any, Any, Any],
     limits: tuple[Any, Any, Any],
@@ -117,15 +117,15 @@ def _solved(
     if preconditioner is not None:
         fixed = _operator(preconditioner, (), kind)
         fixed = fixed._replace(operands=tuple(map(stop_gradient, fixed.operands)))
-    floats = [each for each in operator.operands if each.dtype.is_float]
+    floats = [operand for operand in operator.operands if operand.dtype.is_float]
     b = promoted_values((b, *floats))[0]
     x0 = zeros_like(b) if x0 is None else promoted_values((x0, b))[0]
     most = 10 * b.shape[0] if maxiter is None else maxiter
-    wanted = operator.apply(x0, *operator.operands)
-    if not isinstance(wanted, Value) or wanted.type != b.type or x0.type != b.type:
-        found = wanted.type if isinstance(wanted, Value) else kind_of(wanted)
+    product = operator.apply(x0, *operator.operands)
+    if not isinstance(product, Value) or product.type != b.type or x0.type != b.type:
+        description = product.type if isinstance(product, Value) else kind_of(product)
         raise ShapeError(
-            f"{called_name()}: b is {b.type}, x0 {x0.type} and A @ x0 {found}: one type each"
+            f"{called_name()}: b is {b.type}, x0 {x0.type} and A @ x0 {description}: one type each"
         )
 
     def solve(transposed: bool, right: Any, first: Any, operands: Sequence[Any]) -> Any:
@@ -158,7 +158,7 @@ def _count(x: Any) -> Any:
     return astype(aggregate.sum(real(x) * 0.0) * 0.0, "int64")
 
 
-def _iterated(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
+def _iterate(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
     """The solution of a method's steps, and 0 where its residual is within the tolerance.
 
     A state begins with the solution and ends with the residual's square and the steps so far.
@@ -206,7 +206,7 @@ def cg(
     >>> x.round(6), slope.round(6)
     (array([1., 1.]), array([0.4, 0.2]))
     """
-    return _solved(_cg, (A, b, x0, M), (rtol, atol, maxiter), args, symmetric=True)
+    return _solve_system(_cg, (A, b, x0, M), (rtol, atol, maxiter), args, symmetric=True)
 
 
 def _cg(
@@ -216,17 +216,17 @@ def _cg(
     square = _square(r0)
 
     def step(state: Any) -> Any:
-        x, r, p, before, square, count = state
+        x, r, p, previous_rho, square, count = state
         z = r if scaled is None else scaled(r)
         rho = square if scaled is None else _dot(r, z)
-        p = z + p * (rho / before)
+        p = z + p * (rho / previous_rho)
         q = apply(p)
         alpha = rho / _dot(p, q)
         r = r - q * alpha
         return x + p * alpha, r, p, rho, _square(r), count + 1
 
     begin = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
-    return _iterated(step, begin, tolerance, most)
+    return _iterate(step, begin, tolerance, most)
 
 
 @like(cg)
@@ -259,10 +259,10 @@ def gmres(
     width = 20 if restart is None else restart
     width = min(width, size) if isinstance(size, int) else width
 
-    def method(apply: Apply, scaled: Apply | None, *rest: Any) -> Any:
-        return _gmres(max(width, 1), apply, scaled, *rest)
+    def method(apply: Apply, scaled: Apply | None, *arguments: Any) -> Any:
+        return _gmres(max(width, 1), apply, scaled, *arguments)
 
-    return _solved(method, (A, b, x0, M), (rtol, atol, maxiter), args, False)
+    return _solve_system(method, (A, b, x0, M), (rtol, atol, maxiter), args, False)
 
 
 def _gmres(
@@ -312,4 +312,4 @@ def _gmres(
         return x, r, _square(r), count + 1
 
     r0 = b - apply(x0)
-    return _iterated(cycle, (x0, r0, _square(r0), _count(b)), tolerance, most)
+    return _iterate(cycle, (x0, r0, _square(r0), _count(b)), tolerance, most)

@@ -100,17 +100,17 @@ def _solver(transposed: bool, errors: str) -> CustomFunction:
     name = f"staticgrad.solve{'_transposed' * transposed}_{errors}"
 
     @custom_vjp(name=name)
-    def solved(a: Any, b: Any, lu: Any, permutation: Any) -> Any:
+    def solve_with_factors(a: Any, b: Any, lu: Any, permutation: Any) -> Any:
         return LUSolve(transposed, errors)(lu, permutation, b)
 
-    @solved.rule
+    @solve_with_factors.rule
     @of_adjoints
     def _(ct: Any, out: Any, a: Any, b: Any, lu: Any, permutation: Any) -> tuple[Any, ...]:
         by_b = SOLVERS[not transposed, "nan"](a, ct, lu, permutation)
         by_a = out @ adjoint(by_b) if transposed else by_b @ adjoint(out)
         return -by_a, by_b, None, None
 
-    return solved
+    return solve_with_factors
 
 
 SOLVERS: Final = {
@@ -159,8 +159,8 @@ def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
 def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
     """Of det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
     lacking = aggregate.any(diagonal_of(lu) == 0.0, -1)
-    one = np.ones((), lu.dtype.numpy)
-    factor = as_rows(as_rows(where(lacking, one * math.nan, one)))
+    unit = np.ones((), lu.dtype.numpy)
+    factor = as_rows(as_rows(where(lacking, unit * math.nan, unit)))
     inverse = factor * SOLVERS[True, "nan"](a, identity_like(a), lu, permutation)
     share = aggregate.sum(inverse * conj(ct), (-2, -1), keepdims=True)
     return share * out - out @ adjoint(ct) @ inverse, None, None, None
@@ -184,8 +184,8 @@ def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple
 
 
 def _parity(lu: Any, swaps: Any) -> Any:
-    one = np.ones((), lu.dtype.numpy)
-    return where(swaps % 2 == 0, one, -one)
+    unit = np.ones((), lu.dtype.numpy)
+    return where(swaps % 2 == 0, unit, -unit)
 
 
 def _factors(a: Any) -> Any:
@@ -208,10 +208,10 @@ def solve(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], *, errors: Errors = "r
     """
     left, right, is_vector = right_side(a, b)
     chosen = errors
-    columns = folded(left, right)
+    columns = fold_batch(left, right)
     lu, permutation, _ = _factors(squares(left))
-    found: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
-    return unfolded(found, right, left, is_vector)
+    solution: Any = SOLVERS[False, chosen](left, columns, lu, permutation)
+    return unfold_batch(solution, right, left, is_vector)
 
 
 @like(solve)
@@ -225,8 +225,8 @@ def inv(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     value = squares(matrices(a))
     lu, permutation, _ = _factors(value)
     solver = SOLVERS[False, errors]
-    found: Any = solver(value, identity_like(value), lu, permutation)
-    return found
+    inverse: Any = solver(value, identity_like(value), lu, permutation)
+    return inverse
 
 
 def det(a: ArrayLike[AnyValue]) -> AnyValue:
@@ -243,8 +243,8 @@ def det(a: ArrayLike[AnyValue]) -> AnyValue:
     value = squares(matrices(a))
     if value.shape[-1] in (1, 2, 3) and not value.dtype.is_complex:
         return small_det(value)
-    found: Any = _determinant(value, *_factors(value))
-    return found
+    determinant: Any = _determinant(value, *_factors(value))
+    return determinant
 
 
 def slogdet(a: ArrayLike[AnyValue]) -> SlogdetResult:
@@ -294,8 +294,8 @@ def solve_triangular(
     if trans in (1, "T"):  # the op solves with the adjoint
         left = conj(left)
     op = TriangularSolve(bool(lower), trans not in (0, "N"), bool(unit_diagonal), chosen)
-    found: Any = op(left, folded(left, right))
-    return unfolded(found, right, left, is_vector)
+    solution: Any = op(left, fold_batch(left, right))
+    return unfold_batch(solution, right, left, is_vector)
 
 
 def solve_tridiagonal(
@@ -323,14 +323,14 @@ def solve_tridiagonal(
     ends = [(0, 0)] * (below.ndim - 1)
     padded = pad(below, [*ends, (1, 0)]), pad(above, [*ends, (0, 1)])
     op = TridiagonalSolve(errors)
-    found: Any = op(padded[0], middle, padded[1], rows)
-    return squeeze(found, 0) if is_vector else matrix_transpose(found)
+    solution: Any = op(padded[0], middle, padded[1], rows)
+    return squeeze(solution, 0) if is_vector else matrix_transpose(solution)
 
 
 @custom_vjp(name="staticgrad.pinv")
 def _pseudo_inverse(a: Any, u: Any, s: Any, v: Any, smallest: Any) -> Any:
-    kept = s > as_rows(smallest)
-    scale = where(kept, 1.0 / where(kept, s, 1.0), np.zeros((), s.dtype.numpy))
+    is_large = s > as_rows(smallest)
+    scale = where(is_large, 1.0 / where(is_large, s, 1.0), np.zeros((), s.dtype.numpy))
     return adjoint(v) @ (as_rows(scale) * adjoint(u))
 
 
@@ -388,10 +388,10 @@ def pinv(
     value = matrices(a)
     value = mirrored(value) if hermitian else value
     u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
-    given = rtol if rcond is None else rcond
-    smallest = cutoff(s, given, *value.shape[-2:])
-    found: Any = _pseudo_inverse(value, u, s, v, smallest)
-    return found
+    tolerance = rtol if rcond is None else rcond
+    smallest = cutoff(s, tolerance, *value.shape[-2:])
+    inverse: Any = _pseudo_inverse(value, u, s, v, smallest)
+    return inverse
 
 
 def pinvh(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
@@ -428,11 +428,11 @@ def lstsq(
     smallest = cutoff(s, rcond, *left.shape[-2:])
     inverse: Any = _pseudo_inverse(left, u, s, v, smallest)
     x = inverse @ right
-    rest = aggregate.sum(abs_square(left @ x - right), -2)
+    residuals = aggregate.sum(abs_square(left @ x - right), -2)
     rank = count_nonzero(s > as_rows(smallest), -1)
     if is_vector:
-        x, rest = squeeze(x, -1), squeeze(rest, -1)
-    return LstsqResult(x, rest, rank, s)
+        x, residuals = squeeze(x, -1), squeeze(residuals, -1)
+    return LstsqResult(x, residuals, rank, s)
 
 
 #: Coefficients of the numerator of the Padé approximant of degree 13, of x⁰ first.
@@ -469,27 +469,27 @@ def expm(
         return value
     sums = aggregate.sum(absolute(value), -2, keepdims=True)
     size = stop_gradient(aggregate.max(sums, -1, keepdims=True, initial=0.0))
-    wanted = ceil(log2(maximum(size / _THETA, 1.0)))
-    count = minimum(wanted, float(max_squarings))
-    found = _approximated(value * exp2(-count))
+    needed = ceil(log2(maximum(size / _THETA, 1.0)))
+    count = minimum(needed, float(max_squarings))
+    result = _pade_approximant(value * exp2(-count))
     counts = where(count > 0.0, count, 0.0)  # NaN: of no other matrix
     most = astype(aggregate.max(counts, initial=0.0), I64)
 
-    def squared(state: tuple[Any, Any]) -> tuple[Any, Any]:
+    def square_step(state: tuple[Any, Any]) -> tuple[Any, Any]:
         number, x = state
         return number + 1, where(count > number, x @ x, x)
 
-    start = (zeros_like(most), found)
-    _, found = while_loop(lambda state: state[0] < most, squared, start, max_squarings)
+    start = (zeros_like(most), result)
+    _, result = while_loop(lambda state: state[0] < most, square_step, start, max_squarings)
     nan = np.full((), math.nan, value.dtype.numpy)
     if errors == "raise":
-        enough = logical_or(wanted <= float(max_squarings), logical_not(size < math.inf))
+        enough = logical_or(needed <= float(max_squarings), logical_not(size < math.inf))
         enough = reached_end("expm.expm.squaring", max_squarings, enough, size)
-        found = where(enough, found, nan)
-    return where(wanted <= float(max_squarings), found, nan)
+        result = where(enough, result, nan)
+    return where(needed <= float(max_squarings), result, nan)
 
 
-def _approximated(a: Any) -> Any:
+def _pade_approximant(a: Any) -> Any:
     """The approximant: (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
     b, unit = _PADE, identity_like(a)
     a2 = a @ a
@@ -518,14 +518,14 @@ def matrix_power(a: ArrayLike[AnyValue], n: Integer) -> AnyValue:
         return identity_like(value)
     if power < 0:
         value, power = inv(value), -power
-    found: AnyValue | None = None
+    result: AnyValue | None = None
     while True:
         power, bit = divmod(power, 2)
         if bit:
-            found = value if found is None else found @ value
+            result = value if result is None else result @ value
         if not power:
-            assert found is not None
-            return found
+            assert result is not None
+            return result
         value = value @ value
 
 
@@ -546,12 +546,14 @@ def block_diag(*arrays: ArrayLike[AnyValue]) -> AnyValue:
         if block.ndim > 2:
             what = f"block_diag: {block.type} has more than two axes"
             raise RankError(what, related=related(block))
-    blocks = [reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
+    blocks = [reshape(block, (1,) * (2 - block.ndim) + block.shape) for block in blocks]
     rows = []
     for k, block in enumerate(blocks):
-        own = [zeros((block.shape[0], other.shape[1]), block.dtype, like=block) for other in blocks]
-        own[k] = block
-        rows.append(concatenate(own, 1))
+        row = [
+            zeros((block.shape[0], column.shape[1]), block.dtype, like=block) for column in blocks
+        ]
+        row[k] = block
+        rows.append(concatenate(row, 1))
     return concatenate(rows, 0)
 
 
@@ -588,8 +590,8 @@ def cho_solve(factor: Any, b: ArrayLike[AnyValue]) -> AnyValue:
     triangle, lower = factor
     left, right, is_vector = right_side(triangle, b)
     half = solve_triangular(left, right, trans=0 if lower else 2, lower=lower)
-    found = solve_triangular(left, half, trans=2 if lower else 0, lower=lower)
-    return squeeze(found, -1) if is_vector else found
+    solution = solve_triangular(left, half, trans=2 if lower else 0, lower=lower)
+    return squeeze(solution, -1) if is_vector else solution
 
 
 @rounded_once
@@ -726,14 +728,14 @@ def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any
     is_vector = right.ndim == 1
     if is_vector:
         right = expand_dims(right, -1)
-    rows, given = left.shape[-2], right.shape[-2]
+    rows, b_rows = left.shape[-2], right.shape[-2]
     details = [f"{shape_text(left.shape)} and {shape_text(right.shape)}"]
-    if rows != given:
-        text = f"{called_name()}: a has {rows} rows, b has {given}"
+    if rows != b_rows:
+        text = f"{called_name()}: a has {rows} rows, b has {b_rows}"
         hint = "b is a vector [n], or columns [n, k]"
-        check_equal(text, rows, given, left, right, hint=hint, details=details)
+        check_equal(text, rows, b_rows, left, right, hint=hint, details=details)
     if left.ndim == 2 and right.ndim > 2:
-        return left, right, is_vector  # one matrix for all: see ``folded``
+        return left, right, is_vector  # one matrix for all: see ``fold_batch``
     try:
         batch = broadcast_shapes((left.shape[:-2], right.shape[:-2]))
     except BroadcastError as error:
@@ -742,7 +744,7 @@ def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any
             details=details,
             related=related(left, right),
         ) from None
-    left, right = (in_batch(each, batch) for each in (left, right))
+    left, right = (in_batch(matrix, batch) for matrix in (left, right))
     return left, right, is_vector
 
 
@@ -752,7 +754,7 @@ def in_batch(x: AnyValue, batch: Shape) -> AnyValue:
     return x if x.shape == shape else broadcast_to(x, shape)
 
 
-def folded(a: AnyValue, b: AnyValue) -> AnyValue:
+def fold_batch(a: AnyValue, b: AnyValue) -> AnyValue:
     """b as columns for the one matrix a, where b alone has a batch: a is factored once."""
     if a.ndim != 2 or b.ndim == 2:
         return b
@@ -760,8 +762,8 @@ def folded(a: AnyValue, b: AnyValue) -> AnyValue:
     return reshape(rows, (rows.shape[0], product(rows.shape[1:])))
 
 
-def unfolded(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue:
-    """Return what was solved for ``folded`` columns, in the shape of b."""
+def unfold_batch(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue:
+    """Return what was solved for columns of ``fold_batch``, in the shape of b."""
     if a.ndim == 2 and b.ndim != 2:
         batch = (*b.shape[:-2], b.shape[-1])
         x = moveaxis(reshape(x, (x.shape[0], *batch)), 0, -2)
@@ -804,8 +806,8 @@ def outer(x1: ArrayLike[AnyValue], x2: ArrayLike[AnyValue], /) -> AnyValue:
     array([[3, 4],
            [6, 8]])
     """
-    for each in (x1, x2):
-        if as_value(each).ndim != 1:
+    for vector in (x1, x2):
+        if as_value(vector).ndim != 1:
             raise RankError("outer: takes two vectors", hint="sg.outer flattens its operands")
     return products.outer(x1, x2)
 
@@ -895,8 +897,8 @@ def qr(a: ArrayLike[AnyValue], mode: Literal["reduced", "complete", "r"] = "redu
     array([[3., 1.],
            [4., 2.]])
     """
-    found: Any = QR(mode == "complete")(matrices(a))
-    return found[1] if mode == "r" else QRResult(*found)
+    factors: Any = QR(mode == "complete")(matrices(a))
+    return factors[1] if mode == "r" else QRResult(*factors)
 
 
 def _lower_of(a: ArrayLike[AnyValue], uplo: str) -> AnyValue:
@@ -939,15 +941,15 @@ def eigh(
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([1., 3.])
     """
-    lower, factor = _generalized(a, UPLO, b, type, errors)
-    found: Any = Eigh(errors)(lower)
-    vectors = adjoint(found[1])
+    lower, factor = _reduce_generalized(a, UPLO, b, type, errors)
+    eigenpairs: Any = Eigh(errors)(lower)
+    vectors = adjoint(eigenpairs[1])
     if factor is None:
-        return EighResult(found[0], vectors)
+        return EighResult(eigenpairs[0], vectors)
     if type == 3:
-        return EighResult(found[0], factor @ vectors)
+        return EighResult(eigenpairs[0], factor @ vectors)
     back = TriangularSolve(transposed=True, errors="nan")
-    return EighResult(found[0], back(factor, vectors))
+    return EighResult(eigenpairs[0], back(factor, vectors))
 
 
 @like(eigh)
@@ -964,20 +966,20 @@ def eigvalsh(
     >>> sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]]).round(3)
     array([1., 3.])
     """
-    return EigvalsH(errors)(_generalized(a, UPLO, b, type, errors)[0])
+    return EigvalsH(errors)(_reduce_generalized(a, UPLO, b, type, errors)[0])
 
 
-def _generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) -> tuple[Any, Any]:
+def _reduce_generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) -> tuple[Any, Any]:
     """The lower triangle of the ordinary problem, and the Cholesky factor of b or None."""
     if not isinstance(uplo, str):
         uplo, b = "L", uplo if b is None else b
     if b is None:
         return _lower_of(a, uplo), None
-    one, other = promoted_values((a, b))
-    batch = broadcast_shapes([one.shape[:-2], other.shape[:-2]])
-    one, other = (in_batch(squares(_lower_of(x, uplo)), batch) for x in (one, other))
-    factor = Cholesky(errors)(other)
-    whole_one = mirrored(one)
+    left, right = promoted_values((a, b))
+    batch = broadcast_shapes([left.shape[:-2], right.shape[:-2]])
+    left, right = (in_batch(squares(_lower_of(x, uplo)), batch) for x in (left, right))
+    factor = Cholesky(errors)(right)
+    whole_one = mirrored(left)
     if kind != 1:
         return adjoint(factor) @ whole_one @ factor, factor
     solved = TriangularSolve(errors="nan")
@@ -1006,8 +1008,8 @@ def eig(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> EigResult:
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([0.+1.j, 0.-1.j])
     """
-    found: Any = Eig(errors)(squares(matrices(a)))
-    values, rows = map(whole, found)
+    eigenpairs: Any = Eig(errors)(squares(matrices(a)))
+    values, rows = map(whole, eigenpairs)
     return EigResult(values, matrix_transpose(rows))
 
 
@@ -1020,8 +1022,8 @@ def eigvals(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     >>> sg.linalg.eigvals([[0.0, 1.0], [-1.0, 0.0]]).round(3)
     array([0.+1.j, 0.-1.j])
     """
-    found: Any = whole(Eigvals(errors)(squares(matrices(a))))
-    return found
+    eigenvalues: Any = whole(Eigvals(errors)(squares(matrices(a))))
+    return eigenvalues
 
 
 def svd(
@@ -1062,8 +1064,8 @@ def svd(
     if hermitian:
         return _symmetric(a, errors)
     op = SVD(bool(full_matrices), errors)
-    found: Any = op(matrices(a))
-    return SVDResult(*found)
+    factors: Any = op(matrices(a))
+    return SVDResult(*factors)
 
 
 @like(svd)
@@ -1087,8 +1089,8 @@ def _symmetric(a: ArrayLike[AnyValue], errors: Errors) -> SVDResult:
     values = take_along_axis(values, order, -1)
     columns = broadcast_to(expand_dims(order, -2), vectors.shape)
     u = take_along_axis(vectors, columns, -1)
-    one = np.ones((), values.dtype.numpy)
-    sign = where(values < 0.0, -one, one)
+    unit = np.ones((), values.dtype.numpy)
+    sign = where(values < 0.0, -unit, unit)
     return SVDResult(u, absolute(values), adjoint(u * expand_dims(sign, -2)))
 
 
@@ -1105,8 +1107,8 @@ def lu(a: ArrayLike[AnyValue], *, p_indices: bool = False) -> LUResult:
            [0., 1.]])
     """
     value = matrices(a)
-    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
-    packed, permutation = adjoint(found[0]), found[1]
+    factors: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(factors[0]), factors[1]
     m, n = value.shape[-2:]
     k, last = dims.minimum(m, n), packed.ndim - 1
     rows, columns = (iota((m, k), axis, like=value) for axis in (0, 1))
@@ -1156,7 +1158,7 @@ def _minor(rows: Rows, row: int, column: int) -> Rows:
     return [[*r[:column], *r[column + 1 :]] for number, r in enumerate(rows) if number != row]
 
 
-def _scaled(n: int) -> CustomFunction:
+def _scaled_determinant(n: int) -> CustomFunction:
     """The determinant of n * n entries in float64, as a function with the rule of its gradient."""
 
     @custom_vjp(name=f"staticgrad.det_of_{n}_rows")
@@ -1165,11 +1167,11 @@ def _scaled(n: int) -> CustomFunction:
         roots = [_root(row) for row in rows]
         scales = [1.0 / (root * root) for root in roots]
         pairs = zip(rows, scales, strict=True)
-        found = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
+        scaled = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
         # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
         # and rows are large, theirs must be finite.
         back = minimum(reduce(mul, roots), 2.0**1023)
-        return found * back * back
+        return scaled * back * back
 
     @determinant.rule
     def _(ct: Any, out: Any, *entries: Any) -> tuple[Any, ...]:
@@ -1196,4 +1198,4 @@ def _root(row: Sequence[Any]) -> Any:
     return root
 
 
-_SCALED: Final = {n: _scaled(n) for n in (2, 3)}
+_SCALED: Final = {n: _scaled_determinant(n) for n in (2, 3)}

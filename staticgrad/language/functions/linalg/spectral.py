@@ -41,61 +41,81 @@ Function = Callable[[Any], Any]
 
 
 @custom_vjp(name="staticgrad.spectral")
-def spectral(product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars: Any) -> Any:
-    """Return ``product``, which is rows.T @ diag(found) @ rows, of the eigenvalues of x.
+def spectral(
+    product: Any, x: Any, values: Any, rows: Any, function_values: Any, *scalars: Any
+) -> Any:
+    """Return ``product``, which is rows.T @ diag(function_values) @ rows, of the eigenvalues of x.
 
-    ``found`` is a function of each of ``values`` (``function_of``), and of ``scalars``; x is read
-    in its lower half.
+    ``function_values`` is a function of each of ``values`` (``function_of``), and of ``scalars``;
+    only the lower half of x is read.
     """
     return product
 
 
 @spectral.rule
 def _(
-    ct: Any, out: Any, product: Any, x: Any, values: Any, rows: Any, found: Any, *scalars: Any
+    ct: Any,
+    out: Any,
+    product: Any,
+    x: Any,
+    values: Any,
+    rows: Any,
+    function_values: Any,
+    *scalars: Any,
 ) -> tuple[Any, ...]:
-    ct, own = _symmetric(ct), [*map(_unbatched, scalars)]
+    ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(_unbatched(scalar), found, values)
+        further = _slope_by(_remove_batch(scalar), function_values, values)
         columns = as_columns(further)
         product = stop_gradient((adjoint(rows) * columns) @ rows)
-        changed = spectral(product, x, values, rows, further, *own)
+        changed = spectral(product, x, values, rows, further, *unbatched)
         return _total(ct * changed, scalar)
 
-    by_x = of_lower(_moved(x, values, rows, found, ct, *own))
+    by_x = of_lower(_spectral_change(x, values, rows, function_values, ct, *unbatched))
     return None, by_x, None, None, None, *map(by_scalar, scalars)
 
 
 @custom_vjp(name="staticgrad.spectral_change")
-def _moved(x: Any, values: Any, rows: Any, found: Any, change: Any, *scalars: Any) -> Any:
+def _spectral_change(
+    x: Any, values: Any, rows: Any, function_values: Any, change: Any, *scalars: Any
+) -> Any:
     """The change of the function as x changes by a symmetric ``change``."""
-    factors = _factors(function_of(found, values), values)
+    factors = _factors(function_of(function_values, values), values)
     return adjoint(rows) @ (factors * _in_basis(rows, change)) @ rows
 
 
-@_moved.rule
+@_spectral_change.rule
 def _(
-    ct: Any, out: Any, x: Any, values: Any, rows: Any, found: Any, change: Any, *scalars: Any
+    ct: Any,
+    out: Any,
+    x: Any,
+    values: Any,
+    rows: Any,
+    function_values: Any,
+    change: Any,
+    *scalars: Any,
 ) -> tuple[Any, ...]:
     """The sum over i of f[w[k], w[i], w[j]] times products of elements (k, i) and (i, j)."""
-    ct, own = _symmetric(ct), [*map(_unbatched, scalars)]
+    ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(_unbatched(scalar), found, values)
-        changed = _moved(x, values, rows, further, change, *own)
+        further = _slope_by(_remove_batch(scalar), function_values, values)
+        changed = _spectral_change(x, values, rows, further, change, *unbatched)
         return _total(ct * changed, scalar)
 
-    one, other = _in_basis(rows, change), _in_basis(rows, ct)
-    pairs = _to_the_left(one) * _to_the_right(other) + _to_the_left(other) * _to_the_right(one)
-    curved = _curvatures(function_of(found, values), values)
+    change_in_basis, ct_in_basis = _in_basis(rows, change), _in_basis(rows, ct)
+    pairs = _to_the_left(change_in_basis) * _to_the_right(ct_in_basis) + _to_the_left(
+        ct_in_basis
+    ) * _to_the_right(change_in_basis)
+    curved = _curvatures(function_of(function_values, values), values)
     by_x = of_lower(adjoint(rows) @ aggregate.sum(curved * pairs, -2) @ rows)
-    by_change = _moved(x, values, rows, found, ct, *own)
+    by_change = _spectral_change(x, values, rows, function_values, ct, *unbatched)
     return by_x, None, None, None, by_change, *map(by_scalar, scalars)
 
 
 def odd_function(
-    product: Any, x: Any, values: Any, left: Any, right: Any, found: Any, *scalars: Any
+    product: Any, x: Any, values: Any, left: Any, right: Any, function_values: Any, *scalars: Any
 ) -> Any:
     """Return ``product``, which is left @ diag(found) @ right, of the singular values of square x.
 
@@ -110,19 +130,19 @@ def odd_function(
         return concatenate([above, concatenate([block, zeros], -1)], -2)
 
     least = float(np.finfo(values.dtype.numpy).tiny)
-    both = concatenate([values, -maximum(values, least)], -1)
+    all_values = concatenate([values, -maximum(values, least)], -1)
     columns = adjoint(left)
-    rows = [concatenate([right, each], -1) for each in (columns, -columns)]
-    size = where(both < 0.0, -both, both)
-    of_size = function_of(found, values)(size)
+    rows = [concatenate([right, side], -1) for side in (columns, -columns)]
+    size = where(all_values < 0.0, -all_values, all_values)
+    of_size = function_of(function_values, values)(size)
     # Of a function that is not 0 at 0, or is infinitely steep there, nothing is known.
     steep = absolute(of_size) > _STEEP * least
-    undefined = logical_and(both == -least, steep)
-    odd = where(undefined, math.nan, where(both < 0.0, -of_size, of_size))
+    undefined = logical_and(all_values == -least, steep)
+    odd = where(undefined, math.nan, where(all_values < 0.0, -of_size, of_size))
     basis = concatenate(rows, -2) * 0.5**0.5
-    whole = spectral(blocks(product), blocks(x), both, basis, odd, *scalars)
-    axis = whole.ndim - 1
-    return part(part(whole, axis, 0, n), axis - 1, n, n)
+    block_matrix = spectral(blocks(product), blocks(x), all_values, basis, odd, *scalars)
+    axis = block_matrix.ndim - 1
+    return part(part(block_matrix, axis, 0, n), axis - 1, n, n)
 
 
 @custom_vjp(name="staticgrad.some_eigenvectors")
@@ -139,7 +159,7 @@ def _(ct: Any, out: Any, vectors: Any, x: Any, values: Any, rows: Any, chosen: A
     return None, of_lower(adjoint(rows) @ turned @ rows), None, None, None
 
 
-OF_BATCHES.update(each.name for each in (spectral, _moved, some_vectors))
+OF_BATCHES.update(function.name for function in (spectral, _spectral_change, some_vectors))
 
 
 def _symmetric(x: Any) -> Any:
@@ -163,21 +183,21 @@ def _to_the_right(x: Any) -> Any:
 # -- the function of the eigenvalues ---------------------------------------------------------------
 
 
-def function_of(found: Any, values: Any) -> Function:
-    """The function of one element that ``found`` is of ``values``: by ops on elements alone.
+def function_of(function_values: Any, values: Any) -> Function:
+    """Return the elementwise function that computes ``function_values`` from ``values``.
 
-    NaN where it is not seen how one is computed of the other.
+    It gives NaN if no elementwise ops lead from one to the other.
     """
     source, starts = values, {values.key}
     while _is_repeated(source):
         source = source.node.args[0]
         starts.add(source.key)
     reached, between = {*starts}, []
-    for node in sorted(ancestors([found], oldest=source.node.serial), key=_serial):
+    for node in sorted(ancestors([function_values], oldest=source.node.serial), key=_serial):
         if any(arg.key in reached for arg in node.args) and Symbolic(node).key not in starts:
             between.append(node)
             reached.add(Symbolic(node).key)
-    if found.key not in reached and found.ndim:
+    if function_values.key not in reached and function_values.ndim:
         return lambda points: points * math.nan
 
     def function(points: Any) -> Any:
@@ -195,12 +215,12 @@ def function_of(found: Any, values: Any) -> Function:
                 new[Symbolic(node).key] = node.op(*map(operand, node.args))
             else:
                 new[Symbolic(node).key] = operand(node.args[0])
-        return operand(found)
+        return operand(function_values)
 
     return function
 
 
-def _unbatched(scalar: Any) -> Any:
+def _remove_batch(scalar: Any) -> Any:
     """The scalar that the function reads, which a batch may have repeated."""
     while _is_repeated(scalar):
         scalar = scalar.node.args[0]
@@ -225,24 +245,24 @@ def _serial(node: Node) -> int:
     return node.serial
 
 
-def _slope_by(scalar: Any, found: Any, values: Any) -> Any:
+def _slope_by(scalar: Any, function_values: Any, values: Any) -> Any:
     """The derivative of the function by one of its scalars, for each of the values."""
-    function = function_of(found, values)(values)
+    function = function_of(function_values, values)(values)
     if scalar.node not in ancestors([function]):
         return values * math.nan
-    return _pushed(function, scalar) + 0.0 * values
+    return _push_tangent(function, scalar) + 0.0 * values
 
 
-def _pushed(found: Any, moved: Any) -> Any:
-    """The tangent of ``found`` where each element of ``moved`` moves by 1."""
+def _push_tangent(function_values: Any, variable: Any) -> Any:
+    """Return the tangent of ``function_values`` where each element of ``variable`` moves by 1."""
     push = up("staticgrad.autodiff.forward").pushed_forward
-    (tangent,) = push([found], [(moved, ones_like(moved))])
-    return zeros_like(found) if tangent is None else tangent
+    (tangent,) = push([function_values], [(variable, ones_like(variable))])
+    return zeros_like(function_values) if tangent is None else tangent
 
 
 def _slope(function: Function) -> Function:
     """The derivative of a function of one element."""
-    return lambda points: _pushed(function(points), points)
+    return lambda points: _push_tangent(function(points), points)
 
 
 # -- divided differences ---------------------------------------------------------------------------
@@ -264,7 +284,7 @@ def _difference(function: Function, a: Any, b: Any) -> Any:
     """f[a, b]: the mean of the slope between a and b where f(b) - f(a) cancels."""
     slope, gap = _slope(function), b - a
     mean = sum(weight * slope(a + place * gap) for place, weight in _gauss(3))
-    return _chosen(mean, gap, function(a), function(b))
+    return _choose_difference(mean, gap, function(a), function(b))
 
 
 def _curvatures(function: Function, values: Any) -> Any:
@@ -284,14 +304,14 @@ def _curvatures(function: Function, values: Any) -> Any:
     a_is, b_is = _lies_between(a, b, c), _lies_between(b, a, c)
     gap = where(b_is, c - a, where(a_is, c - b, b - a))
     left, right = where(b_is, ab, where(a_is, ab, ac)), where(b_is, bc, where(a_is, ac, bc))
-    return _chosen(mean, gap, left, right)
+    return _choose_difference(mean, gap, left, right)
 
 
-def _lies_between(middle: Any, one: Any, other: Any) -> Any:
-    return (middle - one) * (middle - other) <= 0.0
+def _lies_between(middle: Any, a: Any, b: Any) -> Any:
+    return (middle - a) * (middle - b) <= 0.0
 
 
-def _chosen(mean: Any, gap: Any, left: Any, right: Any) -> Any:
+def _choose_difference(mean: Any, gap: Any, left: Any, right: Any) -> Any:
     """``mean`` where it is (right - left) / gap but for rounding, which that is full of; else that.
 
     They differ where the quadrature has missed a step, a kink, or a pole nearby.

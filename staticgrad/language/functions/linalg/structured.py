@@ -11,14 +11,14 @@ from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.linalg.matrices import (
     cho_solve,
     cholesky,
-    folded,
+    fold_batch,
     inv,
     matrices,
     right_side,
     solve,
     solve_tridiagonal,
     squares,
-    unfolded,
+    unfold_batch,
 )
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
@@ -61,8 +61,8 @@ def toeplitz(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> An
     row = column if r is None else _vector("toeplitz", r)
     column, row = promoted_values((column, row))
     m, n = column.shape[0], row.shape[0]
-    both = concatenate([flip(row[1:], 0), column], 0)
-    return take(both, np.arange(m)[:, None] - np.arange(n) + n - 1, 0)
+    entries = concatenate([flip(row[1:], 0), column], 0)
+    return take(entries, np.arange(m)[:, None] - np.arange(n) + n - 1, 0)
 
 
 def hankel(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyValue:
@@ -78,8 +78,8 @@ def hankel(c: ArrayLike[AnyValue], r: ArrayLike[AnyValue] | None = None) -> AnyV
     column: Any = _vector("hankel", c)
     row = zeros_like(column) if r is None else _vector("hankel", r)
     column, row = promoted_values((column, row))
-    both = concatenate([column, row[1:]], 0)
-    return take(both, np.arange(column.shape[0])[:, None] + np.arange(row.shape[0]), 0)
+    entries = concatenate([column, row[1:]], 0)
+    return take(entries, np.arange(column.shape[0])[:, None] + np.arange(row.shape[0]), 0)
 
 
 def circulant(c: ArrayLike[AnyValue]) -> AnyValue:
@@ -132,10 +132,10 @@ def hadamard(n: Integer, dtype: Any = int) -> Value:
     """
     if n < 1 or n & (n - 1):
         raise ArgumentError(f"hadamard: n={n} is not a power of two")
-    found = np.ones((1, 1), dtype)
-    while len(found) < n:
-        found = np.block([[found, found], [found, -found]])
-    return as_value(found)
+    matrix = np.ones((1, 1), dtype)
+    while len(matrix) < n:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return as_value(matrix)
 
 
 def _of_scipy(name: str, *args: Any) -> Value:
@@ -207,10 +207,10 @@ def fiedler(a: ArrayLike[AnyValue]) -> AnyValue:
            [3., 0.]])
     """
     value: Any = _vector("fiedler", a)
-    here = iota(value.shape[0], like=value)
-    is_diagonal = here[:, None] == here
-    apart = where(is_diagonal, 1, value[:, None] - value)  # slopes of |0| have no slopes
-    return where(is_diagonal, 0, absolute(apart))
+    index = iota(value.shape[0], like=value)
+    is_diagonal = index[:, None] == index
+    differences = where(is_diagonal, 1, value[:, None] - value)  # slopes of |0| have no slopes
+    return where(is_diagonal, 0, absolute(differences))
 
 
 def fiedler_companion(a: ArrayLike[AnyValue]) -> AnyValue:
@@ -247,8 +247,8 @@ def leslie(f: ArrayLike[AnyValue], s: ArrayLike[AnyValue]) -> AnyValue:
     if below.shape[0] != n - 1:
         raise ShapeError(f"leslie: s has {below.shape[0]} elements, not {n - 1}")
     places = np.arange(n - 1)
-    rest = where(places[:, None] == np.arange(n), expand_dims(below, 1), 0.0)
-    return concatenate([expand_dims(first, 0), rest], 0)
+    lower_rows = where(places[:, None] == np.arange(n), expand_dims(below, 1), 0.0)
+    return concatenate([expand_dims(first, 0), lower_rows], 0)
 
 
 def convolution_matrix(
@@ -303,8 +303,8 @@ def khatri_rao(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
     left, right = promoted_values((a, b))
     if left.ndim != 2 or right.ndim != 2:
         raise RankError("khatri_rao: takes two matrices")
-    found: Any = einsum("in,jn->ijn", left, right)
-    return reshape(found, (left.shape[0] * right.shape[0], left.shape[1]))
+    column_products: Any = einsum("in,jn->ijn", left, right)
+    return reshape(column_products, (left.shape[0] * right.shape[0], left.shape[1]))
 
 
 def multi_dot(arrays: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
@@ -315,7 +315,7 @@ def multi_dot(arrays: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
     >>> sg.linalg.multi_dot([np.ones((2, 3)), np.ones((3, 2)), np.ones(2)])
     array([6., 6.])
     """
-    values: list[Any] = [as_value(each) for each in arrays]
+    values: list[Any] = [as_value(array) for array in arrays]
     if len(values) < 2:
         raise ArgumentError("multi_dot: takes at least two arrays")
     letters = "abcdefghijklmnopqrstuvwxyz"
@@ -331,10 +331,10 @@ def multi_dot(arrays: Sequence[ArrayLike[AnyValue]]) -> AnyValue:
 
 
 def _size(sizes: Sequence[Any]) -> Any:
-    found: Any = 1
-    for each in sizes:
-        found = found * each
-    return found
+    product: Any = 1
+    for size in sizes:
+        product = product * size
+    return product
 
 
 def tensorinv(a: ArrayLike[AnyValue], ind: Integer = 2) -> AnyValue:
@@ -347,8 +347,8 @@ def tensorinv(a: ArrayLike[AnyValue], ind: Integer = 2) -> AnyValue:
     if ind < 1:
         raise ArgumentError(f"tensorinv: ind={ind} is not positive")
     first, last = value.shape[:ind], value.shape[ind:]
-    found = inv(reshape(value, (_size(first), _size(last))))
-    return reshape(found, (*last, *first))
+    inverse = inv(reshape(value, (_size(first), _size(last))))
+    return reshape(inverse, (*last, *first))
 
 
 def tensorsolve(
@@ -365,8 +365,8 @@ def tensorsolve(
         value = moveaxis(value, axis, value.ndim - 1)
     last = value.shape[right.ndim :]
     n = _size(right.shape)
-    found = solve(reshape(value, (n, _size(last))), reshape(right, (n,)))
-    return reshape(found, last)
+    solution = solve(reshape(value, (n, _size(last))), reshape(right, (n,)))
+    return reshape(solution, last)
 
 
 def solve_toeplitz(c_or_cr: Any, b: ArrayLike[AnyValue]) -> AnyValue:
@@ -406,7 +406,7 @@ def solve_banded(l_and_u: Any, ab: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) 
             f"solve_banded: l_and_u is {kind_of(l_and_u)}, not two numbers of diagonals",
             hint="solve_banded((1, 1), ab, b) has one below the main diagonal and one above",
         )
-    below, above = (integer("l_and_u", each, least=0) for each in l_and_u)
+    below, above = (integer("l_and_u", count, least=0) for count in l_and_u)
     value, right = promoted_values((matrices(ab), b))
     if value.ndim != 2 or value.shape[0] != below + above + 1:
         raise ShapeError(f"solve_banded: {value.type} has not {below + above + 1} diagonals")
@@ -447,8 +447,8 @@ def cholesky_banded(ab: ArrayLike[AnyValue], *, lower: bool = False) -> AnyValue
     value: Any = matrices(ab)
     rows = value.shape[0]
     triangle = cholesky(_symmetric_half(value, lower))
-    found = _bands(triangle, rows)
-    return found if lower else _upper_bands(found)
+    bands = _bands(triangle, rows)
+    return bands if lower else _upper_bands(bands)
 
 
 def _symmetric_half(value: Any, lower: bool) -> Any:
@@ -456,13 +456,13 @@ def _symmetric_half(value: Any, lower: bool) -> Any:
     return half if lower else adjoint(half)
 
 
-def _upper_bands(found: Any) -> Any:
+def _upper_bands(bands: Any) -> Any:
     """The rows of upper diagonals, of those of the lower ones of the adjoint."""
-    rows, n = found.shape
+    rows, n = bands.shape
     above = np.arange(rows - 1, -1, -1)[:, None]
     column = np.arange(n) - above
-    taken = conj(found)[np.broadcast_to(above, column.shape), np.maximum(column, 0)]
-    return where(column >= 0, taken, 0.0)
+    shifted = conj(bands)[np.broadcast_to(above, column.shape), np.maximum(column, 0)]
+    return where(column >= 0, shifted, 0.0)
 
 
 def cho_solve_banded(cb_and_lower: Any, b: ArrayLike[AnyValue]) -> AnyValue:
@@ -492,20 +492,20 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     array([1., 2.])
     """
     value = matrices(a)
-    found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
-    packed, permutation = adjoint(found[0]), found[1]
+    factors: Any = LU()(adjoint(value))  # of the transpose, columns exchanged
+    packed, permutation = adjoint(factors[0]), factors[1]
     count = dims.minimum(*value.shape[-2:])
     places = iota((value.shape[-2],), like=value)
     start = permutation * 0 + places
 
     def step(i: Any, carry: Any) -> Any:
         order, pivots = carry
-        here = places == i
-        wanted = (where(here, permutation, 0)).sum(-1, keepdims=True)
-        at = where(order == wanted, places, 0).sum(-1, keepdims=True)
-        moved = where(here, order, 0).sum(-1, keepdims=True)
-        order = where(places == at, moved, order)
-        return where(here, wanted, order), where(here, at, pivots)
+        is_row = places == i
+        target_row = (where(is_row, permutation, 0)).sum(-1, keepdims=True)
+        at = where(order == target_row, places, 0).sum(-1, keepdims=True)
+        current_row = where(is_row, order, 0).sum(-1, keepdims=True)
+        order = where(places == at, current_row, order)
+        return where(is_row, target_row, order), where(is_row, at, pivots)
 
     pivots = fori_loop(0, count, step, (start, start))[1]
     return packed, part(pivots, pivots.ndim - 1, 0, count)
@@ -519,9 +519,11 @@ def order_of(pivots: Any, size: Any) -> Any:
 
     def step(i: Any, order: Any) -> Any:
         at = where(iota((count,), like=pivots) == i, pivots, 0).sum(-1, keepdims=True)
-        here, there = places == i, places == at
-        one, other = (where(each, order, 0).sum(-1, keepdims=True) for each in (here, there))
-        return where(here, other, where(there, one, order))
+        is_first, is_second = places == i, places == at
+        first_row, second_row = (
+            where(mask, order, 0).sum(-1, keepdims=True) for mask in (is_first, is_second)
+        )
+        return where(is_first, second_row, where(is_second, first_row, order))
 
     return fori_loop(0, count, step, start) if count != 0 else start
 
@@ -550,5 +552,5 @@ def lu_solve(lu_and_piv: Any, b: ArrayLike[AnyValue], trans: Literal[0, 1, 2] = 
     if trans == 1:  # the op solves with the adjoint
         packed = conj(packed)
     solve_factored = LUSolve(trans == 0, "raise")
-    found = solve_factored(adjoint(packed), permutation, folded(packed, right))
-    return unfolded(found, right, packed, is_vector)
+    solution = solve_factored(adjoint(packed), permutation, fold_batch(packed, right))
+    return unfold_batch(solution, right, packed, is_vector)

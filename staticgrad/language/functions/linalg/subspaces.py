@@ -44,7 +44,7 @@ def orth(
            [0.]])
     """
     value = _matrix(A)
-    count = number_of_results(rank, A, lambda known: _rank(known, rcond), "rank")
+    count = number_of_results(rank, A, lambda matrix: _rank(matrix, rcond), "rank")
     fixed = svd(stop_gradient(value), full_matrices=False)[0][:, :count]
     return _orthonormal(value @ (_inverse(value, rcond) @ fixed))
 
@@ -61,7 +61,7 @@ def null_space(
            [1.]])
     """
     value = _matrix(A)
-    count = number_of_results(rank, A, lambda known: _rank(known, rcond), "rank")
+    count = number_of_results(rank, A, lambda matrix: _rank(matrix, rcond), "rank")
     fixed = adjoint(svd(stop_gradient(value))[2][count:])
     return _orthonormal(fixed - _inverse(value, rcond) @ (value @ fixed))
 
@@ -86,8 +86,8 @@ def _matrix(a: Any) -> Any:
     return value
 
 
-def _rank(known: Any, rcond: float | None) -> int:
+def _rank(matrix: Any, rcond: float | None) -> int:
     """The number of singular values of an array that do not count as 0."""
-    found = np.linalg.svd(known, compute_uv=False)
-    cutoff = np.finfo(found.dtype).eps * max(known.shape) if rcond is None else rcond
-    return int((found > found.max(initial=0.0) * cutoff).sum())
+    singular_values = np.linalg.svd(matrix, compute_uv=False)
+    cutoff = np.finfo(singular_values.dtype).eps * max(matrix.shape) if rcond is None else rcond
+    return int((singular_values > singular_values.max(initial=0.0) * cutoff).sum())

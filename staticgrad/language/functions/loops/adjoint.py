@@ -13,7 +13,7 @@ from typing import Any
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops.loops import is_eager, scan
-from staticgrad.language.functions.tracing import Trace, Traced, called
+from staticgrad.language.functions.tracing import Trace, Traced, call_traced
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.bodies import body_input, body_of, inlined
 from staticgrad.language.ir.graph import Graph, Symbolic
@@ -53,20 +53,20 @@ class Equation:
         values = [as_value(leaf) for leaf in leaves]
         kinds = {value.dtype for value in values}
         if len(kinds) != 1 or not next(iter(kinds)).is_float:
-            found = ", ".join(str(value.type) for value in values)
+            types = ", ".join(str(value.type) for value in values)
             raise DTypeError(
-                f"{called_name()}: adjoint=True takes a state of one floating dtype: {found}"
+                f"{called_name()}: adjoint=True takes a state of one floating dtype: {types}"
             )
         self._types = [value.type for value in values]
-        self.vector = _raveled(values)
+        self.vector = _ravel_leaves(values)
         trace = Trace()
-        given = (trace.input("t", TensorType(time, ())), trace.input("y", self.vector.type))
-        slope, _ = called(f, given[0], self.state(given[1]))
-        trace.parts.append(Traced(given, (_raveled(slope),)))
+        inputs = (trace.input("t", TensorType(time, ())), trace.input("y", self.vector.type))
+        slope, _ = call_traced(f, inputs[0], self.state(inputs[1]))
+        trace.parts.append(Traced(inputs, (_ravel_leaves(slope),)))
         (part,), captured = trace.close(once=False)
         self.operands = tuple(captured)
-        self.body = body_of(part.given, {"slope": part.results[0]})
-        self._back = _pulled_back(self.body)
+        self.body = body_of(part.inputs, {"slope": part.results[0]})
+        self._back = _build_pullback(self.body)
 
     def slope(self, t: Any, y: Any, operands: Sequence[Any]) -> Any:
         """The derivative of the vector."""
@@ -95,42 +95,42 @@ class Equation:
 
         def slope(t: Any, state: Any) -> Any:
             y, ct, _ = state
-            by_y, *rest = self.pulled_back(t, y, operands, ct)
-            return self.slope(t, y, operands), -by_y, tuple(-each for each in rest)
+            by_y, *by_operands = self.pulled_back(t, y, operands, ct)
+            return self.slope(t, y, operands), -by_y, tuple(-share for share in by_operands)
 
         return slope
 
     def cotangents(self, sums: Sequence[Any]) -> tuple[Any, ...]:
         """Return the cotangents of all operands, given those of the ``moving`` ones."""
-        found = dict(zip(self.moving, sums, strict=True))
-        return tuple(found.get(k) for k in range(len(self.operands)))
+        by_place = dict(zip(self.moving, sums, strict=True))
+        return tuple(by_place.get(k) for k in range(len(self.operands)))
 
     def zeros(self, operands: Sequence[Any]) -> tuple[Any, ...]:
         """Return zeros to accumulate the cotangents of the moving operands in."""
         return tuple(zeros_like(operands[k]) for k in self.moving)
 
 
-def _raveled(leaves: Sequence[Any]) -> Any:
-    flat = [reshape(each, (each.size,)) for each in leaves]
+def _ravel_leaves(leaves: Sequence[Any]) -> Any:
+    flat = [reshape(leaf, (leaf.size,)) for leaf in leaves]
     return flat[0] if len(flat) == 1 else concatenate(flat, 0)
 
 
-def _pulled_back(body: Graph) -> Graph:
+def _build_pullback(body: Graph) -> Graph:
     """Build the pullback: from a body's inputs and its result's cotangent to input cotangents.
 
     The time has none.
     """
-    given = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
-    (result,) = inlined(body, given)
+    inputs = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
+    (result,) = inlined(body, inputs)
     ct = body_input("ct", result.type, result.node.origin, result.node.order)
-    wanted = [value for value in given[1:] if value.dtype.is_float]
+    targets = [value for value in inputs[1:] if value.dtype.is_float]
     pull = up("staticgrad.autodiff.reverse").pulled_back_stably
-    found = pull([(result, ct)], wanted)
+    cotangents = pull([(result, ct)], targets)
     shares: list[Any] = [
         zeros_like(value) if share is None else share
-        for value, share in zip(wanted, found, strict=True)
+        for value, share in zip(targets, cotangents, strict=True)
     ]
-    return body_of([*given, ct], {f"y{place}": share for place, share in enumerate(shares)})
+    return body_of([*inputs, ct], {f"y{place}": share for place, share in enumerate(shares)})
 
 
 def over_times(solve: Callable[..., Any], key: str, f: Slope, y: Any, times: Any) -> Any:
@@ -152,16 +152,16 @@ def over_times(solve: Callable[..., Any], key: str, f: Slope, y: Any, times: Any
     def rule(ct: Any, out: Any, vector: Any, times: Any, *operands: Any) -> tuple[Any, ...]:
         slope = equation.backwards(operands)
 
-        def between(carry: Any, each: Any) -> Any:
+        def step_back(carry: Any, interval: Any) -> Any:
             by_y, sums = carry
-            one, y, end, start = each
-            back = solve(slope, (y, by_y + one, sums), stack([end, start]))
-            by_time = aggregate.sum(one * equation.slope(end, y, operands))
-            return (back[1][-1], tuple(each[-1] for each in back[2])), by_time
+            ct_end, y, end, start = interval
+            back = solve(slope, (y, by_y + ct_end, sums), stack([end, start]))
+            by_time = aggregate.sum(ct_end * equation.slope(end, y, operands))
+            return (back[1][-1], tuple(leaf[-1] for leaf in back[2])), by_time
 
         first = (zeros_like(vector), equation.zeros(operands))
         slices = (ct[1:], out[1:], times[1:], times[:-1])
-        (by_y, sums), by_time = scan(between, first, slices, reverse=True)
+        (by_y, sums), by_time = scan(step_back, first, slices, reverse=True)
         by_start = -aggregate.sum(by_y * equation.slope(times[0], vector, operands))
         by_times = concatenate([by_start[None], by_time], 0)
         by_times = astype(by_times, times.dtype)

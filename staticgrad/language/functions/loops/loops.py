@@ -29,11 +29,11 @@ from staticgrad.language.functions.tracing import (
     Traced,
     as_carries,
     as_results,
-    called,
+    call_traced,
     check_carries,
     check_cases,
     check_structure,
-    labelled,
+    label_values,
     named_after,
     not_a_pair,
 )
@@ -78,26 +78,26 @@ from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import NamedTuple
 
 
-def check_function(what: str, function: Any, *given: str) -> None:
+def check_function(what: str, function: Any, *arguments: str) -> None:
     """Check that ``function`` is callable with the given arguments."""
     is_value = isinstance(function, Value)
     if is_value or not callable(function):
         raise ArgumentError(
             f"{called_name()}: {what} is {'a value' if is_value else kind_of(function)},"
             " not a function",
-            hint=f"def {what}({', '.join(given)}): ..., or a lambda",
+            hint=f"def {what}({', '.join(arguments)}): ..., or a lambda",
         )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function of C, which says nothing
         return
     try:
-        signature.bind(*given)
+        signature.bind(*arguments)
     except TypeError:
         raise ArgumentError(
             f"{called_name()}: {shown(function)} takes {signature}, and is called with"
-            f" ({', '.join(given)})",
-            hint=f"def {what}({', '.join(given)}): ..., whether it reads all of them or not",
+            f" ({', '.join(arguments)})",
+            hint=f"def {what}({', '.join(arguments)}): ..., whether it reads all of them or not",
         ) from None
 
 
@@ -105,11 +105,11 @@ def iterations_of(number: Any) -> Size:
     """Check a number of iterations, or a bound of it, and return it."""
     if isinstance(number, Dim):
         return number
-    found = None if isinstance(number, bool) else known_integer(number)
-    if found is not None:
-        if found > MOST_SIZE:
-            raise ArgumentError(f"{called_name()}: {shown(found)} iterations: {BEYOND}")
-        return found
+    count = None if isinstance(number, bool) else known_integer(number)
+    if count is not None:
+        if count > MOST_SIZE:
+            raise ArgumentError(f"{called_name()}: {shown(count)} iterations: {BEYOND}")
+        return count
     raise ArgumentError(
         f"{called_name()}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
         hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
@@ -141,11 +141,13 @@ def iterations_over(values: Sequence[Any], length: Any) -> Size:
     for value in values:
         count = value.shape[0]
         if isinstance(count, int) and isinstance(iterations, int) and count != iterations:
-            wanted = (
+            expected = (
                 f"{values[0]!r} has {iterations}" if length is None else f"length is {iterations}"
             )
             hint = "an iteration takes a row of each: all have as many, x[:n] has the first n"
-            raise ShapeError(f"{called_name()}: {value!r} has {count} slices, {wanted}", hint=hint)
+            raise ShapeError(
+                f"{called_name()}: {value!r} has {count} slices, {expected}", hint=hint
+            )
     return iterations
 
 
@@ -194,48 +196,53 @@ def run_loop(
     first, tree = flatten(with_complex_values(init))
     kind = binding_kind((*first, *slices))
     # Python numbers are unchanged: they take the dtype of the other operand.
-    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lift_leaf(kind, leaf) for leaf in first])
     stacks: list[list[Any]] = []
     shape = None
     draws = Draws()
     for i in reversed(range(iterations)) if reverse else range(iterations):
         with draws.iteration(i), body_of_a("a loop"):
-            carry, output = iteration(kind.lift(i), carry, [each[i] for each in slices])
+            carry, output = iteration(kind.lift(i), carry, [x[i] for x in slices])
         leaves, shape = flatten(output)
         stacks.append(leaves)
-    carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
+    carry = unflatten(flatten(carry)[1], [_lift_leaf(kind, leaf) for leaf in flatten(carry)[0]])
     if shape is None:
-        zeros = [_row_of_zeros(each) for each in slices]
+        zeros = [_row_of_zeros(x) for x in slices]
         with draws.iteration(0), body_of_a("a loop"):
-            moved, output = iteration(kind.lift(0), carry, zeros)
+            next_carry, output = iteration(kind.lift(0), carry, zeros)
         leaves, shape = flatten(output)
-        made = [_lifted(kind, leaf) for leaf in leaves]
-        none = [where(False, leaf, zeros_like(leaf)) for leaf in made]
-        empty = [stack([leaf], 0)[:0] for leaf in none]
-        return _unmoved(kind, carry, moved), unflatten(shape, empty)
+        outputs = [_lift_leaf(kind, leaf) for leaf in leaves]
+        output_zeros = [where(False, leaf, zeros_like(leaf)) for leaf in outputs]
+        empty = [stack([leaf], 0)[:0] for leaf in output_zeros]
+        return _link_carry(kind, carry, next_carry), unflatten(shape, empty)
     if reverse:
         stacks.reverse()
-    rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
+    rows = [[_lift_leaf(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
     return carry, unflatten(shape, [stack(row, 0) for row in rows])
 
 
-def _row_of_zeros(each: Any) -> Any:
-    total = aggregate.sum(each, 0)
-    return total if total.dtype == each.dtype else zeros_like(each, shape=total.shape)
+def _row_of_zeros(x: Any) -> Any:
+    total = aggregate.sum(x, 0)
+    return total if total.dtype == x.dtype else zeros_like(x, shape=total.shape)
 
 
-def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
+def _link_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
     """A carry that no iteration has moved; what an iteration would read has a gradient, of zeros.
 
     So it has in a graph, whose loop may have any number of iterations. The cotangent is masked, so
     that no infinite derivative of the iteration that was not made meets a zero.
     """
     leaves, tree = flatten(carry)
-    found = []
-    for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
-        linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
-        found.append(where(False, after, leaf) if linked else leaf)
-    return unflatten(tree, [*found, *leaves[len(found) :]])
+    linked_leaves = []
+    for leaf, next_leaf in zip(
+        leaves, map(partial(_lift_leaf, kind), flatten(next_carry)[0]), strict=False
+    ):
+        linked = leaf.dtype.is_float and (next_leaf.dtype, next_leaf.shape) == (
+            leaf.dtype,
+            leaf.shape,
+        )
+        linked_leaves.append(where(False, next_leaf, leaf) if linked else leaf)
+    return unflatten(tree, [*linked_leaves, *leaves[len(linked_leaves) :]])
 
 
 @loop_at_once()
@@ -249,7 +256,7 @@ def run_while(
     """
     leaves, tree = flatten(with_complex_values(init))
     kind = binding_kind(tuple(leaves))
-    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lift_leaf(kind, leaf) for leaf in leaves])
     done = 0
     draws = reached = Draws()
     endless = max_steps is None and _unmade.get()  # it might not end
@@ -260,13 +267,13 @@ def run_while(
             carry, done = body(carry), done + 1
             reached = Draws()
     if done:
-        reached.further()  # the test of the iteration that was not made began again
+        reached.advance()  # the test of the iteration that was not made began again
         return carry
-    linked = _linked(test, body, carry, draws)
+    linked = _link_reads(test, body, carry, draws)
     return carry if max_steps is None else linked
 
 
-def _linked(
+def _link_reads(
     test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
 ) -> Any:
     """The carry of a loop without iterations, with an edge to what an iteration would read.
@@ -276,19 +283,22 @@ def _linked(
     """
     leaves, tree = flatten(carry)
     kind = binding_kind(tuple(leaves))
-    before = _unmade.set(True)
+    token = _unmade.set(True)
     try:
         with draws.iteration(0), body_of_a("a loop"):
             test(carry)
-            moved = body(carry)
+            next_carry = body(carry)
     except (StaticgradError, ArithmeticError, LookupError, ValueError):
         return carry
     finally:
-        _unmade.reset(before)
-    lifted = unflatten(tree, [_lifted(kind, leaf) for leaf in leaves])
-    found, _ = flatten(_unmoved(kind, lifted, moved))
-    kept = [new if isinstance(old, Value) else old for old, new in zip(leaves, found, strict=True)]
-    return unflatten(tree, kept)
+        _unmade.reset(token)
+    lifted = unflatten(tree, [_lift_leaf(kind, leaf) for leaf in leaves])
+    linked_leaves, _ = flatten(_link_carry(kind, lifted, next_carry))
+    results = [
+        new if isinstance(old, Value) else old
+        for old, new in zip(leaves, linked_leaves, strict=True)
+    ]
+    return unflatten(tree, results)
 
 
 def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
@@ -298,7 +308,7 @@ def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequen
         return cases[place](*operands)
 
 
-def _lifted(kind: type[Any], leaf: Any) -> Any:
+def _lift_leaf(kind: type[Any], leaf: Any) -> Any:
     return leaf if isinstance(leaf, Value) else kind.lift(leaf)
 
 
@@ -351,7 +361,7 @@ class FirstCarries:
 
     def _settle(self, place: int, dtype: DType) -> None:
         self._weak[place] = False
-        self._narrow = [each for each in self._narrow if each != place]
+        self._narrow = [index for index in self._narrow if index != place]
         self.values[place] = constant(self._leaves[place], dtype)
 
 
@@ -369,27 +379,32 @@ def with_slices(
 ) -> Sliced:
     """The body of a loop of so many iterations, with rows in the place of arrays."""
     first = 1 + carries + slices
-    given = body.inputs[first:]
+    capture_inputs = body.inputs[first:]
     rows: dict[Node, int] = {}
-    moved: list[int] = []
-    for place, (value, own) in enumerate(zip(given, captured, strict=True)):
+    row_captures: list[int] = []
+    for place, (value, capture) in enumerate(zip(capture_inputs, captured, strict=True)):
         readers = _readers_of_rows(body, value)
-        if readers and own.shape[0] == iterations:
-            rows |= dict.fromkeys(readers, len(moved))
-            moved.append(place)
-    if not moved:
+        if readers and capture.shape[0] == iterations:
+            rows |= dict.fromkeys(readers, len(row_captures))
+            row_captures.append(place)
+    if not row_captures:
         return Sliced(body, [], [*captured])
-    kept = [place for place in range(len(given)) if place not in moved]
-    known = {value.key: _like(value, value.node.label) for value in body.inputs[:first]}
-    known |= {given[k].key: _like(given[k], f"p{n}") for n, k in enumerate(kept)}
+    other_captures = [place for place in range(len(capture_inputs)) if place not in row_captures]
+    replacements = {value.key: _like(value, value.node.label) for value in body.inputs[:first]}
+    replacements |= {
+        capture_inputs[k].key: _like(capture_inputs[k], f"p{n}")
+        for n, k in enumerate(other_captures)
+    }
     fresh = [_like(next(iter(n for n, at in rows.items() if at == k)).values[0], f"x{slices + k}")
-             for k in range(len(moved))]  # fmt: skip
-    inputs = [*known.values()]
+             for k in range(len(row_captures))]  # fmt: skip
+    inputs = [*replacements.values()]
     inputs[first:first] = fresh
-    known |= {(node, 0): fresh[at] for node, at in rows.items()}
-    outputs = rebuilt(body, known)
+    replacements |= {(node, 0): fresh[at] for node, at in rows.items()}
+    outputs = rebuilt(body, replacements)
     return Sliced(
-        body_of(inputs, outputs), [captured[k] for k in moved], [captured[k] for k in kept]
+        body_of(inputs, outputs),
+        [captured[k] for k in row_captures],
+        [captured[k] for k in other_captures],
     )
 
 
@@ -458,14 +473,14 @@ def _scan(f: Any, init: Any, xs: Any, length: Any = None, reverse: bool = False)
     slices, shape = flatten(with_complex_values(xs))
     check_slices(shape)
     kind = binding_kind((*flatten(init)[0], *slices))
-    values = [as_value(each, kind) for each in slices]
+    values = [as_value(x, kind) for x in slices]
     iterations = iterations_over(values, length)
 
-    def iteration(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
-        found: Any = f(carry, unflatten(shape, each))
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise not_a_pair(found)
-        return found[0], found[1]
+    def iteration(_: Any, carry: Any, rows: Sequence[Any]) -> tuple[Any, Any]:
+        result: Any = f(carry, unflatten(shape, rows))
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise not_a_pair(result)
+        return result[0], result[1]
 
     return _loop(named_after(f, iteration), init, values, iterations, reverse)
 
@@ -504,7 +519,7 @@ def fori_loop(
     check_function("body_fun", body_fun, "i", "carry")
     if isinstance(lower, Value) or isinstance(upper, Value):
         kind = binding_kind((lower, upper))
-        first, last = (bound_of(each, kind) for each in (lower, upper))
+        first, last = (bound_of(bound, kind) for bound in (lower, upper))
 
         def test(carry: Any) -> Any:
             return carry[0] < last
@@ -548,8 +563,8 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     """
     check_function("f", f, "x")
 
-    def iteration(_: Any, each: Any) -> tuple[Any, Any]:
-        return None, f(each)
+    def iteration(_: Any, x: Any) -> tuple[Any, Any]:
+        return None, f(x)
 
     return _scan(named_after(f, iteration), None, xs)[1]
 
@@ -591,30 +606,30 @@ def while_loop(
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
         carry = unflatten(tree, carries)
-        tests, _ = called(cond_fun, carry)
+        tests, _ = call_traced(cond_fun, carry)
         test = as_results(tests)
         if len(test) != 1 or test[0].type != TensorType(BOOL, ()):
-            found = test[0].type if len(test) == 1 else f"{len(test)} values"
+            description = test[0].type if len(test) == 1 else f"{len(test)} values"
             raise DTypeError(
-                f"while_loop: the test gives {found}, not one bool",
+                f"while_loop: the test gives {description}, not one bool",
                 hint="a comparison of one element, or (...).any(), (...).all()",
                 at=test[0].node.origin if test else None,
             )
-        ends, shape = called(body_fun, carry)
+        ends, shape = call_traced(body_fun, carry)
         check_structure(shape, tree)
         following = as_carries(ends, kinds)
-        given = (trace.first, *carries)
-        trace.parts += [Traced(given, tuple(test)), Traced(given, tuple(following))]
+        inputs = (trace.first, *carries)
+        trace.parts += [Traced(inputs, tuple(test)), Traced(inputs, tuple(following))]
         return following
 
-    ((test, step), captured), carries = _traced(leaves, tree, build)
+    ((test, step), captured), carries = _trace_loop(leaves, tree, build)
     op = While(
-        body_of(test.given, {"go": test.results[0]}),
-        body_of(step.given, labelled("c", step.results)),
+        body_of(test.inputs, {"go": test.results[0]}),
+        body_of(step.inputs, label_values("c", step.results)),
         len(carries),
         bound,
     )
-    return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
+    return unflatten(tree, _apply(op, carries, captured)[: len(carries)])
 
 
 @by_all_operands
@@ -637,9 +652,9 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
     >>> sg.evaluate(y, {"x": -4.0})
     array(-0.)
     """
-    given = [f"operand {place}" for place in range(len(operands))]
-    check_function("true_fun", true_fun, *given)
-    check_function("false_fun", false_fun, *given)
+    names = [f"operand {place}" for place in range(len(operands))]
+    check_function("true_fun", true_fun, *names)
+    check_function("false_fun", false_fun, *names)
     if isinstance(pred, bool):
         return (true_fun if pred else false_fun)(*operands)
     value = as_value(pred, binding_kind((pred, *flatten(list(operands))[0])))
@@ -671,9 +686,9 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     >>> [float(sg.evaluate(y, {"i": i, "x": 3.0})) for i in (0, 1, 7)]
     [3.0, -3.0, 9.0]
     """
-    given: Any = branches
-    if not isinstance(given, Iterable):
-        what = "one function" if callable(given) else kind_of(given)
+    unchecked: Any = branches
+    if not isinstance(unchecked, Iterable):
+        what = "one function" if callable(unchecked) else kind_of(unchecked)
         raise ArgumentError(f"switch: branches is {what}", hint="switch(i, [f, g], ...)")
     functions_ = tuple(branches)
     for case in functions_:
@@ -705,36 +720,36 @@ def _loop(
         return run_loop(iteration, init, slices, iterations, reverse)
     shapes: list[Tree] = []
     outputs: list[Symbolic] = []
-    given: list[Symbolic] = []
+    row_inputs: list[Symbolic] = []
 
     def build(trace: Trace, carries: list[Symbolic], kinds: Sequence[TensorType]) -> Any:
-        given[:] = [
+        row_inputs[:] = [
             trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
             for place, value in enumerate(slices)
         ]
-        found, shape = called(iteration, trace.first, unflatten(tree, carries), given)
+        results, shape = call_traced(iteration, trace.first, unflatten(tree, carries), row_inputs)
         ends_tree, shapes[:] = shape.parts[0], [shape.parts[1]]
         check_structure(ends_tree, tree)
-        following = as_carries(found[: tree.count], kinds)
-        outputs[:] = as_results(found[tree.count :])
-        trace.parts.append(Traced((trace.first, *carries, *given), (*following, *outputs)))
+        following = as_carries(results[: tree.count], kinds)
+        outputs[:] = as_results(results[tree.count :])
+        trace.parts.append(Traced((trace.first, *carries, *row_inputs), (*following, *outputs)))
         return following
 
-    ((part,), captured), carries = _traced(leaves, tree, build, slices)
+    ((part,), captured), carries = _trace_loop(leaves, tree, build, slices)
     count = len(carries)
     if not count and not outputs:
         return init, unflatten(shapes[0], [])
-    ends, rest = part.results[:count], part.results[count:]
-    named = {**labelled("c", ends), **labelled("y", rest)}
+    ends, body_outputs = part.results[:count], part.results[count:]
+    named = {**label_values("c", ends), **label_values("y", body_outputs)}
     body, rows, others = with_slices(
-        body_of(part.given, named), count, len(slices), captured, iterations
+        body_of(part.inputs, named), count, len(slices), captured, iterations
     )
     op = Loop(body, iterations, count, len(slices) + len(rows), reverse)
-    found = _applied(op, [*carries, *slices, *rows], others)
-    return unflatten(tree, found[:count]), unflatten(shapes[0], found[count:])
+    results = _apply(op, [*carries, *slices, *rows], others)
+    return unflatten(tree, results[:count]), unflatten(shapes[0], results[count:])
 
 
-def _traced(
+def _trace_loop(
     leaves: Sequence[Any],
     tree: Tree,
     build: Callable[[Trace, list[Symbolic], Sequence[TensorType]], list[Symbolic]],
@@ -747,7 +762,7 @@ def _traced(
     first = FirstCarries(leaves)
     draws = Draws()
     while True:
-        draws.again()
+        draws.restore()
         trace = Trace()
         kinds = [value.type for value in first.values]
         carries = [trace.input(f"c{place}", kind) for place, kind in enumerate(kinds)]
@@ -770,34 +785,34 @@ def _branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)
-    given = mapped(lambda leaf: as_value(leaf), list(operands))
+    arguments = mapped(lambda leaf: as_value(leaf), list(operands))
     trace = Trace()
-    found = [called(case, *given) for case in cases]
-    for _, shape in found:
-        check_structure(shape, found[0][1])
+    case_results = [call_traced(case, *arguments) for case in cases]
+    for _, shape in case_results:
+        check_structure(shape, case_results[0][1])
     kinds: list[TensorType | None] = [
-        next((value.type for value in each if isinstance(value, Symbolic)), None)
-        for each in zip(*(own for own, _ in found), strict=True)
+        next((value.type for value in alternatives if isinstance(value, Symbolic)), None)
+        for alternatives in zip(*(case_leaves for case_leaves, _ in case_results), strict=True)
     ]
     results: list[list[Symbolic]] = []
-    for own, _ in found:
+    for case_leaves, _ in case_results:
         values = [
             as_results([leaf])[0] if kind is None else as_carries([leaf], [kind])[0]
-            for leaf, kind in zip(own, kinds, strict=True)
+            for leaf, kind in zip(case_leaves, kinds, strict=True)
         ]
-        check_cases(found[0][1], results[0] if results else values, values)
+        check_cases(case_results[0][1], results[0] if results else values, values)
         results.append(values)
         trace.parts.append(Traced((), tuple(values)))
     if not results[0]:
-        return unflatten(found[0][1], [])
+        return unflatten(case_results[0][1], [])
     closed, captured = trace.close(once=False)
-    op = Branch(tuple(body_of(part.given, labelled("y", part.results)) for part in closed))
-    return unflatten(found[0][1], _applied(op, [index], captured))
+    op = Branch(tuple(body_of(part.inputs, label_values("y", part.results)) for part in closed))
+    return unflatten(case_results[0][1], _apply(op, [index], captured))
 
 
-def _applied(op: Op, own: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
-    found: Any = op(*own, *captured)
-    return [*found] if isinstance(found, tuple) else [found]
+def _apply(op: Op, operands: Sequence[Any], captured: Sequence[Symbolic]) -> list[Any]:
+    results: Any = op(*operands, *captured)
+    return [*results] if isinstance(results, tuple) else [results]
 
 
 @by_all_operands
@@ -837,56 +852,56 @@ def associative_scan(
         values = [flip(v, place) for v, place in zip(values, axes, strict=True)]
 
     def combine(left: list[Any], right: list[Any]) -> list[Any]:
-        found, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
+        results, shape = flatten(fn(unflatten(tree, left), unflatten(tree, right)))
         check_structure(shape, tree)
-        for value, other in zip(found, right, strict=True):
-            if getattr(value, "shape", ()) != other.shape:
+        for value, expected in zip(results, right, strict=True):
+            if getattr(value, "shape", ()) != expected.shape:
                 raise CarryError(
-                    f"associative_scan: the function gives {shown(value)} of two {shown(other)}",
+                    f"associative_scan: the function gives {shown(value)} of two {shown(expected)}",
                     hint="it combines element by element along the axis: shapes stay",
                 )
-        return found
+        return results
 
     size = sizes[0]
     if isinstance(size, Dim):
-        found = _one_by_one(named_after(fn, combine), values, axes)
+        results = _scan_sequentially(named_after(fn, combine), values, axes)
     else:
-        found = _prefixes(combine, values, axes, size)
+        results = _scan_prefixes(combine, values, axes, size)
     if reverse:
-        found = [flip(v, place) for v, place in zip(found, axes, strict=True)]
-    return unflatten(tree, found)
+        results = [flip(v, place) for v, place in zip(results, axes, strict=True)]
+    return unflatten(tree, results)
 
 
-def _one_by_one(
+def _scan_sequentially(
     combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
 ) -> list[Any]:
     """The combinations of all beginnings, each of the one before it and of one element."""
 
-    def at(rows: list[Any]) -> list[Any]:
+    def expand_rows(rows: list[Any]) -> list[Any]:
         return [expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
 
-    def further(so_far: list[Any], each: list[Any]) -> tuple[list[Any], list[Any]]:
-        found = combine(at(so_far), at(each))
-        rows = [squeeze(v, place) for v, place in zip(found, axes, strict=True)]
+    def combine_next(so_far: list[Any], element: list[Any]) -> tuple[list[Any], list[Any]]:
+        results = combine(expand_rows(so_far), expand_rows(element))
+        rows = [squeeze(v, place) for v, place in zip(results, axes, strict=True)]
         return rows, rows
 
     rows = [moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
     count = rows[0].shape[0]
-    one = minimum(count, 1)  # the sum over it is the first element, or 0 if there is none
+    head_count = minimum(count, 1)  # the sum over it is the first element, or 0 if there is none
     first = [
         aggregate.any(row, 0) if row.dtype.is_bool else aggregate.sum(row, 0, dtype=row.dtype)
-        for row in [part(row, 0, 0, one) for row in rows]
+        for row in [part(row, 0, 0, head_count) for row in rows]
     ]
-    others = [part(row, 0, one, count - one) for row in rows]
-    _, rest = scan(named_after(combine, further), first, others)
-    both = (concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    others = [part(row, 0, head_count, count - head_count) for row in rows]
+    _, tail = scan(named_after(combine, combine_next), first, others)
+    columns = (concatenate([a[None], b]) for a, b in zip(first, tail, strict=True))
     return [
-        moveaxis(part(found, 0, 0, count), 0, place)
-        for found, place in zip(both, axes, strict=True)
+        moveaxis(part(column, 0, 0, count), 0, place)
+        for column, place in zip(columns, axes, strict=True)
     ]
 
 
-def _prefixes(
+def _scan_prefixes(
     combine: Callable[[list[Any], list[Any]], list[Any]],
     values: list[Any],
     axes: Sequence[int],
@@ -903,23 +918,23 @@ def _prefixes(
         ]
 
     pairs = combine(every(values, 0, size - 1, 2), every(values, 1, None, 2))
-    odd = _prefixes(combine, pairs, axes, size // 2)
+    odd = _scan_prefixes(combine, pairs, axes, size // 2)
     even = every(values, 0, 1, 1)
     if size > 2:
-        rest = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
+        even_tail = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
         even = [
             concatenate([first, more], place)
-            for first, more, place in zip(even, rest, axes, strict=True)
+            for first, more, place in zip(even, even_tail, axes, strict=True)
         ]
-    return [_woven(*each) for each in zip(even, odd, axes, strict=True)]
+    return [_interleave(*operands) for operands in zip(even, odd, axes, strict=True)]
 
 
-def _woven(even: Any, odd: Any, axis: int) -> Any:
+def _interleave(even: Any, odd: Any, axis: int) -> Any:
     count = odd.shape[axis]
-    whole = (slice(None),) * axis
-    both = stack([even[(*whole, slice(0, count))], odd], axis + 1)
+    leading = (slice(None),) * axis
+    pairs = stack([even[(*leading, slice(0, count))], odd], axis + 1)
     shape = (*odd.shape[:axis], 2 * count, *odd.shape[axis + 1 :])
-    found = reshape(both, shape)
+    interleaved = reshape(pairs, shape)
     if even.shape[axis] == count:
-        return found
-    return concatenate([found, even[(*whole, slice(count, None))]], axis)
+        return interleaved
+    return concatenate([interleaved, even[(*leading, slice(count, None))]], axis)

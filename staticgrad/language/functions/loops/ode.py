@@ -253,7 +253,7 @@ def rk4(
             lambda f, y, times: rk4(f, y, times, steps), f"rk4.{steps}", f, y, times
         )
 
-    def between(y: Any, ends: Any) -> tuple[Any, Any]:
+    def integrate_interval(y: Any, ends: Any) -> tuple[Any, Any]:
         start, end = ends
         h = (end - start) / steps
 
@@ -263,12 +263,12 @@ def rk4(
         y = step(0.0, y) if steps == 1 else fori_loop(0, steps, step, y)
         return y, y
 
-    _, later = scan(between, y, (times[:-1], times[1:]))
-    return _behind_the_first(y, later)
+    _, later = scan(integrate_interval, y, (times[:-1], times[1:]))
+    return _prepend_state(y, later)
 
 
-def _behind_the_first(y: Any, later: Any) -> Any:
-    return mapped(lambda first, rest: concatenate([first[None], rest], 0), y, later)
+def _prepend_state(y: Any, later: Any) -> Any:
+    return mapped(lambda first, later: concatenate([first[None], later], 0), y, later)
 
 
 def _times(times: Any) -> Any:
@@ -295,13 +295,13 @@ def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
-        return _checked(name, f(t, state, *args), state, tree)
+        return _check_slope(name, f(t, state, *args), state, tree)
 
     return unflatten(tree, floats), named_after(f, slope)
 
 
 @names_messages
-def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
+def _check_slope(name: str, slope: Any, state: Any, tree: Tree) -> Any:
     """The derivative of a state, in its shape.
 
     Of a state that is one array the derivative may be a list of rows, as SciPy's solvers take it.
@@ -309,37 +309,38 @@ def _checked(name: str, slope: Any, state: Any, tree: Tree) -> Any:
     rows = isinstance(slope, list | tuple) and isinstance(state, Value) and state.ndim
     if rows and state.shape[0] == len(slope):
         slope = stack([*slope])
-    found, shape = flatten(slope)
+    leaves, shape = flatten(slope)
     check_structure(shape, tree)
-    for place, (each, of) in enumerate(zip(found, flatten(state)[0], strict=True)):
-        if not isinstance(each, Value):
+    for place, (leaf, state_leaf) in enumerate(zip(leaves, flatten(state)[0], strict=True)):
+        if not isinstance(leaf, Value):
             continue
-        if promote(each.dtype, of.dtype) != of.dtype:
+        if promote(leaf.dtype, state_leaf.dtype) != state_leaf.dtype:
             raise CarryError(
-                f"{name}: the derivative is {shown(each)}, of a state {of.type}",
-                hint=f"begin with y in {each.dtype.name}, or return it .astype({of.dtype.name!r})",
+                f"{name}: the derivative is {shown(leaf)}, of a state {state_leaf.type}",
+                hint=f"begin with y in {leaf.dtype.name}, or return it"
+                f" .astype({state_leaf.dtype.name!r})",
             )
-        if each.shape != of.shape:
-            found[place] = broadcast_to(each, of.shape)
-    return unflatten(tree, found)
+        if leaf.shape != state_leaf.shape:
+            leaves[place] = broadcast_to(leaf, state_leaf.shape)
+    return unflatten(tree, leaves)
 
 
-def _rk4_step(f: Slope, t: Any, y: Any, h: Any, one: Any = None) -> Any:
-    one = f(t, y) if one is None else one
-    two = f(t + h / 2, _moved(y, h / 2, one))
-    three = f(t + h / 2, _moved(y, h / 2, two))
-    four = f(t + h, _moved(y, h, three))
+def _rk4_step(f: Slope, t: Any, y: Any, h: Any, k1: Any = None) -> Any:
+    k1 = f(t, y) if k1 is None else k1
+    k2 = f(t + h / 2, _advance_state(y, h / 2, k1))
+    k3 = f(t + h / 2, _advance_state(y, h / 2, k2))
+    k4 = f(t + h, _advance_state(y, h, k3))
     return mapped(
         lambda y, a, b, c, d: y + _like(h / 6, y) * (a + 2 * b + 2 * c + d),
         y,
-        one,
-        two,
-        three,
-        four,
+        k1,
+        k2,
+        k3,
+        k4,
     )
 
 
-def _moved(y: Any, h: Any, slope: Any) -> Any:
+def _advance_state(y: Any, h: Any, slope: Any) -> Any:
     return mapped(lambda y, slope: y + _like(h, y) * slope, y, slope)
 
 
@@ -411,10 +412,10 @@ def rk45(
     if not ends:
         return control.over(f, y, _times(start if times is None else times), adjoint)
     dtype = control.dtype_of(y)
-    start, end = (astype(as_value(each), dtype) for each in (start, end))
+    start, end = (astype(as_value(time), dtype) for time in (start, end))
     if adjoint:
         states = control.over(f, y, stack([start, end]), adjoint)
-        return mapped(lambda each: each[-1], states)
+        return mapped(lambda leaf: leaf[-1], states)
     return control.between(f, y, start, end)
 
 
@@ -546,7 +547,7 @@ def _solution(
     """Solve as ``solve``; errors of the run begin with the name of the public function."""
     times = _times(times)
     start, f = _equation(f, y, args)
-    watched = _events(events, args)
+    crossings = _events(events, args)
     is_whole = dense or events is not None
     if is_whole and adjoint:
         raise ArgumentError(
@@ -555,14 +556,14 @@ def _solution(
         )
     if is_whole and times.shape[0] == 1:  # a step of no length
         doubled = concatenate([times, times], 0)
-        found = solve(
+        solution = solve(
             f, start, doubled, method=method, rtol=rtol, atol=atol, steps=steps, first=first,
-            max_steps=max_steps, on_failure=on_failure, dense=True, events=watched or None,
+            max_steps=max_steps, on_failure=on_failure, dense=True, events=crossings or None,
         )  # fmt: skip
-        return found._replace(ts=times, ys=mapped(lambda each: each[:1], found.ys))
+        return solution._replace(ts=times, ys=mapped(lambda leaf: leaf[:1], solution.ys))
     if method == "rk4":
         if is_whole:
-            return solutions.fixed(_rk4_step, f, start, times, steps, watched)
+            return solutions.solve_with_fixed_steps(_rk4_step, f, start, times, steps, crossings)
         return rk4(f, start, times, steps, adjoint=adjoint)
     if steps != 1:
         raise ArgumentError(
@@ -576,7 +577,7 @@ def _solution(
             hint="without adjoint=True; method='rk45' has it",
         )
     if is_whole:
-        return solutions.adaptive(control, f, start, times, watched)
+        return solutions.solve_adaptively(control, f, start, times, crossings)
     return control.over(f, start, times, adjoint)
 
 
@@ -584,15 +585,15 @@ def _events(events: Any, args: Sequence[Any]) -> list[Any]:
     """The events, as functions of a time and a state."""
     if events is None:
         return []
-    found = [*events] if isinstance(events, list | tuple) else [events]
-    for each in found:
-        check_function("an event", each, "t", "y", *(f"arg{k}" for k in range(len(args))))
-        if getattr(each, "direction", 0) not in (-1, 0, 1):
+    functions = [*events] if isinstance(events, list | tuple) else [events]
+    for event in functions:
+        check_function("an event", event, "t", "y", *(f"arg{k}" for k in range(len(args))))
+        if getattr(event, "direction", 0) not in (-1, 0, 1):
             raise ArgumentError(
-                f"solve: the direction of an event is {shown(each.direction)}",
+                f"solve: the direction of an event is {shown(event.direction)}",
                 hint="1 for increasing values, -1 for decreasing ones, 0 for both",
             )
-    return [solutions.Crossing(each, tuple(args)) for each in found]
+    return [solutions.Crossing(event, tuple(args)) for event in functions]
 
 
 class _Control:
@@ -617,7 +618,7 @@ class _Control:
         powers = self.method.powers
         #: How many powers the polynomial of a step has.
         self.degree = len(powers[0]) if powers and isinstance(self.method, _Method) else 3
-        self.key = ".".join([name, *(f"{word}={given}" for word, given in options.items())])
+        self.key = ".".join([name, *(f"{word}={value}" for word, value in options.items())])
 
     def dtype_of(self, y: Any) -> Any:
         """Return the dtype of times, that of the state's first leaf."""
@@ -639,18 +640,18 @@ class _Control:
         if adjoint:
             return adjoints.over_times(self.over, self.key, f, y, times)
 
-        def between(carry: Any, ends: Any) -> Any:
+        def integrate_interval(carry: Any, ends: Any) -> Any:
             y, h = carry
             first, last = ends
             y, h, part = self._adaptive(f, y, first, last, h)
             return (y, h), (y, part)
 
         h = self.first_step(times[0], times[-1])
-        _, (later, parts) = scan(between, (y, h), (times[:-1], times[1:]))
+        _, (later, parts) = scan(integrate_interval, (y, h), (times[:-1], times[1:]))
         if self.fails:
             ends = times[:-1] + parts * (times[1:] - times[:-1])
-            later = solutions.masked(self.check_end(parts >= 1.0, ends), later)
-        return _behind_the_first(y, later)
+            later = solutions.mask_states(self.check_end(parts >= 1.0, ends), later)
+        return _prepend_state(y, later)
 
     def check_end(self, reached: Any, ends: Any) -> Any:
         """Return ``reached``, bools, which are all true in a run without an error.
@@ -661,19 +662,19 @@ class _Control:
 
     def first_step(self, start: Any, end: Any) -> Any:
         """The length of the first step to try."""
-        whole = absolute(stop_gradient(end - start))
+        interval = absolute(stop_gradient(end - start))
         if self.first is not None:
-            return zeros_like(whole) + self.first
-        return _FIRST * where(whole > 0, whole, 1.0)
+            return zeros_like(interval) + self.first
+        return _FIRST * where(interval > 0, interval, 1.0)
 
     def between(self, f: Slope, y: Any, start: Any, end: Any) -> Any:
         """The state at the end."""
-        whole = stop_gradient(end - start)
-        way = _FIRST if self.first is None else self.first / absolute(whole)
-        last, _, part = self._fractions(f, y, start, end, zeros_like(whole) + way)
+        interval = stop_gradient(end - start)
+        way = _FIRST if self.first is None else self.first / absolute(interval)
+        last, _, part = self._fractions(f, y, start, end, zeros_like(interval) + way)
         if self.fails:
             reached = self.check_end(part >= 1.0, start + part * (end - start))
-            last = solutions.masked(reached, last)
+            last = solutions.mask_states(reached, last)
         return last
 
     def _adaptive(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
@@ -682,10 +683,10 @@ class _Control:
         It takes the length of the first step. The last state is NaN before the end if that is no
         error.
         """
-        whole = absolute(stop_gradient(end - start))
-        whole = where(whole > 0, whole, 1.0)
-        y, way, part = self._fractions(f, y, start, end, h / whole)
-        return y, way * whole, part
+        interval = absolute(stop_gradient(end - start))
+        interval = where(interval > 0, interval, 1.0)
+        y, way, part = self._fractions(f, y, start, end, h / interval)
+        return y, way * interval, part
 
     def _fractions(self, f: Slope, y: Any, start: Any, end: Any, way: Any) -> Any:
         """The same in fractions of the way, by trials of steps."""
@@ -696,15 +697,15 @@ class _Control:
         def trial(state: Any) -> Any:
             part, step, y = state  # the completed fraction of the way, and the step as a fraction
             size = minimum(step, 1.0 - part)
-            found, error, _ = self.trial(f, start + part * (end - start), y, size * (end - start))
+            next_y, error, _ = self.trial(f, start + part * (end - start), y, size * (end - start))
             good = error <= 1.0
-            after = where(size >= 1.0 - part, 1.0, part + size)
-            kept = mapped(lambda new, old: where(good, new, old), found, y)
-            return where(good, after, part), self.following(step, size, error), kept
+            next_part = where(size >= 1.0 - part, 1.0, part + size)
+            accepted = mapped(lambda new, old: where(good, new, old), next_y, y)
+            return where(good, next_part, part), self.following(step, size, error), accepted
 
         part, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
         if not self.fails:
-            last = solutions.masked(part >= 1.0, last)
+            last = solutions.mask_states(part >= 1.0, last)
         return last, way, part
 
     def following(self, step: Any, size: Any, error: Any) -> Any:
@@ -720,20 +721,24 @@ class _Control:
     def trial(self, f: Slope, t: Any, y: Any, h: Any) -> tuple[Any, Any, list[Any]]:
         """Return the state after a step, the ratio of its error to the tolerance, the slopes."""
         slopes: list[Any] = []
-        found = y
+        next_y = y
         for node, stage in zip(self.method.nodes, self.method.stages, strict=True):
-            found = _combined(y, h, stage, slopes)
-            slopes.append(f(t + node * h, found))
+            next_y = _combine_slopes(y, h, stage, slopes)
+            slopes.append(f(t + node * h, next_y))
         nothing = mapped(zeros_like, y)
-        errors = _combined(nothing, h, self.method.error, slopes)
-        return found, self.ratio(errors, y, found), slopes
+        errors = _combine_slopes(nothing, h, self.method.error, slopes)
+        return next_y, self.ratio(errors, y, next_y), slopes
 
-    def ratio(self, errors: Any, y: Any, found: Any) -> Any:
-        """Return the root mean square of errors over the tolerance, of a step from y to found."""
-        before, after = flatten(y)[0], flatten(found)[0]
+    def ratio(self, errors: Any, y: Any, next_y: Any) -> Any:
+        """Return the root mean square of errors over the tolerance, of a step from y to next_y."""
+        leaves_before, leaves_after = flatten(y)[0], flatten(next_y)[0]
         squares, count = [], 0
-        for error, one, other in zip(flatten(errors)[0], before, after, strict=True):
-            scale = self.atol + self.rtol * selection.maximum(absolute(one), absolute(other))
+        for error, leaf_before, leaf_after in zip(
+            flatten(errors)[0], leaves_before, leaves_after, strict=True
+        ):
+            scale = self.atol + self.rtol * selection.maximum(
+                absolute(leaf_before), absolute(leaf_after)
+            )
             squares.append(aggregate.sum((error / scale) ** 2))
             count = count + error.size
         total = squares[0]
@@ -742,13 +747,13 @@ class _Control:
         # An empty state has no error.
         return stop_gradient(sqrt(total / maximum(count, 1)))
 
-    def pieces(self, y: Any, h: Any, found: Any, slopes: list[Any]) -> list[Any]:
+    def pieces(self, y: Any, h: Any, next_y: Any, slopes: list[Any]) -> list[Any]:
         """The polynomial of a step: what each power of the part of the step is multiplied by."""
         powers = self.method.powers
         if not powers:
-            return solutions.cubic(y, h, found, slopes[0], slopes[-1])
+            return solutions.cubic(y, h, next_y, slopes[0], slopes[-1])
         nothing = mapped(zeros_like, y)
-        return [_combined(nothing, h, column, slopes) for column in zip(*powers, strict=True)]
+        return [_combine_slopes(nothing, h, column, slopes) for column in zip(*powers, strict=True)]
 
 
 class _Implicit(_Control):
@@ -779,11 +784,11 @@ class _Implicit(_Control):
             return rows[0] if len(rows) == 1 else concatenate(rows, 0)
 
         def state_of(v: Any) -> Any:
-            found, start = [], 0
+            state_leaves, start = [], 0
             for leaf in leaves:
-                found.append(reshape(part(v, 0, start, leaf.size), leaf.shape))
+                state_leaves.append(reshape(part(v, 0, start, leaf.size), leaf.shape))
                 start = start + leaf.size
-            return unflatten(tree, found)
+            return unflatten(tree, state_leaves)
 
         method, v = self.method, vector(y)
         t = as_value(t)
@@ -799,24 +804,25 @@ class _Implicit(_Control):
         unit = identity_like(matrix)
         lu, permutation, _ = LU()(unit - (method.gamma * h) * matrix)
         stages: list[Any] = []
-        one = zeros_like(h) + 1.0
+        unit_step = zeros_like(h) + 1.0
         for number, node in enumerate(method.nodes):
-            at = _combined(v, one, method.stages[number], stages)
+            at = _combine_slopes(v, unit_step, method.stages[number], stages)
             right = h * (slope(node, at) if number else first)
-            right = _combined(right, one, method.couplings[number], stages)
+            right = _combine_slopes(right, unit_step, method.couplings[number], stages)
             if by_time is not None and method.by_time[number]:
                 right = right + (h * h * method.by_time[number]) * by_time
             solved = LUSolve(False, "nan")(lu, permutation, method.gamma * right[:, None])
             stages.append(solved[:, 0])
-        after = _combined(v, one, method.stages[-1], stages)
-        found, error = state_of(after), state_of(stages[-1])
-        return found, self.ratio(error, y, found), [state_of(each) for each in stages]
+        next_vector = _combine_slopes(v, unit_step, method.stages[-1], stages)
+        next_y, error = state_of(next_vector), state_of(stages[-1])
+        return next_y, self.ratio(error, y, next_y), [state_of(stage) for stage in stages]
 
-    def pieces(self, y: Any, h: Any, found: Any, slopes: list[Any]) -> list[Any]:
-        one, nothing = zeros_like(h) + 1.0, mapped(zeros_like, y)
-        change = mapped(lambda after, before: after - before, found, y)
+    def pieces(self, y: Any, h: Any, next_y: Any, slopes: list[Any]) -> list[Any]:
+        unit_step, nothing = zeros_like(h) + 1.0, mapped(zeros_like, y)
+        change = mapped(lambda new, old: new - old, next_y, y)
         first, last = (
-            _combined(nothing, one, (*weights, 0.0), slopes) for weights in self.method.powers
+            _combine_slopes(nothing, unit_step, (*weights, 0.0), slopes)
+            for weights in self.method.powers
         )
         return [
             mapped(lambda a, b: a + b, change, first),
@@ -829,19 +835,19 @@ def _controls(name: str, *options: Any) -> _Control:
     return (_Implicit if METHODS[name] is _RODAS else _Control)(name, *options)
 
 
-def _combined(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
+def _combine_slopes(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
     """``y + h * sum(weight * slope)``."""
     used = [(w, s) for w, s in zip(weights, slopes, strict=True) if w]
     if not used:
         return y
 
-    def combined(y: Any, *parts: Any) -> Any:
+    def combine_leaf(y: Any, *parts: Any) -> Any:
         total = used[0][0] * parts[0]
         for (weight, _), slope in zip(used[1:], parts[1:], strict=True):
             total = total + weight * slope
         return y + _like(h, y) * total
 
-    return mapped(combined, y, *(slope for _, slope in used))
+    return mapped(combine_leaf, y, *(slope for _, slope in used))
 
 
 namespace(globals(), operands=present)

@@ -48,13 +48,13 @@ class Crossing:
         self.direction = getattr(function, "direction", 0)
 
     def __call__(self, t: Any, y: Any) -> Any:
-        found = as_value(self._function(t, y, *self._args))
-        if found.shape and found.size != 1:
+        value = as_value(self._function(t, y, *self._args))
+        if value.shape and value.size != 1:
             raise ArgumentError(
-                f"solve: the event {shown(self._function)} gives {found.type}, not one number",
+                f"solve: the event {shown(self._function)} gives {value.type}, not one number",
                 hint="events=[one, two] are several",
             )
-        return astype(reshape(found, ()), t.dtype)
+        return astype(reshape(value, ()), t.dtype)
 
 
 class OdeSolution(NamedTuple):
@@ -88,11 +88,11 @@ class OdeSolution(NamedTuple):
 
         NaN before the start and behind the end.
         """
-        return _interpolated(self.grid, self.pieces, self.t, self.steps, t)
+        return _interpolate(self.grid, self.pieces, self.t, self.steps, t)
 
 
 @by_all_operands
-def _interpolated(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
+def _interpolate(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
     grid, end, steps = as_value(grid), as_value(end), as_value(steps)
     t = astype(as_value(t), grid.dtype)
     if t.ndim > 1:
@@ -102,19 +102,19 @@ def _interpolated(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
     way = where(grid[-1] >= grid[0], 1.0, -1.0).astype(grid.dtype)
     place = searchsorted(stop_gradient(way * grid), stop_gradient(way * t), "right") - 1
     place = clip(place, 0, maximum(steps, 1) - 1)
-    found = _at(_row(grid, pieces, place), t)
-    return masked(logical_and(way * t >= way * grid[0], way * t <= way * end), found)
+    states = _at(_row(grid, pieces, place), t)
+    return mask_states(logical_and(way * t >= way * grid[0], way * t <= way * end), states)
 
 
-def masked(valid: Any, states: Any) -> Any:
+def mask_states(valid: Any, states: Any) -> Any:
     """Return states, a tree of values, with NaN where ``valid`` is false.
 
     Their first axes are those of ``valid``.
     """
 
-    def mask(each: Any) -> Any:
-        shape = (*valid.shape, *[1] * (each.ndim - valid.ndim))
-        return where(reshape(valid, shape), each, float("nan"))
+    def mask(state: Any) -> Any:
+        shape = (*valid.shape, *[1] * (state.ndim - valid.ndim))
+        return where(reshape(valid, shape), state, float("nan"))
 
     return mapped(mask, states)
 
@@ -125,7 +125,7 @@ def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
     return (
         begin,
         grid[place + 1] - begin,
-        [mapped(lambda each: as_value(each)[place], p) for p in pieces],
+        [mapped(lambda power: as_value(power)[place], p) for p in pieces],
     )
 
 
@@ -138,33 +138,33 @@ def _at(row: tuple[Any, Any, Any], t: Any) -> Any:
 def _polynomial(pieces: Sequence[Any], part: Any) -> Any:
     """The state at a part of a step, by Horner's rule."""
 
-    def evaluated(*powers: Any) -> Any:
+    def evaluate_leaf(*powers: Any) -> Any:
         first = powers[0]
         x = astype(reshape(part, (*part.shape, *[1] * (first.ndim - part.ndim))), first.dtype)
         total = powers[-1]
-        for each in reversed(powers[:-1]):
-            total = total * x + each
+        for power in reversed(powers[:-1]):
+            total = total * x + power
         return total
 
-    return mapped(evaluated, *pieces)
+    return mapped(evaluate_leaf, *pieces)
 
 
-def cubic(y: Any, h: Any, after: Any, first: Any, last: Any) -> list[Any]:
+def cubic(y: Any, h: Any, y_end: Any, first: Any, last: Any) -> list[Any]:
     """The cubic of a step that has the states and slopes of both ends, by powers from the first."""
 
-    def scaled(y: Any) -> Any:
+    def step_like(y: Any) -> Any:
         return astype(h, y.dtype)
 
     return [
-        mapped(lambda y, one: scaled(y) * one, y, first),
+        mapped(lambda y, slope: step_like(y) * slope, y, first),
         mapped(
-            lambda y, z, one, two: 3 * (z - y) - scaled(y) * (2 * one + two), y, after, first, last
+            lambda y, z, d0, d1: 3 * (z - y) - step_like(y) * (2 * d0 + d1), y, y_end, first, last
         ),
-        mapped(lambda y, z, one, two: scaled(y) * (one + two) - 2 * (z - y), y, after, first, last),
+        mapped(lambda y, z, d0, d1: step_like(y) * (d0 + d1) - 2 * (z - y), y, y_end, first, last),
     ]
 
 
-def fixed(
+def solve_with_fixed_steps(
     step: Callable[..., Any], f: Any, y: Any, times: Any, steps: int, events: Sequence[Crossing]
 ) -> OdeSolution:
     """The solution by so many equal steps from each time to the next."""
@@ -172,33 +172,35 @@ def fixed(
     begins = times[:-1][:, None] + lengths * arange(steps, dtype=times.dtype, like=times)
     grid = concatenate([reshape(begins, (-1,)), times[-1:]], 0)
 
-    def advanced(t: Any, y: Any, h: Any) -> Any:
+    def advance(t: Any, y: Any, h: Any) -> Any:
         slope = f(t, y)
-        after = step(f, t, y, h, slope)
-        return after, cubic(y, h, after, slope, f(t + h, after))
+        next_y = step(f, t, y, h, slope)
+        return next_y, cubic(y, h, next_y, slope, f(t + h, next_y))
 
     count = grid.shape[0] - 1
     number, hits = as_value(count), _no_hits(events)
     if events:
 
-        def watched(carry: Any, ends: Any) -> Any:
+        def step_with_events(carry: Any, ends: Any) -> Any:
             y, values = carry
-            t, after = ends
-            y = step(f, t, y, after - t)
-            later = [event(after, y) for event in events]
+            t, next_t = ends
+            y = step(f, t, y, next_t - t)
+            later = [event(next_t, y) for event in events]
             return (y, later), _hits(events, values, later)
 
         first = (y, [event(grid[0], y) for event in events])
-        _, crossed = scan(watched, first, (grid[:-1], grid[1:]))
-        each = stop_gradient(stack(crossed, -1))
-        numbers = arange(count, like=each)
-        number = aggregate.min(where(aggregate.any(each, 1), numbers + 1, count))
-        hits = each[number - 1]
-        grid = where(arange(count + 1, like=each) <= number, grid, grid[number])
-    return _solved(advanced, f, y, times, grid, number, hits, events)
+        _, crossed = scan(step_with_events, first, (grid[:-1], grid[1:]))
+        crossings = stop_gradient(stack(crossed, -1))
+        numbers = arange(count, like=crossings)
+        number = aggregate.min(where(aggregate.any(crossings, 1), numbers + 1, count))
+        hits = crossings[number - 1]
+        grid = where(arange(count + 1, like=crossings) <= number, grid, grid[number])
+    return _solve_on_grid(advance, f, y, times, grid, number, hits, events)
 
 
-def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing]) -> OdeSolution:
+def solve_adaptively(
+    control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing]
+) -> OdeSolution:
     """The solution by an adaptive method: its steps end at the times, too."""
     times = astype(times, control.dtype_of(y))
     last = times.shape[0] - 1
@@ -207,30 +209,30 @@ def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing
     def test(state: Any) -> Any:
         place, _, _, _, _, _, hits, _ = state
         go = place < last
-        for each in hits:
-            go = logical_and(go, logical_not(each))
+        for hit in hits:
+            go = logical_and(go, logical_not(hit))
         return go
 
     def trial(state: Any) -> Any:
         place, part, step, y, values, count, hits, grid = state
         start = times[place]
-        whole = times[place + 1] - start
-        way = where(whole == 0, 1.0, absolute(whole))
+        interval = times[place + 1] - start
+        way = where(interval == 0, 1.0, absolute(interval))
         tried = step / way
         size = minimum(tried, 1.0 - part)
-        after, error, _ = control.trial(f, start + part * whole, y, size * whole)
+        next_y, error, _ = control.trial(f, start + part * interval, y, size * interval)
         good = error <= 1.0
         ends = size >= 1.0 - part
         part = where(good, where(ends, 1.0, part + size), part)
         arrives = logical_and(good, ends)
-        kept = mapped(lambda new, old: where(good, new, old), after, y)
-        later = [event(start + part * whole, kept) for event in events]
+        accepted = mapped(lambda new, old: where(good, new, old), next_y, y)
+        later = [event(start + part * interval, accepted) for event in events]
         hits = _hits(events, values, later)
         grid = grid.at[count + where(good, 1, 0)].set(astype(place, part.dtype) + part)
         count = count + where(good, 1, 0)
         step = control.following(tried, size, error) * way
         place = place + where(arrives, 1, 0)
-        return place, where(arrives, 0.0, part), step, kept, later, count, hits, grid
+        return place, where(arrives, 0.0, part), step, accepted, later, count, hits, grid
 
     zero = as_value(0)
     nothing = zeros_like(stop_gradient(times[0]))
@@ -244,54 +246,58 @@ def adaptive(control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing
         _no_hits(events),
         nothing + zeros_like(nothing, shape=(most + 1,)),
     )
-    found = while_loop(test, trial, begin, most)
-    place, _, _, _, _, count, hits, places = found
+    final = while_loop(test, trial, begin, most)
+    place, _, _, _, _, count, hits, places = final
     count, places = stop_gradient(count), stop_gradient(places)
     if is_eager([count]):  # the number of steps is known
         most = int(count.item())
         places = places[: most + 1]
     numbers = arange(most + 1, like=count)
     places = where(numbers <= count, places, places[count])
-    whole = minimum(astype(places, count.dtype), maximum(as_value(last), 1) - 1)
-    upper = minimum(whole + 1, last)
-    grid = times[whole] + (places - astype(whole, places.dtype)) * (times[upper] - times[whole])
+    intervals = minimum(astype(places, count.dtype), maximum(as_value(last), 1) - 1)
+    upper = minimum(intervals + 1, last)
+    grid = times[intervals] + (places - astype(intervals, places.dtype)) * (
+        times[upper] - times[intervals]
+    )
     if control.fails:
         ended = place >= last
         for hit in hits:
             ended = logical_or(ended, hit)
         ended = control.check_end(ended, grid[-1])
-        grid, count = masked(ended, grid), where(ended, count, -1)
+        grid, count = mask_states(ended, grid), where(ended, count, -1)
 
-    def advanced(t: Any, y: Any, h: Any) -> Any:
-        def taken() -> Any:
-            after, _, slopes = control.trial(f, t, y, h)
-            return after, control.pieces(y, h, after, slopes)
+    def advance(t: Any, y: Any, h: Any) -> Any:
+        def take_step() -> Any:
+            next_y, _, slopes = control.trial(f, t, y, h)
+            return next_y, control.pieces(y, h, next_y, slopes)
 
-        def skipped() -> Any:
+        def skip_step() -> Any:
             return y, [mapped(zeros_like, y) for _ in range(control.degree)]
 
-        return cond(h == 0, skipped, taken)
+        return cond(h == 0, skip_step, take_step)
 
-    return _solved(advanced, f, y, times, grid, count, hits, events)
+    return _solve_on_grid(advance, f, y, times, grid, count, hits, events)
 
 
 def _no_hits(events: Sequence[Crossing]) -> list[Any]:
     return [as_value(False) for _ in events]
 
 
-def _hits(events: Sequence[Crossing], before: Sequence[Any], after: Sequence[Any]) -> list[Any]:
+def _hits(
+    events: Sequence[Crossing], values_before: Sequence[Any], values_after: Sequence[Any]
+) -> list[Any]:
     """Return which events crossed zero between two states."""
-    found = []
-    for event, one, two in zip(events, before, after, strict=True):
-        rises = logical_and(one < 0, two >= 0)
-        falls = logical_and(one > 0, two <= 0)
-        both = {1: rises, -1: falls, 0: logical_or(rises, falls)}
-        found.append(both[event.direction])
-    return found
+    results = []
+    for event, value_before, value_after in zip(events, values_before, values_after, strict=True):
+        rises = logical_and(value_before < 0, value_after >= 0)
+        falls = logical_and(value_before > 0, value_after <= 0)
+        crossings = {1: rises, -1: falls, 0: logical_or(rises, falls)}
+        results.append(crossings[event.direction])
+    return results
 
 
-def _solved(
-    advanced: Callable[..., Any],
+def _solve_on_grid(
+    advance: Callable[..., Any],
     f: Any,
     y: Any,
     times: Any,
@@ -302,31 +308,31 @@ def _solved(
 ) -> OdeSolution:
     """Make the steps of a grid, and find the event in the last of them."""
 
-    def between(y: Any, ends: Any) -> Any:
+    def advance_step(y: Any, ends: Any) -> Any:
         begin, end = ends
-        after, pieces = advanced(begin, y, end - begin)
-        return after, [y, *pieces]
+        next_y, pieces = advance(begin, y, end - begin)
+        return next_y, [y, *pieces]
 
-    last, pieces = scan(between, y, (grid[:-1], grid[1:]))
+    last, pieces = scan(advance_step, y, (grid[:-1], grid[1:]))
     t, number = grid[-1], as_value(-1)
     if events:
         row = _row(grid, pieces, maximum(count, 1) - 1)
         parts = [_crossing(event, row, hit) for event, hit in zip(events, hits, strict=True)]
         part = parts[0]
         number = where(hits[0], 0, number)
-        for place, (each, hit) in enumerate(zip(parts[1:], hits[1:], strict=True), 1):
-            earlier = logical_and(hit, logical_or(number < 0, each < part))
-            part, number = where(earlier, each, part), where(earlier, place, number)
+        for place, (event_part, hit) in enumerate(zip(parts[1:], hits[1:], strict=True), 1):
+            earlier = logical_and(hit, logical_or(number < 0, event_part < part))
+            part, number = where(earlier, event_part, part), where(earlier, place, number)
         begin, h, powers = row
         t = where(number >= 0, begin + part * h, t)
         inside = _polynomial(powers, part)
-        last = mapped(lambda one, other: where(number >= 0, one, other), inside, last)
-    ys = _interpolated(grid, pieces, t, count, times)
+        last = mapped(lambda at_event, at_end: where(number >= 0, at_event, at_end), inside, last)
+    ys = _interpolate(grid, pieces, t, count, times)
     arrives = logical_and(number < 0, t == times[-1])
 
-    def at_times(first: Any, each: Any, last: Any) -> Any:
-        end = where(arrives, last, each[-1])[None]
-        return concatenate([first[None], each[1:-1], end], 0)
+    def at_times(first: Any, states: Any, last: Any) -> Any:
+        end = where(arrives, last, states[-1])[None]
+        return concatenate([first[None], states[1:-1], end], 0)
 
     ys = mapped(at_times, y, ys, last)
     return OdeSolution(times, ys, t, last, number, count, grid, pieces)
@@ -345,13 +351,13 @@ def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
     zero = zeros_like(begin)
     first = value(zero)
 
-    def halved(_: Any, state: Any) -> Any:
+    def halve(_: Any, state: Any) -> Any:
         low, high = state
         middle = (low + high) / 2
         same = sign(value(middle)) == sign(first)
         return where(same, middle, low), where(same, high, middle)
 
-    _, part = fori_loop(0, _HALVINGS[begin.dtype.itemsize], halved, (zero, zero + 1.0))
+    _, part = fori_loop(0, _HALVINGS[begin.dtype.itemsize], halve, (zero, zero + 1.0))
     part = stop_gradient(part)
     slope = up("staticgrad.programs.linear_systems").slope
     for _ in range(2):

@@ -45,7 +45,7 @@ from staticgrad.support.errors.wording import shown
 Reduction = Literal["mean", "sum", "none"]
 
 
-def reduced(losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
+def reduce_losses(losses: AnyValue, reduction: str, weights: AnyValue | None = None) -> AnyValue:
     """The mean of losses, their sum, or as they are; of weighted losses a weighted mean."""
     if reduction == "mean":
         return mean(losses) if weights is None else total(losses) / total(weights)
@@ -86,7 +86,7 @@ def mse(
     """
     left, right = alike(input, target)
     away = left - right
-    return reduced(squared(away), reduction)
+    return reduce_losses(squared(away), reduction)
 
 
 @like(mse)
@@ -108,7 +108,7 @@ def huber(
     away = left - right
     size = absolute(away)
     losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @rounded_as_first
@@ -147,44 +147,46 @@ def cross_entropy(
     >>> sg.evaluate(losses).round(4)
     array([0.6931, 0.    ])
     """
-    scores, wanted = as_values(input, target)
+    scores, targets = as_values(input, target)
     place = class_axis(scores, axis)
-    by_share = wanted.dtype.is_float and wanted.ndim == scores.ndim and not scores.dtype.is_integer
+    by_share = (
+        targets.dtype.is_float and targets.ndim == scores.ndim and not scores.dtype.is_integer
+    )
     if not by_share:
-        check_labels(scores, wanted, place, axis)
-    elif not _fits(scores.shape, wanted.shape):
-        shapes = f"{shape_text(wanted.shape)} for logits {shape_text(scores.shape)}"
+        check_labels(scores, targets, place, axis)
+    elif not _fits(scores.shape, targets.shape):
+        shapes = f"{shape_text(targets.shape)} for logits {shape_text(scores.shape)}"
         raise ShapeError(
             f"cross_entropy: probabilities {shapes}: one for each logit",
-            related=related(scores, wanted),
+            related=related(scores, targets),
         )
     elif ignore_index is not None:
         raise ArgumentError(
             f"cross_entropy: ignore_index={shown(ignore_index)}, but the target has probabilities",
             hint="it is for labels: leave rows out by reduction='none'",
-            related=related(scores, wanted),
+            related=related(scores, targets),
         )
     scores = floating(scores)
     by_class = _weights(scores, weight, place)
     counts = share = None
     if not by_share:
-        wanted, counts, share = of_labels(wanted, by_class, ignore_index)
+        targets, counts, share = of_labels(targets, by_class, ignore_index)
         if not label_smoothing:
             last = place == scores.ndim - 1
-            losses = _surprise(scores, wanted, -1 if last else place)
-            return masked(losses, counts, share, reduction)
+            losses = _surprise(scores, targets, -1 if last else place)
+            return reduce_masked(losses, counts, share, reduction)
     spread = logs = _of_all_classes(scores, place)
     if by_class is not None:
         spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
     if by_share:
-        own = total(astype(wanted, scores.dtype) * spread, place)
+        log_likelihood = total(astype(targets, scores.dtype) * spread, place)
     else:
-        chosen = at_labels(logs, wanted, place)
-        own = chosen if share is None else chosen * share
-    losses = -own
+        chosen = at_labels(logs, targets, place)
+        log_likelihood = chosen if share is None else chosen * share
+    losses = -log_likelihood
     if label_smoothing:
-        losses = (label_smoothing - 1.0) * own - label_smoothing * mean(spread, place)
-    return masked(losses, counts, share, reduction, is_weighted=True)
+        losses = (label_smoothing - 1.0) * log_likelihood - label_smoothing * mean(spread, place)
+    return reduce_masked(losses, counts, share, reduction, is_weighted=True)
 
 
 def class_axis(scores: Value, axis: int | None) -> int:
@@ -199,13 +201,14 @@ def class_axis(scores: Value, axis: int | None) -> int:
 def _weights(scores: Any, weight: Any, axis: int) -> Any:
     if weight is None:
         return None
-    _, own = as_values(scores, weight)
-    own = floating(own).astype(scores.dtype)
+    _, class_weights = as_values(scores, weight)
+    class_weights = floating(class_weights).astype(scores.dtype)
     size = scores.shape[axis]
-    if own.shape != (size,):
-        text = f"{called_name()}: weight is {shape_text(own.shape)}, there are {size} classes"
-        check_vector(text, own, size, scores)
-    return own
+    if class_weights.shape != (size,):
+        sizes = shape_text(class_weights.shape)
+        text = f"{called_name()}: weight is {sizes}, there are {size} classes"
+        check_vector(text, class_weights, size, scores)
+    return class_weights
 
 
 def of_labels(labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
@@ -234,17 +237,19 @@ def losses_of_labels(
     scores = floating(scores)
     weight = _weights(scores, weight, place)
     labels, counts, share = of_labels(labels, weight, ignore_index)
-    return masked(-at_labels(scores, labels, place), counts, share, reduction)
+    return reduce_masked(-at_labels(scores, labels, place), counts, share, reduction)
 
 
-def masked(losses: Any, counts: Any, share: Any, reduction: str, is_weighted: bool = False) -> Any:
+def reduce_masked(
+    losses: Any, counts: Any, share: Any, reduction: str, is_weighted: bool = False
+) -> Any:
     """Losses by row, reduced: each times its share, unless that is in it; 0 where none counts."""
     if share is not None and not is_weighted:
         losses = losses * share
     if counts is not None:
         losses = where(counts, losses, 0.0)
         share = counts.astype(losses.dtype) if share is None else where(counts, share, 0.0)
-    return reduced(losses, reduction, share)
+    return reduce_losses(losses, reduction, share)
 
 
 def _of_all_classes(scores: Any, axis: int) -> Any:
@@ -297,14 +302,14 @@ def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> 
             hint="axis=-1 takes the classes along the last axis" if last else "",
             related=related(logits, labels),
         )
-    for own, of_label in zip(rows, labels.shape, strict=True):
-        check_equal(text, own, of_label, logits, labels)
+    for size, of_label in zip(rows, labels.shape, strict=True):
+        check_equal(text, size, of_label, logits, labels)
 
 
-def _fits(shape: Shape, other: Shape) -> bool:
+def _fits(shape: Shape, target_shape: Shape) -> bool:
     """Return whether no size is certainly another one."""
     with dims.collecting_guards():
-        return all(map(dims.equal, shape, other, repeat("")))
+        return all(map(dims.equal, shape, target_shape, repeat("")))
 
 
 def _how_to_label(logits: Value, labels: Value) -> str:

@@ -19,7 +19,7 @@ from staticgrad.language.functions.losses.basic import (
     cross_entropy,
     losses_of_labels,
     mse,
-    reduced,
+    reduce_losses,
 )
 from staticgrad.language.functions.nn import logsumexp
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
@@ -61,8 +61,8 @@ def l1_loss(
     >>> sg.nn.l1_loss([1.0, 5.0], [1.5, 2.0]).round(3)
     np.float64(1.75)
     """
-    one, other = alike(input, target)
-    return reduced(absolute(one - other), reduction)
+    predictions, targets = alike(input, target)
+    return reduce_losses(absolute(predictions - targets), reduction)
 
 
 @like(mse)
@@ -80,11 +80,11 @@ def smooth_l1_loss(
     >>> sg.nn.smooth_l1_loss([1.0, 5.0], [1.5, 2.0]).round(3)
     np.float64(1.312)
     """
-    one, other = alike(input, target)
-    away = one - other
+    predictions, targets = alike(input, target)
+    away = predictions - targets
     size = absolute(away)
     losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @like(cross_entropy)
@@ -134,16 +134,16 @@ def kl_div(
     >>> sg.nn.kl_div([[-1.0, -0.5]], [[0.4, 0.6]]).round(3)
     np.float64(0.013)
     """
-    scores, wanted = alike(input, target)
+    scores, targets = alike(input, target)
     if log_target:
-        losses = exp(wanted) * (wanted - scores)
+        losses = exp(targets) * (targets - scores)
     else:
-        losses = xlogy(wanted, wanted) - wanted * scores
+        losses = xlogy(targets, targets) - targets * scores
     if reduction == "batchmean":
         if not losses.ndim:
             raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
         losses, reduction = aggregate.sum(losses) / losses.shape[0], "none"
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @like(mse)
@@ -162,7 +162,7 @@ def binary_cross_entropy(
     likely = maximum(log(p), _LOWEST_LOG)
     unlikely = maximum(log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @rounded_once
@@ -181,8 +181,8 @@ def pairwise_distance(
     >>> sg.nn.pairwise_distance([[1.0, 2.0]], [[4.0, 6.0]]).round(3)
     array([5.])
     """
-    one, other = alike(x1, x2)
-    return norm(one - other + eps, p, -1, keepdims)
+    a, b = alike(x1, x2)
+    return norm(a - b + eps, p, -1, keepdims)
 
 
 @like(mse)
@@ -205,7 +205,7 @@ def triplet_margin_loss(
     """
     near = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @rounded_once
@@ -219,10 +219,10 @@ def cosine_similarity(
     >>> sg.nn.cosine_similarity([[1.0, 0.0]], [[1.0, 1.0]]).round(3)
     array([0.707])
     """
-    one, other = alike(x1, x2)
-    squares = maximum(total(one * one, axis), eps * eps)
-    lengths = sqrt(squares * maximum(total(other * other, axis), eps * eps))
-    return total(one * other, axis) / lengths
+    a, b = alike(x1, x2)
+    squares = maximum(total(a * a, axis), eps * eps)
+    lengths = sqrt(squares * maximum(total(b * b, axis), eps * eps))
+    return total(a * b, axis) / lengths
 
 
 @rounded_once
@@ -279,8 +279,8 @@ def ctc_loss(
     """
     logs, labels = as_values(log_probs, targets)
     logs = floating(logs)
-    for value, wanted, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
-        if value.ndim != wanted:
+    for value, rank, axes in ((logs, 3, "time, batch, C"), (labels, 2, "batch, labels")):
+        if value.ndim != rank:
             raise RankError(
                 f"ctc_loss: expected shape [{axes}], got {value.type}",
                 related=related(logs, labels),
@@ -298,12 +298,12 @@ def ctc_loss(
     final = _forward(maximum(emitted, _NEVER), path, empty, times)
     places = expand_dims(arange(path.shape[1], like=path), 0)
     is_end = (places == 2 * counts) | (places == 2 * counts - 1)
-    found = logsumexp(where(is_end, final, _NEVER), axis=-1)
+    log_likelihood = logsumexp(where(is_end, final, _NEVER), axis=-1)
     never = 0.0 if zero_infinity else float("inf")
-    losses = where(found < 0.5 * _NEVER, never, -found)
+    losses = where(log_likelihood < 0.5 * _NEVER, never, -log_likelihood)
     if reduction == "mean":
         losses = losses / maximum(squeeze(counts, 1), 1).astype(losses.dtype)
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 def _check_integers(name: str, value: Any) -> None:
@@ -311,11 +311,11 @@ def _check_integers(name: str, value: Any) -> None:
         raise DTypeError(f"ctc_loss: {name} are {value.dtype}, no integers", related=related(value))
 
 
-def _lengths(name: str, given: Any, logs: Any, most: Any) -> Any:
+def _lengths(name: str, lengths: Any, logs: Any, most: Any) -> Any:
     batch = logs.shape[1]
-    if given is None:
+    if lengths is None:
         return full((batch, 1), most, dtype="int64", like=logs)
-    _, value = as_values(logs, given)
+    _, value = as_values(logs, lengths)
     _check_integers(name, value)
     text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
     check_vector(text, value, batch, logs)
@@ -336,14 +336,14 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
 
     can_skip = (path != blank) & (path != back(path, 2, blank))
 
-    def iteration(before: Any, given: Any) -> tuple[Any, None]:
-        emit, time = given
-        skipped = where(can_skip, back(before, 2, _NEVER), _NEVER)
-        nexts = back(before, 1, _NEVER)
-        most = stop_gradient(maximum(maximum(before, nexts), skipped))
-        total = sum(exp(each - most) for each in (before, nexts, skipped))
-        after = maximum(emit + log(total) + most, _NEVER)
-        return where(time < times, after, before), None
+    def iteration(alpha: Any, inputs: Any) -> tuple[Any, None]:
+        emit, time = inputs
+        skipped = where(can_skip, back(alpha, 2, _NEVER), _NEVER)
+        nexts = back(alpha, 1, _NEVER)
+        most = stop_gradient(maximum(maximum(alpha, nexts), skipped))
+        total = sum(exp(term - most) for term in (alpha, nexts, skipped))
+        next_alpha = maximum(emit + log(total) + most, _NEVER)
+        return where(time < times, next_alpha, alpha), None
 
     places = expand_dims(arange(path.shape[1], like=path), 0)
     begin = broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)

@@ -16,7 +16,7 @@ from staticgrad.language.functions.losses.basic import (
     at_labels,
     check_labels,
     mse,
-    reduced,
+    reduce_losses,
 )
 from staticgrad.language.functions.losses.further import cosine_similarity
 from staticgrad.language.functions.nn import softplus
@@ -61,7 +61,7 @@ def hinge_embedding_loss(
     """
     distance, sign = alike(input, target)
     losses = where(sign > 0, distance, maximum(margin - distance, 0.0))
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @like(mse)
@@ -84,7 +84,7 @@ def margin_ranking_loss(
     """
     first, second = alike(input1, input2)
     away, sign = alike(first - second, target)
-    return reduced(maximum(margin - sign * away, 0.0), reduction)
+    return reduce_losses(maximum(margin - sign * away, 0.0), reduction)
 
 
 @like(mse)
@@ -98,7 +98,7 @@ def soft_margin_loss(
     np.float64(0.394)
     """
     score, sign = alike(input, target)
-    return reduced(softplus(-sign * score), reduction)
+    return reduce_losses(softplus(-sign * score), reduction)
 
 
 @like(mse)
@@ -115,9 +115,9 @@ def multilabel_soft_margin_loss(
     >>> sg.nn.multilabel_soft_margin_loss([[0.5, -1.0]], [[1.0, 0.0]]).round(3)
     np.float64(0.394)
     """
-    odds, wanted = alike(input, target)
-    losses = softplus(-odds) * wanted + softplus(odds) * (1.0 - wanted)
-    return reduced(mean(losses, -1), reduction)
+    odds, targets = alike(input, target)
+    losses = softplus(-odds) * targets + softplus(odds) * (1.0 - targets)
+    return reduce_losses(mean(losses, -1), reduction)
 
 
 @rounded_as_first
@@ -154,11 +154,11 @@ def multi_margin_loss(
         raise ArgumentError(f"multi_margin_loss: p={p} is neither 1 nor 2")
     place = scores.ndim - 1
     check_labels(scores, labels, place, None)
-    own = expand_dims(at_labels(scores, labels, place), place)
-    short: Any = maximum(margin - own + scores, 0.0)
+    label_score = expand_dims(at_labels(scores, labels, place), place)
+    short: Any = maximum(margin - label_score + scores, 0.0)
     others = arange(scores.shape[place], like=labels) != expand_dims(labels, place)
     terms = where(others, short if p == 1 else squared(short), 0.0)
-    return reduced(mean(terms, place), reduction)
+    return reduce_losses(mean(terms, place), reduction)
 
 
 @like(mse)
@@ -182,7 +182,7 @@ def cosine_embedding_loss(
     cosine: Any = cosine_similarity(input1, input2, axis=-1)
     near, sign = alike(cosine, target)
     losses = where(sign > 0, 1.0 - near, maximum(near - margin, 0.0))
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)
 
 
 @like(mse)
@@ -209,12 +209,12 @@ def gaussian_nll_loss(
     >>> sg.nn.gaussian_nll_loss([1.0, 2.0], [1.5, 2.0], [1.0, 0.5]).round(3)
     np.float64(-0.111)
     """
-    middle, wanted = alike(input, target)
+    middle, targets = alike(input, target)
     middle, spread = promoted_values((middle, var))
     # the value is held up, the slope goes on: PyTorch clamps under no_grad
-    held = spread + stop_gradient(maximum(spread, eps) - spread)
-    losses = 0.5 * (log(held) + squared(middle - wanted) / held)
-    return reduced(losses + _HALF_LOG_2_PI if full else losses, reduction)
+    variance = spread + stop_gradient(maximum(spread, eps) - spread)
+    losses = 0.5 * (log(variance) + squared(middle - targets) / variance)
+    return reduce_losses(losses + _HALF_LOG_2_PI if full else losses, reduction)
 
 
 @like(mse)
@@ -245,4 +245,4 @@ def poisson_nll_loss(
         many = where(count > 1, count, 2.0)
         further = many * log(many) - many + 0.5 * log((2.0 * pi) * many)
         losses = losses + where(count > 1, further, 0.0)
-    return reduced(losses, reduction)
+    return reduce_losses(losses, reduction)

@@ -10,12 +10,12 @@ import numpy as np
 from staticgrad.language.functions.sparse.matrices import (
     Sparse,
     as_sparse,
-    assembled,
+    assemble_matrix,
     canonical,
     check_mask,
     coo,
     diagonal_size,
-    gathered,
+    gather_elements,
     integers,
     pair_of,
 )
@@ -86,21 +86,21 @@ def diags(diagonals: Any, offsets: Any = 0, shape: Any = None, dtype: Any = None
            [ 0., -1.,  2.]])
     """
     if known_integer(offsets) is not None:
-        one = isinstance(diagonals, Value) or np.ndim(leaf_array(diagonals)) == 1
-        diagonals, offsets = [diagonals] if one else diagonals, [offsets]
+        is_single = isinstance(diagonals, Value) or np.ndim(leaf_array(diagonals)) == 1
+        diagonals, offsets = [diagonals] if is_single else diagonals, [offsets]
     offsets = integers("offsets", offsets).tolist()
     is_list = isinstance(diagonals, list | tuple)
     if not is_list and not (isinstance(diagonals, np.ndarray | Value) and diagonals.ndim):
         raise ArgumentError(f"diags: diagonals={shown(diagonals)} is not a list of vectors")
-    vectors = promoted_values([floating(as_value(each)) for each in diagonals])
-    vectors = tuple(reshape(each, (1,)) if each.ndim == 0 else each for each in vectors)
+    vectors = promoted_values([floating(as_value(diagonal)) for diagonal in diagonals])
+    vectors = tuple(reshape(v, (1,)) if v.ndim == 0 else v for v in vectors)
     if len(vectors) != len(offsets) or not offsets:
         raise ArgumentError(f"diags: {len(vectors)} diagonals for {len(offsets)} offsets")
     if len({*offsets}) < len(offsets):
         raise ArgumentError(f"diags: an offset is given twice: {shown(offsets)}")
-    for each in vectors:
-        if each.ndim != 1:
-            raise RankError(f"diags: a diagonal is {each.type}, not a vector")
+    for diagonal in vectors:
+        if diagonal.ndim != 1:
+            raise RankError(f"diags: a diagonal is {diagonal.type}, not a vector")
     if shape is None:
         size = vectors[0].shape[0] + abs(offsets[0])
         shape = size, size
@@ -114,14 +114,14 @@ def diags(diagonals: Any, offsets: Any = 0, shape: Any = None, dtype: Any = None
                 f" {rows.size} elements, not {vector.shape[0]}"
             )
         pieces.append((broadcast_to(vector, (rows.size,)), rows, columns))
-    found = _joined(pieces, (height, width))
-    return found if dtype is None else found.astype(dtype)
+    matrix = _join_pieces(pieces, (height, width))
+    return matrix if dtype is None else matrix.astype(dtype)
 
 
-def _joined(pieces: Iterable[tuple[Any, Array, Array]], shape: tuple[int, int]) -> Sparse:
+def _join_pieces(pieces: Iterable[tuple[Any, Array, Array]], shape: tuple[int, int]) -> Sparse:
     """The matrix of elements and their places, in pieces."""
     data, rows, columns = zip(*pieces, strict=True)
-    return assembled(
+    return assemble_matrix(
         concatenate(promoted_values(data)), np.concatenate(rows), np.concatenate(columns), shape
     )
 
@@ -157,7 +157,9 @@ def from_dense(x: Any, mask: Any = None) -> Sparse:
     check_mask(places, value.shape)
     rows, columns = np.nonzero(places)
     flat = reshape(value, (value.shape[0] * value.shape[1],))
-    return assembled(gathered(flat, rows * value.shape[1] + columns), rows, columns, value.shape)
+    return assemble_matrix(
+        gather_elements(flat, rows * value.shape[1] + columns), rows, columns, value.shape
+    )
 
 
 def _matrix(data: Any) -> Sparse:
@@ -190,21 +192,21 @@ def block_array(blocks: Any) -> Sparse:
            [0., 2., 0., 1.]])
     """
     rows = [
-        [None if each is None else _matrix(each) for each in _several(row)]
-        for row in _several(blocks)
+        [None if block is None else _matrix(block) for block in _check_blocks(row)]
+        for row in _check_blocks(blocks)
     ]
     if any(len(row) != len(rows[0]) for row in rows):
         raise ShapeError(f"{called_name()}: the rows have different numbers of blocks")
-    heights = [_size([each.shape[0] for each in row if each], "height") for row in rows]
+    heights = [_size([block.shape[0] for block in row if block], "height") for row in rows]
     columns = [*zip(*rows, strict=True)]
-    widths = [_size([each.shape[1] for each in column if each], "width") for column in columns]
+    widths = [_size([block.shape[1] for block in column if block], "width") for column in columns]
     pieces = [
-        (each, sum(heights[:at]), sum(widths[:across]))
+        (block, sum(heights[:at]), sum(widths[:across]))
         for at, row in enumerate(rows)
-        for across, each in enumerate(row)
-        if each is not None
+        for across, block in enumerate(row)
+        if block is not None
     ]
-    return _placed(pieces, (sum(heights), sum(widths)))
+    return _place_matrices(pieces, (sum(heights), sum(widths)))
 
 
 def _size(sizes: Sequence[int], what: str) -> int:
@@ -215,13 +217,13 @@ def _size(sizes: Sequence[int], what: str) -> int:
     return sizes[0]
 
 
-def _placed(pieces: Sequence[tuple[Sparse, int, int]], shape: tuple[int, int]) -> Sparse:
+def _place_matrices(pieces: Sequence[tuple[Sparse, int, int]], shape: tuple[int, int]) -> Sparse:
     """Matrices, each at the row and column where it begins."""
     parts = []
     for matrix, row, column in pieces:
-        at, across = (each.astype(np.int64) for each in matrix.places())
+        at, across = (indices.astype(np.int64) for indices in matrix.places())
         parts.append((matrix.values(), at + row, across + column))
-    return _joined(parts, shape)
+    return _join_pieces(parts, shape)
 
 
 def vstack(blocks: Sequence[Any]) -> Sparse:
@@ -232,7 +234,7 @@ def vstack(blocks: Sequence[Any]) -> Sparse:
            [0., 1.],
            [3., 0.]])
     """
-    return block_array([[each] for each in _several(blocks)])
+    return block_array([[block] for block in _check_blocks(blocks)])
 
 
 def hstack(blocks: Sequence[Any]) -> Sparse:
@@ -242,13 +244,13 @@ def hstack(blocks: Sequence[Any]) -> Sparse:
     array([[1., 0., 0., 1.],
            [0., 1., 0., 0.]])
     """
-    return block_array([[*_several(blocks)]])
+    return block_array([[*_check_blocks(blocks)]])
 
 
-def _several(blocks: Any) -> Sequence[Any]:
+def _check_blocks(blocks: Any) -> Sequence[Any]:
     if not isinstance(blocks, list | tuple) or not blocks:
-        found = "an empty one" if isinstance(blocks, list | tuple) else kind_of(blocks)
-        raise ArgumentError(f"{called_name()}: takes a list of matrices, not {found}")
+        description = "an empty one" if isinstance(blocks, list | tuple) else kind_of(blocks)
+        raise ArgumentError(f"{called_name()}: takes a list of matrices, not {description}")
     return blocks
 
 
@@ -261,10 +263,10 @@ def block_diag(mats: Sequence[Any]) -> Sparse:
            [0., 0., 3., 4.]])
     """
     pieces, row, column = [], 0, 0
-    for each in map(_matrix, _several(mats)):
-        pieces.append((each, row, column))
-        row, column = row + each.shape[0], column + each.shape[1]
-    return _placed(pieces, (row, column))
+    for block in map(_matrix, _check_blocks(mats)):
+        pieces.append((block, row, column))
+        row, column = row + block.shape[0], column + block.shape[1]
+    return _place_matrices(pieces, (row, column))
 
 
 def kron(A: Any, B: Any) -> Sparse:
@@ -279,9 +281,9 @@ def kron(A: Any, B: Any) -> Sparse:
     rows, columns = (
         (at[:, None].astype(np.int64) * size + others).ravel() for at, others, size in pairs
     )
-    one, two = promoted_values((a.values(), b.values()))
-    data = reshape(multiply(one[:, None], two[None]), (a.nnz * b.nnz,))
-    return assembled(data, rows, columns, (a.shape[0] * b.shape[0], a.shape[1] * b.shape[1]))
+    left, right = promoted_values((a.values(), b.values()))
+    data = reshape(multiply(left[:, None], right[None]), (a.nnz * b.nnz,))
+    return assemble_matrix(data, rows, columns, (a.shape[0] * b.shape[0], a.shape[1] * b.shape[1]))
 
 
 def kronsum(A: Any, B: Any) -> Sparse:
@@ -292,9 +294,9 @@ def kronsum(A: Any, B: Any) -> Sparse:
     Sparse(99856 x 99856, 498016 elements of float64)
     """
     a, b = _matrix(A), _matrix(B)
-    for each in (a, b):
-        if each.shape[0] != each.shape[1]:
-            raise ShapeError(f"kronsum: {shape_text(each.shape)} is not square")
+    for matrix in (a, b):
+        if matrix.shape[0] != matrix.shape[1]:
+            raise ShapeError(f"kronsum: {shape_text(matrix.shape)} is not square")
     return kron(eye(b.shape[0]), a) + kron(b, eye(a.shape[0]))
 
 
@@ -308,7 +310,7 @@ def tril(A: Any, k: Integer = 0) -> Sparse:
     array([[1., 0.],
            [3., 4.]])
     """
-    return _chosen(A, lambda rows, columns: columns - rows <= k)
+    return _keep_elements(A, lambda rows, columns: columns - rows <= k)
 
 
 def triu(A: Any, k: Integer = 0) -> Sparse:
@@ -318,11 +320,13 @@ def triu(A: Any, k: Integer = 0) -> Sparse:
     array([[1., 2.],
            [0., 4.]])
     """
-    return _chosen(A, lambda rows, columns: columns - rows >= k)
+    return _keep_elements(A, lambda rows, columns: columns - rows >= k)
 
 
-def _chosen(data: Any, keep: Callable[[Array, Array], Array]) -> Sparse:
+def _keep_elements(data: Any, keep: Callable[[Array, Array], Array]) -> Sparse:
     matrix = canonical(_matrix(data))
     rows, columns = matrix.places()
     (at,) = np.nonzero(keep(rows, columns))
-    return assembled(gathered(matrix.values(), at), rows[at], columns[at], matrix.shape)
+    return assemble_matrix(
+        gather_elements(matrix.values(), at), rows[at], columns[at], matrix.shape
+    )

@@ -9,9 +9,9 @@ import numpy as np
 from staticgrad.language.functions.sparse.matrices import (
     Sparse,
     SparsityPattern,
-    checked,
+    check_sparse,
     coo,
-    gathered,
+    gather_elements,
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.indexing import ScatterExtreme
@@ -34,13 +34,13 @@ def softmax(A: Sparse) -> Sparse:
     array([[0.5, 0.5],
            [0. , 1. ]])
     """
-    matrix = checked("softmax", A)
+    matrix = check_sparse("softmax", A)
     rows, _ = matrix.places()
     data = matrix.values()
     most = stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
-    powers = exp(data - gathered(most, rows))
+    powers = exp(data - gather_elements(most, rows))
     total = matrix.with_data(powers).sum(1)
-    return matrix.with_data(powers / gathered(total, rows))
+    return matrix.with_data(powers / gather_elements(total, rows))
 
 
 def normalized_adjacency(A: Any, self_loops: bool = True) -> Sparse:
@@ -57,21 +57,23 @@ def normalized_adjacency(A: Any, self_loops: bool = True) -> Sparse:
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    matrix = checked("normalized_adjacency", A)
+    matrix = check_sparse("normalized_adjacency", A)
     n = matrix.shape[0]
     if matrix.shape[1] != n:
         raise ShapeError(f"normalized_adjacency: {shape_text(matrix.shape)} is not square")
     if not isinstance(matrix.data, Value):  # known now: nothing is left to the run
         from scipy.sparse import eye_array
 
-        found = matrix.tocsr()
-        found = (
-            found + eye_array(n, dtype=found.dtype, format="csr") if self_loops else found
+        adjacency = matrix.tocsr()
+        adjacency = (
+            adjacency + eye_array(n, dtype=adjacency.dtype, format="csr")
+            if self_loops
+            else adjacency
         ).tocoo()
-        sums = np.bincount(found.row, found.data, n).astype(found.dtype)
+        sums = np.bincount(adjacency.row, adjacency.data, n).astype(adjacency.dtype)
         scale = np.divide(1.0, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0)
-        data = found.data * scale[found.row] * scale[found.col]
-        return coo(data, found.row, found.col, (n, n))
+        data = adjacency.data * scale[adjacency.row] * scale[adjacency.col]
+        return coo(data, adjacency.row, adjacency.col, (n, n))
     if self_loops:
         ones = np.ones(n, matrix.dtype.numpy)
         matrix = matrix + Sparse(ones, SparsityPattern(np.arange(n), np.arange(n + 1), (n, n)))

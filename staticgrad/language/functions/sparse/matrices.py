@@ -82,13 +82,13 @@ def _computes(method: Method) -> Method:
     """A method whose result is of arrays where those of the matrix and all operands are."""
 
     @wraps(method)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        held = [each.data for each in args if isinstance(each, Sparse)]
-        if not are_plain((*args, *held), kwargs):
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        data = [arg.data for arg in args if isinstance(arg, Sparse)]
+        if not are_plain((*args, *data), kwargs):
             return method(*args, **kwargs)
         return computed_at_once(lambda args, kwargs: method(*args, **kwargs), args, kwargs)
 
-    return called  # type: ignore[return-value]
+    return compute  # type: ignore[return-value]
 
 
 @bounded
@@ -122,9 +122,12 @@ class SparsityPattern:
             row = int(np.argmax(starts[1:] < starts[:-1]))
             raise ArgumentError(f"sparse: indptr decreases behind row {row}: it must not")
         _check_range("column", places, columns)
-        whole = np.int32 if max(rows, columns, places.size) < 2**31 else np.int64
+        index_dtype = np.int32 if max(rows, columns, places.size) < 2**31 else np.int64
         self.shape = rows, columns
-        self.starts, self.places = ArrayData(starts.astype(whole)), ArrayData(places.astype(whole))
+        self.starts, self.places = (
+            ArrayData(starts.astype(index_dtype)),
+            ArrayData(places.astype(index_dtype)),
+        )
 
     @property
     def nnz(self) -> int:
@@ -140,8 +143,10 @@ class SparsityPattern:
         counted = (np.arange(self.nnz, dtype=places.dtype), places, starts)
         by_columns = csr_array(counted, shape=self.shape).tocsc()
         others = (by_columns.indptr, by_columns.indices, by_columns.data)
-        whole = (ArrayData(np.asarray(each, places.dtype)) for each in (self.rows, *others))
-        return self.starts, self.places, *whole
+        index_vectors = (
+            ArrayData(np.asarray(vector, places.dtype)) for vector in (self.rows, *others)
+        )
+        return self.starts, self.places, *index_vectors
 
     @cached_property
     def rows(self) -> Array:
@@ -162,7 +167,7 @@ class SparsityPattern:
     def values(self, kind: type[Any]) -> tuple[Any, ...]:
         """The vectors as values of a kind, or of that of its parts."""
         kind = getattr(kind, "part_kind", kind)
-        return tuple(kind.bind(Constant(each), ()) for each in self.vectors)
+        return tuple(kind.bind(Constant(vector), ()) for vector in self.vectors)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -196,12 +201,12 @@ def _size(size: Any) -> int:
 
 def integers(what: str, data: Any) -> Array:
     """Read a vector of integers."""
-    found = leaf_array(data, of="sparse")
-    if found.ndim != 1:
-        raise RankError(f"sparse: {what} has {found.ndim} axes, not one")
-    if found.dtype.kind not in "iu" and found.size:
-        raise DTypeError(f"sparse: {what} is of {found.dtype}, not of integers")
-    return found.astype(np.int64)
+    vector = leaf_array(data, of="sparse")
+    if vector.ndim != 1:
+        raise RankError(f"sparse: {what} has {vector.ndim} axes, not one")
+    if vector.dtype.kind not in "iu" and vector.size:
+        raise DTypeError(f"sparse: {what} is of {vector.dtype}, not of integers")
+    return vector.astype(np.int64)
 
 
 def _check_range(what: str, places: Array, size: int) -> None:
@@ -217,14 +222,14 @@ def _check_range(what: str, places: Array, size: int) -> None:
 def unary(function: Callable[[Any], Any]) -> Callable[[Sparse], Sparse]:
     """A method that applies a function that keeps 0 to the elements."""
 
-    def applied(self: Sparse) -> Sparse:
-        found = canonical(self)
-        return found._with(function(found.values()))
+    def apply_function(self: Sparse) -> Sparse:
+        matrix = canonical(self)
+        return matrix._with(function(matrix.values()))
 
-    applied.__name__ = function.__name__
-    applied.__qualname__ = f"Sparse.{function.__name__}"
-    applied.__doc__ = f"The matrix of ``{function.__name__}`` of each element."
-    return _computes(applied)
+    apply_function.__name__ = function.__name__
+    apply_function.__qualname__ = f"Sparse.{function.__name__}"
+    apply_function.__doc__ = f"The matrix of ``{function.__name__}`` of each element."
+    return _computes(apply_function)
 
 
 @bounded
@@ -300,12 +305,12 @@ class Sparse:
         return self.T.conj()
 
     def _with(self, data: Any, transposed: bool | None = None) -> Sparse:
-        found = Sparse.__new__(Sparse)
-        found.data, found.pattern = data, self.pattern
-        found._transposed = self._transposed if transposed is None else transposed
+        matrix = Sparse.__new__(Sparse)
+        matrix.data, matrix.pattern = data, self.pattern
+        matrix._transposed = self._transposed if transposed is None else transposed
         if data is self.data and "_constant" in vars(self):
-            found._constant = self._constant
-        return found
+            matrix._constant = self._constant
+        return matrix
 
     def with_data(self, data: Any) -> Sparse:
         """A matrix of the same pattern with other elements, in the order of ``data``."""
@@ -326,13 +331,13 @@ class Sparse:
         """The data as a value, an array as a constant."""
         if isinstance(self.data, Value):
             return as_value(self.data, kind, of="sparse")
-        kept = vars(self).get("_constant")
-        if kept is None or kept.array is not self.data:
-            kept = self._constant = ArrayData(_elements(self.data))
+        cached = vars(self).get("_constant")
+        if cached is None or cached.array is not self.data:
+            cached = self._constant = ArrayData(_elements(self.data))
         kind = kind or binding_kind(())
-        if kept.array.dtype.kind == "c":
-            return kind.lift(kept.array)
-        return getattr(kind, "part_kind", kind).bind(Constant(kept), ())
+        if cached.array.dtype.kind == "c":
+            return kind.lift(cached.array)
+        return getattr(kind, "part_kind", kind).bind(Constant(cached), ())
 
     def places(self) -> tuple[Array, Array]:
         """The row and the column of each element, in the order of ``data``."""
@@ -377,15 +382,15 @@ class Sparse:
     # -- elementwise ------------------------------------------------------------------------------
 
     def __mul__(self, other: Any) -> Sparse:
-        return self._scaled(other, multiply)
+        return self._scale(other, multiply)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Sparse:
-        return self._scaled(other, divide)
+        return self._scale(other, divide)
 
     @_computes
-    def _scaled(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
+    def _scale(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
         if is_sparse(other):
             if function is divide:
                 raise ArgumentError(
@@ -407,21 +412,25 @@ class Sparse:
         if height == width == 1:
             return reshape(flat, ())
         if height == 1:
-            return gathered(flat, columns)
-        return gathered(flat, rows if width == 1 else rows.astype(np.int64) * width + columns)
+            return gather_elements(flat, columns)
+        return gather_elements(
+            flat, rows if width == 1 else rows.astype(np.int64) * width + columns
+        )
 
     def _common(self, other: Sparse) -> Sparse:
         """The elementwise product, at the places that both matrices store."""
         _check_shapes(self, other)
-        one, two = canonical(self), canonical(other)
-        kind = binding_kind((one.data, two.data))
-        if one._transposed == two._transposed and one.pattern == two.pattern:
-            return one._with(multiply(one.values(kind), two.values(kind)))
-        left, right = _flat(one), _flat(two)
+        a, b = canonical(self), canonical(other)
+        kind = binding_kind((a.data, b.data))
+        if a._transposed == b._transposed and a.pattern == b.pattern:
+            return a._with(multiply(a.values(kind), b.values(kind)))
+        left, right = _flat(a), _flat(b)
         at, first, second = np.intersect1d(left, right, assume_unique=True, return_indices=True)
-        data = multiply(gathered(one.values(kind), first), gathered(two.values(kind), second))
+        data = multiply(
+            gather_elements(a.values(kind), first), gather_elements(b.values(kind), second)
+        )
         width = max(self.shape[1], 1)
-        return assembled(data, at // width, at % width, self.shape)
+        return assemble_matrix(data, at // width, at % width, self.shape)
 
     def multiply(self, other: Any) -> Sparse:
         """The elementwise product, ``A * other``."""
@@ -435,8 +444,8 @@ class Sparse:
                 f"sparse: the exponent {shown(exponent)} is not a number above 0",
                 hint="A.apply(lambda x: x ** e) takes powers of stored elements alone",
             )
-        found = canonical(self)
-        return found._with(found.values() ** exponent)
+        matrix = canonical(self)
+        return matrix._with(matrix.values() ** exponent)
 
     def power(self, n: Any) -> Sparse:
         """Elementwise powers, ``A ** n``."""
@@ -501,16 +510,16 @@ class Sparse:
             return self._at(*np.nonzero(key))
         pair = key if isinstance(key, tuple) else (key,)
         pair = tuple(map(known_index, pair))
-        rest = [number for number, each in enumerate(pair) if each is Ellipsis]
-        if len(pair) - len(rest) > 2 or len(rest) > 1:
+        ellipses = [number for number, index in enumerate(pair) if index is Ellipsis]
+        if len(pair) - len(ellipses) > 2 or len(ellipses) > 1:
             raise RankError(f"sparse: {len(pair)} indices, and a matrix has 2 axes")
-        at = rest[0] if rest else len(pair)
-        whole = (slice(None),) * (2 - len(pair) + len(rest))
-        pair = (*pair[:at], *whole, *pair[at + 1 :])
-        sliced = [isinstance(each, slice) for each in pair]
+        at = ellipses[0] if ellipses else len(pair)
+        full_slices = (slice(None),) * (2 - len(pair) + len(ellipses))
+        pair = (*pair[:at], *full_slices, *pair[at + 1 :])
+        sliced = [isinstance(index, slice) for index in pair]
         read = [
-            read_index(each, size, what)
-            for each, size, what in zip(pair, self.shape, ("row", "column"), strict=True)
+            read_index(index, size, what)
+            for index, size, what in zip(pair, self.shape, ("row", "column"), strict=True)
         ]
         rows, columns = read
         if any(sliced) and max(rows.ndim, columns.ndim) > 1:
@@ -521,10 +530,10 @@ class Sparse:
         if not any(sliced) and not is_grid:
             rows, columns = broadcast_indices(rows, columns)
             return reshape(self._at(rows.ravel(), columns.ravel()), rows.shape)
-        found = self._part(rows.ravel(), columns.ravel())
+        part = self._part(rows.ravel(), columns.ravel())
         if rows.ndim and columns.ndim:
-            return found
-        return reshape(found.todense(), (found.shape[0] * found.shape[1],))
+            return part
+        return reshape(part.todense(), (part.shape[0] * part.shape[1],))
 
     def __iter__(self) -> Iterator[Any]:
         """The rows, as dense vectors."""
@@ -534,22 +543,24 @@ class Sparse:
         """The matrix of these rows and columns, which may repeat."""
         height, width = self.shape
         at, across = self.places()
-        elements, at = picked(at, rows, height)
-        others, across = picked(across[elements], columns, width)
+        elements, at = pick_elements(at, rows, height)
+        others, across = pick_elements(across[elements], columns, width)
         shape = rows.size, columns.size
-        return assembled(gathered(self.values(), elements[others]), at[others], across, shape)
+        return assemble_matrix(
+            gather_elements(self.values(), elements[others]), at[others], across, shape
+        )
 
     def _at(self, rows: Array, columns: Array) -> Any:
         """The elements at places, a vector."""
         matrix = canonical(self)
         flat = _flat(matrix)
         order = np.argsort(flat, kind="stable")
-        wanted = rows.astype(np.int64) * self.shape[1] + columns
-        place = np.searchsorted(flat[order], wanted)
+        targets = rows.astype(np.int64) * self.shape[1] + columns
+        place = np.searchsorted(flat[order], targets)
         inside = place < flat.size
-        inside[inside] = flat[order][place[inside]] == wanted[inside]
+        inside[inside] = flat[order][place[inside]] == targets[inside]
         (to,) = np.nonzero(inside)
-        return grouped(gathered(matrix.values(), order[place[to]]), to, wanted.size)
+        return sum_groups(gather_elements(matrix.values(), order[place[to]]), to, targets.size)
 
     @_computes
     def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
@@ -566,12 +577,12 @@ class Sparse:
         other = as_sparse(other)
         _check_shapes(self, other)
         kind = binding_kind((self.data, other.data))
-        one, two = self.values(kind), other.values(kind)
+        a, b = self.values(kind), other.values(kind)
         if self._transposed == other._transposed and self.pattern == other.pattern:
-            return self._with(function(one, two))
-        two = negative(two) if function is subtract else two
+            return self._with(function(a, b))
+        b = negative(b) if function is subtract else b
         (r, c), (r2, c2) = self.places(), other.places()
-        data = concatenate([one, two])
+        data = concatenate([a, b])
         return coo(data, np.concatenate([r, r2]), np.concatenate([c, c2]), self.shape)
 
     # -- reductions and dense forms ---------------------------------------------------------------
@@ -611,14 +622,16 @@ class Sparse:
         rows, columns = self.places()
         (at,) = np.nonzero(columns - rows == k)
         size = diagonal_size(self.shape, k)
-        return grouped(gathered(self.values(), at), (rows if k >= 0 else columns)[at], size)
+        return sum_groups(
+            gather_elements(self.values(), at), (rows if k >= 0 else columns)[at], size
+        )
 
     @_computes
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
-        at, others = (each.astype(np.int64) for each in self.places())
-        flat = grouped(self.values(), at * columns + others, rows * columns)
+        at, others = (places.astype(np.int64) for places in self.places())
+        flat = sum_groups(self.values(), at * columns + others, rows * columns)
         return reshape(flat, self.shape)
 
     def toarray(self) -> Any:
@@ -630,8 +643,8 @@ class Sparse:
         from scipy.sparse import csr_array
 
         parts = (np.asarray(self.data), self.pattern.places.array, self.pattern.starts.array)
-        found = csr_array(parts, shape=self.pattern.shape)
-        return found.T.tocsr() if self._transposed else found
+        array = csr_array(parts, shape=self.pattern.shape)
+        return array.T.tocsr() if self._transposed else array
 
     def tocoo(self) -> Any:
         """The matrix as a ``scipy.sparse.coo_array``, as ``tocsr``."""
@@ -651,10 +664,10 @@ parts.register(Sparse, lambda matrix: ObjectParts(lambda: matrix.tree_contents()
 
 def _elements(data: Any) -> Array:
     """Numbers of a matrix as an array; integers become float64, as in ``sg.linalg``."""
-    found = leaf_array(data, of="sparse")
-    if found.dtype.kind in "biu":
-        return found.astype(F64.numpy)
-    return found
+    array = leaf_array(data, of="sparse")
+    if array.dtype.kind in "biu":
+        return array.astype(F64.numpy)
+    return array
 
 
 def as_sparse(data: Any) -> Sparse:
@@ -663,8 +676,8 @@ def as_sparse(data: Any) -> Sparse:
         return data
     if getattr(data, "ndim", 0) != 2:
         raise RankError(f"sparse: {kind_of(data)} of {getattr(data, 'ndim', 0)} axes, not a matrix")
-    found = data.tocsr()
-    return Sparse(found.data, SparsityPattern(found.indices, found.indptr, found.shape))
+    csr = data.tocsr()
+    return Sparse(csr.data, SparsityPattern(csr.indices, csr.indptr, csr.shape))
 
 
 def csr(data: Any, indices: Any = None, indptr: Any = None, shape: Any = None) -> Sparse:
@@ -724,26 +737,26 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
     starts = np.searchsorted(rows_of, np.arange(height + 1))
     pattern = SparsityPattern(flat - rows_of * width, starts, (height, width))
     if not isinstance(data, Value):
-        found = np.zeros(flat.size, (array := _elements(data)).dtype)
-        np.add.at(found, group, array)
-        return Sparse(found, pattern)
+        sums = np.zeros(flat.size, (array := _elements(data)).dtype)
+        np.add.at(sums, group, array)
+        return Sparse(sums, pattern)
     if flat.size < group.size:
-        return Sparse(grouped(data, group, flat.size), pattern)
-    return Sparse(reordered(data, np.argsort(group)), pattern)
+        return Sparse(sum_groups(data, group, flat.size), pattern)
+    return Sparse(reorder_elements(data, np.argsort(group)), pattern)
 
 
-def reordered(data: Any, order: Array) -> Any:
+def reorder_elements(data: Any, order: Array) -> Any:
     """The elements in another order; the same value where nothing moves."""
     same = order.size == data.shape[0] and np.array_equal(order, np.arange(order.size))
-    return data if same else gathered(data, order)
+    return data if same else gather_elements(data, order)
 
 
-def gathered(data: Any, indices: Array) -> Any:
+def gather_elements(data: Any, indices: Array) -> Any:
     """The elements of a vector at indices that are known."""
     return take(data, _constant(data, indices))
 
 
-def grouped(data: Any, groups: Array, size: int) -> Any:
+def sum_groups(data: Any, groups: Array, size: int) -> Any:
     """The sums of elements by the number of a group, which is known for each."""
     return scatter_add(data, _constant(data, groups), size)
 
@@ -756,12 +769,12 @@ def _constant(data: Any, indices: Array) -> Any:
     return getattr(kind, "part_kind", kind).bind(Constant(array), ())
 
 
-def assembled(data: Any, rows: Array, columns: Array, shape: tuple[int, int]) -> Sparse:
+def assemble_matrix(data: Any, rows: Array, columns: Array, shape: tuple[int, int]) -> Sparse:
     """The matrix of a value and the places of its elements, of which equal ones stay apart."""
     order = np.lexsort((columns, rows))
     starts = np.searchsorted(rows[order], np.arange(shape[0] + 1))
     pattern = SparsityPattern(columns[order], starts, shape)
-    return Sparse(reordered(data, order), pattern)
+    return Sparse(reorder_elements(data, order), pattern)
 
 
 def canonical(matrix: Sparse) -> Sparse:
@@ -776,17 +789,17 @@ def _flat(matrix: Sparse) -> Array:
     return rows.astype(np.int64) * matrix.shape[1] + columns
 
 
-def picked(keys: Array, wanted: Array, size: int) -> tuple[Array, Array]:
-    """Return the elements whose key is one of ``wanted``, for each of these, and its number.
+def pick_elements(keys: Array, targets: Array, size: int) -> tuple[Array, Array]:
+    """Return the elements whose key is one of ``targets``, for each of these, and its number.
 
     ``keys`` has an integer below ``size`` for each element. Elements of equal keys stay in order.
     """
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys[order], np.arange(size + 1))
-    counts = np.diff(starts)[wanted]
-    before = np.cumsum(counts) - counts
-    at = np.arange(counts.sum()) + np.repeat(starts[:-1][wanted] - before, counts)
-    return order[at], np.repeat(np.arange(wanted.size), counts)
+    counts = np.diff(starts)[targets]
+    offsets = np.cumsum(counts) - counts
+    at = np.arange(counts.sum()) + np.repeat(starts[:-1][targets] - offsets, counts)
+    return order[at], np.repeat(np.arange(targets.size), counts)
 
 
 def diagonal_size(shape: tuple[int, int], k: int) -> int:
@@ -794,9 +807,9 @@ def diagonal_size(shape: tuple[int, int], k: int) -> int:
     return max(min(shape[0] + min(k, 0), shape[1] - max(k, 0)), 0)
 
 
-def _check_shapes(one: Sparse, other: Sparse) -> None:
-    if one.shape != other.shape:
-        text = f"{shape_text(one.shape)} and {shape_text(other.shape)}"
+def _check_shapes(a: Sparse, b: Sparse) -> None:
+    if a.shape != b.shape:
+        text = f"{shape_text(a.shape)} and {shape_text(b.shape)}"
         raise ShapeError(f"sparse: the shapes {text} differ")
 
 
@@ -807,7 +820,7 @@ def known_index(key: Any) -> Any:
     """An index as a tuple, a slice, Ellipsis or an array."""
     if isinstance(key, tuple | slice) or key is Ellipsis:
         parts_of_key = (key.start, key.stop, key.step) if isinstance(key, slice) else ()
-        if any(isinstance(each, Value) for each in parts_of_key):
+        if any(isinstance(bound, Value) for bound in parts_of_key):
             raise _unknown_index(key)
         return key
     if isinstance(key, Value) and not key.computes:
@@ -816,10 +829,10 @@ def known_index(key: Any) -> Any:
         raise ArgumentError("sparse: a sparse matrix is no index", hint="A * (B != 0)")
     if key is None:
         raise RankError("sparse: None adds no axis: a sparse matrix has 2")
-    found = np.asarray(key)
-    if found.dtype.kind not in "biu" and found.size:
-        raise DTypeError(f"sparse: an index is of {found.dtype}, not of integers or bools")
-    return found if found.dtype.kind == "b" else found.astype(np.int64)
+    array = np.asarray(key)
+    if array.dtype.kind not in "biu" and array.size:
+        raise DTypeError(f"sparse: an index is of {array.dtype}, not of integers or bools")
+    return array if array.dtype.kind == "b" else array.astype(np.int64)
 
 
 def _unknown_index(key: Any) -> ArgumentError:
@@ -842,8 +855,8 @@ def read_index(key: Any, size: int, what: str) -> Array:
         raise IndexOutOfRange(f"sparse: {what} {first} is outside of a matrix of {size} {what}s")
     if key.ndim > 2:
         raise RankError(f"sparse: indices of {key.ndim} axes pick {what}s of a matrix")
-    found: Array = np.where(key < 0, key + size, key)
-    return found
+    indices: Array = np.where(key < 0, key + size, key)
+    return indices
 
 
 def check_mask(mask: Array, shape: tuple[int, ...]) -> None:
@@ -882,8 +895,8 @@ def _product(a: Any, b: Any) -> Any:
     if x.ndim == 1:
         return squeeze(matrix._times(expand_dims(x, 1)), 1)
     rows = reshape(x, (-1, x.shape[-1])) if x.ndim > 2 else x
-    found = transpose(matrix._times(transpose(rows)))
-    return reshape(found, (*x.shape[:-1], matrix.shape[0]))
+    product = transpose(matrix._times(transpose(rows)))
+    return reshape(product, (*x.shape[:-1], matrix.shape[0]))
 
 
 def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
@@ -895,9 +908,11 @@ def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
         text = f"{shape_text(a.shape)} @ {shape_text(b.shape)}"
         raise ShapeError(f"matmul: {text}: the sizes {a.shape[1]} and {b.shape[0]} differ")
     (at, inner), (others, across) = a.places(), b.places()
-    second, first = picked(others, inner, b.shape[0])
+    second, first = pick_elements(others, inner, b.shape[0])
     kind = binding_kind((a.data, b.data))
-    terms = multiply(gathered(a.values(kind), first), gathered(b.values(kind), second))
+    terms = multiply(
+        gather_elements(a.values(kind), first), gather_elements(b.values(kind), second)
+    )
     return coo(terms, at[first], across[second], (a.shape[0], b.shape[1]))
 
 
@@ -910,7 +925,7 @@ def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
     check_equal(text, x.shape[axis], columns, x)
 
 
-def checked(name: str, matrix: Any) -> Sparse:
+def check_sparse(name: str, matrix: Any) -> Sparse:
     """Return a sparse matrix, or refuse an argument that is none."""
     if not is_sparse(matrix):
         raise ArgumentError(f"{name}: A is {kind_of(matrix)}, not a sparse matrix", hint=_ALSO)

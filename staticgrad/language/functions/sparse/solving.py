@@ -134,10 +134,10 @@ def _system(matrix: Any) -> Sparse:
             f"{called_name()}: A is {kind_of(matrix)}, not a sparse matrix",
             hint="sg.linalg.solve(A, b) solves dense systems",
         )
-    found = as_sparse(matrix)
-    if found.shape[0] != found.shape[1]:
-        raise ShapeError(f"{called_name()}: {shape_text(found.shape)} is not square")
-    return found
+    system = as_sparse(matrix)
+    if system.shape[0] != system.shape[1]:
+        raise ShapeError(f"{called_name()}: {shape_text(system.shape)} is not square")
+    return system
 
 
 def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) -> Any:
@@ -156,9 +156,9 @@ def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) ->
     columns = expand_dims(right, 1) if right.ndim == 1 else right
     op = SparseSolve(matrix.is_transposed ^ (trans != "N"), errors, ordering)
     columns = conj(columns) if trans == "H" else columns  # with the factors of the matrix
-    found: Any = op(data, columns, *matrix.pattern.values(kind))
-    found = conj(found) if trans == "H" else found
-    return squeeze(found, 1) if right.ndim == 1 else found
+    solution: Any = op(data, columns, *matrix.pattern.values(kind))
+    solution = conj(solution) if trans == "H" else solution
+    return squeeze(solution, 1) if right.ndim == 1 else solution
 
 
 _solve = published(cast(FunctionType, _solution), "staticgrad.language.functions.sparse")
