@@ -35,17 +35,16 @@ def export(
     libraries: Sequence[str | PathLike[str]] = (),
     wrappers: Sequence[str] = (),
 ) -> Path:
-    """Write a program into ``path``: a file of Python, with its arrays in an ``.npz`` beside it, or
-    a library for C with its header.
+    """Write a program to ``path``: a Python file with its arrays in an ``.npz``, or a C library.
 
     Args:
         path: where to write it, ``"step.py"``, ``"step.so"``, ``"step.o"``, ``"step.a"``.
-        graph: what feeds are checked by.
-        plans: in which order, and, where all sizes are fixed, where in memory. Of a library those
-            of all sizes that it takes; of a module one.
+        graph: the program, which defines the checks of feeds.
+        plans: the order of steps and, with fixed sizes, the memory of buffers. A library has a plan
+            for each of its sizes, a module has one.
         stores: the parameters by name.
         fixed: the sizes that every run has.
-        single: whether ``run`` gives one array instead of a dict.
+        single: True if ``run`` returns an array instead of a dict.
         header: where to write the header of a library, by default beside it.
         free: names of sizes of which plans have different values.
         opened: names of sizes that stay free.
@@ -53,40 +52,40 @@ def export(
         wrappers: languages for which a library gets a module.
 
     Raises:
-        ArgumentError: ``path`` is no path of such a file.
-        ExportError: a part of the program has no such form; it names the operation and its line.
+        ArgumentError: ``path`` is not the path of such a file.
+        ExportError: a part of the program cannot be exported; it names the operation and its line.
         OSError: a file cannot be written.
     """
     if not isinstance(path, str | PathLike):
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
-    found = Path(path)
-    if found.suffix in LIBRARIES:
+    file = Path(path)
+    if file.suffix in LIBRARIES:
         from staticgrad.compiler.exporting.library import export_library  # by far the rarer
 
-        above = found.with_suffix(".h") if header is None else Path(header)
-        export_library(found, above, graph, plans, stores, free, opened, libraries, wrappers)
-        return found
+        header_path = file.with_suffix(".h") if header is None else Path(header)
+        export_library(file, header_path, graph, plans, stores, free, opened, libraries, wrappers)
+        return file
     of_libraries = {"a header": header is not None, "libraries": libraries, "wrappers": wrappers}
     if wrong := next((name for name, value in of_libraries.items() if value), ""):
         raise ArgumentError(
-            f"{wrong} belong{'s' * (wrong == 'a header')} to a library, and {found.name!r} is none",
+            f"{wrong} belong{'s' * (wrong == 'a header')} to a library, and {file.name!r} is none",
             hint=f"a library ends in {', '.join(LIBRARIES)}",
         )
-    if found.suffix != ".py" or not found.stem.isidentifier():
+    if file.suffix != ".py" or not file.stem.isidentifier():
         raise ArgumentError(
-            f"a program is exported as a module of Python or a library, got {found.name!r}",
+            f"a program is exported as a module of Python or a library, got {file.name!r}",
             hint='"step.py", or "step.so" with header="step.h"',
         )
     if free:
         raise ArgumentError(
             f"in a module the size {free[0]} stays free", hint=f"f.export(path, {free[0]}=64)"
         )
-    writer, arrays = ProgramWriter(graph, plans[0], fixed, single), found.with_suffix(".npz")
+    writer, arrays = ProgramWriter(graph, plans[0], fixed, single), file.with_suffix(".npz")
     text = writer.text(arrays.name)
     stored: dict[str, Any] = dict(writer.constants)
     for name, store in stores.items():
         stored[name] = store.numbers(store.read())
-    with arrays.open("wb") as file:
-        np.savez(file, **stored)
-    found.write_text(text, "utf-8")
-    return found
+    with arrays.open("wb") as archive:
+        np.savez(archive, **stored)
+    file.write_text(text, "utf-8")
+    return file

@@ -26,15 +26,15 @@ NOT_EXPORTED: Final = {
 
 
 def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]) -> list[str]:
-    """The function of the file that a call of a library is, and its arguments; or nothing.
+    """Return the function of the file for a library call, and its arguments; empty if none.
 
     ``operands`` are the arrays of the step, without its scratch and its check.
     """
-    family, _, rest = step.routine.name.partition(":")
+    family, _, routine = step.routine.name.partition(":")
     if family == "fft":
-        call = FourierCall.of(rest)
+        call = FourierCall.of(routine)
         kind, how, split = call.kind, call.how, call.rank
-        sizes = [size(each) for each in step.sizes]
+        sizes = [size(extent) for extent in step.sizes]
         x, out = (
             _as_array(name, shape, letter == "c")
             for name, shape, letter in zip(
@@ -45,7 +45,7 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
         return ["fourier", f'"{kind}"', x, out, where, str(how[0] == "f"), how[1]]
     if family != "linalg":
         return []
-    name = rest.split(".")[0]
+    name = routine.split(".")[0]
     recipe = RECIPES[name]
     keys = [*recipe.operands, *recipe.results]
     arrays = [
@@ -65,19 +65,19 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     if name == "lu_solve":
         numbers["trans"] = bool(numbers["trans"])  # of complex matrices the conjugate transpose
     takes = re.findall(r"\w+", PRELUDE[name].partition(", total")[2].partition(")")[0])
-    passed = [numbers["trans" if word == "adjoint" else word] for word in takes]
-    texts_of = [str(each) if isinstance(each, bool) else size(each) for each in passed]
+    values = [numbers["trans" if word == "adjoint" else word] for word in takes]
+    texts_of = [str(value) if isinstance(value, bool) else size(value) for value in values]
     return [name, *arrays, "<check>", total, *texts_of]
 
 
 def error_of(step: CallStep) -> str:
-    """The message of a call that failed, with a place for a number."""
-    family, _, rest = step.routine.name.partition(":")
-    return limits.words_of(rest)[0] if family == "limit" else "matrix {} has no result"
+    """Return the message of a call that failed, with a placeholder for a number."""
+    family, _, routine = step.routine.name.partition(":")
+    return limits.words_of(routine)[0] if family == "limit" else "matrix {} has no result"
 
 
 def _as_array(name: str, sizes: Sequence[str], is_complex: bool) -> str:
-    text = f"{name}[: {' * '.join(f'({each})' for each in sizes)}]"
+    text = f"{name}[: {' * '.join(f'({extent})' for extent in sizes)}]"
     sizes = sizes[:-1] if is_complex else sizes
-    shape = "".join(f"{each}, " for each in sizes)
+    shape = "".join(f"{extent}, " for extent in sizes)
     return f"{f'as_complex({text})' if is_complex else text}.reshape({shape.rstrip(', ') or '()'})"

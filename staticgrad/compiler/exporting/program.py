@@ -18,9 +18,9 @@ from staticgrad.support.errors import ExportError
 
 
 class ProgramWriter:
-    """Writes the file of a program that runs as ``plan`` says.
+    """A writer of the file of a program that executes ``plan``.
 
-    ``fixed`` are sizes whose values every run has; the others stay free.
+    ``fixed``: the sizes with the same value in every run; the others stay free.
     """
 
     def __init__(self, graph: Graph, plan: Plan, fixed: Mapping[str, int], single: bool) -> None:
@@ -34,28 +34,33 @@ class ProgramWriter:
 
     @property
     def constants(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The arrays that the file has beside its parameters, by their names there."""
+        """The arrays in addition to parameters, by name."""
         return {f"constant.{name}": array for name, array in self.steps.constants.items()}
 
     def text(self, arrays_file: str) -> str:
-        """The file. Its parameters and constants are in the file of arrays beside it."""
+        """Return the text of the file; its parameters and constants are in ``arrays_file``."""
         steps, scope = self.steps, dict[str, str]()
         for role, buffers in self.buffers.items():
             for buffer in buffers:
-                end = "_out" if role == "output" and buffer.label in steps.taken else ""
-                scope[buffer.name] = steps.fresh((buffer.label or buffer.name) + end)
-        outside = [*scope.values()]
-        taken = len(outside) - len(self.buffers["output"])
+                end = "_out" if role == "output" and buffer.label in steps.used_names else ""
+                scope[buffer.name] = steps.new_variable((buffer.label or buffer.name) + end)
+        arrays = [*scope.values()]
+        input_count = len(arrays) - len(self.buffers["output"])
         steps.write(self.plan, scope)
-        takes = [*outside[:taken], *steps.constants, *outside[taken:], *self.free.values()]
+        parameters = [
+            *arrays[:input_count],
+            *steps.constants,
+            *arrays[input_count:],
+            *self.free.values(),
+        ]
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
         head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
         head = head.replace("<imports>", IMPORTS)
         body = "\n".join(steps.lines.text)
-        # Of loops alone: Numba would compile every kernel once more, and it has not all of NumPy.
+        # Only with loops: Numba would compile every kernel again, and it lacks parts of NumPy.
         jit = "@jit\n" if steps.has_loops and not steps.calls_numpy else ""
         parts = [
-            head.replace("<sizes>", self._about_sizes()),
+            head.replace("<sizes>", self._describe_sizes()),
             "\n".join(self._tables(arrays_file)),
             _title("helpers"),
             *prelude_of(steps.helpers.helpers),
@@ -65,7 +70,7 @@ class ProgramWriter:
             *kernels,
             _title("the plan"),
             *(_view(kind, jit) for kind in sorted(steps.views)),
-            f"{jit}def steps(arena, o, checks, {', '.join(takes)}):\n"
+            f"{jit}def steps(arena, o, checks, {', '.join(parameters)}):\n"
             f'    """Every kernel in the order of the plan; 1 where a check has failed."""\n'
             f"{body}\n    return 0",
             _title("runs"),
@@ -73,7 +78,7 @@ class ProgramWriter:
         ]
         return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
-    def _about_sizes(self) -> str:
+    def _describe_sizes(self) -> str:
         at = ", ".join(f"{n} = {v}" for n, v in self.plan.sizes)
         if not self.free:
             return f"Sizes: {at or 'literal'}."
@@ -88,7 +93,7 @@ class ProgramWriter:
         yield from self._inputs()
         yield "}"
         yield "#: Conditions on sizes, each with the error if it is false."
-        yield from _listed("GUARDS", dict.fromkeys(self._guards()))
+        yield from _list_lines("GUARDS", dict.fromkeys(self._guards()))
         yield "#: The number, element type and shape of each result; one number is one result."
         yield "OUTPUTS = {"
         numbers = {b.name: n for n, b in enumerate(self.buffers["output"])}
@@ -98,13 +103,13 @@ class ProgramWriter:
             dtype = _numpy_name(f"result {name!r}", of.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
-        for each in self.buffers["parameter"]:
-            _numpy_name(f"parameter {each.label!r}", each.dtype)
-        yield from _listed("PARAMETERS", [b.label for b in self.buffers["parameter"]])
-        yield from _listed("CONSTANTS", self.constants)
+        for parameter in self.buffers["parameter"]:
+            _numpy_name(f"parameter {parameter.label!r}", parameter.dtype)
+        yield from _list_lines("PARAMETERS", [b.label for b in self.buffers["parameter"]])
+        yield from _list_lines("CONSTANTS", self.constants)
         yield f"SIZES = {[*self.free.values()]}"
         yield "#: The checks of steps: what has failed, lines of the program, and the ops there."
-        yield from _listed("CHECKS", self.steps.checks)
+        yield from _list_lines("CHECKS", self.steps.checks)
         if not self.free:
             yield f"ARENA = {self.plan.peak_bytes}  # bytes of the memory in which all steps work"
             return
@@ -116,19 +121,19 @@ class ProgramWriter:
         yield "    ]"
 
     def _inputs(self) -> Iterator[str]:
-        """One line for each input, those that steps read in the order of their arguments."""
+        """Yield a line for each input; inputs that steps read come first, in argument order."""
         order = {b.label: n for n, b in enumerate(self.buffers["input"])}
-        known = set[str]()
+        size_texts = set[str]()
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
             leaf: Any = value.node.op
             of = whole_type(value.type) if leaf.is_complex else value.type
             sizes = [self.steps.size(size) for size in of.shape]
-            known |= {*sizes}
+            size_texts |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
             dtype = _numpy_name(f"feed {name!r}", of.dtype)
             yield f'    {name!r}: ("{dtype}", ({shape}), {name in order}),'
-        missing = [name for name, shown in self.free.items() if shown not in known]
+        missing = [name for name, shown in self.free.items() if shown not in size_texts]
         if missing:
             raise ExportError(
                 f"no feed has an axis of the size {', '.join(missing)} alone",
@@ -146,7 +151,7 @@ class ProgramWriter:
                 multiple = named.multiple_of
                 yield f"{name} % {multiple} == 0", f"{name} is a multiple of {multiple}"
         for guard, node in self.graph.guards:
-            left, right = (self.steps.size(each) for each in (guard.left, guard.right))
+            left, right = (self.steps.size(side) for side in (guard.left, guard.right))
             line = node.origin.resolve().labelled
             yield f"({left}) {guard.relation} ({right})", f"{guard.text} ({line})"
 
@@ -158,8 +163,8 @@ def _numpy_name(name: str, dtype: DType) -> str:
     return str(dtype.numpy)
 
 
-def _listed(name: str, items: Any) -> Iterator[str]:
-    """A list with an item on each line."""
+def _list_lines(name: str, items: Any) -> Iterator[str]:
+    """Yield the lines of a list, with an item on each line."""
     if not items:
         yield f"{name} = []"
         return

@@ -1,4 +1,4 @@
-"""Sizes as expressions of C, and buffers whose places follow from the sizes of a run."""
+"""Write sizes as C expressions, and buffers whose offsets depend on the sizes of a run."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Number = int | str
 
 
 class SizesInC:
-    """Sizes as numbers where ``fixed`` has all their names, else as expressions of C.
+    """A writer of sizes: numbers if ``fixed`` contains all their names, else C expressions.
 
-    ``free`` has the variables of the other names.
+    ``free``: the variables of the other names.
     """
 
     def __init__(self, fixed: Mapping[str, int], free: Mapping[str, str]) -> None:
@@ -56,7 +56,7 @@ class SizesInC:
 
 @dataclass
 class LiveRange:
-    """A buffer of the arena: its bytes, and the first and last moment at which it is used."""
+    """A buffer of the arena: its bytes, and the first and last time at which it is used."""
 
     name: str
     nbytes: Number
@@ -65,7 +65,7 @@ class LiveRange:
 
 
 class LiveRanges:
-    """The live ranges of all buffers of a plan, in the order of its steps, those of bodies too."""
+    """The live ranges of all buffers of a plan and its bodies, in the order of steps."""
 
     def __init__(self) -> None:
         self.rows: list[LiveRange] = []
@@ -73,8 +73,9 @@ class LiveRanges:
 
 
 class FreePlaces:
-    """The locations of a plan's buffers where sizes are free, as ``BufferPlaces`` has them where
-    they are fixed: each is an expression of C, ``o_[3]`` bytes into the arena.
+    """The locations of a plan's buffers with free sizes (``BufferPlaces``: with fixed sizes).
+
+    A location is a C expression: ``o_[3]`` bytes into the arena.
 
     ``begin`` and ``end`` are called around each step, in the order of the plan. A result that was
     planned over an operand of the same number of bytes shares its live range.
@@ -92,55 +93,55 @@ class FreePlaces:
         self._bound, self._checks = bound or {}, checks or {}
         self._flow = Flow(plan.schedule)
         self._current: dict[str, tuple[Placement, int]] = {}
-        for placed in plan.placements:
-            if self._buffer(placed).role == "check" and placed.first == 0:
-                self._begin(placed)
+        for placement in plan.placements:
+            if self._buffer(placement).role == "check" and placement.first == 0:
+                self._add_range(placement)
 
-    def _buffer(self, placed: Placement) -> Buffer:
-        return self.plan.schedule.buffer(placed.buffer)
+    def _buffer(self, placement: Placement) -> Buffer:
+        return self.plan.schedule.buffer(placement.buffer)
 
     def begin(self, position: int) -> None:
-        """Note which buffers are first used at a position."""
+        """Record the buffers that are first used at a position."""
         self._ranges.clock += 1
-        for placed in self.plan.placements:
-            before, _ = self._current.get(placed.buffer, (None, 0))
-            if placed.first == position and before is not placed:
-                self._begin(placed)
+        for placement in self.plan.placements:
+            current, _ = self._current.get(placement.buffer, (None, 0))
+            if placement.first == position and current is not placement:
+                self._add_range(placement)
 
     def end(self, position: int) -> None:
-        """Note which buffers are used then, until behind the step."""
-        for placed, number in self._current.values():
-            if placed.first <= position <= placed.last:
+        """Extend the live ranges of the buffers that are used at a position."""
+        for placement, number in self._current.values():
+            if placement.first <= position <= placement.last:
                 self._ranges.rows[number].last = self._ranges.clock
 
-    def _begin(self, placed: Placement) -> None:
-        buffer, clock = self._buffer(placed), self._ranges.clock
-        over = self._over(placed)
-        if over is None:
+    def _add_range(self, placement: Placement) -> None:
+        buffer, clock = self._buffer(placement), self._ranges.clock
+        overwritten = self._overwritten_range(placement)
+        if overwritten is None:
             nbytes = self._sizes(self._nbytes(buffer))
             self._ranges.rows.append(LiveRange(buffer.name, nbytes, clock, clock))
-        number = len(self._ranges.rows) - 1 if over is None else over
-        self._current[placed.buffer] = placed, number
+        number = len(self._ranges.rows) - 1 if overwritten is None else overwritten
+        self._current[placement.buffer] = placement, number
 
-    def _over(self, placed: Placement) -> int | None:
-        """The live range of the operand over which a result is written."""
-        if placed.first >= len(self.plan.steps) or self._buffer(placed).role != "temp":
+    def _overwritten_range(self, placement: Placement) -> int | None:
+        """Return the live range of the operand that a result overwrites in place."""
+        if placement.first >= len(self.plan.steps) or self._buffer(placement).role != "temp":
             return None
-        pairs = self._flow.in_place[self.plan.steps[placed.first].step]
+        pairs = self._flow.in_place[self.plan.steps[placement.first].step]
         for pair in pairs:
             old, number = self._current.get(self._flow.names[pair.into], (None, -1))
             if (
-                self._flow.names[pair.out] == placed.buffer
+                self._flow.names[pair.out] == placement.buffer
                 and old is not None
-                and old.last == placed.first
-                and old.offset == placed.offset
-                and self._buffer(old).nbytes == self._buffer(placed).nbytes
+                and old.last == placement.first
+                and old.offset == placement.offset
+                and self._buffer(old).nbytes == self._buffer(placement).nbytes
             ):
                 return number
         return None
 
     def _nbytes(self, buffer: Buffer) -> Size:
-        """The bytes of a buffer, or of the parts of it that each worker has."""
+        """Return the bytes of a buffer; scratch has a part for each worker."""
         if buffer.role not in ("scratch", "check"):
             return buffer.nbytes
         return self._stride(buffer) * self.plan.workers
@@ -151,9 +152,9 @@ class FreePlaces:
         return floordiv(buffer.nbytes + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
 
     def find(self, buffer: str, position: int, inside: Number = 0) -> Place:
-        """Return the location of a buffer, from so many bytes on."""
-        found = self._current.get(buffer)
-        place = f"(arena + o_[{found[1]}])" if found else None
+        """Return the location of a buffer, ``inside`` bytes after its start."""
+        entry = self._current.get(buffer)
+        place = f"(arena + o_[{entry[1]}])" if entry else None
         if place is None:
             bound = self._bound[buffer]
             place = f"({bound[0]} + {bound[1]})" if bound[1] else str(bound[0])
@@ -180,5 +181,5 @@ class FreePlaces:
         _, number = self._current[buffer]
         stride = self._sizes(self._stride(self.plan.schedule.buffer(buffer)))
         workers = range(self.plan.workers)
-        found = [f"o_[{number}]" + (f" + {n} * {stride}" if n else "") for n in workers]
-        return [f"{part} + {inside}" if inside else part for part in found]
+        offsets = [f"o_[{number}]" + (f" + {n} * {stride}" if n else "") for n in workers]
+        return [f"{part} + {inside}" if inside else part for part in offsets]

@@ -24,7 +24,7 @@ from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.support.errors import ExportError
 from staticgrad.support.records import NamedTuple, dataclass
 
-#: Names that the file's own lines have.
+#: Names that the file itself uses.
 RESERVED: Final = PRELUDE.keys() | set(
     re.findall(
         r"\w+",
@@ -38,17 +38,17 @@ _OUT_OF_RANGE: Final = "index {} is out of range"
 _OF_KERNELS: Final = re.compile(r"([cijknprv]|places|room|sums)\d*")
 
 
-def variable(name: str, taken: Iterable[str], reserved: Collection[str] = keyword.kwlist) -> str:
+def variable(name: str, used: Iterable[str], reserved: Collection[str] = keyword.kwlist) -> str:
     """Return a name as an identifier that is neither in ``taken`` nor ``reserved``."""
-    found = re.sub(r"\W", "_", name, flags=re.ASCII)
-    found = f"_{found}" if not found or found[0].isdigit() else found
-    while found in reserved or found in taken:
-        found += "_"
-    return found
+    identifier = re.sub(r"\W", "_", name, flags=re.ASCII)
+    identifier = f"_{identifier}" if not identifier or identifier[0].isdigit() else identifier
+    while identifier in reserved or identifier in used:
+        identifier += "_"
+    return identifier
 
 
 def lines_of(step: Step) -> str:
-    """The lines of the user's program that a step computes."""
+    """Return the lines of the user's program that a step computes."""
     return ", ".join(dict.fromkeys(place.resolve().labelled for place in step.origins))
 
 
@@ -70,76 +70,76 @@ class OperandSpan(NamedTuple):
     end: int
     offset: str
 
-    def meets(self, other: OperandSpan) -> bool:
-        """Return whether both may contain the same element."""
-        if self.memory != other.memory:
+    def meets(self, span: OperandSpan) -> bool:
+        """Return True if both may contain the same element."""
+        if self.memory != span.memory:
             return False
-        return self.memory != "arena" or (self.begin < other.end and other.begin < self.end)
+        return self.memory != "arena" or (self.begin < span.end and span.begin < self.end)
 
 
-def _shared(
+def _share_arrays(
     places: Sequence[OperandSpan], operands: Sequence[Operand]
 ) -> tuple[tuple[int, int], ...]:
-    """Return for each operand the one whose array it is, and its offset there.
+    """Return for each operand the one whose array it shares, and its offset there.
 
-    Those at one place are one array, and parts of one buffer if any of them is written: so LLVM
-    sees that an update in place reads an element only before it is written.
+    Operands at the same location share an array. Parts of one buffer share an array if any of them
+    is written: then LLVM can prove that an update in place reads an element before writing it.
     """
     buffers = [(*place[:3], o.dtype) for place, o in zip(places, operands, strict=True)]
-    found = []
+    bases = []
     for place, buffer in zip(places, buffers, strict=True):
-        near = [n for n, other in enumerate(buffers) if other == buffer]
+        near = [n for n, candidate in enumerate(buffers) if candidate == buffer]
         parts = [n for n in near if places[n].offset.isdigit()]
         if place.offset.isdigit() and any(operands[n].mode != "in" for n in parts):
             base = min(parts, key=lambda n: int(places[n].offset))
-            found.append((base, int(place.offset) - int(places[base].offset)))
+            bases.append((base, int(place.offset) - int(places[base].offset)))
         else:
-            found.append((next(n for n in near if places[n] == place), 0))
-    return tuple(found)
+            bases.append((next(n for n in near if places[n] == place), 0))
+    return tuple(bases)
 
 
 @dataclass(eq=False)
 class Function:
-    """One function of the file: a kernel with some of its operands as one array.
+    """A function of the file: a kernel, some of whose operands share an array.
 
-    ``shared`` has for each operand the one whose array it is, and its offset there; ``apart``:
-    other arrays do not overlap; ``uses`` the arrays of each step that calls it; ``comments`` what
-    those steps compute.
+    ``shared``: for each operand the one whose array it shares, and its offset there; ``no_alias``:
+    other arrays do not overlap; ``uses``: the arrays of each step that calls it; ``comments``: the
+    ops of those steps.
     """
 
     kernel: Kernel
     shared: tuple[tuple[int, int], ...]
-    apart: bool
+    no_alias: bool
     name: str
     uses: list[list[str]] = field(default_factory=list)
     comments: dict[str, None] = field(default_factory=dict)
 
     def writer(self, functions: Functions) -> KernelWriter:
-        """Return the writer of the kernel; an array has the steps' name for it if they agree."""
-        operands, taken = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
+        """Return the writer of the kernel; arrays are named as in the steps if these agree."""
+        operands, used_names = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
         names: dict[str, str] = {}
         for number, (base, _) in enumerate(self.shared):
             operand = operands[base]
             if operand.name not in names:
-                used = {use[base].split("[")[0] for use in self.uses}
-                name = min(used) if len(used) == 1 else operand.name
+                array_names = {use[base].split("[")[0] for use in self.uses}
+                name = min(array_names) if len(array_names) == 1 else operand.name
                 name = operand.name if _OF_KERNELS.fullmatch(name) else name
-                names[operand.name] = variable(name, taken)
-                taken.add(names[operand.name])
+                names[operand.name] = variable(name, used_names)
+                used_names.add(names[operand.name])
             names[operands[number].name] = names[operand.name]
         shifts = {o.name: shift for o, (_, shift) in zip(operands, self.shared, strict=True)}
-        return KernelWriter(self.kernel, self.name, names, shifts, functions, self.apart)
+        return KernelWriter(self.kernel, self.name, names, shifts, functions, self.no_alias)
 
     def text(self, functions: Functions) -> str:
-        """Return the function, below comments that say what it computes."""
+        """Return the function, after comments about what it computes."""
         return "\n".join([*(f"# {c}" for c in self.comments), self.writer(functions).text()])
 
 
 class StepsWriter:
     """A writer of the steps of a plan that collects the functions and helpers they need.
 
-    ``free`` has the variables of sizes that stay free, ``fixed`` the values of the others. With
-    free sizes the arena is laid out when the file runs, from the live ranges in ``lives``.
+    ``free``: the variables of free sizes, ``fixed``: the values of the others. With free sizes the
+    arena is laid out when the file runs, from the live ranges in ``lives``.
     """
 
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
@@ -152,17 +152,17 @@ class StepsWriter:
         self.checks: list[tuple[str, str, str]] = []
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.views: set[str] = set()
-        self.taken = {*RESERVED, *free.values()}
+        self.used_names = {*RESERVED, *free.values()}
         self._clock = 0
 
-    def fresh(self, name: str) -> str:
-        """A variable that nothing has yet."""
-        found = variable(name, self.taken)
-        self.taken.add(found)
-        return found
+    def new_variable(self, name: str) -> str:
+        """Return a new variable."""
+        identifier = variable(name, self.used_names)
+        self.used_names.add(identifier)
+        return identifier
 
     def size(self, size: Size) -> str:
-        """A size as Python."""
+        """Return a size as a Python expression."""
         names = {} if isinstance(size, int) else {n.name: str(n) for n in named_sizes(size)}
         if not any(name in self.free for name in names):
             return str(size if isinstance(size, int) else evaluate(size, self.fixed))
@@ -173,15 +173,18 @@ class StepsWriter:
         return text
 
     def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
-        """The steps of a plan whose arena begins at ``base``.
+        """Write the steps of a plan whose arena begins at ``base``.
 
-        ``scope`` has the variables of its buffers; those that steps make are added. An ``outer``
-        plan, no body of a loop, ends at its commit where a check has failed.
+        ``scope``: the variables of its buffers, to which those of steps are added. An ``outer``
+        plan, which is not the body of a loop, ends at its commit if a check has failed.
         """
         schedule, first_check = plan.schedule, len(self.checks)
-        # The buffers in an arena of bodies have views of their own.
+        # The buffers in an arena of bodies have separate views.
         arenas = {
-            own.buffer for step in schedule.steps for own in step.scratch() if own.per == "bodies"
+            scratch.buffer
+            for step in schedule.steps
+            for scratch in step.scratch()
+            if scratch.per == "bodies"
         }
         for buffer in schedule.buffers:
             if buffer.name not in scope and buffer.role == "check":
@@ -192,41 +195,41 @@ class StepsWriter:
                 error = error_of(step) if isinstance(step, CallStep) else _OUT_OF_RANGE
                 self.checks.append((error, lines_of(step), step.label))
             elif buffer.name not in scope and buffer.data is not None:
-                scope[buffer.name] = name = self.fresh(buffer.name)
+                scope[buffer.name] = name = self.new_variable(buffer.name)
                 array = np.asarray(buffer.data.array)
                 self.constants[name] = array.view(np.uint16) if buffer.dtype.is_storage else array
         offsets: dict[str, tuple[int, int]] = {}
         ending: dict[int, list[BufferLife]] = {}
         for position, planned in enumerate(plan.steps):
             if outer and position == plan.commit and len(self.checks) > first_check:
-                self._look()
+                self._write_check()
             self._clock += 1
-            for placed in plan.placements:
-                buffer = schedule.buffer(placed.buffer)
-                if placed.first == position and buffer.role != "check":
-                    begin = base + placed.offset
-                    offsets[buffer.name] = begin, begin + placed.nbytes
+            for placement in plan.placements:
+                buffer = schedule.buffer(placement.buffer)
+                if placement.first == position and buffer.role != "check":
+                    begin = base + placement.offset
+                    offsets[buffer.name] = begin, begin + placement.nbytes
                     self._view(buffer, scope, begin, buffer.name in arenas)
                     nbytes = f"({self.size(buffer.size)}) * {buffer.dtype.itemsize}"
                     life = BufferLife(buffer.name, nbytes, self._clock, self._clock)
                     self.lives.append(life)
-                    ending.setdefault(placed.last, []).append(life)
+                    ending.setdefault(placement.last, []).append(life)
             self._step(schedule.steps[planned.step], planned, scope, offsets)
             for life in ending.get(position, ()):
                 life.last = self._clock
         if outer and plan.commit >= len(plan.steps) and len(self.checks) > first_check:
-            self._look()
+            self._write_check()
 
-    def _look(self) -> None:
+    def _write_check(self) -> None:
         self.lines.add("# An index out of range ends the run, before any parameter is written.")
         self.lines.open_block("if checks[::2].max() >= 0:")
         self.lines.add("return 1")
         self.lines.depth -= 1
 
     def _view(self, buffer: Buffer, scope: dict[str, str], offset: int, is_arena: bool) -> None:
-        """The variable of a buffer of the arena; one that is an arena of bodies gets no view."""
+        """Add the variable of a buffer of the arena; an arena of bodies gets no view."""
         if buffer.name not in scope:
-            scope[buffer.name] = self.fresh(buffer.name)
+            scope[buffer.name] = self.new_variable(buffer.name)
         if not is_arena:
             kind = storable(buffer.dtype)
             self.views.add(kind)
@@ -241,7 +244,7 @@ class StepsWriter:
         scope: dict[str, str],
         offsets: Mapping[str, tuple[int, int]],
     ) -> None:
-        """Write one step under a comment that says what it computes."""
+        """Write one step after a comment about what it computes."""
         comment = f"{step.label}: {lines_of(step)}"
         self.lines.add(f"# {comment}")
         at = step.origins[0] if step.origins else None
@@ -275,7 +278,7 @@ class StepsWriter:
         offsets: Mapping[str, tuple[int, int]],
         comment: str,
     ) -> None:
-        """A call of a kernel's function."""
+        """Write a call of a kernel's function."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
         places: list[OperandSpan] = []
@@ -283,38 +286,40 @@ class StepsWriter:
             span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
             memory = "arena" if any(span) else text.split("[")[0]
             places.append(OperandSpan(memory, *span, self.size(binding.offset)))
-        shared = _shared(places, operands)
+        shared = _share_arrays(places, operands)
         written = {base for o, (base, _) in zip(operands, shared, strict=True) if o.mode != "in"}
-        apart = not any(
+        no_alias = not any(
             a in written and b != a and places[a].meets(places[b])
             for a, _ in shared
             for b, _ in shared
         )
-        key = step.kernel, shared, apart
+        key = step.kernel, shared, no_alias
         function = self.functions.get(key)
         if function is None:
             words = re.findall(r"\w+", step.label)[:3]
-            name = self.fresh("_".join([f"k{len(self.functions)}", *words]))
-            function = Function(step.kernel, shared, apart, name, [texts])
-            function.text(Functions())  # what cannot be exported is refused here
+            name = self.new_variable("_".join([f"k{len(self.functions)}", *words]))
+            function = Function(step.kernel, shared, no_alias, name, [texts])
+            function.text(Functions())  # raises if the kernel cannot be exported
             self.functions[key] = function
         else:
             function.uses.append(texts)
         function.comments[comment] = None
-        taken = function.writer(self.helpers).operands
+        parameter_names = function.writer(self.helpers).operands
         bases = [texts[base] for base, _ in shared]
-        takes = [text for text, o in zip(bases, operands, strict=True) if o.name in taken]
-        takes += [self.size(size) for size in step.arguments]
-        self.lines.add(f"{function.name}({', '.join(takes)})")
+        arguments = [
+            text for text, o in zip(bases, operands, strict=True) if o.name in parameter_names
+        ]
+        arguments += [self.size(size) for size in step.arguments]
+        self.lines.add(f"{function.name}({', '.join(arguments)})")
 
     def _sparse(self, step: CallStep, scope: Mapping[str, str]) -> None:
-        """A product of a sparse matrix (``ops/sparse.py``), by a function of the prelude."""
+        """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a helper."""
         kind = step.routine.name.partition(":")[2].split(".")[0]
         first, second, starts, places, rows, starts_t, places_t, order, out = (
             self._text(binding, scope) for binding in step.operands
         )
-        *lengths, _, each = (self.size(size) for size in step.sizes)
-        sizes, steps = ", ".join([*lengths[:4], each]), ", ".join(lengths[4:7])
+        *lengths, _, grain = (self.size(size) for size in step.sizes)
+        sizes, steps = ", ".join([*lengths[:4], grain]), ", ".join(lengths[4:7])
         lanes = f", {64 // step.routine.operands[0][1].itemsize}" if kind == "sampled" else ""
         name = "sampled_product" if kind == "sampled" else "sparse_product"
         pattern = {
@@ -327,18 +332,21 @@ class StepsWriter:
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
     def _library(self, step: CallStep, scope: Mapping[str, str]) -> None:
-        """A call of LAPACK or of a Fourier transform, by a function of NumPy."""
+        """Write a call of LAPACK or of a Fourier transform as a call of NumPy."""
         bound = zip(step.operands, (mode for mode, _ in step.routine.operands), strict=True)
-        names = {mode: [self._text(b, scope) for b in bs] for mode, bs in _by_mode(bound).items()}
+        names = {
+            mode: [self._text(b, scope) for b in bs]
+            for mode, bs in _bindings_by_mode(bound).items()
+        }
         operands = [*names.get("in", []), *names.get("out", [])]
-        found = call_of(step, operands, self.size)
-        if not found:
+        call = call_of(step, operands, self.size)
+        if not call:
             what = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
-            refused = what or "a call of a user's function or of other ranks"
-            raise ExportError(f"{refused} cannot be exported")
+            subject = what or "a call of a user's function or of other ranks"
+            raise ExportError(f"{subject} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
-        name, *arguments = (check if word == "<check>" else word for word in found)
+        name, *arguments = (check if word == "<check>" else word for word in call)
         if any("as_complex(" in word for word in arguments):
             self.helpers.helper("as_complex")
         self.lines.add(f"{self.helpers.helper(name)}({', '.join(arguments)})")
@@ -348,15 +356,15 @@ class StepsWriter:
         return scope[binding.buffer] + ("" if offset == "0" else f"[{offset}:]")
 
 
-def _by_mode(bound: Iterable[tuple[Binding, str]]) -> dict[str, list[Binding]]:
-    found: dict[str, list[Binding]] = {}
+def _bindings_by_mode(bound: Iterable[tuple[Binding, str]]) -> dict[str, list[Binding]]:
+    by_mode: dict[str, list[Binding]] = {}
     for binding, mode in bound:
-        found.setdefault(mode, []).append(binding)
-    return found
+        by_mode.setdefault(mode, []).append(binding)
+    return by_mode
 
 
 class LoopWriter:
-    """Writes one step that runs bodies, a loop or a branch, with its bodies in line."""
+    """A writer of a loop or branch, with its bodies inlined."""
 
     def __init__(
         self,
@@ -367,7 +375,7 @@ class LoopWriter:
         offsets: Mapping[str, tuple[int, int]],
     ) -> None:
         self.steps, self.lines, self.step, self.plans = steps, steps.lines, step, planned.bodies
-        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        (room,) = (scratch.buffer for scratch in step.scratch() if scratch.per == "bodies")
         self.base = offsets.get(room, (0, 0))[0]
         self.arrays = []
         for access in step.accesses():
@@ -378,9 +386,9 @@ class LoopWriter:
         self.number = self.made = ""
 
     def write(self) -> None:
-        """The lines of the step."""
-        for each in control_flow(self.step):
-            match each:
+        """Write the lines of the step."""
+        for instruction in control_flow(self.step):
+            match instruction:
                 case flow.Move(to, "made"):
                     self.lines.add(f"{self._array(to)}[0] = {self.made}")
                 case flow.Move(to, source, elements):
@@ -388,9 +396,9 @@ class LoopWriter:
                     copy = self.steps.helpers.helper("copy")
                     self.lines.add(f"{copy}({places}, {self.steps.size(elements)})")
                 case flow.Branch():
-                    self._branch(each)
+                    self._branch(instruction)
                 case flow.Loop():
-                    self._loop(each)
+                    self._loop(instruction)
 
     def _array(self, place: flow.Place) -> str:
         """Return the array that begins at a place."""
@@ -404,20 +412,20 @@ class LoopWriter:
         return f"np.full(1, {self.number})"
 
     def _run(self, run: flow.Run) -> None:
-        """One body; parts of arrays have names of their own."""
+        """Write one body; slices of arrays get separate variables."""
         scope = {name: self._array(place) for name, place in run.bound.items()}
         for name, place in run.bound.items():
             if place == "number" or (isinstance(place, flow.At) and place.row is not None):
-                array, scope[name] = scope[name], self.steps.fresh(name)
+                array, scope[name] = scope[name], self.steps.new_variable(name)
                 self.lines.add(f"{scope[name]} = {array}")
         self.lines.add(f"# {self.plans[run.body].schedule.name}")
-        before = len(self.lines.text)
+        line_count = len(self.lines.text)
         self.steps.write(self.plans[run.body], scope, self.base, outer=False)
-        if len(self.lines.text) == before:
+        if len(self.lines.text) == line_count:
             self.lines.add("pass")
 
     def _branch(self, branch: flow.Branch) -> None:
-        lines, case = self.lines, self.steps.fresh("case")
+        lines, case = self.lines, self.steps.new_variable("case")
         chosen = f"{self._array(branch.chosen)}[0]"
         lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
         for number, run in enumerate(branch.cases):
@@ -426,33 +434,41 @@ class LoopWriter:
             lines.depth -= 1
 
     def _loop(self, loop: flow.Loop) -> None:
-        lines, fresh, iterations = self.lines, self.steps.fresh, self.steps.size(loop.iterations)
+        lines, new_variable, iterations = (
+            self.lines,
+            self.steps.new_variable,
+            self.steps.size(loop.iterations),
+        )
         turning = []
         for n, turns in loop.turns.items():
-            read, written, spare = fresh(f"old{n}"), fresh(f"new{n}"), fresh(f"spare{n}")
+            read, written, spare = (
+                new_variable(f"old{n}"),
+                new_variable(f"new{n}"),
+                new_variable(f"spare{n}"),
+            )
             lines.add(f"{read} = {self._array(turns.first)}")
-            one, two = map(self._array, turns.written(1))
-            lines.add(f"{written}, {spare} = {one}, {two}")
+            new_buffer, spare_buffer = map(self._array, turns.written(1))
+            lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.open_block(f"if ({iterations}) % 2 == 0:")
-            one, two = map(self._array, turns.written(2))
-            lines.add(f"{written}, {spare} = {one}, {two}")
+            new_buffer, spare_buffer = map(self._array, turns.written(2))
+            lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.depth -= 1
             turning.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
             self.turns[n] = read, written
-        t, self.number = fresh("t"), fresh("number")
-        tests = any(isinstance(each, flow.Unless) for each in loop.inside)
+        t, self.number = new_variable("t"), new_variable("number")
+        tests = any(isinstance(instruction, flow.Unless) for instruction in loop.inside)
         if tests:
-            self.made = fresh("done")
+            self.made = new_variable("done")
             lines.add(f"{self.made} = 0")
         lines.open_block(f"for {t} in range({iterations}):")
         lines.add(
             f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
         )
-        for each in loop.inside:
-            if isinstance(each, flow.Run):
-                self._run(each)
+        for instruction in loop.inside:
+            if isinstance(instruction, flow.Run):
+                self._run(instruction)
             else:
-                lines.open_block(f"if not {self._array(each.goes)}[0]:")
+                lines.open_block(f"if not {self._array(instruction.goes)}[0]:")
                 lines.add("break")
                 lines.depth -= 1
         lines.add(*turning)

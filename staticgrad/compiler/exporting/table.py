@@ -27,7 +27,7 @@ C_KEYWORDS: Final = frozenset(
     )
 )
 _C_TYPES: Final = {"float32": "float", "float64": "double", "bool": "uint8_t"}
-#: Element types that C has no name for, as integers of their bits.
+#: Element types without a name in C, declared as integers with the same bits.
 _AS_BITS: Final = frozenset({"float16", "bfloat16"})
 
 
@@ -62,10 +62,10 @@ class ArrayRow:
 
 
 def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRow, ...]:
-    """Return the rows of a program: inputs, parameters and outputs, each as in its struct.
+    """Return the rows of a program: inputs, parameters and outputs, in the order of their structs.
 
-    A parameter is ``state`` if it belongs to another one, as the moments of an optimizer, or is of
-    no floating type, as a number of steps.
+    A parameter is ``state`` if it belongs to another one, like the moments of an optimizer, or is
+    not floating, like a number of steps.
     """
     states = {id(state) for store in stores.values() for state in store.states()}
     written = {parameter.name for parameter, _ in graph.updates}
@@ -73,9 +73,9 @@ def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRo
     params = [(p.name, p.type.dtype, p.type.shape) for p in graph.parameters]
     outputs = [(name, value.dtype, value.shape) for name, value in graph.outputs.items()]
     rows: list[ArrayRow] = []
-    for kind, found in (("input", inputs), ("parameter", params), ("output", outputs)):
-        fields = _fields(name for name, _, _ in found)
-        for name, dtype, shape in found:
+    for kind, arrays in (("input", inputs), ("parameter", params), ("output", outputs)):
+        fields = _field_names(name for name, _, _ in arrays)
+        for name, dtype, shape in arrays:
             is_state = kind == "parameter" and (
                 not dtype.is_float or id(stores.get(name)) in states
             )
@@ -85,14 +85,14 @@ def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRo
     return tuple(rows)
 
 
-def in_struct(rows: Sequence[ArrayRow], struct: str) -> list[ArrayRow]:
-    """Return the rows whose pointers a struct has, in its order."""
+def rows_of_struct(rows: Sequence[ArrayRow], struct: str) -> list[ArrayRow]:
+    """Return the rows whose pointers a struct contains, in its order."""
     return [row for row in rows if STRUCTS[row.kind] == struct]
 
 
-def _fields(names: Iterable[str]) -> dict[str, str]:
-    """Return names as those of the fields of one struct."""
-    found: dict[str, str] = {}
+def _field_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the field of each name in a struct."""
+    fields: dict[str, str] = {}
     for name in names:
-        found[name] = variable(name, found.values(), C_KEYWORDS)
-    return found
+        fields[name] = variable(name, fields.values(), C_KEYWORDS)
+    return fields

@@ -8,7 +8,7 @@ from string import Template
 from typing import Final
 
 from staticgrad.compiler.exporting.steps import variable
-from staticgrad.compiler.exporting.table import ArrayRow, in_struct
+from staticgrad.compiler.exporting.table import ArrayRow, rows_of_struct
 from staticgrad.language.types.dim import Named
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.records import dataclass
@@ -16,9 +16,9 @@ from staticgrad.support.records import dataclass
 
 @dataclass(frozen=True)
 class Interface:
-    """What a library offers: its name and file, its rows, and the sizes that are arguments.
+    """The interface of a library: its name and file, its rows, and the sizes that are arguments.
 
-    ``sizes`` has the variable of each size by its name, ``digest`` is what ``interface`` returns.
+    ``sizes``: the variable of each size by name, ``digest``: the value that ``interface`` returns.
     """
 
     name: str
@@ -28,21 +28,21 @@ class Interface:
     digest: int
 
     def fields(self, struct: str) -> list[ArrayRow]:
-        """The rows whose pointers a struct has."""
-        return in_struct(self.rows, struct)
+        """Return the rows whose pointers a struct contains."""
+        return rows_of_struct(self.rows, struct)
 
     def axis_of(self, size: str) -> tuple[int, int] | None:
-        """The number of an input and of an axis of it that a size is the length of, if any."""
+        """Return the number of an input and of its axis whose length is a size, None if none."""
         for number, row in enumerate(self.fields("inputs")):
-            for axis, each in enumerate(row.shape):
-                if not isinstance(each, int) and len(each.terms) == 1:
-                    ((atoms, factor),) = each.terms
-                    if factor == 1 and len(atoms) == 1 and _is(atoms[0], size):
+            for axis, extent in enumerate(row.shape):
+                if not isinstance(extent, int) and len(extent.terms) == 1:
+                    ((atoms, factor),) = extent.terms
+                    if factor == 1 and len(atoms) == 1 and _is_named(atoms[0], size):
                         return number, axis
         return None
 
 
-def _is(atom: object, name: str) -> bool:
+def _is_named(atom: object, name: str) -> bool:
     return isinstance(atom, Named) and atom.name == name
 
 
@@ -50,18 +50,18 @@ def check_wrappers(wrappers: Sequence[str], suffix: str) -> tuple[str, ...]:
     """Return the languages of wrappers.
 
     Raises:
-        ArgumentError: another language, or one that loads shared libraries alone, of an archive.
+        ArgumentError: an unknown language, or an archive for one that loads only shared libraries.
     """
     names = (wrappers,) if isinstance(wrappers, str) else tuple(wrappers)
-    for each in names:
-        if each not in WRAPPERS:
+    for language in names:
+        if language not in WRAPPERS:
             raise ArgumentError(
-                f"no wrapper is written in {each!r}", hint=f"one of {', '.join(WRAPPERS)}"
+                f"no wrapper is written in {language!r}", hint=f"one of {', '.join(WRAPPERS)}"
             )
-        if suffix != ".so" and each != "rust":
+        if suffix != ".so" and language != "rust":
             raise ArgumentError(
-                f"{each} loads shared libraries, not {suffix}",
-                hint=f'f.export("step.so", wrappers=["{each}"])',
+                f"{language} loads shared libraries, not {suffix}",
+                hint=f'f.export("step.so", wrappers=["{language}"])',
             )
     return names
 
@@ -421,21 +421,21 @@ $lengths
 
 
 def _rust_type(row: ArrayRow) -> str:
-    found = _RUST_TYPES.get(row.c_type)
-    return found or row.c_type.removesuffix("_t").replace("uint", "u").replace("int", "i")
+    name = _RUST_TYPES.get(row.c_type)
+    return name or row.c_type.removesuffix("_t").replace("uint", "u").replace("int", "i")
 
 
-def _rust(of: Interface) -> str:
-    sizes = [variable(name, (), _RUST_WORDS) for name in of.sizes.values()]
-    fields = _Fields(of, _RUST_WORDS, {*sizes}, _rust_type)
-    before, unused = "".join(f"{name}, " for name in sizes), "\n    pub unused: u8,\n"
-    slices = [f"{each.argument}: &[{each.type}]" for each in fields.of("inputs")]
+def _rust(interface: Interface) -> str:
+    sizes = [variable(name, (), _RUST_WORDS) for name in interface.sizes.values()]
+    fields = _Fields(interface, _RUST_WORDS, {*sizes}, _rust_type)
+    head_sizes, unused = "".join(f"{name}, " for name in sizes), "\n    pub unused: u8,\n"
+    slices = [f"{field.argument}: &[{field.type}]" for field in fields.of("inputs")]
     declared = ", ".join(f"{name}: i64" for name in sizes)
     return _RUST.substitute(
-        name=of.name,
-        file=of.file,
-        rows=len(of.rows),
-        digest=f"0x{of.digest:016x}",
+        name=interface.name,
+        file=interface.file,
+        rows=len(interface.rows),
+        digest=f"0x{interface.digest:016x}",
         inputs=fields.lines("inputs", 4, "pub {name}: *const {type},") or unused,
         params=fields.lines("params", 4, "pub {name}: *mut {type},") or unused,
         outputs=fields.lines("outputs", 4, "pub {name}: *mut {type},") or unused,
@@ -447,20 +447,20 @@ def _rust(of: Interface) -> str:
             "inputs",
             8,
             "if {argument}.len() != count({before}{number})? {{ wrong({number})?; }}",
-            before,
+            head_sizes,
         ).strip("\n").rstrip(),
         made=fields.lines(
-            "outputs", 12, "{name}: vec![Default::default(); count({before}{number})?],", before
+            "outputs", 12, "{name}: vec![Default::default(); count({before}{number})?],", head_sizes
         ),
         given=fields.lines("inputs", 12, "{name}: {argument}.as_ptr(),") or " unused: 0 ",
         written=fields.lines("outputs", 12, "{name}: results.{name}.as_mut_ptr(),")
         or " unused: 0 ",
         taken=", ".join([*([declared] if declared else []), *slices]),
-        call=", ".join([*sizes, *(f"&{each.argument}" for each in fields.of("inputs"))]),
+        call=", ".join([*sizes, *(f"&{field.argument}" for field in fields.of("inputs"))]),
         declared=declared,
         declared_=f"{declared}, " if declared else "",
         names=", ".join(sizes),
-        names_=before,
+        names_=head_sizes,
     )  # fmt: skip
 
 
@@ -584,21 +584,21 @@ end
 
 
 def _julia_type(row: ArrayRow) -> str:
-    found = _JULIA_TYPES.get(row.c_type)
-    return found or row.c_type.removesuffix("_t").replace("u", "U").replace("int", "Int")
+    name = _JULIA_TYPES.get(row.c_type)
+    return name or row.c_type.removesuffix("_t").replace("u", "U").replace("int", "Int")
 
 
-def _julia(of: Interface) -> str:
-    sizes = [variable(name, (), _JULIA_WORDS) for name in of.sizes.values()]
-    fields = _Fields(of, _JULIA_WORDS, {*sizes}, _julia_type)
-    after, unused = "".join(f", {name}" for name in sizes), "\n    unused::UInt8"
+def _julia(interface: Interface) -> str:
+    sizes = [variable(name, (), _JULIA_WORDS) for name in interface.sizes.values()]
+    fields = _Fields(interface, _JULIA_WORDS, {*sizes}, _julia_type)
+    tail_sizes, unused = "".join(f", {name}" for name in sizes), "\n    unused::UInt8"
     inputs, outputs = fields.of("inputs"), fields.of("outputs")
-    arrays = [f", {each.argument}::Array{{{each.type},{each.rank}}}" for each in inputs]
+    arrays = [f", {field.argument}::Array{{{field.type},{field.rank}}}" for field in inputs]
     return _JULIA.substitute(
-        name=of.name,
-        file=of.file,
-        module=of.name[0].upper() + of.name[1:],
-        digest=f"0x{of.digest:016x}",
+        name=interface.name,
+        file=interface.file,
+        module=interface.name[0].upper() + interface.name[1:],
+        digest=f"0x{interface.digest:016x}",
         inputs=fields.lines("inputs", 4, "{name}::Ptr{{{type}}}").rstrip() or unused,
         params=fields.lines("params", 4, "{name}::Ptr{{{type}}}").rstrip() or unused,
         outputs=fields.lines("outputs", 4, "{name}::Ptr{{{type}}}").rstrip() or unused,
@@ -609,17 +609,17 @@ def _julia(of: Interface) -> str:
             "inputs",
             4,
             "size({argument}) == shape({number}, {rank}{before}) || checked({wrong})",
-            after,
+            tail_sizes,
         ).strip("\n").rstrip(),
         made=fields.lines(
-            "outputs", 4, "{result} = zeros({type}, shape({number}, {rank}{before}))", after
+            "outputs", 4, "{result} = zeros({type}, shape({number}, {rank}{before}))", tail_sizes
         ).strip("\n").rstrip(),
         preserved=" ".join([*(e.argument for e in inputs), *(e.result for e in outputs)]),
-        given=", ".join(f"pointer({each.argument})" for each in inputs) or "0",
-        written=", ".join(f"pointer({each.result})" for each in outputs) or "0",
-        results="".join(f"{each.name} = {each.result}, " for each in outputs).rstrip(" "),
+        given=", ".join(f"pointer({field.argument})" for field in inputs) or "0",
+        written=", ".join(f"pointer({field.result})" for field in outputs) or "0",
+        results="".join(f"{field.name} = {field.result}, " for field in outputs).rstrip(" "),
         taken="".join([*(f", {name}::Integer" for name in sizes), *arrays]),
-        call=", ".join(["program", *sizes, *(each.argument for each in inputs)]),
+        call=", ".join(["program", *sizes, *(field.argument for field in inputs)]),
         sizes="".join(f", {name}::Integer" for name in sizes),
         names="".join(f"{name}, " for name in sizes),
         names_="".join(f"{name}, " for name in sizes),
@@ -629,9 +629,9 @@ def _julia(of: Interface) -> str:
 
 @dataclass(frozen=True)
 class _Field:
-    """A field of a struct in another language: its name there, its type, its number in the table.
+    """A field of a struct in another language: its name, its type, its number in the table.
 
-    ``argument`` is the variable of a run for its array.
+    ``argument``: the variable of a run for its array.
     """
 
     row: ArrayRow
@@ -642,7 +642,7 @@ class _Field:
 
     @property
     def result(self) -> str:
-        """The variable of a result, which no argument has."""
+        """The variable of a result, different from all arguments."""
         return f"{self.name}_out"
 
     @property
@@ -650,13 +650,13 @@ class _Field:
         """The number of axes."""
         return len(self.row.shape)
 
-    def text(self, template: str, before: str) -> str:
-        """A template with what it names; ``before`` are the sizes of a run."""
+    def text(self, template: str, sizes_text: str) -> str:
+        """Return a template with its fields replaced; ``sizes_text``: the sizes of a run."""
         size = self.row.size
         return template.format(
             name=self.name, type=self.type, number=self.number, argument=self.argument,
             result=self.result, rank=self.rank, wrong=-(8 + 16 * (self.number + 1)),
-            count=size if isinstance(size, int) else 0, before=before,
+            count=size if isinstance(size, int) else 0, before=sizes_text,
             reversed=", ".join(map(str, reversed(self.row.shape))) or "()",
         )  # fmt: skip
 
@@ -666,7 +666,7 @@ class _Fields:
 
     def __init__(
         self,
-        of: Interface,
+        interface: Interface,
         reserved: frozenset[str],
         sizes: set[str],
         type_of: Callable[[ArrayRow], str],
@@ -676,7 +676,7 @@ class _Fields:
         for struct in ("inputs", "params", "outputs"):
             names, arguments = set[str](), set(sizes)
             self._fields[struct] = []
-            for row in of.fields(struct):
+            for row in interface.fields(struct):
                 name = variable(row.field, names, reserved)
                 argument = variable(row.field, arguments, reserved)
                 names.add(name)
@@ -685,12 +685,12 @@ class _Fields:
                 number += 1
 
     def of(self, struct: str) -> list[_Field]:
-        """The fields of a struct."""
+        """Return the fields of a struct."""
         return self._fields[struct]
 
-    def lines(self, struct: str, indent: int, template: str, before: str = "") -> str:
-        """A line for each field of a struct, between line breaks; nothing without fields."""
-        lines = [" " * indent + each.text(template, before) for each in self._fields[struct]]
+    def lines(self, struct: str, indent: int, template: str, sizes_text: str = "") -> str:
+        """Return a line for each field of a struct, between line breaks; empty without fields."""
+        lines = [" " * indent + field.text(template, sizes_text) for field in self._fields[struct]]
         return "\n" + "\n".join(lines) + "\n" + " " * (indent - 4) if lines else ""
 
 
