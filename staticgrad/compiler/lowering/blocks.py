@@ -133,18 +133,20 @@ class BlockLowering(Lowering):
         # block of the sum, whose partial sum is 0.0.
         second, rows = self.groups.source(node.args[1]), node in self.roles.over_rows
         dtype = second.type.dtype
-        walk, deep, across = self._second_factor(node)
+        walk, row_stride, column_stride = self._second_factor(node)
         size = self.domain[-1] if rows else self.domain[-2]
         width, extent = self.argument(node.types[0].shape[-1]), self.extent(size)
         loop, step = self.iteration, -1 if rows else 1
         start = self.argument(size - 1) if rows else 0
         base = self.access(walk, dtype)
-        moves = ((VECTOR, self.argument(across)),) if across != 0 else ()
-        load_position = Position(((loop, step),), start, self.argument(deep), extent, within=True)
+        moves = ((VECTOR, self.argument(column_stride)),) if column_stride != 0 else ()
+        load_position = Position(
+            ((loop, step),), start, self.argument(row_stride), extent, within=True
+        )
         value = ex.load(Access(base.operand, (*base.strides, *moves), (), (load_position,)), dtype)
         name = self.scratch_operand(node, dtype.compute)
-        near = extent if rows else -1
-        earlier = Position(((loop, step),), near, width, extent)
+        first = extent if rows else -1
+        earlier = Position(((loop, step),), first, width, extent)
         nothing = ex.literal(-0.0, dtype.compute)
         previous = ex.load(
             Access(name, ((VECTOR, 1),), (), (earlier,)), dtype.compute, fill=nothing
@@ -161,8 +163,10 @@ class BlockLowering(Lowering):
 
     def _block_zero(self, iteration: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
         """Return 0.0 where a block of the sum begins at or ends before the iteration, else -0.0."""
-        place = self.size(size) - iteration - 1 if rows else iteration + 1
-        is_full = (place & (GEMM_BLOCK - 1)).eq(0) & (place > 0) if rows else place >= GEMM_BLOCK
+        distance = self.size(size) - iteration - 1 if rows else iteration + 1
+        is_full = (
+            (distance & (GEMM_BLOCK - 1)).eq(0) & (distance > 0) if rows else distance >= GEMM_BLOCK
+        )
         return ex.select(is_full, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
@@ -171,8 +175,8 @@ class BlockLowering(Lowering):
         rows = node in self.roles.over_rows
         size = self.extent(self.domain[-1] if rows else self.domain[-2])
         width = self.argument(node.types[0].shape[-1])
-        place = Position(self._terms, start, width, size)
-        access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
+        position = Position(self._terms, start, width, size)
+        access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (position,))
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
     def _second_factor(self, node: Node) -> tuple[Walk, Size, Size]:
@@ -223,10 +227,12 @@ class BlockLowering(Lowering):
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
     def _row_access(self, walk: Walk, dtype: DType, columns: str, mode: Mode = "in") -> Access:
-        down, across = walk.strides[-2:]
+        row_stride, column_stride = walk.strides[-2:]
         access = self.access(walk, dtype, mode)
-        moves = ((columns, self.argument(across)),) if across != 0 else ()
-        return Access(access.operand, (*access.strides, *moves), (), self._tile_position(down))
+        moves = ((columns, self.argument(column_stride)),) if column_stride != 0 else ()
+        return Access(
+            access.operand, (*access.strides, *moves), (), self._tile_position(row_stride)
+        )
 
     # -- scratch ----------------------------------------------------------------------------------
 
@@ -252,13 +258,13 @@ class BlockLowering(Lowering):
 
     def _factor(self, node: Node, of_tile: bool = False) -> Access:
         """Return the access to the second factor, or to its rows in a tile."""
-        walk, deep, across = self._second_factor(node)
+        walk, row_stride, column_stride = self._second_factor(node)
         access = self.access(walk, node.args[1].type.dtype)
-        moves = () if of_tile else (("k", deep),)
-        moves = (*moves, (VECTOR, across))
+        moves = () if of_tile else (("k", row_stride),)
+        moves = (*moves, (VECTOR, column_stride))
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
-        places = self._tile_position(deep) if of_tile else ()
-        return Access(access.operand, (*access.strides, *steps), (), places)
+        positions = self._tile_position(row_stride) if of_tile else ()
+        return Access(access.operand, (*access.strides, *steps), (), positions)
 
     def _score_product(self, node: Node) -> Gemm:
         form, first = node.form, self.groups.source(node.args[0])
@@ -306,23 +312,23 @@ class BlockLowering(Lowering):
         depth, columns = node.types[0].shape[-1], self.extent(self.domain[-1])
         moves: list[tuple[tuple[str, Extent], ...]] = [(("i", 1),), (("i", self.argument(depth)),)]
         i, k = Axis("i", columns), Axis("k", self.extent(self.domain[-2]))
-        places: list[tuple[Position, ...]] = [(), ()]
+        positions: list[tuple[Position, ...]] = [(), ()]
         if short:
             terms = ((self.tile, self.height), ("i", 1))
-            places = [
+            positions = [
                 (Position(terms, 0, self.argument(stride), columns, within=True),)
                 for stride in (1, depth)
             ]
             moves = [(), ()]
             left, begin = self._new_name(), self._new_name()
             i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
-        a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), places[0])
-        store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), places[1])
+        a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), positions[0])
+        store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), positions[1])
         product = self._product(node, a, store, i, k, -1 - self.roles.reach)
         if not short:
             return product
-        place = ex.index(self.tile) * self.height - self.roles.reach
-        keeps = (Keep(left, self._rows_left(self.domain[-1])), Keep(begin, place))
+        begin_value = ex.index(self.tile) * self.height - self.roles.reach
+        keeps = (Keep(left, self._rows_left(self.domain[-1])), Keep(begin, begin_value))
         return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
 
     # -- sums carried from tile to tile ------------------------------------------------------------
@@ -394,9 +400,9 @@ class BlockLowering(Lowering):
         # The first tile with terms of a column begins this many rows before the column's own row.
         start, left = self.height - self.roles.tile_end - 1, self._new_name()
         terms = (*self._terms, (self.iteration, 1))
-        place = (Position(terms, 0, down, rows.extent, within=True),)
-        value = ex.load(Access(sums.operand, ((VECTOR, 1),), (), place), compute)
-        to = Access(target.operand, (*target.strides, (VECTOR, 1)), (), place)
+        positions = (Position(terms, 0, down, rows.extent, within=True),)
+        value = ex.load(Access(sums.operand, ((VECTOR, 1),), (), positions), compute)
+        to = Access(target.operand, (*target.strides, (VECTOR, 1)), (), positions)
         store = Store(to, self._with_zeros(node, value, start).cast(dtype))
         lines = Loop(Axis(self.iteration, self.height, left), (), (Map(columns, (store,)),), ())
         keep = Scalar((Keep(left, self._rows_left(self.domain[-1])),))
@@ -460,11 +466,11 @@ class BlockLowering(Lowering):
     # -- expressions ------------------------------------------------------------------------------
 
     def positions(self, shape: Shape) -> list[Expr]:
-        places = [self._first_row + ex.index(self.row), ex.index(VECTOR)]
-        places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
+        positions = [self._first_row + ex.index(self.row), ex.index(VECTOR)]
+        positions = [*[ex.literal(0, I64)] * len(shape), *positions][-len(shape) :] if shape else []
         return [
-            ex.literal(0, I64) if size == 1 else place
-            for size, place in zip(shape, places, strict=True)
+            ex.literal(0, I64) if size == 1 else position
+            for size, position in zip(shape, positions, strict=True)
         ]
 
     def _begin_stage(self, row: str) -> None:

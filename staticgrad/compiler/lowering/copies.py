@@ -51,7 +51,7 @@ def _is_short(domain: Shape) -> bool:
 def _lower_unrolled(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
     from staticgrad.compiler.lowering.short_rows import choose_vector_loop, unrolled_axes
 
-    row = unrolled_axes(low.group, walks, [copy.dtype], alike=True)
+    row = unrolled_axes(low.group, walks, [copy.dtype], unroll_shared=True)
     if row == 0 or len(walks) == 1:
         return None
     domain, split = low.group.domain, len(low.group.domain) - row
@@ -73,10 +73,14 @@ def _lower_deinterleaved(
     if len(walks) == 1 or not domain:
         return None
     read, written = (walk.strides for walk in walks)
-    near = [axis for axis in range(last) if read[axis] == 1 and domain[axis] == read[last]]
-    if written[last] != 1 or len(near) != 1 or read[last] not in range(2, MOST_DEINTERLEAVED + 1):
+    adjacent = [axis for axis in range(last) if read[axis] == 1 and domain[axis] == read[last]]
+    if (
+        written[last] != 1
+        or len(adjacent) != 1
+        or read[last] not in range(2, MOST_DEINTERLEAVED + 1)
+    ):
         return None
-    segments = [[axis for axis in range(last + 1) if axis not in near], near]
+    segments = [[axis for axis in range(last + 1) if axis not in adjacent], adjacent]
     low.loops = loops_over(domain, segments, walks, merge=True)
     axes, vector = vector_axis(low, 0)
     return low.finish([Map(vector, _unrolled_stores(low, copy, walks[-1]))], axes)
@@ -84,8 +88,8 @@ def _lower_deinterleaved(
 
 def _unrolled_stores(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
     stores = []
-    for place in low.loops.places(1):
-        low.place = place
+    for iteration in low.loops.iterations(1):
+        low.unrolled = iteration
         stores.append(_store(low, copy, target))
     return tuple(stores)
 
@@ -96,10 +100,10 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
         [*read, Walk(to.base, 0, to.strides)]
         for *read, to in (_copy_walks(low, copy) for copy in copies)
     ]
-    around = {
+    outer_walks = {
         walk: Walk(*walk[:2], walk.strides[:split]) for copy_walks in walks for walk in copy_walks
     }
-    outside = loops_over(domain[:split], [range(split)], around.values(), merge=True)
+    outside = loops_over(domain[:split], [range(split)], outer_walks.values(), merge=True)
     stages = []
     for copy, copy_walks in zip(copies, walks, strict=True):
         shape = domain if copy.source is None else copy.source.type.shape
@@ -110,7 +114,7 @@ def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
             {},
         )
         moves = low.loops.strides
-        low.loops.strides = {w: (*outside.strides[around[w]], *moves[w]) for w in moves}
+        low.loops.strides = {w: (*outside.strides[outer_walks[w]], *moves[w]) for w in moves}
         *rows, (name, last) = low.loops.segments[0] or [("", 1)]
         low.rename = {name: VECTOR}
         body = (_offset_store(low, _store(low, copy, copy_walks[-1]), copy.layout.offset),)

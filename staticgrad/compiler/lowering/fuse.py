@@ -102,7 +102,7 @@ class Fusion:
         """Return every pair of steps in which one reads a result of the other, with the reason."""
         from staticgrad.compiler.fusion.neighbours import neighbours
 
-        step = {number: place for place, number in enumerate(self.steps)}
+        step = {number: position for position, number in enumerate(self.steps)}
         return [
             replace(pair, computed_in=step[pair.computed_in], read_in=step[pair.read_in])
             for pair in neighbours(self.groups, self.updates)
@@ -373,8 +373,8 @@ def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:
     nodes = group.members
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
     copies = any(isinstance(transfer.target, Copied) for transfer in group.transfers)
-    places = dict.fromkeys([place for node in nodes for place in node.origin.places])
-    return group.phase, f"copy of {names}" if copies else names, tuple(places)
+    locations = dict.fromkeys([location for node in nodes for location in node.origin.places])
+    return group.phase, f"copy of {names}" if copies else names, tuple(locations)
 
 
 def _rename_buffers(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:

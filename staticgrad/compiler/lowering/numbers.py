@@ -51,12 +51,12 @@ def with_shared_kernels(schedule: Schedule) -> Schedule:
     kernels = dict.fromkeys(step.kernel for step in steps)
     if len(kernels) < FEWEST:
         return schedule
-    alike: defaultdict[str, list[Kernel]] = defaultdict(list)
+    kernels_by_text: defaultdict[str, list[Kernel]] = defaultdict(list)
     for kernel in kernels:
-        alike[_LITERAL.sub(r"f\1()", kernel.text)].append(kernel)
+        kernels_by_text[_LITERAL.sub(r"f\1()", kernel.text)].append(kernel)
     shared_by_kernel: dict[Kernel, tuple[Kernel, Binding]] = {}
     buffers: list[Buffer] = []
-    for kernels_alike in alike.values():
+    for kernels_alike in kernels_by_text.values():
         if len(kernels_alike) >= FEWEST and (shared := _Shared.of(kernels_alike)):
             name = f"c{len(schedule.buffers) + len(buffers)}"
             buffers.append(shared.buffer(name))
@@ -113,8 +113,8 @@ class _Shared:
         kernel, *others = [_with_elements(kernel, dtype, element) for kernel in kernels]
         if any(reader != kernel for reader in others):
             return None
-        first = {place: number for number, place in reversed(element.items())}
-        numbers = [[row[first[place]].attribute for place in sorted(first)] for row in literals]
+        first = {index: number for number, index in reversed(element.items())}
+        numbers = [[row[first[index]].attribute for index in sorted(first)] for row in literals]
         return cls(kernel, dtype, dict(zip(kernels, numbers, strict=True)))
 
     def buffer(self, name: str) -> Buffer:
@@ -145,14 +145,14 @@ def _with_elements(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> 
     """Return the kernel with elements of a further operand instead of some literals."""
     operand, uses, rebuilt = f"p{len(kernel.operands)}", count(), dict[int, Expr]()
     loads = {
-        place: load(Access(operand, positions=(Position((), place),)), dtype)
-        for place in element.values()
+        index: load(Access(operand, positions=(Position((), index),)), dtype)
+        for index in element.values()
     }
 
     def replace_argument(expr: Expr, arg: Expr) -> Expr:
         if expr.op in _OPERATIONS and _is_number(arg):
-            place = element.get(next(uses))
-            return arg if place is None else loads[place]
+            index = element.get(next(uses))
+            return arg if index is None else loads[index]
         return rebuilt[id(arg)]
 
     for expr in kernel.evaluated:

@@ -92,11 +92,11 @@ class Loops:
         """The name of a further loop."""
         return f"i{sum(map(len, self.segments))}"
 
-    def places(self, segment: int) -> Iterator[dict[str, int]]:
+    def iterations(self, segment: int) -> Iterator[dict[str, int]]:
         """Yield every iteration of a segment whose loops are unrolled, by loop."""
         names = [name for name, _ in self.segments[segment]]
-        for place in product(*(range(int(extent)) for _, extent in self.segments[segment])):
-            yield dict(zip(names, place, strict=True))
+        for iteration in product(*(range(int(extent)) for _, extent in self.segments[segment])):
+            yield dict(zip(names, iteration, strict=True))
 
 
 def loops_over(
@@ -173,7 +173,7 @@ class Lowering:
     sizes: dict[Size, str] = field(default_factory=dict)
     arguments: dict[str, Size] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
-    place: Mapping[str, int] = field(default_factory=dict)  # the iteration of unrolled loops
+    unrolled: Mapping[str, int] = field(default_factory=dict)  # the iteration of unrolled loops
     shape: Shape = field(init=False)  # of the node that is being lowered
     panels_before: dict[str, Expr] = field(
         default_factory=dict
@@ -184,7 +184,7 @@ class Lowering:
     streamed: set[str] = field(default_factory=set)  # operands of streaming stores
     of_stages: list[StageDirective] = field(default_factory=list)  # directives of stages
     #: Of interleaved walks: the offset of the first of them, and the distance from there.
-    near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
+    interleaved: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shape = self.group.domain
@@ -232,19 +232,19 @@ class Lowering:
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
         """Return an access along ``walk`` after collapsing, in the current unrolled iteration."""
-        offset, start = self.near.get(walk, (walk.offset, 0))
+        offset, start = self.interleaved.get(walk, (walk.offset, 0))
         name = self.operand(walk.base, offset, dtype, mode)
-        moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
-        fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
+        moves = [m for m in self.loops.strides[walk] if m[0] not in self.unrolled]
+        fixed = [(self.unrolled[a], s) for a, s in self.loops.strides[walk] if a in self.unrolled]
         strides = [(loop, self.stride(loop, s)) for loop, s in self._rename_moves(moves)]
         positions = [
-            Position((), place, self.argument(s))
-            for place, s in fixed
-            if place and not isinstance(s, int)
+            Position((), index, self.argument(s))
+            for index, s in fixed
+            if index and not isinstance(s, int)
         ]
-        start += sum(place * s for place, s in fixed if isinstance(s, int))
+        start += sum(index * s for index, s in fixed if isinstance(s, int))
         step = dict(self._rename_moves(moves)).get(VECTOR, 0)
-        if (fixed or walk in self.near) and isinstance(step, int) and step > 1:
+        if (fixed or walk in self.interleaved) and isinstance(step, int) and step > 1:
             positions.insert(0, Position(((VECTOR, step),), start))
             strides = [(a, s) for a, s in strides if a != VECTOR]
         elif start:
@@ -269,7 +269,7 @@ class Lowering:
     def load_key(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """Return a walk with its iteration of the unrolled loops that move it."""
         moves = (a for a, s in self.loops.strides[walk] if s != 0)
-        return walk, tuple(self.place[a] for a in moves if a in self.place)
+        return walk, tuple(self.unrolled[a] for a in moves if a in self.unrolled)
 
     def finish(
         self,
@@ -395,8 +395,8 @@ class Lowering:
 
     def index(self, name: str) -> Expr:
         """Return the position along a loop."""
-        unrolled = name in self.place
-        position = ex.literal(self.place[name], I64) if unrolled else ex.index(name)
+        unrolled = name in self.unrolled
+        position = ex.literal(self.unrolled[name], I64) if unrolled else ex.index(name)
         return self.panels_before[name] + position if name in self.panels_before else position
 
     def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
@@ -478,19 +478,21 @@ def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
     example x[::2] and x[1::2].
     """
     along = next((loop for loop, name in low.rename.items() if name == VECTOR), None)
-    alike: dict[tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]] = {}
+    walks_by_stride: dict[
+        tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]
+    ] = {}
     for walk in dict.fromkeys(walks):
         moves = low.loops.strides[walk]
         step = dict(moves).get(along, 0) if along is not None else 0
         if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
-            alike.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
-    for (_, _, step), sources in alike.items():
+            walks_by_stride.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
+    for (_, _, step), sources in walks_by_stride.items():
         walks_left = sorted(sources, key=itemgetter(0))
         while walks_left:
             first = walks_left[0][0]
             interleaved = [pair for pair in walks_left if pair[0] < first + step]
             if len(interleaved) > 1:
-                low.near |= {walk: (first, offset - first) for offset, walk in interleaved}
+                low.interleaved |= {walk: (first, offset - first) for offset, walk in interleaved}
             walks_left = walks_left[len(interleaved) :]
 
 
@@ -520,8 +522,8 @@ def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> 
 def _is_across(walk: Walk, axis: int) -> bool:
     """Return True if a walk has a long stride along an axis and stride 1 along another one."""
     stride = walk.strides[axis]
-    near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
-    return not near and any(step == 1 for step in walk.strides)
+    is_short = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
+    return not is_short and any(step == 1 for step in walk.strides)
 
 
 def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
@@ -542,7 +544,7 @@ def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
     loops = [loop for loop in flat if loop[1] != 1]
     if low.group.windowed or not loops or flat[-1] == loops[-1]:
         return vector_axis(low, 0)
-    low.place = {name: 0 for name, extent in flat if extent == 1}
+    low.unrolled = {name: 0 for name, extent in flat if extent == 1}
     *outer, (name, extent) = loops
     low.rename[name] = VECTOR
     return low.as_axes(outer), Axis(VECTOR, low.extent(extent))

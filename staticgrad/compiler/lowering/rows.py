@@ -162,12 +162,12 @@ class RowPlan:
             for source in sources:
                 self._add_use(source, point)
             return
-        seen = {source.base for source in sources}
+        visited = {source.base for source in sources}
         for source in sources:  # operands of an element that is recomputed at the index
             if source.base in self._computed and not self._is_per_row(source.base.node):
-                below = [self._groups.source(arg) for arg in source.base.node.args]
-                sources += [operand for operand in below if operand.base not in seen]
-                seen.update(operand.base for operand in below)
+                operands = [self._groups.source(arg) for arg in source.base.node.args]
+                sources += [operand for operand in operands if operand.base not in visited]
+                visited.update(operand.base for operand in operands)
             else:
                 self._add_use(source, point)
 
@@ -224,8 +224,8 @@ class RowPlan:
             for arg in node.args:
                 source = self._groups.source(arg)
                 if source.base in self._computed and source.base.node in costs:
-                    below = costs[source.base.node]
-                    effort += below if below < _WORTH_KEEPING else _LOAD
+                    operand_cost = costs[source.base.node]
+                    effort += operand_cost if operand_cost < _WORTH_KEEPING else _LOAD
                 elif not source.inline and source.base not in self._available_at:
                     effort += _LOAD
             costs[node] = effort
@@ -247,8 +247,10 @@ class RowPlan:
         stored = self._store_points.get(Home(node)) == first and first is not None
         worth = self._cost[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
-            again = Home(node) not in self._group.streamed  # streamed values are not read again
-            self.materialized[node] = Home(node) if stored and again else None
+            is_readable = (
+                Home(node) not in self._group.streamed
+            )  # streamed values are not read again
+            self.materialized[node] = Home(node) if stored and is_readable else None
             yield first
         else:
             yield from sorted(needs)
@@ -270,7 +272,7 @@ class RowPlan:
                 return self._depends_on(later.node, earlier.node, set(nodes[earlier.last]))
             return earlier.last < later.first
 
-        for node in [node for node, place in materialized.items() if place is None]:
+        for node in [node for node, buffer in materialized.items() if buffer is None]:
             live_range = _LiveRange(node, min(self._uses[node]), max(self._uses[node]))
             for key, occupants in live_ranges.items():
                 same = key.node.types[0] == node.types[0]
@@ -284,15 +286,15 @@ class RowPlan:
         return placement
 
     def _depends_on(self, reader: Node, node: Node, inside: set[Node]) -> bool:
-        waiting, seen = [reader], {reader}
-        while waiting:
-            for arg in waiting.pop().args:
-                below = self._groups.source(arg).base.node
-                if below is node:
+        to_visit, visited = [reader], {reader}
+        while to_visit:
+            for arg in to_visit.pop().args:
+                operand = self._groups.source(arg).base.node
+                if operand is node:
                     return True
-                if below in inside and below not in seen:
-                    seen.add(below)
-                    waiting.append(below)
+                if operand in inside and operand not in visited:
+                    visited.add(operand)
+                    to_visit.append(operand)
         return False
 
 
@@ -354,13 +356,13 @@ class RowLowering(Lowering):
                 stages.append(Scalar(body))
         grouped = len(self.loops.segments[1])
         strip = self._strip(stages, axes, grouped)
-        near, ahead = 0, choose_prefetch(self, axes, jammed)
+        prefetching, ahead = 0, choose_prefetch(self, axes, jammed)
         if ahead.axis != VECTOR:  # prefetch in the stage with most work
-            near = max(range(self.plan.stages), key=lambda n: self._work(RowPoint(n, False)))
+            prefetching = max(range(self.plan.stages), key=lambda n: self._work(RowPoint(n, False)))
         if strip:  # each strip prefetches the next one in its last stage, whose rows are cached
-            near, ahead = max(maps), Prefetch(axes[-1].name, strip)
-        if near in maps:
-            self.annotate(ahead, maps[near])
+            prefetching, ahead = max(maps), Prefetch(axes[-1].name, strip)
+        if prefetching in maps:
+            self.annotate(ahead, maps[prefetching])
         strips = (Strips(),) if strip else ()
         directives = (*interleaving(jammed), *strips)
         return self.finish(stages, axes, grouped=grouped, directives=directives)
@@ -403,18 +405,20 @@ class RowLowering(Lowering):
         nodes = plan.nodes.get(context, ())
         self.present = {*nodes}
         body: list[Statement] = []
-        waiting = dict.fromkeys(plan.checks.get(context, ()))  # some indices are computed here
+        pending_checks = dict.fromkeys(
+            plan.checks.get(context, ())
+        )  # some indices are computed here
         for node in nodes:
-            if node in waiting:
-                del waiting[node]
+            if node in pending_checks:
+                del pending_checks[node]
                 body += self._emit_check(node)
             self.shape = node.types[0].shape
             self.memo[Home(node)] = self.emit_node(node)
-        body += [statement for node in waiting for statement in self._emit_check(node)]
+        body += [statement for node in pending_checks for statement in self._emit_check(node)]
         self.shape = self.group.domain
         if not context.per_row:
             body += [
-                Store(self._place(node), self.memo[Home(node)])
+                Store(self._materialized_access(node), self.memo[Home(node)])
                 for node in nodes
                 if self.plan.materialized.get(node, Home(node)) != Home(node)
             ]
@@ -442,33 +446,35 @@ class RowLowering(Lowering):
     def _emit_check(self, node: Node) -> Sequence[Statement]:
         # An element that is gathered but not used in this context is loaded now into a register.
         self.shape = node.args[1].type.shape
-        place = self.indices[node] = self.check_row_index(node)
+        index = self.indices[node] = self.check_row_index(node)
         check = self.checks[-1]
         if isinstance(node.form, ScatterAlong) or node in self.present:
             return [check]
         loads = [
-            load for load in self._gather_loads(node, place) if load.op == "load" and load.args
+            load for load in self._gather_loads(node, index) if load.op == "load" and load.args
         ]
         return [check, *map(self._keep_gathered, loads)]
 
-    def _gather_loads(self, node: Node, place: Expr) -> Iterator[Expr]:
+    def _gather_loads(self, node: Node, index: Expr) -> Iterator[Expr]:
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
-            yield self.gather_element(node, place)
+            yield self.gather_element(node, index)
             return
-        waiting, seen = [data], {data.base}
-        while waiting:
-            source = waiting.pop()
+        to_visit, visited = [data], {data.base}
+        while to_visit:
+            source = to_visit.pop()
             if not computes(self.groups, self.group, source):
-                yield self._recompute_at(source, place)
+                yield self._recompute_at(source, index)
             elif not self._is_number(source):
-                below = map(self.groups.source, source.base.node.args)
+                operands = map(self.groups.source, source.base.node.args)
                 fresh = [
-                    operand for operand in below if not operand.inline and operand.base not in seen
+                    operand
+                    for operand in operands
+                    if not operand.inline and operand.base not in visited
                 ]
-                seen.update(operand.base for operand in fresh)
-                waiting += fresh
+                visited.update(operand.base for operand in fresh)
+                to_visit += fresh
 
     def _is_number(self, source: Source) -> bool:
         shape = source.base.node.types[0].shape
@@ -481,9 +487,9 @@ class RowLowering(Lowering):
         self.gathered[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
         return Keep(name, loaded.cast(dtype.compute))
 
-    def _load_at(self, access: Access, dtype: DType, place: Expr) -> Expr:
-        register = self.gathered.get((access, place.attribute))
-        return ex.load(access, dtype, place) if register is None else register.cast(dtype)
+    def _load_at(self, access: Access, dtype: DType, index: Expr) -> Expr:
+        register = self.gathered.get((access, index.attribute))
+        return ex.load(access, dtype, index) if register is None else register.cast(dtype)
 
     def gather_element(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])
@@ -493,7 +499,7 @@ class RowLowering(Lowering):
         dtype = node.types[0].dtype
         return self._load_at(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
-    def _recompute_at(self, source: Source, place: Expr) -> Expr:
+    def _recompute_at(self, source: Source, index: Expr) -> Expr:
         node, group = source.base.node, self.group
         is_computed = computes(self.groups, group, source)
         if source.uniform or (is_computed and self._is_number(source)):
@@ -502,20 +508,20 @@ class RowLowering(Lowering):
         if is_computed or source.inline:
             form = node.form
             assert isinstance(form, Pointwise)
-            args = [self._recompute_at(self.groups.source(arg), place) for arg in node.args]
+            args = [self._recompute_at(self.groups.source(arg), index) for arg in node.args]
             wide = [arg.cast(arg.dtype.compute) if arg.dtype.is_storage else arg for arg in args]
             sizes = [self.size(s) for s in form.sizes]
             shape = node.types[0].shape
             positions = self.positions(shape) if form.indexed else []
             if positions and shape[-1:] not in ((), (1,)):
-                positions[-1] = place
+                positions[-1] = index
             return element(form.scalar, dtype, *wide, *sizes, *positions)
         access = self.access(walk_of(group, source), dtype)
         moves = [move for move in access.strides if move[0] != VECTOR]
         if len(moves) == len(access.strides):
             return ex.load(access, dtype)
         along = (dict(access.strides)[VECTOR],)
-        return self._load_at(Access(access.operand, tuple(moves), along), dtype, place)
+        return self._load_at(Access(access.operand, tuple(moves), along), dtype, index)
 
     def get_element(self, key: Key) -> Expr:
         if key not in self.memo:
@@ -523,12 +529,12 @@ class RowLowering(Lowering):
             if key in self.names:
                 self.memo[key] = ex.ref(self.names[key], dtype.compute).cast(dtype)
             else:
-                self.memo[key] = ex.load(self._place(key.node), dtype)
+                self.memo[key] = ex.load(self._materialized_access(key.node), dtype)
         return self.memo[key]
 
     # -- materialized values -----------------------------------------------------------------------
 
-    def _place(self, node: Node) -> Access:
+    def _materialized_access(self, node: Node) -> Access:
         key, dtype = self.plan.materialized[node], node.types[0].dtype
         if key is not None:
             return self.access(self.targets[key], dtype, "out")

@@ -39,8 +39,8 @@ def lower_scan(low: Lowering) -> LoweredStep:
         return _lower_across_rows(low)
     length, others = domain[axis], [*domain[:axis], *domain[axis + 1 :]]
     short = isinstance(length, int) and 1 <= length < 2 * node.types[0].dtype.lanes
-    many = max(map(hint_value, others), default=1) >= _FEWEST
-    return _lower_unrolled(low) if short and many else _lower_interleaved(low)
+    has_many_rows = max(map(hint_value, others), default=1) >= _FEWEST
+    return _lower_unrolled(low) if short and has_many_rows else _lower_interleaved(low)
 
 
 class _ScanParts:
@@ -82,11 +82,11 @@ def _lower_unrolled(low: Lowering) -> LoweredStep:
     low.loops = loops_over(low.group.domain, [others, [scan.axis]], scan.walks, merge=True)
     axes, vector = choose_vector_loop(low)
     total, body = scan.identity, list[Store]()
-    for number, place in enumerate(low.loops.places(1)):
-        low.place = place
+    for number, iteration in enumerate(low.loops.iterations(1)):
+        low.unrolled = iteration
         total = scan.accumulate(total, first=number == 0)
         body.append(scan.store(total))
-    low.place = {}
+    low.unrolled = {}
     return low.finish([Map(vector, tuple(body))], axes)
 
 

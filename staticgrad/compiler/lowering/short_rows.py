@@ -46,27 +46,29 @@ FILLED: Final = 16
 #: Elements of the unrolled last axes of a map, at most.
 MOST_UNROLLED: Final = 16
 #: An index along each loop of the row; None for values with one element per row.
-_Place = tuple[int, ...] | None
+_Iteration = tuple[int, ...] | None
 
 
-def lower_short_map(groups: GroupValues, group: Group, alike: bool) -> LoweredStep | None:
+def lower_short_map(groups: GroupValues, group: Group, unroll_shared: bool) -> LoweredStep | None:
     """Return the kernel of a map without reductions, if its last axes are short; else None.
 
-    ``alike``: also if only operands that all rows share prevent collapsing the axes.
+    ``unroll_shared``: also if only operands that all rows share prevent collapsing the axes.
     """
     kinds = [(key, groups.value_type(key)) for key in group.stored]
     stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
     walks = [*operand_walks(groups, group), *stores]
-    row = unrolled_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
+    row = unrolled_axes(group, walks, [kind.dtype for _, kind in kinds], unroll_shared)
     return None if row == 0 else ShortRows(groups, group).lower(row)
 
 
-def unrolled_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
+def unrolled_axes(
+    group: Group, walks: Sequence[Walk], stored: Sequence[DType], unroll_shared: bool
+) -> int:
     """Return how many of the last axes of a map to unroll; 0 if vectors along them suffice.
 
     They suffice if the last axis is long, or is collapsed with the one before it. If only operands
-    that all rows share prevent the collapse, the axes are unrolled only if ``alike``: folding
-    (``stages.lower_folded``) is faster for most of these.
+    that all rows share prevent the collapse, the axes are unrolled only if ``unroll_shared``:
+    folding (``stages.lower_folded``) is faster for most of these.
     """
     domain, rank = group.domain, len(group.domain)
     loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
@@ -79,7 +81,7 @@ def unrolled_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], 
     uncollapsed = [
         move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)
     ]
-    if not (alike or group.keeps_axes or any(names[-2] in move for move in uncollapsed)):
+    if not (unroll_shared or group.keeps_axes or any(names[-2] in move for move in uncollapsed)):
         return 0
     row, length = 0, 1
     while row < rank - 1 and isinstance(size := domain[rank - row - 1], int):
@@ -97,7 +99,7 @@ class ShortRows(Lowering):
     ``outer_iteration``: the iteration of the unrolled loops between the vector and the row.
     """
 
-    memos: dict[_Place, dict[object, Expr]]
+    memos: dict[_Iteration, dict[object, Expr]]
     results: dict[Key, Expr]
     outer_iteration: dict[str, int]
 
@@ -113,8 +115,8 @@ class ShortRows(Lowering):
         segments = [range(rank - row), range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, vector = choose_vector_loop(self)
-        self.places: list[_Place] = [
-            tuple(iteration.values()) for iteration in self.loops.places(1)
+        self.iterations: list[_Iteration] = [
+            tuple(iteration.values()) for iteration in self.loops.iterations(1)
         ]
         inner = self._unrolled_loops()
         names, body = {name for name, _ in inner}, list[Store]()
@@ -125,15 +127,15 @@ class ShortRows(Lowering):
             self.memos, self.results = {}, {}
             for node in group.nodes:
                 self._evaluate(node)
-            for place in (*self.places, None):
-                keys = [key for key in stored if self._is_per_row(key) == (place is None)]
-                body += [self._store(key, targets[key], place) for key in keys]
+            for iteration in (*self.iterations, None):
+                keys = [key for key in stored if self._is_per_row(key) == (iteration is None)]
+                body += [self._store(key, targets[key], iteration) for key in keys]
         stage = Map(vector, (*self.checks, *body))
         return self.finish([stage], [a for a in axes if a.name not in names])
 
     def _unrolled_loops(self) -> list[tuple[str, int]]:
         # Loops inside the vector loop are unrolled: their rows are adjacent in memory.
-        flat, count = self.loops.segments[0], len(self.places)
+        flat, count = self.loops.segments[0], len(self.iterations)
         chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
         work = max(1, sum(map(instructions, self.group.nodes)))
         inner_loops: list[tuple[str, int]] = []
@@ -149,14 +151,14 @@ class ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        once = self._is_per_row(Home(node))
+        is_row_scalar = self._is_per_row(Home(node))
         if isinstance(node.form, INDEXED):
             self.shape = node.args[1].type.shape
-            self._enter_place(None)
+            self._enter_iteration(None)
             self.indices[node] = self.check_row_index(node)
-        self.shape = node.types[0].shape if once else self.group.domain
-        for place in [None] if once else self.places:
-            self._enter_place(place)
+        self.shape = node.types[0].shape if is_row_scalar else self.group.domain
+        for iteration in [None] if is_row_scalar else self.iterations:
+            self._enter_iteration(iteration)
             assembled = isinstance(node.form, Assemble)
             self.memo[Home(node)] = emit_assembly(self, node) if assembled else self.emit_node(node)
 
@@ -164,11 +166,11 @@ class ShortRows(Lowering):
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
             return super().gather_element(node, index)
-        first, *others = self.places
+        first, *others = self.iterations
         element = self.memos[first][data.base]
-        for number, place in enumerate(others, 1):
+        for number, iteration in enumerate(others, 1):
             is_index = index.eq(ex.literal(number, I64))
-            element = ex.select(is_index, self.memos[place][data.base], element)
+            element = ex.select(is_index, self.memos[iteration][data.base], element)
         return element
 
     def _is_per_row(self, key: Key) -> bool:
@@ -176,11 +178,11 @@ class ShortRows(Lowering):
         is_row_scalar = group.kind == "rows" and is_per_row(shape, group.domain, group.row)
         return is_row_scalar or key in group.reductions
 
-    def _enter_place(self, place: _Place) -> None:
+    def _enter_iteration(self, iteration: _Iteration) -> None:
         names = [name for name, _ in self.loops.segments[1]]
-        row_iteration = () if place is None else zip(names, place, strict=True)
-        self.place = {**self.outer_iteration, **dict(row_iteration)}
-        self.memo = self.memos.setdefault(place, {})
+        row_iteration = () if iteration is None else zip(names, iteration, strict=True)
+        self.unrolled = {**self.outer_iteration, **dict(row_iteration)}
+        self.memo = self.memos.setdefault(iteration, {})
 
     def get_element(self, key: Key) -> Expr:
         if key in self.group.reductions:
@@ -190,19 +192,19 @@ class ShortRows(Lowering):
         return self.memos[None][key] if self._is_per_row(key) else self.memo[key]
 
     def _reduce(self, key: Key) -> Expr:
-        shape, memo, place = self.shape, self.memo, self.place
+        shape, memo, unrolled = self.shape, self.memo, self.unrolled
         reduction, terms = self.group.reductions[key], []
         self.shape = self.group.domain
-        for row_place in self.places:
-            self._enter_place(row_place)
+        for row_iteration in self.iterations:
+            self._enter_iteration(row_iteration)
             terms.append(self.wide_value(reduction.source))
-        self.shape, self.memo, self.place = shape, memo, place
+        self.shape, self.memo, self.unrolled = shape, memo, unrolled
         return combine_terms(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
 
     # -- results ----------------------------------------------------------------------------------
 
-    def _store(self, key: Key, target: Walk, place: _Place) -> Store:
-        self._enter_place(place)
+    def _store(self, key: Key, target: Walk, iteration: _Iteration) -> Store:
+        self._enter_iteration(iteration)
         value = self.get_element(key)
         return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
 

@@ -221,14 +221,14 @@ class _Folding(Lowering):
 
     def _load_operand(self, walk: Walk) -> Expr:
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
-        along, across = self._steps(walk)
+        row_stride, element_stride = self._steps(walk)
         strides = self._outer_strides(walk)
-        if across != 0:
-            strides = (*strides, (VECTOR, self.argument(across)))
+        if element_stride != 0:
+            strides = (*strides, (VECTOR, self.argument(element_stride)))
         positions: tuple[Position, ...] = ()
-        if along != 0:
+        if row_stride != 0:
             terms = ((self.chunk, self.height), (self.within, 1))
-            stride, rows = self.argument(along), self.extent(self.rows)
+            stride, rows = self.argument(row_stride), self.extent(self.rows)
             positions = (Position(terms, 0, stride, rows),)
         return load(Access(name, strides, (), positions), self._dtype(walk))
 
@@ -241,16 +241,16 @@ class _Folding(Lowering):
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
         if walk in self.expanded:
-            alike = self._steps(walk)[0] == 0
-            runs = () if alike else ((self.run, _RUN * self.length),)
+            same_rows = self._steps(walk)[0] == 0
+            runs = () if same_rows else ((self.run, _RUN * self.length),)
             return Access(self._scratch_operand(walk), (*runs, (VECTOR, 1)))
         name = self.operand(walk.base, walk.offset, dtype, mode)
         if not self._is_flat(walk):
             return Access(name, self._outer_strides(walk))
         size = self.length
         terms = ((self.chunk, self.height * size), (self.run, _RUN * size), (VECTOR, 1))
-        place = Position(terms, 0, 1, self.extent(self.rows * size))
-        return Access(name, self._outer_strides(walk), (), (place,))
+        position = Position(terms, 0, 1, self.extent(self.rows * size))
+        return Access(name, self._outer_strides(walk), (), (position,))
 
 
 #: Elements of a row, at least, so that many rows are interleaved.
@@ -297,9 +297,9 @@ def _lower_short_or_folded(groups: GroupValues, group: Group) -> LoweredStep | N
     folded = lower_folded(groups, group) if folds_first else None
     return (
         folded
-        or lower_short_map(groups, group, alike=False)
+        or lower_short_map(groups, group, unroll_shared=False)
         or (None if folds_first else lower_folded(groups, group))
-        or lower_short_map(groups, group, alike=True)
+        or lower_short_map(groups, group, unroll_shared=True)
     )
 
 
@@ -354,8 +354,8 @@ def _lower_map(low: Lowering) -> LoweredStep:
     walks = [*loads, *stored, *(walk for _, walk in results)]
     segments: list[Sequence[int]] = [outer, row]
     if not group.reductions:
-        every = (*outer, *row)
-        segments = [every if group.keeps_axes else axis_order(low, loads, stored)]
+        axes_in_order = (*outer, *row)
+        segments = [axes_in_order if group.keeps_axes else axis_order(low, loads, stored)]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     keeps_axes = group.keeps_axes and not group.reductions
     axes, vector = map_axes(low) if keeps_axes else vector_axis(low, len(segments) - 1)
@@ -428,8 +428,8 @@ class _PieceLowering(Lowering):
             return access
         strides = tuple([move for move in access.strides if move[0] != VECTOR])
         length = self.extent(self.group.domain[-1])
-        place = Position(self.position_terms(VECTOR, 1), 0, step, length, within=True)
-        return replace(access, strides=strides, positions=(*access.positions, place))
+        position = Position(self.position_terms(VECTOR, 1), 0, step, length, within=True)
+        return replace(access, strides=strides, positions=(*access.positions, position))
 
     def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
         far = [(self.piece, step * self.group.pieces)] if loop == VECTOR else []
@@ -576,8 +576,8 @@ def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
     dtype = node.types[0].dtype
     value = low.value(update)
     kind = form.kind if isinstance(form, forms.Scatter) else "sum"
-    place = low.access(target, dtype, "inout", gather=(stride,))
-    store = Store(place, value, (index,), combine=kind)
+    access = low.access(target, dtype, "inout", gather=(stride,))
+    store = Store(access, value, (index,), combine=kind)
     body = (*low.checks, store)
     serial = not axes
     if serial:
@@ -629,8 +629,8 @@ class _ScatterLowering(Lowering):
             return access
         strides = tuple([move for move in access.strides if move[0] != self.loop])
         terms = ((self.part, self.extent(self.length)), (self.loop, 1))
-        place = Position(terms, 0, self.argument(step), self.extent(self.count), within=True)
-        return replace(access, strides=strides, positions=(*access.positions, place))
+        position = Position(terms, 0, self.argument(step), self.extent(self.count), within=True)
+        return replace(access, strides=strides, positions=(*access.positions, position))
 
 
 def _lower_sort(low: Lowering) -> LoweredStep:
@@ -649,12 +649,12 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     axes, along = vector_axis(low, 1)
     key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
     order = Order("at", key, low.scratch_operand(node))
-    place = ex.ref(order.name, I64)
-    values: list[Expr] = [place, place]
+    index = ex.ref(order.name, I64)
+    values: list[Expr] = [index, index]
     if Home(node) in results:
         dtype = node.types[0].dtype
         values[0] = ex.load(
-            low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, place
+            low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, index
         )
     stores = tuple(
         Store(low.access(walk, node.types[key.result].dtype, "out"), values[key.result])

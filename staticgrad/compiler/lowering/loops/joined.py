@@ -135,7 +135,7 @@ class JoinedStages(StepKernel):
         kernel = self.kernel
         if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
             raise LoopRefusedError(LoopRefusal.Grouped)
-        deepest = max(len(around) for _, around in nested(kernel.stages))
+        deepest = max(len(outer) for _, outer in nested(kernel.stages))
         if _OUTER_LOOPS + len(kernel.axes) + deepest >= MOST_NESTED:
             raise LoopRefusedError(LoopRefusal.Deep)
         #: The loop over rows; a loop over lanes becomes an ordinary loop.
@@ -386,10 +386,10 @@ class LoopBuilder:
         read, operands = operands_read(stages), self._names.operands
         self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
         names = tuple(self._names.sizes.values())
-        beside = of_stages(stages, self._names.directives)
-        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages, directives=beside)
+        directives = of_stages(stages, self._names.directives)
+        self.kernel = Kernel(tuple(self._used.values()), names, axes, stages, directives=directives)
         streams = legal_ones(self.kernel, map(Stream, sorted(self._names.streamed)))
-        self.kernel = replace(self.kernel, directives=(*beside, *streams))
+        self.kernel = replace(self.kernel, directives=(*directives, *streams))
 
     def _number(self) -> Expr:
         """Return the number of the iteration."""
@@ -498,8 +498,8 @@ class JoinedIterations(LoopBuilder):
     def _store_number(self, number: Expr) -> Iterator[Stage]:
         steps = [step for schedule in self._bodies.schedules for step in schedule.steps]
         if any(NUMBER.name in step.reads() for step in steps):
-            place = self._names.scratch(_NUMBER, I64)
-            yield Scalar((Store(Access(place), number),))
+            scratch = self._names.scratch(_NUMBER, I64)
+            yield Scalar((Store(Access(scratch), number),))
 
     def _join_steps(self, schedule: Schedule) -> list[Stage]:
         def memory(buffer: Buffer) -> JoinedMemory:
@@ -530,12 +530,12 @@ class JoinedIterations(LoopBuilder):
         kernels = steps[writers[0]].kernels()
         if writers[0] not in readers:
             return True
-        places = bound_places(steps[writers[0]])
-        results = [name for name, place in places.items() if place[0] == new]
+        bound = bound_places(steps[writers[0]])
+        results = [name for name, element in bound.items() if element[0] == new]
         return len(kernels) == 1 and all(
-            place == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
-            for name, place in places.items()
-            if place[0] == old
+            element == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
+            for name, element in bound.items()
+            if element[0] == old
         )
 
     def _row(self, number: int) -> str:

@@ -195,7 +195,7 @@ class WrittenLoop(LoopBuilder):
     def _check(self, lookup: Lookup) -> Check:
         operand = self._names.operand(lookup.words, I64, "check")
         extent = self._names.argument(lookup.extent)
-        return Check(lookup.name, lookup.place, extent, lookup.position, operand, lookup.wrap)
+        return Check(lookup.name, lookup.raw_index, extent, lookup.position, operand, lookup.wrap)
 
     def _loop(self) -> tuple[Sequence[Scalar], Axis]:
         """Return the loop over iterations, after a stage that stores the end of a stretch."""
@@ -346,8 +346,8 @@ def lower_time_loop(
                 loop.write()
                 if rows is None:
                     driven = max(1, hint_value(lowered.iterations)) * _driven_seconds(steps)
-                    least = driven if isinstance(joined, LoopRefusal) else min(driven, joined[0])
-                    if _seconds(loop, _ONE_LANE) > least:
+                    fastest = driven if isinstance(joined, LoopRefusal) else min(driven, joined[0])
+                    if _seconds(loop, _ONE_LANE) > fastest:
                         break
                 far = rows is not None and _is_far(lowered)
                 length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(loop, ROWS))

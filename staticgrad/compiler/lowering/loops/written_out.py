@@ -72,7 +72,7 @@ class Lookup(NamedTuple):
 
     name: str
     words: str
-    place: Expr
+    raw_index: Expr
     extent: Size
     position: Expr
     wrap: bool
@@ -290,7 +290,7 @@ class _StepRun(StepKernel):
         self._orders: dict[Expr, list[Expr]] = {}
 
     def run(self) -> None:
-        for at in self._places(self.kernel.axes):
+        for at in self._iterate(self.kernel.axes):
             if self.kernel.serial and _in_rows(at):
                 raise LoopRefusedError(LoopRefusal.Serial)
             self._stages(self.kernel.stages, at)
@@ -300,15 +300,17 @@ class _StepRun(StepKernel):
     def estimate_expressions(self) -> int:
         """Estimate the number of expressions."""
         count = 0
-        for stage, around in nested(self.kernel.stages):
+        for stage, outer in nested(self.kernel.stages):
             exprs = postorder(root for s in statements(stage) for root in roots(s))
             stage_count = sum(1 for _ in exprs) + len(statements(stage))
-            for axis in (*self.kernel.axes, *around, *loops_of(stage)):
+            for axis in (*self.kernel.axes, *outer, *loops_of(stage)):
                 stage_count *= len(self._iterations(axis))
             count += stage_count
         return count
 
-    def _places(self, axes: Sequence[Axis], reduces: bool = False) -> Iterator[dict[str, RowPlace]]:
+    def _iterate(
+        self, axes: Sequence[Axis], reduces: bool = False
+    ) -> Iterator[dict[str, RowPlace]]:
         """Yield the iterations of loops; with ``reduces`` raise if a loop is over rows."""
         for places in product(*map(self._iterations, axes)):
             if reduces and any(place.row != 0 for place in places):
@@ -350,7 +352,7 @@ class _StepRun(StepKernel):
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
     ) -> None:
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
-        for inner in self._places(loops, reduces=bool(terms)):
+        for inner in self._iterate(loops, reduces=bool(terms)):
             self._statements(body, {**at, **inner}, terms)
         for s in body:
             if isinstance(s, Accumulate):
@@ -382,9 +384,9 @@ class _StepRun(StepKernel):
                     raise LoopRefusedError(LoopRefusal.Stage)
 
     def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
-        for inner in self._places([stage.axis]):
+        for inner in self._iterate([stage.axis]):
             column_at, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
-            for row in self._places(stage.rows, reduces=True):
+            for row in self._iterate(stage.rows, reduces=True):
                 self._statements(stage.body, {**column_at, **row}, terms)
             for s in stage.body:
                 self._results[s.name] = self.elements.reduce_terms(
@@ -394,12 +396,12 @@ class _StepRun(StepKernel):
 
     def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
-        chain = [*self._places(stage.k, reduces=True)]
+        chain = [*self._iterate(stage.k, reduces=True)]
         if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
             raise LoopRefusedError(LoopRefusal.NarrowProduct)
         if len(chain) > GEMM_BLOCK:
             raise LoopRefusedError(LoopRefusal.LongSum)
-        for outer in self._places((*stage.i, *stage.j)):
+        for outer in self._iterate((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
             if stage.onto is not None:
                 total = self._load(stage.onto, (), dtype, {**at, **outer})
@@ -418,7 +420,7 @@ class _StepRun(StepKernel):
         if stage.going:
             raise LoopRefusedError(LoopRefusal.InnerEnd)
         self._carry(stage.first, at)
-        for iteration in self._places([stage.axis], reduces=True):
+        for iteration in self._iterate([stage.axis], reduces=True):
             self._stages(stage.stages, {**at, **iteration})
             self._carry(stage.following, {**at, **iteration})
 
@@ -431,7 +433,7 @@ class _StepRun(StepKernel):
     def _store(self, store: Store, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
         indices = [self._value(index, at, values) for index in store.indices]
         value = self._value(store.value, at, values)
-        place, dynamic = self._place(store.access, indices, at)
+        place, dynamic = self._locate(store.access, indices, at)
         if place is None:
             return
         if dynamic:
@@ -447,13 +449,13 @@ class _StepRun(StepKernel):
     def _check(self, check: Check, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
         index, extent = self._value(check.index, at, values), self.number(check.extent)
         if index.op == "literal" and isinstance(extent, int):
-            place = int(index.attribute)  # type: ignore[arg-type]
-            if place < 0 and check.wrap:
-                place += extent
-            if 0 <= place < extent:
-                self._results[check.name] = self.elements.literal(place, I64)
+            index_value = int(index.attribute)  # type: ignore[arg-type]
+            if index_value < 0 and check.wrap:
+                index_value += extent
+            if 0 <= index_value < extent:
+                self._results[check.name] = self.elements.literal(index_value, I64)
                 return
-        if _least(extent) < 1:
+        if _minimum(extent) < 1:
             # an iteration of an empty loop must not fail
             raise LoopRefusedError(LoopRefusal.EmptyLookup)
         lookups = self.elements.lookups
@@ -490,12 +492,12 @@ class _StepRun(StepKernel):
         self, access: Access, args: tuple[Expr, ...], dtype: DType, at: Mapping[str, RowPlace]
     ) -> Expr:
         count = len(access.gather)
-        place, dynamic = self._place(access, args[:count], at)
+        place, dynamic = self._locate(access, args[:count], at)
         if place is None:
             return args[count] if len(args) > count else self.elements.literal(0, dtype)
         return self.elements.load(self.bound[access.operand][0], place, dtype, dynamic)
 
-    def _place(
+    def _locate(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
     ) -> tuple[RowPlace | None, DynamicIndices]:
         """Return the place of an access in its buffer, and its dynamic indices with strides.
@@ -535,10 +537,10 @@ class _StepRun(StepKernel):
         if offset.row != 0:
             assert self.elements.rows is not None
             ends.append(offset.at + offset.row * (self.elements.rows - 1))
-        if all(_least(end) >= 0 and _least(extent - 1 - end) >= 0 for end in ends):
+        if all(_minimum(end) >= 0 and _minimum(extent - 1 - end) >= 0 for end in ends):
             return True
-        if all(_least(end - extent) >= 0 for end in ends) or all(
-            _least(-1 - end) >= 0 for end in ends
+        if all(_minimum(end - extent) >= 0 for end in ends) or all(
+            _minimum(-1 - end) >= 0 for end in ends
         ):
             return False
         raise LoopRefusedError(LoopRefusal.Border)
@@ -548,7 +550,7 @@ def _in_rows(at: Mapping[str, RowPlace]) -> bool:
     return any(place.row != 0 for place in at.values())
 
 
-def _least(size: Size) -> float:
+def _minimum(size: Size) -> float:
     """Return the minimum value of a size."""
     if isinstance(size, int):
         return size

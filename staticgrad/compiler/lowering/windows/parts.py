@@ -30,7 +30,7 @@ def emit_assembly(low: Lowering, node: Node) -> Expr:
     parts = [  # without parts that cannot contain the element in this unrolled iteration
         part
         for part in parts_of(low.groups, node)
-        if all(_is_inside(low, node, place) is not False for place in part.places)
+        if all(_is_inside(low, node, shift) is not False for shift in part.places)
     ]
     if not parts:
         assert fill is not None
@@ -39,11 +39,11 @@ def emit_assembly(low: Lowering, node: Node) -> Expr:
         parts.sort(key=lambda part: hint_value(part.source.type.size))
     *others, last = parts
     value = _element(low, node, last)
-    tested_places = [place for place in last.places if not place.is_bounded or last.source.uniform]
-    if not others and (fill is None or not tested_places):  # the bounds of the access suffice
+    tested_shifts = [shift for shift in last.places if not shift.is_bounded or last.source.uniform]
+    if not others and (fill is None or not tested_shifts):  # the bounds of the access suffice
         return value
     value = low.widen_value(value)
-    if fill is not None and (inside := _inside_test(low, node, tested_places)) is not None:
+    if fill is not None and (inside := _inside_test(low, node, tested_shifts)) is not None:
         value = ex.select(inside, value, fill)
     for part in reversed(others):
         element, inside = (
@@ -54,17 +54,17 @@ def emit_assembly(low: Lowering, node: Node) -> Expr:
     return value.cast(dtype)
 
 
-def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
+def _is_inside(low: Lowering, node: Node, shift: AxisShift) -> bool | None:
     """Return True if an index is in the part; None if it depends on a loop that is not unrolled."""
-    index, extent = _index(low, node, place), place.extent
+    index, extent = _index(low, node, shift), shift.extent
     return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
 
 
-def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
-    loop = _loop(low, node, place.axis)
-    if loop is not None and loop not in low.place:
+def _index(low: Lowering, node: Node, shift: AxisShift) -> Size | None:
+    loop = _loop(low, node, shift.axis)
+    if loop is not None and loop not in low.unrolled:
         return None
-    return place.start + place.step * (0 if loop is None else low.place[loop])
+    return shift.start + shift.step * (0 if loop is None else low.unrolled[loop])
 
 
 def _element(low: Lowering, node: Node, part: Part) -> Expr:
@@ -77,16 +77,16 @@ def _element(low: Lowering, node: Node, part: Part) -> Expr:
     return ex.load(replace(access, positions=(*access.positions, *positions)), dtype)
 
 
-def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
-    loop, index = _loop(low, node, place.axis), _index(low, node, place)
-    if _is_inside(low, node, place) and isinstance(place.stride, int):
+def _position(low: Lowering, node: Node, shift: AxisShift) -> Position:
+    loop, index = _loop(low, node, shift.axis), _index(low, node, shift)
+    if _is_inside(low, node, shift) and isinstance(shift.stride, int):
         assert isinstance(index, int)
-        return Position((), index * place.stride)
+        return Position((), index * shift.stride)
     name = "" if loop is None else low.rename.get(loop, loop)
-    terms = low.position_terms(name, place.step) if name and index is None else ()
-    start = low.argument(place.start if index is None else index)
-    stride = low.stride(name if place.step == 1 else "", place.stride)
-    return Position(terms, start, stride, low.extent(place.extent))
+    terms = low.position_terms(name, shift.step) if name and index is None else ()
+    start = low.argument(shift.start if index is None else index)
+    stride = low.stride(name if shift.step == 1 else "", shift.stride)
+    return Position(terms, start, stride, low.extent(shift.extent))
 
 
 def _loop(low: Lowering, node: Node, axis: int) -> str | None:
@@ -95,19 +95,19 @@ def _loop(low: Lowering, node: Node, axis: int) -> str | None:
     return moves[0][0] if moves else None
 
 
-def _inside_test(low: Lowering, node: Node, places: Sequence[AxisShift]) -> Expr | None:
+def _inside_test(low: Lowering, node: Node, shifts: Sequence[AxisShift]) -> Expr | None:
     tests: list[Expr] = []
-    for place in places:
-        if _is_inside(low, node, place):
+    for shift in shifts:
+        if _is_inside(low, node, shift):
             continue
-        loop = _loop(low, node, place.axis)
+        loop = _loop(low, node, shift.axis)
         at = ex.literal(0, I64) if loop is None else low.index(low.rename.get(loop, loop))
         # The region of the part, [first, end), as positions of the assembled value.
-        first, end = -place.start, place.extent - place.start
-        if place.step != 1:
-            first, end = place.start - place.extent + 1, place.start + 1
+        first, end = -shift.start, shift.extent - shift.start
+        if shift.step != 1:
+            first, end = shift.start - shift.extent + 1, shift.start + 1
         if first != 0:
             tests.append(at >= low.size(first))
-        if end != node.types[0].shape[place.axis]:
+        if end != node.types[0].shape[shift.axis]:
             tests.append(at < low.size(end))
     return reduce(lambda a, b: a & b, tests) if tests else None
