@@ -16,9 +16,9 @@ from typing import Final
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.maps import Residue, WindowMaps
 from staticgrad.compiler.lowering.windows.places import (
-    AxisPlace,
+    AffineIndex,
     StripAxis,
-    loop_places,
+    loop_indices,
     map_over,
 )
 from staticgrad.language.ir import expr as ex
@@ -85,22 +85,22 @@ class WindowChannels(WindowMaps):
 
     # -- elements ---------------------------------------------------------------------------------
 
-    def _weight(self, lead: Sequence[AxisPlace], tap: Sequence[int]) -> Expr:
-        places = (lead[1], AxisPlace(()), *(AxisPlace((), k) for k in tap))
-        return self.element(self.second, places)
+    def _weight(self, leading: Sequence[AffineIndex], tap: Sequence[int]) -> Expr:
+        indices = (leading[1], AffineIndex(()), *(AffineIndex((), k) for k in tap))
+        return self.element(self.second, indices)
 
     def _add_tap(self, total: Expr, weight: Expr, value: Expr) -> Expr:
         return weight.fma(value, total) if self.dtype.is_float else total + weight * value
 
-    def _chain(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def _chain(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
         total = ex.literal(0, self.dtype)
         taps = product(*(range(int(axis.taps)) for axis in self.axes))
-        for tap, (value, _) in zip(taps, self.taps(lead, loops), strict=True):
-            total = self._add_tap(total, self._weight(lead, tap), value)
+        for tap, (value, _) in zip(taps, self.taps(leading, loops), strict=True):
+            total = self._add_tap(total, self._weight(leading, tap), value)
         return total
 
     def _lower_chain(self) -> LoweredStep:
-        outer = self._lead()
+        outer = self._lead_loops()
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
         interleaved, rows = _count_interleaved_rows(extents, len(taps)), extents[-2:][0]
@@ -116,31 +116,31 @@ class WindowChannels(WindowMaps):
             self.wide[-2] = self.wide[-2] + step * (interleaved * iterations - rows)
             extents[-2] = iterations
         self.literal_ends = in_place
-        lead = loop_places(*outer)
-        copied = () if in_place else self._copy_image((), lead)
+        leading = loop_indices(*outer)
+        copied = () if in_place else self._copy_image((), leading)
         loops = [self.loop(extent, taps=in_place) for extent in extents[:-1]]
         loops.append(self.loop(extents[-1], VECTOR, taps=in_place))
         stores: list[Store] = []
         for row in range(interleaved):
-            places = [*loop_places(*loops)]
+            indices = [*loop_indices(*loops)]
             if in_place:
-                places[-2] = AxisPlace((), row)
+                indices[-2] = AffineIndex((), row)
             elif interleaved > 1:
-                places[-2] = self.at((loops[-2], interleaved), start=row, extent=rows)
-            self.move_to((*lead, *places))
+                indices[-2] = self.affine_index((loops[-2], interleaved), start=row, extent=rows)
+            self.move_to((*leading, *indices))
             total = ex.literal(0, self.dtype)
             for tap in taps:
                 if in_place:
-                    value = self._load_image(lead, loops[-1], tap, row)
+                    value = self._load_image(leading, loops[-1], tap, row)
                 else:
                     access = self._copy_access(None, loops, tap, row, interleaved)
                     value = self.loaded.setdefault((access, None), ex.load(access, self.dtype))
-                total = self._add_tap(total, self._weight(lead, tap), value)
+                total = self._add_tap(total, self._weight(leading, tap), value)
             stores += self.stores(total)
         return self.finish([*copied, map_over(loops, stores)], outer)
 
     def _load_image(
-        self, lead: Sequence[AxisPlace], loop: Axis, tap: Sequence[int], row: int
+        self, leading: Sequence[AffineIndex], loop: Axis, tap: Sequence[int], row: int
     ) -> Expr:
         y, x = (
             int(strip.start) + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
@@ -149,19 +149,22 @@ class WindowChannels(WindowMaps):
         y = y + row * (self.axes[0].step if self.over_windows else 1)
         if not 0 <= y < int(self.strips[0].source_extent):
             return ex.literal(0, self.dtype)
-        place = self.at((loop, 1), start=x, extent=self.strips[1].source_extent)
-        return self.element(self.first, (*lead, AxisPlace((), y), place))
+        index = self.affine_index((loop, 1), start=x, extent=self.strips[1].source_extent)
+        return self.element(self.first, (*leading, AffineIndex((), y), index))
 
     def accumulate_taps(
-        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
+        self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the element of an image: the sum of the taps over it, one after the other."""
         total = ex.literal(0, self.dtype)
         if any(gap for _, gap in residue):
             return total
-        for tap, places in self.taps_over(loops, residue):
-            if places:
-                weight, value = self._weight(lead, tap), self.element(self.first, (*lead, *places))
+        for tap, indices in self.taps_over(loops, residue):
+            if indices:
+                weight, value = (
+                    self._weight(leading, tap),
+                    self.element(self.first, (*leading, *indices)),
+                )
                 total = self._add_tap(total, weight, value)
         return total
 
@@ -176,9 +179,9 @@ class WindowChannels(WindowMaps):
         n = self.loop(self.first.type.shape[0])
         copied: Sequence[Stage] = ()
         if self._pays_to_copy(self.first.type.shape[0]):
-            copied = self._copy_image((n,), loop_places(n, group))
+            copied = self._copy_image((n,), loop_indices(n, group))
         loops = self.nest(*(axis.windows for axis in self.axes))
-        gradient = self.element(self.second, loop_places(n, group, *loops))
+        gradient = self.element(self.second, loop_indices(n, group, *loops))
         down: list[Accumulate] = []
         row_stores: list[Store] = []
         across: list[Accumulate] = []
@@ -187,14 +190,14 @@ class WindowChannels(WindowMaps):
             if copied:
                 read = ex.load(self._copy_access(n, loops, tap), self.dtype)
             else:
-                places = [self.read_place(*a) for a in zip(self.axes, loops, tap, strict=True)]
-                read = self.element(self.first, (*loop_places(n, group), *places))
+                indices = [self.read_index(*a) for a in zip(self.axes, loops, tap, strict=True)]
+                read = self.element(self.first, (*loop_indices(n, group), *indices))
             down.append(Accumulate(f"r{number}", "sum", read * gradient))
             row = self.scratch_access(_ROWS, [(loops[-1], 1)], number * self.axes[-1].windows)
             row_stores.append(Store(row, ex.ref(f"r{number}", self.dtype)))
             total = f"r{len(taps) + number}"
             across.append(Accumulate(total, "sum", ex.load(row, self.dtype)))
-            self.move_to((*loop_places(group, None), *(self.at((k, 1)) for k in tap)))
+            self.move_to((*loop_indices(group, None), *(self.affine_index((k, 1)) for k in tap)))
             stores += self.stores(ex.ref(total, self.dtype))
         summed = Columns(loops[-1], (n, *loops[:-1]), tuple(down), tuple(row_stores))
         stages: list[Stage] = [*copied, summed, Map(loops[-1], tuple(across))]
@@ -241,7 +244,7 @@ class WindowChannels(WindowMaps):
                 moves.append((k, axis.dilation * by))
         return self.scratch_access(_COPY, moves, start)
 
-    def _copy_image(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace]) -> Sequence[Map]:
+    def _copy_image(self, n: tuple[Axis, ...], leading: Sequence[AffineIndex]) -> Sequence[Map]:
         # If the size of the border is static, zeros are stored first and overwritten by the image.
         plane, *strides = c_strides((1, *self.wide))
         ranges: list[tuple[int, Size]] = []
@@ -253,13 +256,13 @@ class WindowChannels(WindowMaps):
             else:
                 ranges.append((0, wide))
         rows = self.nest(*(count for _, count in ranges))
-        places = [
-            self.at((row, 1), start=strip.start + first, extent=strip.source_extent)
+        indices = [
+            self.affine_index((row, 1), start=strip.start + first, extent=strip.source_extent)
             for row, strip, (first, _) in zip(rows, self.strips, ranges, strict=True)
         ]
         at = sum(first * by for (first, _), by in zip(ranges, strides, strict=True))
         moves = [(loop, plane) for loop in n] + [*zip(rows, strides, strict=True)]
-        value = self.element(self.first, (*lead, *places))
+        value = self.element(self.first, (*leading, *indices))
         store = Store(self.scratch_access(_COPY, moves, at), value)
         copied = map_over([*n, *rows], [store])
         if [count for _, count in ranges] == self.wide:

@@ -21,7 +21,7 @@ from typing import Final
 from staticgrad.analysis.layout import collapse
 from staticgrad.compiler.fusion.groups import Source
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
-from staticgrad.compiler.lowering.windows.places import AxisPlace, loop_places, map_over
+from staticgrad.compiler.lowering.windows.places import AffineIndex, loop_indices, map_over
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.compiler.lowering.windows.strips import STRIP
 from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, split_iterations
@@ -67,21 +67,21 @@ class WindowFilters(WindowProducts):
         self.plane, *self.plane_strides = c_strides((1, *self.wide))
         width = panel_columns(dtype)
         self.part = self._choose_channels(width)
-        limit, column, place = self._panel(width)
+        limit, column, index = self._panel(width)
         self.chunk = self.outer_loop(-(-self.channels // self.part))
-        product = self._product_stage(part, column, place, images)
+        product = self._product_stage(part, column, index, images)
         return self.finish((*numbers, *limit, product), self.outer)
 
     def _product_stage(
-        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+        self, part: Sequence[AffineIndex], column: Axis, index: AffineIndex, images: Axis
     ) -> Gemm:
         axes = self.form.axes
         c = self.loop(self.part)
         taps = self._make_loops([axis.taps for axis in axes], "i", [True] * len(axes))
         ys = self._make_loops([axis.windows for axis in axes], "k")
-        b = self._factor_access(self.second, (self.image, place, *loop_places(*ys)))
-        stored = self.at((self.chunk, self.part), (c, 1), extent=self.channels)
-        self.places = (*part, place, stored, *loop_places(*taps))
+        b = self._factor_access(self.second, (self.image, index, *loop_indices(*ys)))
+        stored = self.affine_index((self.chunk, self.part), (c, 1), extent=self.channels)
+        self.domain_index = (*part, index, stored, *loop_indices(*taps))
         moves: list[tuple[Axis | None, Size]] = [(c, self.plane)]
         for axis, stride, tap, y in zip(axes, self.plane_strides, taps, ys, strict=True):
             moves += [(tap, axis.dilation * stride), (y, axis.step * stride)]
@@ -97,7 +97,7 @@ class WindowFilters(WindowProducts):
 
     # -- sizes ------------------------------------------------------------------------------------
 
-    def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
+    def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AffineIndex, ...]]:
         """Return the loop over images, all or those of a part.
 
         The first result is the stage that stores the remaining images; the last one is the index of
@@ -106,54 +106,56 @@ class WindowFilters(WindowProducts):
         batch = self.second.type.shape[0]
         if not self.form.parts:
             images = self.loop(batch)
-            (self.image,) = loop_places(images)
+            (self.image,) = loop_indices(images)
             return (), images, ()
         image_count, part = -(-batch // self.form.parts), self.outer_loop(self.form.parts)
         images = self.loop(image_count, past=_IMAGES)
-        self.image = self.at((part, image_count), (images, 1), extent=batch, within=True)
+        self.image = self.affine_index((part, image_count), (images, 1), extent=batch, within=True)
         left = self.size(batch) - ex.index(part.name) * self.size(image_count)
-        return (Scalar((Keep(_IMAGES, left),)),), images, loop_places(part)
+        return (Scalar((Keep(_IMAGES, left),)),), images, loop_indices(part)
 
     def _choose_channels(self, width: int) -> int:
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
-        around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
+        outer_iterations = (
+            max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
+        )
         most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
         chunks = -(-channels // max(1, most))
         pays = max(1, channels * taps // LEAST_ROWS)
-        chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
+        chunks = max(chunks, min(pays, -(-_WANTED // max(1, outer_iterations))))
         if self.form.parts and hint_value(self.second.type.shape[0]) <= _FEW:
             chunks = max(chunks, split_iterations(self.anchor)[1])
-        if chunks > 1 and chunks * around % 2:
+        if chunks > 1 and chunks * outer_iterations % 2:
             chunks += 1
         return -(-channels // chunks)
 
-    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AxisPlace]:
+    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AffineIndex]:
         """Return the loop over the columns of a panel, and the index of its output channels.
 
         The first result is the stage that stores the number of remaining columns.
         """
         if isinstance(self.out, int) and self.out <= width:
             column = self.loop(self.out, VECTOR)
-            return (), column, self.at((self.g, self.out), (column, 1))
+            return (), column, self.affine_index((self.g, self.out), (column, 1))
         panel, column = self.outer_loop(-(-self.out // width)), Axis(VECTOR, width, _COLUMNS)
         self.sizes_of[VECTOR] = width
         left = self.size(self.out) - ex.index(panel.name) * ex.literal(width, I64)
         terms = (self.g, self.out), (panel, width), (column, 1)
-        place = self.at(*terms, extent=self.out * self.form.groups, within=True)
-        return (Scalar((Keep(_COLUMNS, left),)),), column, place
+        index = self.affine_index(*terms, extent=self.out * self.form.groups, within=True)
+        return (Scalar((Keep(_COLUMNS, left),)),), column, index
 
     # -- the product ------------------------------------------------------------------------------
 
     def _copy_image(self, c: Axis) -> Map:
         rows = self.nest(*self.wide)
-        places = [
-            self.at((row, 1), start=-axis.before, extent=axis.image)
+        indices = [
+            self.affine_index((row, 1), start=-axis.before, extent=axis.image)
             for axis, row in zip(self.form.axes, rows, strict=True)
         ]
         terms = (self.g, self.channels), (self.chunk, self.part), (c, 1)
-        channel = self.at(*terms, extent=self.channels * self.form.groups)
-        value = self.element(self.first, (self.image, channel, *places))
+        channel = self.affine_index(*terms, extent=self.channels * self.form.groups)
+        value = self.element(self.first, (self.image, channel, *indices))
         moves = [(c, self.plane), *zip(rows, self.plane_strides, strict=True)]
         return map_over([c, *rows], [Store(self.scratch_access(0, moves), value)])
 
@@ -167,20 +169,20 @@ class WindowPoints(WindowFilters):
         return part
 
     def _product_stage(
-        self, part: Sequence[AxisPlace], column: Axis, place: AxisPlace, images: Axis
+        self, part: Sequence[AffineIndex], column: Axis, index: AffineIndex, images: Axis
     ) -> Gemm:
         axes, sources = self.form.axes, (self.first, self.second)
         c = self.loop(self.part, "i")
         points, _, strides = _window_loops(self, *sources)
-        channel = self.at((self.chunk, self.part), (c, 1))
-        self.places = (*part, place, channel, *loop_places(*[None] * len(axes)))
+        channel = self.affine_index((self.chunk, self.part), (c, 1))
+        self.domain_index = (*part, index, channel, *loop_indices(*[None] * len(axes)))
         a, b = (
             self._factor_access(
                 source,
-                (self.image, at, *loop_places(*points)),
+                (self.image, at, *loop_indices(*points)),
                 (*source.layout.strides[:2], *steps),
             )
-            for source, at, steps in zip(sources, (channel, place), strides, strict=True)
+            for source, at, steps in zip(sources, (channel, index), strides, strict=True)
         )
         result = ex.ref("acc", self.first.type.dtype)
         return Gemm((c,), (column,), (images, *points), a, b, tuple(self.stores(result)))
@@ -248,9 +250,11 @@ class WindowFilterColumns(WindowProducts):
         c, image = self.loop(part), self.loop(batch)
         taps = [self.loop(count, taps=True) for count in counts]
         rows = self.nest(*windows)
-        places = [self.read_place(*axis_loops) for axis_loops in zip(axes, rows, taps, strict=True)]
-        channel = self.at((chunk, part), (c, 1))
-        value = self.element(self.first, (*loop_places(image), channel, *places))
+        indices = [
+            self.read_index(*axis_loops) for axis_loops in zip(axes, rows, taps, strict=True)
+        ]
+        channel = self.affine_index((chunk, part), (c, 1))
+        value = self.element(self.first, (*loop_indices(image), channel, *indices))
         moves = [(c, prod(counts) * terms)]
         moves += [(tap, s * terms) for tap, s in zip(taps, c_strides(counts), strict=True)]
         moves += zip((image, *rows), strides_of_terms, strict=True)
@@ -260,9 +264,9 @@ class WindowFilterColumns(WindowProducts):
         i, j = self.loop(out, "i"), self.loop(columns, VECTOR)
         points, extents, (window_strides,) = _window_loops(self, self.second)
         strides = (*self.second.layout.strides[:2], *window_strides)
-        a = self._factor_access(self.second, loop_places(image, i, *points), strides)
+        a = self._factor_access(self.second, loop_indices(image, i, *points), strides)
         moves = [(j, terms), (image, strides_of_terms[0])]
         b = self.scratch_access(0, [*moves, *zip(points, c_strides(extents), strict=True)])
-        self.places = (*loop_places(i), self.at((chunk, columns), (j, 1)))
+        self.domain_index = (*loop_indices(i), self.affine_index((chunk, columns), (j, 1)))
         stores = tuple(self.stores(ex.ref("acc", dtype)))
         return self.finish([copied, Gemm((i,), (j,), (image, *points), a, b, stores)], self.outer)

@@ -13,9 +13,9 @@ from typing import Final
 
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.windows.places import (
-    AxisPlace,
+    AffineIndex,
     WindowLowering,
-    loop_places,
+    loop_indices,
     map_over,
     residue_elements,
 )
@@ -27,8 +27,8 @@ from staticgrad.language.types.dtype import DType
 
 #: A remainder of the strides along each axis: of taps, and of elements between taps (gaps).
 Residue = tuple[tuple[int, int], ...]
-#: Returns the element at the places of leading axes and in the loops over windows.
-Reading = Callable[[Sequence[AxisPlace], Sequence[Axis]], Expr]
+#: Returns the element at the indices of leading axes and in the loops over windows.
+Reading = Callable[[Sequence[AffineIndex], Sequence[Axis]], Expr]
 
 
 class WindowMaps(WindowLowering):
@@ -45,7 +45,7 @@ class WindowMaps(WindowLowering):
             return self._lower_unfold()
         return self.lower_map(partial(_READINGS[form.kind], self))
 
-    def _lead(self) -> list[Axis]:
+    def _lead_loops(self) -> list[Axis]:
         """Return loops over the axes before those of the windows."""
         return [*map(self.loop, self.group.domain[: len(self.group.domain) - len(self.axes)])]
 
@@ -60,64 +60,64 @@ class WindowMaps(WindowLowering):
 
     def lower_map(self, reading: Reading) -> LoweredStep:
         """Return a map over windows; ``reading`` returns the element."""
-        outer = self._lead()
+        outer = self._lead_loops()
         loops = self.nest(*(axis.windows for axis in self.axes))
-        self.places = loop_places(*outer, *loops)
-        element = reading(loop_places(*outer), loops)
+        self.domain_index = loop_indices(*outer, *loops)
+        element = reading(loop_indices(*outer), loops)
         return self._map(outer, loops, self.stores(element.cast(self.dtype)))
 
     def _lower_unfold(self) -> LoweredStep:
         outer = [*map(self.loop, self.group.domain[: -2 * len(self.axes)])]
         taps = [self.loop(axis.taps, taps=True) for axis in self.axes]
         loops = self.nest(*(axis.windows for axis in self.axes))
-        self.places = loop_places(*outer, *taps, *loops)
+        self.domain_index = loop_indices(*outer, *taps, *loops)
         reading = [
-            self.read_place(*axis_loops) for axis_loops in zip(self.axes, loops, taps, strict=True)
+            self.read_index(*axis_loops) for axis_loops in zip(self.axes, loops, taps, strict=True)
         ]
-        value = self.element(self.first, (*loop_places(*outer), *reading))
+        value = self.element(self.first, (*loop_indices(*outer), *reading))
         return self._map([*outer, *taps], loops, self.stores(value.cast(self.dtype)))
 
     def taps(
-        self, lead: Sequence[AxisPlace], loops: Sequence[Axis], fill: bool | int | float = 0
+        self, leading: Sequence[AffineIndex], loops: Sequence[Axis], fill: bool | int | float = 0
     ) -> Iterator[tuple[Expr, bool]]:
         """Yield the element of each tap, in C order, and True if it may be in the border."""
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
-            places = [
-                self.read_place(*axis_loops)
+            indices = [
+                self.read_index(*axis_loops)
                 for axis_loops in zip(self.axes, loops, tap, strict=True)
             ]
-            bounded = any(place.extent is not None for place in places)
-            yield self.element(self.first, (*lead, *places), fill), bounded
+            bounded = any(index.extent is not None for index in indices)
+            yield self.element(self.first, (*leading, *indices), fill), bounded
 
-    def sum_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def sum_of_taps(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
         """Return the sum of the taps."""
-        return sum_of_values(value for value, _ in self.taps(lead, loops))
+        return sum_of_values(value for value, _ in self.taps(leading, loops))
 
-    def max_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def max_of_taps(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
         """Return the largest of the taps."""
-        return max_of_values(value for value, _ in self.taps(lead, loops, self._least))
+        return max_of_values(value for value, _ in self.taps(leading, loops, self._least))
 
     @property
     def _least(self) -> bool | int | float:
         return COMBINERS["max"].identity(self.first.type.dtype)
 
-    def argmax_of_taps(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def argmax_of_taps(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
         """Return the number of the first largest tap; taps in the border do not count."""
         dtype = self.first.type.dtype.compute
         least = self._least
         most = -least if dtype.is_float else ~int(least)
-        low = [*self.taps(lead, loops, least)]
-        high = [*self.taps(lead, loops, most)] if any(b for _, b in low) else low
+        low = [*self.taps(leading, loops, least)]
+        high = [*self.taps(leading, loops, most)] if any(b for _, b in low) else low
         inside: list[Expr | None] = []
         for (value, bounded), (high_value, _) in zip(low, high, strict=True):
             beyond = value.eq(ex.literal(least, dtype)) & high_value.eq(ex.literal(most, dtype))
             inside.append(~beyond if bounded else None)
         return argmax_of_values([value for value, _ in low], self.dtype, inside)
 
-    def take_tap(self, lead: Sequence[AxisPlace], loops: Sequence[Axis]) -> Expr:
+    def take_tap(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
         """Return the tap whose number the second operand stores."""
-        at = self.element(self.second, (*lead, *loop_places(*loops)))
-        first, *others = [value for value, _ in self.taps(lead, loops)]
+        at = self.element(self.second, (*leading, *loop_indices(*loops)))
+        first, *others = [value for value, _ in self.taps(leading, loops)]
         zero = ex.literal(0, first.dtype)
         element = ex.select(at.eq(ex.literal(0, at.dtype)), first, zero)
         for number, value in enumerate(others, 1):
@@ -127,37 +127,37 @@ class WindowMaps(WindowLowering):
     # -- images -----------------------------------------------------------------------------------
 
     def lower_spread(self, kind: str) -> LoweredStep:
-        outer = self._lead()
+        outer = self._lead_loops()
         loops = self.nest(*map(residue_elements, self.axes))
         residues = ([*product(range(a.residues), range(a.shared))] for a in self.axes)
         stores: list[Store] = []
         for residue in product(*residues):
             axis_loops = zip(self.axes, loops, residue, strict=True)
-            places = [self.image_place(axis, q, *pair) for axis, q, pair in axis_loops]
-            self.move_to((*loop_places(*outer), *places))
-            value = self.accumulate_taps(kind, loop_places(*outer), loops, residue)
+            indices = [self.image_index(axis, q, *pair) for axis, q, pair in axis_loops]
+            self.move_to((*loop_indices(*outer), *indices))
+            value = self.accumulate_taps(kind, loop_indices(*outer), loops, residue)
             stores += self.stores(value.cast(self.dtype))
         return self._map(outer, loops, stores)
 
     def accumulate_taps(
-        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[Axis], residue: Residue
+        self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
         """Return the sum of the values of the taps over elements of a remainder."""
         zero = ex.literal(0, self.first.type.dtype.compute)
         if any(gap for _, gap in residue):  # no tap reads these elements
             return zero
         terms = [
-            self._tap_value(kind, (*lead, *places), tap) if places else zero
-            for tap, places in self.taps_over(loops, residue)
+            self._tap_value(kind, (*leading, *indices), tap) if indices else zero
+            for tap, indices in self.taps_over(loops, residue)
         ]
         return reduce(lambda a, b: a + b, terms)
 
     def taps_over(
         self, loops: Sequence[Axis], residue: Residue
-    ) -> Iterator[tuple[tuple[int, ...], Sequence[AxisPlace]]]:
-        """Yield the taps over elements of a remainder, each with the places of its window.
+    ) -> Iterator[tuple[tuple[int, ...], Sequence[AffineIndex]]]:
+        """Yield the taps over elements of a remainder, each with the indices of its window.
 
-        A tap beyond the filter has no places.
+        A tap beyond the filter has no indices.
         """
         counts = [-(-int(axis.taps) // axis.residues) for axis in self.axes]
         for numbers in product(*map(range, counts)):
@@ -166,17 +166,17 @@ class WindowMaps(WindowLowering):
             inside = all(k < int(axis.taps) for k, axis in zip(tap, self.axes, strict=True))
             yield (
                 tap,
-                [self.window_place(axis, q, t) for axis, _, q, t in axis_loops] if inside else (),
+                [self.window_index(axis, q, t) for axis, _, q, t in axis_loops] if inside else (),
             )
 
-    def _tap_value(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
+    def _tap_value(self, kind: str, indices: Sequence[AffineIndex], tap: tuple[int, ...]) -> Expr:
         count = len(self.axes)
         if kind == "fold":
-            lead = places[: len(places) - count]
-            fixed = [AxisPlace((), k) for k in tap]
-            return self.element(self.first, (*lead, *fixed, *places[-count:]))
-        value = self.element(self.first, places)
-        at = self.element(self.second, places)
+            leading = indices[: len(indices) - count]
+            fixed = [AffineIndex((), k) for k in tap]
+            return self.element(self.first, (*leading, *fixed, *indices[-count:]))
+        value = self.element(self.first, indices)
+        at = self.element(self.second, indices)
         number = 0
         for k, axis in zip(tap, self.axes, strict=True):
             number = number * int(axis.taps) + k

@@ -1,8 +1,8 @@
 """Build the accesses of kernels that read windows: several loops move an index along one axis.
 
-Each axis of an operand, and of the group's results, has an ``AxisPlace``, an affine index: the
-loops that move the index, its start, and its bounds if a loop may leave them. Places and strides
-make an access.
+Each axis of an operand, and of the group's results, has an ``AffineIndex``: the loops that
+move the index, its start, and its bounds if a loop may leave them. Indices and strides make an
+access.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Loop = Axis | int | None
 
 
 @dataclass(frozen=True)
-class AxisPlace:
+class AffineIndex:
     """The index along an axis: start + the sum of step * loop over ``terms``.
 
     With an ``extent`` it may leave [0, extent), unless ``within``: then its loops end before that.
@@ -138,9 +138,9 @@ def window_over(axis: WindowAxis, tap: Size, offset: int = 0) -> Size:
     return (axis.before - axis.dilation * tap - offset + axis.step - 1) // axis.step
 
 
-def loop_places(*loops: Axis | None) -> tuple[AxisPlace, ...]:
-    """Return the places at these loops."""
-    return tuple(AxisPlace(((loop.name, 1),) if loop else ()) for loop in loops)
+def loop_indices(*loops: Axis | None) -> tuple[AffineIndex, ...]:
+    """Return the index along each axis, moved by one loop each."""
+    return tuple(AffineIndex(((loop.name, 1),) if loop else ()) for loop in loops)
 
 
 def map_over(loops: Sequence[Axis | None], stores: Sequence[Store]) -> Map:
@@ -151,12 +151,13 @@ def map_over(loops: Sequence[Axis | None], stores: Sequence[Store]) -> Map:
 
 @dataclass
 class WindowLowering(Lowering):
-    """The state of lowering a group with windows; ``places``: the index along each domain axis.
+    """The state of lowering a group with windows.
 
-    ``literal_ends``: bounds of places are literals if they are small, like extents of taps.
+    ``domain_index``: the current index along each axis of the domain. ``literal_ends``: bounds of
+    indices are literals if they are small, like extents of taps.
     """
 
-    places: tuple[AxisPlace, ...] = ()
+    domain_index: tuple[AffineIndex, ...] = ()
     literal_ends: bool = False
     merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over collapsed axes
     loaded: dict[tuple[Access, object], Expr] = field(default_factory=dict)
@@ -192,7 +193,7 @@ class WindowLowering(Lowering):
     def _count(self, value: Size) -> Extent:
         return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
 
-    # -- loops and places -------------------------------------------------------------------------
+    # -- loops and indices ------------------------------------------------------------------------
 
     def loop(self, extent: Size, name: str = "", taps: bool = False, past: str = "") -> Axis:
         """Return a loop of the kernel; small extents of ``taps`` are literals."""
@@ -209,13 +210,13 @@ class WindowLowering(Lowering):
         """Return loops, the last one along vectors."""
         return [*map(self.loop, extents[:-1]), self.loop(extents[-1], VECTOR)]
 
-    def at(
+    def affine_index(
         self,
         *terms: tuple[Loop, Size],
         start: Size = 0,
         extent: Size | None = None,
         within: bool = False,
-    ) -> AxisPlace:
+    ) -> AffineIndex:
         """Return the index start + the sum of step * loop, bounded if it may leave the extent."""
         loop_terms = []
         for loop, step in terms:
@@ -232,33 +233,33 @@ class WindowLowering(Lowering):
                 high = high + by
         if extent is not None and is_at_least(low, 0) and is_at_least(extent, high + 1):
             extent = extent if within else None
-        return AxisPlace(tuple(loop_terms), start, extent, within)
+        return AffineIndex(tuple(loop_terms), start, extent, within)
 
-    def read_place(self, axis: WindowAxis, window: Loop, tap: Loop) -> AxisPlace:
+    def read_index(self, axis: WindowAxis, window: Loop, tap: Loop) -> AffineIndex:
         """Return the index in the image of a tap of a window."""
         terms = (window, axis.step), (tap, axis.dilation)
-        return self.at(*terms, start=-axis.before, extent=axis.image)
+        return self.affine_index(*terms, start=-axis.before, extent=axis.image)
 
-    def image_place(self, axis: WindowAxis, q: Loop, u: Loop, gap: Loop) -> AxisPlace:
+    def image_index(self, axis: WindowAxis, q: Loop, u: Loop, gap: Loop) -> AffineIndex:
         """Return the index of element q of an image, which the taps u + residues * t read.
 
         Elements with ``gap`` > 0 have no taps.
         """
         terms = (q, axis.step), (u, axis.dilation), (gap, 1)
         start = axis.step * _first_window(axis) - axis.before
-        return self.at(*terms, start=start, extent=axis.image)
+        return self.affine_index(*terms, start=start, extent=axis.image)
 
-    def window_place(self, axis: WindowAxis, q: Loop, t: Loop, gap: Loop = None) -> AxisPlace:
+    def window_index(self, axis: WindowAxis, q: Loop, t: Loop, gap: Loop = None) -> AffineIndex:
         """Return the window whose tap u + residues * t reads element q."""
         terms = (q, 1), (t, -axis.dilation // axis.shared), (gap, -_OUTSIDE)
-        return self.at(*terms, start=_first_window(axis), extent=axis.windows)
+        return self.affine_index(*terms, start=_first_window(axis), extent=axis.windows)
 
     # -- accesses ---------------------------------------------------------------------------------
 
     def access_at(
         self,
         source: Walk,
-        places: Sequence[AxisPlace],
+        indices: Sequence[AffineIndex],
         dtype: DType,
         mode: Mode = "in",
         most: int = 1,
@@ -270,26 +271,26 @@ class WindowLowering(Lowering):
         name = self.operand(source.base, source.offset, dtype, mode)
         strides: list[tuple[str, Extent]] = []
         positions = []
-        for stride, axis_place in zip(source.strides, places, strict=True):
-            repeats = stride == 0 and axis_place.extent != 1
-            place = replace(axis_place, extent=None) if repeats else axis_place
-            single = len(place.terms) == 1 and place.start == 0
-            if stride == 0 and place.extent is None:
+        for stride, original in zip(source.strides, indices, strict=True):
+            repeats = stride == 0 and original.extent != 1
+            index = replace(original, extent=None) if repeats else original
+            single = len(index.terms) == 1 and index.start == 0
+            if stride == 0 and index.extent is None:
                 continue
-            if place.extent is None and (single or not place.terms) and place.start == 0:
+            if index.extent is None and (single or not index.terms) and index.start == 0:
                 limit = MOST_LITERAL if stride == 1 else most
-                strides += [(n, self.number(step * stride, limit)) for n, step in place.terms]
+                strides += [(n, self.number(step * stride, limit)) for n, step in index.terms]
                 continue
-            terms = tuple((loop, self.number(step)) for loop, step in place.terms)
-            extent = self._end(place.extent)
+            terms = tuple((loop, self.number(step)) for loop, step in index.terms)
+            extent = self._end(index.extent)
             element_stride = 1 if stride == 0 else stride  # of a single element
             positions.append(
                 Position(
                     terms,
-                    self.number(place.start),
+                    self.number(index.start),
                     self.number(element_stride, most),
                     extent,
-                    place.within,
+                    index.within,
                 )
             )
         return Access(name, tuple(strides), (), tuple(positions))
@@ -299,19 +300,19 @@ class WindowLowering(Lowering):
     ) -> Access:
         """Return an access over the domain."""
         strides = self.merged.get(walk.strides, walk.strides)
-        return self.access_at(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
+        return self.access_at(Walk(walk.base, walk.offset, strides), self.domain_index, dtype, mode)
 
     def load_key(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
-        """Return the walk itself; its places are the current ``places``."""
+        """Return the walk itself; loads are cleared when ``domain_index`` changes."""
         return walk, ()
 
-    def move_to(self, places: Iterable[AxisPlace]) -> None:
-        """Move to other places and clear the memo of evaluated values."""
-        self.places = tuple(places)
+    def move_to(self, indices: Iterable[AffineIndex]) -> None:
+        """Set ``domain_index`` and clear the memo of evaluated values."""
+        self.domain_index = tuple(indices)
         self.memo, self.loads = {}, {}
 
     def value(self, source: Source) -> Expr:
-        """Return the element of a source at the current places; equal loads are one object."""
+        """Return the element of a source at ``domain_index``; equal loads are one object."""
         element = super().value(source)
         if element.op == "load":
             assert isinstance(element.attribute, Access)
@@ -319,12 +320,12 @@ class WindowLowering(Lowering):
         return element
 
     def element(
-        self, source: Source, places: Sequence[AxisPlace], fill: bool | int | float = 0
+        self, source: Source, indices: Sequence[AffineIndex], fill: bool | int | float = 0
     ) -> Expr:
-        """Return an operand's element at some places, in its compute dtype; ``fill`` outside."""
+        """Return an operand's element at these indices, in its compute dtype; ``fill`` outside."""
         dtype = source.type.dtype
         access = self.access_at(
-            Walk(source.base, source.layout.offset, source.layout.strides), places, dtype
+            Walk(source.base, source.layout.offset, source.layout.strides), indices, dtype
         )
         filled = ex.literal(fill, dtype) if access.bounded and fill != 0 else None
         key = (access, fill if access.bounded else None)
@@ -345,17 +346,17 @@ class WindowLowering(Lowering):
         dtype = self.anchor.types[0].dtype if dtype is None else dtype
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
         strides = [(loop.name, self.stride(loop.name, step)) for loop, step in moves if loop]
-        places = () if start == 0 else (Position((), self.argument(start)),)
-        return Access(self.scratch[key], tuple(strides), (), (*more, *places))
+        indices = () if start == 0 else (Position((), self.argument(start)),)
+        return Access(self.scratch[key], tuple(strides), (), (*more, *indices))
 
     def evaluate(self, anchor: Expr | None) -> None:
-        """Evaluate the nodes at the current places, given the anchor's element there."""
+        """Evaluate the nodes at ``domain_index``, given the anchor's element there."""
         for node in self.group.nodes:
             value = anchor if isinstance(node.form, WINDOWED) else None
             self.memo[Home(node)] = self.scalar(node) if value is None else value
 
     def stores(self, anchor: Expr) -> list[Store]:
-        """Return the stores at the current places, given the anchor's element there."""
+        """Return the stores at ``domain_index``, given the anchor's element there."""
         self.evaluate(anchor)
         return [self.store_value(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 

@@ -15,9 +15,9 @@ from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.windows.maps import argmax_of_values, max_of_values, sum_of_values
 from staticgrad.compiler.lowering.windows.places import (
-    AxisPlace,
+    AffineIndex,
     WindowLowering,
-    loop_places,
+    loop_indices,
     map_over,
 )
 from staticgrad.compiler.lowering.windows.strips import RESULT, WindowStrips
@@ -33,7 +33,7 @@ from staticgrad.support.records import replace
 #: The offset of a tap from the first one of its window, along each axis.
 Tap = tuple[int, ...]
 #: The indices of a tap in the image, and the element of the product there, if there is one.
-At = tuple[Sequence[AxisPlace], Expr | None]
+At = tuple[Sequence[AffineIndex], Expr | None]
 
 
 class _Pooled(WindowLowering):
@@ -62,9 +62,9 @@ class _Pooled(WindowLowering):
         return [(0,) * (count - len(self.windows)) + tap for tap in taps]
 
     def pool_elements(
-        self, taps: Sequence[Tap], image: Callable[[Tap], At], places: Sequence[AxisPlace]
+        self, taps: Sequence[Tap], image: Callable[[Tap], At], indices: Sequence[AffineIndex]
     ) -> tuple[Store, ...]:
-        """Return the stores of the image's elements, and of the windows at ``places``."""
+        """Return the stores of the image's elements, and of the windows at ``indices``."""
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
         taps_by_image: dict[Key, list[Expr]] = {source.base: [] for source in read}
@@ -77,7 +77,7 @@ class _Pooled(WindowLowering):
                 taps_by_image[source.base].append(self.wide_value(source))
             stores += self._make_stores()
         self.group = self.pools
-        self.move_to(places)
+        self.move_to(indices)
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
                 dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
@@ -106,18 +106,18 @@ class PooledStrips(_Pooled, WindowStrips):
         steps, windows = self.steps(count), self.pools.domain[2:]
         strip = self.strip // steps[0]
         i, loops = self.loop(self.channel_count), self.nest(strip, *windows[1:])
-        lead = (*loop_places(self.n), self._channel(i, self.g))
+        leading = (*loop_indices(self.n), self._channel(i, self.g))
 
         def image(tap: Tap) -> At:
             terms = (self.strips, self.strip), (loops[0], steps[0])
-            first = self.at(*terms, start=tap[0], extent=self.axes[0].result_count)
+            first = self.affine_index(*terms, start=tap[0], extent=self.axes[0].result_count)
             others = zip(loops[1:], steps[1:], tap[1:], strict=True)
-            inner = [self.at((loop, step), start=start) for loop, step, start in others]
-            return (*lead, first, *inner), self._load_result(i, loops, tap)
+            inner = [self.affine_index((loop, step), start=start) for loop, step, start in others]
+            return (*leading, first, *inner), self._load_result(i, loops, tap)
 
-        first = self.at((self.strips, strip), (loops[0], 1), extent=windows[0])
-        places = (*lead, first, *loop_places(*loops[1:]))
-        return map_over([i, *loops], self.pool_elements(self.taps(count), image, places))
+        first = self.affine_index((self.strips, strip), (loops[0], 1), extent=windows[0])
+        indices = (*leading, first, *loop_indices(*loops[1:]))
+        return map_over([i, *loops], self.pool_elements(self.taps(count), image, indices))
 
     def _load_result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
         steps = self.steps(len(loops))
@@ -140,18 +140,18 @@ class PooledTiles(_Pooled, WindowTiles):
     def _epilogue_stage(self) -> Map:
         high, wide = self.pools.domain[2:]
         loops = o, n, row, column = self.nest(self.channel_count, self.image_count, self.rows, wide)
-        lead = self._lead(n, self._channel_of(o))
+        leading = self._lead_indices(n, self._channel_of(o))
 
         def image(tap: Tap) -> At:
-            odd, place = tap
-            across = self.at((column, RESULTS), start=place)
+            odd, index = tap
+            across = self.affine_index((column, RESULTS), start=index)
             sums, start = self._result_moves(o, n, row), odd * RESULTS * self.run
-            result = self._load_every_second(TILES, sums, start, place, column)
-            return (*lead, self._row(row, odd), across), result
+            result = self._load_every_second(TILES, sums, start, index, column)
+            return (*leading, self._row(row, odd), across), result
 
-        first = self.at((self.strip, self.rows), (row, 1), extent=high)
-        places = (*lead, first, *loop_places(column))
-        return map_over(loops, self.pool_elements(self.taps(2), image, places))
+        first = self.affine_index((self.strip, self.rows), (row, 1), extent=high)
+        indices = (*leading, first, *loop_indices(column))
+        return map_over(loops, self.pool_elements(self.taps(2), image, indices))
 
 
 class PooledMaps(_Pooled):
@@ -164,11 +164,13 @@ class PooledMaps(_Pooled):
 
         def image(tap: Tap) -> At:
             axis_loops = zip(loops, steps, tap, strict=True)
-            return [self.at((loop, step), start=start) for loop, step, start in axis_loops], None
+            return [
+                self.affine_index((loop, step), start=start) for loop, step, start in axis_loops
+            ], None
 
-        stores = self.pool_elements(self.taps(len(domain)), image, loop_places(*loops))
-        lead = len(domain) - len(self.windows) or len(domain) - 1
-        return self.finish([map_over(loops[lead:], stores)], loops[:lead])
+        stores = self.pool_elements(self.taps(len(domain)), image, loop_indices(*loops))
+        leading = len(domain) - len(self.windows) or len(domain) - 1
+        return self.finish([map_over(loops[leading:], stores)], loops[:leading])
 
 
 _POOLED: Final[dict[str, Callable[[Sequence[Expr], DType], Expr]]] = {

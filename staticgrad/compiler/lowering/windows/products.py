@@ -15,9 +15,9 @@ from typing import Final
 from staticgrad.compiler.fusion.groups import Source, Walk
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import (
-    AxisPlace,
+    AffineIndex,
     WindowLowering,
-    loop_places,
+    loop_indices,
     residue_elements,
 )
 from staticgrad.language.ir import expr as ex
@@ -58,27 +58,27 @@ class WindowProducts(WindowLowering):
         js = self.nest(*(axis.windows if over_windows else residue_elements(axis) for axis in axes))
         taps = (axis.taps if over_windows else -(-axis.taps // axis.residues) for axis in axes)
         c, *ks = self._make_loops([inner, *taps], "k", [False] + [True] * len(axes))
-        row, term = self.at((g, channels), (i, 1)), self.at((g, inner), (c, 1))
-        filters: Sequence[AxisPlace]
+        row, term = self.affine_index((g, channels), (i, 1)), self.affine_index((g, inner), (c, 1))
+        filters: Sequence[AffineIndex]
         if over_windows:
-            result_places, filters = loop_places(*js), (row, *loop_places(c, *ks))
-            reading = [self.read_place(*axis_loop) for axis_loop in zip(axes, js, ks, strict=True)]
+            result_indices, filters = loop_indices(*js), (row, *loop_indices(c, *ks))
+            reading = [self.read_index(*axis_loop) for axis_loop in zip(axes, js, ks, strict=True)]
         else:
             axis_loops = [*zip(axes, js, ks, remainders, strict=True)]
-            result_places = tuple(
-                self.image_place(axis, j, *pair) for axis, j, _, pair in axis_loops
+            result_indices = tuple(
+                self.image_index(axis, j, *pair) for axis, j, _, pair in axis_loops
             )
-            reading = [self.window_place(axis, j, k, gap) for axis, j, k, (_, gap) in axis_loops]
-            tap_places = [
-                self.at((u, 1), (k, axis.residues), extent=axis.taps)
+            reading = [self.window_index(axis, j, k, gap) for axis, j, k, (_, gap) in axis_loops]
+            tap_indices = [
+                self.affine_index((u, 1), (k, axis.residues), extent=axis.taps)
                 for axis, _, k, (u, _) in axis_loops
             ]
-            filters = (term, *loop_places(i), *tap_places)
-        merged = loop_places(*[None] * (len(self.form.axes) - len(axes)))
-        self.places = (*loop_places(n), row, *result_places)
+            filters = (term, *loop_indices(i), *tap_indices)
+        merged = loop_indices(*[None] * (len(self.form.axes) - len(axes)))
+        self.domain_index = (*loop_indices(n), row, *result_indices)
         a = self._factor_access(self.second, (*filters, *merged))
         strides = (*self.first.layout.strides[:2], *read)
-        b = self._factor_access(self.first, (*loop_places(n), term, *reading), strides)
+        b = self._factor_access(self.first, (*loop_indices(n), term, *reading), strides)
         return self._product((i,), js, (c, *ks), a, b)
 
     def _lower_filter(self) -> LoweredStep:
@@ -89,13 +89,13 @@ class WindowProducts(WindowLowering):
         images = self.second.type.shape[0]
         n, *ys = self._make_loops([images, *(axis.windows for axis in axes)], "k")
         j = self.loop(out, VECTOR)
-        self.places = (self.at((g, out), (j, 1)), *loop_places(c, *taps))
-        reading = [self.read_place(*axis_loop) for axis_loop in zip(axes, ys, taps, strict=True)]
+        self.domain_index = (self.affine_index((g, out), (j, 1)), *loop_indices(c, *taps))
+        reading = [self.read_index(*axis_loop) for axis_loop in zip(axes, ys, taps, strict=True)]
         a = self._factor_access(
-            self.first, (*loop_places(n), self.at((g, channels), (c, 1)), *reading)
+            self.first, (*loop_indices(n), self.affine_index((g, channels), (c, 1)), *reading)
         )
         b = self._factor_access(
-            self.second, (*loop_places(n), self.at((g, out), (j, 1)), *loop_places(*ys))
+            self.second, (*loop_indices(n), self.affine_index((g, out), (j, 1)), *loop_indices(*ys))
         )
         return self._product((c, *taps), [j], (n, *ys), a, b)
 
@@ -140,14 +140,14 @@ class WindowProducts(WindowLowering):
     # -- the product ------------------------------------------------------------------------------
 
     def _factor_access(
-        self, source: Source, places: Sequence[AxisPlace], strides: Shape | None = None
+        self, source: Source, indices: Sequence[AffineIndex], strides: Shape | None = None
     ) -> Access:
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
         # The largest literal stride is the number of taps of a filter's channel, if there are few.
         taps = prod((axis.taps for axis in self.form.axes), start=1)
         few = is_filter and isinstance(taps, int) and taps <= _MOST_TAPS
-        return self.access_at(walk, places, source.type.dtype, most=int(taps) if few else 1)
+        return self.access_at(walk, indices, source.type.dtype, most=int(taps) if few else 1)
 
     def _product(
         self,

@@ -27,10 +27,10 @@ from typing import Final
 
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import (
-    AxisPlace,
+    AffineIndex,
     StripAxis,
     Taps,
-    loop_places,
+    loop_indices,
     map_over,
 )
 from staticgrad.compiler.lowering.windows.products import WindowProducts
@@ -225,32 +225,32 @@ class WindowStrips(WindowProducts):
         row = prod(hint_value(axis.result_count) + hint_value(axis.reach) for axis in axes[1:])
         channels = max(hint_value(self.out) * axes[-1].step, hint_value(self.inner), 1)
         least = _LEAST if len(axes) == 1 else 1
-        places = max(1, hint_value(axes[0].result_count))
-        strips = -(-places // max(STRIP // (channels * max(row, 1)), least))
+        rows = max(1, hint_value(axes[0].result_count))
+        strips = -(-rows // max(STRIP // (channels * max(row, 1)), least))
         more = -(-_WANTED // (batch * self.form.groups))
-        if places * row >= more * _WORTH:
+        if rows * row >= more * _WORTH:
             strips = max(strips, more)
-        return -(-places // strips), 1
+        return -(-rows // strips), 1
 
     def _choose_channels(self) -> Size:
         """Return the channels of an iteration: fewer if there would be too few iterations."""
         strips = -(-max(1, hint_value(self.axes[0].result_count)) // self.strip)
-        around = -(-max(1, hint_value(self.batch)) // self.images)
-        iterations, out = around * strips * self.form.groups, self.out
+        image_groups = -(-max(1, hint_value(self.batch)) // self.images)
+        iterations, out = image_groups * strips * self.form.groups, self.out
         if iterations >= _WANTED or not isinstance(out, int):
             return out
         enough = range(-(-_WANTED // iterations), _WANTED + 1)
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
-    def _channel(self, loop: Axis, group: Axis | None) -> AxisPlace:
+    def _channel(self, loop: Axis, group: Axis | None) -> AffineIndex:
         """Return the index of a channel of the result; ``group`` None: without a group."""
-        return self.at((group, self.out), (self.part, self.channel_count), (loop, 1))
+        return self.affine_index((group, self.out), (self.part, self.channel_count), (loop, 1))
 
     def _image_loop(self) -> Axis | None:
         return self.loop(self.image_count) if self.images > 1 else None
 
-    def _image_of(self, loop: Axis | None) -> AxisPlace:
-        return self.at((self.n, self.images), (loop, 1), extent=self.batch)
+    def _image_of(self, loop: Axis | None) -> AffineIndex:
+        return self.affine_index((self.n, self.images), (loop, 1), extent=self.batch)
 
     # -- copies -----------------------------------------------------------------------------------
 
@@ -260,33 +260,35 @@ class WindowStrips(WindowProducts):
         if self.copies:
             return Loop(c, (), (self._bordered_strip(c), self._copy_taps(c)), ())
         rows = self.nest(*self.wide)
-        value = self._read(None, c, [self._strip_place(k, row) for k, row in enumerate(rows)])
+        value = self._read(None, c, [self._strip_index(k, row) for k, row in enumerate(rows)])
         moves = [(c, self.plane), *zip(rows, self.plane_strides, strict=True)]
         copied = map_over([c, *rows], [Store(self.scratch_access(PLANE, moves), value)])
         return self.annotate(Prefetch(c.name, 1), copied)
 
-    def _read(self, image: Axis | None, c: Axis, places: Sequence[AxisPlace]) -> Expr:
-        channel = self.at((self.g, self.inner), (c, 1))
-        return self.element(self.first, (self._image_of(image), channel, *places)).cast(self.dtype)
+    def _read(self, image: Axis | None, c: Axis, indices: Sequence[AffineIndex]) -> Expr:
+        channel = self.affine_index((self.g, self.inner), (c, 1))
+        return self.element(self.first, (self._image_of(image), channel, *indices)).cast(self.dtype)
 
-    def _strip_place(self, number: int, loop: Axis) -> AxisPlace:
+    def _strip_index(self, number: int, loop: Axis) -> AffineIndex:
         """Return the index at which an element of the strip is read along an axis."""
         axis = self.axes[number]
         step = self.strip * (axis.stride if self._has_copies(number) else 1)
         strips = self.strips if number == 0 else None
-        return self.at((strips, step), (loop, 1), start=axis.start, extent=axis.source_extent)
+        return self.affine_index(
+            (strips, step), (loop, 1), start=axis.start, extent=axis.source_extent
+        )
 
     def _bordered_strip(self, c: Axis) -> Map:
         last, image = self.axes[-1], self._image_loop()
         *rows, column = self.nest(*self._strip_rows[:-1], self._strip_row)
-        places = [self._strip_place(k, row) for k, row in enumerate(rows)]
+        indices = [self._strip_index(k, row) for k, row in enumerate(rows)]
         moves = [*zip((image, *rows, column), self._strip_strides, strict=True)]
         stores = []
         for remainder in range(last.stride):
             start = last.start + remainder
-            place = self.at((column, last.stride), start=start, extent=last.source_extent)
+            index = self.affine_index((column, last.stride), start=start, extent=last.source_extent)
             to = self.scratch_access(CHANNEL, moves, remainder * self._strip_row)
-            stores.append(Store(to, self._read(image, c, [*places, place])))
+            stores.append(Store(to, self._read(image, c, [*indices, index])))
         return map_over([image, *rows, column], stores)
 
     def _copy_taps(self, c: Axis) -> Map:
@@ -296,8 +298,8 @@ class WindowStrips(WindowProducts):
             for k, axis in enumerate(axes)
         ]
         image, (*rows, column) = self._image_loop(), self.nest(*self.wide)
-        beside, *strides, _ = self._strip_strides
-        read: list[tuple[Axis | None, Size]] = [(image, beside), (column, 1)]
+        image_stride, *strides, _ = self._strip_strides
+        read: list[tuple[Axis | None, Size]] = [(image, image_stride), (column, 1)]
         for axis, row, copy, by in zip(axes, rows, copies, strides, strict=True):
             read += [(row, by * (axis.stride if copy else 1)), (copy, by * axis.copy_step)]
         *between, beyond = self._copy_strides
@@ -348,8 +350,8 @@ class WindowStrips(WindowProducts):
         for phases in product(*(range(axis.step) for axis in self.axes[:-1])):
             has_taps = []
             for phase in range(self.axes[-1].step):
-                every = enumerate(zip(self.axes, (*phases, phase), strict=True))
-                taps = [axis.taps(phase, self._has_copies(k)) for k, (axis, phase) in every]
+                axis_phases = enumerate(zip(self.axes, (*phases, phase), strict=True))
+                taps = [axis.taps(phase, self._has_copies(k)) for k, (axis, phase) in axis_phases]
                 has_taps.append(all(axis_taps.count != 0 for axis_taps in taps))
                 if has_taps[-1]:
                     stages.append(self._product_stage(taps, RESULT + phase))
@@ -361,13 +363,13 @@ class WindowStrips(WindowProducts):
         counts = [axis_taps.count for axis_taps in along_axes]
         c, *taps = self._make_loops([self.inner, *counts], "k", [False] + [True] * len(counts))
         filters = [
-            self.at((tap, axis_taps.step), start=axis_taps.first)
+            self.affine_index((tap, axis_taps.step), start=axis_taps.first)
             for tap, axis_taps in zip(taps, along_axes, strict=True)
         ]
         if self.over_windows:
-            channels = (self._channel(i, self.g), *loop_places(c))
+            channels = (self._channel(i, self.g), *loop_indices(c))
         else:
-            channels = (self.at((self.g, self.inner), (c, 1)), self._channel(i, None))
+            channels = (self.affine_index((self.g, self.inner), (c, 1)), self._channel(i, None))
         a = self._factor_access(self.second, (*channels, *filters))
         moves: list[tuple[Axis | None, Size]] = [(j, 1), (c, self.plane)]
         start: Size = 0
@@ -398,19 +400,19 @@ class WindowStrips(WindowProducts):
         dtype, stores = self.dtype.compute, list[Store]()
         for phase, is_kept in enumerate(has_taps):
             axis_phases = enumerate(zip(loops, (*phases, phase), strict=True))
-            places = [self._result_place(k, loop, at) for k, (loop, at) in axis_phases]
-            self.move_to((self._image_of(image), self._channel(i, self.g), *places))
+            indices = [self._result_index(k, loop, at) for k, (loop, at) in axis_phases]
+            self.move_to((self._image_of(image), self._channel(i, self.g), *indices))
             value: Expr = ex.literal(0, dtype)
             if is_kept:
                 value = ex.load(self.scratch_access(RESULT + phase, moves, dtype=dtype), dtype)
             stores += self.stores(value.cast(self.dtype))
         return map_over([i, first, image, *inner], stores)
 
-    def _result_place(self, number: int, loop: Axis, phase: int) -> AxisPlace:
+    def _result_index(self, number: int, loop: Axis, phase: int) -> AffineIndex:
         axis = self.axes[number]
         strips = self.strips if number == 0 else None
         terms = (strips, self.strip * axis.step), (loop, axis.step)
-        return self.at(*terms, start=phase, extent=axis.result_extent)
+        return self.affine_index(*terms, start=phase, extent=axis.result_extent)
 
 
 class WindowColumns(WindowStrips):

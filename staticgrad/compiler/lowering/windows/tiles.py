@@ -46,7 +46,12 @@ from typing import Final
 
 from staticgrad.compiler.fusion.groups import Walk
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
-from staticgrad.compiler.lowering.windows.places import AxisPlace, StripAxis, loop_places, map_over
+from staticgrad.compiler.lowering.windows.places import (
+    AffineIndex,
+    StripAxis,
+    loop_indices,
+    map_over,
+)
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
@@ -170,7 +175,7 @@ def best_cut(node: Node) -> Cut:
     planes, spread = down.stride * across.stride, down.step * across.step
     more, along = down.blocks - 1, across.blocks - 1
     batch = max(1, hint_value(node.args[0].type.shape[0]))
-    around, phases = down.axis.dilation * (batch if deep else 1), across.axis.dilation
+    outer_iterations, phases = down.axis.dilation * (batch if deep else 1), across.axis.dilation
     depths = max(1, hint_value(deep[0].result_extent)) if deep else batch
     reach = hint_value(deep[0].reach) if deep else 0
     taps = int(deep[0].axis.taps) if deep else 1
@@ -190,15 +195,20 @@ def best_cut(node: Node) -> Cut:
             return phases * runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
 
         row = -(-RESULTS * wide // lanes) * RESULTS * _COPIED * phases
-        strips, turns = -(-high // cut.rows), -(-depths // cut.images)
+        strips, image_groups = -(-high // cut.rows), -(-depths // cut.images)
         copies = (cut.images + reach) / cut.images
         rows = cut.rows + more
         image_cost = inner * planes * (combination_cost(rows, wide + along) + (rows + 1) * row)
         result_cost = out * spread * (combination_cost(cut.rows, wide) + cut.rows * row)
         combination_costs = copies * cut.parts * image_cost + result_cost
-        idle = max(1.0, WANTED / (around * turns * strips * cut.parts))
+        idle = max(1.0, WANTED / (outer_iterations * image_groups * strips * cut.parts))
         product_cost = vectors * products * out * inner * taps / cut.images
-        return (product_cost + combination_costs) * strips * idle * (turns * cut.images / depths)
+        return (
+            (product_cost + combination_costs)
+            * strips
+            * idle
+            * (image_groups * cut.images / depths)
+        )
 
     def cuts() -> Iterator[Cut]:
         shared = deep or out >= WANTED * _MANY
@@ -214,8 +224,10 @@ def best_cut(node: Node) -> Cut:
                     yield Cut(-(-high // -(-high // rows)), image_count, joined)
 
     def with_parts(cut: Cut) -> Cut:
-        turns = around * -(-depths // cut.images) * -(-high // cut.rows)
-        fits = (n for n in range(-(-WANTED // turns), 0, -1) if n == 1 or out % (n * _ROWS) == 0)
+        iterations = outer_iterations * -(-depths // cut.images) * -(-high // cut.rows)
+        fits = (
+            n for n in range(-(-WANTED // iterations), 0, -1) if n == 1 or out % (n * _ROWS) == 0
+        )
         return replace(cut, parts=next(fits))
 
     return min(map(with_parts, cuts()), key=lambda cut: (cost(cut), tiles(cut)))
@@ -317,21 +329,27 @@ class WindowTiles(WindowProducts):
         """The channels that are computed, each with the remainders of strides: [remainders, o]."""
         return self.axes[0].step * self.axes[1].step * self.channel_count
 
-    def _lead(self, loop: Axis, channel: AxisPlace, read: bool = False) -> Sequence[AxisPlace]:
+    def _lead_indices(
+        self, loop: Axis, channel: AffineIndex, read: bool = False
+    ) -> Sequence[AffineIndex]:
         """Return the indices of an image and a channel, and of the depth in a volume."""
         terms = (self.chunk, self.images), (loop, 1)
         if self.deep is None:
-            return self.at(*terms, extent=self.batch), channel
+            return self.affine_index(*terms, extent=self.batch), channel
         start, extent = (
             (self.deep.start, self.deep.source_extent) if read else (0, self.deep.result_extent)
         )
-        return (*loop_places(self.n), channel, self.at(*terms, start=start, extent=extent))
+        return (
+            *loop_indices(self.n),
+            channel,
+            self.affine_index(*terms, start=start, extent=extent),
+        )
 
-    def _read_channel(self, loop: Axis) -> AxisPlace:
-        return self.at((loop, 1))
+    def _read_channel(self, loop: Axis) -> AffineIndex:
+        return self.affine_index((loop, 1))
 
-    def _channel_of(self, loop: Axis) -> AxisPlace:
-        return self.at((self.part, self.channel_count), (loop, 1))
+    def _channel_of(self, loop: Axis) -> AffineIndex:
+        return self.affine_index((self.part, self.channel_count), (loop, 1))
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -362,22 +380,32 @@ class WindowTiles(WindowProducts):
         loops = c, image, row, column = self.nest(
             self.inner, self.read, self.rows + self.more + 1, self.row_of_plane
         )
-        (high, wide), lead = self.axes, self._lead(image, self._read_channel(c), read=True)
+        (high, wide), leading = (
+            self.axes,
+            self._lead_indices(image, self._read_channel(c), read=True),
+        )
         moves = (*self._in_plane(c, image, row, self.phases), (column, 1))
         unit = wide.axis.dilation * wide.stride
         stores = []
-        for odd, over in itertools.product(range(RESULTS), range(high.stride)):
-            down = self._row(row, odd, over, read=True)
-            for beside in range(unit):
-                across = self.at(
-                    (column, unit), start=wide.start + beside, extent=wide.source_extent
+        for odd, row_remainder in itertools.product(range(RESULTS), range(high.stride)):
+            down = self._row(row, odd, row_remainder, read=True)
+            for column_remainder in range(unit):
+                across = self.affine_index(
+                    (column, unit), start=wide.start + column_remainder, extent=wide.source_extent
                 )
-                value = self.element(self.first, (*lead, down, across))
+                value = self.element(self.first, (*leading, down, across))
                 start = odd * self.planes * self._plane_size
                 if wide.stride > 1:
-                    start += (over * wide.stride + beside) * self.inner * self._plane_size
+                    start += (
+                        (row_remainder * wide.stride + column_remainder)
+                        * self.inner
+                        * self._plane_size
+                    )
                 else:
-                    start += over * self.inner * self._plane_size + beside * self._plane_of_image
+                    start += (
+                        row_remainder * self.inner * self._plane_size
+                        + column_remainder * self._plane_of_image
+                    )
                 stores.append(Store(self.scratch_access(PLANE, moves, start), value))
         return map_over(loops, stores)
 
@@ -474,7 +502,7 @@ class WindowTiles(WindowProducts):
             (t, by * to_stride),
         ]
         to_start: Size = (rows[0] * SIDE + columns[0]) * to_stride
-        out, terms, places = [], [], []
+        out, terms, indices = [], [], []
         units = self._piece_units()
         for axis, run, loop, unit in zip(
             self.axes, (rows, columns), (pair_loop, t), units, strict=True
@@ -490,7 +518,7 @@ class WindowTiles(WindowProducts):
                 combined += moves
                 start += run_pieces.piece * unit
             steps = _merge_moves((loop, run_pieces.step), (piece, 1))
-            places.append(self.at(*steps, start=run_pieces.index))
+            indices.append(self.affine_index(*steps, start=run_pieces.index))
         deep = self.deep
         depths = [deep.axis.taps] if deep else []
         i, j = self.loop(self.channel_count, "i"), self.loop(self.tiles, VECTOR)
@@ -504,12 +532,16 @@ class WindowTiles(WindowProducts):
         b = self.scratch_access(COMBINED, _merge_moves(*combined), start)
         store = self.scratch_access(SUMS, _merge_moves(*to, (i, self.tiles), (j, 1)), to_start)
         walk = Walk(self.second.base, self.second.layout.offset, self.second.layout.strides)
-        channels = (self._channel_of(i), *loop_places(k))
-        channel_places = channels if self.form.result == "windows" else channels[::-1]
-        filters = self.access_at(walk, (*channel_places, *loop_places(*taps), *places), self.dtype)
+        channels = (self._channel_of(i), *loop_indices(k))
+        channel_indices = channels if self.form.result == "windows" else channels[::-1]
+        filters = self.access_at(
+            walk, (*channel_indices, *loop_indices(*taps), *indices), self.dtype
+        )
         inner = tuple(loop for loop in (*terms, k, *taps) if loop)
-        over = (*[loop for loop in out if loop], i)
-        product = Gemm(over, (j,), inner, filters, b, (Store(store, ex.ref("acc", self.dtype)),))
+        outer_rows = (*[loop for loop in out if loop], i)
+        product = Gemm(
+            outer_rows, (j,), inner, filters, b, (Store(store, ex.ref("acc", self.dtype)),)
+        )
         return Loop(t, (), (product,), ()) if t else product
 
     def _pieces(self, axis: TileAxis, run: Run) -> tuple[Axis | None, RunPieces]:
@@ -524,9 +556,9 @@ class WindowTiles(WindowProducts):
             self.channel_count * self.tiles if axis.step > 1 else self.inner * self.source_tiles
             for axis in self.axes
         ]
-        beside = across.step if down.step > 1 else across.stride
+        column_remainders = across.step if down.step > 1 else across.stride
         return (
-            beside * channel[0] if down.axis.step > 1 else self.pitch,
+            column_remainders * channel[0] if down.axis.step > 1 else self.pitch,
             channel[1] if across.axis.step > 1 else 1,
         )
 
@@ -536,10 +568,10 @@ class WindowTiles(WindowProducts):
         remainders = itertools.product(range(down.step), range(across.step))
         return tuple([self._sum_products_of(*remainder) for remainder in remainders])
 
-    def _sum_products_of(self, over: int, beside: int) -> Map:
+    def _sum_products_of(self, row_remainder: int, column_remainder: int) -> Map:
         loops = o, image, row, column = self._for_tiles(self.channel_count, self.image_count)
         tile = self._tile(self.tiles, *loops)
-        first = (over * self.axes[1].step + beside) * self.channel_count
+        first = (row_remainder * self.axes[1].step + column_remainder) * self.channel_count
 
         def load_sum(a: int, b: int) -> Expr:
             start = (a * SIDE + b) * self.combination_stride(
@@ -549,11 +581,13 @@ class WindowTiles(WindowProducts):
 
         stores = []
         down, across = self.axes
-        values = transform_tile(down.results(over), across.results(beside), load_sum)
+        values = transform_tile(
+            down.results(row_remainder), across.results(column_remainder), load_sum
+        )
         for number, value in enumerate(values):
-            odd, place = divmod(number, RESULTS)
+            odd, index = divmod(number, RESULTS)
             moves, start = self._result_moves(o, image, row), odd * RESULTS * self.run
-            at = Position(((column.name, RESULTS),), place)
+            at = Position(((column.name, RESULTS),), index)
             start += first * self._channel_stride
             stores.append(Store(self.scratch_access(TILES, moves, start, at), value))
         return map_over(loops, stores)
@@ -572,24 +606,30 @@ class WindowTiles(WindowProducts):
             self.channel_count, self.image_count, self.rows, wide.phase
         )
         moves = (*self._result_moves(o, image, row, self.phases), (column, 1))
-        lead, stores = self._lead(image, self._channel_of(o)), list[Store]()
+        leading, stores = self._lead_indices(image, self._channel_of(o)), list[Store]()
         unit = wide.axis.dilation * wide.step
-        for odd, over in itertools.product(range(RESULTS), range(down.step)):
-            for beside in range(unit):
-                across = self.at((column, unit), start=beside, extent=wide.result_extent)
-                self.move_to((*lead, self._row(row, odd, over), across))
+        for odd, row_remainder in itertools.product(range(RESULTS), range(down.step)):
+            for column_remainder in range(unit):
+                across = self.affine_index(
+                    (column, unit), start=column_remainder, extent=wide.result_extent
+                )
+                self.move_to((*leading, self._row(row, odd, row_remainder), across))
                 start = odd * RESULTS * self.run
                 if wide.step > 1:
-                    start += (over * wide.step + beside) * self.channel_count * self._channel_stride
+                    start += (
+                        (row_remainder * wide.step + column_remainder)
+                        * self.channel_count
+                        * self._channel_stride
+                    )
                 else:
                     start += (
-                        over * self.channel_count * self._channel_stride
-                        + beside * RESULTS**2 * self.run
+                        row_remainder * self.channel_count * self._channel_stride
+                        + column_remainder * RESULTS**2 * self.run
                     )
                 stores += self.stores(ex.load(self.scratch_access(TILES, moves, start), self.dtype))
         return map_over(loops, stores)
 
-    def _row(self, row: Axis, odd: int, over: int = 0, read: bool = False) -> AxisPlace:
+    def _row(self, row: Axis, odd: int, remainder: int = 0, read: bool = False) -> AffineIndex:
         """Return the index of the even or odd row of results, or of the image, of a row of tiles.
 
         ``over``: the remainder of the stride or dilation.
@@ -598,8 +638,8 @@ class WindowTiles(WindowProducts):
         unit = dilation * (of.stride if read else of.step)
         terms = (self.strip, RESULTS * self.rows * unit), (row, RESULTS * unit)
         start, extent = (of.start, of.source_extent) if read else (0, of.result_extent)
-        start += odd * unit + over
-        return self.at(*terms, (self.row_phase, 1), start=start, extent=extent)
+        start += odd * unit + remainder
+        return self.affine_index(*terms, (self.row_phase, 1), start=start, extent=extent)
 
     def _for_tiles(self, channels: Size, images: Size, of_image: bool = False) -> Loops:
         images = images * self.phases
@@ -612,9 +652,9 @@ class WindowTiles(WindowProducts):
         return c, image, None, self.loop(rows * self.pitch, VECTOR)
 
     def _load_every_second(
-        self, number: int, moves: Moves, start: Size, place: int, column: Axis
+        self, number: int, moves: Moves, start: Size, index: int, column: Axis
     ) -> Expr:
-        at = Position(((column.name, RESULTS),), place)
+        at = Position(((column.name, RESULTS),), index)
         return ex.load(self.scratch_access(number, moves, start, at), self.dtype)
 
 
@@ -632,13 +672,13 @@ def transform_tile(down: Signs, across: Signs, load: Callable[[int, int], Expr])
 
     It is Winograd's transform of a tile: ``down`` @ elements @ ``across``.T.
     """
-    used = [a for a in range(len(down[0])) if any(row[a] for row in down)]
-    beside = [b for b in range(len(across[0])) if any(row[b] for row in across)]
-    columns = {b: _combinations(down, {a: load(a, b) for a in used}) for b in beside}
+    used_rows = [a for a in range(len(down[0])) if any(row[a] for row in down)]
+    used_columns = [b for b in range(len(across[0])) if any(row[b] for row in across)]
+    columns = {b: _combinations(down, {a: load(a, b) for a in used_rows}) for b in used_columns}
     return [
         value
         for row in range(len(down))
-        for value in _combinations(across, {b: columns[b][row] for b in beside})
+        for value in _combinations(across, {b: columns[b][row] for b in used_columns})
     ]
 
 
@@ -713,26 +753,28 @@ class WindowTileFilters(WindowTiles):
         out, channels = hint_value(self.result), hint_value(self.channels)
         shares = [-(-count // CHANNELS_TOGETHER) for count in (out, channels)]
         image_count = max(1, hint_value(self.images))
-        around = -(-max(1, hint_value(self.batch)) // image_count)
+        batch_parts = -(-max(1, hint_value(self.batch)) // image_count)
         for side, count in ((1, channels), (0, out)):
             while (
-                around * shares[0] * shares[1] < _WANTED_SHARES
+                batch_parts * shares[0] * shares[1] < _WANTED_SHARES
                 and count >= shares[side] * 2 * _FEWEST
             ):
                 shares[side] *= 2
         self.channel_count, self.inner = -(-out // shares[0]), -(-channels // shares[1])
 
-    # -- places -----------------------------------------------------------------------------------
+    # -- indices ----------------------------------------------------------------------------------
 
-    def _lead(self, loop: Axis, channel: AxisPlace, read: bool = False) -> Sequence[AxisPlace]:
+    def _lead_indices(
+        self, loop: Axis, channel: AffineIndex, read: bool = False
+    ) -> Sequence[AffineIndex]:
         terms = (self.chunk, self.images), (self.n, 1)
-        return self.at(*terms, extent=self.batch, within=True), channel
+        return self.affine_index(*terms, extent=self.batch, within=True), channel
 
-    def _read_channel(self, loop: Axis) -> AxisPlace:
-        return self.at((self.read_part, self.inner), (loop, 1), extent=self.channels)
+    def _read_channel(self, loop: Axis) -> AffineIndex:
+        return self.affine_index((self.read_part, self.inner), (loop, 1), extent=self.channels)
 
-    def _channel_of(self, loop: Axis) -> AxisPlace:
-        return self.at((self.part, self.channel_count), (loop, 1), extent=self.result)
+    def _channel_of(self, loop: Axis) -> AffineIndex:
+        return self.affine_index((self.part, self.channel_count), (loop, 1), extent=self.result)
 
     def _sums_access(self, moves: Iterable[tuple[Axis | None, Size]], start: Size = 0) -> Access:
         return self.scratch_access(_SUMS, _merge_moves(*moves), start)
@@ -766,14 +808,16 @@ class WindowTileFilters(WindowTiles):
     def _combine_results(self) -> Map:
         loops = o, image, row, column = self._for_tiles(self.channel_count, self.image_count)
         assert row is not None
-        lead = self._lead(image, self._channel_of(o))
+        leading = self._lead_indices(image, self._channel_of(o))
 
         def load_result(a: int, b: int) -> Expr:
-            across = self.at((column, RESULTS), start=b, extent=self.axes[1].result_extent)
-            return self.element(self.second, (*lead, self._row(row, a), across))
+            across = self.affine_index(
+                (column, RESULTS), start=b, extent=self.axes[1].result_extent
+            )
+            return self.element(self.second, (*leading, self._row(row, a), across))
 
-        down, beside = (_RESULT_SIGNS[: len(axis.active)] for axis in self.axes)
-        values = transform_tile(down, beside, load_result)
+        down, row_signs = (_RESULT_SIGNS[: len(axis.active)] for axis in self.axes)
+        values = transform_tile(down, row_signs, load_result)
         return map_over(
             loops,
             self._store_combinations(
@@ -858,11 +902,11 @@ class WindowTileFilters(WindowTiles):
         for y, row in zip(high.taps, taps, strict=True):
             for x, value in zip(wide.taps, row, strict=True):
                 channels = (self._channel_of(o), self._read_channel(column))
-                tap_places = (
-                    self.at((loop, by), start=tap)
+                tap_indices = (
+                    self.affine_index((loop, by), start=tap)
                     for loop, by, tap in zip(loops, step, (y, x), strict=True)
                 )
-                self.move_to((*loop_places(self.chunk), *channels, *tap_places))
+                self.move_to((*loop_indices(self.chunk), *channels, *tap_indices))
                 stores += self.stores(value)
         return map_over([*loops, o, column], stores)
 
