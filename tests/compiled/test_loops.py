@@ -432,9 +432,9 @@ def test_stretches_of_iterations_have_the_same_bytes(name, monkeypatch):
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     wanted = sg.compile(graph, fuse=False).run(feeds)
-    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
+    monkeypatch.setattr(time_loops, "_MOST_SECONDS", 0.0)
     for length in (1, 2, 4, 50):
-        monkeypatch.setattr(time_loops, "_SHORTEST", length)
+        monkeypatch.setattr(time_loops, "_FEWEST_ITERATIONS", length)
         f = sg.compile(graph, debug=True)
         assert loops_left(f) == 0
         assert any(isinstance(step, BodyStep) for step in f.schedule.steps)
@@ -518,8 +518,8 @@ def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):
         with pytest.raises(IndexOutOfRange) as raised:
             sg.compile(graph, **way).run(feeds)
         told.add(str(raised.value).splitlines()[0])
-    monkeypatch.setattr(time_loops, "_LONGEST", 0.0)
-    monkeypatch.setattr(time_loops, "_SHORTEST", 4)
+    monkeypatch.setattr(time_loops, "_MOST_SECONDS", 0.0)
+    monkeypatch.setattr(time_loops, "_FEWEST_ITERATIONS", 4)
     for _ in range(3):
         with pytest.raises(IndexOutOfRange) as raised:
             sg.compile(graph).run(feeds)

@@ -67,13 +67,13 @@ from staticgrad.support.records import dataclass, replace
 S = TypeVar("S", bound=Stage)
 VECTOR = "j"
 #: Elements of an axis, at least, so that vectors may run along it instead of along the last one.
-_WIDE: Final = 32
+_FEWEST_ACROSS: Final = 32
 #: Strides along vectors, at most, of interleaved walks: they are literals.
-_PASSING: Final = 16
+_MOST_STRIDE: Final = 16
 #: Instructions of a square tile, at most, so that a reorder buffer holds the stores of several.
 _SHORT_TILE: Final = 128
 #: Strided loads that take as long as one strided store after a longer tile.
-_LATE: Final = 3
+_STRIDED_STORE_COST: Final = 3
 
 
 @dataclass
@@ -484,7 +484,7 @@ def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
     for walk in dict.fromkeys(walks):
         moves = low.loops.strides[walk]
         step = dict(moves).get(along, 0) if along is not None else 0
-        if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
+        if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _MOST_STRIDE:
             walks_by_stride.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
     for (_, _, step), sources in walks_by_stride.items():
         walks_left = sorted(sources, key=itemgetter(0))
@@ -504,12 +504,12 @@ def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> 
     """
     domain, read, written = low.group.domain, dict.fromkeys(loads), dict.fromkeys(stores)
     axes = range(len(domain))
-    wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _WIDE]
+    wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _FEWEST_ACROSS]
     if not wide:
         return axes
     types = [low.groups.value_type(walk.base).dtype for walk in (*read, *written)]
     lanes = max((dtype.lanes for dtype in types if not dtype.is_bool), default=BOOL.lanes)
-    store_cost = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
+    store_cost = 1 if low.group.instructions * lanes <= _SHORT_TILE else _STRIDED_STORE_COST
 
     def cost(axis: int) -> int:
         loaded, stored = ([_is_across(walk, axis) for walk in walks] for walks in (read, written))

@@ -306,15 +306,15 @@ _LONG_OPERATION: Final = 16
 #: Part of L2 that a strip of rows takes, at most. Computing the scalars of several rows in a vector
 #: pays from this many instructions on, and from this part of the instructions for the elements.
 #: Below, it is better that a row stays in L1 from stage to stage.
-_STRIP: Final = 1 / 4
+_STRIP_SHARE: Final = 1 / 4
 _WORTH_STRIPS: Final = 8
 _PART_OF_ROW: Final = 1 / 4
 #: Part of L2 that interleaved rows take, at most.
-_TOGETHER: Final = 1 / 8
+_INTERLEAVED_SHARE: Final = 1 / 8
 #: Interleaving pays from this many rows on, as a multiple of the interleaved rows.
-_ROUNDS: Final = 8
+_FEWEST_ROUNDS: Final = 8
 #: Bytes of the interleaved rows, at most, to prefetch the next rows instead of later elements.
-_FAR: Final = 20 << 10
+_NEAR_BYTES: Final = 20 << 10
 _BYTES_AHEAD: Final = 2 << 10
 #: Bytes of a row, at least, that the hardware prefetcher follows as one stream: interleaving such
 #: rows takes longer. A layer norm's gradient over 512 float32 took 1.5 times as long, a softmax
@@ -386,7 +386,7 @@ class RowLowering(Lowering):
             return 0
         rows = hint_product(outer_shape(self.group.domain, self.group.row))
         nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
-        fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP * current().l2
+        fits = rows >= _FEWEST_ROUNDS * kernel.lanes and nbytes <= _STRIP_SHARE * current().l2
         return kernel.lanes if fits and may_take_strips(kernel) else 0
 
     def _work(self, point: RowPoint) -> int:
@@ -553,7 +553,9 @@ def count_interleaved_rows(low: Lowering, shared: bool = False) -> int:
     count = _JAMMED if long or shared else _JAMMED_SHORT
     rows = hint_product(outer_shape(group.domain, group.row))
     nbytes = _row_bytes(low) * len(_streams(low))
-    while count > 1 and (count * nbytes > _TOGETHER * current().l2 or rows < _ROUNDS * count):
+    while count > 1 and (
+        count * nbytes > _INTERLEAVED_SHARE * current().l2 or rows < _FEWEST_ROUNDS * count
+    ):
         count //= 2
     return count
 
@@ -565,7 +567,7 @@ def interleaving(rows: int) -> Directives:
 
 def choose_prefetch(low: Lowering, axes: Sequence[Axis], jammed: int) -> Prefetch:
     """Return what to prefetch: the next rows, or later elements of the same rows."""
-    if axes and jammed * _row_bytes(low) <= _FAR:
+    if axes and jammed * _row_bytes(low) <= _NEAR_BYTES:
         return Prefetch(axes[-1].name, jammed)
     return Prefetch(VECTOR, _BYTES_AHEAD // _itemsize(low))
 

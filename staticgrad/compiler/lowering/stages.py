@@ -89,7 +89,7 @@ from staticgrad.support.records import replace
 
 #: Rows of an iteration, at most, and of an inner loop: as many as a vector has lanes.
 _ROWS: Final = 128
-_RUN: Final = 16
+_RUN_ROWS: Final = 16
 #: Operands that are expanded, at most.
 MOST_SPREAD: Final = 4
 #: Instructions for each short row in addition to its body: if masks are vectors that are built each
@@ -101,7 +101,7 @@ _WAITING: Final = 40
 #: Vectors of a row, at most, for which waiting takes a large part of the time.
 _LONGEST_WAITING: Final = 3
 #: The minimum gain, as a part of a row's time.
-_WORTH_IT: Final = 0.05
+_LEAST_GAIN: Final = 0.05
 #: Elements, at least, so that folding pays.
 _FEWEST: Final = 1 << 10
 
@@ -132,7 +132,7 @@ class _Folding(Lowering):
         if not self._is_worth_it([walk for _, walk in stores]):
             return None
         self.chunk, self.run, self.within = (f"i{len(loops) + n}" for n in range(3))
-        self.height = min(_ROWS, -(-hint_value(self.rows) // _RUN) * _RUN)
+        self.height = min(_ROWS, -(-hint_value(self.rows) // _RUN_ROWS) * _RUN_ROWS)
         self.expanded = {
             walk: ScratchBuffer(group.nodes[0], number)
             for number, walk in enumerate(w for w in self.loops.strides if self._is_expanded(w))
@@ -143,8 +143,8 @@ class _Folding(Lowering):
         axes = self.as_axes(loops[:-2])
         count = (self.rows + (self.height - 1)) // self.height
         axes.append(Axis(self.chunk, self.extent(count)))
-        runs = Axis(self.run, self.height // _RUN)
-        flat = Map(Axis(VECTOR, _RUN * self.length), body, (runs,))
+        runs = Axis(self.run, self.height // _RUN_ROWS)
+        flat = Map(Axis(VECTOR, _RUN_ROWS * self.length), body, (runs,))
         return self.finish([*self._expand_operands(), flat], axes)
 
     # -- layouts of operands ---------------------------------------------------------------------
@@ -171,8 +171,8 @@ class _Folding(Lowering):
         lanes = self.lanes
         expanded = [walk for walk in walks if self._is_expanded(walk)]
         rows = hint_value(self.rows)
-        few = rows < 2 * _RUN or rows * self.length < _FEWEST
-        if few or len(expanded) > MOST_SPREAD or _RUN % lanes or self.length % lanes == 0:
+        few = rows < 2 * _RUN_ROWS or rows * self.length < _FEWEST
+        if few or len(expanded) > MOST_SPREAD or _RUN_ROWS % lanes or self.length % lanes == 0:
             return False
         vectors = -(-self.length // lanes)
         waits = self.group.in_place
@@ -183,7 +183,7 @@ class _Folding(Lowering):
         row = vectors * work + (_WAITING if waits else _OVERHEAD[current().has_mask_registers])
         return (
             _SPREADING * reads_per_row * vectors + work * self.length / lanes
-            < (1 - _WORTH_IT) * row
+            < (1 - _LEAST_GAIN) * row
         )
 
     # -- expanding operands ----------------------------------------------------------------------
@@ -197,7 +197,7 @@ class _Folding(Lowering):
         )  # the next row overwrites the padding
         stages: list[Stage] = []
         for walks, height, length in (
-            (same_rows, _RUN, self.length),
+            (same_rows, _RUN_ROWS, self.length),
             (row_scalars, self.height, padded_length),
             (varying, self.height, self.length),
         ):
@@ -242,21 +242,21 @@ class _Folding(Lowering):
     ) -> Access:
         if walk in self.expanded:
             same_rows = self._steps(walk)[0] == 0
-            runs = () if same_rows else ((self.run, _RUN * self.length),)
+            runs = () if same_rows else ((self.run, _RUN_ROWS * self.length),)
             return Access(self._scratch_operand(walk), (*runs, (VECTOR, 1)))
         name = self.operand(walk.base, walk.offset, dtype, mode)
         if not self._is_flat(walk):
             return Access(name, self._outer_strides(walk))
         size = self.length
-        terms = ((self.chunk, self.height * size), (self.run, _RUN * size), (VECTOR, 1))
+        terms = ((self.chunk, self.height * size), (self.run, _RUN_ROWS * size), (VECTOR, 1))
         position = Position(terms, 0, 1, self.extent(self.rows * size))
         return Access(name, self._outer_strides(walk), (), (position,))
 
 
 #: Elements of a row, at least, so that many rows are interleaved.
-_SHORTEST: Final = 64
+_FEWEST_ELEMENTS: Final = 64
 #: Elements, at least, so that interleaving pays for rows that share an operand.
-_SHARED: Final = 1 << 12
+_FEWEST_SHARED: Final = 1 << 12
 
 
 def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
@@ -444,7 +444,9 @@ def _interleaves_rows(group: Group, shared: bool) -> bool:
     if len(group.reductions) < 2 and not shared:
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
-    return _SHORTEST <= length <= BLOCK and is_large(group.domain, _SHARED if shared else LARGE)
+    return _FEWEST_ELEMENTS <= length <= BLOCK and is_large(
+        group.domain, _FEWEST_SHARED if shared else LARGE
+    )
 
 
 def _accumulate(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:

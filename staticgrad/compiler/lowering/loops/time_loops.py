@@ -295,7 +295,7 @@ class WrittenLoop(LoopBuilder):
 #: Operations alone are cheap: with two numbers in a row, 2,400 expressions took half a second.
 MOST_ACCESSED: Final = 64
 #: Predicted seconds of a kernel without stretches, at most.
-_LONGEST: Final = 0.02
+_MOST_SECONDS: Final = 0.02
 #: Rates of scalar arithmetic with all numbers in registers.
 _ONE_LANE: Final = Rates(map_flops=1e10, bandwidth=1e12, launch=0.0)
 #: Rates of the driver's small kernels: each depends on the stores of the previous one.
@@ -304,20 +304,20 @@ _WAITING: Final = Rates(launch=1.5e-8)
 _NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
 _NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
 #: Seconds that each stage of an iteration waits for the previous one, if rows are in memory.
-_STAGE: Final = 2.5e-9
+_STAGE_SECONDS: Final = 2.5e-9
 #: Largest ratio of the time in one kernel to the driver's time: with a smaller gain predicted, the
 #: same stages took up to a twentieth longer in one kernel.
-_GAIN: Final = 0.975
+_MOST_RATIO: Final = 0.975
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
-_SHARED: Final = 3e-6
+_SHARED_SECONDS: Final = 3e-6
 #: Fewest iterations of a stretch, so that carries in registers pay; and the most.
-_SHORTEST: Final = 8
+_FEWEST_ITERATIONS: Final = 8
 _MOST_ITERATIONS: Final = 1 << 20
 #: Bytes of slices and stacks from which each iteration has its own page; and bytes of all
 #: iterations from which there are more pages than a TLB has entries (2,048): such loops took 1.3
 #: to 2.6 times as long. With fewer pages two workers lose as much by stretches as they gain.
-_PAGE: Final = 4 << 10
-_FAR: Final = 8 << 20
+_PAGE_BYTES: Final = 4 << 10
+_TLB_BYTES: Final = 8 << 20
 
 
 def lower_time_loop(
@@ -350,7 +350,11 @@ def lower_time_loop(
                     if _seconds(loop, _ONE_LANE) > fastest:
                         break
                 far = rows is not None and _is_far(lowered)
-                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(loop, ROWS))
+                length = (
+                    _FEWEST_ITERATIONS
+                    if far
+                    else _stretch(lowered.iterations, _seconds(loop, ROWS))
+                )
                 if not length:
                     return loop.step()
                 part = WrittenLoop(lowered, reading, length)
@@ -379,7 +383,7 @@ def _is_far(lowered: LoweredBodies) -> bool:
         if outer.has_rows and outer.name in body
     ]
     iteration = sum(hint_value(buffer.size) * buffer.dtype.itemsize for buffer in row_buffers)
-    return iteration >= _PAGE and iteration * hint_value(lowered.iterations) >= _FAR
+    return iteration >= _PAGE_BYTES and iteration * hint_value(lowered.iterations) >= _TLB_BYTES
 
 
 def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | LoopRefusal:
@@ -392,7 +396,7 @@ def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | Loo
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     if not isinstance(lowered.iterations, int):
         return LoopRefusal.SizedLoop
-    if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED:
+    if max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED_SECONDS:
         return LoopRefusal.Shared
     loop = JoinedIterations(lowered)
     try:
@@ -400,8 +404,8 @@ def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | Loo
     except LoopRefusedError as refused:
         return refused.reason
     iterations = max(1, lowered.iterations)
-    seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
-    slow = seconds > _GAIN * iterations * _driven_seconds(steps, _NEAR_WAITING)
+    seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE_SECONDS
+    slow = seconds > _MOST_RATIO * iterations * _driven_seconds(steps, _NEAR_WAITING)
     if slow or _stretch(iterations, _seconds(loop, ROWS)):
         return LoopRefusal.Slower
     return seconds, loop
@@ -418,7 +422,9 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
 
 def _stretch(iterations: Size, seconds: float) -> int:
     """Return the iterations of a stretch if all iterations take ``seconds``; 0: no stretches."""
-    if isinstance(iterations, int) and seconds <= _LONGEST:
+    if isinstance(iterations, int) and seconds <= _MOST_SECONDS:
         return 0
     iteration_seconds = seconds / max(1, hint_value(iterations))
-    return max(_SHORTEST, min(int(_LONGEST / 4 / iteration_seconds), _MOST_ITERATIONS))
+    return max(
+        _FEWEST_ITERATIONS, min(int(_MOST_SECONDS / 4 / iteration_seconds), _MOST_ITERATIONS)
+    )

@@ -55,9 +55,9 @@ from staticgrad.support.records import NamedTuple
 MOST: Final = 6000
 LONGEST: Final = 512
 #: Numbers of rows that are tried, at most.
-_TRIED: Final = 3
+_MOST_CANDIDATES: Final = 3
 #: Runs of rows, one after the other, in a buffer, at most.
-_RUNS: Final = 64
+_MOST_RUNS: Final = 64
 
 
 class RowPlace(NamedTuple):
@@ -97,7 +97,7 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
             extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
             if not isinstance(extent, int) or extent > 1:
                 extents[extent] = None
-    for rows in sorted(extents, key=hint_value, reverse=True)[:_TRIED]:
+    for rows in sorted(extents, key=hint_value, reverse=True)[:_MOST_CANDIDATES]:
         yield rows, True
         yield rows, False
     yield None, True
@@ -241,7 +241,7 @@ class UnrolledSchedule:
             return isinstance(place.at, int)
         if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
             return False
-        ends = (place.at - run * (self.rows * place.row) for run in range(_RUNS))
+        ends = (place.at - run * (self.rows * place.row) for run in range(_MOST_RUNS))
         return any(isinstance(end, int) and 0 <= end < place.row for end in ends)
 
     # -- sums -------------------------------------------------------------------------------------

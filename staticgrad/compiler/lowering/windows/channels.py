@@ -45,11 +45,11 @@ _MOST_RESIDUES: Final = 9
 _COPIED: Final = 1 << 17
 #: Taps that read each element of a copy, at least, so that it pays: with 2.25 (3 x 3, step 2)
 #: results and filters take 1.02 to 1.43 of the time without, with 6.25 (5 x 5, step 2) .44 to .87.
-_REUSED: Final = 4
+_FEWEST_READS: Final = 4
 #: Interleaved rows, at most: each chain is bound by latency. Chains of at least ``_LONG`` taps
 #: interleave twice as many.
-_TOGETHER: Final = 4
-_LONG: Final = 25
+_MOST_INTERLEAVED: Final = 4
+_LONG_CHAIN: Final = 25
 #: The scratch buffers of a filter: rows of its taps, and the copy.
 _ROWS, _COPY = 0, 1
 
@@ -210,7 +210,7 @@ class WindowChannels(WindowMaps):
             for axis in self.axes
         ]
         size = hint_value(images) * prod(hint_value(extent) for extent in self.wide)
-        many = prod(int(axis.taps) for axis in self.axes) >= _REUSED * prod(
+        many = prod(int(axis.taps) for axis in self.axes) >= _FEWEST_READS * prod(
             axis.step for axis in self.axes
         )
         bordered = any(
@@ -275,7 +275,7 @@ class WindowChannels(WindowMaps):
 def _count_interleaved_rows(extents: Sequence[Size], taps: int) -> int:
     # An iteration with fewer rows takes about as long (latency), so there are few iterations.
     rows = extents[-2] if len(extents) > 1 else 1
-    most = _TOGETHER if taps < _LONG else 2 * _TOGETHER
+    most = _MOST_INTERLEAVED if taps < _LONG_CHAIN else 2 * _MOST_INTERLEAVED
     if not isinstance(rows, int):
         return most
     return -(-rows // max(-(-rows // most), 1)) or 1

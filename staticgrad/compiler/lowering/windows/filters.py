@@ -45,9 +45,9 @@ from staticgrad.language.types.dtype import I64
 #: Elements of the copied channels, about: they stay in L2.
 COPIED: Final = 1 << 17
 #: Desired number of iterations.
-_WANTED: Final = 4
+_DESIRED_ITERATIONS: Final = 4
 #: Images, at most, for which partial gradients cost more than transposing results again.
-_FEW: Final = 32
+_FEW_IMAGES: Final = 32
 #: The remaining columns and images of an iteration.
 _COLUMNS: Final = "r0"
 _IMAGES: Final = "r1"
@@ -123,8 +123,8 @@ class WindowFilters(WindowProducts):
         most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
         chunks = -(-channels // max(1, most))
         pays = max(1, channels * taps // LEAST_ROWS)
-        chunks = max(chunks, min(pays, -(-_WANTED // max(1, outer_iterations))))
-        if self.form.parts and hint_value(self.second.type.shape[0]) <= _FEW:
+        chunks = max(chunks, min(pays, -(-_DESIRED_ITERATIONS // max(1, outer_iterations))))
+        if self.form.parts and hint_value(self.second.type.shape[0]) <= _FEW_IMAGES:
             chunks = max(chunks, split_iterations(self.anchor)[1])
         if chunks > 1 and chunks * outer_iterations % 2:
             chunks += 1
@@ -200,14 +200,14 @@ def _window_loops(
 
 
 #: Elements of the copies of an iteration, at most.
-_NEAR: Final = 2 * STRIP
+_COPY_ELEMENTS: Final = 2 * STRIP
 #: Desired number of iterations; panels of columns of an iteration, at least.
 _WANTED_COPIES: Final = 4
 _PANELS: Final = 2
 #: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time; 1 + 8 / w with
 #: steps. A vector of copies costs 30 multiplications of vectors; transposed panels cost a
 #: twentieth of the product.
-_SHORT: Final = 4
+_ROW_OVERHEAD: Final = 4
 _COPIED: Final = 30
 _TRANSPOSED: Final = 0.05
 
@@ -222,14 +222,14 @@ def channels_by_columns(node: Node) -> int:
     if not (isinstance(channels, int) and all(isinstance(tap, int) for tap in taps)):
         return 0
     last = form.axes[-1]
-    wide, slow = hint_value(last.windows), _SHORT * (2 if last.step > 1 else 1)
+    wide, slow = hint_value(last.windows), _ROW_OVERHEAD * (2 if last.step > 1 else 1)
     spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TRANSPOSED * wide)
     if wide >= dtype.lanes or spared < _COPIED:
         return 0
     count = prod(int(tap) for tap in taps)
     terms = prod(hint_value(axis.windows) for axis in form.axes)
     terms *= max(1, hint_value(node.args[0].type.shape[0]))
-    most = min(_NEAR // max(1, count * terms), channels // _WANTED_COPIES)
+    most = min(_COPY_ELEMENTS // max(1, count * terms), channels // _WANTED_COPIES)
     part = next((n for n in range(most, 0, -1) if channels % n == 0), 0)
     return part if part * count >= _PANELS * panel_columns(dtype) else 0
 

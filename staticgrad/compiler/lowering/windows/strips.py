@@ -47,17 +47,17 @@ from staticgrad.native.machine import current
 #: Elements of a strip and of its results, about: they stay in L2.
 STRIP: Final = 3 << 15
 #: Elements of a strip along the only axis of an image, at least.
-_LEAST: Final = 128
+_FEWEST_ELEMENTS: Final = 128
 #: Desired number of iterations; columns of an iteration, at least, that justify a border; its rows.
-_WANTED: Final = 4
-_WORTH: Final = 256
+_DESIRED_ITERATIONS: Final = 4
+_FEWEST_COLUMNS: Final = 256
 _ROWS: Final = 16
 #: The scratch: copies of strips, the strip of a channel, results of products.
 PLANE, CHANNEL, RESULT = range(3)
 #: Remainders that have products in one kernel, at most.
 MOST_PHASES: Final = 9
 #: Elements of the copies of an iteration, about.
-_NEAR: Final = 2 * STRIP
+_COPY_ELEMENTS: Final = 2 * STRIP
 #: Cycles of a vector of a copy from a channel's strip; and of a vector of a strip that is copied
 #: once, with bounds checks.
 _COPIED: Final = 14
@@ -144,11 +144,11 @@ class _Costs:
         high = self.result_counts[0]
         yield 1, 1
         for rows in range(2, high + 1):
-            if self._elements(rows, 1) > _NEAR:
+            if self._elements(rows, 1) > _COPY_ELEMENTS:
                 break
             yield -(-high // -(-high // rows)), 1
-        for images in range(2, self.images // _WANTED + 1):
-            if self._elements(high, images) > _NEAR:
+        for images in range(2, self.images // _DESIRED_ITERATIONS + 1):
+            if self._elements(high, images) > _COPY_ELEMENTS:
                 break
             yield high, images
 
@@ -224,11 +224,11 @@ class WindowStrips(WindowProducts):
         axes, batch = self.axes, max(1, hint_value(self.first.type.shape[0]))
         row = prod(hint_value(axis.result_count) + hint_value(axis.reach) for axis in axes[1:])
         channels = max(hint_value(self.out) * axes[-1].step, hint_value(self.inner), 1)
-        least = _LEAST if len(axes) == 1 else 1
+        least = _FEWEST_ELEMENTS if len(axes) == 1 else 1
         rows = max(1, hint_value(axes[0].result_count))
         strips = -(-rows // max(STRIP // (channels * max(row, 1)), least))
-        more = -(-_WANTED // (batch * self.form.groups))
-        if rows * row >= more * _WORTH:
+        more = -(-_DESIRED_ITERATIONS // (batch * self.form.groups))
+        if rows * row >= more * _FEWEST_COLUMNS:
             strips = max(strips, more)
         return -(-rows // strips), 1
 
@@ -237,9 +237,9 @@ class WindowStrips(WindowProducts):
         strips = -(-max(1, hint_value(self.axes[0].result_count)) // self.strip)
         image_groups = -(-max(1, hint_value(self.batch)) // self.images)
         iterations, out = image_groups * strips * self.form.groups, self.out
-        if iterations >= _WANTED or not isinstance(out, int):
+        if iterations >= _DESIRED_ITERATIONS or not isinstance(out, int):
             return out
-        enough = range(-(-_WANTED // iterations), _WANTED + 1)
+        enough = range(-(-_DESIRED_ITERATIONS // iterations), _DESIRED_ITERATIONS + 1)
         return next((out // parts for parts in enough if out % (parts * _ROWS) == 0), out)
 
     def _channel(self, loop: Axis, group: Axis | None) -> AffineIndex:

@@ -69,14 +69,14 @@ from staticgrad.support.records import dataclass, replace
 #: Results of a tile along an axis.
 RESULTS: Final = 2
 #: Bytes that the products read and write for the tiles of an iteration, about; and its tiles.
-_NEAR: Final = 1 << 19
+_PRODUCT_BYTES: Final = 1 << 19
 _FEWEST_TILES: Final = 64
 _MOST_TILES: Final = 256
 #: Desired number of iterations; the channels of an iteration are a multiple of ``_ROWS``; with at
 #: least ``_MANY`` channels each it pays that several iterations combine the same elements.
 WANTED: Final = 4
 _ROWS: Final = 16
-_MANY: Final = 64
+_MANY_CHANNELS: Final = 64
 #: Costs in multiplications of vectors, for one channel: to combine a vector of tiles; to combine
 #: a partial vector; to copy a vector of an image or of results.
 _COMBINED: Final = 70
@@ -179,7 +179,7 @@ def best_cut(node: Node) -> Cut:
     depths = max(1, hint_value(deep[0].result_extent)) if deep else batch
     reach = hint_value(deep[0].reach) if deep else 0
     taps = int(deep[0].axis.taps) if deep else 1
-    most = _NEAR // ((out * spread + inner * planes) * SIDE**2 * dtype.itemsize)
+    most = _PRODUCT_BYTES // ((out * spread + inner * planes) * SIDE**2 * dtype.itemsize)
     most = max(_FEWEST_TILES, min(most, _MOST_TILES))
 
     def tiles(cut: Cut) -> int:
@@ -211,7 +211,7 @@ def best_cut(node: Node) -> Cut:
         )
 
     def cuts() -> Iterator[Cut]:
-        shared = deep or out >= WANTED * _MANY
+        shared = deep or out >= WANTED * _MANY_CHANNELS
         for joined in (False, True):
             fitting = most // (phases * (wide + along + joined))
             for rows in range(1, max(1, min(high, fitting)) + 1):
@@ -632,7 +632,7 @@ class WindowTiles(WindowProducts):
     def _row(self, row: Axis, odd: int, remainder: int = 0, read: bool = False) -> AffineIndex:
         """Return the index of the even or odd row of results, or of the image, of a row of tiles.
 
-        ``over``: the remainder of the stride or dilation.
+        ``remainder``: the remainder of the stride or dilation.
         """
         of, dilation = self.axes[0], self.axes[0].axis.dilation
         unit = dilation * (of.stride if read else of.step)
