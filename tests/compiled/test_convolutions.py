@@ -297,26 +297,25 @@ TILED_IN_PIECES = [
 
 #: One of each kind of tiles, small: image, filters, options, and which sums are in tiles.
 EACH_KIND_OF_TILES = {
-    "of a filter": ((1, 32, 28, 69), (33, 32, 3, 3), {"padding": 1}, ("y", "dx", "dw")),
-    "of a filter, in parts": ((5, 32, 28, 36), (33, 32, 3, 3), {"padding": 1}, ("dw",)),
-    "pieces": ((1, 64, 29, 31), (66, 64, 5, 5), {"padding": (2, 3)}, ("y", "dx", "dw")),
-    "strides": ((3, 64, 33, 32), (32, 64, 4, 4), {"padding": 1, "stride": 2}, ("y", "dx")),
-    "volumes": ((2, 16, 5, 14, 15), (33, 16, 3, 3, 3), {"padding": 1}, ("y", "dx")),
-    "phases": ((3, 32, 28, 29), (33, 32, 3, 3), {"padding": 2, "dilation": 2}, ("y", "dx")),
+    "parts of filters": ((5, 32, 28, 36), (33, 32, 3, 3), {"padding": 1}, ("dw",)),
+    "pieces": ((1, 48, 28, 43), (16, 48, 4, 4), {"padding": ((1, 2), (2, 1))}, ("y",)),
+    "strides": ((3, 64, 33, 32), (32, 64, 4, 4), {"padding": 1, "stride": 2}, ("dx",)),
+    "volumes": ((2, 16, 5, 14, 15), (33, 16, 3, 3, 3), {"padding": 1}, ("dx",)),
+    "phases": ((3, 32, 28, 29), (33, 32, 3, 3), {"padding": 2, "dilation": 2}, ("y",)),
 }
 
 
-@pytest.mark.parametrize("kind", EACH_KIND_OF_TILES)
-def test_each_kind_of_tiles_gives_the_sum(kind):
+def test_each_kind_of_tiles_gives_the_sum():
     """Quick ones of what the next tests try in every way and size."""
-    shape, filters, options, names = EACH_KIND_OF_TILES[kind]
-    graph = convolved(shape, filters, options)
-    graph = sg.Graph({name: graph[name] for name in names})
-    assert in_tiles(graph) == len(names)
-    feeds = drawn(graph)
-    found = sg.compile(graph, threads=1).run(feeds)
-    for name, wanted in sg.evaluate(graph, feeds, dtype="float64").items():
-        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=4e-6 * np.abs(wanted).max())
+    for kind, (shape, filters, options, names) in EACH_KIND_OF_TILES.items():
+        graph = convolved(shape, filters, options)
+        graph = sg.Graph({name: graph[name] for name in names})
+        assert in_tiles(graph) == len(names), kind
+        feeds = drawn(graph)
+        found = sg.compile(graph, threads=1).run(feeds)
+        for name, wanted in sg.evaluate(graph, feeds, dtype="float64").items():
+            near = 4e-6 * np.abs(wanted).max()
+            np.testing.assert_allclose(found[name], wanted, rtol=0, atol=near, err_msg=kind)
 
 
 @pytest.mark.slow

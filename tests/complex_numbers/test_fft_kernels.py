@@ -72,6 +72,37 @@ def test_the_error_is_a_few_units_of_the_last_place(function, dtype, shape):
         assert error_of(found, wanted[name]) < 4 + np.log2(found.shape[1]), name
 
 
+def test_real_values_of_each_layout_and_the_slope_of_half_a_spectrum():
+    """Ends and middles of spectra, whose imaginary parts do not count; the size divides."""
+    inputs, outputs, wanted = {}, {}, {}
+    for layout, shape, axis in (
+        ("lines", (1, 128), 1),
+        ("rows", (9, 24), 1),
+        ("columns", (24, 9), 0),
+    ):
+        size = shape[axis]
+        half = tuple(size // 2 + 1 if k == axis else n for k, n in enumerate(shape))
+        x, s = sample(shape, "float64"), sample(half, "complex128")
+        real, spectrum = (
+            sg.input(f"x {layout}", shape, "float64"),
+            sg.input(f"s {layout}", half, "complex128"),
+        )
+        inputs |= {real: x, spectrum: s}
+        back = sg.fft.irfft(spectrum, size, axis)
+        outputs[f"{layout} forward"], outputs[f"{layout} back"] = sg.fft.rfft(real, axis=axis), back
+        wanted[f"{layout} forward"] = np.fft.rfft(x, axis=axis)
+        wanted[f"{layout} back"] = np.fft.irfft(s, size, axis)
+        if layout == "rows":
+            outputs["slope"] = sg.grad((back * real).sum(), spectrum)
+            counts = np.full(half[1], 2.0)
+            counts[[0, -1]] = 1.0  # an end stands for no conjugate
+            wanted["slope"] = np.conj(np.fft.rfft(x)) * counts / size
+    f = sg.compile(sg.Graph(outputs))
+    assert {FourierCall.of(name).layout for name in routines(f)} == {"lines", "rows", "columns"}
+    for name, found in f.run(inputs).items():
+        np.testing.assert_allclose(found, wanted[name], rtol=0, atol=1e-13, err_msg=name)
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_long_lines(dtype):
     x = sample((2, 2048), dtype)

@@ -128,39 +128,34 @@ def test_values_are_those_of_scipy(key):
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11 * np.max(np.abs(wanted)))
 
 
-@pytest.mark.parametrize("name", ["solve_continuous_are", "solve_discrete_are"])
-def test_gradients_of_losses_that_are_not_symmetric(name):
-    """Of one element above the diagonal: X is symmetric, and its cotangent is not."""
-    operands = [A, B, Q, R]
-    named = [sg.input(f"x{k}", each.shape, "float64") for k, each in enumerate(operands)]
-    solution = getattr(sg.linalg, name)(*named)
-    loss = solution[0, 2] + 3.0 * solution[3, 1]
-    feeds = {f"x{k}": each for k, each in enumerate(operands)}
-    slopes = sg.evaluate(sg.grad(loss, named), feeds)
-
-    def at(place, way):
-        moved = [each + way if k == place else each for k, each in enumerate(operands)]
-        found = getattr(scipy.linalg, name)(*moved)
-        return found[0, 2] + 3.0 * found[3, 1]
-
-    draw = np.random.default_rng(1).normal
-    for place, slope in enumerate(slopes):
-        way = draw(size=slope.shape)
-        way = 1e-6 * (way + way.T if place > 1 else way)  # q and r stay symmetric
-        difference = (at(place, way) - at(place, -way)) / 2
-        np.testing.assert_allclose((slope * way).sum(), difference, rtol=1e-5)
+#: Matrices that are not symmetric, and losses of single elements: transposes matter.
+UNSYMMETRIC = {
+    "solve_continuous_are": (A, B, Q, R),
+    "solve_discrete_are": (A, B, Q, R),
+    "solve_sylvester": (A, STABLE[:3, :3], A[:, :3]),
+    "sqrtm": (STABLE,),
+    "signm": (np.diag([3.0, -2.0, 1.0, -4.0]) + 0.3 * A,),
+}
 
 
-@pytest.mark.parametrize("name", ["sqrtm", "signm"])
-def test_gradients_of_functions_of_matrices_that_are_not_symmetric(name):
-    """The derivative of a function at the transpose, not at the matrix."""
-    x, weights = sg.input("x", (4, 4), "float64"), np.random.default_rng(2).normal(size=(4, 4))
-    matrix = np.diag([3.0, -2.0, 1.0, -4.0]) + 0.3 * A if name == "signm" else STABLE
-    loss = (getattr(sg.linalg, name)(x) * weights).sum()
-    slope = sg.evaluate(sg.grad(loss, x), {"x": matrix})
-    function, way = getattr(scipy.linalg, name), 1e-5 * np.random.default_rng(3).normal(size=(4, 4))
-    difference = ((function(matrix + way) - function(matrix - way)) * weights).sum() / 2
-    np.testing.assert_allclose((slope * way).sum(), difference.real, rtol=1e-6)
+def test_gradients_of_losses_that_are_not_symmetric():
+    """X of a Riccati equation is symmetric, and its cotangent is not."""
+    for name, operands in UNSYMMETRIC.items():
+        theirs, draw = getattr(scipy.linalg, name), np.random.default_rng(1).normal
+        named = [sg.input(f"x{k}", each.shape, "float64") for k, each in enumerate(operands)]
+        loss = getattr(sg.linalg, name)(*named)
+        loss = loss[0, 2] + 3.0 * loss[3, 1]
+        feeds = {f"x{k}": each for k, each in enumerate(operands)}
+        for place, slope in enumerate(sg.evaluate(sg.grad(loss, named), feeds)):
+            way = 1e-6 * draw(size=slope.shape)
+            if name.endswith("are") and place > 1:  # q and r stay symmetric
+                way = way + way.T
+            ends = []
+            for moved in (way, -way):
+                x = theirs(*[e + moved if k == place else e for k, e in enumerate(operands)])
+                ends.append(x[0, 2] + 3.0 * x[3, 1])
+            difference = (ends[0] - ends[1]).real / 2
+            np.testing.assert_allclose((slope * way).sum(), difference, rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("matrix", [A, Z], ids=["real", "complex"])

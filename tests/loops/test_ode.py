@@ -85,6 +85,15 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol):
         assert bool(np.isfinite(sg.evaluate(last)).all()) == (most == count)
 
 
+def test_a_step_that_fails_is_made_again():
+    """The first one to try is the whole way, which is too long."""
+    last = sg.ode.rk45(pendulum, np.array([1.0, 0.5]), 0.0, 2.0, first=2.0, rtol=1e-7, max_steps=60)
+    wanted = solve_ivp(
+        lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]], (0.0, 2.0), [1.0, 0.5], rtol=1e-10
+    ).y[:, -1]
+    np.testing.assert_allclose(sg.evaluate(last), wanted, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_gradients_go_through_the_steps():
     k, start = variable("k"), variable("y")

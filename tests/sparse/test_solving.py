@@ -91,6 +91,21 @@ def test_derivatives_are_those_of_dense_systems(dtype, transposed):
             np.testing.assert_allclose(again[name], wanted, rtol, scale, err_msg=name)
 
 
+def test_slopes_and_tangents_of_one_complex_system():
+    """Beside the dense system: the adjoint is solved, and what a matrix moves is subtracted."""
+    a, b = system("complex128", 4)
+    data, matrix = computed(a)
+    right, ways = sg.input("b", (4,), "complex128"), [np.ones(a.nnz) * 1j, b * 0.5]
+    whole = sg.zeros(a.shape, "complex128").at[matrix.places()].add(data)
+    found = []
+    for x in (sg.sparse.spsolve(matrix, right), sg.linalg.solve(whole, right)):
+        loss = losses(x)
+        values = [*sg.grad(loss, [data, right]), sg.jvp(loss, [data, right], ways)]
+        found.append(sg.evaluate(values, {"data": a.data, "b": b}))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())
+
+
 def test_a_factorization_serves_the_system_and_its_transpose(monkeypatch):
     counted = []
     splu = scipy_linalg.splu
