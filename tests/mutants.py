@@ -7,7 +7,6 @@ is an error of the table, which ``tests/repository/test_mutants.py`` finds.
     python -m tests.mutants --list
     python -m tests.mutants cse-which-result rk45-root-mean-square
     python -m tests.mutants --json results.json
-    python -m tests.mutants --every-commit  # without thinned tests, of which each run takes some
 """
 
 import argparse
@@ -3384,9 +3383,6 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes to a file")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the tests of each")
     parser.add_argument("--quick", action="store_true", help="without slow tests, as .ci/run")
-    parser.add_argument(
-        "--every-commit", action="store_true", help="by tests that are quick for every commit alone"
-    )
     parser.add_argument("--commit", help="whose quick cases of thinned families (default: HEAD)")
     given = parser.parse_args(arguments)
     known = {name for each in MUTANTS for name in (each.name, each.area)}
@@ -3398,8 +3394,6 @@ def main(arguments=None):
             print(f"{each.name:28} {each.area:28} {each.why}")
         return 0
     marks = "not exhaustive and not slow" if given.quick else "not exhaustive"
-    if given.every_commit:
-        marks = "not exhaustive and not slow and not thinned"
     found = run(chosen, given.limit, given.json, marks, given.commit)
     return int(any(each["outcome"] != "killed" for each in found))
 
