@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
-from staticgrad.language.functions.trees import check_real, check_whole, mapped
+from staticgrad.language.functions.trees import check_real, check_whole, map_leaves
 from staticgrad.language.ir.bodies import body_input
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
@@ -46,7 +46,7 @@ def jacobian(
         raise not_a_value(y)
     check_floating([y], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
-    return mapped(lambda value: _matrix(y, value, mode, allow_disconnected), x)
+    return map_leaves(lambda value: _matrix(y, value, mode, allow_disconnected), x)
 
 
 @public

@@ -52,7 +52,7 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     paired,
 )
-from staticgrad.language.functions.trees import check_whole, flatten, mapped, pairs_in
+from staticgrad.language.functions.trees import check_whole, flatten, map_leaves, pairs_in
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
@@ -270,7 +270,7 @@ def grad(
     given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
     together = [*together, *_pairs(wrt)]
     found = _differentiated(given, "seed", wanted, allow_disconnected, together)
-    return mapped(lambda value: found[value.key], wrt, conjugate=True)
+    return map_leaves(lambda value: found[value.key], wrt, conjugate=True)
 
 
 def real_loss(y: Any, holomorphic: bool) -> Any:
@@ -310,7 +310,7 @@ def vjp(
     given = list(paired(y, ct, "cotangent"))
     together = [*together, *_pairs(x)]
     found = _differentiated(given, "cotangent", wanted, allow_disconnected, together)
-    return mapped(lambda value: found[value.key], x, conjugate=True)
+    return map_leaves(lambda value: found[value.key], x, conjugate=True)
 
 
 def versions_of(value: Symbolic) -> list[Symbolic]:

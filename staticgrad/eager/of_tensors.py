@@ -23,8 +23,8 @@ from staticgrad.language.functions.trees import (
     check_real,
     check_whole,
     flatten,
-    mapped,
-    matched,
+    map_leaves,
+    match_leaves,
     pairs_in,
     unflatten,
 )
@@ -157,7 +157,7 @@ def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
     """``sg.vjp`` of tensors."""
     ys, tree = flatten(y)
-    cts = fitted("cotangent", ys, matched("cotangent", ct, tree, Tensor))
+    cts = fitted("cotangent", ys, match_leaves("cotangent", ct, tree, Tensor))
     return _by(x, allow_disconnected, lambda by, allow: cotangents(ys, by, cts, allow, True))
 
 
@@ -165,7 +165,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
     """``sg.jvp`` of tensors."""
     ys, of = flatten(y)
     by, tree = _moved(x)
-    ways = matched("tangent", tangent, tree, Tensor)
+    ways = match_leaves("tangent", tangent, tree, Tensor)
     allow = allow_disconnected or bool(pairs_in(of, ys) or pairs_in(tree, by))
     return unflatten(of, Tangents(ys, by, allow).along(ways, True))
 
@@ -186,7 +186,7 @@ def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
     by, tree = _moved(x)
-    ways = fitted("tangent", by, matched("tangent", v, tree, Tensor))
+    ways = fitted("tangent", by, match_leaves("tangent", v, tree, Tensor))
     allow = allow_disconnected or bool(pairs_in(tree, by))
     slopes = cotangents([y], by, None, allow, True)
     return unflatten(tree, cotangents(slopes, by, ways, allow, True), conjugate=True)
@@ -195,7 +195,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
 def _moved(x: Any) -> tuple[list[Any], Tree]:
     """The tensors to differentiate by, and their containers."""
     check_whole(x)
-    return flatten(mapped(Tensor.lift, x))
+    return flatten(map_leaves(Tensor.lift, x))
 
 
 def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.trees import mapped
+from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ir.calls import check_fields
 from staticgrad.language.ops.arithmetic import isfinite, power
 from staticgrad.language.ops.logic import equal, logical_and
@@ -36,7 +36,7 @@ _TAKES: Final = "clipping takes gradients, values of a graph or arrays"
 def _lifted(grads: Any) -> Any:
     """Return ``grads`` with constants in place of arrays and numbers."""
     plain = (np.ndarray, np.generic, float)
-    return mapped(lambda g: as_value(g) if isinstance(g, plain) else g, grads)
+    return map_leaves(lambda g: as_value(g) if isinstance(g, plain) else g, grads)
 
 
 def global_norm(grads: Any) -> Any:
@@ -66,7 +66,7 @@ def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     """
     grads = _lifted(grads)
     scale = _scale(leaves(grads, _TAKES), max_norm)
-    return mapped(lambda g: g * scale.astype(g.dtype), grads)
+    return map_leaves(lambda g: g * scale.astype(g.dtype), grads)
 
 
 def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
@@ -81,7 +81,7 @@ def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     """
     grads = _lifted(grads)
     leaves(grads, _TAKES)
-    return mapped(lambda g: clip(g, -max_value, max_value), grads)
+    return map_leaves(lambda g: clip(g, -max_value, max_value), grads)
 
 
 def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:

@@ -24,7 +24,7 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.streams import draws_from_0
-from staticgrad.language.functions.trees import mapped
+from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ir.calls import pickled
 from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.graph import Graph
@@ -241,7 +241,7 @@ class Function(OfArrays[P, R]):
             return given.called(self._function, tensors)[0]
 
         with draws_from_0():
-            return mapped(as_result, run_at_once(call, [*given.arrays.values()]))
+            return map_leaves(as_result, run_at_once(call, [*given.arrays.values()]))
 
     if TYPE_CHECKING:  # the types of calls are those of the base
 

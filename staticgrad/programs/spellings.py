@@ -9,7 +9,7 @@ from typing import Any
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import input
-from staticgrad.language.functions.trees import flatten, mapped, unflatten
+from staticgrad.language.functions.trees import flatten, map_leaves, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import as_value
@@ -174,4 +174,6 @@ def eval_shape(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         for place, leaf in enumerate(leaves)
     ]
     places, words = unflatten(tree, given)
-    return mapped(lambda leaf: leaf.type if isinstance(leaf, Value) else leaf, f(*places, **words))
+    return map_leaves(
+        lambda leaf: leaf.type if isinstance(leaf, Value) else leaf, f(*places, **words)
+    )

@@ -36,8 +36,8 @@ from staticgrad.language.functions.trees import (
     BothParts,
     check_real,
     flatten,
-    mapped,
-    matched,
+    map_leaves,
+    match_leaves,
     pairs_in,
     paths,
     unflatten,
@@ -96,7 +96,7 @@ class Transformed:
         if runs_directly(args, kwargs):
             return called_as(self._name, self._rule, args, kwargs, False)
         given = [
-            mapped(as_array, each) if place in self._places else each
+            map_leaves(as_array, each) if place in self._places else each
             for place, each in enumerate(args)
         ]
         try:
@@ -416,15 +416,15 @@ def at_point(
         return Function(direct, (), {}, {})
 
     program = made_once(f, (name, by, options), made)
-    return program(with_arrays(x, by), mapped(as_array, given))
+    return program(with_arrays(x, by), map_leaves(as_array, given))
 
 
 def with_arrays(x: Any, by: Any) -> Any:
     """Return the argument, or tuple of arguments, with Python numbers at ``by`` as arrays."""
     if not isinstance(x, tuple):
-        return mapped(as_array, x)
+        return map_leaves(as_array, x)
     places = by if isinstance(by, tuple) else (by,)
-    return tuple([mapped(as_array, y) if place in places else y for place, y in enumerate(x)])
+    return tuple([map_leaves(as_array, y) if place in places else y for place, y in enumerate(x)])
 
 
 # -- ``sg.grad`` and related functions of functions -----------------------------------------------
@@ -514,10 +514,10 @@ def _started(
 
     def along(given: Any) -> Any:
         if pushed is None:
-            cts = matched("cotangent", given, tree, point.kind)
+            cts = match_leaves("cotangent", given, tree, point.kind)
             with recording(point):
                 return point.pulled(values, cts, allow)
-        tangents = matched("tangent", given, point.tree, point.kind)
+        tangents = match_leaves("tangent", given, point.tree, point.kind)
         with recording(point):
             return unflatten(tree, pushed(tangents))
 
@@ -585,7 +585,7 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) 
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
         point = DerivativePoint(x if isinstance(x, tuple) else (x,), by, direct)
-        along = matched("tangent", v, point.tree, point.kind)
+        along = match_leaves("tangent", v, point.tree, point.kind)
         allow = allow_disconnected or bool(point.together)
         with recording(point):
             y = point.value(f(*point.args))

@@ -22,7 +22,7 @@ from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.interop.lax.reading import literal_shape
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.trees import flatten, mapped
+from staticgrad.language.functions.trees import flatten, map_leaves
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.graph import Graph
@@ -922,7 +922,7 @@ def lowered_function(f: Function[..., Any]) -> Callable[..., Any]:
     runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
 
     def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
-        traced, given = traced_call(f, *mapped(_empty, (args, kwargs)))
+        traced, given = traced_call(f, *map_leaves(_empty, (args, kwargs)))
         arrays = [leaf for leaf in flatten((args, kwargs))[0] if is_array(leaf)]
         feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
         if traced.graph is None:

@@ -17,7 +17,7 @@ from staticgrad.language.functions.arrange import split
 from staticgrad.language.functions.creation import arange, zeros
 from staticgrad.language.functions.loops.loops import scan
 from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.functions.trees import mapped
+from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import reshape
@@ -223,7 +223,7 @@ def _layer(
         if ends is None:
             return next_carry, next_carry[0] if gates == 4 else next_carry
         runs = (time < ends)[:, None]
-        masked_carry = mapped(lambda new, old: where(runs, new, old), next_carry, carry)
+        masked_carry = map_leaves(lambda new, old: where(runs, new, old), next_carry, carry)
         output = masked_carry[0] if gates == 4 else masked_carry
         return masked_carry, where(runs, output, 0.0)
 

@@ -350,7 +350,9 @@ def paths(tree: Tree, name: str) -> list[str]:
     return [path for key, part in named for path in paths(part, template.format(name, key))]
 
 
-def mapped(function: Callable[..., Any], tree: Any, *others: Any, conjugate: bool = False) -> Any:
+def map_leaves(
+    function: Callable[..., Any], tree: Any, *others: Any, conjugate: bool = False
+) -> Any:
     """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
     leaves, shape = flatten(tree)
     more = [flatten(extra_tree)[0] for extra_tree in others]
@@ -405,7 +407,7 @@ def with_complex_values(tree: Any, kind: Any = None) -> Any:
     return unflatten(shape, [kind.lift(x) if is_complex_data(x) else x for x in leaves])
 
 
-def matched(what: str, directions: Any, tree: Tree, kind: Any = None) -> list[Any]:
+def match_leaves(what: str, directions: Any, tree: Tree, kind: Any = None) -> list[Any]:
     """Return the leaves of cotangents or tangents, which have the containers of their values.
 
     In a function that is mapped over tensors, tensors are replaced by placeholders, so that they

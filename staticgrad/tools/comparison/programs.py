@@ -26,7 +26,7 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import at_once
-from staticgrad.language.functions.trees import flatten, mapped
+from staticgrad.language.functions.trees import flatten, map_leaves
 from staticgrad.language.ir.graph import Constant, Graph, Parameter
 from staticgrad.language.storage.parameter import write_all
 from staticgrad.nn.module import Module, as_scopes
@@ -591,7 +591,7 @@ def _with_arrays(tree: Any) -> Any:
         is_kept = isinstance(leaf, str | bytes | np.ndarray)
         return leaf if is_kept else np.asarray(getattr(leaf, "data", leaf))
 
-    return mapped(as_array, tree)
+    return map_leaves(as_array, tree)
 
 
 def _names_of(function: Any, count: int) -> list[str]:

@@ -17,7 +17,7 @@ from staticgrad.language.functions.checkpoints.saveable import (
     names_given,
     parts_of,
 )
-from staticgrad.language.functions.trees import flatten, mapped, unflatten
+from staticgrad.language.functions.trees import flatten, map_leaves, unflatten
 from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, bodies_of, next_serial
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.op import Op
@@ -198,7 +198,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         if policy is not None:
             return _with_region(f, policy, args, kwargs)
         args, kwargs = unflatten(tree, [_mark_leaf(leaf) for leaf in leaves])
-        return mapped(_mark_leaf, f(*args, **kwargs))
+        return map_leaves(_mark_leaf, f(*args, **kwargs))
 
     return apply_with_marks
 
@@ -255,4 +255,4 @@ def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any
             return leaf
         return Recomputed(len(saved))(leaf, *begins, *saved)
 
-    return mapped(close_leaf, results)
+    return map_leaves(close_leaf, results)

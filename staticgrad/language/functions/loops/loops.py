@@ -41,7 +41,7 @@ from staticgrad.language.functions.trees import (
     Tree,
     check_slices,
     flatten,
-    mapped,
+    map_leaves,
     unflatten,
     with_complex_values,
 )
@@ -785,7 +785,7 @@ def _branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)
-    arguments = mapped(lambda leaf: as_value(leaf), list(operands))
+    arguments = map_leaves(lambda leaf: as_value(leaf), list(operands))
     trace = Trace()
     case_results = [call_traced(case, *arguments) for case in cases]
     for _, shape in case_results:

@@ -29,7 +29,7 @@ from staticgrad.language.functions.loops.loops import (
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
-from staticgrad.language.functions.trees import Tree, flatten, mapped, unflatten
+from staticgrad.language.functions.trees import Tree, flatten, map_leaves, unflatten
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.value import Value
@@ -268,7 +268,7 @@ def rk4(
 
 
 def _prepend_state(y: Any, later: Any) -> Any:
-    return mapped(lambda first, later: concatenate([first[None], later], 0), y, later)
+    return map_leaves(lambda first, later: concatenate([first[None], later], 0), y, later)
 
 
 def _times(times: Any) -> Any:
@@ -291,7 +291,7 @@ def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
             hint="args=(a,) for f(t, y, a)",
         )
     check_function("f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
-    values, tree = flatten(mapped(as_value, y))  # a complex value is a pair of leaves
+    values, tree = flatten(map_leaves(as_value, y))  # a complex value is a pair of leaves
     floats = [v if v.dtype.is_float else astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
@@ -330,7 +330,7 @@ def _rk4_step(f: Slope, t: Any, y: Any, h: Any, k1: Any = None) -> Any:
     k2 = f(t + h / 2, _advance_state(y, h / 2, k1))
     k3 = f(t + h / 2, _advance_state(y, h / 2, k2))
     k4 = f(t + h, _advance_state(y, h, k3))
-    return mapped(
+    return map_leaves(
         lambda y, a, b, c, d: y + _like(h / 6, y) * (a + 2 * b + 2 * c + d),
         y,
         k1,
@@ -341,7 +341,7 @@ def _rk4_step(f: Slope, t: Any, y: Any, h: Any, k1: Any = None) -> Any:
 
 
 def _advance_state(y: Any, h: Any, slope: Any) -> Any:
-    return mapped(lambda y, slope: y + _like(h, y) * slope, y, slope)
+    return map_leaves(lambda y, slope: y + _like(h, y) * slope, y, slope)
 
 
 def _like(h: Any, y: Any) -> Any:
@@ -415,8 +415,8 @@ def rk45(
     start, end = (astype(as_value(time), dtype) for time in (start, end))
     if adjoint:
         states = control.over(f, y, stack([start, end]), adjoint)
-        return mapped(lambda leaf: leaf[-1], states)
-    return control.between(f, y, start, end)
+        return map_leaves(lambda leaf: leaf[-1], states)
+    return control.solve_interval(f, y, start, end)
 
 
 @by_all_operands
@@ -560,7 +560,7 @@ def _solution(
             f, start, doubled, method=method, rtol=rtol, atol=atol, steps=steps, first=first,
             max_steps=max_steps, on_failure=on_failure, dense=True, events=crossings or None,
         )  # fmt: skip
-        return solution._replace(ts=times, ys=mapped(lambda leaf: leaf[:1], solution.ys))
+        return solution._replace(ts=times, ys=map_leaves(lambda leaf: leaf[:1], solution.ys))
     if method == "rk4":
         if is_whole:
             return solutions.solve_with_fixed_steps(_rk4_step, f, start, times, steps, crossings)
@@ -667,7 +667,7 @@ class _Control:
             return zeros_like(interval) + self.first
         return _FIRST * where(interval > 0, interval, 1.0)
 
-    def between(self, f: Slope, y: Any, start: Any, end: Any) -> Any:
+    def solve_interval(self, f: Slope, y: Any, start: Any, end: Any) -> Any:
         """The state at the end."""
         interval = stop_gradient(end - start)
         way = _FIRST if self.first is None else self.first / absolute(interval)
@@ -700,7 +700,7 @@ class _Control:
             next_y, error, _ = self.trial(f, start + part * (end - start), y, size * (end - start))
             good = error <= 1.0
             next_part = where(size >= 1.0 - part, 1.0, part + size)
-            accepted = mapped(lambda new, old: where(good, new, old), next_y, y)
+            accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)
             return where(good, next_part, part), self.following(step, size, error), accepted
 
         part, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
@@ -725,7 +725,7 @@ class _Control:
         for node, stage in zip(self.method.nodes, self.method.stages, strict=True):
             next_y = _combine_slopes(y, h, stage, slopes)
             slopes.append(f(t + node * h, next_y))
-        nothing = mapped(zeros_like, y)
+        nothing = map_leaves(zeros_like, y)
         errors = _combine_slopes(nothing, h, self.method.error, slopes)
         return next_y, self.ratio(errors, y, next_y), slopes
 
@@ -752,7 +752,7 @@ class _Control:
         powers = self.method.powers
         if not powers:
             return solutions.cubic(y, h, next_y, slopes[0], slopes[-1])
-        nothing = mapped(zeros_like, y)
+        nothing = map_leaves(zeros_like, y)
         return [_combine_slopes(nothing, h, column, slopes) for column in zip(*powers, strict=True)]
 
 
@@ -818,16 +818,16 @@ class _Implicit(_Control):
         return next_y, self.ratio(error, y, next_y), [state_of(stage) for stage in stages]
 
     def pieces(self, y: Any, h: Any, next_y: Any, slopes: list[Any]) -> list[Any]:
-        unit_step, nothing = zeros_like(h) + 1.0, mapped(zeros_like, y)
-        change = mapped(lambda new, old: new - old, next_y, y)
+        unit_step, nothing = zeros_like(h) + 1.0, map_leaves(zeros_like, y)
+        change = map_leaves(lambda new, old: new - old, next_y, y)
         first, last = (
             _combine_slopes(nothing, unit_step, (*weights, 0.0), slopes)
             for weights in self.method.powers
         )
         return [
-            mapped(lambda a, b: a + b, change, first),
-            mapped(lambda a, b: b - a, first, last),
-            mapped(lambda a: -a, last),
+            map_leaves(lambda a, b: a + b, change, first),
+            map_leaves(lambda a, b: b - a, first, last),
+            map_leaves(lambda a: -a, last),
         ]
 
 
@@ -847,7 +847,7 @@ def _combine_slopes(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any
             total = total + weight * slope
         return y + _like(h, y) * total
 
-    return mapped(combine_leaf, y, *(slope for _, slope in used))
+    return map_leaves(combine_leaf, y, *(slope for _, slope in used))
 
 
 namespace(globals(), operands=present)

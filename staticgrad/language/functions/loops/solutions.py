@@ -21,7 +21,7 @@ from staticgrad.language.functions.loops.loops import (
     while_loop,
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
-from staticgrad.language.functions.trees import mapped
+from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ops.arithmetic import absolute, sign
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate, stack
@@ -116,7 +116,7 @@ def mask_states(valid: Any, states: Any) -> Any:
         shape = (*valid.shape, *[1] * (state.ndim - valid.ndim))
         return where(reshape(valid, shape), state, float("nan"))
 
-    return mapped(mask, states)
+    return map_leaves(mask, states)
 
 
 def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
@@ -125,7 +125,7 @@ def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
     return (
         begin,
         grid[place + 1] - begin,
-        [mapped(lambda power: as_value(power)[place], p) for p in pieces],
+        [map_leaves(lambda power: as_value(power)[place], p) for p in pieces],
     )
 
 
@@ -146,7 +146,7 @@ def _polynomial(pieces: Sequence[Any], part: Any) -> Any:
             total = total * x + power
         return total
 
-    return mapped(evaluate_leaf, *pieces)
+    return map_leaves(evaluate_leaf, *pieces)
 
 
 def cubic(y: Any, h: Any, y_end: Any, first: Any, last: Any) -> list[Any]:
@@ -156,11 +156,13 @@ def cubic(y: Any, h: Any, y_end: Any, first: Any, last: Any) -> list[Any]:
         return astype(h, y.dtype)
 
     return [
-        mapped(lambda y, slope: step_like(y) * slope, y, first),
-        mapped(
+        map_leaves(lambda y, slope: step_like(y) * slope, y, first),
+        map_leaves(
             lambda y, z, d0, d1: 3 * (z - y) - step_like(y) * (2 * d0 + d1), y, y_end, first, last
         ),
-        mapped(lambda y, z, d0, d1: step_like(y) * (d0 + d1) - 2 * (z - y), y, y_end, first, last),
+        map_leaves(
+            lambda y, z, d0, d1: step_like(y) * (d0 + d1) - 2 * (z - y), y, y_end, first, last
+        ),
     ]
 
 
@@ -225,7 +227,7 @@ def solve_adaptively(
         ends = size >= 1.0 - part
         part = where(good, where(ends, 1.0, part + size), part)
         arrives = logical_and(good, ends)
-        accepted = mapped(lambda new, old: where(good, new, old), next_y, y)
+        accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)
         later = [event(start + part * interval, accepted) for event in events]
         hits = _hits(events, values, later)
         grid = grid.at[count + where(good, 1, 0)].set(astype(place, part.dtype) + part)
@@ -272,7 +274,7 @@ def solve_adaptively(
             return next_y, control.pieces(y, h, next_y, slopes)
 
         def skip_step() -> Any:
-            return y, [mapped(zeros_like, y) for _ in range(control.degree)]
+            return y, [map_leaves(zeros_like, y) for _ in range(control.degree)]
 
         return cond(h == 0, skip_step, take_step)
 
@@ -326,7 +328,9 @@ def _solve_on_grid(
         begin, h, powers = row
         t = where(number >= 0, begin + part * h, t)
         inside = _polynomial(powers, part)
-        last = mapped(lambda at_event, at_end: where(number >= 0, at_event, at_end), inside, last)
+        last = map_leaves(
+            lambda at_event, at_end: where(number >= 0, at_event, at_end), inside, last
+        )
     ys = _interpolate(grid, pieces, t, count, times)
     arrives = logical_and(number < 0, t == times[-1])
 
@@ -334,7 +338,7 @@ def _solve_on_grid(
         end = where(arrives, last, states[-1])[None]
         return concatenate([first[None], states[1:-1], end], 0)
 
-    ys = mapped(at_times, y, ys, last)
+    ys = map_leaves(at_times, y, ys, last)
     return OdeSolution(times, ys, t, last, number, count, grid, pieces)
 
 

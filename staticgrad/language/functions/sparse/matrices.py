@@ -390,15 +390,15 @@ class Sparse:
         return self._scale(other, divide)
 
     @_computes
-    def _scale(self, other: Any, function: Callable[[Any, Any], Any]) -> Sparse:
-        if is_sparse(other):
+    def _scale(self, operand: Any, function: Callable[[Any, Any], Any]) -> Sparse:
+        if is_sparse(operand):
             if function is divide:
                 raise ArgumentError(
                     "sparse: a quotient of two sparse matrices is 0 / 0 where neither is stored",
                     hint="A * B.apply(sg.reciprocal) where B is stored; A.todense() / B.todense()",
                 )
-            return self._common(as_sparse(other))
-        factor = as_value(other) if np.ndim(other) or isinstance(other, Value) else other
+            return self._common(as_sparse(operand))
+        factor = as_value(operand) if np.ndim(operand) or isinstance(operand, Value) else operand
         if isinstance(factor, Value) and factor.ndim:
             factor = self._spread(factor)
         return self._with(function(self.values(binding_kind((self.data, factor))), factor))
@@ -417,10 +417,10 @@ class Sparse:
             flat, rows if width == 1 else rows.astype(np.int64) * width + columns
         )
 
-    def _common(self, other: Sparse) -> Sparse:
+    def _common(self, matrix: Sparse) -> Sparse:
         """The elementwise product, at the places that both matrices store."""
-        _check_shapes(self, other)
-        a, b = canonical(self), canonical(other)
+        _check_shapes(self, matrix)
+        a, b = canonical(self), canonical(matrix)
         kind = binding_kind((a.data, b.data))
         if a._transposed == b._transposed and a.pattern == b.pattern:
             return a._with(multiply(a.values(kind), b.values(kind)))
@@ -563,25 +563,25 @@ class Sparse:
         return sum_groups(gather_elements(matrix.values(), order[place[to]]), to, targets.size)
 
     @_computes
-    def _sum(self, other: Any, function: Callable[[Any, Any], Any]) -> Any:
+    def _sum(self, operand: Any, function: Callable[[Any, Any], Any]) -> Any:
         """A sum of the same pattern, or over the places of both; dense beside a dense matrix."""
-        if not is_sparse(other):
-            if known_integer(other) == 0:
+        if not is_sparse(operand):
+            if known_integer(operand) == 0:
                 return self  # as sum([A, B]) begins
-            if getattr(other, "ndim", 0) == 2:
-                return function(self.todense(), other)
+            if getattr(operand, "ndim", 0) == 2:
+                return function(self.todense(), operand)
             raise ArgumentError(
-                f"sparse: a sparse matrix is added to another matrix, not to {kind_of(other)}",
+                f"sparse: a sparse matrix is added to another matrix, not to {kind_of(operand)}",
                 hint="A.todense() + x",
             )
-        other = as_sparse(other)
-        _check_shapes(self, other)
-        kind = binding_kind((self.data, other.data))
-        a, b = self.values(kind), other.values(kind)
-        if self._transposed == other._transposed and self.pattern == other.pattern:
+        operand = as_sparse(operand)
+        _check_shapes(self, operand)
+        kind = binding_kind((self.data, operand.data))
+        a, b = self.values(kind), operand.values(kind)
+        if self._transposed == operand._transposed and self.pattern == operand.pattern:
             return self._with(function(a, b))
         b = negative(b) if function is subtract else b
-        (r, c), (r2, c2) = self.places(), other.places()
+        (r, c), (r2, c2) = self.places(), operand.places()
         data = concatenate([a, b])
         return coo(data, np.concatenate([r, r2]), np.concatenate([c, c2]), self.shape)
 
