@@ -2726,8 +2726,8 @@ MUTANTS = (
          "tests/loops/test_solutions.py -k events_of_a_parabola"),
         ("state-at-an-event-is-that-of-the-step",
          "staticgrad/language/functions/loops/solutions.py",
-         "where(number >= 0, at_event, at_end), inside, last)",
-         "at_end + 0.0 * at_event, inside, last)",
+         "where(number >= 0, at_event, at_end)",
+         "at_end + 0.0 * at_event",
          "the state at an event is that of the end of its step",
          "tests/loops/test_solutions.py -k events_of_a_parabola"),
         ("solution-of-descending-times",
@@ -2744,9 +2744,9 @@ MUTANTS = (
          "tests/loops/test_solutions.py -k cuts_a_step"),
         ("failed-steps-are-taken",
          "staticgrad/language/functions/loops/ode.py",
-         "accepted = mapped(lambda new, old: where(good, new, old), next_y, y)\n            "
+         "accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)\n            "
          "return",
-         "accepted = mapped(lambda new, old: new, next_y, y)\n            return",
+         "accepted = map_leaves(lambda new, old: new, next_y, y)\n            return",
          "the state of a step that fails is kept",
          "tests/loops/test_ode.py -k step_that_fails_is_made_again"),
         ("adjoint-time-of-the-start",
