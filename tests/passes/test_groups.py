@@ -16,7 +16,7 @@ from staticgrad.compiler.fusion import cutting
 from staticgrad.compiler.fusion.copies import add_copies, add_late_copies
 from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.grouping import group
-from staticgrad.compiler.fusion.groups import Group, Home, Parts
+from staticgrad.compiler.fusion.groups import Group, GroupCut, Home
 from staticgrad.compiler.fusion.merging import fuse_graph, merge_phases
 from staticgrad.compiler.fusion.walks import broken_rows
 from staticgrad.compiler.lowering.fuse import fuse
@@ -194,7 +194,7 @@ def cut_anywhere(seed):
         if count < 2:
             return None
         drawn = rng.choice(np.arange(1, count), rng.integers(1, min(count, 4)), replace=False)
-        return sorted(drawn.tolist()), Parts(group, 2, 1)
+        return sorted(drawn.tolist()), GroupCut(group, 2, 1)
 
     return places
 

@@ -364,7 +364,7 @@ def build_block(engine: Engine, seed: Group) -> tuple[int, ...]:
 
 def _starts(groups: Groups, group: Group) -> bool:
     large = all(hint_value(size) >= _LEAST_SIZE for size in group.domain[-2:])
-    if group.kind != "gemm" or len(group.domain) < 3 or group.parts is not None or not large:
+    if group.kind != "gemm" or len(group.domain) < 3 or group.cut is not None or not large:
         return False
     second = groups.source(_product(group).args[1])
     return any(stride != 0 for stride in second.layout.strides[:-2])

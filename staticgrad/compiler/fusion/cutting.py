@@ -27,7 +27,7 @@ from staticgrad.analysis.cost import (
     vectors,
 )
 from staticgrad.compiler.fusion.engine import Engine
-from staticgrad.compiler.fusion.groups import Group, Groups, Home, Key, Parts
+from staticgrad.compiler.fusion.groups import Group, GroupCut, Groups, Home, Key
 from staticgrad.compiler.fusion.walks import broken_rows
 from staticgrad.language.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.language.ir.graph import Node
@@ -50,12 +50,12 @@ def cut_group(engine: Engine, group: Group) -> tuple[int, ...]:
     """Cut a group that is latency-bound, or that would read rows from copies, into several."""
     groups = engine.state
     cuts = None
-    if group.kind in ("map", "gemm") and group.parts is None:
+    if group.kind in ("map", "gemm") and group.cut is None:
         cuts = _find_cuts(groups, group) or _find_copies(groups, group)
     return engine.change([group], [*_build_parts(engine, group, *cuts)]) if cuts else ()
 
 
-def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
     nodes = group.nodes
     if len(nodes) <= _LEAST_NODES:
         return None
@@ -69,23 +69,23 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | No
     fused_cycles = cycles(sum(work), _critical_path(nodes), count, interleaved)
     if fused_cycles <= sum(work):  # there are hardly any stalls
         return None
-    places = _choose_cuts(group, work, live, count, kind)
-    runs = [*pairwise([0, *places, len(nodes)])]
+    cut_indices = _choose_cuts(group, work, live, count, kind)
+    runs = [*pairwise([0, *cut_indices, len(nodes)])]
     split_cycles = sum(cycles(sum(work[a:b]), _critical_path(nodes[a:b]), count) for a, b in runs)
-    split_cycles += sum(cut_cycles(live[place], kind) for place in places)
-    if not places or split_cycles > _WORTH_IT * fused_cycles:
+    split_cycles += sum(cut_cycles(live[index], kind) for index in cut_indices)
+    if not cut_indices or split_cycles > _WORTH_IT * fused_cycles:
         return None
-    return places, Parts(group, round(fused_cycles), round(split_cycles))
+    return cut_indices, GroupCut(group, round(fused_cycles), round(split_cycles))
 
 
-def _find_copies(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+def _find_copies(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
     bases = {reduction.source.base for reduction in group.reductions.values()}
     if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
         return None
     copies = len(broken_rows(groups, group))
     if copies <= len(bases.difference(group.stored, groups.roots)):
         return None
-    return (len(group.nodes),), Parts(group, 0, 0, copies=copies)
+    return (len(group.nodes),), GroupCut(group, 0, 0, copies=copies)
 
 
 def _critical_path(nodes: Sequence[Node]) -> float:
@@ -113,30 +113,30 @@ def _choose_cuts(
     length = operations * average
     if length > 0.7 * min(window, total_work) or count == 1:
         return ()
-    places: list[int] = []
+    cut_indices: list[int] = []
     length_so_far, best = 0.0, 0
-    for place, more in enumerate(work):
+    for index, more in enumerate(work):
         if length_so_far >= (1 - _SLACK) * length:
-            fewer = best <= (places[-1] if places else 0) or live[place] < live[best]
-            if fewer or (live[place] == live[best] and length_so_far <= length):
-                best = place
+            fewer = best <= (cut_indices[-1] if cut_indices else 0) or live[index] < live[best]
+            if fewer or (live[index] == live[best] and length_so_far <= length):
+                best = index
         if length_so_far >= (1 + _SLACK) * length:
-            places.append(best)
-            length_so_far = float(sum(work[best:place]))
+            cut_indices.append(best)
+            length_so_far = float(sum(work[best:index]))
         length_so_far += more
-    return places
+    return cut_indices
 
 
 def _count_live_values(groups: Groups, group: Group) -> list[int]:
     """Return how many values would have to be stored before each node, and at the end."""
-    place = {node: k for k, node in enumerate(group.nodes)}
+    index = {node: k for k, node in enumerate(group.nodes)}
     for key, reduction in group.reductions.items():  # it is in the part that computes its terms
-        place[key.node] = place.get(reduction.source.base.node, len(group.nodes))
+        index[key.node] = index.get(reduction.source.base.node, len(group.nodes))
     changes = [0] * (len(group.nodes) + 2)
     for k, node in enumerate(group.nodes):
         if Home(node) in groups.roots or not groups.users[node, 0]:
             continue
-        last = max([place.get(user, -1) for user in groups.users[node, 0]])
+        last = max([index.get(user, -1) for user in groups.users[node, 0]])
         if last > k:
             changes[k + 1] += 1
             changes[min(last, len(group.nodes)) + 1] -= 1
@@ -148,23 +148,23 @@ def _count_live_values(groups: Groups, group: Group) -> list[int]:
 
 
 def _build_parts(
-    engine: Engine, group: Group, places: Sequence[int], parts: Parts
+    engine: Engine, group: Group, cut_indices: Sequence[int], cut: GroupCut
 ) -> Iterator[Group]:
-    runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
+    runs = [group.nodes[a:b] for a, b in pairwise([0, *cut_indices, len(group.nodes)])]
     homes = {node: k for k, run in enumerate(runs) for node in run}
     members = {*homes, *(key.node for key in group.reductions)}
     users, last = engine.state.users, len(runs) - 1
 
-    def place_of(base: Key) -> int:
-        computed = engine.owners.get(base) == group.number and not parts.copies
+    def run_of(base: Key) -> int:
+        computed = engine.owners.get(base) == group.number and not cut.copies
         return homes.get(base.node, last) if computed else last
 
-    places_of = {
-        key: place_of(reduction.source.base) for key, reduction in group.reductions.items()
+    run_of_result = {
+        key: run_of(reduction.source.base) for key, reduction in group.reductions.items()
     }
     for k, run in enumerate(runs):
         reductions = {
-            key: reduction for key, reduction in group.reductions.items() if places_of[key] == k
+            key: reduction for key, reduction in group.reductions.items() if run_of_result[key] == k
         }
         forms = [node.form for node in run]
         inside = {*run, *(key.node for key in reductions)}
@@ -185,5 +185,5 @@ def _build_parts(
             checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
             stored=tuple(dict.fromkeys(stored)),
             regions={key: at for key, at in group.regions.items() if key.node in inside},
-            parts=parts,
+            cut=cut,
         )

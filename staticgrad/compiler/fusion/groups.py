@@ -236,7 +236,7 @@ class Roles:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class GroupCut:
     """The reason why a group was cut, which is the group ``uncut``.
 
     ``fused_cycles``, ``split_cycles``: estimates per vector for one kernel, and for all parts.
@@ -271,7 +271,7 @@ class Group:
     that are not in C order. ``regions``: its values that are parts of other buffers, and where they
     are stored there. ``streamed``: its values written by streaming stores.
 
-    ``instructions``: an estimate for one vector of elements. ``parts``: the cut group of which it
+    ``instructions``: an estimate for one vector of elements. ``cut``: why and of which group it
     is a part; the instructions are those of the uncut group. ``columns``: reductions of a group of
     rows over ``summed``, its rows, into partial results. ``pieces``: if not 0, its reductions give
     one result per chunk of so many elements, not per row. ``image``: the group that computes the
@@ -297,7 +297,7 @@ class Group:
     regions: Mapping[Key, tuple[TargetRegion, ...]] = field(default_factory=dict)
     copied: Mapping[Walk | Source, Key] = field(default_factory=dict)
     instructions: int = 0
-    parts: Parts | None = None
+    cut: GroupCut | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
     pieces: int = 0
     streamed: tuple[Key, ...] = ()
@@ -319,7 +319,7 @@ class Group:
     @property
     def uncut(self) -> Group:
         """The group before cutting, or the group itself."""
-        return self if self.parts is None else self.parts.uncut
+        return self if self.cut is None else self.cut.uncut
 
     @property
     def members(self) -> tuple[Node, ...]:

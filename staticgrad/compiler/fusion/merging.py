@@ -29,11 +29,11 @@ from staticgrad.compiler.fusion.cutting import cut_group
 from staticgrad.compiler.fusion.engine import Engine, Move
 from staticgrad.compiler.fusion.groups import (
     Group,
+    GroupCut,
     GroupReduction,
     Groups,
     Key,
     Partial,
-    Parts,
     Pieces,
     Source,
     split_results,
@@ -68,8 +68,8 @@ def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
     """Reduce few long rows in chunks, and combine the results of the chunks by another group."""
     if not has_long_row(group) or group.checked or group.regions or group.pieces:
         return ()
-    if any(isinstance(each.source.base, Pieces) for each in group.reductions.values()):
-        return ()  # results of pieces, of which a row of 2**31 elements has a long row
+    if any(isinstance(reduction.source.base, Pieces) for reduction in group.reductions.values()):
+        return ()  # results of chunks: a row of 2**31 elements has a long row of them
     *outer, length = group.domain
     shape = (*outer, (length + (PIECE - 1)) // PIECE)
     pieces: dict[Key, GroupReduction] = {}
@@ -79,11 +79,11 @@ def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
         kind = engine.types[piece] = TensorType(reduction.source.type.dtype.compute, shape)
         source = Source(piece, kind, Strided.contiguous(shape))
         pieces[piece], combined[key] = reduction, GroupReduction(source, reduction.kind)
-    parts = Parts(group.uncut, 0, 0, long_row=hint_value(length))
+    cut = GroupCut(group.uncut, 0, 0, long_row=hint_value(length))
     stored = (*(key for key in group.stored if key not in combined), *pieces)
-    first = replace(group, reductions=pieces, stored=stored, pieces=PIECE, parts=parts)
+    first = replace(group, reductions=pieces, stored=stored, pieces=PIECE, cut=cut)
     last = split_results(
-        group, number=engine.new_number(), domain=shape, reductions=combined, parts=parts
+        group, number=engine.new_number(), domain=shape, reductions=combined, cut=cut
     )
     return engine.change([group], [first, last])
 
@@ -163,7 +163,7 @@ def _find_numbers_per_row(groups: Groups, rows: Group, columns: list[Group]) -> 
 
 
 def _is_number_per_row(group: Group, rows: Group) -> bool:
-    plain = not (group.keeps_axes or group.checked or group.regions or group.parts)
+    plain = not (group.keeps_axes or group.checked or group.regions or group.cut)
     if group.kind != "map" or not plain or group.row not in (0, len(group.domain)):
         return False
     return is_per_row(group.domain, rows.domain, rows.row)

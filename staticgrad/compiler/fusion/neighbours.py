@@ -112,13 +112,13 @@ class Legality:
         if not self._groups.fused:
             return ReasonKind.FusionOff()
         if producer is consumer:
-            parts = self._groups.by_number[producer.number].parts
-            assert parts is not None
-            if parts.long_row:
-                return ReasonKind.SingleRow(parts.long_row)
-            if parts.copies:
-                return ReasonKind.Copies(parts.copies)
-            return ReasonKind.LongChain(parts.fused_cycles, parts.split_cycles)
+            cut = self._groups.by_number[producer.number].cut
+            assert cut is not None
+            if cut.long_row:
+                return ReasonKind.SingleRow(cut.long_row)
+            if cut.copies:
+                return ReasonKind.Copies(cut.copies)
+            return ReasonKind.LongChain(cut.fused_cycles, cut.split_cycles)
         if consumer.number in self._updates:
             return ReasonKind.UpdateOrder(self._updates[consumer.number])
         for group in (producer, consumer):

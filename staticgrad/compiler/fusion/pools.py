@@ -56,7 +56,7 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
     if group.reductions or group.columns or group.regions or group.keeps_axes or group.checked:
         return False
     if group.kind == "map":
-        plain = not group.transfers and group.parts is None and not group.copied
+        plain = not group.transfers and group.cut is None and not group.copied
         return plain and all(isinstance(node.form, Pointwise) for node in group.nodes)
     for node in group.nodes:
         form = node.form

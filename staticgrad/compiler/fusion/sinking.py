@@ -97,7 +97,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
     """Return whether a group only reduces rows of a large domain to few elements."""
     if group.kind != "map" or not group.reductions:
         return False
-    if group.keeps_axes or group.checked or group.regions or group.parts is not None:
+    if group.keeps_axes or group.checked or group.regions or group.cut is not None:
         return False
     row = hint_product(group.domain[len(group.domain) - group.row :])
     if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(groups, group):
@@ -108,7 +108,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
 
 def _full_walks(groups: Groups, group: Group) -> frozenset[Walk]:
     """Return the walks of a group that only maps several large arrays; else the empty set."""
-    if group.kind != "map" or group.reductions or group.parts is not None:
+    if group.kind != "map" or group.reductions or group.cut is not None:
         return frozenset()
     if group.keeps_axes or group.checked or not is_large(group.domain):
         return frozenset()
@@ -197,7 +197,7 @@ def sink_values(engine: Engine, group: Group) -> tuple[int, ...]:
 def _find_cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
     """Return by reader the nodes that only it needs; users come before their operands."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
-    if group.kind not in _FROM or not plain or group.parts is not None:
+    if group.kind not in _FROM or not plain or group.cut is not None:
         return {}
     if group.kind == "windows":
         reading = {number for key in group.stored for number in engine.readers.get(key, ())}
@@ -267,7 +267,7 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
         return False
     if (
         reader.phase != group.phase
-        or reader.parts is not None
+        or reader.cut is not None
         or reader.domain != group.domain
         or reader.copied
     ):

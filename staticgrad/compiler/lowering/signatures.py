@@ -227,7 +227,7 @@ class Renumbered:
         return replace(record, **fields)
 
     def _group(self, group: Group) -> Group:
-        renumbered: Group = self._fields(replace(group, number=0, level=0, phase=0, parts=None))
+        renumbered: Group = self._fields(replace(group, number=0, level=0, phase=0, cut=None))
         return renumbered
 
     def _walk(self, walk: Walk) -> Walk:
