@@ -36,7 +36,7 @@ from staticgrad.support.records import dataclass
 if TYPE_CHECKING:
     from staticgrad.compiler.fusion.groups import (  # fusion is loaded where the pass runs
         Group,
-        Home,
+        ResultBuffer,
     )
 
 #: Bytes that are worth ``flops`` operations.
@@ -316,11 +316,11 @@ class _Kernels:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def _place(self, key: ValueKey) -> Home:
+    def _place(self, key: ValueKey) -> ResultBuffer:
         node, index = key
-        from staticgrad.compiler.fusion.groups import Home
+        from staticgrad.compiler.fusion.groups import ResultBuffer
 
-        return Home(*(self._new[node][index].key if node in self._new else key))
+        return ResultBuffer(*(self._new[node][index].key if node in self._new else key))
 
     def stores(self, key: ValueKey) -> bool:
         return self.groups.stores(self._place(key))

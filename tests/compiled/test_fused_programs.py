@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler.fusion.merging import LONG_ROW, PIECE
+from staticgrad.compiler.fusion.merging import CHUNK, LONG_ROW
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.types.arrays import hint_value
 from tests.compiled.ways import check, drawn, scheduled
@@ -199,7 +199,7 @@ LONG = {
 }
 N = ("n",)
 FULL = (700, 100)
-ENDS = (1, 15, PIECE - 1, PIECE, PIECE + 1, 5 * PIECE + 4097)
+ENDS = (1, 15, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 4097)
 
 PROGRAMS = {
     # -- elements
@@ -566,7 +566,7 @@ PROGRAMS = {
     "a long row": Program({"x": (LONG_ROW,)}, lambda x: tangents(x).sum(), 2),
     "a long row and its gradient": Program(
         {"x": (LONG_ROW,)}, lambda x: slopes(tangents(x).sum(), x), 2,
-        lambda s: totals(s) == [str(LONG_ROW // PIECE), "1"],
+        lambda s: totals(s) == [str(LONG_ROW // CHUNK), "1"],
     ),
     **{
         f"a row that is taken whole, {shape}": Program(
@@ -587,7 +587,7 @@ PROGRAMS = {
             lambda x, k: {
                 "all": (x * x).sum(), "rows": x.T.sum(0), "k": (k << 30).sum(1), "m": k.max()
             },
-            at=({"length": 1}, {"length": 3 * PIECE + 17}),
+            at=({"length": 1}, {"length": 3 * CHUNK + 17}),
         )
         for rows in (1, 3)
     },
@@ -603,7 +603,7 @@ PROGRAMS = {
     **{
         f"{name} of many and its gradient": Program(
             {"x": (LENGTH,)}, lambda x, form=form: slopes(form(x), x), dtypes=FLOATS,
-            at=tuple({"length": n} for n in (3, 17, 4097, 4098, PIECE + 3, 3 * PIECE + 40)),
+            at=tuple({"length": n} for n in (3, 17, 4097, 4098, CHUNK + 3, 3 * CHUNK + 40)),
         )
         for name, form in STENCILS.items()
     },
@@ -612,7 +612,7 @@ PROGRAMS = {
     ),
     "pieces of a stencil": Program(
         {"x": (4 * LONG_ROW,)}, lambda x: slopes(STENCILS["difference"](x), x),
-        holds=lambda s: totals(s)[0] == str(4 * LONG_ROW // PIECE) and {*totals(s)[1:]} <= {"1"},
+        holds=lambda s: totals(s)[0] == str(4 * LONG_ROW // CHUNK) and {*totals(s)[1:]} <= {"1"},
     ),
     "differences along two axes": Program(
         {"x": (60, 50)},

@@ -63,6 +63,6 @@ def test_rows_of_any_length_are_summed_by_two_kernels(size):
 def test_the_results_of_pieces_are_no_row_of_pieces_again(monkeypatch):
     """A shorter bound stands for a row of 2**31 elements, which takes seconds."""
     monkeypatch.setattr(merging, "LONG_ROW", 4)
-    x = sg.input("x", (4 * merging.PIECE + 77,), "float64")
+    x = sg.input("x", (4 * merging.CHUNK + 77,), "float64")
     values = np.random.default_rng(0).normal(size=x.shape)
     np.testing.assert_allclose(sg.compile((x * 3.0).sum()).run({"x": values}), 3 * values.sum())

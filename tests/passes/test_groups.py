@@ -16,7 +16,7 @@ from staticgrad.compiler.fusion import cutting
 from staticgrad.compiler.fusion.copies import add_copies, add_late_copies
 from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.grouping import group
-from staticgrad.compiler.fusion.groups import Group, GroupCut, Home
+from staticgrad.compiler.fusion.groups import Group, GroupCut, ResultBuffer
 from staticgrad.compiler.fusion.merging import fuse_graph, merge_phases
 from staticgrad.compiler.fusion.walks import broken_rows
 from staticgrad.compiler.lowering.fuse import fuse
@@ -75,9 +75,9 @@ def check_owners(groups):
     for node in groups.graph.nodes:
         source = groups.sources[node, 0]
         if isinstance(node.form, Leaf):
-            assert groups.home(Home(node)) is None
+            assert groups.home(ResultBuffer(node)) is None
         elif isinstance(node.form, Pointwise) and not source.inline:
-            assert node in groups.by_number[groups.owners[Home(node)]].nodes
+            assert node in groups.by_number[groups.owners[ResultBuffer(node)]].nodes
 
 
 @pytest.mark.parametrize("name", MODELS)

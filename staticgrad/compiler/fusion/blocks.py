@@ -23,9 +23,9 @@ from staticgrad.compiler.fusion.engine import Engine
 from staticgrad.compiler.fusion.groups import (
     Group,
     Groups,
-    Home,
     Key,
     Read,
+    ResultBuffer,
     Roles,
     RowStage,
     Slot,
@@ -63,7 +63,7 @@ class _RolesReader:
         self.saved: list[Key] = []
         choices = {
             key: choice
-            for key in map(Home, self.elementwise)
+            for key in map(ResultBuffer, self.elementwise)
             if key in self.wide and (choice := find_mask(groups, key.node))
         }
         self.reach = max([reach for reach, _ in choices.values()], default=-1)
@@ -113,11 +113,11 @@ class _RolesReader:
             r.source.base for k, r in self.group.reductions.items() if not self._can_add_masked(k)
         }
         for node in reversed([*self.position]):
-            if Home(node) not in read or isinstance(node.form, Contract):
+            if ResultBuffer(node) not in read or isinstance(node.form, Contract):
                 continue
-            if Home(node) in self.group.reductions:
+            if ResultBuffer(node) in self.group.reductions:
                 continue
-            if Home(node) in self.mask_values:
+            if ResultBuffer(node) in self.mask_values:
                 args = [arg for k, arg in enumerate(node.args) if k != 1]
                 read |= {base for arg in args for base in self._bases(arg)}
             else:
@@ -125,7 +125,7 @@ class _RolesReader:
         return read
 
     def _add_role(self, node: Node) -> None:
-        key = Home(node)
+        key = ResultBuffer(node)
         bases = [self.groups.source(arg).base for arg in node.args]
         reduction = self.group.reductions.get(key)
         if reduction is not None:
@@ -149,12 +149,12 @@ class _RolesReader:
 
     def roles(self) -> Roles:
         epilogues = {node: self._epilogue(node) for node in self.scores}
-        first = [Home(chain[-1] if chain else node) for node, chain in epilogues.items()]
+        first = [ResultBuffer(chain[-1] if chain else node) for node, chain in epilogues.items()]
         inside_products = {node for chain in epilogues.values() for node in chain}
         self.saved += first
         stages = self._stages(inside_products)
         products = [*self.scores, *self.over_rows, *self.over_columns]
-        inside = {*self.wide, *self.per_row, *(Home(node) for node in products)}
+        inside = {*self.wide, *self.per_row, *(ResultBuffer(node) for node in products)}
         short = [n for n in (*self.over_rows, *self.over_columns) if self._skips_masked(n)]
         if self.mask_values:
             pairs = zip(self.scores, first, strict=True)
@@ -169,7 +169,7 @@ class _RolesReader:
             frozenset(inside),
             epilogues,
             stages,
-            tuple([node for node in self.elementwise if Home(node) in self.per_row]),
+            tuple([node for node in self.elementwise if ResultBuffer(node) in self.per_row]),
             self._slots(first, stages, carried=False),
             self.reach,
             frozenset(short),
@@ -189,7 +189,7 @@ class _RolesReader:
     def _epilogue(self, product: Node) -> tuple[Node, ...]:
         chain: list[Node] = []
         node = product
-        while Home(node) not in self.stored:
+        while ResultBuffer(node) not in self.stored:
             users = self.groups.users[node, 0]
             if len(users) != 1 or not self._is_epilogue_of(node, users[0]):
                 break
@@ -199,14 +199,14 @@ class _RolesReader:
 
     def _is_epilogue_of(self, node: Node, user: Node) -> bool:
         """Return whether ``user`` reads no other value of the block than ``node``."""
-        if user not in self.position or self.wide.get(Home(user)) != 0:
+        if user not in self.position or self.wide.get(ResultBuffer(user)) != 0:
             return False
-        if Home(user) in self.mask_values:  # what a mask discards need not be computed
+        if ResultBuffer(user) in self.mask_values:  # what a mask discards need not be computed
             return False
         if isinstance(user.form, Contract) or user.op.flops > _MOST_FLOPS:
             return False
         bases = self._operands_of(user)
-        return all(base == Home(node) or not self._computes(base) for base in bases)
+        return all(base == ResultBuffer(node) or not self._computes(base) for base in bases)
 
     def _operands_of(self, node: Node) -> Sequence[Key]:
         bases = self._operands.get(node)
@@ -264,7 +264,7 @@ class _RolesReader:
     def _last_levels(self) -> dict[Key, int]:
         last_levels: dict[Key, int] = {}
         for node in self.elementwise:
-            level = self.wide.get(Home(node), 0)
+            level = self.wide.get(ResultBuffer(node), 0)
             for base in self._operands_of(node):
                 last_levels[base] = max(last_levels.get(base, 0), level)
         for result, reduction in self.group.reductions.items():
@@ -278,7 +278,7 @@ class _RolesReader:
         saved = {*self.saved}
         while pending:
             node = pending.pop()
-            key = Home(node)
+            key = ResultBuffer(node)
             is_saved = key in saved and (self.wide[key] < level or node in done)
             if node in needed or is_saved or isinstance(node.form, Contract):
                 continue
@@ -429,7 +429,7 @@ class _BlockBuilder:
                 yield group
 
     def _drop_recomputed(self, recomputed: Sequence[Node], block: Group) -> None:
-        for key in map(Home, recomputed):
+        for key in map(ResultBuffer, recomputed):
             self.engine.readers[key].discard(block.number)
             owner = self.engine.groups.get(self.engine.owners.get(key) or 0)
             if owner is None or owner.kind != "block" or key not in owner.stored:
@@ -507,7 +507,7 @@ class _Square:
 
     def __init__(self, groups: Groups, seed: Group) -> None:
         self.groups, self.domain = groups, seed.domain
-        self.rows, self.scores = seed.domain[:-1], Home(_product(seed))
+        self.rows, self.scores = seed.domain[:-1], ResultBuffer(_product(seed))
 
     def accepts(self, group: Group) -> bool:
         if group.windowed or group.checked or group.copied or group.columns or group.regions:
@@ -568,10 +568,12 @@ class _Square:
         The shapes do not decide it: if a factor has as many columns as there are keys, its product
         with rows has the shape of scores.
         """
-        owned = {key for group in members for key in (*map(Home, group.nodes), *group.reductions)}
-        owned.update(map(Home, recomputed))
+        owned = {
+            key for group in members for key in (*map(ResultBuffer, group.nodes), *group.reductions)
+        }
+        owned.update(map(ResultBuffer, recomputed))
         products = [_product(group) for group in members if group.kind == "gemm"]
-        results = {Home(p) for p in products if self.groups.source(p.args[0]).base in owned}
+        results = {ResultBuffer(p) for p in products if self.groups.source(p.args[0]).base in owned}
         if self.scores in results:
             return False
         for group in members:

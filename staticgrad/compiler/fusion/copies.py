@@ -20,11 +20,11 @@ from typing import Final
 from staticgrad.analysis.layout import Strided
 from staticgrad.compiler.fusion.blocks import roles_of
 from staticgrad.compiler.fusion.groups import (
-    Copied,
+    CopyBuffer,
     Group,
     Groups,
-    Home,
     Key,
+    ResultBuffer,
     Source,
     TargetRegion,
     Transfer,
@@ -94,7 +94,7 @@ class _CopyBuilder:
         self._newly_stored: dict[int, dict[Key, None]] = {}  # by group, besides ``Group.stored``
         self._root_buffers: set[Key] = set()
         self._count = max(groups.by_number, default=-1) + 1
-        self._copies = sum(isinstance(key, Copied) for key in groups.types)
+        self._copies = sum(isinstance(key, CopyBuffer) for key in groups.types)
 
     def result(self) -> Groups:
         for number, more in self._newly_stored.items():
@@ -141,7 +141,7 @@ class _CopyBuilder:
         groups = self._input
         counts = Counter(groups.source(value).base for value in groups.graph.roots)
         for group in groups.all:
-            own_values = {Home(node) for node in group.nodes}
+            own_values = {ResultBuffer(node) for node in group.nodes}
             reads = (read.source.base for read in groups.reads(group))
             counts.update(base for base in reads if base not in own_values)
         return counts
@@ -159,7 +159,7 @@ class _CopyBuilder:
         return key
 
     def _new_copy(self, source: Source) -> Key:
-        key = Copied(source.base.node, self._copies)
+        key = CopyBuffer(source.base.node, self._copies)
         self._copies += 1
         self._types[key] = source.type
         return key
@@ -248,7 +248,7 @@ def _permuted_layout(source: Source, shape: Shape) -> Strided | None:
 def _is_unchanged(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:
     source = groups.source(value)
     return (
-        source.base == Home(parameter.node)
+        source.base == ResultBuffer(parameter.node)
         and source.type == parameter.type
         and source.layout == Strided.contiguous(parameter.type.shape)
     )
@@ -270,7 +270,7 @@ def _may_be_in_place(groups: Groups, group: Group) -> bool:
 
 
 def _is_between(groups: Groups, key: Key) -> bool:
-    return isinstance(key, Home) and key not in groups.roots and key not in groups.retained
+    return isinstance(key, ResultBuffer) and key not in groups.roots and key not in groups.retained
 
 
 def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
@@ -278,7 +278,7 @@ def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
     while waiting:
         node = waiting.pop()
         for user in [user for n in range(len(node.types)) for user in groups.users[node, n]]:
-            reader = groups.home(Home(user))
+            reader = groups.home(ResultBuffer(user))
             if reader is None:
                 waiting.append(user)
             elif reader.level > group.level:

@@ -27,7 +27,7 @@ from staticgrad.analysis.cost import (
     vectors,
 )
 from staticgrad.compiler.fusion.engine import Engine
-from staticgrad.compiler.fusion.groups import Group, GroupCut, Groups, Home, Key
+from staticgrad.compiler.fusion.groups import Group, GroupCut, Groups, Key, ResultBuffer
 from staticgrad.compiler.fusion.walks import broken_rows
 from staticgrad.language.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.language.ir.graph import Node
@@ -62,7 +62,7 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] |
     work = [instructions(node) for node in nodes]
     if sum(work) < current().window // 8:
         return None
-    kind = groups.value_type(Home(nodes[0]))
+    kind = groups.value_type(ResultBuffer(nodes[0]))
     count = vectors(TensorType(kind.dtype, group.domain))
     live = _count_live_values(groups, group)
     interleaved = interleaved_vectors(sum(work), max(live))
@@ -80,7 +80,11 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] |
 
 def _find_copies(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
     bases = {reduction.source.base for reduction in group.reductions.values()}
-    if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
+    if (
+        group.kind != "map"
+        or group.indexed
+        or not bases <= {ResultBuffer(node) for node in group.nodes}
+    ):
         return None
     copies = len(broken_rows(groups, group))
     if copies <= len(bases.difference(group.stored, groups.roots)):
@@ -134,7 +138,7 @@ def _count_live_values(groups: Groups, group: Group) -> list[int]:
         index[key.node] = index.get(reduction.source.base.node, len(group.nodes))
     changes = [0] * (len(group.nodes) + 2)
     for k, node in enumerate(group.nodes):
-        if Home(node) in groups.roots or not groups.users[node, 0]:
+        if ResultBuffer(node) in groups.roots or not groups.users[node, 0]:
             continue
         last = max([index.get(user, -1) for user in groups.users[node, 0]])
         if last > k:
@@ -170,7 +174,7 @@ def _build_parts(
         inside = {*run, *(key.node for key in reductions)}
         stored = [key for key in group.stored if key in reductions or key.node in inside]
         stored += [
-            Home(node)
+            ResultBuffer(node)
             for node in run
             if any(user in members and user not in inside for user in users[node, 0])
         ]

@@ -25,7 +25,7 @@ from heapq import heapify, heappop, heappush
 from itertools import islice, pairwise
 from typing import Any, Final, cast
 
-from staticgrad.compiler.fusion.groups import Group, Groups, Home, Key, stored_bytes
+from staticgrad.compiler.fusion.groups import Group, Groups, Key, ResultBuffer, stored_bytes
 from staticgrad.compiler.fusion.legality import RowRules
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.arrays import TensorType
@@ -268,7 +268,9 @@ class Precedence:
 
 def keys_of(group: Group) -> Iterator[Key]:
     """Yield the buffers that a group writes."""
-    yield from (Home(node, result) for node in group.nodes for result in range(len(node.types)))
+    yield from (
+        ResultBuffer(node, result) for node in group.nodes for result in range(len(node.types))
+    )
     yield from (*group.reductions, *group.columns, *group.targets)
 
 

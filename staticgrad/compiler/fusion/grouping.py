@@ -28,9 +28,9 @@ from staticgrad.compiler.fusion.groups import (
     GroupKind,
     GroupReduction,
     Groups,
-    Home,
     Key,
-    Partial,
+    PartialBuffer,
+    ResultBuffer,
     Source,
     TargetRegion,
     Transfer,
@@ -110,7 +110,7 @@ class _GroupBuilder:
         self._types: dict[Key, TensorType] = {}
         self._retained: set[Key] = set()
         #: Copies of values in C order, by the buffer, shape and layout that they are copied from.
-        self._copies: dict[tuple[Key, Shape, Strided], Home] = {}
+        self._copies: dict[tuple[Key, Shape, Strided], ResultBuffer] = {}
         self._phases = phases_of(graph)
         self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
@@ -163,8 +163,8 @@ class _GroupBuilder:
         return _is_free(cluster) and all(
             user is reader
             or (
-                ((home := self._home(Home(user))) and home in (cluster, merge_target))
-                and Home(user) not in home.reductions
+                ((home := self._home(ResultBuffer(user))) and home in (cluster, merge_target))
+                and ResultBuffer(user) not in home.reductions
             )
             for node in reversed(cluster.nodes)
             for user in self._users[node, 0]
@@ -181,7 +181,8 @@ class _GroupBuilder:
             return False
         users = (user for node in cluster.nodes for user in self._users[node, 0])
         return all(
-            (user, 0) not in self._sources or self._home(Home(user)) is cluster for user in users
+            (user, 0) not in self._sources or self._home(ResultBuffer(user)) is cluster
+            for user in users
         )
 
     def _in_memory(self, source: Source) -> Source:
@@ -204,7 +205,7 @@ class _GroupBuilder:
         self, node: Node, cluster: Cluster | None, depth: int = 0, uniform: bool = False
     ) -> None:
         for index, kind in enumerate(node.types):
-            key, layout = Home(node, index), Strided.contiguous(kind.shape)
+            key, layout = ResultBuffer(node, index), Strided.contiguous(kind.shape)
             self._sources[key] = Source(key, kind, layout, True, depth, uniform)
             if cluster is not None:
                 self._homes[key] = cluster
@@ -301,7 +302,7 @@ class _GroupBuilder:
             kind = "call"
         cluster = self._start_cluster(kind, node, domain, self._operands_in_memory(args))
         if kind in ("body", "call"):
-            cluster.stored |= {Home(node, index): None for index in range(len(node.types))}
+            cluster.stored |= {ResultBuffer(node, index): None for index in range(len(node.types))}
 
     def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
         source = arg if arg.uniform else self._in_memory(arg)
@@ -323,11 +324,13 @@ class _GroupBuilder:
         shape = node.types[0].shape
         layout = arg.layout.reshaped(arg.type.shape, shape)
         if layout is None:
-            first_copy = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
+            first_copy = self._copies.setdefault(
+                (arg.base, arg.type.shape, arg.layout), ResultBuffer(node)
+            )
             if first_copy.node is node or arg.inline:
                 operand_layout = Strided.contiguous(arg.type.shape)
                 self._set_sources(
-                    node, self._copy(arg, Home(node), operand_layout, self._phases[node])
+                    node, self._copy(arg, ResultBuffer(node), operand_layout, self._phases[node])
                 )
             else:
                 self._alias(
@@ -431,11 +434,11 @@ class _GroupBuilder:
         return first
 
     def _place_reduce(self, node: Node, form: forms.Reduce, arg: Source) -> None:
-        target, rank = Home(node), arg.type.rank
+        target, rank = ResultBuffer(node), arg.type.rank
         row_axes, outer_axes = decompose(rank, form.axes)
         if row_axes and outer_axes:  # first the rows, then their results
             outer = arg.type.shape[: rank - len(row_axes)]
-            partial = Partial(node)
+            partial = PartialBuffer(node)
             dtype = node.types[0].dtype.compute
             self._types[partial] = TensorType(dtype, outer)
             self._reduce(node, partial, form.kind, arg, len(row_axes))
@@ -475,7 +478,7 @@ class _GroupBuilder:
     def _may_reduce(self, cluster: Cluster, node: Node, row: int) -> bool:
         """Return whether a cluster may reduce its elements: along a row, or by columns for 0."""
         if not row:  # then it stores nothing else
-            inner = self._roots.isdisjoint(map(Home, cluster.nodes))
+            inner = self._roots.isdisjoint(map(ResultBuffer, cluster.nodes))
             return inner and self._read_only_by(cluster, node)
         fits = cluster.kind == "map" and cluster.row in (0, row) and not breaks_rows(cluster, row)
         return fits and not (cluster.keeps_axes and row > 1)
@@ -490,14 +493,14 @@ class _GroupBuilder:
         step: GroupKind = "scan" if isinstance(form, forms.Scan) else "scatter"
         if step == "scatter":
             fill = form.combiner.empty(kind.dtype) if isinstance(form, forms.Scatter) else 0
-            cleared = self._fill_target(Home(node), kind, self._phases[node], fill)
-            self._homes[Home(node)] = cleared
-            reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
+            cleared = self._fill_target(ResultBuffer(node), kind, self._phases[node], fill)
+            self._homes[ResultBuffer(node)] = cleared
+            reads.append(Source(ResultBuffer(node), kind, Strided.contiguous(kind.shape)))
         cluster = self._start_cluster(step, node, args[0].type.shape, reads)
-        cluster.stored[Home(node)] = None
+        cluster.stored[ResultBuffer(node)] = None
 
     def _place_assemble(self, node: Node, form: forms.Assemble, args: Sequence[Source]) -> None:
-        target, kind, phase = Home(node), node.types[0], self._phases[node]
+        target, kind, phase = ResultBuffer(node), node.types[0], self._phases[node]
         layouts = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
         homes = [self._home_of_part(*part, phase) for part in zip(args, layouts, strict=True)]
         if is_window(node, self._users) and (form.fill is not None or None in homes):

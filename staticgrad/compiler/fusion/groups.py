@@ -34,7 +34,7 @@ GroupKind = Literal[
 # -- the buffers that belong to a node ------------------------------------------------------------
 
 
-class Home(NamedTuple):
+class ResultBuffer(NamedTuple):
     """The buffer of a result of a node; equal to the value's key."""
 
     node: Node
@@ -42,14 +42,14 @@ class Home(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Partial:
+class PartialBuffer:
     """The rows of a reduction that combines its other axes in a second step."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
+class ChunkBuffer:
     """The results of the chunks of a long row; ``partial``: of the first of a node's two steps."""
 
     node: Node
@@ -74,14 +74,14 @@ class ScratchBuffer:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopyBuffer:
     """Copy ``number`` of something that a node computes; all copies of a graph count as one row."""
 
     node: Node
     number: int
 
 
-Key = Home | Partial | Pieces | CheckBuffer | ScratchBuffer | Copied
+Key = ResultBuffer | PartialBuffer | ChunkBuffer | CheckBuffer | ScratchBuffer | CopyBuffer
 
 
 # -- what groups read -----------------------------------------------------------------------------
@@ -273,7 +273,7 @@ class Group:
 
     ``instructions``: an estimate for one vector of elements. ``cut``: why and of which group it
     is a part; the instructions are those of the uncut group. ``columns``: reductions of a group of
-    rows over ``summed``, its rows, into partial results. ``pieces``: if not 0, its reductions give
+    rows over ``summed``, its rows, into partial results. ``chunk``: if not 0, its reductions give
     one result per chunk of so many elements, not per row. ``image``: the group that computes the
     elements that its windows read, over a domain of its own; ``stored`` lists its stored values,
     too. ``roles``: the parts of a block. ``in_place``: a result of a map over several axes will
@@ -299,7 +299,7 @@ class Group:
     instructions: int = 0
     cut: GroupCut | None = None
     columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
-    pieces: int = 0
+    chunk: int = 0
     streamed: tuple[Key, ...] = ()
     image: Group | None = None
     roles: Roles | None = None
@@ -370,7 +370,7 @@ class GroupValues:
 
     def value_type(self, key: Key) -> TensorType:
         """Return the element type and shape of a buffer."""
-        return key.node.types[key.result] if isinstance(key, Home) else self.types[key]
+        return key.node.types[key.result] if isinstance(key, ResultBuffer) else self.types[key]
 
     def computes(self, group: Group, key: Key) -> bool:
         """Return whether a group computes a buffer."""
@@ -533,7 +533,7 @@ class Cluster:
     def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
         """Return whether a source is all of a value of the cluster that a layout can store."""
         base = source.base
-        if source.inline or not isinstance(base, Home) or base in self.reductions:
+        if source.inline or not isinstance(base, ResultBuffer) or base in self.reductions:
             return False
         if self.stores_parts_of(base):
             return False

@@ -19,7 +19,7 @@ from staticgrad.compiler.fusion.groups import (
     Group,
     Groups,
     Key,
-    Partial,
+    PartialBuffer,
     Read,
     Walk,
     meets_elements,
@@ -139,7 +139,7 @@ LONG_ENOUGH: Final = 512
 def only_combines_partials(group: Group) -> bool:
     """Return whether a group only combines partial results."""
     return any(
-        isinstance(reduction.source.base, Partial) for reduction in group.reductions.values()
+        isinstance(reduction.source.base, PartialBuffer) for reduction in group.reductions.values()
     )
 
 

@@ -28,13 +28,13 @@ from staticgrad.compiler.fusion.blocks import build_block
 from staticgrad.compiler.fusion.cutting import cut_group
 from staticgrad.compiler.fusion.engine import Engine, Move
 from staticgrad.compiler.fusion.groups import (
+    ChunkBuffer,
     Group,
     GroupCut,
     GroupReduction,
     Groups,
     Key,
-    Partial,
-    Pieces,
+    PartialBuffer,
     Source,
     split_results,
 )
@@ -49,7 +49,7 @@ from staticgrad.language.types.arrays import TensorType, hint_product, hint_valu
 from staticgrad.support.records import replace
 
 #: Elements of a chunk.
-PIECE: Final = 4 * BLOCK
+CHUNK: Final = 4 * BLOCK
 #: Elements of a row from which on chunks are worth a second kernel.
 LONG_ROW: Final = 1 << 17
 #: Rows from which on each worker has some; only fewer rows are split.
@@ -66,22 +66,24 @@ def has_long_row(group: Group) -> bool:
 
 def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
     """Reduce few long rows in chunks, and combine the results of the chunks by another group."""
-    if not has_long_row(group) or group.checked or group.regions or group.pieces:
+    if not has_long_row(group) or group.checked or group.regions or group.chunk:
         return ()
-    if any(isinstance(reduction.source.base, Pieces) for reduction in group.reductions.values()):
+    if any(
+        isinstance(reduction.source.base, ChunkBuffer) for reduction in group.reductions.values()
+    ):
         return ()  # results of chunks: a row of 2**31 elements has a long row of them
     *outer, length = group.domain
-    shape = (*outer, (length + (PIECE - 1)) // PIECE)
-    pieces: dict[Key, GroupReduction] = {}
+    shape = (*outer, (length + (CHUNK - 1)) // CHUNK)
+    partials: dict[Key, GroupReduction] = {}
     combined: dict[Key, GroupReduction] = {}
     for key, reduction in group.reductions.items():
-        piece = Pieces(key.node, isinstance(key, Partial))
-        kind = engine.types[piece] = TensorType(reduction.source.type.dtype.compute, shape)
-        source = Source(piece, kind, Strided.contiguous(shape))
-        pieces[piece], combined[key] = reduction, GroupReduction(source, reduction.kind)
+        chunk_key = ChunkBuffer(key.node, isinstance(key, PartialBuffer))
+        kind = engine.types[chunk_key] = TensorType(reduction.source.type.dtype.compute, shape)
+        source = Source(chunk_key, kind, Strided.contiguous(shape))
+        partials[chunk_key], combined[key] = reduction, GroupReduction(source, reduction.kind)
     cut = GroupCut(group.uncut, 0, 0, long_row=hint_value(length))
-    stored = (*(key for key in group.stored if key not in combined), *pieces)
-    first = replace(group, reductions=pieces, stored=stored, pieces=PIECE, cut=cut)
+    stored = (*(key for key in group.stored if key not in combined), *partials)
+    first = replace(group, reductions=partials, stored=stored, chunk=CHUNK, cut=cut)
     last = split_results(
         group, number=engine.new_number(), domain=shape, reductions=combined, cut=cut
     )

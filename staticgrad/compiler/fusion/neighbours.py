@@ -15,9 +15,9 @@ from staticgrad.compiler.fusion.groups import (
     ANCHORED,
     Group,
     Groups,
-    Home,
     Key,
     Read,
+    ResultBuffer,
     meets_elements,
 )
 from staticgrad.compiler.fusion.legality import find_form_conflict, find_read_conflict, reduced_axes
@@ -102,7 +102,7 @@ class Legality:
                         yield source.base, Read(node, source, False)
         if group.kind == "scatter":  # it updates the buffer that a fill wrote
             (node,) = group.nodes
-            yield Home(node), Read(node, groups.sources[node, 0], False)
+            yield ResultBuffer(node), Read(node, groups.sources[node, 0], False)
 
     def find_reason(self, producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:
         """Return the reason why a consumer is not merged with a producer; None if it may be.

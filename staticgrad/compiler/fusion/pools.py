@@ -12,7 +12,7 @@ from math import prod
 from typing import Final
 
 from staticgrad.compiler.fusion.engine import Engine
-from staticgrad.compiler.fusion.groups import Group, Groups, Home, Read, meets_elements
+from staticgrad.compiler.fusion.groups import Group, Groups, Read, ResultBuffer, meets_elements
 from staticgrad.language.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
 from staticgrad.language.ir.graph import Node
 from staticgrad.language.types.dim import is_at_least
@@ -89,7 +89,7 @@ def fuse_pools(engine: Engine, image: Group) -> tuple[int, ...]:
     numbers = {image.number, *(pool.number for pool in pools)}
     stored = [key for key in image.stored if engine.is_needed(key, numbers)]
     covers_image = all(a.taps == a.step and a.windows * a.step == a.image for a in axes)
-    is_stored = stored or any(Home(node) in engine.state.roots for node in image.nodes)
+    is_stored = stored or any(ResultBuffer(node) in engine.state.roots for node in image.nodes)
     if len(stored) == len(image.stored) or (is_stored and not covers_image):
         return ()
     if not engine.order.is_convex(numbers):

@@ -18,10 +18,10 @@ from staticgrad.compiler.fusion.engine import Engine, Move
 from staticgrad.compiler.fusion.groups import (
     Group,
     GroupReduction,
-    Home,
     Key,
-    Partial,
+    PartialBuffer,
     Read,
+    ResultBuffer,
     Source,
     split_results,
 )
@@ -129,7 +129,7 @@ def _combine_rows(
 def _split_column_sums(engine: Engine, group: Group, row: int) -> tuple[Group, Group]:
     """Split column sums into partial sums in a group of rows, and a group that adds these up."""
     ((key, reduction),) = group.reductions.items()
-    kind, partial = reduction.source.type, Partial(key.node)
+    kind, partial = reduction.source.type, PartialBuffer(key.node)
     rows = product(tuple([group.domain[axis] for axis in group.summed]))
     length = group_rows(rows)
     kept_extents = [n for axis, n in enumerate(group.domain) if axis not in group.summed]
@@ -170,7 +170,7 @@ def _split_once_per_row(engine: Engine, group: Group) -> tuple[int, ...]:
 
 
 def _is_read_by_others(engine: Engine, part: Group, parts: Sequence[Group]) -> bool:
-    homes = {Home(node) for node in part.nodes}
+    homes = {ResultBuffer(node) for node in part.nodes}
     others = [other_part for other_part in parts if other_part is not part]
     reads = [read for other_part in others for read in engine.state.reads(other_part)]
     return any(read.source.base in homes for read in reads)

@@ -33,9 +33,9 @@ from staticgrad.compiler.fusion.groups import (
     ANCHORED,
     Group,
     Groups,
-    Home,
     Key,
-    Partial,
+    PartialBuffer,
+    ResultBuffer,
     Walk,
     meets_elements,
     most_instructions,
@@ -102,7 +102,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
     row = hint_product(group.domain[len(group.domain) - group.row :])
     if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(groups, group):
         return False
-    inner = {Home(node) for node in group.nodes}
+    inner = {ResultBuffer(node) for node in group.nodes}
     return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)
 
 
@@ -236,12 +236,12 @@ def _find_windows_cone(engine: Engine, group: Group, reader: Group) -> Sequence[
 
 def _reader_key(engine: Engine, user: Node) -> Key:
     """Return the buffer whose group reads the operands of a node."""
-    return Partial(user) if Partial(user) in engine.owners else Home(user)
+    return PartialBuffer(user) if PartialBuffer(user) in engine.owners else ResultBuffer(user)
 
 
 def _may_move(engine: Engine, node: Node) -> bool:
     """Return whether a node may be computed in another group."""
-    groups, key = engine.state, Home(node)
+    groups, key = engine.state, ResultBuffer(node)
     if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
         return False
     if key in groups.roots or key in groups.retained or node in engine.recomputed:
@@ -272,7 +272,7 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
         or reader.copied
     ):
         return False
-    key = Home(node)
+    key = ResultBuffer(node)
     combined = {**reader.reductions, **reader.columns}
     reductions = [r.source for k, r in combined.items() if k.node is user]
     args = reductions or [engine.state.source(arg) for arg in user.args]
@@ -329,14 +329,14 @@ def _sink_nodes(
     sunk = {*nodes}
     work = sum(map(instructions, nodes))
     remaining = tuple([node for node in group.nodes if node not in sunk])
-    remaining_keys = {Home(node) for node in remaining}
+    remaining_keys = {ResultBuffer(node) for node in remaining}
     read = [engine.state.source(arg).base for node in nodes for arg in node.args]
     still_stored = [key for key in group.stored if key.node not in sunk or key in group.reductions]
     stored = dict.fromkeys([*still_stored, *(base for base in read if base in remaining_keys)])
     reader_nodes = engine.sort_nodes([*reader.nodes, *nodes])
     inside, users = {*reader_nodes}, engine.state.users
     stored_by_reader = [
-        Home(node)
+        ResultBuffer(node)
         for node in nodes
         for user in users[node, 0]
         if user not in inside and engine.owners[_reader_key(engine, user)] != reader.number
@@ -355,7 +355,7 @@ def _sink_nodes(
 
 def _traffic(groups: Groups, group: Group) -> int:
     """Return the bytes that a group reads and stores; a store fetches its line first."""
-    inside: Set[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
+    inside: Set[Key] = {ResultBuffer(node) for node in group.nodes} | group.reductions.keys()
     bases = [read.source.base for read in groups.reads(group)]
     touched = dict.fromkeys([base for base in bases if base not in inside])
     stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])

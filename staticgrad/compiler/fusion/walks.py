@@ -21,8 +21,8 @@ from staticgrad.compiler.fusion.groups import (
     Group,
     GroupReduction,
     GroupValues,
-    Home,
     Key,
+    ResultBuffer,
     Source,
     Walk,
     meets_elements,
@@ -167,7 +167,7 @@ def gather_walks(groups: GroupValues, node: Node) -> tuple[Walk, Walk, Size]:
         data = groups.source(node.args[0])
         base, layout = data.base, data.layout
     else:
-        base, layout = Home(node), Strided.contiguous(node.types[0].shape)
+        base, layout = ResultBuffer(node), Strided.contiguous(node.types[0].shape)
         target = form.target if isinstance(form, forms.Scatter) else axis
     outer, (stride, *inner) = layout.strides[:axis], layout.strides[target:]
     if isinstance(form, forms.Gather | forms.Scatter):
@@ -258,7 +258,7 @@ def _outgrows_registers(group: Group) -> bool:
     if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
-    homes = [key for key in group.stored if isinstance(key, Home)]
+    homes = [key for key in group.stored if isinstance(key, ResultBuffer)]
     stores_elements = any(key.node.types[key.result].shape == group.domain for key in homes)
     return stores_elements and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
 

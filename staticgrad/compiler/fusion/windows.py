@@ -20,7 +20,7 @@ from staticgrad.analysis.liveness import ValueKey
 from staticgrad.compiler.fusion.groups import (
     Groups,
     GroupValues,
-    Home,
+    ResultBuffer,
     Source,
     Walk,
 )
@@ -144,7 +144,7 @@ def parts_of(groups: GroupValues, node: Node) -> Iterator[Part]:
 
 def axis_walk(node: Node, axis: int) -> Walk:
     """Return a walk along one axis only, so that this axis is not merged with others."""
-    return Walk(Home(node), 0, tuple(int(k == axis) for k in range(node.types[0].rank)))
+    return Walk(ResultBuffer(node), 0, tuple(int(k == axis) for k in range(node.types[0].rank)))
 
 
 def window_walks(groups: GroupValues, node: Node) -> Iterator[Walk]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from staticgrad.compiler.fusion.groups import Home, Key, Roles, Source, Walk
+from staticgrad.compiler.fusion.groups import Key, ResultBuffer, Roles, Source, Walk
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, matrix
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.expr import Access, Expr, Position
@@ -277,10 +277,10 @@ class BlockLowering(Lowering):
         b = self._factor(node)
         depth = first.type.shape[-2 if form.transpose_a else -1]
         dtype = node.types[0].dtype
-        self.memo[Home(node)] = ex.ref("acc", dtype.compute).cast(dtype)
+        self.memo[ResultBuffer(node)] = ex.ref("acc", dtype.compute).cast(dtype)
         chain = self.roles.epilogues[node]
         self._evaluate(chain)
-        last = Home(chain[-1] if chain else node)
+        last = ResultBuffer(chain[-1] if chain else node)
         return Gemm(
             (Axis("i", self.height, self.last),),
             (self._columns(node in self.roles.short),),
@@ -409,7 +409,7 @@ class BlockLowering(Lowering):
         return Loop(self._tiles(self.domain[-1]), (), (keep, lines), ())
 
     def _result_access(self, node: Node) -> Access:
-        return self.access(self._target_walk(Home(node)), node.types[0].dtype, "out")
+        return self.access(self._target_walk(ResultBuffer(node)), node.types[0].dtype, "out")
 
     def _product(self, node: Node, a: Access, store: Access, i: Axis, k: Axis, start: int) -> Gemm:
         dtype = node.types[0].dtype
@@ -480,7 +480,7 @@ class BlockLowering(Lowering):
     def _evaluate(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             self.shape = node.types[0].shape
-            self.memo[Home(node)] = self.scalar(node)
+            self.memo[ResultBuffer(node)] = self.scalar(node)
         self.shape = self.domain
 
     def value(self, source: Source) -> Expr:

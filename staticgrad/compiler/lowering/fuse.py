@@ -16,7 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
-from staticgrad.compiler.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
+from staticgrad.compiler.fusion.groups import (
+    CheckBuffer,
+    CopyBuffer,
+    Group,
+    Groups,
+    Key,
+    ResultBuffer,
+)
 from staticgrad.compiler.fusion.merging import groups_of
 from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_updates, order_steps
 from staticgrad.compiler.lowering.operands import LoweredStep
@@ -214,7 +221,7 @@ class _Builder:
 
     def _add_update(self, parameter: Parameter, key: Key) -> None:
         """Add an update, whose new value has a separate name until its buffer is chosen."""
-        old, new = Home(parameter.node), f"new.{parameter.name}"
+        old, new = ResultBuffer(parameter.node), f"new.{parameter.name}"
         name = self._parameter_buffer(parameter)
         self._names.setdefault(old, name)
         self._names[key] = new
@@ -227,7 +234,7 @@ class _Builder:
         return self._names[key]
 
     def _make_buffer(self, key: Key) -> str:
-        origin, op = key.node.origin, key.node.op if isinstance(key, Home) else None
+        origin, op = key.node.origin, key.node.op if isinstance(key, ResultBuffer) else None
         if isinstance(key, CheckBuffer):
             return self._add("k", "check", I64, 2, origin=key.origin or origin)
         if isinstance(op, ParameterLeaf):
@@ -285,7 +292,9 @@ class _Builder:
         step: BoundStep
         if group.kind == "call":
             step, reads = self._call_step(groups, group)
-            writes = tuple(Home(node, n) for node in group.nodes for n in range(len(node.types)))
+            writes = tuple(
+                ResultBuffer(node, n) for node in group.nodes for n in range(len(node.types))
+            )
             return PendingStep(group.number, step, reads, writes, position, group.level)
         if group.kind == "body":
             from staticgrad.compiler.lowering.loops.driven import lower_bodies  # few have loops
@@ -331,7 +340,7 @@ class _Builder:
         form = node.form
         assert isinstance(form, CallForm)
         read = groups.operand_locations(group)
-        results = [(Home(node, number), 0) for number in range(len(node.types))]
+        results = [(ResultBuffer(node, number), 0) for number in range(len(node.types))]
         bound = [Binding(self._buffer_of(key), offset) for key, offset in (*read, *results)]
         bound += [Binding(self._add("s", "scratch", *scratch)) for scratch in form.scratch]
         modes: list[tuple[Mode, DType]] = [("in", arg.type.dtype) for arg in node.args]
@@ -372,7 +381,7 @@ def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:
     """Return the phase of a step, its label (its ops, or what it copies), and its source lines."""
     nodes = group.members
     names = ", ".join(dict.fromkeys([node.op.name for node in nodes]))
-    copies = any(isinstance(transfer.target, Copied) for transfer in group.transfers)
+    copies = any(isinstance(transfer.target, CopyBuffer) for transfer in group.transfers)
     locations = dict.fromkeys([location for node in nodes for location in node.origin.places])
     return group.phase, f"copy of {names}" if copies else names, tuple(locations)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key, Source, Walk
+from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer, Source, Walk
 from staticgrad.compiler.fusion.walks import (
     computes,
     gather_walks,
@@ -107,7 +107,7 @@ class RowPlan:
 
     def __init__(self, groups: GroupValues, group: Group) -> None:
         self._groups, self._group = groups, group
-        self._computed = {Home(node) for node in group.nodes}
+        self._computed = {ResultBuffer(node) for node in group.nodes}
         #: The first point at which a value is available: a stage for elements, else after one.
         self._available_at: dict[Key, RowPoint] = {}
         self._pending_reductions = dict(group.reductions)
@@ -186,7 +186,7 @@ class RowPlan:
             per_row = self._is_per_row(node)
             if per_row and not available.per_row:  # it gathers an element, which is recomputed
                 available = RowPoint(available.stage - 1, True)
-            self._available_at[Home(node)] = (
+            self._available_at[ResultBuffer(node)] = (
                 available if per_row else RowPoint(available.next, False)
             )
         for key in [*self._pending_reductions]:
@@ -201,7 +201,7 @@ class RowPlan:
 
         It follows the index and the first stage, so that a result may overwrite the row later.
         """
-        return min(self._available_at[Home(node)], max(self._check_point(node), _FIRST))
+        return min(self._available_at[ResultBuffer(node)], max(self._check_point(node), _FIRST))
 
     def _resolve_reduction(self, key: Key) -> None:
         available = self._availability(self._pending_reductions.pop(key).source)
@@ -236,7 +236,7 @@ class RowPlan:
             self._uses[source.base.node].add(point)
 
     def _compute_points(self, node: Node) -> Iterator[RowPoint]:
-        needs, available = self._uses[node], self._available_at[Home(node)]
+        needs, available = self._uses[node], self._available_at[ResultBuffer(node)]
         if self._is_per_row(node):
             if any(point > available for point in needs):
                 self.row_scalars.append(node)
@@ -244,13 +244,13 @@ class RowPlan:
                 yield available
             return
         first = min(needs, default=None)
-        stored = self._store_points.get(Home(node)) == first and first is not None
+        stored = self._store_points.get(ResultBuffer(node)) == first and first is not None
         worth = self._cost[node] >= (2 * _LOAD if stored else _WORTH_KEEPING)
         if first is not None and len(needs) > 1 and worth:
             is_readable = (
-                Home(node) not in self._group.streamed
+                ResultBuffer(node) not in self._group.streamed
             )  # streamed values are not read again
-            self.materialized[node] = Home(node) if stored and is_readable else None
+            self.materialized[node] = ResultBuffer(node) if stored and is_readable else None
             yield first
         else:
             yield from sorted(needs)
@@ -335,7 +335,7 @@ class RowLowering(Lowering):
         row_scalars = [node for node in group.nodes if node in self.plan.row_scalars]
         self.names: dict[Key, str] = results
         for node in row_scalars:
-            self.names[Home(node)] = f"r{len(self.names)}"
+            self.names[ResultBuffer(node)] = f"r{len(self.names)}"
         self.targets = {key: self._target(key) for key in group.stored}
         rank, row = len(group.domain), group.row
         walks = [*operand_walks(self.groups, group), *self.targets.values()]
@@ -413,14 +413,14 @@ class RowLowering(Lowering):
                 del pending_checks[node]
                 body += self._emit_check(node)
             self.shape = node.types[0].shape
-            self.memo[Home(node)] = self.emit_node(node)
+            self.memo[ResultBuffer(node)] = self.emit_node(node)
         body += [statement for node in pending_checks for statement in self._emit_check(node)]
         self.shape = self.group.domain
         if not context.per_row:
             body += [
-                Store(self._materialized_access(node), self.memo[Home(node)])
+                Store(self._materialized_access(node), self.memo[ResultBuffer(node)])
                 for node in nodes
-                if self.plan.materialized.get(node, Home(node)) != Home(node)
+                if self.plan.materialized.get(node, ResultBuffer(node)) != ResultBuffer(node)
             ]
             for key in plan.results.get(context.stage, ()):
                 reduction = self.group.reductions[key]
@@ -432,7 +432,7 @@ class RowLowering(Lowering):
                 scratch = self.scratch_operand(key.node, value.dtype)
                 body.append(ColumnAccumulate(group.columns[key].kind, value, partials, scratch))
         else:
-            row_nodes = [node for node in nodes if Home(node) in self.names]
+            row_nodes = [node for node in nodes if ResultBuffer(node) in self.names]
             sources = [self.groups.sources[node, 0] for node in row_nodes]
             body += [Keep(self.names[s.base], self.wide_value(s)) for s in sources]
         for key in plan.stores.get(context, ()):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from staticgrad.compiler.fusion.groups import Home, Source, Walk
+from staticgrad.compiler.fusion.groups import ResultBuffer, Source, Walk
 from staticgrad.compiler.fusion.walks import source_walks
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.compiler.lowering.rows import interleaving
@@ -53,7 +53,7 @@ class _ScanParts:
         self.low, self.kind, self.axis = low, form.kind, form.axis
         self.dtype: DType = node.types[0].dtype
         self.sources: list[Source] = [low.groups.source(arg) for arg in node.args]
-        self.result = Walk(Home(node), 0, c_strides(low.group.domain))
+        self.result = Walk(ResultBuffer(node), 0, c_strides(low.group.domain))
         #: The total before the first element: combined with any x it gives x.
         self.identity = ex.literal(1 if self.kind == "prod" else -0.0, self.dtype)
 

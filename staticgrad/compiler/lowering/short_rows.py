@@ -16,7 +16,7 @@ from itertools import product
 from typing import Final
 
 from staticgrad.analysis.cost import instructions
-from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key, Walk
+from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer, Walk
 from staticgrad.compiler.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
@@ -151,7 +151,7 @@ class ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
-        is_row_scalar = self._is_per_row(Home(node))
+        is_row_scalar = self._is_per_row(ResultBuffer(node))
         if isinstance(node.form, INDEXED):
             self.shape = node.args[1].type.shape
             self._enter_iteration(None)
@@ -160,7 +160,9 @@ class ShortRows(Lowering):
         for iteration in [None] if is_row_scalar else self.iterations:
             self._enter_iteration(iteration)
             assembled = isinstance(node.form, Assemble)
-            self.memo[Home(node)] = emit_assembly(self, node) if assembled else self.emit_node(node)
+            self.memo[ResultBuffer(node)] = (
+                emit_assembly(self, node) if assembled else self.emit_node(node)
+            )
 
     def gather_element(self, node: Node, index: Expr) -> Expr:
         data = self.groups.source(node.args[0])

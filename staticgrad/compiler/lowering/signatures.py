@@ -17,14 +17,14 @@ from typing import Any, Final
 from staticgrad.analysis.layout import Strided
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.compiler.fusion.groups import (
-    Copied,
+    ChunkBuffer,
+    CopyBuffer,
     Group,
     GroupReduction,
     GroupValues,
-    Home,
     Key,
-    Partial,
-    Pieces,
+    PartialBuffer,
+    ResultBuffer,
     Roles,
     RowStage,
     Slot,
@@ -181,7 +181,11 @@ class Renumbered:
     def _value(self, value: Symbolic) -> Symbolic:
         source = self._original_values.source(value)
         renumbered = self._source(source)
-        if source.direct and isinstance(renumbered.base, Home) and renumbered.base in self._sources:
+        if (
+            source.direct
+            and isinstance(renumbered.base, ResultBuffer)
+            and renumbered.base in self._sources
+        ):
             return Symbolic(*renumbered.base)
         base, kind, layout, *others = renumbered
         name = (base, layout.offset, self._shared.number(layout.strides), *others)
@@ -202,14 +206,14 @@ class Renumbered:
         renumbered = self._keys.get(key)
         if renumbered is None:
             node = self._node(key.node)
-            if isinstance(key, Home):
-                renumbered = Home(node, key.result)
-            elif isinstance(key, Copied):
-                renumbered = Copied(node, len(self._keys))
+            if isinstance(key, ResultBuffer):
+                renumbered = ResultBuffer(node, key.result)
+            elif isinstance(key, CopyBuffer):
+                renumbered = CopyBuffer(node, len(self._keys))
             else:
                 renumbered = replace(key, node=node)
             self._keys[key] = renumbered
-            if not isinstance(key, Home):
+            if not isinstance(key, ResultBuffer):
                 self._types[renumbered] = self._original_values.value_type(key)
             if self._original_values.computes(self._original_group, key):
                 self._owners[renumbered] = 0
@@ -251,7 +255,7 @@ _RENUMBER: Final[dict[type, _Make]] = {
     TargetRegion: Renumbered._region,
     Transfer: Renumbered._transfer,
     Group: Renumbered._group,
-    **dict.fromkeys((Home, Partial, Pieces, Copied), Renumbered._key),
+    **dict.fromkeys((ResultBuffer, PartialBuffer, ChunkBuffer, CopyBuffer), Renumbered._key),
     **dict.fromkeys((GroupReduction, Roles), Renumbered._fields),
     **dict.fromkeys(
         (RowStage, Slot), lambda self, record: type(record)(*map(self._renumber, record))

@@ -17,12 +17,12 @@ from itertools import chain
 from typing import Final
 
 from staticgrad.compiler.fusion.groups import (
+    ChunkBuffer,
     Group,
     GroupReduction,
     GroupValues,
-    Home,
     Key,
-    Pieces,
+    ResultBuffer,
     ScratchBuffer,
     Source,
     Walk,
@@ -138,7 +138,7 @@ class _Folding(Lowering):
             for number, walk in enumerate(w for w in self.loops.strides if self._is_expanded(w))
         }
         for node in group.nodes:
-            self.memo[Home(node)] = self.scalar(node)
+            self.memo[ResultBuffer(node)] = self.scalar(node)
         body = tuple([self.store_value(key, walk) for key, walk in stores])
         axes = self.as_axes(loops[:-2])
         count = (self.rows + (self.height - 1)) // self.height
@@ -266,7 +266,7 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
     """
     if group.kind == "block":
         return BlockLowering(groups, group).lower()
-    if group.pieces:
+    if group.chunk:
         return _lower_map(_PieceLowering(groups, group))
     if group.kind == "windows":
         from staticgrad.compiler.lowering.windows.groups import lower_windows
@@ -310,13 +310,13 @@ def _walks(low: Lowering) -> list[Walk]:
 def _evaluate_nodes(low: Lowering) -> None:
     for node in low.group.nodes:
         if isinstance(node.form, forms.SearchForm):
-            low.memo[Home(node)] = _emit_search(low, node, node.form.right)
+            low.memo[ResultBuffer(node)] = _emit_search(low, node, node.form.right)
         elif isinstance(node.form, forms.Assemble):
             from staticgrad.compiler.lowering.windows.parts import emit_assembly
 
-            low.memo[Home(node)] = emit_assembly(low, node)
+            low.memo[ResultBuffer(node)] = emit_assembly(low, node)
         elif not isinstance(node.form, forms.Contract):
-            low.memo[Home(node)] = low.emit_node(node)
+            low.memo[ResultBuffer(node)] = low.emit_node(node)
 
 
 def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
@@ -346,7 +346,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     group = low.group
     split = len(group.domain) - group.row
     outer, row = range(split), range(split, len(group.domain))
-    if not group.pieces and sums_across(low.groups, group):
+    if not group.chunk and sums_across(low.groups, group):
         return _columns_step(low, outer, row, in_lanes=True)
     stores = _stores(low)
     results = [(key, low.store_walk(key, group.domain[:split])) for key in group.reductions]
@@ -359,7 +359,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     keeps_axes = group.keeps_axes and not group.reductions
     axes, vector = map_axes(low) if keeps_axes else vector_axis(low, len(segments) - 1)
-    if not group.pieces:
+    if not group.chunk:
         note_neighbours(low, loads)
         note_neighbours(low, stored)
     _evaluate_nodes(low)
@@ -401,10 +401,10 @@ class _PieceLowering(Lowering):
     def piece_stages(self, left: str, body: Sequence[Statement]) -> tuple[Scalar, Map]:
         """Return the stages of a piece; ``left``: the name of the number of its elements."""
         length = ex.size(str(self.extent(self.group.domain[-1])))
-        remaining = length - ex.index(self.piece) * self.group.pieces
+        remaining = length - ex.index(self.piece) * self.group.chunk
         return (
             Scalar((Keep(left, remaining),)),
-            Map(Axis(VECTOR, self.group.pieces, past=left), tuple(body)),
+            Map(Axis(VECTOR, self.group.chunk, past=left), tuple(body)),
         )
 
     def store_walk(self, key: Key, shape: Shape) -> Walk:
@@ -415,7 +415,7 @@ class _PieceLowering(Lowering):
 
     def index(self, name: str) -> Expr:
         position = super().index(name)
-        return ex.index(self.piece) * self.group.pieces + position if name == VECTOR else position
+        return ex.index(self.piece) * self.group.chunk + position if name == VECTOR else position
 
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
@@ -432,7 +432,7 @@ class _PieceLowering(Lowering):
         return replace(access, strides=strides, positions=(*access.positions, position))
 
     def position_terms(self, loop: str, step: int) -> tuple[tuple[str, Extent], ...]:
-        far = [(self.piece, step * self.group.pieces)] if loop == VECTOR else []
+        far = [(self.piece, step * self.group.chunk)] if loop == VECTOR else []
         return (*far, (loop, step))
 
 
@@ -452,7 +452,7 @@ def _interleaves_rows(group: Group, shared: bool) -> bool:
 def _accumulate(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
     value = low.wide_value(reduction.source)
     ordered = forms.COMBINERS[reduction.kind].is_ordered(value.dtype)
-    in_pieces = isinstance(reduction.source.base, Pieces)
+    in_pieces = isinstance(reduction.source.base, ChunkBuffer)
     return Accumulate(name, reduction.kind, value, in_pieces and ordered)
 
 
@@ -535,7 +535,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
 
     a_access = strided_access(a_walk, a, (i, a_rows, k), (k, a_inner, i))
     b_access = strided_access(b_walk, b, (k, b_inner, j), (j, b_columns, k))
-    low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
+    low.memo[ResultBuffer(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
     body = tuple([low.store_value(key, walk) for key, walk in stores])
     return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
@@ -645,7 +645,7 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     strides = tuple(0 if k == form.axis else step for k, step in enumerate(row.strides))
     chosen = Walk(row.base, row.offset, strides)
     shape = node.types[0].shape
-    stored = [key for key in low.group.stored if isinstance(key, Home)]
+    stored = [key for key in low.group.stored if isinstance(key, ResultBuffer)]
     results = {key: low.store_walk(key, shape) for key in stored}
     low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
     axes, along = vector_axis(low, 1)
@@ -653,7 +653,7 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     order = Order("at", key, low.scratch_operand(node))
     index = ex.ref(order.name, I64)
     values: list[Expr] = [index, index]
-    if Home(node) in results:
+    if ResultBuffer(node) in results:
         dtype = node.types[0].dtype
         values[0] = ex.load(
             low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, index

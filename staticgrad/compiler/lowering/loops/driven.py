@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
+from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.language.ir.bodies import BodyBuffer, BodyOperand, body_buffers
 from staticgrad.language.ir.forms import BodyForm
 from staticgrad.language.ir.schedule import Buffer, Schedule
@@ -66,7 +66,7 @@ def lower_bodies(
     assert isinstance(form, BodyForm)
     form = form if iterations is None else replace(form, iterations=iterations)
     read = groups.operand_locations(group)
-    results = [Home(node, number) for number in range(len(node.types))]
+    results = [ResultBuffer(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]
     types += [BodyOperand("out", result_type.dtype) for result_type in node.types]
     extra_operands = []

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from staticgrad.analysis.layout import collapse
-from staticgrad.compiler.fusion.groups import Home, ScratchBuffer, Source, Walk
+from staticgrad.compiler.fusion.groups import ResultBuffer, ScratchBuffer, Source, Walk
 from staticgrad.compiler.fusion.walks import operand_walks
 from staticgrad.compiler.lowering.operands import VECTOR, Lowering
 from staticgrad.language.ir import expr as ex
@@ -353,7 +353,7 @@ class WindowLowering(Lowering):
         """Evaluate the nodes at ``domain_index``, given the anchor's element there."""
         for node in self.group.nodes:
             value = anchor if isinstance(node.form, WINDOWED) else None
-            self.memo[Home(node)] = self.scalar(node) if value is None else value
+            self.memo[ResultBuffer(node)] = self.scalar(node) if value is None else value
 
     def stores(self, anchor: Expr) -> list[Store]:
         """Return the stores at ``domain_index``, given the anchor's element there."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final, Self
 
-from staticgrad.compiler.fusion.groups import Group, GroupValues, Home, Key
+from staticgrad.compiler.fusion.groups import Group, GroupValues, Key, ResultBuffer
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.windows.maps import argmax_of_values, max_of_values, sum_of_values
 from staticgrad.compiler.lowering.windows.places import (
@@ -81,11 +81,11 @@ class _Pooled(WindowLowering):
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
                 dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
-                self.memo[Home(node)] = _POOLED[node.form.kind](taps_by_image[base], dtype).cast(
-                    dtype
-                )
+                self.memo[ResultBuffer(node)] = _POOLED[node.form.kind](
+                    taps_by_image[base], dtype
+                ).cast(dtype)
             else:
-                self.memo[Home(node)] = self.scalar(node)
+                self.memo[ResultBuffer(node)] = self.scalar(node)
         return (*stores, *self._make_stores())
 
     def _make_stores(self) -> list[Store]:
