@@ -23,11 +23,11 @@ from pathlib import Path
 from tests import mutants
 
 #: Seconds of processor time that a case may take and be quick for every commit.
-QUICK = 0.03
+QUICK = 0.02
 #: Seconds from which on a case is not chosen by its family but by itself.
 LONG = 0.5
 #: A test that is quick at all is so for one commit in so many.
-RAREST = 8
+RAREST = 10
 #: Values of a parameter are shared by cases if there are at most so many for each case.
 SHARED = 2 / 3
 #: Cases of a mutant that are always quick.
