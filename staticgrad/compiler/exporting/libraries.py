@@ -33,7 +33,7 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
     family, _, routine = step.routine.name.partition(":")
     if family == "fft":
         call = FourierCall.of(routine)
-        kind, how, split = call.kind, call.how, call.rank
+        kind, options, split = call.kind, call.how, call.rank
         sizes = [size(extent) for extent in step.sizes]
         x, out = (
             _as_array(name, shape, letter == "c")
@@ -42,7 +42,7 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
             )
         )
         where = f"({', '.join(map(str, call.axes))},)"
-        return ["fourier", f'"{kind}"', x, out, where, str(how[0] == "f"), how[1]]
+        return ["fourier", f'"{kind}"', x, out, where, str(options[0] == "f"), options[1]]
     if family != "linalg":
         return []
     name = routine.split(".")[0]
@@ -64,8 +64,8 @@ def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]
         ]  # fmt: skip
     if name == "lu_solve":
         numbers["trans"] = bool(numbers["trans"])  # of complex matrices the conjugate transpose
-    takes = re.findall(r"\w+", PRELUDE[name].partition(", total")[2].partition(")")[0])
-    values = [numbers["trans" if word == "adjoint" else word] for word in takes]
+    parameters = re.findall(r"\w+", PRELUDE[name].partition(", total")[2].partition(")")[0])
+    values = [numbers["trans" if word == "adjoint" else word] for word in parameters]
     texts_of = [str(value) if isinstance(value, bool) else size(value) for value in values]
     return [name, *arrays, "<check>", total, *texts_of]
 

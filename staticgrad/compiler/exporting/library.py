@@ -106,14 +106,14 @@ def export_library(
             f"the stem of a header is a prefix in C, got {header.stem!r}", hint='header="step.h"'
         )
     languages = check_wrappers(wrappers, path.suffix)
-    linked = LinkedLibraries.of(libraries, path.suffix)
+    linked_libraries = LinkedLibraries.of(libraries, path.suffix)
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
         raise ExportError(
             "a library is linked by a C compiler, and there is none",
             hint="install gcc or clang: cc, gcc and clang are tried",
         )
-    writer = LibraryWriter(header.stem, graph, plans, stores, free, opened, linked)
+    writer = LibraryWriter(header.stem, graph, plans, stores, free, opened, linked_libraries)
     with tempfile.TemporaryDirectory() as folder:
         names = ("plan.c", "plan.o", "data", "kernels.o", header.name, f"made{path.suffix}")
         glue, plan_object, data, kernels, header_file, library_file = (
@@ -129,7 +129,7 @@ def export_library(
         flags = ("-std=gnu11", "-O2", "-fwrapv", "-fPIC", "-c")
         _call(compiler, *flags, str(glue), "-o", str(plan_object))
         command = [word.format(cc=compiler, path=library_file) for word in LINKING[path.suffix]]
-        _call(*command, str(kernels), str(plan_object), *linked.arguments)
+        _call(*command, str(kernels), str(plan_object), *linked_libraries.arguments)
         _replace_file(library_file, path)
         _replace_file(header_file, header)
     interface = Interface(header.stem, path.name, writer.rows, writer.variables, writer.digest)
@@ -149,9 +149,9 @@ def _replace_file(source: Path, path: Path) -> None:
 
 
 def _call(*command: str) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True)
-    if ran.returncode:
-        raise CompileError(f"{command[0]} failed", details=ran.stderr.splitlines()[:20])
+    process = subprocess.run(command, capture_output=True, text=True)
+    if process.returncode:
+        raise CompileError(f"{command[0]} failed", details=process.stderr.splitlines()[:20])
 
 
 def _object_code(sources: Iterable[KernelSource]) -> bytes:
@@ -229,15 +229,15 @@ class LibraryWriter:
         graph: Graph,
         plans: Sequence[Plan],
         stores: Mapping[str, ParameterStore],
-        listed: Sequence[str],
-        opened: Sequence[str],
-        linked: LinkedLibraries,
+        planned_sizes: Sequence[str],
+        free_sizes: Sequence[str],
+        linked_libraries: LinkedLibraries,
     ) -> None:
-        self.linked = linked
+        self.linked = linked_libraries
         self.name, self.graph, self.plans, self.stores = name, graph, plans, stores
-        self.listed, self.opened = listed, opened
+        self.listed, self.opened = planned_sizes, free_sizes
         self.variables: dict[str, str] = {}
-        for size in (*listed, *opened):
+        for size in (*planned_sizes, *free_sizes):
             reserved = {*self.variables.values(), *_OF_RUNS}
             self.variables[size] = variable(size, reserved, C_KEYWORDS)
         self.sizes = self._sizes_of(plans[0])
@@ -295,11 +295,11 @@ class LibraryWriter:
     def _describe_sizes(self) -> str:
         """Return a description of the sizes of runs."""
         free = f"for any {', '.join(self.opened)}" if self.opened else ""
-        listed = ", or ".join(
+        planned = ", or ".join(
             ", ".join(f"{name} = {size}" for name, size in plan.sizes if name not in self.opened)
             for plan in self.plans
         )
-        return ", ".join(filter(None, [free, listed]))
+        return ", ".join(filter(None, [free, planned]))
 
     def _arguments(self) -> dict[str, Any]:
         """Return the sizes as parameters of C functions, alone and before others, and counts."""
@@ -316,10 +316,12 @@ class LibraryWriter:
 
     def _lapack(self) -> str:
         functions = " ".join(f"f({name})" for name in sorted(self.functions))
-        how = "it is linked to them" if self.linked.arguments else "link with -llapack -lblas"
-        return c_source.LAPACK.substitute(name=self.name, functions=functions, how=how) * bool(
-            functions
+        instruction = (
+            "it is linked to them" if self.linked.arguments else "link with -llapack -lblas"
         )
+        return c_source.LAPACK.substitute(
+            name=self.name, functions=functions, how=instruction
+        ) * bool(functions)
 
     def _field(self, struct: str, name: str) -> str:
         return f"((char *){struct}->{self._fields[struct][name]})"
@@ -415,9 +417,9 @@ class LibraryWriter:
         for named in self.graph.sizes.values():
             if named.name not in self.opened:
                 continue
-            name, most = self.variables[named.name], min(named.max or _LARGEST, _LARGEST)
+            name, largest = self.variables[named.name], min(named.max or _LARGEST, _LARGEST)
             yield f"{name} >= {named.min}", f"{named.name} >= {named.min}"
-            yield f"{name} <= {most}", f"{named.name} <= {most}"
+            yield f"{name} <= {largest}", f"{named.name} <= {largest}"
             if named.multiple_of > 1:
                 multiple = f"a multiple of {named.multiple_of}"
                 yield f"{name} % {named.multiple_of} == 0", f"{named.name} is {multiple}"
@@ -437,23 +439,23 @@ class LibraryWriter:
 
     def _no_plan(self) -> str:
         """Return the message for sizes without a plan."""
-        words = [text for _, text in dict.fromkeys(self._conditions())]
+        conditions = [text for _, text in dict.fromkeys(self._conditions())]
         if self.listed:
-            words.append(self._describe_sizes())
-        return f"there is no plan for these sizes: {'; '.join(words) or 'they are literal'}"
+            conditions.append(self._describe_sizes())
+        return f"there is no plan for these sizes: {'; '.join(conditions) or 'they are literal'}"
 
     def _saving(self) -> str:
         """Return the functions that write and read files, with the bytes before the arrays."""
-        described, at = {}, 0
+        described, offset = {}, 0
         params = rows_of_struct(self.rows, "params")
         for row in params:
             nbytes = int(self.size(row.size * row.dtype.itemsize))
             described[row.name] = {
                 "dtype": _safetensors_dtype(row),
                 "shape": [*map(self.size, row.shape)],
-                "data_offsets": [at, at + nbytes],
+                "data_offsets": [offset, offset + nbytes],
             }
-            at += nbytes
+            offset += nbytes
         text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
         text = text.ljust(-(-len(text) // 8) * 8)
         dtypes = ", ".join(quote(_safetensors_dtype(row)) for row in params)
@@ -473,34 +475,34 @@ class LibraryWriter:
         outputs = [
             (self._field("outputs", n), buffer_name) for n, buffer_name in plan.schedule.outputs
         ]
-        for place, buffer_name in outputs:
-            bound.setdefault(buffer_name, (place, 0))
+        for field, buffer_name in outputs:
+            bound.setdefault(buffer_name, (field, 0))
         places: Places
         if self.opened:
             places = FreePlaces(plan, self.sizes, self.ranges, bound)
         else:
             places = BufferPlaces(plan, {}, bound)
-        words = self._check_words(places)
-        for word in (word for part in words for word in part):
+        check_words = self._check_words(places)
+        for word in (word for part in check_words for word in part):
             self.lines.add(f"{_word(word)} = -1;")
-        looks = [
+        check_lines = [
             f"if ({' || '.join(f'{_word(word)} >= 0' for word in part)}) return {code};"
-            for code, part in enumerate(words, first_check + 1)
+            for code, part in enumerate(check_words, first_check + 1)
         ]
-        self.write(places, looks)
-        for place, buffer_name in outputs:
-            if bound[buffer_name][0] != place:  # one value with two names
+        self.write(places, check_lines)
+        for field, buffer_name in outputs:
+            if bound[buffer_name][0] != field:  # one value with two names
                 nbytes = self.size(plan.schedule.buffer(buffer_name).nbytes)
-                self.lines.add(f"memcpy({place}, {_address(bound[buffer_name])}, {nbytes});")
+                self.lines.add(f"memcpy({field}, {_address(bound[buffer_name])}, {nbytes});")
         arguments = self._arguments()
         lines, places_source, arena = self.lines.text, "", str(max(plan.peak_bytes, 1))
         if self.opened:
-            places_source = self._places(number)
+            places_source = self._layout_function(number)
             count = len(self.ranges.rows)
-            asked = f"    const int64_t *const o_ = places{number}({arguments['names']});"
-            lines = [asked, f"    if (!o_) return fail({self.name}_SIZES, -1);", *lines]
+            layout_call = f"    const int64_t *const o_ = places{number}({arguments['names']});"
+            lines = [layout_call, f"    if (!o_) return fail({self.name}_SIZES, -1);", *lines]
             arena = f"o_ ? (size_t)larger(o_[{count}], 1) : 0"
-            arena = f"{asked.strip()}\n    return {arena}"
+            arena = f"{layout_call.strip()}\n    return {arena}"
         else:
             unused = "".join(f"(void){name}; " for name in self.variables.values())
             lines, arena = (
@@ -516,7 +518,7 @@ class LibraryWriter:
         size = f"static size_t arena{number}({arguments['only_sizes']}) {{\n    {arena};\n}}\n"
         return f"{places_source}{size}\n{body}"
 
-    def _places(self, number: int) -> str:
+    def _layout_function(self, number: int) -> str:
         """Return the function that computes the offsets of the buffers of a plan."""
         rows = self.ranges.rows
         return c_source.PLACES.substitute(
@@ -540,10 +542,10 @@ class LibraryWriter:
                 words[placement.buffer] = places.parts(placement.buffer, placement.first, 0)
         for name in words:
             step = next(s for s in places.plan.schedule.steps if name in s.writes())
-            what = "an index is out of range" if isinstance(step, KernelStep) else "failed"
+            message = "an index is out of range" if isinstance(step, KernelStep) else "failed"
             if isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
-                what = "a solver used up its steps"
-            self.checks.append(f"{what}: {step.label}: {lines_of(step)}")
+                message = "a solver used up its steps"
+            self.checks.append(f"{message}: {step.label}: {lines_of(step)}")
         return [*words.values()]
 
     def constants(self, schedule: Schedule) -> dict[str, Where]:
@@ -553,8 +555,8 @@ class LibraryWriter:
 
     def _initial(self, name: str, store: ParameterStore) -> str:
         array = np.ascontiguousarray(store.read())
-        place = self._add_data(array)
-        return f"    memcpy({self._field('params', name)}, {place}, {array.nbytes});"
+        location = self._add_data(array)
+        return f"    memcpy({self._field('params', name)}, {location}, {array.nbytes});"
 
     def _add_data(self, array: np.ndarray[Any, Any]) -> str:
         """Add an array to the data, and return its location."""
@@ -567,19 +569,19 @@ class LibraryWriter:
 
     # -- steps ------------------------------------------------------------------------------------
 
-    def write(self, places: Places, looks: Sequence[str] = ()) -> None:
-        """Write the steps of a plan; ``looks`` end it at its commit if a check has failed."""
+    def write(self, places: Places, check_lines: Sequence[str] = ()) -> None:
+        """Write the steps of a plan; ``check_lines`` end it at its commit if a check has failed."""
         plan = places.plan
         for position in range(len(plan.steps)):
             if position == plan.commit:
-                self.lines.add(*looks)
+                self.lines.add(*check_lines)
             if isinstance(places, FreePlaces):
                 places.begin(position)
             self._step(places, position)
             if isinstance(places, FreePlaces):
                 places.end(position)
         if plan.commit >= len(plan.steps):
-            self.lines.add(*looks)
+            self.lines.add(*check_lines)
 
     def _step(self, places: Places, position: int) -> None:
         step = places.plan.schedule.steps[places.plan.steps[position].step]
@@ -612,8 +614,8 @@ class LibraryWriter:
             condition = self._fails(step, check.name)
             if condition:
                 offset = self.size(step.accesses()[check.access].begin)
-                noted, *_ = places.parts(check.buffer, position, offset)
-                self.lines.add(f"if ({condition}) {_word(noted)} = 0;")
+                word, *_ = places.parts(check.buffer, position, offset)
+                self.lines.add(f"if ({condition}) {_word(word)} = 0;")
                 total = f"({condition} ? 0 : {total})"
         self.lines.add("{")
         self.lines.add(f"    const int64_t t_[] = {{{', '.join(words) or '0'}}};")
@@ -648,13 +650,13 @@ class LibraryWriter:
         if isinstance(kernel, Routine) and kernel.name.startswith("fft:"):
             return f"fourier{self.fourier.setdefault(kernel.name, len(self.fourier))}", []
         if isinstance(kernel, Routine):
-            linked = routines.linked(kernel.name)
-            if linked is None:
-                at = step.origins[0] if step.origins else None
+            definition = routines.linked(kernel.name)
+            if definition is None:
+                location = step.origins[0] if step.origins else None
                 family = kernel.name.partition(":")[0]
-                what = NOT_EXPORTED.get(family, "a call of what is not LAPACK")
-                raise ExportError(f"{step.label}: {what} cannot be exported", at=at)
-            text, functions = linked
+                subject = NOT_EXPORTED.get(family, "a call of what is not LAPACK")
+                raise ExportError(f"{step.label}: {subject} cannot be exported", at=location)
+            text, functions = definition
             self.sources[kernel] = SourceText(text)
             self.functions |= dict.fromkeys(functions)
         elif kernel not in self.sources:
@@ -674,7 +676,7 @@ class BodyLines:
         self.writer, self.lines, self.step = writer, writer.lines, step
         self.places, self.position, self.accesses = places, position, step.accesses()
         self.turns: dict[int, tuple[str, str]] = {}
-        self.number = self.made = ""
+        self.number = self.iterations_done = ""
 
     def write(self) -> None:
         """Write the lines of the step."""
@@ -682,7 +684,9 @@ class BodyLines:
             match instruction:
                 case flow.Move(to, source, elements):
                     nbytes = self._bytes(elements, to.access)
-                    self.lines.add(f"memmove({self._at(to)}, {self._at(source)}, {nbytes});")
+                    self.lines.add(
+                        f"memmove({self._address_of(to)}, {self._address_of(source)}, {nbytes});"
+                    )
                 case flow.Branch():
                     self._branch(instruction)
                 case flow.Loop():
@@ -691,13 +695,13 @@ class BodyLines:
     def _bytes(self, elements: Size, access: int) -> Number:
         return self.writer.size(elements * self.accesses[access].dtype.itemsize)
 
-    def _place(self, place: flow.Place) -> Where:
+    def _locate(self, place: flow.Place) -> Where:
         """Return the location of a place."""
         match place:
             case flow.At(access, offset, row):
                 touched = self.accesses[access]
-                inside = self.writer.size(touched.begin + offset * touched.dtype.itemsize)
-                location = self.places.find(touched.buffer, self.position, inside)  # type: ignore[arg-type]
+                offset_bytes = self.writer.size(touched.begin + offset * touched.dtype.itemsize)
+                location = self.places.find(touched.buffer, self.position, offset_bytes)  # type: ignore[arg-type]
                 assert not isinstance(location, Moved)  # which are those of tables
                 if row is not None:
                     stride = self._bytes(row, access)
@@ -705,19 +709,19 @@ class BodyLines:
                 return location
             case flow.Turn(carry, written):
                 return self.turns[carry][written], 0
-        return f"((char *)&{self.number if place == 'number' else self.made})", 0
+        return f"((char *)&{self.number if place == 'number' else self.iterations_done})", 0
 
-    def _at(self, place: flow.Place) -> str:
-        return _address(self._place(place))
+    def _address_of(self, location: flow.Place) -> str:
+        return _address(self._locate(location))
 
     def _run(self, run: flow.Run) -> None:
         bound = self.writer.constants(self.step.bodies()[run.body].schedule)
-        bound |= {name: self._place(place) for name, place in run.bound.items()}
+        bound |= {name: self._locate(location) for name, location in run.bound.items()}
         self.writer.write(self.places.of_body(self.position, run.body, {}, bound))
 
     def _branch(self, branch: flow.Branch) -> None:
         lines, case = self.lines, self.writer.new_variable("case")
-        lines.add(f"const int64_t {case} = *(const int64_t *){self._at(branch.chosen)};")
+        lines.add(f"const int64_t {case} = *(const int64_t *){self._address_of(branch.chosen)};")
         lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
         for number, run in enumerate(branch.cases):
             last = number == len(branch.cases) - 1
@@ -731,52 +735,56 @@ class BodyLines:
     def _loop(self, loop: flow.Loop) -> None:
         lines, new_variable = self.lines, self.writer.new_variable
         iterations = self.writer.size(loop.iterations)
-        self.made, self.number = new_variable("t"), new_variable("row")
-        turning = []
-        for carry, turns in loop.turns.items():
+        self.iterations_done, self.number = new_variable("t"), new_variable("row")
+        swaps = []
+        for carry, buffers in loop.turns.items():
             read, written, spare = new_variable("old"), new_variable("new"), new_variable("spare")
             if isinstance(iterations, int):
-                new_buffer, spare_buffer = map(self._at, turns.written(iterations))
+                new_buffer, spare_buffer = map(self._address_of, buffers.written(iterations))
             else:
                 (new_buffer, spare_buffer), (even, _) = (
-                    map(self._at, turns.written(n)) for n in (1, 2)
+                    map(self._address_of, buffers.written(n)) for n in (1, 2)
                 )
                 is_odd = f"{iterations} % 2"
                 new_buffer, spare_buffer = (
                     f"({is_odd} ? {new_buffer} : {even})",
                     f"({is_odd} ? {spare_buffer} : {new_buffer})",
                 )
-            first = self._at(turns.first)
+            first = self._address_of(buffers.first)
             lines.add(
                 f"char *{read} = {first}, *{written} = {new_buffer}, *{spare} = {spare_buffer};"
             )
-            turning.append(f"{read} = {written}, {written} = {spare}, {spare} = {read};")
+            swaps.append(f"{read} = {written}, {written} = {spare}, {spare} = {read};")
             self.turns[carry] = read, written
-        lines.add(f"int64_t {self.made} = 0;")
-        lines.open_block(f"for (; {self.made} < {iterations}; {self.made}++) {{")
-        number = f"{iterations} - 1 - {self.made}" if loop.backwards else self.made
+        lines.add(f"int64_t {self.iterations_done} = 0;")
+        lines.open_block(
+            f"for (; {self.iterations_done} < {iterations}; {self.iterations_done}++) {{"
+        )
+        number = (
+            f"{iterations} - 1 - {self.iterations_done}" if loop.backwards else self.iterations_done
+        )
         lines.add(f"const int64_t {self.number} = {number};")
         for instruction in loop.inside:
             if isinstance(instruction, flow.Run):
                 self._run(instruction)
             else:
-                lines.add(f"if (!*(const uint8_t *){self._at(instruction.goes)}) break;")
-        lines.add(*turning)
+                lines.add(f"if (!*(const uint8_t *){self._address_of(instruction.goes)}) break;")
+        lines.add(*swaps)
         lines.depth -= 1
         lines.add("}")
 
 
-def _address(place: Place) -> str:
+def _address(location: Place) -> str:
     """Return a place as an expression of C."""
-    assert not isinstance(place, Moved)
-    memory, at = place
+    assert not isinstance(location, Moved)
+    memory, offset = location
     memory = "arena" if memory == ARENA else memory
-    return f"({memory} + {at})" if at else memory
+    return f"({memory} + {offset})" if offset else memory
 
 
-def _word(at: Number) -> str:
+def _word(offset: Number) -> str:
     """Return a word of the arena as an expression of C."""
-    return f"*(int64_t *)(arena + {at})"
+    return f"*(int64_t *)(arena + {offset})"
 
 
 def _symbol(source: KernelSource) -> str:

@@ -79,11 +79,11 @@ class ProgramWriter:
         return "\n\n\n".join(part.strip("\n") for part in parts) + "\n"
 
     def _describe_sizes(self) -> str:
-        at = ", ".join(f"{n} = {v}" for n, v in self.plan.sizes)
+        values = ", ".join(f"{n} = {v}" for n, v in self.plan.sizes)
         if not self.free:
-            return f"Sizes: {at or 'literal'}."
+            return f"Sizes: {values or 'literal'}."
         names = ", ".join(self.free)
-        return f"Runs may differ in {names}; steps are in the order\nthat was planned for {at}."
+        return f"Runs may differ in {names}; steps are in the order\nthat was planned for {values}."
 
     def _tables(self, arrays_file: str) -> Iterator[str]:
         """Yield the lines of the tables of inputs, guards and results."""
@@ -98,9 +98,9 @@ class ProgramWriter:
         yield "OUTPUTS = {"
         numbers = {b.name: n for n, b in enumerate(self.buffers["output"])}
         for name, buffer in self.plan.schedule.outputs:
-            of = self.graph.output_types[name]
-            shape = "".join(f"{self.steps.size(s)}, " for s in of.shape)
-            dtype = _numpy_name(f"result {name!r}", of.dtype)
+            result_type = self.graph.output_types[name]
+            shape = "".join(f"{self.steps.size(s)}, " for s in result_type.shape)
+            dtype = _numpy_name(f"result {name!r}", result_type.dtype)
             yield f'    {name!r}: ({numbers[buffer]}, "{dtype}", "({shape.rstrip()})"),'
         yield "}"
         for parameter in self.buffers["parameter"]:
@@ -126,12 +126,12 @@ class ProgramWriter:
         size_texts = set[str]()
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
             leaf: Any = value.node.op
-            of = whole_type(value.type) if leaf.is_complex else value.type
-            sizes = [self.steps.size(size) for size in of.shape]
+            feed_type = whole_type(value.type) if leaf.is_complex else value.type
+            sizes = [self.steps.size(size) for size in feed_type.shape]
             size_texts |= {*sizes}
             shape = "".join(f"{s}, " if s.isdigit() else f"{s!r}, " for s in sizes).rstrip()
             name = value.node.label
-            dtype = _numpy_name(f"feed {name!r}", of.dtype)
+            dtype = _numpy_name(f"feed {name!r}", feed_type.dtype)
             yield f'    {name!r}: ("{dtype}", ({shape}), {name in order}),'
         missing = [name for name, shown in self.free.items() if shown not in size_texts]
         if missing:

@@ -151,14 +151,14 @@ class FreePlaces:
             return buffer.nbytes
         return floordiv(buffer.nbytes + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
 
-    def find(self, buffer: str, position: int, inside: Number = 0) -> Place:
-        """Return the location of a buffer, ``inside`` bytes after its start."""
+    def find(self, buffer: str, position: int, offset: Number = 0) -> Place:
+        """Return the location of a buffer, ``offset`` bytes after its start."""
         entry = self._current.get(buffer)
-        place = f"(arena + o_[{entry[1]}])" if entry else None
-        if place is None:
+        location = f"(arena + o_[{entry[1]}])" if entry else None
+        if location is None:
             bound = self._bound[buffer]
-            place = f"({bound[0]} + {bound[1]})" if bound[1] else str(bound[0])
-        return (f"({place} + {inside})" if inside else place), 0
+            location = f"({bound[0]} + {bound[1]})" if bound[1] else str(bound[0])
+        return (f"({location} + {offset})" if offset else location), 0
 
     def of_body(
         self, position: int, number: int, fixed: Mapping[str, int], bound: Mapping[str, Place]
@@ -174,12 +174,12 @@ class FreePlaces:
         }
         return type(self)(planned.bodies[number], self._sizes, self._ranges, bound, checks)
 
-    def parts(self, buffer: str, position: int, inside: Number = 0) -> Sequence[Number]:
+    def parts(self, buffer: str, position: int, offset: Number = 0) -> Sequence[Number]:
         """Return the arena offsets of each worker's part of a buffer."""
         if buffer in self._checks:
-            return [f"{part} + {inside}" if inside else part for part in self._checks[buffer]]
+            return [f"{part} + {offset}" if offset else part for part in self._checks[buffer]]
         _, number = self._current[buffer]
         stride = self._sizes(self._stride(self.plan.schedule.buffer(buffer)))
         workers = range(self.plan.workers)
         offsets = [f"o_[{number}]" + (f" + {n} * {stride}" if n else "") for n in workers]
-        return [f"{part} + {inside}" if inside else part for part in offsets]
+        return [f"{part} + {offset}" if offset else part for part in offsets]

@@ -49,7 +49,7 @@ def variable(name: str, used: Iterable[str], reserved: Collection[str] = keyword
 
 def lines_of(step: Step) -> str:
     """Return the lines of the user's program that a step computes."""
-    return ", ".join(dict.fromkeys(place.resolve().labelled for place in step.origins))
+    return ", ".join(dict.fromkeys(location.resolve().labelled for location in step.origins))
 
 
 @dataclass
@@ -78,23 +78,23 @@ class OperandSpan(NamedTuple):
 
 
 def _share_arrays(
-    places: Sequence[OperandSpan], operands: Sequence[Operand]
+    spans: Sequence[OperandSpan], operands: Sequence[Operand]
 ) -> tuple[tuple[int, int], ...]:
     """Return for each operand the one whose array it shares, and its offset there.
 
     Operands at the same location share an array. Parts of one buffer share an array if any of them
     is written: then LLVM can prove that an update in place reads an element before writing it.
     """
-    buffers = [(*place[:3], o.dtype) for place, o in zip(places, operands, strict=True)]
+    buffers = [(*span[:3], o.dtype) for span, o in zip(spans, operands, strict=True)]
     bases = []
-    for place, buffer in zip(places, buffers, strict=True):
-        near = [n for n, candidate in enumerate(buffers) if candidate == buffer]
-        parts = [n for n in near if places[n].offset.isdigit()]
-        if place.offset.isdigit() and any(operands[n].mode != "in" for n in parts):
-            base = min(parts, key=lambda n: int(places[n].offset))
-            bases.append((base, int(place.offset) - int(places[base].offset)))
+    for span, buffer in zip(spans, buffers, strict=True):
+        same_buffer = [n for n, candidate in enumerate(buffers) if candidate == buffer]
+        parts = [n for n in same_buffer if spans[n].offset.isdigit()]
+        if span.offset.isdigit() and any(operands[n].mode != "in" for n in parts):
+            base = min(parts, key=lambda n: int(spans[n].offset))
+            bases.append((base, int(span.offset) - int(spans[base].offset)))
         else:
-            bases.append((next(n for n in near if places[n] == place), 0))
+            bases.append((next(n for n in same_buffer if spans[n] == span), 0))
     return tuple(bases)
 
 
@@ -233,9 +233,9 @@ class StepsWriter:
         if not is_arena:
             kind = storable(buffer.dtype)
             self.views.add(kind)
-            place = f"o[{len(self.lives)}]" if self.free else str(offset)
+            start = f"o[{len(self.lives)}]" if self.free else str(offset)
             count = self.size(buffer.size)
-            self.lines.add(f"{scope[buffer.name]} = view_{kind}(arena, {place}, {count})")
+            self.lines.add(f"{scope[buffer.name]} = view_{kind}(arena, {start}, {count})")
 
     def _step(
         self,
@@ -247,7 +247,7 @@ class StepsWriter:
         """Write one step after a comment about what it computes."""
         comment = f"{step.label}: {lines_of(step)}"
         self.lines.add(f"# {comment}")
-        at = step.origins[0] if step.origins else None
+        location = step.origins[0] if step.origins else None
         try:
             if isinstance(step, KernelStep):
                 self._call(step, scope, offsets, comment)
@@ -269,7 +269,7 @@ class StepsWriter:
         except ExportError as error:
             if error.headline.startswith(step.label):
                 raise
-            raise ExportError(f"{step.label}: {error.headline}", at=at) from None
+            raise ExportError(f"{step.label}: {error.headline}", at=location) from None
 
     def _call(
         self,
@@ -281,15 +281,15 @@ class StepsWriter:
         """Write a call of a kernel's function."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
-        places: list[OperandSpan] = []
+        spans: list[OperandSpan] = []
         for binding, text in zip(step.operands, texts, strict=True):
             span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
             memory = "arena" if any(span) else text.split("[")[0]
-            places.append(OperandSpan(memory, *span, self.size(binding.offset)))
-        shared = _share_arrays(places, operands)
+            spans.append(OperandSpan(memory, *span, self.size(binding.offset)))
+        shared = _share_arrays(spans, operands)
         written = {base for o, (base, _) in zip(operands, shared, strict=True) if o.mode != "in"}
         no_alias = not any(
-            a in written and b != a and places[a].meets(places[b])
+            a in written and b != a and spans[a].meets(spans[b])
             for a, _ in shared
             for b, _ in shared
         )
@@ -315,7 +315,7 @@ class StepsWriter:
     def _sparse(self, step: CallStep, scope: Mapping[str, str]) -> None:
         """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a helper."""
         kind = step.routine.name.partition(":")[2].split(".")[0]
-        first, second, starts, places, rows, starts_t, places_t, order, out = (
+        first, second, starts, columns, rows, starts_t, places_t, order, out = (
             self._text(binding, scope) for binding in step.operands
         )
         *lengths, _, grain = (self.size(size) for size in step.sizes)
@@ -323,9 +323,9 @@ class StepsWriter:
         lanes = f", {64 // step.routine.operands[0][1].itemsize}" if kind == "sampled" else ""
         name = "sampled_product" if kind == "sampled" else "sparse_product"
         pattern = {
-            "product": [starts, places, f"{order}[:0]"],
+            "product": [starts, columns, f"{order}[:0]"],
             "transposed": [starts_t, places_t, order],
-            "sampled": [rows, places],
+            "sampled": [rows, columns],
         }[kind]
         operands = ", ".join([first, second, *pattern, out])
         shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
@@ -341,8 +341,8 @@ class StepsWriter:
         operands = [*names.get("in", []), *names.get("out", [])]
         call = call_of(step, operands, self.size)
         if not call:
-            what = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
-            subject = what or "a call of a user's function or of other ranks"
+            reason = NOT_EXPORTED.get(step.routine.name.partition(":")[0])
+            subject = reason or "a call of a user's function or of other ranks"
             raise ExportError(f"{subject} cannot be exported")
         (check,) = names.get("check") or ["()"]
         self.calls_numpy = True
@@ -383,26 +383,26 @@ class LoopWriter:
             part = "" if begin == "0" else f"[{begin} // {access.dtype.itemsize} :]"
             self.arrays.append(scope.get(access.buffer, "") + part)
         self.turns: dict[int, tuple[str, str]] = {}
-        self.number = self.made = ""
+        self.number = self.iterations_done = ""
 
     def write(self) -> None:
         """Write the lines of the step."""
         for instruction in control_flow(self.step):
             match instruction:
                 case flow.Move(to, "made"):
-                    self.lines.add(f"{self._array(to)}[0] = {self.made}")
+                    self.lines.add(f"{self._array(to)}[0] = {self.iterations_done}")
                 case flow.Move(to, source, elements):
-                    places = f"{self._array(to)}, {self._array(source)}"
+                    arrays = f"{self._array(to)}, {self._array(source)}"
                     copy = self.steps.helpers.helper("copy")
-                    self.lines.add(f"{copy}({places}, {self.steps.size(elements)})")
+                    self.lines.add(f"{copy}({arrays}, {self.steps.size(elements)})")
                 case flow.Branch():
                     self._branch(instruction)
                 case flow.Loop():
                     self._loop(instruction)
 
-    def _array(self, place: flow.Place) -> str:
+    def _array(self, location: flow.Place) -> str:
         """Return the array that begins at a place."""
-        match place:
+        match location:
             case flow.At(access, offset, row):
                 parts = [] if offset == 0 else [self.steps.size(offset)]
                 parts += [] if row is None else [f"{self.number} * ({self.steps.size(row)})"]
@@ -413,9 +413,9 @@ class LoopWriter:
 
     def _run(self, run: flow.Run) -> None:
         """Write one body; slices of arrays get separate variables."""
-        scope = {name: self._array(place) for name, place in run.bound.items()}
-        for name, place in run.bound.items():
-            if place == "number" or (isinstance(place, flow.At) and place.row is not None):
+        scope = {name: self._array(location) for name, location in run.bound.items()}
+        for name, location in run.bound.items():
+            if location == "number" or (isinstance(location, flow.At) and location.row is not None):
                 array, scope[name] = scope[name], self.steps.new_variable(name)
                 self.lines.add(f"{scope[name]} = {array}")
         self.lines.add(f"# {self.plans[run.body].schedule.name}")
@@ -439,27 +439,27 @@ class LoopWriter:
             self.steps.new_variable,
             self.steps.size(loop.iterations),
         )
-        turning = []
-        for n, turns in loop.turns.items():
+        swaps = []
+        for n, buffers in loop.turns.items():
             read, written, spare = (
                 new_variable(f"old{n}"),
                 new_variable(f"new{n}"),
                 new_variable(f"spare{n}"),
             )
-            lines.add(f"{read} = {self._array(turns.first)}")
-            new_buffer, spare_buffer = map(self._array, turns.written(1))
+            lines.add(f"{read} = {self._array(buffers.first)}")
+            new_buffer, spare_buffer = map(self._array, buffers.written(1))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.open_block(f"if ({iterations}) % 2 == 0:")
-            new_buffer, spare_buffer = map(self._array, turns.written(2))
+            new_buffer, spare_buffer = map(self._array, buffers.written(2))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.depth -= 1
-            turning.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
+            swaps.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")
             self.turns[n] = read, written
         t, self.number = new_variable("t"), new_variable("number")
         tests = any(isinstance(instruction, flow.Unless) for instruction in loop.inside)
         if tests:
-            self.made = new_variable("done")
-            lines.add(f"{self.made} = 0")
+            self.iterations_done = new_variable("done")
+            lines.add(f"{self.iterations_done} = 0")
         lines.open_block(f"for {t} in range({iterations}):")
         lines.add(
             f"{self.number} = {iterations} - 1 - {t}" if loop.backwards else f"{self.number} = {t}"
@@ -471,7 +471,7 @@ class LoopWriter:
                 lines.open_block(f"if not {self._array(instruction.goes)}[0]:")
                 lines.add("break")
                 lines.depth -= 1
-        lines.add(*turning)
+        lines.add(*swaps)
         if tests:
-            lines.add(f"{self.made} += 1")
+            lines.add(f"{self.iterations_done} += 1")
         lines.depth -= 1

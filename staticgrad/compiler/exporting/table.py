@@ -79,9 +79,9 @@ def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRo
             is_state = kind == "parameter" and (
                 not dtype.is_float or id(stores.get(name)) in states
             )
-            which: Kind = "state" if is_state else kind  # type: ignore[assignment]
+            row_kind: Kind = "state" if is_state else kind  # type: ignore[assignment]
             updated = kind == "output" or name in written
-            rows.append(ArrayRow(name, fields[name], which, dtype, tuple(shape), updated))
+            rows.append(ArrayRow(name, fields[name], row_kind, dtype, tuple(shape), updated))
     return tuple(rows)
 
 

@@ -240,13 +240,14 @@ class Program:
 ''')
 
 
-def _python(of: Interface) -> str:
-    names = [row.name for row in of.fields("inputs")]
-    axes = {name: of.axis_of(name) for name in of.sizes}
+def _python(interface: Interface) -> str:
+    names = [row.name for row in interface.fields("inputs")]
+    axes = {name: interface.axis_of(name) for name in interface.sizes}
     sizes = {n: None if axis is None else (names[axis[0]], axis[1]) for n, axis in axes.items()}
     return _PYTHON.substitute(
-        name=of.name, file=of.file, sizes=repr(sizes), digest=f"0x{of.digest:016x}",
-        rows=len(of.rows),
+        name=interface.name, file=interface.file, sizes=repr(sizes),
+        digest=f"0x{interface.digest:016x}",
+        rows=len(interface.rows),
     )  # fmt: skip
 
 

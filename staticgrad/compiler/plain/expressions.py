@@ -220,8 +220,8 @@ class Scalars:
         if op in BLOCKS:
             return f"{self.functions.block(op, dtype)}({', '.join(map(unwrap, args))})"
         if op == "select":
-            yes, no = (self._assign_name(arg) for arg in args[1:])
-            return f"({yes} if {unwrap(args[0])} else {no})"
+            if_true, if_false = (self._assign_name(arg) for arg in args[1:])
+            return f"({if_true} if {unwrap(args[0])} else {if_false})"
         if op == "cast":
             return _cast(args[0], expr.args[0].dtype, dtype, self.functions)
         if op == "bitcast":
@@ -257,9 +257,9 @@ def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, str]) -> Iter
             stack.pop()
             continue
         args = (expr.args[0], expr.args[2]) if expr.op == "rarely" else expr.args
-        missing = [arg for arg in args if id(arg) not in visited]
-        if missing:
-            stack += reversed(missing)
+        pending = [arg for arg in args if id(arg) not in visited]
+        if pending:
+            stack += reversed(pending)
             continue
         visited.add(id(expr))
         stack.pop()
@@ -274,8 +274,8 @@ def operation(op: str, args: Sequence[str], dtype: DType, functions: Functions) 
     if op in ("neg", "not", "abs"):
         sign = {"neg": "-", "not": "not " if dtype.is_bool else "~", "abs": "abs"}[op]
         return _wrap(f"({sign}{args[0]})" if op != "abs" else f"abs({unwrap(args[0])})", dtype)
-    if dtype.is_integer and (same := _simplify_neutral(op, args)) is not None:
-        return same
+    if dtype.is_integer and (simplified := _simplify_neutral(op, args)) is not None:
+        return simplified
     text = f"({args[0]} {SIGNS[op]} {args[1]})"
     return text if op in COMPARE else _wrap(text, dtype)
 
@@ -352,8 +352,8 @@ def unwrap(text: str) -> str:
     if not (text.startswith("(") and text.endswith(")")):
         return text
     depth = 0
-    for at, letter in enumerate(text):
+    for index, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
         if depth == 0:
-            return text[1:-1] if at == len(text) - 1 else text
+            return text[1:-1] if index == len(text) - 1 else text
     return text

@@ -208,8 +208,8 @@ class KernelWriter:
         terms = [scale(axis, stride) for axis, stride in access.strides]
         terms += [scale(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
         terms += [scale(_position_text(position), position.stride) for position in access.positions]
-        place = total(*terms, str(self._shifts[access.operand]))
-        return place if place.isdigit() or place in self._from_zero else f"at({unwrap(place)})"
+        index = total(*terms, str(self._shifts[access.operand]))
+        return index if index.isdigit() or index in self._from_zero else f"at({unwrap(index)})"
 
     def _array(self, operand: str, offset: str = "0") -> str:
         """Return the array of an operand, starting at an offset."""
@@ -224,11 +224,11 @@ class KernelWriter:
         access = expr.attribute
         if not isinstance(access, Access):
             return self._refs[str(access)] if expr.op == "ref" else str(access)
-        many = len(access.gather)
-        text = f"{self._names[access.operand]}[{self._index_text(access, args[:many])}]"
+        index_count = len(access.gather)
+        text = f"{self._names[access.operand]}[{self._index_text(access, args[:index_count])}]"
         if not access.bounded:
             return text
-        fill = args[many] if len(args) > many else literal(0, expr.dtype)
+        fill = args[index_count] if len(args) > index_count else literal(0, expr.dtype)
         return f"({text} if {self._bounds_test(access)} else {fill})"
 
     # -- statements -------------------------------------------------------------------------------
@@ -270,13 +270,13 @@ class KernelWriter:
     def _store(self, s: Store, scalars: Scalars) -> None:
         *indices, value = scalars.values(roots(s))
         array = f"{self._names[s.access.operand]}[{self._index_text(s.access, indices)}]"
-        inside = self._bounds_test(s.access)
-        if inside:
-            self._lines.open_block(f"if {inside}:")
+        bounds_test = self._bounds_test(s.access)
+        if bounds_test:
+            self._lines.open_block(f"if {bounds_test}:")
         if s.combine:
             value = self._combine(COMBINERS[s.combine], array, value, s.value.dtype)
         self._lines.add(f"{array} = {unwrap(value)}")
-        self._close(bool(inside))
+        self._close(bool(bounds_test))
 
     def _combine(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
         """Return the combination of two elements."""
@@ -336,15 +336,15 @@ class KernelWriter:
                     scalars.name(root)
 
     def _map(self, stage: Map) -> None:
-        lines, every = self._lines, stage.body
+        lines, stage_body = self._lines, stage.body
         names = {axis.name for axis in stage.loops}
-        scalars = self._scalars(every)
+        scalars = self._scalars(stage_body)
         invariant_checks = [
-            s for s in every if isinstance(s, Check) and not _varies(s, names, every)
+            s for s in stage_body if isinstance(s, Check) and not _varies(s, names, stage_body)
         ]
         for check in invariant_checks:
             self._statement(check, scalars)
-        body = [s for s in every if s not in invariant_checks]
+        body = [s for s in stage_body if s not in invariant_checks]
         reductions = [s for s in body if isinstance(s, Accumulate)]
         for s in reductions:
             self._begin_reduction(s)
@@ -433,8 +433,8 @@ class KernelWriter:
             call = self.functions.helper("add_block")
             self._lines.add(f"{call}(levels_{s.name}, {along}, {unwrap(value)})")
         else:
-            place = along if one_block else f"at({along} - {along}0)"
-            self._lines.add(f"terms_{s.name}[{place}] = {unwrap(value)}")
+            index = along if one_block else f"at({along} - {along}0)"
+            self._lines.add(f"terms_{s.name}[{index}] = {unwrap(value)}")
 
     def _accumulate_column(self, s: ColumnAccumulate, axis: Axis, scalars: Scalars) -> None:
         (value,) = scalars.values([s.value])
@@ -451,8 +451,8 @@ class KernelWriter:
         else:
             start = literal(combiner.identity(dtype), dtype)
             self._first.add(f"{sums} = np.full({extent}, {kind}({start}))")
-            place = f"{sums}[{axis.name}]"
-            self._lines.add(f"{place} = {self._combine(combiner, place, value, dtype)}")
+            element = f"{sums}[{axis.name}]"
+            self._lines.add(f"{element} = {self._combine(combiner, element, value, dtype)}")
             self._after_group.append((f"{sums}[j]", partials, extent, start))
 
     def _columns(self, stage: Columns) -> None:
@@ -483,12 +483,12 @@ class KernelWriter:
             lane = "0"
             if self._is_ordered(s) and stage.in_lanes:
                 lane = f"at(term % {s.value.dtype.lanes})"
-            place = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
+            element = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
             if self._is_ordered(s):
-                lines.add(f"{place} += {unwrap(value)}")
+                lines.add(f"{element} += {unwrap(value)}")
             else:
                 lines.add(
-                    f"{place} = {self._combine(COMBINERS[s.kind], place, value, s.value.dtype)}"
+                    f"{element} = {self._combine(COMBINERS[s.kind], element, value, s.value.dtype)}"
                 )
         self._close(1)
         for s in stage.body:
@@ -580,7 +580,7 @@ class KernelWriter:
         copies_a, copies_b = self._is_copied(stage.a), self._is_copied(stage.b)
         if dtype.is_float or copies_b:
             self._first.add(f"{room} = np.empty({PANEL} * len({terms}), {kind})")
-        place = sums
+        tile_text = sums
         if fed:
             lines.add(f"{sums}[:] = 0")
             self._open_loop(stage.k[0])
@@ -588,7 +588,7 @@ class KernelWriter:
             start, begin = f"{stage.k[0].name} * {past}", "0"
             end = product([self._span(stage.k[0])[1], past])
             number = f"column0 // {PANEL} * ({all_rows}) + row0 // {TILE}"
-            place = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
+            tile_text = f"{sums}[({number}) * {2 * TILE * PANEL} :]"
         last_row, last_column = f"min(row0 + {TILE}, {rows})", f"min(column0 + {PANEL}, {columns})"
         lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
         limits = f"[{first}:{past}]" if part or inner[0].limits else ""
@@ -632,16 +632,18 @@ class KernelWriter:
             start, end = f"{start} + 1", f"{end} + 1"
         factors = f"{a}, {a_i}, {a_k}, {b}, {b_k}, columns"
         if dtype.is_float:
-            lines.add(f"{add('multiply')}({factors}, {panel}, {place}, {start}, {begin}, {end})")
+            lines.add(
+                f"{add('multiply')}({factors}, {panel}, {tile_text}, {start}, {begin}, {end})"
+            )
         else:
             passed = f"{start} - {begin}" if begin != "0" else start
-            lines.add(f"{add('multiply_integers')}({factors}, {place}, {passed})")
+            lines.add(f"{add('multiply_integers')}({factors}, {tile_text}, {passed})")
         self._close(int(copies_a))
         if fed:
             self._close(3)
             lines.open_block(f"for column0 in range({column0}, {columns}, {PANEL}):")
             lines.open_block(f"for row0 in range({row0}, {rows}, {TILE}):")
-            lines.add(f"tile = {place}")
+            lines.add(f"tile = {tile_text}")
         else:
             lines.add(f"tile = {sums}")
             if part:
@@ -683,9 +685,9 @@ class KernelWriter:
         )
         row, column = (self._flat_loop("", axes, span) for axes, span in tile)
         self._from_zero -= {row, column}
-        place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
+        element = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
         result = f"{self._names[left.operand]}[{self._index_text(left, ())}]"
-        lines.add(f"{place} = {result}" if is_back else f"{result} = {place}")
+        lines.add(f"{element} = {result}" if is_back else f"{result} = {element}")
         self._close(2)
         if not is_back:
             lines.add("continue")
@@ -699,8 +701,8 @@ class KernelWriter:
             self._flat_loop(name, *loops) for name, loops in zip("rc", tile, strict=True)
         )
         self._from_zero -= {row, column}
-        place = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
-        self._lines.add(f"{place} = {self._names[onto.operand]}[{self._index_text(onto, ())}]")
+        element = f"{sums}[at(({row} - row0) * {PANEL} + ({column} - column0))]"
+        self._lines.add(f"{element} = {self._names[onto.operand]}[{self._index_text(onto, ())}]")
         self._close(2)
 
     def _is_copied(self, factor: Access) -> bool:
@@ -721,29 +723,29 @@ class KernelWriter:
         """
         lines, dtype = self._lines, self.kernel.operand(factor.operand).dtype
         (row_axes, row0, row1), (column_axes, column0, column1) = rows, columns
-        inside = {axis.name for axis in (*row_axes, *column_axes)}
-        base = total(self._base(factor, inside), str(self._shifts[factor.operand]))
+        inner_loops = {axis.name for axis in (*row_axes, *column_axes)}
+        base = total(self._base(factor, inner_loops), str(self._shifts[factor.operand]))
         starts = [(base, *(self._offsets(factor, axes) for axes in (row_axes, column_axes)))]
         for position in factor.bounded:
-            steps = tuple(term for term in position.terms if term[0] not in inside)
+            steps = tuple(term for term in position.terms if term[0] not in inner_loops)
             tables = (
                 self._table([a.extent for a in axes], [position.step(a.name) for a in axes])
                 for axes in (row_axes, column_axes)
             )
             starts.append((_position_text(replace(position, terms=steps)), *tables))
         lines.open_block(f"for r in range({row0}, {row1}):")
-        places = []
+        indices = []
         for start, by_row, by_column in starts:
             self._count[0] += 1
             name = f"v{self._count[0] - 1}"
             lines.add(f"{name} = {total(f'{by_row}[at(r)]', start)}")
-            places.append(f"{name} + {by_column}[at(c)]")
+            indices.append(f"{name} + {by_column}[at(c)]")
         lines.open_block(f"for c in range({column0}, {column1}):")
-        value = f"{self._names[factor.operand]}[at({places[0]})]"
+        value = f"{self._names[factor.operand]}[at({indices[0]})]"
         value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
         if factor.bounded:
-            ends = zip(places[1:], factor.bounded, strict=True)
-            condition = " and ".join(f"0 <= {place} < {p.extent}" for place, p in ends)
+            ends = zip(indices[1:], factor.bounded, strict=True)
+            condition = " and ".join(f"0 <= {index} < {p.extent}" for index, p in ends)
             value = f"{value} if {condition} else {literal(0, dtype.compute)}"
         lines.add(f"{room}[at((r - {row0}) * {step} + (c - {column0}))] = {value}")
         self._close(2)
@@ -780,11 +782,11 @@ class KernelWriter:
             self._first.add(f"{self._tables[text]} = {text}")
         return self._tables[text]
 
-    def _base(self, access: Access, inside: Collection[str]) -> str:
-        """Return the offset of an access at the first iteration of the loops ``inside``."""
-        terms = [scale(axis, stride) for axis, stride in access.strides if axis not in inside]
+    def _base(self, access: Access, inner_loops: Collection[str]) -> str:
+        """Return the offset of an access at the first iteration of ``inner_loops``."""
+        terms = [scale(axis, stride) for axis, stride in access.strides if axis not in inner_loops]
         for position in access.positions:
-            steps = tuple(term for term in position.terms if term[0] not in inside)
+            steps = tuple(term for term in position.terms if term[0] not in inner_loops)
             terms.append(scale(_position_text(replace(position, terms=steps)), position.stride))
         return total(*terms)
 
@@ -833,11 +835,11 @@ class EntryWriter(KernelWriter):
         body = [*self._first.text, *self._lines.text]
         if not any("np." in line for line in body):
             return "\n".join([*head, *body])
-        noted = f"array(record[{record_words(self.kernel)}], int64)[0] = 1"
+        failure = f"array(record[{record_words(self.kernel)}], int64)[0] = 1"
         return "\n".join([
             _INNER, head[1].replace("kernel", "loops"), *head[2:], *body, "", "", *head[:2],
             "    try:", "        loops(record, own, begin, end)", "    except Exception:",
-            f"        {noted}",
+            f"        {failure}",
         ])  # fmt: skip
 
     def _array_at(self, word: str, dtype: DType) -> str:
@@ -891,7 +893,7 @@ class EntryWriter(KernelWriter):
         chunk, panels, down = str(gemm_chunk(stage)), Text("panels"), Text("down")
         lines.add(f"panels = {unwrap(str(panel_count(Text(columns), dtype)))}")
         if stage.plain:
-            extremes = Text.least, Text.most
+            extremes = Text.minimum, Text.maximum
             chunks = chunk_count(Text(rows), panels, high_from(stage), *extremes)
             streamed = streamed_rows(stage)
             group = group_panels(Text(rows), panels, down, dtype, streamed, *extremes)
@@ -977,11 +979,11 @@ class Text:
     def __floordiv__(self, other: Text | int) -> Text:
         return Text(f"({self} // {other})")
 
-    def least(self, other: Text | int) -> Text:
+    def minimum(self, other: Text | int) -> Text:
         """Return the minimum of two numbers."""
         return Text(f"min({unwrap(str(self))}, {unwrap(str(other))})")
 
-    def most(self, other: Text | int) -> Text:
+    def maximum(self, other: Text | int) -> Text:
         """Return the maximum of two numbers."""
         return Text(f"max({unwrap(str(self))}, {unwrap(str(other))})")
 
