@@ -7,7 +7,7 @@ Every check stands before the first value is computed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,7 +15,13 @@ from staticgrad.language.ir.graph import Graph, Input, Symbolic
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.arrays import TensorType, array_of, columns_of, convert_array
+from staticgrad.language.types.arrays import (
+    TensorType,
+    array_of,
+    columns_of,
+    convert_array,
+    typical_value,
+)
 from staticgrad.language.types.dim import (
     Dim,
     FloorDiv,
@@ -191,6 +197,38 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
                 at=node.origin,
                 related=[_related(v) for v in graph.inputs if any(_mentions(v, n) for n in names)],
             )
+
+
+#: Values up to which one is sought for a named size that a condition of the graph excludes.
+_TYPICAL_AT_MOST: Final = 256
+
+
+def typical_sizes(graph: Graph, known: Mapping[str, int]) -> dict[str, int]:
+    """Return typical values of the named sizes that are not ``known``.
+
+    These are the hints, or 64; where conditions of the graph exclude them, others that meet all
+    conditions, or more of them. They depend on nothing but the arguments.
+    """
+    typical = {n: typical_value(named) for n, named in graph.sizes.items() if n not in known}
+
+    def broken(values: Mapping[str, int]) -> int:
+        every = {**values, **known}
+        bounds = sum(bool(_broken_bound(graph.sizes[n], value)) for n, value in values.items())
+        return bounds + sum(not guard.holds(every) for guard, _ in graph.guards)
+
+    least, best = broken(typical), typical
+    for value in dict.fromkeys([*typical.values(), *known.values()]):
+        values = dict.fromkeys(typical, value)
+        count = broken(values)
+        for _ in graph.guards if least else ():  # change one size at a time
+            candidates = [{**values, n: v} for n in values for v in range(_TYPICAL_AT_MOST + 1)]
+            changed = min(candidates, key=broken, default=values)
+            if broken(changed) >= count:
+                break
+            values, count = changed, broken(changed)
+        if count < least:
+            least, best = count, values
+    return best
 
 
 def _hint_of(guard: Guard) -> str:

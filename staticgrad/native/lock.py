@@ -8,16 +8,16 @@ waits for them, too, because LLVM then destroys what emission uses.
 
 from __future__ import annotations
 
-import atexit
 import logging  # noqa: F401  # its hooks have to be installed before ours, see below
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Final
 
 from staticgrad.native.processors import allowed_processors
 from staticgrad.support import forks
+from staticgrad.support.exits import at_exit
 from staticgrad.support.forks import is_taken
 
 LOCK: Final = threading.RLock()
@@ -52,14 +52,21 @@ class Library:
         for place in self.places:
             place.release()
 
+    def take_at_exit(self) -> None:
+        """Take it for good, as LLVM destroys what its calls use: an interrupt has to wait."""
+        for place in self.places:
+            while not is_owned(place):
+                with suppress(KeyboardInterrupt):
+                    place.acquire()
+
     def is_busy(self) -> bool:
         """Return whether a thread calls LLVM."""
         return any(map(is_taken, self.places))
 
 
-def is_owned() -> bool:
-    """Return whether this thread has taken ``LOCK``."""
-    return bool(LOCK._is_owned())  # type: ignore[attr-defined]
+def is_owned(lock: threading.RLock = LOCK) -> bool:
+    """Return whether this thread has taken a lock."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
 #: Memory that LLVM takes grows with the places, whatever the number of processors.
@@ -93,4 +100,4 @@ class _CompilerLocks(forks.AtFork):
 _at_fork: Final = _CompilerLocks()
 # Who compiles may log: a fork that waits for the end of a compilation must not hold logging's lock.
 forks.install_hooks()
-atexit.register(LIBRARY.__enter__)
+at_exit(LIBRARY.take_at_exit)

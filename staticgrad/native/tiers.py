@@ -18,9 +18,10 @@ find the code on disk.
 from __future__ import annotations
 
 import _thread
-import atexit
 import ctypes
+import math
 import re
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
@@ -30,7 +31,8 @@ from staticgrad.native.constants import SHARED
 from staticgrad.native.language.parts import Module, ModulePart, linked, text_of
 from staticgrad.native.lock import before_forks
 from staticgrad.support import config, forks
-from staticgrad.support.errors import StaticgradError
+from staticgrad.support.exits import at_exit
+from staticgrad.support.records import NamedTuple
 
 #: LLVM's level of quick code.
 LEVEL: Final = 0
@@ -119,15 +121,27 @@ class Later(Protocol):
 #: Seconds until the background begins where no run has ended before (``begin``): it should take no
 #: time from a first run, unless that is long.
 DELAY: Final = 0.5
+#: Seconds after which a thread that has not ended is looked at again.
+PATIENCE: Final = 0.1
 _waiting: Final[list[Later]] = []
 _guard: Final = forks.ProcessLock()
-#: While there is a thread in the background: a lock that it holds, and one that delays it.
-_locks: Final[list[tuple[_thread.LockType, _thread.LockType]]] = []
+
+
+class _Background(NamedTuple):
+    """The thread in the background, a lock that it holds, and one that delays it."""
+
+    thread: threading.Thread
+    ended: _thread.LockType
+    delay: _thread.LockType
+
+
+#: The thread in the background while there is one.
+_running: Final[list[_Background]] = []
 
 
 def is_waiting() -> bool:
     """Return whether code is still to be replaced."""
-    return bool(_locks)
+    return any(background.thread.is_alive() for background in [*_running])
 
 
 def later(works: Iterable[Later]) -> None:
@@ -139,59 +153,84 @@ def later(works: Iterable[Later]) -> None:
         ended, delay = _thread.allocate_lock(), _thread.allocate_lock()
         ended.acquire()
         delay.acquire()
-        _locks.append((ended, delay))
-    try:
-        _thread.start_new_thread(_work, (ended, delay))
-    except RuntimeError:  # no more threads: the quick code stays
-        _forget()
+        thread = threading.Thread(target=_work, args=(ended, delay), name="full code", daemon=True)
+        _running[:] = [_Background(thread, ended, delay)]
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):  # no more threads: the quick code stays
+            _forget()
 
 
 def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
-    delay.acquire(timeout=DELAY)
+    """Do what waits. An error leaves one work undone, and its quick code stays."""
     try:
+        delay.acquire(timeout=DELAY)
         while True:
             with _guard.taken:
                 if not _waiting:
-                    _locks.clear()
+                    _running.clear()
                     return
                 work = _waiting[0]
             try:
                 work.end()
-            except (StaticgradError, MemoryError) as error:
-                config.log("cache", "quick code stays: %s", error)
-            with _guard.taken:
-                if _waiting:
-                    del _waiting[0]
+            except BaseException as error:  # whatever it is, nobody else would catch it
+                with suppress(Exception):  # a setting that is wrong by now
+                    config.log("cache", "quick code stays: %r", error)
+            finally:
+                with _guard.taken:
+                    _waiting[:] = [other for other in _waiting if other is not work]
     finally:
         ended.release()
 
 
 def begin() -> None:
     """Let the background begin, as a run has ended or somebody waits."""
-    for _, delay in [*_locks]:
+    for _, _, delay in [*_running]:
         if delay.locked():
             with suppress(RuntimeError):  # another thread has released it
                 delay.release()
 
 
 def wait() -> None:
-    """Return when no code is to be replaced. What is left is compiled by several threads."""
+    """Return when no code is to be replaced. What is left is compiled by several threads.
+
+    Where something has ended the thread, another one takes its place, unless nothing was done.
+    """
+    fewest = math.inf
     while True:
         with _guard.taken:
-            works, locks = [*_waiting], [*_locks]
-        if not locks:
+            works, running = [*_waiting], [*_running]
+        if not running:
             return
-        ((ended, _),) = locks
-        begin()
-        for work in works:
-            work.begin()
-        ended.acquire()
-        ended.release()
+        ((thread, ended, _),) = running
+        if thread is threading.current_thread():
+            return
+        if thread.is_alive():
+            begin()
+            with suppress(Exception):  # the thread has the same error, and logs it
+                for work in works:
+                    work.begin()
+            while thread.is_alive():
+                if ended.acquire(timeout=PATIENCE):
+                    ended.release()
+                    break
+        elif works and len(works) < fewest:
+            fewest = len(works)
+            later(())
+        else:
+            _forget()
+
+
+def _wait_at_exit() -> None:
+    try:
+        wait()
+    finally:
+        _waiting.clear()  # an interrupt ends the thread, too
 
 
 def _forget() -> None:
     _waiting.clear()
-    _locks.clear()
+    _running.clear()
 
 
 class _Forks(forks.AtFork):
@@ -203,4 +242,4 @@ class _Forks(forks.AtFork):
 
 _at_fork: Final = _Forks()
 before_forks.append(wait)
-atexit.register(wait)
+at_exit(_wait_at_exit)

@@ -54,15 +54,24 @@ class LibraryCall(Generic[_T]):
         with LIBRARY.place(), _short_intervals:
             if not self._claim.acquire(blocking=False):
                 return
-            _here.is_inside = True
             try:
+                _here.is_inside = True
                 self._results.append(self._context.run(self._work))
             except BaseException as error:
                 self._error = error
             finally:
-                _here.is_inside = False
                 self._is_done = True
                 self._ended.release()
+                _here.is_inside = False
+
+    def run_in_thread(self) -> None:
+        """Run it in a thread of its own: if something ends that, another thread may do the work."""
+        try:
+            with suppress(BaseException):  # whoever asks for the result has the same error
+                self.run()
+        finally:
+            while not self._is_done and self._claim._is_owned():  # type: ignore[attr-defined]
+                self._claim.release()
 
     def cancel(self) -> None:
         """Leave it undone, unless it has begun; nobody may ask for its result then."""
@@ -139,5 +148,5 @@ def begin(work: Callable[[], _T]) -> LibraryCall[_T]:
     call = LibraryCall(work)
     # without more threads (the interpreter ends, too little memory) whoever asks for it does it
     with suppress(RuntimeError):
-        _thread.start_new_thread(call.run, ())
+        _thread.start_new_thread(call.run_in_thread, ())
     return call

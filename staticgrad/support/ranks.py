@@ -6,14 +6,13 @@ signals are seen and the timeout holds.
 
 from __future__ import annotations
 
-import atexit
 import os
 import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
-from functools import wraps
+from functools import partial, wraps
 from io import StringIO
 from math import inf, isclose
 from struct import pack
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.support.errors import DistributedError
+from staticgrad.support.exits import at_exit
 from staticgrad.support.optional import mpi4py
 from staticgrad.support.records import NamedTuple
 
@@ -84,7 +84,7 @@ class Job:
             self._departures = self._duplicate()
             sys.excepthook = self._ending_all(sys.excepthook)
             sys.exit = self._announcing_exit(sys.exit)
-            atexit.register(self._leave, os.getpid())
+            at_exit(partial(self._leave, os.getpid()))
             machine = mpi.Get_processor_name()
             if self.gather(machine).count(machine) <= (os.cpu_count() or 1):
                 self._polls = _POLLS

@@ -47,17 +47,34 @@ class working:  # noqa: N801 - a context manager, used as a function
         if is_there() and _busy.acquire(blocking=False):
             self._ended = Event()
             self._thread = Thread(target=self._show, args=(self._ended,), daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except (RuntimeError, MemoryError):  # no more threads
+                self._leave()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         if self._ended is not None:
-            self._ended.set()
-            self._thread.join()
-            self._ended = None
-            _busy.release()
+            try:
+                self._ended.set()
+                if self._thread.ident is not None:
+                    self._thread.join()
+            finally:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Let others have the line."""
+        self._ended = None
+        _busy.release()
 
     def _show(self, ended: Event) -> None:
+        with suppress(Exception):  # the line is worth no traceback
+            self._show_until(ended)
+
+    def _show_until(self, ended: Event) -> None:
         began, shown = time.perf_counter(), False
         while not ended.wait(_AFTER):
             stage = f": {self.stage}" if self.stage else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -215,10 +215,10 @@ def _prefetched(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     waiting: Queue[tuple[bool, Any]] = Queue(ahead)
     left = Event()
     thread = Thread(target=_make, args=(items, waiting, left), name="prefetch", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
-            is_item, what = waiting.get()
+            is_item, what = _next_entry(waiting, thread)
             if is_item:
                 yield what
             elif what is None:
@@ -227,7 +227,19 @@ def _prefetched(items: Iterable[Item], ahead: int) -> Iterator[Item]:
                 raise what
     finally:
         left.set()
-        thread.join()
+        if thread.ident is not None:  # an interrupt may have come before it began
+            thread.join()
+
+
+def _next_entry(waiting: Queue[tuple[bool, Any]], thread: Thread) -> tuple[bool, Any]:
+    """Return the next entry; an error if the thread that makes them has ended without its last."""
+    while True:
+        is_alive = thread.is_alive()
+        try:
+            return waiting.get(timeout=1.0 if is_alive else 0.0)
+        except Empty:
+            if not is_alive:
+                return False, RuntimeError("the thread that prefetches items was ended")
 
 
 def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:

@@ -16,6 +16,7 @@ from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradProgram, feeds_of
 from benchmarks.workloads import all_workloads
 from staticgrad import errors
+from staticgrad.analysis.binding import check_sizes, typical_sizes
 from tests.exporting.printed import loaded
 
 #: Runs an exported file on its feeds, in a process in which no package of this project is found.
@@ -528,3 +529,24 @@ def test_sizes_may_have_names_of_the_file(tmp_path, monkeypatch):
     file = importlib.import_module("sizes_named_so")
     numbers = file.bind({"x": np.ones((5, 3), "float32")})[1]
     assert numbers == [5, 3]
+
+
+CONDITIONS = {
+    "a bound": lambda: (sg.dim("n", max=9), "m", lambda x, y: x + y),
+    "a bound and a multiple": lambda: (
+        sg.dim("n", max=10, multiple_of=5), sg.dim("m", min=3), lambda x, y: x * y,
+    ),
+    "twice": lambda: ("n", "m", lambda x, y: sg.concatenate([x, x]) - y),
+    "hints": lambda: (sg.dim("n", hint=12), sg.dim("m", hint=7), lambda x, y: x + y[1:]),
+    "one more": lambda: (sg.dim("n", min=40), sg.dim("m", max=45), lambda x, y: x + y[2:]),
+    "a range": lambda: (sg.dim("n", max=3), "m", lambda x, y: x.sum() + y[-1] + y[5] + y[9]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_typical_sizes_meet_the_conditions_of_a_program(condition):
+    n, m, make = CONDITIONS[condition]()
+    graph = sg.Graph({"z": make(sg.input("x", (n,)), sg.input("y", (m,)))})
+    sizes = typical_sizes(graph, {})
+    check_sizes(graph, sizes)
+    assert typical_sizes(graph, {"n": sizes["n"]}).keys() == {"m"}

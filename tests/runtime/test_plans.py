@@ -57,13 +57,14 @@ def test_the_plan_that_ran_is_told_of(why, size):
         f.run({"x": feed, "y": y})
         assert (f.peak_bytes, f.memory.arena) == (plan.peak_bytes, plan.peak_bytes)
         assert f.highest_touched == plan.peak_bytes
+        asked = {"staged": ["x"] if plan is copied else [], **named}
         assert (
-            f.explain()
+            f.explain(**asked)
             .splitlines()
             .count(f"arena: {plan.peak_bytes} bytes" + (f" at n={N}" if size == "n" else ""))
             == 1
         )
-        told = f.explanation().as_json()
+        told = f.explanation(**asked).as_json()
         assert told["peak_bytes"] == plan.peak_bytes
         assert told["copied_feeds"] == (["x"] if plan is copied else [])
     assert f.stats.plans == 2

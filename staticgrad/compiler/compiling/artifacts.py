@@ -115,6 +115,11 @@ class Kernels:
         """The distinct kernels in order of first use."""
         return tuple(self._found.values())
 
+    def kernels_of(self, *schedules: Schedule | None) -> tuple[CompiledKernel, ...]:
+        """Return the distinct kernels of schedules that are compiled, in order of first use."""
+        steps = [first_steps(schedule) for schedule in schedules if schedule is not None]
+        return tuple(dict.fromkeys(self._of[kernel] for kernels in steps for kernel in kernels))
+
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
         """A schedule with its code; kernels that are new are compiled, or found in the cache."""
         return self.begin(schedule, parameters)()

@@ -20,7 +20,8 @@ from passes.base import Pass, Pipeline
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat import Policy
 from staticgrad import native
-from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
+from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs, typical_sizes
+from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.compiling.arguments import (
     Compilable,
     Options,
@@ -366,6 +367,9 @@ class Compiled(Generic[Results]):
     def plan(self, *, staged: object = (), **sizes: int) -> Plan:
         """Return the plan at these sizes, cached; nothing runs or is compiled.
 
+        It is the plan of a run. Under a ``memory_budget``, which steps run again may be taken over
+        from other sizes that were planned before; results are bitwise identical.
+
         Args:
             staged: inputs, or their names, whose feeds are copied into the arena before the run:
                 strided or misaligned ones, those of another dtype or byte order, and bools of
@@ -414,7 +418,7 @@ class Compiled(Generic[Results]):
         return self._executor.highest_touched
 
     def _current_plan(self) -> Plan:
-        plan = self._latest_or_fixed()
+        plan = self._executor.latest or self._fixed_plan
         if plan is None:
             names = ", ".join(self.program_graph.sizes)
             asked = ", ".join(f"{name}=..." for name in self.program_graph.sizes)
@@ -423,10 +427,6 @@ class Compiled(Generic[Results]):
                 hint=f"ask for a plan: f.plan({asked})",
             )
         return plan
-
-    def _latest_or_fixed(self) -> Plan | None:
-        """The plan that ran last; before that, the one that is known from the sizes alone."""
-        return self._executor.latest or self._fixed_plan
 
     # -- what it was made of ----------------------------------------------------------------------
 
@@ -478,10 +478,10 @@ class Compiled(Generic[Results]):
     def explain(self, *, staged: object = (), before: bool = False, **sizes: int) -> str:
         """Explain each pass, the kernels that run, in the order listed, and the memory they need.
 
-        That is the plan of ``plan(staged=..., **sizes)`` where either is given, else that of
-        ``peak_bytes``: what lives at the peak, which feeds are copied, what is stored from forward
-        to backward, what is computed again, each with the user's lines. Nodes that nothing needs
-        are counted. With ``before=True`` the graph as it was ahead of the passes comes last.
+        The memory is that of ``plan(staged=..., **sizes)``: what lives at the peak, which feeds are
+        copied, what is stored from forward to backward, what is computed again, each with the
+        user's lines. It is left out if sizes are open; earlier runs do not matter. Nodes that
+        nothing needs are counted. With ``before=True`` the graph before the passes comes last.
         """
         return str(self.explanation(staged=staged, before=before, **sizes))
 
@@ -494,17 +494,20 @@ class Compiled(Generic[Results]):
         from staticgrad.compiler.reports.explain import Explanation, Sharing, dead_nodes, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants
-        plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
+        plan = self.plan(staged=staged, **sizes) if asked else self._fixed_plan
         schedule = self.schedule if plan is None else plan.schedule
         graph, reports = self._scheduling.graph_of(schedule), self._scheduling.reports
+        computed_once = () if once is None else self._kernels.sections(once)
+        steps = self._kernels.sections(schedule)
+        kernels = self._kernels.kernels_of(schedule, once)
         return Explanation(
             graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),
             passes=tuple([r.at({} if plan is None else dict(plan.sizes)) for r in reports]),
-            computed_once=() if once is None else self._kernels.sections(once),
-            steps=self._kernels.sections(schedule),
-            kernels=len(self.kernels),
-            compilers=Counter(kernel.compiler for kernel in self.kernels),
+            computed_once=computed_once,
+            steps=steps,
+            kernels=len(kernels),
+            compilers=Counter(kernel.compiler for kernel in kernels),
             apart=reasons_apart(fusion(graph, self.options.fuse).neighbours()),
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
@@ -610,8 +613,9 @@ class Compiled(Generic[Results]):
             sizes: values of named sizes. A library is planned for these; sizes of several values,
                 ``batch=(64, 17)``, are arguments of a run. Other sizes stay free, unless
                 ``compile`` got them: in a library they are arguments of a run, too, and steps are
-                in the order that is planned for typical values, or for those of the latest run. In
-                a module all stay free, and are those at which the order of steps is planned.
+                in the order that is planned for typical values: their hints, or 64, or others
+                where conditions of the program exclude these. In a module all stay free, and are
+                those at which the order of steps is planned. Earlier runs do not matter.
 
         Returns:
             The path.
@@ -625,24 +629,26 @@ class Compiled(Generic[Results]):
             OSError: a file cannot be written.
         """
         from staticgrad.compiler.exporting import export
-        from staticgrad.language.types.arrays import typical_value
 
-        latest, fixed = self._latest_or_fixed(), dict(self.options.sizes)
+        fixed = dict(self.options.sizes)
         free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
         opened = [n for n in self.program_graph.sizes if n not in fixed and n not in sizes]
-        plans = [] if latest is None or sizes else [latest]
-        if not plans:
-            near = {} if latest is None else dict(latest.sizes)
-            asked = {n: near.get(n, typical_value(self.program_graph.sizes[n], 64)) for n in opened}
-            several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
-            chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
-            try:
-                plans = [self.plan(**(asked | each)) for each in chosen]
-            except SizeGuardError as error:
-                if opened and latest is None:
-                    again = f"run it once, or give a size: f.export(path, {opened[0]}=...)"
-                    error.hint = "\n".join(filter(None, [again, error.hint]))
-                raise
+        several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
+        chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
+        known = [fixed | dict(read_sizes(values)) for values in chosen]
+        typical = [typical_sizes(self.program_graph, values) for values in known]
+        try:
+            plans = [self.plan(**one, **other) for one, other in zip(chosen, typical, strict=True)]
+            if self.options.memory_budget is not None:
+                make = self._scheduling.new_plans().plan
+                plans = [make(dict(plan.sizes)) for plan in plans]
+                for plan in plans:
+                    verify_plan(plan)
+        except SizeGuardError as error:
+            if opened:
+                sized = f"give a size that the program takes: f.export(path, {opened[0]}=...)"
+                error.hint = "\n".join(filter(None, [sized, error.hint]))
+            raise
         stores, graph = self._executor.program.stores, self.program_graph
         return export(
             path,
@@ -660,16 +666,19 @@ class Compiled(Generic[Results]):
 
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"
-        return (
-            f"<compiled {self.program_graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
-        )
+        kernels = self._kernels.kernels_of(self.schedule, self._constants)
+        return f"<compiled {self.program_graph.name}: {len(kernels)} kernels, outputs {outputs}>"
 
     def _repr_html_(self) -> str:
         from staticgrad.compiler.reports.pictures import compiled_html
 
         steps = [(self._kernels.name(step), step) for step in self.schedule.steps]
         return compiled_html(
-            repr(self), self.program_graph, steps, self.kernels, self._latest_or_fixed()
+            repr(self),
+            self.program_graph,
+            steps,
+            self._kernels.kernels_of(self.schedule, self._constants),
+            self._fixed_plan,
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.analysis.plan_report import copied_feeds
 from staticgrad.compiler.exporting.program import ProgramWriter
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.storage.parameter import ParameterStore
-from staticgrad.support.errors import ArgumentError
+from staticgrad.support.errors import ArgumentError, VerifyError
 from staticgrad.support.errors.wording import kind_of
 
 __all__ = ["export"]
@@ -54,8 +55,12 @@ def export(
     Raises:
         ArgumentError: ``path`` is not the path of such a file.
         ExportError: a part of the program cannot be exported; it names the operation and its line.
+        VerifyError: a plan with copied feeds: no line of a file would fill their copies.
         OSError: a file cannot be written.
     """
+    copied = [name for plan in plans for name in copied_feeds(plan)]
+    if copied:
+        raise VerifyError(f"an exported plan reads {copied[0]!r} in the arena, where nothing is")
     if not isinstance(path, str | PathLike):
         raise ArgumentError(f"the path of a file comes first, got {kind_of(path)}")
     file = Path(path)

@@ -325,7 +325,8 @@ class Explanation:
     """All sections of one program; ``plan`` is None if its sizes are unknown.
 
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
-    ``compilers``: how many of its kernels each backend compiled.
+    ``kernels``, ``compilers``: how many distinct kernels these steps have, and how many of them
+    each backend compiled.
     ``apart``: every pair of steps of which one reads what the other computes.
     ``tuning``: kernels whose schedules were measured, with the times (``sg.compile(tune=True)``).
     ``dead``: the nodes that nothing needs, counted. ``before``: the graph ahead of all passes, if
@@ -391,7 +392,8 @@ class Explanation:
         yield from self._apart_lines()
         yield from self.unread.lines()
         if self.plan is None:
-            yield f"arena: depends on {', '.join(self.open_sizes)}"
+            sizes = ", ".join(f"{name}=..." for name in self.open_sizes)
+            yield f"arena: depends on {', '.join(self.open_sizes)}: f.explain({sizes})"
         else:
             yield memory_table(self.plan)
             yield from self._narrow_lines(self.plan)

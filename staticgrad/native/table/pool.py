@@ -8,7 +8,6 @@ compiles the code of the pool (``tiers``), which takes longer than the first run
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import os
 import sys
@@ -22,6 +21,7 @@ from staticgrad.native.table import pool_code, pool_policy
 from staticgrad.native.table.pool_code import ENTRY, NBYTES
 from staticgrad.native.table.pool_words import PLACES
 from staticgrad.support import config
+from staticgrad.support.exits import at_exit
 from staticgrad.support.forks import AtFork
 from staticgrad.support.records import dataclass
 
@@ -135,7 +135,7 @@ def pool(threads: int) -> Pool | None:
             is_later = config.current().tier == "auto" and not has_shared_runs()
             made = Pool(0 if is_later else shared_runs())
             _made.append(made)
-            atexit.register(_at_exit)
+            at_exit(_at_exit)
             if is_later:
                 tiers.later([_Code(made)])
         _made[0].want(threads)

@@ -55,7 +55,9 @@ def limited(name: str, at: Location, seconds: float | None = None) -> Iterator[N
             yield
         finally:
             ended = True
-            while thrown and not isinstance(sys.exception(), _OutOfTimeError):
+            while thrown and timer.is_alive():
+                if isinstance(sys.exception(), _OutOfTimeError):
+                    break
                 time.sleep(0.001)  # until the error arrives
     except _OutOfTimeError as error:
         loop = _running_loop(error)
