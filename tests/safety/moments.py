@@ -36,16 +36,17 @@ def places_of_interrupts(code):
 
 
 @contextmanager
-def moments(n, act):
+def moments(n, act, without=()):
     """Act at the n-th moment from here on at which code of this project could be interrupted.
 
-    Yields whether there has been one.
+    Files ``without`` have no moments. Yields whether there has been one.
     """
     seen = 0
 
     def trace(frame, event, argument):
         nonlocal seen
-        if not frame.f_code.co_filename.startswith(PACKAGES):
+        file = frame.f_code.co_filename
+        if not file.startswith(PACKAGES) or file.endswith(without):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         if event == "opcode" and frame.f_lasti in places_of_interrupts(frame.f_code):
