@@ -83,11 +83,11 @@ def _total(
 ) -> AnyValue:
     if initial is None:
         return reduced(Sum, value, axes, keepdims)
-    return _with_initial(value, axes, keepdims, initial)
+    return _sum_from(value, axes, keepdims, initial)
 
 
 @rounded_as_first
-def _with_initial(
+def _sum_from(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: ArrayLike[AnyValue]
 ) -> AnyValue:
     out = reduced(Sum, value, axes, keepdims)

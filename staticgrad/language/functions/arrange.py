@@ -145,7 +145,7 @@ def hsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> sg.evaluate(sg.hsplit([1, 2, 3, 4], 2))
     [array([1, 2]), array([3, 4])]
     """
-    value = _with_axes(x, 1)
+    value = _check_rank(x, 1)
     return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
 
 
@@ -156,7 +156,7 @@ def vsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
     [array([[1, 2]]), array([[3, 4]])]
     """
-    return split(_with_axes(x, 2), indices_or_sections, 0)
+    return split(_check_rank(x, 2), indices_or_sections, 0)
 
 
 @like(hsplit)
@@ -166,10 +166,10 @@ def dsplit(x: ArrayLike[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
     [(1, 2, 1), (1, 2, 3)]
     """
-    return split(_with_axes(x, 3), indices_or_sections, 2)
+    return split(_check_rank(x, 3), indices_or_sections, 2)
 
 
-def _with_axes(x: ArrayLike[AnyValue], least: int) -> AnyValue:
+def _check_rank(x: ArrayLike[AnyValue], least: int) -> AnyValue:
     value = as_value(x)
     if value.ndim < least:
         text = f"{called_name()}: expected {least} axes or more, got {value.type}"

@@ -111,7 +111,7 @@ class _Batches:
         body_inputs = (trace.first, *inputs.values(), *holder.inputs)
         trace.parts.append(Traced(body_inputs, tuple(as_results(leaves))))
         (part,), captured = trace.close(once=not self.is_eager, folds=True)
-        outer = map(self._at_once, captured) if self.is_eager else captured
+        outer = map(self._lift_constant, captured) if self.is_eager else captured
         operands = present((*self.operands.values(), *holder.tensors, *outer))
         number = iota((self.size,), like=operands[0] if operands else None)
         over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
@@ -123,7 +123,7 @@ class _Batches:
             tree, [self._move_batch_axis(name, *out, axis) for name, out, axis in named_outs]
         )
 
-    def _at_once(self, value: Any) -> Any:
+    def _lift_constant(self, value: Any) -> Any:
         op = value.node.op
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 

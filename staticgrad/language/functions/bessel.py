@@ -378,7 +378,7 @@ def _hankel(v: Any, z: Any, sign: float) -> Any:
 
 
 def _scaled_hankel(v: Any, z: Any, sign: float) -> Any:
-    """Both parts of exp(-1j * z) * (jv + 1j * yv), or of its conjugate."""
+    """Return exp(-1j * z) * (jv + 1j * yv), or its conjugate where ``sign`` is -1."""
 
     def part(of: Any) -> Any:
         def formula(v: Any, z: Any) -> Any:

@@ -74,7 +74,7 @@ def nonzero(
     if value.ndim == 0:
         raise RankError(f"{called_name()}: {value.type} has no axes", hint="sg.atleast_1d(x)")
     count = number_of_results(size, x, _how_many)
-    flat, filled = _places(_as_mask(ravel(value)), count)
+    flat, filled = _first_indices(_as_mask(ravel(value)), count)
     indices, left = [], flat
     for extent in reversed(value.shape[1:]):
         length = size_value(extent, I64)
@@ -94,7 +94,7 @@ def flatnonzero(
     array([1, 2])
     """
     count = number_of_results(size, x, _how_many)
-    flat, filled = _places(_as_mask(ravel(as_value(x))), count)
+    flat, filled = _first_indices(_as_mask(ravel(as_value(x))), count)
     return where(filled, flat, fill_value)
 
 
@@ -148,10 +148,10 @@ def compress(
             related=related(mask, value),
         )
     count = number_of_results(size, condition, _how_many)
-    flat, filled = _places(_as_mask(mask), count)
-    chosen = take(_with_a_row(value, place), flat, place)
+    flat, filled = _first_indices(_as_mask(mask), count)
+    chosen = take(_pad_if_empty(value, place), flat, place)
     filled = reshape(filled, (count, *(1,) * (value.ndim - place - 1)))
-    return where(filled, chosen, _as_element(fill_value, value))
+    return where(filled, chosen, _cast_like(fill_value, value))
 
 
 @like(compress)
@@ -224,13 +224,13 @@ def unique(
         differs = logical_and(differs, logical_not(logical_and(isnan(row), isnan(previous))))
     begins = logical_or(place < 1, differs)
     group = subtract(cumsum(astype(begins, I64)), 1)
-    firsts, filled = _places(begins, count)
-    values = take(_with_a_row(row, 0), firsts)
+    firsts, filled = _first_indices(begins, count)
+    values = take(_pad_if_empty(row, 0), firsts)
     if fill_value is not None:
-        values = where(filled, values, _as_element(fill_value, value))
+        values = where(filled, values, _cast_like(fill_value, value))
     results = [values]
     if return_index:
-        results.append(take(_with_a_row(order, 0), firsts))
+        results.append(take(_pad_if_empty(order, 0), firsts))
     if return_inverse:
         results.append(reshape(scatter_add(group, order, row.shape[0]), value.shape))
     if return_counts:
@@ -519,7 +519,7 @@ def _as_mask(x: Any) -> Any:
     return x if x.dtype is BOOL else not_equal(x, 0)
 
 
-def _places(mask: Any, size: int) -> tuple[Any, Any]:
+def _first_indices(mask: Any, size: int) -> tuple[Any, Any]:
     """Return the first ``size`` indices where a vector holds, 0 behind; and which are filled."""
     number = cumsum(astype(mask, I64))
     goal = where(logical_and(mask, number <= size), number - 1, size)
@@ -529,7 +529,7 @@ def _places(mask: Any, size: int) -> tuple[Any, Any]:
     return where(filled, indices, 0), filled
 
 
-def _with_a_row(value: Any, axis: int) -> Any:
+def _pad_if_empty(value: Any, axis: int) -> Any:
     """Return a value with a further entry of zeros along an axis which may be empty."""
     size = value.shape[axis]
     if bounds(size)[0]:
@@ -538,5 +538,5 @@ def _with_a_row(value: Any, axis: int) -> Any:
     return concatenate([value, full(shape, 0, value.dtype, like=value)], axis)
 
 
-def _as_element(number: Any, of: Any) -> Any:
+def _cast_like(number: Any, of: Any) -> Any:
     return astype(lifted(called_name(), type(of), number, of.dtype), of.dtype)

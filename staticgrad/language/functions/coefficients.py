@@ -235,7 +235,7 @@ def _vector(p: Any) -> Any:
 
 
 def _align(a1: Any, a2: Any) -> Any:
-    """Both with zeros in front of the shorter one."""
+    """Return both coefficient vectors, the shorter one padded with zeros in front."""
     pair = promoted_values((_vector(a1), _vector(a2)))
     size = max(vector.shape[0] for vector in pair)
     return [

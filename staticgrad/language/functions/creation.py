@@ -449,7 +449,7 @@ def logspace(
     ends = (floating(v) for v in promoted_values((start, stop, base)))
     first, last, root = broadcast_arrays(*ends)
     powers = power(root, linspace(first, last, num, endpoint))
-    return _as_asked(powers, dtype, axis)
+    return _move_and_cast(powers, dtype, axis)
 
 
 @rounded_once
@@ -480,10 +480,10 @@ def geomspace(
     positions = reshape(iota((line.shape[0],), like=first), (-1, *(1,) * first.ndim))
     if endpoint:
         line = where(positions == line.shape[0] - 1, last * sign * sign, line)
-    return _as_asked(where(positions == 0, first, line), dtype, axis)
+    return _move_and_cast(where(positions == 0, first, line), dtype, axis)
 
 
-def _as_asked(line: AnyValue, dtype: Any, axis: int) -> AnyValue:
+def _move_and_cast(line: AnyValue, dtype: Any, axis: int) -> AnyValue:
     line = moveaxis(line, 0, axis_of(axis, line))
     return line if dtype is None else astype(line, dtype_of(dtype))
 

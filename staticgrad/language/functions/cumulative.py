@@ -35,14 +35,14 @@ def bdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue])
     array([0.652, 0.916])
     """
 
-    def of(k: Any, n: Any, p: Any) -> Any:
+    def formula(k: Any, n: Any, p: Any) -> Any:
         k_floor = floor(k)
         valid = (k_floor >= 0.0) & (n >= k_floor) & (p >= 0.0) & (p <= 1.0)
-        return _of_shapes(
+        return _evaluate_inside(
             lambda a, b: BetaInc()(b, a, 1.0 - p), k_floor + 1.0, n - k_floor, valid, 1.0
         )
 
-    return in_float64("bdtr", of, k, n, p)
+    return in_float64("bdtr", formula, k, n, p)
 
 
 def bdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -52,14 +52,14 @@ def bdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]
     array([0.348, 0.084])
     """
 
-    def of(k: Any, n: Any, p: Any) -> Any:
+    def formula(k: Any, n: Any, p: Any) -> Any:
         k_floor = floor(k)
         valid = (n >= k_floor) & (p >= 0.0) & (p <= 1.0)
         some = maximum(k_floor, 0.0)
-        value = _of_shapes(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
+        value = _evaluate_inside(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
         return where(valid & (k_floor < 0.0), 1.0, value)
 
-    return in_float64("bdtrc", of, k, n, p)
+    return in_float64("bdtrc", formula, k, n, p)
 
 
 def bdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -69,12 +69,12 @@ def bdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]
     array([0.508, 0.728])
     """
 
-    def of(k: Any, n: Any, y: Any) -> Any:
+    def formula(k: Any, n: Any, y: Any) -> Any:
         k_floor = floor(k)
         valid = (k_floor >= 0.0) & (n > k_floor)
         return _quantile(_inverse_beta_upper, y, valid, k_floor + 1.0, n - k_floor)
 
-    return in_float64("bdtri", of, k, n, y)
+    return in_float64("bdtri", formula, k, n, y)
 
 
 def bdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -129,10 +129,10 @@ def chdtrc(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     array([0.801, 0.261])
     """
 
-    def of(v: Any, x: Any) -> Any:
+    def formula(v: Any, x: Any) -> Any:
         return where(x < 0.0, 1.0, GammaIncC()(v * 0.5, maximum(x, 0.0) * 0.5))
 
-    return in_float64("chdtrc", of, v, x)
+    return in_float64("chdtrc", formula, v, x)
 
 
 def chdtri(v: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -142,12 +142,12 @@ def chdtri(v: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     array([6.251, 1.869])
     """
 
-    def of(v: Any, p: Any) -> Any:
+    def formula(v: Any, p: Any) -> Any:
         return _quantile(
             lambda a, p: 2.0 * gamma_quantile(a, 1.0 - p, p), p, True, v * 0.5, ends=(math.inf, 0.0)
         )
 
-    return in_float64("chdtri", of, v, p)
+    return in_float64("chdtri", formula, v, p)
 
 
 def chdtriv(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -184,13 +184,13 @@ def fdtri(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], p: ArrayLike[AnyVa
     array([0.188, 1.198])
     """
 
-    def of(dfn: Any, dfd: Any, p: Any) -> Any:
+    def formula(dfn: Any, dfd: Any, p: Any) -> Any:
         def quantile(a: Any, b: Any, p: Any) -> Any:
             return beta_odds(a, b, p, 1.0 - p) * (b / a)
 
         return _quantile(quantile, p, True, dfn * 0.5, dfd * 0.5, ends=(0.0, math.inf))
 
-    return in_float64("fdtri", of, dfn, dfd, p)
+    return in_float64("fdtri", formula, dfn, dfd, p)
 
 
 def fdtridfd(dfn: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -227,13 +227,13 @@ def gdtria(p: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue
     array([0.768, 1.808])
     """
 
-    def of(p: Any, b: Any, x: Any) -> Any:
+    def formula(p: Any, b: Any, x: Any) -> Any:
         return (
             _quantile(lambda b, p: gamma_quantile(b, p, 1.0 - p), p, True, b, ends=(0.0, math.inf))
             / x
         )
 
-    return in_float64("gdtria", of, p, b, x)
+    return in_float64("gdtria", formula, p, b, x)
 
 
 def gdtrib(a: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -252,13 +252,13 @@ def gdtrix(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], p: ArrayLike[AnyValue
     array([0.768, 1.808])
     """
 
-    def of(a: Any, b: Any, p: Any) -> Any:
+    def formula(a: Any, b: Any, p: Any) -> Any:
         return (
             _quantile(lambda b, p: gamma_quantile(b, p, 1.0 - p), p, True, b, ends=(0.0, math.inf))
             / a
         )
 
-    return in_float64("gdtrix", of, a, b, p)
+    return in_float64("gdtrix", formula, a, b, p)
 
 
 def kolmogorov(y: ArrayLike[AnyValue]) -> AnyValue:
@@ -288,11 +288,11 @@ def nbdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]
     array([0.179, 0.58 ])
     """
 
-    def of(k: Any, n: Any, p: Any) -> Any:
+    def formula(k: Any, n: Any, p: Any) -> Any:
         valid = (k >= 0.0) & (p >= 0.0) & (p <= 1.0)
-        return _of_shapes(lambda a, b: BetaInc()(a, b, p), n, floor(k) + 1.0, valid, math.nan)
+        return _evaluate_inside(lambda a, b: BetaInc()(a, b, p), n, floor(k) + 1.0, valid, math.nan)
 
-    return in_float64("nbdtr", of, k, n, p)
+    return in_float64("nbdtr", formula, k, n, p)
 
 
 def nbdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -302,11 +302,13 @@ def nbdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue
     array([0.821, 0.42 ])
     """
 
-    def of(k: Any, n: Any, p: Any) -> Any:
+    def formula(k: Any, n: Any, p: Any) -> Any:
         valid = (k >= 0.0) & (p >= 0.0) & (p <= 1.0)
-        return _of_shapes(lambda a, b: BetaInc()(b, a, 1.0 - p), n, floor(k) + 1.0, valid, math.nan)
+        return _evaluate_inside(
+            lambda a, b: BetaInc()(b, a, 1.0 - p), n, floor(k) + 1.0, valid, math.nan
+        )
 
-    return in_float64("nbdtrc", of, k, n, p)
+    return in_float64("nbdtrc", formula, k, n, p)
 
 
 def nbdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -316,10 +318,10 @@ def nbdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue
     array([0.555, 0.321])
     """
 
-    def of(k: Any, n: Any, y: Any) -> Any:
+    def formula(k: Any, n: Any, y: Any) -> Any:
         return _quantile(_inverse_beta, y, k >= 0.0, n, floor(k) + 1.0)
 
-    return in_float64("nbdtri", of, k, n, y)
+    return in_float64("nbdtri", formula, k, n, y)
 
 
 def nbdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -365,10 +367,10 @@ def pdtr(k: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     array([0.287, 0.891])
     """
 
-    def of(k: Any, m: Any) -> Any:
+    def formula(k: Any, m: Any) -> Any:
         return where(k >= 0.0, GammaIncC()(maximum(floor(k), 0.0) + 1.0, m), math.nan)
 
-    return in_float64("pdtr", of, k, m)
+    return in_float64("pdtr", formula, k, m)
 
 
 def pdtrc(k: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
@@ -378,10 +380,10 @@ def pdtrc(k: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     array([0.713, 0.109])
     """
 
-    def of(k: Any, m: Any) -> Any:
+    def formula(k: Any, m: Any) -> Any:
         return where(k >= 0.0, GammaInc()(maximum(floor(k), 0.0) + 1.0, m), math.nan)
 
-    return in_float64("pdtrc", of, k, m)
+    return in_float64("pdtrc", formula, k, m)
 
 
 def pdtri(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -391,7 +393,7 @@ def pdtri(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     array([2.439, 5.89 ])
     """
 
-    def of(k: Any, y: Any) -> Any:
+    def formula(k: Any, y: Any) -> Any:
         return _quantile(
             lambda a, y: gamma_quantile(a, 1.0 - y, y),
             y,
@@ -400,7 +402,7 @@ def pdtri(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
             ends=(math.inf, 0.0),
         )
 
-    return in_float64("pdtri", of, k, y)
+    return in_float64("pdtri", formula, k, y)
 
 
 def pdtrik(p: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
@@ -462,8 +464,8 @@ def _quantile(
     return quantile if valid is True else where(valid, quantile, math.nan)
 
 
-def _of_shapes(of: Callable[..., Any], a: Any, b: Any, valid: Any, at_zero: float) -> Any:
-    """``of`` a and b where these are positive, a constant where b is 0."""
+def _evaluate_inside(of: Callable[..., Any], a: Any, b: Any, valid: Any, at_zero: float) -> Any:
+    """Return ``of(a, b)`` where both are positive, a constant where b is 0."""
     inside = valid & (a > 0.0) & (b > 0.0)
     value = of(where(inside, a, 1.0), where(inside, b, 1.0))
     return where(inside, value, where(valid & (b == 0.0), at_zero, math.nan))

@@ -75,7 +75,7 @@ def diff(
     elif times > MOST_PARTS:
         raise ArgumentError(f"diff: taken {times} times", related=related(value))
     for _ in range(times):
-        left, right = _along(value, place, None, -1), _along(value, place, 1, None)
+        left, right = _slice_axis(value, place, None, -1), _slice_axis(value, place, 1, None)
         value = right != left if value.dtype.is_bool else right - left
     return value
 
@@ -130,7 +130,7 @@ def trapezoid(
     if x is not None:
         places = floating(as_values(value, x)[1])
         steps = _steps(places, value, place)
-    pairs = _along(value, place, 1, None) + _along(value, place, None, -1)
+    pairs = _slice_axis(value, place, 1, None) + _slice_axis(value, place, None, -1)
     return of.sum(pairs * steps / 2.0, place)
 
 
@@ -197,19 +197,21 @@ def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int
         raise RankError(f"gradient: places of {step.type}", related=related(step))
     if step.ndim:
         steps = _column(diff(step), value.ndim, axis)
-        ends = _along(steps, axis, None, 2), _along(steps, axis, -2, None)
+        ends = _slice_axis(steps, axis, None, 2), _slice_axis(steps, axis, -2, None)
     else:
         steps, ends = step, None
     slopes = diff(value, axis=axis) / steps  # between neighbours
     if step.ndim:
-        left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
-        h_left, h_right = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
+        left, right = _slice_axis(slopes, axis, None, -1), _slice_axis(slopes, axis, 1, None)
+        h_left, h_right = _slice_axis(steps, axis, None, -1), _slice_axis(steps, axis, 1, None)
         inner = (left * h_right + right * h_left) / (h_left + h_right)
     else:  # the sample between two has no part in their difference, however large it is
-        inner = (_along(value, axis, 2, None) - _along(value, axis, None, -2)) / (2.0 * step)
-    first, last = _along(slopes, axis, None, 1), _along(slopes, axis, -1, None)
+        inner = (_slice_axis(value, axis, 2, None) - _slice_axis(value, axis, None, -2)) / (
+            2.0 * step
+        )
+    first, last = _slice_axis(slopes, axis, None, 1), _slice_axis(slopes, axis, -1, None)
     if edge_order == 2:
-        near, far = _along(slopes, axis, 1, 2), _along(slopes, axis, -2, -1)
+        near, far = _slice_axis(slopes, axis, 1, 2), _slice_axis(slopes, axis, -2, -1)
         first = first - (near - first) * _share(ends[0] if ends else None, axis, 0)
         last = last + (last - far) * _share(ends[1] if ends else None, axis, 1)
     return concatenate([first, inner, last], axis)
@@ -218,7 +220,7 @@ def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int
 def _share(steps: Value | None, axis: int, at: int) -> Any:
     if steps is None:
         return 0.5
-    outer = _along(steps, axis, at, at + 1)
+    outer = _slice_axis(steps, axis, at, at + 1)
     return outer / of.sum(steps, axis, keepdims=True)
 
 
@@ -310,7 +312,7 @@ def cummax(x: ArrayLike[AnyValue], axis: int | None = None, reverse: bool = Fals
     >>> sg.evaluate(sg.cummax([1, 3, 2, 5]))
     array([1, 3, 3, 5])
     """
-    return _running(maximum, as_value(x), axis, reverse)
+    return _scan_axis(maximum, as_value(x), axis, reverse)
 
 
 @like(cummax)
@@ -320,7 +322,7 @@ def cummin(x: ArrayLike[AnyValue], axis: int | None = None, reverse: bool = Fals
     >>> sg.evaluate(sg.cummin([4, 3, 5, 1]))
     array([4, 3, 3, 1])
     """
-    return _running(minimum, as_value(x), axis, reverse)
+    return _scan_axis(minimum, as_value(x), axis, reverse)
 
 
 @like(cummax)
@@ -333,10 +335,10 @@ def cumlogsumexp(
     >>> sg.evaluate(sg.cumlogsumexp([0.0, 0.0]))
     array([0.        , 0.69314718])
     """
-    return _running(logaddexp, floating(x), axis, reverse)
+    return _scan_axis(logaddexp, floating(x), axis, reverse)
 
 
-def _running(
+def _scan_axis(
     combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
 ) -> AnyValue:
     check_real(x)
@@ -346,7 +348,7 @@ def _running(
     return result
 
 
-def _along(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:
+def _slice_axis(x: AnyValue, axis: int, start: int | None, stop: int | None) -> AnyValue:
     return x[(slice(None),) * axis + (slice(start, stop),)]
 
 

@@ -332,7 +332,7 @@ class Distributions:
         def is_unfinished(state: tuple[Any, Any, Any]) -> Any:
             return aggregate.any((state[2] < u) & (state[0] < _MOST))
 
-        def following(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        def next_term(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
             k, probability, total = state
             on = total < u
             later = probability * ratio(k + 1.0)
@@ -343,7 +343,7 @@ class Distributions:
             )
 
         begin = zeros_like(first), first, first
-        return while_loop(is_unfinished, following, begin)[0]
+        return while_loop(is_unfinished, next_term, begin)[0]
 
     def _sample_by_rejection(
         self, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any

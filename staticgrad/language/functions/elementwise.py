@@ -79,10 +79,10 @@ def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
     if places == 0:
         return rint(value)
     wide = astype(value, value.dtype.compute)
-    return astype(_to_places(wide, places), value.dtype)
+    return astype(_round_decimals(wide, places), value.dtype)
 
 
-def _to_places(value: Any, places: int) -> Any:
+def _round_decimals(value: Any, places: int) -> Any:
     """Round float32 or float64 to ``places``, not 0, where 10**places may overflow."""
     fixed = stop_gradient(value)
     if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):

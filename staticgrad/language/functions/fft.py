@@ -93,7 +93,7 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
     if kind == "c2r":
         return spectrum
     spectrum = spectrum.kind.complex_kind.of(spectrum)
-    return _both_halves(spectrum, axes_from_end, int(last_size)) if half else spectrum
+    return _complete_spectrum(spectrum, axes_from_end, int(last_size)) if half else spectrum
 
 
 def _steps(
@@ -112,7 +112,7 @@ def _steps(
     return steps[::-1] if kind == "r2c" else steps
 
 
-def _both_halves(spectrum: Any, axes: Sequence[int], size: int) -> Any:
+def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
     """The spectrum of real values from its first half along the last of ``axes``.
 
     The element at -k is the conjugate of that at k, along all axes together.
@@ -159,7 +159,7 @@ class _AlongAxes(Protocol):
         """Transform values."""
 
 
-def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
+def _make_along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) -> _AlongAxis:
     def transform(
         a: ArrayLike[AnyValue], n: Size | None = None, axis: int = -1, norm: Norm | None = None
     ) -> AnyValue:
@@ -170,7 +170,7 @@ def _along_axis(name: str, text: str, kind: str = "c2c", forward: bool = False) 
     return name_function(transform, name, text + _ALONG_AXIS.format(_GIVES[kind]) + _example(name))
 
 
-def _along_axes(
+def _make_along_axes(
     name: str, text: str, kind: str = "c2c", forward: bool = False, by_default: Axes = None
 ) -> _AlongAxes:
     def transform(
@@ -238,28 +238,28 @@ _EXAMPLES: Final = {
     "irfft2": ("[[10.0, -2.0], [-4.0, 0.0]]", "array([[1., 2.],\n       [3., 4.]])"),
 }
 
-fft = _along_axis("fft", "Compute the discrete Fourier transform along an axis.", forward=True)
-ifft = _along_axis("ifft", "Compute the inverse of ``fft``.")
+fft = _make_along_axis("fft", "Compute the discrete Fourier transform along an axis.", forward=True)
+ifft = _make_along_axis("ifft", "Compute the inverse of ``fft``.")
 _REAL: Final = "Compute the Fourier transform of real values: its first n // 2 + 1 elements."
-rfft = _along_axis("rfft", _REAL, "r2c", forward=True)
+rfft = _make_along_axis("rfft", _REAL, "r2c", forward=True)
 _REAL_INVERSE: Final = (
     "Compute the inverse of ``rfft``: n real values, 2 * (m - 1) of m elements by default."
 )
-irfft = _along_axis("irfft", _REAL_INVERSE, "c2r")
+irfft = _make_along_axis("irfft", _REAL_INVERSE, "c2r")
 
 _SEVERAL: Final = "Compute the discrete Fourier transform along several axes."
-fftn = _along_axes("fftn", _SEVERAL, forward=True)
-ifftn = _along_axes("ifftn", "Compute the inverse of ``fftn``.")
+fftn = _make_along_axes("fftn", _SEVERAL, forward=True)
+ifftn = _make_along_axes("ifftn", "Compute the inverse of ``fftn``.")
 _HALF: Final = "Compute the transform of real values along {} axes: of the last one its first half."
-rfftn = _along_axes("rfftn", _HALF.format("several"), "r2c", forward=True)
-irfftn = _along_axes("irfftn", "Compute the inverse of ``rfftn``.", "c2r")
+rfftn = _make_along_axes("rfftn", _HALF.format("several"), "r2c", forward=True)
+irfftn = _make_along_axes("irfftn", "Compute the inverse of ``rfftn``.", "c2r")
 
 _LAST: Final = (-2, -1)
 _TWO: Final = "Compute the discrete Fourier transform along two axes."
-fft2 = _along_axes("fft2", _TWO, "c2c", True, _LAST)
-ifft2 = _along_axes("ifft2", "Compute the inverse of ``fft2``.", by_default=_LAST)
-rfft2 = _along_axes("rfft2", _HALF.format("two"), "r2c", True, _LAST)
-irfft2 = _along_axes("irfft2", "Compute the inverse of ``rfft2``.", "c2r", by_default=_LAST)
+fft2 = _make_along_axes("fft2", _TWO, "c2c", True, _LAST)
+ifft2 = _make_along_axes("ifft2", "Compute the inverse of ``fft2``.", by_default=_LAST)
+rfft2 = _make_along_axes("rfft2", _HALF.format("two"), "r2c", True, _LAST)
+irfft2 = _make_along_axes("irfft2", "Compute the inverse of ``rfft2``.", "c2r", by_default=_LAST)
 
 
 def fftfreq(n: Size, d: float = 1.0) -> Any:

@@ -67,8 +67,8 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
     """
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
-        return _of_named_sizes(left, flip(right), mode)
-    long, short, _ = _by_length(left, right)
+        return _correlate_named_sizes(left, flip(right), mode)
+    long, short, _ = _order_by_length(left, right)
     return _filter_vectors(long, flip(short), mode)
 
 
@@ -80,8 +80,8 @@ def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "vali
     """
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
-        return _of_named_sizes(left, right, mode, is_correlation=True)
-    long, short, swapped = _by_length(left, right)
+        return _correlate_named_sizes(left, right, mode, is_correlation=True)
+    long, short, swapped = _order_by_length(left, right)
     result = _filter_vectors(long, short, mode, longer=swapped and mode == "same")
     return flip(result) if swapped else result
 
@@ -101,7 +101,7 @@ def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, 
     return left, right
 
 
-def _by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
+def _order_by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
     """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
     first, second = left.shape[0], right.shape[0]
     swapped = isinstance(second, Dim) or (not isinstance(first, Dim) and second > first)
@@ -123,7 +123,7 @@ def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = F
     return reshape(sums, (size + missing,))
 
 
-def _of_named_sizes(
+def _correlate_named_sizes(
     left: AnyValue, right: AnyValue, mode: str, is_correlation: bool = False
 ) -> AnyValue:
     """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""

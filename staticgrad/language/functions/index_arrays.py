@@ -73,7 +73,7 @@ def tril_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValu
     >>> sg.tril_indices_from(np.ones((2, 2)))
     (array([0, 1, 1]), array([0, 0, 1]))
     """
-    return _of(np.tril_indices, arr, k)
+    return _indices_of_matrix(np.tril_indices, arr, k)
 
 
 @like(tril_indices)
@@ -83,7 +83,7 @@ def triu_indices_from(arr: ArrayLike[AnyValue], k: Integer = 0) -> tuple[AnyValu
     >>> sg.triu_indices_from(np.ones((2, 2)))
     (array([0, 0, 1]), array([0, 1, 1]))
     """
-    return _of(np.triu_indices, arr, k)
+    return _indices_of_matrix(np.triu_indices, arr, k)
 
 
 def diag_indices(n: Integer, ndim: Integer = 2) -> tuple[Value, ...]:
@@ -236,7 +236,7 @@ def ravel_multi_index(
     return total
 
 
-def _of(function: Any, arr: Any, k: int) -> Any:
+def _indices_of_matrix(function: Any, arr: Any, k: int) -> Any:
     """The indices that ``function`` gives for the sizes of a matrix."""
     value: Any = as_value(arr)
     if value.ndim != 2 or any(isinstance(size, Dim) for size in value.shape):

@@ -421,13 +421,13 @@ def _index_array(x: Value, item: Any) -> Any:
     if kind not in "iu":
         raise ArgumentError(
             f"{shown(item)} is not an index",
-            hint=_no_index(item),
+            hint=_hint_for_index(item),
             related=related(x, array),
         )
     return array
 
 
-def _no_index(item: Any) -> str:
+def _hint_for_index(item: Any) -> str:
     if isinstance(item, str):
         return "parts are named by position: x[0], x[1:3], x[..., None]"
     if isinstance(item, float):
@@ -474,7 +474,7 @@ _ALIASES: Final = {
 }
 
 
-def _no_attribute(owner: str, name: str, hint: str) -> AttributeError:
+def _attribute_error(owner: str, name: str, hint: str) -> AttributeError:
     if name.startswith("_"):
         return AttributeError(name)
     return UnknownAttributeError(f"{owner} has no {name!r}", hint=hint)
@@ -494,7 +494,7 @@ class At:
 
         @boundary
         def __getattr__(self, name: str) -> NoReturn:
-            raise _no_attribute("x.at", name, f"the key comes first: x.at[key].{name}(y)")
+            raise _attribute_error("x.at", name, f"the key comes first: x.at[key].{name}(y)")
 
 
 @bounded
@@ -514,7 +514,7 @@ class Place:
                 hint = f"x.at[key].{_ALIASES[name]}"
             elif name == "apply":
                 hint = "x.at[key].set(f(x[key])); of a mask sg.where(mask, f(x), x)"
-            raise _no_attribute("x.at[key]", name, hint)
+            raise _attribute_error("x.at[key]", name, hint)
 
     def get(self) -> Value:
         """``x[key]``."""
@@ -526,7 +526,7 @@ class Place:
 
         A mask that is only known in a run takes one value for all of its places.
         """
-        return self._update(values, lambda x, new: new, _with_last)
+        return self._update(values, lambda x, new: new, _set_last)
 
     @public
     def add(self, values: ArrayLike) -> Value:
@@ -555,7 +555,7 @@ class Place:
 
         def of_rows(rows: Any, flat: Any, many: Any) -> Any:
             ones = creation.ones(rows.shape, rows.dtype, like=rows)
-            return rows * _with_last(ones, *_running_products(flat, many, rows.shape[0]))
+            return rows * _set_last(ones, *_running_products(flat, many, rows.shape[0]))
 
         return self._update(values, multiply, of_rows)
 
@@ -680,7 +680,7 @@ def _flat_updates(
     return flat, reshape(front, (places.size, *front.shape[rank:]))
 
 
-def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
+def _set_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
         padding_row = zeros((1, *many.shape[1:]), many.dtype, like=many)
         many = concatenate((many, padding_row))

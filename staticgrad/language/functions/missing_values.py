@@ -36,7 +36,7 @@ def nansum(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nansum([3.0, float("nan"), 5.0])
     np.float64(8.0)
     """
-    return of.sum(_without_nan(x, 0.0), *args, **options)
+    return of.sum(_replace_nan(x, 0.0), *args, **options)
 
 
 @variant(prod)
@@ -46,7 +46,7 @@ def nanprod(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanprod([3.0, float("nan"), 5.0])
     np.float64(15.0)
     """
-    return prod(_without_nan(x, 1.0), *args, **options)
+    return prod(_replace_nan(x, 1.0), *args, **options)
 
 
 @variant(cumsum)
@@ -56,7 +56,7 @@ def nancumsum(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nancumsum([2.0, float("nan"), 3.0])
     array([2., 2., 5.])
     """
-    return cumsum(_without_nan(x, 0.0), *args, **options)
+    return cumsum(_replace_nan(x, 0.0), *args, **options)
 
 
 @variant(cumprod)
@@ -66,7 +66,7 @@ def nancumprod(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nancumprod([2.0, float("nan"), 3.0])
     array([2., 2., 6.])
     """
-    return cumprod(_without_nan(x, 1.0), *args, **options)
+    return cumprod(_replace_nan(x, 1.0), *args, **options)
 
 
 @variant(of.argmax)
@@ -78,7 +78,7 @@ def nanargmax(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanargmax([3.0, float("nan"), 5.0])
     np.int64(2)
     """
-    return of.argmax(_without_nan(x, -math.inf), *args, **options)
+    return of.argmax(_replace_nan(x, -math.inf), *args, **options)
 
 
 @variant(of.argmin)
@@ -90,7 +90,7 @@ def nanargmin(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanargmin([3.0, float("nan"), 5.0])
     np.int64(0)
     """
-    return of.argmin(_without_nan(x, math.inf), *args, **options)
+    return of.argmin(_replace_nan(x, math.inf), *args, **options)
 
 
 @variant(of.mean)
@@ -134,8 +134,8 @@ def nanmax(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanmax([3.0, float("nan"), 5.0])
     np.float64(5.0)
     """
-    largest = of.max(_without_nan(x, -math.inf), *args, **options)
-    return _or_nan(largest, x, *args, **options)
+    largest = of.max(_replace_nan(x, -math.inf), *args, **options)
+    return _nan_where_empty(largest, x, *args, **options)
 
 
 @variant(of.min)
@@ -145,8 +145,8 @@ def nanmin(x: Any, *args: Any, **options: Any) -> Any:
     >>> sg.nanmin([3.0, float("nan"), 5.0])
     np.float64(3.0)
     """
-    smallest = of.min(_without_nan(x, math.inf), *args, **options)
-    return _or_nan(smallest, x, *args, **options)
+    smallest = of.min(_replace_nan(x, math.inf), *args, **options)
+    return _nan_where_empty(smallest, x, *args, **options)
 
 
 def _fill_with_nan(x: ArrayLike[AnyValue], dtype: Any, where: Mask) -> AnyValue:
@@ -191,12 +191,12 @@ def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
     return of.sum(indicator, axis, keepdims=keepdims)
 
 
-def _without_nan(x: ArrayLike[AnyValue], instead: float) -> AnyValue:
+def _replace_nan(x: ArrayLike[AnyValue], instead: float) -> AnyValue:
     value = as_value(x)
     return where(value != value, instead, value) if value.dtype.is_float else value
 
 
-def _or_nan(
+def _nan_where_empty(
     result: Any,
     x: Any,
     axis: Axes = None,

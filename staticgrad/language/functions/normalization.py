@@ -63,7 +63,7 @@ def layer_norm(
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    value = _with_axes(x)
+    value = _check_rank(x)
     _check_weight(weight, value)
     away = value - mean(value, -1, keepdims=True)
     out = away * (1.0 / sqrt(mean(squared(away), -1, keepdims=True) + eps))
@@ -86,7 +86,7 @@ def rms_norm(
     >>> sg.nn.rms_norm([3.0, 4.0]).round(3)
     array([0.849, 1.131])
     """
-    value = _with_axes(x)
+    value = _check_rank(x)
     _check_weight(weight, value)
     out = value * (1.0 / sqrt(mean(squared(value), -1, keepdims=True) + eps))
     return _affine(out, weight, None, value.ndim - 1)
@@ -117,7 +117,7 @@ def batch_norm(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    value = _with_axes(x)
+    value = _check_rank(x)
     place = axis_of(axis, value)
     moments: Any = batch_statistics(value, place) if statistics is None else statistics
     if not isinstance(moments, tuple | list) or len(moments) != 2:
@@ -141,7 +141,7 @@ def batch_statistics(x: ArrayLike[AnyValue], axis: int = 1) -> tuple[AnyValue, A
     >>> mean, variance
     (array([2., 4.]), array([1., 4.]))
     """
-    value = _with_axes(x)
+    value = _check_rank(x)
     place = axis_of(axis, value)
     others = tuple(k for k in range(value.ndim) if k != place)
     middle = mean(value, others, keepdims=True)
@@ -173,7 +173,7 @@ def group_norm(
     >>> sg.nn.group_norm([[1.0, 3.0, 10.0, 30.0]], 2).round(3)
     array([[-1.,  1., -1.,  1.]])
     """
-    value = _with_axes(x)
+    value = _check_rank(x)
     place = axis_of(axis, value)
     count = num_groups
     channels = value.shape[place]
@@ -188,7 +188,7 @@ def group_norm(
     return _affine(reshape(out, value.shape), weight, bias, place)
 
 
-def _with_axes(x: ArrayLike[AnyValue]) -> AnyValue:
+def _check_rank(x: ArrayLike[AnyValue]) -> AnyValue:
     value = floating(x)
     if value.ndim == 0:
         raise RankError(f"{called_name()}: a 0-d value has no axes", related=related(value))

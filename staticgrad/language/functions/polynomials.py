@@ -182,11 +182,11 @@ def eval_sh_jacobi(
     array([ 0.01 , -0.017])
     """
 
-    def of(n: Any, p: Any, q: Any, x: Any) -> Any:
+    def formula(n: Any, p: Any, q: Any, x: Any) -> Any:
         scale = call("binom", 2.0 * n + p - 1.0, n)
         return call("eval_jacobi", n, p - q, q - 1.0, 2.0 * x - 1.0) / scale
 
-    return in_float64("eval_sh_jacobi", of, n, p, q, x)
+    return in_float64("eval_sh_jacobi", formula, n, p, q, x)
 
 
 def assoc_laguerre(

@@ -183,7 +183,7 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """
-    subscripts, operands = _in_letters(subscripts, operands)
+    subscripts, operands = _subscripts_in_letters(subscripts, operands)
     if not isinstance(subscripts, str):
         raise ArgumentError(
             f"einsum: the subscripts come first, got {subscripts!r}",
@@ -194,7 +194,7 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
         target = dtype_of(dtype)
         values = tuple(astype(value, target) for value in values)
     parsed = Subscripts.of(subscripts, [value.ndim for value in values])
-    terms = [_plain(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
+    terms = [_take_diagonals(v, labels) for v, labels in zip(values, parsed.inputs, strict=True)]
     sizes = _sizes(terms)
     terms = [_squeeze_term(term, sizes) for term in terms]
     for places in _order(terms, parsed.output, sizes):
@@ -209,7 +209,7 @@ def einsum(subscripts: Any, *operands: Any, dtype: Any = None) -> Any:
     return reshape(out, tuple(sizes[label] if label in output else 1 for label in parsed.output))
 
 
-def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
+def _take_diagonals(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
     """An operand whose repeated labels are read along their diagonal."""
     names = list(labels)
     for label in dict.fromkeys(labels):
@@ -302,7 +302,7 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
 # -- the special cases ----------------------------------------------------------------------------
 
 
-def _in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _subscripts_in_letters(first: Any, others: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """Return subscripts as text, and the operands, of either form of ``einsum``.
 
     Lists of numbers, one behind each operand and perhaps one for the result, become letters.

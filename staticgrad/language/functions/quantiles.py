@@ -88,7 +88,7 @@ def _log_gamma_quantile(a: Any, p: Any, q: Any) -> Any:
 
 
 @_log_gamma_quantile.rule
-def _moved_gamma(tangents: Any, out: Any, a: Any, p: Any, q: Any) -> Any:
+def _gamma_tangent(tangents: Any, out: Any, a: Any, p: Any, q: Any) -> Any:
     by_a, by_p, by_q = tangents
     density = exp(a * out - exp(out) - GammaLn()(a))
     return log_quantile_slope(a, out) * by_a + (by_p - by_q) * 0.5 / density
@@ -121,7 +121,7 @@ def _log_odds_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
 
 
 @_log_odds_quantile.rule
-def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, p: Any, q: Any) -> Any:
+def _beta_tangent(tangents: Any, out: Any, a: Any, b: Any, p: Any, q: Any) -> Any:
     by_a, by_b, by_p, by_q = tangents
     density = exp(beta_density(a, b, out))
     change = beta_slope(a, b, out) * by_a - beta_slope(b, a, -out) * by_b
@@ -164,12 +164,12 @@ def gammaincinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     array([0.824, 1.678])
     """
 
-    def of(a: Any, y: Any) -> Any:
+    def formula(a: Any, y: Any) -> Any:
         return apply_on_unit_interval(
             y, lambda y, a: gamma_quantile(a, y, 1.0 - y), 0.0, math.inf, a
         )
 
-    return in_float64("gammaincinv", of, a, y)
+    return in_float64("gammaincinv", formula, a, y)
 
 
 def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -179,12 +179,12 @@ def gammainccinv(a: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     array([2.994, 1.678])
     """
 
-    def of(a: Any, y: Any) -> Any:
+    def formula(a: Any, y: Any) -> Any:
         return apply_on_unit_interval(
             y, lambda y, a: gamma_quantile(a, 1.0 - y, y), math.inf, 0.0, a
         )
 
-    return in_float64("gammainccinv", of, a, y)
+    return in_float64("gammainccinv", formula, a, y)
 
 
 def is_by_lower(b: Any, x: Any) -> Any:
@@ -199,13 +199,13 @@ def betaincc(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyVal
     array([0.819, 0.312])
     """
 
-    def of(a: Any, b: Any, x: Any) -> Any:
+    def formula(a: Any, b: Any, x: Any) -> Any:
         lower = is_by_lower(b, x)
         first, last = where(lower, a, b), where(lower, b, a)
         tail = BetaInc()(first, last, where(lower, x, 1.0 - x))
         return where(lower, 1.0 - tail, tail)
 
-    return in_float64("betaincc", of, a, b, x)
+    return in_float64("betaincc", formula, a, b, x)
 
 
 def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -216,12 +216,12 @@ def betaincinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyV
     array([0.212, 0.386])
     """
 
-    def of(a: Any, b: Any, y: Any) -> Any:
+    def formula(a: Any, b: Any, y: Any) -> Any:
         return apply_on_unit_interval(
             y, lambda y, a, b: beta_quantile(a, b, y, 1.0 - y), 0.0, 1.0, a, b
         )
 
-    return in_float64("betaincinv", of, a, b, y)
+    return in_float64("betaincinv", formula, a, b, y)
 
 
 def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
@@ -231,12 +231,12 @@ def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[Any
     array([0.582, 0.386])
     """
 
-    def of(a: Any, b: Any, y: Any) -> Any:
+    def formula(a: Any, b: Any, y: Any) -> Any:
         return apply_on_unit_interval(
             y, lambda y, a, b: beta_quantile(a, b, 1.0 - y, y), 1.0, 0.0, a, b
         )
 
-    return in_float64("betainccinv", of, a, b, y)
+    return in_float64("betainccinv", formula, a, b, y)
 
 
 @custom_jvp(name="staticgrad.stdtr")
@@ -251,7 +251,7 @@ def _t_below(df: Any, t: Any) -> Any:
 
 
 @_t_below.rule
-def _moved_t(tangents: Any, out: Any, df: Any, t: Any) -> Any:
+def _student_tangent(tangents: Any, out: Any, df: Any, t: Any) -> Any:
     by_df, by_t = tangents
     a, half = df * 0.5, df * 0.0 + 0.5
     density = exp(-(a + 0.5) * log1p(t * t / df) - BetaLn()(a, half)) / sqrt(df)
@@ -308,7 +308,7 @@ def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     array([-3.182,  0.   ])
     """
 
-    def of(df: Any, p: Any) -> Any:
+    def formula(df: Any, p: Any) -> Any:
         inside = (p > 0.0) & (p < 1.0)
         at = where(inside, p, 0.5)
         quantile = student_quantile(df, at, 1.0 - at)
@@ -316,7 +316,7 @@ def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
         ends = where(valid, where(p == 0.0, -math.inf, math.inf), math.nan)
         return where(inside, quantile, ends)
 
-    return in_float64("stdtrit", of, df, p)
+    return in_float64("stdtrit", formula, df, p)
 
 
 def multigammaln(a: ArrayLike[AnyValue], d: Integer) -> AnyValue:
@@ -329,10 +329,10 @@ def multigammaln(a: ArrayLike[AnyValue], d: Integer) -> AnyValue:
     array([1.55 , 3.565])
     """
 
-    def of(a: Any) -> Any:
+    def formula(a: Any) -> Any:
         valid = a > (d - 1) / 2.0
         at = where(valid, a, (d + 1) / 2.0)
         total = sum(GammaLn()(at - k / 2.0) for k in range(d))
         return where(valid, total + d * (d - 1) / 4.0 * math.log(math.pi), math.nan)
 
-    return in_float64("multigammaln", of, a)
+    return in_float64("multigammaln", formula, a)

@@ -60,7 +60,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     >>> h.round(3), c.round(3)
     (array([[0.608, 0.608, 0.608]]), array([[0.849, 0.849, 0.849]]))
     """
-    return _lstm_step(matmul(x, w) + b, _pair(state), u)
+    return _lstm_step(matmul(x, w) + b, _check_lstm_state(state), u)
 
 
 @rounded_once
@@ -205,7 +205,7 @@ def _layer(
     x, u = as_value(x), as_value(u)
     if x.ndim != 3:
         raise RankError(f"{called_name()}: x is {x.type}, not [time, batch, features]")
-    ends = None if lengths is None else _ends(lengths, x)
+    ends = None if lengths is None else _check_lengths(lengths, x)
     hidden = u.shape[0] if u.ndim == 2 else None
     if hidden is None or u.shape[1] != gates * hidden:
         raise ShapeError(f"{called_name()}: u is {u.type}, not [hidden, {gates} * hidden]")
@@ -213,8 +213,8 @@ def _layer(
         first = zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
         state = (first, first) if gates == 4 else first
     elif gates == 4:
-        state = _pair(state)
-    parts = _of_inputs(x, w, b)
+        state = _check_lstm_state(state)
+    parts = _project_inputs(x, w, b)
     numbers = arange(x.shape[0], like=x)
 
     def iteration(carry: Any, inputs: Any) -> tuple[Any, Any]:
@@ -232,7 +232,7 @@ def _layer(
 
 
 @rounded_once
-def _of_inputs(x: Any, w: Any, b: Any) -> Any:
+def _project_inputs(x: Any, w: Any, b: Any) -> Any:
     """The inputs' part of the gates, for all times at once."""
     time, batch, features = x.shape
     rows = matmul(reshape(x, (time * batch, features)), w)
@@ -241,7 +241,7 @@ def _of_inputs(x: Any, w: Any, b: Any) -> Any:
     return parts if biased is not rows else parts + b
 
 
-def _pair(state: Any) -> tuple[Any, Any]:
+def _check_lstm_state(state: Any) -> tuple[Any, Any]:
     """Check the state of an LSTM: a pair, because the rows of an array could pass for h and c."""
     if not isinstance(state, tuple | list) or len(state) != 2:
         raise ArgumentError(
@@ -251,7 +251,7 @@ def _pair(state: Any) -> tuple[Any, Any]:
     return state[0], state[1]
 
 
-def _ends(lengths: Any, x: Any) -> Any:
+def _check_lengths(lengths: Any, x: Any) -> Any:
     """Return how many times of each sequence count."""
     ends = as_value(lengths)
     if not ends.dtype.is_integer:

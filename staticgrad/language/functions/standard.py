@@ -93,12 +93,12 @@ def _stack_nested(data: Any) -> Any:
     """Return nested lists as one value, in the dtype in which all elements meet."""
     elements = iter(promoted_values([*_elements(data)]))
 
-    def of(part: Any) -> Any:
+    def stack_level(part: Any) -> Any:
         if isinstance(part, list | tuple):
-            return stack([*map(of, part)]) if part else part
+            return stack([*map(stack_level, part)]) if part else part
         return next(elements)
 
-    return of(data)
+    return stack_level(data)
 
 
 def _elements(data: Any) -> Iterator[Any]:

@@ -128,14 +128,14 @@ def average(
         return result, full(result.shape, many, like=value)
     value, weight = (floating(v) for v in promoted_values((x, weights)))
     if axis is not None and weight.shape != value.shape:
-        weight = _along(weight, axis, value)
+        weight = _align_weights(weight, axis, value)
     value, weight = broadcast_arrays(value, weight)
     total = of.sum(weight, axis, keepdims=keepdims)
     result = of.sum(value * weight, axis, keepdims=keepdims) / total
     return (result, total) if returned else result
 
 
-def _along(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
+def _align_weights(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
     """Weights of the places along ``axis``, with axes of size 1 for the others of x."""
     axes = axis if isinstance(axis, list | tuple) else (axis,)
     places = distinct_axes(axes, x)
@@ -479,7 +479,7 @@ def histogram2d(
     xs, ys = as_values(x, y)
     is_list = isinstance(bins, list | tuple) and len(bins) == 2
     bins_per_axis = bins if is_list else [bins, bins]
-    counts, edges = _of_points([xs, ys], bins_per_axis, range, density, weights)
+    counts, edges = _histogram_of_points([xs, ys], bins_per_axis, range, density, weights)
     return counts, edges[0], edges[1]
 
 
@@ -512,10 +512,10 @@ def histogramdd(
             )
         columns = [points[:, axis] for axis in builtins.range(points.shape[1])]
     bins_per_axis = bins if isinstance(bins, list | tuple) else [bins] * len(columns)
-    return _of_points(columns, bins_per_axis, range, density, weights)
+    return _histogram_of_points(columns, bins_per_axis, range, density, weights)
 
 
-def _of_points(
+def _histogram_of_points(
     columns: Sequence[Any], bins: Sequence[Any], range: Any, density: Any, weights: Any
 ) -> tuple[Any, tuple[Any, ...]]:
     ranges = [None] * len(columns) if range is None else range
@@ -906,13 +906,13 @@ def _product(value: AnyValue, axes: tuple[int, ...], keepdims: bool) -> AnyValue
     count = math.prod(value.shape[k] for k in axes)
     rows = reshape(rows, (*other_sizes, count))
     if isinstance(count, Dim) or count > _LONGEST_TREE:
-        last = part(CumProd(rows.ndim - 1)(_with_one(rows)), rows.ndim - 1, count, 1)
+        last = part(CumProd(rows.ndim - 1)(_prepend_ones(rows)), rows.ndim - 1, count, 1)
     else:
-        last = _multiply_halves(rows if count else _with_one(rows))
+        last = _multiply_halves(rows if count else _prepend_ones(rows))
     return reshape(last, reduced_shape if keepdims else other_sizes)
 
 
-def _with_one(rows: AnyValue) -> AnyValue:
+def _prepend_ones(rows: AnyValue) -> AnyValue:
     ones = full((*rows.shape[:-1], 1), np.ones((), rows.dtype.numpy), like=rows)
     return concatenate([ones, rows], rows.ndim - 1)
 

@@ -39,7 +39,7 @@ class FoldedKeys:
         places = self.drawing.get(node, ())
         return tuple(
             [
-                self._of(v, node) if k in places and not self._is_folded(node.args[k]) else v
+                self._fold_key(v, node) if k in places and not self._is_folded(node.args[k]) else v
                 for k, v in enumerate(operands)
             ]
         )
@@ -51,7 +51,7 @@ class FoldedKeys:
             node = node.args[0].node
         return node in self._new and isinstance(node.op, RandomBits) and node.op.stream == FOLDED
 
-    def _of(self, key: Symbolic, node: Node) -> Symbolic:
+    def _fold_key(self, key: Symbolic, node: Node) -> Symbolic:
         if key.key not in self._folded_keys:
             with within(node.origin, node.order):
                 self._folded_keys[key.key] = folded(key, astype(self._number, U64))

@@ -22,7 +22,7 @@ def pbdv(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]
     >>> [round(float(each), 3) for each in sg.special.pbdv(1.5, 0.5)]
     [-0.062, 1.22]
     """
-    return _with_slope("pbdv", v, x)
+    return _value_and_slope("pbdv", v, x)
 
 
 def pbvv(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -31,7 +31,7 @@ def pbvv(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]
     >>> [round(float(each), 3) for each in sg.special.pbvv(1.5, 0.5)]
     [-0.65, -0.085]
     """
-    return _with_slope("pbvv", v, x)
+    return _value_and_slope("pbvv", v, x)
 
 
 def pbwa(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -40,7 +40,7 @@ def pbwa(a: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]
     >>> [round(float(each), 3) for each in sg.special.pbwa(1.5, 0.5)]
     [0.366, -0.403]
     """
-    return _with_slope("pbwa", a, x)
+    return _value_and_slope("pbwa", a, x)
 
 
 def modfresnelp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -51,7 +51,7 @@ def modfresnelp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     >>> [each.round(3) for each in sg.special.modfresnelp(0.5)]
     [np.complex128(0.13+0.585j), np.complex128(0.321+0.105j)]
     """
-    return _from_fresnel(x, 1.0)
+    return _modified_fresnel(x, 1.0)
 
 
 def modfresnelm(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -62,7 +62,7 @@ def modfresnelm(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     >>> [each.round(3) for each in sg.special.modfresnelm(0.5)]
     [np.complex128(0.13-0.585j), np.complex128(0.321-0.105j)]
     """
-    return _from_fresnel(x, -1.0)
+    return _modified_fresnel(x, -1.0)
 
 
 def mathieu_a(m: ArrayLike[AnyValue], q: ArrayLike[AnyValue]) -> AnyValue:
@@ -93,7 +93,7 @@ def mathieu_cem(
     >>> [round(float(each), 3) for each in sg.special.mathieu_cem(2, 0.5, 30.0)]
     [0.632, -1.562]
     """
-    return _with_slope("mathieu_cem", m, q, x)
+    return _value_and_slope("mathieu_cem", m, q, x)
 
 
 def mathieu_sem(
@@ -106,7 +106,7 @@ def mathieu_sem(
     >>> [round(float(each), 3) for each in sg.special.mathieu_sem(2, 0.5, 30.0)]
     [0.829, 1.078]
     """
-    return _with_slope("mathieu_sem", m, q, x)
+    return _value_and_slope("mathieu_sem", m, q, x)
 
 
 def mathieu_modcem1(
@@ -117,7 +117,7 @@ def mathieu_modcem1(
     >>> [round(float(each), 3) for each in sg.special.mathieu_modcem1(2, 0.5, 0.3)]
     [0.151, 0.126]
     """
-    return _with_slope("mathieu_modcem1", m, q, x)
+    return _value_and_slope("mathieu_modcem1", m, q, x)
 
 
 def mathieu_modcem2(
@@ -128,7 +128,7 @@ def mathieu_modcem2(
     >>> [round(float(each), 3) for each in sg.special.mathieu_modcem2(2, 0.5, 0.3)]
     [-1.774, 2.729]
     """
-    return _with_slope("mathieu_modcem2", m, q, x)
+    return _value_and_slope("mathieu_modcem2", m, q, x)
 
 
 def mathieu_modsem1(
@@ -139,7 +139,7 @@ def mathieu_modsem1(
     >>> [round(float(each), 3) for each in sg.special.mathieu_modsem1(2, 0.5, 0.3)]
     [0.072, 0.261]
     """
-    return _with_slope("mathieu_modsem1", m, q, x)
+    return _value_and_slope("mathieu_modsem1", m, q, x)
 
 
 def mathieu_modsem2(
@@ -150,7 +150,7 @@ def mathieu_modsem2(
     >>> [round(float(each), 3) for each in sg.special.mathieu_modsem2(2, 0.5, 0.3)]
     [-1.726, 2.579]
     """
-    return _with_slope("mathieu_modsem2", m, q, x)
+    return _value_and_slope("mathieu_modsem2", m, q, x)
 
 
 def pro_cv(m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue]) -> AnyValue:
@@ -170,7 +170,7 @@ def pro_ang1(
     >>> [round(float(each), 3) for each in sg.special.pro_ang1(1, 2, 0.5, 0.3)]
     [0.857, 2.565]
     """
-    return _with_slope("pro_ang1", m, n, c, x)
+    return _value_and_slope("pro_ang1", m, n, c, x)
 
 
 def pro_ang1_cv(
@@ -185,7 +185,7 @@ def pro_ang1_cv(
     >>> [round(float(each), 3) for each in sg.special.pro_ang1_cv(1, 2, 0.5, 6.1, 0.3)]
     [0.857, 2.565]
     """
-    return _with_slope("pro_ang1_cv", m, n, c, cv, x)
+    return _value_and_slope("pro_ang1_cv", m, n, c, cv, x)
 
 
 def pro_rad1(
@@ -196,7 +196,7 @@ def pro_rad1(
     >>> [round(float(each), 3) for each in sg.special.pro_rad1(1, 2, 0.5, 1.3)]
     [0.018, 0.046]
     """
-    return _with_slope("pro_rad1", m, n, c, x)
+    return _value_and_slope("pro_rad1", m, n, c, x)
 
 
 def pro_rad1_cv(
@@ -211,7 +211,7 @@ def pro_rad1_cv(
     >>> [round(float(each), 3) for each in sg.special.pro_rad1_cv(1, 2, 0.5, 6.1, 1.3)]
     [0.018, 0.046]
     """
-    return _with_slope("pro_rad1_cv", m, n, c, cv, x)
+    return _value_and_slope("pro_rad1_cv", m, n, c, cv, x)
 
 
 def pro_rad2(
@@ -222,7 +222,7 @@ def pro_rad2(
     >>> [round(float(each), 3) for each in sg.special.pro_rad2(1, 2, 0.5, 1.3)]
     [-24.799, 99.58]
     """
-    return _with_slope("pro_rad2", m, n, c, x)
+    return _value_and_slope("pro_rad2", m, n, c, x)
 
 
 def pro_rad2_cv(
@@ -237,7 +237,7 @@ def pro_rad2_cv(
     >>> [round(float(each), 3) for each in sg.special.pro_rad2_cv(1, 2, 0.5, 6.1, 1.3)]
     [-24.771, 99.465]
     """
-    return _with_slope("pro_rad2_cv", m, n, c, cv, x)
+    return _value_and_slope("pro_rad2_cv", m, n, c, cv, x)
 
 
 def obl_cv(m: ArrayLike[AnyValue], n: ArrayLike[AnyValue], c: ArrayLike[AnyValue]) -> AnyValue:
@@ -257,7 +257,7 @@ def obl_ang1(
     >>> [round(float(each), 3) for each in sg.special.obl_ang1(1, 2, 0.5, 0.3)]
     [0.86, 2.592]
     """
-    return _with_slope("obl_ang1", m, n, c, x)
+    return _value_and_slope("obl_ang1", m, n, c, x)
 
 
 def obl_ang1_cv(
@@ -272,7 +272,7 @@ def obl_ang1_cv(
     >>> [round(float(each), 3) for each in sg.special.obl_ang1_cv(1, 2, 0.5, 5.9, 0.3)]
     [0.86, 2.592]
     """
-    return _with_slope("obl_ang1_cv", m, n, c, cv, x)
+    return _value_and_slope("obl_ang1_cv", m, n, c, cv, x)
 
 
 def obl_rad1(
@@ -283,7 +283,7 @@ def obl_rad1(
     >>> [round(float(each), 3) for each in sg.special.obl_rad1(1, 2, 0.5, 1.3)]
     [0.034, 0.041]
     """
-    return _with_slope("obl_rad1", m, n, c, x)
+    return _value_and_slope("obl_rad1", m, n, c, x)
 
 
 def obl_rad1_cv(
@@ -298,7 +298,7 @@ def obl_rad1_cv(
     >>> [round(float(each), 3) for each in sg.special.obl_rad1_cv(1, 2, 0.5, 5.9, 1.3)]
     [0.034, 0.041]
     """
-    return _with_slope("obl_rad1_cv", m, n, c, cv, x)
+    return _value_and_slope("obl_rad1_cv", m, n, c, cv, x)
 
 
 def obl_rad2(
@@ -309,7 +309,7 @@ def obl_rad2(
     >>> [round(float(each), 3) for each in sg.special.obl_rad2(1, 2, 0.5, 1.3)]
     [-5.027, -536.316]
     """
-    return _with_slope("obl_rad2", m, n, c, x)
+    return _value_and_slope("obl_rad2", m, n, c, x)
 
 
 def obl_rad2_cv(
@@ -324,14 +324,14 @@ def obl_rad2_cv(
     >>> [round(float(each), 3) for each in sg.special.obl_rad2_cv(1, 2, 0.5, 5.9, 1.3)]
     [-4.724, -535.179]
     """
-    return _with_slope("obl_rad2_cv", m, n, c, cv, x)
+    return _value_and_slope("obl_rad2_cv", m, n, c, cv, x)
 
 
-def _with_slope(name: str, *operands: Any) -> tuple[Any, ...]:
+def _value_and_slope(name: str, *operands: Any) -> tuple[Any, ...]:
     return special_value(name, *operands), special_value(f"{name}_slope", *operands)
 
 
-def _from_fresnel(x: Any, sign: float) -> tuple[Any, ...]:
-    """Both complex results; of the other sign they are conjugate."""
+def _modified_fresnel(x: Any, sign: float) -> tuple[Any, ...]:
+    """Return both modified Fresnel integrals; for sign -1 their conjugates."""
     parts = [special_value(f"modfresnelp_{suffix}", x) for suffix in ("fr", "fi", "kr", "ki")]
     return complex(parts[0], parts[1] * sign), complex(parts[2], parts[3] * sign)

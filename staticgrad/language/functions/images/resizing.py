@@ -76,7 +76,7 @@ def grid_sample(
     flat = reshape(image, (batch, channels, prod(sizes)))
     points = reshape(places, (batch, -1, axes))
     along = [
-        _on_axis(points[:, :, axes - 1 - axis], size, mode, padding_mode, align_corners)
+        _read_axis(points[:, :, axes - 1 - axis], size, mode, padding_mode, align_corners)
         for axis, size in enumerate(sizes)
     ]
     read = sum(_corner(flat, sizes, ways) for ways in product(*along))
@@ -103,7 +103,7 @@ def _sizes(image: Any, places: Any) -> list[int]:
     return sizes
 
 
-def _on_axis(
+def _read_axis(
     at: Any, size: int, mode: str, border: str, align_corners: bool
 ) -> list[tuple[Any, Any]]:
     """The elements of an axis that are read for each place, and with which weight: one or two."""
@@ -323,11 +323,11 @@ def resize(
         if any(isinstance(size, int) and size < 1 for size in (old, new)):
             raise ShapeError(f"resize: from {old} to {new} elements", related=related(value))
         if ratio[0] != ratio[1]:
-            value = _along(value, axis, new, ratio, options)
+            value = _resize_axis(value, axis, new, ratio, options)
     return value
 
 
-def _along(
+def _resize_axis(
     x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Resizing
 ) -> AnyValue:
     """Resize one axis to ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""

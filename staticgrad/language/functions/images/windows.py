@@ -270,9 +270,9 @@ def conv(
     op = Conv(windows.strides, windows.dilation, windows.before, windows.extents, groups)
     if groups == 1:
         return _add_bias(op(image, filters), bias)
-    filters = _of_groups(filters, 0, groups * (out // groups))
-    image = _of_groups(image, 1, groups * group_channels)
-    return _add_bias(_of_groups(op(image, filters), 1, out), bias)
+    filters = _resize_group_axis(filters, 0, groups * (out // groups))
+    image = _resize_group_axis(image, 1, groups * group_channels)
+    return _add_bias(_resize_group_axis(op(image, filters), 1, out), bias)
 
 
 @rounded_once
@@ -328,7 +328,10 @@ def conv_transpose(
     cropped, extents = _crop_sizes(image, padding, spread, steps, wholes, further)
     if groups > 1:
         channels = groups * (filters.shape[0] // groups)
-        filters, image = _of_groups(filters, 0, channels), _of_groups(image, 1, channels)
+        filters, image = (
+            _resize_group_axis(filters, 0, channels),
+            _resize_group_axis(image, 1, channels),
+        )
     return _add_bias(
         ConvImage(steps, dilations, cropped, extents, groups)(image, filters),
         bias,
@@ -384,7 +387,7 @@ def _check_filters(x: AnyValue, w: AnyValue, groups: int) -> None:
         )
 
 
-def _of_groups(x: AnyValue, axis: int, size: Size) -> AnyValue:
+def _resize_group_axis(x: AnyValue, axis: int, size: Size) -> AnyValue:
     if x.shape[axis] == size:
         return x
     return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
@@ -504,7 +507,7 @@ def max_pool(
     """
     value = as_value(x)
     windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
-    return _by_axes(WindowMax, value, windows)
+    return _pool_axes(WindowMax, value, windows)
 
 
 @like(max_pool)
@@ -534,7 +537,7 @@ def avg_pool(
     """
     value = floating(x)
     windows = _pool(value, kernel_size, stride, padding, dilation, ceil_mode)
-    total = _by_axes(WindowSum, value, windows)
+    total = _pool_axes(WindowSum, value, windows)
     extents = value.shape[2:]
     if count_include_pad:  # windows are counted over the image with its border
         borders = zip(extents, windows.before, windows.after, strict=True)
@@ -551,7 +554,7 @@ def _counts(x: AnyValue, image: Shape, windows: Windows) -> Any:
     for axis, size in enumerate(image):
         ones = creation.ones((size,), x.dtype, like=x)
         shape = tuple(size if k == axis else 1 for k, size in enumerate(windows.extents))
-        counts = reshape(_along(WindowSum, ones, windows, axis, 0), shape) * counts
+        counts = reshape(_pool_axis(WindowSum, ones, windows, axis, 0), shape) * counts
     return counts
 
 
@@ -583,7 +586,7 @@ def lp_pool(
     powers = value * value if p == 2 else absolute(value)
     if p not in (1, 2):
         powers = powers**p if p > 1 else where(powers == 0.0, 0.0, powers**p)
-    total = _by_axes(WindowSum, powers, windows)
+    total = _pool_axes(WindowSum, powers, windows)
     return total if p == 1 else flat_root(total, p)
 
 
@@ -672,17 +675,17 @@ def _pool(
     return windows
 
 
-def _by_axes(kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows) -> AnyValue:
+def _pool_axes(kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows) -> AnyValue:
     if prod(windows.taps) <= MOST_TAPS:
         op = kind(windows.taps, windows.strides, windows.dilation, windows.before, windows.extents)
         return op(x)
     count = len(windows.taps)
     for axis in range(count):
-        x = _along(kind, x, windows, axis, count - 1 - axis)
+        x = _pool_axis(kind, x, windows, axis, count - 1 - axis)
     return x
 
 
-def _along(
+def _pool_axis(
     kind: type[WindowMax | WindowSum], x: AnyValue, windows: Windows, axis: int, trailing: int
 ) -> AnyValue:
     """Pool along one axis, which has ``trailing`` axes after it."""

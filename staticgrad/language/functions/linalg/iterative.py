@@ -288,7 +288,7 @@ def _gmres(
         rows = zeros((width + 1, *b.shape), b.dtype, like=b).at[0].set(r / norm)
         coefficients = zeros((width, width + 1), b.dtype, like=b)  # a row a vector
 
-        def further(j: Any, basis: Any) -> Any:
+        def arnoldi_step(j: Any, basis: Any) -> Any:
             rows, coefficients = basis
             w = times(rows[j])
             size = sqrt(_square(w))
@@ -303,7 +303,7 @@ def _gmres(
             h = (h + again).at[j + 1].set(where(is_new, length, 0.0))
             return rows.at[j + 1].set(w), coefficients.at[j].set(h)
 
-        rows, coefficients = fori_loop(0, width, further, (rows, coefficients))
+        rows, coefficients = fori_loop(0, width, arnoldi_step, (rows, coefficients))
         right = zeros((width + 1,), b.dtype, like=b).at[0].set(norm)
         weights = lstsq(coefficients.T, right).x
         change = weights @ rows[:width]

@@ -157,7 +157,7 @@ def _cofactors(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
 @_cofactors.rule
 @of_adjoints
 def _(ct: Any, out: Any, a: Any, lu: Any, permutation: Any, swaps: Any) -> tuple[Any, ...]:
-    """Of det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
+    """Differentiate det(a) a⁻¹; NaN where ``a`` is singular and has no inverse."""
     lacking = aggregate.any(diagonal_of(lu) == 0.0, -1)
     unit = np.ones((), lu.dtype.numpy)
     factor = as_rows(as_rows(where(lacking, unit * math.nan, unit)))
@@ -490,7 +490,7 @@ def expm(
 
 
 def _pade_approximant(a: Any) -> Any:
-    """The approximant: (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
+    """Return the Padé approximant (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
     b, unit = _PADE, identity_like(a)
     a2 = a @ a
     a4 = a2 @ a2
@@ -970,7 +970,7 @@ def eigvalsh(
 
 
 def _reduce_generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) -> tuple[Any, Any]:
-    """The lower triangle of the ordinary problem, and the Cholesky factor of b or None."""
+    """Return the lower triangle of the standard problem, and the Cholesky factor of b or None."""
     if not isinstance(uplo, str):
         uplo, b = "L", uplo if b is None else b
     if b is None:
@@ -1140,16 +1140,16 @@ def small_det(a: Any) -> Any:
     entries = [unstack(row, -1) for row in rows]
     if 3 * a.dtype.bias > F64.bias and len(rows) > 1:
         return _SCALED[len(rows)](*chain(*entries))
-    return astype(_along_first_row(entries), a.dtype)
+    return astype(_expand_first_row(entries), a.dtype)
 
 
-def _along_first_row(rows: Rows) -> Any:
+def _expand_first_row(rows: Rows) -> Any:
     if len(rows) == 1:
         return rows[0][0]
     if len(rows) == 2:
         return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
     first, second, third = (
-        entry * _along_first_row(_minor(rows, 0, column)) for column, entry in enumerate(rows[0])
+        entry * _expand_first_row(_minor(rows, 0, column)) for column, entry in enumerate(rows[0])
     )
     return first - second + third
 
@@ -1167,7 +1167,7 @@ def _scaled_determinant(n: int) -> CustomFunction:
         roots = [_root(row) for row in rows]
         scales = [1.0 / (root * root) for root in roots]
         pairs = zip(rows, scales, strict=True)
-        scaled = _along_first_row([[entry * scale for entry in row] for row, scale in pairs])
+        scaled = _expand_first_row([[entry * scale for entry in row] for row, scale in pairs])
         # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
         # and rows are large, theirs must be finite.
         back = minimum(reduce(mul, roots), 2.0**1023)

@@ -82,7 +82,7 @@ def _spectral_change(
 ) -> Any:
     """The change of the function as x changes by a symmetric ``change``."""
     factors = _factors(function_of(function_values, values), values)
-    return adjoint(rows) @ (factors * _in_basis(rows, change)) @ rows
+    return adjoint(rows) @ (factors * _change_basis(rows, change)) @ rows
 
 
 @_spectral_change.rule
@@ -104,10 +104,10 @@ def _(
         changed = _spectral_change(x, values, rows, further, change, *unbatched)
         return _total(ct * changed, scalar)
 
-    change_in_basis, ct_in_basis = _in_basis(rows, change), _in_basis(rows, ct)
-    pairs = _to_the_left(change_in_basis) * _to_the_right(ct_in_basis) + _to_the_left(
+    change_in_basis, ct_in_basis = _change_basis(rows, change), _change_basis(rows, ct)
+    pairs = _expand_last(change_in_basis) * _expand_middle(ct_in_basis) + _expand_last(
         ct_in_basis
-    ) * _to_the_right(change_in_basis)
+    ) * _expand_middle(change_in_basis)
     curved = _curvatures(function_of(function_values, values), values)
     by_x = of_lower(adjoint(rows) @ aggregate.sum(curved * pairs, -2) @ rows)
     by_change = _spectral_change(x, values, rows, function_values, ct, *unbatched)
@@ -166,16 +166,16 @@ def _symmetric(x: Any) -> Any:
     return 0.5 * (x + adjoint(x))
 
 
-def _in_basis(rows: Any, x: Any) -> Any:
+def _change_basis(rows: Any, x: Any) -> Any:
     return rows @ x @ adjoint(rows)
 
 
-def _to_the_left(x: Any) -> Any:
+def _expand_last(x: Any) -> Any:
     """x[k, i] at [k, i, j]."""
     return expand_dims(x, -1)
 
 
-def _to_the_right(x: Any) -> Any:
+def _expand_middle(x: Any) -> Any:
     """x[i, j] at [k, i, j]."""
     return expand_dims(x, -3)
 
@@ -300,7 +300,7 @@ def _curvatures(function: Function, values: Any) -> Any:
     )
     # The other way is by the differences on both sides of the one in the middle.
     factors = _factors(function, values)
-    ab, bc, ac = _to_the_left(factors), _to_the_right(factors), expand_dims(factors, -2)
+    ab, bc, ac = _expand_last(factors), _expand_middle(factors), expand_dims(factors, -2)
     a_is, b_is = _lies_between(a, b, c), _lies_between(b, a, c)
     gap = where(b_is, c - a, where(a_is, c - b, b - a))
     left, right = where(b_is, ab, where(a_is, ab, ac)), where(b_is, bc, where(a_is, ac, bc))

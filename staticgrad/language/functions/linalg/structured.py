@@ -138,7 +138,7 @@ def hadamard(n: Integer, dtype: Any = int) -> Value:
     return as_value(matrix)
 
 
-def _of_scipy(name: str, *args: Any) -> Value:
+def _scipy_constant(name: str, *args: Any) -> Value:
     """A constant that SciPy makes."""
     from scipy import linalg  # with the first call
 
@@ -152,7 +152,7 @@ def invhilbert(n: Integer) -> Value:
     array([[ 4., -6.],
            [-6., 12.]])
     """
-    return _of_scipy("invhilbert", n)
+    return _scipy_constant("invhilbert", n)
 
 
 def pascal(
@@ -165,7 +165,7 @@ def pascal(
            [1, 2, 3],
            [1, 3, 6]], dtype=uint64)
     """
-    return _of_scipy("pascal", n, kind, exact)
+    return _scipy_constant("pascal", n, kind, exact)
 
 
 def invpascal(
@@ -177,7 +177,7 @@ def invpascal(
     array([[ 2, -1],
            [-1,  1]])
     """
-    return _of_scipy("invpascal", n, kind, exact)
+    return _scipy_constant("invpascal", n, kind, exact)
 
 
 def helmert(n: Integer, full: bool = False) -> Value:
@@ -186,7 +186,7 @@ def helmert(n: Integer, full: bool = False) -> Value:
     >>> sg.linalg.helmert(2).round(3)
     array([[ 0.707, -0.707]])
     """
-    return _of_scipy("helmert", n, full)
+    return _scipy_constant("helmert", n, full)
 
 
 def dft(n: Integer, scale: Literal["sqrtn", "n"] | None = None) -> Value:
@@ -196,7 +196,7 @@ def dft(n: Integer, scale: Literal["sqrtn", "n"] | None = None) -> Value:
     array([[ 1.,  1.],
            [ 1., -1.]])
     """
-    return _of_scipy("dft", n, scale)
+    return _scipy_constant("dft", n, scale)
 
 
 def fiedler(a: ArrayLike[AnyValue]) -> AnyValue:

@@ -151,7 +151,7 @@ def iterations_over(values: Sequence[Any], length: Any) -> Size:
     return iterations
 
 
-def bound_of(number: Any, kind: type[Any]) -> Any:
+def check_bound(number: Any, kind: type[Any]) -> Any:
     """Return a bound that is computed at run time, as an int64 value of a kind."""
     value = as_value(number, kind)
     if not value.dtype.is_integer:
@@ -227,10 +227,10 @@ def _row_of_zeros(x: Any) -> Any:
 
 
 def _link_carry(kind: type[Any], carry: Any, next_carry: Any) -> Any:
-    """A carry that no iteration has moved; what an iteration would read has a gradient, of zeros.
+    """Return an unchanged carry, with zero gradients for the operands of an iteration.
 
-    So it has in a graph, whose loop may have any number of iterations. The cotangent is masked, so
-    that no infinite derivative of the iteration that was not made meets a zero.
+    Graphs give these gradients, too, since their loops may have any number of iterations. The
+    cotangent is masked, so that an infinite derivative of the iteration is not multiplied by zero.
     """
     leaves, tree = flatten(carry)
     linked_leaves = []
@@ -276,10 +276,10 @@ def run_while(
 def _link_reads(
     test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
 ) -> Any:
-    """The carry of a loop without iterations, with an edge to what an iteration would read.
+    """Return the carry of a loop without iterations, with edges to the operands of an iteration.
 
-    An iteration may be one that fails where the test does, as where it looks something up: then
-    there is no such edge.
+    The iteration is traced once for that. If it raises, as an iteration that is never reached may,
+    there are no such edges.
     """
     leaves, tree = flatten(carry)
     kind = binding_kind(tuple(leaves))
@@ -519,7 +519,7 @@ def fori_loop(
     check_function("body_fun", body_fun, "i", "carry")
     if isinstance(lower, Value) or isinstance(upper, Value):
         kind = binding_kind((lower, upper))
-        first, last = (bound_of(bound, kind) for bound in (lower, upper))
+        first, last = (check_bound(bound, kind) for bound in (lower, upper))
 
         def test(carry: Any) -> Any:
             return carry[0] < last
@@ -875,7 +875,7 @@ def associative_scan(
 def _scan_sequentially(
     combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
 ) -> list[Any]:
-    """The combinations of all beginnings, each of the one before it and of one element."""
+    """Combine each prefix from the previous one and one element, in a loop."""
 
     def expand_rows(rows: list[Any]) -> list[Any]:
         return [expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
@@ -907,21 +907,23 @@ def _scan_prefixes(
     axes: Sequence[int],
     size: int,
 ) -> list[Any]:
-    """The combinations of all beginnings."""
+    """Combine all prefixes in logarithmic depth."""
     if size < 2:
         return values
 
-    def every(parts: list[Any], start: int, stop: int | None, step: int) -> list[Any]:
+    def slice_parts(parts: list[Any], start: int, stop: int | None, step: int) -> list[Any]:
         return [
             part[(slice(None),) * place + (slice(start, stop, step),)]
             for part, place in zip(parts, axes, strict=True)
         ]
 
-    pairs = combine(every(values, 0, size - 1, 2), every(values, 1, None, 2))
+    pairs = combine(slice_parts(values, 0, size - 1, 2), slice_parts(values, 1, None, 2))
     odd = _scan_prefixes(combine, pairs, axes, size // 2)
-    even = every(values, 0, 1, 1)
+    even = slice_parts(values, 0, 1, 1)
     if size > 2:
-        even_tail = combine(every(odd, 0, (size - 1) // 2, 1), every(values, 2, None, 2))
+        even_tail = combine(
+            slice_parts(odd, 0, (size - 1) // 2, 1), slice_parts(values, 2, None, 2)
+        )
         even = [
             concatenate([first, more], place)
             for first, more, place in zip(even, even_tail, axes, strict=True)

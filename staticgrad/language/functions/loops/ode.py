@@ -302,9 +302,9 @@ def _equation(f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
 
 @names_messages
 def _check_slope(name: str, slope: Any, state: Any, tree: Tree) -> Any:
-    """The derivative of a state, in its shape.
+    """Return the derivative of a state in the state's shape and containers.
 
-    Of a state that is one array the derivative may be a list of rows, as SciPy's solvers take it.
+    If the state is one array, the derivative may be a list of rows, as in SciPy's solvers.
     """
     rows = isinstance(slope, list | tuple) and isinstance(state, Value) and state.ndim
     if rows and state.shape[0] == len(slope):

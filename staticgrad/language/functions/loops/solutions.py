@@ -102,7 +102,7 @@ def _interpolate(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
     way = where(grid[-1] >= grid[0], 1.0, -1.0).astype(grid.dtype)
     place = searchsorted(stop_gradient(way * grid), stop_gradient(way * t), "right") - 1
     place = clip(place, 0, maximum(steps, 1) - 1)
-    states = _at(_row(grid, pieces, place), t)
+    states = _evaluate_step(_step_of_grid(grid, pieces, place), t)
     return mask_states(logical_and(way * t >= way * grid[0], way * t <= way * end), states)
 
 
@@ -119,8 +119,8 @@ def mask_states(valid: Any, states: Any) -> Any:
     return map_leaves(mask, states)
 
 
-def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
-    """The beginning, the length and the polynomial of a step, or of several."""
+def _step_of_grid(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
+    """Return the start, the length and the polynomial of a step, or of several."""
     begin = grid[place]
     return (
         begin,
@@ -129,7 +129,7 @@ def _row(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _at(row: tuple[Any, Any, Any], t: Any) -> Any:
+def _evaluate_step(row: tuple[Any, Any, Any], t: Any) -> Any:
     begin, h, pieces = row
     part = where(h == 0, 0.0, (t - begin) / where(h == 0, 1.0, h))
     return _polynomial(pieces, part)
@@ -169,7 +169,7 @@ def cubic(y: Any, h: Any, y_end: Any, first: Any, last: Any) -> list[Any]:
 def solve_with_fixed_steps(
     step: Callable[..., Any], f: Any, y: Any, times: Any, steps: int, events: Sequence[Crossing]
 ) -> OdeSolution:
-    """The solution by so many equal steps from each time to the next."""
+    """Solve with ``steps`` equal steps from each time to the next."""
     lengths = (times[1:] - times[:-1])[:, None] / steps
     begins = times[:-1][:, None] + lengths * arange(steps, dtype=times.dtype, like=times)
     grid = concatenate([reshape(begins, (-1,)), times[-1:]], 0)
@@ -203,7 +203,7 @@ def solve_with_fixed_steps(
 def solve_adaptively(
     control: Any, f: Any, y: Any, times: Any, events: Sequence[Crossing]
 ) -> OdeSolution:
-    """The solution by an adaptive method: its steps end at the times, too."""
+    """Solve by an adaptive method, whose steps also end at the requested times."""
     times = astype(times, control.dtype_of(y))
     last = times.shape[0] - 1
     most = bounded_iterations(control.max_steps)
@@ -308,7 +308,7 @@ def _solve_on_grid(
     hits: Sequence[Any],
     events: Sequence[Crossing],
 ) -> OdeSolution:
-    """Make the steps of a grid, and find the event in the last of them."""
+    """Compute the steps of a grid, and locate the event in the last of them."""
 
     def advance_step(y: Any, ends: Any) -> Any:
         begin, end = ends
@@ -318,7 +318,7 @@ def _solve_on_grid(
     last, pieces = scan(advance_step, y, (grid[:-1], grid[1:]))
     t, number = grid[-1], as_value(-1)
     if events:
-        row = _row(grid, pieces, maximum(count, 1) - 1)
+        row = _step_of_grid(grid, pieces, maximum(count, 1) - 1)
         parts = [_crossing(event, row, hit) for event, hit in zip(events, hits, strict=True)]
         part = parts[0]
         number = where(hits[0], 0, number)
@@ -334,11 +334,11 @@ def _solve_on_grid(
     ys = _interpolate(grid, pieces, t, count, times)
     arrives = logical_and(number < 0, t == times[-1])
 
-    def at_times(first: Any, states: Any, last: Any) -> Any:
+    def replace_ends(first: Any, states: Any, last: Any) -> Any:
         end = where(arrives, last, states[-1])[None]
         return concatenate([first[None], states[1:-1], end], 0)
 
-    ys = map_leaves(at_times, y, ys, last)
+    ys = map_leaves(replace_ends, y, ys, last)
     return OdeSolution(times, ys, t, last, number, count, grid, pieces)
 
 

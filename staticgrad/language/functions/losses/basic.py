@@ -170,18 +170,18 @@ def cross_entropy(
     by_class = _weights(scores, weight, place)
     counts = share = None
     if not by_share:
-        targets, counts, share = of_labels(targets, by_class, ignore_index)
+        targets, counts, share = read_labels(targets, by_class, ignore_index)
         if not label_smoothing:
             last = place == scores.ndim - 1
             losses = _surprise(scores, targets, -1 if last else place)
             return reduce_masked(losses, counts, share, reduction)
-    spread = logs = _of_all_classes(scores, place)
+    spread = logs = _log_softmax(scores, place)
     if by_class is not None:
         spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
     if by_share:
         log_likelihood = total(astype(targets, scores.dtype) * spread, place)
     else:
-        chosen = at_labels(logs, targets, place)
+        chosen = take_at_labels(logs, targets, place)
         log_likelihood = chosen if share is None else chosen * share
     losses = -log_likelihood
     if label_smoothing:
@@ -211,7 +211,7 @@ def _weights(scores: Any, weight: Any, axis: int) -> Any:
     return class_weights
 
 
-def of_labels(labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
+def read_labels(labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, Any]:
     """Return valid class labels, which rows count, and each row's weight; None if all are alike."""
     counts = share = None
     if ignore_index is not None:
@@ -222,7 +222,7 @@ def of_labels(labels: Any, weight: Any, ignore_index: Any) -> tuple[Any, Any, An
     return labels, counts, share
 
 
-def at_labels(scores: Any, labels: Any, axis: int) -> Any:
+def take_at_labels(scores: Any, labels: Any, axis: int) -> Any:
     """Return the element of each row at its label; a label outside the axis raises in the run."""
     chosen = TakeAlong(axis, wrap=False)(scores, expand_dims(labels, axis))
     return reshape(chosen, labels.shape)
@@ -236,8 +236,8 @@ def losses_of_labels(
     check_labels(scores, labels, place, axis)
     scores = floating(scores)
     weight = _weights(scores, weight, place)
-    labels, counts, share = of_labels(labels, weight, ignore_index)
-    return reduce_masked(-at_labels(scores, labels, place), counts, share, reduction)
+    labels, counts, share = read_labels(labels, weight, ignore_index)
+    return reduce_masked(-take_at_labels(scores, labels, place), counts, share, reduction)
 
 
 def reduce_masked(
@@ -252,7 +252,7 @@ def reduce_masked(
     return reduce_losses(losses, reduction, share)
 
 
-def _of_all_classes(scores: Any, axis: int) -> Any:
+def _log_softmax(scores: Any, axis: int) -> Any:
     """log_softmax along the axis."""
     away = scores - constant_shift(scores, (axis,))
     return away - of.log(total(of.exp(away), axis, keepdims=True))
@@ -263,7 +263,7 @@ def _surprise(scores: AnyValue, classes: AnyValue, axis: int = -1) -> AnyValue:
     place = axis % scores.ndim
     away = scores - constant_shift(scores, (place,))
     normaliser = of.log(total(of.exp(away), place))
-    return normaliser - reshape(at_labels(away, classes, place), normaliser.shape)
+    return normaliser - reshape(take_at_labels(away, classes, place), normaliser.shape)
 
 
 def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> None:

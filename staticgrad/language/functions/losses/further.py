@@ -293,7 +293,7 @@ def ctc_loss(
     times = _lengths("input_lengths", input_lengths, logs, logs.shape[0])
     empty = blank
     is_label = expand_dims(arange(labels.shape[1], like=labels), 0) < counts
-    path = _with_blanks(where(is_label, labels, empty), empty)
+    path = _insert_blanks(where(is_label, labels, empty), empty)
     emitted = take_along_axis(logs, expand_dims(path, 0), axis=2)
     final = _forward(maximum(emitted, _NEVER), path, empty, times)
     places = expand_dims(arange(path.shape[1], like=path), 0)
@@ -322,7 +322,7 @@ def _lengths(name: str, lengths: Any, logs: Any, most: Any) -> Any:
     return expand_dims(value.astype("int64"), 1)
 
 
-def _with_blanks(labels: Any, blank: int) -> Any:
+def _insert_blanks(labels: Any, blank: int) -> Any:
     batch, count = labels.shape
     pairs = stack([full_like(labels, blank), labels], axis=2)
     return pad(reshape(pairs, (batch, 2 * count)), ((0, 0), (0, 1)), constant_values=blank)
@@ -331,15 +331,15 @@ def _with_blanks(labels: Any, blank: int) -> Any:
 def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     """Compute the log-probability of each prefix of the path after the last time step."""
 
-    def back(row: Any, places: int, with_: Any) -> Any:
+    def shift_right(row: Any, places: int, with_: Any) -> Any:
         return pad(row, ((0, 0), (places, 0)), constant_values=with_)[:, :-places]
 
-    can_skip = (path != blank) & (path != back(path, 2, blank))
+    can_skip = (path != blank) & (path != shift_right(path, 2, blank))
 
     def iteration(alpha: Any, inputs: Any) -> tuple[Any, None]:
         emit, time = inputs
-        skipped = where(can_skip, back(alpha, 2, _NEVER), _NEVER)
-        nexts = back(alpha, 1, _NEVER)
+        skipped = where(can_skip, shift_right(alpha, 2, _NEVER), _NEVER)
+        nexts = shift_right(alpha, 1, _NEVER)
         most = stop_gradient(maximum(maximum(alpha, nexts), skipped))
         total = sum(exp(term - most) for term in (alpha, nexts, skipped))
         next_alpha = maximum(emit + log(total) + most, _NEVER)

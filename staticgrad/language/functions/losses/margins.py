@@ -13,10 +13,10 @@ from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.losses.basic import (
     Reduction,
     alike,
-    at_labels,
     check_labels,
     mse,
     reduce_losses,
+    take_at_labels,
 )
 from staticgrad.language.functions.losses.further import cosine_similarity
 from staticgrad.language.functions.nn import softplus
@@ -154,7 +154,7 @@ def multi_margin_loss(
         raise ArgumentError(f"multi_margin_loss: p={p} is neither 1 nor 2")
     place = scores.ndim - 1
     check_labels(scores, labels, place, None)
-    label_score = expand_dims(at_labels(scores, labels, place), place)
+    label_score = expand_dims(take_at_labels(scores, labels, place), place)
     short: Any = maximum(margin - label_score + scores, 0.0)
     others = arange(scores.shape[place], like=labels) != expand_dims(labels, place)
     terms = where(others, short if p == 1 else squared(short), 0.0)

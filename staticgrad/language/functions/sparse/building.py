@@ -119,7 +119,7 @@ def diags(diagonals: Any, offsets: Any = 0, shape: Any = None, dtype: Any = None
 
 
 def _join_pieces(pieces: Iterable[tuple[Any, Array, Array]], shape: tuple[int, int]) -> Sparse:
-    """The matrix of elements and their places, in pieces."""
+    """Make the matrix of several pieces: elements with their rows and columns."""
     data, rows, columns = zip(*pieces, strict=True)
     return assemble_matrix(
         concatenate(promoted_values(data)), np.concatenate(rows), np.concatenate(columns), shape
@@ -218,7 +218,7 @@ def _size(sizes: Sequence[int], what: str) -> int:
 
 
 def _place_matrices(pieces: Sequence[tuple[Sparse, int, int]], shape: tuple[int, int]) -> Sparse:
-    """Matrices, each at the row and column where it begins."""
+    """Join matrices, each placed at its first row and column."""
     parts = []
     for matrix, row, column in pieces:
         at, across = (indices.astype(np.int64) for indices in matrix.places())

@@ -136,7 +136,7 @@ class SparsityPattern:
 
     @cached_property
     def vectors(self) -> tuple[ArrayData, ...]:
-        """What ops take of the pattern (``ops/sparse.py``): by rows and by columns."""
+        """Return the pattern by rows and by columns, as the ops of ``ops/sparse.py`` take it."""
         from scipy.sparse import csr_array
 
         starts, places = self.starts.array, self.places.array
@@ -161,7 +161,7 @@ class SparsityPattern:
 
     @cached_property
     def has_duplicates(self) -> bool:
-        """Whether a place is stored several times."""
+        """Return whether an index pair is stored several times."""
         return np.unique(self.flat).size < self.nnz
 
     def values(self, kind: type[Any]) -> tuple[Any, ...]:
@@ -224,7 +224,7 @@ def unary(function: Callable[[Any], Any]) -> Callable[[Sparse], Sparse]:
 
     def apply_function(self: Sparse) -> Sparse:
         matrix = canonical(self)
-        return matrix._with(function(matrix.values()))
+        return matrix._replace_data(function(matrix.values()))
 
     apply_function.__name__ = function.__name__
     apply_function.__qualname__ = f"Sparse.{function.__name__}"
@@ -288,11 +288,11 @@ class Sparse:
     @property
     def T(self) -> Sparse:  # noqa: N802 - NumPy's name
         """The transposed matrix, with the same data."""
-        return self._with(self.data, not self._transposed)
+        return self._replace_data(self.data, not self._transposed)
 
     @property
     def is_transposed(self) -> bool:
-        """Whether the matrix is the transpose of the one with this pattern."""
+        """Return whether the matrix is the transpose of the one with this pattern."""
         return self._transposed
 
     def transpose(self) -> Sparse:
@@ -304,7 +304,7 @@ class Sparse:
         """The conjugate transposed matrix."""
         return self.T.conj()
 
-    def _with(self, data: Any, transposed: bool | None = None) -> Sparse:
+    def _replace_data(self, data: Any, transposed: bool | None = None) -> Sparse:
         matrix = Sparse.__new__(Sparse)
         matrix.data, matrix.pattern = data, self.pattern
         matrix._transposed = self._transposed if transposed is None else transposed
@@ -365,7 +365,7 @@ class Sparse:
         """The product, ``A @ other``."""
         return self @ other
 
-    def _times(self, x: Any) -> Any:
+    def _multiply_dense(self, x: Any) -> Any:
         """The product with dense rows [..., n, k]."""
         data, x = promoted_values((self.values(binding_kind((self.data, x))), x))
         return SparseProduct(self._transposed)(data, x, *self.pattern.values(binding_kind((x,))))
@@ -377,7 +377,7 @@ class Sparse:
         if u.ndim != 2 or v.ndim != 2:
             raise RankError(f"sampled: {u.type} @ {v.type} is not a product of matrices")
         pair = (transpose(v), u) if self._transposed else (u, transpose(v))
-        return self._with(SampledProduct()(*pair, *self.pattern.values(binding_kind((u,)))))
+        return self._replace_data(SampledProduct()(*pair, *self.pattern.values(binding_kind((u,)))))
 
     # -- elementwise ------------------------------------------------------------------------------
 
@@ -397,14 +397,14 @@ class Sparse:
                     "sparse: a quotient of two sparse matrices is 0 / 0 where neither is stored",
                     hint="A * B.apply(sg.reciprocal) where B is stored; A.todense() / B.todense()",
                 )
-            return self._common(as_sparse(operand))
+            return self._multiply_sparse(as_sparse(operand))
         factor = as_value(operand) if np.ndim(operand) or isinstance(operand, Value) else operand
         if isinstance(factor, Value) and factor.ndim:
-            factor = self._spread(factor)
-        return self._with(function(self.values(binding_kind((self.data, factor))), factor))
+            factor = self._gather_factor(factor)
+        return self._replace_data(function(self.values(binding_kind((self.data, factor))), factor))
 
-    def _spread(self, factor: Any) -> Any:
-        """What broadcasts to the shape of the matrix, at its elements."""
+    def _gather_factor(self, factor: Any) -> Any:
+        """Return a factor that broadcasts to the shape of the matrix, at the stored elements."""
         broadcast_to(factor, self.shape)  # refuses other shapes
         rows, columns = self.places()
         height, width = (1, *factor.shape)[-2:]
@@ -417,13 +417,13 @@ class Sparse:
             flat, rows if width == 1 else rows.astype(np.int64) * width + columns
         )
 
-    def _common(self, matrix: Sparse) -> Sparse:
-        """The elementwise product, at the places that both matrices store."""
+    def _multiply_sparse(self, matrix: Sparse) -> Sparse:
+        """Multiply elementwise: the intersection of both patterns."""
         _check_shapes(self, matrix)
         a, b = canonical(self), canonical(matrix)
         kind = binding_kind((a.data, b.data))
         if a._transposed == b._transposed and a.pattern == b.pattern:
-            return a._with(multiply(a.values(kind), b.values(kind)))
+            return a._replace_data(multiply(a.values(kind), b.values(kind)))
         left, right = _flat(a), _flat(b)
         at, first, second = np.intersect1d(left, right, assume_unique=True, return_indices=True)
         data = multiply(
@@ -445,7 +445,7 @@ class Sparse:
                 hint="A.apply(lambda x: x ** e) takes powers of stored elements alone",
             )
         matrix = canonical(self)
-        return matrix._with(matrix.values() ** exponent)
+        return matrix._replace_data(matrix.values() ** exponent)
 
     def power(self, n: Any) -> Sparse:
         """Elementwise powers, ``A ** n``."""
@@ -453,15 +453,15 @@ class Sparse:
 
     @_computes
     def __neg__(self) -> Sparse:
-        return self._with(negative(self.values()))
+        return self._replace_data(negative(self.values()))
 
     def __add__(self, other: Any) -> Any:
-        return self._sum(other, add)
+        return self._combine(other, add)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Any:
-        return self._sum(other, subtract)
+        return self._combine(other, subtract)
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other
@@ -507,7 +507,7 @@ class Sparse:
         key = known_index(key)
         if isinstance(key, np.ndarray) and key.dtype == bool and key.ndim == 2:
             check_mask(key, self.shape)
-            return self._at(*np.nonzero(key))
+            return self._gather(*np.nonzero(key))
         pair = key if isinstance(key, tuple) else (key,)
         pair = tuple(map(known_index, pair))
         ellipses = [number for number, index in enumerate(pair) if index is Ellipsis]
@@ -529,8 +529,8 @@ class Sparse:
         is_grid = rows.ndim == columns.ndim == 2 and rows.shape[1] == columns.shape[0] == 1
         if not any(sliced) and not is_grid:
             rows, columns = broadcast_indices(rows, columns)
-            return reshape(self._at(rows.ravel(), columns.ravel()), rows.shape)
-        part = self._part(rows.ravel(), columns.ravel())
+            return reshape(self._gather(rows.ravel(), columns.ravel()), rows.shape)
+        part = self._submatrix(rows.ravel(), columns.ravel())
         if rows.ndim and columns.ndim:
             return part
         return reshape(part.todense(), (part.shape[0] * part.shape[1],))
@@ -539,7 +539,7 @@ class Sparse:
         """The rows, as dense vectors."""
         return (self[row] for row in range(self.shape[0]))
 
-    def _part(self, rows: Array, columns: Array) -> Sparse:
+    def _submatrix(self, rows: Array, columns: Array) -> Sparse:
         """The matrix of these rows and columns, which may repeat."""
         height, width = self.shape
         at, across = self.places()
@@ -550,8 +550,8 @@ class Sparse:
             gather_elements(self.values(), elements[others]), at[others], across, shape
         )
 
-    def _at(self, rows: Array, columns: Array) -> Any:
-        """The elements at places, a vector."""
+    def _gather(self, rows: Array, columns: Array) -> Any:
+        """Return the elements at pairs of indices, as a vector; 0 where none is stored."""
         matrix = canonical(self)
         flat = _flat(matrix)
         order = np.argsort(flat, kind="stable")
@@ -563,8 +563,8 @@ class Sparse:
         return sum_groups(gather_elements(matrix.values(), order[place[to]]), to, targets.size)
 
     @_computes
-    def _sum(self, operand: Any, function: Callable[[Any, Any], Any]) -> Any:
-        """A sum of the same pattern, or over the places of both; dense beside a dense matrix."""
+    def _combine(self, operand: Any, function: Callable[[Any, Any], Any]) -> Any:
+        """Add or subtract a matrix: the union of both patterns; dense if the operand is dense."""
         if not is_sparse(operand):
             if known_integer(operand) == 0:
                 return self  # as sum([A, B]) begins
@@ -579,7 +579,7 @@ class Sparse:
         kind = binding_kind((self.data, operand.data))
         a, b = self.values(kind), operand.values(kind)
         if self._transposed == operand._transposed and self.pattern == operand.pattern:
-            return self._with(function(a, b))
+            return self._replace_data(function(a, b))
         b = negative(b) if function is subtract else b
         (r, c), (r2, c2) = self.places(), operand.places()
         data = concatenate([a, b])
@@ -746,18 +746,18 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
 
 
 def reorder_elements(data: Any, order: Array) -> Any:
-    """The elements in another order; the same value where nothing moves."""
+    """Return the elements in another order; the same value if the order is unchanged."""
     same = order.size == data.shape[0] and np.array_equal(order, np.arange(order.size))
     return data if same else gather_elements(data, order)
 
 
 def gather_elements(data: Any, indices: Array) -> Any:
-    """The elements of a vector at indices that are known."""
+    """Return the elements of a vector at indices known when the graph is built."""
     return take(data, _constant(data, indices))
 
 
 def sum_groups(data: Any, groups: Array, size: int) -> Any:
-    """The sums of elements by the number of a group, which is known for each."""
+    """Sum elements by group, of groups known when the graph is built."""
     return scatter_add(data, _constant(data, groups), size)
 
 
@@ -770,7 +770,7 @@ def _constant(data: Any, indices: Array) -> Any:
 
 
 def assemble_matrix(data: Any, rows: Array, columns: Array, shape: tuple[int, int]) -> Sparse:
-    """The matrix of a value and the places of its elements, of which equal ones stay apart."""
+    """Make the matrix of a value and the indices of its elements; duplicates are not summed."""
     order = np.lexsort((columns, rows))
     starts = np.searchsorted(rows[order], np.arange(shape[0] + 1))
     pattern = SparsityPattern(columns[order], starts, shape)
@@ -888,14 +888,14 @@ def _product(a: Any, b: Any) -> Any:
             x, f"{shape_text(matrix.shape)} @ {shape_text(x.shape)}", max(-2, -x.ndim), matrix
         )
         if x.ndim > 1:
-            return matrix._times(x)
-        return squeeze(matrix._times(expand_dims(x, 1)), 1)
+            return matrix._multiply_dense(x)
+        return squeeze(matrix._multiply_dense(expand_dims(x, 1)), 1)
     matrix, x = as_sparse(b).T, as_value(a)
     _check_product(x, f"{shape_text(x.shape)} @ {shape_text(matrix.shape[::-1])}", -1, matrix)
     if x.ndim == 1:
-        return squeeze(matrix._times(expand_dims(x, 1)), 1)
+        return squeeze(matrix._multiply_dense(expand_dims(x, 1)), 1)
     rows = reshape(x, (-1, x.shape[-1])) if x.ndim > 2 else x
-    product = transpose(matrix._times(transpose(rows)))
+    product = transpose(matrix._multiply_dense(transpose(rows)))
     return reshape(product, (*x.shape[:-1], matrix.shape[0]))
 
 
