@@ -424,7 +424,7 @@ def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(monkeypatch)
 def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers, workers):
     """No plan needs fewer bytes; steps run again where all values together need more."""
     schedule = training_step(layers) if layers else chain(5)
-    bound = Planner(schedule, workers=workers).bound({"n": 64})
+    bound = Planner(schedule, workers=workers).peak_bound({"n": 64})
     made = Planner(schedule, budget=bound, workers=workers).plan({"n": 64})
     verify_plan(made)
     assert (made.peak_bytes, made.workers) == (bound, workers)
