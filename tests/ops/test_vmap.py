@@ -15,7 +15,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
 from staticgrad.language.ir.graph import BodyOp, Graph
-from staticgrad.language.ops.batching import batched
+from staticgrad.language.ops.batching import batch_op
 from staticgrad.language.ops.philox import FOLDED, RandomBits
 from staticgrad.language.types.dtype import U64, as_dtype
 from tests.helpers.diagonals import every_nth
@@ -238,7 +238,7 @@ def test_loops_are_listed():
                     for a, has in zip(sample.arrays, over, strict=True)
                 ]
                 values, _ = inputs_for(arrays)
-                given = batched(sample.op, BATCH, values, over)
+                given = batch_op(sample.op, BATCH, values, over)
                 loops |= given is None
                 if given is not None and not isinstance(sample.op, BodyOp):
                     graph = Graph({str(k): v for k, v in enumerate(as_tuple(given))})

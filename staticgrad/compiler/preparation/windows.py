@@ -74,7 +74,7 @@ from staticgrad.language.ops.convolution import (
     ConvImage,
     Convolution,
 )
-from staticgrad.language.ops.indexing import Pad, sliced
+from staticgrad.language.ops.indexing import Pad, slice_value
 from staticgrad.language.ops.movement import moveaxis, reshape, swapaxes, transpose
 from staticgrad.language.ops.tiles import TileTaps, tile_taps
 from staticgrad.language.types.arrays import hint_value, product
@@ -216,7 +216,7 @@ class _PatchProduct:
     def _matrix(self, x: Any) -> Any:
         batch, channels = x.shape[:2]
         covered = (batch, channels, *self._covered_shape())
-        x = sliced(x, (0,) * len(covered), covered, (1,) * len(covered))
+        x = slice_value(x, (0,) * len(covered), covered, (1,) * len(covered))
         split_axes = transpose(reshape(x, self._split_shape(batch, channels)), self._order)
         return reshape(split_axes, self._matrix_shape(batch, channels))
 
@@ -551,7 +551,7 @@ class _RemainderProduct:
         ]
         sizes = zip(self.axes, padded_sizes, strict=True)
         shape = (n, c, *(min(int(a.image), size - int(a.before)) for a, size in sizes))
-        x = sliced(x, (0,) * x.ndim, shape, (1,) * x.ndim)
+        x = slice_value(x, (0,) * x.ndim, shape, (1,) * x.ndim)
         x = _pad_to(x, (n, c, *padded_sizes), (0, 0, *(int(axis.before) for axis in self.axes)))
         count = len(self.steps)
         x = reshape(x, (n, c, *_pairs(self.remainder_sizes, self.steps)))
@@ -574,7 +574,9 @@ class _RemainderProduct:
             for a, s in zip(self.axes, padded_sizes, strict=True)
         ]
         shape = (n, c, *(end - start for end, start in zip(ends, starts[2:], strict=True)))
-        return _pad_to(sliced(x, starts, shape, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim)
+        return _pad_to(
+            slice_value(x, starts, shape, (1,) * x.ndim), (n, c, *extents), (0,) * x.ndim
+        )
 
 
 def _pairs(counts: Sequence[int], steps: Sequence[int]) -> list[int]:

@@ -31,13 +31,13 @@ from staticgrad.language.ops.indexing import (
     Pad,
     ScatterExtreme,
     ScatterIntoAxis,
-    checked,
     concatenate,
     flip,
     last_entries,
+    list_values,
+    normalize_indices,
     part,
-    several,
-    sliced,
+    slice_value,
     take,
 )
 from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, swapaxes
@@ -93,7 +93,7 @@ class Selection(Generic[AnyValue]):
 
     def part(self) -> AnyValue:
         """The slices alone, index arrays left out."""
-        part = sliced(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
+        part = slice_value(self.x, tuple(self.starts), tuple(self.lengths), tuple(self.steps))
         return reshape(part, tuple(self.shape))
 
     @property
@@ -461,7 +461,7 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
 
 def _within(indices: Any, size: Size) -> Any:
     if not isinstance(indices, Value) and not isinstance(size, Dim):
-        return checked(array_of(indices, "getitem: a key"), size)
+        return normalize_indices(array_of(indices, "getitem: a key"), size)
     value = as_value(indices)
     return take(iota((size,), like=value), value, 0)
 
@@ -817,7 +817,7 @@ def _wide(x: ArrayLike[AnyValue]) -> AnyValue:
 
 def _of_one_kind(values: Any) -> tuple[Any, ...]:
     """The values of a list: arrays beside a tensor are tensors."""
-    return as_values(*several(values))
+    return as_values(*list_values(values))
 
 
 def with_two_axes(x: ArrayLike[AnyValue]) -> AnyValue:

@@ -28,9 +28,9 @@ from staticgrad.language.ops.indexing import (
     TakeAlong,
     concatenate,
     diagonal,
+    list_values,
     part,
     scatter_add,
-    several,
     stack,
     take,
     take_along_axis,
@@ -351,7 +351,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
     >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
     array([2, 0, 1])
     """
-    values = as_values(*several(keys))
+    values = as_values(*list_values(keys))
     if not values:
         raise ArgumentError("lexsort: there are no keys")
     first = values[0]

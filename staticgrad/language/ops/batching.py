@@ -62,18 +62,18 @@ def for_all(
     """Replace operands of elements that do not take the case by harmless values."""
     if tame:
         return [
-            chosen(takes, arg, full_like(arg, 0)) if has and arg.dtype.is_float else arg
+            select_elements(takes, arg, full_like(arg, 0)) if has and arg.dtype.is_float else arg
             for arg, has in zip(args, over, strict=True)
         ]
     number = iota((size,), like=takes)
-    one = _largest(where(takes, number, full_like(number, 0)))
-    found = []
+    taker = _largest(where(takes, number, full_like(number, 0)))
+    replaced = []
     for arg, has in zip(args, over, strict=True):
         if has:
-            other = broadcast_to(take(arg, one, axis=0), arg.shape)
-            arg = chosen(takes, arg, stop_gradient(other))
-        found.append(arg)
-    return found
+            substitute = broadcast_to(take(arg, taker, axis=0), arg.shape)
+            arg = select_elements(takes, arg, stop_gradient(substitute))
+        replaced.append(arg)
+    return replaced
 
 
 def takers(index: Any, place: int, count: int) -> Any:
@@ -85,7 +85,7 @@ def takers(index: Any, place: int, count: int) -> Any:
     return equal(index, place)
 
 
-def chosen(flags: Any, new: Any, old: Any) -> Any:
+def select_elements(flags: Any, new: Any, old: Any) -> Any:
     """``new`` for the elements of the batch that ``flags`` marks, else ``old``."""
     shape = (flags.shape[0], *(1,) * (new.ndim - 1))
     return where(reshape(flags, shape), new, old)
@@ -99,7 +99,7 @@ def over_batch(
     body: Graph, operands: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Batched]:
     """The outputs of a closed graph over a batch."""
-    known: dict[tuple[Node, int], Batched] = {
+    pair_by_key: dict[tuple[Node, int], Batched] = {
         value.key: pair
         for value, pair in zip(body.inputs, zip(operands, over, strict=True), strict=True)
     }
@@ -107,38 +107,38 @@ def over_batch(
     for node in body.nodes:
         if isinstance(node.op, Input):
             continue
-        pairs = [known[arg.key] for arg in node.args]
+        pairs = [pair_by_key[arg.key] for arg in node.args]
         if any(has for _, has in pairs):
-            _build(node, pairs, known, size)
+            _build(node, pairs, pair_by_key, size)
         else:
-            found = _as_it_is(node, [value for value, _ in pairs], kind)
-            known.update(((node, k), (value, False)) for k, value in enumerate(found))
-    return [known[value.key] for value in body.outputs.values()]
+            results = _as_it_is(node, [value for value, _ in pairs], kind)
+            pair_by_key.update(((node, k), (value, False)) for k, value in enumerate(results))
+    return [pair_by_key[value.key] for value in body.outputs.values()]
 
 
-def moved_over_batch(
+def substitute_batch(
     values: Sequence[Symbolic], element: Symbolic, batch: Any, size: Size
 ) -> list[Batched]:
     """Values of a graph when ``batch``, of ``size`` elements, takes the place of ``element``.
 
     Nothing else is built again: what does not depend on ``element`` is shared by all.
     """
-    known: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
+    pair_by_key: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
     nodes = ancestors(values, oldest=element.node.serial)
     for node in sorted(nodes, key=lambda node: node.serial):
-        pairs = [known.get(arg.key, (arg, False)) for arg in node.args]
+        pairs = [pair_by_key.get(arg.key, (arg, False)) for arg in node.args]
         if any(has for _, has in pairs):
-            _build(node, pairs, known, size)
-    return [known.get(value.key, (value, False)) for value in values]
+            _build(node, pairs, pair_by_key, size)
+    return [pair_by_key.get(value.key, (value, False)) for value in values]
 
 
 def _build(
-    node: Node, pairs: Sequence[Batched], known: dict[tuple[Node, int], Batched], size: Size
+    node: Node, pairs: Sequence[Batched], pair_by_key: dict[tuple[Node, int], Batched], size: Size
 ) -> None:
     """Note the results of a node some of whose operands have the batch axis."""
     with within(node.origin, node.order):
-        found = _by_rule(node, [value for value, _ in pairs], [has for _, has in pairs], size)
-    known.update(((node, k), (value, True)) for k, value in enumerate(found))
+        results = _by_rule(node, [value for value, _ in pairs], [has for _, has in pairs], size)
+    pair_by_key.update(((node, k), (value, True)) for k, value in enumerate(results))
 
 
 def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
@@ -157,15 +157,15 @@ def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
 
 def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
     """The results of a node by the rule of its op, checked."""
-    found = batched(node.op, size, args, over)
-    if found is None:
+    result = batch_op(node.op, size, args, over)
+    if result is None:
         return one_by_one(node, args, over, size)
-    results = _tuple(found)
-    wanted = [kind.with_shape((size, *kind.shape)) for kind in node.types]
-    if [getattr(result, "type", None) for result in results] != wanted:
+    results = _tuple(result)
+    expected = [kind.with_shape((size, *kind.shape)) for kind in node.types]
+    if [getattr(result, "type", None) for result in results] != expected:
         raise OpDefinitionError(
             f"{node.op.name}: batched gives {', '.join(shown(result) for result in results)},"
-            f" not {', '.join(map(str, wanted))}",
+            f" not {', '.join(map(str, expected))}",
             hint="the results of the op with the batch axis in front",
         )
     return results
@@ -174,30 +174,30 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
 def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
     """The results of a node by a loop over the batch, an element of it each iteration."""
     number = body_input("i", NUMBER, *here())
-    given: list[Symbolic] = []
+    inputs: list[Symbolic] = []
     slices: list[Symbolic] = []
-    rest: list[Symbolic] = []
+    invariants: list[Symbolic] = []
     for arg, has in zip(node.args, over, strict=True):
-        role, label = (slices, "x") if has else (rest, "p")
-        given.append(body_input(f"{label}{len(role)}", arg.type, *here()))
-        role.append(given[-1])
-    copy = Node(node.op, tuple(given), node.types, node.origin, node.order)
+        role, label = (slices, "x") if has else (invariants, "p")
+        inputs.append(body_input(f"{label}{len(role)}", arg.type, *here()))
+        role.append(inputs[-1])
+    copy = Node(node.op, tuple(inputs), node.types, node.origin, node.order)
     outputs = {f"y{place}": value for place, value in enumerate(copy.values)}
-    loop = Loop(body_of([number, *slices, *rest], outputs), size, 0, len(slices))
+    loop = Loop(body_of([number, *slices, *invariants], outputs), size, 0, len(slices))
     sliced = [arg for arg, has in zip(args, over, strict=True) if has]
     shared = [arg for arg, has in zip(args, over, strict=True) if not has]
     return _tuple(loop(*sliced, *shared))
 
 
-def _tuple(found: Any) -> tuple[Any, ...]:
-    return tuple(found) if isinstance(found, tuple | list) else (found,)
+def _tuple(results: Any) -> tuple[Any, ...]:
+    return tuple(results) if isinstance(results, tuple | list) else (results,)
 
 
 # -- ops that run bodies --------------------------------------------------------------------------
 
 
 @singledispatch
-def batched(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+def batch_op(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The results of an op over a batch, by its own rule; of one that runs bodies, by an op that
     runs them over the batch."""
     return op.batched(size, args, over)
@@ -227,18 +227,18 @@ class _BodyOverBatch:
 
     def graph(self, over: Sequence[bool]) -> Graph:
         """The body, its results with the axis where ``over`` says so."""
-        found = [
-            in_front(self.size, [value], [has or not wanted])[0]
-            for (value, has), wanted in zip(self.results, over, strict=True)
+        results = [
+            in_front(self.size, [value], [has or not needs_axis])[0]
+            for (value, has), needs_axis in zip(self.results, over, strict=True)
         ]
-        return body_of(self.inputs, dict(zip(self.labels, found, strict=True)))
+        return body_of(self.inputs, dict(zip(self.labels, results, strict=True)))
 
 
 def _with_axis(kind: TensorType, size: Size) -> TensorType:
     return kind.with_shape((size, *kind.shape))
 
 
-def _settled(
+def _batch_until_stable(
     body: Graph, over: Sequence[bool], size: Size, first: int, carries: int
 ) -> _BodyOverBatch:
     """The body when every carry that comes back with the axis begins with it.
@@ -247,53 +247,53 @@ def _settled(
     """
     now = list(over)
     while True:
-        made = _BodyOverBatch(body, now, size)
-        after = list(now)
-        for place, has in enumerate(made.gives[:carries]):
-            after[first + place] = now[first + place] or has
-        if after == now:
-            return made
-        now = after
+        batched_body = _BodyOverBatch(body, now, size)
+        following = list(now)
+        for place, has in enumerate(batched_body.gives[:carries]):
+            following[first + place] = now[first + place] or has
+        if following == now:
+            return batched_body
+        now = following
 
 
-@batched.register
+@batch_op.register
 def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The same loop: slices have the batch behind the axis of iterations, and so have outputs."""
     ends = op.carries, op.carries + op.slices
-    made = _settled(op.body, [False, *over], size, 1, op.carries)
-    has = made.over[1:]
+    batched_body = _batch_until_stable(op.body, [False, *over], size, 1, op.carries)
+    has = batched_body.over[1:]
     first = [
-        in_front(size, [arg], [own or not wanted])[0]
-        for arg, own, wanted in zip(args[: ends[0]], over, has, strict=False)
+        in_front(size, [arg], [has_axis or not needs_axis])[0]
+        for arg, has_axis, needs_axis in zip(args[: ends[0]], over, has, strict=False)
     ]
     slices = [
-        swapaxes(arg, 0, 1) if own else arg
-        for arg, own in zip(args[ends[0] : ends[1]], over[ends[0] : ends[1]], strict=True)
+        swapaxes(arg, 0, 1) if has_axis else arg
+        for arg, has_axis in zip(args[ends[0] : ends[1]], over[ends[0] : ends[1]], strict=True)
     ]
-    gives = [*has[: op.carries], *made.gives[op.carries :]]
-    found = _tuple(replace(op, body=made.graph(gives))(*first, *slices, *args[ends[1] :]))
+    gives = [*has[: op.carries], *batched_body.gives[op.carries :]]
+    results = _tuple(replace(op, body=batched_body.graph(gives))(*first, *slices, *args[ends[1] :]))
     stacks = [
-        swapaxes(stack, 0, 1) if own else stack
-        for stack, own in zip(found[op.carries :], gives[op.carries :], strict=True)
+        swapaxes(stack, 0, 1) if has_axis else stack
+        for stack, has_axis in zip(results[op.carries :], gives[op.carries :], strict=True)
     ]
-    return _single(in_front(size, [*found[: op.carries], *stacks], gives))
+    return _single(in_front(size, [*results[: op.carries], *stacks], gives))
 
 
-@batched.register
+@batch_op.register
 def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The same loop where all elements of the batch take the same test; else ``_until_all``."""
-    made = _settled(op.body, [False, *over], size, 1, op.carries)
-    test = _BodyOverBatch(op.test, made.over, size)
+    batched_body = _batch_until_stable(op.body, [False, *over], size, 1, op.carries)
+    test = _BodyOverBatch(op.test, batched_body.over, size)
     if test.gives[0]:
         return _until_all(op, size, args, over)
-    has = made.over[1:]
+    has = batched_body.over[1:]
     first = [
-        in_front(size, [arg], [own or not wanted])[0]
-        for arg, own, wanted in zip(args[: op.carries], over, has, strict=False)
+        in_front(size, [arg], [has_axis or not needs_axis])[0]
+        for arg, has_axis, needs_axis in zip(args[: op.carries], over, has, strict=False)
     ]
-    bodies = test.graph([False]), made.graph(has[: op.carries])
-    found = _tuple(op.with_bodies(bodies)(*first, *args[op.carries :]))
-    return _single(in_front(size, found, [*has[: op.carries], False]))
+    bodies = test.graph([False]), batched_body.graph(has[: op.carries])
+    results = _tuple(op.with_bodies(bodies)(*first, *args[op.carries :]))
+    return _single(in_front(size, results, [*has[: op.carries], False]))
 
 
 def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
@@ -303,49 +303,55 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     """
     count = op.carries
     carries = in_front(size, args[:count], over[:count])
-    rest, has = args[count:], [*[True] * count, *over[count:]]
+    invariants, has = args[count:], [*[True] * count, *over[count:]]
     iterations = full((size,), _NUMBER_0, args[0])
     number = full((), _NUMBER_0, args[0])
-    ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
+    ((going, _),) = over_batch(op.test, [number, *carries, *invariants], [False, *has], size)
     i = body_input("i", NUMBER, *here())
     flags = body_input("c0", TensorType(BOOL, (size,)), *here())
     done = body_input("c1", TensorType(I64, (size,)), *here())
-    own = [body_input(f"c{k + 2}", arg.type, *here()) for k, arg in enumerate(carries)]
-    more = [body_input(f"p{k}", arg.type, *here()) for k, arg in enumerate(rest)]
-    inputs = [i, flags, done, *own, *more]
-    given, each = [*own, *more], [True] * count + has[count:]
+    carry_inputs = [body_input(f"c{k + 2}", arg.type, *here()) for k, arg in enumerate(carries)]
+    more = [body_input(f"p{k}", arg.type, *here()) for k, arg in enumerate(invariants)]
+    inputs = [i, flags, done, *carry_inputs, *more]
+    operands, has_axes = [*carry_inputs, *more], [True] * count + has[count:]
     if size != 0:
-        given = for_all(flags, is_tame(op.body) and is_tame(op.test), given, each, size)
-    found = over_batch(op.body, [i, *given], [False, *each], size)
-    results = in_front(size, [value for value, _ in found], [each for _, each in found])
-    kept = [chosen(flags, new, old) for new, old in zip(results, own, strict=True)]
-    ((holds, _),) = over_batch(op.test, [i + 1, *results, *given[count:]], [False, *each], size)
+        operands = for_all(flags, is_tame(op.body) and is_tame(op.test), operands, has_axes, size)
+    pairs = over_batch(op.body, [i, *operands], [False, *has_axes], size)
+    results = in_front(size, [value for value, _ in pairs], [has_axis for _, has_axis in pairs])
+    next_carries = [
+        select_elements(flags, new, old) for new, old in zip(results, carry_inputs, strict=True)
+    ]
+    ((holds, _),) = over_batch(
+        op.test, [i + 1, *results, *operands[count:]], [False, *has_axes], size
+    )
     following = [
         logical_and(flags, holds),
         done + astype(flags, I64),
-        *kept,
+        *next_carries,
     ]
     body = body_of(inputs, {f"c{k}": value for k, value in enumerate(following)})
     still: Any = _any(flags)
     test = body_of(inputs, {"go": still})
     loop = While(test, body, count + 2, op.most)
-    ends = _tuple(loop(going, iterations, *carries, *rest))
+    ends = _tuple(loop(going, iterations, *carries, *invariants))
     return _single([*ends[2 : 2 + count], ends[1]])
 
 
-@batched.register
+@batch_op.register
 def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
     if not over[0]:
-        made = [_BodyOverBatch(case, over[1:], size) for case in op.cases]
-        has = [any(flags) for flags in zip(*(each.gives for each in made), strict=True)]
-        branch = Branch(tuple([each.graph(has) for each in made]))
+        bodies = [_BodyOverBatch(case, over[1:], size) for case in op.cases]
+        has = [any(flags) for flags in zip(*(body.gives for body in bodies), strict=True)]
+        branch = Branch(tuple([body.graph(has) for body in bodies]))
         return _single(in_front(size, _tuple(branch(*args)), has))
-    found = [_case_for_all(op, place, size, args, over) for place in range(len(op.cases))]
-    ends = found[-1]
-    for place in reversed(range(len(found) - 1)):
-        takes = takers(args[0], place, len(found))
-        ends = [chosen(takes, a, b) for a, b in zip(found[place], ends, strict=True)]
+    results_by_case = [_case_for_all(op, place, size, args, over) for place in range(len(op.cases))]
+    ends = results_by_case[-1]
+    for place in reversed(range(len(results_by_case) - 1)):
+        takes = takers(args[0], place, len(results_by_case))
+        ends = [
+            select_elements(takes, a, b) for a, b in zip(results_by_case[place], ends, strict=True)
+        ]
     return _single(ends)
 
 
@@ -355,9 +361,9 @@ def _case_for_all(
     """Return what one case gives for each element: anything for one that does not take it."""
     case, operands, has = op.cases[place], args[1:], over[1:]
 
-    def results(given: Sequence[Any]) -> list[Any]:
-        found = over_batch(case, given, has, size)
-        return in_front(size, [value for value, _ in found], [each for _, each in found])
+    def results(values: Sequence[Any]) -> list[Any]:
+        pairs = over_batch(case, values, has, size)
+        return in_front(size, [value for value, _ in pairs], [has_axis for _, has_axis in pairs])
 
     if len(op.cases) == 1 or size == 0:
         return results(operands)
@@ -369,12 +375,13 @@ def _case_for_all(
         flags,
         *(body_input(f"p{k + 1}", arg.type, *here()) for k, arg in enumerate(operands)),
     ]
-    taken = results(for_all(flags, False, inputs[1:], has, size))
-    skipped: list[Any] = [
-        full(value.shape, np.zeros((), value.dtype.numpy), flags) for value in taken
+    case_results = results(for_all(flags, False, inputs[1:], has, size))
+    zeros: list[Any] = [
+        full(value.shape, np.zeros((), value.dtype.numpy), flags) for value in case_results
     ]
     bodies = [
-        body_of(inputs, dict(zip(case.outputs, each, strict=True))) for each in (skipped, taken)
+        body_of(inputs, dict(zip(case.outputs, outputs, strict=True)))
+        for outputs in (zeros, case_results)
     ]
     index = astype(_any(takes), I64)
     return [*_tuple(Branch(tuple(bodies))(index, takes, *operands))]

@@ -74,7 +74,7 @@ class Marker(FirstOperand):
         letters = "".join("b" if has else "-" for has in over[1:])
         return type(self)(self.rule, (*self.over, letters), self.pairs)(*body, *args[1:])
 
-    def ruled(
+    def apply_rule(
         self,
         over_batch: Callable[[Rule, str], Rule],
         over_pairs: Callable[[Rule, str, str], Rule],
@@ -87,7 +87,7 @@ class Marker(FirstOperand):
         A rule with a parameter ``needed`` is given which operands move, a bool for each.
         """
         rule = rule_named(self.rule)
-        given, out, args = operands
+        seeds, out, args = operands
         if _reads_needed(rule):
             rule = partial(rule, needed=tuple(needed))
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
@@ -96,20 +96,20 @@ class Marker(FirstOperand):
         for letters in self.over:
             rule = over_batch(rule, letters)
         try:
-            return rule(given, out, *args)
+            return rule(seeds, out, *args)
         except Exception as error:
             error.add_note(f"in the derivative rule of {self.rule}")
             raise
 
 
-def _of_complex(op: Any, *operands: Any) -> Any:
+def _mark_complex(op: Any, *operands: Any) -> Any:
     """The mark over stored values; letters say which of them are complex."""
     letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
-    found = type(op)(op.rule, op.over, letters)(*map(joined, operands))
-    return found.kind.complex_kind.of(found) if letters[0] == "c" else found
+    result = type(op)(op.rule, op.over, letters)(*map(joined, operands))
+    return result.kind.complex_kind.of(result) if letters[0] == "c" else result
 
 
-Complex.readings[Marker] = _of_complex
+Complex.readings[Marker] = _mark_complex
 
 
 class CustomVjp(Marker, name="custom_vjp"):
@@ -122,7 +122,7 @@ class CustomVjp(Marker, name="custom_vjp"):
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
         takes, operands = "(ct, out, *operands)", (ct, out, args)
-        shares = self.ruled(_over_batch, _over_pairs, takes, operands, needed[1:])
+        shares = self.apply_rule(_over_batch, _over_pairs, takes, operands, needed[1:])
         shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
@@ -141,7 +141,7 @@ def in_tuple(shares: Any, count: int) -> Any:
 def _over_batch(rule: Rule, letters: str) -> Rule:
     """The share of an operand that has no batch axis is the sum over the batch."""
 
-    def mapped(ct: Any, out: Any, *args: Any) -> Any:
+    def batched_rule(ct: Any, out: Any, *args: Any) -> Any:
         axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
         shares = in_tuple(functions.vmap(rule, axes)(ct, out, *args), len(letters))
         if not isinstance(shares, tuple) or len(shares) != len(letters):
@@ -151,10 +151,10 @@ def _over_batch(rule: Rule, letters: str) -> Rule:
             for share, letter in zip(shares, letters, strict=True)
         )
 
-    return mapped
+    return batched_rule
 
 
-def _whole(pairs: str, values: Sequence[Any]) -> list[Any]:
+def _as_complex(pairs: str, values: Sequence[Any]) -> list[Any]:
     """The complex values among those that are stored, as letters say."""
     return [
         x.kind.complex_kind.of(x) if letter == "c" and x is not None else x
@@ -165,14 +165,14 @@ def _whole(pairs: str, values: Sequence[Any]) -> list[Any]:
 def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
     """The rule over stored complex values; it has JAX's cotangents, which are conjugates."""
 
-    def stored(ct: Any, out: Any, *args: Any) -> Any:
-        given = _whole(pairs, args)
+    def rule_over_pairs(ct: Any, out: Any, *args: Any) -> Any:
+        operands = _as_complex(pairs, args)
         if isinstance(out, tuple):  # of several results
-            cts = [x if x is None else conj(x) for x in _whole(of_outs, ct)]
-            shares = rule(tuple(cts), tuple(_whole(of_outs, out)), *given)
+            cts = [x if x is None else conj(x) for x in _as_complex(of_outs, ct)]
+            shares = rule(tuple(cts), tuple(_as_complex(of_outs, out)), *operands)
         else:
-            ct, out = _whole(of_outs * 2, (ct, out))
-            shares = rule(conj(ct), out, *given)
+            ct, out = _as_complex(of_outs * 2, (ct, out))
+            shares = rule(conj(ct), out, *operands)
         shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             return shares
@@ -182,19 +182,19 @@ def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
             else joined(conj(astype(share, arg.dtype)))
             if letter == "c"
             else share.real
-            for letter, share, arg in zip(pairs, shares, given, strict=True)
+            for letter, share, arg in zip(pairs, shares, operands, strict=True)
         )
 
-    return stored
+    return rule_over_pairs
 
 
 def _reads_needed(rule: Rule) -> bool:
     """Return whether a rule has a parameter ``needed``, by name alone."""
     try:
-        found = signature(rule).parameters.get("needed")
+        parameter = signature(rule).parameters.get("needed")
     except ValueError:  # a callable that does not say what it takes
         return False
-    return found is not None and found.kind is found.KEYWORD_ONLY
+    return parameter is not None and parameter.kind is parameter.KEYWORD_ONLY
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
@@ -221,9 +221,9 @@ class CustomFunction:
 
     def __reduce__(self) -> Any:
         """Pickle by name, or by value with cloudpickle, together with the rule."""
-        own = getattr(self.function, "__qualname__", "")
+        qualname = getattr(self.function, "__qualname__", "")
         arguments = (type(self), self.function, self.name, _rules.get(self.name))
-        return pickled(self, own, (_again, arguments))
+        return pickled(self, qualname, (_again, arguments))
 
     if not TYPE_CHECKING:
 
@@ -270,7 +270,7 @@ class CustomFunction:
                 if body is None
                 else "one function per value, or one value that sg.concatenate joins",
             )
-        captured = list(_captured(body, values))
+        captured = list(_find_captured(body, values))
         if captured or getattr(body, "requires_grad", False):
             raise GradientError(
                 f"{self.name} reads a value that is not among its operands: it would get no"
@@ -278,9 +278,9 @@ class CustomFunction:
                 hint="pass it as an operand, or take sg.stop_gradient of it",
                 related=related(*captured),
             )
-        return self._marked(body, values)
+        return self._attach_rule(body, values)
 
-    def _marked(self, body: Value, values: Sequence[Value]) -> Value:
+    def _attach_rule(self, body: Value, values: Sequence[Value]) -> Value:
         """The body's value with the rule behind it."""
         return CustomVjp(self.name)(body, *values)
 
@@ -288,7 +288,7 @@ class CustomFunction:
         return f"<{self.kind} {self.name}>"
 
 
-def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
+def _find_captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
     """Floating inputs and parameters that ``body`` depends on otherwise than through ``values``."""
     operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
     stack = [value for value in _parts([body]) if isinstance(value, Symbolic)]
@@ -361,7 +361,7 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     """
     if function is None:
         return lambda decorated: custom_vjp(decorated, name=name)
-    return made(CustomFunction, function, name)
+    return make_custom_function(CustomFunction, function, name)
 
 
 def _again(cls: type[CustomFunction], function: Any, name: str, rule: Any) -> CustomFunction:
@@ -376,16 +376,16 @@ def define_rule(name: str, rule: Rule) -> None:
     _rules[name] = rule
 
 
-def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
+def make_custom_function(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
     """A function with a rule, under its name."""
     if not callable(function):
         raise ArgumentError(f"{cls.kind} takes a function, not {kind_of(function)}")
-    own = getattr(function, "__qualname__", None)
-    if not name and own is None:
+    qualname = getattr(function, "__qualname__", None)
+    if not name and qualname is None:
         raise ArgumentError(
             f"{shown(function)} has no unique name", hint=f"{cls.kind}(function, name=...)"
         )
-    chosen = name or f"{module_of(function)}.{own}"
+    chosen = name or f"{module_of(function)}.{qualname}"
     if chosen in _rules and (name or "<locals>" in chosen):
         raise ArgumentError(
             f"a derivative rule named {chosen!r} exists already",
@@ -410,14 +410,14 @@ class CustomJvp(Marker, name="custom_jvp"):
 
     def jvp(self, tangents: Sequence[Any], out: Any, body: Any, *args: Any) -> Any:
         """The rule's tangent; that of the body does not count."""
-        if not out.dtype.is_float or all(each is None for each in tangents[1:]):
+        if not out.dtype.is_float or all(tangent is None for tangent in tangents[1:]):
             return None
-        given = [
+        seeds = [
             zeros_like_type(arg.type, arg) if tangent is None and arg.dtype.is_float else tangent
             for tangent, arg in zip(tangents[1:], args, strict=True)
         ]
-        moved = [each is not None for each in tangents[1:]]
-        return self._pushed(tuple(given), out, args, moved)
+        has_tangent = [tangent is not None for tangent in tangents[1:]]
+        return self._push_tangents(tuple(seeds), out, args, has_tangent)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
@@ -426,45 +426,45 @@ class CustomJvp(Marker, name="custom_jvp"):
             return (None,) * len(args)
 
         def push(tangents: tuple[Any, ...]) -> Any:
-            return self._pushed(tangents, out, args[1:], needed[1:])
+            return self._push_tangents(tangents, out, args[1:], needed[1:])
 
         return (None, *TRANSPOSES[ct.kind](push, args[1:], ct))
 
-    def _pushed(
-        self, tangents: tuple[Any, ...], out: Any, args: Sequence[Any], moved: Sequence[bool]
+    def _push_tangents(
+        self, tangents: tuple[Any, ...], out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> Any:
         operands = (tangents, out, args)
         takes = "(tangents, out, *args)"
-        found = self.ruled(_jvp_over_batch, _jvp_over_pairs, takes, operands, moved)
-        if not isinstance(found, Value) or found.type != out.type:
-            what = found.type if isinstance(found, Value) else shown(found)
+        tangent = self.apply_rule(_jvp_over_batch, _jvp_over_pairs, takes, operands, needed)
+        if not isinstance(tangent, Value) or tangent.type != out.type:
+            what = tangent.type if isinstance(tangent, Value) else shown(tangent)
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {what}, not a tangent of type {out.type}",
                 hint="return tangents[0] * slope; None among the tangents belongs to integers",
             )
-        return found
+        return tangent
 
 
 def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
-    def mapped(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
+    def batched_rule(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
         places = [0 if letter == "b" else None for letter in letters]
-        moved = tuple(
+        axes = tuple(
             place if tangent is not None else None
             for place, tangent in zip(places, tangents, strict=True)
         )
-        return functions.vmap(rule, (moved, 0, *places))(tangents, out, *args)
+        return functions.vmap(rule, (axes, 0, *places))(tangents, out, *args)
 
-    return mapped
+    return batched_rule
 
 
 def _jvp_over_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
     """The rule over stored complex values; tangents are not conjugated."""
 
-    def stored(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
-        given = _whole(of_out + pairs, (out, *args))
-        return joined(rule(tuple(_whole(pairs, tangents)), *given))
+    def rule_over_pairs(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
+        values = _as_complex(of_out + pairs, (out, *args))
+        return joined(rule(tuple(_as_complex(pairs, tangents)), *values))
 
-    return stored
+    return rule_over_pairs
 
 
 class CustomTangent(CustomFunction):
@@ -473,9 +473,9 @@ class CustomTangent(CustomFunction):
     kind: ClassVar[str] = "custom_jvp"
     takes: ClassVar[str] = "tangents, out, *args"
 
-    def _marked(self, body: Value, values: Sequence[Value]) -> Value:
-        found: Value = CustomJvp(self.name)(body, *values)
-        return found
+    def _attach_rule(self, body: Value, values: Sequence[Value]) -> Value:
+        result: Value = CustomJvp(self.name)(body, *values)
+        return result
 
 
 @overload
@@ -514,10 +514,10 @@ def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     """
     if function is None:
         return lambda decorated: custom_jvp(decorated, name=name)
-    return made(CustomTangent, function, name)
+    return make_custom_function(CustomTangent, function, name)
 
 
-class _Known(NamedTuple):
+class _RegisteredFunction(NamedTuple):
     """A function, its derivative rule, and a number that changes when the name is defined anew."""
 
     function: Callable[..., Any]
@@ -525,15 +525,15 @@ class _Known(NamedTuple):
     number: int
 
 
-_known: Final[dict[str, _Known]] = {}
+_definitions: Final[dict[str, _RegisteredFunction]] = {}
 _numbers: Final = count()
 
 
 def define(label: str, function: Callable[..., Any], rule: Callable[..., Any] | None) -> None:
     """Let calls of that name be calls of a function."""
-    before = _known.get(label)
-    if before is None or before.function is not function or before.rule is not rule:
-        _known[label] = _Known(function, rule, next(_numbers))
+    previous = _definitions.get(label)
+    if previous is None or previous.function is not function or previous.rule is not rule:
+        _definitions[label] = _RegisteredFunction(function, rule, next(_numbers))
 
 
 class _UserCall(Op):
@@ -551,25 +551,29 @@ class _UserCall(Op):
         return lift_all(args)
 
     def definition(self) -> tuple[Any, ...] | None:
-        known = _known.get(self.label)
-        return None if known is None else (define, self.label, known.function, known.rule)
+        definition = _definitions.get(self.label)
+        return (
+            None
+            if definition is None
+            else (define, self.label, definition.function, definition.rule)
+        )
 
-    def known(self) -> _Known:
+    def find_definition(self) -> _RegisteredFunction:
         """The function of that name."""
-        found = _known.get(self.label)
-        if found is None:
+        definition = _definitions.get(self.label)
+        if definition is None:
             raise CallError(
                 f"{self.family}_call: this process has no function {self.label!r}",
                 hint="run the code that calls it once, to define it here",
             )
-        return found
+        return definition
 
     def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
         """The types that are promised."""
-        for each in (*types, *self.types):
-            if each.dtype.is_storage:
+        for kind in (*types, *self.types):
+            if kind.dtype.is_storage:
                 raise ArgumentError(
-                    f"{self.family}_call: {each} is for storage", hint="x.astype('float32')"
+                    f"{self.family}_call: {kind} is for storage", hint="x.astype('float32')"
                 )
         return self.types if len(self.types) > 1 else self.types[0]
 
@@ -578,10 +582,15 @@ class _UserCall(Op):
 
         letters = self.pairs or "-" * (len(arrays) + len(self.types))
         pairs = zip(letters, arrays, strict=False)
-        given = [of_parts(array) if letter == "c" else array for letter, array in pairs]
+        operands = [of_parts(array) if letter == "c" else array for letter, array in pairs]
         kinds = self._whole_types([*(TensorType(F64, (2,)) for _ in arrays), *self.types])
         outs = [np.zeros(tuple(map(int, t.shape)), t.dtype.numpy) for t in kinds[len(arrays) :]]
-        checked(self.label, self.computed(self.known().function, given), outs, self.array_of)
+        checked(
+            self.label,
+            self.call_on_copies(self.find_definition().function, operands),
+            outs,
+            self.array_of,
+        )
         outs = [as_parts(out) if is_complex_data(out) else out for out in outs]
         return tuple(outs) if len(outs) > 1 else outs[0]
 
@@ -596,32 +605,32 @@ class _UserCall(Op):
         """
         letters = self.pairs or "-" * len(types)
         pairs = zip(letters, types, strict=True)
-        return [whole_type(each) if letter == "c" else each for letter, each in pairs]
+        return [whole_type(kind) if letter == "c" else kind for letter, kind in pairs]
 
-    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+    def call_on_copies(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
         """Return what the function gives for copies of the operands."""
         return function(*(array.copy() for array in arrays))
 
     def form(self, *types: TensorType) -> Form:
         from staticgrad.native.libraries import user_calls
 
-        known, results = self.known(), len(self.types)
+        definition, results = self.find_definition(), len(self.types)
         operands = self._whole_types([*types[results:], *types[:results]])
         operands, outs = operands[: -results or None], operands[-results:]
-        kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
+        kinds = [[(t.dtype.numpy.name, t.rank) for t in group] for group in (operands, outs)]
         function = user_calls.UserFunction(
-            self.label, known.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
+            self.label, definition.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
         )
         name = "".join(c if c.isalnum() else "_" for c in self.label)
         return CallForm(
-            user_calls.routine(self.family, f"{name}.{known.number}", function),
+            user_calls.routine(self.family, f"{name}.{definition.number}", function),
             tuple(chain.from_iterable(t.shape for t in (*operands, *outs))),
             checks=True,
             alone=self.family == "host",
         )
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        rule = self.known().rule
+        rule = self.find_definition().rule
         if rule is None:
             raise GradientError(
                 f"{self.family}_call of {self.label} has no derivative rule",
@@ -661,60 +670,64 @@ class NumbaCall(_UserCall, name="call.numba"):
     pairs: str = ""
     kink = "no gradient without a rule of its own"
 
-    def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
+    def call_on_copies(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
         """Return what the function gives as Python code; operands without axes are numbers."""
         plain = getattr(function, "py_func", function)
         return plain(*(array.copy() if array.ndim else array[()] for array in arrays))
 
 
-def _types_of(op: str, given: Any) -> tuple[TensorType, ...]:
+def _types_of(op: str, declared: Any) -> tuple[TensorType, ...]:
     """The types that a caller promises: one or a list, each a value or a shape and a dtype."""
-    found = []
-    several = isinstance(given, list) or (isinstance(given, tuple) and all(map(_has_type, given)))
-    for each in given if several else [given]:
-        if _has_type(each):
-            found.append(TensorType(dtype_of(each.dtype), shape_of(each.shape)))
+    types = []
+    is_list = isinstance(declared, list) or (
+        isinstance(declared, tuple) and all(map(_has_type, declared))
+    )
+    for declaration in declared if is_list else [declared]:
+        if _has_type(declaration):
+            types.append(TensorType(dtype_of(declaration.dtype), shape_of(declaration.shape)))
             continue
-        if not isinstance(each, tuple) or len(each) != 2:
+        if not isinstance(declaration, tuple) or len(declaration) != 2:
             raise ArgumentError(
-                f"{op}: types={shown(each)} is not a type",
+                f"{op}: types={shown(declaration)} is not a type",
                 hint='types=((3, "n"), "float64"), a value or array of that type, or a list',
             )
-        shape, dtype = each
+        shape, dtype = declaration
         sizes = shape if isinstance(shape, list | tuple) else (shape,)
         named = tuple(dim(size) if isinstance(size, str) else size for size in sizes)
-        found.append(TensorType(dtype_of(dtype), shape_of(named)))
-    if not found:
+        types.append(TensorType(dtype_of(dtype), shape_of(named)))
+    if not types:
         raise ArgumentError(f"{op}: types=[] promises no result")
-    return tuple(found)
+    return tuple(types)
 
 
-def _has_type(given: Any) -> bool:
+def _has_type(candidate: Any) -> bool:
     """Return whether an object is a type, a value or an array: not a size, and not a dtype."""
-    is_one = isinstance(given, TensorType) or not isinstance(given, type | np.generic)
-    return is_one and hasattr(given, "shape") and hasattr(given, "dtype")
+    is_one = isinstance(candidate, TensorType) or not isinstance(candidate, type | np.generic)
+    return is_one and hasattr(candidate, "shape") and hasattr(candidate, "dtype")
 
 
-def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str) -> Any:
+def _make_call(
+    cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str
+) -> Any:
     op = f"{cls.family}_call"
     if not callable(function):
         raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")
     if vjp is not None and not callable(vjp):
         raise ArgumentError(f"{op}: vjp={shown(vjp)} is not a function")
     plain = getattr(function, "py_func", function)
-    own = getattr(plain, "__qualname__", type(plain).__name__)
-    label = name or f"{module_of(plain)}.{own}"
-    before = _known.get(label)
-    is_known = before is None or (before.function is function and before.rule is vjp)
+    qualname = getattr(plain, "__qualname__", type(plain).__name__)
+    label = name or f"{module_of(plain)}.{qualname}"
+    previous = _definitions.get(label)
+    is_known = previous is None or (previous.function is function and previous.rule is vjp)
     if not is_known and not name:  # another function of the same code
-        label = f"{label}.{len(_known)}"
+        label = f"{label}.{len(_definitions)}"
     define(label, function, vjp)
     values, kinds = as_values(*args), _types_of(op, types)
-    pairs = "".join("c" if each.dtype.is_complex else "-" for each in (*values, *kinds))
+    pairs = "".join("c" if x.dtype.is_complex else "-" for x in (*values, *kinds))
     stored = tuple(parts_type(t) if t.dtype.is_complex else t for t in kinds)
-    found = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))
-    whole = _whole(pairs[len(values) :], found if isinstance(found, tuple) else (found,))
-    return tuple(whole) if isinstance(found, tuple) else whole[0]
+    result = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))
+    results = _as_complex(pairs[len(values) :], result if isinstance(result, tuple) else (result,))
+    return tuple(results) if isinstance(result, tuple) else results[0]
 
 
 def host_call(
@@ -747,7 +760,7 @@ def host_call(
     >>> sg.evaluate(y, {x: [3.0, 1.0]})
     array([1., 3.], dtype=float32)
     """
-    return _called(HostCall, function, args, types, vjp, name)
+    return _make_call(HostCall, function, args, types, vjp, name)
 
 
 @like(host_call)
@@ -773,4 +786,4 @@ def numba_call(
             f"numba_call: np.{function.__name__} is a ufunc, and Numba compiles functions",
             hint=f"lambda x: np.{function.__name__}(x)",
         )
-    return _called(NumbaCall, function, args, types, vjp, name)
+    return _make_call(NumbaCall, function, args, types, vjp, name)

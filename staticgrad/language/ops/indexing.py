@@ -105,11 +105,11 @@ class Take(LinearOp, name="take"):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_indices(x, indices, self.axis)
-        before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
-        return x.with_shape((*before, *indices.shape, *after))
+        leading, trailing = x.shape[: self.axis], x.shape[self.axis + 1 :]
+        return x.with_shape((*leading, *indices.shape, *trailing))
 
     def reference(self, x: Array, indices: Array) -> Any:
-        return np.take(x, checked(indices, x.shape[self.axis]), self.axis)
+        return np.take(x, normalize_indices(indices, x.shape[self.axis]), self.axis)
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
@@ -121,10 +121,10 @@ class Take(LinearOp, name="take"):
             return Take(self.axis + 1)(x, indices)
         if not over[0]:
             return moveaxis(Take(self.axis)(x, indices), self.axis, 0)
-        before, after = x.shape[1 : self.axis + 1], x.shape[self.axis + 2 :]
-        places = _along(indices, size, before, after)
-        found = TakeAlong(self.axis + 1)(x, places)
-        return reshape(found, (size, *before, *indices.shape[1:], *after))
+        leading, trailing = x.shape[1 : self.axis + 1], x.shape[self.axis + 2 :]
+        places = _along(indices, size, leading, trailing)
+        elements = TakeAlong(self.axis + 1)(x, places)
+        return reshape(elements, (size, *leading, *indices.shape[1:], *trailing))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Gather(self.axis)
@@ -145,28 +145,30 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_addends(x)
-        whole = lands(x, indices, self.axis, self.size)
+        out = scattered_type(x, indices, self.axis, self.size)
         if self.parts == 1:
-            return whole
+            return out
         if self.parts < 1 or indices.rank != 1:
             raise RankError(f"{called_name()}: {self.parts} parts of {indices}, not of a vector")
-        return whole.with_shape((*whole.shape[: self.axis], self.parts, *whole.shape[self.axis :]))
+        return out.with_shape((*out.shape[: self.axis], self.parts, *out.shape[self.axis :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
         size = integer("size", self.size)
         parts = self.parts_of(x.shape, indices.shape, size) if self.parts == 1 else 1
         if parts == 1:
-            return self._of_parts(x, indices, x.size)
+            return self._sum_parts(x, indices, x.size)
         rows = x.reshape(indices.size, *x.shape[indices.ndim :])
-        found = replace(self, size=size, parts=parts)._of_parts(rows, indices.ravel(), x.size)
-        return tree_sum(found, (0,))
+        partial_sums = replace(self, size=size, parts=parts)._sum_parts(
+            rows, indices.ravel(), x.size
+        )
+        return tree_sum(partial_sums, (0,))
 
     def parts_of(self, x: Shape, indices: Shape, size: Size) -> int:
         """Return the number of parts of literal sizes, a power of two.
 
         They run at the same time, so no bit may depend on the number of threads.
         """
-        if self.axis or not all(isinstance(each, int) for each in (*x, *indices, size)):
+        if self.axis or not all(isinstance(length, int) for length in (*x, *indices, size)):
             return 1
         if hint_product(x) < _LEAST_CUT:
             return 1
@@ -177,27 +179,29 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
 
     def eager(self, x: Array, indices: Array) -> Any:
         """A few rows at a time, so that next to nothing is held beside the result."""
-        return self._of_parts(x, indices, max(_AT_ONCE, x.size // 64))
+        return self._sum_parts(x, indices, max(_AT_ONCE, x.size // 64))
 
-    def _of_parts(self, x: Array, indices: Array, each: int) -> Any:
+    def _sum_parts(self, x: Array, indices: Array, chunk: int) -> Any:
         if self.parts == 1:
-            return self._added(x, indices, each)
+            return self._sum_chunks(x, indices, chunk)
         count = -(-len(indices) // self.parts)
         starts = range(0, self.parts * count, count) if count else [0] * self.parts
         cuts = [slice(start, start + count) for start in starts]
         rows = np.moveaxis(x, self.axis, 0)
-        sums = [self._added(np.moveaxis(rows[c], 0, self.axis), indices[c], each) for c in cuts]
+        sums = [
+            self._sum_chunks(np.moveaxis(rows[c], 0, self.axis), indices[c], chunk) for c in cuts
+        ]
         return np.stack(sums, self.axis)
 
-    def _added(self, x: Array, indices: Array, each: int) -> Any:
+    def _sum_chunks(self, x: Array, indices: Array, chunk: int) -> Any:
         """The sums, of about ``each`` elements of x at a time."""
         size = integer("size", self.size)
-        places = checked(indices, size).ravel()
-        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
-        rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
-        out = np.zeros((size, *before, *after), x.dtype)
+        places = normalize_indices(indices, size).ravel()
+        leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*leading, places.size, *trailing), self.axis, 0)
+        out = np.zeros((size, *leading, *trailing), x.dtype)
         with np.errstate(all="ignore"):
-            step = max(each * len(rows) // max(rows.size, 1), 1)
+            step = max(chunk * len(rows) // max(rows.size, 1), 1)
             for turn in turns(places):  # within a turn no place occurs twice
                 for part in (turn[k : k + step] for k in range(0, len(turn), step)):
                     out[places[part]] += rows[part]
@@ -206,8 +210,8 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         if self.parts == 1:
             return Take(self.axis)(ct, *indices)
-        before, after = ct.shape[: self.axis], ct.shape[self.axis + 2 :]
-        together = reshape(ct, (*before, self.parts * self.size, *after))
+        leading, trailing = ct.shape[: self.axis], ct.shape[self.axis + 2 :]
+        together = reshape(ct, (*leading, self.parts * self.size, *trailing))
         return Take(self.axis)(together, self._together(*indices))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
@@ -216,14 +220,14 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         if not over[1]:
             return replace(self, axis=self.axis + 1)(x, indices)
         if self.parts > 1:
-            whole = ScatterIntoAxis(self.axis, self.parts * self.size)
-            found = whole.batched(size, (x, self._together(indices)), over)
-            before, after = found.shape[: self.axis + 1], found.shape[self.axis + 2 :]
-            return reshape(found, (*before, self.parts, self.size, *after))
+            combined = ScatterIntoAxis(self.axis, self.parts * self.size)
+            sums = combined.batched(size, (x, self._together(indices)), over)
+            leading, trailing = sums.shape[: self.axis + 1], sums.shape[self.axis + 2 :]
+            return reshape(sums, (*leading, self.parts, self.size, *trailing))
         (x,) = in_front(size, [x], [over[0]])
         last = self.axis + indices.ndim
-        before, after = x.shape[1 : self.axis + 1], x.shape[last:]
-        places = _along(indices, size, before, after)
+        leading, trailing = x.shape[1 : self.axis + 1], x.shape[last:]
+        places = _along(indices, size, leading, trailing)
         along = ScatterIntoAlong(self.axis + 1, self.size)
         return along(reshape(x, places.shape), places)
 
@@ -234,8 +238,10 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         part = iota(indices.shape, along, I64, indices) // (
             (count + (self.parts - 1)) // self.parts
         )
-        own = Take(0)(iota((self.size,), 0, I64, indices), indices)  # none below 0, none outside
-        return own + part * size_value(self.size, I64)
+        positions = Take(0)(
+            iota((self.size,), 0, I64, indices), indices
+        )  # none below 0, none outside
+        return positions + part * size_value(self.size, I64)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Scatter(self.axis, parts=self.parts)
@@ -261,7 +267,7 @@ class TakeAlong(LinearOp, name="take_along"):
         return x.with_shape(indices.shape)
 
     def reference(self, x: Array, indices: Array) -> Any:
-        places = checked(indices, x.shape[self.axis], self.wrap)
+        places = normalize_indices(indices, x.shape[self.axis], self.wrap)
         return np.take_along_axis(x, places, self.axis)
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
@@ -287,12 +293,12 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         _check_addends(x)
-        _check_along(x, indices, self.axis, whole=True)
+        _check_along(x, indices, self.axis, every_axis=True)
         return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
         size = integer("size", self.size)
-        places = np.moveaxis(checked(indices, size, self.wrap), self.axis, 0)
+        places = np.moveaxis(normalize_indices(indices, size, self.wrap), self.axis, 0)
         rows = np.moveaxis(x, self.axis, 0)
         out = np.zeros((size, *rows.shape[1:]), x.dtype)
         others = np.indices(rows.shape[1:])
@@ -308,7 +314,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         size = integer("size", self.size)
         shape = (*x.shape[: self.axis], size, *x.shape[self.axis + 1 :])
         out = np.zeros(shape, x.dtype)
-        np.put_along_axis(out, checked(indices, size, self.wrap), x, self.axis)
+        np.put_along_axis(out, normalize_indices(indices, size, self.wrap), x, self.axis)
         return out
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
@@ -325,29 +331,32 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return of(x).summed() | EMPTY
 
 
-def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
+def _along(indices: Any, size: Size, leading: Shape, trailing: Shape) -> Any:
     """Indices of each element of a batch as one axis, repeated over the axes around theirs."""
     count = prod(indices.shape[1:])
-    shape = (size, *(1,) * len(before), count, *(1,) * len(after))
-    return broadcast_to(reshape(indices, shape), (size, *before, count, *after))
+    shape = (size, *(1,) * len(leading), count, *(1,) * len(trailing))
+    return broadcast_to(reshape(indices, shape), (size, *leading, count, *trailing))
 
 
-def lands(x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
+def scattered_type(x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
     """Return the type of x scattered to ``indices`` along one axis of ``size``."""
-    after = axis + indices.rank
-    if not 0 <= axis <= after <= x.rank:
+    end = axis + indices.rank
+    if not 0 <= axis <= end <= x.rank:
         raise RankError(f"{called_name()}: {x} does not have the axes of {indices} at {axis}")
-    out = x.with_shape((*x.shape[:axis], size, *x.shape[after:]))
+    out = x.with_shape((*x.shape[:axis], size, *x.shape[end:]))
     _check_indices(out, indices, axis)
-    for own, of in zip(x.shape[axis:after], indices.shape, strict=True):
-        if own != of:
-            text = f"{called_name()}: {x} has size {own} where the indices {indices} have {of}"
-            if not dims.equal(own, of, text):
+    for x_size, index_size in zip(x.shape[axis:end], indices.shape, strict=True):
+        if x_size != index_size:
+            text = (
+                f"{called_name()}: {x} has size {x_size}"
+                f" where the indices {indices} have {index_size}"
+            )
+            if not dims.equal(x_size, index_size, text):
                 raise ShapeError(text)
     return out
 
 
-def checked(indices: Array, size: int, wrap: bool = True) -> Array:
+def normalize_indices(indices: Array, size: int, wrap: bool = True) -> Array:
     """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``."""
     wrong = indices >= size
     if indices.dtype.kind != "u":
@@ -360,7 +369,7 @@ def checked(indices: Array, size: int, wrap: bool = True) -> Array:
 
 
 def out_of_range(
-    found: int,
+    index: int,
     size: int,
     position: int,
     wrap: bool = True,
@@ -372,7 +381,7 @@ def out_of_range(
     outside = f"an axis of size {size}" if wrap else f"{size} classes"
     valid = f"{plural} from {-size if wrap else 0} to {size - 1} are valid"
     return IndexOutOfRange(
-        f"{noun} {found} is out of range for {outside}",
+        f"{noun} {index} is out of range for {outside}",
         details=[f"it is element {position} of the {plural}, counted in C order"],
         hint=valid if size else "the axis is empty",
         at=at,
@@ -409,16 +418,19 @@ def _check_addends(x: TensorType) -> None:
         )
 
 
-def _check_along(x: TensorType, indices: TensorType, axis: int, whole: bool = False) -> None:
+def _check_along(x: TensorType, indices: TensorType, axis: int, every_axis: bool = False) -> None:
     _check_indices(x, indices, axis)
     if x.rank != indices.rank:
         raise RankError(
             f"{called_name()}: {x} and the indices {indices} have different numbers of axes"
         )
-    for k, (own, of) in enumerate(zip(x.shape, indices.shape, strict=True)):
-        if own != of and (k != axis or whole):
-            text = f"{called_name()}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
-            if not dims.equal(own, of, text):
+    for k, (x_size, index_size) in enumerate(zip(x.shape, indices.shape, strict=True)):
+        if x_size != index_size and (k != axis or every_axis):
+            text = (
+                f"{called_name()}: axis {k} has size {x_size} in {x},"
+                f" {index_size} in the indices {indices}"
+            )
+            if not dims.equal(x_size, index_size, text):
                 raise ShapeError(text)
 
 
@@ -492,16 +504,19 @@ def take_along_axis(
         return TakeAlong(0)(ravel(value), places)
     place = axis_of(axis, value)
     if value.ndim == places.ndim:  # otherwise the op refuses them
-        value, places = _stretched(value, places, place), _stretched(places, value, place)
+        value, places = (
+            _broadcast_except(value, places, place),
+            _broadcast_except(places, value, place),
+        )
     return TakeAlong(place)(value, places)
 
 
-def _stretched(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
+def _broadcast_except(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
     """x with the sizes of ``to`` where its own are a literal 1, but along ``axis``."""
     sizes = list(x.shape)
-    for k, (own, other) in enumerate(zip(x.shape, to.shape, strict=True)):
-        if own == 1 and k != axis:
-            sizes[k] = other
+    for k, (x_size, to_size) in enumerate(zip(x.shape, to.shape, strict=True)):
+        if x_size == 1 and k != axis:
+            sizes[k] = to_size
     return broadcast_to(x, tuple(sizes))
 
 
@@ -548,29 +563,29 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
         if self.kind not in _UFUNCS:
             raise ArgumentError(f"{self.name}: {self.kind!r} is not a kind", hint="'max' or 'min'")
-        return lands(x, indices, self.axis, self.size)
+        return scattered_type(x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:
-        out, rows, places = self._begun(x, indices)
+        out, rows, places = self._prepare_scatter(x, indices)
         for turn in turns(places):  # within a turn no place occurs twice
-            out[places[turn]] = _of_two(self.kind, out[places[turn]], rows[turn])
+            out[places[turn]] = _extreme_of_two(self.kind, out[places[turn]], rows[turn])
         return np.moveaxis(out, 0, self.axis)
 
     def eager(self, x: Array, indices: Array) -> Any:
         """Run NumPy's loop only where it must decide which of two zeros wins."""
-        out, rows, places = self._begun(x, indices)
+        out, rows, places = self._prepare_scatter(x, indices)
         _UFUNCS[self.kind].at(out, places, rows)
         return np.moveaxis(out, 0, self.axis)
 
-    def _begun(self, x: Array, indices: Array) -> tuple[Array, Array, Array]:
+    def _prepare_scatter(self, x: Array, indices: Array) -> tuple[Array, Array, Array]:
         """Places to which nothing was sent, the rows of x, and where each goes."""
         size = integer("size", self.size)
-        places = checked(indices, size).ravel()
-        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
-        rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
+        places = normalize_indices(indices, size).ravel()
+        leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        rows = np.moveaxis(x.reshape(*leading, places.size, *trailing), self.axis, 0)
         dtype = as_dtype(x.dtype)
-        none = convert_array(np.asarray(COMBINERS[self.kind].empty(dtype)), dtype)
-        return np.full((size, *before, *after), none, x.dtype), rows, places
+        identity = convert_array(np.asarray(COMBINERS[self.kind].empty(dtype)), dtype)
+        return np.full((size, *leading, *trailing), identity, x.dtype), rows, places
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """At one set of indices for all; else into as many places for each of the batch."""
@@ -578,12 +593,14 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         if not over[1]:
             return ScatterExtreme(self.kind, self.axis + 1, self.size)(x, indices)
         (x,) = in_front(size, [x], [over[0]])
-        own = Take(0)(iota((self.size,), 0, like=indices), indices)  # none below 0, none outside
-        first = iota(own.shape, 0, like=indices) * size_value(self.size, I64)
-        moved = moveaxis(x, 0, self.axis)
-        whole = ScatterExtreme(self.kind, self.axis, size * self.size)(moved, own + first)
-        before, after = whole.shape[: self.axis], whole.shape[self.axis + 1 :]
-        parted = reshape(whole, (*before, size, self.size, *after))
+        positions = Take(0)(
+            iota((self.size,), 0, like=indices), indices
+        )  # none below 0, none outside
+        first = iota(positions.shape, 0, like=indices) * size_value(self.size, I64)
+        rows = moveaxis(x, 0, self.axis)
+        combined = ScatterExtreme(self.kind, self.axis, size * self.size)(rows, positions + first)
+        leading, trailing = combined.shape[: self.axis], combined.shape[self.axis + 1 :]
+        parted = reshape(combined, (*leading, size, self.size, *trailing))
         return moveaxis(parted, self.axis, 0)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -611,8 +628,8 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         """The tangent of the last element that a place equals; 0 where none was sent."""
         if not out.dtype.is_float or tangents[0] is None:
             return None
-        kept = where(self.last(out, x, indices), tangents[0], 0.0)
-        return scatter_add(kept, indices, self.size, self.axis)
+        tangent = where(self.last(out, x, indices), tangents[0], 0.0)
+        return scatter_add(tangent, indices, self.size, self.axis)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Anything that its dtype holds, where nothing is sent."""
@@ -620,21 +637,21 @@ class ScatterExtreme(Op, name="scatter_extreme"):
 
     def _flat(self, x: Any, indices: Any) -> tuple[Any, Any]:
         """The indices along one axis, and x with that axis in place of theirs."""
-        before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
+        leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         count = prod(indices.shape)
         flat = reshape(indices, (count,))
-        return flat, reshape(x, (*before, count, *after))
+        return flat, reshape(x, (*leading, count, *trailing))
 
 
-def _of_two(kind: str, a: Array, b: Array) -> Array:
+def _extreme_of_two(kind: str, a: Array, b: Array) -> Array:
     """The extreme of two elements, also of two zeros."""
-    found = np.asarray(_UFUNCS[kind](a, b))
-    if found.dtype.kind != "f":
-        return found
+    extreme = np.asarray(_UFUNCS[kind](a, b))
+    if extreme.dtype.kind != "f":
+        return extreme
     join = np.logical_and if kind == "max" else np.logical_or
     negative = join(np.signbit(a), np.signbit(b))
-    zero = np.where(negative, found.dtype.type(-0.0), found.dtype.type(0.0))
-    return np.where((a == 0) & (b == 0), zero, found)
+    zero = np.where(negative, extreme.dtype.type(-0.0), extreme.dtype.type(0.0))
+    return np.where((a == 0) & (b == 0), zero, extreme)
 
 
 def last_entries(flat: Any, size: Size) -> Any:
@@ -725,11 +742,11 @@ def _positions(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[Array
 
 def _slices(starts: Any, lengths: Any, steps: tuple[int, ...]) -> tuple[slice, ...]:
     """The same as Python's slices."""
-    found = []
+    slices = []
     for start, length, step in zip(starts, lengths, steps, strict=True):
         stop = start + step * length if length else start
-        found.append(slice(start, None if stop < 0 else stop, step))
-    return tuple(found)
+        slices.append(slice(start, None if stop < 0 else stop, step))
+    return tuple(slices)
 
 
 class Pad(LinearOp, name="pad"):
@@ -788,21 +805,21 @@ class Concat(Op, name="concat"):
 
     def infer(self, *types: TensorType) -> TensorType:
         first = types[0]
-        for position, other in enumerate(types[1:], 2):
-            if other.rank != first.rank:
-                raise RankError(f"concat: operand 1 is {first}, operand {position} is {other}")
-            if other.dtype is not first.dtype:
-                raise DTypeError(f"concat: dtypes {first.dtype.numpy} and {other.dtype.numpy}")
-            for k, (one, two) in enumerate(zip(first.shape, other.shape, strict=True)):
-                text = f"concat: sizes {one} and {two} of axis {k} differ"
-                if k != self.axis and not dims.equal(one, two, text):
-                    details = [f"operand 1 is {first}, operand {position} is {other}"]
+        for position, operand in enumerate(types[1:], 2):
+            if operand.rank != first.rank:
+                raise RankError(f"concat: operand 1 is {first}, operand {position} is {operand}")
+            if operand.dtype is not first.dtype:
+                raise DTypeError(f"concat: dtypes {first.dtype.numpy} and {operand.dtype.numpy}")
+            for k, (first_size, size) in enumerate(zip(first.shape, operand.shape, strict=True)):
+                text = f"concat: sizes {first_size} and {size} of axis {k} differ"
+                if k != self.axis and not dims.equal(first_size, size, text):
+                    details = [f"operand 1 is {first}, operand {position} is {operand}"]
                     raise ShapeError(
                         text, details=details, hint=f"only axis {self.axis} may differ"
                     )
         if not 0 <= self.axis < first.rank:
             raise AxisError(f"concat: no axis {self.axis} in {first}")
-        total = dims.sum_of((1, each.shape[self.axis]) for each in types)
+        total = dims.sum_of((1, operand.shape[self.axis]) for operand in types)
         return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
 
     def reference(self, *arrays: Array) -> Any:
@@ -851,10 +868,10 @@ def part(x: AnyValue, axis: int, start: Size, length: Size) -> AnyValue:
     """``length`` elements of x from ``start`` along ``axis``, the other axes whole."""
     starts = tuple(start if k == axis else 0 for k in range(x.ndim))
     lengths = tuple(length if k == axis else size for k, size in enumerate(x.shape))
-    return sliced(x, starts, lengths, (1,) * x.ndim)
+    return slice_value(x, starts, lengths, (1,) * x.ndim)
 
 
-def sliced(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> AnyValue:
+def slice_value(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -> AnyValue:
     """The slice of x, or x itself where that is all of it."""
     if lengths == x.shape and all(step == 1 for step in steps) and all(s == 0 for s in starts):
         return x
@@ -874,7 +891,7 @@ def flip(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     axes = axes_of(axis, value)
     starts = tuple(size - 1 if k in axes else 0 for k, size in enumerate(value.shape))
     steps = tuple(-1 if k in axes else 1 for k in range(value.ndim))
-    return sliced(value, starts, value.shape, steps)
+    return slice_value(value, starts, value.shape, steps)
 
 
 @overload
@@ -898,7 +915,7 @@ def concatenate(
     >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
     array([1, 2, 3])
     """
-    operands = _joined(values, axis, dtype)
+    operands = _operands_to_join(values, axis, dtype)
     if axis is None:
         operands = tuple(ravel(value) for value in operands)
         axis = 0
@@ -926,7 +943,7 @@ def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = 
     array([[1, 3],
            [2, 4]])
     """
-    operands = _joined(values, axis, dtype)
+    operands = _operands_to_join(values, axis, dtype)
     place = axis_of(axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
@@ -938,7 +955,7 @@ def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = 
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def several(values: Any, parts: bool = True) -> list[Any]:
+def list_values(values: Any, parts: bool = True) -> list[Any]:
     """Values in a list; ``parts``: or those of one value along its first axis."""
     if parts and isinstance(values, Value) and values.ndim:
         return list(values)  # type: ignore[call-overload]
@@ -952,20 +969,20 @@ def several(values: Any, parts: bool = True) -> list[Any]:
     return list(values)
 
 
-def _joined(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
+def _operands_to_join(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
     """Return the values to join: those in a list, or the slices of one value."""
-    operands = promoted_values(several(values, not isinstance(axis, Value)))
+    operands = promoted_values(list_values(values, not isinstance(axis, Value)))
     if dtype is None:
         return operands
-    wanted = dtype_of(dtype)
-    if not np.can_cast(operands[0].dtype.numpy, wanted.numpy, "same_kind"):
+    target = dtype_of(dtype)
+    if not np.can_cast(operands[0].dtype.numpy, target.numpy, "same_kind"):
         raise DTypeError(
             f"{called_name()}: {operands[0].dtype.numpy} is not converted to"
-            f" dtype={wanted.numpy} unasked",
+            f" dtype={target.numpy} unasked",
             hint="convert the operands: x.astype(dtype)",
             related=related(*operands),
         )
-    return tuple(astype(value, wanted) for value in operands)
+    return tuple(astype(value, target) for value in operands)
 
 
 def diagonal(x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
@@ -979,21 +996,21 @@ def diagonal(x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int
     value = as_value(x)
     if value.ndim < 2:
         raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
-    moved = moveaxis(value, [axis1, axis2], [-2, -1])
+    matrices = moveaxis(value, [axis1, axis2], [-2, -1])
     k = integer("offset", offset, value)
-    rows, columns = moved.shape[-2:]
+    rows, columns = matrices.shape[-2:]
     first_row, first_column = max(-k, 0), max(k, 0)
     a = rows - first_row
     b = columns - first_column
     length = dims.maximum(a + b - dims.maximum(a, b), 0)
-    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
+    flat = reshape(matrices, (*matrices.shape[:-2], rows * columns))
     if isinstance(columns, Dim):
         step = size_value(columns + 1, I64)
         start = size_value(columns * first_row + first_column, I64)
         return take(flat, iota((length,)) * step + start, flat.ndim - 1)
     rank = flat.ndim - 1
     starts = (0,) * rank + (columns * first_row + first_column if length != 0 else 0,)
-    return sliced(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
+    return slice_value(flat, starts, (*flat.shape[:-1], length), (*(1,) * rank, columns + 1))
 
 
 def with_zeros(x: AnyValue, pairs: Sequence[tuple[Size, Size]]) -> AnyValue:
@@ -1001,7 +1018,7 @@ def with_zeros(x: AnyValue, pairs: Sequence[tuple[Size, Size]]) -> AnyValue:
     shape = tuple(size + a + b for size, (a, b) in zip(x.shape, pairs, strict=True))
     if shape == x.shape:
         return x
-    return Pad(shape, tuple(before for before, _ in pairs), (1,) * x.ndim)(x)
+    return Pad(shape, tuple(low for low, _ in pairs), (1,) * x.ndim)(x)
 
 
 NUMPY_NAMES.update(concat="concatenate")

@@ -53,7 +53,7 @@ NUMBER = TensorType(I64, ())
 TRUTH = TensorType(BOOL, ())
 
 #: A cotangent or tangent, or None if it is zero.
-Found = Any
+Derivative = Any
 
 #: Groups of values by the prefix of their names; groups of one prefix are numbered through.
 Roles = Sequence[tuple[str, Sequence[Symbolic]]]
@@ -89,26 +89,32 @@ class _ControlFlow(BodyOp):
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
         cts = ct if isinstance(ct, tuple) else (ct,)
-        given = [None if isinstance(each, float) else each for each in cts]
-        wanted = [need and arg.dtype.is_float for need, arg in zip(needed, args, strict=True)]
-        return self.pulled_back(given, args, wanted)
+        result_cotangents = [
+            None if isinstance(cotangent, float) else cotangent for cotangent in cts
+        ]
+        needs_cotangent = [
+            need and arg.dtype.is_float for need, arg in zip(needed, args, strict=True)
+        ]
+        return self.pulled_back(result_cotangents, args, needs_cotangent)
 
     @abstractmethod
     def pulled_back(
-        self, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
-    ) -> tuple[Found, ...]:
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Derivative, ...]:
         """Return the cotangents of the operands, given those of the results."""
 
-    def jvp(self, tangents: Sequence[Found], out: Any, *args: Any) -> Any:
+    def jvp(self, tangents: Sequence[Derivative], out: Any, *args: Any) -> Any:
         """Return the tangents, computed together with the results of the bodies."""
         return single(self.pushed_forward(tangents, args))
 
     def summed_in_blocks(self, share: Any) -> Any:
         """By loops over blocks of what a loop of the present derivative stacks."""
-        return after_loop(share, _stacked, run_loop) if isinstance(share, Symbolic) else share
+        return after_loop(share, _match_stacked, run_loop) if isinstance(share, Symbolic) else share
 
     @abstractmethod
-    def pushed_forward(self, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    def pushed_forward(
+        self, tangents: Sequence[Derivative], args: Sequence[Any]
+    ) -> tuple[Derivative, ...]:
         """Return the tangents of the results, given those of the operands."""
 
     def refuse(self, what: str, at: Node | None = None) -> OpDefinitionError:
@@ -159,15 +165,13 @@ class Loop(_ControlFlow, name="loop"):
             sliced = self.carries <= place < self.carries + self.slices
             inner.append(self._slice_of(kind) if sliced else kind)
         _check_inputs(self, self.body, inner)
-        given = output_types(self.body)
-        if given[: self.carries] != [*types[: self.carries]]:
-            raise self.refuse(
-                f"the carries {_listed(types[: self.carries])} become {_listed(given)}"
-            )
+        outputs = output_types(self.body)
+        if outputs[: self.carries] != [*types[: self.carries]]:
+            raise self.refuse(_carry_types_text(types[: self.carries], outputs))
         if isinstance(self.iterations, int) and self.iterations < 0:
             raise self.refuse(f"{self.iterations} iterations")
         stacked = [
-            kind.with_shape((self.iterations, *kind.shape)) for kind in given[self.carries :]
+            kind.with_shape((self.iterations, *kind.shape)) for kind in outputs[self.carries :]
         ]
         last = [
             kind.with_shape((self.iterations + 1, *kind.shape)) if place in self.logged else kind
@@ -184,32 +188,38 @@ class Loop(_ControlFlow, name="loop"):
         return kind.with_shape(kind.shape[1:])
 
     def pulled_back(
-        self, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
-    ) -> tuple[Found, ...]:
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Derivative, ...]:
         """By a loop that runs the other way."""
         return BackwardIteration(self, cts, needed).cotangents(args)
 
-    def pushed_forward(self, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    def pushed_forward(
+        self, tangents: Sequence[Derivative], args: Sequence[Any]
+    ) -> tuple[Derivative, ...]:
         """By a loop with more carries, slices and invariants."""
-        return loop_tangents(self, moved, args)
+        return loop_tangents(self, tangents, args)
 
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """Iteration after iteration."""
         ends = self.carries, self.carries + self.slices
-        carries, sliced, rest = arrays[: ends[0]], arrays[ends[0] : ends[1]], arrays[ends[1] :]
+        carries, sliced, invariants = (
+            arrays[: ends[0]],
+            arrays[ends[0] : ends[1]],
+            arrays[ends[1] :],
+        )
         iterations = int(self.iterations)
         stacks = [interpreter.empty(t, iterations) for t in output_types(self.body)[self.carries :]]
         states = [carries]
         for i in reversed(range(iterations)) if self.reverse else range(iterations):
-            given = [np.asarray(i), *states[-1], *(each[i] for each in sliced), *rest]
-            found = interpreter.run(self.body, given)
-            carries = tuple(found[: self.carries])
+            inputs = [np.asarray(i), *states[-1], *(x[i] for x in sliced), *invariants]
+            results = interpreter.run(self.body, inputs)
+            carries = tuple(results[: self.carries])
             states = [*states, carries] if self.logged else [carries]
-            for stack, array in zip(stacks, found[self.carries :], strict=True):
+            for stack, array in zip(stacks, results[self.carries :], strict=True):
                 stack[i] = array
         last = list(carries)
         for place in self.logged:
-            rows = [each[place] for each in states]
+            rows = [state[place] for state in states]
             last[place] = np.stack(rows[::-1] if self.reverse else rows)
         return (*last, *stacks)
 
@@ -244,34 +254,36 @@ class While(_ControlFlow, name="while"):
         for body in self.bodies:
             _check_inputs(self, body, [NUMBER, *types])
         if output_types(self.test) != [TRUTH]:
-            raise self.refuse(f"the test gives {_listed(output_types(self.test))}, not one bool")
-        given = output_types(self.body)
-        if given != [*types[: self.carries]]:
             raise self.refuse(
-                f"the carries {_listed(types[: self.carries])} become {_listed(given)}"
+                f"the test gives {_types_text(output_types(self.test))}, not one bool"
             )
-        return single((*given, NUMBER))
+        outputs = output_types(self.body)
+        if outputs != [*types[: self.carries]]:
+            raise self.refuse(_carry_types_text(types[: self.carries], outputs))
+        return single((*outputs, NUMBER))
 
     def pulled_back(
-        self, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
-    ) -> tuple[Found, ...]:
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Derivative, ...]:
         """As of the loop of ``most`` iterations."""
-        loop, first = bounded(self), zeros_like_type(NUMBER, args[0])
+        loop, first = as_bounded_loop(self), zeros_like_type(NUMBER, args[0])
         cts = [None, *cts[: self.carries]]
         return loop.pulled_back(cts, [first, *args], [False, *needed])[1:]
 
-    def pushed_forward(self, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    def pushed_forward(
+        self, tangents: Sequence[Derivative], args: Sequence[Any]
+    ) -> tuple[Derivative, ...]:
         """By a while with more carries and invariants."""
-        return tangents_of_while(self, moved, args)
+        return tangents_of_while(self, tangents, args)
 
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """Test, body, test, body."""
-        carries, rest, done = arrays[: self.carries], arrays[self.carries :], 0
+        carries, invariants, done = arrays[: self.carries], arrays[self.carries :], 0
         while self.most is None or done < int(self.most):
-            given = [np.asarray(done), *carries, *rest]
-            if not interpreter.run(self.test, given)[0]:
+            inputs = [np.asarray(done), *carries, *invariants]
+            if not interpreter.run(self.test, inputs)[0]:
                 break
-            carries, done = tuple(interpreter.run(self.body, given)), done + 1
+            carries, done = tuple(interpreter.run(self.body, inputs)), done + 1
         return (*carries, np.asarray(done))
 
 
@@ -303,19 +315,21 @@ class Branch(_ControlFlow, name="branch"):
         for case in self.cases:
             _check_inputs(self, case, types)
             if output_types(case) != output_types(self.cases[0]):
-                both = [_listed(output_types(each)) for each in (self.cases[0], case)]
-                raise self.refuse(f"one case gives {both[0]}, another {both[1]}")
+                texts = [_types_text(output_types(body)) for body in (self.cases[0], case)]
+                raise self.refuse(f"one case gives {texts[0]}, another {texts[1]}")
         return single(tuple(output_types(self.cases[0])))
 
     def pulled_back(
-        self, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
-    ) -> tuple[Found, ...]:
+        self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+    ) -> tuple[Derivative, ...]:
         """By a branch of the derivatives of the cases."""
         return branch_cotangents(self, cts, args, needed)
 
-    def pushed_forward(self, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    def pushed_forward(
+        self, tangents: Sequence[Derivative], args: Sequence[Any]
+    ) -> tuple[Derivative, ...]:
         """By a branch whose cases give tangents alone."""
-        return branch_tangents(self, moved, args)
+        return branch_tangents(self, tangents, args)
 
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """The case taken."""
@@ -328,15 +342,15 @@ class _Literal:
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """Node after node."""
-        known = dict(zip((value.key for value in body.inputs), arrays, strict=True))
+        array_by_key = dict(zip((value.key for value in body.inputs), arrays, strict=True))
         for node in body.nodes:
             if isinstance(node.op, Input):
                 continue
             run = rounded(node.op.reference, node.op, [a.type for a in node.args], node.types)
-            found = run(*[known[arg.key] for arg in node.args])
-            results = found if isinstance(found, tuple) else (found,)
-            known.update(((node, i), np.asarray(array)) for i, array in enumerate(results))
-        return [known[value.key] for value in body.outputs.values()]
+            result = run(*[array_by_key[arg.key] for arg in node.args])
+            results = result if isinstance(result, tuple) else (result,)
+            array_by_key.update(((node, i), np.asarray(array)) for i, array in enumerate(results))
+        return [array_by_key[value.key] for value in body.outputs.values()]
 
     def empty(self, of: TensorType, iterations: int) -> Array:
         """Return an empty array for ``iterations`` values of the declared shape."""
@@ -354,19 +368,21 @@ def output_types(body: Graph) -> list[TensorType]:
 
 
 def _check_inputs(op: _ControlFlow, body: Graph, types: Sequence[TensorType]) -> None:
-    wanted = [value.type for value in body.inputs]
-    if wanted != [*types]:
-        raise op.refuse(f"a body takes {_listed(wanted)}, the operands give {_listed(types)}")
+    expected = [value.type for value in body.inputs]
+    if expected != [*types]:
+        raise op.refuse(
+            f"a body takes {_types_text(expected)}, the operands give {_types_text(types)}"
+        )
     if body.parameters or body.updates:
         raise op.refuse("a body reads or writes a parameter: it is an operand instead")
 
 
-def _listed(types: Sequence[TensorType]) -> str:
+def _types_text(types: Sequence[TensorType]) -> str:
     return "(" + ", ".join(map(str, types)) + ")"
 
 
-def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
-    return f"the carries {_listed(carries)} become {_listed(given)}"
+def _carry_types_text(carries: Sequence[TensorType], outputs: Sequence[TensorType]) -> str:
+    return f"the carries {_types_text(carries)} become {_types_text(outputs)}"
 
 
 # -- derivatives ----------------------------------------------------------------------------------
@@ -374,18 +390,18 @@ def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
 
 def _cotangents_in_body(
     pairs: Sequence[tuple[Symbolic, Symbolic]], wrt: Sequence[Symbolic]
-) -> list[Found]:
+) -> list[Derivative]:
     """Return the cotangents of ``wrt``, given pairs of a value and its cotangent."""
-    found: list[Found] = up("staticgrad.autodiff.reverse").pulled_back_stably(pairs, wrt)
-    return found
+    cotangents: list[Derivative] = up("staticgrad.autodiff.reverse").pulled_back_stably(pairs, wrt)
+    return cotangents
 
 
 def _tangents_in_body(
     results: Sequence[Symbolic], pairs: Sequence[tuple[Symbolic, Symbolic]]
-) -> list[Found]:
+) -> list[Derivative]:
     """Return the tangents of ``results``, given pairs of a value and its tangent."""
-    found: list[Found] = up("staticgrad.autodiff.forward").pushed_forward(results, pairs)
-    return found
+    tangents: list[Derivative] = up("staticgrad.autodiff.forward").pushed_forward(results, pairs)
+    return tangents
 
 
 class Inputs:
@@ -403,16 +419,16 @@ class Inputs:
         return [self.new(f"{prefix}{place}", kind) for place, kind in enumerate(types)]
 
 
-def closed(number: Sequence[Symbolic], given: Roles, results: Roles) -> Graph:
+def close_body(number: Sequence[Symbolic], inputs: Roles, results: Roles) -> Graph:
     """A body of these inputs and outputs, under canonical names."""
-    outs = dict(_named(results))
-    inside = body_of([*number, *(value for _, group in given for value in group)], outs)
-    wanted = [*(("i", value) for value in number), *_named(given)]
-    fresh = [body_input(name, v.type, v.node.origin, v.node.order) for name, v in wanted]
+    outs = dict(_name_roles(results))
+    inside = body_of([*number, *(value for _, group in inputs for value in group)], outs)
+    named_inputs = [*(("i", value) for value in number), *_name_roles(inputs)]
+    fresh = [body_input(name, v.type, v.node.origin, v.node.order) for name, v in named_inputs]
     return body_of(fresh, dict(zip(outs, inlined(inside, fresh), strict=True)))
 
 
-def _named(roles: Roles) -> list[tuple[str, Symbolic]]:
+def _name_roles(roles: Roles) -> list[tuple[str, Symbolic]]:
     count: dict[str, int] = {}
     named = []
     for prefix, group in roles:
@@ -424,8 +440,8 @@ def _named(roles: Roles) -> list[tuple[str, Symbolic]]:
 
 def apply(op: Op, operands: Sequence[Any]) -> list[Any]:
     """The results of an op, however many."""
-    found: Any = op(*operands)
-    return [*found] if isinstance(found, tuple) else [found]
+    result: Any = op(*operands)
+    return [*result] if isinstance(result, tuple) else [result]
 
 
 def reading(outputs: Iterable[Symbolic], inputs: Sequence[Symbolic]) -> list[int]:
@@ -434,9 +450,9 @@ def reading(outputs: Iterable[Symbolic], inputs: Sequence[Symbolic]) -> list[int
     return [place for place, value in enumerate(inputs) if value.node in past]
 
 
-def found_or_zeros(found: Found, type: TensorType, like: Any = None) -> Any:
+def derivative_or_zeros(derivative: Derivative, type: TensorType, like: Any = None) -> Any:
     """Return a cotangent or tangent of that type: ``found``, else zeros of the kind of ``like``."""
-    return zeros_like_type(type, like) if found is None else found
+    return zeros_like_type(type, like) if derivative is None else derivative
 
 
 def run_loop(
@@ -455,7 +471,7 @@ def run_loop(
     return apply(Loop(graph, iterations, len(first), len(slices), reverse), [*first, *slices])
 
 
-def _stacked(value: Symbolic) -> Stacked | None:
+def _match_stacked(value: Symbolic) -> Stacked | None:
     """Return a value as a reshape of what a loop of the present derivative stacks, or None."""
     stack = value
     while isinstance(stack.node.form, ReshapeForm):
@@ -477,86 +493,95 @@ class BackwardIteration:
     Places count the operands of the loop: carries, then slices, then invariants.
 
     Attributes:
-        moving: the carries that have a cotangent in some iteration.
+        active_carries: the carries that have a cotangent in some iteration.
         shares: the cotangents of the inputs in one iteration, by place, given those of what moves.
         sliced, summed: the slices and the invariants that have one.
     """
 
-    def __init__(self, op: Loop, cts: Sequence[Found], needed: Sequence[bool]) -> None:
+    def __init__(self, op: Loop, cts: Sequence[Derivative], needed: Sequence[bool]) -> None:
         self.op, self.cts, self.needed = op, cts, needed
         self.inputs = Inputs()
         kinds = [value.type for value in op.body.inputs[1:]]
-        self.given = self.inputs.like("v", kinds)
-        found = inlined(op.body, [self.inputs.number, *self.given], current().order)
-        self.next, outs = found[: op.carries], found[op.carries :]
+        self.body_inputs = self.inputs.like("v", kinds)
+        results = inlined(op.body, [self.inputs.number, *self.body_inputs], current().order)
+        self.next, outs = results[: op.carries], results[op.carries :]
         self.seeded = [k for k, ct in enumerate(cts[op.carries :]) if ct is not None]
         self.seeded_outs = [outs[k] for k in self.seeded]
         self.seeds = self.inputs.like("s", [value.type for value in self.seeded_outs])
         self.arriving = self.inputs.like("t", kinds[: op.carries])
         live = _live_carries(op, needed)
-        self.wanted = [k for k in range(len(kinds)) if (k in live if k < op.carries else needed[k])]
+        self.wrt = [k for k in range(len(kinds)) if (k in live if k < op.carries else needed[k])]
 
-        def moved(moving: set[int]) -> set[int]:
+        def propagate(moving: set[int]) -> set[int]:
             pairs = [(self.next[k], self.arriving[k]) for k in sorted(moving)]
             pairs += zip(self.seeded_outs, self.seeds, strict=True)
-            targets = [self.given[k] for k in self.wanted]
-            none = [None] * len(targets)
-            found = _cotangents_in_body(pairs, targets) if pairs and targets else none
-            self.shares = dict(zip(self.wanted, found, strict=True))
+            targets = [self.body_inputs[k] for k in self.wrt]
+            zeros = [None] * len(targets)
+            cotangents = _cotangents_in_body(pairs, targets) if pairs and targets else zeros
+            self.shares = dict(zip(self.wrt, cotangents, strict=True))
             return {k for k in live if self.shares[k] is not None}
 
         arrive = {k for k in range(op.carries) if cts[k] is not None and k in live}
-        self.moving = sorted(closed_under(moved, arrive))
+        self.active_carries = sorted(closed_under(propagate, arrive))
         self.ends = op.carries, op.carries + op.slices
-        there = [k for k in self.wanted if self.shares[k] is not None]
-        self.sliced = [k for k in there if self.ends[0] <= k < self.ends[1]]
-        self.summed = [k for k in there if k >= self.ends[1]]
+        with_cotangent = [k for k in self.wrt if self.shares[k] is not None]
+        self.sliced = [k for k in with_cotangent if self.ends[0] <= k < self.ends[1]]
+        self.summed = [k for k in with_cotangent if k >= self.ends[1]]
 
-    def cotangents(self, args: Sequence[Any]) -> tuple[Found, ...]:
+    def cotangents(self, args: Sequence[Any]) -> tuple[Derivative, ...]:
         """The cotangents of the operands, by the loop that runs the other way."""
-        if not (self.moving or self.sliced or self.summed):
+        if not (self.active_carries or self.sliced or self.summed):
             return (None,) * len(args)
         sums = _SumsOfInvariants(
-            {k: self.shares[k] for k in self.summed}, self.given[: self.ends[1]]
+            {k: self.shares[k] for k in self.summed}, self.body_inputs[: self.ends[1]]
         )
         sliced = [self.shares[k] for k in self.sliced]
-        results = [*sliced, *sums.stacked_beside(sliced)]
+        results = [*sliced, *sums.extra_outputs(sliced)]
         carried = [
-            *[found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving],
+            *[
+                derivative_or_zeros(self.shares.get(k), self.body_inputs[k].type)
+                for k in self.active_carries
+            ],
             *sums.grown,
         ]
         # The forward values that the loop reads: carries and slices, then invariants.
-        read = reading([*carried, *results], self.given)
-        late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
-        kept = sorted({k for k in read if k < self.ends[1]}.union(late))
-        rest = [k for k in read if k >= self.ends[1]]
-        body = closed(
+        read = reading([*carried, *results], self.body_inputs)
+        late = [k for k in range(self.ends[1]) if self.body_inputs[k].key in sums.late.read]
+        per_iteration = sorted({k for k in read if k < self.ends[1]}.union(late))
+        invariants = [k for k in read if k >= self.ends[1]]
+        body = close_body(
             [self.inputs.number],
             [
-                ("c", [*(self.arriving[k] for k in self.moving), *sums.totals]),
-                ("x", [self.given[k] for k in kept] + self.seeds),
-                ("p", [self.given[k] for k in rest]),
+                ("c", [*(self.arriving[k] for k in self.active_carries), *sums.totals]),
+                ("x", [self.body_inputs[k] for k in per_iteration] + self.seeds),
+                ("p", [self.body_inputs[k] for k in invariants]),
             ],
             [("c", carried), ("y", results)],
         )
-        op, slices = self.op, len(kept) + len(self.seeds)
+        op, slices = self.op, len(per_iteration) + len(self.seeds)
         back = Loop(body, op.iterations, len(carried), slices, not op.reverse)
-        first = [found_or_zeros(self.cts[k], args[k].type, args[k]) for k in self.moving]
+        first = [
+            derivative_or_zeros(self.cts[k], args[k].type, args[k]) for k in self.active_carries
+        ]
         first += sums.zeros(args)
         # The carries with which iterations began, stacked, then the slices.
-        begun = [k for k in kept if k < op.carries]
+        begun = [k for k in per_iteration if k < op.carries]
         stacked = apply(with_stacked_carries(op, begun), args) if begun else []
-        stacks = stacked[len(op.body.outputs) :] + [args[k] for k in kept if k >= self.ends[0]]
+        stacks = stacked[len(op.body.outputs) :] + [
+            args[k] for k in per_iteration if k >= self.ends[0]
+        ]
         seeds = [self.cts[op.carries + k] for k in self.seeded]
-        found = apply(back, [*first, *stacks, *seeds, *(args[k] for k in rest)])
-        by_value = {self.given[k].key: stack for k, stack in zip(kept, stacks, strict=True)}
-        by_value |= {v.key: f for v, f in zip(results, found[len(carried) :], strict=True)}
-        where = dict(zip(self.moving, found, strict=False))
+        outputs = apply(back, [*first, *stacks, *seeds, *(args[k] for k in invariants)])
+        by_value = {
+            self.body_inputs[k].key: stack for k, stack in zip(per_iteration, stacks, strict=True)
+        }
+        by_value |= {v.key: f for v, f in zip(results, outputs[len(carried) :], strict=True)}
+        where = dict(zip(self.active_carries, outputs, strict=False))
         where |= {k: by_value[value.key] for k, value in zip(self.sliced, sliced, strict=True)}
-        for k, term in sums.terms(found[len(self.moving) : len(carried)]):
+        for k, term in sums.terms(outputs[len(self.active_carries) : len(carried)]):
             where[k] = add(where[k], term) if k in where else term
-        after = sums.late.results(by_value, op.iterations, back.reverse, run_loop)
-        for k, total in after.items():
+        late_sums = sums.late.results(by_value, op.iterations, back.reverse, run_loop)
+        for k, total in late_sums.items():
             where[k] = add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
 
@@ -570,17 +595,17 @@ class _SumsOfInvariants:
         grown: the same after an iteration.
     """
 
-    def __init__(self, shares: Mapping[int, Symbolic], there: Sequence[Symbolic]) -> None:
-        self.late = OverTime(shares, [*there])
-        rest = sorted(self.late.rest.items())
-        self._parts = [(k, share) for k, total in rest for share in shares_of(total)]
+    def __init__(self, shares: Mapping[int, Symbolic], stacked: Sequence[Symbolic]) -> None:
+        self.late = OverTime(shares, [*stacked])
+        carried = sorted(self.late.rest.items())
+        self._parts = [(k, share) for k, total in carried for share in shares_of(total)]
         values: list[Any] = [share.value for _, share in self._parts]
         self.totals = Inputs().like("t", [value.type for value in values])
         self.grown = [add(t, v) for t, v in zip(self.totals, values, strict=True)]
 
-    def stacked_beside(self, there: Sequence[Symbolic]) -> list[Symbolic]:
+    def extra_outputs(self, stacked: Sequence[Symbolic]) -> list[Symbolic]:
         """Return the values to stack for the sums after the loop that are not in ``there``."""
-        keys = {value.key for value in there}
+        keys = {value.key for value in stacked}
         return [value for key, value in self.late.outputs.items() if key not in keys]
 
     def zeros(self, args: Sequence[Any]) -> list[Any]:
@@ -595,27 +620,27 @@ class _SumsOfInvariants:
 
 def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
     """The carries whose cotangent reaches an operand that needs one."""
-    given, results = op.body.inputs[1:], [*op.body.outputs.values()]
-    rest = [v for k, v in enumerate(given) if k >= op.carries and needed[k]]
+    inputs, results = op.body.inputs[1:], [*op.body.outputs.values()]
+    invariants = [v for k, v in enumerate(inputs) if k >= op.carries and needed[k]]
 
     def reached_from(live: set[int]) -> set[int]:
-        active = {value.key for value in (*(given[k] for k in live), *rest)}
+        active = {value.key for value in (*(inputs[k] for k in live), *invariants)}
         for node in op.body.nodes:
             if node.op.differentiable and any(arg.key in active for arg in node.args):
                 active.update(v.key for v in node.values if v.dtype.is_float)
         return {k for k in range(op.carries) if results[k].key in active}
 
     live = closed_under(reached_from, {k for k in range(op.carries) if needed[k]})
-    return {k for k in live if given[k].dtype.is_float}
+    return {k for k in live if inputs[k].dtype.is_float}
 
 
-def with_stacked_carries(op: Loop, kept: Sequence[int]) -> Loop:
+def with_stacked_carries(op: Loop, places: Sequence[int]) -> Loop:
     """The loop that also gives the carries with which each iteration began, stacked: those
     ``kept``."""
     begun = op.body.inputs[1 : 1 + op.carries]
     outputs = dict(op.body.outputs)
-    own = len(outputs) - op.carries
-    outputs.update({f"y{own + k}": begun[place] for k, place in enumerate(kept)})
+    output_count = len(outputs) - op.carries
+    outputs.update({f"y{output_count + k}": begun[place] for k, place in enumerate(places)})
     body = Graph.of_parts(
         nodes=op.body.nodes, inputs=op.body.inputs, parameters=(), outputs=outputs,
         name=op.body.name,
@@ -627,9 +652,9 @@ class ForwardBody:
     """A body with the tangents of what moves, by place among its inputs.
 
     Attributes:
-        moved: the inputs that have a tangent, in some iteration.
-        moving: the carries of these.
-        found: the tangents of the results, or None.
+        active: the inputs that have a tangent, in some iteration.
+        active_carries: the carries of these.
+        result_tangents: the tangents of the results, or None.
     """
 
     def __init__(
@@ -637,142 +662,169 @@ class ForwardBody:
     ) -> None:
         inputs = Inputs()
         kinds = [value.type for value in body.inputs[numbered:]]
-        self.number, self.given = inputs.number, inputs.like("v", kinds)
+        self.number, self.body_inputs = inputs.number, inputs.like("v", kinds)
         self.tangents = inputs.like("t", kinds)
-        self.results = inlined(body, [*[self.number] * numbered, *self.given], current().order)
+        self.results = inlined(
+            body, [*[self.number] * numbered, *self.body_inputs], current().order
+        )
 
-        def moved(places: set[int]) -> set[int]:
-            pairs = [(self.given[k], self.tangents[k]) for k in sorted(places)]
-            none: list[Found] = [None] * len(self.results)
-            self.found = _tangents_in_body(self.results, pairs) if pairs else none
-            return {k for k in range(carries) if self.found[k] is not None}
+        def propagate(places: set[int]) -> set[int]:
+            pairs = [(self.body_inputs[k], self.tangents[k]) for k in sorted(places)]
+            zeros: list[Derivative] = [None] * len(self.results)
+            self.result_tangents = _tangents_in_body(self.results, pairs) if pairs else zeros
+            return {k for k in range(carries) if self.result_tangents[k] is not None}
 
         first = {k for k, has in enumerate(has_tangent) if has and kinds[k].dtype.is_float}
-        self.moved = closed_under(moved, first)
-        self.moving = [k for k in range(carries) if k in self.moved]
+        self.active = closed_under(propagate, first)
+        self.active_carries = [k for k in range(carries) if k in self.active]
 
     def next(self) -> list[Symbolic]:
         """The tangents of the next carries, of those that move."""
-        return [found_or_zeros(self.found[k], self.given[k].type) for k in self.moving]
+        return [
+            derivative_or_zeros(self.result_tangents[k], self.body_inputs[k].type)
+            for k in self.active_carries
+        ]
 
     def role(self, start: int, end: int | None) -> list[Symbolic]:
         """Inputs from place to place, then the tangents of those that have one."""
-        places = range(*slice(start, end).indices(len(self.given)))
-        moved = [self.tangents[k] for k in places if k in self.moved]
-        return [*(self.given[k] for k in places), *moved]
+        places = range(*slice(start, end).indices(len(self.body_inputs)))
+        tangents = [self.tangents[k] for k in places if k in self.active]
+        return [*(self.body_inputs[k] for k in places), *tangents]
 
 
 def with_tangents(
-    start: int, end: int | None, args: Sequence[Any], moved: Sequence[Found], places: Iterable[int]
+    start: int,
+    end: int | None,
+    args: Sequence[Any],
+    tangents: Sequence[Derivative],
+    places: Iterable[int],
 ) -> list[Any]:
     """Operands from place to place, then the tangents of those at ``places``."""
-    own = range(*slice(start, end).indices(len(args)))
-    wanted = [k for k in own if k in set(places)]
+    span = range(*slice(start, end).indices(len(args)))
+    active = [k for k in span if k in set(places)]
     return [
-        *(args[k] for k in own),
-        *(found_or_zeros(moved[k], args[k].type, args[k]) for k in wanted),
+        *(args[k] for k in span),
+        *(derivative_or_zeros(tangents[k], args[k].type, args[k]) for k in active),
     ]
 
 
-def loop_tangents(op: Loop, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+def loop_tangents(
+    op: Loop, tangents: Sequence[Derivative], args: Sequence[Any]
+) -> tuple[Derivative, ...]:
     """The tangents of the results of a loop."""
-    iteration = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
+    iteration = ForwardBody(op.body, op.carries, [t is not None for t in tangents], True)
     ends = op.carries, op.carries + op.slices
-    outs = [k for k in range(op.carries, len(iteration.results)) if iteration.found[k] is not None]
-    if not iteration.moving and not outs:
+    outs = [
+        k
+        for k in range(op.carries, len(iteration.results))
+        if iteration.result_tangents[k] is not None
+    ]
+    if not iteration.active_carries and not outs:
         return (None,) * len(iteration.results)
     slices = iteration.role(ends[0], ends[1])
-    body = closed(
+    body = close_body(
         [iteration.number],
         [("c", iteration.role(0, ends[0])), ("x", slices), ("p", iteration.role(ends[1], None))],
         [
             ("c", [*iteration.results[: ends[0]], *iteration.next()]),
-            ("y", [iteration.found[k] for k in outs]),
+            ("y", [iteration.result_tangents[k] for k in outs]),
         ],
     )
-    pushed = Loop(body, op.iterations, ends[0] + len(iteration.moving), len(slices), op.reverse)
+    pushed = Loop(
+        body, op.iterations, ends[0] + len(iteration.active_carries), len(slices), op.reverse
+    )
     operands = [
-        *with_tangents(0, ends[0], args, moved, iteration.moved),
-        *with_tangents(ends[0], ends[1], args, moved, iteration.moved),
-        *with_tangents(ends[1], None, args, moved, iteration.moved),
+        *with_tangents(0, ends[0], args, tangents, iteration.active),
+        *with_tangents(ends[0], ends[1], args, tangents, iteration.active),
+        *with_tangents(ends[1], None, args, tangents, iteration.active),
     ]
-    found = apply(pushed, operands)[ends[0] :]
-    where = dict(zip([*iteration.moving, *outs], found, strict=True))
+    results = apply(pushed, operands)[ends[0] :]
+    where = dict(zip([*iteration.active_carries, *outs], results, strict=True))
     return tuple(where.get(k) for k in range(len(iteration.results)))
 
 
-def tangents_of_while(op: While, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+def tangents_of_while(
+    op: While, tangents: Sequence[Derivative], args: Sequence[Any]
+) -> tuple[Derivative, ...]:
     """The tangents of the results of a while, and of the number of its iterations, which has
     none."""
-    iteration = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
-    if not iteration.moving:
+    iteration = ForwardBody(op.body, op.carries, [t is not None for t in tangents], True)
+    if not iteration.active_carries:
         return (None,) * (op.carries + 1)
     roles = [("c", iteration.role(0, op.carries)), ("p", iteration.role(op.carries, None))]
-    test = inlined(op.test, [iteration.number, *iteration.given], current().order)
-    tested = closed([iteration.number], roles, [("y", test)])
+    test = inlined(op.test, [iteration.number, *iteration.body_inputs], current().order)
+    tested = close_body([iteration.number], roles, [("y", test)])
     pushed = While(
         body_of(tested.inputs, {"go": tested.outputs["y0"]}),
-        closed([iteration.number], roles, [("c", [*iteration.results, *iteration.next()])]),
-        op.carries + len(iteration.moving),
+        close_body([iteration.number], roles, [("c", [*iteration.results, *iteration.next()])]),
+        op.carries + len(iteration.active_carries),
         op.most,
     )
     operands = [
-        *with_tangents(0, op.carries, args, moved, iteration.moved),
-        *with_tangents(op.carries, None, args, moved, iteration.moved),
+        *with_tangents(0, op.carries, args, tangents, iteration.active),
+        *with_tangents(op.carries, None, args, tangents, iteration.active),
     ]
-    found = apply(pushed, operands)[op.carries :]
-    where = dict(zip(iteration.moving, found, strict=False))
+    results = apply(pushed, operands)[op.carries :]
+    where = dict(zip(iteration.active_carries, results, strict=False))
     return tuple(where.get(k) for k in range(op.carries + 1))
 
 
 def branch_cotangents(
-    op: Branch, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
-) -> tuple[Found, ...]:
+    op: Branch, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
+) -> tuple[Derivative, ...]:
     """The cotangents of the operands; the one that chooses has none."""
-    wanted = [k for k, need in enumerate(needed[1:]) if need]
+    wrt = [k for k, need in enumerate(needed[1:]) if need]
     seeded = [k for k, ct in enumerate(cts) if ct is not None]
-    if not wanted or not seeded:
+    if not wrt or not seeded:
         return (None,) * len(args)
-    made = []
+    case_gradients = []
     for case in op.cases:
         inputs = Inputs()
-        given = inputs.like("v", [value.type for value in case.inputs])
-        results = inlined(case, given, current().order)
+        values = inputs.like("v", [value.type for value in case.inputs])
+        results = inlined(case, values, current().order)
         seeds = inputs.like("s", [results[k].type for k in seeded])
         pairs = [(results[k], seed) for k, seed in zip(seeded, seeds, strict=True)]
-        shares = _cotangents_in_body(pairs, [given[k] for k in wanted])
-        made.append((given, seeds, dict(zip(wanted, shares, strict=True))))
-    there = [k for k in wanted if any(shares[k] is not None for _, _, shares in made)]
-    if not there:
+        shares = _cotangents_in_body(pairs, [values[k] for k in wrt])
+        case_gradients.append((values, seeds, dict(zip(wrt, shares, strict=True))))
+    with_cotangent = [
+        k for k in wrt if any(shares[k] is not None for _, _, shares in case_gradients)
+    ]
+    if not with_cotangent:
         return (None,) * len(args)
     cases = []
-    for given, seeds, shares_of_case in made:
-        outs = [found_or_zeros(shares_of_case[k], args[1 + k].type) for k in there]
-        cases.append(closed([], [("p", [*given, *seeds])], [("y", outs)]))
-    found = apply(Branch(tuple(cases)), [*args, *(cts[k] for k in seeded)])
-    where = dict(zip(there, found, strict=True))
+    for values, seeds, shares_of_case in case_gradients:
+        outs = [derivative_or_zeros(shares_of_case[k], args[1 + k].type) for k in with_cotangent]
+        cases.append(close_body([], [("p", [*values, *seeds])], [("y", outs)]))
+    cotangents = apply(Branch(tuple(cases)), [*args, *(cts[k] for k in seeded)])
+    where = dict(zip(with_cotangent, cotangents, strict=True))
     return (None, *(where.get(k) for k in range(len(args) - 1)))
 
 
-def branch_tangents(op: Branch, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+def branch_tangents(
+    op: Branch, tangents: Sequence[Derivative], args: Sequence[Any]
+) -> tuple[Derivative, ...]:
     """The tangents of the results."""
-    given = [t is not None for t in moved[1:]]
-    made = [ForwardBody(case, 0, given, False) for case in op.cases]
-    count = len(made[0].results)
-    there = [k for k in range(count) if any(case.found[k] is not None for case in made)]
-    if not there:
+    has_tangent = [t is not None for t in tangents[1:]]
+    bodies = [ForwardBody(case, 0, has_tangent, False) for case in op.cases]
+    count = len(bodies[0].results)
+    with_tangent = [
+        k for k in range(count) if any(case.result_tangents[k] is not None for case in bodies)
+    ]
+    if not with_tangent:
         return (None,) * count
     cases = []
-    for case in made:
-        outs = [found_or_zeros(case.found[k], case.results[k].type) for k in there]
-        cases.append(closed([], [("p", case.role(0, None))], [("y", outs)]))
-    operands = with_tangents(0, None, args[1:], moved[1:], made[0].moved)
-    found = apply(Branch(tuple(cases)), [args[0], *operands])
-    where = dict(zip(there, found, strict=True))
+    for case in bodies:
+        outs = [
+            derivative_or_zeros(case.result_tangents[k], case.results[k].type) for k in with_tangent
+        ]
+        cases.append(close_body([], [("p", case.role(0, None))], [("y", outs)]))
+    operands = with_tangents(0, None, args[1:], tangents[1:], bodies[0].active)
+    results = apply(Branch(tuple(cases)), [args[0], *operands])
+    where = dict(zip(with_tangent, results, strict=True))
     return tuple(where.get(k) for k in range(count))
 
 
-def bounded(op: While) -> Loop:
+def as_bounded_loop(op: While) -> Loop:
     """The loop of ``most`` iterations that does the same, carrying the number of iterations done
     before.
 
@@ -788,28 +840,30 @@ def bounded(op: While) -> Loop:
         )
     inputs = Inputs()
     done = inputs.new("c", inputs.number.type)
-    given = inputs.like("v", [value.type for value in op.body.inputs[1:]])
-    carries = given[: op.carries]
-    operands = [inputs.number, done, *given]
+    body_inputs = inputs.like("v", [value.type for value in op.body.inputs[1:]])
+    carries = body_inputs[: op.carries]
+    operands = [inputs.number, done, *body_inputs]
 
     def case(results: Callable[[list[Symbolic]], Sequence[Symbolic]]) -> Graph:
         values = Inputs().like("v", [value.type for value in operands])
-        return closed([], [("p", values)], [("y", results(values))])
+        return close_body([], [("p", values)], [("y", results(values))])
 
-    def unchanged(values: list[Symbolic]) -> Sequence[Symbolic]:
+    def skip(values: list[Symbolic]) -> Sequence[Symbolic]:
         return values[1 : 2 + op.carries]
 
     def iteration(values: list[Symbolic]) -> Sequence[Symbolic]:
         inner = inlined(op.body, [values[0], *values[2:]], current().order)
         return [add(values[1], 1), *inner]  # type: ignore[list-item]
 
-    def tested(values: list[Symbolic]) -> Sequence[Symbolic]:
+    def test_then_run(values: list[Symbolic]) -> Sequence[Symbolic]:
         (go,) = inlined(op.test, [values[0], *values[2:]], current().order)
-        return apply(Branch((case(unchanged), case(iteration))), [astype(go, "int64"), *values])
+        return apply(Branch((case(skip), case(iteration))), [astype(go, "int64"), *values])
 
     running = astype(equal(inputs.number, done), "int64")
-    found = apply(Branch((case(unchanged), case(tested))), [running, *operands])
-    body = closed(
-        [inputs.number], [("c", [done, *carries]), ("p", given[op.carries :])], [("c", found)]
+    next_carries = apply(Branch((case(skip), case(test_then_run))), [running, *operands])
+    body = close_body(
+        [inputs.number],
+        [("c", [done, *carries]), ("p", body_inputs[op.carries :])],
+        [("c", next_carries)],
     )
     return Loop(body, op.most, 1 + op.carries, 0)

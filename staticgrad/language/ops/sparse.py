@@ -56,7 +56,7 @@ class PatternOp(Op):
         operands = lift_all(args)
         return *promoted_values(operands[:2]), *operands[2:]
 
-    def checked(self, *types: TensorType) -> tuple[DType, Size, Size, Size]:
+    def check_pattern(self, *types: TensorType) -> tuple[DType, Size, Size, Size]:
         """Return the dtype, and how many rows, columns and elements the matrix has."""
         (a, b), pattern = types[:2], types[2:]
         if len(pattern) != PATTERN or any(p.rank != 1 or p.dtype not in _WHOLES for p in pattern):
@@ -69,18 +69,21 @@ class PatternOp(Op):
                 hint="A.astype('float32'), x.astype('float32')",
             )
         starts, places, *others = (p.shape[0] for p in pattern)
-        for other in (others[0], *others[2:]):
-            text = f"{self.name}: patterns of {places} and {other} elements"
-            if not dims.equal(places, other, text):
+        for length in (others[0], *others[2:]):
+            text = f"{self.name}: patterns of {places} and {length} elements"
+            if not dims.equal(places, length, text):
                 raise ShapeError(text)
         return a.dtype, starts - 1, others[1] - 1, places
 
-    def check_shape(self, what: str, given: Shape, wanted: Shape) -> None:
+    def check_shape(self, what: str, shape: Shape, expected: Shape) -> None:
         """Refuse an operand whose last axes are not the wanted ones."""
-        text = f"{self.name}: {what} is {shape_text(given)}, its last axes are {shape_text(wanted)}"
-        last = given[len(given) - len(wanted) :] if len(given) >= len(wanted) else None
+        text = (
+            f"{self.name}: {what} is {shape_text(shape)}, its last axes are {shape_text(expected)}"
+        )
+        last = shape[len(shape) - len(expected) :] if len(shape) >= len(expected) else None
         if last is None or not all(
-            dims.equal(one, other, text) for one, other in zip(last, wanted, strict=True)
+            dims.equal(size, expected_size, text)
+            for size, expected_size in zip(last, expected, strict=True)
         ):
             raise ShapeError(text)
 
@@ -90,27 +93,29 @@ class PatternOp(Op):
             raise ShapeError(f"{self.name}: batches {shape_text(a)} and {shape_text(b)} differ")
         return a or b
 
-    def called(
-        self, kind: str, types: Sequence[TensorType], sizes: tuple[Size, ...], each: int, axes: int
+    def call_form(
+        self, kind: str, types: Sequence[TensorType], sizes: tuple[Size, ...], chunk: int, axes: int
     ) -> Form:
         """The form; ``sizes`` end with rows or elements, of which an iteration takes ``each``."""
         out, a, _, pattern, *_ = types
         name = f"sparse:{kind}.{_REALS[a.dtype]}.{_WHOLES[pattern.dtype]}"
         batch = out.shape[: out.rank - axes]
-        parts = -(-sizes[-1] // each)
+        parts = -(-sizes[-1] // chunk)
         count, k = types[4].shape[0], sizes[2]
         flops = 2 * count * k // dims.maximum(parts, 1)
-        return CallForm(name, (*sizes, each), total=product((*batch, parts)), flops=flops)
+        return CallForm(name, (*sizes, chunk), total=product((*batch, parts)), flops=flops)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """A further axis of the batch, of the operands that have it, or have a batch already."""
         if any(over[2:]):
             return None
-        batches = [a.ndim - has - own for a, has, own in zip(args, over, self.ranks, strict=False)]
+        batches = [
+            a.ndim - has - rank for a, has, rank in zip(args, over, self.ranks, strict=False)
+        ]
         need = [bool(has or rank) for has, rank in zip(over, batches, strict=False)]
         operands = [
-            in_front(size, [a], [has])[0] if wanted else a
-            for a, has, wanted in zip(args, over, need, strict=False)
+            in_front(size, [a], [has])[0] if needs_axis else a
+            for a, has, needs_axis in zip(args, over, need, strict=False)
         ]
         return self(*operands, *args[2:])
 
@@ -126,7 +131,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
     transposed: bool = False
 
     def infer(self, data: TensorType, x: TensorType, *pattern: TensorType) -> TensorType:
-        dtype, rows, columns, count = self.checked(data, x, *pattern)
+        dtype, rows, columns, count = self.check_pattern(data, x, *pattern)
         if self.transposed:
             rows, columns = columns, rows
         if x.rank < 2:
@@ -161,7 +166,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
         steps = (count if data.rank > 1 else 0, inner * k if x.rank > 2 else 0, rows * k)
         kind = "transposed" if self.transposed else "product"
         sizes = (rows, inner, k, count, *steps, rows)
-        return self.called(kind, (out, *types), sizes, _ROWS, 2)
+        return self.call_form(kind, (out, *types), sizes, _ROWS, 2)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
@@ -171,9 +176,9 @@ class SparseProduct(PatternOp, name="sparse_product"):
         by_data = by_x = None
         if needed[0]:
             pair = (x, ct) if self.transposed else (ct, x)
-            by_data = _summed(SampledProduct()(*pair, *pattern), data.ndim)
+            by_data = _sum_batch(SampledProduct()(*pair, *pattern), data.ndim)
         if needed[1]:
-            by_x = _summed(SparseProduct(not self.transposed)(data, ct, *pattern), x.ndim)
+            by_x = _sum_batch(SparseProduct(not self.transposed)(data, ct, *pattern), x.ndim)
         return by_data, by_x, *(None,) * PATTERN
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -195,7 +200,7 @@ class SampledProduct(PatternOp, name="sampled_product"):
     ranks = (2, 2)
 
     def infer(self, u: TensorType, v: TensorType, *pattern: TensorType) -> TensorType:
-        dtype, rows, columns, count = self.checked(u, v, *pattern)
+        dtype, rows, columns, count = self.check_pattern(u, v, *pattern)
         if u.rank < 2 or v.rank < 2:
             raise RankError(f"sampled_product: {u} and {v} are not matrices")
         self.check_shape("u", u.shape, (rows, u.shape[-1]))
@@ -225,15 +230,15 @@ class SampledProduct(PatternOp, name="sampled_product"):
         rows, inner, k, count = u.shape[-2], v.shape[-2], v.shape[-1], out.shape[-1]
         steps = (rows * k if u.rank > 2 else 0, inner * k if v.rank > 2 else 0, count)
         sizes = (rows, inner, k, count, *steps, count)
-        return self.called("sampled", (out, *types), sizes, _ELEMENTS, 1)
+        return self.call_form("sampled", (out, *types), sizes, _ELEMENTS, 1)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
         """Return products with the matrix that has the cotangent as its elements."""
         u, v, *pattern = args
-        by_u = _summed(SparseProduct()(ct, v, *pattern), u.ndim) if needed[0] else None
-        by_v = _summed(SparseProduct(True)(ct, u, *pattern), v.ndim) if needed[1] else None
+        by_u = _sum_batch(SparseProduct()(ct, v, *pattern), u.ndim) if needed[0] else None
+        by_v = _sum_batch(SparseProduct(True)(ct, u, *pattern), v.ndim) if needed[1] else None
         return by_u, by_v, *(None,) * PATTERN
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -254,7 +259,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
     ordering: str = "COLAMD"
 
     def infer(self, data: TensorType, b: TensorType, *pattern: TensorType) -> TensorType:
-        dtype, rows, columns, count = self.checked(data, b, *pattern)
+        dtype, rows, columns, count = self.check_pattern(data, b, *pattern)
         text = f"{self.name}: [{rows}, {columns}] is not square"
         if not dims.equal(rows, columns, text):
             raise ShapeError(text)
@@ -273,15 +278,15 @@ class SparseSolve(PatternOp, name="sparse_solve"):
         return sparse_solvers.solution(operands, self.transposed, self.ordering, self.errors)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return self.solved(out.dtype.numpy.name, (out, *types), 0)
+        return self.solve_form(out.dtype.numpy.name, (out, *types), 0)
 
-    def solved(self, dtype: str, types: Sequence[TensorType], parts: int) -> Form:
+    def solve_form(self, dtype: str, types: Sequence[TensorType], parts: int) -> Form:
         """The form for operands with so many further axes at the end."""
         out, data, b, pattern, *_ = types
         words = (self.ordering, "T" if self.transposed else "N", self.errors, dtype)
-        whole = pattern.dtype.numpy.name
-        name = ".".join(map(str, (*words, data.rank - parts, b.rank - parts, whole)))
-        sizes = tuple(size for one in (*types[1:], out) for size in one.shape)
+        index_dtype = pattern.dtype.numpy.name
+        name = ".".join(map(str, (*words, data.rank - parts, b.rank - parts, index_dtype)))
+        sizes = tuple(size for kind in (*types[1:], out) for size in kind.shape)
         flops = _FACTOR * types[4].shape[0]
         return CallForm(f"superlu:{name}", sizes, checks=True, flops=flops, alone=True)
 
@@ -290,21 +295,21 @@ class SparseSolve(PatternOp, name="sparse_solve"):
     ) -> tuple[Any, ...]:
         """Return -y x^T at the pattern, where y solves the adjoint system, and y itself for b."""
         data, b, *pattern = args
-        other = SparseSolve(not self.transposed, "nan", self.ordering)
-        y = conj(other(data, conj(ct), *pattern))
+        adjoint = SparseSolve(not self.transposed, "nan", self.ordering)
+        y = conj(adjoint(data, conj(ct), *pattern))
         by_data = None
         if needed[0]:
             pair = (conj(out), y) if self.transposed else (y, conj(out))
-            by_data = -_summed(SampledProduct()(*pair, *pattern), data.ndim)
-        return by_data, _summed(y, b.ndim) if needed[1] else None, *(None,) * PATTERN
+            by_data = -_sum_batch(SampledProduct()(*pair, *pattern), data.ndim)
+        return by_data, _sum_batch(y, b.ndim) if needed[1] else None, *(None,) * PATTERN
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         """Return the solution of the system for db - dA x."""
         (by_data, by_b), (data, _), pattern = tangents[:2], args[:2], args[2:]
         right = by_b
         if by_data is not None:
-            moved = SparseProduct(self.transposed)(by_data, out, *pattern)
-            right = -moved if by_b is None else by_b - moved
+            matrix_term = SparseProduct(self.transposed)(by_data, out, *pattern)
+            right = -matrix_term if by_b is None else by_b - matrix_term
         return SparseSolve(self.transposed, "nan", self.ordering)(data, right, *pattern)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
@@ -323,44 +328,46 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
         return lift_all(args)
 
     def infer(self, data: TensorType, b: TensorType, *pattern: TensorType) -> TensorType:
-        for each in (data, b):
-            if not each.rank or each.shape[-1] != 2:
-                raise DTypeError(f"{self.name}: {each} has no last axis of 2")
-        found = super().infer(
-            data.with_shape(data.shape[:-1]), b.with_shape(b.shape[:-1]), *pattern
-        )
-        return found.with_shape((*found.shape, 2))
+        for operand in (data, b):
+            if not operand.rank or operand.shape[-1] != 2:
+                raise DTypeError(f"{self.name}: {operand} has no last axis of 2")
+        out = super().infer(data.with_shape(data.shape[:-1]), b.with_shape(b.shape[:-1]), *pattern)
+        return out.with_shape((*out.shape, 2))
 
     def reference(self, *arrays: Array) -> Any:
         data, b, *pattern = arrays
-        whole = (of_parts(np.ascontiguousarray(each)) for each in (data, b))
-        return as_parts(super().reference(*whole, *pattern))
+        operands = (of_parts(np.ascontiguousarray(array)) for array in (data, b))
+        return as_parts(super().reference(*operands, *pattern))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return self.solved(complex_of(out.dtype).numpy.name, (out, *types), 1)
+        return self.solve_form(complex_of(out.dtype).numpy.name, (out, *types), 1)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
-        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
-        return tuple(map(joined, of_values.cotangents(_whole(ct), _whole(out), operands, needed)))
+        operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
+        return tuple(
+            map(joined, of_values.cotangents(_as_complex(ct), _as_complex(out), operands, needed))
+        )
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
-        moved = [None if each is None else _whole(each) for each in tangents[:2]]
-        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
-        return joined(of_values.jvp(moved, _whole(out), *operands))
+        complex_tangents = [
+            None if tangent is None else _as_complex(tangent) for tangent in tangents[:2]
+        ]
+        operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
+        return joined(of_values.jvp(complex_tangents, _as_complex(out), *operands))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """By the rule over complex values: the axis of parts stays the last one."""
-        operands = [_whole(args[0]), _whole(args[1]), *args[2:]]
+        operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
-        found = of_values.batched(size, operands, over)
-        return None if found is None else joined(found)
+        solution = of_values.batched(size, operands, over)
+        return None if solution is None else joined(solution)
 
 
-def _whole(value: Any) -> Any:
+def _as_complex(value: Any) -> Any:
     """The complex value whose parts are along the last axis of a real one."""
     return value.kind.complex_kind.of(value)
 
@@ -368,8 +375,10 @@ def _whole(value: Any) -> Any:
 def _of_pairs(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
     pairs = [x if isinstance(x, Complex) else pair(x, None) for x in (data, b)]
-    found = ComplexSparseSolve(op.transposed, op.errors, op.ordering)(*map(joined, pairs), *pattern)
-    return _whole(found)
+    solution = ComplexSparseSolve(op.transposed, op.errors, op.ordering)(
+        *map(joined, pairs), *pattern
+    )
+    return _as_complex(solution)
 
 
 Complex.readings[SparseSolve] = _of_pairs
@@ -377,11 +386,11 @@ Complex.readings[SparseSolve] = _of_pairs
 
 def _linear_in_each(op: PatternOp, tangents: Sequence[Any], args: Sequence[Any]) -> Any:
     (by_a, by_b), (a, b), pattern = tangents[:2], args[:2], args[2:]
-    one = None if by_a is None else op(by_a, b, *pattern)
-    other = None if by_b is None else op(a, by_b, *pattern)
-    return other if one is None else one if other is None else one + other
+    from_a = None if by_a is None else op(by_a, b, *pattern)
+    from_b = None if by_b is None else op(a, by_b, *pattern)
+    return from_b if from_a is None else from_a if from_b is None else from_a + from_b
 
 
-def _summed(x: Any, rank: int) -> Any:
+def _sum_batch(x: Any, rank: int) -> Any:
     """x over the batch axes that an operand of this rank does not have."""
     return sum_over(x, tuple(range(x.ndim - rank)))

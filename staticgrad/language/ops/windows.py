@@ -41,14 +41,14 @@ def check_geometry(strides: Sequence[int], *others: Sequence[Any]) -> None:
 def window_axes(
     strides: Sequence[int],
     dilation: Sequence[int],
-    before: Sequence[Size],
+    padding_low: Sequence[Size],
     taps: Shape,
     image: Shape,
     windows: Shape,
 ) -> tuple[WindowAxis, ...]:
     """The axes of windows, of their attributes by axis."""
-    described = zip(strides, dilation, before, taps, image, windows, strict=True)
-    return tuple([WindowAxis(*each) for each in described])
+    described = zip(strides, dilation, padding_low, taps, image, windows, strict=True)
+    return tuple([WindowAxis(*fields) for fields in described])
 
 
 def check_numbers(*types: TensorType) -> None:
@@ -56,8 +56,8 @@ def check_numbers(*types: TensorType) -> None:
     first = types[0]
     for kind in types:
         if kind.dtype is not first.dtype:
-            met = ", ".join(str(kind.dtype.numpy) for kind in types)
-            raise DTypeError(f"{called_name()}: operands of {met}")
+            dtypes = ", ".join(str(kind.dtype.numpy) for kind in types)
+            raise DTypeError(f"{called_name()}: operands of {dtypes}")
     if first.dtype.is_bool:
         raise DTypeError(f"{called_name()}: takes numbers, not bools", hint="x.astype('float32')")
 
@@ -71,8 +71,8 @@ def check_windows(axes: Sequence[WindowAxis], first: int) -> None:
         windows = axis.windows
         if windows.__class__ is axis.image.__class__ is int and windows >= 0:
             continue
-        whole = axis.reach + 1
-        text = f"{called_name()}: a window of {whole} over axis {number} of size {axis.image}"
+        extent = axis.reach + 1
+        text = f"{called_name()}: a window of {extent} over axis {number} of size {axis.image}"
         if not dims.at_least(windows, 0, text):
             raise ShapeError(text, hint="a window is at most as large as the image with its border")
         if isinstance(axis.image, Dim) and windows != axis.image:
@@ -95,15 +95,15 @@ def last(places: Sequence[slice] | Sequence[int]) -> Any:
 
 def each_tap(axes: Sequence[WindowAxis]) -> Iterator[Tap]:
     """Yield every tap that reads an element of the image, in C order. Sizes must be integers."""
-    for found in product(*(list(_along(axis)) for axis in axes)):
-        taps, image, windows = zip(*found, strict=True)
+    for parts in product(*(list(_along(axis)) for axis in axes)):
+        taps, image, windows = zip(*parts, strict=True)
         yield taps, image, windows
 
 
 def _along(axis: WindowAxis) -> Iterator[tuple[int, slice, slice]]:
-    step, taps, before = axis.step, int(axis.taps), int(axis.before)
+    step, taps, padding_low = axis.step, int(axis.taps), int(axis.before)
     for tap in range(taps):
-        shift = axis.dilation * tap - before  # the image's index for window 0
+        shift = axis.dilation * tap - padding_low  # the image's index for window 0
         low = max(0, -(shift // step))
         high = min(int(axis.windows), (int(axis.image) - 1 - shift) // step + 1)
         if low < high:
@@ -137,13 +137,13 @@ def batched_windows(op: Any, size: Size, args: Sequence[Any], over: Sequence[boo
             return None
         groups *= size
     operands = [
-        _joined(arg, role, axis, size, op.groups) if has else arg
+        _merge_batch(arg, role, axis, size, op.groups) if has else arg
         for arg, role, has in zip(args, _OPERANDS[op.result], over, strict=True)
     ]
-    return _apart(replace(op, groups=groups)(*operands), op.result, axis, size, op.groups)
+    return _split_batch(replace(op, groups=groups)(*operands), op.result, axis, size, op.groups)
 
 
-def _joined(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
+def _merge_batch(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
     """An operand [batch, ...] with the batch as the slower part of an axis."""
     place, (outer, inner) = _place(role, axis, groups)
     sizes = list(x.shape[1:])
@@ -151,19 +151,19 @@ def _joined(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
         sizes[place : place + 1] = [groups, _quotient(sizes[place], groups)]
     wide = reshape(x, (size, *sizes))
     at = place + inner
-    moved = moveaxis(wide, 0, at)
-    kept = x.shape[1:]
-    return reshape(moved, (*kept[:place], size * kept[place], *kept[place + 1 :]))
+    reordered = moveaxis(wide, 0, at)
+    shape = x.shape[1:]
+    return reshape(reordered, (*shape[:place], size * shape[place], *shape[place + 1 :]))
 
 
-def _apart(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
+def _split_batch(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
     """The result with the batch taken out of the axis again, to the front."""
     place, (outer, inner) = _place(role, axis, groups)
-    rest = _quotient(y.shape[place], size)
-    parts = [groups, size, _quotient(rest, groups)] if outer else [size, rest]
+    axis_size = _quotient(y.shape[place], size)
+    parts = [groups, size, _quotient(axis_size, groups)] if outer else [size, axis_size]
     wide = reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
-    moved = moveaxis(wide, place + inner, 0)
-    return reshape(moved, (size, *y.shape[:place], rest, *y.shape[place + 1 :]))
+    reordered = moveaxis(wide, place + inner, 0)
+    return reshape(reordered, (size, *y.shape[:place], axis_size, *y.shape[place + 1 :]))
 
 
 def _place(role: str, axis: str, groups: int) -> tuple[int, tuple[bool, int]]:
@@ -207,10 +207,10 @@ class _Windowed(Op):
 
     def check_places(self, x: TensorType, places: TensorType) -> None:
         """Refuse an operand that does not say a place for each window."""
-        wanted = place_dtype(self.taps)
-        if places.dtype is not wanted:
+        expected = place_dtype(self.taps)
+        if places.dtype is not expected:
             raise DTypeError(
-                f"{self.name}: places are {wanted.numpy}, not {places.dtype.numpy}",
+                f"{self.name}: places are {expected.numpy}, not {places.dtype.numpy}",
                 hint="they are what window_place gives",
             )
 
@@ -270,11 +270,11 @@ class _Reduced(_Windowed):
         extents = tuple(map(int, self.extents))
         read = {tap: (i, w) for tap, i, w in each_tap(self.axes(image, extents))}
         for tap in product(*map(range, self.taps)):
-            found = np.full((*lead, *extents), fill, x.dtype)
+            elements = np.full((*lead, *extents), fill, x.dtype)
             if tap in read:
                 inside, windows = read[tap]
-                found[last(windows)] = x[last(inside)]
-            yield found
+                elements[last(windows)] = x[last(inside)]
+            yield elements
 
     def image(self, x: Any) -> Shape:
         """The last sizes of x."""
@@ -289,16 +289,16 @@ class WindowSum(_Reduced, LinearOp, name="window_sum"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        first, *rest = self.elements(x, 0)
-        for each in rest:
-            first = first + each
+        first, *taps = self.elements(x, 0)
+        for tap in taps:
+            first = first + tap
         return first
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         lead = ct.shape[: ct.ndim - self.count]
         spread = reshape(ct, (*lead, *(1,) * self.count, *self.extents))
-        whole = broadcast_to(spread, (*lead, *self.taps, *self.extents))
-        return self.other(FoldWindows, self.image(x))(whole)
+        repeated = broadcast_to(spread, (*lead, *self.taps, *self.extents))
+        return self.other(FoldWindows, self.image(x))(repeated)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return of(args[0]).summed() | EMPTY
@@ -338,9 +338,9 @@ class WindowMax(_Reduced, name="window_max"):
 
     def reference(self, x: Array) -> Any:
         least = COMBINERS["max"].identity(as_dtype(x.dtype))
-        first, *rest = self.elements(x, least)
-        for each in rest:
-            first = _larger(first, each)
+        first, *taps = self.elements(x, least)
+        for tap in taps:
+            first = _larger(first, tap)
         return first
 
     def place(self, x: Any) -> Any:
@@ -360,9 +360,9 @@ class WindowMax(_Reduced, name="window_max"):
         return self.other(WindowTake, self.extents)(tangents[0], self.place(x))
 
 
-def _larger(first: Array, other: Array) -> Array:
+def _larger(first: Array, second: Array) -> Array:
     """The other one where it is larger, or the first NaN."""
-    return np.asarray(np.where(~(other <= first) & (first == first), other, first))
+    return np.asarray(np.where(~(second <= first) & (first == first), second, first))
 
 
 class WindowPlace(_Reduced, name="window_place"):
@@ -382,11 +382,15 @@ class WindowPlace(_Reduced, name="window_place"):
         lead, image = x.shape[: x.ndim - self.count], x.shape[x.ndim - self.count :]
         shape = (*lead, *map(int, self.extents))
         largest = np.zeros(shape, x.dtype)
-        found, places = np.zeros(shape, bool), np.zeros(shape, place_dtype(self.taps).numpy)
+        has_element, places = np.zeros(shape, bool), np.zeros(shape, place_dtype(self.taps).numpy)
         for tap, inside, windows in each_tap(self.axes(image, shape[len(lead) :])):
-            own, best, seen = x[last(inside)], largest[last(windows)], found[last(windows)]
-            wins = ~(own <= best) & (best == best) | ~seen
-            np.copyto(best, own, where=wins)
+            elements, best, seen = (
+                x[last(inside)],
+                largest[last(windows)],
+                has_element[last(windows)],
+            )
+            wins = ~(elements <= best) & (best == best) | ~seen
+            np.copyto(best, elements, where=wins)
             places[last(windows)][wins] = np.ravel_multi_index(tap, self.taps)
             seen[...] = True
         return places
@@ -432,8 +436,8 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
 
     def reference(self, x: Array, places: Array) -> Any:
         out = np.zeros(places.shape, x.dtype)
-        for place, found in enumerate(self.elements(x, 0)):
-            out = np.where(places == place, found, out)
+        for place, elements in enumerate(self.elements(x, 0)):
+            out = np.where(places == place, elements, out)
         return out
 
     def transposed(self, ct: Any, x: Any, places: Any) -> Any:
@@ -452,7 +456,7 @@ class _Spread(_Windowed):
         first = types[0].shape
         return WindowSpread(self.kind, self.axes(self.extents, first[len(first) - self.count :]))
 
-    def added(self, lead: Shape, windows: Shape, dtype: Any, given: Any) -> Array:
+    def sum_terms(self, lead: Shape, windows: Shape, dtype: Any, tap_values: Any) -> Array:
         """The sums; ``given`` of a tap is what the windows give by it.
 
         Taps of one k // stride, along each axis, read places that are all different.
@@ -463,21 +467,21 @@ class _Spread(_Windowed):
         axes = self.axes(extents, windows)
         for tap in product(*map(range, self.taps)):
             reads.setdefault(_term(tap, axes), [])
-        for tap, image, found in each_tap(axes):
-            reads[_term(tap, axes)].append((tap, image, found))
+        for tap, image, window_slices in each_tap(axes):
+            reads[_term(tap, axes)].append((tap, image, window_slices))
         for parts in reads.values():
             term = np.zeros(out.shape, dtype)
-            for tap, image, found in parts:
-                term[last(image)] = given(tap)[last(found)]
+            for tap, image, window_slices in parts:
+                term[last(image)] = tap_values(tap)[last(window_slices)]
             out = out + term
         return out
 
-    def put_together(self, lead: Shape, windows: Shape, dtype: Any, given: Any) -> Array:
-        """Add in place, in the order of the taps, as ``added``."""
+    def sum_in_place(self, lead: Shape, windows: Shape, dtype: Any, tap_values: Any) -> Array:
+        """Add in place, in the order of the taps, as ``sum_terms``."""
         extents = tuple(map(int, self.extents))
         out = np.zeros((*lead, *extents), dtype)
-        for tap, image, found in each_tap(self.axes(extents, windows)):
-            out[last(image)] += given(tap)[last(found)]
+        for tap, image, window_slices in each_tap(self.axes(extents, windows)):
+            out[last(image)] += tap_values(tap)[last(window_slices)]
         return out
 
 
@@ -499,17 +503,17 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
 
     @quiet
     def reference(self, y: Array) -> Any:
-        return self._folded(y, self.added)
+        return self._fold_with(y, self.sum_terms)
 
     def eager(self, y: Array) -> Any:
         """Added in place, in the order of the taps."""
-        return self._folded(y, self.put_together)
+        return self._fold_with(y, self.sum_in_place)
 
-    def _folded(self, y: Array, added: Callable[..., Array]) -> Array:
+    def _fold_with(self, y: Array, accumulate: Callable[..., Array]) -> Array:
         lead = y.ndim - 2 * self.count
-        moved = np.moveaxis(y, range(lead, lead + self.count), range(self.count))
+        by_tap = np.moveaxis(y, range(lead, lead + self.count), range(self.count))
         windows = y.shape[lead + self.count :]
-        return added(y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
+        return accumulate(y.shape[:lead], windows, y.dtype, lambda tap: by_tap[tap])
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return self.other(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
@@ -534,20 +538,20 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
 
     @quiet
     def reference(self, y: Array, places: Array) -> Any:
-        return self._put(y, places, self.added)
+        return self._put_with(y, places, self.sum_terms)
 
     def eager(self, y: Array, places: Array) -> Any:
         """Added in place, in the order of the taps."""
-        return self._put(y, places, self.put_together)
+        return self._put_with(y, places, self.sum_in_place)
 
-    def _put(self, y: Array, places: Array, added: Callable[..., Array]) -> Array:
+    def _put_with(self, y: Array, places: Array, accumulate: Callable[..., Array]) -> Array:
         lead = y.ndim - self.count
 
-        def given(tap: tuple[int, ...]) -> Array:
+        def tap_values(tap: tuple[int, ...]) -> Array:
             place = int(np.ravel_multi_index(tap, self.taps))
             return np.asarray(np.where(places == place, y, y.dtype.type(0)))
 
-        return added(y.shape[:lead], y.shape[lead:], y.dtype, given)
+        return accumulate(y.shape[:lead], y.shape[lead:], y.dtype, tap_values)
 
     def transposed(self, ct: Any, x: Any, places: Any) -> Any:
         return self.other(WindowTake, x.shape[x.ndim - self.count :])(ct, places)
