@@ -30,7 +30,7 @@ def _lies_inside(match: Match) -> bool:
 def _is_gradient(match: Match) -> bool:
     """Return whether cotangents go to the places of the same windows."""
     put, image = match.op("put"), match.op("pool").image(match.x)
-    return bool(_lies_inside(match) and match.op("pool").other(WindowPut, image) == put)
+    return bool(_lies_inside(match) and match.op("pool").same_windows(WindowPut, image) == put)
 
 
 def _positive_behind(match: Match) -> Any:
@@ -40,7 +40,7 @@ def _positive_behind(match: Match) -> Any:
 
 def _gradient_behind(match: Match) -> Any:
     pool = match.op("pool")
-    largest = pool.other(WindowMax, pool.extents)(match.x)
+    largest = pool.same_windows(WindowMax, pool.extents)(match.x)
     return match.op("put")(sg.where(largest <= 0, 0, match.y), pool(match.x))
 
 
@@ -61,7 +61,7 @@ def _gradient(x: Any, y: Any) -> Any:
     positive = sg.nn.relu(row)
     place = pool.place(positive)
     cotangents = sg.reshape(y, (x.size,))[1:]
-    return sg.where(positive <= 0, 0, pool.other(WindowPut, row.shape)(cotangents, place))
+    return sg.where(positive <= 0, 0, pool.same_windows(WindowPut, row.shape)(cotangents, place))
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -33,7 +33,7 @@ from staticgrad.language.ops.cotangent import (
     resolve,
     rounds_between,
     shares_of,
-    widened,
+    widen,
 )
 from staticgrad.support.building import within
 from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
@@ -189,7 +189,7 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
     several = sum(tangent is not None for tangent in tangents) > 1  # whose terms are added up
     is_narrow = any(arg.type.dtype.is_storage for arg in args)
     if is_narrow and rounds_between(op, several):
-        tangents, values, args = (tuple(map(widened, each)) for each in (tangents, values, args))
+        tangents, values, args = (tuple(map(widen, each)) for each in (tangents, values, args))
     found = rule(tangents, values[0] if single else values, *args)
     results = (found,) if single else found
     if not isinstance(results, tuple) or len(results) != len(node.types):

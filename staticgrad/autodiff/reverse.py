@@ -67,7 +67,7 @@ from staticgrad.language.ops.cotangent import (
     resolve,
     rule_name,
     shares_of,
-    widened,
+    widen,
     zeros_like_type,
 )
 from staticgrad.language.ops.marks import region_behind
@@ -544,7 +544,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         """
         outs, args = self.regions.around(node)
         if all(needed) and node.op.is_gram(node.args, self.asked):
-            whole = widened(resolve(cts[0]))
+            whole = widen(resolve(cts[0]))
             cts, needed = [whole + swapaxes(whole, -1, -2)], (False, True)
         found = shares_of(node.op, cts, outs, args, needed)
         for op in self.loops:

@@ -30,7 +30,7 @@ from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import ceil, floor
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import common_dtype, lifted
+from staticgrad.language.ops.elementwise import common_dtype, lift_operand
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.selection import where
@@ -80,7 +80,7 @@ def as_floats(name: str, given: Sequence[Any]) -> tuple[list[Any], DType]:
         raise DTypeError(f"{name}: takes real numbers, got {dtype.numpy}")
     dtype = dtype if dtype.is_float else F64
     kind = binding_kind(tuple(given))
-    return [lifted(name, kind, each, dtype.compute) for each in given], dtype
+    return [lift_operand(name, kind, each, dtype.compute) for each in given], dtype
 
 
 def as_arrays(found: Any) -> Any:

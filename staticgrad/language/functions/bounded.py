@@ -20,7 +20,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import floor_divide, isnan, remainder, subtract
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import ArrayLike, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, lift_operand
 from staticgrad.language.ops.indexing import (
     ScatterExtreme,
     concatenate,
@@ -539,4 +539,4 @@ def _pad_if_empty(value: Any, axis: int) -> Any:
 
 
 def _cast_like(number: Any, of: Any) -> Any:
-    return astype(lifted(called_name(), type(of), number, of.dtype), of.dtype)
+    return astype(lift_operand(called_name(), type(of), number, of.dtype), of.dtype)

@@ -26,7 +26,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract
 from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, broadcast, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, broadcast, lift_operand
 from staticgrad.language.ops.indexing import (
     Pad,
     ScatterExtreme,
@@ -611,7 +611,7 @@ class Place:
         )
 
     def _lift_values(self, values: ArrayLike) -> Value:
-        return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
+        return lift_operand("at", binding_kind((self.x,)), values, self.x.dtype)
 
     def _update_masked(
         self, values: ArrayLike, of_two: Callable[[Value, Value], Value]

@@ -7,7 +7,7 @@ from typing import Any
 
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import common_dtype, lifted
+from staticgrad.language.ops.elementwise import common_dtype, lift_operand
 from staticgrad.language.ops.movement import broadcast_arrays
 from staticgrad.language.ops.special_functions import call
 from staticgrad.language.types.dtype import F64
@@ -30,4 +30,4 @@ def _compute(name: str, formula: Callable[..., Any], arguments: tuple[Any, ...])
         raise DTypeError(f"{name}: takes real numbers, got {dtype}", hint="z.real, abs(z)")
     dtype = dtype if dtype.is_float else F64
     kind = binding_kind(arguments)
-    return astype(formula(*(lifted(name, kind, argument, F64) for argument in arguments)), dtype)
+    return astype(formula(*(lift_operand(name, kind, argument, F64) for argument in arguments)), dtype)

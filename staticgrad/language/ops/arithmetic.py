@@ -31,7 +31,7 @@ from staticgrad.language.ops.elementwise import (
     binary,
     check_range,
     common_dtype,
-    lifted,
+    lift_operand,
     unary,
 )
 from staticgrad.language.ops.logic import equal, less, logical_and, not_equal
@@ -418,7 +418,7 @@ def power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         return IntPow()(x, y)
     if common.is_integer:
         check_range("pow", int(exponent), common)
-    base = lifted("pow", binding_kind((x,)), x, common)
+    base = lift_operand("pow", binding_kind((x,)), x, common)
     if exponent == 0.5:
         return sqrt(base)
     return base if exponent == 1 else IntegerPow(int(exponent))(base)

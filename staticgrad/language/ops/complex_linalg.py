@@ -257,7 +257,7 @@ class _OfAnyMatrix(LinearAlgebra):
         batch, n = self.square(x)
         room: Size = 34 * n + 1  # LAPACK works on blocks of 32 columns
         flops = (25 if self.has_vectors else 10) * n * n * n
-        return self.called(x.dtype, batch, (n, room), flops, self.scratch(x.dtype, n, room))
+        return self.call_form(x.dtype, batch, (n, room), flops, self.scratch(x.dtype, n, room))
 
     def of_operand(self, ct: Any) -> Any:
         """Return the cotangent of the operand, as it is stored, of that of a complex matrix."""

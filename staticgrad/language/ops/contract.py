@@ -14,7 +14,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, peeled
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.cotangent import unbroadcast, widened
+from staticgrad.language.ops.cotangent import unbroadcast, widen
 from staticgrad.language.ops.elementwise import ArrayLike, lined_up
 from staticgrad.language.ops.movement import Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
@@ -96,7 +96,7 @@ class MatMul(BilinearOp, name="matmul"):
         if not out.dtype.is_float:
             return None, None
         if not a.shape[:-2] == b.shape[:-2] == out.shape[:-2]:  # products that are added up
-            ct, a, b = map(widened, (ct, a, b))
+            ct, a, b = map(widen, (ct, a, b))
         ta, tb = self.transpose_a, self.transpose_b
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None

@@ -89,18 +89,18 @@ class Convolution(BilinearOp):
         """Check that operands are batches of images, or filters."""
         check_numbers(*types)
         check_geometry(self.strides, self.dilation, self.before, self.extents)
-        wanted = len(self.strides) + 2
+        rank = len(self.strides) + 2
         for kind in types:
-            if len(kind.shape) != wanted:
-                given = " and ".join(map(str, types))
-                raise RankError(f"{self.name}: {given} need {wanted} axes each")
+            if len(kind.shape) != rank:
+                operands = " and ".join(map(str, types))
+                raise RankError(f"{self.name}: {operands} need {rank} axes each")
 
     def part(self, channels: Size, what: str) -> Size:
         """The channels of one group."""
-        found = _divided(channels, self.groups)
-        if found is None:
+        per_group = _divide(channels, self.groups)
+        if per_group is None:
             raise ShapeError(f"{self.name}: {channels} {what} channels in {self.groups} groups")
-        return found
+        return per_group
 
     def same(self, left: Size, right: Size, text: str) -> None:
         """Refuse sizes that differ, or note the guard under which they agree."""
@@ -124,14 +124,14 @@ class Convolution(BilinearOp):
         down, across = (tile_taps(axis, self.result == "windows") for axis in axes)
         assert down
         assert across
-        found: Array = down.separations() @ w.astype(np.float64) @ across.separations().T
-        return found
+        taps: Array = down.separations() @ w.astype(np.float64) @ across.separations().T
+        return taps
 
     def is_exact(self, x: Array) -> bool:
         """Return whether tensors use the reference computation too: integers, and tiles."""
         return x.dtype.kind != "f" or self.tiles or not x.size
 
-    def other(self, kind: type[Convolution], like: Any) -> Convolution:
+    def same_windows(self, kind: type[Convolution], like: Any) -> Convolution:
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
 
@@ -140,11 +140,11 @@ class Convolution(BilinearOp):
         return batched_windows(self, size, args, over)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
-        found = (of(a) * of(b)).summed()
-        return found | Range(0.0, 0.0)  # of no terms
+        total = (of(a) * of(b)).summed()
+        return total | Range(0.0, 0.0)  # of no terms
 
 
-def _divided(size: Size, by: int) -> Size | None:
+def _divide(size: Size, by: int) -> Size | None:
     if by == 1:
         return size
     if isinstance(size, Dim):
@@ -161,7 +161,7 @@ def _wide(*arrays: Array) -> tuple[Array, ...]:
     return tuple(np.ascontiguousarray(a, k) for a, k in zip(arrays, kinds, strict=True))
 
 
-def _grouped(array: Array, groups: int, axis: int) -> Array:
+def _split_groups(array: Array, groups: int, axis: int) -> Array:
     """An array with an axis of channels as one of groups and one of the channels of each."""
     shape = array.shape
     return array.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
@@ -193,15 +193,15 @@ class _Part(NamedTuple):
 
 def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]:
     """Cut the windows of all images so that the patches of a part stay in a cache."""
-    rows, *rest = [int(axis.windows) for axis in axes]
-    each = max(_PATCHES // max(row * prod(rest), 1), 1)
-    if each >= rows:
-        for n in range(0, images, max(each // max(rows, 1), 1)):
-            yield _Part(slice(n, min(n + max(each // max(rows, 1), 1), images)), slice(0, rows))
+    rows, *inner = [int(axis.windows) for axis in axes]
+    chunk = max(_PATCHES // max(row * prod(inner), 1), 1)
+    if chunk >= rows:
+        for n in range(0, images, max(chunk // max(rows, 1), 1)):
+            yield _Part(slice(n, min(n + max(chunk // max(rows, 1), 1), images)), slice(0, rows))
         return
     for n in range(images):
-        for r in range(0, rows, each):
-            yield _Part(slice(n, n + 1), slice(r, min(r + each, rows)))
+        for r in range(0, rows, chunk):
+            yield _Part(slice(n, n + 1), slice(r, min(r + chunk, rows)))
 
 
 def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
@@ -209,11 +209,11 @@ def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
     read = np.moveaxis(images[part.images], 0, 2)  # [g, c, n, image...]
     sizes = [part.rows.stop - part.rows.start, *(int(axis.windows) for axis in axes[1:])]
     taps = [int(axis.taps) for axis in axes]
-    found = np.zeros((*read.shape[:2], *taps, read.shape[2], *sizes), images.dtype)
-    transposed = np.moveaxis(found, 2 + len(taps), 2)  # [g, c, n, taps..., windows...]
+    patches = np.zeros((*read.shape[:2], *taps, read.shape[2], *sizes), images.dtype)
+    transposed = np.moveaxis(patches, 2 + len(taps), 2)  # [g, c, n, taps..., windows...]
     for _, image, windows in part.taps(axes):
         transposed[windows] = read[image]
-    return found.reshape(read.shape[0], read.shape[1] * prod(taps), read.shape[2] * prod(sizes))
+    return patches.reshape(read.shape[0], read.shape[1] * prod(taps), read.shape[2] * prod(sizes))
 
 
 def _windows_of(results: Array, part: _Part) -> Array:
@@ -239,7 +239,7 @@ class Conv(Convolution, name="conv"):
         if self.is_exact(x):
             return self.reference(x, w)
         axes = self.axes(x.shape[2:], w.shape[2:], self.extents)
-        images = _grouped(x, self.groups, 1)
+        images = _split_groups(x, self.groups, 1)
         filters = w.reshape(self.groups, w.shape[0] // self.groups, prod(w.shape[1:]))
         shape = (len(x), *filters.shape[:2], *map(int, self.extents))
         out = np.zeros(shape, x.dtype)
@@ -252,13 +252,16 @@ class Conv(Convolution, name="conv"):
     def reference(self, x: Array, w: Array) -> Any:
         w = self.taps_of(w)
         wide_x, wide_w = _wide(x, w)
-        images, filters = _grouped(wide_x, self.groups, 1), _grouped(wide_w, self.groups, 0)
+        images, filters = (
+            _split_groups(wide_x, self.groups, 1),
+            _split_groups(wide_w, self.groups, 0),
+        )
         shape = (x.shape[0], *filters.shape[:2], *map(int, self.extents))
         out = np.zeros(shape, wide_x.dtype)
         for tap, image, windows in each_tap(self.axes(x.shape[2:], w.shape[2:], self.extents)):
             read = images[last(image)]
-            found = np.matmul(filters[last(tap)], _flat(read))
-            out[last(windows)] += found.reshape(*found.shape[:3], *read.shape[3:])
+            products = np.matmul(filters[last(tap)], _flat(read))
+            out[last(windows)] += products.reshape(*products.shape[:3], *read.shape[3:])
         return out.reshape(x.shape[0], w.shape[0], *out.shape[3:]).astype(x.dtype)
 
     def cotangents(
@@ -268,8 +271,8 @@ class Conv(Convolution, name="conv"):
         if not out.dtype.is_float:
             return None, None
         return (
-            self.other(ConvImage, x)(ct, w) if needed[0] else None,
-            self.other(ConvFilter, w)(x, ct) if needed[1] else None,
+            self.same_windows(ConvImage, x)(ct, w) if needed[0] else None,
+            self.same_windows(ConvFilter, w)(x, ct) if needed[1] else None,
         )
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -297,15 +300,15 @@ class ConvImage(Convolution, name="conv_image"):
         if self.is_exact(y):
             return self.reference(y, w)
         axes = self.axes(self.extents, w.shape[2:], y.shape[2:])
-        given = _grouped(y, self.groups, 1)
+        results = _split_groups(y, self.groups, 1)
         filters = w.reshape(self.groups, w.shape[0] // self.groups, prod(w.shape[1:]))
         out = np.zeros((len(y), self.groups, w.shape[1], *map(int, self.extents)), y.dtype)
         for part in _parts(len(y), prod(w.shape[1:]) * y.itemsize, axes):
-            found = np.matmul(filters.swapaxes(-1, -2), _windows_of(given, part))
+            products = np.matmul(filters.swapaxes(-1, -2), _windows_of(results, part))
             place = np.moveaxis(out[part.images], 0, 2)  # [g, c, n, image...]
-            sizes = (part.rows.stop - part.rows.start, *given.shape[4:])
-            found = found.reshape(*place.shape[:2], *w.shape[2:], place.shape[2], *sizes)
-            transposed = np.moveaxis(found, 2 + len(sizes), 2)
+            sizes = (part.rows.stop - part.rows.start, *results.shape[4:])
+            products = products.reshape(*place.shape[:2], *w.shape[2:], place.shape[2], *sizes)
+            transposed = np.moveaxis(products, 2 + len(sizes), 2)
             for _, image, windows in part.taps(axes):
                 place[image] += transposed[windows]
         return out.reshape(len(y), self.groups * w.shape[1], *out.shape[3:])
@@ -314,13 +317,16 @@ class ConvImage(Convolution, name="conv_image"):
     def reference(self, y: Array, w: Array) -> Any:
         w = self.taps_of(w)
         wide_y, wide_w = _wide(y, w)
-        given, filters = _grouped(wide_y, self.groups, 1), _grouped(wide_w, self.groups, 0)
+        results, filters = (
+            _split_groups(wide_y, self.groups, 1),
+            _split_groups(wide_w, self.groups, 0),
+        )
         shape = (y.shape[0], self.groups, w.shape[1], *map(int, self.extents))
         out = np.zeros(shape, wide_y.dtype)
         for tap, image, windows in each_tap(self.axes(self.extents, w.shape[2:], y.shape[2:])):
-            read = given[last(windows)]
-            found = np.matmul(filters[last(tap)].swapaxes(-1, -2), _flat(read))
-            out[last(image)] += found.reshape(*found.shape[:3], *read.shape[3:])
+            read = results[last(windows)]
+            products = np.matmul(filters[last(tap)].swapaxes(-1, -2), _flat(read))
+            out[last(image)] += products.reshape(*products.shape[:3], *read.shape[3:])
         return out.reshape(y.shape[0], shape[1] * shape[2], *shape[3:]).astype(y.dtype)
 
     def cotangents(
@@ -330,8 +336,8 @@ class ConvImage(Convolution, name="conv_image"):
         if not out.dtype.is_float:
             return None, None
         return (
-            self.other(Conv, y)(ct, w) if needed[0] else None,
-            self.other(ConvFilter, w)(ct, y) if needed[1] else None,
+            self.same_windows(Conv, y)(ct, w) if needed[0] else None,
+            self.same_windows(ConvFilter, w)(ct, y) if needed[1] else None,
         )
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -363,27 +369,30 @@ class ConvFilter(Convolution, name="conv_filter"):
         if self.is_exact(x) or self.parts:
             return self.reference(x, y)
         axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
-        images, given = _grouped(x, self.groups, 1), _grouped(y, self.groups, 1)
+        images, results = _split_groups(x, self.groups, 1), _split_groups(y, self.groups, 1)
         channels, taps = images.shape[2], tuple(map(int, self.extents))
-        out = np.zeros((self.groups, given.shape[2], channels * prod(taps)), x.dtype)
+        out = np.zeros((self.groups, results.shape[2], channels * prod(taps)), x.dtype)
         for part in _parts(len(x), channels * prod(taps) * x.itemsize, axes):
             patches = _patches(images, axes, part)
-            out += np.matmul(_windows_of(given, part), patches.swapaxes(-1, -2))
+            out += np.matmul(_windows_of(results, part), patches.swapaxes(-1, -2))
         return out.reshape(y.shape[1], channels, *taps)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
         if self.parts:
-            whole, each = replace(self, tiles=False, parts=0), -(-len(x) // self.parts)
-            cuts = [slice(n * each, (n + 1) * each) for n in range(self.parts)]
-            return np.stack([whole.reference(x[cut], y[cut]) for cut in cuts])
+            unsplit, chunk = replace(self, tiles=False, parts=0), -(-len(x) // self.parts)
+            cuts = [slice(n * chunk, (n + 1) * chunk) for n in range(self.parts)]
+            return np.stack([unsplit.reference(x[cut], y[cut]) for cut in cuts])
         wide_x, wide_y = _wide(x, y)
-        images, given = _grouped(wide_x, self.groups, 1), _grouped(wide_y, self.groups, 1)
-        shape = (self.groups, given.shape[2], images.shape[2], *map(int, self.extents))
+        images, results = (
+            _split_groups(wide_x, self.groups, 1),
+            _split_groups(wide_y, self.groups, 1),
+        )
+        shape = (self.groups, results.shape[2], images.shape[2], *map(int, self.extents))
         out = np.zeros(shape, wide_x.dtype)
         for tap, image, windows in each_tap(self.axes(x.shape[2:], self.extents, y.shape[2:])):
             left, right = (
-                np.moveaxis(_flat(a), 0, 2) for a in (given[last(windows)], images[last(image)])
+                np.moveaxis(_flat(a), 0, 2) for a in (results[last(windows)], images[last(image)])
             )
             left, right = (a.reshape(*a.shape[:2], a.shape[2] * a.shape[3]) for a in (left, right))
             out[last(tap)] = np.matmul(left, right.swapaxes(-1, -2))
@@ -396,8 +405,8 @@ class ConvFilter(Convolution, name="conv_filter"):
         if not out.dtype.is_float:
             return None, None
         return (
-            self.other(ConvImage, x)(y, ct) if needed[0] else None,
-            self.other(Conv, y)(x, ct) if needed[1] else None,
+            self.same_windows(ConvImage, x)(y, ct) if needed[0] else None,
+            self.same_windows(Conv, y)(x, ct) if needed[1] else None,
         )
 
     def form(self, out: TensorType, *types: TensorType) -> Form:

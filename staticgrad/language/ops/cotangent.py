@@ -85,9 +85,9 @@ class Support:
         self._make, self._below = make, below
         self._mask: Any = None
 
-    def joined(self, other: Support) -> Support:
+    def joined(self, support: Support) -> Support:
         """Return the elements of both."""
-        return Support(lambda: logical_or(self.mask, other.mask), self, other)
+        return Support(lambda: logical_or(self.mask, support.mask), self, support)
 
     @property
     def mask(self) -> Any:
@@ -132,10 +132,10 @@ class PartCotangent(Masked):
 
     def through(self, share: Cotangent, has_poles: bool) -> Cotangent:
         """``share``, made of this cotangent's value by a rule, with the support kept."""
-        met = self.met_pole or has_poles
+        met_pole = self.met_pole or has_poles
         if not isinstance(share, Masked):
-            return PartCotangent(self.support, share, met)
-        if not met:
+            return PartCotangent(self.support, share, met_pole)
+        if not met_pole:
             return share
         return Masked(logical_and(self.condition, share.positive()), share.value)
 
@@ -189,8 +189,8 @@ def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
         return Masked(outer.condition, inner, outer.negated)
     if outer.negated == inner.negated and same_value(outer.condition, inner.condition):
         return inner
-    both = logical_and(outer.positive(), inner.positive())
-    return Masked(both, inner.value)
+    condition = logical_and(outer.positive(), inner.positive())
+    return Masked(condition, inner.value)
 
 
 def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
@@ -235,9 +235,9 @@ def shares_of(
     types = None
     for arg in args:
         if arg.type.dtype.is_storage:
-            types = [each.type for each in args]
+            types = [operand.type for operand in args]
             if rounds_between(op):
-                cts, outs, args = (tuple(map(widened, each)) for each in (cts, outs, args))
+                cts, outs, args = (tuple(map(widen, values)) for values in (cts, outs, args))
             break
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
@@ -253,19 +253,23 @@ def shares_of(
     if types is not None:
         shares = tuple(map(in_dtype_of, shares, types))
     if op.reads_part == "some" or (op.reads_part and isinstance(cts[0], Masked)):
-        return tuple([_placed(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)])
+        return tuple([_as_part(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)])
     return shares
 
 
-def rounds_between(op: Op, several: bool = False) -> bool:
+def rounds_between(op: Op, has_several_terms: bool = False) -> bool:
     """Return whether the rule of ``op``, of narrow floats, would round to one before its end.
 
-    ``several``: it adds up terms of several tangents.
+    ``has_several_terms``: it adds up terms of several tangents.
     """
-    return (several or not op.rounds_once) and not op.rule_is_foreign and not isinstance(op, BodyOp)
+    return (
+        (has_several_terms or not op.rounds_once)
+        and not op.rule_is_foreign
+        and not isinstance(op, BodyOp)
+    )
 
 
-def widened(value: Any) -> Any:
+def widen(value: Any) -> Any:
     """Return a value or cotangent of a narrow float in its compute dtype; others unchanged."""
     if value is None or value.__class__ is float or not value.type.dtype.is_storage:
         return value
@@ -274,7 +278,7 @@ def widened(value: Any) -> Any:
     if value.__class__ in STAND_INS:
         stand_in: Any = STAND_INS[value.__class__]
         return stand_in(kind.with_dtype(dtype))
-    return map_cotangent(value, lambda each: astype(each, dtype))
+    return map_cotangent(value, lambda x: astype(x, dtype))
 
 
 def in_dtype_of(share: Any, type: TensorType) -> Any:
@@ -285,17 +289,17 @@ def in_dtype_of(share: Any, type: TensorType) -> Any:
         return share
     if share.type.dtype is not dtype.compute:
         return share
-    return map_cotangent(share, lambda each: astype(each, dtype))
+    return map_cotangent(share, lambda x: astype(x, dtype))
 
 
-def _placed(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]) -> Any:
+def _as_part(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]) -> Any:
     """The share of an operand that a linear op reads a part of, or under the mask of ``ct``."""
     if not isinstance(share, Value):
         return share
 
     def mask() -> Any:
-        whole = full(out.shape, np.bool_(True), out)
-        counts = ct.positive() if isinstance(ct, Masked) else whole
+        everywhere = full(out.shape, np.bool_(True), out)
+        counts = ct.positive() if isinstance(ct, Masked) else everywhere
         return resolve(op.vjp(astype(counts, out.dtype), out, *args)[place]) != 0
 
     return PartCotangent(Support(mask), share)
@@ -344,8 +348,8 @@ def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
     added = len(shape) - len(operand)
     stretched = (
         added + axis
-        for axis, (full, own) in enumerate(zip(shape[added:], operand, strict=True))
-        if own == 1 and full != 1
+        for axis, (full, size) in enumerate(zip(shape[added:], operand, strict=True))
+        if size == 1 and full != 1
     )
     return (*range(added), *stretched)
 
@@ -364,7 +368,7 @@ def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     return zero if not type.shape else broadcast_to(zero, type.shape)
 
 
-def narrowed(mask: Any, kind: TensorType) -> Any:
+def unbroadcast_mask(mask: Any, kind: TensorType) -> Any:
     """A mask of a result as one of an operand that was broadcast to it."""
     if mask.shape == kind.shape:
         return mask
@@ -372,6 +376,6 @@ def narrowed(mask: Any, kind: TensorType) -> Any:
     return resolve(counts) != 0
 
 
-def reached(op: Op, mask: Any, out: Any, x: Any, *indices: Any) -> Any:
+def elements_reaching(op: Op, mask: Any, out: Any, x: Any, *indices: Any) -> Any:
     """Return which elements of ``x`` a linear op brings to elements of the result in ``mask``."""
     return resolve(op.vjp(astype(mask, out.dtype), out, x, *indices)[0]) != 0

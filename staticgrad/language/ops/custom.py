@@ -30,7 +30,7 @@ from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import TRANSPOSES, zeros_like_type
-from staticgrad.language.ops.elementwise import common_dtype, is_weak, lifted
+from staticgrad.language.ops.elementwise import common_dtype, is_weak, lift_operand
 from staticgrad.language.ops.marks import FirstOperand
 from staticgrad.language.ops.operands import as_value, as_values, dtype_of, related, shape_of
 from staticgrad.language.types.arrays import TensorType, array_of, as_parts, of_parts
@@ -258,7 +258,7 @@ class CustomFunction:
             )
         kind, dtype = binding_kind(args), common_dtype(self.name, args)
         values = [
-            lifted(self.name, kind, arg, dtype) if is_weak(arg) else as_value(arg, kind)
+            lift_operand(self.name, kind, arg, dtype) if is_weak(arg) else as_value(arg, kind)
             for arg in args
         ]
         # Tensors that were recorded inside would say so: only what is captured is.

@@ -33,9 +33,9 @@ from staticgrad.language.ops.cotangent import (
     Masked,
     PartCotangent,
     Partial,
-    narrowed,
     times,
     unbroadcast,
+    unbroadcast_mask,
     under,
 )
 from staticgrad.language.types.arrays import (
@@ -103,12 +103,12 @@ class Elementwise(Op):
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(name=name, **kwargs)
-        own = vars(cls)
-        if own.get("primitive"):
+        attributes = vars(cls)
+        if attributes.get("primitive"):
             cls.arity = PRIMITIVES[cls.primitive].operands
-        elif "scalar" in own or not cls.primitive:
+        elif "scalar" in attributes or not cls.primitive:
             cls.arity = cls.scalar.__code__.co_argcount - 1  # without self
-        if isinstance(own.get("reference"), FunctionType):
+        if isinstance(attributes.get("reference"), FunctionType):
             cls.reference = quiet(cls.reference)  # type: ignore[method-assign]
 
     # -- what a concrete op says --------------------------------------------------------------
@@ -152,7 +152,7 @@ class Elementwise(Op):
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as values of one dtype: scalars lifted weakly, values cast explicitly."""
-        return promoted(self, args)
+        return promote_operands(self, args)
 
     def infer(self, *types: TensorType) -> TensorType:
         """The broadcast shape; see ``result_dtype``."""
@@ -169,10 +169,12 @@ class Elementwise(Op):
     def met_dtype(self, *types: TensorType) -> DType:
         """The one dtype of the operands, checked."""
         dtype = types[0].dtype
-        for other in types:
-            if other.dtype is not dtype:
-                met = ", ".join(str(t.dtype.numpy) for t in types)
-                raise DTypeError(f"{self.name}: operands of {met}", hint="convert them with astype")
+        for operand in types:
+            if operand.dtype is not dtype:
+                dtypes = ", ".join(str(t.dtype.numpy) for t in types)
+                raise DTypeError(
+                    f"{self.name}: operands of {dtypes}", hint="convert them with astype"
+                )
         if dtype.kind not in self.kinds:
             raise self.refuse(dtype)
         return dtype
@@ -215,26 +217,26 @@ class Elementwise(Op):
         masked = isinstance(ct, Masked)
         shares: list[Cotangent | None] = []
         pulled = self.pullback(ct.value if masked else ct, needed, out, *args)
-        for own, want, arg in zip(pulled, needed, args, strict=True):
-            if own is None or not want or arg.type.dtype.kind != "f":
+        for share, want, arg in zip(pulled, needed, args, strict=True):
+            if share is None or not want or arg.type.dtype.kind != "f":
                 shares.append(None)
             else:
                 if isinstance(ct, PartCotangent):
-                    own = ct.through(own, self.has_poles)
+                    share = ct.through(share, self.has_poles)
                 elif masked:
-                    own = under(ct, own)
-                shares.append(unbroadcast(own, arg.type))
+                    share = under(ct, share)
+                shares.append(unbroadcast(share, arg.type))
         return tuple(shares)
 
     def checked_partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         """``partials``, one for each operand."""
-        found: Any = self.partials(out, *args)
-        if not isinstance(found, tuple) or len(found) != len(args):
-            many = f"{len(found)} partials" if isinstance(found, tuple) else shown(found)
+        partials: Any = self.partials(out, *args)
+        if not isinstance(partials, tuple) or len(partials) != len(args):
+            many = f"{len(partials)} partials" if isinstance(partials, tuple) else shown(partials)
             raise OpDefinitionError(
                 f"{self.name}: partials gives {many}, not a tuple of {len(args)} for its operands"
             )
-        return found
+        return partials
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         """The sum of tangents times partials, or None; the shape may still need broadcasting."""
@@ -264,7 +266,7 @@ class Elementwise(Op):
         """An element counts where the result's does that is made of it."""
         if mask is True:
             return super().counted(mask, out, *args)
-        return tuple(narrowed(mask, arg.type) for arg in args)
+        return tuple(unbroadcast_mask(mask, arg.type) for arg in args)
 
 
 class Floating(Elementwise):
@@ -295,7 +297,7 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
             hint = "a value in a list: any(x is y for y in values)\n" + hint
         raise ShapeError(
             f"{name}: shapes do not broadcast, {error.left} != {error.right}",
-            details=_aligned(shapes, error.axis_from_end),
+            details=_align_shapes(shapes, error.axis_from_end),
             hint=hint + "align axes with reshape, or insert one of size 1 with x[..., None]",
         ) from None
 
@@ -315,17 +317,17 @@ def lined_up(args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
     ]
 
 
-def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
+def _align_shapes(shapes: Sequence[Shape], marked: int) -> list[str]:
     """Return one line per shape, right-aligned by axis; carets mark axis ``marked``."""
     rank = max(map(len, shapes))
     rows = [[""] * (rank - len(shape)) + [str(size) for size in shape] for shape in shapes]
     widths = [max(len(row[axis]) for row in rows) for axis in range(rank)]
     lines = ["  ".join(f"{size:>{w}}" for size, w in zip(row, widths, strict=True)) for row in rows]
-    before = sum(widths[: rank - marked]) + 2 * (rank - marked)
+    offset = sum(widths[: rank - marked]) + 2 * (rank - marked)
     return [
         "aligned:",
         *(f"  {line}" for line in lines),
-        "  " + " " * before + "^" * widths[-marked],
+        "  " + " " * offset + "^" * widths[-marked],
     ]
 
 
@@ -359,32 +361,32 @@ def strong_dtype(op: str, arg: object) -> DType:
 
 def real_dtype(op: str, arg: object) -> DType:
     """The dtype of a value or of an array-like that is not complex."""
-    found = strong_dtype(op, arg)
-    if found.is_complex:
-        raise DTypeError(f"{op}: {found} where real numbers are needed", hint="z.real, abs(z)")
-    return found
+    dtype = strong_dtype(op, arg)
+    if dtype.is_complex:
+        raise DTypeError(f"{op}: {dtype} where real numbers are needed", hint="z.real, abs(z)")
+    return dtype
 
 
 def array_dtype(data: object, what: str = "") -> DType:
     """Return the dtype of an array-like other than a value; ``what`` begins the message, by default
     the name of what is called."""
     if type(data) is np.ndarray:
-        found = data.dtype
+        dtype = data.dtype
     else:
         what = what or called_name()
         try:
-            found = as_array(data, what).dtype
+            dtype = as_array(data, what).dtype
         except SymbolicValueError:
             raise SymbolicValueError(
                 f"{what}: {kind_of(data)} with values of a graph in it is not an array",
                 hint="sg.stack([a, b]) makes one value of several, sg.concatenate joins them",
             ) from None
-        if found.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
+        if dtype.kind in "OUS" and not isinstance(data, np.ndarray | list | tuple):
             raise no_operand(what, data)
     try:
-        return as_dtype(found)
+        return as_dtype(dtype)
     except TypeError as error:
-        raise DTypeError(f"{what or called_name()}: {error}", hint=dtype_hint(found)) from None
+        raise DTypeError(f"{what or called_name()}: {error}", hint=dtype_hint(dtype)) from None
 
 
 def dtype_hint(spec: object) -> str:
@@ -394,35 +396,35 @@ def dtype_hint(spec: object) -> str:
         return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":
         return "arrays of numbers; object arrays come from None or lists of unequal lengths"
-    known = [d.numpy.name for d in ALL_DTYPES]
+    names = [d.numpy.name for d in ALL_DTYPES]
     last = name.rpartition(".")[2]
-    return f"write {last!r}" if last in known else did_you_mean(name, known)
+    return f"write {last!r}" if last in names else did_you_mean(name, names)
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
     """Return the dtype of ``args`` together: NEP 50, but integer arrays take a float's dtype."""
-    met: DType | None = None
+    common: DType | None = None
     weak = [_weak_scalar(arg) for arg in args]
     for arg, scalar in zip(args, weak, strict=True):
         if scalar is None:
-            own = strong_dtype(op, arg)
-            met = own if met is None else promote(met, own)
+            dtype = strong_dtype(op, arg)
+            common = dtype if common is None else promote(common, dtype)
     for scalar in weak:
         if scalar is not None:
-            met = _WEAK[type(scalar)] if met is None else promote_weak(scalar, met)
-    return F64 if met is None else met
+            common = _WEAK[type(scalar)] if common is None else promote_weak(scalar, common)
+    return F64 if common is None else common
 
 
-def promoted(
+def promote_operands(
     op: Elementwise, args: Sequence[Any], kind: type[AnyValue] | None = None
 ) -> tuple[AnyValue, ...]:
     """Return ``args`` as values of the one dtype that ``op`` requires for them."""
     shared, numbers = shared_dtype(args)
-    wanted = op.operand_dtype(shared or common_dtype(op.name, args))
-    if shared is wanted and not numbers:
+    dtype = op.operand_dtype(shared or common_dtype(op.name, args))
+    if shared is dtype and not numbers:
         return tuple(args)
     kind = kind or binding_kind(tuple(args))
-    return tuple([lifted(op.name, kind, arg, wanted) for arg in args])
+    return tuple([lift_operand(op.name, kind, arg, dtype) for arg in args])
 
 
 def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
@@ -435,10 +437,10 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
     numbers = False
     for arg in args:
         if isinstance(arg, Value):
-            own = arg.type.dtype
-            if shared is not None and own is not shared:
+            dtype = arg.type.dtype
+            if shared is not None and dtype is not shared:
                 return None, numbers
-            shared = own
+            shared = dtype
         elif type(arg) is float or type(arg) is int:
             numbers = True
         else:
@@ -446,18 +448,18 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
     return (None if numbers and shared is not None and shared.kind != "f" else shared), numbers
 
 
-def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
+def lift_operand(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
     """``arg`` as a value of ``kind`` and ``dtype``."""
     if isinstance(arg, Value):
-        own: Any = of_kind(arg, kind)
-        return own if own.dtype is dtype else astype(own, dtype)
+        value: Any = of_kind(arg, kind)
+        return value if value.dtype is dtype else astype(value, dtype)
     if isinstance(arg, Dim):
         size: Any = size_value(arg, dtype)
         return size
     if type(arg) is PythonNumber:
         if kind.computes:
             raise arg.refusal(op)
-        return lifted(op, kind, arg.arithmetic.input(arg, dtype.real), dtype)
+        return lift_operand(op, kind, arg.arithmetic.input(arg, dtype.real), dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
         if not dtype.is_float or abs(arg) <= dtype.largest:
@@ -528,7 +530,7 @@ def unary(kind: type[Elementwise], name: str, call: str = "", result: str = "") 
     def apply(x: ArrayLike[AnyValue]) -> AnyValue:
         return op(x)
 
-    return _named(apply, op, name, "x", call, result)
+    return _rename_function(apply, op, name, "x", call, result)
 
 
 def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "") -> Binary:
@@ -538,10 +540,10 @@ def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "")
     def apply(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
         return op(x, y)
 
-    return _named(apply, op, name, "x, y", call, result)
+    return _rename_function(apply, op, name, "x, y", call, result)
 
 
-def _named(
+def _rename_function(
     function: Callable[..., Any], op: Elementwise, name: str, operands: str, call: str, result: str
 ) -> Any:
     """``function`` under its ``name``, as one of the module that calls ``unary``."""
@@ -554,15 +556,15 @@ def _named(
 
 
 def _docstring(op: Elementwise, operands: str, call: str, result: str) -> str:
-    several = "," in operands
-    takes = _OPERANDS[op.kinds] + ("; they broadcast" if several else "")
-    shape = "of the broadcast shape" if several else "of x's shape"
+    has_several = "," in operands
+    takes = _OPERANDS[op.kinds] + ("; they broadcast" if has_several else "")
+    shape = "of the broadcast shape" if has_several else "of x's shape"
     if op.result_dtype(F32) is BOOL:
         gives = f"Bools {shape}."
     elif op.kinds == "f":
         gives = f"Floating values {shape}."
     else:
-        gives = f"Values {shape}, in the " + ("promoted dtype." if several else "dtype of x.")
+        gives = f"Values {shape}, in the " + ("promoted dtype." if has_several else "dtype of x.")
     parts = [inspect.cleandoc(op.__doc__ or ""), f"Args:\n    {operands}: {takes}."]
     parts.append(f"Returns:\n    {gives}")
     if call:

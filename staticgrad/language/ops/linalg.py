@@ -59,12 +59,12 @@ class LinearAlgebra(Op):
 
     def check(self, *types: TensorType) -> DType:
         """The one element type of operands."""
-        for each in types:
-            if each.dtype not in _ELEMENTS:
-                what = f"float32 and float64, not {each.dtype.numpy}"
+        for kind in types:
+            if kind.dtype not in _ELEMENTS:
+                what = f"float32 and float64, not {kind.dtype.numpy}"
                 raise DTypeError(f"{self.name}: takes {what}", hint=_ALSO_TAKES)
-            if each.dtype is not types[0].dtype:
-                raise DTypeError(f"{self.name}: operands of {types[0].dtype.numpy} and {each}")
+            if kind.dtype is not types[0].dtype:
+                raise DTypeError(f"{self.name}: operands of {types[0].dtype.numpy} and {kind}")
         return types[0].dtype
 
     def rectangle(self, x: TensorType) -> tuple[Shape, Size, Size]:
@@ -85,16 +85,16 @@ class LinearAlgebra(Op):
             raise ShapeError(text, hint="sg.linalg.lstsq, qr and svd take matrices of any shape")
         return batch, rows
 
-    def check_shape(self, what: str, x: TensorType, wanted: Shape) -> None:
+    def check_shape(self, what: str, x: TensorType, expected: Shape) -> None:
         """Refuse an operand of another shape than the others ask for."""
-        text = f"{self.name}: {what} is {shape_text(x.shape)}, not {shape_text(wanted)}"
-        same = x.rank == len(wanted)
+        text = f"{self.name}: {what} is {shape_text(x.shape)}, not {shape_text(expected)}"
+        same = x.rank == len(expected)
         if not same or not all(
-            dims.equal(own, size, text) for own, size in zip(x.shape, wanted, strict=True)
+            dims.equal(actual, size, text) for actual, size in zip(x.shape, expected, strict=True)
         ):
             raise ShapeError(text)
 
-    def called(
+    def call_form(
         self,
         dtype: DType,
         batch: Shape,
@@ -107,34 +107,36 @@ class LinearAlgebra(Op):
         name = f"linalg:{self.routine}.{_ELEMENTS[dtype]}{'' if checks else '.unchecked'}"
         return CallForm(name, sizes, scratch, checks, total=product(batch), flops=flops)
 
-    def called_by_columns(self, out: TensorType, codes: tuple[int, ...], triangles: int) -> Form:
+    def call_form_by_columns(self, out: TensorType, codes: tuple[int, ...], triangles: int) -> Form:
         """The form of the solution of so many triangular systems, some columns at a time."""
         batch, n, columns = self.rectangle(out)
-        each = columns_of_part(out.dtype, n, columns, self.of_pairs)
-        parts, sizes = -(-columns // each), (n, columns, *codes, each)
-        flops = triangles * n * n * dims.minimum(columns, each)
-        return self.called(out.dtype, (*batch, parts), sizes, flops, ((out.dtype, n * each),))
+        columns_per_part = columns_of_part(out.dtype, n, columns, self.of_pairs)
+        parts, sizes = -(-columns // columns_per_part), (n, columns, *codes, columns_per_part)
+        flops = triangles * n * n * dims.minimum(columns, columns_per_part)
+        return self.call_form(
+            out.dtype, (*batch, parts), sizes, flops, ((out.dtype, n * columns_per_part),)
+        )
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further matrices: those of the last two axes. Of one matrix, further columns."""
         if self.right_hand_sides is None or any(over[:-1]):
             return self(*in_front(size, args, over))
         axis = args[-1].ndim + self.right_hand_sides
-        rest = args[-1].shape[axis]
-        return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, rest)
+        columns = args[-1].shape[axis]
+        return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, columns)
 
     def reference(self, *arrays: Array) -> Any:
         from staticgrad.native.libraries import lapack
 
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in arrays]
-        found: Any = self.infer(*types)
-        outs = found if isinstance(found, tuple) else (found,)
+        out_types: Any = self.infer(*types)
+        outs = out_types if isinstance(out_types, tuple) else (out_types,)
         results = [np.zeros(t.shape, t.dtype.numpy) for t in outs]
         form: Any = self.form(*outs, *types)
         scratch = [np.zeros(max(int(size), 1), dtype.numpy) for dtype, size in form.scratch]
         operands = [*map(np.ascontiguousarray, arrays), *results]
         lapack.run(form.routine, operands, [*map(int, form.sizes)], scratch, int(form.total))
-        return tuple(results) if isinstance(found, tuple) else results[0]
+        return tuple(results) if isinstance(out_types, tuple) else results[0]
 
 
 def adjoint(x: Any) -> Any:
@@ -148,11 +150,11 @@ def by_place(x: Any, below: float, on: float, above: float) -> Any:
     row, column = (iota(shape, axis, like=x) for axis in (0, 1))
     zero = np.zeros((), x.dtype.numpy)
 
-    def scaled(factor: float) -> Any:
+    def scale(factor: float) -> Any:
         return x if factor == 1.0 else x * factor if factor else zero
 
-    diagonal_and_above = where(row == column, scaled(on), scaled(above))
-    return where(row > column, scaled(below), diagonal_and_above)
+    diagonal_and_above = where(row == column, scale(on), scale(above))
+    return where(row > column, scale(below), diagonal_and_above)
 
 
 def of_lower(x: Any) -> Any:
@@ -163,7 +165,7 @@ def of_lower(x: Any) -> Any:
     return by_place(x + adjoint(x), 1.0, 0.5, 0.0)
 
 
-def mirrored(x: Any) -> Any:
+def mirror_lower(x: Any) -> Any:
     """Return the symmetric, or Hermitian, matrix whose lower triangle is given."""
     half = by_place(x, 1.0, 0.5, 0.0)
     return half + adjoint(half)
@@ -221,9 +223,9 @@ class Eigh(LinearAlgebra, name="eigh"):
 
     def form(self, *types: TensorType) -> Form:
         batch, n = self.square(types[2])
-        room, whole = 2 * n * n + 6 * n + 1, 5 * n + 3
-        scratch = ((types[2].dtype, room), (I32, whole))
-        return self.called(types[2].dtype, batch, (n, room, whole), 9 * n * n * n, scratch)
+        room, int_room = 2 * n * n + 6 * n + 1, 5 * n + 3
+        scratch = ((types[2].dtype, room), (I32, int_room))
+        return self.call_form(types[2].dtype, batch, (n, room, int_room), 9 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         values, rows = out
@@ -242,8 +244,8 @@ class Eigh(LinearAlgebra, name="eigh"):
         if tangents[0] is None:
             return None, None
         values, rows = out
-        moved = rows @ mirrored(tangents[0]) @ adjoint(rows)
-        return diagonal_of(moved), adjoint(inverse_gaps(values) * moved) @ rows
+        rotated = rows @ mirror_lower(tangents[0]) @ adjoint(rows)
+        return diagonal_of(rotated), adjoint(inverse_gaps(values) * rotated) @ rows
 
 
 def inverse_gaps(values: Any) -> Any:
@@ -267,7 +269,7 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
         batch, n = self.square(types[0])
         room: Size = 34 * n + 1
         scratch = ((out.dtype, n * n), (out.dtype, room), (I32, 1))
-        return self.called(out.dtype, batch, (n, room, 1), 2 * n * n * n, scratch)
+        return self.call_form(out.dtype, batch, (n, room, 1), 2 * n * n * n, scratch)
 
     def contained_in(self) -> Sequence[tuple[Op, int]]:
         return ((Eigh(self.errors), 0),)
@@ -311,7 +313,7 @@ class SVD(LinearAlgebra, name="svd"):
         p, w = (m, n) if self.full else (k, k)
         sizes = (m, n, k, p, w, ord("A" if self.full else "S"), room)
         scratch = ((dtype, m * n), (dtype, room), (I32, 8 * k))
-        return self.called(dtype, batch, sizes, 20 * m * n * k, scratch)
+        return self.call_form(dtype, batch, sizes, 20 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Raises GradientError for full bases of a matrix that is not square: not unique."""
@@ -363,7 +365,7 @@ class SVDVals(LinearAlgebra, name="svdvals"):
         batch, m, n = self.rectangle(types[0])
         k, room = dims.minimum(m, n), _room(m, n)
         scratch = ((out.dtype, m * n), (out.dtype, room), (I32, 8 * k))
-        return self.called(out.dtype, batch, (m, n, k, room), 3 * m * n * k, scratch)
+        return self.call_form(out.dtype, batch, (m, n, k, room), 3 * m * n * k, scratch)
 
     def contained_in(self) -> Sequence[tuple[Op, int]]:
         return (SVD(False, self.errors), 1), (SVD(True, self.errors), 1)
@@ -423,7 +425,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
             "U" if self.unit else "N",
         )
         codes = (*map(ord, letters), int(self.unit), int(self.lower != self.transposed))
-        return self.called_by_columns(out, codes, 1)
+        return self.call_form_by_columns(out, codes, 1)
 
     def again(self, a: Any, b: Any, transposed: bool) -> Any:
         """The solution of another right-hand side; a diagonal without 0 is known by then."""
@@ -450,8 +452,8 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         by_a, right = tangents
         if by_a is not None:
             change = self.triangle(by_a)
-            moved = (adjoint(change) if self.transposed else change) @ out
-            right = -moved if right is None else right - moved
+            term = (adjoint(change) if self.transposed else change) @ out
+            right = -term if right is None else right - term
         return None if right is None else self.again(a, right, transposed=False)
 
 
@@ -471,32 +473,32 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     ) -> TensorType:
         self.check(lower, diagonal, upper, b)
         batch, _, n = self.rectangle(b)
-        for what, each in (("lower", lower), ("diagonal", diagonal), ("upper", upper)):
-            self.check_shape(what, each, (*batch, n))
+        for what, band in (("lower", lower), ("diagonal", diagonal), ("upper", upper)):
+            self.check_shape(what, band, (*batch, n))
         return b
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         batch, columns, n = self.rectangle(out)
         scratch = ((out.dtype, n + 1), (out.dtype, n), (out.dtype, n))
-        return self.called(out.dtype, batch, (n, columns), 10 * n * columns, scratch)
+        return self.call_form(out.dtype, batch, (n, columns), 10 * n * columns, scratch)
 
     def vjp(
         self, ct: Any, out: Any, lower: Any, diagonal: Any, upper: Any, b: Any
     ) -> tuple[Any, ...]:
         """The transposed system has lower and upper diagonal exchanged, each moved by one."""
-        by_b = self._transposed(lower, diagonal, upper, ct)
+        by_b = self._solve_transposed(lower, diagonal, upper, ct)
         out = conj(out)
         product = sum_over(by_b * out, (out.ndim - 2,))
-        below = sum_over(by_b * _moved(out, 1), (out.ndim - 2,))
-        above = sum_over(by_b * _moved(out, -1), (out.ndim - 2,))
+        below = sum_over(by_b * _shift(out, 1), (out.ndim - 2,))
+        above = sum_over(by_b * _shift(out, -1), (out.ndim - 2,))
         return -below, -product, -above, by_b
 
-    def _transposed(self, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
+    def _solve_transposed(self, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
         lower, diagonal, upper = map(conj, (lower, diagonal, upper))
-        return TridiagonalSolve("nan")(_moved(upper, 1), diagonal, _moved(lower, -1), b)
+        return TridiagonalSolve("nan")(_shift(upper, 1), diagonal, _shift(lower, -1), b)
 
 
-def _moved(x: Any, by: int) -> Any:
+def _shift(x: Any, by: int) -> Any:
     """x one place further along the last axis, with a 0 for what is not there."""
     last, n = x.ndim - 1, x.shape[-1]
     ends = [(0, 0)] * last + [(1, 1)]
@@ -521,23 +523,23 @@ class Cholesky(LinearAlgebra, name="cholesky"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         batch, n = self.square(types[0])
-        return self.called(out.dtype, batch, (n,), n * n * n // 3)
+        return self.call_form(out.dtype, batch, (n,), n * n * n // 3)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         middle = by_place(adjoint(out) @ ct, 1.0, 0.5, 0.0)
-        left = _solved(out, middle, transposed=True)
-        return (of_lower(adjoint(_solved(out, adjoint(left), transposed=True))),)
+        left = _solve(out, middle, transposed=True)
+        return (of_lower(adjoint(_solve(out, adjoint(left), transposed=True))),)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """L Φ(L⁻¹ dx L⁻ᵀ), where Φ takes the lower triangle and half the diagonal."""
         if tangents[0] is None:
             return None
-        left = _solved(out, mirrored(tangents[0]), transposed=False)
-        both = _solved(out, adjoint(left), transposed=False)
-        return out @ by_place(both, 1.0, 0.5, 0.0)
+        left = _solve(out, mirror_lower(tangents[0]), transposed=False)
+        inner = _solve(out, adjoint(left), transposed=False)
+        return out @ by_place(inner, 1.0, 0.5, 0.0)
 
 
-def _solved(lower: Any, b: Any, transposed: bool) -> Any:
+def _solve(lower: Any, b: Any, transposed: bool) -> Any:
     """L⁻¹ b or L⁻ᵀ b. A factor that exists has no 0 on its diagonal."""
     return TriangularSolve(transposed=transposed, errors="nan")(lower, b)
 
@@ -561,7 +563,7 @@ class LU(LinearAlgebra, name="lu"):
     def form(self, *types: TensorType) -> Form:
         batch, m, n = self.rectangle(types[0])
         k = dims.minimum(m, n)
-        return self.called(types[0].dtype, batch, (m, n, k), m * n * k, ((I32, k),))
+        return self.call_form(types[0].dtype, batch, (m, n, k), m * n * k, ((I32, k),))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """L⁻ᵀ (lower(Lᵀ dL) + upper(dU Uᵀ)) U⁻ᵀ of the square part; the rest is solved from it."""
@@ -651,7 +653,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         return b
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return self.called_by_columns(out, (int(self.transposed),), 2)
+        return self.call_form_by_columns(out, (int(self.transposed),), 2)
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
@@ -661,12 +663,12 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         by_b = LUSolve(not self.transposed, "nan")(lu, permutation, ct)
         if not needed[0]:
             return None, None, by_b
-        solved, other = (by_b, out) if self.transposed else (out, by_b)
+        solved, partner = (by_b, out) if self.transposed else (out, by_b)
         inner = _in_order(solved, permutation)
         by_upper = _unit_upper(lu) @ inner
         by_lower = by_place(lu, 1.0, 1.0, 0.0)
-        by_lower = adjoint(by_lower) @ other
-        pairs = ((other, by_upper), (by_lower, inner))
+        by_lower = adjoint(by_lower) @ partner
+        pairs = ((partner, by_upper), (by_lower, inner))
         below, above = (left @ adjoint(right) for left, right in pairs)
         return by_place(-below, 1.0, 1.0, 0.0) - by_place(above, 0.0, 0.0, 1.0), None, by_b
 
@@ -698,7 +700,9 @@ class Sylvester(LinearAlgebra, name="sylvester"):
         sizes = (m * m, m * m, n * n, n * n, m * n, m + n, m + n, room)
         scratch = tuple((dtype, size) for size in sizes)
         flops = 25 * (m * m * m + n * n * n)
-        return self.called(dtype, batch, (m, n, room), flops, (*scratch, (I32, m + n), (dtype, 1)))
+        return self.call_form(
+            dtype, batch, (m, n, room), flops, (*scratch, (I32, m + n), (dtype, 1))
+        )
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any, q: Any) -> tuple[Any, ...]:
         """The transposed equation is solved for the cotangent of q."""
@@ -708,9 +712,9 @@ class Sylvester(LinearAlgebra, name="sylvester"):
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any, q: Any) -> Any:
         """The solution for dq - da @ X - X @ db."""
         by_a, by_b, right = tangents
-        for moved in (by_a is not None and by_a @ out, by_b is not None and out @ by_b):
-            if moved is not False:
-                right = -moved if right is None else right - moved
+        for term in (by_a is not None and by_a @ out, by_b is not None and out @ by_b):
+            if term is not False:
+                right = -term if right is None else right - term
         return None if right is None else Sylvester("nan")(a, b, right)
 
 
@@ -740,7 +744,7 @@ class LDL(LinearAlgebra, name="ldl"):
         batch, n = self.square(types[0])
         dtype, room = types[0].dtype, 32 * n + 1
         scratch = ((dtype, n * n), (dtype, room), (I32, n))
-        return self.called(dtype, batch, (n, room), n * n * n // 3, scratch)
+        return self.call_form(dtype, batch, (n, room), n * n * n // 3, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         if not (is_given(ct[0]) or is_given(ct[1])):
@@ -768,7 +772,7 @@ class LDL(LinearAlgebra, name="ldl"):
 
 def _over_blocks(packed: Any, beside: Any, x: Any) -> Any:
     """x @ D⁻¹."""
-    return TridiagonalSolve("nan")(conj(_moved(beside, 1)), diagonal_of(packed), beside, x)
+    return TridiagonalSolve("nan")(conj(_shift(beside, 1)), diagonal_of(packed), beside, x)
 
 
 def _identity_of(x: Any) -> Any:
@@ -807,7 +811,7 @@ class QR(LinearAlgebra, name="qr"):
         k, p, dtype = dims.minimum(m, n), self.columns(m, n), types[2].dtype
         room = _QR_BLOCK * (m + n) + 1
         scratch = ((dtype, m * n), (dtype, k), (dtype, room), (dtype, m * p))
-        return self.called(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
+        return self.call_form(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Raises GradientError where a complete Q of a tall x has a part in the result."""
@@ -843,6 +847,6 @@ class QR(LinearAlgebra, name="qr"):
 
 def _tall(q: Any, r: Any, by_q: Any, by_r: Any) -> Any:
     """(dQ + Q copy(M)) R⁻ᵀ with M = R dRᵀ - dQᵀ Q, of whose lower triangle a copy is mirrored."""
-    moved = r @ adjoint(by_r) - adjoint(by_q) @ q
-    right = by_q + q @ mirrored(moved)
+    m = r @ adjoint(by_r) - adjoint(by_q) @ q
+    right = by_q + q @ mirror_lower(m)
     return adjoint(TriangularSolve(lower=False, errors="nan")(r, adjoint(right)))

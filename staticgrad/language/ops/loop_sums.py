@@ -32,7 +32,7 @@ from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.contract import matmul
-from staticgrad.language.ops.cotangent import in_dtype_of, widened, zeros_like_type
+from staticgrad.language.ops.cotangent import in_dtype_of, widen, zeros_like_type
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.movement import reshape, transpose
@@ -64,18 +64,18 @@ class Share:
 def shares_of(total: Symbolic) -> list[Share]:
     """The terms that a value adds up, those that sum rows apart from the rest."""
     alike: dict[object, list[Share]] = {}
-    rest: list[Symbolic] = []
+    others: list[Symbolic] = []
     for term in added_terms(total):
-        shares = _summed(term)
+        shares = _as_sums(term)
         if not shares:
-            rest.append(term)
+            others.append(term)
         for share in shares:
             key = (share.value.type, tuple(node.op for node in share.nodes))
             alike.setdefault(key, []).append(share)
     if not alike:
         return [Share(total)]
-    found = [Share(added([s.value for s in same]), same[0].nodes) for same in alike.values()]
-    return [*found, Share(added(rest))] if rest else found
+    grouped = [Share(add_all([s.value for s in same]), same[0].nodes) for same in alike.values()]
+    return [*grouped, Share(add_all(others))] if others else grouped
 
 
 def added_terms(total: Symbolic) -> Iterator[Symbolic]:
@@ -90,30 +90,30 @@ def added_terms(total: Symbolic) -> Iterator[Symbolic]:
             yield value
 
 
-def added(values: list[Symbolic]) -> Symbolic:
+def add_all(values: list[Symbolic]) -> Symbolic:
     """The values, one added to the other."""
     total: Any = values[0]
     for value in values[1:]:
         total = add(total, value)
-    found: Symbolic = total
-    return found
+    result: Symbolic = total
+    return result
 
 
-def _summed(term: Symbolic) -> list[Share]:
+def _as_sums(term: Symbolic) -> list[Share]:
     """A term as sums over some axes, but for their shapes and the zeros around them; [] if not.
 
     Shapes and zeros around what adds up several sums are those of each of them.
     """
-    found: list[Share] = []
+    shares: list[Share] = []
     waiting: list[tuple[Symbolic, tuple[Node, ...]]] = [(term, ())]
     while waiting:
         value, nodes = waiting.pop()
         if _only_moves(value):
             waiting.append((value.node.args[0], (value.node, *nodes)))
             continue
-        several = [*added_terms(value)]
-        if len(several) > 1:
-            waiting.extend((each, nodes) for each in reversed(several))
+        terms = [*added_terms(value)]
+        if len(terms) > 1:
+            waiting.extend((summand, nodes) for summand in reversed(terms))
             continue
         form = value.node.form
         if not isinstance(form, Reduce) or form.kind != "sum" or not value.dtype.is_float:
@@ -121,8 +121,8 @@ def _summed(term: Symbolic) -> list[Share]:
         (source,) = value.node.args
         if hint_product(source.shape) > MOST_ELEMENTS:
             return []
-        found.append(Share(source, (value.node, *nodes)))
-    return found
+        shares.append(Share(source, (value.node, *nodes)))
+    return shares
 
 
 def _only_moves(value: Symbolic) -> bool:
@@ -194,49 +194,51 @@ class OverTime:
 
     Attributes:
         outputs: the values of the body to stack, beside slices and carries that are there anyway.
-        rest: of the requested sums, those that are still added up from iteration to iteration.
+        carried: of the requested sums, those that are still added up from iteration to iteration.
     """
 
-    def __init__(self, shares: Mapping[int, Symbolic], there: list[Symbolic]) -> None:
-        self.there = {value.key for value in there}
+    def __init__(self, shares: Mapping[int, Symbolic], available: list[Symbolic]) -> None:
+        self.available = {value.key for value in available}
         self.types = {place: share.type for place, share in shares.items()}
         self.outputs: dict[tuple[Any, int], Symbolic] = {}
         self.read: dict[tuple[Any, int], Symbolic] = {}
         self.late: dict[int, list[Product | Total]] = {}
         terms = {place: list(added_terms(share)) for place, share in shares.items()}
-        taken: set[tuple[int, int]] = set()
-        for place, each in terms.items():
-            for number, term in enumerate(each):
-                found = _product(term)
-                if found is not None and self._pays(found):
-                    self._take(place, found)
-                    taken.add((place, number))
-        for place, each in terms.items():
-            for number, term in enumerate(each):
-                total = self._total(term) if (place, number) not in taken else None
+        handled: set[tuple[int, int]] = set()
+        for place, place_terms in terms.items():
+            for number, term in enumerate(place_terms):
+                matrix_product = _product(term)
+                if matrix_product is not None and self._pays(matrix_product):
+                    self._take(place, matrix_product)
+                    handled.add((place, number))
+        for place, place_terms in terms.items():
+            for number, term in enumerate(place_terms):
+                total = self._total(term) if (place, number) not in handled else None
                 if total is not None:
                     self._take(place, total)
-                    taken.add((place, number))
-        self.rest: dict[int, Symbolic] = {}
-        for place, each in terms.items():
-            left = [term for number, term in enumerate(each) if (place, number) not in taken]
-            if len(left) == len(each):
-                self.rest[place] = shares[place]
+                    handled.add((place, number))
+        self.carried: dict[int, Symbolic] = {}
+        for place, place_terms in terms.items():
+            left = [
+                term for number, term in enumerate(place_terms) if (place, number) not in handled
+            ]
+            if len(left) == len(place_terms):
+                self.carried[place] = shares[place]
             elif left:
-                self.rest[place] = added(left)
+                self.carried[place] = add_all(left)
 
-    def _pays(self, found: Product) -> bool:
+    def _pays(self, term: Product) -> bool:
         """Return whether stacking moves fewer elements than a sum in each iteration reads and
         writes."""
-        stacked = self.there | self.outputs.keys()
-        new = [source for source in found.sources if source.key not in stacked]
-        out = hint_value(found.left.shape[1]) * hint_value(found.right.shape[1])
+        stacked = self.available | self.outputs.keys()
+        new = [source for source in term.sources if source.key not in stacked]
+        out = hint_value(term.left.shape[1]) * hint_value(term.right.shape[1])
         return sum(hint_product(value.shape) for value in new) <= 2 * out
 
     def _take(self, place: int, term: Product | Total) -> None:
         self.late.setdefault(place, []).append(term)
         for source in term.sources:
-            into = self.read if source.key in self.there else self.outputs
+            into = self.read if source.key in self.available else self.outputs
             into[source.key] = source
 
     def _total(self, term: Symbolic) -> Total | None:
@@ -264,7 +266,7 @@ class _Sums(NamedTuple):
         self, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
         """The sums over all iterations: at once if there are few, else block by block."""
-        products = [t for each in self.terms.values() for t in each if isinstance(t, Product)]
+        products = [t for terms in self.terms.values() for t in terms if isinstance(t, Product)]
         shapes = [factor.shape for term in products for factor in (term.left, term.right)]
         rows, columns = (
             max((hint_value(shape[axis]) for shape in shapes), default=1) for axis in (0, 1)
@@ -282,45 +284,49 @@ class _Sums(NamedTuple):
         Sums of a narrow float are in its compute dtype until the end.
         """
         count = iterations // length
-        rest = iterations - count * length
-        begins = (rest, 0) if reverse else (0, iterations - rest)
+        remainder = iterations - count * length
+        begins = (remainder, 0) if reverse else (0, iterations - remainder)
         parts, lasts = stacks, dict[Any, Any]()
-        if rest != 0:
-            parts = {k: _rows(stack, begins[0], iterations - rest) for k, stack in stacks.items()}
-            lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
-        found = self._of_blocks(parts, count, length, reverse, run_loop)
-        if rest != 0:
-            more = self._at_once({key: widened(each) for key, each in lasts.items()}, rest)
-            found = {place: add(total, more[place]) for place, total in found.items()}
-        return {place: in_dtype_of(total, self.types[place]) for place, total in found.items()}
+        if remainder != 0:
+            parts = {
+                k: _rows(stack, begins[0], iterations - remainder) for k, stack in stacks.items()
+            }
+            lasts = {key: _rows(stack, begins[1], remainder) for key, stack in stacks.items()}
+        sums = self._of_blocks(parts, count, length, reverse, run_loop)
+        if remainder != 0:
+            more = self._at_once({key: widen(stack) for key, stack in lasts.items()}, remainder)
+            sums = {place: add(total, more[place]) for place, total in sums.items()}
+        return {place: in_dtype_of(total, self.types[place]) for place, total in sums.items()}
 
     def _at_once(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
         """The sums over the rows of these stacks, each at once."""
-        found: dict[int, Any] = {}
+        sums: dict[int, Any] = {}
         for place, terms in self.terms.items():
             for term in terms:
                 with within(term.origin):
-                    value = _made(term, stacks, iterations)
-                    known = found.get(place)
-                    found[place] = value if known is None else add(known, value)
-        return found
+                    value = _compute_term(term, stacks, iterations)
+                    total = sums.get(place)
+                    sums[place] = value if total is None else add(total, value)
+        return sums
 
     def _of_blocks(
         self, stacks: Stacks, count: Size, length: int, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
         """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
         keys = [
-            *dict.fromkeys(s.key for each in self.terms.values() for t in each for s in t.sources)
+            *dict.fromkeys(s.key for terms in self.terms.values() for t in terms for s in t.sources)
         ]
 
-        def grown(totals: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
-            wide = [widened(each) for each in rows]
+        def add_block(totals: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
+            wide = [widen(row) for row in rows]
             sums = self._at_once(dict(zip(keys, wide, strict=True)), length)
             return [add(total, sums[k]) for k, total in zip(self.terms, totals, strict=True)]
 
         blocks = [reshape(stacks[key], (count, length, *stacks[key].shape[1:])) for key in keys]
-        first = [widened(zeros_like_type(self.types[place])) for place in self.terms]
-        return dict(zip(self.terms, run_loop(grown, count, first, blocks, reverse), strict=True))
+        first = [widen(zeros_like_type(self.types[place])) for place in self.terms]
+        return dict(
+            zip(self.terms, run_loop(add_block, count, first, blocks, reverse), strict=True)
+        )
 
 
 class Stacked(NamedTuple):
@@ -351,10 +357,10 @@ def after_loop(share: Symbolic, stacked: Callable[[Any], Stacked | None], run_lo
     while isinstance(value.node.form, ReshapeForm):
         shapes.append(value.shape)
         (value,) = value.node.args
-    found = _product_of_stacks(value, stacked) or _total_of_stack(value, stacked)
-    if found is None:
+    matched = _product_of_stacks(value, stacked) or _total_of_stack(value, stacked)
+    if matched is None:
         return share
-    term, of, stacks = found
+    term, of, stacks = matched
     if of.block is None:
         return share
     sums = _Sums({0: [term]}, {0: value.type})
@@ -430,7 +436,7 @@ def block_length(iterations: Size, rows: int, columns: int) -> int | None:
     return most
 
 
-def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
+def _compute_term(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
         stack = reshape(stacks[term.value.source.key], (iterations, *term.value.shape))
         return Sum((0, *(axis + 1 for axis in term.axes)))(stack)

@@ -597,7 +597,7 @@ class _SumsOfInvariants:
 
     def __init__(self, shares: Mapping[int, Symbolic], stacked: Sequence[Symbolic]) -> None:
         self.late = OverTime(shares, [*stacked])
-        carried = sorted(self.late.rest.items())
+        carried = sorted(self.late.carried.items())
         self._parts = [(k, share) for k, total in carried for share in shares_of(total)]
         values: list[Any] = [share.value for _, share in self._parts]
         self.totals = Inputs().like("t", [value.type for value in values])

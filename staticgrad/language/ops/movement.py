@@ -53,10 +53,10 @@ class Reshape(LinearOp, name="reshape"):
 
     def infer(self, x: TensorType) -> TensorType:
         """The dtype of x, the new shape; a guard where the counts agree only for some sizes."""
-        given, count = x.size, product(self.shape)
-        if given != count:
-            text = f"reshape: {given} elements do not fill the shape {shape_text(self.shape)}"
-            if not dims.equal(given, count, text):
+        elements, count = x.size, product(self.shape)
+        if elements != count:
+            text = f"reshape: {elements} elements do not fill the shape {shape_text(self.shape)}"
+            if not dims.equal(elements, count, text):
                 raise ShapeError(text, details=[f"that takes {count}"] if self.shape else [])
         return x.with_shape(self.shape)
 
@@ -125,20 +125,20 @@ class Broadcast(LinearOp, name="broadcast"):
         inside = all(0 <= axis < len(self.shape) for axis in self.axes)
         if len(self.axes) != x.rank or not ascending or not inside:
             raise AxisError(f"broadcast: {self.axes} does not place the axes of {x} in order")
-        for axis, own in zip(self.axes, x.shape, strict=True):
+        for axis, size in zip(self.axes, x.shape, strict=True):
             text = f"broadcast: {shape_text(x.shape)} does not fit {shape_text(self.shape)}"
-            if own != 1 and not dims.equal(own, self.shape[axis], text):
+            if size != 1 and not dims.equal(size, self.shape[axis], text):
                 raise ShapeError(
                     text,
-                    details=[f"axis {axis} has size {self.shape[axis]}, the operand's is {own}"],
+                    details=[f"axis {axis} has size {self.shape[axis]}, the operand's is {size}"],
                     hint="only an axis of literal size 1 stretches",
                 )
         return x.with_shape(self.shape)
 
     def reference(self, x: Array) -> Any:
         between = [1] * len(self.shape)
-        for axis, own in zip(self.axes, x.shape, strict=True):
-            between[axis] = own
+        for axis, size in zip(self.axes, x.shape, strict=True):
+            between[axis] = size
         return np.broadcast_to(x.reshape(between), self.shape)  # type: ignore[arg-type]
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
@@ -153,11 +153,11 @@ class Broadcast(LinearOp, name="broadcast"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types
-        placed = zip(self.axes, x.shape, strict=True)
+        axis_sizes = zip(self.axes, x.shape, strict=True)
         return View(
             tuple(
-                AxisMap(None if own == 1 and self.shape[axis] != 1 else axis)
-                for axis, own in placed
+                AxisMap(None if size == 1 and self.shape[axis] != 1 else axis)
+                for axis, size in axis_sizes
             )
         )
 
@@ -185,28 +185,28 @@ def reshape(
     """
     value = as_value(x)
     listed: Any = shape
-    several = isinstance(shape, list | tuple) or (isinstance(shape, np.ndarray) and shape.ndim)
-    entries: Any = tuple(listed) if several else (shape,)
+    is_sequence = isinstance(shape, list | tuple) or (isinstance(shape, np.ndarray) and shape.ndim)
+    entries: Any = tuple(listed) if is_sequence else (shape,)
     if _is_fortran(order, "CFA"):
         return transpose(reshape(transpose(value), entries[::-1]))
     free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]
     if len(free) > 1:
         raise ShapeError("reshape: only one size can be -1", related=related(value))
     if free:
-        entries = _filled(value, entries, free[0])
+        entries = _infer_size(value, entries, free[0])
     target = shape_of(entries, value)
     return basic.reshape(value, target)
 
 
-def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
+def _infer_size(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     """The shape with the size at ``free`` computed from the others."""
     sizes = tuple(size_of(entry, x) for i, entry in enumerate(entries) if i != free)
-    known = product(sizes)
-    if known == 0:
+    count = product(sizes)
+    if count == 0:
         raise ShapeError(
             f"reshape: any size fits in place of -1 in {shape_text(entries)}", related=related(x)
         )
-    return (*sizes[:free], dims.floordiv(x.size, known), *sizes[free:])
+    return (*sizes[:free], dims.floordiv(x.size, count), *sizes[free:])
 
 
 def transpose(x: ArrayLike[AnyValue], axes: Any = None) -> AnyValue:
@@ -220,19 +220,20 @@ def transpose(x: ArrayLike[AnyValue], axes: Any = None) -> AnyValue:
     """
     value = as_value(x)
     if axes is None:
-        return _permuted(value, tuple(reversed(range(value.ndim))))
-    given = axes if isinstance(axes, list | tuple) else (axes,)
-    perm = distinct_axes(given, value)
+        return _permute(value, tuple(reversed(range(value.ndim))))
+    entries = axes if isinstance(axes, list | tuple) else (axes,)
+    perm = distinct_axes(entries, value)
     if len(perm) != value.ndim:
         raise AxisError(
-            f"transpose: {tuple(given)} names {len(perm)} of the {value.ndim} axes of {value.type}",
+            f"transpose: {tuple(entries)} names {len(perm)} of the {value.ndim} axes"
+            f" of {value.type}",
             hint="x.swapaxes(axis, other) exchanges two axes" if len(perm) == 2 else "",
             related=related(value),
         )
-    return _permuted(value, tuple(perm))
+    return _permute(value, tuple(perm))
 
 
-def _permuted(x: AnyValue, perm: tuple[int, ...]) -> AnyValue:
+def _permute(x: AnyValue, perm: tuple[int, ...]) -> AnyValue:
     return x if perm == tuple(range(x.ndim)) else Transpose(perm)(x)
 
 
@@ -249,7 +250,7 @@ def swapaxes(x: ArrayLike[AnyValue], axis1: int, axis2: int) -> AnyValue:
     first, second = axis_of(axis1, value), axis_of(axis2, value)
     perm = list(range(value.ndim))
     perm[first], perm[second] = second, first
-    return _permuted(value, tuple(perm))
+    return _permute(value, tuple(perm))
 
 
 def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValue:
@@ -265,8 +266,8 @@ def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValu
     (2, 3, n)
     """
     value = as_value(x)
-    sources = distinct_axes(_listed(source), value)
-    places = distinct_axes(_listed(destination), value)
+    sources = distinct_axes(_list_axes(source), value)
+    places = distinct_axes(_list_axes(destination), value)
     if len(sources) != len(places):
         raise ArgumentError(
             f"moveaxis: {len(sources)} axes cannot move to {len(places)} places",
@@ -275,10 +276,10 @@ def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValu
     perm = [axis for axis in range(value.ndim) if axis not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
         perm.insert(place, axis)
-    return _permuted(value, tuple(perm))
+    return _permute(value, tuple(perm))
 
 
-def _listed(axes: Axes) -> list[Any]:
+def _list_axes(axes: Axes) -> list[Any]:
     return list(axes) if isinstance(axes, list | tuple) else [axes]
 
 
@@ -292,9 +293,9 @@ def expand_dims(x: ArrayLike[AnyValue], axis: Axes) -> AnyValue:
     (n, 1, 3)
     """
     value = as_value(x)
-    given = _listed(axis)
-    rank = value.ndim + len(given)
-    new = distinct_axes(given, value, rank)
+    axes = _list_axes(axis)
+    rank = value.ndim + len(axes)
+    new = distinct_axes(axes, value, rank)
     sizes = iter(value.shape)
     return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
 
@@ -341,14 +342,14 @@ def ravel(x: ArrayLike[AnyValue], order: str | None = "C") -> AnyValue:
 _HINT_OF_ORDER: Final = "from an axis on: x.flatten(axis)"
 
 
-def _is_fortran(order: str | None, known: str) -> bool:
+def _is_fortran(order: str | None, orders: str) -> bool:
     """Return whether the first axis is the fastest."""
     if order == "C" or order is None:
         return False
-    if order not in [*known]:
+    if order not in [*orders]:
         raise ArgumentError(
             f"{called_name()}: order={shown(order)}",
-            hint=f"one of {', '.join(known)}; {_HINT_OF_ORDER}",
+            hint=f"one of {', '.join(orders)}; {_HINT_OF_ORDER}",
         )
     return order == "F"
 

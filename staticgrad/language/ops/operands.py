@@ -22,13 +22,13 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import astype, size_value
-from staticgrad.language.ops.cotangent import reached
+from staticgrad.language.ops.cotangent import elements_reaching
 from staticgrad.language.ops.elementwise import (
     ArrayLike,
     array_dtype,
     common_dtype,
     dtype_hint,
-    lifted,
+    lift_operand,
     shared_dtype,
     strong_dtype,
 )
@@ -80,7 +80,7 @@ class LinearOp(Op):
         """An element counts where one of the result's that it is moved to does."""
         if mask is True or not out.dtype.is_float:
             return super().counted(mask, out, *args)
-        return (reached(self, mask, out, *args), *[True] * (len(args) - 1))
+        return (elements_reaching(self, mask, out, *args), *[True] * (len(args) - 1))
 
 
 class BilinearOp(Op):
@@ -109,8 +109,8 @@ def as_value(
 ) -> AnyValue:
     """``data`` as a value."""
     if isinstance(data, Value):
-        found: AnyValue = data if kind is None else of_kind(data, kind)
-        return found
+        value: AnyValue = data if kind is None else of_kind(data, kind)
+        return value
     if isinstance(data, Dim):
         size: Any = size_value(data, I64)
         return size
@@ -140,7 +140,7 @@ def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]
     # Values and floats raise no message of these two.
     name = "" if all(isinstance(x, Value) or type(x) is float for x in data) else called_name()
     kind, dtype = binding_kind(tuple(data)), common_dtype(name, data)
-    return tuple([lifted(name, kind, item, dtype) for item in data])
+    return tuple([lift_operand(name, kind, item, dtype) for item in data])
 
 
 def related(*values: object) -> list[Related]:
@@ -174,17 +174,17 @@ def axes_of(axis: Axes, x: Value) -> tuple[int, ...]:
     """``axis`` as sorted non-negative ints: None is every axis."""
     if axis is None:
         return tuple(range(x.ndim))
-    given = axis if isinstance(axis, list | tuple) else (axis,)
-    return tuple(sorted(distinct_axes(given, x)))
+    entries = axis if isinstance(axis, list | tuple) else (axis,)
+    return tuple(sorted(distinct_axes(entries, x)))
 
 
 def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
     """``axes`` as non-negative ints, in their order."""
-    found = [axis_of(axis, x, rank) for axis in axes]
-    for axis in found:
-        if found.count(axis) > 1:
+    numbers = [axis_of(axis, x, rank) for axis in axes]
+    for axis in numbers:
+        if numbers.count(axis) > 1:
             raise AxisError(f"{called_name()}: axis {axis} is named twice", related=related(x))
-    return found
+    return numbers
 
 
 def integer(
@@ -196,22 +196,22 @@ def integer(
     of: str = "",
 ) -> int:
     """Return ``data``, a number or a value that computes at once, as a Python int."""
-    found = known_integer(data)
-    if found is not None and not (least is not None and isinstance(data, bool | np.bool_)):
-        if least is not None and found < least:
+    number = known_integer(data)
+    if number is not None and not (least is not None and isinstance(data, bool | np.bool_)):
+        if least is not None and number < least:
             raise ArgumentError(
-                f"{of or called_name()}: {what} must be >= {least}, got {shown(found)}",
+                f"{of or called_name()}: {what} must be >= {least}, got {shown(number)}",
                 related=related(*values),
             )
-        if most_bits is not None and found.bit_length() > most_bits:
+        if most_bits is not None and number.bit_length() > most_bits:
             raise ArgumentError(
                 f"{of or called_name()}: {what} {shown(data)} has more than {most_bits} bits",
                 related=related(*values),
             )
-        return found
+        return number
     raise ArgumentError(
         f"{of or called_name()}: {what} {shown(data)} is not an integer",
-        hint=_whole(what, data),
+        hint=_integer_hint(what, data),
         related=related(*values, data),
     )
 
@@ -222,18 +222,18 @@ def array_size(n: Any, what: str = "size") -> int:
     Raises:
         ArgumentError: no integer, below 0, or too many elements.
     """
-    found = integer(what, n, least=0)
-    if found >= 2**31:
-        raise ArgumentError(f"{called_name()}: an axis of {found} elements")
-    return found
+    size = integer(what, n, least=0)
+    if size >= 2**31:
+        raise ArgumentError(f"{called_name()}: an axis of {size} elements")
+    return size
 
 
 def known_integer(data: Any) -> int | None:
     """``data`` as a Python int, of any length, if it is an integer whose value is known now."""
-    known: Any = data
+    number: Any = data
     if not isinstance(data, Value | Dim) or (isinstance(data, Value) and data.computes):
         try:
-            return index(known)
+            return index(number)
         except TypeError:
             pass
     return None
@@ -254,12 +254,12 @@ def number_of_parts(data: Any, *values: Value) -> int:
     return count
 
 
-def _whole(what: str, data: object) -> str:
+def _integer_hint(what: str, data: object) -> str:
     """Return a hint with a replacement for a non-integer."""
     if isinstance(data, Value):
-        known = "it is only known in a run, and shapes are decided when the graph is built"
+        reason = "it is only known in a run, and shapes are decided when the graph is built"
         traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
-        return known + (traced if running_session() is not None else "")
+        return reason + (traced if running_session() is not None else "")
     if isinstance(data, str) and what == "seed":
         return "the same number gives the same draws"
     if isinstance(data, str):
@@ -279,22 +279,22 @@ def is_number(data: object) -> bool:
 
 
 def read_number(
-    word: str, given: Any, *, what: str = "a number", low: float = -math.inf,
+    word: str, value: Any, *, what: str = "a number", low: float = -math.inf,
     high: float = math.inf, ends: str = "[]", or_value: bool = False,
 ) -> Any:  # fmt: skip
-    """Return ``given``, which must be ``what``: a number between ``low`` and ``high``.
+    """Return ``value``, which must be ``what``: a number between ``low`` and ``high``.
 
     ``ends`` are the brackets of the interval: "[)" contains ``low``, not ``high``. With
     ``or_value`` an array, or a value that has its elements in the run, passes.
     """
-    if is_number(given):
-        above = given >= low if ends[0] == "[" else given > low
-        if above and (given <= high if ends[1] == "]" else given < high):
-            return given
-    elif or_value and isinstance(given, Value | np.ndarray):
-        return given
+    if is_number(value):
+        above = value >= low if ends[0] == "[" else value > low
+        if above and (value <= high if ends[1] == "]" else value < high):
+            return value
+    elif or_value and isinstance(value, Value | np.ndarray):
+        return value
     raise ArgumentError(
-        f"{called_name()}: {word} must be {what}, got {shown(given)}", related=related(given)
+        f"{called_name()}: {word} must be {what}, got {shown(value)}", related=related(value)
     )
 
 
@@ -315,10 +315,15 @@ UnitFloat = Annotated[float, Argument(_number("a number in [0, 1]", 0, 1, "[]"))
 
 
 def check_equal(
-    text: str, size: Size, other: Size, *values: Value, hint: str = "", details: Sequence[str] = ()
+    text: str,
+    size: Size,
+    expected: Size,
+    *values: Value,
+    hint: str = "",
+    details: Sequence[str] = (),
 ) -> None:
     """Refuse sizes that differ with ``text``; named ones must be equal in each run."""
-    if not equal(size, other, text):
+    if not equal(size, expected, text):
         raise ShapeError(text, details=details, hint=hint, related=related(*values))
 
 
@@ -332,8 +337,8 @@ def size_of(data: Any, *values: Value, of: str = "") -> Size:
     """``data`` as a size: a Dim, or a non-negative int."""
     if (data.__class__ is int and 0 <= data <= MOST_SIZE) or isinstance(data, Dim):
         return data
-    found = known_integer(data)
-    size = integer("size", data, *values, of=of) if found is None else found
+    number = known_integer(data)
+    size = integer("size", data, *values, of=of) if number is None else number
     if not 0 <= size <= MOST_SIZE:
         why = "is negative" if size < 0 else f"is too large: {BEYOND}"
         raise ShapeError(
@@ -364,13 +369,13 @@ def leaf_array(data: Any, dtype: Any = None, of_floats: DType = F64, *, of: str 
     is_array = type(data) is np.ndarray
     if not (of or is_array):
         of = called_name()
-    own = array_dtype(data, of)
+    element_type = array_dtype(data, of)
     if dtype is not None:
-        own = dtype_of(dtype, of=of)
-    elif own is F64 and not _has_arrays(data):
-        own = of_floats
-    found = data if is_array else array_of(data, of)
-    return found if found.dtype == own.numpy else convert_array(found, own)
+        element_type = dtype_of(dtype, of=of)
+    elif element_type is F64 and not _has_arrays(data):
+        element_type = of_floats
+    array = data if is_array else array_of(data, of)
+    return array if array.dtype == element_type.numpy else convert_array(array, element_type)
 
 
 def _has_arrays(data: Any) -> bool:
@@ -380,21 +385,21 @@ def _has_arrays(data: Any) -> bool:
     return isinstance(data, np.float64) or not isinstance(data, int | float)
 
 
-def counting_dtype(own: DType, asked: Any = None) -> DType:
+def counting_dtype(dtype: DType, asked: Any = None) -> DType:
     """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
 
     By default NumPy's: 64 bits for integers and bools.
     """
     if asked is not None:
-        wanted = dtype_of(asked)
-        if wanted.is_bool:
+        requested = dtype_of(asked)
+        if requested.is_bool:
             raise DTypeError(
                 f"{called_name()}: dtype=bool: bools are not numbers", hint="x.any(), x.all()"
             )
-        return wanted
-    if own.is_float:
-        return own
-    return U64 if own.kind == "u" else I64
+        return requested
+    if dtype.is_float:
+        return dtype
+    return U64 if dtype.kind == "u" else I64
 
 
 def shape_text(shape: Shape) -> str:
@@ -407,6 +412,6 @@ def kept_axes(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis for axis in range(rank) if axis not in axes)
 
 
-def without(x: TensorType, axes: tuple[int, ...]) -> Shape:
+def shape_without(x: TensorType, axes: tuple[int, ...]) -> Shape:
     """The shape of ``x`` without ``axes``."""
     return tuple(x.shape[axis] for axis in kept_axes(x.rank, axes))

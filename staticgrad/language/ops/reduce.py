@@ -21,10 +21,10 @@ from staticgrad.language.ir.summation import tree_sum
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import where
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.cotangent import reached
+from staticgrad.language.ops.cotangent import elements_reaching
 from staticgrad.language.ops.logic import equal, greater, less, logical_not
 from staticgrad.language.ops.movement import Broadcast, reshape
-from staticgrad.language.ops.operands import kept_axes, without
+from staticgrad.language.ops.operands import kept_axes, shape_without
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size
@@ -42,7 +42,7 @@ class Reduction(Op):
         canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
         if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
             raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
-        return x.with_shape(without(x, self.axes))
+        return x.with_shape(shape_without(x, self.axes))
 
     def spread(self, reduced: Any, x: Any) -> Value:
         """A value of the result's shape, repeated to the shape of x."""
@@ -89,7 +89,7 @@ class Sum(Reduction, name="sum"):
     def counted(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """The elements of a sum that counts."""
         float_mask = mask is not True and out.dtype.is_float
-        return (reached(self, mask, out, x) if float_mask else True,)
+        return (elements_reaching(self, mask, out, x) if float_mask else True,)
 
 
 class Extreme(Reduction):

@@ -62,7 +62,7 @@ class Schur(LinearAlgebra, name="schur"):
         sizes = (n * n, n * n, n, n, room)
         scratch = tuple((dtype, size) for size in sizes)
         scratch = (*scratch, (I32, n), (I32, 2), (dtype, 1))
-        return self.called(dtype, batch, (n, room, self.chosen), 25 * n * n * n, scratch)
+        return self.call_form(dtype, batch, (n, room, self.chosen), 25 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         if not (is_given(ct[0]) or is_given(ct[1])):

@@ -21,8 +21,14 @@ from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import Abs, signbit
-from staticgrad.language.ops.cotangent import ZERO, Cotangent, Masked, narrowed
-from staticgrad.language.ops.elementwise import ArrayLike, Elementwise, binary, lifted, promoted
+from staticgrad.language.ops.cotangent import ZERO, Cotangent, Masked, unbroadcast_mask
+from staticgrad.language.ops.elementwise import (
+    ArrayLike,
+    Elementwise,
+    binary,
+    lift_operand,
+    promote_operands,
+)
 from staticgrad.language.ops.logic import (
     Lt,
     Relation,
@@ -58,8 +64,8 @@ class Where(Elementwise, name="where"):
         """The condition is converted to bool; x and y promote with each other."""
         condition, *branches = args
         kind = binding_kind(args)
-        values = promoted(self, branches, kind)
-        return (lifted(self.name, kind, condition, BOOL), *values)
+        values = promote_operands(self, branches, kind)
+        return (lift_operand(self.name, kind, condition, BOOL), *values)
 
     def met_dtype(self, *types: TensorType) -> DType:
         """The branches' dtype; the condition is bool."""
@@ -136,7 +142,7 @@ class Where(Elementwise, name="where"):
         masks = [chosen, logical_not(chosen)]
         if mask is not True:
             masks = [logical_and(each, mask) for each in masks]
-        return (True, *(narrowed(m, x.type) for m, x in zip(masks, branches, strict=True)))
+        return (True, *(unbroadcast_mask(m, x.type) for m, x in zip(masks, branches, strict=True)))
 
 
 class _Extremum(Elementwise):

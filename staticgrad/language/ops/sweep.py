@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from staticgrad.language.ops.cotangent import add_cotangents, widened
+from staticgrad.language.ops.cotangent import add_cotangents, widen
 
 Node = TypeVar("Node")
 #: What names a value on the way: of a graph a node and an index, of a tape an edge.
@@ -82,5 +82,5 @@ class Sweep(ABC, Generic[Node, Key]):
         """Add to the cotangent of a value; several of a narrow float in its compute dtype."""
         before = self.pending.get(key)
         self.pending[key] = (
-            share if before is None else add_cotangents([widened(before), widened(share)])
+            share if before is None else add_cotangents([widen(before), widen(share)])
         )

@@ -222,7 +222,7 @@ class _Windowed(Op):
         """The axes of the windows."""
         return window_axes(self.strides, self.dilation, self.before, self.taps, image, windows)
 
-    def other(self, kind: type[Any], extents: Shape) -> Any:
+    def same_windows(self, kind: type[Any], extents: Shape) -> Any:
         """Another op over the same windows."""
         return kind(self.taps, self.strides, self.dilation, self.before, extents)
 
@@ -298,7 +298,7 @@ class WindowSum(_Reduced, LinearOp, name="window_sum"):
         lead = ct.shape[: ct.ndim - self.count]
         spread = reshape(ct, (*lead, *(1,) * self.count, *self.extents))
         repeated = broadcast_to(spread, (*lead, *self.taps, *self.extents))
-        return self.other(FoldWindows, self.image(x))(repeated)
+        return self.same_windows(FoldWindows, self.image(x))(repeated)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return of(args[0]).summed() | EMPTY
@@ -320,7 +320,7 @@ class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
         return stacked.reshape(*lead, *self.taps, *extents)
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        return self.other(FoldWindows, self.image(x))(ct)
+        return self.same_windows(FoldWindows, self.image(x))(ct)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return of(args[0]) | EMPTY
@@ -345,19 +345,19 @@ class WindowMax(_Reduced, name="window_max"):
 
     def place(self, x: Any) -> Any:
         """Return the index of each maximum in its window."""
-        return self.other(WindowPlace, self.extents)(x)
+        return self.same_windows(WindowPlace, self.extents)(x)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """Return the cotangent at the index of the maximum."""
         if not out.dtype.is_float:
             return (None,)
-        return (self.other(WindowPut, self.image(x))(ct, self.place(x)),)
+        return (self.same_windows(WindowPut, self.image(x))(ct, self.place(x)),)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         """Return the tangent at the index of the maximum."""
         if tangents[0] is None or not out.dtype.is_float:
             return None
-        return self.other(WindowTake, self.extents)(tangents[0], self.place(x))
+        return self.same_windows(WindowTake, self.extents)(tangents[0], self.place(x))
 
 
 def _larger(first: Array, second: Array) -> Array:
@@ -441,7 +441,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
         return out
 
     def transposed(self, ct: Any, x: Any, places: Any) -> Any:
-        return self.other(WindowPut, self.image(x))(ct, places)
+        return self.same_windows(WindowPut, self.image(x))(ct, places)
 
 
 # -- from the windows to the image ----------------------------------------------------------------
@@ -516,7 +516,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
         return accumulate(y.shape[:lead], windows, y.dtype, lambda tap: by_tap[tap])
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
-        return self.other(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
+        return self.same_windows(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return of(args[0]).summed() | EMPTY
@@ -554,4 +554,4 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
         return accumulate(y.shape[:lead], y.shape[lead:], y.dtype, tap_values)
 
     def transposed(self, ct: Any, x: Any, places: Any) -> Any:
-        return self.other(WindowTake, x.shape[x.ndim - self.count :])(ct, places)
+        return self.same_windows(WindowTake, x.shape[x.ndim - self.count :])(ct, places)

@@ -18,7 +18,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ops.arithmetic import absolute, floor, rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import size_value
-from staticgrad.language.ops.elementwise import ArrayLike, lifted
+from staticgrad.language.ops.elementwise import ArrayLike, lift_operand
 from staticgrad.language.ops.indexing import take, take_along_axis
 from staticgrad.language.ops.movement import expand_dims, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
@@ -412,7 +412,7 @@ def _weighted_sum(
     trailing = (1,) * (x.ndim - 1 - axis)
 
     def weights(term: Any, shape: tuple[Size, ...]) -> Any:
-        array = lifted("resize", binding_kind((x,)), term, x.dtype)
+        array = lift_operand("resize", binding_kind((x,)), term, x.dtype)
         return reshape(array, (*shape, *trailing))
 
     if len(places) > _MOST_TERMS:

@@ -44,7 +44,7 @@ from staticgrad.language.ops.linalg import (
     as_rows,
     by_place,
     diagonal_of,
-    mirrored,
+    mirror_lower,
 )
 from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
 from staticgrad.language.ops.marks import stop_gradient
@@ -386,7 +386,7 @@ def pinv(
     if rcond is not None and rtol is not None:
         raise ArgumentError("pinv: rcond and rtol are two names of one argument")
     value = matrices(a)
-    value = mirrored(value) if hermitian else value
+    value = mirror_lower(value) if hermitian else value
     u, s, v = svd(value, full_matrices=False, hermitian=hermitian, errors=errors)
     tolerance = rtol if rcond is None else rcond
     smallest = cutoff(s, tolerance, *value.shape[-2:])
@@ -979,7 +979,7 @@ def _reduce_generalized(a: Any, uplo: Any, b: Any, kind: int, errors: Errors) ->
     batch = broadcast_shapes([left.shape[:-2], right.shape[:-2]])
     left, right = (in_batch(squares(_lower_of(x, uplo)), batch) for x in (left, right))
     factor = Cholesky(errors)(right)
-    whole_one = mirrored(left)
+    whole_one = mirror_lower(left)
     if kind != 1:
         return adjoint(factor) @ whole_one @ factor, factor
     solved = TriangularSolve(errors="nan")
