@@ -30,4 +30,6 @@ def _compute(name: str, formula: Callable[..., Any], arguments: tuple[Any, ...])
         raise DTypeError(f"{name}: takes real numbers, got {dtype}", hint="z.real, abs(z)")
     dtype = dtype if dtype.is_float else F64
     kind = binding_kind(arguments)
-    return astype(formula(*(lift_operand(name, kind, argument, F64) for argument in arguments)), dtype)
+    return astype(
+        formula(*(lift_operand(name, kind, argument, F64) for argument in arguments)), dtype
+    )
