@@ -530,7 +530,7 @@ MUTANTS = (
         (
             "rule-not-conjugated",
             "staticgrad/language/ops/complex_linalg.py",
-            "return tuple(None if each is None else conj(each) for each in shares)",
+            "return tuple(None if share is None else conj(share) for share in shares)",
             "return tuple(shares)",
             "gradients of complex decompositions are the conjugates of what they should be",
             "tests/laws/test_functions.py -k complex_operands",
@@ -740,8 +740,8 @@ MUTANTS = (
         (
             "eigenvalues-by-place",
             "staticgrad/language/ops/complex_linalg.py",
-            "by_values = sum_over(each, (apart.ndim - 1,))",
-            "by_values = whole(ct)",
+            "by_values = sum_over(nearest_ct, (distances.ndim - 1,))",
+            "by_values = as_complex(ct)",
             "LAPACK's order of eigenvalues is another one where it finds vectors",
             "tests/linalg/test_eig.py -k another_order",
         ),
@@ -913,7 +913,7 @@ MUTANTS = (
          "taken[source.key] == prod(source.shape[1:])", "True",
          "a computed array is kept for a part of it",
          "tests/loops/test_interleaved.py -k other_readers"),
-        ("indexed-parts-copied", "staticgrad/language/ops/complex_readings.py", "    Take: _taken,\n", "",
+        ("indexed-parts-copied", "staticgrad/language/ops/complex_readings.py", "    Take: _take_rows,\n", "",
          "a part of a complex array is copied in front of a loop that indexes it",
          "tests/loops/test_interleaved.py -k 'memory and indexed'"),
     ),

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from staticgrad.language.functions import input as graph_input
 from staticgrad.language.ir.graph import ancestors
-from staticgrad.language.ops.collective import Rows, gathered, means, parts, parts_of_means
+from staticgrad.language.ops.collective import Rows, gather, means, parts, parts_of_means
 from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import (
@@ -74,7 +74,7 @@ def sharded(
     with states_made_by(make), asked_of(of_part.get), of_parts(over):
         stepped = optimizer.advanced(dict(zip(own, slopes, strict=True)))
     sizes = tuple(prod(p.shape) for p in grads)
-    after = gathered(job.ranks, sizes, [stepped.pop(part) for part in own])
+    after = gather(job.ranks, sizes, [stepped.pop(part) for part in own])
     moved = {p: flat.reshape(p.shape) for p, flat in zip(grads, after, strict=True)}
     return {**moved, **stepped}
 

@@ -12,7 +12,7 @@ from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, pair
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike, broadcast
 from staticgrad.language.ops.logic import equal, not_equal
@@ -103,5 +103,5 @@ def abs_square(x: ArrayLike[AnyValue]) -> AnyValue:
     array([25.])
     """
     value: Any = as_value(x)
-    result: AnyValue = squared(value)
+    result: AnyValue = abs_squared(value)
     return result

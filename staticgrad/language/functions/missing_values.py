@@ -18,7 +18,7 @@ from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
 from staticgrad.language.ops.arithmetic import flat_root, isnan
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import equal
@@ -180,7 +180,7 @@ def _variance(
     present = equal(value, value)
     away = selection.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
-    spread = of.sum(squared(away), axes, keepdims=keepdims) / count
+    spread = of.sum(abs_squared(away), axes, keepdims=keepdims) / count
     variance = selection.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
     return flat_root(variance) if root else variance
 

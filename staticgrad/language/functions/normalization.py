@@ -19,7 +19,7 @@ from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import reshape
@@ -66,7 +66,7 @@ def layer_norm(
     value = _check_rank(x)
     _check_weight(weight, value)
     away = value - mean(value, -1, keepdims=True)
-    out = away * (1.0 / sqrt(mean(squared(away), -1, keepdims=True) + eps))
+    out = away * (1.0 / sqrt(mean(abs_squared(away), -1, keepdims=True) + eps))
     return _affine(out, weight, bias, value.ndim - 1)
 
 
@@ -88,7 +88,7 @@ def rms_norm(
     """
     value = _check_rank(x)
     _check_weight(weight, value)
-    out = value * (1.0 / sqrt(mean(squared(value), -1, keepdims=True) + eps))
+    out = value * (1.0 / sqrt(mean(abs_squared(value), -1, keepdims=True) + eps))
     return _affine(out, weight, None, value.ndim - 1)
 
 
@@ -147,7 +147,7 @@ def batch_statistics(x: ArrayLike[AnyValue], axis: int = 1) -> tuple[AnyValue, A
     middle = mean(value, others, keepdims=True)
     away = value - middle
     size = value.shape[place]
-    return reshape(middle, (size,)), mean(squared(away), others)
+    return reshape(middle, (size,)), mean(abs_squared(away), others)
 
 
 @rounded_once
@@ -184,7 +184,7 @@ def group_norm(
     grouped = reshape(value, shape)
     over = tuple(range(place + 1, grouped.ndim))
     away = grouped - mean(grouped, over, keepdims=True)
-    out = away * (1.0 / sqrt(mean(squared(away), over, keepdims=True) + eps))
+    out = away * (1.0 / sqrt(mean(abs_squared(away), over, keepdims=True) + eps))
     return _affine(reshape(out, value.shape), weight, bias, place)
 
 
@@ -321,7 +321,7 @@ def local_response_norm(
     widths[1] = (count // 2, (count - 1) // 2)
     from staticgrad.language.functions.arrange import pad
 
-    squares = pad(squared(value), widths)
+    squares = pad(abs_squared(value), widths)
     channels = value.shape[1]
     total: Any = squares[:, :channels]
     for first in range(1, count):

@@ -21,15 +21,17 @@ def in_front(size: Size, args: Sequence[Any], over: Sequence[bool]) -> list[Any]
     ]
 
 
-def merged(x: Any, axis: int) -> Any:
+def merge_batch(x: Any, axis: int) -> Any:
     """x with the batch moved in front of its axis ``axis``, and the two made one."""
-    moved = moveaxis(x, 0, axis - 1)
-    shape = moved.shape
-    return reshape(moved, (*shape[: axis - 1], shape[axis - 1] * shape[axis], *shape[axis + 1 :]))
+    adjacent = moveaxis(x, 0, axis - 1)
+    shape = adjacent.shape
+    return reshape(
+        adjacent, (*shape[: axis - 1], shape[axis - 1] * shape[axis], *shape[axis + 1 :])
+    )
 
 
-def parted(x: Any, axis: int, size: Size, rest: Size) -> Any:
-    """``merged`` undone: an axis of x as one of ``size``, in front, and one of ``rest``."""
+def split_batch(x: Any, axis: int, size: Size, remaining: Size) -> Any:
+    """Undo ``merge_batch``: split an axis into ``size``, moved to the front, and ``remaining``."""
     shape = x.shape
-    apart = reshape(x, (*shape[:axis], size, rest, *shape[axis + 1 :]))
-    return moveaxis(apart, axis, 0)
+    split = reshape(x, (*shape[:axis], size, remaining, *shape[axis + 1 :]))
+    return moveaxis(split, axis, 0)

@@ -48,8 +48,8 @@ class RankExchange(Op):
         if self.weighting and (types[0].dtype is not F64 or types[0].rank != 1):
             raise DTypeError(f"{self.name}: the sizes are {types[0]}, not a vector of float64")
         exchanged = types[1:] if self.weighting else types
-        found = tuple(map(self.result, range(len(exchanged)), exchanged))
-        return found if len(found) > 1 else found[0]
+        results = tuple(map(self.result, range(len(exchanged)), exchanged))
+        return results if len(results) > 1 else results[0]
 
     def result(self, place: int, operand: TensorType) -> TensorType:
         """The type of a result: this rank's part of the operand."""
@@ -62,8 +62,8 @@ class RankExchange(Op):
         sizes, arrays = (arrays[0], arrays[1:]) if self.weighting else (None, arrays)
         operands = [np.asarray(array, order="C") for array in arrays]
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in operands]
-        made = [self.result(place, each) for place, each in enumerate(types)]
-        results = [np.empty(each.shape, each.dtype.numpy) for each in made]
+        result_types = [self.result(place, kind) for place, kind in enumerate(types)]
+        results = [np.empty(kind.shape, kind.dtype.numpy) for kind in result_types]
         if self.ranks == 1:
             for source, target in zip(operands, results, strict=True):
                 target.reshape(-1)[...] = source.reshape(-1)
@@ -79,18 +79,20 @@ class RankExchange(Op):
         from staticgrad.native.libraries import collectives
 
         count = len(types) // 2
-        results, given = types[:count], types[count:]
-        operands = given[1:] if self.weighting else given
+        results, operand_types = types[:count], types[count:]
+        operands = operand_types[1:] if self.weighting else operand_types
         largest = [
             max(a, b) if isinstance(a, int) and isinstance(b, int) else ranks.BLOCK
             for a, b in zip(
-                *([t.nbytes for t in each] for each in (operands, results)), strict=True
+                *([t.nbytes for t in group] for group in (operands, results)), strict=True
             )
         ]
-        kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (given, results)]
+        kinds = [
+            [(t.dtype.numpy.name, t.rank) for t in group] for group in (operand_types, results)
+        ]
         return CallForm(
             collectives.routine(self.kind + self.weighting, self.ranks, *kinds),
-            tuple(chain.from_iterable(t.shape for t in (*given, *results))),
+            tuple(chain.from_iterable(t.shape for t in (*operand_types, *results))),
             ((U8, ranks.work_bytes(largest, self.ranks)),),
             checks=True,
             alone=True,
@@ -139,15 +141,17 @@ class RankMean(RankAverage, name="rank_mean"):
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The means of the cotangents: the derivative of the sum over the ranks of their losses."""
-        given = ct if isinstance(ct, tuple) else (ct,)
+        cts = ct if isinstance(ct, tuple) else (ct,)
         sizes = args[:1] if self.rows else ()
-        found = [self(*sizes, each) if is_given(each) else ZERO for each in given]
-        return (*(ZERO for _ in sizes), *found)
+        means = [self(*sizes, cotangent) if is_given(cotangent) else ZERO for cotangent in cts]
+        return (*(ZERO for _ in sizes), *means)
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         sizes = args[:1] if self.rows else ()
-        found = [None if each is None else self(*sizes, each) for each in tangents[len(sizes) :]]
-        return tuple(found) if len(found) > 1 else found[0]
+        means = [
+            None if tangent is None else self(*sizes, tangent) for tangent in tangents[len(sizes) :]
+        ]
+        return tuple(means) if len(means) > 1 else means[0]
 
 
 class RankScatter(RankAverage, name="rank_scatter"):
@@ -200,8 +204,8 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
     inputs: Sequence[Any] | None = None if session is None else session.inputs
     nodes = [] if getattr(value, "computes", True) else ancestors([value])
     if inputs is None:
-        given = [n for n in nodes if isinstance(n.op, Input) and not is_body_input(n)]
-        inputs = [Symbolic(node) for node in sorted(given, key=lambda node: node.serial)]
+        nodes_of_inputs = [n for n in nodes if isinstance(n.op, Input) and not is_body_input(n)]
+        inputs = [Symbolic(node) for node in sorted(nodes_of_inputs, key=lambda node: node.serial)]
     pairs = [isinstance(x, Symbolic) and has_parts(x.node.op) for x in inputs]
     shapes = [x.shape[:-1] if pair else x.shape for x, pair in zip(inputs, pairs, strict=True)]
     sizes = [shape[0] for shape in shapes if shape]
@@ -212,10 +216,10 @@ def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
         vector = reshape(stop_gradient(number.astype(F64)), (1,))
     elif not sizes:
         return Rows()
-    elif None in (known := [known_integer(size) for size in sizes]):
+    elif None in (integers := [known_integer(size) for size in sizes]):
         vector = stack([size_value(size) for size in sizes])
     else:
-        vector = np.array(known, np.float64)
+        vector = np.array(integers, np.float64)
     draws = (session is not None and session.draws) or any(node.op.draws_by_rank for node in nodes)
     return Rows((vector,), "equal" if draws else "weighted")
 
@@ -235,11 +239,11 @@ def parts_of_means(count: int, values: Sequence[Any], rows: Rows) -> tuple[Any, 
     return _together(RankScatter(count, rows.attribute), [*rows.sizes, *values])
 
 
-def gathered(count: int, elements: Sequence[int], values: Sequence[Any]) -> tuple[Any, ...]:
+def gather(count: int, elements: Sequence[int], values: Sequence[Any]) -> tuple[Any, ...]:
     """The flat values of so many elements, of which these are the ranks' parts, by one exchange."""
     return _together(RankGather(count, tuple(elements)), values)
 
 
 def _together(op: Op, values: Sequence[Any]) -> tuple[Any, ...]:
-    found = op(*values)
-    return found if isinstance(found, tuple) else (found,)
+    results = op(*values)
+    return results if isinstance(results, tuple) else (results,)

@@ -52,7 +52,7 @@ from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import DTypeError
 
 
-def whole(value: Any) -> Any:
+def as_complex(value: Any) -> Any:
     """The complex value whose parts are stored; anything else as it is."""
     if not isinstance(value, Value) or value.dtype.is_complex or not value.dtype.is_float:
         return value
@@ -90,10 +90,10 @@ class OfComplex(LinearAlgebra):
         Complex.readings[real] = _reading
 
     def infer(self, *types: TensorType) -> Any:
-        found: Any = super().infer(*map(self._matrices, types))
-        if isinstance(found, TensorType):
-            return self._pairs(0, found)
-        return tuple(self._pairs(*each) for each in enumerate(found))
+        types_out: Any = super().infer(*map(self._matrices, types))
+        if isinstance(types_out, TensorType):
+            return self._pairs(0, types_out)
+        return tuple(self._pairs(*numbered) for numbered in enumerate(types_out))
 
     def _is_real(self, number: int, x: Any) -> bool:
         return number in self.real_results or not x.dtype.is_float
@@ -126,11 +126,11 @@ class OfComplex(LinearAlgebra):
     def contained_in(self) -> Sequence[tuple[Op, int]]:
         return [(_over_pairs(op), index) for op, index in self.of_real().contained_in()]
 
-    def results(self, found: Any) -> Any:
+    def results(self, results: Any) -> Any:
         """Results, or what belongs to each, as complex values where they are."""
-        if not isinstance(found, tuple):
-            return found if 0 in self.real_results else whole(found)
-        return tuple(x if n in self.real_results else whole(x) for n, x in enumerate(found))
+        if not isinstance(results, tuple):
+            return results if 0 in self.real_results else as_complex(results)
+        return tuple(x if n in self.real_results else as_complex(x) for n, x in enumerate(results))
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         return self.cotangents(ct, out, args, (True,) * len(args))
@@ -139,12 +139,14 @@ class OfComplex(LinearAlgebra):
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
         ct, out = self.results(ct), self.results(out)
-        return tuple(map(joined, self.of_real().cotangents(ct, out, [*map(whole, args)], needed)))
+        return tuple(
+            map(joined, self.of_real().cotangents(ct, out, [*map(as_complex, args)], needed))
+        )
 
 
 def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
     """The tangents of results, of which some are real."""
-    tangents, args = [*map(whole, tangents)], tuple(map(whole, args))
+    tangents, args = [*map(as_complex, tangents)], tuple(map(as_complex, args))
     found = op.of_real().jvp(tangents, op.results(out), *args)
     if not isinstance(found, tuple):
         return joined(found)
@@ -161,9 +163,9 @@ def _over_pairs(op: Any) -> Any:
 
 def _reading(op: Any, *args: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
-    made = _over_pairs(op)
+    complex_op = _over_pairs(op)
     pairs = [x if isinstance(x, Complex) or not x.dtype.is_float else pair(x, None) for x in args]
-    return made.results(made(*map(joined, pairs)))
+    return complex_op.results(complex_op(*map(joined, pairs)))
 
 
 class ComplexCholesky(OfComplex, Cholesky):
@@ -284,10 +286,10 @@ class Eig(_OfAnyMatrix, name="eig"):
         return x.with_shape((*batch, n, 2)), x.with_shape((*batch, n, n, 2))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        values, rows = map(whole, out)
-        middle = on_diagonal(whole(ct[0])) if is_given(ct[0]) else None
+        values, rows = map(as_complex, out)
+        middle = on_diagonal(as_complex(ct[0])) if is_given(ct[0]) else None
         if is_given(ct[1]):
-            turned = conj(rows @ adjoint(whole(ct[1])))
+            turned = conj(rows @ adjoint(as_complex(ct[1])))
             # lengths stay 1
             along = conj(rows @ adjoint(rows)) * as_columns(diagonal_of(turned).real)
             turned = conj(inverse_gaps(values)) * (turned - along)
@@ -317,11 +319,13 @@ class Eigvals(_OfAnyMatrix, name="eigvals"):
 
         Of large matrices LAPACK finds values in another order when it finds vectors, too.
         """
-        values, rows = map(whole, self.vectors(x))
-        apart = absolute(as_rows(values) - as_columns(whole(out)))
-        is_nearest = argsort(argsort(apart, -1), -1) == 0
-        each = where(is_nearest, as_columns(whole(ct)), np.zeros((), apart.dtype.numpy))
-        by_values = sum_over(each, (apart.ndim - 1,))
+        values, rows = map(as_complex, self.vectors(x))
+        distances = absolute(as_rows(values) - as_columns(as_complex(out)))
+        is_nearest = argsort(argsort(distances, -1), -1) == 0
+        nearest_ct = where(
+            is_nearest, as_columns(as_complex(ct)), np.zeros((), distances.dtype.numpy)
+        )
+        by_values = sum_over(nearest_ct, (distances.ndim - 1,))
         return (self.of_operand(_of_basis(on_diagonal(by_values), rows)),)
 
 
@@ -353,8 +357,8 @@ class ComplexEigvals(_OfPairs, Eigvals, name="complex_eigvals"):
     routine = "complex_eigvals"
 
 
-Complex.readings[Eig] = lambda op, x: tuple(map(whole, ComplexEig(op.errors)(joined(x))))
-Complex.readings[Eigvals] = lambda op, x: whole(ComplexEigvals(op.errors)(joined(x)))
+Complex.readings[Eig] = lambda op, x: tuple(map(as_complex, ComplexEig(op.errors)(joined(x))))
+Complex.readings[Eigvals] = lambda op, x: as_complex(ComplexEigvals(op.errors)(joined(x)))
 
 
 def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -366,6 +370,6 @@ def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(rule)
     def conjugated(ct: Any, *args: Any) -> tuple[Any, ...]:
         shares = rule(conj(ct), *args)
-        return tuple(None if each is None else conj(each) for each in shares)
+        return tuple(None if share is None else conj(share) for share in shares)
 
     return conjugated

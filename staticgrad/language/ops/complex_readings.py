@@ -121,36 +121,36 @@ def _bilinear(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
 
 def _linear(op: Op, x: Any, *others: Any) -> Any:
     """An op that is linear in its first operand alone: it acts on both parts."""
-    for other in others:
-        if other.dtype.is_complex:
-            raise takes_real(op.name, other)
+    for operand in others:
+        if operand.dtype.is_complex:
+            raise takes_real(op.name, operand)
     return pair(*[None if part is None else op(part, *others) for part in parts_of(x)])
 
 
-def _taken(op: Any, x: Any, indices: Any) -> Any:
+def _take_rows(op: Any, x: Any, indices: Any) -> Any:
     """Read rows of the whole array, where there is one: a part of it would be copied, in a loop in
     front of it."""
     if x.stored is None or indices.dtype.is_complex:
         return _linear(op, x, indices)
-    behind = x.shape[op.axis + 1 :]
-    rows = reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(behind) * 2))
-    found = op(rows, indices)
-    whole = reshape(found, (*found.shape[:-1], *behind, 2))
-    return whole.kind.complex_kind.of(whole)
+    trailing = x.shape[op.axis + 1 :]
+    rows = reshape(x.stored, (*x.shape[: op.axis + 1], math.prod(trailing) * 2))
+    taken_rows = op(rows, indices)
+    pairs = reshape(taken_rows, (*taken_rows.shape[:-1], *trailing, 2))
+    return pairs.kind.complex_kind.of(pairs)
 
 
-def _shaped(op: Op, x: Any, y: Any) -> Any:
+def _add_parts(op: Op, x: Any, y: Any) -> Any:
     """A sum or difference, in the shape in which operands meet."""
     (a, b), (c, d) = parts_of(x), parts_of(y)
     combine = _plus if isinstance(op, Add) else _minus
-    found = [combine(a, c), combine(b, d)]
+    sums = [combine(a, c), combine(b, d)]
     if x.shape != y.shape:  # a part of one operand alone has its shape
         shape = broadcast_shapes([x.shape, y.shape])
-        found = [None if p is None else broadcast_to(p, shape) for p in found]
-    return pair(*found)
+        sums = [None if p is None else broadcast_to(p, shape) for p in sums]
+    return pair(*sums)
 
 
-def _divided(op: Op, x: Any, y: Any) -> Any:
+def _divide(op: Op, x: Any, y: Any) -> Any:
     (a, b), (c, d) = parts_of(x), parts_of(y)
     if d is None:
         return pair(*[None if part is None else op(part, c) for part in (a, b)])
@@ -161,9 +161,9 @@ def _divided(op: Op, x: Any, y: Any) -> Any:
     ratio = small / where(big == 0.0, 1.0, big)
     scale = big + small * ratio
     # (a + ib)(c - id): with the larger part of the divisor taken out
-    one, other = (where(large, 1.0, ratio), where(large, ratio, 1.0))
-    re = _plus(_times(a, one, _mul), _times(b, other, _mul))
-    im = _minus(_times(b, one, _mul), _times(a, other, _mul))
+    re_factor, im_factor = (where(large, 1.0, ratio), where(large, ratio, 1.0))
+    re = _plus(_times(a, re_factor, _mul), _times(b, im_factor, _mul))
+    im = _minus(_times(b, re_factor, _mul), _times(a, im_factor, _mul))
     return pair(re / scale, im / scale)
 
 
@@ -171,7 +171,7 @@ def _mul(a: Any, b: Any) -> Any:
     return a * b
 
 
-def squared(z: Any) -> Any:
+def abs_squared(z: Any) -> Any:
     """The square of the magnitude: re * re + im * im, real."""
     return _plus(*[_times(part, part, _mul) for part in parts_of(z)])
 
@@ -211,9 +211,9 @@ def _power(_: Op, z: Any, w: Any) -> Any:
     """exp(w log z); of z = 0 it is 1 for w = 0, else 0."""
     zero = (z.real == 0.0) & (z.imag == 0.0)
     base = where(zero, 1.0, z)
-    found = exp(w * log(base))
-    none = zero & ~((w.real == 0.0) & (w.imag == 0.0))
-    return where(none, 0.0, found)
+    powers = exp(w * log(base))
+    is_zero = zero & ~((w.real == 0.0) & (w.imag == 0.0))
+    return where(is_zero, 0.0, powers)
 
 
 # -- elementary functions -------------------------------------------------------------------------
@@ -272,8 +272,8 @@ def _sqrt(_: Op, z: Any) -> Any:
     root = sqrt(0.5 * where(right, a, -a) + hypot(0.5 * a, 0.5 * b))
     half = 0.5 * b / where(root == 0.0, 1.0, root)
     # a magnitude and a sign that are not lost where they change: by branches, not by abs
-    other = [where(below, -part, part) for part in (half, root)]
-    return pair(where(right, root, other[0]), where(right, half, other[1]))
+    signed = [where(below, -part, part) for part in (half, root)]
+    return pair(where(right, root, signed[0]), where(right, half, signed[1]))
 
 
 def _sin(_: Op, z: Any) -> Any:
@@ -312,7 +312,7 @@ def _tanh(_: Op, z: Any) -> Any:
     return pair(re, im)
 
 
-def _turned(z: Any) -> Any:
+def _times_i(z: Any) -> Any:
     """The value times i."""
     return pair(-z.imag, z.real)
 
@@ -323,7 +323,7 @@ def _turned_back(z: Any) -> Any:
 
 
 def _tan(_: Op, z: Any) -> Any:
-    return _turned_back(tanh(_turned(z)))
+    return _turned_back(tanh(_times_i(z)))
 
 
 def _roots(z: Any) -> tuple[Any, Any]:
@@ -350,7 +350,7 @@ def _acosh(_: Op, z: Any) -> Any:
 
 
 def _asinh(_: Op, z: Any) -> Any:
-    return _turned_back(arcsin(_turned(z)))
+    return _turned_back(arcsin(_times_i(z)))
 
 
 def _atanh(_: Op, z: Any) -> Any:
@@ -369,14 +369,14 @@ def _atanh(_: Op, z: Any) -> Any:
 
 
 def _atan(_: Op, z: Any) -> Any:
-    return _turned_back(arctanh(_turned(z)))
+    return _turned_back(arctanh(_times_i(z)))
 
 
 # -- truth, conversions, several operands ---------------------------------------------------------
 
 
 def _equal(op: Op, x: Any, y: Any) -> Any:
-    same = [op(one, other) for one, other in ((x.real, y.real), (x.imag, y.imag))]
+    same = [op(a, b) for a, b in ((x.real, y.real), (x.imag, y.imag))]
     return same[0] & same[1] if isinstance(op, Eq) else same[0] | same[1]
 
 
@@ -393,9 +393,9 @@ def _cast(op: Any, z: Any) -> Any:
 
 
 def _concat(op: Op, *operands: Any) -> Any:
-    none = [all(parts_of(x)[k] is None for x in operands) for k in (0, 1)]
-    re = None if none[0] else op(*[x.real for x in operands])
-    return pair(re, None if none[1] else op(*[x.imag for x in operands]))
+    is_absent = [all(parts_of(x)[k] is None for x in operands) for k in (0, 1)]
+    re = None if is_absent[0] else op(*[x.real for x in operands])
+    return pair(re, None if is_absent[1] else op(*[x.imag for x in operands]))
 
 
 def _where(op: Op, condition: Any, x: Any, y: Any) -> Any:
@@ -431,13 +431,13 @@ def _recurrence(op: Op, a: Any, b: Any) -> Any:
 
 _TABLE: Final[dict[type[Op], Reading]] = {
     **dict.fromkeys((LinearOp, Sum, CumSum, Neg, Rint, Mark, FirstOperand), _linear),
-    Take: _taken,
+    Take: _take_rows,
     BilinearOp: lambda op, x, y: _bilinear(op, x, y),
     PatternOp: lambda op, x, y, *pattern: _bilinear(lambda a, b: op(a, b, *pattern), x, y),
     Mul: lambda op, x, y: _bilinear(_mul, x, y),
-    Add: _shaped,
-    Sub: _shaped,
-    Div: _divided,
+    Add: _add_parts,
+    Sub: _add_parts,
+    Div: _divide,
     Abs: lambda op, z: magnitude(z),
     Sign: _sign,
     IntegerPow: _integer_power,

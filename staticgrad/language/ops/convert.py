@@ -74,9 +74,9 @@ class Bitcast(Elementwise, name="bitcast"):
         return lift_all(args)
 
     def result_dtype(self, operand: DType) -> DType:
-        for each in (operand, self.dtype):
-            if each.is_bool or each.is_complex or (each.is_float and each.bits == 16):
-                raise DTypeError(f"{self.name}: takes integers, float32 and float64, got {each}")
+        for dtype in (operand, self.dtype):
+            if dtype.is_bool or dtype.is_complex or (dtype.is_float and dtype.bits == 16):
+                raise DTypeError(f"{self.name}: takes integers, float32 and float64, got {dtype}")
         if operand.bits != self.dtype.bits:
             raise DTypeError(
                 f"{self.name}: {operand} has {operand.bits} bits, {self.dtype} {self.dtype.bits}"

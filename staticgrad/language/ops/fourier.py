@@ -86,9 +86,9 @@ class FourierTransform(LinearOp, name="fft"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         (x,) = types
-        found = self._kernel(out, x)
-        if found is not None:
-            return found
+        call_of_kernel = self._kernel(out, x)
+        if call_of_kernel is not None:
+            return call_of_kernel
         call = FourierCall(self.kind, x.dtype.name, x.rank, out.rank, self.how, self.axes)
         flops = 50 * product(x.shape)
         return CallForm(call.name, (*x.shape, *out.shape), checks=True, flops=flops, alone=True)
@@ -103,25 +103,28 @@ class FourierTransform(LinearOp, name="fft"):
         if len(self.axes) > 1 or isinstance(size, Dim):
             return None
         dtype = x.dtype.name
-        known = [None if isinstance(each, Dim) else each for each in (outer, inner)]
-        layout = layout_of(self.kind, dtype, size, *known)
+        literals = [None if isinstance(count, Dim) else count for count in (outer, inner)]
+        layout = layout_of(self.kind, dtype, size, *literals)
         if layout is None:
             return None
         half = size // 2 + 1
-        before, after = half if self.kind == "c2r" else size, half if self.kind == "r2c" else size
-        given = [outer, before, inner, *([2] if self.kind[0] == "c" else [])]
-        results = [outer, after, inner, *([2] if self.kind[2] == "c" else [])]
+        size_in, size_out = (
+            half if self.kind == "c2r" else size,
+            half if self.kind == "r2c" else size,
+        )
+        operand_shape = [outer, size_in, inner, *([2] if self.kind[0] == "c" else [])]
+        results = [outer, size_out, inner, *([2] if self.kind[2] == "c" else [])]
         elements = complex_size(self.kind, size)
         lanes = 1 if layout == "lines" else LANES[dtype]
         if layout == "columns":
             total = outer * floordiv(inner + (lanes - 1), lanes)
         else:
             total = floordiv(outer + (lanes - 1), lanes)
-        ranks = len(given), len(results)
+        ranks = len(operand_shape), len(results)
         call = FourierCall(self.kind, dtype, *ranks, self.how, (-2,), size, layout)
         scratch = ((x.dtype, 2 * buffer_elements(dtype, layout, elements)),)
         flops = _FLOPS * lanes * elements * elements.bit_length()
-        return CallForm(call.name, (*given, *results), scratch, True, total, flops)
+        return CallForm(call.name, (*operand_shape, *results), scratch, True, total, flops)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return self(*in_front(size, args, over))
@@ -139,16 +142,16 @@ class FourierTransform(LinearOp, name="fft"):
             return FourierTransform("c2c", self.axes, back, self.norm)(ct)
         if self.kind == "c2r":
             ct = FourierTransform("r2c", self.axes, back, self.norm)(ct)
-            return ct * _doubled(ct, axis, self.last, 2.0)
+            return ct * _conjugate_weights(ct, axis, self.last, 2.0)
         size = x.shape[axis]
-        ct = ct * _doubled(ct, axis, size, 0.5)
+        ct = ct * _conjugate_weights(ct, axis, size, 0.5)
         return FourierTransform("c2r", self.axes, back, self.norm, size)(ct)
 
 
-def _doubled(spectrum: Any, axis: int, size: Size, factor: float) -> Any:
+def _conjugate_weights(spectrum: Any, axis: int, size: Size, factor: float) -> Any:
     """``factor`` for elements that stand for a conjugate, too; 1 for the others."""
     count = spectrum.shape[axis - 1]  # behind it there is the axis of both parts
     places = iota((count,), like=spectrum)
     alone = (places == 0) | (places * 2 == size_value(size, I64))
-    one, other = (np.array(number, spectrum.dtype.numpy) for number in (1.0, factor))
-    return reshape(where(alone, one, other), (count, *(1,) * -axis))
+    single, double = (np.array(number, spectrum.dtype.numpy) for number in (1.0, factor))
+    return reshape(where(alone, single, double), (count, *(1,) * -axis))

@@ -16,7 +16,7 @@ from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
-from staticgrad.language.ops.batch_axis import in_front, merged, parted
+from staticgrad.language.ops.batch_axis import in_front, merge_batch, split_batch
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import ZERO, zeros_like_type
 from staticgrad.language.ops.indexing import (
@@ -123,7 +123,7 @@ class LinearAlgebra(Op):
             return self(*in_front(size, args, over))
         axis = args[-1].ndim + self.right_hand_sides
         columns = args[-1].shape[axis]
-        return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, columns)
+        return split_batch(self(*args[:-1], merge_batch(args[-1], axis)), axis - 1, size, columns)
 
     def reference(self, *arrays: Array) -> Any:
         from staticgrad.native.libraries import lapack

@@ -110,8 +110,8 @@ class Extreme(Reduction):
         if self.neutral:
             return out
         count = prod(x.shape[axis] for axis in self.axes)
-        wanted = {"max": "largest", "min": "smallest"}.get(self.kind, self.kind)  # of argmax, too
-        text = f"the {wanted} of no elements: {_named(self.axes)} of {x}"
+        what = {"max": "largest", "min": "smallest"}.get(self.kind, self.kind)  # of argmax, too
+        text = f"the {what} of no elements: {_axes_text(self.axes)} of {x}"
         if not dims.at_least(count, 1, text):
             raise EmptyReductionError(text, hint="an empty axis has none")
         return out
@@ -190,16 +190,16 @@ def _extreme(
     choose: np.ufunc, x: Array, axes: tuple[int, ...], least: Any, zero: np.ufunc
 ) -> Array:
     """NumPy's reduction with the sign of a zero decided: ``zero`` combines the sign bits."""
-    found = np.asarray(choose.reduce(x, axis=axes, initial=least))
+    extreme = np.asarray(choose.reduce(x, axis=axes, initial=least))
     if x.dtype.kind != "f":
-        return found
+        return extreme
     # Elements that are not zero vote neutrally: for `and` with True, for `or` with False.
     negative = np.where(x == 0, np.signbit(x), zero is np.logical_and)
     signed = np.where(zero.reduce(negative, axis=axes), x.dtype.type(-0.0), x.dtype.type(0.0))
-    return np.asarray(np.where(found == 0, signed, found))
+    return np.asarray(np.where(extreme == 0, signed, extreme))
 
 
-def _named(axes: tuple[int, ...]) -> str:
+def _axes_text(axes: tuple[int, ...]) -> str:
     return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
 
 

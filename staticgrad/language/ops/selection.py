@@ -313,21 +313,21 @@ class _Bounded(Elementwise):
         """Return where the border is chosen, NaN aside."""
         raise TypeError(f"op {self.name} does not say what lies beyond its border")
 
-    def _moved(self, x: Any, border: Any) -> Value:
+    def _border_chosen(self, x: Any, border: Any) -> Value:
         nan = not_equal(border, border)
         return logical_or(self.beyond(x, border), nan)
 
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any, border: Any
     ) -> tuple[Cotangent | None, ...]:
-        moved = self._moved(x, border)
+        moved = self._border_chosen(x, border)
         return Masked(moved, ct, negated=True), Masked(moved, ct)
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, border: Any) -> Any:
         by_x, by_border = (ZERO if tangent is None else tangent for tangent in tangents)
         if by_x is ZERO and by_border is ZERO:
             return None
-        return where(self._moved(x, border), by_border, by_x)
+        return where(self._border_chosen(x, border), by_border, by_x)
 
 
 class AtLeast(_Bounded, name="at_least"):

@@ -25,7 +25,7 @@ from staticgrad.language.ir.op import Array, Op, lift_all
 from staticgrad.language.ir.pairs import Complex, joined, pair
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
-from staticgrad.language.ops.batch_axis import in_front, merged, parted
+from staticgrad.language.ops.batch_axis import in_front, merge_batch, split_batch
 from staticgrad.language.ops.elementwise import quiet
 from staticgrad.language.ops.operands import promoted_values, shape_text
 from staticgrad.language.types import dim as dims
@@ -188,7 +188,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
         """Further columns, if x has vectors and data no batch; else a further axis of the batch."""
         data, x, *pattern = args
         if not over[0] and data.ndim == 1 and x.ndim == 3 and x.shape[-1] == 1:
-            return parted(self(data, merged(x, 2), *pattern), 1, size, 1)
+            return split_batch(self(data, merge_batch(x, 2), *pattern), 1, size, 1)
         return super().batched(size, args, over)
 
 
@@ -317,7 +317,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
         data, b, *pattern = args
         if not over[0] and data.ndim == 1 and b.ndim == 3:
             k = b.shape[-1]
-            return parted(self(data, merged(b, 2), *pattern), 1, size, k)
+            return split_batch(self(data, merge_batch(b, 2), *pattern), 1, size, k)
         return super().batched(size, args, over)
 
 

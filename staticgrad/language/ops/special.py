@@ -77,12 +77,12 @@ class GammaLn(Floating, name="gammaln"):
         # SciPy loses digits next to the zeros at 1 and 2.
         near = np.clip(x, 0.5, 3.0)
         series = polynomial((near - 2) / (near + 2), GAMMALN[F64])
-        found = np.where(
+        value = np.where(
             x == near, (near - 1) * (near - 2) * series + 0.0, scipy_special("gammaln")(x)
         )
         # It gives inf of the smallest numbers, and -inf at -inf.
-        found = np.where(np.abs(x) < 1e-300, -np.log(np.abs(x)), found)
-        return np.where(x == -math.inf, math.inf, found)
+        value = np.where(np.abs(x) < 1e-300, -np.log(np.abs(x)), value)
+        return np.where(x == -math.inf, math.inf, value)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Digamma()(x),)
@@ -116,8 +116,8 @@ class Polygamma(Floating, name="polygamma"):
 
     def in_float64(self, x: Array) -> Any:
         outside = np.isnan(x) | ((x == -np.inf) & (self.order == 1))
-        found = scipy_special("polygamma")(self.order, np.where(outside, 1, x))
-        return np.where(outside, np.nan, found)
+        value = scipy_special("polygamma")(self.order, np.where(outside, 1, x))
+        return np.where(outside, np.nan, value)
 
     def scalar(self, x: Expr) -> Expr:
         if self.order == 1:
@@ -142,11 +142,11 @@ class Zeta(Floating, name="zeta"):
     def in_float64(self, s: Array, q: Array) -> Any:
         left, right = np.broadcast_arrays(s, q)
         proper = (left > 1) & (right > 0)
-        found = scipy_special("zeta")(np.where(proper, left, 2.0), np.where(proper, right, 1.0))
-        found = np.where(left > 1100, right**-left, found)  # the first term is all
+        value = scipy_special("zeta")(np.where(proper, left, 2.0), np.where(proper, right, 1.0))
+        value = np.where(left > 1100, right**-left, value)  # the first term is all
         pole = (left > 1) & (right <= 0) & (np.floor(right) == right)
         pole |= (left == 1) & (right == right)
-        return np.where(proper, found, np.where(pole, np.inf, np.nan))
+        return np.where(proper, value, np.where(pole, np.inf, np.nan))
 
     def scalar(self, s: Expr, q: Expr) -> Expr:
         between = (s > 1.0) & (q < 0.0) & q.floor().ne(q)
@@ -200,8 +200,7 @@ def log_quantile_slope(a: Any, log_x: Any) -> Any:
     gauss, weights = np.polynomial.legendre.leggauss(_NODES)
     unit = (gauss + 1.0) / 2.0
     end, gap, sign, shape, at = (
-        expand_dims(each, -1)
-        for each in (_end(a, x, below), side * (Digamma()(a) - log_x), side, a, x)
+        expand_dims(x, -1) for x in (_end(a, x, below), side * (Digamma()(a) - log_x), side, a, x)
     )
     s = end * unit**_POWER
     exponent = -sign * shape * s - at * expm1(-sign * s)
@@ -227,8 +226,8 @@ def by_shape(a: Any, x: Any) -> Any:
     inside = (wide > 0.0) & (wide < np.inf)
     at = log(selection.where(inside, wide, 1.0))
     density = exp(shape * at - exp(at) - GammaLn()(shape))
-    found = selection.where(inside, -density * log_quantile_slope(shape, at), 0.0)
-    return astype(found, x.dtype)
+    slope = selection.where(inside, -density * log_quantile_slope(shape, at), 0.0)
+    return astype(slope, x.dtype)
 
 
 #: Where the power series ends, and its coefficients: exact to the last digits, in the next few
@@ -553,17 +552,17 @@ class RelEntr(Floating, name="rel_entr"):
     flops = 35
 
     def reference(self, x: Array, y: Array) -> Any:
-        return self._chosen(x, y, x * _log_ratio(x, y))
+        return self._select_by_domain(x, y, x * _log_ratio(x, y))
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return chosen(x, y, x * log_ratio(x, y), literal(0.0, x.dtype))
+        return select_by_domain(x, y, x * log_ratio(x, y), literal(0.0, x.dtype))
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return Log()(x / y) + 1.0, -x / y
 
     @staticmethod
-    def _chosen(x: Array, y: Array, inside: Array) -> Array:
-        return _chosen(x, y, inside, np.zeros((), x.dtype))
+    def _select_by_domain(x: Array, y: Array, inside: Array) -> Array:
+        return _select_by_domain(x, y, inside, np.zeros((), x.dtype))
 
 
 class KlDiv(Floating, name="kl_div"):
@@ -580,12 +579,12 @@ class KlDiv(Floating, name="kl_div"):
         share = (x - y) / (x + y)
         near = np.asarray(_kl_near(x, y, share), x.dtype)
         far = x * _log_ratio(x, y) - x + y
-        return _chosen(x, y, np.where(np.abs(share) < _NEAR, near, far), y)
+        return _select_by_domain(x, y, np.where(np.abs(share) < _NEAR, near, far), y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         share = (x - y) / (x + y)
         far = x * log_ratio(x, y) - x + y
-        return chosen(x, y, select(abs(share) < _NEAR, _kl_near(x, y, share), far), y)
+        return select_by_domain(x, y, select(abs(share) < _NEAR, _kl_near(x, y, share), far), y)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return Log()(x / y), 1.0 - x / y
@@ -610,7 +609,7 @@ def log_ratio(x: Expr, y: Expr) -> Expr:
     return select(far, x.log() - y.log(), ratio.log())
 
 
-def chosen(x: Expr, y: Expr, inside: Expr, border: Expr) -> Expr:
+def select_by_domain(x: Expr, y: Expr, inside: Expr, border: Expr) -> Expr:
     """``inside`` for positive x and y, ``border`` at x = 0 for y >= 0, inf beyond, NaN of NaN."""
     outside = select(x.eq(0.0) & (y >= 0.0), border, literal(inf, x.dtype))
     defined = x.eq(x) & y.eq(y) & ~((x > 0.0) & (y > 0.0))
@@ -625,7 +624,7 @@ def _log_ratio(x: Array, y: Array) -> Array:
     return np.where(far, np.log(x) - np.log(y), np.log(ratio))
 
 
-def _chosen(x: Array, y: Array, inside: Array, border: Array) -> Array:
+def _select_by_domain(x: Array, y: Array, inside: Array, border: Array) -> Array:
     outside = np.where((x == 0) & (y >= 0), border, np.asarray(inf, x.dtype))
     defined = (x == x) & (y == y) & ~((x > 0) & (y > 0))
     return np.where(defined, outside, inside)
@@ -692,8 +691,8 @@ class IncompleteGamma(Floating):
         by_a, by_x = tangents
         if by_a is None:
             return by_x * (self.sign * _density(a, x))
-        moved = by_a * (self.sign * by_shape(a, x))
-        return moved if by_x is None else moved + by_x * (self.sign * _density(a, x))
+        total = by_a * (self.sign * by_shape(a, x))
+        return total if by_x is None else total + by_x * (self.sign * _density(a, x))
 
 
 class GammaInc(IncompleteGamma, name="gammainc"):
@@ -731,12 +730,12 @@ class BetaLn(Floating, name="betaln"):
         inside = (left > 0) & (right > 0) & np.isfinite(left) & np.isfinite(right)
         low, high = np.minimum(left, right), np.maximum(left, right)
         border = np.where(low == 0, np.inf, np.where((low > 0) & np.isinf(high), -np.inf, np.nan))
-        found = scipy_special("betaln")(np.where(inside, left, 1.0), np.where(inside, right, 1.0))
-        return np.where(inside, found, border)
+        value = scipy_special("betaln")(np.where(inside, left, 1.0), np.where(inside, right, 1.0))
+        return np.where(inside, value, border)
 
     def partials(self, out: Any, a: Any, b: Any) -> tuple[Partial, ...]:
-        both = Digamma()(a + b)
-        return Digamma()(a) - both, Digamma()(b) - both
+        of_sum = Digamma()(a + b)
+        return Digamma()(a) - of_sum, Digamma()(b) - of_sum
 
 
 class BetaInc(Floating, name="betainc"):
@@ -757,11 +756,9 @@ class BetaInc(Floating, name="betainc"):
         at_zero, at_one = (left == 0) | np.isinf(right), (right == 0) | np.isinf(left)
         defined = (left >= 0) & (right >= 0) & ~(at_zero & at_one) & (at >= 0) & (at <= 1)
         inside = defined & ~at_zero & ~at_one
-        found = scipy_special("betainc")(
-            *(np.where(inside, each, 0.5) for each in (left, right, at))
-        )
+        value = scipy_special("betainc")(*(np.where(inside, x, 0.5) for x in (left, right, at)))
         border = np.where((at == 1) | (at_zero & (at > 0)), 1.0, 0.0)
-        return np.where(defined, np.where(inside, found, border), np.nan)
+        return np.where(defined, np.where(inside, value, border), np.nan)
 
     @staticmethod
     def _by_x(a: Any, b: Any, x: Any) -> Any:
@@ -778,16 +775,16 @@ class BetaInc(Floating, name="betainc"):
 
     def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, b: Any, x: Any) -> Any:
         by_a, by_b, by_x = tangents
-        found = None if by_x is None else by_x * self._by_x(a, b, x)
+        total = None if by_x is None else by_x * self._by_x(a, b, x)
         slopes: tuple[tuple[Any, Callable[[], Any]], ...] = (
             (by_a, lambda: beta_shape(a, b, x)),
             (by_b, lambda: -beta_shape(b, a, x, upper=True)),
         )
         for tangent, slope in slopes:
             if tangent is not None:
-                moved = tangent * slope()
-                found = moved if found is None else found + moved
-        return found
+                term = tangent * slope()
+                total = term if total is None else total + term
+        return total
 
 
 #: Nodes of each half of the integral, and steps by which its end is found.
@@ -797,9 +794,9 @@ _END_STEPS: Final = 12
 
 def _log_shares(v: Any) -> tuple[Any, Any]:
     """log(t) and log(1 - t) of t = 1 / (1 + exp(-v))."""
-    rest = log1p(exp(-absolute(v)))
+    softplus = log1p(exp(-absolute(v)))
     low = minimum(v, 0.0)
-    return low - rest, low - v - rest
+    return low - softplus, low - v - softplus
 
 
 def beta_slope(a: Any, b: Any, v: Any) -> Any:
@@ -816,21 +813,21 @@ def beta_slope(a: Any, b: Any, v: Any) -> Any:
 
     def fall(s: Any, a: Any, b: Any, v: Any, side: Any, log_t: Any, log_rest: Any) -> Any:
         """By how much the logarithm of the density falls over s, and log(t) there."""
-        there, rest = _log_shares(v + side * s)
-        return a * (log_t - there) + b * (log_rest - rest), there
+        log_t_at, log_rest_at = _log_shares(v + side * s)
+        return a * (log_t - log_t_at) + b * (log_rest - log_rest_at), log_t_at
 
-    fixed = [StopGradient()(each) for each in (a, b, v, side, log_t, log_rest)]
+    fixed = [StopGradient()(x) for x in (a, b, v, side, log_t, log_rest)]
     far, bend = _ends_of_beta(fall, fixed)
     gauss, weights = np.polynomial.legendre.leggauss(_HALF_NODES)
     unit = (gauss + 1.0) / 2.0
     place = unit**3 * (10.0 - 15.0 * unit + 6.0 * unit**2)
     factor = weights * 15.0 * (unit * (1.0 - unit)) ** 2
-    each = [expand_dims(one, -1) for one in (a, b, v, side, log_t, log_rest)]
+    columns = [expand_dims(x, -1) for x in (a, b, v, side, log_t, log_rest)]
     total: Any = 0.0
     for start, length in ((bend * 0.0, bend), (bend, far - bend)):
         s = expand_dims(start, -1) + expand_dims(length, -1) * place
-        drop, there = fall(s, *each)
-        terms = exp(-drop) * (there - expand_dims(mean, -1)) * factor
+        drop, log_t_at = fall(s, *columns)
+        terms = exp(-drop) * (log_t_at - expand_dims(mean, -1)) * factor
         total = total + length * sum_over(terms, (terms.ndim - 1,))
     return side * total
 
@@ -869,5 +866,5 @@ def beta_shape(a: Any, b: Any, x: Any, *, upper: bool = False) -> Any:
     v = log(at) - log1p(-at)
     v = -v if upper else v
     first, last = selection.where(inside, first, 1.0), selection.where(inside, last, 1.0)
-    found = -exp(beta_density(first, last, v)) * beta_slope(first, last, v)
-    return astype(selection.where(inside, found, 0.0), x.dtype)
+    slope = -exp(beta_density(first, last, v)) * beta_slope(first, last, v)
+    return astype(selection.where(inside, slope, 0.0), x.dtype)

@@ -63,12 +63,12 @@ class SpecialFunction(Elementwise, name="special"):
                 f"{self.function}: takes {len(operands)} operands, got {len(types)}"
             )
         self.met_dtype(*types)
-        return TensorType(F64, broadcast(self.function, [each.shape for each in types]))
+        return TensorType(F64, broadcast(self.function, [kind.shape for kind in types]))
 
     def met_dtype(self, *types: TensorType) -> DType:
-        for each in types:
-            if each.dtype is not F64:
-                raise self.refuse(each.dtype)
+        for kind in types:
+            if kind.dtype is not F64:
+                raise self.refuse(kind.dtype)
         return F64
 
     def reference(self, *arrays: Array) -> Any:
@@ -79,9 +79,9 @@ class SpecialFunction(Elementwise, name="special"):
         return out
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        each = (*types, out)
-        name = ".".join(["special:" + self.function, *(str(one.rank) for one in each)])
-        sizes = tuple(size for one in each for size in one.shape)
+        kinds = (*types, out)
+        name = ".".join(["special:" + self.function, *(str(kind.rank) for kind in kinds)])
+        sizes = tuple(size for kind in kinds for size in kind.shape)
         return CallForm(name, sizes, checks=True, flops=self.flops * product(out.shape), alone=True)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
@@ -103,8 +103,8 @@ class SpecialOfOrder(SpecialFunction, name="special_of_order"):
         self._refuse(needed)
         partials = self.partials(out, *args) if any(needed) else (None,) * len(args)
         return tuple(
-            times(ct, each) if want and each is not None else None
-            for each, want in zip(partials, needed, strict=True)
+            times(ct, partial) if want and partial is not None else None
+            for partial, want in zip(partials, needed, strict=True)
         )
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -113,14 +113,16 @@ class SpecialOfOrder(SpecialFunction, name="special_of_order"):
 
     def _refuse(self, asked: Sequence[bool]) -> None:
         names, free = operands_of(self.function), _is_free(self.function)
-        for operand, each, has_derivative in zip(names, asked, free, strict=True):
+        for operand, is_asked, has_derivative in zip(names, asked, free, strict=True):
             public = self.function.removesuffix("_slope").removesuffix("_by_a")
-            refuse_by(public, operand, each and not has_derivative)
+            refuse_by(public, operand, is_asked and not has_derivative)
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        found = row(self.function)[1](out, *args)
-        given = iter(found if isinstance(found, tuple) else (found,))
-        return tuple([next(given) if free else None for free in _is_free(self.function)])
+        partials = row(self.function)[1](out, *args)
+        computed_partials = iter(partials if isinstance(partials, tuple) else (partials,))
+        return tuple(
+            [next(computed_partials) if free else None for free in _is_free(self.function)]
+        )
 
 
 def row(function: str) -> tuple[str, Callable[..., Any]]:
@@ -190,11 +192,11 @@ def _spherical(function: str, first: float, second: float) -> Callable[..., Any]
 def _lower(function: str, factor: Callable[..., Any], *more: float) -> Callable[..., Any]:
     """A factor times a polynomial of degree n - 1, with further parameters; 0 for degree 0."""
 
-    def rule(out: Any, n: Any, *rest: Any) -> Any:
-        *parameters, x = rest
-        moved = [each + 1.0 for each in parameters] or [*more]
-        found = factor(n, *parameters) * call(function, maximum(n - 1.0, 0.0), *moved, x)
-        return selection.where(n == 0.0, 0.0, found)
+    def rule(out: Any, n: Any, *operands: Any) -> Any:
+        *parameters, x = operands
+        raised = [parameter + 1.0 for parameter in parameters] or [*more]
+        slope = factor(n, *parameters) * call(function, maximum(n - 1.0, 0.0), *raised, x)
+        return selection.where(n == 0.0, 0.0, slope)
 
     return rule
 
@@ -213,13 +215,13 @@ def _dawson_slope(out: Any, x: Any) -> Any:
     return selection.where(far, -inverse * total, 1.0 - 2.0 * x * out)
 
 
-def _elliptic_slope(m: Any, rest: Any) -> Any:
+def _elliptic_slope(m: Any, complement: Any) -> Any:
     """The derivative of K, given m and 1 - m; near 0 a hypergeometric function (DLMF 19.4.1)."""
     near = absolute(m) < _NEAR
     series = call("hyp2f1", 1.5, 1.5, 2.0, _inside(m, 0.0, near)) * (math.pi / 8.0)
     at = _inside(m, _NEAR, ~near)
-    other = _inside(rest, 1.0 - _NEAR, ~near)
-    far = (call("ellipe", at) / other - call("ellipkm1", other)) / (2.0 * at)
+    at_complement = _inside(complement, 1.0 - _NEAR, ~near)
+    far = (call("ellipe", at) / at_complement - call("ellipkm1", at_complement)) / (2.0 * at)
     return selection.where(near, series, far)
 
 
@@ -236,15 +238,15 @@ def _delta(phi: Any, m: Any) -> Any:
 
 def _first_kind_by_m(phi: Any, m: Any) -> Any:
     """The derivative of F(phi, m) by m, without a quotient by m (DLMF 19.4.6)."""
-    rest = call("ellipkinc", phi, m) - call("ellipdinc", phi, m)
-    return (rest - sin(phi) * cos(phi) / _delta(phi, m)) / (2.0 * (1.0 - m))
+    difference = call("ellipkinc", phi, m) - call("ellipdinc", phi, m)
+    return (difference - sin(phi) * cos(phi) / _delta(phi, m)) / (2.0 * (1.0 - m))
 
 
 def _ellipj(which: str) -> Rule:
     """The derivatives of the Jacobian functions: of the amplitude times those by it."""
 
     def rule(out: Any, u: Any, m: Any) -> tuple[Any, ...]:
-        sn, cn, dn, ph = (call(f"ellipj_{each}", u, m) for each in ("sn", "cn", "dn", "ph"))
+        sn, cn, dn, ph = (call(f"ellipj_{kind}", u, m) for kind in ("sn", "cn", "dn", "ph"))
         by_amplitude = {"sn": cn, "cn": -sn, "dn": -m * sn * cn / dn, "ph": 1.0}[which]
         by_m = by_amplitude * (-dn * _first_kind_by_m(ph, m))
         return by_amplitude * dn, by_m - square(sn) / (2.0 * dn) if which == "dn" else by_m
@@ -284,10 +286,10 @@ def _voigt(out: Any, x: Any, sigma: Any, gamma: Any) -> tuple[Any, ...]:
 
 def _rgamma(out: Any, x: Any) -> tuple[Any, ...]:
     pole = (x <= 0.0) & (Floor()(x) == x)
-    whole = selection.where(pole, x, 0.0)
-    sign = 1.0 - 2.0 * absolute(whole - 2.0 * Floor()(0.5 * whole))
+    integer = selection.where(pole, x, 0.0)
+    sign = 1.0 - 2.0 * absolute(integer - 2.0 * Floor()(0.5 * integer))
     usual = -Digamma()(selection.where(pole, 1.0, x)) * out
-    return (selection.where(pole, sign * Gamma()(1.0 - whole), usual),)
+    return (selection.where(pole, sign * Gamma()(1.0 - integer), usual),)
 
 
 def _agm(out: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -296,16 +298,18 @@ def _agm(out: Any, a: Any, b: Any) -> tuple[Any, ...]:
     p = 4.0 * a * b / square(total)
     slope = _elliptic_slope(1.0 - p, p) / call("ellipkm1", p)
 
-    def by(one: Any, other: Any) -> Any:
+    def by(own: Any, second: Any) -> Any:
         # dp/da = 4 b (b - a) / (a + b)**3, and K(1 - p) has minus the derivative of K.
-        return out * (1.0 / total + slope * 4.0 * other * (other - one) / (square(total) * total))
+        return out * (1.0 / total + slope * 4.0 * second * (second - own) / (square(total) * total))
 
     return by(a, b), by(b, a)
 
 
 def _binom(out: Any, n: Any, k: Any) -> tuple[Any, ...]:
-    rest = Digamma()(n - k + 1.0)
-    return out * (Digamma()(n + 1.0) - rest), out * (rest - Digamma()(k + 1.0))
+    digamma_of_difference = Digamma()(n - k + 1.0)
+    return out * (Digamma()(n + 1.0) - digamma_of_difference), out * (
+        digamma_of_difference - Digamma()(k + 1.0)
+    )
 
 
 def _poch(out: Any, z: Any, m: Any) -> tuple[Any, ...]:

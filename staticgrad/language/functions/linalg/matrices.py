@@ -23,7 +23,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import pair
 from staticgrad.language.ops import arithmetic, indexing, transcendental
 from staticgrad.language.ops.arithmetic import absolute, ceil, conj
-from staticgrad.language.ops.complex_linalg import Eig, Eigvals, of_adjoints, whole
+from staticgrad.language.ops.complex_linalg import Eig, Eigvals, as_complex, of_adjoints
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -1009,7 +1009,7 @@ def eig(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> EigResult:
     array([0.+1.j, 0.-1.j])
     """
     eigenpairs: Any = Eig(errors)(squares(matrices(a)))
-    values, rows = map(whole, eigenpairs)
+    values, rows = map(as_complex, eigenpairs)
     return EigResult(values, matrix_transpose(rows))
 
 
@@ -1022,7 +1022,7 @@ def eigvals(a: ArrayLike[AnyValue], *, errors: Errors = "raise") -> AnyValue:
     >>> sg.linalg.eigvals([[0.0, 1.0], [-1.0, 0.0]]).round(3)
     array([0.+1.j, 0.-1.j])
     """
-    eigenvalues: Any = whole(Eigvals(errors)(squares(matrices(a))))
+    eigenvalues: Any = as_complex(Eigvals(errors)(squares(matrices(a))))
     return eigenvalues
 
 

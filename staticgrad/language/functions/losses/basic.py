@@ -16,7 +16,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import transcendental as of
 from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import TakeAlong, take
@@ -86,7 +86,7 @@ def mse(
     """
     left, right = alike(input, target)
     away = left - right
-    return reduce_losses(squared(away), reduction)
+    return reduce_losses(abs_squared(away), reduction)
 
 
 @like(mse)
@@ -107,7 +107,7 @@ def huber(
     left, right = alike(input, target)
     away = left - right
     size = absolute(away)
-    losses = where(size <= delta, 0.5 * squared(away), delta * (size - 0.5 * delta))
+    losses = where(size <= delta, 0.5 * abs_squared(away), delta * (size - 0.5 * delta))
     return reduce_losses(losses, reduction)
 
 

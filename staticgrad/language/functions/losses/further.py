@@ -26,7 +26,7 @@ from staticgrad.language.functions.rounding import rounded_as_first, rounded_onc
 from staticgrad.language.functions.statistics import norm, vector_norm_over
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import stack, take_along_axis
 from staticgrad.language.ops.marks import stop_gradient
@@ -83,7 +83,7 @@ def smooth_l1_loss(
     predictions, targets = alike(input, target)
     away = predictions - targets
     size = absolute(away)
-    losses = where(size < beta, squared(away) * (0.5 / beta), size - 0.5 * beta)
+    losses = where(size < beta, abs_squared(away) * (0.5 / beta), size - 0.5 * beta)
     return reduce_losses(losses, reduction)
 
 

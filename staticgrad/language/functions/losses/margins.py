@@ -22,7 +22,7 @@ from staticgrad.language.functions.losses.further import cosine_similarity
 from staticgrad.language.functions.nn import softplus
 from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.complex_readings import squared
+from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import expand_dims
@@ -157,7 +157,7 @@ def multi_margin_loss(
     label_score = expand_dims(take_at_labels(scores, labels, place), place)
     short: Any = maximum(margin - label_score + scores, 0.0)
     others = arange(scores.shape[place], like=labels) != expand_dims(labels, place)
-    terms = where(others, short if p == 1 else squared(short), 0.0)
+    terms = where(others, short if p == 1 else abs_squared(short), 0.0)
     return reduce_losses(mean(terms, place), reduction)
 
 
@@ -213,7 +213,7 @@ def gaussian_nll_loss(
     middle, spread = promoted_values((middle, var))
     # the value is held up, the slope goes on: PyTorch clamps under no_grad
     variance = spread + stop_gradient(maximum(spread, eps) - spread)
-    losses = 0.5 * (log(variance) + squared(middle - targets) / variance)
+    losses = 0.5 * (log(variance) + abs_squared(middle - targets) / variance)
     return reduce_losses(losses + _HALF_LOG_2_PI if full else losses, reduction)
 
 
