@@ -476,6 +476,8 @@ def takes(function, *args):
     return True
 
 
+#: NumPy's signatures, of which these calls are made, can be read from 2.4 on.
+IS_READABLE = tuple(map(int, np.__version__.split(".")[:2])) >= (2, 4)
 #: Their operands stand before arguments of any number.
 EXPLICIT = ("apply_along_axis", "gradient", "piecewise")
 

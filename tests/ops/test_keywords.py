@@ -13,6 +13,8 @@ from tests.helpers.diagonals import every_nth
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table
 
+pytestmark = pytest.mark.skipif(not table.IS_READABLE, reason="older NumPy")
+
 NAMES = covered()
 #: Those that need no ``size=`` of a graph: no run decides how many results there are.
 OF_KNOWN_SIZE = [n for n in NAMES if "size" not in inspect.signature(getattr(sg, n)).parameters]
