@@ -194,7 +194,7 @@ def test_how_it_is_refused(make, call, of, says, bits):
 
 
 def test_products_of_sizes_are_no_longer_axes():
-    wide = sg.zeros((2**40, 2**40))
+    wide = sg.zeros((2**40, 2**20))
     with assert_refused(ShapeError, "below 2", line="wide.reshape(2**80)"):
         wide.reshape(2**80)
     with assert_refused(ShapeError, "below 2", line="sg.repeat(wide, 2**30, 0)"):
