@@ -34,7 +34,7 @@ from benchmarks.budgets import (
 )
 from benchmarks.machine import describe
 from passes.pipelines import pipeline
-from passes.remat.abstract import abstracted
+from passes.remat.abstract import translate_problem
 from passes.remat.base import Problem
 from staticgrad.analysis.planning.exact import solved
 from staticgrad.compiler.lowering.fuse import fuse
@@ -111,7 +111,7 @@ def rows(names: list[str], known: set[tuple[str, int]], seconds: float) -> Itera
 
 def solution(problem: Problem, budget: int, seconds: float) -> Row:
     """What the integer program finds within a budget."""
-    abstract = abstracted(problem)
+    abstract = translate_problem(problem)
     begin = time.process_time()
     found = solved(abstract.net, abstract.ops(problem.order), budget, seconds)
     cost = None if found.sequence is None else abstract.net.cost(found.sequence)

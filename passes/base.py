@@ -51,7 +51,7 @@ def check_kind(name: str, level: str, program: object) -> None:
         )
 
 
-def check_interface(name: str, before: Graph, after: Graph) -> None:
+def check_interface(name: str, original: Graph, transformed: Graph) -> None:
     """Check that a pass did not change the interface of a graph.
 
     Inputs are compared by their nodes, in order; outputs by name, order and type; updates by
@@ -60,9 +60,9 @@ def check_interface(name: str, before: Graph, after: Graph) -> None:
     Raises:
         PassInterfaceError: the first difference, at the line of the value that differs.
     """
-    if before is after:
+    if original is transformed:
         return
-    for text, value in _differences(before, after):
+    for text, value in _differences(original, transformed):
         raise PassInterfaceError(
             f"pass {name} changes the graph's interface: {text}",
             hint="inputs, outputs, updates and their types stay as the program has them:\n"
@@ -71,42 +71,42 @@ def check_interface(name: str, before: Graph, after: Graph) -> None:
         )
 
 
-def _differences(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | None]]:
+def _differences(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield a text for each difference, with the value concerned."""
-    old, new = _labelled(before.inputs), _labelled(after.inputs)
-    yield from _between("input", old, new)
+    old, new = _values_by_label(original.inputs), _values_by_label(transformed.inputs)
+    yield from _compare_values("input", old, new)
     for name, value in old.items():
         if new[name].key != value.key:
             yield f"input {name!r} is another node of the same name", value
-    yield from _between("output", before.outputs, after.outputs)
-    old, new = _next_values(before), _next_values(after)
-    yield from _between("update of parameter", old, new)
-    if len(after.updates) != len(before.updates):
+    yield from _compare_values("output", original.outputs, transformed.outputs)
+    old, new = _next_values(original), _next_values(transformed)
+    yield from _compare_values("update of parameter", old, new)
+    if len(transformed.updates) != len(original.updates):
         yield "a parameter is updated twice", None
-    known = {parameter.node for parameter in _parameters(before)}
-    for parameter in _parameters(after):
-        if parameter.node not in known:
+    parameter_nodes = {parameter.node for parameter in _parameters(original)}
+    for parameter in _parameters(transformed):
+        if parameter.node not in parameter_nodes:
             yield f"parameter {parameter.name!r} is not the program's", parameter
-    yield from _in_sizes(before, after)
+    yield from _new_sizes(original, transformed)
 
 
-def _between(
-    what: str, before: Mapping[str, Symbolic], after: Mapping[str, Symbolic]
+def _compare_values(
+    what: str, original: Mapping[str, Symbolic], transformed: Mapping[str, Symbolic]
 ) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield the differences of names and types of one kind of value."""
-    for name, value in before.items():
-        if name not in after:
+    for name, value in original.items():
+        if name not in transformed:
             yield f"{what} {name!r} is gone", value
-        elif after[name].type != value.type:
-            yield f"{what} {name!r} was {value.type}, and is {after[name].type}", value
-    for name, value in after.items():
-        if name not in before:
+        elif transformed[name].type != value.type:
+            yield f"{what} {name!r} was {value.type}, and is {transformed[name].type}", value
+    for name, value in transformed.items():
+        if name not in original:
             yield f"{what} {name!r} is new", value
-    if list(before) != list(after):
+    if list(original) != list(transformed):
         yield f"the order of each {what} is another", None
 
 
-def _labelled(values: Iterable[Symbolic]) -> dict[str, Symbolic]:
+def _values_by_label(values: Iterable[Symbolic]) -> dict[str, Symbolic]:
     return {value.node.label: value for value in values}
 
 
@@ -118,13 +118,13 @@ def _parameters(graph: Graph) -> list[Parameter]:
     return [*graph.parameters, *(parameter for parameter, _ in graph.updates)]
 
 
-def _in_sizes(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | None]]:
+def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield named sizes that occur only in new nodes: no feed determines them."""
-    old = set(before.nodes)
+    old = set(original.nodes)
     seen: dict[int, Size] = {}  # by identity: few dims are shared by many types
-    declared = [extent for value in before.inputs for extent in value.shape]
-    known = {named.name: named for extent in declared for named in named_sizes(extent)}
-    for node in after.nodes:
+    declared = [extent for value in original.inputs for extent in value.shape]
+    declared_sizes = {named.name: named for extent in declared for named in named_sizes(extent)}
+    for node in transformed.nodes:
         if node in old:
             continue
         for kind in node.types:
@@ -133,7 +133,10 @@ def _in_sizes(before: Graph, after: Graph) -> Iterator[tuple[str, Symbolic | Non
                     continue
                 seen[id(extent)] = extent
                 for named in named_sizes(extent):
-                    if known.get(named.name) != named and before.sizes.get(named.name) != named:
+                    if (
+                        declared_sizes.get(named.name) != named
+                        and original.sizes.get(named.name) != named
+                    ):
                         yield f"size {named.name!r} is new", Symbolic(node)
 
 
@@ -173,9 +176,12 @@ class Pass(Immutable):
         if name:
             cls.name = name
         if name := vars(cls).get("name", ""):
-            known = REGISTRY.get(name, cls)
-            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise PipelineError(f"two passes are named {name!r}: {known}, {cls}")
+            registered = REGISTRY.get(name, cls)
+            if (registered.__module__, registered.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise PipelineError(f"two passes are named {name!r}: {registered}, {cls}")
             REGISTRY[name] = cls
 
     def __call__(self, program: Any) -> Any:
@@ -206,9 +212,9 @@ class Pass(Immutable):
     def options(self) -> dict[str, Any]:
         """Return the fields that differ from their default, in declaration order."""
         return {
-            each.name: getattr(self, each.name)
-            for each in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
-            if each.default is MISSING or getattr(self, each.name) != each.default
+            field.name: getattr(self, field.name)
+            for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.default is MISSING or getattr(self, field.name) != field.default
         }
 
     def __str__(self) -> str:
@@ -241,11 +247,11 @@ class Pipeline(Pass, name="pipeline"):
         Raises:
             PipelineError: the levels of two neighbours differ.
         """
-        for before, after in zip(self.passes, self.passes[1:], strict=False):
-            if _gives(before) != _takes(after):
+        for earlier, later in zip(self.passes, self.passes[1:], strict=False):
+            if _gives(earlier) != _takes(later):
                 raise PipelineError(
-                    f"{after.name!r} cannot follow {before.name!r}: it takes a {_takes(after)},"
-                    f" and {before.name!r} gives a {_gives(before)}",
+                    f"{later.name!r} cannot follow {earlier.name!r}: it takes a {_takes(later)},"
+                    f" and {earlier.name!r} gives a {_gives(earlier)}",
                     details=[f"in the pipeline {self}"],
                 )
 
@@ -284,32 +290,34 @@ class Pipeline(Pass, name="pipeline"):
             PassMismatchError: with ``check``, a pass changed a result; with a minimal graph.
             PipelineError: a disabled name does not occur, or neighbours no longer fit without it.
         """
-        kept = _without(self, disable)
+        enabled = _disable_passes(self, disable)
         settings = config.current(dump=dump, check=check)
         folder = settings.dump
         if verify:
-            _verified(program, kept.passes[0].takes if kept.passes else "graph", "the input")
+            _verify_program(
+                program, enabled.passes[0].takes if enabled.passes else "graph", "the input"
+            )
         if folder is not None:
             _dump(folder, 0, "input", program)
         reports = []
-        for position, each in enumerate(kept.passes, 1):
+        for position, pass_ in enumerate(enabled.passes, 1):
             start = time.perf_counter()
-            after, hits = _traced(each, program, watch)
-            report = Report(each.name, program, after, hits, time.perf_counter() - start)
-            before, program = program, report.after
+            transformed, hits = _run_pass(pass_, program, watch)
+            report = Report(pass_.name, program, transformed, hits, time.perf_counter() - start)
+            original, program = program, report.after
             reports.append(report)
             config.log("passes", "%s, %.2f ms", report, report.seconds * 1e3)  # counted if shown
             if verify and report.changed:
-                _verified(program, each.gives, f"pass {each}")
-            if settings.check and report.changed and isinstance(before, Graph):
-                _validated(each, before, program)
+                _verify_program(program, pass_.gives, f"pass {pass_}")
+            if settings.check and report.changed and isinstance(original, Graph):
+                _validate_pass(pass_, original, program)
             if folder is not None:
-                _dump(folder, position, each.name, program)
+                _dump(folder, position, pass_.name, program)
         return program, tuple(reports)
 
     def unrounded(self) -> Pipeline:
         """Return the pipeline of its passes without their intentional rounding."""
-        return Pipeline(tuple([each.unrounded() for each in self.passes]))
+        return Pipeline(tuple([pass_.unrounded() for pass_ in self.passes]))
 
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
@@ -342,17 +350,17 @@ class Fixpoint(Pass, name="fixpoint"):
         """Return the result of ``__call__``, and the hits of all rounds."""
         hits: Counter[str] = Counter()
         for _ in range(self.limit):
-            before = program
-            for each in self.passes:
-                program, own = _traced(each, program, watch)
-                hits.update(own)
-            if program is before:
+            previous = program
+            for pass_ in self.passes:
+                program, counts = _run_pass(pass_, program, watch)
+                hits.update(counts)
+            if program is previous:
                 break
         return program, hits
 
     def unrounded(self) -> Fixpoint:
         """Return the same rounds of its passes without their intentional rounding."""
-        return Fixpoint(tuple([each.unrounded() for each in self.passes]), self.limit)
+        return Fixpoint(tuple([pass_.unrounded() for pass_ in self.passes]), self.limit)
 
     def __str__(self) -> str:
         options = "" if self.limit == 25 else f"{{limit={self.limit}}}"
@@ -361,59 +369,61 @@ class Fixpoint(Pass, name="fixpoint"):
     __repr__ = __str__
 
 
-def _takes(each: Pass) -> str:
-    inner = getattr(each, "passes", ())
-    return _takes(inner[0]) if inner else each.takes
+def _takes(pass_: Pass) -> str:
+    inner = getattr(pass_, "passes", ())
+    return _takes(inner[0]) if inner else pass_.takes
 
 
-def _gives(each: Pass) -> str:
-    inner = getattr(each, "passes", ())
-    return _gives(inner[-1]) if inner else each.gives
+def _gives(pass_: Pass) -> str:
+    inner = getattr(pass_, "passes", ())
+    return _gives(inner[-1]) if inner else pass_.gives
 
 
-def _without(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
+def _disable_passes(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
     if not names:
         return pipeline
-    unknown = set(names) - {each.name for each in pipeline.passes}
+    unknown = set(names) - {pass_.name for pass_ in pipeline.passes}
     if unknown:
         raise PipelineError(
             f"no pass {', '.join(map(repr, sorted(unknown)))} to disable",
             details=[f"in the pipeline {pipeline}"],
         )
-    return Pipeline(tuple(each for each in pipeline.passes if each.name not in names))
+    return Pipeline(tuple(pass_ for pass_ in pipeline.passes if pass_.name not in names))
 
 
-def _traced(each: Pass, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+def _run_pass(
+    pass_: Pass, program: Any, watch: Watch | None = None
+) -> tuple[Any, Mapping[str, int]]:
     """Return the result of ``each.traced``; check its kind and the graph's interface."""
-    given, inside = program, Counter[str]()
-    if each.inside and each.gives == "graph" and isinstance(program, Graph):
-        given = map_bodies(program, partial(_in_body, each, inside, watch))
-    found: Any = each.traced(given, watch)
-    if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], Mapping)):
+    source, inside = program, Counter[str]()
+    if pass_.inside and pass_.gives == "graph" and isinstance(program, Graph):
+        source = map_bodies(program, partial(_in_body, pass_, inside, watch))
+    result: Any = pass_.traced(source, watch)
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise PassInterfaceError(
-            f"pass {each}: traced gives {kind_of(found)}, not a pair",
+            f"pass {pass_}: traced gives {kind_of(result)}, not a pair",
             hint="the transformed graph, and how often each rule applied: return graph, {}",
         )
-    after, hits = found
+    transformed, hits = result
     if inside:
         hits = Counter(hits) + inside
-    check_kind(str(each), _gives(each), after)
-    if isinstance(program, Graph) and isinstance(after, Graph):
-        check_interface(str(each), program, after)
-    return after, hits
+    check_kind(str(pass_), _gives(pass_), transformed)
+    if isinstance(program, Graph) and isinstance(transformed, Graph):
+        check_interface(str(pass_), program, transformed)
+    return transformed, hits
 
 
-def _in_body(each: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
+def _in_body(pass_: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
     """Return the result of a pass for the body of a loop or branch."""
-    after, own = each.traced(body, watch)
-    hits.update(own)
-    check_kind(str(each), _gives(each), after)
-    check_interface(str(each), body, after)
-    found: Graph = after
-    return found
+    transformed, counts = pass_.traced(body, watch)
+    hits.update(counts)
+    check_kind(str(pass_), _gives(pass_), transformed)
+    check_interface(str(pass_), body, transformed)
+    result: Graph = transformed
+    return result
 
 
-def _verified(program: Any, level: str, culprit: str) -> None:
+def _verify_program(program: Any, level: str, culprit: str) -> None:
     verifier = VERIFIERS.get(level)
     if verifier is None:
         return
@@ -424,23 +434,23 @@ def _verified(program: Any, level: str, culprit: str) -> None:
         raise
 
 
-def _validated(each: Pass, before: Graph, after: Graph) -> None:
+def _validate_pass(pass_: Pass, original: Graph, transformed: Graph) -> None:
     from passes.validation import validate  # evaluation is loaded only for checks
 
-    compared = each.unrounded()
+    compared = pass_.unrounded()
 
     def transform(graph: Graph) -> Graph:
-        after: Graph = _traced(compared, graph)[0]
-        return after
+        result: Graph = _run_pass(compared, graph)[0]
+        return result
 
-    after = after if compared is each else transform(before)
-    validate(str(each), transform, before, after, keeps(each))
+    transformed = transformed if compared is pass_ else transform(original)
+    validate(str(pass_), transform, original, transformed, keeps(pass_))
 
 
-def keeps(each: Pass) -> str:
+def keeps(pass_: Pass) -> str:
     """Return ``exact`` if a pass and all passes in it are exact, else ``close``."""
-    inner = getattr(each, "passes", ())
-    return "close" if any(keeps(p) == "close" for p in inner) else each.keeps
+    inner = getattr(pass_, "passes", ())
+    return "close" if any(keeps(p) == "close" for p in inner) else pass_.keeps
 
 
 def _dump(folder: Path, position: int, name: str, program: Any) -> None:

@@ -32,9 +32,9 @@ class CommonSubexpressions(Pass, name="cse"):
         new: dict[Node, Node] = {}  # node that went -> what stands for it
         nodes = []
         for node in program.nodes:
-            kept = same.get(node)
-            if kept is not None:
-                new[node] = new.get(kept, kept)
+            leader = same.get(node)
+            if leader is not None:
+                new[node] = new.get(leader, leader)
                 continue
             if node in origins or reads_any(node, new):
                 args = [Symbolic(new.get(arg.node, arg.node), arg.index) for arg in node.args]
@@ -58,46 +58,50 @@ class PartsOfOthers(Pass, name="parts"):
         """Return the graph, and the number of nodes whose result another one has."""
         if all(kind.contained_in is Op.contained_in for kind in program.kinds):
             return program, {}
-        wholes = {n: found for n in program.nodes if (found := n.op.contained_in())}
-        if not wholes:
+        containers_of = {
+            n: containers for n in program.nodes if (containers := n.op.contained_in())
+        }
+        if not containers_of:
             return program, {}
         same = duplicates(program.nodes)
 
         def key(op: Op, node: Node) -> Any:
             return op.key, *[(same.get(arg.node, arg.node), arg.index) for arg in node.args]
 
-        last = {key(node.op, node): node for node in program.nodes if node not in wholes}
+        last = {key(node.op, node): node for node in program.nodes if node not in containers_of}
         of: dict[Node, tuple[Any, Node, int]] = {}  # node -> the op that has its result, and which
-        for node, found in wholes.items():
-            for op, index in found:
-                if (own := key(op, node)) in last:
-                    of[node] = own, last[own], index
+        for node, containers in containers_of.items():
+            for op, index in containers:
+                if (op_key := key(op, node)) in last:
+                    of[node] = op_key, last[op_key], index
                     break
         if not of:
             return program, {}
         lines: dict[Any, list[Location]] = {}
-        for node, (own, whole, _) in of.items():
-            lines.setdefault(own, [whole.origin]).append(node.origin)
-        of |= {whole: (own, whole, -1) for own, whole, _ in of.values()}
-        made: dict[Any, Node] = {}
+        for node, (op_key, container, _) in of.items():
+            lines.setdefault(op_key, [container.origin]).append(node.origin)
+        of |= {container: (op_key, container, -1) for op_key, container, _ in of.values()}
+        merged_nodes: dict[Any, Node] = {}
 
-        def from_whole(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        def from_container(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
             if node not in of:
                 return None
-            own, whole, index = of[node]
-            if own not in made:
-                made[own] = Node(whole.op, args, whole.types, merged(lines[own]), node.order)
-            values = made[own].values
+            op_key, container, index = of[node]
+            if op_key not in merged_nodes:
+                merged_nodes[op_key] = Node(
+                    container.op, args, container.types, merged(lines[op_key]), node.order
+                )
+            values = merged_nodes[op_key].values
             return values if index < 0 else (values[index],)
 
-        return program.replace_nodes(from_whole), {self.name: len(of) - len(made)}
+        return program.replace_nodes(from_container), {self.name: len(of) - len(merged_nodes)}
 
 
 def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
     """Return the origin of each node that replaces others; a constant keeps its own."""
     lines: dict[Node, list[Location]] = {}
-    for node, kept in same.items():
-        if not node.is_leaf and node.origin != kept.origin:
-            lines.setdefault(kept, [kept.origin]).append(node.origin)
-    found = {kept: merged(each) for kept, each in lines.items()}
-    return {kept: origin for kept, origin in found.items() if origin != kept.origin}
+    for node, leader in same.items():
+        if not node.is_leaf and node.origin != leader.origin:
+            lines.setdefault(leader, [leader.origin]).append(node.origin)
+    origins = {leader: merged(locations) for leader, locations in lines.items()}
+    return {leader: origin for leader, origin in origins.items() if origin != leader.origin}

@@ -19,7 +19,7 @@ def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Nod
         if node.op.commutative and len(args) > 1:
             args.sort()
         key = (node.op.key, node.order if border else None, *args)
-        found = first.setdefault(key, node)
-        if found is not node:
-            same[node] = found
+        leader = first.setdefault(key, node)
+        if leader is not node:
+            same[node] = leader
     return same

@@ -36,16 +36,16 @@ class Fold(Pass, name="fold"):
             return program, {}
         count = 0
 
-        def folded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        def fold_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
             nonlocal count
-            arrays = _computed(node, args) if self.folds(node, args) else None
+            arrays = _evaluate(node, args) if self.folds(node, args) else None
             if arrays is None:
                 return None
             count += 1
             return [_constant(node, array) for array in arrays]
 
-        after = program.replace_nodes(folded)
-        return after, {self.name: count} if count else {}
+        graph = program.replace_nodes(fold_node)
+        return graph, {self.name: count} if count else {}
 
     def folds(self, node: Node, args: tuple[Symbolic, ...]) -> bool:
         """Return whether ``node`` over ``args`` is exact, constant and small enough."""
@@ -62,18 +62,18 @@ class Fold(Pass, name="fold"):
         return all(isinstance(t.size, int) and t.size <= room for t in node.types)
 
 
-def _computed(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
+def _evaluate(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
     """Return the results as arrays of the inferred types; None on errors or open sizes."""
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]
     try:
         with within(node.origin), np.errstate(all="ignore"):
             types = [arg.type for arg in args]
-            found = rounded(node.op.reference, node.op, types, node.types)(*arrays)
+            results = rounded(node.op.reference, node.op, types, node.types)(*arrays)
     except Exception as error:
         if isinstance(error, StaticgradError) or node.op.rule_is_foreign:
             return None  # a user's function may raise anything, in a branch that is not taken
         raise
-    return found if isinstance(found, tuple) else (found,)
+    return results if isinstance(results, tuple) else (results,)
 
 
 def _constant(node: Node, array: Any) -> Symbolic:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.loops.rounded_slices import is_slice, is_stack, reading, stacking
+from passes.loops.rounded_slices import is_slice, is_stack, round_stacks, widen_slices
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.language.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
@@ -61,15 +61,15 @@ class Narrow(Pass, name="narrow"):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        for name, value, known in (
+        for name, value, choices in (
             ("dtype", self.dtype, DTYPES),
             ("readers", self.readers, READERS),
         ):
-            if value not in known:
-                raise PipelineError(f"narrow: {name}={value!r} is not one of {listed(known)}")
+            if value not in choices:
+                raise PipelineError(f"narrow: {name}={value!r} is not one of {listed(choices)}")
         names = [*registered_ops()]
-        for each in self.ops.split():
-            plain = each.removeprefix("!")
+        for pattern in self.ops.split():
+            plain = pattern.removeprefix("!")
             if not any(fnmatchcase(name, plain) for name in names):
                 raise PipelineError(
                     f"narrow: ops={self.ops!r}: no op is named {plain!r}",
@@ -84,29 +84,29 @@ class Narrow(Pass, name="narrow"):
         """Return the graph, and the number of rounded values."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
             raise ml_dtypes.missing("narrow{dtype='float16'} does not")
-        chosen = _Chosen(program, self)
+        chosen = _Selection(program, self)
         if not chosen.bases:
             return program, {}
-        graph = _Rounded(program, chosen, as_dtype(self.dtype)).result()
+        graph = _Rewriter(program, chosen, as_dtype(self.dtype)).result()
         return graph, {self.name: len(chosen.bases)}
 
     def takes_op(self, node: Node) -> bool:
         """Return whether results of this node are to be rounded, by its op and its scope."""
         return _matches(self.ops, [node.op.name]) and _matches(
-            self.scopes, [*_around(node.origin.scope)]
+            self.scopes, [*_enclosing_scopes(node.origin.scope)]
         )
 
 
 def _matches(patterns: str, names: Sequence[str]) -> bool:
     """Return whether a pattern matches one of the names, and no pattern after ``!`` does."""
-    wanted = [each for each in patterns.split() if not each.startswith("!")] or ["*"]
-    refused = [each[1:] for each in patterns.split() if each.startswith("!")]
-    return any(fnmatchcase(name, each) for name in names for each in wanted) and not any(
-        fnmatchcase(name, each) for name in names for each in refused
+    included = [pattern for pattern in patterns.split() if not pattern.startswith("!")] or ["*"]
+    excluded = [pattern[1:] for pattern in patterns.split() if pattern.startswith("!")]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in included) and not any(
+        fnmatchcase(name, pattern) for name in names for pattern in excluded
     )
 
 
-def _around(scope: str) -> Iterator[str]:
+def _enclosing_scopes(scope: str) -> Iterator[str]:
     """Yield a scope and the scopes around it, ``encoder/block3`` and ``encoder``; also with dots,
     like module paths."""
     parts = scope.split("/")
@@ -115,19 +115,19 @@ def _around(scope: str) -> Iterator[str]:
         yield ".".join(parts[:count])
 
 
-def is_seen(node: Node) -> bool:
+def is_view(node: Node) -> bool:
     """Return whether a node is a view of its operand."""
     return isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1
 
 
 def base_of(value: Symbolic) -> Symbolic:
     """Return the value of which this one is a view, or the value itself."""
-    while is_seen(value.node):
+    while is_view(value.node):
         (value,) = value.node.args
     return value
 
 
-class _Chosen:
+class _Selection:
     """The values to round, and their readers that read the rounded value."""
 
     def __init__(self, graph: Graph, options: Narrow) -> None:
@@ -137,20 +137,24 @@ class _Chosen:
         self._wide = as_dtype(options.dtype).compute
         self.users = users_of(graph)
         self.phases = phases_of(graph)
-        self._kept = {base_of(value).key for value in graph.roots}
+        self._root_bases = {base_of(value).key for value in graph.roots}
         self.bases: dict[ValueKey, None] = {}
         for node in graph.nodes:
-            if is_seen(node):
+            if is_view(node):
                 continue
             for arg in node.args:
                 base = base_of(arg)
-                if base.key not in self.bases and self._may(base) and self._counts(node, base):
+                if (
+                    base.key not in self.bases
+                    and self._can_round(base)
+                    and self._causes_store(node, base)
+                ):
                     self.bases[base.key] = None
 
     def reads(self, node: Node, value: Symbolic) -> bool:
         """Return whether a node reads a value rounded."""
         base = base_of(value)
-        if base.key not in self.bases or is_seen(node):
+        if base.key not in self.bases or is_view(node):
             return False
         return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
 
@@ -159,18 +163,18 @@ class _Chosen:
         waiting = [key]
         for value in waiting:
             for user in self.users[value]:
-                if is_seen(user):
+                if is_view(user):
                     waiting.append((user, 0))
                 elif not self.reads(user, Symbolic(*value)):
                     return False
         return True
 
-    def _may(self, base: Symbolic) -> bool:
+    def _can_round(self, base: Symbolic) -> bool:
         """Return whether a value that is not a view may be rounded."""
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False
-        if not kind.shape or base.key in self._kept:
+        if not kind.shape or base.key in self._root_bases:
             return False
         if isinstance(node.form, Reduce) or isinstance(node.op, self._exchange):
             return False
@@ -178,17 +182,17 @@ class _Chosen:
             return False
         return self.options.takes_op(node)
 
-    def _counts(self, reader: Node, base: Symbolic) -> bool:
+    def _causes_store(self, reader: Node, base: Symbolic) -> bool:
         """Return whether a reader causes a value to be stored."""
         if self.phases[reader] > self.phases[base.node]:
             return True
         return self.options.readers == "all" and not isinstance(reader.form, Pointwise | Reduce)
 
 
-class _Rounded:
+class _Rewriter:
     """A graph while it is built again with rounded values."""
 
-    def __init__(self, graph: Graph, chosen: _Chosen, dtype: DType) -> None:
+    def __init__(self, graph: Graph, chosen: _Selection, dtype: DType) -> None:
         self.graph, self.chosen, self.dtype = graph, chosen, dtype
         self.nodes: list[Node] = []
         self.exact: dict[ValueKey, Symbolic] = {}  # of what is another node now
@@ -203,14 +207,14 @@ class _Rounded:
 
     def _add(self, node: Node) -> None:
         """A node over what its operands have become, and its results that are rounded."""
-        own: dict[ValueKey, Symbolic] = {}
+        widened: dict[ValueKey, Symbolic] = {}
         slices = [
             place
             for place, arg in enumerate(node.args)
             if is_slice(node, place) and self.chosen.reads(node, arg)
         ]
         args = tuple(
-            self._narrow_of(arg) if place in slices else self._read(node, arg, own)
+            self._narrow_of(arg) if place in slices else self._read(node, arg, widened)
             for place, arg in enumerate(node.args)
         )
         stacks = [
@@ -222,29 +226,29 @@ class _Rounded:
         ]
         new = node
         if slices or stacks:
-            new = stacking(reading(node, args, slices), stacks, self.dtype)
+            new = round_stacks(widen_slices(node, args, slices), stacks, self.dtype)
         elif any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
             new = rebuild(node, args)
         self.nodes.append(new)
         order = self.chosen.phases[node]
-        for index, (value, given) in enumerate(zip(node.values, new.values, strict=True)):
+        for index, (value, new_value) in enumerate(zip(node.values, new.values, strict=True)):
             if index in stacks:
-                self.narrow[value.key] = given
-                given = self._cast(given, F32, node, order)
+                self.narrow[value.key] = new_value
+                new_value = self._cast(new_value, F32, node, order)
             elif value.key in self.chosen.bases:
-                self.narrow[value.key] = self._cast(given, self.dtype, node, order)
-            if given.key != value.key:
-                self.exact[value.key] = given
+                self.narrow[value.key] = self._cast(new_value, self.dtype, node, order)
+            if new_value.key != value.key:
+                self.exact[value.key] = new_value
 
-    def _read(self, node: Node, value: Symbolic, own: dict[ValueKey, Symbolic]) -> Symbolic:
+    def _read(self, node: Node, value: Symbolic, widened: dict[ValueKey, Symbolic]) -> Symbolic:
         """Return an operand as a node reads it, which has widened its ``own`` already."""
         if not self.chosen.reads(node, value):
             return self.exact.get(value.key, value)
         phase = self.chosen.phases[node]
-        known = self.shared if phase == self.chosen.phases[base_of(value).node] else own
-        if value.key not in known:
-            known[value.key] = self._cast(self._narrow_of(value), F32, node, phase)
-        return known[value.key]
+        casts = self.shared if phase == self.chosen.phases[base_of(value).node] else widened
+        if value.key not in casts:
+            casts[value.key] = self._cast(self._narrow_of(value), F32, node, phase)
+        return casts[value.key]
 
     def _narrow_of(self, value: Symbolic) -> Symbolic:
         """Return a rounded value, or the same view of it as one has of the exact one."""

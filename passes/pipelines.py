@@ -118,10 +118,10 @@ class _PipelineReader:
         return Pipeline(passes)
 
     def passes(self) -> tuple[Pass, ...]:
-        found = self.some()
+        passes = self.some()
         while self.take(","):
-            found += self.some()
-        return found
+            passes += self.some()
+        return passes
 
     def some(self) -> tuple[Pass, ...]:
         """One pass, or those of a level."""
@@ -132,14 +132,14 @@ class _PipelineReader:
         if match[0] in LEVELS:
             self.at = match.end()
             return _PipelineReader(LEVELS[match[0]]).passes()
-        return (self.one(match),)
+        return (self.read_pass(match),)
 
-    def one(self, match: re.Match[str]) -> Pass:
+    def read_pass(self, match: re.Match[str]) -> Pass:
         start, name = self.at, match[0]
         if name not in REGISTRY:
             _load(name)
         if name not in REGISTRY or name == Pipeline.name:
-            names = dict.fromkeys((*(each.name for each in PASSES), *RARE, *REGISTRY))
+            names = dict.fromkeys((*(cls.name for cls in PASSES), *RARE, *REGISTRY))
             del names[Pipeline.name]
             self.fail(
                 f"no pass is named {name!r}",
@@ -152,37 +152,37 @@ class _PipelineReader:
         self.skip()
         if name == Fixpoint.name:
             options = self.options(Fixpoint, start)
-            self.need("(")
+            self.expect("(")
             inner = self.passes()
-            self.need(")")
+            self.expect(")")
             return Fixpoint(inner, **options)
         return REGISTRY[name](**self.options(REGISTRY[name], start))
 
     def options(self, cls: type[Pass], start: int) -> dict[str, Any]:
         """``{key=value,...}``, if it stands here, checked against the fields of ``cls``."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         options = [f for f in fields(cls) if f.name != "passes"]  # type: ignore[arg-type]
         if self.take("{") and not self.take("}"):
-            self.option(options, found)
+            self.option(options, values)
             while self.take(","):
-                self.option(options, found)
-            self.need("}")
-        missing = [f.name for f in options if f.name not in found and f.default is MISSING]
+                self.option(options, values)
+            self.expect("}")
+        missing = [f.name for f in options if f.name not in values and f.default is MISSING]
         if missing:
             self.at = start
             self.fail(f"{cls.name!r} needs {', '.join(missing)}", width=len(cls.name))
-        return found
+        return values
 
-    def option(self, options: list[Any], found: dict[str, Any]) -> None:
+    def option(self, options: list[Any], values: dict[str, Any]) -> None:
         self.skip()
         match = _NAME.match(self.text, self.at)
         name = match[0] if match else ""
-        if name not in {field.name for field in options} or name in found:
-            known = ", ".join(field.name for field in options) or "none"
-            what = f"{name!r} twice" if name in found else f"no option {name!r}"
-            self.fail(f"{what}", width=max(len(name), 1), hint=f"the options are {known}")
+        if name not in {field.name for field in options} or name in values:
+            names = ", ".join(field.name for field in options) or "none"
+            what = f"{name!r} twice" if name in values else f"no option {name!r}"
+            self.fail(f"{what}", width=max(len(name), 1), hint=f"the options are {names}")
         self.at += len(name)
-        self.need("=")
+        self.expect("=")
         self.skip()
         start, value = self.at, self.literal()
         field = next(field for field in options if field.name == name)
@@ -190,7 +190,7 @@ class _PipelineReader:
             self.at, width = start, self.at - start
             kind = type(field.default).__name__
             self.fail(f"{name!r} takes a value like {field.default!r}, {kind}", width)
-        found[name] = value
+        values[name] = value
 
     def literal(self) -> Any:
         """Return a Python literal up to the comma or brace that ends it."""
@@ -219,7 +219,7 @@ class _PipelineReader:
         self.at += len(symbol)
         return True
 
-    def need(self, symbol: str) -> None:
+    def expect(self, symbol: str) -> None:
         if not self.take(symbol):
             self.fail(f"expected {symbol!r}")
 
@@ -228,12 +228,12 @@ class _PipelineReader:
 
     def error(self, headline: str, width: int = 1, hint: str = "") -> ParseError:
         """Return an error that points at where the reader stands."""
-        before = self.text[: self.at]
+        consumed = self.text[: self.at]
         return ParseError(
             headline,
             text=self.text,
-            line=before.count("\n") + 1,
-            column=self.at - (before.rfind("\n") + 1) + 1,
+            line=consumed.count("\n") + 1,
+            column=self.at - (consumed.rfind("\n") + 1) + 1,
             width=width,
             file="<pipeline>",
             hint=hint,

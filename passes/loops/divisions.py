@@ -17,16 +17,16 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.records import NamedTuple
 
 
-def segment_length(iterations: int, wanted: int | None = None, unit: int = 1) -> int | None:
+def segment_length(iterations: int, target: int | None = None, unit: int = 1) -> int | None:
     """Return the iterations of a segment, a multiple of ``unit``; None if two do not fit.
 
     It is the divisor of ``iterations`` next to ``wanted`` (by default the square root). If all
     divisors differ from it by more than a factor of 2, other lengths are used; iterations are left.
     """
-    wanted = max(2, wanted or isqrt(iterations))
+    target = max(2, target or isqrt(iterations))
     lengths = [n for n in range(unit, iterations // 2 + 1, unit) if n > 1]
-    divisors = [n for n in lengths if iterations % n == 0 and wanted / 2 <= n <= wanted * 2]
-    return min(divisors or lengths, key=lambda n: (abs(n - wanted), n), default=None)
+    divisors = [n for n in lengths if iterations % n == 0 and target / 2 <= n <= target * 2]
+    return min(divisors or lengths, key=lambda n: (abs(n - target), n), default=None)
 
 
 class Division(NamedTuple):
@@ -84,11 +84,14 @@ class Division(NamedTuple):
         return part(array, self.kept_begin, self.kept)
 
     def whole(
-        self, segments: Symbolic, rest: Symbolic | None = None, kept: Symbolic | None = None
+        self,
+        segments: Symbolic,
+        remainder: Symbolic | None = None,
+        undivided: Symbolic | None = None,
     ) -> Any:
         """Return the array with a row per iteration, joined from these parts."""
         rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
-        pieces = [each for each in (rest, rows, kept) if each is not None]
+        pieces = [piece for piece in (remainder, rows, undivided) if piece is not None]
         if len(pieces) == 1:
             return rows
         return Concat(0)(*(pieces if self.reverse else pieces[::-1]))
@@ -102,11 +105,11 @@ class Begin(NamedTuple):
     number: Any = None
     length: int = 0
 
-    def value(self, unit: int = 1, before: Size = 0) -> Any:
+    def value(self, unit: int = 1, skipped: Size = 0) -> Any:
         """Return the number of blocks of ``unit`` iterations after the first ``before`` ones."""
-        first = (self.first - before) // unit
-        known: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
-        return known if self.number is None else self.number * (self.length // unit) + known
+        first = (self.first - skipped) // unit
+        offset: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
+        return offset if self.number is None else self.number * (self.length // unit) + offset
 
 
 def part(array: Symbolic, begin: Size, count: Size) -> Any:

@@ -16,20 +16,20 @@ from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ops.loops import Loop
 
 
-def hoisted(graph: Graph) -> tuple[Graph, int]:
+def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
     """Return the graph with invariant values in front of its loops, and their number."""
     count = 0
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
+    def rewrite_node(node: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
         nonlocal count
         values = _invariant_values(node.op) if isinstance(node.op, Loop) else []
         if not values:
             return None
         count += len(values)
-        return _without(node, args, values)
+        return _pass_as_operands(node, args, values)
 
-    graph = map_bodies(graph, lambda body: body.replace_nodes(rewritten))
-    return graph.replace_nodes(rewritten), count
+    graph = map_bodies(graph, lambda body: body.replace_nodes(rewrite_node))
+    return graph.replace_nodes(rewrite_node), count
 
 
 def _invariant_values(op: Loop) -> list[Symbolic]:
@@ -37,30 +37,32 @@ def _invariant_values(op: Loop) -> list[Symbolic]:
     if not isinstance(op.iterations, int) or op.iterations < 2:
         return []
     changing = {value.node for value in op.body.inputs[: 1 + op.carries + op.slices]}
-    found: list[Symbolic] = []
+    invariant: list[Symbolic] = []
     for node in op.body.nodes:
         if isinstance(node.op, Input):
             continue
         if changing.isdisjoint(arg.node for arg in node.args):
-            found += [] if is_cheap(node) or not node.args else node.values
+            invariant += [] if is_cheap(node) or not node.args else node.values
         else:
             changing.add(node)
-    return found
+    return invariant
 
 
-def _without(node: Node, args: tuple[Symbolic, ...], values: list[Symbolic]) -> list[Symbolic]:
+def _pass_as_operands(
+    node: Node, args: tuple[Symbolic, ...], values: list[Symbolic]
+) -> list[Symbolic]:
     """Return the results of a loop that reads these values of its body as operands."""
     op = node.op
     assert isinstance(op, Loop)
-    given = op.body.inputs
-    ahead = body_of(given, {str(k): value for k, value in enumerate(values)})
-    before = len(given) - (1 + op.carries + op.slices)
+    old_inputs = op.body.inputs
+    ahead = body_of(old_inputs, {str(k): value for k, value in enumerate(values)})
+    invariants = len(old_inputs) - (1 + op.carries + op.slices)
     inputs = [
-        body_input(f"p{before + k}", value.type, value.node.origin, value.node.order)
+        body_input(f"p{invariants + k}", value.type, value.node.origin, value.node.order)
         for k, value in enumerate(values)
     ]
-    known = {value.key: value for value in given}
-    known |= {value.key: new for value, new in zip(values, inputs, strict=True)}
-    body = body_of([*given, *inputs], rebuilt(op.body, known))
-    operands = (*args, *inlined(ahead, [given[0], *args]))
+    replacements = {value.key: value for value in old_inputs}
+    replacements |= {value.key: new for value, new in zip(values, inputs, strict=True)}
+    body = body_of([*old_inputs, *inputs], rebuilt(op.body, replacements))
+    operands = (*args, *inlined(ahead, [old_inputs[0], *args]))
     return [*Node(replace(op, body=body), operands, node.types, node.origin, node.order).values]

@@ -26,23 +26,23 @@ from staticgrad.support.building import within
 ValueKey = tuple[Node, int]
 
 
-def in_rows(graph: Graph) -> tuple[Graph, int]:
+def take_rows(graph: Graph) -> tuple[Graph, int]:
     """Return the graph with loops that read and stack rows of whole arrays, and how many do."""
     count = 0
 
-    def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def read_parts(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         nonlocal count
         parts = _parts_read(node.op, args) if isinstance(node.op, Loop) else {}
         if not parts:
             return None
         count += 1
-        return _reading(node, args, parts).values
+        return _read_whole_arrays(node, args, parts).values
 
     def inside(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         nonlocal count
         if not isinstance(node.op, BodyOp):
             return None
-        pairs = [in_rows(body) for body in node.op.bodies]
+        pairs = [take_rows(body) for body in node.op.bodies]
         count += sum(changes for _, changes in pairs)
         if not any(changes for _, changes in pairs):
             return None
@@ -51,10 +51,10 @@ def in_rows(graph: Graph) -> tuple[Graph, int]:
 
     if not graph.has(BodyOp):
         return graph, 0
-    graph = graph.replace_nodes(reading)
-    while (found := _joined_behind(graph)) is not None:
+    graph = graph.replace_nodes(read_parts)
+    while (next_graph := _move_first_join(graph)) is not None:
         count += 1
-        graph = found
+        graph = next_graph
     return graph.replace_nodes(inside), count  # outer loops first: inner ones read their rows
 
 
@@ -64,20 +64,20 @@ def in_rows(graph: Graph) -> tuple[Graph, int]:
 def _parts_read(op: Loop, args: Sequence[Symbolic]) -> dict[int, tuple[Symbolic, list[Op]]]:
     """Return the operands that are parts of rows, by place: the whole array, and the views of a
     row that lead to the part."""
-    found: dict[int, tuple[Symbolic, list[Op]]] = {}
+    views_by_place: dict[int, tuple[Symbolic, list[Op]]] = {}
     for place in range(op.carries, op.carries + op.slices):
         source, views = _rows_of(args[place])
         if any(isinstance(view, Slice) for view in views):
-            found[place] = source, views
-    taken: dict[ValueKey, Size] = {}
-    for key, parts in {(source.key, tuple(views)) for source, views in found.values()}:
+            views_by_place[place] = source, views
+    sizes_read: dict[ValueKey, Size] = {}
+    for key, parts in {(source.key, tuple(views)) for source, views in views_by_place.values()}:
         cut = next(view for view in reversed(parts) if isinstance(view, Slice))
-        taken[key] = taken.get(key, 0) + prod(cut.lengths)
+        sizes_read[key] = sizes_read.get(key, 0) + prod(cut.lengths)
     return {
         place: (source, views)
-        for place, (source, views) in found.items()
+        for place, (source, views) in views_by_place.items()
         if not source.node.args
-        or (not is_cheap(source.node) and taken[source.key] == prod(source.shape[1:]))
+        or (not is_cheap(source.node) and sizes_read[source.key] == prod(source.shape[1:]))
     }
 
 
@@ -87,56 +87,58 @@ def _rows_of(value: Symbolic) -> tuple[Symbolic, list[Op]]:
     views: list[Op] = []
     while True:
         node = value.node
-        view = _of_a_row(node)
+        view = _row_view(node)
         if view is None:
             return value, views[::-1]
         views.append(view)
         (value,) = node.args
 
 
-def _of_a_row(node: Node) -> Op | None:
+def _row_view(node: Node) -> Op | None:
     """Return the op on a row that a view by rows is; None for another op."""
     op = node.op
     if isinstance(op, Slice) and op.lengths:
-        whole = op.starts[0] == 0 and op.steps[0] == 1 and op.lengths[0] == node.args[0].shape[0]
-        return Slice(op.starts[1:], op.lengths[1:], op.steps[1:]) if whole else None
+        takes_all_rows = (
+            op.starts[0] == 0 and op.steps[0] == 1 and op.lengths[0] == node.args[0].shape[0]
+        )
+        return Slice(op.starts[1:], op.lengths[1:], op.steps[1:]) if takes_all_rows else None
     if isinstance(op, Reshape) and _keeps_rows(node.args[0].shape, op.shape):
         return Reshape(op.shape[1:])
     return None
 
 
-def _keeps_rows(before: Sequence[Size], after: Sequence[Size]) -> bool:
+def _keeps_rows(old_shape: Sequence[Size], new_shape: Sequence[Size]) -> bool:
     """Return whether shapes differ by axes of size 1 behind the first axis."""
-    sizes = [[size for size in shape[1:] if size != 1] for shape in (before, after)]
-    return before[:1] == after[:1] != () and sizes[0] == sizes[1]
+    sizes = [[size for size in shape[1:] if size != 1] for shape in (old_shape, new_shape)]
+    return old_shape[:1] == new_shape[:1] != () and sizes[0] == sizes[1]
 
 
-def _reading(
+def _read_whole_arrays(
     node: Node, args: Sequence[Symbolic], parts: dict[int, tuple[Symbolic, list[Op]]]
 ) -> Node:
     """Return the loop over whole arrays in the place of ``parts``."""
     op = node.op
     assert isinstance(op, Loop)
     ends = op.carries, op.carries + op.slices
-    whole = {source.key: source for source, _ in parts.values()}
+    sources = {source.key: source for source, _ in parts.values()}
     others = [place for place in range(*ends) if place not in parts]
     order = [*range(ends[0]), *others, *range(ends[1], len(args))]
     inputs: dict[int, Symbolic] = {-1: _like(op.body.inputs[0], "i")}
     for place in order:
         prefix = "c" if place < ends[0] else "x" if place < ends[1] else "p"
         number = sum(p[0] == prefix for p in (v.node.label for v in inputs.values()))
-        number += len(whole) if prefix == "x" else 0
+        number += len(sources) if prefix == "x" else 0
         inputs[place] = _like(op.body.inputs[1 + place], f"{prefix}{number}")
     rows = {
         key: body_input(
             f"x{number}", source.type.with_shape(source.shape[1:]), node.origin, node.order
         )
-        for number, (key, source) in enumerate(whole.items())
+        for number, (key, source) in enumerate(sources.items())
     }
-    known = {op.body.inputs[1 + place].key: value for place, value in inputs.items()}
+    replacements = {op.body.inputs[1 + place].key: value for place, value in inputs.items()}
     for place, (source, views) in parts.items():
         old = op.body.inputs[1 + place]
-        known[old.key] = _after(rows[source.key], views, old.node)
+        replacements[old.key] = _apply_ops(rows[source.key], views, old.node)
     listed = [
         inputs[-1],
         *(inputs[place] for place in range(ends[0])),
@@ -144,9 +146,9 @@ def _reading(
         *(inputs[place] for place in others),
         *(inputs[place] for place in range(ends[1], len(args))),
     ]
-    slices = [*whole.values(), *(args[place] for place in others)]
+    slices = [*sources.values(), *(args[place] for place in others)]
     operands = (*args[: ends[0]], *slices, *args[ends[1] :])
-    body = body_of(listed, rebuilt(op.body, known))
+    body = body_of(listed, rebuilt(op.body, replacements))
     changed = replace(op, body=body, slices=len(slices))
     return Node(changed, operands, node.types, node.origin, node.order)
 
@@ -155,7 +157,7 @@ def _like(value: Symbolic, label: str) -> Symbolic:
     return body_input(label, value.type, value.node.origin, value.node.order)
 
 
-def _after(value: Symbolic, ops: Sequence[Op], line: Node) -> Symbolic:
+def _apply_ops(value: Symbolic, ops: Sequence[Op], line: Node) -> Symbolic:
     """Return ``ops`` applied to a value one after the other, at the line of a node."""
     with within(line.origin, line.order):
         for op in ops:
@@ -166,7 +168,7 @@ def _after(value: Symbolic, ops: Sequence[Op], line: Node) -> Symbolic:
 # -- what is stacked ------------------------------------------------------------------------------
 
 
-def _joined_behind(graph: Graph) -> Graph | None:
+def _move_first_join(graph: Graph) -> Graph | None:
     """Return the graph with one join of a loop's stacks inside of the loop; None without any."""
     readers: dict[ValueKey, int] = {}
     for key in (value.key for value in graph.roots):
@@ -179,7 +181,7 @@ def _joined_behind(graph: Graph) -> Graph | None:
             chains = [_chain(arg, readers) for arg in node.args]
             loops = {chain[0].node for chain in chains if chain}
             if len(loops) == 1 and all(chains) and len({c[0].key for c in chains if c}) > 1:
-                return _joining(graph, node, [chain for chain in chains if chain])
+                return _join_in_loop(graph, node, [chain for chain in chains if chain])
     return None
 
 
@@ -202,11 +204,11 @@ def _chain(value: Symbolic, readers: dict[ValueKey, int]) -> tuple[Symbolic, lis
 def _row_step(node: Node) -> Op | None:
     """Return the op on a row; None for one that is not of rows."""
     if isinstance(node.op, Reshape):
-        return _of_a_row(node)
+        return _row_view(node)
     return node.op if len(node.types) == 1 and isinstance(node.form, Pointwise) else None
 
 
-def _joining(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Node]]]) -> Graph:
+def _join_in_loop(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Node]]]) -> Graph:
     """Return the graph with the join in the body of the loop that stacks all of its operands."""
     loop, op = chains[0][0].node, chains[0][0].node.op
     assert isinstance(op, Loop)
@@ -214,23 +216,28 @@ def _joining(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Nod
     values = [*op.body.outputs.values()]
     gone = {stack.index for stack, _ in chains}
     rows = [
-        _after(values[stack.index], [cast(Op, _row_step(step)) for step in steps], join)
+        _apply_ops(values[stack.index], [cast(Op, _row_step(step)) for step in steps], join)
         for stack, steps in chains
     ]
     with within(join.origin, join.order):
         joined = cast(Symbolic, Concat(join.op.axis - 1)(*rows))
-    kept = [k for k in range(len(values)) if k not in gone]
-    results = [*(values[k] for k in kept), joined]
+    remaining = [k for k in range(len(values)) if k not in gone]
+    results = [*(values[k] for k in remaining), joined]
     names = [f"c{k}" if k < op.carries else f"y{k - op.carries}" for k in range(len(results))]
     body = body_of(op.body.inputs, dict(zip(names, results, strict=True)))
-    types = (*(loop.types[k] for k in kept), join.types[0])
+    types = (*(loop.types[k] for k in remaining), join.types[0])
     passing = {step for _, steps in chains for step in steps}
-    made: list[Symbolic] = []
+    new_results: list[Symbolic] = []
 
-    def replaced(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def replace_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if node is loop:
-            made[:] = Node(replace(op, body=body), args, types, node.origin, node.order).values
-            return [made[kept.index(k)] if k in kept else made[-1] for k in range(len(values))]
-        return [made[-1]] if node is join or node in passing else None
+            new_results[:] = Node(
+                replace(op, body=body), args, types, node.origin, node.order
+            ).values
+            return [
+                new_results[remaining.index(k)] if k in remaining else new_results[-1]
+                for k in range(len(values))
+            ]
+        return [new_results[-1]] if node is join or node in passing else None
 
-    return graph.replace_nodes(replaced)
+    return graph.replace_nodes(replace_node)

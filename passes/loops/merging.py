@@ -41,23 +41,23 @@ class Numbering:
     """Numbers of the values of several bodies."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, int] = {}
+        self._number_of: dict[Hashable, int] = {}
 
     def of(self, what: Hashable) -> int:
         """Return the number of a key: an input, or an op over numbers."""
-        return self._known.setdefault(what, len(self._known))
+        return self._number_of.setdefault(what, len(self._number_of))
 
     def values(self, body: Graph, inputs: Sequence[int]) -> dict[ValueKey, int]:
         """Return the number of every value of a body, given the numbers of its inputs."""
-        found = {value.key: number for value, number in zip(body.inputs, inputs, strict=True)}
+        numbers = {value.key: number for value, number in zip(body.inputs, inputs, strict=True)}
         for node in body.nodes:
             if not isinstance(node.op, Input):
-                number = self.of(self._key(node, found))
-                found.update(((node, i), self.of((number, i))) for i in range(len(node.types)))
-        return found
+                number = self.of(self._key(node, numbers))
+                numbers.update(((node, i), self.of((number, i))) for i in range(len(node.types)))
+        return numbers
 
-    def _key(self, node: Node, found: dict[ValueKey, int]) -> Hashable:
-        args = [found[arg.key] for arg in node.args]
+    def _key(self, node: Node, numbers: dict[ValueKey, int]) -> Hashable:
+        args = [numbers[arg.key] for arg in node.args]
         if node.op.commutative:
             args.sort()
         key: tuple[Any, ...] = (node.op.key, *args)
@@ -67,46 +67,46 @@ class Numbering:
 class Copier:
     """Copies values of bodies into one body, each number once."""
 
-    def __init__(self, given: dict[int, Symbolic]) -> None:
-        self._made = dict(given)
+    def __init__(self, existing: dict[int, Symbolic]) -> None:
+        self._copies = dict(existing)
 
     def copies(
         self, values: Sequence[Symbolic], numbers: dict[ValueKey, int], body: Graph
     ) -> list[Symbolic]:
         """Return the copies of ``values`` of ``body``; values already copied are reused."""
-        wanted = self._missing(values, numbers)
+        missing = self._missing(values, numbers)
         for node in body.nodes:
-            if node not in wanted:
+            if node not in missing:
                 continue
-            args = tuple([self._made[numbers[arg.key]] for arg in node.args])
+            args = tuple([self._copies[numbers[arg.key]] for arg in node.args])
             copy = Node(node.op, args, node.types, node.origin, node.order)
             copy.verified = node.verified
             for value in copy.values:
-                self._made[numbers[node, value.index]] = value
-        return [self._made[numbers[value.key]] for value in values]
+                self._copies[numbers[node, value.index]] = value
+        return [self._copies[numbers[value.key]] for value in values]
 
     def _missing(self, values: Sequence[Symbolic], numbers: dict[ValueKey, int]) -> set[Node]:
-        waiting = [v.node for v in values if numbers[v.key] not in self._made]
-        found = set(waiting)
+        waiting = [v.node for v in values if numbers[v.key] not in self._copies]
+        missing = set(waiting)
         while waiting:
             for arg in waiting.pop().args:
-                if numbers[arg.key] not in self._made and arg.node not in found:
-                    found.add(arg.node)
+                if numbers[arg.key] not in self._copies and arg.node not in missing:
+                    missing.add(arg.node)
                     waiting.append(arg.node)
-        return found
+        return missing
 
 
 Place = tuple[Node, int]
 
 
-def merged(graph: Graph) -> tuple[Graph, int]:
+def merge_loops(graph: Graph) -> tuple[Graph, int]:
     """Return the graph with such loops merged, and the number of removed loops."""
     count = 0
     while True:
-        found = _first_pair(graph)
-        if found is None:
+        next_graph = _first_pair(graph)
+        if next_graph is None:
             return graph, count
-        graph, count = found, count + 1
+        graph, count = next_graph, count + 1
 
 
 def _first_pair(graph: Graph) -> Graph | None:
@@ -124,22 +124,22 @@ def _first_pair(graph: Graph) -> Graph | None:
                     continue
                 ahead = _operands_ahead(graph, place, pair)
                 if ahead is not None:
-                    return pair.replaced(ahead)
+                    return pair.replace_both(ahead)
     return None
 
 
 def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Graph | None:
     """Return the graph with the later loop's operands before the first; None if not possible."""
     first, later = pair.nodes
-    before = dict.fromkeys(graph.nodes[: place[first]])
-    needed = ancestors(later.args, stop=before)
+    preceding = dict.fromkeys(graph.nodes[: place[first]])
+    needed = ancestors(later.args, stop=preceding)
     if first in needed:
         return None
     if not needed:
         return graph
-    moved = dict.fromkeys(sorted(needed, key=place.__getitem__))
-    rest = [node for node in graph.nodes[place[first] :] if node not in moved]
-    return graph.with_nodes([*before, *moved, *rest], {})
+    operands = dict.fromkeys(sorted(needed, key=place.__getitem__))
+    remaining = [node for node in graph.nodes[place[first] :] if node not in operands]
+    return graph.with_nodes([*preceding, *operands, *remaining], {})
 
 
 class _Pair:
@@ -168,13 +168,13 @@ class _Pair:
         """Return carries of the second loop -> carries of the first with the same initial value."""
         first, later = self.nodes
         left = dict(enumerate(first.args[: _op(first).carries]))
-        found: dict[int, int] = {}
+        pairs: dict[int, int] = {}
         for k, arg in enumerate(later.args[: _op(later).carries]):
-            same = next((j for j, other in left.items() if other.key == arg.key), None)
+            same = next((j for j, carry in left.items() if carry.key == arg.key), None)
             if same is not None:
-                found[k] = same
+                pairs[k] = same
                 del left[same]
-        return found
+        return pairs
 
     def _numbers(self, which: int) -> list[int]:
         node = self.nodes[which]
@@ -210,19 +210,19 @@ class _Pair:
             if node.args
         )
 
-    def replaced(self, graph: Graph) -> Graph:
+    def replace_both(self, graph: Graph) -> Graph:
         """Return the graph with one loop in the place of both."""
-        node, results = self.one()
+        node, results = self.merge()
         first, later = self.nodes
         stands = {first: results[0], later: results[1]}
 
-        def rewritten(each: Node, _: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-            found = stands.get(each)
-            return None if found is None else [Symbolic(node, k) for k in found]
+        def rewrite_node(loop: Node, _: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            indices = stands.get(loop)
+            return None if indices is None else [Symbolic(node, k) for k in indices]
 
-        return graph.replace_nodes(rewritten)
+        return graph.replace_nodes(rewrite_node)
 
-    def one(self) -> tuple[Node, tuple[list[int], list[int]]]:
+    def merge(self) -> tuple[Node, tuple[list[int], list[int]]]:
         """Return the merged loop, and for each loop the indices of its results."""
         operands: list[dict[int, tuple[Symbolic, Symbolic]]] = [{}, {}, {}]  # by number, by role
         for node, numbers in zip(self.nodes, self.inputs, strict=True):
@@ -233,19 +233,19 @@ class _Pair:
                 role.setdefault(numbers[1 + k], (arg, op.body.inputs[1 + k]))
         first, later = self.nodes
         number = bodies_of(first)[0].inputs[0]
-        inputs = {self.numbering.of("i"): _input("i", number)}
+        inputs = {self.numbering.of("i"): _copy_input("i", number)}
         for prefix, role in zip("cxp", operands, strict=True):
             for place, (key, (_, old)) in enumerate(role.items()):
-                inputs[key] = _input(f"{prefix}{place}", old)
+                inputs[key] = _copy_input(f"{prefix}{place}", old)
         copier = Copier(inputs)
-        one, other = self._outputs(0, copier), self._outputs(1, copier)
-        carries = {**other[0], **one[0]}
-        stacked = {**one[1], **other[1]}
+        first_outs, later_outs = self._outputs(0, copier), self._outputs(1, copier)
+        carries = {**later_outs[0], **first_outs[0]}
+        stacked = {**first_outs[1], **later_outs[1]}
         outs = {f"c{k}": carries[key] for k, key in enumerate(operands[0])}
         outs |= {f"y{k}": value for k, value in enumerate(stacked.values())}
-        own = _op(first)
+        loop = _op(first)
         body = body_of(inputs.values(), outs)
-        op = Loop(body, own.iterations, len(operands[0]), len(operands[1]), own.reverse)
+        op = Loop(body, loop.iterations, len(operands[0]), len(operands[1]), loop.reverse)
         args = tuple([arg for role in operands for arg, _ in role.values()])
         inferred = op.infer(*[arg.type for arg in args])
         types = inferred if isinstance(inferred, tuple) else (inferred,)
@@ -261,12 +261,12 @@ class _Pair:
         """Return the next carries by the number of the carry, and outputs by their number."""
         op, values = _op(self.nodes[which]), self.values[which]
         outs = [*op.body.outputs.values()]
-        made = copier.copies(outs, values, op.body)
+        copies = copier.copies(outs, values, op.body)
         numbers = [values[value.key] for value in outs]
         inputs = self.inputs[which]
         return (
-            dict(zip(inputs[1 : 1 + op.carries], made[: op.carries], strict=True)),
-            dict(zip(numbers[op.carries :], made[op.carries :], strict=True)),
+            dict(zip(inputs[1 : 1 + op.carries], copies[: op.carries], strict=True)),
+            dict(zip(numbers[op.carries :], copies[op.carries :], strict=True)),
         )
 
     def _places(
@@ -274,11 +274,11 @@ class _Pair:
     ) -> list[int]:
         op, values = _op(self.nodes[which]), self.values[which]
         outs = [*op.body.outputs.values()]
-        found = [carries[key] for key in self.inputs[which][1 : 1 + op.carries]]
-        return found + [stacked[values[value.key]] for value in outs[op.carries :]]
+        indices = [carries[key] for key in self.inputs[which][1 : 1 + op.carries]]
+        return indices + [stacked[values[value.key]] for value in outs[op.carries :]]
 
 
-def _input(label: str, old: Symbolic) -> Symbolic:
+def _copy_input(label: str, old: Symbolic) -> Symbolic:
     return body_input(label, old.type, old.node.origin, old.node.order)
 
 

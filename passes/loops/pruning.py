@@ -14,7 +14,7 @@ from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, ancestor
 from staticgrad.language.ops.loops import Branch, Loop
 
 
-def pruned(graph: Graph) -> tuple[Graph, int]:
+def prune_bodies(graph: Graph) -> tuple[Graph, int]:
     """Return the graph with pruned loops and branches, and how many of them changed.
 
     The last node is pruned first, because readers come later: operands that it no longer reads may
@@ -25,10 +25,10 @@ def pruned(graph: Graph) -> tuple[Graph, int]:
         read = _read(graph, node)
         if not read:
             continue  # the whole node is dead
-        found = _without(node, read)
-        if found is not None:
+        replacements = _prune_node(node, read)
+        if replacements is not None:
             count += 1
-            graph = _replaced(graph, node, found)
+            graph = _replace_results(graph, node, replacements)
     return graph, count
 
 
@@ -41,40 +41,40 @@ def _read(graph: Graph, node: Node) -> set[int]:
     }
 
 
-def _replaced(graph: Graph, node: Node, found: Mapping[int, Symbolic]) -> Graph:
+def _replace_results(graph: Graph, node: Node, replacements: Mapping[int, Symbolic]) -> Graph:
     """Return the graph with other values in the place of the read results of ``node``."""
-    some = next(iter(found.values()))
-    results = [found.get(index, some) for index in range(len(node.types))]
+    some = next(iter(replacements.values()))
+    results = [replacements.get(index, some) for index in range(len(node.types))]
     live = graph.without_dead_nodes()  # dead nodes may read the other results
-    return live.replace_nodes(lambda each, args: results if each is node else None)
+    return live.replace_nodes(lambda candidate, args: results if candidate is node else None)
 
 
-def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+def _prune_node(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None:
     """Return the replacements of the read results; None if nothing can be dropped."""
     if isinstance(node.op, Loop):
-        return _loop(node, node.op, read)
+        return _prune_loop(node, node.op, read)
     if isinstance(node.op, Branch):
-        return _branch(node, node.op, read)
+        return _prune_branch(node, node.op, read)
     return None
 
 
-def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
     """Return the replacements of a loop's read results; None if nothing can be dropped."""
-    given, outs = op.body.inputs, [*op.body.outputs.values()]
-    still = {k for k in range(op.carries) if outs[k].key == given[1 + k].key}
+    old_inputs, outs = op.body.inputs, [*op.body.outputs.values()]
+    still = {k for k in range(op.carries) if outs[k].key == old_inputs[1 + k].key}
     carries, stacked = _read_of_iterations(op, read, still)
     results = [*carries, *stacked]
     slices, invariants, same = _read_operands(node, op, results, carries)
     order = [*carries, *slices, *invariants]
     if len(results) == len(outs) and len(order) == len(node.args):
         return None
-    found = {k: node.args[k] for k in read if k in still}
+    replacements = {k: node.args[k] for k in read if k in still}
     if not results:
-        return found
+        return replacements
     roles = {"c": carries, "x": slices, "p": invariants}
-    places_of = [("i", 0), *((prefix, 1 + k) for prefix, own in roles.items() for k in own)]
-    one = {1 + k: 1 + kept for k, kept in same.items()}
-    inputs, values = _body(op.body, places_of, [outs[k] for k in results], one)
+    places_of = [("i", 0), *((prefix, 1 + k) for prefix, places in roles.items() for k in places)]
+    merged_places = {1 + k: 1 + first for k, first in same.items()}
+    inputs, values = _rebuild_body(op.body, places_of, [outs[k] for k in results], merged_places)
     names = _labels("c", len(carries)) + _labels("y", len(stacked))
     smaller = replace(
         op,
@@ -84,20 +84,20 @@ def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic]
     )
     args = tuple([node.args[k] for k in order])
     types = tuple([node.types[k] for k in results])
-    made = Node(smaller, args, types, node.origin, node.order).values
-    return found | dict(zip(results, made, strict=True))
+    new_results = Node(smaller, args, types, node.origin, node.order).values
+    return replacements | dict(zip(results, new_results, strict=True))
 
 
 def _read_of_iterations(
     op: Loop, read: Collection[int], still: Set[int]
 ) -> tuple[list[int], list[int]]:
     """Return the needed carries, without the unchanged ones (``still``), and the read stacks."""
-    given, outs = op.body.inputs, [*op.body.outputs.values()]
+    inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     stacked = sorted(k for k in read if k >= op.carries)
 
     def read_by(carries: set[int]) -> set[int]:
         past = set(ancestors([outs[k] for k in (*stacked, *sorted(carries))]))
-        return {k for k in range(op.carries) if given[1 + k].node in past} - still
+        return {k for k in range(op.carries) if inputs[1 + k].node in past} - still
 
     return sorted(closed_under(read_by, {k for k in read if k < op.carries} - still)), stacked
 
@@ -109,32 +109,32 @@ def _read_operands(
 
     An unchanged carry is an invariant. Operands with the same value share one operand.
     """
-    given, outs = op.body.inputs, [*op.body.outputs.values()]
+    inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     past = set(ancestors([outs[k] for k in results]))
-    places = [k for k in range(len(node.args)) if given[1 + k].node in past and k not in carries]
+    places = [k for k in range(len(node.args)) if inputs[1 + k].node in past and k not in carries]
     sliced = range(op.carries, op.carries + op.slices)
     first: dict[tuple[bool, tuple[Node, int]], int] = {}
     same = {k: first.setdefault((k in sliced, node.args[k].key), k) for k in places}
-    own = [k for k in places if same[k] == k]
-    return [k for k in own if k in sliced], [k for k in own if k not in sliced], same
+    distinct = [k for k in places if same[k] == k]
+    return [k for k in distinct if k in sliced], [k for k in distinct if k not in sliced], same
 
 
-def _body(
+def _rebuild_body(
     body: Graph,
     order: Sequence[tuple[str, int]],
     outs: Sequence[Symbolic],
     same: Mapping[int, int],
 ) -> tuple[list[Symbolic], list[Symbolic]]:
     """Return the new inputs, and ``outs`` over them."""
-    given = body.inputs
+    old_inputs = body.inputs
     count: dict[str, int] = {}
     inputs: dict[int, Symbolic] = {}
     for prefix, k in order:
         place = count[prefix] = count.get(prefix, -1) + 1
-        old, label = given[k], prefix if prefix == "i" else f"{prefix}{place}"
+        old, label = old_inputs[k], prefix if prefix == "i" else f"{prefix}{place}"
         inputs[k] = body_input(label, old.type, old.node.origin, old.node.order)
-    part = body_of(given, {str(k): value for k, value in enumerate(outs)})
-    operands = [inputs.get(same.get(k, k), value) for k, value in enumerate(given)]
+    part = body_of(old_inputs, {str(k): value for k, value in enumerate(outs)})
+    operands = [inputs.get(same.get(k, k), value) for k, value in enumerate(old_inputs)]
     return [*inputs.values()], inlined(part, operands)
 
 
@@ -142,22 +142,25 @@ def _labels(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{place}" for place in range(count)]
 
 
-def _branch(node: Node, op: Branch, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    kept = sorted(read)
-    outs = [[case.outputs[f"y{k}"] for k in kept] for case in op.cases]
+def _prune_branch(node: Node, op: Branch, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    indices = sorted(read)
+    outs = [[case.outputs[f"y{k}"] for k in indices] for case in op.cases]
     past = [set(ancestors(values)) for values in outs]
-    wanted = [
+    places = [
         place
         for place in range(len(node.args) - 1)
-        if any(case.inputs[place].node in own for case, own in zip(op.cases, past, strict=True))
+        if any(
+            case.inputs[place].node in reachable
+            for case, reachable in zip(op.cases, past, strict=True)
+        )
     ]
-    if len(kept) == len(node.types) and len(wanted) == len(node.args) - 1:
+    if len(indices) == len(node.types) and len(places) == len(node.args) - 1:
         return None
     cases = []
     for case, values in zip(op.cases, outs, strict=True):
-        inputs, results = _body(case, [("p", place) for place in wanted], values, {})
-        cases.append(body_of(inputs, dict(zip(_labels("y", len(kept)), results, strict=True))))
-    args = (node.args[0], *(node.args[1 + place] for place in wanted))
-    types = tuple([node.types[k] for k in kept])
-    found = Node(Branch(tuple(cases)), args, types, node.origin, node.order).values
-    return dict(zip(kept, found, strict=True))
+        inputs, results = _rebuild_body(case, [("p", place) for place in places], values, {})
+        cases.append(body_of(inputs, dict(zip(_labels("y", len(indices)), results, strict=True))))
+    args = (node.args[0], *(node.args[1 + place] for place in places))
+    types = tuple([node.types[k] for k in indices])
+    new_results = Node(Branch(tuple(cases)), args, types, node.origin, node.order).values
+    return dict(zip(indices, new_results, strict=True))

@@ -25,36 +25,36 @@ def is_stack(node: Node, index: int) -> bool:
     return isinstance(node.op, Loop) and index >= node.op.carries
 
 
-def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> Node:
+def widen_slices(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> Node:
     """Return the loop over new operands; slices of the ``narrow`` ones are widened in the body."""
     loop = node.op
     assert isinstance(loop, Loop)
     inputs: list[Symbolic] = []
-    known: dict[tuple[Node, int], Symbolic] = {}
+    replacements: dict[tuple[Node, int], Symbolic] = {}
     for place, old in enumerate(
         loop.body.inputs, -1
     ):  # the number of the iteration is not an operand
         kind = old.type.with_dtype(args[place].dtype) if place in narrow else old.type
         new = body_input(old.node.label, kind, old.node.origin, old.node.order)
         inputs.append(new)
-        known[old.key] = _converted(new, F32) if place in narrow else new
-    body = body_of(inputs, rebuilt(loop.body, known)) if narrow else loop.body
+        replacements[old.key] = _cast(new, F32) if place in narrow else new
+    body = body_of(inputs, rebuilt(loop.body, replacements)) if narrow else loop.body
     return Node(replace(loop, body=body), args, node.types, node.origin, node.order)
 
 
-def stacking(node: Node, narrow: Collection[int], dtype: DType) -> Node:
+def round_stacks(node: Node, narrow: Collection[int], dtype: DType) -> Node:
     """Return the loop with the ``narrow`` results rounded before they are stacked."""
     loop = node.op
     assert isinstance(loop, Loop)
     if not narrow:
         return node
     named = enumerate(loop.body.outputs.items())
-    outputs = {name: _converted(v, dtype) if k in narrow else v for k, (name, v) in named}
+    outputs = {name: _cast(v, dtype) if k in narrow else v for k, (name, v) in named}
     body: Graph = body_of(loop.body.inputs, outputs)
     kinds = tuple(t.with_dtype(dtype) if k in narrow else t for k, t in enumerate(node.types))
     return Node(replace(loop, body=body), node.args, kinds, node.origin, node.order)
 
 
-def _converted(value: Symbolic, dtype: DType) -> Symbolic:
+def _cast(value: Symbolic, dtype: DType) -> Symbolic:
     with within(value.node.origin, value.node.order):
         return cast(Symbolic, Cast(dtype)(value))

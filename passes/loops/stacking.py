@@ -20,19 +20,21 @@ from staticgrad.language.ops.loops import Loop
 from staticgrad.language.types.arrays import hint_bytes
 
 
-def stacked(graph: Graph) -> tuple[Graph, int]:
+def stack_expensive_values(graph: Graph) -> tuple[Graph, int]:
     """Return the graph with expensive values of forward loops stacked, and their number."""
     count = 0
     done: set[tuple[object, object]] = set()
     while True:
-        found = _first(graph, done)
-        if found is None:
+        change = _stack_for_first_pair(graph, done)
+        if change is None:
             return graph, count
-        graph, more = found
+        graph, more = change
         count += more
 
 
-def _first(graph: Graph, done: set[tuple[object, object]]) -> tuple[Graph, int] | None:
+def _stack_for_first_pair(
+    graph: Graph, done: set[tuple[object, object]]
+) -> tuple[Graph, int] | None:
     for back in graph.nodes:
         if not isinstance(back.op, Loop):
             continue
@@ -44,15 +46,15 @@ def _first(graph: Graph, done: set[tuple[object, object]]) -> tuple[Graph, int] 
             if ahead.op.iterations != back.op.iterations or (ahead.op.key, back.op.key) in done:
                 continue
             done.add((ahead.op.key, back.op.key))
-            chosen = _chosen(ahead, back)
+            chosen = _choose_values(ahead, back)
             if chosen:
-                return _moved(graph, ahead, back, chosen), len(chosen)
+                return _stack_values(graph, ahead, back, chosen), len(chosen)
     return None
 
 
-def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
+def _choose_values(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
     """Return pairs of a value of the backward body to read, and the equal forward value."""
-    numbers, theirs = _numbered(ahead, back)
+    numbers, theirs = _number_values(ahead, back)
     by_number: dict[int, Symbolic] = {}
     for node in bodies_of(ahead)[0].nodes:
         for value in node.values:
@@ -70,11 +72,13 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
     read = {arg.node for node in body.nodes if node not in again for arg in node.args}
     read |= {value.node for value in body.outputs.values()}
     assert isinstance(ahead.op, Loop)
-    own = [*ahead.op.body.outputs.values()][ahead.op.carries :]
-    given = {numbers[value.key] for value in own}
+    stacks = [*ahead.op.body.outputs.values()][ahead.op.carries :]
+    stacked_numbers = {numbers[value.key] for value in stacks}
     # For equal bytes, values that a kernel writes are preferred to views, which need copies.
     weights = [
-        0 if theirs[node, 0] in given else len(nodes) * _nbytes(node) + isinstance(node.form, View)
+        0
+        if theirs[node, 0] in stacked_numbers
+        else len(nodes) * _nbytes(node) + isinstance(node.form, View)
         for node in nodes
     ]
     edges = [(again[a.node], again[node]) for node in nodes for a in node.args if a.node in again]
@@ -87,59 +91,61 @@ def _nbytes(node: Node) -> int:
     return sum(hint_bytes(kind) for kind in node.types)
 
 
-def _numbered(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:
+def _number_values(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:
     """Return the numbers of both bodies' values; a slice has the number of the stacked value."""
     numbering = Numbering()
-    one, other = ahead.op, back.op
-    assert isinstance(one, Loop)
-    assert isinstance(other, Loop)
+    forward, backward = ahead.op, back.op
+    assert isinstance(forward, Loop)
+    assert isinstance(backward, Loop)
     inputs = [numbering.of("i")]
-    ends = one.carries, one.carries + one.slices
+    ends = forward.carries, forward.carries + forward.slices
     for k, arg in enumerate(ahead.args):
         role = "c" if k < ends[0] else "x" if k < ends[1] else "p"
         inputs.append(numbering.of((role, k) if role == "c" else (role, arg.key)))
-    numbers = numbering.values(one.body, inputs)
-    outs = [*one.body.outputs.values()]
+    numbers = numbering.values(forward.body, inputs)
+    outs = [*forward.body.outputs.values()]
     theirs = [numbering.of("i")]
-    ends = other.carries, other.carries + other.slices
+    ends = backward.carries, backward.carries + backward.slices
     for k, arg in enumerate(back.args):
         role = "t" if k < ends[0] else "x" if k < ends[1] else "p"
-        if role == "x" and arg.node is ahead and arg.index >= one.carries:
+        if role == "x" and arg.node is ahead and arg.index >= forward.carries:
             theirs.append(numbers[outs[arg.index].key])
         else:
             theirs.append(numbering.of((role, k) if role == "t" else (role, arg.key)))
-    return numbers, numbering.values(other.body, theirs)
+    return numbers, numbering.values(backward.body, theirs)
 
 
-def _moved(graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, Symbolic]]) -> Graph:
+def _stack_values(
+    graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, Symbolic]]
+) -> Graph:
     """Return the graph in which loop ``ahead`` stacks the values that loop ``back`` reads."""
-    one, other = ahead.op, back.op
-    assert isinstance(one, Loop)
-    assert isinstance(other, Loop)
-    outs = dict(one.body.outputs)
-    own = len(outs)
-    place = {value.key: k for k, value in enumerate(outs.values()) if k >= one.carries}
+    forward, backward = ahead.op, back.op
+    assert isinstance(forward, Loop)
+    assert isinstance(backward, Loop)
+    outs = dict(forward.body.outputs)
+    old_count = len(outs)
+    place = {value.key: k for k, value in enumerate(outs.values()) if k >= forward.carries}
     for _, value in chosen:
         if value.key not in place:
             place[value.key] = len(outs)
-            outs[f"y{len(outs) - one.carries}"] = value
-    wider = replace(one, body=body_of(one.body.inputs, outs))
-    added = [*outs.values()][own:]
-    types = [value.type.with_shape((one.iterations, *value.shape)) for value in added]
+            outs[f"y{len(outs) - forward.carries}"] = value
+    wider = replace(forward, body=body_of(forward.body.inputs, outs))
+    added = [*outs.values()][old_count:]
+    types = [value.type.with_shape((forward.iterations, *value.shape)) for value in added]
     node = Node(wider, ahead.args, (*ahead.types, *types), ahead.origin, ahead.order)
 
-    def rewritten(each: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
-        if each is ahead:
-            return [Symbolic(node, k) for k in range(own)]
-        if each is back:
+    def rewrite_node(loop: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
+        if loop is ahead:
+            return [Symbolic(node, k) for k in range(old_count)]
+        if loop is back:
             more = [Symbolic(node, place[value.key]) for _, value in chosen]
-            return _reading(each, args, [value for value, _ in chosen], more)
+            return _read_as_slices(loop, args, [value for value, _ in chosen], more)
         return None
 
-    return graph.replace_nodes(rewritten)
+    return graph.replace_nodes(rewrite_node)
 
 
-def _reading(
+def _read_as_slices(
     back: Node, args: tuple[Symbolic, ...], values: list[Symbolic], more: list[Symbolic]
 ) -> list[Symbolic]:
     """Return the results of the loop that reads ``values`` of its body as slices of ``more``."""
@@ -148,8 +154,8 @@ def _reading(
     at = 1 + op.carries + op.slices
     inputs = [_like(value, value.node.label) for value in op.body.inputs]
     slices = [_like(value, f"x{op.slices + k}") for k, value in enumerate(values)]
-    known = {value.key: new for value, new in zip(values, slices, strict=True)}
-    results = _inlined_over(op.body, inputs, known)
+    replacements = {value.key: new for value, new in zip(values, slices, strict=True)}
+    results = _inline_body(op.body, inputs, replacements)
     body = body_of(
         [*inputs[:at], *slices, *inputs[at:]], dict(zip(op.body.outputs, results, strict=True))
     )
@@ -165,13 +171,15 @@ def _like(value: Symbolic, label: str) -> Symbolic:
     return body_input(label, value.type, value.node.origin, value.node.order)
 
 
-def _inlined_over(
-    body: Graph, inputs: list[Symbolic], known: dict[ValueKey, Symbolic]
+def _inline_body(
+    body: Graph, inputs: list[Symbolic], replacements: dict[ValueKey, Symbolic]
 ) -> list[Symbolic]:
     """Return the outputs of a body over new inputs; values in ``known`` are not copied."""
-    new = {value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)} | known
+    new = {
+        value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)
+    } | replacements
     for node in body.nodes:
-        if isinstance(node.op, Input) or (node, 0) in known:
+        if isinstance(node.op, Input) or (node, 0) in replacements:
             continue
         args = tuple([new.get(arg.key, arg) for arg in node.args])
         copy = Node(node.op, args, node.types, node.origin, node.order)

@@ -25,20 +25,20 @@ class MergedLoops(Pass, name="loops"):
         if not program.has(BodyOp):
             return program, {}
         from passes.cse import CommonSubexpressions  # few programs have loops
-        from passes.loops.hoisting import hoisted
-        from passes.loops.interleaved import in_rows
-        from passes.loops.merging import merged
-        from passes.loops.pruning import pruned
-        from passes.loops.stacking import stacked
+        from passes.loops.hoisting import hoist_invariants
+        from passes.loops.interleaved import take_rows
+        from passes.loops.merging import merge_loops
+        from passes.loops.pruning import prune_bodies
+        from passes.loops.stacking import stack_expensive_values
 
-        graph, fewer = pruned(program)
-        graph, hoists = hoisted(graph)
+        graph, fewer = prune_bodies(program)
+        graph, hoists = hoist_invariants(graph)
         if hoists:
             graph = CommonSubexpressions()(graph)  # equal operands make loops of equal values
-        graph, merges = merged(graph)
-        graph, stacks = stacked(graph)
-        graph, more = pruned(graph)
-        graph, rows = in_rows(graph)
+        graph, merges = merge_loops(graph)
+        graph, stacks = stack_expensive_values(graph)
+        graph, more = prune_bodies(graph)
+        graph, rows = take_rows(graph)
         hits = {
             "pruned": fewer + more, "hoisted": hoists, "merged": merges, "stacked": stacks,
             "in rows": rows,

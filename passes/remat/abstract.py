@@ -42,44 +42,44 @@ class Abstract:
         """Return the ops of a sequence of steps; ops without a step run as early as possible."""
         op_of = {step: op for op, step in enumerate(self.step_of)}
         waiting = {op: {*self.net.reads[op]} for op, step in enumerate(self.step_of) if step < 0}
-        found = [op for op, values in waiting.items() if not values]
+        ops = [op for op, values in waiting.items() if not values]
         for step in sequence:
-            found.append(op_of[step])
-            for other, values in waiting.items():
+            ops.append(op_of[step])
+            for op, values in waiting.items():
                 if values:
-                    values.difference_update(self.net.makes[found[-1]])
-                    found += [other] if not values else []
-        return found
+                    values.difference_update(self.net.makes[ops[-1]])
+                    ops += [op] if not values else []
+        return ops
 
 
-def abstracted(problem: Problem) -> Abstract:
+def translate_problem(problem: Problem) -> Abstract:
     """Return the schedule as a problem of the planner."""
     return _Translation(problem).result()
 
 
-def exported(problem: Problem) -> MemoryProblem:
+def export_problem(problem: Problem) -> MemoryProblem:
     """Return the schedule as a problem by itself, in which each op names the user's lines."""
-    found = abstracted(problem)
+    abstract = translate_problem(problem)
     steps = problem.flow.schedule.steps
     ops = (
         replace(op, line=lines_of(steps[step].origins)) if step >= 0 else op
-        for op, step in zip(found.net.problem.ops, found.step_of, strict=True)
+        for op, step in zip(abstract.net.problem.ops, abstract.step_of, strict=True)
     )
-    return replace(found.net.problem, ops=tuple(ops))
+    return replace(abstract.net.problem, ops=tuple(ops))
 
 
 class _Translation:
-    """One walk over the steps; ``there`` has the value that a buffer holds so far."""
+    """One walk over the steps; ``current`` has the value that a buffer holds so far."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.flow = problem, problem.flow
         self.roles = [buffer.role for buffer in problem.flow.schedule.buffers]
         self.inside = [buffer.in_arena for buffer in problem.flow.schedule.buffers]
         self.values: list[MemoryValue] = []
-        self.there: dict[int, Identifier] = {}
+        self.current: dict[int, Identifier] = {}
         self.ops: list[MemoryOp] = []
         self.step_of: list[int] = []
-        self.held: dict[int, list[Identifier]] = {}  # values of each buffer, one after another
+        self.versions: dict[int, list[Identifier]] = {}  # values of each buffer, one after another
 
     def result(self) -> Abstract:
         flow = self.flow
@@ -97,14 +97,14 @@ class _Translation:
             if flow.checks and not checked and step in flow.commits:
                 checked = _LOOKED
                 looks = tuple(map(_look, flow.checks))
-                made = (self._value(checked, 0),)
-                self._add(MemoryOp(_LOOKED, _LOOKED, looks, made, max_runs=1))
+                outputs = (self._value(checked, 0),)
+                self._add(MemoryOp(_LOOKED, _LOOKED, looks, outputs, max_runs=1))
             self._add(self._op(step, checked), step)
         problem = MemoryProblem(
             values=tuple(self.values),
             ops=tuple(self.ops),
             resident=frozenset(resident),
-            outputs=tuple(v for b, v in self.there.items() if self.roles[b] == "output"),
+            outputs=tuple(v for b, v in self.current.items() if self.roles[b] == "output"),
             name=flow.schedule.name,
         )
         net = Net.of(problem)
@@ -112,7 +112,7 @@ class _Translation:
 
     def _ends(self, net: Net) -> tuple[tuple[int, ...], ...]:
         """Per op, what buffers that it writes may hold at other times."""
-        numbers = {b: [net.numbers[v] for v in found] for b, found in self.held.items()}
+        numbers = {b: [net.numbers[v] for v in values] for b, values in self.versions.items()}
         ends = []
         for op, step in enumerate(self.step_of):
             written = self.flow.writes[step] if step >= 0 else ()
@@ -127,34 +127,36 @@ class _Translation:
     def _value(self, name: Identifier, size: int, buffer: int | None = None) -> Identifier:
         self.values.append(MemoryValue(name, size))
         if buffer is not None:
-            self.there[buffer] = name
+            self.current[buffer] = name
         return name
 
     def _op(self, step: int, checked: str) -> MemoryOp:
         flow, problem = self.flow, self.problem
         pairs = self._in_place(step)
-        inputs = [self.there[b] for b in flow.reads[step] if b in self.there]
+        inputs = [self.current[b] for b in flow.reads[step] if b in self.current]
         outputs: list[Identifier] = []
         mutates: list[Identifier] = []
         for buffer in flow.writes[step]:
-            before = self.there.get(buffer)
+            previous = self.current.get(buffer)
             if self.roles[buffer] == "parameter":
                 mutates.append(flow.names[buffer])
             elif self.roles[buffer] not in ("temp", "output"):
                 continue
-            outputs.append(self._written(buffer, step))
-            if before is not None and self.roles[buffer] != "parameter":
-                inputs.append(before)
-                pairs.append((before, outputs[-1]))
+            outputs.append(self._add_version(buffer, step))
+            if previous is not None and self.roles[buffer] != "parameter":
+                inputs.append(previous)
+                pairs.append((previous, outputs[-1]))
         if step in flow.checks:
             outputs.append(self._value(_look(step), 0))
         if mutates and checked:
             inputs.append(checked)
         if step in flow.collectives:
             outputs.append(self._value(_exchange(step), 0))
-            inputs += map(_exchange, [each for each in flow.collectives if each < step][-1:])
+            inputs += map(
+                _exchange, [earlier for earlier in flow.collectives if earlier < step][-1:]
+            )
         unit = problem.repeats.unit[step]
-        written = {b for each in unit for b in flow.writes[each]}
+        written = {b for member in unit for b in flow.writes[member]}
         again = problem.repeats.repeatable[step] and problem.kept.isdisjoint(written)
         scratch = (b for b in flow.writes[step] if self.roles[b] == "scratch")
         return MemoryOp(
@@ -169,24 +171,24 @@ class _Translation:
             max_runs=None if again else 1,
         )
 
-    def _written(self, buffer: int, step: int) -> Identifier:
+    def _add_version(self, buffer: int, step: int) -> Identifier:
         """Return the value that a buffer holds when a step has written it."""
         name: Identifier = self.flow.names[buffer]
         size = self.problem.numbers.aligned(buffer) if self.inside[buffer] else 0
-        if buffer in self.there:
+        if buffer in self.current:
             name = f"{name} by {step}"
-        self.held.setdefault(buffer, []).append(name)
+        self.versions.setdefault(buffer, []).append(name)
         return self._value(name, size, buffer)
 
     def _in_place(self, step: int) -> list[Pair]:
         """Pairs (operand, result) of a step that may share bytes at these sizes."""
         offsets = self.problem.numbers.offsets[step]
         return [
-            (self.there[pair.into], self.flow.names[pair.out])
+            (self.current[pair.into], self.flow.names[pair.out])
             for pair in self.flow.in_place[step]
             if offsets[pair.out_operand] == offsets[pair.into_operand]
-            and pair.out not in self.there
-            and pair.into in self.there
+            and pair.out not in self.current
+            and pair.into in self.current
         ]
 
 

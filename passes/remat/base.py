@@ -50,9 +50,12 @@ class Policy(Immutable):
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True)(cls)
         if name:
-            known = _REGISTRY.setdefault(name, cls)
-            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ArgumentError(f"a policy named {name!r} exists already: {known!r}")
+            registered = _REGISTRY.setdefault(name, cls)
+            if (registered.__module__, registered.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise ArgumentError(f"a policy named {name!r} exists already: {registered!r}")
             cls.name = name
             _REGISTRY[name] = cls
 
@@ -63,24 +66,24 @@ class Policy(Immutable):
         )
 
 
-def as_policy(given: object) -> Policy:
+def as_policy(policy: object) -> Policy:
     """Return a policy, or the registered one of that name with its defaults.
 
     Raises:
         ArgumentError: neither.
     """
-    if isinstance(given, Policy):
-        return given
-    if isinstance(given, str) and given in _REGISTRY:
-        return _REGISTRY[given]()
-    if isinstance(given, Value):
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, str) and policy in _REGISTRY:
+        return _REGISTRY[policy]()
+    if isinstance(policy, Value):
         hint = "a value is marked to be kept where it is made: h = sg.checkpoint(h)\n"
-    elif isinstance(given, type) and issubclass(given, Policy):
-        hint = f"a policy is an object: checkpoint={given.__name__}()\n"
+    elif isinstance(policy, type) and issubclass(policy, Policy):
+        hint = f"a policy is an object: checkpoint={policy.__name__}()\n"
     else:
-        hint = did_you_mean(given, _REGISTRY)
+        hint = did_you_mean(policy, _REGISTRY)
     raise ArgumentError(
-        f"checkpoint={given!r} is not a policy",
+        f"checkpoint={policy!r} is not a policy",
         hint=hint
         + f"there are {', '.join(map(repr, _REGISTRY))}, and objects of passes.remat.base.Policy",
     )
@@ -137,8 +140,8 @@ class Problem:
         """A few numbers whose exact sum is that of the seconds of all steps; a single number would
         be rounded."""
         parts: list[float] = []
-        while rest := fsum((*self.seconds, *(-part for part in parts))):
-            parts.append(rest)
+        while other_steps := fsum((*self.seconds, *(-part for part in parts))):
+            parts.append(other_steps)
         return tuple(parts)
 
     def droppable(self, buffer: int) -> bool:
@@ -156,10 +159,10 @@ FAR: Final = 8.0
 
 def canonical_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
     """Return each size rounded to the nearest power of two, by ratio."""
-    return {name: _rounded(size) for name, size in sizes.items()}
+    return {name: _round_to_power(size) for name, size in sizes.items()}
 
 
-def _rounded(size: int) -> int:
+def _round_to_power(size: int) -> int:
     """Return the power of two nearest to a size by ratio; sizes below one are unchanged."""
     if size < 1:
         return size
@@ -167,16 +170,17 @@ def _rounded(size: int) -> int:
     return below if size * size < 2 * below * below else 2 * below
 
 
-def nearest(sizes: Mapping[str, int], known: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+def nearest(sizes: Mapping[str, int], candidates: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
     """Return the sizes in ``known`` (at least one) whose largest ratio to these is the least; the
     first if equal."""
 
-    def distance(other: Mapping[str, int]) -> float:
+    def distance(candidate: Mapping[str, int]) -> float:
         return max(
-            (abs(log((1 + other[name]) / (1 + size))) for name, size in sizes.items()), default=0.0
+            (abs(log((1 + candidate[name]) / (1 + size))) for name, size in sizes.items()),
+            default=0.0,
         )
 
-    return min(known, key=distance)
+    return min(candidates, key=distance)
 
 
 def are_alike(
@@ -188,62 +192,62 @@ def are_alike(
         *compress(zip(numbers.all_aligned, canonical.all_aligned, strict=True), arena),
         (1, 1),
     } - {(0, 0)}
-    if any(here <= 0 or there <= 0 for here, there in pairs):
+    if any(size <= 0 or canonical_size <= 0 for size, canonical_size in pairs):
         return False
-    ratios = [there / here for here, there in pairs]
+    ratios = [canonical_size / size for size, canonical_size in pairs]
     return max(ratios) <= spread * min(ratios)
 
 
 _HINT: Final = "each step must run, after what it reads; see passes.remat.base.Policy"
 
 
-def proposed(policy: Policy, problem: Problem) -> list[Steps]:
+def propose_sequences(policy: Policy, problem: Problem) -> list[Steps]:
     """Return the valid ones of the sequences that a policy proposes.
 
     Raises:
         PolicyError: they are no sequences of step numbers, or none of them is valid.
     """
-    found: list[Steps] = []
+    valid: list[Steps] = []
     broken = ""
-    for number, given in enumerate(_given(policy, problem)):
-        sequence = _steps(policy, problem, number, given)
+    for number, proposal in enumerate(_call_policy(policy, problem)):
+        sequence = _steps(policy, problem, number, proposal)
         fault = problem.repeats.fault(sequence)
         if fault is None:
-            found.append(sequence)
+            valid.append(sequence)
         elif not broken:
             broken = f"sequence {number}: {fault}"
-    if not found:
+    if not valid:
         raise PolicyError(
             f"policy {policy!r} proposed no valid sequence",
             details=[broken or "it proposed no sequence at all"],
             hint=_HINT,
         )
-    return found
+    return valid
 
 
-def _given(policy: Policy, problem: Problem) -> list[object]:
+def _call_policy(policy: Policy, problem: Problem) -> list[object]:
     try:
-        given: object = policy.sequences(problem)
-        if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-            return list(given)
+        sequences: object = policy.sequences(problem)
+        if isinstance(sequences, Iterable) and not isinstance(sequences, str | bytes):
+            return list(sequences)
     except Exception as error:
         error.add_note(f"policy {policy!r} was proposing sequences")
         raise
     raise PolicyError(
-        f"policy {policy!r} returned {kind_of(given)} instead of sequences of steps",
+        f"policy {policy!r} returned {kind_of(sequences)} instead of sequences of steps",
         hint="sequences(problem) returns, or yields, orders like problem.order",
     )
 
 
-def _steps(policy: Policy, problem: Problem, number: int, given: object) -> Steps:
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+def _steps(policy: Policy, problem: Problem, number: int, proposal: object) -> Steps:
+    if not isinstance(proposal, Iterable) or isinstance(proposal, str | bytes):
         raise PolicyError(
-            f"policy {policy!r}: sequence {number} is {kind_of(given)}, no sequence of steps",
+            f"policy {policy!r}: sequence {number} is {kind_of(proposal)}, no sequence of steps",
             hint="sequences(problem) returns a list of sequences, also where it is one",
         )
     steps: list[int] = []
     count = len(problem.flow.schedule.steps)
-    for at, step in enumerate(given):
+    for at, step in enumerate(proposal):
         if isinstance(step, bool) or not hasattr(step, "__index__"):
             wrong = f"{kind_of(step)} {shown(step)}, not the number of a step"
         elif not 0 <= index(step) < count:

@@ -15,14 +15,14 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import Policy, Problem, Steps, proposed
+from passes.remat.base import Policy, Problem, Steps, propose_sequences
 from passes.remat.recompute import Recompute
 from staticgrad.analysis.plan_report import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.support.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
-    from passes.remat.search import Found
+    from passes.remat.search import Candidate
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
@@ -50,11 +50,11 @@ class Point:
     seconds: float
 
     @classmethod
-    def of(cls, placed: Placed, seconds: float) -> Point:
+    def of(cls, placement: Placed, seconds: float) -> Point:
         """Return the point of a layout."""
-        sequence, offsets = placed.layout.timeline.sequence, placed.offsets
-        by_life = [offsets[block] for block in placed.layout.blocks]
-        return cls(array("i", sequence), array("q", by_life), placed.height, seconds)
+        sequence, offsets = placement.layout.timeline.sequence, placement.offsets
+        by_life = [offsets[block] for block in placement.layout.blocks]
+        return cls(array("i", sequence), array("q", by_life), placement.height, seconds)
 
     @property
     def held_bytes(self) -> int:
@@ -67,13 +67,13 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     the first.
     """
     best: Point | None = None
-    layouts = [problem.layout(sequence) for sequence in proposed(policy, problem)]
+    layouts = [problem.layout(sequence) for sequence in propose_sequences(policy, problem)]
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
-        found = Point.of(layout.placed(_CHOOSING), problem.cost(layout.timeline.sequence))
-        if best is None or (found.height, found.seconds) < (best.height, best.seconds):
-            best = found
+        point = Point.of(layout.placed(_CHOOSING), problem.cost(layout.timeline.sequence))
+        if best is None or (point.height, point.seconds) < (best.height, best.seconds):
+            best = point
     assert best is not None
     return best
 
@@ -84,12 +84,12 @@ class Sequences:
 
     def __init__(self, problem: Problem, bound: int) -> None:
         """Find them."""
-        found = _found(problem, bound)
-        self.found = tuple(array("i", each.ops) for each in found)
-        self._loads = tuple(each.load for each in found)
-        self._costs = tuple(each.cost for each in found)
+        candidates = _search_sequences(problem, bound)
+        self.step_arrays = tuple(array("i", candidate.ops) for candidate in candidates)
+        self._loads = tuple(candidate.load for candidate in candidates)
+        self._costs = tuple(candidate.cost for candidate in candidates)
         #: The repeated steps of each sequence, once for each repetition.
-        self.again = tuple(array("i", _again(sequence)) for sequence in self.found)
+        self.again = tuple(array("i", _again(sequence)) for sequence in self.step_arrays)
         self._valid: dict[int, bool] = {}
         #: Number, and whether offsets are optimized fully -> offsets by life.
         self._offsets: dict[tuple[int, bool], array[int]] = {}
@@ -97,8 +97,8 @@ class Sequences:
     @property
     def held_bytes(self) -> int:
         """The approximate bytes that the sequences take."""
-        each = (*self.found, *self.again, *self._offsets.values())
-        return sum(200 + numbers.itemsize * len(numbers) for numbers in each)
+        arrays = (*self.step_arrays, *self.again, *self._offsets.values())
+        return sum(200 + numbers.itemsize * len(numbers) for numbers in arrays)
 
     def overhead(self, share: float) -> float:
         """Return the relative extra cost of the cheapest sequence within a share of the bytes
@@ -113,7 +113,7 @@ class Sequences:
     def is_valid(self, number: int, repeats: Repeats) -> bool:
         """Return whether a sequence is valid; the search checks most rules."""
         if number not in self._valid:
-            self._valid[number] = repeats.is_valid(self.found[number])
+            self._valid[number] = repeats.is_valid(self.step_arrays[number])
         return self._valid[number]
 
     def placed(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
@@ -122,22 +122,26 @@ class Sequences:
         Where first fit is not near its load, blocks are tried in the order that they have in the
         arena at the sizes that sequences were sought at: a search there serves all sizes near them.
         """
-        made = layouts.here(tuple(self.found[number]))
-        there, slack = layouts.there, 0 if tight else made.load // _SLACK
-        if there is None:
-            return made.placed(_PLACING, slack)
-        return made.placed(_PLACING, slack, lambda: self._order(number, made, there, tight))
+        layout = layouts.here(tuple(self.step_arrays[number]))
+        search_layout, slack = layouts.there, 0 if tight else layout.load // _SLACK
+        if search_layout is None:
+            return layout.placed(_PLACING, slack)
+        return layout.placed(
+            _PLACING, slack, lambda: self._order(number, layout, search_layout, tight)
+        )
 
-    def _order(self, number: int, made: ArenaLayout, there: Layout, tight: bool) -> Sequence[int]:
+    def _order(
+        self, number: int, layout: ArenaLayout, search_layout: Layout, tight: bool
+    ) -> Sequence[int]:
         """The blocks of a layout by the offsets that their first lives have where it was sought,
         where other in-place results may share bytes."""
         if (number, tight) not in self._offsets:
-            sought = there(tuple(self.found[number]))
-            placed = sought.placed(_PLACING, 0 if tight else sought.load // _SLACK)
-            by_life = [placed.offsets[block] for block in sought.blocks]
+            sought = search_layout(tuple(self.step_arrays[number]))
+            placement = sought.placed(_PLACING, 0 if tight else sought.load // _SLACK)
+            by_life = [placement.offsets[block] for block in sought.blocks]
             self._offsets[number, tight] = array("q", by_life)
         at: dict[int, int] = {}
-        for block, offset in zip(made.blocks, self._offsets[number, tight], strict=True):
+        for block, offset in zip(layout.blocks, self._offsets[number, tight], strict=True):
             at.setdefault(block, offset)
         return sorted(at, key=at.__getitem__)
 
@@ -162,7 +166,7 @@ class Front:
         self.sequences = sequences
         self._numbers: list[int] = []  # of those that count here
         self._costs: list[float] = []
-        for number in reversed(range(len(sequences.found))):
+        for number in reversed(range(len(sequences.step_arrays))):
             cost = problem.cost_with(sequences.again[number])
             if not self._costs or cost <= self._costs[-1]:
                 self._numbers.append(number)
@@ -176,8 +180,8 @@ class Front:
     @property
     def held_bytes(self) -> int:
         """The approximate bytes that the front takes, besides its sequences."""
-        placed = sum(point.held_bytes for point in self._points.values() if point is not None)
-        return placed + 100 * len(self._numbers) + 150 * len(self._loads)
+        point_bytes = sum(point.held_bytes for point in self._points.values() if point is not None)
+        return point_bytes + 100 * len(self._numbers) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
         """Return the cheapest plan of at most ``limit`` bytes, or None.
@@ -201,8 +205,8 @@ class Front:
         """Return whether a plan within ``limit`` has about the extra cost (relative) that the same
         share of bytes has at the sizes of the search."""
         extra = point.seconds - self._costs[0]
-        there = self.sequences.overhead(limit / max(1, self._load(0, layout)))
-        return extra <= (there + _FURTHER) * self._costs[0]
+        search_overhead = self.sequences.overhead(limit / max(1, self._load(0, layout)))
+        return extra <= (search_overhead + _FURTHER) * self._costs[0]
 
     def smallest(self, problem: Problem, layouts: Layouts) -> Point:
         """Return the plan of the fewest bytes; if equal the cheapest."""
@@ -226,26 +230,28 @@ class Front:
         """
         order = problem.layout(problem.order).placed(_PLACING)
         # At canonical sizes another order may be the cheapest.
-        kept = [Point.of(order, problem.cost(problem.order))]
-        for point in (*self._listed(problem, layouts), self.smallest(problem, layouts)):
-            if point.height < kept[-1].height:
-                kept.append(point)
-        return tuple(kept)
+        points = [Point.of(order, problem.cost(problem.order))]
+        for point in (*self._points_by_cost(problem, layouts), self.smallest(problem, layouts)):
+            if point.height < points[-1].height:
+                points.append(point)
+        return tuple(points)
 
-    def _listed(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
+    def _points_by_cost(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
         """Yield the plans of the sequences by rising cost."""
-        each = (self._point(problem, at, layouts, tight=False) for at in range(len(self._costs)))
-        found = [point for point in each if point is not None]
+        candidates = (
+            self._point(problem, at, layouts, tight=False) for at in range(len(self._costs))
+        )
+        points = [point for point in candidates if point is not None]
         short = len(problem.flow.schedule.steps) <= _SHORT
-        behind = [point.seconds for point in found[1:]] + [inf]
+        next_costs = [point.seconds for point in points[1:]] + [inf]
         lowest = inf
-        for point, following in zip(found, behind, strict=True):
-            made = layouts.here(tuple(point.sequence))
-            if made.load >= lowest:
+        for point, following in zip(points, next_costs, strict=True):
+            layout = layouts.here(tuple(point.sequence))
+            if layout.load >= lowest:
                 continue
-            if short and point.height > made.load and following > (1.0 + _FINE) * point.seconds:
-                tight = Point.of(made.placed(_CHOOSING), point.seconds)
-                point = min(point, tight, key=lambda each: each.height)
+            if short and point.height > layout.load and following > (1.0 + _FINE) * point.seconds:
+                tight = Point.of(layout.placed(_CHOOSING), point.seconds)
+                point = min(point, tight, key=lambda candidate: candidate.height)
             lowest = min(lowest, point.height)
             yield point
 
@@ -256,15 +262,15 @@ class Front:
         return self._loads[at]
 
     def _sequence(self, at: int) -> Steps:
-        return self.sequences.found[self._numbers[at]]
+        return self.sequences.step_arrays[self._numbers[at]]
 
     def _point(self, problem: Problem, at: int, layouts: Layouts, *, tight: bool) -> Point | None:
         """Return a sequence with offsets; they do not depend on the order of calls."""
         if (at, tight) not in self._points:
             point, number = None, self._numbers[at]
             if self.sequences.is_valid(number, problem.repeats):
-                placed = self.sequences.placed(number, layouts, tight=tight)
-                point = Point.of(placed, self._costs[at])
+                placement = self.sequences.placed(number, layouts, tight=tight)
+                point = Point.of(placement, self._costs[at])
             self._points[at, tight] = point
         return self._points[at, tight]
 
@@ -278,18 +284,20 @@ def _again(sequence: Steps) -> Iterator[int]:
         seen.add(step)
 
 
-def _found(problem: Problem, bound: int) -> list[Found]:
+def _search_sequences(problem: Problem, bound: int) -> list[Candidate]:
     """Sequences of steps by rising cost and falling load."""
     # a program without a budget starts without the search
-    from passes.remat.abstract import abstracted
-    from passes.remat.search import BudgetSearch, Found
+    from passes.remat.abstract import translate_problem
+    from passes.remat.search import BudgetSearch, Candidate
 
-    abstract = abstracted(problem)
+    abstract = translate_problem(problem)
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in proposed(Recompute(), problem):
+    for sequence in propose_sequences(Recompute(), problem):
         search.add(abstract.ops(sequence))
-    found = [replace(each, ops=tuple(abstract.steps(each.ops))) for each in search.found()]
+    candidates = [
+        replace(candidate, ops=tuple(abstract.steps(candidate.ops))) for candidate in search.run()
+    ]
     order = tuple(problem.order)  # of equal orders the search keeps any; they differ in checks
-    return [Found(problem.layout(order).load, problem.cost(order), order), *found]
+    return [Candidate(problem.layout(order).load, problem.cost(order), order), *candidates]

@@ -39,9 +39,9 @@ class Sqrt(Policy, name="sqrt"):
         """One sequence per order; and the best order as it is, where updates allow no other."""
         for order in problem.orders:
             forward = Forward.of(problem, order)
-            found = forward.sequence(self.borders(forward))
-            if found is not None:
-                yield found
+            sequence = forward.sequence(self.borders(forward))
+            if sequence is not None:
+                yield sequence
         yield problem.order
 
     def borders(self, forward: Forward) -> list[int]:
@@ -93,18 +93,18 @@ class Recompute(Policy, name="recompute"):
                 break
 
     def _over(self, forward: Forward) -> Iterator[Steps]:
-        kept = forward.problem.kept
-        marked = [forward.first[b] for b in kept if b in forward.first]
+        stored = forward.problem.kept
+        marked = [forward.first[b] for b in stored if b in forward.first]
         by_marks = forward.keeping((), max(marked)) if marked else None
         if by_marks is not None:
             yield by_marks
         seen: set[tuple[int, ...]] = set()
         for bound in self._bounds(forward):
             borders = tuple(self.borders(forward, bound))
-            found = None if borders in seen else forward.sequence(borders)
+            sequence = None if borders in seen else forward.sequence(borders)
             seen.add(borders)
-            if found is not None:
-                yield found
+            if sequence is not None:
+                yield sequence
 
     def _bounds(self, forward: Forward) -> Iterator[int]:
         total = sum(forward.bytes_crossing())
@@ -115,14 +115,14 @@ class Recompute(Policy, name="recompute"):
         """Borders such that each segment's bytes, and all that is kept before it, fit ``bound``."""
         crossing, across = forward.bytes_crossing(), forward.bytes_at_borders()
         borders: list[int] = []
-        kept = filled = start = 0
+        stored = filled = start = 0
         for place, size in enumerate(crossing):
             filled += size
-            if filled + kept > bound and place > start:
+            if filled + stored > bound and place > start:
                 middle = (start + place) // 2
                 at = min(range(middle, place), key=lambda p: (across[p], -p))
                 borders.append(at)
-                kept += across[at]
+                stored += across[at]
                 filled = sum(crossing[at + 1 : place + 1])
                 start = at + 1
         return borders

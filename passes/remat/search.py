@@ -43,7 +43,7 @@ _BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A sequence of ops with its load and its cost."""
 
     load: int
@@ -59,21 +59,23 @@ class Cheapest:
     """A Pareto front of sequences by load and cost."""
 
     def __init__(self) -> None:
-        self.found: list[Found] = []  # by rising load and falling cost
+        self.members: list[Candidate] = []  # by rising load and falling cost
 
-    def add(self, new: Found) -> None:
+    def add(self, new: Candidate) -> None:
         """Add a sequence unless one with at most its load and cost is present."""
-        at = bisect_right(self.found, new.load, key=lambda each: each.load)
-        if at and self.found[at - 1].cost <= new.cost:
+        at = bisect_right(self.members, new.load, key=lambda member: member.load)
+        if at and self.members[at - 1].cost <= new.cost:
             return
-        left = [each for each in self.found if each.load < new.load or each.cost < new.cost]
-        insort(left, new, key=lambda each: each.load)
-        self.found = left
+        left = [
+            member for member in self.members if member.load < new.load or member.cost < new.cost
+        ]
+        insort(left, new, key=lambda member: member.load)
+        self.members = left
 
-    def within(self, load: int) -> Found | None:
+    def within(self, load: int) -> Candidate | None:
         """Return the cheapest sequence with at most this load, or None."""
-        at = bisect_right(self.found, load, key=lambda each: each.load)
-        return self.found[at - 1] if at else None
+        at = bisect_right(self.members, load, key=lambda member: member.load)
+        return self.members[at - 1] if at else None
 
     def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
         """Return the place (sequence and goal) at the largest cost difference of two neighbours.
@@ -83,23 +85,23 @@ class Cheapest:
         the place. None if all places were tried ``most`` times."""
         best: Place | None = None
         highest = 0.0
-        for at, (lower, upper) in enumerate(pairwise(self.found)):
+        for at, (lower, upper) in enumerate(pairwise(self.members)):
             difference = lower.cost - upper.cost
             if difference <= highest:
                 continue
-            for place in self._around(at):
+            for place in self._places_near(at):
                 times = tried.get(place, 0)
                 if difference / (1 + times) > highest and times < most:
                     best, highest = place, difference / (1 + times)
         return best
 
-    def _around(self, at: int) -> Iterator[Place]:
+    def _places_near(self, at: int) -> Iterator[Place]:
         """Yield the places of a sequence and the next cheaper one."""
-        lower, upper = self.found[at : at + 2]
+        lower, upper = self.members[at : at + 2]
         yield lower.ops, lower.load
         yield upper.ops, lower.load
-        for each in self.found[max(0, at + 1 - _BELOW) : at + 1][::-1]:
-            yield each.ops, upper.load - 1
+        for member in self.members[max(0, at + 1 - _BELOW) : at + 1][::-1]:
+            yield member.ops, upper.load - 1
 
 
 _SLOPES: Final = SLOPES[:2]
@@ -117,25 +119,27 @@ def exchange(
     done = {} if done is None else done
     while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
         done[place] = 1
-        for found in _exchanged(descents, *place, stop):
-            cheapest.add(found)
+        for candidate in _exchange_runs(descents, *place, stop):
+            cheapest.add(candidate)
 
 
-def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:
+def _exchange_runs(
+    descents: Descents, ops: tuple[int, ...], goal: int, stop: int
+) -> list[Candidate]:
     """Return the result of each exchange of a sequence, until effort reaches ``stop``."""
-    net, random, given = descents.net, Random(1), list[Found]()
+    net, random, results = descents.net, Random(1), list[Candidate]()
     for (step, left), slope in product(_without_one(ops), _SLOPES):
         if descents.effort >= stop:
             break
         with descents.holding(net.makes[step]):
             below = int(goal * slope.share)
-            found = descents.descended(left, below, slope, random, _DESCENT)
+            sequence = descents.descended(left, below, slope, random, _DESCENT)
         if descents.peak <= goal:
-            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
-        descents.effort += _CALL + 5 * len(found)
+            sequence = descents.trimmed(sequence, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(sequence)
         if descents.peak < BEYOND_ALL:
-            given.append(Found(descents.peak, net.cost(found), tuple(found)))
-    return given
+            results.append(Candidate(descents.peak, net.cost(sequence), tuple(sequence)))
+    return results
 
 
 def _without_one(ops: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
@@ -164,7 +168,7 @@ def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, lim
     tried: Counter[Place] = Counter()
     turn = 0
     while descents.effort < stop:
-        least = cheapest.found[0]
+        least = cheapest.members[0]
         place = cheapest.widest(tried, _MOST)
         if turn % _DOWN == _DOWN - 1 or place is None:
             lower = int(least.load * (1.0 - _LOWER_LOAD * random.random() ** 2))
@@ -173,12 +177,12 @@ def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, lim
         tried[place] += 1
         heat = _HEATS[turn % len(_HEATS)]
         turn += 1
-        found = descents.walked(ops, goal, heat, random, _WALKING * len(net.ops))
+        sequence = descents.walked(ops, goal, heat, random, _WALKING * len(net.ops))
         if descents.peak <= goal:
-            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
-        descents.effort += _CALL + 5 * len(found)
+            sequence = descents.trimmed(sequence, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(sequence)
         if descents.peak < BEYOND_ALL:
-            cheapest.add(Found(descents.peak, net.cost(found), tuple(found)))
+            cheapest.add(Candidate(descents.peak, net.cost(sequence), tuple(sequence)))
 
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
@@ -213,54 +217,56 @@ class BudgetSearch:
         self.descents = Descents(net)
         self.cheapest = Cheapest()
         self.random = Random(1)
-        self.orders: list[Found] = []
+        self.orders: list[Candidate] = []
         self.levels: list[int] = []
-        each, most, least = EFFORT
+        per_op, most, least = EFFORT
         count = len(net.ops)
         self.rebuilds = count <= _REBUILT
         if self.rebuilds:
             more = max(0, count - _IMPROVED)
-            self.effort = each * (count - more) + _FURTHER * more
+            self.effort = per_op * (count - more) + _FURTHER * more
         else:
-            self.effort = max(min(each * count, most), least * count)
+            self.effort = max(min(per_op * count, most), least * count)
 
     def begin_with(self, order: Sequence[int]) -> None:
         """Add a valid order without repeats; at least one is required."""
         self.orders.append(self.add(order))
 
-    def add(self, sequence: Sequence[int]) -> Found:
+    def add(self, sequence: Sequence[int]) -> Candidate:
         """Add a valid sequence; it without idle runs."""
-        return self._kept(self.descents.laid_out(sequence))
+        return self._record(self.descents.laid_out(sequence))
 
-    def found(self) -> list[Found]:
+    def run(self) -> list[Candidate]:
         """Return the cheapest of each load, from the cheapest to the smallest."""
         self.descents.effort = 0
-        self.orders.sort(key=lambda found: found.load)
+        self.orders.sort(key=lambda order: order.load)
         self.levels = [*_levels(self.orders[0].load, self.floor)]
         limit = int(self.effort * (_DESCENDING if self.rebuilds else 1.0))
         if not self.rebuilds:
-            self._up()
+            self._ascend()
         for start, slope in self._descents():
             if self.descents.effort >= limit:
                 break
-            self._down(start, slope)
+            self._descend(start, slope)
         if self.rebuilds:
             self._rebuild()
             if len(self.net.ops) <= _IMPROVED:
                 self._improve()
-        return self.cheapest.found[::-1]
+        return self.cheapest.members[::-1]
 
-    def _kept(self, ops: list[int]) -> Found:
+    def _record(self, ops: list[int]) -> Candidate:
         """Add the result of the last descent to the front and return it."""
         self.descents.effort += _CALL + 5 * len(ops)
-        found = Found(self.descents.peak, self.net.cost(ops), tuple(ops))
-        self.cheapest.add(found)
-        return found
+        candidate = Candidate(self.descents.peak, self.net.cost(ops), tuple(ops))
+        self.cheapest.add(candidate)
+        return candidate
 
-    def _descents(self) -> Iterator[tuple[Found, Slope]]:
+    def _descents(self) -> Iterator[tuple[Candidate, Slope]]:
         """Starts and slopes, in the order in which they are tried: the orders, and some of the
         sequences with repeats, the lowest among them, which comes first in a long schedule."""
-        repeated = [each for each in self.cheapest.found if len(each.ops) > len(self.net.ops)]
+        repeated = [
+            member for member in self.cheapest.members if len(member.ops) > len(self.net.ops)
+        ]
         repeated = repeated[:: max(1, len(repeated) // _STARTS)]
         first = 0 if self.rebuilds else 1
         starts = [*repeated[:first], *self.orders, *repeated[first:]]
@@ -268,17 +274,17 @@ class BudgetSearch:
             for start in starts:
                 yield start, slope
 
-    def _up(self) -> None:
+    def _ascend(self) -> None:
         """Leave a sequence at each level above the smallest, and some below each, on the way up: a
         long schedule has too many runs to take out to begin with the smallest each time."""
-        found = self.cheapest.found[0]
+        candidate = self.cheapest.members[0]
         pairs = pairwise((self.orders[0].load, *self.levels))
         goals = {low + (top - low) * k // _PARTS for top, low in pairs for k in range(_PARTS)}
         for goal in sorted(goals):
-            if goal > found.load and len(found.ops) > len(self.net.ops):
-                found = self._trim(found.ops, goal, 0.0)
+            if goal > candidate.load and len(candidate.ops) > len(self.net.ops):
+                candidate = self._trim(candidate.ops, goal, 0.0)
 
-    def _down(self, start: Found, slope: Slope) -> None:
+    def _descend(self, start: Candidate, slope: Slope) -> None:
         """Leave a sequence at each level on the way down. That of a long schedule, of which a step
         drops many values, begins with the order again now and then: it finds others, as long as it
         finds any."""
@@ -287,12 +293,12 @@ class BudgetSearch:
             if not self.rebuilds and start.load <= goal:
                 continue
             if anew and place % _ANEW == 0:
-                other, anew = self._level(start.ops, goal, slope, self.effort // 10)
+                from_start, anew = self._level(start.ops, goal, slope, self.effort // 10)
                 if anew:
-                    ops = other
+                    ops = from_start
                     continue
-            ops, kept = self._level(ops, goal, slope, self.effort // 4)
-            if not kept:
+            ops, reached = self._level(ops, goal, slope, self.effort // 4)
+            if not reached:
                 break
 
     def _level(
@@ -302,35 +308,37 @@ class BudgetSearch:
         than another sequence of a long schedule is not trimmed."""
         goal_here = int(goal * slope.share)
         ops = self.descents.descended(ops, goal_here, slope, self.random, limit)
-        found = self._kept(ops)
-        best = self.cheapest.within(max(goal, found.load))
+        candidate = self._record(ops)
+        best = self.cheapest.within(max(goal, candidate.load))
         much = _BEATEN * self.net.total
-        if self.rebuilds or best is None or best.cost > found.cost - much:
-            self._trim(ops, max(goal, found.load), 0.0)
-        return found.ops, found.load <= goal
+        if self.rebuilds or best is None or best.cost > candidate.cost - much:
+            self._trim(ops, max(goal, candidate.load), 0.0)
+        return candidate.ops, candidate.load <= goal
 
-    def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Found:
+    def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Candidate:
         """Return the trimmed sequence: runs that the goal does not need are removed."""
         limit = self.effort // (20 if self.rebuilds else 40)
-        return self._kept(self.descents.trimmed(ops, goal, self.random, noise, limit))
+        return self._record(self.descents.trimmed(ops, goal, self.random, noise, limit))
 
     def _rebuild(self) -> None:
         """Take runs of the cheapest sequence of each level out, at random, and go down again: to
         the level, to somewhere above it, and below all that was reached."""
-        near: dict[int, Found] = {}
+        near: dict[int, Candidate] = {}
         spread = 0.0
         while self.descents.effort < self.effort:
-            before = self.descents.effort
+            effort_before = self.descents.effort
             for number, (above, level) in enumerate(pairwise((self.orders[0].load, *self.levels))):
                 goal = level + int((above - level) * spread)
                 # what was made last of the cheapest sequence of a level, which is in ``near``
                 best = self.cheapest.within(goal)
                 if best is not None and len(best.ops) > len(self.net.ops):
                     start = near.get(number, best)
-                    near[number] = self._rebuilt(start if start.load <= goal else best, best, goal)
+                    near[number] = self._rebuild_sequence(
+                        start if start.load <= goal else best, best, goal
+                    )
             self._lower()
             spread = max(0.0, self.random.random() - 0.25)
-            if self.descents.effort == before:
+            if self.descents.effort == effort_before:
                 break
 
     def _improve(self) -> None:
@@ -346,25 +354,25 @@ class BudgetSearch:
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""
-        least = self.cheapest.found[0]
+        least = self.cheapest.members[0]
         if least.load > self.floor and len(least.ops) > len(self.net.ops):
             goal = max(self.floor, int(least.load * (1.0 - 0.1 * self.random.random())))
-            self._rebuilt(least, least, goal)
+            self._rebuild_sequence(least, least, goal)
 
-    def _rebuilt(self, start: Found, best: Found, goal: int) -> Found:
+    def _rebuild_sequence(self, start: Candidate, best: Candidate, goal: int) -> Candidate:
         """Return the sequence of one round, or ``best`` if it costs much more."""
         descents, random = self.descents, self.random
         share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
         flat = float(random.random() < 0.6)
         slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
-        left = ruined(start.ops, random)
+        left = ruin(start.ops, random)
         descents.effort += _CALL + 20 * len(left)
         ops = descents.descended(left, int(goal * share), slope, random, self.effort // 20)
         if descents.peak > goal:
             return start
-        found = self._trim(ops, goal, float(random.random() < 0.5))
+        candidate = self._trim(ops, goal, float(random.random() < 0.5))
         bar = best.cost + (best.cost - self.net.total) * _WORSE * random.random() ** 3
-        return found if found.cost <= bar else best
+        return candidate if candidate.cost <= bar else best
 
 
 def _levels(top: int, floor: int) -> Iterator[int]:
@@ -378,7 +386,7 @@ def _levels(top: int, floor: int) -> Iterator[int]:
     yield floor
 
 
-def ruined(sequence: Sequence[int], random: Random) -> list[int]:
+def ruin(sequence: Sequence[int], random: Random) -> list[int]:
     """Leave out a random share of a sequence's repeated runs: everywhere, or in a window.
 
     Schrimpf et al., Record breaking optimization results using the ruin and recreate principle,

@@ -67,10 +67,10 @@ class Forward:
 
     def bytes_crossing(self) -> list[int]:
         """Bytes of the ``crossing`` buffers that each place computes."""
-        found = [0] * self.places
+        sizes = [0] * self.places
         for buffer, place in self.crossing.items():
-            found[place] += self.problem.numbers.aligned(buffer)
-        return found
+            sizes[place] += self.problem.numbers.aligned(buffer)
+        return sizes
 
     def sequence(self, borders: Collection[int]) -> Steps | None:
         """Return the order with values that cross no border dropped and recomputed, a segment at a
@@ -78,20 +78,20 @@ class Forward:
         if not borders:
             return self.order
         places = sorted(borders)
-        kept = set()
+        stored = set()
         for buffer, begin in self.first.items():
             at = bisect_left(places, begin)
             if at < len(places) and places[at] < self.last_read[buffer]:
-                kept.add(buffer)
-        return self.keeping(kept, places[-1])
+                stored.add(buffer)
+        return self.keeping(stored, places[-1])
 
-    def keeping(self, kept: Collection[int], until: int) -> Steps | None:
+    def keeping(self, stored: Collection[int], until: int) -> Steps | None:
         """Return a sequence like ``sequence``, with all values up to the place ``until`` dropped
         except ``kept`` and those that the user keeps."""
         dropped = {
             b
             for b, place in self.first.items()
-            if place <= until and b not in kept and self.problem.droppable(b)
+            if place <= until and b not in stored and self.problem.droppable(b)
         }
         return self.problem.repeats.settled(self._replay(dropped))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.loops.interleaved import in_rows
+from passes.loops.interleaved import take_rows
 from passes.loops.whole import MergedLoops
 from passes.pipelines import pipeline
 from staticgrad.language.ir.verify import verify_graph
@@ -95,10 +95,10 @@ def test_bytes_are_those_of_parts(program):
     feeds = {"z": complex_numbers(ROWS, WIDTH), "c": complex_numbers(WIDTH)}
     feeds["w"] = 0.3 * complex_numbers(WIDTH, WIDTH)
     before = pipeline("dce,cse")(graph)
-    after, count = in_rows(before)
+    after, count = take_rows(before)
     verify_graph(after)
     assert bool(count) is (program not in (indexed, whiles))  # these read rows as they are built
-    assert in_rows(after)[1] == 0
+    assert take_rows(after)[1] == 0
     wanted = sg.evaluate(before, feeds)
     for found in (sg.evaluate(after, feeds), sg.evaluate(MergedLoops()(before), feeds)):
         assert {k: a.tobytes() for k, a in found.items()} == {
@@ -128,7 +128,7 @@ def test_strided_parts_of_real_arrays_are_read_in_rows_and_joined():
 
     last, (a, b) = sg.scan(body, sg.zeros((WIDTH,), "float64"), (x[:, :, 0], x[:, :, 2]))
     graph = sg.Graph({"last": last, "joined": sg.stack([-a, b], 2)})
-    after, count = in_rows(graph)
+    after, count = take_rows(graph)
     (loop,) = [node for node in after.nodes if node.op.name == "loop"]
     assert (count, loop.op.slices, len(loop.types)) == (2, 1, 2)
     assert [value.shape for value in loop.args[1:2]] == [(ROWS, WIDTH, 3)]
@@ -144,7 +144,7 @@ def test_parts_of_a_value_with_other_readers_stay_apart():
     y = x @ x
     last, outs = sg.scan(lambda c, r: (c + r, (c, r)), sg.zeros((3,), "float64"), y[:, :, 1])
     graph = sg.Graph({"last": last, "joined": sg.stack(list(outs), 2), "again": outs[0] * 2.0})
-    assert in_rows(graph) == (graph, 0)
+    assert take_rows(graph) == (graph, 0)
 
 
 def real_square(x):

@@ -9,10 +9,10 @@ import staticgrad as sg
 from benchmarks.budgets import MODELS as BUDGETED, step
 from passes.pipelines import pipeline
 from passes.remat import search
-from passes.remat.abstract import abstracted
-from passes.remat.base import canonical_sizes, proposed
+from passes.remat.abstract import translate_problem
+from passes.remat.base import canonical_sizes, propose_sequences
 from passes.remat.recompute import Recompute
-from passes.remat.search import BudgetSearch, Cheapest, Found, walk
+from passes.remat.search import BudgetSearch, Candidate, Cheapest, walk
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.analysis.planning.descents import SLOPES, Descents
@@ -41,12 +41,12 @@ def problem_of(name, staged=False):
 @pytest.mark.parametrize("name", MODELS)
 def test_loads_and_limits_are_those_of_the_schedule(name):
     problem = problem_of(name, staged=len(name) % 2 > 0)
-    abstract = abstracted(problem)
+    abstract = translate_problem(problem)
     proposals = [*problem.orders, *Recompute().sequences(problem)][:8]
     search = BudgetSearch(abstract.net, 0)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in (*proposals, *(abstract.steps(each.ops) for each in search.found())):
+    for sequence in (*proposals, *(abstract.steps(each.ops) for each in search.run())):
         assert problem.repeats.fault(sequence) is None
         ops = abstract.ops(sequence)
         assert [*abstract.steps(ops)] == [*sequence]
@@ -77,7 +77,7 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed):
     loss = sg.square(h).mean()
     graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights))
     search = searched(graph, seed, 800_000)
-    found = search.found()
+    found = search.run()
     for share, most in ((0.33, 1.22), (0.285, 1.28)):
         assert least_cost(found, share) < most * search.net.total
 
@@ -105,13 +105,13 @@ def searched(graph, seed, effort):
     """A search of a step at a batch of 256, with what it begins with; ``effort`` for each op, of
     which tests have less by default."""
     problem = problem_at(256, graph)
-    abstract = abstracted(problem)
+    abstract = translate_problem(problem)
     search = BudgetSearch(abstract.net, lower_bound(abstract.net))
     search.random = Random(seed)
     search.effort = effort * len(abstract.net.ops)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in proposed(Recompute(), problem):
+    for sequence in propose_sequences(Recompute(), problem):
         search.add(abstract.ops(sequence))
     return search
 
@@ -137,7 +137,7 @@ def test_a_long_chain_is_halved_at_half_the_forward_steps():
     graph = sg.Graph({"x": x.sum()}, sg.optim.SGD(0.1).updates((h * h).mean(), weights))
     planner = Planner(fuse(pipeline("O1")(graph)))
     problem = planner._problem(planner.extents.at({"batch": 64}), frozenset())
-    abstract = abstracted(problem)
+    abstract = translate_problem(problem)
     order = abstract.ops(problem.order)
     descents = Descents(abstract.net)
     descents.laid_out(order)
@@ -254,7 +254,7 @@ def _front(problem, monkeypatch):
     net = Net.of(problem)
     seeking = search.BudgetSearch(net, 0)
     seeking.begin_with(range(len(net.ops)))
-    return seeking.found()
+    return seeking.run()
 
 
 @pytest.mark.parametrize(
@@ -280,18 +280,18 @@ def test_nothing_is_lost_and_what_is_found_can_run(length, seed):
     descents, cheapest = Descents(net), Cheapest()
     order = descents.laid_out(range(len(net.ops)))
     top = descents.peak
-    cheapest.add(Found(top, net.cost(order), tuple(order)))
+    cheapest.add(Candidate(top, net.cost(order), tuple(order)))
     for part in range(5, 10):
         ops = descents.descended(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
-        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
-    before = cheapest.found
+        cheapest.add(Candidate(descents.peak, net.cost(ops), tuple(ops)))
+    before = cheapest.members
     walk(descents, cheapest, 0, Random(1), 20_000_000)
-    assert cheapest.found != before
+    assert cheapest.members != before
     for old in before:
         new = cheapest.within(old.load)
         assert new is not None
         assert new.cost <= old.cost
-    for new in cheapest.found:
+    for new in cheapest.members:
         assert is_valid(net, new.ops)
         assert new.load == Runs(net, new.ops).peak
         assert new.cost == net.cost(new.ops)

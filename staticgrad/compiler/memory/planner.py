@@ -184,10 +184,10 @@ class Planner:
 
         No feed is copied, bytes are aligned, and costs are predicted seconds.
         """
-        from passes.remat.abstract import exported
+        from passes.remat.abstract import export_problem
 
         numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
-        return exported(self._problem(numbers, frozenset()))
+        return export_problem(self._problem(numbers, frozenset()))
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """Return the plan for these sizes and so many workers."""
