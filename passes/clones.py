@@ -24,10 +24,10 @@ class Clones:
         outside: Callable[[Symbolic], Symbolic],
     ) -> None:
         self.order, self.runs_again, self.outside = order, runs_again, outside
-        self.made: dict[Node, Node] = {}
-        self._read: dict[tuple[Node, int], Symbolic] = {}
+        self.nodes: dict[Node, Node] = {}
+        self._marks: dict[tuple[Node, int], Symbolic] = {}
 
-    def seen(self, value: Symbolic) -> Symbolic:
+    def clone_of(self, value: Symbolic) -> Symbolic:
         """Return the clone of a value, or its replacement outside of the clones.
 
         All operands that run again are cloned, too.
@@ -40,16 +40,16 @@ class Clones:
             node = waiting[-1]
             below = [self.behind_marks(arg) for arg in node.args]
             missing = [
-                arg.node for arg in below if self.runs_again(arg) and arg.node not in self.made
+                arg.node for arg in below if self.runs_again(arg) and arg.node not in self.nodes
             ]
-            if node not in self.made and missing:
+            if node not in self.nodes and missing:
                 waiting += missing
                 continue
-            if node not in self.made:
+            if node not in self.nodes:
                 args = tuple(map(self._operand, below))
-                self.made[node] = Node(node.op, args, node.types, node.origin, self.order)
+                self.nodes[node] = Node(node.op, args, node.types, node.origin, self.order)
             waiting.pop()
-        return Symbolic(self.made[value.node], value.index)
+        return Symbolic(self.nodes[value.node], value.index)
 
     def behind_marks(self, value: Symbolic) -> Symbolic:
         """Return a value below the marks of values that have run, if it runs again."""
@@ -60,18 +60,18 @@ class Clones:
     def _operand(self, value: Symbolic) -> Symbolic:
         """Return the value that a clone reads as operand."""
         if self.runs_again(value):
-            return Symbolic(self.made[value.node], value.index)
-        return self.marked(self.outside(value))
+            return Symbolic(self.nodes[value.node], value.index)
+        return self.mark(self.outside(value))
 
-    def marked(self, value: Symbolic) -> Symbolic:
+    def mark(self, value: Symbolic) -> Symbolic:
         """Return a mark on a value that does not run again.
 
         What reads it is not merged with equal nodes that ran first.
         """
         if isinstance(value.node.op, Constant):
             return value
-        if value.key not in self._read:
+        if value.key not in self._marks:
             origin = value.node.origin
             mark = Node(read_again(self.order), (value,), (value.type,), origin, self.order)
-            self._read[value.key] = Symbolic(mark)
-        return self._read[value.key]
+            self._marks[value.key] = Symbolic(mark)
+        return self._marks[value.key]

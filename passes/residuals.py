@@ -64,15 +64,15 @@ def below(
 
     Nothing below one of ``ends`` counts.
     """
-    found: set[Node] = set()
+    reached: set[Node] = set()
     waiting = [arg.node for arg in args]
     while waiting:
         node = waiting.pop()
-        if node in nodes and node not in found:
-            found.add(node)
+        if node in nodes and node not in reached:
+            reached.add(node)
             if node not in ends:
                 waiting += [arg.node for arg in node.args]
-    return found
+    return reached
 
 
 def reads_elements(reader: Node, arg: Symbolic) -> bool:
@@ -85,10 +85,10 @@ def reads_elements(reader: Node, arg: Symbolic) -> bool:
 
 def bases(value: Symbolic) -> Sequence[ValueKey]:
     """Return the value, and what it is a view of, down to what lies in memory."""
-    found = [value.key]
-    while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
-        found.append(found[-1][0].args[0].key)
-    return found
+    chain = [value.key]
+    while isinstance(chain[-1][0].form, View | Identity | ReshapeForm):
+        chain.append(chain[-1][0].args[0].key)
+    return chain
 
 
 #: Rounds in which values that depend on each other are weighed; two are usual, whatever their
@@ -98,10 +98,10 @@ MOST_ROUNDS: Final = 64
 
 @dataclass(frozen=True)
 class Offer:
-    """A choice for one region: recompute the wanted values from those that are kept."""
+    """A choice for one region: recompute some values from those that are stored."""
 
-    wanted: Sequence[ValueKey]
-    kept: Set[ValueKey]
+    recomputed: Sequence[ValueKey]
+    stored: Set[ValueKey]
     gain: int  # bytes
 
 
@@ -113,18 +113,18 @@ class CrossingRegions:
 
     def __init__(self, border: Border, refused: Set[Node]) -> None:
         self.border, self.refused = border, refused
-        self.wanted = [key for key in border.crossing if key not in border.stored]
+        self.crossing = [key for key in border.crossing if key not in border.stored]
         self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
         self.readers: dict[ValueKey, list[ValueKey]] = {}
-        waiting = [key for key in self.wanted if self._may_run_again(key[0])]
+        waiting = [key for key in self.crossing if self._may_run_again(key[0])]
         while waiting:
             key = waiting.pop()
             if key in self.operands:
                 continue
             node = key[0]
-            there = [arg for arg in node.args if border.weight(arg.key)]
-            self.operands[key] = [arg.key for arg in there]
-            for arg in there:
+            operands = [arg for arg in node.args if border.weight(arg.key)]
+            self.operands[key] = [arg.key for arg in operands]
+            for arg in operands:
                 self.readers.setdefault(arg.key, []).append(key)
                 if arg.shape == node.types[0].shape and self._may_run_again(arg.node):
                     waiting.append(arg.key)
@@ -134,27 +134,27 @@ class CrossingRegions:
 
     def __iter__(self) -> Iterator[list[ValueKey]]:
         seen: set[ValueKey] = set()
-        for first in self.wanted:
+        for first in self.crossing:
             if first in seen:
                 continue
             seen.add(first)
             values = [first]
             for key in values:
                 near = (*self.operands.get(key, ()), *self.readers.get(key, ()))
-                values += [each for each in dict.fromkeys(near) if each not in seen]
+                values += [neighbour for neighbour in dict.fromkeys(near) if neighbour not in seen]
                 seen.update(near)
             yield values
 
     def offer(self, values: Sequence[ValueKey]) -> Offer | None:
         """Return the best recomputation for a connected set of values, or None."""
         number = {key: place for place, key in enumerate(values)}
-        wanted = [key for key in values if key in self.border.crossing]
+        crossing = [key for key in values if key in self.border.crossing]
         weight = self.border.weight
         cut = vertex_cut(
             [self.border.price(weight(key)) for key in values],
             [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
             [number[key] for key in values if key not in self.operands],
-            [number[key] for key in wanted],
+            [number[key] for key in crossing],
             MOST_ROUNDS,
             [work(key[0]) if key in self.operands else 0 for key in values],
         )
@@ -162,20 +162,20 @@ class CrossingRegions:
             if not self.refused:
                 self.border.tangled.add(values[0])
             return None
-        kept = frozenset(values[place] for place in cut)
-        again = [key for key in wanted if key not in kept]
+        stored = frozenset(values[place] for place in cut)
+        again = [key for key in crossing if key not in stored]
         if not again:
             return None
-        return Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
+        return Offer(again, stored, sum(map(weight, crossing)) - sum(map(weight, stored)))
 
     def nodes(self, offer: Offer) -> Iterator[Node]:
         """Yield the nodes to run again."""
-        waiting = list(offer.wanted)
+        waiting = list(offer.recomputed)
         seen = set(waiting)
         while waiting:
             key = waiting.pop()
             yield key[0]
-            below = [x for x in self.operands[key] if x not in offer.kept and x not in seen]
+            below = [x for x in self.operands[key] if x not in offer.stored and x not in seen]
             waiting += dict.fromkeys(below)
             seen.update(below)
 
@@ -209,15 +209,15 @@ class Residuals(Pass, name="residuals"):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
         joined = join_disjoint_pads(program)  # as in fusion, which reuses it
         graph, cloned, tangled = joined, 0, 0
-        known: dict[Graph, _Kernels] = {}
+        kernels_of: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
-            border, scores = self._with_scores(Border(graph, phase, self.flops, known))
+            border, scores = self._with_scores(Border(graph, phase, self.flops, kernels_of))
             graph, count = self._at_border(border)
             cloned += scores + count
             tangled += len(border.tangled)
-        if graph in known:
-            known[graph].leave()
+        if graph in kernels_of:
+            kernels_of[graph].leave()
         if not cloned:
             attach_joined(program, joined)
             graph = program
@@ -233,25 +233,27 @@ class Residuals(Pass, name="residuals"):
         chosen = border.scores() if self.flops > 0 else []
         if not chosen:
             return border, 0
-        found = border.cloned(chosen, set())
-        groups = border.groups_of(found.graph)
-        if not found.clones or any(groups.stores((clone, 0)) for _, clone in found.clones):
+        cloned = border.make_clones(chosen, set())
+        groups = border.groups_of(cloned.graph)
+        if not cloned.clones or any(groups.stores((clone, 0)) for _, clone in cloned.clones):
             return border, 0
-        return border.after(found.graph), len(found.clones)
+        return border.in_graph(cloned.graph), len(cloned.clones)
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
         """Return the graph with clones for one phase that are not kernels, and their number.
 
         Fusion runs with clones only where the kernels without them make it likely that some pay.
         """
-        cloned = cache(partial(self._cloned, border))
-        likely = self._settled(border, cloned, border.likely_stored, border.likely_bytes_in)
-        found = likely and self._settled(border, cloned, border.stored_clones, border.bytes_in)
-        if not found or len(border.groups_of(found.graph)) > len(border.groups):
+        cloned = cache(partial(self._make_clones, border))
+        likely = self._settle_clones(border, cloned, border.likely_stored, border.likely_bytes_in)
+        clones = likely and self._settle_clones(
+            border, cloned, border.stored_clones, border.bytes_in
+        )
+        if not clones or len(border.groups_of(clones.graph)) > len(border.groups):
             return border.graph, 0
-        return found.graph, len(found.clones)
+        return clones.graph, len(clones.clones)
 
-    def _settled(
+    def _settle_clones(
         self,
         border: Border,
         cloned: Callable[[Set[Node], Set[Node]], Cloned | None],
@@ -264,27 +266,33 @@ class Residuals(Pass, name="residuals"):
         of those would be a kernel too, the value is stored; so it is if they all read one clone,
         which would be a kernel in their place.
         """
-        apart: frozenset[Node] = frozenset()
+        separate: frozenset[Node] = frozenset()
         refused: frozenset[Node] = frozenset()
         for _ in range(_ROUNDS):
-            found = cloned(apart, refused)
-            if found is None:
+            candidate = cloned(separate, refused)
+            if candidate is None:
                 break
-            kernels = found.shared() or stored(found)
+            kernels = candidate.shared_nodes() or stored(candidate)
             if not kernels:
-                now = nbytes(found.graph)
-                price = border.price(now) + sum(work(clone) for _, clone in found.clones)
+                now = nbytes(candidate.graph)
+                price = border.price(now) + sum(work(clone) for _, clone in candidate.clones)
                 pays = now < border.nbytes and price < border.price(border.nbytes)
-                return found if pays else None
-            refused |= kernels & apart
-            apart |= kernels
+                return candidate if pays else None
+            refused |= kernels & separate
+            separate |= kernels
         return None
 
-    def _cloned(self, border: Border, apart: Set[Node], refused: Set[Node]) -> Cloned | None:
+    def _make_clones(
+        self, border: Border, separate: Set[Node], refused: Set[Node]
+    ) -> Cloned | None:
         """Return clones of the best choice, None if there is none or they are too many."""
-        chosen = border.chosen(refused)
-        found = border.cloned(chosen, apart) if chosen else None
-        return found if found and 0 < len(found.clones) <= _MOST_CLONES * len(chosen) else None
+        chosen = border.choose_nodes(refused)
+        candidate = border.make_clones(chosen, separate) if chosen else None
+        return (
+            candidate
+            if candidate and 0 < len(candidate.clones) <= _MOST_CLONES * len(chosen)
+            else None
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,11 +303,13 @@ class Cloned:
     clones: Sequence[tuple[Node, Node]]
     readers: Mapping[Node, Sequence[Node]]
 
-    def shared(self) -> Set[Node]:
+    def shared_nodes(self) -> Set[Node]:
         """Return the nodes of which several clones read one clone."""
-        made = {clone for _, clone in self.clones}
-        operands = ((n, {arg.node for arg in clone.args} & made) for n, clone in self.clones)
-        reads = Counter((node, clone) for node, several in operands for clone in several)
+        clones = {clone for _, clone in self.clones}
+        operands = ((n, {arg.node for arg in clone.args} & clones) for n, clone in self.clones)
+        reads = Counter(
+            (node, clone) for node, operand_nodes in operands for clone in operand_nodes
+        )
         return {node for (node, _), count in reads.items() if count > 1}
 
 
@@ -340,10 +350,10 @@ class Border:
     """The border before one phase: values that cross it, and values that could be recomputed."""
 
     def __init__(
-        self, graph: Graph, phase: int, flops: int, known: dict[Graph, _Kernels] | None = None
+        self, graph: Graph, phase: int, flops: int, kernels_of: dict[Graph, _Kernels] | None = None
     ) -> None:
         self.graph, self.phase, self.flops = graph, phase, flops
-        self.known = {} if known is None else known  # results of fusion so far
+        self.kernels_of = {} if kernels_of is None else kernels_of  # results of fusion so far
         self.users = users_of(graph)
         self.phases = phases_of(graph)
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
@@ -357,7 +367,7 @@ class Border:
         self._most = self.bytes_of(self.crossing.keys())
 
     @cached_property
-    def marked(self) -> set[ValueKey]:
+    def marked_keys(self) -> set[ValueKey]:
         """The values that the user marked to be kept."""
         forms = ((node, node.form) for node in self.graph.nodes)
         same = [node for node, form in forms if isinstance(form, Identity) and form.kept]
@@ -370,43 +380,43 @@ class Border:
 
     def groups_of(self, graph: Graph) -> _Kernels:
         """Return the kernels that fusion makes of a graph (cached)."""
-        if graph not in self.known:
-            self.known[graph] = _Kernels(graph)
-        return self.known[graph]
+        if graph not in self.kernels_of:
+            self.kernels_of[graph] = _Kernels(graph)
+        return self.kernels_of[graph]
 
-    def after(self, graph: Graph) -> Border:
+    def in_graph(self, graph: Graph) -> Border:
         """Return the same border in another graph."""
-        return Border(graph, self.phase, self.flops, self.known)
+        return Border(graph, self.phase, self.flops, self.kernels_of)
 
-    def stored_clones(self, found: Cloned) -> Set[Node]:
+    def stored_clones(self, cloned: Cloned) -> Set[Node]:
         """Return the nodes whose clones would be kernels, which fusion tells."""
-        groups = self.groups_of(found.graph)
-        own = [(node, clone) for node, clone in found.clones if not is_mark(node)]
-        return {node for node, clone in own if groups.stores((clone, 0))}
+        groups = self.groups_of(cloned.graph)
+        computed = [(node, clone) for node, clone in cloned.clones if not is_mark(node)]
+        return {node for node, clone in computed if groups.stores((clone, 0))}
 
-    def likely_stored(self, found: Cloned) -> Set[Node]:
+    def likely_stored(self, cloned: Cloned) -> Set[Node]:
         """Return the nodes whose clones present kernels of several levels would read.
 
         Kernels of one level may become one.
         """
-        levels: dict[Node, set[int]] = {clone: set() for _, clone in found.clones}
-        for clone, readers in found.readers.items():
+        levels: dict[Node, set[int]] = {clone: set() for _, clone in cloned.clones}
+        for clone, readers in cloned.readers.items():
             homes = [self._home((reader, 0)) for reader in readers]
             levels[clone].update([home.level for home in homes if home is not None])
-        for _, clone in reversed(found.clones):  # readers before their operands
+        for _, clone in reversed(cloned.clones):  # readers before their operands
             for arg in clone.args:
                 if arg.node in levels:
                     levels[arg.node] |= levels[clone]
-        own = [(node, clone) for node, clone in found.clones if not is_mark(node)]
-        return {node for node, clone in own if len(levels[clone]) > 1}
+        computed = [(node, clone) for node, clone in cloned.clones if not is_mark(node)]
+        return {node for node, clone in computed if len(levels[clone]) > 1}
 
     def bytes_in(self, graph: Graph) -> int:
         """Return the bytes stored in a graph with clones, which fusion tells."""
-        return self.after(graph).nbytes
+        return self.in_graph(graph).nbytes
 
     def likely_bytes_in(self, graph: Graph) -> int:
         """Return the same if values within one of the present kernels stay there."""
-        border = self.after(graph)
+        border = self.in_graph(graph)
         return border.bytes_of({*border.crossing} - self.inside)
 
     @cached_property
@@ -416,8 +426,8 @@ class Border:
 
     def bytes_of(self, crossing: Set[ValueKey]) -> int:
         """Bytes stored before the border for behind it, given what crosses between kernels."""
-        found = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.behind)}
-        kinds = [node.types[index] for node, index in found if not node.is_leaf]
+        stored = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.behind)}
+        kinds = [node.types[index] for node, index in stored if not node.is_leaf]
         return sum(hint_bytes(kind) for kind in kinds)
 
     @cached_property
@@ -440,45 +450,45 @@ class Border:
         The phase reads some of these values, and their operands are there anyway: operands of the
         products are stored, others are a fraction of the bytes, such as numbers of each row.
         """
-        found: dict[Node, None] = {}
+        scores: dict[Node, None] = {}
         for node in self.graph.nodes:
             if self.phases[node] >= self.phase:
                 continue
             if isinstance(node.form, Contract):
                 takes = self._is_square(node)
             else:
-                takes = self._continues(node, found)
+                takes = self._continues(node, scores)
             if takes:
-                found[node] = None
+                scores[node] = None
         read = {
             arg.node
             for node in self.graph.nodes
             if self.phases[node] == self.phase
             for arg in node.args
-            if arg.node in found
+            if arg.node in scores
         }
-        for node in reversed([*found]):
+        for node in reversed([*scores]):
             if node in read:
-                read |= {arg.node for arg in node.args if arg.node in found}
-        return [node for node in found if node in read]
+                read |= {arg.node for arg in node.args if arg.node in scores}
+        return [node for node in scores if node in read]
 
-    def _continues(self, node: Node, found: Mapping[Node, None]) -> bool:
-        """Return whether a node reads elements of ``found``, and otherwise small values."""
+    def _continues(self, node: Node, scores: Mapping[Node, None]) -> bool:
+        """Return whether a node reads elements of ``scores``, and otherwise small values."""
         if not isinstance(node.form, Pointwise) or node.form.indexed:
             return False
-        others = [arg for arg in node.args if arg.node not in found]
+        others = [arg for arg in node.args if arg.node not in scores]
         return len(others) < len(node.args) and all(self._is_small(arg, node) for arg in others)
 
     def _is_square(self, product: Node) -> bool:
         if len(product.types[0].shape) < 3 or product.args[1].ndim < 3:
             return False  # one matrix for all rows: no block begins with such a product
         operands = [bases(arg)[-1] for arg in product.args]
-        there = all(
+        available = all(
             node.is_leaf or (node, k) in self.stored or not self.stored.isdisjoint(bases(arg))
             for (node, k), arg in zip(operands, product.args, strict=True)
         )
         nbytes = sum(hint_bytes(arg.type) for arg in product.args)
-        return there and hint_bytes(product.types[0]) > nbytes
+        return available and hint_bytes(product.types[0]) > nbytes
 
     def _is_small(self, arg: Symbolic, reader: Node) -> bool:
         node, index = bases(arg)[-1]
@@ -488,41 +498,45 @@ class Border:
     @staticmethod
     def _is_of_places(node: Node) -> bool:
         """Return whether a value is a mask of positions alone, which all matrices share."""
-        behind = [node, *(arg.node for arg in node.args)]
+        nodes = [node, *(arg.node for arg in node.args)]
         return node.types[0].dtype.is_bool and all(
-            isinstance(each.form, Pointwise) and (each is node or not each.args) for each in behind
+            isinstance(n.form, Pointwise) and (n is node or not n.args) for n in nodes
         )
 
-    def chosen(self, refused: Set[Node]) -> list[Node]:
+    def choose_nodes(self, refused: Set[Node]) -> list[Node]:
         """Return the nodes to clone in graph order, without the refused ones.
 
         The result is empty if they would save too little.
         """
-        found = self._found(refused)
-        if not found:  # expensive ops may stand in the way of cheap ones
-            found = self._found(refused | {n for n in self.graph.nodes if n.op.flops > CHEAP})
-        return [node for node in self.graph.nodes if node in found]
+        nodes = self._best_nodes(refused)
+        if not nodes:  # expensive ops may stand in the way of cheap ones
+            nodes = self._best_nodes(refused | {n for n in self.graph.nodes if n.op.flops > CHEAP})
+        return [node for node in self.graph.nodes if node in nodes]
 
-    def _found(self, refused: Set[Node]) -> set[Node]:
+    def _best_nodes(self, refused: Set[Node]) -> set[Node]:
         """Return the nodes to clone, without the refused ones."""
         if not self.inside <= self.stored:
             self.stored |= self.inside
         regions = CrossingRegions(self, refused)
         offers = [offer for values in regions if (offer := regions.offer(values))]
-        offers = [each for each in offers if self.added(each.kept) <= self.spared(each.wanted)]
+        offers = [
+            offer
+            for offer in offers
+            if self.added_bytes(offer.stored) <= self.spared_bytes(offer.recomputed)
+        ]
         gain = sum(offer.gain for offer in offers)
         if gain <= 0 or gain < LEAST_PART * self._most:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
 
-    def cloned(self, chosen: Sequence[Node], apart: Set[Node]) -> Cloned:
+    def make_clones(self, chosen: Sequence[Node], separate: Set[Node]) -> Cloned:
         """Return the graph in which readers of the phase read clones of the chosen nodes.
 
-        Nodes of ``apart`` have a clone for each reader. No more clones are made once there are too
-        many.
+        Nodes of ``separate`` have a clone for each reader. No more clones are made once there are
+        too many.
         """
         most = _MOST_CLONES * len(chosen)
-        made: list[tuple[Node, Node]] = []
+        pairs: list[tuple[Node, Node]] = []
         readers: dict[Node, list[Node]] = {}
         shared: dict[Node, Node] = {}
         place = {node: number for number, node in enumerate(chosen)}
@@ -533,10 +547,10 @@ class Border:
                 if node in shared:
                     clones[node] = shared[node]
                     continue
-                own = through(clones, node.args)
-                clones[node] = Node(node.op, own, node.types, node.origin, self.phase)
-                made.append((node, clones[node]))
-                if node not in apart:
+                operands = through(clones, node.args)
+                clones[node] = Node(node.op, operands, node.types, node.origin, self.phase)
+                pairs.append((node, clones[node]))
+                if node not in separate:
                     shared[node] = clones[node]
             for node in {arg.node for arg in args if arg.node in clones}:
                 readers.setdefault(clones[node], []).append(reader)
@@ -545,18 +559,18 @@ class Border:
         def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
             if self.phases[node] != self.phase or not any(arg.node in place for arg in args):
                 return None
-            if len(made) > most:
+            if len(pairs) > most:
                 return None
             return rebuild(node, over(node, args)).values
 
-        return Cloned(self.graph.replace_nodes(reading).without_dead_nodes(), made, readers)
+        return Cloned(self.graph.replace_nodes(reading).without_dead_nodes(), pairs, readers)
 
     def weight(self, key: ValueKey) -> int:
         """Bytes that it takes to store a value for the phase; 0 if it is there anyway."""
-        found = self._weights.get(key)
-        if found is None:
-            found = self._weights[key] = self._weigh(key)
-        return found
+        nbytes = self._weights.get(key)
+        if nbytes is None:
+            nbytes = self._weights[key] = self._weigh(key)
+        return nbytes
 
     def _weigh(self, key: ValueKey) -> int:
         same = bases(Symbolic(*key))
@@ -571,11 +585,11 @@ class Border:
         """Return the worth of stored bytes, in the unit of ``work``."""
         return nbytes * max(self.flops, 0)
 
-    def added(self, kept: Iterable[ValueKey]) -> int:
+    def added_bytes(self, stored: Iterable[ValueKey]) -> int:
         """Bytes of those values that no kernel writes as yet."""
-        return sum(self.weight(key) for key in kept if not self.groups.stores(key))
+        return sum(self.weight(key) for key in stored if not self.groups.stores(key))
 
-    def spared(self, keys: Iterable[ValueKey]) -> int:
+    def spared_bytes(self, keys: Iterable[ValueKey]) -> int:
         """Bytes of those values that kernels write for nobody before the border."""
         return sum(
             self.weight(key)
@@ -594,13 +608,15 @@ class Border:
         form = node.form
         if is_mark(node):
             return True
-        return isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked
+        return (
+            isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked_keys
+        )
 
     def _sort_operands(self, reader: Node) -> None:
-        own = self.phases[reader] == self.phase
+        in_phase = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:
-                if own and reads_elements(reader, arg):
+                if in_phase and reads_elements(reader, arg):
                     self.crossing[arg.key] = None
                 else:
                     self.behind[arg.key] = None

@@ -49,9 +49,9 @@ class SavedValues(Pass, name="saved"):
     @property
     def saveable(self) -> Saveable:
         """The policy itself."""
-        found = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
-        assert found is not None  # checked when it was made
-        return found
+        policy = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
+        assert policy is not None  # checked when it was made
+        return policy
 
     @property
     def is_foreign(self) -> bool:
@@ -71,14 +71,14 @@ class SavedValues(Pass, name="saved"):
 def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int]:
     """Return the graph in which a phase reads saved values of earlier ones, else clones."""
     phases = phases_of(graph)
-    kept = {*kept_values(policy, graph.nodes)}
+    saved = {*kept_values(policy, graph.nodes)}
     marked = [node.values[0] for node in graph.nodes if _is_kept(node)]
-    there = {node for value in (*graph.roots, *marked) for node, _ in bases(value)}
+    available = {node for value in (*graph.roots, *marked) for node, _ in bases(value)}
 
     def runs_again(value: Symbolic) -> bool:
         node = value.node
         earlier = phases.get(node, phase) < phase and not node.is_leaf
-        return earlier and node not in kept and node not in there
+        return earlier and node not in saved and node not in available
 
     clones = Clones(phase, runs_again, lambda value: value)
 
@@ -86,10 +86,10 @@ def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int
         if phases[node] != phase or not any(map(runs_again, node.args)):
             return None
         pairs = zip(node.args, args, strict=True)
-        own = [clones.seen(old) if runs_again(old) else new for old, new in pairs]
-        return tuple(rebuild(node, tuple(own)).values)
+        operands = [clones.clone_of(old) if runs_again(old) else new for old, new in pairs]
+        return tuple(rebuild(node, tuple(operands)).values)
 
-    return graph.replace_nodes(reading), len(clones.made)
+    return graph.replace_nodes(reading), len(clones.nodes)
 
 
 def _is_kept(node: Node) -> bool:
@@ -100,21 +100,23 @@ def _is_kept(node: Node) -> bool:
 # -- what ``checkpoint=`` says --------------------------------------------------------------------
 
 
-def read_checkpoint(given: Any) -> Policy | SavedValues:
+def read_checkpoint(policy: Any) -> Policy | SavedValues:
     """Return a policy over steps, or the pass of a predicate over ops."""
-    if isinstance(given, str) and policy_named(given) is not None:
-        return SavedValues(given)
-    if isinstance(given, str | type | Policy) or not callable(given):
-        return as_policy(given)
-    parts_of(given)
-    return SavedValues(text_of(given) or given)
+    if isinstance(policy, str) and policy_named(policy) is not None:
+        return SavedValues(policy)
+    if isinstance(policy, str | type | Policy) or not callable(policy):
+        return as_policy(policy)
+    parts_of(policy)
+    return SavedValues(text_of(policy) or policy)
 
 
-def with_checkpoint(passes: Pipeline, given: Any) -> tuple[Pipeline, Policy]:
+def with_checkpoint(passes: Pipeline, policy: Any) -> tuple[Pipeline, Policy]:
     """Return a pipeline in which a predicate has its pass, and the policy over steps."""
-    chosen = read_checkpoint(given)
+    chosen = read_checkpoint(policy)
     if isinstance(chosen, Policy):
         return passes, chosen
-    each = list(passes.passes)
-    place = next((k for k, one in enumerate(each) if isinstance(one, Residuals)), len(each))
-    return Pipeline((*each[:place], chosen, *each[place:])), StoreAll()
+    members = list(passes.passes)
+    place = next(
+        (k for k, member in enumerate(members) if isinstance(member, Residuals)), len(members)
+    )
+    return Pipeline((*members[:place], chosen, *members[place:])), StoreAll()

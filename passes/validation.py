@@ -38,9 +38,11 @@ _SPECIAL: Final = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1.0, 1.0)
 _CLOSE: Final = {F32: (2e-3, 1e-4), F64: (1e-8, 1e-10)}
 
 
-def validate(name: str, transform: Transform, before: Graph, after: Graph, allowed: str) -> None:
-    """Compare ``after`` with ``before`` on several feeds."""
-    if mismatch(before, after, allowed) is None:
+def validate(
+    name: str, transform: Transform, original: Graph, transformed: Graph, allowed: str
+) -> None:
+    """Compare ``transformed`` with ``original`` on several feeds."""
+    if mismatch(original, transformed, allowed) is None:
         return
 
     def wrong(graph: Graph) -> str | None:
@@ -49,31 +51,31 @@ def validate(name: str, transform: Transform, before: Graph, after: Graph, allow
         except Exception:  # of a pass from outside, on a graph that its author never saw
             return None  # another mistake than the one that is being shrunk
 
-    smallest = _shrunk(before, wrong)
-    found = wrong(smallest) or mismatch(before, after, allowed)
+    smallest = _shrink(original, wrong)
+    difference = wrong(smallest) or mismatch(original, transformed, allowed)
     raise PassMismatchError(
         f"pass {name} changes what the graph computes",
-        details=[*str(found).splitlines(), *str(smallest).rstrip().splitlines()],
+        details=[*str(difference).splitlines(), *str(smallest).rstrip().splitlines()],
         at=next(iter(smallest.roots)).node.origin,
     )
 
 
-def mismatch(before: Graph, after: Graph, allowed: str) -> str | None:
-    """Return the first difference, or None. Feeds that ``before`` refuses are skipped."""
-    floats = (kind.dtype for node in before.nodes for kind in node.types if kind.dtype.is_float)
+def mismatch(original: Graph, transformed: Graph, allowed: str) -> str | None:
+    """Return the first difference, or None. Feeds that ``original`` refuses are skipped."""
+    floats = (kind.dtype for node in original.nodes for kind in node.types if kind.dtype.is_float)
     rtol, atol = _CLOSE[min(floats, key=lambda dtype: dtype.digits, default=F64)]
-    for feeds, sizes in sample_feeds(before):
+    for feeds, sizes in sample_feeds(original):
         try:
-            expected = _computed(before, feeds, sizes)
+            expected = _evaluate_roots(original, feeds, sizes)
         except StaticgradError:
             continue
-        found = _computed(after, feeds, sizes)
+        actual = _evaluate_roots(transformed, feeds, sizes)
         for name, array in expected.items():
-            if not _agree(array, found[name], allowed, rtol, atol):
-                if allowed != EXACT and not _all_finite(before, feeds, sizes):
+            if not _agree(array, actual[name], allowed, rtol, atol):
+                if allowed != EXACT and not _all_finite(original, feeds, sizes):
                     continue
-                given = ", ".join(f"{n} = {a.tolist()}" for n, a in feeds.items())
-                return f"{name}: {array.tolist()} became {found[name].tolist()}\nwith {given}"
+                feeds_text = ", ".join(f"{n} = {a.tolist()}" for n, a in feeds.items())
+                return f"{name}: {array.tolist()} became {actual[name].tolist()}\nwith {feeds_text}"
     return None
 
 
@@ -123,7 +125,7 @@ def _sample(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Arr
     return convert_array(np.asarray(ordinary), dtype)
 
 
-def _computed(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str, Array]:
+def _evaluate_roots(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> dict[str, Array]:
     outputs, updates = evaluate(graph, feeds, sizes=sizes, updates=True)
     return {
         **{f"output {name!r}": array for name, array in outputs.items()},
@@ -138,22 +140,22 @@ def _all_finite(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> bool:
     return all(np.isfinite(array).all() for array in evaluate(opened, feeds, sizes=sizes).values())
 
 
-def _agree(expected: Array, found: Array, allowed: str, rtol: float, atol: float) -> bool:
+def _agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: float) -> bool:
     if allowed == EXACT:
-        return same_bytes(found, expected)
-    if (expected.shape, expected.dtype) != (found.shape, found.dtype):
+        return same_bytes(actual, expected)
+    if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
         return False
     if kind_of_elements(expected.dtype) != "f":
         return True
-    known = np.isfinite(expected)
+    finite = np.isfinite(expected)
     with np.errstate(all="ignore"):
-        return bool(np.isclose(found[known], expected[known], rtol=rtol, atol=atol).all())
+        return bool(np.isclose(actual[finite], expected[finite], rtol=rtol, atol=atol).all())
 
 
 # -- shrinking ------------------------------------------------------------------------------------
 
 
-def _shrunk(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
+def _shrink(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
     """Return the smallest wrong program found: one value, of as few nodes as possible."""
     smallest = _first_wrong_value(graph, wrong)
     for _ in range(len(smallest.nodes)):
@@ -188,8 +190,8 @@ def _cuts(graph: Graph) -> Iterator[Graph]:
 
 
 def _with_input(graph: Graph, root: Symbolic, cut: Node) -> Graph:
-    taken = {input_label(value) for value in graph.inputs}
-    names = (f"x{k}" for k in itertools.count() if f"x{k}" not in taken)
+    used_names = {input_label(value) for value in graph.inputs}
+    names = (f"x{k}" for k in itertools.count() if f"x{k}" not in used_names)
     new: dict[tuple[Node, int], Symbolic] = {}
     for index, kind in enumerate(cut.types):
         leaf = Node(Input(next(names), kind), (), (kind,), capture())

@@ -45,6 +45,6 @@ class Rewrite(Pass):
         """Return the rewritten graph, and how often each rule applied."""
         names = {node.op.name for node in program.nodes} if self.later else ()
         rules = (*self.rules, *rules_of(names, self.later))
-        chosen = [each for each in rules if each.name not in self.without]
+        chosen = [rule for rule in rules if rule.name not in self.without]
         limit = None if self.limit < 0 else self.limit
         return rewrite(program, chosen, limit=limit, watch=watch)

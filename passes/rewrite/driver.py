@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from passes.rewrite.matching import Index, matches, repeats_first
-from passes.rewrite.rule import Match, Rule, Term, filled
+from passes.rewrite.rule import Match, Rule, Term, substitute
 from staticgrad.language.ir.graph import (
     Constant,
     Graph,
@@ -97,11 +97,11 @@ class Rewritten:
     touched: Set[Node]
     hits: Mapping[str, int]
 
-    def value(self, before: Symbolic) -> Symbolic:
-        """Return the current replacement of ``before``."""
-        while (results := self.new.get(before.node)) is not None:
-            before = results[before.index]
-        return before
+    def value(self, value: Symbolic) -> Symbolic:
+        """Return the current replacement of ``value``."""
+        while (results := self.new.get(value.node)) is not None:
+            value = results[value.index]
+        return value
 
     def keeps(self, value: Symbolic) -> bool:
         """Return whether readers of ``value`` still read it, or a node rebuilt from it."""
@@ -116,7 +116,7 @@ class Rewritten:
 def rewrite_nodes(
     nodes: Sequence[Node],
     rules: Sequence[Rule],
-    held: Collection[Node] = (),
+    protected: Collection[Node] = (),
     beside: Sequence[Node] = (),
 ) -> Rewritten | None:
     """Rewrite some nodes of a graph in the making, operands first, as ``rewrite`` does.
@@ -124,7 +124,7 @@ def rewrite_nodes(
     Args:
         nodes: what to look at, operands before readers; what they read besides stays as it is.
         rules: in order of preference; none that asks how often a value is read.
-        held: nodes that no rule may replace or look through.
+        protected: nodes that no rule may replace or look through.
         beside: what no rule is tried at, and what reads, all the same, what stands for the nodes
             by now: else what it is computed of would be there twice.
 
@@ -137,7 +137,7 @@ def rewrite_nodes(
     index = _index(tuple(rules))
     if all(node.normal & index.mark for node in nodes):
         return None
-    driver = _Driver(index, None, None, held)
+    driver = _Driver(index, None, None, protected)
     if beside:
         nodes = sorted((*nodes, *beside), key=lambda node: node.serial)
     driver.walk(nodes, frozenset(beside))
@@ -156,9 +156,9 @@ class _Driver:
         index: Index,
         limit: int | None,
         watch: Callable[[Rewriting], object] | None,
-        held: Collection[Node] = (),
+        protected: Collection[Node] = (),
     ) -> None:
-        self._index, self._limit, self._watch, self._held = index, limit, watch, held
+        self._index, self._limit, self._watch, self._protected = index, limit, watch, protected
         self.hits: Counter[str] = Counter()
         #: Node that went -> its results by now.
         self.new: dict[Node, tuple[Symbolic, ...]] = {}
@@ -178,8 +178,8 @@ class _Driver:
         if not self.hits:
             return graph
         final = {value.key: self._final(value) for value in graph.roots}
-        kept = [*final.values(), *graph.inputs, *graph.parameters]
-        needed = set(ancestors(kept))
+        roots = [*final.values(), *graph.inputs, *graph.parameters]
+        needed = set(ancestors(roots))
         return graph.with_nodes([node for node in self._done if node in needed], final)
 
     def walk(self, nodes: Iterable[Node], beside: Set[Node] = frozenset()) -> None:
@@ -205,13 +205,13 @@ class _Driver:
         while pending:
             task = pending.pop()
             if isinstance(task, tuple):  # what replaces the node is in its final form now
-                node, after = task
-                self.new[node] = (self._final(after),)
+                node, replacement = task
+                self.new[node] = (self._final(replacement),)
                 continue
             node = self._over_final_operands(task)
             if node in self._done:
                 continue
-            rewriting = self._rewritten(node)
+            rewriting = self._rewrite_node(node)
             if rewriting is None:
                 self._finish(node)
                 continue
@@ -269,24 +269,24 @@ class _Driver:
                     self._numbers[arg.node] = numbers
         return self._index.candidates(node, self._numbers)
 
-    def _rewritten(self, node: Node) -> Rewriting | None:
+    def _rewrite_node(self, node: Node) -> Rewriting | None:
         """Return the first rewrite that applies; mark the node if none can ever apply."""
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
         asked = self._reads.asked
         candidates = self._candidates(node)
-        before = Symbolic(node)
-        for rule, match in matches(candidates, before, self._reads) if candidates else ():
-            if any(node in match.nodes for node in self._held):
+        original = Symbolic(node)
+        for rule, match in matches(candidates, original, self._reads) if candidates else ():
+            if any(node in match.nodes for node in self._protected):
                 self._reads.asked += 1  # what applies here depends on what is held
                 continue
             origin = _origin(rule, match)
-            after = _replacement(rule, match, origin)
-            if after is None or after.key == before.key:
+            replacement = _replacement(rule, match, origin)
+            if replacement is None or replacement.key == original.key:
                 continue
             self._count(rule, node)
             self.touched.update(match.nodes)
-            rewriting = Rewriting(rule, before, after, origin)
+            rewriting = Rewriting(rule, original, replacement, origin)
             if self._watch is not None:
                 self._watch(rewriting)
             return rewriting
@@ -337,41 +337,43 @@ def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
     try:
         with within(origin, match.root.node.order):
             right = rule.replacement
-            built = filled(right, match) if isinstance(right, Term | float | int) else right(match)
+            built = (
+                substitute(right, match) if isinstance(right, Term | float | int) else right(match)
+            )
             if built is None:
                 return None
-            return _fitted(rule, match.root.type, built)
+            return _fit_type(rule, match.root.type, built)
     except Exception as error:
         error.add_note(f"in rule {rule}")
         raise
 
 
-def _fitted(rule: Rule, wanted: TensorType, built: Any) -> Symbolic:
-    """``built``, a value or a number, as a value of exactly the type ``wanted``."""
+def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
+    """``built``, a value or a number, as a value of exactly the type ``expected``."""
     if isinstance(built, bool | int | float):
-        built = _number(rule, wanted, built)
-    if not isinstance(built, Symbolic) or built.dtype is not wanted.dtype:
-        raise _refused(rule, wanted, built)
-    if built.shape == wanted.shape:
+        built = _number(rule, expected, built)
+    if not isinstance(built, Symbolic) or built.dtype is not expected.dtype:
+        raise _type_error(rule, expected, built)
+    if built.shape == expected.shape:
         return built
     try:
-        return cast(Symbolic, broadcast_to(built, wanted.shape))
+        return cast(Symbolic, broadcast_to(built, expected.shape))
     except StaticgradError:
-        raise _refused(rule, wanted, built) from None
+        raise _type_error(rule, expected, built) from None
 
 
-def _number(rule: Rule, wanted: TensorType, number: bool | int | float) -> Symbolic:
-    """Return a number as a constant of the wanted dtype, which must be able to hold it."""
+def _number(rule: Rule, expected: TensorType, number: bool | int | float) -> Symbolic:
+    """Return a number as a constant of the expected dtype, which must be able to hold it."""
     try:
         with np.errstate(over="ignore"):  # a float that is an infinity in float32
-            scalar = convert_array(np.asarray(number), wanted.dtype)[()]
+            scalar = convert_array(np.asarray(number), expected.dtype)[()]
     except (OverflowError, ValueError):
-        raise _refused(rule, wanted, number) from None
-    if not wanted.dtype.is_float and scalar != number:
-        raise _refused(rule, wanted, number)
+        raise _type_error(rule, expected, number) from None
+    if not expected.dtype.is_float and scalar != number:
+        raise _type_error(rule, expected, number)
     return constant(scalar)
 
 
-def _refused(rule: Rule, wanted: TensorType, built: object) -> PipelineError:
+def _type_error(rule: Rule, expected: TensorType, built: object) -> PipelineError:
     what = str(built.type) if isinstance(built, Symbolic) else f"{kind_of(built)}, {shown(built)},"
-    return PipelineError(f"rule {rule.name!r} puts {what} in the place of {wanted}")
+    return PipelineError(f"rule {rule.name!r} puts {what} in the place of {expected}")

@@ -44,18 +44,18 @@ class Index:
         self.mark = new_mark()
         self._rules = tuple(rules)
         read = (arg for rule in self._rules for arg in rule.pattern.args)
-        numbers = {repr(each.number): each.number for each in read if isinstance(each, Number)}
+        numbers = {repr(term.number): term.number for term in read if isinstance(term, Number)}
         self._numbers = tuple(numbers.values())
         self._any_number = frozenset(self._numbers)
-        self._known: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
+        self._candidates: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
         self._of_op: dict[type[Any], tuple[Rule, ...]] = {}
 
     def numbers(self, value: Symbolic) -> int:
         """Return the set of pattern numbers that ``value`` equals everywhere, as bits."""
-        found = number_of(value)
-        if found is None or found not in self._any_number:
+        scalar = number_of(value)
+        if scalar is None or scalar not in self._any_number:
             return 0
-        return sum(1 << bit for bit, each in enumerate(self._numbers) if _is(found, each))
+        return sum(1 << bit for bit, number in enumerate(self._numbers) if _is(scalar, number))
 
     def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
         """Return the rules that may match at ``node``, in order, given operands' ``numbers``."""
@@ -67,19 +67,19 @@ class Index:
             if arg.node in numbers:
                 seen.append(numbers[arg.node])
         key = tuple(seen)
-        found = self._known.get(key)
-        if found is None:
+        matching = self._candidates.get(key)
+        if matching is None:
             rules = self._rules_of(type(node.op))
-            found = tuple([rule for rule in rules if self._may_match(rule, node, numbers)])
-            self._known[key] = found
-        return found
+            matching = tuple([rule for rule in rules if self._may_match(rule, node, numbers)])
+            self._candidates[key] = matching
+        return matching
 
     def _rules_of(self, kind: type[Any]) -> tuple[Rule, ...]:
-        found = self._of_op.get(kind)
-        if found is None:
+        rules = self._of_op.get(kind)
+        if rules is None:
             fitting = [rule for rule in self._rules if issubclass(kind, rule.pattern.op_class)]
-            found = self._of_op[kind] = tuple(fitting)
-        return found
+            rules = self._of_op[kind] = tuple(fitting)
+        return rules
 
     def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
         pattern = rule.pattern
@@ -97,8 +97,8 @@ class Index:
 
     def _fits(self, pattern: Term, arg: Symbolic, numbers: Mapping[Node, int]) -> bool:
         if isinstance(pattern, Number):
-            own = [repr(each) for each in self._numbers].index(repr(pattern.number))
-            return bool(numbers.get(arg.node, 0) >> own & 1)
+            bit = [repr(number) for number in self._numbers].index(repr(pattern.number))
+            return bool(numbers.get(arg.node, 0) >> bit & 1)
         return not isinstance(pattern, Applied) or isinstance(arg.node.op, pattern.op_class)
 
 
@@ -107,8 +107,8 @@ def matches(
 ) -> Iterator[tuple[Rule, Match]]:
     """Those of ``rules`` whose pattern and condition hold at ``value``, in order."""
     for rule in rules:
-        for found in _found(rule.pattern, value, {}):
-            match = Match(value, found, readers)
+        for bindings in _match_term(rule.pattern, value, {}):
+            match = Match(value, bindings, readers)
             if rule.where is None or _condition(rule, match):
                 yield rule, match
                 break
@@ -121,43 +121,43 @@ def _condition(rule: Rule, match: Match) -> bool:
         PipelineError: the condition does not return a truth value.
     """
     try:
-        found = rule.where(match) if rule.where is not None else True
+        outcome = rule.where(match) if rule.where is not None else True
     except Exception as error:
         error.add_note(f"in the condition of rule {rule}")
         raise
-    if not isinstance(found, bool | np.bool_):
+    if not isinstance(outcome, bool | np.bool_):
         raise PipelineError(
-            f"rule {rule.name!r}: its condition gives {kind_of(found)}, not True or False",
+            f"rule {rule.name!r}: its condition gives {kind_of(outcome)}, not True or False",
             at=match.root.node.origin,
         )
-    return bool(found)
+    return bool(outcome)
 
 
 def holds(pattern: Term, value: Symbolic) -> bool:
     """Return whether ``pattern`` matches ``value``."""
-    return next(_found_all((pattern,), (value,), {}), None) is not None
+    return next(_match_terms((pattern,), (value,), {}), None) is not None
 
 
-def _found(pattern: Applied, value: Symbolic, found: Bindings) -> Iterator[Bindings]:
+def _match_term(pattern: Applied, value: Symbolic, bindings: Bindings) -> Iterator[Bindings]:
     """Yield all bindings with which ``pattern`` matches ``value``, given earlier bindings."""
     node = value.node
     if not isinstance(node.op, pattern.op_class):
         return
     if pattern.op is not None and node.op != pattern.op:
         return
-    found = {**found, pattern: value}
+    bindings = {**bindings, pattern: value}
     if pattern.name:
-        bound = found.get(pattern.name)
+        bound = bindings.get(pattern.name)
         if bound is not None and bound.key != value.key:
             return
-        found[pattern.name] = value
+        bindings[pattern.name] = value
     if pattern.open:
-        yield found
+        yield bindings
         return
     if len(node.args) != len(pattern.args):
         return
     for args in _orders(node):
-        yield from _found_all(pattern.args, args, found)
+        yield from _match_terms(pattern.args, args, bindings)
 
 
 def _orders(node: Node) -> tuple[tuple[Symbolic, ...], ...]:
@@ -168,8 +168,8 @@ def _orders(node: Node) -> tuple[tuple[Symbolic, ...], ...]:
     return (args,)
 
 
-def _found_all(
-    patterns: tuple[Term, ...], values: tuple[Symbolic, ...], found: Bindings
+def _match_terms(
+    patterns: tuple[Term, ...], values: tuple[Symbolic, ...], bindings: Bindings
 ) -> Iterator[Bindings]:
     """Every way in which all patterns hold; what can hold in one way only is looked at first."""
     below: list[tuple[Applied, Symbolic]] = []
@@ -180,20 +180,20 @@ def _found_all(
             if not is_number(value, pattern.number):
                 return
         elif isinstance(pattern, Hole):
-            bound = found.get(pattern.name)
+            bound = bindings.get(pattern.name)
             if bound is None:
-                found = {**found, pattern.name: value}
+                bindings = {**bindings, pattern.name: value}
             elif bound.key != value.key:
                 if not list(equal_nodes(bound, value)):
                     return
-                found = {**found, pattern: value}
-    yield from _found_below(below, found) if below else (found,)
+                bindings = {**bindings, pattern: value}
+    yield from _match_pairs(below, bindings) if below else (bindings,)
 
 
-def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iterator[Bindings]:
+def _match_pairs(pairs: list[tuple[Applied, Symbolic]], bindings: Bindings) -> Iterator[Bindings]:
     (pattern, value), *others = pairs
-    for each in _found(pattern, value, found):
-        yield from _found_below(others, each) if others else (each,)
+    for extended in _match_term(pattern, value, bindings):
+        yield from _match_pairs(others, extended) if others else (extended,)
 
 
 def number_of(value: Symbolic) -> Any:
@@ -227,19 +227,19 @@ def repeats_first(node: Node) -> bool:
 
 def is_number(value: Symbolic, number: bool | int | float) -> bool:
     """Return whether every element of ``value`` is ``number``, bit for bit in its dtype."""
-    found = number_of(value)
-    return found is not None and _is(found, number)
+    scalar = number_of(value)
+    return scalar is not None and _is(scalar, number)
 
 
-def _is(found: Any, number: bool | int | float) -> bool:
+def _is(scalar: Any, number: bool | int | float) -> bool:
     """Return whether a NumPy scalar is ``number``, bit for bit in its dtype."""
-    if found != number or (isinstance(number, float) and kind_of_elements(found.dtype) != "f"):
+    if scalar != number or (isinstance(number, float) and kind_of_elements(scalar.dtype) != "f"):
         return False
     try:
-        wanted = found.dtype.type(number)
+        converted = scalar.dtype.type(number)
     except OverflowError:
         return False
-    return bool(wanted == number) and wanted.tobytes() == found.tobytes()
+    return bool(converted == number) and converted.tobytes() == scalar.tobytes()
 
 
 def _bytes(scalar: Any) -> Any:

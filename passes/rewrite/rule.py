@@ -90,8 +90,8 @@ class Number(Term):
     __slots__ = ("number",)
 
     def __init__(self, number: bool | int | float, dtype: DType | None = None) -> None:
-        own = BOOL if isinstance(number, bool) else I64 if isinstance(number, int) else F64
-        self.number, self._type = number, TensorType(dtype or own, ())
+        natural = BOOL if isinstance(number, bool) else I64 if isinstance(number, int) else F64
+        self.number, self._type = number, TensorType(dtype or natural, ())
 
     def __repr__(self) -> str:
         return str(self.number)
@@ -117,17 +117,17 @@ class Applied(Term):
     ) -> None:
         self.op_class, self.args, self.op, self.name = op_class, args, op, name
         self.open, self.over = open, over
-        self._type = _inferred(op, args)
+        self._type = _infer_type(op, args)
 
     def __repr__(self) -> str:
         options = ",".join(f"{k}={v!r}" for k, v in self.op.attributes()) if self.op else ""
-        own = self.op_class.name or self.op_class.__name__
-        own = f"{own}{{{options}}}" if options else own
+        op_text = self.op_class.name or self.op_class.__name__
+        op_text = f"{op_text}{{{options}}}" if options else op_text
         tag = f"{self.name}:" if self.name else ""
         args = ", ".join(map(repr, self.args))
         if self.open:
             args = "..." if self.over is None else f"..., {self.over.name}, ..."
-        return f"{tag}{own}({args})"
+        return f"{tag}{op_text}({args})"
 
 
 def hole(name: str, dtype: object = "float64") -> Hole:
@@ -155,7 +155,7 @@ def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None =
     return Applied(op_class, terms, None, name)
 
 
-def named(term: Any, name: str) -> Applied:
+def name_term(term: Any, name: str) -> Applied:
     """Return ``term``, an op over terms, with a name that gives access to its node."""
     assert isinstance(term, Applied)
     return Applied(term.op_class, term.args, term.op, name, term.open, term.over)
@@ -165,13 +165,13 @@ def subterms(term: Term) -> Iterator[Term]:
     """Yield the term and all below it, from the top."""
     pending = [term]
     while pending:
-        each = pending.pop()
-        yield each
-        if isinstance(each, Applied):
-            pending.extend(reversed(each.args))
+        subterm = pending.pop()
+        yield subterm
+        if isinstance(subterm, Applied):
+            pending.extend(reversed(subterm.args))
 
 
-def filled(term: Any, values: Any) -> Any:
+def substitute(term: Any, values: Any) -> Any:
     """Return the term over actual values: ``values[name]`` in its holes, bound op by op.
 
     Numbers stay Python numbers, which take the dtype of what they meet; an op with open attributes
@@ -184,17 +184,17 @@ def filled(term: Any, values: Any) -> Any:
     if not isinstance(term, Applied):
         return term
     op = term.op if term.op is not None else values[term.name].node.op
-    return op(*(filled(arg, values) for arg in term.args))
+    return op(*(substitute(arg, values) for arg in term.args))
 
 
-def _inferred(op: Op | None, args: tuple[Term, ...]) -> TensorType:
+def _infer_type(op: Op | None, args: tuple[Term, ...]) -> TensorType:
     if op is None:
         return _ANY
     try:
-        found = op.infer(*(arg.type for arg in args))
+        result_type = op.infer(*(arg.type for arg in args))
     except StaticgradError:
         return _ANY
-    return found if isinstance(found, TensorType) else _ANY
+    return result_type if isinstance(result_type, TensorType) else _ANY
 
 
 #: Nodes of two values that are compared, for being one expression twice.
@@ -212,31 +212,31 @@ class Match:
     ``match.root`` is the value to be replaced.
     """
 
-    __slots__ = ("_also", "_found", "_readers", "root")
+    __slots__ = ("_also", "_bindings", "_readers", "root")
 
-    def __init__(self, root: Symbolic, found: Bindings, readers: Readers) -> None:
-        self.root, self._found, self._readers = root, found, readers
+    def __init__(self, root: Symbolic, bindings: Bindings, readers: Readers) -> None:
+        self.root, self._bindings, self._readers = root, bindings, readers
         self._also: list[Node] = []
 
     def __getattr__(self, name: str) -> Symbolic:
         try:
-            return self._found[name]
+            return self._bindings[name]
         except KeyError:
             raise AttributeError(f"the pattern has no hole {name!r}") from None
 
     def __getitem__(self, name: str) -> Symbolic:
-        return self._found[name]
+        return self._bindings[name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._found
+        return name in self._bindings
 
     def readers(self, name: str) -> int:
         """Return how many nodes and roots read the value in the hole (or of the named op)."""
-        return self._readers(self._found[name])
+        return self._readers(self._bindings[name])
 
     def op(self, name: str) -> Any:
         """Return the op of the node that the named term of the pattern found."""
-        return self._found[name].node.op
+        return self._bindings[name].node.op
 
     def look_through(self, nodes: Iterable[Node]) -> None:
         """Count nodes among those that are replaced: a condition found more than the pattern."""
@@ -248,20 +248,20 @@ class Match:
 
         With those by which what is in one hole is computed twice.
         """
-        found: list[Node] = [*self._also]
-        for term, value in self._found.items():
+        nodes: list[Node] = [*self._also]
+        for term, value in self._bindings.items():
             if isinstance(term, Hole):
-                found += equal_nodes(self._found[term.name], value)
+                nodes += equal_nodes(self._bindings[term.name], value)
             elif isinstance(term, Applied):
-                found.append(value.node)
+                nodes.append(value.node)
                 over = term.over or ()
-                found += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
-        return found
+                nodes += [a.node for a in value.node.args if over and isinstance(a.node.op, over)]
+        return nodes
 
 
-def equal_nodes(one: Symbolic, other: Symbolic) -> Iterator[Node]:
+def equal_nodes(first: Symbolic, second: Symbolic) -> Iterator[Node]:
     """Yield the nodes of two values that compute the same twice; nothing if they differ."""
-    pairs = [(one, other)]
+    pairs = [(first, second)]
     equals: dict[Node, Node] = {}
     while pairs:
         left, right = pairs.pop()
@@ -323,15 +323,15 @@ class Rule:
         if self.kind == "value" and not self.error:
             raise PipelineError(f"rule {self.name!r} changes values: it states no error")
         if isinstance(self.replacement, Term):
-            known = set(map(str, _holes(self.pattern)))
+            names = set(map(str, _holes(self.pattern)))
             for free in _holes(self.replacement):
-                if free.name not in known:
+                if free.name not in names:
                     raise PipelineError(f"rule {self.name!r}: {free} is not in {self.pattern}")
 
     @cached_property
     def is_deep(self) -> bool:
         """True if the pattern describes other nodes besides its root."""
-        below = (isinstance(each, Applied) for each in self.pattern.args)
+        below = (isinstance(arg, Applied) for arg in self.pattern.args)
         return self.pattern.over is not None or any(below)
 
     def __repr__(self) -> str:
@@ -357,12 +357,12 @@ def table(rules: Iterable[Rule]) -> dict[str, Rule]:
     Raises:
         PipelineError: two share a name.
     """
-    found: dict[str, Rule] = {}
-    for each in rules:
-        if found.setdefault(each.name, each) is not each:
-            raise PipelineError(f"two rules are named {each.name!r}")
-    return found
+    by_name: dict[str, Rule] = {}
+    for entry in rules:
+        if by_name.setdefault(entry.name, entry) is not entry:
+            raise PipelineError(f"two rules are named {entry.name!r}")
+    return by_name
 
 
 def _holes(term: Term) -> Iterator[Hole]:
-    return (each for each in subterms(term) if isinstance(each, Hole))
+    return (subterm for subterm in subterms(term) if isinstance(subterm, Hole))

@@ -34,27 +34,27 @@ ORDER: Final = "that of adding up in another order"
 
 
 def _numbers(match: Match) -> tuple[Any, Any] | None:
-    one, two = number_of(match.y), number_of(match.z)
-    return None if one is None or two is None else (one, two)
+    first, second = number_of(match.y), number_of(match.z)
+    return None if first is None or second is None else (first, second)
 
 
-def _joined(match: Match, combine: Any) -> Any:
+def _combine_numbers(match: Match, combine: Any) -> Any:
     """x * a * b as x * (a * b), x + a + b as x + (a + b): where the number does not overflow."""
-    both = _numbers(match)
-    if both is None:
+    numbers = _numbers(match)
+    if numbers is None:
         return None
     with np.errstate(all="ignore"):
-        number = combine(*both)
-    return number if np.isfinite(number) and (number != 0 or 0 in both) else None
+        number = combine(*numbers)
+    return number if np.isfinite(number) and (number != 0 or 0 in numbers) else None
 
 
 def _one_factor(match: Match) -> Any:
-    number = _joined(match, np.multiply)
+    number = _combine_numbers(match, np.multiply)
     return None if number is None else match.x * number
 
 
 def _one_term(match: Match) -> Any:
-    number = _joined(match, np.add)
+    number = _combine_numbers(match, np.add)
     return None if number is None else match.x + number
 
 
@@ -74,16 +74,16 @@ def _sum_of_repeated(match: Match) -> Any:
     spread, axes = match.op("inner"), match.op("outer").axes
     if any(axis in spread.axes for axis in axes):
         return None
-    kept = [k for k in range(len(spread.shape)) if k not in axes]
-    places = tuple(kept.index(axis) for axis in spread.axes)
+    remaining = [k for k in range(len(spread.shape)) if k not in axes]
+    places = tuple(remaining.index(axis) for axis in spread.axes)
     count = size_value(prod(spread.shape[a] for a in axes), match.root.dtype)
     return Broadcast(match.root.shape, places)(match.x * count)
 
 
 def _sum_of_sum(match: Match) -> Any:
     inner, outer = match.op("inner").axes, match.op("outer").axes
-    kept = [k for k in range(match.x.ndim) if k not in inner]
-    return Sum(tuple(sorted({*inner, *(kept[axis] for axis in outer)})))(match.x)
+    remaining = [k for k in range(match.x.ndim) if k not in inner]
+    return Sum(tuple(sorted({*inner, *(remaining[axis] for axis in outer)})))(match.x)
 
 
 def _sum_of_multiple(match: Match) -> Any:
@@ -107,13 +107,13 @@ def _sum_of_product(match: Match) -> Any:
         return None
     if axes == (rank - 2,):
         reduced = sg.sum(a, -1 if flags.transpose_a else -2, keepdims=True)
-        found = MatMul(flags.transpose_a, flags.transpose_b)(reduced, b)
+        product = MatMul(flags.transpose_a, flags.transpose_b)(reduced, b)
     elif axes == (rank - 1,):
         reduced = sg.sum(b, -2 if flags.transpose_b else -1, keepdims=True)
-        found = MatMul(flags.transpose_a, flags.transpose_b)(a, reduced)
+        product = MatMul(flags.transpose_a, flags.transpose_b)(a, reduced)
     else:
         return None
-    return sg.reshape(found, match.root.shape)
+    return sg.reshape(product, match.root.shape)
 
 
 # -- sums and chains of matrix products -----------------------------------------------------------
@@ -121,20 +121,20 @@ def _sum_of_product(match: Match) -> Any:
 
 def _common_left(match: Match) -> Any:
     """a @ b + a @ c as a @ (b + c), where nobody else reads the two products."""
-    one, two = match.op("one"), match.op("two")
-    if one.transpose_a != two.transpose_a or not _joinable(match):
+    left, right = match.op("one"), match.op("two")
+    if left.transpose_a != right.transpose_a or not _joinable(match):
         return None
-    other = match.z if one.transpose_b == two.transpose_b else sg.swapaxes(match.z, -1, -2)
-    return MatMul(one.transpose_a, one.transpose_b)(match.x, match.y + other)
+    addend = match.z if left.transpose_b == right.transpose_b else sg.swapaxes(match.z, -1, -2)
+    return MatMul(left.transpose_a, left.transpose_b)(match.x, match.y + addend)
 
 
 def _common_right(match: Match) -> Any:
     """b @ a + c @ a as (b + c) @ a, where nobody else reads the two products."""
-    one, two = match.op("one"), match.op("two")
-    if one.transpose_b != two.transpose_b or not _joinable(match):
+    left, right = match.op("one"), match.op("two")
+    if left.transpose_b != right.transpose_b or not _joinable(match):
         return None
-    other = match.z if one.transpose_a == two.transpose_a else sg.swapaxes(match.z, -1, -2)
-    return MatMul(one.transpose_a, one.transpose_b)(match.y + other, match.x)
+    addend = match.z if left.transpose_a == right.transpose_a else sg.swapaxes(match.z, -1, -2)
+    return MatMul(left.transpose_a, left.transpose_b)(match.y + addend, match.x)
 
 
 def _joinable(match: Match) -> bool:
@@ -163,21 +163,21 @@ def _typical(sizes: tuple[Size, ...]) -> int:
 def _right_first(match: Match) -> Any:
     """(a @ b) @ c as a @ (b @ c), where that takes fewer multiplications."""
     inner, outer = match.op("inner"), match.op("outer")
-    if outer.transpose_a or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
+    if outer.transpose_a or match.readers("inner") > 1 or _has_batch(match.x, match.y, match.z):
         return None
     right: Any = MatMul(inner.transpose_b, outer.transpose_b)(match.y, match.z)
-    found: Any = MatMul(inner.transpose_a, False)(match.x, right)
-    return found if _cost(right, found) < _cost(match.inner, match.root) else None
+    product: Any = MatMul(inner.transpose_a, False)(match.x, right)
+    return product if _cost(right, product) < _cost(match.inner, match.root) else None
 
 
 def _left_first(match: Match) -> Any:
     """a @ (b @ c) as (a @ b) @ c, where that takes fewer multiplications."""
     inner, outer = match.op("inner"), match.op("outer")
-    if outer.transpose_b or match.readers("inner") > 1 or _batched(match.x, match.y, match.z):
+    if outer.transpose_b or match.readers("inner") > 1 or _has_batch(match.x, match.y, match.z):
         return None
     left: Any = MatMul(outer.transpose_a, inner.transpose_a)(match.x, match.y)
-    found: Any = MatMul(False, inner.transpose_b)(left, match.z)
-    return found if _cost(left, found) < _cost(match.inner, match.root) else None
+    product: Any = MatMul(False, inner.transpose_b)(left, match.z)
+    return product if _cost(left, product) < _cost(match.inner, match.root) else None
 
 
 def _square(x: Symbolic) -> Any:
@@ -190,8 +190,8 @@ def _outer(x: Symbolic) -> Any:
     return x.reshape(-1, 1) * x.reshape(1, -1)
 
 
-def _batched(*values: Symbolic) -> bool:
-    return any(each.ndim != 2 for each in values)
+def _has_batch(*values: Symbolic) -> bool:
+    return any(operand.ndim != 2 for operand in values)
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -56,8 +56,8 @@ def _transposed_broadcast(match: Match) -> Any:
     place = {axis: k for k, axis in enumerate(outer.perm)}  # axis of the broadcast -> of the result
     places = [place[axis] for axis in inner.axes]
     order = tuple(sorted(range(len(places)), key=places.__getitem__))
-    moved = match.x if order == tuple(range(len(order))) else Transpose(order)(match.x)
-    return Broadcast(match.root.shape, tuple(sorted(places)))(moved)
+    transposed = match.x if order == tuple(range(len(order))) else Transpose(order)(match.x)
+    return Broadcast(match.root.shape, tuple(sorted(places)))(transposed)
 
 
 def _reshaped_number(match: Match) -> Any:
@@ -101,11 +101,11 @@ def _reduced_below(match: Match) -> Any:
         return None  # new axes, or stretched ones
     if isinstance(op, Sum) and root.dtype.is_float:
         parts = decompose(source.ndim, below)
-        moved = tuple(tuple(spread.axes[k] for k in part) for part in parts)
-        if moved != decompose(match.inner.ndim, axes):
+        result_parts = tuple(tuple(spread.axes[k] for k in part) for part in parts)
+        if result_parts != decompose(match.inner.ndim, axes):
             return None
-    kept = [axis for axis in range(match.inner.ndim) if axis not in axes]
-    places = tuple(kept.index(axis) for axis in spread.axes if axis not in axes)
+    remaining = [axis for axis in range(match.inner.ndim) if axis not in axes]
+    places = tuple(remaining.index(axis) for axis in spread.axes if axis not in axes)
     return Broadcast(root.shape, places)(replace(op, axes=below)(source))
 
 
@@ -113,11 +113,11 @@ def _reduced_once(match: Match) -> Any:
     """One reduction for the axes that are kept and along which all is repeated; repeated itself."""
     spread, root, source = match.op("inner"), match.root, match.x
     op = cast(Reduction, root.node.op)
-    own = {axis: source.shape[k] for k, axis in enumerate(spread.axes)}
+    source_extents = {axis: source.shape[k] for k, axis in enumerate(spread.axes)}
     once = {
         axis
         for axis, extent in enumerate(spread.shape)
-        if axis not in op.axes and extent != 1 and own.get(axis) != extent
+        if axis not in op.axes and extent != 1 and source_extents.get(axis) != extent
     }
     if not once:
         return None
@@ -175,14 +175,14 @@ def _inside(start: Size, length: Size, step: int, begin: Size, size: Size) -> bo
     return length > 0 and min(first, last) >= 0 and max(first, last) < size
 
 
-def _joined(match: Match) -> Any:
+def _join_neighbours(match: Match) -> Any:
     """Operands of a join that are neighbouring slices of one value, as one slice."""
     axis = match.op("outer").axis
     parts: list[Symbolic] = []
     for part in match.root.node.args:
-        whole = _neighbours(parts[-1], part, axis) if parts else None
-        if whole is not None:
-            parts[-1] = whole
+        joined = _neighbours(parts[-1], part, axis) if parts else None
+        if joined is not None:
+            parts[-1] = joined
         else:
             parts.append(part)
     if len(parts) == len(match.root.node.args):
@@ -216,20 +216,20 @@ def _joins_of_parts(match: Match) -> Any:
 
 
 def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
-    one, two = left.node.op, right.node.op
-    if not (isinstance(one, Slice) and isinstance(two, Slice)):
+    first, second = left.node.op, right.node.op
+    if not (isinstance(first, Slice) and isinstance(second, Slice)):
         return None
-    (source,), (other,) = left.node.args, right.node.args
-    follows = two.starts[axis] == one.starts[axis] + one.steps[axis] * one.lengths[axis]
-    others = _except(one.starts, axis) == _except(two.starts, axis)
-    if source.key != other.key or one.steps != two.steps or not (follows and others):
+    (source,), (second_source,) = left.node.args, right.node.args
+    follows = second.starts[axis] == first.starts[axis] + first.steps[axis] * first.lengths[axis]
+    others = _drop_axis(first.starts, axis) == _drop_axis(second.starts, axis)
+    if source.key != second_source.key or first.steps != second.steps or not (follows and others):
         return None
-    lengths = list(one.lengths)
-    lengths[axis] = one.lengths[axis] + two.lengths[axis]
-    return cast(Symbolic, Slice(one.starts, tuple(lengths), one.steps)(source))
+    lengths = list(first.lengths)
+    lengths[axis] = first.lengths[axis] + second.lengths[axis]
+    return cast(Symbolic, Slice(first.starts, tuple(lengths), first.steps)(source))
 
 
-def _except(sizes: Sequence[Size], axis: int) -> list[Size]:
+def _drop_axis(sizes: Sequence[Size], axis: int) -> list[Size]:
     return [size for k, size in enumerate(sizes) if k != axis]
 
 
@@ -247,7 +247,7 @@ def _transposed_operand(match: Match) -> Any:
     args = list(match.root.node.args)
     for k, arg in enumerate(args):
         op = arg.node.op
-        if isinstance(op, Transpose) and op.perm == _exchanged(arg.ndim):
+        if isinstance(op, Transpose) and op.perm == _swap_last_axes(arg.ndim):
             args[k], flags[k] = arg.node.args[0], not flags[k]
     if flags == [product.transpose_a, product.transpose_b]:
         return None
@@ -288,13 +288,13 @@ def _lies_in_rows(batch: Symbolic) -> bool:
         if isinstance(form, View):
             layout = layout.viewed(form, value.ndim)
         else:  # what takes a copy lies in order
-            moved = layout.reshaped(source.shape, value.shape)
-            layout = moved or Strided.contiguous(value.shape)
+            reshaped = layout.reshaped(source.shape, value.shape)
+            layout = reshaped or Strided.contiguous(value.shape)
     extents, _ = collapse(batch.shape[:-1], [layout.strides[:-1]])
     return len(extents) <= 1
 
 
-def _exchanged(rank: int) -> tuple[int, ...]:
+def _swap_last_axes(rank: int) -> tuple[int, ...]:
     return (*range(rank - 2), rank - 1, rank - 2)
 
 
@@ -356,7 +356,7 @@ RULES: Final[tuple[Rule, ...]] = (
          _part_of_join,
          examples=(lambda x: Concat(0)(x.reshape(-1), _five(x), x.reshape(-1))[x.size + 5 :],
                    lambda x: Concat(0)(_five(x), x.reshape(-1))[3:0:-1])),
-    rule("join-of-neighbours", some(Concat, ..., name="outer", over=Slice), _joined,
+    rule("join-of-neighbours", some(Concat, ..., name="outer", over=Slice), _join_neighbours,
          examples=(lambda x: Concat(0)(x[:1], x[1:]), lambda x: Concat(0)(x[:1], x[1:], x))),
     rule("join-of-joins", some(Concat, ..., name="outer", over=Reshape), _joins_of_parts,
          examples=(lambda x: _beside(Concat(0)(x.reshape(-1), _five(x)),

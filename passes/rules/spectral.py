@@ -76,10 +76,10 @@ class _Product:
         if isinstance(op, Mul | Div):
             orders = [node.args] if isinstance(op, Div) else [node.args, node.args[::-1]]
             for vectors, factor in orders:
-                known = len(self.nodes)
+                mark = len(self.nodes)
                 if vectors.shape == value.shape and self.reads(vectors, transposed):
                     return self._scales(factor, transposed, isinstance(op, Div))
-                del self.nodes[known:]
+                del self.nodes[mark:]
             return False
         if isinstance(op, MatMul) and not (op.transpose_a or op.transpose_b):
             vectors, factor = node.args[::-1] if transposed else node.args
@@ -106,12 +106,12 @@ class _Product:
         assert self.source is not None
         values = values_of(self.source)
         number = number_of(factor)
-        found = number if number is not None else self._function(factor, values, transposed)
-        if found is None:
-            found = self._scalar(factor)
-        if found is not None:
-            self.factors.append(1.0 / found if divides else found)
-        return found is not None
+        scale = number if number is not None else self._function(factor, values, transposed)
+        if scale is None:
+            scale = self._scalar(factor)
+        if scale is not None:
+            self.factors.append(1.0 / scale if divides else scale)
+        return scale is not None
 
     def _function(self, factor: Symbolic, values: Symbolic, transposed: bool) -> Any:
         *batch, n = values.shape
@@ -164,40 +164,40 @@ def _position(value: Symbolic) -> int | None:
 def _read(match: Match) -> _Product | None:
     op, (left, right) = match.root.node.op, match.root.node.args
     assert isinstance(op, MatMul)
-    found = _Product()
-    if not (found.reads(left, op.transpose_a) and found.reads(right, not op.transpose_b)):
+    product = _Product()
+    if not (product.reads(left, op.transpose_a) and product.reads(right, not op.transpose_b)):
         return None
-    assert found.source is not None
-    if type(found.source.op) is Eigh:
-        return found if found.factors else None
-    rows, columns = found.source.args[0].shape[-2:]
-    return found if rows == columns and set(found.results) == {0, 2} else None
+    assert product.source is not None
+    if type(product.source.op) is Eigh:
+        return product if product.factors else None
+    rows, columns = product.source.args[0].shape[-2:]
+    return product if rows == columns and set(product.results) == {0, 2} else None
 
 
 def _is_function(match: Match) -> bool:
-    found = _read(match)
-    if found is not None:
-        match.look_through(found.nodes)
-    return found is not None
+    spectral_product = _read(match)
+    if spectral_product is not None:
+        match.look_through(spectral_product.nodes)
+    return spectral_product is not None
 
 
 def _function(match: Match) -> Any:
-    found = _read(match)
-    assert found is not None
-    assert found.source is not None
-    (x,), values = found.source.args, values_of(found.source)
-    factor = math.prod(found.factors[1:], start=found.factors[0]) if found.factors else 1.0
-    product: Any = match.root.node.op(*[sg.stop_gradient(each) for each in match.root.node.args])
-    if type(found.source.op) is Eigh:
+    parts = _read(match)
+    assert parts is not None
+    assert parts.source is not None
+    (x,), values = parts.source.args, values_of(parts.source)
+    factor = math.prod(parts.factors[1:], start=parts.factors[0]) if parts.factors else 1.0
+    product: Any = match.root.node.op(*[sg.stop_gradient(arg) for arg in match.root.node.args])
+    if type(parts.source.op) is Eigh:
         if not isinstance(factor, Symbolic):
             return product  # a multiple of the identity
-        return spectral(product, x, values, found.source.values[1], factor, *found.scalars)
+        return spectral(product, x, values, parts.source.values[1], factor, *parts.scalars)
     if not isinstance(factor, Symbolic) or not factor.ndim:
         factor = factor + 0.0 * values
-    left, _, right = found.source.values
-    mirrored = found.results == [2, 0]
+    left, _, right = parts.source.values
+    mirrored = parts.results == [2, 0]
     product = sg.matrix_transpose(product) if mirrored else product
-    value = odd_function(product, x, values, left, right, factor, *found.scalars)
+    value = odd_function(product, x, values, left, right, factor, *parts.scalars)
     return sg.matrix_transpose(value) if mirrored else value
 
 
@@ -207,18 +207,18 @@ def _function(match: Match) -> Any:
 def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
     """The eigenvectors that a value is part of, whether transposed, and along which axis."""
     for transposed in (False, True):
-        found = _Product()
-        read = found.reads(match.x, transposed) and not found.factors
-        if read and found.source is not None and type(found.source.op) is Eigh:
-            return found, transposed, match.x.ndim - 1 - transposed
+        product = _Product()
+        read = product.reads(match.x, transposed) and not product.factors
+        if read and product.source is not None and type(product.source.op) is Eigh:
+            return product, transposed, match.x.ndim - 1 - transposed
     return None
 
 
 def _is_part(match: Match) -> bool:
-    found, op = _vectors(match), cast(Any, match.root.node.op)
-    if found is None:
+    vectors, op = _vectors(match), cast(Any, match.root.node.op)
+    if vectors is None:
         return False
-    product, _, axis = found
+    product, _, axis = vectors
     if op.axis != axis if isinstance(op, Take) else op.lengths[axis] == match.x.shape[axis]:
         return False
     match.look_through(product.nodes)
@@ -226,9 +226,9 @@ def _is_part(match: Match) -> bool:
 
 
 def _part(match: Match) -> Any:
-    found, op = _vectors(match), cast(Any, match.root.node.op)
-    assert found is not None
-    product, transposed, axis = found
+    selection, op = _vectors(match), cast(Any, match.root.node.op)
+    assert selection is not None
+    product, transposed, axis = selection
     assert product.source is not None
     (x,), (values, rows) = product.source.args, product.source.values
     count = values.shape[-1]
@@ -239,18 +239,18 @@ def _part(match: Match) -> Any:
         places = sg.iota((op.lengths[axis],), like=values) * op.steps[axis]
         places = places + sg.size_value(op.starts[axis], places.dtype)
     chosen = sg.any(sg.iota((count, 1), 0, like=values) == places, -1)
-    kept = some_vectors(sg.stop_gradient(rows), x, values, rows, chosen)
-    vectors = kept if transposed else sg.matrix_transpose(kept)
+    selected = some_vectors(sg.stop_gradient(rows), x, values, rows, chosen)
+    vectors = selected if transposed else sg.matrix_transpose(selected)
     return op(vectors, match.y) if isinstance(op, Take) else op(vectors)
 
 
-def _decomposed(x: Any) -> Any:
+def _decompose(x: Any) -> Any:
     row = sg.concatenate([sg.tanh(x).reshape(-1), sg.full((1,), 0.5, x.dtype, like=x)])
     return sg.linalg.eigh(sg.outer(row, row), errors="nan")
 
 
 def _example(x: Any) -> Any:
-    values, vectors = _decomposed(x)
+    values, vectors = _decompose(x)
     return (vectors * sg.exp(values)) @ vectors.T
 
 
@@ -264,7 +264,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("function-of-matrix", some(MatMul, x, y), _function, where=_is_function, dtypes="f",
          examples=(_example, _svd_example)),
     rule("some-eigenvectors", some(Slice, x), _part, where=_is_part, dtypes="f",
-         examples=(lambda x: _decomposed(x)[1][:, -1:],)),
+         examples=(lambda x: _decompose(x)[1][:, -1:],)),
     rule("chosen-eigenvectors", some(Take, x, y), _part, where=_is_part, dtypes="f",
-         examples=(lambda x: sg.take(_decomposed(x)[1], np.array([0, -1]), 1),)),
+         examples=(lambda x: sg.take(_decompose(x)[1], np.array([0, -1]), 1),)),
 )  # fmt: skip

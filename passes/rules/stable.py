@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
-from passes.rewrite.rule import named
+from passes.rewrite.rule import name_term
 from staticgrad.language import functions as sg
 from staticgrad.language.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.language.ir.forms import Identity, Pointwise, ReshapeForm, View
@@ -59,11 +59,11 @@ def positive(value: Symbolic) -> bool:
     for _ in range(16):
         if not pending:
             return True
-        each = pending.pop()
-        number = number_of(each)
-        if number is None and each.node.op.positive == "kept":
-            pending += each.node.args
-        elif each.node.op.positive != "always" and not (number is not None and number > 0):
+        operand = pending.pop()
+        number = number_of(operand)
+        if number is None and operand.node.op.positive == "kept":
+            pending += operand.node.args
+        elif operand.node.op.positive != "always" and not (number is not None and number > 0):
             return False
     return False
 
@@ -121,9 +121,9 @@ def _is_a_product(match: Match) -> bool:
     """Return whether y is positive, and exp(x) * y is not a sigmoid."""
     y = match.y.node
     if isinstance(y.op, Sigmoid):
-        one, two = match.x, y.args[0]
-        below = [v.node.args[0].key for v in (one, two) if isinstance(v.node.op, Neg)]
-        return one.key not in below and two.key not in below
+        exponent, argument = match.x, y.args[0]
+        below = [v.node.args[0].key for v in (exponent, argument) if isinstance(v.node.op, Neg)]
+        return exponent.key not in below and argument.key not in below
     return positive(match.y)
 
 
@@ -162,8 +162,8 @@ def _holds_max(value: Symbolic) -> bool:
 
 
 def _log_sum_exp(match: Match) -> Any:
-    found = log_sum_exp(match.x, _top(match), match.op("sum").axes)
-    return sg.reshape(found, match.root.shape)
+    log_sum = log_sum_exp(match.x, _top(match), match.op("sum").axes)
+    return sg.reshape(log_sum, match.root.shape)
 
 
 def _softmax(match: Match) -> Any:
@@ -173,10 +173,10 @@ def _softmax(match: Match) -> Any:
 def _is_softmax(match: Match) -> bool:
     """Return whether each element is divided by the sum over its own row."""
     axes = match.op("sum").axes
-    kept = tuple(1 if k in axes else size for k, size in enumerate(match.x.shape))
-    whole = match["whole" if "whole" in match else "sum"].shape
-    everything = len(axes) == match.x.ndim and all(size == 1 for size in whole)
-    return _is_plain(match) and (everything or whole == kept)
+    row_shape = tuple(1 if k in axes else size for k, size in enumerate(match.x.shape))
+    sum_shape = match["whole" if "whole" in match else "sum"].shape
+    everything = len(axes) == match.x.ndim and all(size == 1 for size in sum_shape)
+    return _is_plain(match) and (everything or sum_shape == row_shape)
 
 
 # -- what is moved before its logarithm is taken -------------------------------------------------
@@ -213,8 +213,8 @@ def _less_log_sum_exp(match: Match) -> Any:
 def _less(x: Any, axis: int | None) -> Any:
     """An example: x less the logarithm of the sum of its exponentials, without ``logsumexp``."""
     top = sg.max(x, axis, keepdims=True)
-    whole = sg.log(sg.sum(sg.exp(x - top), axis, keepdims=True)) + top
-    return x - (sg.reshape(whole, ()) if axis is None else whole)
+    log_sum = sg.log(sg.sum(sg.exp(x - top), axis, keepdims=True)) + top
+    return x - (sg.reshape(log_sum, ()) if axis is None else log_sum)
 
 
 # -- powers of lengths ---------------------------------------------------------------------------
@@ -222,8 +222,8 @@ def _less(x: Any, axis: int | None) -> Any:
 
 def _of_length(match: Match) -> Any:
     """A power of a length, or the product of two, as a power of what it is a root of."""
-    one = match.op("root").exponent
-    exponent = one + match.op("other").exponent if "other" in match else one * _exponent(match)
+    root = match.op("root").exponent
+    exponent = root + match.op("other").exponent if "other" in match else root * _exponent(match)
     if not exponent.is_integer():
         return FlatPower(exponent)(match.x) if exponent > 0 else None
     return match.x if exponent == 1 else IntegerPow(int(exponent))(match.x)
@@ -231,8 +231,8 @@ def _of_length(match: Match) -> Any:
 
 def _exponent(match: Match) -> int:
     """The exponent of what is raised to a power, or multiplied by itself."""
-    found: int = match.op("power").exponent if "power" in match else 2
-    return found
+    exponent: int = match.op("power").exponent if "power" in match else 2
+    return exponent
 
 
 def _half_power(match: Match, square: Any) -> Any:
@@ -261,9 +261,11 @@ def _of_root(match: Match) -> Any:
 
 def _range(value: Symbolic, depth: int) -> Range:
     node = value.node
-    known = depth and not node.is_leaf and len(node.types) == 1
-    found = node.op.value_range(lambda v: _range(v, depth - 1), *node.args) if known else None
-    return found or ANY
+    has_range = depth and not node.is_leaf and len(node.types) == 1
+    value_range = (
+        node.op.value_range(lambda v: _range(v, depth - 1), *node.args) if has_range else None
+    )
+    return value_range or ANY
 
 
 _LENGTH, _OTHER = (some(FlatPower, x, name=name) for name in ("root", "other"))
@@ -278,16 +280,16 @@ _LENGTHS: Final[tuple[Any, ...]] = (
 
 def _powers_of_lengths() -> Iterator[Rule]:
     """Lengths, multiplied by themselves: their kink at 0 is removed by that."""
-    for name, (one, other), replacement, where, example in _LENGTHS:
-        for kind, whole, power in (
-            ("power", some(IntegerPow, one, name="power"), lambda v: v**2),
-            ("square", one * other, lambda v: v * v),
+    for name, (base, factor), replacement, where, example in _LENGTHS:
+        for kind, pattern, power in (
+            ("power", some(IntegerPow, base, name="power"), lambda v: v**2),
+            ("square", base * factor, lambda v: v * v),
         ):
-            examples = (_powered(example, power),)
-            yield stable(f"{kind}-of-{name}", whole, replacement, where=where, examples=examples)
+            examples = (_power_of(example, power),)
+            yield stable(f"{kind}-of-{name}", pattern, replacement, where=where, examples=examples)
 
 
-def _powered(of: Callable[..., Any], power: Callable[[Any], Any]) -> Callable[..., Any]:
+def _power_of(of: Callable[..., Any], power: Callable[[Any], Any]) -> Callable[..., Any]:
     """An example: a power of a function, with the function's own parameters."""
     return (lambda x, y: power(of(x, y))) if of is sg.hypot else (lambda x: power(of(x)))
 
@@ -303,8 +305,8 @@ _MOVES: Final = (
 _SUM = some(Sum, sg.exp(x), name="sum")
 _KEPT = some(Reshape, _SUM, name="whole")
 _RAISED = some(Reshape, some(Sum, sg.exp(x - y)))
-_LOGS = named(sg.log(_RAISED), "logs")
-_LOGSUMEXP = named(sg.where(_RAISED == 0.0, -math.inf, sg.log(_RAISED)), "logs")
+_LOGS = name_term(sg.log(_RAISED), "logs")
+_LOGSUMEXP = name_term(sg.where(_RAISED == 0.0, -math.inf, sg.log(_RAISED)), "logs")
 
 RULES: Final[tuple[Rule, ...]] = (
     stable("log-of-exp", sg.log(sg.exp(x)), x),

@@ -15,4 +15,4 @@ TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {
     "spectral": spectral.RULES,
     "windows": windows.RULES,
 }
-RULES: Final[Mapping[str, Rule]] = table(each for found in TABLES.values() for each in found)
+RULES: Final[Mapping[str, Rule]] = table(rule for members in TABLES.values() for rule in members)

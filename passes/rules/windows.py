@@ -50,7 +50,7 @@ def _windows(x: Any, step: int = 2) -> tuple[Any, WindowMax]:
     return row, WindowMax((2,), (step,), (1,), (0,), ((x.size - 2) // step + 1,))
 
 
-def _pooled(x: Any) -> Any:
+def _pool_example(x: Any) -> Any:
     row, pool = _windows(x)
     return pool(sg.nn.relu(row))
 
@@ -71,7 +71,7 @@ RULES: Final[tuple[Rule, ...]] = (
         _positive_behind,
         where=_lies_inside,
         dtypes="f",
-        examples=(_pooled,),
+        examples=(_pool_example,),
     ),
     rule(
         "gradient-of-positive-behind-maximum",

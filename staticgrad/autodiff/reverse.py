@@ -123,10 +123,10 @@ class _Region:
         """
         below = self.clones.behind_marks(value)
         if self._runs_again(below):
-            return self.clones.seen(below)
+            return self.clones.clone_of(below)
         if node is not None and self._keeps(node):
             return value if self.parent is None else self.parent.read(value, node)
-        return self.clones.marked(below if self.parent is None else self.parent.read(below, node))
+        return self.clones.mark(below if self.parent is None else self.parent.read(below, node))
 
     def _keeps(self, node: Node) -> bool:
         """Return whether a node is a saved loop or branch."""

@@ -110,7 +110,7 @@ def recurrence(steps, width=4):
 
 def test_a_recurrence_is_not_unrolled_for_each_of_its_readers():
     border = residuals.Border(recurrence(24), 1, 1000)
-    chosen = border.chosen(set())
-    clones = border.cloned(chosen, set(chosen)).clones
+    chosen = border.choose_nodes(set())
+    clones = border.make_clones(chosen, set(chosen)).clones
     assert len(clones) < 6 * len(chosen)
     assert len(clones) > 4 * len(chosen)  # more than are tried

@@ -16,7 +16,7 @@ import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.pipelines import pipeline
 from passes.rewrite import hole, holes, rewrite, rule
-from passes.rewrite.rule import Applied, Hole, filled, subterms
+from passes.rewrite.rule import Applied, Hole, substitute, subterms
 from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
@@ -74,7 +74,7 @@ def _closed(each):
     names = sorted({t.name for t in subterms(each.pattern) if isinstance(t, Hole)})
 
     def build(*given):
-        return filled(each.pattern, dict(zip(names, given, strict=True)))
+        return substitute(each.pattern, dict(zip(names, given, strict=True)))
 
     parameters = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
     build.__signature__ = inspect.Signature(parameters)
