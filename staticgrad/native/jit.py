@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from staticgrad.native import headroom, target as targets
-from staticgrad.native.language.parts import SELDOM, linked, text_of
+from staticgrad.native.language.parts import SELDOM, merge_modules, text_of
 from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import LibraryCall, begin, undisturbed
@@ -206,7 +206,7 @@ def whole(source: KernelSource, host: Target) -> str:
     Raises CompileError when the source is not in the kernel language.
     """
     found = llvm_modules(source, host)
-    return text_of(linked([found.kernel, *found.shared.values()]))
+    return text_of(merge_modules([found.kernel, *found.shared.values()]))
 
 
 def llvm_modules(source: KernelSource, host: Target) -> Modules:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from staticgrad.native import cache, headroom, identity, jit, objects, target as targets, tiers
 from staticgrad.native.constants import SHARED
 from staticgrad.native.jit import ObjectCode
-from staticgrad.native.language.parts import Module, linked, text_of
+from staticgrad.native.language.parts import Module, merge_modules, text_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.objects import Symbols, symbols
 from staticgrad.native.source import KernelSource, SourceText
@@ -336,7 +336,7 @@ def _entries(level: int, target: Target) -> list[Entry]:
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source) for source in sources]
-    made = linked(jit.llvm_modules(SourceText(source), target).kernel for source in sources)
+    made = merge_modules(jit.llvm_modules(SourceText(source), target).kernel for source in sources)
     code = jit.compile_ir(text_of(made), symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
@@ -512,7 +512,8 @@ class _Bundle:
         """Begin to compile it, once."""
         with LOCK:
             if self._code is None:
-                first, text = next(iter(self.modules)), text_of(linked(self.modules.values()))
+                first = next(iter(self.modules))
+                text = text_of(merge_modules(self.modules.values()))
                 self._code = jit.begin_ir(text, first, self._host, self.level)
 
     def begin_quick(self, quick: tiers.Quick) -> None:

@@ -28,7 +28,7 @@ from itertools import count
 from typing import Final, Protocol
 
 from staticgrad.native.constants import SHARED
-from staticgrad.native.language.parts import Module, ModulePart, linked, text_of
+from staticgrad.native.language.parts import Module, ModulePart, merge_modules, text_of
 from staticgrad.native.lock import before_forks
 from staticgrad.support import config, forks
 from staticgrad.support.exits import at_exit
@@ -69,7 +69,7 @@ class Quick:
 
     def text(self, modules: Iterable[Module]) -> str:
         """Return the modules as one text, with the quick names, and the jumps to its functions."""
-        parts = linked(modules)
+        parts = merge_modules(modules)
         text = _NAME.sub(self._renamed, text_of(tuple(map(_called, parts))))
         jumps = [self._jump(part) for part in parts if self._is_entry(part)]
         return "\n".join([text, *jumps])

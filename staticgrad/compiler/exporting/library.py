@@ -160,7 +160,7 @@ def _object_code(sources: Iterable[KernelSource]) -> bytes:
     for source in dict.fromkeys(sources):
         compiled = jit.llvm_modules(source, loader.host())
         modules += [compiled.kernel, *compiled.shared.values()]
-    return jit.compile_ir(parts.text_of(parts.linked(modules)), "", loader.host()).elf
+    return jit.compile_ir(parts.text_of(parts.merge_modules(modules)), "", loader.host()).elf
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ External = tuple[str, tuple[str, ...]]
 
 def literal(element: Element, value: int | float | bool) -> str:
     """The LLVM constant of a Python number in exactly this element type."""
-    return _spelled(element, value, repr(value))
+    return _format_literal(element, value, repr(value))
 
 
 @functools.lru_cache(maxsize=1 << 10)
-def _spelled(element: Element, value: int | float | bool, text: str) -> str:
+def _format_literal(element: Element, value: int | float | bool, text: str) -> str:
     """The same; ``text`` tells numbers apart that are equal, such as zeros of both signs."""
     exact = literal_value(element, value)
     if element.kind != "f":
@@ -90,9 +90,9 @@ class Emitter:
 
         ``lines`` compute it where the target has no such instruction; ``<v>`` is the name in them.
         """
-        known = self._known.get(instruction)
-        if known is not None:
-            return known
+        name_of_equal = self._known.get(instruction)
+        if name_of_equal is not None:
+            return name_of_equal
         self._count += 1
         name = self._known[instruction] = f"%{self._stem}{self._count}"
         self.lines.append(lines.replace("<v>", name) if lines else f"  {name} = {instruction}")

@@ -36,7 +36,7 @@ from staticgrad.native.language.parts import (
     Module,
     ModulePart,
     external,
-    used,
+    module_with_uses,
 )
 from staticgrad.native.language.reader import Procedure
 from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, When
@@ -184,7 +184,7 @@ class FunctionWriter:
             if part.kind != "function":
                 continue
             text = part.body
-            inner = sum(lengths.get(each, 0) * text.count(f"@{each}(") for each in part.uses)
+            inner = sum(lengths.get(callee, 0) * text.count(f"@{callee}(") for callee in part.uses)
             lengths[name] = text.count("\n") + 2 + inner
             lines = () if name.startswith((OUTLINED, SHARED)) else self.calls.get(name, ())
             if lengths[name] * len(lines) > _MOST_COPIED:
@@ -227,9 +227,9 @@ class FunctionWriter:
 
     def name(self, name: str) -> Bound:
         """Return the value of a variable, or a constant of the language."""
-        found = self.names.value(name)
-        if found is not None:
-            return found
+        value_of_variable = self.names.value(name)
+        if value_of_variable is not None:
+            return value_of_variable
         if name in self.assigned:
             raise self.failure(f"{name} has no value on some path to here")
         value = self.namespace.get(name)
@@ -277,24 +277,24 @@ class FunctionWriter:
                 self.operation(op)
 
     def _when(self, s: When) -> None:
-        bit, yes, after = self._tested(s.test), self._new_label(), self._new_label()
-        no = self._new_label() if s.orelse else after
+        bit, yes, end = self._tested(s.test), self._new_label(), self._new_label()
+        no = self._new_label() if s.orelse else end
         self._fork(bit, yes, no)
         paths = [] if s.orelse else [Path(self.label, {})]
         for label, branch in [(yes, s.body), *([(no, s.orelse)] if s.orelse else [])]:
-            names, known = self.names.mark(), self.out.mark()
+            names, mark = self.names.mark(), self.out.mark()
             self._start(label)
             self.block(branch)
             if self.open:
                 paths.append(Path(self.label, self.names.since(names)))
-                self._jump(after)
+                self._jump(end)
             self.names.undo(names)
-            self.out.forget(known)
-        self._start(after)
+            self.out.forget(mark)
+        self._start(end)
         self.names.meet(paths)
 
     def _for(self, s: For) -> None:
-        start, stop, step = (self.arg(each) for each in (s.start, s.stop, s.step))
+        start, stop, step = (self.arg(bound) for bound in (s.start, s.stop, s.step))
         if not start.kind is stop.kind is step.kind is WORD:
             raise self.failure("range takes one to three int64 words")
         if step.value == 0:
@@ -320,13 +320,13 @@ class FunctionWriter:
 
     def _head(self, assigned: Iterable[Name]) -> _Loop:
         """Begin the block that tests whether a loop continues."""
-        head, after, entry = self._new_label(), self._new_label(), self.label
+        head, end, entry = self._new_label(), self._new_label(), self.label
         self._start(head)
-        return _Loop(head, after, self.names.head(entry, [name.text for name in assigned]))
+        return _Loop(head, end, self.names.head(entry, [name.text for name in assigned]))
 
     def _loop_body(self, loop: _Loop, label: str, body: Callable[[], None]) -> None:
         """The body, and the block behind the loop."""
-        leaving, known = self.label, self.out.mark()
+        leaving, mark = self.label, self.out.mark()
         loop.mark = self.names.mark()
         self._start(label)
         self.loops.append(loop)
@@ -335,7 +335,7 @@ class FunctionWriter:
         if self.open:
             self._again(loop)
         self.names.undo(loop.mark)
-        self.out.forget(known)
+        self.out.forget(mark)
         self._start(loop.after)
         self.names.meet([Path(leaving, {}), *loop.breaks])
 
@@ -365,43 +365,43 @@ class FunctionWriter:
             pointer, index = self._place(self.arg(args[0]), args[1], name == "at")
             if name == "at":
                 return pointer
-            given = [pointer, index, *map(self.arg, args[2:])]
+            operands = [pointer, index, *map(self.arg, args[2:])]
         elif name in _UNUSUAL:
             return _UNUSUAL[name](self, *args)
         else:
-            given = [self.arg(each) for each in args]
+            operands = [self.arg(arg) for arg in args]
         target = self.namespace.get(name)
         if isinstance(target, Operation):
-            return self.call(target, given)
+            return self.call(target, operands)
         if isinstance(target, Helper):
-            return self._helper_call(target, given)
+            return self._helper_call(target, operands)
         if name == "copy":
-            return given[0]
+            return operands[0]
         if name.startswith("choose_"):
-            bit = self.truth(self.call(OPERATORS[name[7:]], given[:2]))
-            return self._selected(bit, *given[2:])
+            bit = self.truth(self.call(OPERATORS[name[7:]], operands[:2]))
+            return self._selected(bit, *operands[2:])
         if name == "inside":
-            return self._selected(self._inside(given[:2]), *given[2:])
+            return self._selected(self._inside(operands[:2]), *operands[2:])
         if name == "outside":  # of an extent, which is not below 0: one comparison
-            at, extent = [text_of(each) for each in given]
+            at, extent = [text_of(operand) for operand in operands]
             return Bound(TRUTH, self.out.do(f"icmp uge {WORD.llvm} {at}, {extent}"))
         raise self.failure(f"{name} is not defined")
 
-    def _inside(self, given: list[Bound]) -> str:
+    def _inside(self, operands: list[Bound]) -> str:
         """A test of a word against 0 and one against an extent, joined without a branch."""
-        tests = [self.call(OPERATORS["ge"], [given[0], Bound(WORD, 0)])]
-        tests.append(self.call(OPERATORS["lt"], given))
+        tests = [self.call(OPERATORS["ge"], [operands[0], Bound(WORD, 0)])]
+        tests.append(self.call(OPERATORS["lt"], operands))
         bits = [self.truth(test) for test in tests]
         return self.out.do(f"and i1 {bits[0]}, {bits[1]}")
 
-    def _place(self, pointer: Bound, place: Offset, whole: bool) -> tuple[Bound, Bound]:
+    def _place(self, pointer: Bound, place: Offset, fold_constant: bool) -> tuple[Bound, Bound]:
         """The pointer and the index of an access; ``whole``: all of it goes into the pointer."""
         assert isinstance(pointer.kind, Pointer)
         element, at = pointer.kind.element.llvm, pointer.value
         for a, b in place.terms:
-            moved = self.call(OPERATORS["mul"], [self.arg(a), self.arg(b)]).value
-            at = self.out.place(element, at, moved)
-        if whole and place.constant:
+            product = self.call(OPERATORS["mul"], [self.arg(a), self.arg(b)]).value
+            at = self.out.place(element, at, product)
+        if fold_constant and place.constant:
             at = self.out.place(element, at, place.constant)
         return Bound(pointer.kind, at), Bound(WORD, place.constant)
 
@@ -430,11 +430,11 @@ class FunctionWriter:
         """An i1 operand of comparisons, all of which may be evaluated."""
         if test.name not in ("and", "or"):
             return self.truth(self.operation(test))
-        first, *rest = test.args
-        found = self._bit(first)
-        for each in rest:
-            found = self.out.do(f"{test.name} i1 {found}, {self._bit(each)}")
-        return found
+        first, *others = test.args
+        bit = self._bit(first)
+        for operand in others:
+            bit = self.out.do(f"{test.name} i1 {bit}, {self._bit(operand)}")
+        return bit
 
     def _tested(self, test: Apply) -> str:
         """A test's i1 operand; of words, comparisons are joined without branches."""
@@ -444,9 +444,9 @@ class FunctionWriter:
 
     def _selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
         """One of two words, both of which are known."""
-        found = self.out.do(f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}")
-        self.out.chosen[found] = bit, yes.value, no.value
-        return Bound(WORD, found)
+        selected = self.out.do(f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}")
+        self.out.chosen[selected] = bit, yes.value, no.value
+        return Bound(WORD, selected)
 
     def _choice(self, test: Any, yes: Any, no: Any) -> Bound:
         """``yes if test else no``."""
@@ -455,27 +455,30 @@ class FunctionWriter:
             return self._selected(self._bit(test), *values)
         return self._either(self.arg(test), lambda: self.arg(yes), lambda: self.arg(no))
 
-    def _linked(self, both: bool, *args: Any) -> Bound:
+    def _linked(self, conjunction: bool, *args: Any) -> Bound:
         """``a and b`` (or ``or``), of which the second is evaluated only if it counts."""
-        found = self.arg(args[0])
-        for each in args[1:]:
-            kept, following = (lambda found=found: found), functools.partial(self.arg, each)
-            ways = (following, kept) if both else (kept, following)
-            found = self._either(found, *ways)
-        return found
+        value = self.arg(args[0])
+        for operand in args[1:]:
+            keep_value, following = (
+                (lambda value=value: value),
+                functools.partial(self.arg, operand),
+            )
+            ways = (following, keep_value) if conjunction else (keep_value, following)
+            value = self._either(value, *ways)
+        return value
 
     def _either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
         """The value of one of two expressions, of which only that one is evaluated."""
-        labels, after = (self._new_label(), self._new_label()), self._new_label()
+        labels, end = (self._new_label(), self._new_label()), self._new_label()
         self._fork(self.truth(condition), *labels)
         values: list[tuple[Bound, str]] = []
         for label, branch in zip(labels, (yes, no), strict=True):
-            known = self.out.mark()
+            mark = self.out.mark()
             self._start(label)
             values.append((branch(), self.label))
-            self._jump(after)
-            self.out.forget(known)
-        self._start(after)
+            self._jump(end)
+            self.out.forget(mark)
+        self._start(end)
         kind = values[0][0].kind
         if any(value.kind != kind for value, _ in values) or kind is NOTHING:
             raise self.failure("both values of a choice must be of one kind")
@@ -484,10 +487,10 @@ class FunctionWriter:
 
     def _negative(self, arg: Any) -> Bound:
         """``-a``; literals fold."""
-        given = self.arg(arg)
-        if isinstance(given.value, int | float):
-            return Bound(given.kind, -given.value)
-        return self.call(OPERATORS["neg"], [given])
+        operand = self.arg(arg)
+        if isinstance(operand.value, int | float):
+            return Bound(operand.kind, -operand.value)
+        return self.call(OPERATORS["neg"], [operand])
 
     def _not(self, arg: Any) -> Bound:
         bit = self.call(FUNCTIONS["bool"], [self.arg(arg)])
@@ -564,7 +567,9 @@ def split_source(source: str) -> dict[str, FunctionText]:
 
 def functions_of(source: str) -> dict[str, FunctionText]:
     """Return the functions of a text, by name, in order."""
-    return {each.name: each for each in _functions_by_part(source) or _functions(source)}
+    return {
+        function.name: function for function in _functions_by_part(source) or _functions(source)
+    }
 
 
 def _functions(source: str) -> list[FunctionText]:
@@ -580,7 +585,7 @@ def _functions(source: str) -> list[FunctionText]:
                 f"kernel source line {node.lineno}: only functions are allowed here"
             )
         body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-        parameters = tuple([each.arg for each in node.args.args])
+        parameters = tuple([parameter.arg for parameter in node.args.args])
         functions.append(FunctionText(node.name, parameters, body, node.lineno - 1))
     return functions
 
@@ -600,7 +605,7 @@ def _functions_by_part(source: str) -> list[FunctionText] | None:
 def _parts_of(source: str) -> list[str]:
     """A source without the ends of lines before which it is cut: there a function may begin."""
     first, *others = source.split("\ndef ")
-    return [first, *[f"def {each}" for each in others]]
+    return [first, *[f"def {function}" for function in others]]
 
 
 class _SourceHelper(Helper):
@@ -640,12 +645,14 @@ def _lower(
 
 def accesses(out: Emitter) -> dict[str, ModulePart]:
     """The functions of masked accesses that are called, and what they use, by symbol."""
-    found: dict[str, ModulePart] = {}
+    parts: dict[str, ModulePart] = {}
     for symbol, (name, kind) in out.accesses.items():
         source, kinds = masked_access.source(name, kind)
-        lowered = _lowered(split_source(source), symbol, out.target, kinds, linkage=INTERNAL)
-        found |= {**lowered.parts, symbol: lowered.part}
-    return found
+        lowered = _lower_functions(
+            split_source(source), symbol, out.target, kinds, linkage=INTERNAL
+        )
+        parts |= {**lowered.parts, symbol: lowered.part}
+    return parts
 
 
 def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
@@ -653,10 +660,10 @@ def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
     called = {name: helper for name, helper in visible.items() if name in content}
     parts = [content, *(helper.digest for helper in called.values())]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    found = _helpers.get(digest)
-    if found is None:
-        found = _helpers[digest] = _SourceHelper(function, digest, called)
-    return found
+    helper = _helpers.get(digest)
+    if helper is None:
+        helper = _helpers[digest] = _SourceHelper(function, digest, called)
+    return helper
 
 
 @dataclass(frozen=True)
@@ -667,7 +674,7 @@ class Modules:
     shared: dict[str, Module]
 
 
-def written(
+def ir_helper(
     name: str,
     result: Kind,
     parameters: int,
@@ -678,8 +685,8 @@ def written(
 
     ``uses``: the parts that it uses, by name, of this module.
     """
-    taken = ", ".join(f"i64 %a{number}" for number in range(parameters))
-    head, attributes = f"{result.llvm} @{name}({taken})", f"alwaysinline {COMMON}"
+    declared_parameters = ", ".join(f"i64 %a{number}" for number in range(parameters))
+    head, attributes = f"{result.llvm} @{name}({declared_parameters})", f"alwaysinline {COMMON}"
     part = ModulePart(name, "function", head, attributes, body, INTERNAL, tuple(uses))
     return Helper(lambda *_: Translated(part, result, uses), part.text)
 
@@ -699,8 +706,8 @@ def module_of(
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(functions, symbol, target, kinds, beside, linkage)
-    return used(lowered.parts, lowered.part)
+    lowered = _lower_functions(functions, symbol, target, kinds, beside, linkage)
+    return module_with_uses(lowered.parts, lowered.part)
 
 
 def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> Modules:
@@ -708,14 +715,16 @@ def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> M
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
-    lowered = _lowered(functions, symbol, target)
+    lowered = _lower_functions(functions, symbol, target)
     shared = {name: part for name, part in lowered.parts.items() if name.startswith(SHARED)}
     parts = {**lowered.parts, **{name: part.declared for name, part in shared.items()}}
-    alone = {name: used(parts, part._replace(linkage="")) for name, part in shared.items()}
-    return Modules(used(parts, lowered.part), alone)
+    alone = {
+        name: module_with_uses(parts, part._replace(linkage="")) for name, part in shared.items()
+    }
+    return Modules(module_with_uses(parts, lowered.part), alone)
 
 
-def _lowered(
+def _lower_functions(
     functions: Mapping[str, Function],
     symbol: str,
     target: Target,

@@ -74,8 +74,8 @@ class _One(type):
     _made: ClassVar[dict[tuple[Any, ...], Any]] = {}
 
     def __call__(cls, *args: Any) -> Any:
-        found = cls._made.get((cls, *args))
-        return found or cls._made.setdefault((cls, *args), super().__call__(*args))
+        instance = cls._made.get((cls, *args))
+        return instance or cls._made.setdefault((cls, *args), super().__call__(*args))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +169,8 @@ def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:
         return np.array(wrapped, f"u{element.bytes}").view(element.numpy)
     with np.errstate(over="ignore"):
         if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
-            whole = np.array(value, np.int64 if value < 1 << 63 else np.uint64)
-            return np.asarray(whole.astype(element.numpy))
+            exact = np.array(value, np.int64 if value < 1 << 63 else np.uint64)
+            return np.asarray(exact.astype(element.numpy))
         return np.asarray(np.array(value, np.float64).astype(element.numpy))
 
 

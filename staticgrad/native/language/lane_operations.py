@@ -82,47 +82,47 @@ def _in_registers(
     if kind.lanes * bits > 512:
         narrow = vector(kind.element, kind.lanes // 2)
         parts = [[half(out, kind, v, at) for v in values] for at in (0, kind.lanes // 2)]
-        found = [_in_registers(out, narrow, part, emit) for part in parts]
-        return _beside(out, narrow, found, kind.lanes)
+        halves = [_in_registers(out, narrow, part, emit) for part in parts]
+        return _beside(out, narrow, halves, kind.lanes)
     least = max(kind.lanes, 128 // bits)
-    whole = vector(kind.element, least)
+    register = vector(kind.element, least)
     if kind.lanes == 1:
-        values = [out.splat(whole, value) for value in values]
+        values = [out.splat(register, value) for value in values]
     elif kind.lanes < least:
         values = [_beside(out, kind, [value, "poison"], least) for value in values]
-    made = emit(out, whole, values)
-    return made if kind.lanes == least else _first(out, whole, made, kind.lanes)
+    result = emit(out, register, values)
+    return result if kind.lanes == least else _first(out, register, result, kind.lanes)
 
 
-def _scaled(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+def _scale(out: Emitter, register: Vector, values: Sequence[str]) -> str:
     """value * 2**n, rounded once."""
-    (value, n), least, bits = values, whole.lanes, whole.element.bits
-    low = text.constant(whole, _LEAST_EXPONENT[whole.element.name])
-    on = out.do(f"fcmp uge {whole.llvm} {n}, {low}")
+    (value, n), least, bits = values, register.lanes, register.element.bits
+    low = text.constant(register, _LEAST_EXPONENT[register.element.name])
+    on = out.do(f"fcmp uge {register.llvm} {n}, {low}")
     if least < 8:
-        value, on = choose(out, whole, on, value, text.constant(whole, 0.0)), "-1"
+        value, on = choose(out, register, on, value, text.constant(register, 0.0)), "-1"
     else:
         on = out.do(f"bitcast <{least} x i1> {on} to i{least}")
     wide = least * bits
-    kinds = [(whole.llvm, value), (whole.llvm, n), (whole.llvm, "zeroinitializer")]
+    kinds = [(register.llvm, value), (register.llvm, n), (register.llvm, "zeroinitializer")]
     rounding = [("i32", "4")] if wide == 512 else []  # as the environment says
     name = f"llvm.x86.avx512.mask.scalef.p{_LETTERS[bits]}.{wide}"
-    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
+    return out.intrinsic(register.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
 
 
-def _estimated_root(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+def _estimated_root(out: Emitter, register: Vector, values: Sequence[str]) -> str:
     """1 / sqrt(value) to 14 bits."""
-    bits = whole.element.bits
-    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[bits]}.{whole.lanes * bits}"
-    kinds = [(whole.llvm, values[0]), (whole.llvm, "zeroinitializer")]
-    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, whole.lanes)}", "-1")])
+    bits = register.element.bits
+    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[bits]}.{register.lanes * bits}"
+    kinds = [(register.llvm, values[0]), (register.llvm, "zeroinitializer")]
+    return out.intrinsic(register.llvm, name, [*kinds, (f"i{max(8, register.lanes)}", "-1")])
 
 
 def _beside(out: Emitter, kind: Vector, pair: Sequence[str], lanes: int) -> str:
     """The first lanes of two vectors, one behind the other."""
     picks = ", ".join(f"i32 {lane}" for lane in range(lanes))
-    both = ", ".join(f"{kind.llvm} {each}" for each in pair)
-    return out.do(f"shufflevector {both}, <{lanes} x i32> <{picks}>")
+    operands = ", ".join(f"{kind.llvm} {operand}" for operand in pair)
+    return out.do(f"shufflevector {operands}, <{lanes} x i32> <{picks}>")
 
 
 def _first(out: Emitter, kind: Vector, value: str, lanes: int) -> str:
@@ -149,7 +149,7 @@ def _both_floats(a: Kind, b: Kind) -> Kind | None:
     return a if isinstance(a, Vector) and a.element.kind == "f" and a == b else None
 
 
-def _halved(kind: Kind) -> Kind | None:
+def _half_result(kind: Kind) -> Kind | None:
     if not isinstance(kind, Vector) or kind.lanes == 1:
         return None
     return vector(kind.element, kind.lanes // 2)
@@ -169,25 +169,25 @@ def _every(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
     return [divmod(number + count * lane, lanes) for lane in range(lanes)]
 
 
-def _gathered(number: int, places: Callable[[int, int, int], list[tuple[int, int]]]) -> Emit:
+def _choose_lanes(number: int, places: Callable[[int, int, int], list[tuple[int, int]]]) -> Emit:
     """Lanes of several vectors, from two at a time."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        kind, lanes, found = kinds[0], kind_lanes(kinds[0]), str(values[0])
-        wanted = places(number, len(values), lanes)
+        kind, lanes, result = kinds[0], kind_lanes(kinds[0]), str(values[0])
+        sources = places(number, len(values), lanes)
         for new in range(1, len(values)):
             order = ", ".join(
                 f"i32 {lanes + at if of == new else at if of == 0 and new == 1 else lane}"
-                for lane, (of, at) in enumerate(wanted)
+                for lane, (of, at) in enumerate(sources)
             )
-            pair = f"{kind.llvm} {found}, {kind.llvm} {values[new]}"
-            found = out.do(f"shufflevector {pair}, <{lanes} x i32> <{order}>")
-        return found
+            pair = f"{kind.llvm} {result}, {kind.llvm} {values[new]}"
+            result = out.do(f"shufflevector {pair}, <{lanes} x i32> <{order}>")
+        return result
 
     return emit
 
 
-def _several(number: int) -> Rule:
+def _same_vectors(number: int) -> Rule:
     """Vectors of one kind, more than ``number``, and as many as have words."""
 
     def result(*kinds: Kind) -> Kind | None:
@@ -222,13 +222,13 @@ def _one_lane(kinds: str) -> Rule:
     return result
 
 
-define("scale", _both_floats, _of_registers(_scaled))
+define("scale", _both_floats, _of_registers(_scale))
 define("estimated_inverse_root", _one_float, _of_registers(_estimated_root))
-define("low", _halved, _half(0))
-define("high", _halved, _half(1))
+define("low", _half_result, _half(0))
+define("high", _half_result, _half(1))
 for _number in range(MOST_IN_TURN):
-    define(f"every{_number}", _several(_number), _gathered(_number, _every))
-    define(f"turn{_number}", _several(_number), _gathered(_number, _in_turn))
+    define(f"every{_number}", _same_vectors(_number), _choose_lanes(_number, _every))
+    define(f"turn{_number}", _same_vectors(_number), _choose_lanes(_number, _in_turn))
 define("hsum", _one_lane("iuf"), _horizontal(OPERATORS["add"]))
 define("hprod", _one_lane("iuf"), _horizontal(OPERATORS["mul"]))
 define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))
@@ -250,8 +250,8 @@ def _some(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) ->
     bits = bit_of(out, lanes, str(values[0]))
     if lanes == 1:
         return bits
-    whole = out.do(f"bitcast <{lanes} x i1> {bits} to i{lanes}")
-    any_of_them = out.do(f"icmp ne i{lanes} {whole}, 0")
+    packed = out.do(f"bitcast <{lanes} x i1> {bits} to i{lanes}")
+    any_of_them = out.do(f"icmp ne i{lanes} {packed}, 0")
     out.seldom.add(any_of_them)
     return any_of_them
 
@@ -297,11 +297,11 @@ def _constructor(kind: Vector) -> None:
         return kind if value in allowed else None
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        (given,), (value,) = kinds, values
+        (source,), (value,) = kinds, values
         if kind.element.kind != "s" or not isinstance(value, str):
-            return vector_operand(out, kind, given, value)
-        wide = vector("i64" if given is WORD else "f64", 1)
-        number = vector_operand(out, wide, given, value)
+            return vector_operand(out, kind, source, value)
+        wide = vector("i64" if source is WORD else "f64", 1)
+        number = vector_operand(out, wide, source, value)
         return out.splat(kind, convert(out, wide, vector(kind.element, 1), number))
 
     define(kind.name, result, emit)

@@ -74,5 +74,5 @@ def source(name: str, kind: Vector) -> tuple[str, tuple[Kind, ...]]:
         mask="given" if lanes <= FEW else "mask_of(given)",
         pieces="\n".join(pieces),
     )
-    taken = Pointer(kind.element), Mask(lanes) if lanes <= FEW else bools(lanes)
-    return _IS_ON + text, taken if name == "load" else (kind, *taken)
+    parameters = Pointer(kind.element), Mask(lanes) if lanes <= FEW else bools(lanes)
+    return _IS_ON + text, parameters if name == "load" else (kind, *parameters)

@@ -83,8 +83,8 @@ def _mask(lanes: int) -> None:
             return ALL_ON
         if lanes == 1:
             return out.do(f"icmp sgt i64 {left}, 0")
-        bit, *both = out.chosen.get(left, ("",))
-        if both == [lanes, 0] and lanes in LANES:
+        bit, *constants = out.chosen.get(left, ("",))
+        if constants == [lanes, 0] and lanes in LANES:
             return _of_bits(out, lanes, out.do(f"sext i1 {bit} to i{lanes}"))
         clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
         clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
@@ -109,32 +109,32 @@ def _of_bits(out: Emitter, lanes: int, bits: str) -> str:
     the whole and leaves out where it spills: the store then writes behind the last lane. Sixteen
     bits are moved instead, whose upper half is zero.
     """
-    made = f"bitcast i{lanes} {bits} to <{lanes} x i1>"
+    bitcast = f"bitcast i{lanes} {bits} to <{lanes} x i1>"
     if out.target.has_mask_registers:
         if lanes != 8:
-            return out.do(made)
+            return out.do(bitcast)
         all_of_them = out.do(f"bitcast i16 {out.do(f'zext i8 {bits} to i16')} to <16 x i1>")
         first = choice([*range(8)])
         return out.do(f"shufflevector <16 x i1> {all_of_them}, <16 x i1> poison, {first}")
     width = max(128 // lanes, 16)
     kind, wide, lines = f"<{lanes} x i{width}>", bits, []
-    own = ", ".join(f"i{width} {1 << lane}" for lane in range(lanes))
+    lane_bits = ", ".join(f"i{width} {1 << lane}" for lane in range(lanes))
     if width > lanes:
         wide, lines = "<v>.wide", [f"  <v>.wide = zext i{lanes} {bits} to i{width}"]
     lines += [
         f"  <v>.one = insertelement {kind} poison, i{width} {wide}, i64 0",
         f"  <v>.all = shufflevector {kind} <v>.one, {kind} poison, <{lanes} x i32> zeroinitializer",
-        f"  <v>.own = and {kind} <v>.all, <{own}>",
-        f"  <v> = icmp eq {kind} <v>.own, <{own}>",
+        f"  <v>.own = and {kind} <v>.all, <{lane_bits}>",
+        f"  <v> = icmp eq {kind} <v>.own, <{lane_bits}>",
     ]
-    return out.do(made, "\n".join(lines))
+    return out.do(bitcast, "\n".join(lines))
 
 
 def _below(out: Emitter, count: str, lanes: int) -> str:
     """The first lanes of many, by their numbers: as many bits are words where masks are vectors."""
     kind = vector("u8", lanes)
-    each = out.splat(kind, out.do(f"trunc i64 {count} to i8"))
-    return out.do(f"icmp ugt {kind.llvm} {each}, {text.lane_numbers(kind)}")
+    count_vector = out.splat(kind, out.do(f"trunc i64 {count} to i8"))
+    return out.do(f"icmp ugt {kind.llvm} {count_vector}, {text.lane_numbers(kind)}")
 
 
 def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
@@ -183,7 +183,7 @@ def _narrow(kind: Vector, value: str, out: Emitter) -> str:
     return out.do(f"extractelement {_wide_type(kind)} {value}, i64 0")
 
 
-def _mangled(kind: Vector) -> str:
+def _mangle_type(kind: Vector) -> str:
     return f"v{kind.lanes}{text.scalar_suffix(kind.element)}"
 
 
@@ -197,23 +197,30 @@ def masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
         return out.read(f"load {kind.llvm}, ptr {address}, align 1")
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
     if register is not kind:
-        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
-    whole = _wide_type(register)
+        mask_type, bits = _pad_lanes(out, mask_type, bits, register.lanes)
+    register_type = _wide_type(register)
     if kind.lanes > 1 and _is_narrow(out, kind):
-        found = out.read(f"call {whole} {_access(out, 'load', register, bits, f'ptr {address}')}")
-        return _first_lanes(out, kind, register, found)
+        loaded = out.read(
+            f"call {register_type} {_access(out, 'load', register, bits, f'ptr {address}')}"
+        )
+        return _first_lanes(out, kind, register, loaded)
     bits = _fenced_mask(out, register.lanes, bits)
-    name = f"llvm.masked.load.{_mangled(register)}.p0"
-    arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
-    return _first_lanes(out, kind, register, out.intrinsic(whole, name, arguments))
+    name = f"llvm.masked.load.{_mangle_type(register)}.p0"
+    arguments = [
+        ("ptr", address),
+        ("i32", "1"),
+        (mask_type, bits),
+        (register_type, "zeroinitializer"),
+    ]
+    return _first_lanes(out, kind, register, out.intrinsic(register_type, name, arguments))
 
 
 def _first_lanes(out: Emitter, kind: Vector, register: Vector, value: str) -> str:
     """The lanes of a vector that were loaded into a register."""
     if register is kind:
         return _narrow(kind, value, out)
-    whole, low = _wide_type(register), choice([*range(kind.lanes)])
-    return out.do(f"shufflevector {whole} {value}, {whole} poison, {low}")
+    register_type, low = _wide_type(register), choice([*range(kind.lanes)])
+    return out.do(f"shufflevector {register_type} {value}, {register_type} poison, {low}")
 
 
 def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
@@ -224,14 +231,14 @@ def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Ope
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
     typed, value = _wide_type(kind), _wide(kind, value, out)
     if register is not kind:
-        typed, value = _padded(out, typed, value, register.lanes)
-        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+        typed, value = _pad_lanes(out, typed, value, register.lanes)
+        mask_type, bits = _pad_lanes(out, mask_type, bits, register.lanes)
     if kind.lanes > 1 and _is_stored_in_parts(out, kind):
-        given = f"{typed} {value}, ptr {address}"
-        out.effect(f"call void {_access(out, 'store', register, bits, given)}")
+        operands = f"{typed} {value}, ptr {address}"
+        out.effect(f"call void {_access(out, 'store', register, bits, operands)}")
         return
     bits = _fenced_mask(out, register.lanes, bits)
-    name = f"llvm.masked.store.{_mangled(register)}.p0"
+    name = f"llvm.masked.store.{_mangle_type(register)}.p0"
     out.intrinsic("void", name, [(typed, value), ("ptr", address), ("i32", "1"), (mask_type, bits)])
 
 
@@ -249,7 +256,7 @@ def _is_stored_in_parts(out: Emitter, kind: Vector) -> bool:
     return _is_narrow(out, kind) or not out.target.stores_masked_words
 
 
-def _access(out: Emitter, name: str, register: Vector, mask: str, given: str) -> str:
+def _access(out: Emitter, name: str, register: Vector, mask: str, operands: str) -> str:
     """A call of the function that loads or stores under a mask (``masked_access``)."""
     symbol = f"{OUTLINED}{name}_{register.name}"
     out.accesses[symbol] = name, register
@@ -257,7 +264,7 @@ def _access(out: Emitter, name: str, register: Vector, mask: str, given: str) ->
     passed = f"<{lanes} x i1> {mask}"
     if lanes > FEW:
         passed = f"<{lanes} x i8> {byte_of(out, lanes, mask)}"
-    return f"@{symbol}({given}, {passed})"
+    return f"@{symbol}({operands}, {passed})"
 
 
 def _fenced_mask(out: Emitter, lanes: int, mask: Operand) -> str:
@@ -272,9 +279,9 @@ def _fenced_mask(out: Emitter, lanes: int, mask: Operand) -> str:
         return str(mask)
     words, floats = vector("i32", lanes), vector("f32", lanes)
     wide = out.do(f"sext <{lanes} x i1> {mask} to {words.llvm}")
-    same = _fenced(out, floats, out.do(f"bitcast {words.llvm} {wide} to {floats.llvm}"))
-    known = out.do(f"bitcast {floats.llvm} {same} to {words.llvm}")
-    return out.do(f"icmp slt {words.llvm} {known}, zeroinitializer")
+    same = _fence(out, floats, out.do(f"bitcast {words.llvm} {wide} to {floats.llvm}"))
+    fenced_words = out.do(f"bitcast {floats.llvm} {same} to {words.llvm}")
+    return out.do(f"icmp slt {words.llvm} {fenced_words}, zeroinitializer")
 
 
 def _register(kind: Vector) -> Vector:
@@ -283,14 +290,14 @@ def _register(kind: Vector) -> Vector:
     LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
     clear when the mask comes back from the stack: stores behind the last lane.
     """
-    whole = REGISTER // kind.element.bits
-    return kind if kind.lanes == 1 or kind.lanes >= whole else vector(kind.element, whole)
+    full_lanes = REGISTER // kind.element.bits
+    return kind if kind.lanes == 1 or kind.lanes >= full_lanes else vector(kind.element, full_lanes)
 
 
-def _padded(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:
+def _pad_lanes(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:
     """A vector with zeros behind its lanes, and its type."""
-    own = int(typed[1:].split()[0])
-    order = choice([*range(own), *[own] * (lanes - own)])
+    count = int(typed[1:].split()[0])
+    order = choice([*range(count), *[count] * (lanes - count)])
     longer = out.do(f"shufflevector {typed} {value}, {typed} zeroinitializer, {order}")
     return f"<{lanes} x{typed.partition(' x')[2]}", longer
 
@@ -307,7 +314,7 @@ def _store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return ""
 
 
-def _stored(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
+def _store_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
     if loaded_kind(pointer, index, mask) == value:
         return NOTHING
     return None
@@ -356,9 +363,9 @@ def gather(
     kind = kind or vector(element_of(pointer), lanes)
     if lanes == 1:
         return masked_load(out, kind, address_of(out, pointer, base, index), mask)
-    name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
+    name = f"llvm.masked.gather.{_mangle_type(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
-    whole, addresses = _wide_type(kind), f"<{lanes} x ptr>"
+    vector_type, addresses = _wide_type(kind), f"<{lanes} x ptr>"
     if kind.element.bits < _GATHERED and mask != ALL_ON:
         # No processor gathers these: under a mask LLVM writes a branch for each lane, which takes
         # it seconds where a kernel has a hundred. Lanes that are off read a zero instead.
@@ -366,8 +373,8 @@ def gather(
         places = out.do(f"select <{lanes} x i1> {mask}, {addresses} {places}, {addresses} {spare}")
         mask = ALL_ON
     arguments = [(addresses, places), ("i32", "1")]
-    masked = [(f"<{lanes} x i1>", _fenced_mask(out, lanes, mask)), (whole, "zeroinitializer")]
-    return out.intrinsic(whole, name, [*arguments, *masked])
+    masked = [(f"<{lanes} x i1>", _fenced_mask(out, lanes, mask)), (vector_type, "zeroinitializer")]
+    return out.intrinsic(vector_type, name, [*arguments, *masked])
 
 
 def scatter(
@@ -384,7 +391,7 @@ def scatter(
     if lanes == 1:
         masked_store(out, kind, address_of(out, pointer, base, index), str(value), mask)
         return
-    name = f"llvm.masked.scatter.{_mangled(kind)}.v{lanes}p0"
+    name = f"llvm.masked.scatter.{_mangle_type(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
     arguments = [(_wide_type(kind), str(value)), (f"<{lanes} x ptr>", places), ("i32", "1")]
     masked = f"<{lanes} x i1>", _fenced_mask(out, lanes, mask)
@@ -418,18 +425,18 @@ def _transpose(lanes: int) -> None:
         mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
         bits, loaded = f"<{lanes} x i1>", []
         for row in range(lanes):
-            moved = out.do(f"mul i64 {text.word(stride)}, {row}")
-            place = out.do(f"add i64 {text.word(at)}, {moved}")
-            address, kept = address_of(out, kinds[0], source, place), mask
+            displacement = out.do(f"mul i64 {text.word(stride)}, {row}")
+            place = out.do(f"add i64 {text.word(at)}, {displacement}")
+            address, row_mask = address_of(out, kinds[0], source, place), mask
             if not isinstance(rows, int) or rows <= row:
-                there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
-                kept = out.combine(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
+                exists = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
+                row_mask = out.combine(f"select i1 {exists}, {bits} {mask}, {bits} zeroinitializer")
                 # where nothing is mapped, a load that is off costs hundreds of cycles
-                address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
-            loaded.append(masked_load(out, kind, address, kept))
-        for column, value in enumerate(_exchanged(out, kind, loaded)):
-            moved = out.do(f"mul i64 {text.word(step)}, {column}")
-            place = out.do(f"add i64 {text.word(to)}, {moved}")
+                address = out.do(f"select i1 {exists}, ptr {address}, ptr {target}")
+            loaded.append(masked_load(out, kind, address, row_mask))
+        for column, value in enumerate(_transpose_square(out, kind, loaded)):
+            displacement = out.do(f"mul i64 {text.word(step)}, {column}")
+            place = out.do(f"add i64 {text.word(to)}, {displacement}")
             address = address_of(out, kinds[5], target, place)
             out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
         return ""
@@ -442,7 +449,7 @@ def _transpose(lanes: int) -> None:
 FENCED: Final = 4
 
 
-def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
+def _transpose_square(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
     """The transpose of a square of as many vectors as they have lanes."""
     bit = 1
     while bit < kind.lanes:
@@ -456,13 +463,13 @@ def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
                 )
         bit *= 2
         if kind.element.name == "f32" and bit == FENCED:
-            rows = [_fenced(out, kind, row) for row in rows]
+            rows = [_fence(out, kind, row) for row in rows]
     return rows
 
 
-def _fenced(out: Emitter, kind: Vector, value: str) -> str:
+def _fence(out: Emitter, kind: Vector, value: str) -> str:
     """Return the same value behind a fence that hides its origin from LLVM."""
-    name = f"llvm.arithmetic.fence.{_mangled(kind)}"
+    name = f"llvm.arithmetic.fence.{_mangle_type(kind)}"
     return out.intrinsic(kind.llvm, name, [(kind.llvm, value)])
 
 
@@ -488,19 +495,19 @@ def _prefetch(write: int, locality: int = 3) -> Emit:
     return emit
 
 
-def _prefetched(pointer: Kind, index: Kind) -> Kind | None:
+def _prefetch_result(pointer: Kind, index: Kind) -> Kind | None:
     return NOTHING if isinstance(pointer, Pointer) and index is WORD else None
 
 
-def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+def _gather_result(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
     if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
         return loaded_kind(pointer, WORD, mask)
     return None
 
 
 def _store_at_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
-    found = _gathered(pointer, index, mask)
-    return NOTHING if found is not None and found == value else None
+    gathered = _gather_result(pointer, index, mask)
+    return NOTHING if gathered is not None and gathered == value else None
 
 
 def _pointers(element: Element) -> None:
@@ -577,10 +584,10 @@ def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     byte = out.do(f"lshr {kind.llvm} {position}, {text.constant(kind, 3)}")
     place = out.intrinsic(kind.llvm, name, [pair, (kind.llvm, byte)])
     every = "true" if lanes == 1 else ALL_ON
-    whole = gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
+    loaded = gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
     shift = out.do(f"and {kind.llvm} {position}, {text.constant(kind, 7)}")
-    moved = out.do(f"shl {kind.llvm} {whole}, {shift}")
-    return out.do(f"lshr {kind.llvm} {moved}, {text.constant(kind, 12)}")
+    shifted = out.do(f"shl {kind.llvm} {loaded}, {shift}")
+    return out.do(f"lshr {kind.llvm} {shifted}, {text.constant(kind, 12)}")
 
 
 def _window_result(position: Kind, *words: Kind) -> Kind | None:
@@ -598,12 +605,12 @@ for _kind in ELEMENTS.values():
     _pointers(_kind)
 define("local_words", lambda count: Pointer(ELEMENTS["i64"]) if count is WORD else None, _words)
 define("load", loaded_kind, _load)
-define("store", _stored, _store)
-define("load_at", _gathered, _load_at)
+define("store", _store_result, _store)
+define("load_at", _gather_result, _load_at)
 define("store_at", _store_at_result, _store_at)
-define("prefetch", _prefetched, _prefetch(0))
-define("prefetch_second", _prefetched, _prefetch(0, 2))
-define("prefetch_write", _prefetched, _prefetch(1))
+define("prefetch", _prefetch_result, _prefetch(0))
+define("prefetch_second", _prefetch_result, _prefetch(0, 2))
+define("prefetch_write", _prefetch_result, _prefetch(1))
 define("mask_of", _mask_of_result, _mask_of)
 define("mask_bits", lambda m: WORD if isinstance(m, Mask) and m.lanes > 1 else None, _mask_bits)
 define("word", _word_result, _word)
@@ -661,27 +668,27 @@ class _Span:
         """The elements of a vector that lie between lanes that are on, or at one."""
         elements = range(offset, offset + self.kind.lanes)
         above, below = ([self.lane(e, up) for e in elements] for up in (True, False))
-        found = _picked(out, mask, self.kind.lanes, above)
+        above_bits = _shuffle_mask(out, mask, self.kind.lanes, above)
         if above == below or mask == ALL_ON:
-            return found
-        other = _picked(out, mask, self.kind.lanes, below)
-        return out.combine(f"and <{self.kind.lanes} x i1> {found}, {other}")
+            return above_bits
+        below_bits = _shuffle_mask(out, mask, self.kind.lanes, below)
+        return out.combine(f"and <{self.kind.lanes} x i1> {above_bits}, {below_bits}")
 
 
-def _picked(out: Emitter, mask: Operand, lanes: int, wanted: list[int]) -> str:
+def _shuffle_mask(out: Emitter, mask: Operand, lanes: int, sources: list[int]) -> str:
     """A mask's bits at other places; those of number ``lanes`` are off."""
-    if wanted == [*range(lanes)] or (mask == ALL_ON and max(wanted) < lanes):
+    if sources == [*range(lanes)] or (mask == ALL_ON and max(sources) < lanes):
         return str(mask)
     bits = f"<{lanes} x i1>"
     if mask == ALL_ON:
-        return f"<{', '.join(f'i1 {str(lane < lanes).lower()}' for lane in wanted)}>"
-    return out.do(f"shufflevector {bits} {mask}, {bits} zeroinitializer, {choice(wanted)}")
+        return f"<{', '.join(f'i1 {str(lane < lanes).lower()}' for lane in sources)}>"
+    return out.do(f"shufflevector {bits} {mask}, {bits} zeroinitializer, {choice(sources)}")
 
 
 def _load_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str:
     base, start, _, mask = values
     kind, low = span.kind, span.lowest(out, start)
-    found, places, lanes = "poison", span.places, span.kind.lanes
+    result, places, lanes = "poison", span.places, span.kind.lanes
     picked = [*range(lanes)]  # of what was found before
     for offset in span.offsets:
         at = address_of(out, pointer, base, out.do(f"add i64 {low}, {offset}"))
@@ -691,11 +698,11 @@ def _load_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str
             for lane, place in enumerate(places)
         ]
         if picked == [lanes + lane for lane in range(lanes)]:
-            found = new
+            result = new
             continue
-        pair = f"{kind.llvm} {found}, {kind.llvm} {new}"
-        found = out.do(f"shufflevector {pair}, {choice(picked)}")
-    return found
+        pair = f"{kind.llvm} {result}, {kind.llvm} {new}"
+        result = out.do(f"shufflevector {pair}, {choice(picked)}")
+    return result
 
 
 def _store_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> None:
@@ -705,21 +712,23 @@ def _store_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> No
     if mask == ALL_ON and span.step > 1 and _is_stored_in_parts(out, kind):
         for lane, place in enumerate(span.places):
             at = address_of(out, pointer, base, out.do(f"add i64 {low}, {place}"))
-            one = out.do(f"extractelement {kind.llvm} {value}, i64 {lane}")
-            out.effect(f"store {kind.element.llvm} {one}, ptr {at}, align 1")
+            scalar = out.do(f"extractelement {kind.llvm} {value}, i64 {lane}")
+            out.effect(f"store {kind.element.llvm} {scalar}, ptr {at}, align 1")
         return
     written = -1
     for offset in span.offsets:
         at = address_of(out, pointer, base, out.do(f"add i64 {low}, {offset}"))
-        own = {
+        lane_by_element = {
             place - offset: lane
             for lane, place in enumerate(span.places)
             if max(offset, written + 1) <= place < offset + lanes
         }
-        bits = _picked(out, mask, lanes, [own.get(element, lanes) for element in range(lanes)])
-        order = choice([own.get(element, 0) for element in range(lanes)])
-        moved = out.do(f"shufflevector {kind.llvm} {value}, {kind.llvm} poison, {order}")
-        masked_store(out, kind, at, moved, bits)
+        bits = _shuffle_mask(
+            out, mask, lanes, [lane_by_element.get(element, lanes) for element in range(lanes)]
+        )
+        order = choice([lane_by_element.get(element, 0) for element in range(lanes)])
+        shuffled = out.do(f"shufflevector {kind.llvm} {value}, {kind.llvm} poison, {order}")
+        masked_store(out, kind, at, shuffled, bits)
         written = offset + lanes - 1
 
 
@@ -787,13 +796,13 @@ def _fits(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         return lined
     lanes = lanes_of(kinds[2])
     bits = out.do(f"bitcast {kinds[2].llvm} {values[2]} to i{lanes}")
-    whole = out.do(f"icmp eq i{lanes} {bits}, -1")
-    return out.do(f"and i1 {lined}, {whole}")
+    all_on = out.do(f"icmp eq i{lanes} {bits}, -1")
+    return out.do(f"and i1 {lined}, {all_on}")
 
 
 def _fitting(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
-    several = isinstance(mask, Mask) and mask.lanes > 1
-    return TRUTH if isinstance(pointer, Pointer) and index is WORD and several else None
+    has_lanes = isinstance(mask, Mask) and mask.lanes > 1
+    return TRUTH if isinstance(pointer, Pointer) and index is WORD and has_lanes else None
 
 
 def _stream(out: Emitter, kinds: Kinds, values: Values) -> Operand:
@@ -803,7 +812,7 @@ def _stream(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return ""
 
 
-def _streamed(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
+def _stream_result(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
     if not (isinstance(pointer, Pointer) and isinstance(value, Vector) and index is WORD):
         return None
     wide = value.lanes * value.element.bytes >= ALIGNED
@@ -816,5 +825,5 @@ def _settle(out: Emitter, kinds: Kinds, values: Values) -> Operand:
 
 
 define("fits", _fitting, _fits)
-define("stream", _streamed, _stream)
+define("stream", _stream_result, _stream)
 define("settle", lambda: NOTHING, _settle)

@@ -94,20 +94,20 @@ def define(name: str, result: Rule, emit: Emit) -> None:
     FUNCTIONS[name] = Operation(name, result, emit)
 
 
-def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> str:
+def vector_operand(out: Emitter, kind: Vector, operand_kind: Kind, value: Operand) -> str:
     """``value`` as a vector of ``kind``: itself, a literal, or an int64 converted and broadcast."""
-    if isinstance(given, Vector):
+    if isinstance(operand_kind, Vector):
         return str(value)
     if not isinstance(value, str):
         return text.constant(kind, value)
     element = kind.element
     if element.kind == "s":
         raise TypeError(f"a number computed at run time is not an operand of {kind.name}")
-    if given is TRUTH:
+    if operand_kind is TRUTH:
         verb = "uitofp" if element.kind == "f" else "zext"
         scalar = out.do(f"{verb} i1 {value} to {element.llvm}")
     elif element.kind == "f":
-        source = "i64" if given is WORD else "double"
+        source = "i64" if operand_kind is WORD else "double"
         scalar = _real_of(out, element.llvm, source, value)
     elif element.kind == "b":
         set_bit = out.do(f"icmp ne i64 {value}, 0")
@@ -130,12 +130,12 @@ def meet(*kinds: Kind) -> Vector | None:
     first = kinds[0]
     if isinstance(first, Vector) and kinds.count(first) == len(kinds):
         return first
-    found = {kind for kind in kinds if isinstance(kind, Vector)}
-    rest = [kind for kind in kinds if not isinstance(kind, Vector)]
-    if len(found) != 1 or any(kind not in (WORD, REAL, TRUTH) for kind in rest):
+    vectors = {kind for kind in kinds if isinstance(kind, Vector)}
+    literals = [kind for kind in kinds if not isinstance(kind, Vector)]
+    if len(vectors) != 1 or any(kind not in (WORD, REAL, TRUTH) for kind in literals):
         return None
-    (kind,) = found
-    if kind.element.kind != "f" and REAL in rest:
+    (kind,) = vectors
+    if kind.element.kind != "f" and REAL in literals:
         return None
     return kind
 
@@ -158,7 +158,7 @@ def _unify(
     if kind is None:
         raise TypeError(f"operands of different kinds: {', '.join(k.name for k in kinds)}")
     pairs = zip(kinds, values, strict=True)
-    return kind, [vector_operand(out, kind, given, value) for given, value in pairs]
+    return kind, [vector_operand(out, kind, source, value) for source, value in pairs]
 
 
 def _lanewise(write: Callable[..., str]) -> Emit:
@@ -176,9 +176,9 @@ def _arithmetic(real: str, integer: str) -> Emit:
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         if kinds[0] is WORD and kinds[1] is WORD:
-            known = _folded(integer, *values)
-            if known is not None:
-                return known
+            folded = _fold_words(integer, *values)
+            if folded is not None:
+                return folded
             left, right = values
             return out.do(f"{integer} i64 {text.word(left)}, {text.word(right)}")
         kind, (a, b) = _unify(out, kinds, values)
@@ -191,11 +191,11 @@ def _arithmetic(real: str, integer: str) -> Emit:
 _WORD_MEANINGS: Final = {"add": int.__add__, "sub": int.__sub__, "mul": int.__mul__}
 
 
-def _folded(verb: str, a: Operand, b: Operand) -> Operand | None:
+def _fold_words(verb: str, a: Operand, b: Operand) -> Operand | None:
     """The sum, difference or product of two words that needs no instruction."""
     if not isinstance(a, str) and not isinstance(b, str):
-        whole = _WORD_MEANINGS[verb](int(a), int(b))
-        return (whole + 2**63) % 2**64 - 2**63
+        exact = _WORD_MEANINGS[verb](int(a), int(b))
+        return (exact + 2**63) % 2**64 - 2**63
     if verb == "mul":
         nothing = a in (0, 1) or b in (0, 1)
         return (b if a == 1 else a if b == 1 else 0) if nothing else None
@@ -215,22 +215,24 @@ def _word_or(rule: Rule, kind: Scalar = WORD) -> Rule:
 
 def _exponent(number: Operand) -> int | None:
     """n, where a number is the literal 2**n."""
-    known = isinstance(number, int) and number > 0 and number & (number - 1) == 0
-    return int(number).bit_length() - 1 if known else None
+    is_power = isinstance(number, int) and number > 0 and number & (number - 1) == 0
+    return int(number).bit_length() - 1 if is_power else None
 
 
 def _quotient(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
     """Divide words, by a shift for powers of two: words are never negative here."""
-    (whole, by), shift = map(text.word, values), _exponent(values[1])
-    return out.do(f"sdiv i64 {whole}, {by}" if shift is None else f"ashr i64 {whole}, {shift}")
+    (dividend, by), shift = map(text.word, values), _exponent(values[1])
+    return out.do(
+        f"sdiv i64 {dividend}, {by}" if shift is None else f"ashr i64 {dividend}, {shift}"
+    )
 
 
-def _rest(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+def _remainder(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
     """The same."""
-    (whole, by), shift = map(text.word, values), _exponent(values[1])
+    (dividend, by), shift = map(text.word, values), _exponent(values[1])
     if shift is None:
-        return out.do(f"srem i64 {whole}, {by}")
-    return out.do(f"and i64 {whole}, {(1 << shift) - 1}")
+        return out.do(f"srem i64 {dividend}, {by}")
+    return out.do(f"and i64 {dividend}, {(1 << shift) - 1}")
 
 
 def _words(*operands: Kind) -> Kind | None:
@@ -265,9 +267,9 @@ def byte_of(out: Emitter, lanes: int, bit: str) -> str:
 
 def bit_of(out: Emitter, lanes: int, byte: str) -> str:
     """The i1 per lane of a byte 0/1."""
-    known = out.bits.get(byte)
-    if known is not None:
-        return known
+    bits = out.bits.get(byte)
+    if bits is not None:
+        return bits
     zero = "0" if lanes == 1 else "zeroinitializer"
     return out.do(f"icmp ne {bools(lanes).llvm} {byte}, {zero}")
 
@@ -294,7 +296,7 @@ def compare(out: Emitter, kind: Vector, predicate: tuple[str, str], a: str, b: s
     return out.do(f"icmp {stem} {kind.llvm} {a}, {b}")
 
 
-def _compared(*operands: Kind) -> Kind | None:
+def _comparison_result(*operands: Kind) -> Kind | None:
     if all(operand is WORD for operand in operands):
         return TRUTH
     kind = _same("biuf")(*operands)
@@ -310,8 +312,8 @@ def _bitwise(verb: str) -> Emit:
         kind, (a, b) = _unify(out, kinds, values)
         bits = [out.bits[value] for value in (a, b) if value in out.bits]
         if len(bits) == 2:
-            both = out.combine(f"{verb} {_bits(kind)} {bits[0]}, {bits[1]}")
-            return byte_of(out, kind.lanes, both)
+            combined = out.combine(f"{verb} {_bits(kind)} {bits[0]}, {bits[1]}")
+            return byte_of(out, kind.lanes, combined)
         return out.do(f"{verb} {kind.llvm} {a}, {b}")
 
     return emit
@@ -342,8 +344,8 @@ def _instruction(verb: str) -> Emit:
 @_lanewise
 def _shift_left(out: Emitter, kind: Vector, a: str, b: str) -> str:
     inside = _amount_fits(out, kind, b)
-    moved = out.do(f"shl {kind.llvm} {a}, {b}")
-    return choose(out, kind, inside, moved, text.constant(kind, 0))
+    shifted = out.do(f"shl {kind.llvm} {a}, {b}")
+    return choose(out, kind, inside, shifted, text.constant(kind, 0))
 
 
 @_lanewise
@@ -352,8 +354,8 @@ def _shift_right(out: Emitter, kind: Vector, a: str, b: str) -> str:
     if kind.element.signed:
         amount = choose(out, kind, inside, b, text.constant(kind, kind.element.bits - 1))
         return out.do(f"ashr {kind.llvm} {a}, {amount}")
-    moved = out.do(f"lshr {kind.llvm} {a}, {b}")
-    return choose(out, kind, inside, moved, text.constant(kind, 0))
+    shifted = out.do(f"lshr {kind.llvm} {a}, {b}")
+    return choose(out, kind, inside, shifted, text.constant(kind, 0))
 
 
 def _amount_fits(out: Emitter, kind: Vector, amount: str) -> str:
@@ -376,7 +378,7 @@ _operator("sub", _word_or(_same("iuf")), _arithmetic("fsub", "sub"))
 _operator("mul", _word_or(_same("iuf")), _arithmetic("fmul", "mul"))
 _operator("truediv", _same("f"), _instruction("fdiv"))
 _operator("floordiv", _words, _quotient)
-_operator("mod", _words, _rest)
+_operator("mod", _words, _remainder)
 _operator("neg", _word_or(_same("iuf")), _negate)
 _operator("and_", _bitwise_result, _bitwise("and"))
 _operator("or_", _bitwise_result, _bitwise("or"))
@@ -393,7 +395,7 @@ PREDICATES: Final = {
     "ge": ("oge", "ge"),
 }
 for _name, _predicate in PREDICATES.items():
-    _operator(_name, _compared, _comparison(*_predicate))
+    _operator(_name, _comparison_result, _comparison(*_predicate))
 
 
 def _unary(intrinsic: str, integers: str) -> Emit:
@@ -443,25 +445,25 @@ def _integer_division(remainder: bool) -> Emit:
             return choose(out, kind, by_zero, zero, out.do(f"{verb} {kind.llvm} {a}, {safe}"))
         by_minus = out.do(f"icmp eq {kind.llvm} {b}, {text.constant(kind, -1)}")
         safe = choose(out, kind, by_minus, one, safe)
-        rest = out.do(f"srem {kind.llvm} {a}, {safe}")
-        signs = out.do(f"xor {kind.llvm} {rest}, {b}")
-        apart = out.do(f"icmp slt {kind.llvm} {signs}, {zero}")
-        inexact = out.do(f"icmp ne {kind.llvm} {rest}, {zero}")
-        off = out.do(f"and {_bits(kind)} {apart}, {inexact}")
+        modulo = out.do(f"srem {kind.llvm} {a}, {safe}")
+        signs = out.do(f"xor {kind.llvm} {modulo}, {b}")
+        signs_differ = out.do(f"icmp slt {kind.llvm} {signs}, {zero}")
+        inexact = out.do(f"icmp ne {kind.llvm} {modulo}, {zero}")
+        off = out.do(f"and {_bits(kind)} {signs_differ}, {inexact}")
         if remainder:
-            whole = choose(out, kind, off, out.do(f"add {kind.llvm} {rest}, {b}"), rest)
+            result = choose(out, kind, off, out.do(f"add {kind.llvm} {modulo}, {b}"), modulo)
         else:
             quotient = out.do(f"sdiv {kind.llvm} {a}, {safe}")
             lower = out.do(f"sub {kind.llvm} {quotient}, {one}")
-            whole = choose(out, kind, off, lower, quotient)
+            result = choose(out, kind, off, lower, quotient)
             negated = out.do(f"sub {kind.llvm} {zero}, {a}")
-            whole = choose(out, kind, by_minus, negated, whole)
-        return choose(out, kind, by_zero, zero, whole)
+            result = choose(out, kind, by_minus, negated, result)
+        return choose(out, kind, by_zero, zero, result)
 
     return emit
 
 
-def _selected(condition: Kind, *operands: Kind) -> Kind | None:
+def _select_result(condition: Kind, *operands: Kind) -> Kind | None:
     kind = meet(*operands)
     if kind is None or condition != bools(kind.lanes):
         return None
@@ -497,7 +499,7 @@ define("maximum", _same("biuf"), _extremum("max", "maximum"))
 define("minimum", _same("biuf"), _extremum("min", "minimum"))
 define("floor_divide", _same("iu"), _integer_division(False))
 define("remainder", _same("iu"), _integer_division(True))
-define("select", _selected, _select)
+define("select", _select_result, _select)
 define("select_mask", _mask_selected, _select_mask)
 
 
@@ -514,8 +516,8 @@ def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str
     mask = "i1" if source.lanes == 1 else f"<{source.lanes} x i1>"
     inside = out.do(f"and {mask} {above}, {under}")
     safe = choose(out, source, inside, value, text.constant(source, 0.0))
-    whole = out.do(f"fptosi {source.llvm} {safe} to {target.llvm}")
-    return choose(out, target, inside, whole, text.constant(target, -(1 << (bits - 1))))
+    truncated = out.do(f"fptosi {source.llvm} {safe} to {target.llvm}")
+    return choose(out, target, inside, truncated, text.constant(target, -(1 << (bits - 1))))
 
 
 def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
@@ -523,11 +525,11 @@ def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
     target = vector("i64", source.lanes)
     edge = text.constant(source, 2.0**63)
     large = compare(out, source, ("oge", "ge"), value, edge)
-    rest = out.do(f"fsub {source.llvm} {value}, {edge}")
-    reduced = choose(out, source, large, rest, value)
-    whole = _float_to_signed(out, source, reduced, 64)
-    flipped = out.do(f"xor {target.llvm} {whole}, {text.constant(target, -(1 << 63))}")
-    return choose(out, target, large, flipped, whole)
+    excess = out.do(f"fsub {source.llvm} {value}, {edge}")
+    reduced = choose(out, source, large, excess, value)
+    truncated = _float_to_signed(out, source, reduced, 64)
+    flipped = out.do(f"xor {target.llvm} {truncated}, {text.constant(target, -(1 << 63))}")
+    return choose(out, target, large, flipped, truncated)
 
 
 def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str:
@@ -538,11 +540,11 @@ def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str
     if element.name == "u64":
         return _float_to_u64(out, source, value)
     wide = 64 if element.name in ("i64", "u32") else 32
-    whole = _float_to_signed(out, source, value, wide)
-    held = vector(f"i{wide}", source.lanes)
-    if held.llvm == target.llvm:
-        return whole
-    return out.do(f"trunc {held.llvm} {whole} to {target.llvm}")
+    truncated = _float_to_signed(out, source, value, wide)
+    integer = vector(f"i{wide}", source.lanes)
+    if integer.llvm == target.llvm:
+        return truncated
+    return out.do(f"trunc {integer.llvm} {truncated} to {target.llvm}")
 
 
 def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> str:
@@ -565,7 +567,7 @@ def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
     if source.element.digits <= single.element.digits:
         return convert(out, source, single, value)
     if source.element.digits > double.element.digits:
-        value = _told(out, source, value)
+        value = _fit_double(out, source, value)
     wide = convert(out, source, double, value)
     nearest = convert(out, double, single, wide)
     back = convert(out, single, double, nearest)
@@ -578,23 +580,23 @@ def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
     ]
     beyond = compare(out, double, ("ogt", "gt"), sizes[0], sizes[1])
     steps = (text.constant(pattern, step) for step in (-1, 1))
-    moved = out.do(f"add {pattern.llvm} {bits}, {choose(out, pattern, beyond, *steps)}")
+    stepped = out.do(f"add {pattern.llvm} {bits}, {choose(out, pattern, beyond, *steps)}")
     inexact = compare(out, double, ("une", "ne"), back, wide)
     last = out.do(f"and {pattern.llvm} {bits}, {text.constant(pattern, 1)}")
     even = compare(out, pattern, ("oeq", "eq"), last, text.constant(pattern, 0))
     moves = out.do(f"and {mask} {inexact}, {even}")
-    odd = choose(out, pattern, moves, moved, bits)
+    odd = choose(out, pattern, moves, stepped, bits)
     return out.do(f"bitcast {pattern.llvm} {odd} to {single.llvm}")
 
 
-def _told(out: Emitter, source: Vector, value: str) -> str:
+def _fit_double(out: Emitter, source: Vector, value: str) -> str:
     """A 64-bit integer that a double holds, with one bit for all that does not fit."""
     spare = (1 << SPARE) - 1
-    rest = out.do(f"and {source.llvm} {value}, {text.constant(source, spare)}")
-    lost = compare(out, source, ("une", "ne"), rest, text.constant(source, 0))
-    told = choose(out, source, lost, text.constant(source, spare + 1), text.constant(source, 0))
-    kept = out.do(f"and {source.llvm} {value}, {text.constant(source, ~spare)}")
-    marked = out.do(f"or {source.llvm} {kept}, {told}")
+    low_bits = out.do(f"and {source.llvm} {value}, {text.constant(source, spare)}")
+    lost = compare(out, source, ("une", "ne"), low_bits, text.constant(source, 0))
+    sticky = choose(out, source, lost, text.constant(source, spare + 1), text.constant(source, 0))
+    high_bits = out.do(f"and {source.llvm} {value}, {text.constant(source, ~spare)}")
+    marked = out.do(f"or {source.llvm} {high_bits}, {sticky}")
     edge = 1 << 53
     offset = text.constant(source, edge if source.element.signed else 0)
     above = out.do(f"add {source.llvm} {value}, {offset}")
@@ -635,8 +637,8 @@ def _narrow_bf16(out: Emitter, kind: Vector, value: str) -> str:
     upper = out.do(f"lshr {word.llvm} {bits}, {sixteen}")
     odd = out.do(f"and {word.llvm} {upper}, {text.constant(word, 1)}")
     step = out.do(f"add {word.llvm} {odd}, {text.constant(word, 0x7FFF)}")
-    moved = out.do(f"add {word.llvm} {bits}, {step}")
-    rounded = out.do(f"lshr {word.llvm} {moved}, {sixteen}")
+    biased = out.do(f"add {word.llvm} {bits}, {step}")
+    rounded = out.do(f"lshr {word.llvm} {biased}, {sixteen}")
     quiet = out.do(f"or {word.llvm} {upper}, {text.constant(word, 0x40)}")
     number = compare(out, single, ("ord", "eq"), value, value)
     chosen = choose(out, word, number, rounded, quiet)
@@ -701,9 +703,9 @@ for _element in ELEMENTS.values():
         _bitcast(_element)
 
 
-def _called(address: Kind, *arguments: Kind) -> Kind | None:
-    taken = all(kind is WORD or isinstance(kind, Pointer) for kind in arguments)
-    return NOTHING if address is WORD and taken else None
+def _call_result(address: Kind, *arguments: Kind) -> Kind | None:
+    are_words = all(kind is WORD or isinstance(kind, Pointer) for kind in arguments)
+    return NOTHING if address is WORD and are_words else None
 
 
 def _call(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
@@ -716,4 +718,4 @@ def _call(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) ->
     return ""
 
 
-define("call", _called, _call)
+define("call", _call_result, _call)

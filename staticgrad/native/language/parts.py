@@ -61,20 +61,20 @@ def external(name: str, result: str, arguments: Iterable[str]) -> ModulePart:
     )
 
 
-def used(parts: Mapping[str, ModulePart], entry: ModulePart) -> Module:
+def module_with_uses(parts: Mapping[str, ModulePart], entry: ModulePart) -> Module:
     """Return the module of a function and of the parts that it uses, in their order."""
-    waiting, found = [*entry.uses], {entry.name}
+    waiting, reached = [*entry.uses], {entry.name}
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in reached:
+            reached.add(name)
             waiting += parts[name].uses
-    chosen = [part for name, part in parts.items() if name in found and name != entry.name]
+    chosen = [part for name, part in parts.items() if name in reached and name != entry.name]
     declared = sorted(part for part in chosen if part.kind == "declaration")
     return (*declared, *(part for part in chosen if part.kind != "declaration"), entry)
 
 
-def linked(modules: Iterable[Module]) -> Module:
+def merge_modules(modules: Iterable[Module]) -> Module:
     """Return one module of several: each name once, a definition before a declaration."""
     declared: dict[str, ModulePart] = {}
     defined: dict[str, ModulePart] = {}

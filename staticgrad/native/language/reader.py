@@ -54,10 +54,10 @@ class _NotPlainError(Exception):
 
 def header_of(text: str) -> tuple[str, tuple[str, ...]] | None:
     """Return the name and the parameters of a function; None if its first line is not plain."""
-    found = _HEADER.fullmatch(text.partition("\n")[0])
-    if found is None:
+    match = _HEADER.fullmatch(text.partition("\n")[0])
+    if match is None:
         return None
-    return found[1], tuple(filter(None, found[2].split(", ")))
+    return match[1], tuple(filter(None, match[2].split(", ")))
 
 
 @lru_cache(maxsize=1 << 9)
@@ -87,7 +87,7 @@ def _read(text: str) -> Procedure:
     if reader.at < len(lines):
         raise _NotPlainError
     assigned = dict.fromkeys(header[1]) | names
-    return Procedure(tuple(_variable(each) for each in header[1]), body, assigned)
+    return Procedure(tuple(_variable(parameter) for parameter in header[1]), body, assigned)
 
 
 class _Lines:
@@ -99,7 +99,7 @@ class _Lines:
 
     def block(self, margin: str) -> tuple[Block, dict[str, None]]:
         """The statements behind a margin, and the names that they assign."""
-        found: list[Statement] = []
+        block: list[Statement] = []
         assigned: dict[str, None] = {}
         deep, first = len(margin), self.at
         while True:
@@ -109,14 +109,14 @@ class _Lines:
                 break
             self.at += 1
             statements, names = self._compound(text, margin) if text[-1] == ":" else _plain(text)
-            found += statements
+            block += statements
             assigned |= names
         if self.at == first:
             raise _NotPlainError
-        return tuple(found), assigned
+        return tuple(block), assigned
 
     def _compound(self, text: str, margin: str) -> tuple[Block, dict[str, None]]:
-        word, _, rest = text[:-1].partition(" ")
+        word, _, clause = text[:-1].partition(" ")
         if word in ("if", "elif"):
             body, names = self.block(margin + _STEP)
             following = self._lines[self.at]
@@ -128,11 +128,11 @@ class _Lines:
             elif following.startswith(f"{margin}elif ") and following[-1] == ":":
                 self.at += 1
                 orelse, more = self._compound(following[len(margin) :], margin)
-            return (When(_applied(_expression(rest)), body, orelse),), names | more
+            return (When(_as_operation(_expression(clause)), body, orelse),), names | more
         if word == "while":
             body, names = self.block(margin + _STEP)
-            return (Repeat(_applied(_expression(rest)), body, _variables(names)),), names
-        counter, _, span = rest.partition(" in ")
+            return (Repeat(_as_operation(_expression(clause)), body, _variables(names)),), names
+        counter, _, span = clause.partition(" in ")
         if word != "for" or not counter.isidentifier():
             raise _NotPlainError
         body, names = self.block(margin + _STEP)
@@ -151,11 +151,11 @@ def _plain(text: str) -> tuple[Block, dict[str, None]]:
         nodes = ast.parse(text).body
     except (SyntaxError, ValueError):
         raise _NotPlainError from None
-    found: list[Statement] = []
+    statements: list[Statement] = []
     for node in nodes:
-        found += _statements(node)
-    names = [s.name.text for s in found if isinstance(s, Let) and s.name.is_variable]
-    return tuple(found), dict.fromkeys(names)
+        statements += _statements(node)
+    names = [s.name.text for s in statements if isinstance(s, Let) and s.name.is_variable]
+    return tuple(statements), dict.fromkeys(names)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -170,13 +170,15 @@ def _expression(text: str) -> Any:
 def _statements(node: ast.stmt) -> list[Statement]:
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            return [Let(_variable(name), _applied(_arg(value)))]
+            return [Let(_variable(name), _as_operation(_arg(value)))]
         case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
-            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
             if len(names) == len(targets) == len(values):
-                held = [Name(name, 0) for name in names]
-                lets = [Let(n, _applied(_arg(v))) for n, v in zip(held, values, strict=True)]
-                pairs = zip(names, held, strict=True)
+                temporaries = [Name(name, 0) for name in names]
+                lets = [
+                    Let(n, _as_operation(_arg(v))) for n, v in zip(temporaries, values, strict=True)
+                ]
+                pairs = zip(names, temporaries, strict=True)
                 return [*lets, *(Let(_variable(name), Apply("copy", (n,))) for name, n in pairs)]
         case ast.AugAssign(target=ast.Name(id=name), op=op, value=value) if type(op) in _OPERATORS:
             changed = Apply(_OPERATORS[type(op)], (_variable(name), _arg(value)))
@@ -184,7 +186,7 @@ def _statements(node: ast.stmt) -> list[Statement]:
         case ast.Pass() | ast.Expr(value=ast.Constant()):
             return []
         case ast.Expr(value=value):
-            return [Do(_applied(_arg(value)))]
+            return [Do(_as_operation(_arg(value)))]
         case ast.Return(value=value):
             return [Do(Apply("return", () if value is None else (_arg(value),)))]
         case ast.Break() | ast.Continue():
@@ -192,8 +194,8 @@ def _statements(node: ast.stmt) -> list[Statement]:
         case ast.If() | ast.For() | ast.While():
             raise _NotPlainError
         case ast.Assign(value=value):
-            return [Do(_applied(_arg(value))), Do(_refused(node))]
-    return [Do(_refused(node))]
+            return [Do(_as_operation(_arg(value))), Do(_unsupported_operation(node))]
+    return [Do(_unsupported_operation(node))]
 
 
 def _arg(node: ast.expr) -> Any:
@@ -212,30 +214,30 @@ def _arg(node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return Apply(_OPERATORS[type(op)], (_arg(left), _arg(right)))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
-            return Apply(name, tuple([_arg(each) for each in args]))
+            return Apply(name, tuple([_arg(operand) for operand in args]))
         case ast.Call(func=ast.Attribute() as function):
-            return _refused(function)
+            return _unsupported_operation(function)
         case ast.Subscript(value=value, slice=index):
             return Apply("getitem", (_arg(value), _arg(index)))
         case ast.Compare(left=left, ops=ops, comparators=right):
             if all(type(op) in _OPERATORS for op in ops):
-                args = [_arg(each) for each in (left, *right)]
+                args = [_arg(operand) for operand in (left, *right)]
                 pairs = zip(ops, args, args[1:], strict=False)
                 links = [Apply(_OPERATORS[type(op)], (a, b)) for op, a, b in pairs]
                 return links[0] if len(links) == 1 else Apply("and", tuple(links))
         case ast.BoolOp(op=op, values=values):
-            return Apply(_OPERATORS[type(op)], tuple([_arg(each) for each in values]))
+            return Apply(_OPERATORS[type(op)], tuple([_arg(operand) for operand in values]))
         case ast.IfExp(test=test, body=yes, orelse=no):
             return Apply("if", (_arg(test), _arg(yes), _arg(no)))
-    return _refused(node)
+    return _unsupported_operation(node)
 
 
-def _refused(node: ast.AST) -> Apply:
+def _unsupported_operation(node: ast.AST) -> Apply:
     """An operation that fails when LLVM IR is written for it."""
     return Apply("?", (type(node).__name__,))
 
 
-def _applied(arg: Any) -> Apply:
+def _as_operation(arg: Any) -> Apply:
     return arg if type(arg) is Apply else Apply("copy", (arg,))
 
 

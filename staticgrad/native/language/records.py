@@ -39,8 +39,8 @@ class Name:
 
     def _op(self, name: str, *args: Word) -> Word:
         assert self.builder is not None
-        found: Word = self.builder.op(name, *args)
-        return found
+        result: Word = self.builder.op(name, *args)
+        return result
 
     def __add__(self, other: Word) -> Word:
         return self if _is(other, 0) else self._op("add", self, other)

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.native.constants import ENTRY
-from staticgrad.native.language.frontend import module_of, written
+from staticgrad.native.language.frontend import ir_helper, module_of
 from staticgrad.native.language.kinds import NOTHING, TRUTH, WORD, Kind
-from staticgrad.native.language.parts import INTERNAL, Module, ModulePart, external, linked
+from staticgrad.native.language.parts import INTERNAL, Module, ModulePart, external, merge_modules
 from staticgrad.native.language.translation import Helper
 from staticgrad.native.source import RuntimeCode
 from staticgrad.native.target import Target
@@ -99,31 +99,33 @@ def functions_of(target: Target) -> dict[str, Helper]:
         store = f"  store atomic i64 %a1, ptr %place {order}, align 8\n  ret void"
         bodies[name] = NOTHING, 2, _PLACE + store
     for count in _COUNTS:
-        given = ", ".join(f"i64 %a{number + 1}" for number in range(count))
+        arguments = ", ".join(f"i64 %a{number + 1}" for number in range(count))
         bodies[f"called{count}"] = (
-            WORD, count + 1, f"{_PLACE}  %found = call i64 %place({given})\n  ret i64 %found"
+            WORD, count + 1, f"{_PLACE}  %found = call i64 %place({arguments})\n  ret i64 %found"
         )  # fmt: skip
         bodies[f"status{count}"] = (
-            WORD, count + 1, f"{_PLACE}  %short = call i32 %place({given})\n"
+            WORD, count + 1, f"{_PLACE}  %short = call i32 %place({arguments})\n"
             "  %found = sext i32 %short to i64\n  ret i64 %found"
         )  # fmt: skip
-    own, calls = (_ARM, _ARM_CALLS) if is_arm(target) else (_X86, _X86_CALLS)
-    for name, body in own.items():
+    instructions, calls = (_ARM, _ARM_CALLS) if is_arm(target) else (_X86, _X86_CALLS)
+    for name, body in instructions.items():
         bodies[name] = _RESULTS[name], int("%a0" in body), body
-    found = {}
+    helpers = {}
     for name, (result, count, body) in bodies.items():
         uses = {part.name: part for part in (*calls, _ROOT) if f"@{part.name}" in body}
-        found[name] = written(name, result, count, body, uses)
-    return found
+        helpers[name] = ir_helper(name, result, count, body, uses)
+    return helpers
 
 
 def module(code: RuntimeCode, target: Target, linkage: str = "") -> Module:
     """The module of a source of the runtime."""
     beside = functions_of(target)
-    for key, other in code.beside.items():
+    for key, callee in code.beside.items():
         name = f"code_of_{key}"
-        beside[name] = written(name, WORD, 0, f"  ret i64 ptrtoint (ptr @{other.symbol} to i64)")
+        beside[name] = ir_helper(name, WORD, 0, f"  ret i64 ptrtoint (ptr @{callee.symbol} to i64)")
     functions = code.source.functions()
     kinds = (WORD,) * len(functions[ENTRY].procedure.parameters)
-    own = module_of(functions, code.symbol, target, kinds, beside, linkage)
-    return linked([own, *(module(other, target, INTERNAL) for other in code.beside.values())])
+    entry_module = module_of(functions, code.symbol, target, kinds, beside, linkage)
+    return merge_modules(
+        [entry_module, *(module(callee, target, INTERNAL) for callee in code.beside.values())]
+    )

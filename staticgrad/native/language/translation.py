@@ -107,10 +107,10 @@ class Names:
 
     def value(self, name: str) -> Bound | None:
         """Return the meaning of a name here, to be read by an instruction."""
-        found = self._values.get(name)
-        if found is not None and found.value in self._joins:
-            self._read.append(found.value)
-        return found
+        bound = self._values.get(name)
+        if bound is not None and bound.value in self._joins:
+            self._read.append(bound.value)
+        return bound
 
     def set(self, name: str, value: Bound) -> None:
         """A name stands for another value from here on."""
@@ -127,11 +127,11 @@ class Names:
 
     def undo(self, mark: int) -> None:
         """Restore the meanings of names at a mark."""
-        for name, before in reversed(self._changes[mark:]):
-            if before is None:
+        for name, previous in reversed(self._changes[mark:]):
+            if previous is None:
                 del self._values[name]
             else:
-                self._values[name] = before
+                self._values[name] = previous
         del self._changes[mark:]
 
     def head(self, entry: str, assigned: Iterable[str]) -> list[tuple[str, Join]]:
@@ -141,10 +141,10 @@ class Names:
         """
         joins, line = [], self._free_line()
         for name in assigned:
-            before = self._values.get(name)
-            if before is not None:
-                join = self.join(name, before.kind, line)
-                join.edges.append(Arrival(before, entry))
+            initial = self._values.get(name)
+            if initial is not None:
+                join = self.join(name, initial.kind, line)
+                join.edges.append(Arrival(initial, entry))
                 joins.append((name, join))
         return joins
 
@@ -168,8 +168,8 @@ class Names:
         changed = dict.fromkeys(name for path in paths for name in path.changes)
         line = self._free_line() if len(paths) > 1 else 0
         for name in changed:
-            found = [path.changes.get(name, self._values.get(name)) for path in paths]
-            values = [value for value in found if value is not None]
+            arriving = [path.changes.get(name, self._values.get(name)) for path in paths]
+            values = [value for value in arriving if value is not None]
             if len(values) < len(paths):
                 continue
             if len({text_of(value) for value in values}) == 1:
@@ -192,14 +192,14 @@ class Names:
     def write(self) -> None:
         """The joins that are read, by instructions or by joins that are, into their blocks."""
         waiting, lines = list(dict.fromkeys(self._read)), self._out.lines
-        known = set(waiting)
+        reached = set(waiting)
         for name in waiting:
             join = self._joins[name]
             edges = ", ".join(f"[ {text_of(e.value)}, %{e.label} ]" for e in join.edges)
             lines[join.line] += f"  {name} = phi {join.kind.llvm} {edges}\n"
             for edge in join.edges:
                 text = edge.value.value
-                if isinstance(text, str) and text in self._joins and text not in known:
-                    known.add(text)
+                if isinstance(text, str) and text in self._joins and text not in reached:
+                    reached.add(text)
                     waiting.append(text)
         lines[:] = [line.rstrip("\n") for line in lines if line]
