@@ -155,8 +155,8 @@ def _extreme(
         result = with_axes(result, value, axes) if keepdims else result
     else:
         result = reduced(kind, value, axes, keepdims)
-    further = maximum if kind is Max else minimum
-    return further(result, start)
+    combine = maximum if kind is Max else minimum
+    return combine(result, start)
 
 
 @rounded_once
@@ -239,7 +239,7 @@ def _variance(
     *,
     root: bool = False,
 ) -> AnyValue:
-    less = correction_of(ddof, correction)
+    dof_correction = correction_of(ddof, correction)
     value = as_value(x)
     axes = axes_of(axis, value)
     mask = mask_of(where, value)
@@ -249,9 +249,9 @@ def _variance(
         )
     if dtype is not None or not value.dtype.is_float:
         value = astype(value, F64 if dtype is None else dtype)
-    away = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = reduced(Sum, fill_outside_mask(abs_square(away), mask, 0.0), axes, keepdims)
-    variance = squares / degrees_of_freedom(value, axes, mask, keepdims, less)
+    deviation = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
+    squares = reduced(Sum, fill_outside_mask(abs_square(deviation), mask, 0.0), axes, keepdims)
+    variance = squares / degrees_of_freedom(value, axes, mask, keepdims, dof_correction)
     return flat_root(variance) if root else variance
 
 

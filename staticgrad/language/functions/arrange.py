@@ -110,10 +110,10 @@ def split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> li
     return [part(value, place, part_size * k, part_size) for k in range(count)]
 
 
-def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:
+def _cut(x: AnyValue, indices: Sequence[Any], axis: int) -> list[AnyValue]:
     leading = (slice(None),) * axis
-    ends = [*at, None]
-    return [x[(*leading, slice(a, b))] for a, b in zip([0, *at], ends, strict=True)]
+    ends = [*indices, None]
+    return [x[(*leading, slice(a, b))] for a, b in zip([0, *indices], ends, strict=True)]
 
 
 def array_split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
@@ -230,9 +230,9 @@ def repeat(x: ArrayLike[AnyValue], repeats: Any, axis: int | None = None) -> Any
         return take(value, places, place)
     (times,) = shape_of((repeats,), value)
     shape = value.shape
-    wide = expand_dims(value, place + 1)
-    wide = broadcast_to(wide, (*shape[: place + 1], times, *shape[place + 1 :]))
-    return reshape(wide, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
+    expanded = expand_dims(value, place + 1)
+    expanded = broadcast_to(expanded, (*shape[: place + 1], times, *shape[place + 1 :]))
+    return reshape(expanded, (*shape[:place], shape[place] * times, *shape[place + 1 :]))
 
 
 def tile(x: ArrayLike[AnyValue], reps: Any) -> AnyValue:
@@ -268,11 +268,11 @@ def diag(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
         raise RankError(f"diag: {value.type} is not a vector or matrix", related=related(value))
     shift = integer("k", k, value)
     size = value.shape[0] + abs(shift)
-    across = with_zeros(
+    with_zero_columns = with_zeros(
         value, [(max(shift, 0), max(-shift, 0))]
     )  # out[i, j] holds the one of column j
     hit = equal(iota((size, size), 0, like=value) + shift, iota((size, size), 1, like=value))
-    return where(hit, across, np.zeros((), value.dtype.numpy))
+    return where(hit, with_zero_columns, np.zeros((), value.dtype.numpy))
 
 
 def diagflat(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
@@ -400,10 +400,12 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
     pairs = [entry if isinstance(entry, list | tuple) else (entry, entry) for entry in data]
     pairs = [pair * 2 if len(pair) == 1 else pair for pair in pairs]
     if len(pairs) != x.ndim or any(len(pair) != 2 for pair in pairs):
-        many = "one (before, after) for each of"
+        expected = "one (before, after) for each of"
         if what != "pad_width":
-            many = f"{what} {many}"
-        raise ArgumentError(f"pad: {data!r} is not {many} the {x.ndim} axes", related=related(x))
+            expected = f"{what} {expected}"
+        raise ArgumentError(
+            f"pad: {data!r} is not {expected} the {x.ndim} axes", related=related(x)
+        )
     return [(low, high) for low, high in pairs]
 
 
@@ -438,8 +440,8 @@ def _source(places: Any, size: Any, mode: str, of: Any = _OURS) -> Any:
     if mode == "wrap":
         return of.remainder(places, size)
     if mode == "symmetric":
-        turn = of.remainder(places, 2 * size)
-        return of.where(turn < size, turn, 2 * size - 1 - turn)
+        double_size = of.remainder(places, 2 * size)
+        return of.where(double_size < size, double_size, 2 * size - 1 - double_size)
     period = of.maximum(2 * size - 2, 1)
-    turn = of.remainder(places, period)
-    return of.where(turn < size, turn, period - turn)
+    double_size = of.remainder(places, period)
+    return of.where(double_size < size, double_size, period - double_size)

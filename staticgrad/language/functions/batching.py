@@ -114,9 +114,9 @@ class _Batches:
         outer = map(self._lift_constant, captured) if self.is_eager else captured
         operands = present((*self.operands.values(), *holder.tensors, *outer))
         number = iota((self.size,), like=operands[0] if operands else None)
-        over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
+        is_batched = [True, *self.over, *[False] * (len(operands) - len(self.over))]
         body = body_of(part.inputs, label_values("y", part.results))
-        outs = over_batch(body, [number, *operands], over, self.size)
+        outs = over_batch(body, [number, *operands], is_batched, self.size)
         axes = _spread("out_axes", out_axes, tree)
         named_outs = zip(paths(tree, "the result"), outs, axes, strict=True)
         return unflatten(
@@ -213,8 +213,8 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         return [axis for axes in axes_by_part for axis in axes]
     if isinstance(entry, dict | list | tuple):
         keys = tuple(entry) if isinstance(entry, dict) else tuple(range(len(entry)))
-        alike = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}
-        if tree.kind in (object, None) or not alike:
+        same_keys = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}
+        if tree.kind in (object, None) or not same_keys:
             raise ArgumentError(
                 f"vmap: {what} is {shown(entry)}, for {tree} (? stands for a value)"
             )

@@ -522,8 +522,8 @@ def _as_mask(x: Any) -> Any:
 def _first_indices(mask: Any, size: int) -> tuple[Any, Any]:
     """Return the first ``size`` indices where a vector holds, 0 behind; and which are filled."""
     number = cumsum(astype(mask, I64))
-    goal = where(logical_and(mask, number <= size), number - 1, size)
-    everywhere = ScatterExtreme("max", 0, size + 1)(iota(mask.shape, like=mask), goal)
+    target = where(logical_and(mask, number <= size), number - 1, size)
+    everywhere = ScatterExtreme("max", 0, size + 1)(iota(mask.shape, like=mask), target)
     indices = part(everywhere, 0, 0, size)
     filled = indices >= 0  # where nothing was sent there is the smallest integer
     return where(filled, indices, 0), filled

@@ -150,11 +150,11 @@ def roots(p: ArrayLike[AnyValue]) -> AnyValue:
         at_zero = len(numbers) - len(p)
     value = _vector(p)
     value = value if value.dtype.is_complex else floating(value)
-    further = zeros((at_zero,), C128, like=value)
+    zero_roots = zeros((at_zero,), C128, like=value)
     if value.shape[0] < 2:
-        return further
+        return zero_roots
     nonzero_roots = eigvals(companion(value))
-    return concatenate([nonzero_roots, further], 0) if at_zero else nonzero_roots
+    return concatenate([nonzero_roots, zero_roots], 0) if at_zero else nonzero_roots
 
 
 @rounded_once
@@ -188,28 +188,29 @@ def polyfit(
     >>> sg.evaluate(sg.polyfit([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], 1)).round(6)
     array([2., 1.])
     """
-    places, goal = (floating(v) for v in promoted_values((x, y)))
-    if places.ndim != 1 or goal.ndim not in (1, 2):
+    places, samples = (floating(v) for v in promoted_values((x, y)))
+    if places.ndim != 1 or samples.ndim not in (1, 2):
         raise RankError(
-            f"{called_name()}: x is {places.type}, y {goal.type}", related=related(places, goal)
+            f"{called_name()}: x is {places.type}, y {samples.type}",
+            related=related(places, samples),
         )
     count = places.shape[0]
-    if goal.shape[0] != count or deg < 0 or count == 0:
+    if samples.shape[0] != count or deg < 0 or count == 0:
         raise ShapeError(
-            f"{called_name()}: x is {places.type}, y {goal.type}, deg {deg}",
-            related=related(places, goal),
+            f"{called_name()}: x is {places.type}, y {samples.type}, deg {deg}",
+            related=related(places, samples),
         )
     powers: Any = vander(places, deg + 1)
     if w is not None:
         weights = as_values(places, w)[1]
         powers = powers * expand_dims(weights, 1)
-        goal = goal * (expand_dims(weights, 1) if goal.ndim == 2 else weights)
+        samples = samples * (expand_dims(weights, 1) if samples.ndim == 2 else weights)
     limits: Any = np.finfo(places.dtype.numpy)
     number: Any = count if isinstance(count, int) else size_value(count, places.dtype)
     cutoff: Any = number * float(limits.eps) if rcond is None else rcond
     size = sqrt(aggregate.sum(powers * powers, 0))
-    solution, residuals, rank, singular = lstsq(powers / size, goal, cutoff)
-    fit = solution / (expand_dims(size, 1) if goal.ndim == 2 else size)
+    solution, residuals, rank, singular = lstsq(powers / size, samples, cutoff)
+    fit = solution / (expand_dims(size, 1) if samples.ndim == 2 else size)
     if full:
         return fit, residuals, rank, singular, cutoff
     if not cov:
@@ -220,7 +221,7 @@ def polyfit(
     if isinstance(count, int) and count <= deg + 1:
         raise ArgumentError(f"{called_name()}: {count} places for {deg + 1} coefficients")
     factor = residuals / (number - float(deg + 1))
-    return fit, expand_dims(scaled, -1) * factor if goal.ndim == 2 else scaled * factor
+    return fit, expand_dims(scaled, -1) * factor if samples.ndim == 2 else scaled * factor
 
 
 def _vector(p: Any) -> Any:

@@ -264,8 +264,8 @@ def full_like(
     like = as_value(x)
     target_dtype = like.dtype if dtype is None else dtype_of(dtype)
     kind = binding_kind((like,))
-    plain = is_number(fill_value) or isinstance(fill_value, complex)
-    filled = kind.lift(fill_value, target_dtype) if plain else as_value(fill_value, kind)
+    is_scalar = is_number(fill_value) or isinstance(fill_value, complex)
+    filled = kind.lift(fill_value, target_dtype) if is_scalar else as_value(fill_value, kind)
     sizes = like.shape if shape is None else shape_of(shape)
     return broadcast_to(astype(filled, target_dtype), sizes)
 

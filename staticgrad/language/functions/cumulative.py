@@ -55,8 +55,10 @@ def bdtrc(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]
     def formula(k: Any, n: Any, p: Any) -> Any:
         k_floor = floor(k)
         valid = (n >= k_floor) & (p >= 0.0) & (p <= 1.0)
-        some = maximum(k_floor, 0.0)
-        value = _evaluate_inside(lambda a, b: BetaInc()(a, b, p), some + 1.0, n - some, valid, 0.0)
+        clipped = maximum(k_floor, 0.0)
+        value = _evaluate_inside(
+            lambda a, b: BetaInc()(a, b, p), clipped + 1.0, n - clipped, valid, 0.0
+        )
         return where(valid & (k_floor < 0.0), 1.0, value)
 
     return in_float64("bdtrc", formula, k, n, p)
@@ -483,10 +485,10 @@ def _f_tail(dfn: Any, dfd: Any, x: Any, lower: bool) -> Any:
     """The share dfn x / (dfd + dfn x) is a beta variable of dfn / 2 and dfd / 2."""
     odds = maximum(x, 0.0) * (dfn / dfd)
     large = odds > 1.0
-    little = where(large, 1.0, odds)
+    small_odds = where(large, 1.0, odds)
     inverse = 1.0 / where(large, odds, 1.0)
-    share = where(large, 1.0 / (1.0 + inverse), little / (1.0 + little))
-    complement = where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + little))
+    share = where(large, 1.0 / (1.0 + inverse), small_odds / (1.0 + small_odds))
+    complement = where(large, inverse / (1.0 + inverse), 1.0 / (1.0 + small_odds))
     a, b = 0.5 * dfn, 0.5 * dfd
     tail = BetaInc()(a, b, share) if lower else BetaInc()(b, a, complement)
     return where((x >= 0.0) & (dfn > 0.0) & (dfd > 0.0), tail, math.nan)

@@ -211,16 +211,19 @@ def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int
         )
     first, last = _slice_axis(slopes, axis, None, 1), _slice_axis(slopes, axis, -1, None)
     if edge_order == 2:
-        near, far = _slice_axis(slopes, axis, 1, 2), _slice_axis(slopes, axis, -2, -1)
-        first = first - (near - first) * _share(ends[0] if ends else None, axis, 0)
-        last = last + (last - far) * _share(ends[1] if ends else None, axis, 1)
+        second_slope, next_to_last_slope = (
+            _slice_axis(slopes, axis, 1, 2),
+            _slice_axis(slopes, axis, -2, -1),
+        )
+        first = first - (second_slope - first) * _share(ends[0] if ends else None, axis, 0)
+        last = last + (last - next_to_last_slope) * _share(ends[1] if ends else None, axis, 1)
     return concatenate([first, inner, last], axis)
 
 
-def _share(steps: Value | None, axis: int, at: int) -> Any:
+def _share(steps: Value | None, axis: int, side: int) -> Any:
     if steps is None:
         return 0.5
-    outer = _slice_axis(steps, axis, at, at + 1)
+    outer = _slice_axis(steps, axis, side, side + 1)
     return outer / of.sum(steps, axis, keepdims=True)
 
 

@@ -185,18 +185,18 @@ class Distributions:
 
         kind = floating_dtype(dtype)
         centre = astype(self._operand(mean), kind)
-        spread = astype(self._operand(cov), kind)
-        if centre.ndim < 1 or spread.ndim < 2:
+        covariance = astype(self._operand(cov), kind)
+        if centre.ndim < 1 or covariance.ndim < 2:
             raise RankError(
-                f"multivariate_normal: a mean {centre.type} and a covariance {spread.type}",
+                f"multivariate_normal: a mean {centre.type} and a covariance {covariance.type}",
                 hint="[..., n] and [..., n, n]",
-                related=related(centre, spread),
+                related=related(centre, covariance),
             )
-        batch_shape = met_shape(None, centre, spread[..., 0])
+        batch_shape = met_shape(None, centre, covariance[..., 0])
         if shape is not None:
             batch_shape = (*drawn_shape(shape), batch_shape[-1])
         z = astype(self.normal(shape=batch_shape, dtype=dtype), kind)
-        return matmul(cholesky(spread), z[..., None])[..., 0] + centre
+        return matmul(cholesky(covariance), z[..., None])[..., 0] + centre
 
     @drawing
     def categorical(self, logits: ArrayLike, axis: int = -1, shape: Any = None) -> Value:
@@ -270,14 +270,15 @@ class Distributions:
         return minimum(indices, count - 1)
 
     def _distinct(self, count: Size, sizes: Shape, p: Any) -> Any:
-        many = math.prod(sizes)
-        if isinstance(many, int) and isinstance(count, int) and many > count:
+        count_drawn = math.prod(sizes)
+        if isinstance(count_drawn, int) and isinstance(count, int) and count_drawn > count:
             raise ArgumentError(
-                f"choice: {many} different ones of {count}", hint="replace=True, or fewer draws"
+                f"choice: {count_drawn} different ones of {count}",
+                hint="replace=True, or fewer draws",
             )
         noise = self.gumbel(shape=(count,), dtype=F64)
         scores = noise if p is None else noise + log(p)
-        return reshape(topk(scores, many)[1], sizes)
+        return reshape(topk(scores, count_drawn)[1], sizes)
 
     def _operand(self, x: ArrayLike) -> Any:
         return as_value(x, binding_kind((self.key, x)))
@@ -287,10 +288,10 @@ class Distributions:
 
     def _open(self, shape: Any, dtype: Any, *parameters: ArrayLike) -> tuple[Any, DType]:
         kind = floating_dtype(dtype)
-        wide = kind.compute
-        word = self._bits(met_shape(shape, *parameters), wide.unsigned, self._stream())
-        spare = wide.unsigned.numpy.type(wide.bits - wide.digits + 1)
-        return (_cast(word >> spare, wide) + 0.5) * 2.0 ** (1 - wide.digits), kind
+        compute_dtype = kind.compute
+        bits = self._bits(met_shape(shape, *parameters), compute_dtype.unsigned, self._stream())
+        spare = compute_dtype.unsigned.numpy.type(compute_dtype.bits - compute_dtype.digits + 1)
+        return (_cast(bits >> spare, compute_dtype) + 0.5) * 2.0 ** (1 - compute_dtype.digits), kind
 
     @drawing
     def poisson(self, lam: ArrayLike = 1.0, shape: Any = None, dtype: Any = I64) -> Value:
@@ -306,22 +307,22 @@ class Distributions:
         (mean,) = self._parameters(sizes, lam)
         valid, large = (mean >= 0.0) & (mean < math.inf), mean >= _PROPOSED
         low = where(valid & ~large, mean, 0.0)
-        few = self._invert_cdf(exp(-low), lambda k: low / k, sizes)
+        by_inversion = self._invert_cdf(exp(-low), lambda k: low / k, sizes)
         high = where(valid & large, mean, _PROPOSED)
-        spread, log_mean = sqrt(high), log(high)
-        hat = _Hat(0.931 + 2.53 * spread, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
+        deviation, log_mean = sqrt(high), log(high)
+        hat = _Hat(0.931 + 2.53 * deviation, -0.059, 0.02483, high + 0.43, 0.9277, 3.6224, 2.0)
         top = log(1.1239 + 1.1328 / (hat.b - 3.4))
 
         def surplus(k: Any) -> Any:
             return k * log_mean - high - GammaLn()(k + 1.0) - top
 
-        most = full_like(high, math.inf)
-        many = self._sample_by_rejection(hat, surplus, most, sizes, ~(valid & large))
-        return astype(where(valid, where(large, many, few), -1.0), kind)
+        upper_limit = full_like(high, math.inf)
+        by_rejection = self._sample_by_rejection(hat, surplus, upper_limit, sizes, ~(valid & large))
+        return astype(where(valid, where(large, by_rejection, by_inversion), -1.0), kind)
 
     def _parameters(self, sizes: Shape, *parameters: ArrayLike) -> list[Any]:
-        wide = (astype(self._operand(parameter), F64) for parameter in parameters)
-        return [broadcast_to(value, sizes) for value in wide]
+        values = (astype(self._operand(parameter), F64) for parameter in parameters)
+        return [broadcast_to(value, sizes) for value in values]
 
     def _invert_cdf(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
         """The count at which the sum of probabilities passes a draw: P(0) is ``first``."""
@@ -334,19 +335,19 @@ class Distributions:
 
         def next_term(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
             k, probability, total = state
-            on = total < u
-            later = probability * ratio(k + 1.0)
+            is_running = total < u
+            next_probability = probability * ratio(k + 1.0)
             return (
-                where(on, k + 1.0, k),
-                where(on, later, probability),
-                where(on, total + later, total),
+                where(is_running, k + 1.0, k),
+                where(is_running, next_probability, probability),
+                where(is_running, total + next_probability, total),
             )
 
-        begin = zeros_like(first), first, first
-        return while_loop(is_unfinished, next_term, begin)[0]
+        initial = zeros_like(first), first, first
+        return while_loop(is_unfinished, next_term, initial)[0]
 
     def _sample_by_rejection(
-        self, hat: _Hat, surplus: Callable[[Any], Any], most: Any, sizes: Shape, done: Any
+        self, hat: _Hat, surplus: Callable[[Any], Any], upper_limit: Any, sizes: Shape, done: Any
     ) -> Any:
         """Counts from 0 to ``most`` that are proposed under a hat, where not ``done``.
 
@@ -360,10 +361,10 @@ class Distributions:
             side = u - 0.5
             us = 0.5 - absolute(side)
             k = floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
-            inside = (k >= 0.0) & (k <= most)
+            inside = (k >= 0.0) & (k <= upper_limit)
             count = where(inside, k, hat.mean)
-            under = log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
-            new = inside & (((us >= 0.07) & (v <= hat.sure)) | under) & ~accepted
+            is_under_hat = log(v / (hat.a / (us * us) + hat.b)) <= surplus(count)
+            new = inside & (((us >= 0.07) & (v <= hat.sure)) | is_under_hat) & ~accepted
             return where(new, k, counts), accepted | new
 
         start = zeros_like(hat.b), done
@@ -424,9 +425,11 @@ class Distributions:
             raise ArgumentError(
                 f"{called_name()}: the parameter {shown(a)} is not a number from 0 on"
             )
-        wide = kind.compute
-        alpha = astype(self._operand(a), wide)
-        return _as_drawn(self._sample_log_gamma(alpha, sizes, wide), broadcast_to(alpha, sizes))
+        compute_dtype = kind.compute
+        alpha = astype(self._operand(a), compute_dtype)
+        return _as_drawn(
+            self._sample_log_gamma(alpha, sizes, compute_dtype), broadcast_to(alpha, sizes)
+        )
 
     def _sample_log_gamma(self, a: Any, sizes: Shape, kind: DType) -> Any:
         """The draws themselves, of a as it is; log(a) of an infinite one, NaN outside."""

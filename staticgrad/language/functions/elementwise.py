@@ -78,8 +78,8 @@ def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
         return value
     if places == 0:
         return rint(value)
-    wide = astype(value, value.dtype.compute)
-    return astype(_round_decimals(wide, places), value.dtype)
+    widened = astype(value, value.dtype.compute)
+    return astype(_round_decimals(widened, places), value.dtype)
 
 
 def _round_decimals(value: Any, places: int) -> Any:
@@ -105,15 +105,15 @@ def sinc(x: ArrayLike[AnyValue]) -> AnyValue:
     """
     value = floating(x)
     angle = value * math.pi
-    near = absolute(angle) < 1e-4
+    is_small = absolute(angle) < 1e-4
     squared = angle * angle
     series = 1.0 + squared * (squared * (1.0 / 120.0) - 1.0 / 6.0)
-    away = where(near, np.ones((), value.dtype.numpy), angle)
+    denominator = where(is_small, np.ones((), value.dtype.numpy), angle)
     nearest = rint(value)
     half = nearest * 0.5
     sine = sin((value - nearest) * math.pi)
     sine = where(half == rint(half), sine, -sine)
-    return where(near, series, sine / away)
+    return where(is_small, series, sine / denominator)
 
 
 NUMPY_NAMES.update(around="round")
@@ -328,8 +328,10 @@ def isclose(
     if not left.dtype.is_float:
         left, right = (astype(v, F64) for v in (left, right))
     and_ = logical_and
-    near = and_(absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf)
-    close = logical_or(near, equal(left, right))
+    is_near = and_(
+        absolute(left - right) <= atol + rtol * absolute(right), absolute(right) < np.inf
+    )
+    close = logical_or(is_near, equal(left, right))
     if equal_nan:
         nan = and_(isnan(left), isnan(right))
         close = logical_or(close, nan)
@@ -443,8 +445,8 @@ def choose(
     which = within(which, len(values), mode)
     options = promoted_values(values)
     if mode == "raise":
-        alike = broadcast_arrays(which, *options)
-        which, together = alike[0], stack(alike[1:], -1)
+        broadcast = broadcast_arrays(which, *options)
+        which, together = broadcast[0], stack(broadcast[1:], -1)
         selected = TakeAlong(together.ndim - 1, wrap=False)(together, expand_dims(which, -1))
         return reshape(selected, which.shape)
     last = options[-1]
@@ -474,8 +476,8 @@ def piecewise(
     >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
     array([ 2., 30.])
     """
-    plain = [f for f in funclist if not callable(f)]
-    value = as_values(x, *condlist, *plain)[0]
+    constants = [f for f in funclist if not callable(f)]
+    value = as_values(x, *condlist, *constants)[0]
     if len(funclist) - len(condlist) not in (0, 1):
         raise ArgumentError(f"piecewise: {len(condlist)} conditions, {len(funclist)} functions")
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
@@ -485,7 +487,7 @@ def piecewise(
     result = broadcast_arrays(value, otherwise)[1]
     for condition, piece in zip(condlist, pieces, strict=True):
         _, condition, piece = as_values(value, condition, piece)
-        holds = astype(condition, BOOL)
+        is_true = astype(condition, BOOL)
         chosen = astype(piece, kind)
-        result = where(holds, chosen, result)
+        result = where(is_true, chosen, result)
     return result

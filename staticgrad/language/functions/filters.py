@@ -68,8 +68,8 @@ def convolve(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "full"
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _correlate_named_sizes(left, flip(right), mode)
-    long, short, _ = _order_by_length(left, right)
-    return _filter_vectors(long, flip(short), mode)
+    longer, shorter, _ = _order_by_length(left, right)
+    return _filter_vectors(longer, flip(shorter), mode)
 
 
 def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "valid") -> AnyValue:
@@ -81,8 +81,8 @@ def correlate(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue], mode: Mode = "vali
     left, right = _vectors(a, v)
     if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
         return _correlate_named_sizes(left, right, mode, is_correlation=True)
-    long, short, swapped = _order_by_length(left, right)
-    result = _filter_vectors(long, short, mode, longer=swapped and mode == "same")
+    longer, shorter, swapped = _order_by_length(left, right)
+    result = _filter_vectors(longer, shorter, mode, longer=swapped and mode == "same")
     return flip(result) if swapped else result
 
 
@@ -114,11 +114,11 @@ def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = F
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
     taps = integer("size", short.shape[0], short)
-    around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
+    pads = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
     # A named size must be as large: the reshape notes that, and gives an error in runs where not.
     image = reshape(long, (1, 1, dims.maximum(size, least)))
-    sums = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
+    sums = conv(image, short[None, None, :], padding=[pads.get(mode, (0, 0))])[0, 0]
     missing = sums.shape[0] - image.shape[2]
     return reshape(sums, (size + missing,))
 
@@ -205,9 +205,9 @@ def _interpolate_within(at: AnyValue, places: AnyValue, values: AnyValue) -> Any
         # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
         return where(False, at + places[0], values[0])
     count = size_value(places.shape[0], I64)
-    piece = clip(searchsorted(places, at, "right") - 1, 0, count - 2)
-    x0, x1 = take(places, piece), take(places, piece + 1)
-    low, high = take(values, piece), take(values, piece + 1)
+    interval = clip(searchsorted(places, at, "right") - 1, 0, count - 2)
+    x0, x1 = take(places, interval), take(places, interval + 1)
+    low, high = take(values, interval), take(values, interval + 1)
     # Beyond the ends this result is discarded: it must not make a gradient infinite.
     inside = logical_and(at >= places[0], at <= places[-1])
     slope = (high - low) / (x1 - x0)
@@ -220,11 +220,11 @@ def _wrap_points(
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
     if not is_number(period) or period == 0:
         raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
-    turn = abs(period)
-    at, places = remainder(at, turn), remainder(places, turn)
+    positive_period = abs(period)
+    at, places = remainder(at, positive_period), remainder(places, positive_period)
     order = argsort(places)
     places, values = take(places, order), take(values, order)
-    places = concatenate([places[-1:] - turn, places, places[:1] + turn])
+    places = concatenate([places[-1:] - positive_period, places, places[:1] + positive_period])
     return at, places, concatenate([values[-1:], values, values[:1]])
 
 

@@ -145,23 +145,23 @@ def getitem(x: ArrayLike[AnyValue], key: Any) -> AnyValue:
 def _window_of(x: Any, key: Any) -> tuple[int, Any, Any] | None:
     """Return a slice ``i : i + k`` at a value of a graph: its axis, the places, the other keys."""
     keys = key if isinstance(key, tuple) else (key,)
-    for at, item in enumerate(keys):
+    for position, item in enumerate(keys):
         if not isinstance(item, slice) or not _is_of_run(item.start):
             continue
         length = _known_difference(item.stop, item.start) if _is_of_run(item.stop) else None
         step = 1 if item.step is None else known_integer(item.step)
         if length is None or step is None or step < 1:
             continue
-        if any(entry is Ellipsis for entry in keys[:at]):
-            axis = as_value(x).ndim - sum(map(_axes_of, keys[at:]))
+        if any(entry is Ellipsis for entry in keys[:position]):
+            axis = as_value(x).ndim - sum(map(_axes_of, keys[position:]))
         else:
-            axis = sum(map(_axes_of, keys[:at]))
+            axis = sum(map(_axes_of, keys[:position]))
         value = as_value(x)
         if axis < 0 or axis >= value.ndim:
             continue
         offsets = np.arange(0, length, step, dtype=np.int64)
         first = take(iota((value.shape[axis],), like=value), item.start)  # negative: from the end
-        other_keys = (*keys[:at], slice(None), *keys[at + 1 :])
+        other_keys = (*keys[:position], slice(None), *keys[position + 1 :])
         return axis, first + offsets if offsets.size else offsets, other_keys
     return None
 
@@ -180,10 +180,10 @@ def _axes_of(item: Any) -> int:
 
 def _known_difference(a: Any, b: Any) -> int | None:
     """Return ``a - b`` of scalar integers where it is the same number in every run."""
-    (terms, number), (others, less) = _linear(a, 1), _linear(b, 1)
+    (terms, number), (others, subtrahend) = _linear(a, 1), _linear(b, 1)
     for key, factor in others.items():
         terms[key] = terms.get(key, 0) - factor
-    return number - less if not any(terms.values()) else None
+    return number - subtrahend if not any(terms.values()) else None
 
 
 def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], int]:
@@ -198,13 +198,13 @@ def _linear(value: Any, factor: int, depth: int = 8) -> tuple[dict[Any, int], in
         return _linear(args[0], factor, depth - 1)
     if name in ("add", "sub") and depth:
         sign = factor if name == "add" else -factor
-        (terms, number), (more, further) = (
+        (terms, number), (other_terms, other_number) = (
             _linear(args[0], factor, depth - 1),
             _linear(args[1], sign, depth - 1),
         )
-        for key, coefficient in more.items():
+        for key, coefficient in other_terms.items():
             terms[key] = terms.get(key, 0) + coefficient
-        return terms, number + further
+        return terms, number + other_number
     if name == "mul" and depth:
         for scale, term in (args, args[::-1]):
             times = _constant_of(scale)
@@ -247,8 +247,8 @@ def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
             related=related(value),
         )
     fill = [slice(None)] * (value.ndim - used)
-    at = dots[0] if dots else len(items)
-    for position, item in enumerate([*items[:at], *fill, *items[at + 1 :]]):
+    dots_position = dots[0] if dots else len(items)
+    for position, item in enumerate([*items[:dots_position], *fill, *items[dots_position + 1 :]]):
         _read(result, position, item)
     return result
 
@@ -366,11 +366,11 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
     return (0, 0, 1) if length == 0 or is_beyond else (first, length, step)
 
 
-def _clip_integer(what: str, data: Any, most: int, x: Value) -> int:
+def _clip_integer(what: str, data: Any, limit: int, x: Value) -> int:
     number = known_integer(data)
     if number is None:
         number = integer(what, data, x)  # which says what is wrong
-    return min(max(number, -most), most)
+    return min(max(number, -limit), limit)
 
 
 def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
@@ -544,8 +544,8 @@ class Place:
             padded: Value = Pad(chosen.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
             return cast(Value, of_two(chosen.x, padded))
 
-        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
-            return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(many, flat))
+        def of_rows(rows: Any, flat: Any, updates: Any) -> Any:
+            return of_two(rows, ScatterIntoAxis(0, rows.shape[0])(updates, flat))
 
         return self._update(values, of_two, of_rows, in_place)
 
@@ -553,9 +553,9 @@ class Place:
     def multiply(self, values: ArrayLike) -> Value:
         """x with the elements multiplied by ``values``; by the product of those of one element."""
 
-        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
+        def of_rows(rows: Any, flat: Any, updates: Any) -> Any:
             ones = creation.ones(rows.shape, rows.dtype, like=rows)
-            return rows * _set_last(ones, *_running_products(flat, many, rows.shape[0]))
+            return rows * _set_last(ones, *_running_products(flat, updates, rows.shape[0]))
 
         return self._update(values, multiply, of_rows)
 
@@ -574,8 +574,8 @@ class Place:
         return self._extreme(values, minimum, largest=False)
 
     def _extreme(self, values: ArrayLike, of_two: Callable[..., Any], largest: bool) -> Value:
-        def of_rows(rows: Any, flat: Any, many: Any) -> Any:
-            extremes = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
+        def of_rows(rows: Any, flat: Any, updates: Any) -> Any:
+            extremes = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(updates, flat)
             updated = of_two(rows, extremes)
             if updated.dtype.is_float:  # where nothing was sent, rows have the whole derivative
                 updated = where(isinf(extremes) & ((extremes < 0) == largest), rows, updated)
@@ -620,22 +620,22 @@ class Place:
         key = self.key if isinstance(self.key, tuple) else (self.key,)
         masks = [k for k, item in enumerate(key) if _is_mask_of_run(item)]
         others = [item for item in key if not _is_mask_of_run(item)]
-        plain = all(isinstance(item, slice) or item is Ellipsis or _is_integer(item)
+        only_slices = all(isinstance(item, slice) or item is Ellipsis or _is_integer(item)
                     for item in others)  # fmt: skip
-        if len(masks) != 1 or not plain:
+        if len(masks) != 1 or not only_slices:
             return None
-        at = masks[0]
-        mask = key[at]
+        mask_position = masks[0]
+        mask = key[mask_position]
         part = self
         if others:  # the part that the mask is of, as a whole
             full_slices = [slice(None)] * mask.ndim
-            part = Place(self.x, (*key[:at], *full_slices, *key[at + 1 :]))
+            part = Place(self.x, (*key[:mask_position], *full_slices, *key[mask_position + 1 :]))
         old = part.get() if others else self.x
-        slices_after = len([item for item in key[at + 1 :] if isinstance(item, slice)])
-        slices_before = len([item for item in key[:at] if isinstance(item, slice)])
+        slices_after = len([item for item in key[mask_position + 1 :] if isinstance(item, slice)])
+        slices_before = len([item for item in key[:mask_position] if isinstance(item, slice)])
         first = (
             old.ndim - slices_after - mask.ndim
-            if Ellipsis in map(_dots, key[:at])
+            if Ellipsis in map(_dots, key[:mask_position])
             else slices_before
         )
         mask_sizes, trailing_sizes = (
@@ -656,8 +656,8 @@ class Place:
                 hint="one value for all of them; of values by place sg.where(mask, values, x)",
                 related=related(new, mask),
             )
-        wide = reshape(mask, (*mask_sizes, *(1,) * len(trailing_sizes)))
-        changed = where(wide, of_two(old, broadcast_to(new, trailing_sizes)), old)
+        expanded_mask = reshape(mask, (*mask_sizes, *(1,) * len(trailing_sizes)))
+        changed = where(expanded_mask, of_two(old, broadcast_to(new, trailing_sizes)), old)
         return part.set(changed) if others else changed
 
 
@@ -680,31 +680,31 @@ def _flat_updates(
     return flat, reshape(front, (places.size, *front.shape[rank:]))
 
 
-def _set_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
+def _set_last(rows: AnyValue, flat: AnyValue, updates: AnyValue) -> AnyValue:
     if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-        padding_row = zeros((1, *many.shape[1:]), many.dtype, like=many)
-        many = concatenate((many, padding_row))
+        padding_row = zeros((1, *updates.shape[1:]), updates.dtype, like=updates)
+        updates = concatenate((updates, padding_row))
     last = last_entries(flat, rows.shape[0])
-    entries = take(many, maximum(last, 0), 0)
+    entries = take(updates, maximum(last, 0), 0)
     hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
     return where(hit, entries, rows)
 
 
-def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
+def _running_products(flat: AnyValue, updates: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
     """Sorted places, and the product of each place's rows of ``many`` so far, in their order."""
     flat = take(iota((size,), like=flat), flat)  # checks them; none is negative from here on
     order = argsort(flat)
-    flat, many = take(flat, order), take(many, order, 0)
+    flat, updates = take(flat, order), take(updates, order, 0)
 
     def multiply_next(carry: tuple[Any, Any], x: tuple[Any, Any]) -> tuple[Any, Any]:
         (product, last_place), (row, place) = carry, x
         product = row * where(place == last_place, product, 1)
         return (product, place), product
 
-    first = creation.ones(many.shape[1:], many.dtype, like=many)
+    first = creation.ones(updates.shape[1:], updates.dtype, like=updates)
     from staticgrad.language.functions.loops.loops import scan
 
-    _, products = scan(multiply_next, (first, full((), -1, flat.dtype, like=flat)), (many, flat))
+    _, products = scan(multiply_next, (first, full((), -1, flat.dtype, like=flat)), (updates, flat))
     return flat, products
 
 
@@ -724,8 +724,8 @@ def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
     if not indices.dtype.is_integer and indices.dtype is not BOOL:
         text = f"{called_name()}: takes integers, not {indices.dtype.numpy}"
         raise DTypeError(text, hint="convert: astype('int64')", related=related(indices))
-    wide = astype(indices, I64)  # narrow integers may not reach the size
-    return where(wide < 0, size, wide)
+    as_int64 = astype(indices, I64)  # narrow integers may not reach the size
+    return where(as_int64 < 0, size, as_int64)
 
 
 def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
@@ -957,8 +957,8 @@ def rollaxis(x: ArrayLike[AnyValue], axis: int, start: int = 0) -> AnyValue:
     """
     value = as_value(x)
     place = axis_of(axis, value)
-    goal = value.ndim if start == value.ndim else axis_of(start, value)
-    return moveaxis(value, place, goal - (place < goal))
+    target_axis = value.ndim if start == value.ndim else axis_of(start, value)
+    return moveaxis(value, place, target_axis - (place < target_axis))
 
 
 def insert(

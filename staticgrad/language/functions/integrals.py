@@ -296,8 +296,8 @@ def huber(delta: ArrayLike[AnyValue], r: ArrayLike[AnyValue]) -> AnyValue:
 
     def loss(delta: Any, r: Any) -> Any:
         size = abs(r)
-        far = delta * (size - delta * 0.5)
-        return where(delta < 0.0, math.inf, where(size <= delta, r * r * 0.5, far))
+        linear_part = delta * (size - delta * 0.5)
+        return where(delta < 0.0, math.inf, where(size <= delta, r * r * 0.5, linear_part))
 
     return in_float64("huber", loss, delta, r)
 
@@ -383,10 +383,10 @@ def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
     def kernel(x: Any) -> Any:
         half = x * 0.5
         sine = np.sin(half)
-        near = abs(sine) < 1e-9
+        is_near_pole = abs(sine) < 1e-9
         half_turns = np.rint(half / math.pi) * (n - 1)
         sign = where(np.rint(half_turns * 0.5) * 2.0 == half_turns, 1.0, -1.0)
-        return where(near, sign, np.sin(half * n) / (where(near, 1.0, sine) * n))
+        return where(is_near_pole, sign, np.sin(half * n) / (where(is_near_pole, 1.0, sine) * n))
 
     return in_float64("diric", kernel, x)
 
@@ -467,6 +467,6 @@ def zetac(x: ArrayLike[AnyValue]) -> AnyValue:
 
 def _log1p_over(x: Any) -> Any:
     """log1p(x) / x, near 0 as a hypergeometric function (DLMF 15.4.1)."""
-    near = abs(x) < 0.5
-    series = call("hyp2f1", 1.0, 1.0, 2.0, where(near, -x, 0.0))
-    return where(near, series, np.log1p(x) / where(near, 1.0, x))
+    is_small = abs(x) < 0.5
+    series = call("hyp2f1", 1.0, 1.0, 2.0, where(is_small, -x, 0.0))
+    return where(is_small, series, np.log1p(x) / where(is_small, 1.0, x))

@@ -58,16 +58,16 @@ def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -
 
 
 def degrees_of_freedom(
-    x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool, less: Any
+    x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool, ddof: Any
 ) -> Any:
     """``count`` less a correction, 0 where that is negative."""
     size = prod(x.shape[axis] for axis in axes)
-    if mask is not None or not isinstance(less, int):
-        freedom = count(x, axes, mask, keepdims) - less
+    if mask is not None or not isinstance(ddof, int):
+        freedom = count(x, axes, mask, keepdims) - ddof
         return max(freedom, 0.0) if isinstance(freedom, float) else selection.maximum(freedom, 0.0)
     if isinstance(size, int):
-        return float(max(size - less, 0))
-    remaining = maximum(size - less, 0) if less else size
+        return float(max(size - ddof, 0))
+    remaining = maximum(size - ddof, 0) if ddof else size
     return size_value(remaining, x.dtype)
 
 

@@ -174,14 +174,15 @@ def _variance(
     root: bool = False,
 ) -> Any:
     value = _fill_with_nan(x, dtype, where)
-    less = correction_of(ddof, correction)
+    dof_correction = correction_of(ddof, correction)
     axes = axes_of(axis, value)
-    away = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
+    deviation = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
     present = equal(value, value)
-    away = selection.where(present, away, 0.0)  # of what is missing; inf - inf is NaN and counts
-    count = _present(value, axes, keepdims) - float(less)
-    spread = of.sum(abs_squared(away), axes, keepdims=keepdims) / count
-    variance = selection.where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
+    # Missing elements do not deviate; inf - inf is NaN and counts.
+    deviation = selection.where(present, deviation, 0.0)
+    count = _present(value, axes, keepdims) - float(dof_correction)
+    mean_square = of.sum(abs_squared(deviation), axes, keepdims=keepdims) / count
+    variance = selection.where(count > 0.0, mean_square, np.full((), np.nan, value.dtype.numpy))
     return flat_root(variance) if root else variance
 
 

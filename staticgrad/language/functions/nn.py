@@ -213,8 +213,8 @@ def log_softmax(x: ArrayLike[AnyValue], axis: Axes = -1) -> AnyValue:
     """
     value = floating(x)
     axes = axes_of(axis, value)
-    away = value - constant_shift(value, axes)
-    return away - of.log(total(of.exp(away), axes, keepdims=True))
+    shifted = value - constant_shift(value, axes)
+    return shifted - of.log(total(of.exp(shifted), axes, keepdims=True))
 
 
 @like(softmax)
@@ -266,6 +266,6 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         losses = softplus(scores) - targets * scores
     else:
-        more = as_values(scores, pos_weight)[1] * targets
-        losses = (1.0 - targets) * softplus(scores) + more * softplus(-scores)
+        weighted = as_values(scores, pos_weight)[1] * targets
+        losses = (1.0 - targets) * softplus(scores) + weighted * softplus(-scores)
     return reduce_losses(losses, reduction)

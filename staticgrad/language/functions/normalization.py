@@ -65,8 +65,8 @@ def layer_norm(
     """
     value = _check_rank(x)
     _check_weight(weight, value)
-    away = value - mean(value, -1, keepdims=True)
-    out = away * (1.0 / sqrt(mean(abs_squared(away), -1, keepdims=True) + eps))
+    deviation = value - mean(value, -1, keepdims=True)
+    out = deviation * (1.0 / sqrt(mean(abs_squared(deviation), -1, keepdims=True) + eps))
     return _affine(out, weight, bias, value.ndim - 1)
 
 
@@ -125,11 +125,11 @@ def batch_norm(
             f"batch_norm: statistics={shown(statistics)} is not a pair",
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
-    middle, spread = (
+    average, variance = (
         _per_channel(word, moment, value, place)
         for word, moment in zip(("mean", "variance"), moments, strict=True)
     )
-    out = (value - middle) * (1.0 / sqrt(spread + eps))
+    out = (value - average) * (1.0 / sqrt(variance + eps))
     return _affine(out, weight, bias, place)
 
 
@@ -144,10 +144,10 @@ def batch_statistics(x: ArrayLike[AnyValue], axis: int = 1) -> tuple[AnyValue, A
     value = _check_rank(x)
     place = axis_of(axis, value)
     others = tuple(k for k in range(value.ndim) if k != place)
-    middle = mean(value, others, keepdims=True)
-    away = value - middle
+    average = mean(value, others, keepdims=True)
+    deviation = value - average
     size = value.shape[place]
-    return reshape(middle, (size,)), mean(abs_squared(away), others)
+    return reshape(average, (size,)), mean(abs_squared(deviation), others)
 
 
 @rounded_once
@@ -182,9 +182,9 @@ def group_norm(
     check_equal(text, group_size * count, channels, value)
     shape = (*value.shape[:place], count, group_size, *value.shape[place + 1 :])
     grouped = reshape(value, shape)
-    over = tuple(range(place + 1, grouped.ndim))
-    away = grouped - mean(grouped, over, keepdims=True)
-    out = away * (1.0 / sqrt(mean(abs_squared(away), over, keepdims=True) + eps))
+    axes = tuple(range(place + 1, grouped.ndim))
+    deviation = grouped - mean(grouped, axes, keepdims=True)
+    out = deviation * (1.0 / sqrt(mean(abs_squared(deviation), axes, keepdims=True) + eps))
     return _affine(reshape(out, value.shape), weight, bias, place)
 
 
@@ -216,12 +216,12 @@ def _affine(
     return out if bias is None else out + _per_channel("bias", bias, x, axis)
 
 
-def _per_channel(word: str, data: ArrayLike[AnyValue], x: AnyValue, axis: int) -> AnyValue:
+def _per_channel(name: str, data: ArrayLike[AnyValue], x: AnyValue, axis: int) -> AnyValue:
     _, row = as_values(x, data)
     size = x.shape[axis]
     if row.shape != (size,):
         not_each = f"not one number for each of {size} channels"
-        text = f"{called_name()}: the {word} is {shape_text(row.shape)}, {not_each}"
+        text = f"{called_name()}: the {name} is {shape_text(row.shape)}, {not_each}"
         check_vector(text, row, size, x)
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
 

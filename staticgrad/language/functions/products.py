@@ -265,9 +265,9 @@ def _order(
 def _contract(terms: Sequence[_Term[AnyValue]], needed: set[str]) -> _Term[AnyValue]:
     total = _sum_term(terms[0], needed.union(*(term.labels for term in terms[1:])))
     for position, term in enumerate(terms[1:], 1):
-        later = needed.union(*(t.labels for t in terms[position + 1 :]))
-        operand = _sum_term(term, later.union(total.labels))
-        total = _sum_term(_product(total, operand, later), later)
+        needed_later = needed.union(*(t.labels for t in terms[position + 1 :]))
+        operand = _sum_term(term, needed_later.union(total.labels))
+        total = _sum_term(_product(total, operand, needed_later), needed_later)
     return total
 
 
@@ -288,15 +288,23 @@ def _product(a: _Term[AnyValue], b: _Term[AnyValue], needed: set[str]) -> _Term[
     columns = [label for label in b.labels if label not in shared]
     labels = (*batch, *rows, *columns)
     outer = tuple(a.size(label) for label in batch)
-    tall, wide = (tuple(t.size(label) for label in names) for t, names in ((a, rows), (b, columns)))
+    row_sizes, column_sizes = (
+        tuple(t.size(label) for label in names) for t, names in ((a, rows), (b, columns))
+    )
     if not inner:
-        left = reshape(a.transpose_to([*batch, *rows]), (*outer, *tall, *(1,) * len(wide)))
-        right = reshape(b.transpose_to([*batch, *columns]), (*outer, *(1,) * len(tall), *wide))
+        left = reshape(
+            a.transpose_to([*batch, *rows]), (*outer, *row_sizes, *(1,) * len(column_sizes))
+        )
+        right = reshape(
+            b.transpose_to([*batch, *columns]), (*outer, *(1,) * len(row_sizes), *column_sizes)
+        )
         return _Term(left * right, labels)
-    deep = prod(a.size(label) for label in inner)
-    left = reshape(a.transpose_to([*batch, *rows, *inner]), (*outer, prod(tall), deep))
-    right = reshape(b.transpose_to([*batch, *inner, *columns]), (*outer, deep, prod(wide)))
-    return _Term(reshape(matmul(left, right), (*outer, *tall, *wide)), labels)
+    inner_size = prod(a.size(label) for label in inner)
+    left = reshape(a.transpose_to([*batch, *rows, *inner]), (*outer, prod(row_sizes), inner_size))
+    right = reshape(
+        b.transpose_to([*batch, *inner, *columns]), (*outer, inner_size, prod(column_sizes))
+    )
+    return _Term(reshape(matmul(left, right), (*outer, *row_sizes, *column_sizes)), labels)
 
 
 # -- the special cases ----------------------------------------------------------------------------
@@ -337,24 +345,26 @@ def tensordot(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axes: Any = 2) -> 
     array([21., 43.])
     """
     left, right = promoted_values((a, b))
-    ours, theirs = _paired_axes(left, right, axes)
-    if len(ours) != len(theirs):
-        raise ArgumentError(f"tensordot: {len(ours)} axes of a meet {len(theirs)} of b")
-    for left_axis, right_axis in zip(ours, theirs, strict=True):
+    left_axes, right_axes = _paired_axes(left, right, axes)
+    if len(left_axes) != len(right_axes):
+        raise ArgumentError(f"tensordot: {len(left_axes)} axes of a meet {len(right_axes)} of b")
+    for left_axis, right_axis in zip(left_axes, right_axes, strict=True):
         sizes = left.shape[left_axis], right.shape[right_axis]
         text = (
             f"tensordot: axis {left_axis} of a has size {sizes[0]},"
             f" axis {right_axis} of b {sizes[1]}"
         )
         check_equal(text, *sizes, left, right)
-    for left_axis, right_axis in zip(ours, theirs, strict=True):
+    for left_axis, right_axis in zip(left_axes, right_axes, strict=True):
         right = with_size(right, right_axis, left.shape[left_axis])
-    left_sizes = tuple(size for k, size in enumerate(left.shape) if k not in ours)
-    others = tuple(size for k, size in enumerate(right.shape) if k not in theirs)
-    deep = prod(left.shape[k] for k in ours)
-    rows = moveaxis(left, ours, list(range(left.ndim - len(ours), left.ndim)))
-    columns = moveaxis(right, theirs, list(range(len(theirs))))
-    out = matmul(reshape(rows, (prod(left_sizes), deep)), reshape(columns, (deep, prod(others))))
+    left_sizes = tuple(size for k, size in enumerate(left.shape) if k not in left_axes)
+    others = tuple(size for k, size in enumerate(right.shape) if k not in right_axes)
+    inner_size = prod(left.shape[k] for k in left_axes)
+    rows = moveaxis(left, left_axes, list(range(left.ndim - len(left_axes), left.ndim)))
+    columns = moveaxis(right, right_axes, list(range(len(right_axes))))
+    out = matmul(
+        reshape(rows, (prod(left_sizes), inner_size)), reshape(columns, (inner_size, prod(others)))
+    )
     return reshape(out, (*left_sizes, *others))
 
 
@@ -366,10 +376,12 @@ def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[
         return list(range(left.ndim - count, left.ndim)), list(range(count))
     if len(axes) != 2:
         raise ArgumentError("tensordot: axes are a number, or a list for a and one for b")
-    ours, theirs = (list(entry) if isinstance(entry, list | tuple) else [entry] for entry in axes)
+    left_axes, right_axes = (
+        list(entry) if isinstance(entry, list | tuple) else [entry] for entry in axes
+    )
     return (
-        [axis_of(axis, left) for axis in ours],
-        [axis_of(axis, right) for axis in theirs],
+        [axis_of(axis, left) for axis in left_axes],
+        [axis_of(axis, right) for axis in right_axes],
     )
 
 

@@ -49,14 +49,14 @@ def newton(u: Any, p: Any, q: Any, lower: Any, tail_at: Callable[..., Any]) -> A
     """
     from staticgrad.language.functions.loops.loops import fori_loop
 
-    goal = log(where(lower, p, q))
+    log_target = log(where(lower, p, q))
 
     def step(_: Any, u: Any) -> Any:
         tail, log_density, slope = tail_at(u, lower)
         vanishes = tail < TINY
-        far = log_density - log(maximum(absolute(slope), 1e-3))
-        tail = where(vanishes, far, log(where(vanishes, 1.0, tail)))
-        change = (goal - tail) * exp(clip(tail - log_density, -700.0, 700.0))
+        log_tail_estimate = log_density - log(maximum(absolute(slope), 1e-3))
+        tail = where(vanishes, log_tail_estimate, log(where(vanishes, 1.0, tail)))
+        change = (log_target - tail) * exp(clip(tail - log_density, -700.0, 700.0))
         change = clip(where(lower, change, -change), -LONGEST, LONGEST)
         return u + where(change == change, change, 0.0)
 
@@ -74,10 +74,12 @@ def _log_gamma_quantile(a: Any, p: Any, q: Any) -> Any:
     cube = 1.0 - 1.0 / (9.0 * a) + z / (3.0 * sqrt(a))
     usual = log(a) + 3.0 * log(maximum(cube, 1e-3))
     # Q(a, x) is about x**(a - 1) * exp(-x) / gamma(a) far out
-    long = maximum(-log(q) - log_gamma, 1.0)
-    tail = log(maximum(long + (a - 1.0) * log(long), 0.5))
-    few = where((q < 0.1) & (bound > -2.0), tail, bound)
-    start = where((a > 1.0) & (cube > 0.1), usual, where((a > 1.0) & (q < 0.1), tail, few))
+    exponent = maximum(-log(q) - log_gamma, 1.0)
+    tail = log(maximum(exponent + (a - 1.0) * log(exponent), 0.5))
+    bound_or_tail = where((q < 0.1) & (bound > -2.0), tail, bound)
+    start = where(
+        (a > 1.0) & (cube > 0.1), usual, where((a > 1.0) & (q < 0.1), tail, bound_or_tail)
+    )
 
     def tail_at(u: Any, lower: Any) -> tuple[Any, Any, Any]:
         x = exp(u)
@@ -100,15 +102,15 @@ def _log_odds_quantile(a: Any, b: Any, p: Any, q: Any) -> Any:
     a, b, p, q = (stop_gradient(x) for x in (a, b, p, q))
     log_beta = BetaLn()(a, b)
     # the normal approximation of the log-odds; the tails have slopes a and -b
-    spread = sqrt(1.0 / a + 1.0 / b)
+    deviation = sqrt(1.0 / a + 1.0 / b)
     z = where(p <= q, Ndtri()(p), -Ndtri()(q))
-    usual = log(a) - log(b) + clip(z, -3.0, 3.0) * spread
+    usual = log(a) - log(b) + clip(z, -3.0, 3.0) * deviation
     low = (log(p) + log(a) + log_beta) / a
     high = -(log(q) + log(b) + log_beta) / b
-    few = (a < 1.0) | (b < 1.0) | (absolute(z) > 3.0)
+    is_extreme = (a < 1.0) | (b < 1.0) | (absolute(z) > 3.0)
     is_low = where(-high + log(maximum(a, 1.0)) < -2.0, False, p <= q)
     is_low = where(low + log(maximum(b, 1.0)) < -2.0, True, is_low)
-    start = where(few, where(is_low, low, high), usual)
+    start = where(is_extreme, where(is_low, low, high), usual)
     # the tail of the side on which x, or 1 - x, is small and exact
     lower = where(start < 0.0, p < 0.99, (p <= q) & (q >= 0.99))
 
@@ -243,11 +245,11 @@ def betainccinv(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], y: ArrayLike[Any
 def _t_below(df: Any, t: Any) -> Any:
     """P(T <= t) for t <= 0, of finite df; near 0 from the median."""
     square = t * t
-    near = (square < 9.0) & (square < df)
+    is_near_zero = (square < 9.0) & (square < df)
     a, half = df * 0.5, df * 0.0 + 0.5
-    first, last = where(near, half, a), where(near, a, half)
-    tail = 0.5 * BetaInc()(first, last, where(near, square, df) / (df + square))
-    return where(near, 0.5 - tail, tail)
+    first, last = where(is_near_zero, half, a), where(is_near_zero, a, half)
+    tail = 0.5 * BetaInc()(first, last, where(is_near_zero, square, df) / (df + square))
+    return where(is_near_zero, 0.5 - tail, tail)
 
 
 @_t_below.rule
@@ -266,8 +268,8 @@ def student_below(df: Any, t: Any) -> Any:
     """P(T <= t) of Student's t; of infinite df the normal distribution."""
     normal = df == math.inf
     valid = (df > 0.0) & (t == t)
-    some = where(valid & ~normal, df, 1.0)
-    low = _t_below(some, -absolute(where(t == t, t, 0.0)))
+    finite_df = where(valid & ~normal, df, 1.0)
+    low = _t_below(finite_df, -absolute(where(t == t, t, 0.0)))
     probability = where(normal, Ndtr()(t), where(t <= 0.0, low, 1.0 - low))
     return where(valid, probability, math.nan)
 
@@ -284,18 +286,18 @@ def stdtr(df: ArrayLike[AnyValue], t: ArrayLike[AnyValue]) -> AnyValue:
 def student_quantile(df: Any, p: Any, q: Any) -> Any:
     """t with P(T <= t) = p, of p + q = 1."""
     normal = df == math.inf
-    some = where((df > 0.0) & ~normal, df, 1.0)
+    finite_df = where((df > 0.0) & ~normal, df, 1.0)
     lower = p < q
     tail = where(lower, p, q)
-    middle = tail == 0.5
-    safe = where(middle | (tail <= 0.0), 0.25, tail)
+    is_median = tail == 0.5
+    safe = where(is_median | (tail <= 0.0), 0.25, tail)
     # x = df / (df + t**2) has log-odds log(df / t**2)
-    v = _log_odds_quantile(some * 0.5, some * 0.0 + 0.5, 2.0 * safe, 1.0 - 2.0 * safe)
-    size = sqrt(some) * exp(-0.5 * v)
+    v = _log_odds_quantile(finite_df * 0.5, finite_df * 0.0 + 0.5, 2.0 * safe, 1.0 - 2.0 * safe)
+    size = sqrt(finite_df) * exp(-0.5 * v)
     # beside the median by the series: quantiles are the distance over the density
-    centre = exp(-BetaLn()(some * 0.5, some * 0.0 + 0.5)) / sqrt(some)
-    near = (0.5 - tail) / centre
-    size = where(middle | (0.5 - tail < 1e-9), near, size)
+    centre = exp(-BetaLn()(finite_df * 0.5, finite_df * 0.0 + 0.5)) / sqrt(finite_df)
+    series = (0.5 - tail) / centre
+    size = where(is_median | (0.5 - tail < 1e-9), series, size)
     quantile = where(lower, -size, size)
     gauss = where(lower, Ndtri()(p), -Ndtri()(q))
     return where(df > 0.0, where(normal, gauss, quantile), math.nan)
@@ -310,8 +312,8 @@ def stdtrit(df: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
 
     def formula(df: Any, p: Any) -> Any:
         inside = (p > 0.0) & (p < 1.0)
-        at = where(inside, p, 0.5)
-        quantile = student_quantile(df, at, 1.0 - at)
+        safe = where(inside, p, 0.5)
+        quantile = student_quantile(df, safe, 1.0 - safe)
         valid = (p >= 0.0) & (p <= 1.0) & (df > 0.0)
         ends = where(valid, where(p == 0.0, -math.inf, math.inf), math.nan)
         return where(inside, quantile, ends)
@@ -331,8 +333,8 @@ def multigammaln(a: ArrayLike[AnyValue], d: Integer) -> AnyValue:
 
     def formula(a: Any) -> Any:
         valid = a > (d - 1) / 2.0
-        at = where(valid, a, (d + 1) / 2.0)
-        total = sum(GammaLn()(at - k / 2.0) for k in range(d))
+        safe = where(valid, a, (d + 1) / 2.0)
+        total = sum(GammaLn()(safe - k / 2.0) for k in range(d))
         return where(valid, total + d * (d - 1) / 4.0 * math.log(math.pi), math.nan)
 
     return in_float64("multigammaln", formula, a)

@@ -204,11 +204,11 @@ class Generator(Distributions):
         """
         kind = floating_dtype(dtype)
         sizes, stream = met_shape(shape, loc, scale), self._stream()
-        wide = kind.compute
-        word = _cast(self._bits(sizes, wide.unsigned, stream), wide.signed)
-        half = _HALVES[wide](word)
+        compute_dtype = kind.compute
+        bits = _cast(self._bits(sizes, compute_dtype.unsigned, stream), compute_dtype.signed)
+        half = _HALVES[compute_dtype](bits)
         below = Ndtri()(half)
-        z = _cast(where(word < 0, below, -below), kind)
+        z = _cast(where(bits < 0, below, -below), kind)
         if type(loc) in (int, float) and type(scale) in (int, float) and (loc, scale) == (0, 1):
             return z
         return z * scale + loc
@@ -274,9 +274,9 @@ class Generator(Distributions):
 
     def _unit(self, shape: Shape, kind: DType) -> Value:
         drawn = kind.compute.unsigned
-        word = self._bits(shape, drawn, self._stream())
+        bits = self._bits(shape, drawn, self._stream())
         spare = drawn.numpy.type(drawn.bits - kind.digits)
-        return _cast(word >> spare, kind) * 2.0**-kind.digits
+        return _cast(bits >> spare, kind) * 2.0**-kind.digits
 
     def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
         key: Any = self.key
@@ -341,12 +341,12 @@ def _cast(x: Value, kind: DType) -> Any:
     return astype(x, kind)
 
 
-def _half_f32(word: Any) -> Any:
-    return (_cast(word & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
+def _half_f32(bits: Any) -> Any:
+    return (_cast(bits & np.int32(2**31 - 1), F32) + 0.5) * 2.0**-32
 
 
-def _half_f64(word: Any) -> Any:
-    return (_cast(word >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
+def _half_f64(bits: Any) -> Any:
+    return (_cast(bits >> np.int64(10) & np.int64(2**53 - 1), F64) + 0.5) * 2.0**-54
 
 
 _HALVES: Final = {F32: _half_f32, F64: _half_f64}

@@ -59,8 +59,8 @@ def _wrap_function(function: F, by_first: bool) -> F:
         for word in (place, name)
     )
     takes_dtype = "dtype" in names
-    at = names.index("dtype") if "dtype" in names[: code.co_argcount] else sys.maxsize
-    declared = _Declared(function, places, names[:1], at, by_first)
+    dtype_position = names.index("dtype") if "dtype" in names[: code.co_argcount] else sys.maxsize
+    declared = _Declared(function, places, names[:1], dtype_position, by_first)
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -70,7 +70,11 @@ def _wrap_function(function: F, by_first: bool) -> F:
         for arg in kwargs.values():
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
                 return declared.call_wide(*args, **kwargs)
-        if takes_dtype and (args[at] if len(args) > at else kwargs.get("dtype")) is not None:
+        if (
+            takes_dtype
+            and (args[dtype_position] if len(args) > dtype_position else kwargs.get("dtype"))
+            is not None
+        ):
             return declared.call_wide(*args, **kwargs)
         return function(*args, **kwargs)
 
@@ -136,8 +140,8 @@ class _Declared:
         except StaticgradError:
             self.function(*args, **kwargs)  # refuses the same, in terms of the operands as they are
             raise
-        back = asked or self._dtype(arguments)
-        return result if back is None else _round_results(result, back)
+        result_dtype = asked or self._dtype(arguments)
+        return result if result_dtype is None else _round_results(result, result_dtype)
 
     def _without_dtype(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the dtype that is asked for, and arguments in which a narrow one is left out."""

@@ -124,8 +124,8 @@ def average(
         if not returned:
             return result
         axes = axes_of(axis, value)
-        many = size_value(math.prod(value.shape[k] for k in axes), result.dtype)
-        return result, full(result.shape, many, like=value)
+        weight_sum = size_value(math.prod(value.shape[k] for k in axes), result.dtype)
+        return result, full(result.shape, weight_sum, like=value)
     value, weight = (floating(v) for v in promoted_values((x, weights)))
     if axis is not None and weight.shape != value.shape:
         weight = _align_weights(weight, axis, value)
@@ -183,31 +183,31 @@ def cov(
         m, y = as_values(m, y)
     rows = _variables(m, rowvar, dtype)
     if y is not None:
-        more = _variables(y, rowvar, dtype)
-        rows = concatenate(list(promoted_values((rows, more))), 0)
-    less = ddof if ddof is not None else 0 if bias else 1
+        other_rows = _variables(y, rowvar, dtype)
+        rows = concatenate(list(promoted_values((rows, other_rows))), 0)
+    correction = ddof if ddof is not None else 0 if bias else 1
     weights = _weights(rows, fweights, aweights)
     if weights is None:
-        away = rows - of.mean(rows, 1, keepdims=True)
-        left, count = away, _size(maximum(rows.shape[1] - less, 0), rows)
+        deviation = rows - of.mean(rows, 1, keepdims=True)
+        left, count = deviation, _size(maximum(rows.shape[1] - correction, 0), rows)
     else:
         total = of.sum(weights)
-        away = rows - of.sum(rows * weights, 1, keepdims=True) / total
-        left, count = away * weights, total - float(less)
+        deviation = rows - of.sum(rows * weights, 1, keepdims=True) / total
+        left, count = deviation * weights, total - float(correction)
         if aweights is not None:
             squares = of.sum(weights * as_values(rows, aweights)[1]) / total
-            count = total - float(less) * squares
+            count = total - float(correction) * squares
         count = where(count > 0.0, count, 0.0)
-    covariance = matmul(left, conj(transpose(away))) / count
+    covariance = matmul(left, conj(transpose(deviation))) / count
     return reshape(covariance, ()) if covariance.shape == (1, 1) else covariance
 
 
 def _weights(
-    rows: AnyValue, often: ArrayLike[AnyValue] | None, much: ArrayLike[AnyValue] | None
+    rows: AnyValue, fweights: ArrayLike[AnyValue] | None, aweights: ArrayLike[AnyValue] | None
 ) -> AnyValue | None:
     """Return the weight of each observation, in the real dtype of the variables."""
     combined: AnyValue | None = None
-    for name, argument in (("fweights", often), ("aweights", much)):
+    for name, argument in (("fweights", fweights), ("aweights", aweights)):
         if argument is None:
             continue
         weight = as_values(rows, argument)[1]
@@ -281,15 +281,15 @@ def isin(
     >>> sg.isin([1, 2, 3], [2, 5])
     array([False,  True, False])
     """
-    among, others = promoted_values((element, test_elements))
+    elements, others = promoted_values((element, test_elements))
     row = ravel(others)
     if row.size == 0:
-        return full(among.shape, np.bool_(invert), like=among)
+        return full(elements.shape, np.bool_(invert), like=elements)
     row = sort(row)
     last = size_value(row.shape[0] - 1, I64)
-    places = minimum(searchsorted(row, among), last)
+    places = minimum(searchsorted(row, elements), last)
     nearest = take(row, places, 0)
-    return nearest != among if invert else nearest == among
+    return nearest != elements if invert else nearest == elements
 
 
 def digitize(x: ArrayLike[AnyValue], bins: ArrayLike[AnyValue], right: bool = False) -> AnyValue:
@@ -449,9 +449,9 @@ def _bins(row: AnyValue, edges: AnyValue) -> tuple[AnyValue, Any, Any]:
     count = ends.shape[0] - 1
     last = part(ends, 0, count, 1)
     place = searchsorted(ends, elements, "right") - 1
-    beyond = size_value(count, I64)
-    place = where(elements == last, beyond - 1, place)
-    return elements, where((place < 0) | (place >= beyond), beyond, place), beyond
+    overflow = size_value(count, I64)
+    place = where(elements == last, overflow - 1, place)
+    return elements, where((place < 0) | (place >= overflow), overflow, place), overflow
 
 
 def histogram2d(
@@ -531,10 +531,10 @@ def _histogram_of_points(
     outside: Any = None
     place: Any = None
     for column, ends in zip(columns, edges, strict=True):
-        _, axis_place, beyond = _bins(column, ends)
-        misses = axis_place == beyond
+        _, axis_place, overflow = _bins(column, ends)
+        misses = axis_place == overflow
         outside = misses if outside is None else outside | misses
-        place = axis_place if place is None else place * beyond + axis_place
+        place = axis_place if place is None else place * overflow + axis_place
     shape = [ends.shape[0] - 1 for ends in edges]
     count = math.prod(shape)
     place = where(outside, size_value(count, I64), place)
@@ -850,9 +850,9 @@ def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     if ord is None or ord == "fro":
         return flat_root(of.sum(abs_square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):
-        along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
-        sums = of.sum(absolute(x), along, keepdims=True)
-        norms = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
+        sum_axis, other_axis = (-2, -1) if ord in (1, -1) else (-1, -2)
+        sums = of.sum(absolute(x), sum_axis, keepdims=True)
+        norms = (of.max if ord > 0 else of.min)(sums, other_axis, keepdims=True)
     elif ord in (2, -2, "nuc"):
         values: Any = SVDVals()(x)
         join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min

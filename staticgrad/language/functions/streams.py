@@ -126,13 +126,13 @@ class Draws:
         """Run an iteration of an eager loop; all iterations begin with the same streams."""
         self.restore()
         iterations = [(generator, generator.iterations) for generator in list(GENERATORS)]
-        for generator, around in iterations:
-            generator.iterations = (*around, number)
+        for generator, saved in iterations:
+            generator.iterations = (*saved, number)
         try:
             yield
         finally:
-            for generator, around in iterations:
-                generator.iterations = around
+            for generator, saved in iterations:
+                generator.iterations = saved
 
 
 @contextmanager

@@ -240,10 +240,10 @@ def check_structure(structure: Tree, expected: Tree) -> None:
 
 
 def check_carries(
-    tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
+    tree: Tree, first_carries: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
 ) -> None:
     """Refuse a carry whose type changes."""
-    for path, old, new in zip(paths(tree, "the carry"), begin, end, strict=True):
+    for path, old, new in zip(paths(tree, "the carry"), first_carries, end, strict=True):
         if old.type == new.type:
             continue
         hint = (

@@ -60,12 +60,12 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     leaves, shape = trees.flatten(tree, keep_complex=True)
     columns = [leaves]
     for extra_tree in others:
-        more, built = trees.flatten(extra_tree, keep_complex=True)
+        extra_leaves, built = trees.flatten(extra_tree, keep_complex=True)
         if str(built) != str(shape):
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{built}"]
             )
-        columns.append(more)
+        columns.append(extra_leaves)
     results = [f(*args) for args in zip(*columns, strict=True)]
     mapped: _TreeOf = trees.unflatten(shape, results)
     return mapped

@@ -355,8 +355,8 @@ def map_leaves(
 ) -> Any:
     """Apply ``function`` to each leaf, together with the leaves of trees of the same structure."""
     leaves, shape = flatten(tree)
-    more = [flatten(extra_tree)[0] for extra_tree in others]
-    results = [function(*args) for args in zip(leaves, *more, strict=True)]
+    extra_leaves = [flatten(extra_tree)[0] for extra_tree in others]
+    results = [function(*args) for args in zip(leaves, *extra_leaves, strict=True)]
     return unflatten(shape, results, conjugate)
 
 

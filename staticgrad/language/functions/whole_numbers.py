@@ -140,9 +140,9 @@ def frexp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """
     check_real(x)
     value: Any = floating(as_value(x))
-    plain = logical_or(value == 0.0, ~isfinite(value))
+    is_unchanged = logical_or(value == 0.0, ~isfinite(value))
     least, _ = _exponents(value)
-    size = absolute(stop_gradient(where(plain, ones_like(value), value)))
+    size = absolute(stop_gradient(where(is_unchanged, ones_like(value), value)))
     tiny = size < 2.0**least
     digits = int(finfo(value.dtype).nmant) + 1
     size = where(tiny, size * 2.0**digits, size)
@@ -150,8 +150,8 @@ def frexp(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
     # The logarithm may round to the next whole number.
     mantissa = _scale_by_exponent(size, -exponent)
     exponent = exponent + astype(mantissa >= 1.0, I64) - astype(mantissa < 0.5, I64)
-    exponent = where(plain, 0, where(tiny, exponent - digits, exponent))
-    return where(plain, value, _scale_by_exponent(value, -exponent)), astype(exponent, I32)
+    exponent = where(is_unchanged, 0, where(tiny, exponent - digits, exponent))
+    return where(is_unchanged, value, _scale_by_exponent(value, -exponent)), astype(exponent, I32)
 
 
 def modf(x: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
@@ -200,23 +200,23 @@ def nextafter(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     np.True_
     """
     check_real(x, y)
-    value, goal = (stop_gradient(floating(v)) for v in promoted_values((x, y)))
-    value, goal = broadcast_arrays(value, goal)
+    value, target = (stop_gradient(floating(v)) for v in promoted_values((x, y)))
+    value, target = broadcast_arrays(value, target)
     facts = finfo(value.dtype)
     largest, smallest = float(facts.max), float(facts.smallest_subnormal)
     finite = maximum(minimum(value, largest), -largest)
-    rises = goal > value
+    rises = target > value
     grows = rises == (value > 0.0)
     step = _step(finite)
     mantissa = absolute(frexp(finite)[0])
     below = where(logical_and(mantissa == 0.5, step > smallest), step * 0.5, step)
     step = where(grows, step, below)
     neighbor = where(rises, finite + step, finite - step)
-    neighbor = where(finite == 0.0, copysign(smallest, goal), neighbor)
+    neighbor = where(finite == 0.0, copysign(smallest, target), neighbor)
     neighbor = where(logical_and(neighbor == 0.0, finite != 0.0), copysign(0.0, value), neighbor)
     neighbor = where(isfinite(value), neighbor, finite)
-    neighbor = where(value == goal, goal, neighbor)
-    return where(logical_or(isnan(value), isnan(goal)), add(value, goal), neighbor)
+    neighbor = where(value == target, target, neighbor)
+    return where(logical_or(isnan(value), isnan(target)), add(value, target), neighbor)
 
 
 def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:

@@ -82,8 +82,8 @@ def _keeps(parts: Sequence[Saveable], node: Node) -> bool:
     return any(_keeps(parts, inner) for inner in inside if not name_of(inner.op))
 
 
-def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
-    while isinstance(node.op, SAME_BYTES) and node.args[0].node in among:
+def _bases(node: Node, nodes: Mapping[Node, object]) -> Iterable[Node]:
+    while isinstance(node.op, SAME_BYTES) and node.args[0].node in nodes:
         node = node.args[0].node
         yield node
 

@@ -75,11 +75,11 @@ def grid_sample(
     batch, channels = image.shape[:2]
     flat = reshape(image, (batch, channels, prod(sizes)))
     points = reshape(places, (batch, -1, axes))
-    along = [
+    weights_by_axis = [
         _read_axis(points[:, :, axes - 1 - axis], size, mode, padding_mode, align_corners)
         for axis, size in enumerate(sizes)
     ]
-    read = sum(_corner(flat, sizes, ways) for ways in product(*along))
+    read = sum(_corner(flat, sizes, ways) for ways in product(*weights_by_axis))
     return reshape(read, (batch, channels, *places.shape[1:-1]))
 
 
@@ -129,17 +129,17 @@ def _reflect(at: Any, size: int, align_corners: bool) -> Any:
     low, span = (0.0, float(size - 1)) if align_corners else (-0.5, float(size))
     if span == 0:
         return at * 0.0
-    away = absolute(at - low)
-    turns = floor(away / span)
-    offset = away - turns * span
-    is_even = floor(turns * 0.5) * 2.0 == turns
+    distance = absolute(at - low)
+    periods = floor(distance / span)
+    offset = distance - periods * span
+    is_even = floor(periods * 0.5) * 2.0 == periods
     return where(is_even, offset, span - offset) + low
 
 
 def _corner(flat: Any, sizes: Sequence[int], ways: Sequence[tuple[Any, Any]]) -> Any:
     index, weight = ways[0]
-    for size, (further, share) in zip(sizes[1:], ways[1:], strict=True):
-        index, weight = index * size + further, weight * share
+    for size, (next_index, share) in zip(sizes[1:], ways[1:], strict=True):
+        index, weight = index * size + next_index, weight * share
     read = take_along_axis(flat, expand_dims(index, 1), axis=2)
     return read * expand_dims(weight.astype(flat.dtype), 1)
 
@@ -189,15 +189,16 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
     """
     image, r = _image(x), upscale_factor
     *batch, channels, height, width = image.shape
-    many = integer("channels", channels, image)
-    if many % (r * r):
+    channel_count = integer("channels", channels, image)
+    if channel_count % (r * r):
         raise ShapeError(
-            f"pixel_shuffle: {many} channels are not divisible by {r * r}", related=related(image)
+            f"pixel_shuffle: {channel_count} channels are not divisible by {r * r}",
+            related=related(image),
         )
-    blocks = reshape(image, (*batch, many // (r * r), r, r, height, width))
+    blocks = reshape(image, (*batch, channel_count // (r * r), r, r, height, width))
     n = len(batch)
     transposed = transpose(blocks, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
-    return reshape(transposed, (*batch, many // (r * r), height * r, width * r))
+    return reshape(transposed, (*batch, channel_count // (r * r), height * r, width * r))
 
 
 def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> AnyValue:
@@ -399,9 +400,9 @@ def _kernel(distance: Any, options: _Resizing) -> Any:
     if options.method == "linear":
         return np.maximum(1.0 - t, 0.0)
     a = options.cubic
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = (((t - 5) * t + 8) * t - 4) * a
-    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+    inner_part = ((a + 2) * t - (a + 3)) * t * t + 1
+    outer_part = (((t - 5) * t + 8) * t - 4) * a
+    return np.where(t <= 1, inner_part, np.where(t < 2, outer_part, 0.0))
 
 
 def _weighted_sum(
@@ -416,9 +417,9 @@ def _weighted_sum(
         return reshape(array, (*shape, *trailing))
 
     if len(places) > _MOST_TERMS:
-        many = take(x, np.clip(np.stack(places, -1), 0, last), axis)
-        count = (many.shape[axis], len(places))
-        return aggregate.sum(many * weights(np.stack(terms, -1), count), axis + 1)
+        gathered = take(x, np.clip(np.stack(places, -1), 0, last), axis)
+        count = (gathered.shape[axis], len(places))
+        return aggregate.sum(gathered * weights(np.stack(terms, -1), count), axis + 1)
     first, *others = (take(x, np.clip(place, 0, last), axis) for place in places)
     size = (first.shape[axis],)
     total = first

@@ -112,12 +112,12 @@ def windows_over(
         zip(image, borders, reaches, steps, strict=True)
     ):
         room = size + pad_before + pad_after - span
-        window_count, over = room // step + 1, cast(Size, 0)
+        window_count, overhang = room // step + 1, cast(Size, 0)
         if ceil_mode:
             window_count = dims.minimum(
                 (room + step - 1) // step + 1, (size + pad_before + step - 1) // step
             )
-            over = dims.maximum((window_count - 1) * step - room, 0)
+            overhang = dims.maximum((window_count - 1) * step - room, 0)
         if padding != "same" and not (
             window_count.__class__ is size.__class__ is int and window_count > 0
         ):
@@ -132,7 +132,7 @@ def windows_over(
                     related=related(x),
                 )
         extents.append(window_count)
-        overhangs.append(over)
+        overhangs.append(overhang)
     befores, afters = zip(*borders, strict=True)
     return Windows(taps, steps, dilations, befores, afters, tuple(extents), tuple(overhangs))
 
@@ -314,18 +314,18 @@ def conv_transpose(
     steps = per_axis("stride", stride, count, image)
     dilations = per_axis("dilation", dilation, count, image)
     wholes = [reach(k, d) for k, d in zip(taps, dilations, strict=True)]
-    further = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
-    for more in further:
-        integer("output_padding", more, least=0)
-    if len(further) != count:
+    paddings = output_padding if isinstance(output_padding, tuple) else (output_padding,) * count
+    for extra in paddings:
+        integer("output_padding", extra, least=0)
+    if len(paddings) != count:
         raise ArgumentError(
             f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
         )
-    spread = [
+    spread_sizes = [
         (size - 1) * step + span
         for size, step, span in zip(image.shape[2:], steps, wholes, strict=True)
     ]
-    cropped, extents = _crop_sizes(image, padding, spread, steps, wholes, further)
+    cropped, extents = _crop_sizes(image, padding, spread_sizes, steps, wholes, paddings)
     if groups > 1:
         channels = groups * (filters.shape[0] // groups)
         filters, image = (
@@ -341,25 +341,25 @@ def conv_transpose(
 def _crop_sizes(
     x: AnyValue,
     padding: Padding,
-    spread: list[Size],
+    spread_sizes: list[Size],
     steps: tuple[int, ...],
     wholes: list[Size],
-    more: tuple[int, ...],
+    output_paddings: tuple[int, ...],
 ) -> tuple[Shape, Shape]:
     """Return what a transposed convolution crops before each axis, and the sizes of its result."""
     if padding == "same":
         base_sizes = [size * step for size, step in zip(x.shape[2:], steps, strict=True)]
         missing = [dims.maximum(w - s, 0) for w, s in zip(wholes, steps, strict=True)]
-        extents = tuple(k + m for k, m in zip(base_sizes, more, strict=True))
+        extents = tuple(k + m for k, m in zip(base_sizes, output_paddings, strict=True))
         return tuple(m // 2 for m in missing), extents
     if isinstance(padding, str) and padding != "valid":
         raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
-    pads = windows_over(x, (1,) * len(spread), 1, padding, 1)
+    pads = windows_over(x, (1,) * len(spread_sizes), 1, padding, 1)
     sizes: list[Size] = []
-    borders = zip(pads.before, pads.after, more, strict=True)
-    for places, size, (low, high, further) in zip(x.shape[2:], spread, borders, strict=True):
-        text = f"conv_transpose: a border of {low} and {high} leaves nothing of {size + further}"
-        left = size + further - low - high
+    borders = zip(pads.before, pads.after, output_paddings, strict=True)
+    for places, size, (low, high, extra) in zip(x.shape[2:], spread_sizes, borders, strict=True):
+        text = f"conv_transpose: a border of {low} and {high} leaves nothing of {size + extra}"
+        left = size + extra - low - high
         if not dims.at_least(places * left, 0, text):
             raise ShapeError(text, related=related(x))
         sizes.append(dims.maximum(left, 0))  # less where there is no place to spread

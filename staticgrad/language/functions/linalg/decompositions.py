@@ -93,8 +93,8 @@ def rsf2csf(T: ArrayLike[AnyValue], Z: ArrayLike[AnyValue]) -> Any:  # noqa: N80
     >>> sg.linalg.diagonal(t).round(3)
     array([0.+2.j, 0.-2.j])
     """
-    turned, further = schur(T, "complex")
-    return turned, matrices(Z) @ further
+    turned, rotation = schur(T, "complex")
+    return turned, matrices(Z) @ rotation
 
 
 def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
@@ -124,17 +124,17 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
         below = where(place > k + 1, last, 0.0)
         first = aggregate.sum(where(place == k + 1, last, 0.0), -1, keepdims=True)
         square_below = aggregate.sum(abs_square(below), -1, keepdims=True)
-        turns = square_below > 0.0
+        reflects = square_below > 0.0
         if h.dtype.is_complex:
-            turns = logical_or(turns, first.imag != 0.0)
-        size = sqrt(where(turns, square_below + abs_square(first), 1.0))
+            reflects = logical_or(reflects, first.imag != 0.0)
+        size = sqrt(where(reflects, square_below + abs_square(first), 1.0))
         size = where(real(first) >= 0.0, -size, size)
-        vector = where(place == k + 1, 1.0, below / where(turns, first - size, 1.0))
-        tau = as_rows(where(turns, (size - first) / size, 0.0))
-        along, across = as_rows(vector), conj(as_columns(vector))
-        h = h - conj(tau) * (along @ (across @ h))
-        h = h - tau * ((h @ along) @ across)
-        return h, q - tau * ((q @ along) @ across)
+        vector = where(place == k + 1, 1.0, below / where(reflects, first - size, 1.0))
+        tau = as_rows(where(reflects, (size - first) / size, 0.0))
+        column_vector, row_vector = as_rows(vector), conj(as_columns(vector))
+        h = h - conj(tau) * (column_vector @ (row_vector @ h))
+        h = h - tau * ((h @ column_vector) @ row_vector)
+        return h, q - tau * ((q @ column_vector) @ row_vector)
 
     # The last one of a complex matrix makes one element real.
     steps = n - 1 if value.dtype.is_complex else n - 2
@@ -181,14 +181,14 @@ def ldl(A: ArrayLike[AnyValue], lower: bool = True, hermitian: bool = True) -> A
         return x if lower else flip(flip(x, rows), columns)
 
     factors: Any = LDL()(flip_if_upper(value))
-    packed, beside, order = factors
+    packed, subdiagonal, order = factors
     factor = by_place(packed, 1.0, 0.0, 0.0) + identity_like(packed)
-    back = broadcast_to(as_rows(argsort(order, -1)), factor.shape)
-    below = beside_diagonal(broadcast_to(as_columns(beside), value.shape), -1)
+    inverse_order = broadcast_to(as_rows(argsort(order, -1)), factor.shape)
+    below = beside_diagonal(broadcast_to(as_columns(subdiagonal), value.shape), -1)
     d = on_diagonal(diagonal_of(packed)) + below + adjoint(below)
     if not lower:
         order = value.shape[-1] - 1 - flip(order, order.ndim - 1)
-    return flip_if_upper(take_along_axis(factor, back, -2)), flip_if_upper(d), order
+    return flip_if_upper(take_along_axis(factor, inverse_order, -2)), flip_if_upper(d), order
 
 
 # -- eigenvalues of banded matrices ---------------------------------------------------------------
@@ -204,11 +204,11 @@ def _select(values: Any, select: str, select_range: Any, axis: int = -1) -> Any:
 
 def _tridiagonal(d: Any, e: Any) -> Any:
     """The lower triangle of symmetric matrices, of their diagonals."""
-    main, beside = (floating(diagonal) for diagonal in promoted_values((d, e)))
-    if main.ndim < 1 or beside.ndim != main.ndim:
+    main, off_diagonal = (floating(diagonal) for diagonal in promoted_values((d, e)))
+    if main.ndim < 1 or off_diagonal.ndim != main.ndim:
         raise RankError(f"{called_name()}: takes vectors d [n] and e [n - 1]")
-    ends = [(0, 0)] * (beside.ndim - 1) + [(0, 1)]
-    whole_row: Any = with_zeros(beside, ends)
+    ends = [(0, 0)] * (off_diagonal.ndim - 1) + [(0, 1)]
+    whole_row: Any = with_zeros(off_diagonal, ends)
     below = beside_diagonal(broadcast_to(as_columns(whole_row), (*main.shape, main.shape[-1])), -1)
     return on_diagonal(main) + below
 

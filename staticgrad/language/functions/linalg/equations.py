@@ -119,9 +119,9 @@ def solve_discrete_lyapunov(
     """
     first, last = _broadcast_batches(a, q)
     unit = identity_like(first)
-    under = inv(first + unit, errors=errors)
-    transformed = under @ (first - unit)
-    right = -2.0 * (under @ last @ adjoint(under))
+    inverse = inv(first + unit, errors=errors)
+    transformed = inverse @ (first - unit)
+    right = -2.0 * (inverse @ last @ adjoint(inverse))
     return Sylvester(errors)(transformed, adjoint(transformed), right)
 
 
@@ -137,9 +137,9 @@ def _solve_by_doubling(a: Any, g: Any, h: Any) -> Any:
 
     def step(_: Any, carry: Any) -> Any:
         a, g, h, _ = carry
-        under = inv(unit + g @ h, errors="nan")
-        product = a @ under
-        change = adjoint(a) @ h @ under @ a
+        inverse = inv(unit + g @ h, errors="nan")
+        product = a @ inverse
+        change = adjoint(a) @ h @ inverse @ a
         return product @ a, g + product @ g @ adjoint(a), h + change, change
 
     _, _, solution, change = fori_loop(0, _STEPS, step, (a, g, h, h))
@@ -175,11 +175,11 @@ def _continuous_riccati(a: Any, g: Any, h: Any) -> Any:
     sizes = [abs_square(matrix) for matrix in (a, g, h)]
     total: Any = sum(aggregate.sum(squares, (-2, -1), keepdims=True) for squares in sizes)
     shift = sqrt(total) + 1e-8
-    under = inv(a - shift * unit, errors="nan")
-    right = inv(adjoint(a) - shift * unit + h @ under @ g, errors="nan")
+    inverse = inv(a - shift * unit, errors="nan")
+    right = inv(adjoint(a) - shift * unit + h @ inverse @ g, errors="nan")
     factor = 2.0 * shift
     first = unit + factor * adjoint(right)
-    x = _solve_by_doubling(first, factor * (under @ g @ right), factor * (right @ h @ under))
+    x = _solve_by_doubling(first, factor * (inverse @ g @ right), factor * (right @ h @ inverse))
     closed = a - g @ x
     residual = adjoint(a) @ x + x @ a - x @ g @ x + h
     better = x - Sylvester("nan")(adjoint(closed), closed, residual)
@@ -203,11 +203,11 @@ def _discrete_riccati(a: Any, g: Any, h: Any) -> Any:
 @_discrete_riccati.rule
 @of_adjoints
 def _(ct: Any, out: Any, a: Any, g: Any, h: Any) -> tuple[Any, ...]:
-    under = inv(identity_like(a) + g @ out, errors="nan")
-    closed = under @ a
+    inverse = inv(identity_like(a) + g @ out, errors="nan")
+    closed = inverse @ a
     y = solve_discrete_lyapunov(closed, 0.5 * (ct + adjoint(ct)), errors="nan")
-    middle = closed @ y @ adjoint(closed)
-    return 2.0 * (out @ closed @ y), -(out @ middle @ out), y
+    product = closed @ y @ adjoint(closed)
+    return 2.0 * (out @ closed @ y), -(out @ product @ out), y
 
 
 def solve_continuous_are(
@@ -369,12 +369,12 @@ def logm(A: ArrayLike[AnyValue]) -> AnyValue:
 
 def _newton_sign(a: Any) -> Any:
     def step(_: Any, x: Any) -> Any:
-        under = inv(x, errors="nan")
+        inverse = inv(x, errors="nan")
         size, inverse_size = (
-            aggregate.sum(abs_square(matrix), (-2, -1), keepdims=True) for matrix in (x, under)
+            aggregate.sum(abs_square(matrix), (-2, -1), keepdims=True) for matrix in (x, inverse)
         )
         scale = exp(0.25 * (log(inverse_size) - log(size)))
-        return 0.5 * (scale * x + under / scale)
+        return 0.5 * (scale * x + inverse / scale)
 
     matrix_sign = fori_loop(0, _STEPS, step, a)
     matrix_sign = 0.5 * (matrix_sign + inv(matrix_sign, errors="nan"))
@@ -486,8 +486,8 @@ def tanhm(A: ArrayLike[AnyValue]) -> AnyValue:
 
 def _hyperbolic(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
     a = squares(matrices(A))
-    ahead, back = expm(a), expm(-a)
-    return 0.5 * (ahead + back), 0.5 * (ahead - back)
+    positive_exp, negative_exp = expm(a), expm(-a)
+    return 0.5 * (positive_exp + negative_exp), 0.5 * (positive_exp - negative_exp)
 
 
 def fractional_matrix_power(A: ArrayLike[AnyValue], t: float) -> AnyValue:
@@ -550,9 +550,9 @@ def expm_cond(A: ArrayLike[AnyValue]) -> AnyValue:
     n = a.shape[-1]
     if not isinstance(n, int):
         raise ShapeError(f"expm_cond: the size of {a.type} must be known")
-    along = reshape(eye(n * n, dtype=a.dtype), (n * n, n, n))
+    unit_matrices = reshape(eye(n * n, dtype=a.dtype), (n * n, n, n))
     batch = (*a.shape[:-2], n * n, n, n)
-    columns = _block(expm, *(broadcast_to(x, batch) for x in (a[..., None, :, :], along)))
+    columns = _block(expm, *(broadcast_to(x, batch) for x in (a[..., None, :, :], unit_matrices)))
     largest = svdvals(reshape(columns, (*a.shape[:-2], n * n, n * n)))[..., 0]
     return largest * matrix_norm(a) / matrix_norm(expm(a))
 
@@ -598,8 +598,8 @@ def subspace_angles(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> AnyValue:
     basis_a, basis_b = (qr(matrix)[0] for matrix in _broadcast_batches(A, B))
     overlap: Any = adjoint(basis_a) @ basis_b
     cosines = flip(clip(svdvals(overlap), -1.0, 1.0), -1)
-    wide = basis_a.shape[-1] >= basis_b.shape[-1]
-    complement = basis_b - basis_a @ overlap if wide else basis_a - basis_b @ adjoint(overlap)
+    a_is_wider = basis_a.shape[-1] >= basis_b.shape[-1]
+    complement = basis_b - basis_a @ overlap if a_is_wider else basis_a - basis_b @ adjoint(overlap)
     sines = clip(svdvals(complement), -1.0, 1.0)
     large = square(cosines) >= 0.5
     return where(large, arcsin(where(large, sines, 0.0)), arccos(where(large, 0.0, cosines)))

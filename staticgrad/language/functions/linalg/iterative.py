@@ -120,7 +120,7 @@ def _solve_system(
     floats = [operand for operand in operator.operands if operand.dtype.is_float]
     b = promoted_values((b, *floats))[0]
     x0 = zeros_like(b) if x0 is None else promoted_values((x0, b))[0]
-    most = 10 * b.shape[0] if maxiter is None else maxiter
+    max_steps = 10 * b.shape[0] if maxiter is None else maxiter
     product = operator.apply(x0, *operator.operands)
     if not isinstance(product, Value) or product.type != b.type or x0.type != b.type:
         description = product.type if isinstance(product, Value) else kind_of(product)
@@ -138,7 +138,7 @@ def _solve_system(
             scale = fixed.transposed if transposed else fixed.apply
             scaled = lambda v: scale(v, *fixed.operands)  # noqa: E731 - a function of a vector
         tolerance = maximum(sqrt(_square(right)) * rtol, atol)
-        return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, most)
+        return method(lambda v: apply(v, *operands), scaled, right, first, tolerance, max_steps)
 
     systems = up("staticgrad.programs.linear_systems")
     return Solution(*systems.linear(operator, solve, b, x0))
@@ -158,7 +158,9 @@ def _count(x: Any) -> Any:
     return astype(aggregate.sum(real(x) * 0.0) * 0.0, "int64")
 
 
-def _iterate(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) -> tuple[Any, Any]:
+def _iterate(
+    step: Callable[[Any], Any], initial: Any, tolerance: Any, max_steps: int
+) -> tuple[Any, Any]:
     """The solution of a method's steps, and 0 where its residual is within the tolerance.
 
     A state begins with the solution and ends with the residual's square and the steps so far.
@@ -166,9 +168,9 @@ def _iterate(step: Callable[[Any], Any], begin: Any, tolerance: Any, most: int) 
 
     def is_far(state: Any) -> Any:
         *_, square, count = state
-        return logical_and(count < most, sqrt(square) > tolerance)
+        return logical_and(count < max_steps, sqrt(square) > tolerance)
 
-    x, *_, square, count = while_loop(is_far, step, begin)
+    x, *_, square, count = while_loop(is_far, step, initial)
     return x, where(sqrt(square) <= tolerance, count * 0, count)
 
 
@@ -210,7 +212,7 @@ def cg(
 
 
 def _cg(
-    apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, most: int
+    apply: Apply, scaled: Apply | None, b: Any, x0: Any, tolerance: Any, max_steps: int
 ) -> tuple[Any, Any]:
     r0 = b - apply(x0)
     square = _square(r0)
@@ -225,8 +227,8 @@ def _cg(
         r = r - q * alpha
         return x + p * alpha, r, p, rho, _square(r), count + 1
 
-    begin = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
-    return _iterate(step, begin, tolerance, most)
+    initial = (x0, r0, b * 0.0, square * 0.0 + 1.0, square, _count(b))
+    return _iterate(step, initial, tolerance, max_steps)
 
 
 @like(cg)
@@ -272,7 +274,7 @@ def _gmres(
     b: Any,
     x0: Any,
     tolerance: Any,
-    most: int,
+    max_steps: int,
 ) -> tuple[Any, Any]:
     def times(v: Any) -> Any:
         return apply(v if scaled is None else scaled(v))
@@ -294,13 +296,13 @@ def _gmres(
             size = sqrt(_square(w))
             h = conj(rows) @ w
             w = w - h @ rows
-            again = conj(rows) @ w  # a second time, for orthogonality to rounding
-            w = w - again @ rows
+            correction = conj(rows) @ w  # a second time, for orthogonality to rounding
+            w = w - correction @ rows
             length = sqrt(_square(w))
             # Where the space is complete nothing but rounding is left.
             is_new = length > size * (10.0 * float(np.finfo(b.dtype.numpy).eps))
             w = where(is_new, w / where(is_new, length, 1.0), 0.0)
-            h = (h + again).at[j + 1].set(where(is_new, length, 0.0))
+            h = (h + correction).at[j + 1].set(where(is_new, length, 0.0))
             return rows.at[j + 1].set(w), coefficients.at[j].set(h)
 
         rows, coefficients = fori_loop(0, width, arnoldi_step, (rows, coefficients))
@@ -312,4 +314,4 @@ def _gmres(
         return x, r, _square(r), count + 1
 
     r0 = b - apply(x0)
-    return _iterate(cycle, (x0, r0, _square(r0), _count(b)), tolerance, most)
+    return _iterate(cycle, (x0, r0, _square(r0), _count(b)), tolerance, max_steps)

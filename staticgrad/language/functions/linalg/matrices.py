@@ -473,14 +473,14 @@ def expm(
     count = minimum(needed, float(max_squarings))
     result = _pade_approximant(value * exp2(-count))
     counts = where(count > 0.0, count, 0.0)  # NaN: of no other matrix
-    most = astype(aggregate.max(counts, initial=0.0), I64)
+    max_count = astype(aggregate.max(counts, initial=0.0), I64)
 
     def square_step(state: tuple[Any, Any]) -> tuple[Any, Any]:
         number, x = state
         return number + 1, where(count > number, x @ x, x)
 
-    start = (zeros_like(most), result)
-    _, result = while_loop(lambda state: state[0] < most, square_step, start, max_squarings)
+    start = (zeros_like(max_count), result)
+    _, result = while_loop(lambda state: state[0] < max_count, square_step, start, max_squarings)
     nan = np.full((), math.nan, value.dtype.numpy)
     if errors == "raise":
         enough = logical_or(needed <= float(max_squarings), logical_not(size < math.inf))
@@ -948,8 +948,8 @@ def eigh(
         return EighResult(eigenpairs[0], vectors)
     if type == 3:
         return EighResult(eigenpairs[0], factor @ vectors)
-    back = TriangularSolve(transposed=True, errors="nan")
-    return EighResult(eigenpairs[0], back(factor, vectors))
+    solve_transposed = TriangularSolve(transposed=True, errors="nan")
+    return EighResult(eigenpairs[0], solve_transposed(factor, vectors))
 
 
 @like(eigh)
@@ -1170,8 +1170,8 @@ def _scaled_determinant(n: int) -> CustomFunction:
         scaled = _expand_first_row([[entry * scale for entry in row] for row, scale in pairs])
         # Squares may be out of range where the determinant is not, roots are not. Where it is 0,
         # and rows are large, theirs must be finite.
-        back = minimum(reduce(mul, roots), 2.0**1023)
-        return scaled * back * back
+        rescale = minimum(reduce(mul, roots), 2.0**1023)
+        return scaled * rescale * rescale
 
     @determinant.rule
     def _(ct: Any, out: Any, *entries: Any) -> tuple[Any, ...]:

@@ -66,10 +66,10 @@ def _(
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(_remove_batch(scalar), function_values, values)
-        columns = as_columns(further)
+        slopes = _slope_by(_remove_batch(scalar), function_values, values)
+        columns = as_columns(slopes)
         product = stop_gradient((adjoint(rows) * columns) @ rows)
-        changed = spectral(product, x, values, rows, further, *unbatched)
+        changed = spectral(product, x, values, rows, slopes, *unbatched)
         return _total(ct * changed, scalar)
 
     by_x = of_lower(_spectral_change(x, values, rows, function_values, ct, *unbatched))
@@ -100,8 +100,8 @@ def _(
     ct, unbatched = _symmetric(ct), [*map(_remove_batch, scalars)]
 
     def by_scalar(scalar: Any) -> Any:
-        further = _slope_by(_remove_batch(scalar), function_values, values)
-        changed = _spectral_change(x, values, rows, further, change, *unbatched)
+        slopes = _slope_by(_remove_batch(scalar), function_values, values)
+        changed = _spectral_change(x, values, rows, slopes, change, *unbatched)
         return _total(ct * changed, scalar)
 
     change_in_basis, ct_in_basis = _change_basis(rows, change), _change_basis(rows, ct)
@@ -201,12 +201,12 @@ def function_of(function_values: Any, values: Any) -> Function:
         return lambda points: points * math.nan
 
     def function(points: Any) -> Any:
-        further = points.ndim - values.ndim
+        extra_axes = points.ndim - values.ndim
         new = dict.fromkeys(starts, points)
 
         def operand(value: Any) -> Any:
             """A value of the function, or what it is of a batch of scalars."""
-            for _ in range(further if value.key not in new and value.ndim else 0):
+            for _ in range(extra_axes if value.key not in new and value.ndim else 0):
                 value = expand_dims(value, -1)
             return new.get(value.key, value)
 
@@ -319,6 +319,6 @@ def _choose_difference(mean: Any, gap: Any, left: Any, right: Any) -> Any:
     change = right - left
     rounding = _ULPS * float(np.finfo(gap.dtype.numpy).eps)
     size = absolute(left) + absolute(right)
-    near = absolute(mean * gap - change) <= rounding * size
-    near = logical_or(near, gap == 0.0)
-    return where(near, mean, change / where(near, 1.0, gap))
+    is_rounding = absolute(mean * gap - change) <= rounding * size
+    is_rounding = logical_or(is_rounding, gap == 0.0)
+    return where(is_rounding, mean, change / where(is_rounding, 1.0, gap))

@@ -502,10 +502,10 @@ def lu_factor(a: ArrayLike[AnyValue]) -> tuple[AnyValue, AnyValue]:
         order, pivots = carry
         is_row = places == i
         target_row = (where(is_row, permutation, 0)).sum(-1, keepdims=True)
-        at = where(order == target_row, places, 0).sum(-1, keepdims=True)
+        row_position = where(order == target_row, places, 0).sum(-1, keepdims=True)
         current_row = where(is_row, order, 0).sum(-1, keepdims=True)
-        order = where(places == at, current_row, order)
-        return where(is_row, target_row, order), where(is_row, at, pivots)
+        order = where(places == row_position, current_row, order)
+        return where(is_row, target_row, order), where(is_row, row_position, pivots)
 
     pivots = fori_loop(0, count, step, (start, start))[1]
     return packed, part(pivots, pivots.ndim - 1, 0, count)
@@ -518,8 +518,8 @@ def order_of(pivots: Any, size: Any) -> Any:
     start = pivots.sum(-1, keepdims=True) * 0 + places
 
     def step(i: Any, order: Any) -> Any:
-        at = where(iota((count,), like=pivots) == i, pivots, 0).sum(-1, keepdims=True)
-        is_first, is_second = places == i, places == at
+        pivot_row = where(iota((count,), like=pivots) == i, pivots, 0).sum(-1, keepdims=True)
+        is_first, is_second = places == i, places == pivot_row
         first_row, second_row = (
             where(mask, order, 0).sum(-1, keepdims=True) for mask in (is_first, is_second)
         )

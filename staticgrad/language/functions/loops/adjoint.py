@@ -83,11 +83,11 @@ class Equation:
 
     def state(self, vector: Any) -> Any:
         """The state of a vector, or those of vectors along axes before the last."""
-        parts, at = [], 0
+        parts, start = [], 0
         for kind in self._types:
-            part = vector[..., at : at + kind.size]
+            part = vector[..., start : start + kind.size]
             parts.append(reshape(part, (*vector.shape[:-1], *kind.shape)))
-            at = at + kind.size
+            start = start + kind.size
         return unflatten(self._tree, parts)
 
     def backwards(self, operands: Sequence[Any]) -> Callable[[Any, Any], Any]:
@@ -155,9 +155,9 @@ def over_times(solve: Callable[..., Any], key: str, f: Slope, y: Any, times: Any
         def step_back(carry: Any, interval: Any) -> Any:
             by_y, sums = carry
             ct_end, y, end, start = interval
-            back = solve(slope, (y, by_y + ct_end, sums), stack([end, start]))
+            solution = solve(slope, (y, by_y + ct_end, sums), stack([end, start]))
             by_time = aggregate.sum(ct_end * equation.slope(end, y, operands))
-            return (back[1][-1], tuple(leaf[-1] for leaf in back[2])), by_time
+            return (solution[1][-1], tuple(leaf[-1] for leaf in solution[2])), by_time
 
         first = (zeros_like(vector), equation.zeros(operands))
         slices = (ct[1:], out[1:], times[1:], times[:-1])

@@ -529,10 +529,10 @@ def fori_loop(
 
         if max_steps is not None:
             bound = bounded_iterations(max_steps)
-            few = reached_end(
+            is_bounded = reached_end(
                 "fori_loop.fori_loop.range", bound, last - first <= bound, last - first
             )
-            last = where(few, last, first)  # the check is computed wherever the bound is
+            last = where(is_bounded, last, first)  # the check is computed wherever the bound is
         return while_loop(test, named_after(body_fun, step), (first, init_val), max_steps)[1]
     if max_steps is not None:
         raise ArgumentError(

@@ -263,12 +263,14 @@ def rk4(
         y = step(0.0, y) if steps == 1 else fori_loop(0, steps, step, y)
         return y, y
 
-    _, later = scan(integrate_interval, y, (times[:-1], times[1:]))
-    return _prepend_state(y, later)
+    _, later_states = scan(integrate_interval, y, (times[:-1], times[1:]))
+    return _prepend_state(y, later_states)
 
 
-def _prepend_state(y: Any, later: Any) -> Any:
-    return map_leaves(lambda first, later: concatenate([first[None], later], 0), y, later)
+def _prepend_state(y: Any, later_states: Any) -> Any:
+    return map_leaves(
+        lambda first, later_states: concatenate([first[None], later_states], 0), y, later_states
+    )
 
 
 def _times(times: Any) -> Any:
@@ -647,11 +649,11 @@ class _Control:
             return (y, h), (y, part)
 
         h = self.first_step(times[0], times[-1])
-        _, (later, parts) = scan(integrate_interval, (y, h), (times[:-1], times[1:]))
+        _, (later_states, parts) = scan(integrate_interval, (y, h), (times[:-1], times[1:]))
         if self.fails:
             ends = times[:-1] + parts * (times[1:] - times[:-1])
-            later = solutions.mask_states(self.check_end(parts >= 1.0, ends), later)
-        return _prepend_state(y, later)
+            later_states = solutions.mask_states(self.check_end(parts >= 1.0, ends), later_states)
+        return _prepend_state(y, later_states)
 
     def check_end(self, reached: Any, ends: Any) -> Any:
         """Return ``reached``, bools, which are all true in a run without an error.
@@ -670,8 +672,8 @@ class _Control:
     def solve_interval(self, f: Slope, y: Any, start: Any, end: Any) -> Any:
         """The state at the end."""
         interval = stop_gradient(end - start)
-        way = _FIRST if self.first is None else self.first / absolute(interval)
-        last, _, part = self._fractions(f, y, start, end, zeros_like(interval) + way)
+        fraction = _FIRST if self.first is None else self.first / absolute(interval)
+        last, _, part = self._fractions(f, y, start, end, zeros_like(interval) + fraction)
         if self.fails:
             reached = self.check_end(part >= 1.0, start + part * (end - start))
             last = solutions.mask_states(reached, last)
@@ -685,10 +687,10 @@ class _Control:
         """
         interval = absolute(stop_gradient(end - start))
         interval = where(interval > 0, interval, 1.0)
-        y, way, part = self._fractions(f, y, start, end, h / interval)
-        return y, way * interval, part
+        y, fraction, part = self._fractions(f, y, start, end, h / interval)
+        return y, fraction * interval, part
 
-    def _fractions(self, f: Slope, y: Any, start: Any, end: Any, way: Any) -> Any:
+    def _fractions(self, f: Slope, y: Any, start: Any, end: Any, fraction: Any) -> Any:
         """The same in fractions of the way, by trials of steps."""
 
         def test(state: Any) -> Any:
@@ -703,10 +705,12 @@ class _Control:
             accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)
             return where(good, next_part, part), self.following(step, size, error), accepted
 
-        part, way, last = while_loop(test, trial, (zeros_like(way), way, y), self.max_steps)
+        part, fraction, last = while_loop(
+            test, trial, (zeros_like(fraction), fraction, y), self.max_steps
+        )
         if not self.fails:
             last = solutions.mask_states(part >= 1.0, last)
-        return last, way, part
+        return last, fraction, part
 
     def following(self, step: Any, size: Any, error: Any) -> Any:
         """The next step to try, behind one of a size, which may be shorter than what was tried."""

@@ -99,11 +99,13 @@ def _interpolate(grid: Any, pieces: Any, end: Any, steps: Any, t: Any) -> Any:
         raise RankError(
             f"a OdeSolution is called with {t.type}, and takes a time or a vector of them"
         )
-    way = where(grid[-1] >= grid[0], 1.0, -1.0).astype(grid.dtype)
-    place = searchsorted(stop_gradient(way * grid), stop_gradient(way * t), "right") - 1
+    direction = where(grid[-1] >= grid[0], 1.0, -1.0).astype(grid.dtype)
+    place = searchsorted(stop_gradient(direction * grid), stop_gradient(direction * t), "right") - 1
     place = clip(place, 0, maximum(steps, 1) - 1)
     states = _evaluate_step(_step_of_grid(grid, pieces, place), t)
-    return mask_states(logical_and(way * t >= way * grid[0], way * t <= way * end), states)
+    return mask_states(
+        logical_and(direction * t >= direction * grid[0], direction * t <= direction * end), states
+    )
 
 
 def mask_states(valid: Any, states: Any) -> Any:
@@ -121,17 +123,17 @@ def mask_states(valid: Any, states: Any) -> Any:
 
 def _step_of_grid(grid: Any, pieces: Any, place: Any) -> tuple[Any, Any, Any]:
     """Return the start, the length and the polynomial of a step, or of several."""
-    begin = grid[place]
+    start = grid[place]
     return (
-        begin,
-        grid[place + 1] - begin,
+        start,
+        grid[place + 1] - start,
         [map_leaves(lambda power: as_value(power)[place], p) for p in pieces],
     )
 
 
 def _evaluate_step(row: tuple[Any, Any, Any], t: Any) -> Any:
-    begin, h, pieces = row
-    part = where(h == 0, 0.0, (t - begin) / where(h == 0, 1.0, h))
+    start, h, pieces = row
+    part = where(h == 0, 0.0, (t - start) / where(h == 0, 1.0, h))
     return _polynomial(pieces, part)
 
 
@@ -187,8 +189,8 @@ def solve_with_fixed_steps(
             y, values = carry
             t, next_t = ends
             y = step(f, t, y, next_t - t)
-            later = [event(next_t, y) for event in events]
-            return (y, later), _hits(events, values, later)
+            next_values = [event(next_t, y) for event in events]
+            return (y, next_values), _hits(events, values, next_values)
 
         first = (y, [event(grid[0], y) for event in events])
         _, crossed = scan(step_with_events, first, (grid[:-1], grid[1:]))
@@ -206,7 +208,7 @@ def solve_adaptively(
     """Solve by an adaptive method, whose steps also end at the requested times."""
     times = astype(times, control.dtype_of(y))
     last = times.shape[0] - 1
-    most = bounded_iterations(control.max_steps)
+    max_steps = bounded_iterations(control.max_steps)
 
     def test(state: Any) -> Any:
         place, _, _, _, _, _, hits, _ = state
@@ -219,8 +221,8 @@ def solve_adaptively(
         place, part, step, y, values, count, hits, grid = state
         start = times[place]
         interval = times[place + 1] - start
-        way = where(interval == 0, 1.0, absolute(interval))
-        tried = step / way
+        length = where(interval == 0, 1.0, absolute(interval))
+        tried = step / length
         size = minimum(tried, 1.0 - part)
         next_y, error, _ = control.trial(f, start + part * interval, y, size * interval)
         good = error <= 1.0
@@ -228,17 +230,17 @@ def solve_adaptively(
         part = where(good, where(ends, 1.0, part + size), part)
         arrives = logical_and(good, ends)
         accepted = map_leaves(lambda new, old: where(good, new, old), next_y, y)
-        later = [event(start + part * interval, accepted) for event in events]
-        hits = _hits(events, values, later)
+        next_values = [event(start + part * interval, accepted) for event in events]
+        hits = _hits(events, values, next_values)
         grid = grid.at[count + where(good, 1, 0)].set(astype(place, part.dtype) + part)
         count = count + where(good, 1, 0)
-        step = control.following(tried, size, error) * way
+        step = control.following(tried, size, error) * length
         place = place + where(arrives, 1, 0)
-        return place, where(arrives, 0.0, part), step, accepted, later, count, hits, grid
+        return place, where(arrives, 0.0, part), step, accepted, next_values, count, hits, grid
 
     zero = as_value(0)
     nothing = zeros_like(stop_gradient(times[0]))
-    begin = (
+    initial = (
         zero,
         nothing,
         control.first_step(times[0], times[-1]),
@@ -246,15 +248,15 @@ def solve_adaptively(
         [event(times[0], y) for event in events],
         zero,
         _no_hits(events),
-        nothing + zeros_like(nothing, shape=(most + 1,)),
+        nothing + zeros_like(nothing, shape=(max_steps + 1,)),
     )
-    final = while_loop(test, trial, begin, most)
+    final = while_loop(test, trial, initial, max_steps)
     place, _, _, _, _, count, hits, places = final
     count, places = stop_gradient(count), stop_gradient(places)
     if is_eager([count]):  # the number of steps is known
-        most = int(count.item())
-        places = places[: most + 1]
-    numbers = arange(most + 1, like=count)
+        max_steps = int(count.item())
+        places = places[: max_steps + 1]
+    numbers = arange(max_steps + 1, like=count)
     places = where(numbers <= count, places, places[count])
     intervals = minimum(astype(places, count.dtype), maximum(as_value(last), 1) - 1)
     upper = minimum(intervals + 1, last)
@@ -311,8 +313,8 @@ def _solve_on_grid(
     """Compute the steps of a grid, and locate the event in the last of them."""
 
     def advance_step(y: Any, ends: Any) -> Any:
-        begin, end = ends
-        next_y, pieces = advance(begin, y, end - begin)
+        start, end = ends
+        next_y, pieces = advance(start, y, end - start)
         return next_y, [y, *pieces]
 
     last, pieces = scan(advance_step, y, (grid[:-1], grid[1:]))
@@ -325,8 +327,8 @@ def _solve_on_grid(
         for place, (event_part, hit) in enumerate(zip(parts[1:], hits[1:], strict=True), 1):
             earlier = logical_and(hit, logical_or(number < 0, event_part < part))
             part, number = where(earlier, event_part, part), where(earlier, place, number)
-        begin, h, powers = row
-        t = where(number >= 0, begin + part * h, t)
+        start, h, powers = row
+        t = where(number >= 0, start + part * h, t)
         inside = _polynomial(powers, part)
         last = map_leaves(
             lambda at_event, at_end: where(number >= 0, at_event, at_end), inside, last
@@ -347,12 +349,12 @@ def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
 
     They are exact for first and second derivatives, since they begin at the zero.
     """
-    begin, h, pieces = row
+    start, h, pieces = row
 
     def value(part: Any) -> Any:
-        return event(begin + part * h, _polynomial(pieces, part))
+        return event(start + part * h, _polynomial(pieces, part))
 
-    zero = zeros_like(begin)
+    zero = zeros_like(start)
     first = value(zero)
 
     def halve(_: Any, state: Any) -> Any:
@@ -361,7 +363,7 @@ def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
         same = sign(value(middle)) == sign(first)
         return where(same, middle, low), where(same, high, middle)
 
-    _, part = fori_loop(0, _HALVINGS[begin.dtype.itemsize], halve, (zero, zero + 1.0))
+    _, part = fori_loop(0, _HALVINGS[start.dtype.itemsize], halve, (zero, zero + 1.0))
     part = stop_gradient(part)
     slope = up("staticgrad.programs.linear_systems").slope
     for _ in range(2):

@@ -85,8 +85,8 @@ def mse(
     array(2.5)
     """
     left, right = alike(input, target)
-    away = left - right
-    return reduce_losses(abs_squared(away), reduction)
+    residuals = left - right
+    return reduce_losses(abs_squared(residuals), reduction)
 
 
 @like(mse)
@@ -105,9 +105,9 @@ def huber(
     np.float64(1.312)
     """
     left, right = alike(input, target)
-    away = left - right
-    size = absolute(away)
-    losses = where(size <= delta, 0.5 * abs_squared(away), delta * (size - 0.5 * delta))
+    residuals = left - right
+    size = absolute(residuals)
+    losses = where(size <= delta, 0.5 * abs_squared(residuals), delta * (size - 0.5 * delta))
     return reduce_losses(losses, reduction)
 
 
@@ -175,17 +175,19 @@ def cross_entropy(
             last = place == scores.ndim - 1
             losses = _surprise(scores, targets, -1 if last else place)
             return reduce_masked(losses, counts, share, reduction)
-    spread = logs = _log_softmax(scores, place)
+    weighted_logs = logs = _log_softmax(scores, place)
     if by_class is not None:
-        spread = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
+        weighted_logs = logs * reshape(by_class, (-1, *(1,) * (scores.ndim - 1 - place)))
     if by_share:
-        log_likelihood = total(astype(targets, scores.dtype) * spread, place)
+        log_likelihood = total(astype(targets, scores.dtype) * weighted_logs, place)
     else:
         chosen = take_at_labels(logs, targets, place)
         log_likelihood = chosen if share is None else chosen * share
     losses = -log_likelihood
     if label_smoothing:
-        losses = (label_smoothing - 1.0) * log_likelihood - label_smoothing * mean(spread, place)
+        losses = (label_smoothing - 1.0) * log_likelihood - label_smoothing * mean(
+            weighted_logs, place
+        )
     return reduce_masked(losses, counts, share, reduction, is_weighted=True)
 
 
@@ -254,16 +256,16 @@ def reduce_masked(
 
 def _log_softmax(scores: Any, axis: int) -> Any:
     """log_softmax along the axis."""
-    away = scores - constant_shift(scores, (axis,))
-    return away - of.log(total(of.exp(away), axis, keepdims=True))
+    shifted = scores - constant_shift(scores, (axis,))
+    return shifted - of.log(total(of.exp(shifted), axis, keepdims=True))
 
 
 @rowwise(1, 0, fixed={"axis": -1})
 def _surprise(scores: AnyValue, classes: AnyValue, axis: int = -1) -> AnyValue:
     place = axis % scores.ndim
-    away = scores - constant_shift(scores, (place,))
-    normaliser = of.log(total(of.exp(away), place))
-    return normaliser - reshape(take_at_labels(away, classes, place), normaliser.shape)
+    shifted = scores - constant_shift(scores, (place,))
+    normaliser = of.log(total(of.exp(shifted), place))
+    return normaliser - reshape(take_at_labels(shifted, classes, place), normaliser.shape)
 
 
 def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> None:

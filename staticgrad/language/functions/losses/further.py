@@ -81,9 +81,9 @@ def smooth_l1_loss(
     np.float64(1.312)
     """
     predictions, targets = alike(input, target)
-    away = predictions - targets
-    size = absolute(away)
-    losses = where(size < beta, abs_squared(away) * (0.5 / beta), size - 0.5 * beta)
+    residuals = predictions - targets
+    size = absolute(residuals)
+    losses = where(size < beta, abs_squared(residuals) * (0.5 / beta), size - 0.5 * beta)
     return reduce_losses(losses, reduction)
 
 
@@ -203,8 +203,8 @@ def triplet_margin_loss(
     >>> sg.nn.triplet_margin_loss([[1.0, 0.0]], [[1.0, 0.5]], [[0.0, 1.0]]).round(3)
     np.float64(0.086)
     """
-    near = pairwise_distance(anchor, positive, p, eps)
-    losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
+    positive_distance = pairwise_distance(anchor, positive, p, eps)
+    losses = maximum(positive_distance - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
     return reduce_losses(losses, reduction)
 
 
@@ -311,10 +311,10 @@ def _check_integers(name: str, value: Any) -> None:
         raise DTypeError(f"ctc_loss: {name} are {value.dtype}, no integers", related=related(value))
 
 
-def _lengths(name: str, lengths: Any, logs: Any, most: Any) -> Any:
+def _lengths(name: str, lengths: Any, logs: Any, default: Any) -> Any:
     batch = logs.shape[1]
     if lengths is None:
-        return full((batch, 1), most, dtype="int64", like=logs)
+        return full((batch, 1), default, dtype="int64", like=logs)
     _, value = as_values(logs, lengths)
     _check_integers(name, value)
     text = f"ctc_loss: {name} {shape_text(value.shape)} of a batch of {batch}"
@@ -340,13 +340,13 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
         emit, time = inputs
         skipped = where(can_skip, shift_right(alpha, 2, _NEVER), _NEVER)
         nexts = shift_right(alpha, 1, _NEVER)
-        most = stop_gradient(maximum(maximum(alpha, nexts), skipped))
-        total = sum(exp(term - most) for term in (alpha, nexts, skipped))
-        next_alpha = maximum(emit + log(total) + most, _NEVER)
+        largest = stop_gradient(maximum(maximum(alpha, nexts), skipped))
+        total = sum(exp(term - largest) for term in (alpha, nexts, skipped))
+        next_alpha = maximum(emit + log(total) + largest, _NEVER)
         return where(time < times, next_alpha, alpha), None
 
     places = expand_dims(arange(path.shape[1], like=path), 0)
-    begin = broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
+    initial = broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
     count = arange(emitted.shape[0], like=path)
-    last, _ = scan(iteration, begin.astype(emitted.dtype), (emitted, count))
+    last, _ = scan(iteration, initial.astype(emitted.dtype), (emitted, count))
     return last

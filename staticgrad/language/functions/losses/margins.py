@@ -83,8 +83,8 @@ def margin_ranking_loss(
     np.float64(0.5)
     """
     first, second = alike(input1, input2)
-    away, sign = alike(first - second, target)
-    return reduce_losses(maximum(margin - sign * away, 0.0), reduction)
+    differences, sign = alike(first - second, target)
+    return reduce_losses(maximum(margin - sign * differences, 0.0), reduction)
 
 
 @like(mse)
@@ -155,9 +155,9 @@ def multi_margin_loss(
     place = scores.ndim - 1
     check_labels(scores, labels, place, None)
     label_score = expand_dims(take_at_labels(scores, labels, place), place)
-    short: Any = maximum(margin - label_score + scores, 0.0)
+    violations: Any = maximum(margin - label_score + scores, 0.0)
     others = arange(scores.shape[place], like=labels) != expand_dims(labels, place)
-    terms = where(others, short if p == 1 else abs_squared(short), 0.0)
+    terms = where(others, violations if p == 1 else abs_squared(violations), 0.0)
     return reduce_losses(mean(terms, place), reduction)
 
 
@@ -180,8 +180,8 @@ def cosine_embedding_loss(
     np.float64(0.293)
     """
     cosine: Any = cosine_similarity(input1, input2, axis=-1)
-    near, sign = alike(cosine, target)
-    losses = where(sign > 0, 1.0 - near, maximum(near - margin, 0.0))
+    similarity, sign = alike(cosine, target)
+    losses = where(sign > 0, 1.0 - similarity, maximum(similarity - margin, 0.0))
     return reduce_losses(losses, reduction)
 
 
@@ -209,11 +209,13 @@ def gaussian_nll_loss(
     >>> sg.nn.gaussian_nll_loss([1.0, 2.0], [1.5, 2.0], [1.0, 0.5]).round(3)
     np.float64(-0.111)
     """
-    middle, targets = alike(input, target)
-    middle, spread = promoted_values((middle, var))
+    average, targets = alike(input, target)
+    average, unbounded_variance = promoted_values((average, var))
     # the value is held up, the slope goes on: PyTorch clamps under no_grad
-    variance = spread + stop_gradient(maximum(spread, eps) - spread)
-    losses = 0.5 * (log(variance) + abs_squared(middle - targets) / variance)
+    variance = unbounded_variance + stop_gradient(
+        maximum(unbounded_variance, eps) - unbounded_variance
+    )
+    losses = 0.5 * (log(variance) + abs_squared(average - targets) / variance)
     return reduce_losses(losses + _HALF_LOG_2_PI if full else losses, reduction)
 
 
@@ -242,7 +244,11 @@ def poisson_nll_loss(
     rate, count = alike(input, target)
     losses = exp(rate) - count * rate if log_input else rate - count * log(rate + eps)
     if full:
-        many = where(count > 1, count, 2.0)
-        further = many * log(many) - many + 0.5 * log((2.0 * pi) * many)
-        losses = losses + where(count > 1, further, 0.0)
+        stirling_count = where(count > 1, count, 2.0)
+        stirling = (
+            stirling_count * log(stirling_count)
+            - stirling_count
+            + 0.5 * log((2.0 * pi) * stirling_count)
+        )
+        losses = losses + where(count > 1, stirling, 0.0)
     return reduce_losses(losses, reduction)

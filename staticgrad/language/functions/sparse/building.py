@@ -62,8 +62,8 @@ def eye(
 
 def _diagonal(shape: tuple[int, int], k: int) -> tuple[Array, Array]:
     """The places on a diagonal."""
-    along = np.arange(diagonal_size(shape, k))
-    return along + max(-k, 0), along + max(k, 0)
+    numbers = np.arange(diagonal_size(shape, k))
+    return numbers + max(-k, 0), numbers + max(k, 0)
 
 
 def diags(diagonals: Any, offsets: Any = 0, shape: Any = None, dtype: Any = None) -> Sparse:
@@ -201,9 +201,9 @@ def block_array(blocks: Any) -> Sparse:
     columns = [*zip(*rows, strict=True)]
     widths = [_size([block.shape[1] for block in column if block], "width") for column in columns]
     pieces = [
-        (block, sum(heights[:at]), sum(widths[:across]))
-        for at, row in enumerate(rows)
-        for across, block in enumerate(row)
+        (block, sum(heights[:block_row]), sum(widths[:block_column]))
+        for block_row, row in enumerate(rows)
+        for block_column, block in enumerate(row)
         if block is not None
     ]
     return _place_matrices(pieces, (sum(heights), sum(widths)))
@@ -221,8 +221,8 @@ def _place_matrices(pieces: Sequence[tuple[Sparse, int, int]], shape: tuple[int,
     """Join matrices, each placed at its first row and column."""
     parts = []
     for matrix, row, column in pieces:
-        at, across = (indices.astype(np.int64) for indices in matrix.places())
-        parts.append((matrix.values(), at + row, across + column))
+        rows, columns = (indices.astype(np.int64) for indices in matrix.places())
+        parts.append((matrix.values(), rows + row, columns + column))
     return _join_pieces(parts, shape)
 
 

@@ -37,8 +37,8 @@ def softmax(A: Sparse) -> Sparse:
     matrix = check_sparse("softmax", A)
     rows, _ = matrix.places()
     data = matrix.values()
-    most = stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
-    powers = exp(data - gather_elements(most, rows))
+    row_max = stop_gradient(ScatterExtreme("max", 0, matrix.shape[0])(data, rows))
+    powers = exp(data - gather_elements(row_max, rows))
     total = matrix.with_data(powers).sum(1)
     return matrix.with_data(powers / gather_elements(total, rows))
 

@@ -212,9 +212,9 @@ def integers(what: str, data: Any) -> Array:
 def _check_range(what: str, places: Array, size: int) -> None:
     outside = (places < 0) | (places >= size)
     if outside.any():
-        at = int(np.argmax(outside))
+        position = int(np.argmax(outside))
         raise IndexOutOfRange(
-            f"sparse: element {at} is in {what} {places[at]}, and there are {size}",
+            f"sparse: element {position} is in {what} {places[position]}, and there are {size}",
             hint="places count from 0; negative ones are not read from the end",
         )
 
@@ -425,12 +425,14 @@ class Sparse:
         if a._transposed == b._transposed and a.pattern == b.pattern:
             return a._replace_data(multiply(a.values(kind), b.values(kind)))
         left, right = _flat(a), _flat(b)
-        at, first, second = np.intersect1d(left, right, assume_unique=True, return_indices=True)
+        positions, first, second = np.intersect1d(
+            left, right, assume_unique=True, return_indices=True
+        )
         data = multiply(
             gather_elements(a.values(kind), first), gather_elements(b.values(kind), second)
         )
         width = max(self.shape[1], 1)
-        return assemble_matrix(data, at // width, at % width, self.shape)
+        return assemble_matrix(data, positions // width, positions % width, self.shape)
 
     def multiply(self, other: Any) -> Sparse:
         """The elementwise product, ``A * other``."""
@@ -542,12 +544,15 @@ class Sparse:
     def _submatrix(self, rows: Array, columns: Array) -> Sparse:
         """The matrix of these rows and columns, which may repeat."""
         height, width = self.shape
-        at, across = self.places()
-        elements, at = pick_elements(at, rows, height)
-        others, across = pick_elements(across[elements], columns, width)
+        row_indices, column_indices = self.places()
+        elements, row_indices = pick_elements(row_indices, rows, height)
+        others, column_indices = pick_elements(column_indices[elements], columns, width)
         shape = rows.size, columns.size
         return assemble_matrix(
-            gather_elements(self.values(), elements[others]), at[others], across, shape
+            gather_elements(self.values(), elements[others]),
+            row_indices[others],
+            column_indices,
+            shape,
         )
 
     def _gather(self, rows: Array, columns: Array) -> Any:
@@ -620,18 +625,18 @@ class Sparse:
             k: which one: of element [i, i + k].
         """
         rows, columns = self.places()
-        (at,) = np.nonzero(columns - rows == k)
+        (stored,) = np.nonzero(columns - rows == k)
         size = diagonal_size(self.shape, k)
         return sum_groups(
-            gather_elements(self.values(), at), (rows if k >= 0 else columns)[at], size
+            gather_elements(self.values(), stored), (rows if k >= 0 else columns)[stored], size
         )
 
     @_computes
     def todense(self) -> Any:
         """The whole matrix as a dense value."""
         rows, columns = self.shape
-        at, others = (places.astype(np.int64) for places in self.places())
-        flat = sum_groups(self.values(), at * columns + others, rows * columns)
+        rows_of, columns_of = (places.astype(np.int64) for places in self.places())
+        flat = sum_groups(self.values(), rows_of * columns + columns_of, rows * columns)
         return reshape(flat, self.shape)
 
     def toarray(self) -> Any:
@@ -723,16 +728,16 @@ def coo(data: Any, rows: Any, columns: Any, shape: Any) -> Sparse:
     >>> A.data
     array([2., 5.])
     """
-    at, across = integers("rows", rows), integers("columns", columns)
-    if at.size != across.size:
-        raise ShapeError(f"coo: {at.size} rows and {across.size} columns")
+    row_indices, column_indices = integers("rows", rows), integers("columns", columns)
+    if row_indices.size != column_indices.size:
+        raise ShapeError(f"coo: {row_indices.size} rows and {column_indices.size} columns")
     height, width = pair_of("coo", shape)
-    _check_range("row", at, height)
-    _check_range("column", across, width)
+    _check_range("row", row_indices, height)
+    _check_range("column", column_indices, width)
     size = data.shape[0] if isinstance(data, Value) and data.ndim else np.size(data)
-    text = f"coo: {size} numbers at {at.size} places"
-    check_equal(text, size, at.size)
-    flat, group = np.unique(at * width + across, return_inverse=True)
+    text = f"coo: {size} numbers at {row_indices.size} places"
+    check_equal(text, size, row_indices.size)
+    flat, group = np.unique(row_indices * width + column_indices, return_inverse=True)
     rows_of = flat // max(width, 1)
     starts = np.searchsorted(rows_of, np.arange(height + 1))
     pattern = SparsityPattern(flat - rows_of * width, starts, (height, width))
@@ -798,8 +803,8 @@ def pick_elements(keys: Array, targets: Array, size: int) -> tuple[Array, Array]
     starts = np.searchsorted(keys[order], np.arange(size + 1))
     counts = np.diff(starts)[targets]
     offsets = np.cumsum(counts) - counts
-    at = np.arange(counts.sum()) + np.repeat(starts[:-1][targets] - offsets, counts)
-    return order[at], np.repeat(np.arange(targets.size), counts)
+    positions = np.arange(counts.sum()) + np.repeat(starts[:-1][targets] - offsets, counts)
+    return order[positions], np.repeat(np.arange(targets.size), counts)
 
 
 def diagonal_size(shape: tuple[int, int], k: int) -> int:
@@ -907,13 +912,13 @@ def _sparse_product(a: Sparse, b: Sparse) -> Sparse:
     if a.shape[1] != b.shape[0]:
         text = f"{shape_text(a.shape)} @ {shape_text(b.shape)}"
         raise ShapeError(f"matmul: {text}: the sizes {a.shape[1]} and {b.shape[0]} differ")
-    (at, inner), (others, across) = a.places(), b.places()
+    (row_indices, inner), (others, column_indices) = a.places(), b.places()
     second, first = pick_elements(others, inner, b.shape[0])
     kind = binding_kind((a.data, b.data))
     terms = multiply(
         gather_elements(a.values(kind), first), gather_elements(b.values(kind), second)
     )
-    return coo(terms, at[first], across[second], (a.shape[0], b.shape[1]))
+    return coo(terms, row_indices[first], column_indices[second], (a.shape[0], b.shape[1]))
 
 
 def _check_product(x: Any, product: str, axis: int, matrix: Sparse) -> None:
