@@ -67,14 +67,14 @@ def private_folder(path: Path) -> Path:
     if not _CHECKED:  # pragma: no cover
         path.mkdir(parents=True, exist_ok=True)
         return path
-    found = _checked_way(path)
-    status = found.stat()
+    folder = _checked_way(path)
+    status = folder.stat()
     if status.st_uid != os.geteuid():
-        raise NotPrivateError(f"{found} belongs to another user")
+        raise NotPrivateError(f"{folder} belongs to another user")
     if status.st_mode & _OTHERS_WRITE:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
-        raise NotPrivateError(f"others may write in {found} (mode {mode}); chmod 700 would do")
-    return found
+        raise NotPrivateError(f"others may write in {folder} (mode {mode}); chmod 700 would do")
+    return folder
 
 
 def _checked_way(path: Path) -> Path:
@@ -82,26 +82,26 @@ def _checked_way(path: Path) -> Path:
     way = Path(path.anchor)
     status = way.stat()
     trusted = {0, os.geteuid(), status.st_uid}  # in a user namespace root may have no number
-    rest = list(reversed(path.parts[1:]))
+    remaining = list(reversed(path.parts[1:]))
     links = 0
-    while rest:
+    while remaining:
         if _replaceable(status):
             raise NotPrivateError(f"others may rename what is in {way}")
-        part = rest.pop()
-        here = way.parent if part == ".." else way / part
-        found = _status(here)
-        if found.st_uid not in trusted:
-            raise NotPrivateError(f"{here} belongs to another user")
-        if stat.S_ISDIR(found.st_mode):
-            way, status = here, found
+        part = remaining.pop()
+        step = way.parent if part == ".." else way / part
+        entry = _status(step)
+        if entry.st_uid not in trusted:
+            raise NotPrivateError(f"{step} belongs to another user")
+        if stat.S_ISDIR(entry.st_mode):
+            way, status = step, entry
             continue
-        if not stat.S_ISLNK(found.st_mode):
-            raise NotADirectoryError(f"{here} is not a folder")
+        if not stat.S_ISLNK(entry.st_mode):
+            raise NotADirectoryError(f"{step} is not a folder")
         links += 1
         if links > _MOST_LINKS:
             raise NotPrivateError(f"{path} has too many links on the way")
-        target = here.readlink()
-        rest.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+        target = step.readlink()
+        remaining.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
         if target.is_absolute():
             way = Path(target.anchor)
             status = way.stat()
@@ -134,10 +134,10 @@ def _own_group(group: int) -> bool:
     import pwd
 
     try:
-        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+        user, entry = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
     except KeyError:
         return False
-    return user.pw_gid == group and found.gr_name == user.pw_name and not found.gr_mem
+    return user.pw_gid == group and entry.gr_name == user.pw_name and not entry.gr_mem
 
 
 def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
@@ -251,20 +251,20 @@ def state_of_sources(root: Path) -> str | None:
 
     None if they cannot be listed. ``root`` is the folder that contains the packages.
     """
-    found = []
+    lines = []
     try:
         for package in PACKAGES:
             folders = [str(root / package)]
             for folder in folders:
-                for entry in sorted(os.scandir(folder), key=lambda each: each.name):
+                for entry in sorted(os.scandir(folder), key=lambda file: file.name):
                     if entry.name.endswith(".py"):
                         status = entry.stat()
-                        found.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
+                        lines.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
                     elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
                         folders.append(entry.path)
     except OSError:
         return None
-    return hashlib.blake2b("\n".join(found).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def _digest_of_sources() -> str:
@@ -279,9 +279,9 @@ def _digest_of_sources() -> str:
         stored = _decode(state, read_private(note, LARGEST_ENTRY)[0])
     if stored is not None:
         return stored.symbol
-    found = _read_sources(root)
-    _replace(folder, note, _encode(state, ObjectCode(b"", found)))
-    return found
+    digest = _read_sources(root)
+    _replace(folder, note, _encode(state, ObjectCode(b"", digest)))
+    return digest
 
 
 def _read_sources(root: Path) -> str:
@@ -389,13 +389,13 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
     except OSError as error:
         config.log("cache", "%s cannot be read: %s", path, error)
         return None
-    found = _decode(name, content)
-    if found is None:
+    code = _decode(name, content)
+    if code is None:
         config.logger.warning("%s is damaged; the kernel is compiled anew", path)
     elif _age(status, time.time()) > _LATELY:
         with contextlib.suppress(OSError):
             os.utime(path)
-    return found
+    return code
 
 
 def write(name: str, code: ObjectCode, settings: config.Config | None = None) -> bool:
@@ -479,7 +479,7 @@ def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
     Racing processes remove the same files.
     """
     now, left, removed = time.time(), 0, 0
-    kept = []
+    candidates = []
     for path, status in _files(folder):
         age = _age(status, now)
         if path.name.startswith(_UNFINISHED):
@@ -488,10 +488,10 @@ def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
         elif age >= forgotten and not path.name.startswith(_installation()):
             removed += _remove(path)
         else:
-            kept.append((-age, path.name, status.st_size, path))
+            candidates.append((-age, path.name, status.st_size, path))
             left += status.st_size
     enough = limit - limit // 4 if left > limit else limit
-    for _, _, size, path in sorted(kept):
+    for _, _, size, path in sorted(candidates):
         if left <= enough:
             break
         removed += _remove(path)
@@ -510,13 +510,13 @@ def _age(status: os.stat_result, now: float) -> float:
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
     """Return the entries and unfinished files of a folder with status; empty if it is gone."""
-    found = []
+    entries = []
     with contextlib.suppress(OSError), os.scandir(folder) as inside:
-        for each in inside:
-            if each.name.endswith(SUFFIX) or each.name.startswith(_UNFINISHED):
+        for entry in inside:
+            if entry.name.endswith(SUFFIX) or entry.name.startswith(_UNFINISHED):
                 with contextlib.suppress(OSError):  # another process may remove it meanwhile
-                    found.append((Path(each.path), each.stat(follow_symlinks=False)))
-    return found
+                    entries.append((Path(entry.path), entry.stat(follow_symlinks=False)))
+    return entries
 
 
 def _remove(path: Path) -> bool:
@@ -535,12 +535,12 @@ def numba_folder(settings: config.Config | None = None) -> Path | None:
     if folder is None:
         return None
     try:
-        made = private_folder(folder / _NUMBA / _installation())
-        private_folder(made / "__pycache__")
+        folder_of_installation = private_folder(folder / _NUMBA / _installation())
+        private_folder(folder_of_installation / "__pycache__")
     except (NotPrivateError, OSError) as error:
         config.log("cache", "no folder for kernels by Numba: %s", error)
         return None
-    return made
+    return folder_of_installation
 
 
 def _remove_by_numba(folder: Path, others: bool) -> None:
@@ -548,9 +548,9 @@ def _remove_by_numba(folder: Path, others: bool) -> None:
     import shutil
 
     with contextlib.suppress(OSError):
-        for each in (folder / _NUMBA).iterdir():
-            if not (others and each.name == _installation()):
-                shutil.rmtree(each, ignore_errors=True)
+        for installation in (folder / _NUMBA).iterdir():
+            if not (others and installation.name == _installation()):
+                shutil.rmtree(installation, ignore_errors=True)
 
 
 def remember(name: str, text: str) -> None:
@@ -560,8 +560,8 @@ def remember(name: str, text: str) -> None:
 
 def recall(name: str) -> str | None:
     """The text kept under a name, or None."""
-    found = read(name)
-    return None if found is None else found.symbol
+    entry = read(name)
+    return None if entry is None else entry.symbol
 
 
 def discard(name: str) -> None:
@@ -577,19 +577,19 @@ def info() -> CacheInfo:
     folder, refusal = _found_directory(settings)
     if folder is None:
         return CacheInfo(None, 0, 0, limit=settings.cache_size, refusal=refusal)
-    held = [(path, status) for path, status in _files(folder) if path.suffix == SUFFIX]
-    others = sum(not path.name.startswith(_installation()) for path, _ in held)
-    size = sum(status.st_size for _, status in held)
-    return CacheInfo(folder, len(held), size, others, settings.cache_size)
+    kernels = [(path, status) for path, status in _files(folder) if path.suffix == SUFFIX]
+    others = sum(not path.name.startswith(_installation()) for path, _ in kernels)
+    size = sum(status.st_size for _, status in kernels)
+    return CacheInfo(folder, len(kernels), size, others, settings.cache_size)
 
 
 def clear() -> int:
     """Removes every entry and abandoned temporary file; returns how many kernels there were."""
     folder = directory()
-    found = [] if folder is None else [path for path, _ in _files(folder)]
+    paths = [] if folder is None else [path for path, _ in _files(folder)]
     if folder is not None:
         _remove_by_numba(folder, others=False)
-    return sum([_remove(path) and path.suffix == SUFFIX for path in found])
+    return sum([_remove(path) and path.suffix == SUFFIX for path in paths])
 
 
 def _encode(name: str, code: ObjectCode) -> bytes:

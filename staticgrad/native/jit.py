@@ -40,8 +40,8 @@ _FLAGS: Final = (
 #: in loops, hoisting constants, moving integers to registers of masks; and what finds copies of
 #: registers, which processors rename.
 _LEFT_OUT: Final = tuple(
-    f"-disable-{each}"
-    for each in ("lsr", "constant-hoisting", "x86-domain-reassignment", "copyprop")
+    f"-disable-{pass_name}"
+    for pass_name in ("lsr", "constant-hoisting", "x86-domain-reassignment", "copyprop")
 )
 #: Compilers that nobody uses, by the key of their target.
 _idle: Final[dict[str, list[Compiler]]] = {}
@@ -94,8 +94,8 @@ class Compiler:
                 "the source is written for registers of 512 bits, which this target does not have",
                 hint="render the kernel without vector_bits: it is then written for this machine",
             )
-        whole = f"{header}{text}\n{self.attributes()}\n{_FLAGS}"
-        module = self.llvm.parse_assembly(whole, self.context)
+        complete = f"{header}{text}\n{self.attributes()}\n{_FLAGS}"
+        module = self.llvm.parse_assembly(complete, self.context)
         module.verify()
         self.optimise(module)
         return module
@@ -150,7 +150,7 @@ def level_of(text: str) -> int:
 
     Where control branches often, 1 takes a tenth less time, and the code runs as fast.
     """
-    lines, branches = (text.count(each) for each in ("\n", "\n  br "))
+    lines, branches = (text.count(pattern) for pattern in ("\n", "\n  br "))
     return 2 if lines > LONG_RUN * branches else 1
 
 
@@ -159,11 +159,11 @@ def compiler(target: Target) -> Iterator[Compiler]:
     """LLVM set up for a target, which no other thread uses meanwhile."""
     idle = _idle.setdefault(target.key, [])
     try:
-        found = idle.pop()
+        llvm = idle.pop()
     except IndexError:
-        found = Compiler(target)
-    yield found
-    idle.append(found)  # not after an error
+        llvm = Compiler(target)
+    yield llvm
+    idle.append(llvm)  # not after an error
 
 
 @functools.lru_cache(maxsize=1 << 8)
@@ -192,8 +192,8 @@ def begin_ir(
     def compile_it() -> ObjectCode:
         headroom.require(headroom.COMPILE, "compiling a kernel")
         try:
-            with compiler(target) as found:
-                return ObjectCode(found.emit(text, level), symbol)
+            with compiler(target) as llvm:
+                return ObjectCode(llvm.emit(text, level), symbol)
         except RuntimeError as error:
             raise CompileError("LLVM refused a kernel", details=[str(error)]) from error
 
@@ -205,8 +205,8 @@ def whole(source: KernelSource, host: Target) -> str:
 
     Raises CompileError when the source is not in the kernel language.
     """
-    found = llvm_modules(source, host)
-    return text_of(merge_modules([found.kernel, *found.shared.values()]))
+    modules = llvm_modules(source, host)
+    return text_of(merge_modules([modules.kernel, *modules.shared.values()]))
 
 
 def llvm_modules(source: KernelSource, host: Target) -> Modules:
@@ -231,9 +231,9 @@ def as_text(source: KernelSource, form: Literal["llvm", "asm"], host: Target) ->
     text = whole(source, host)
 
     def printed() -> str:
-        with compiler(host) as found:
+        with compiler(host) as llvm:
             if form == "llvm":
-                return str(found.module(text))
-            return found.assembly(text, level_of(text))
+                return str(llvm.module(text))
+            return llvm.assembly(text, level_of(text))
 
     return undisturbed(printed)

@@ -63,16 +63,16 @@ _quick: dict[str, tiers.Quick] = {}
 
 
 def _engine(target: Target) -> Any:
-    found = _engines.get(target.key)
-    if found is None:
+    engine = _engines.get(target.key)
+    if engine is None:
         llvm = targets.binding()
         host = llvm.parse_assembly(f'target triple = "{target.triple}"\n')
         # Sections of one object refer to each other over 2 GB at most, or LLVM ends the process.
         # llvmlite's memory manager places them side by side; LLVM's takes a page here and one there
         # in a process that has filled the space in between.
         machine = targets.machine(target)
-        found = _engines[target.key] = llvm.create_mcjit_compiler(host, machine, use_lmm=True)
-    return found
+        engine = _engines[target.key] = llvm.create_mcjit_compiler(host, machine, use_lmm=True)
+    return engine
 
 
 def is_loaded(symbol: str, target: Target) -> bool:
@@ -89,10 +89,10 @@ def has_full_code(symbol: str, target: Target) -> bool:
 def missing(code: bytes, target: Target) -> list[str]:
     """Return the functions shared by kernels that an object calls and that are not loaded yet."""
     try:
-        wanted = symbols(code).undefined
+        undefined = symbols(code).undefined
     except ValueError:
         return []  # ``check`` says so
-    shared = sorted(name for name in wanted if name.startswith(SHARED))
+    shared = sorted(name for name in undefined if name.startswith(SHARED))
     return [name for name in shared if not is_loaded(name, target)]
 
 
@@ -103,18 +103,18 @@ def check(code: bytes, symbol: str, target: Target) -> Symbols:
     functions that are loaded.
     """
     try:
-        found = symbols(code)
+        table = symbols(code)
     except ValueError as error:
         raise CompileError(f"a compiled kernel is {error}") from error
-    if symbol not in found.functions:
+    if symbol not in table.functions:
         raise CompileError(f"a compiled kernel has no entry {symbol}")
-    wanted = {
-        name for name in found.undefined - LIBRARY_SYMBOLS if not is_loaded(name, target)
+    unresolved = {
+        name for name in table.undefined - LIBRARY_SYMBOLS if not is_loaded(name, target)
     }  # asked by name: a process may have loaded thousands
-    strange = sorted(name for name in wanted if not (name in MATH_SYMBOLS and _present(name)))
+    strange = sorted(name for name in unresolved if not (name in MATH_SYMBOLS and _present(name)))
     if strange:
         raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")
-    return found
+    return table
 
 
 def _present(name: str) -> bool:
@@ -124,8 +124,8 @@ def _present(name: str) -> bool:
 def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
     """Return the addresses of names after loading an object that may be loaded."""
     if target.is_x86:
-        found = objects.placed(code, lambda name: _address_in_process(name, target))
-        return {name: found[name] for name in names}
+        addresses = objects.placed(code, lambda name: _address_in_process(name, target))
+        return {name: addresses[name] for name in names}
 
     def linked() -> dict[str, int]:
         engine = _engine(target)
@@ -138,8 +138,8 @@ def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
 
 def _address_in_process(name: str, target: Target) -> int:
     """The address of what an object calls: another object's function, or a library's."""
-    known = _addresses.get(f"{target.key}|{name}")
-    return objects.library_address(name) if known is None else known
+    loaded_address = _addresses.get(f"{target.key}|{name}")
+    return objects.library_address(name) if loaded_address is None else loaded_address
 
 
 def address(symbol: str, target: Target) -> int:
@@ -160,17 +160,17 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
         headroom.require_stack()
-        found = _link(code, entries, target)
-        if not found.get(symbol):
+        addresses = _link(code, entries, target)
+        if not addresses.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")
-        for each, place in found.items():
-            own = f"{target.key}|{each}"
-            quick = _quick.pop(own, None)
+        for name, place in addresses.items():
+            key = f"{target.key}|{name}"
+            quick = _quick.pop(key, None)
             if quick is None:
-                _addresses.setdefault(own, place)
+                _addresses.setdefault(key, place)
             else:
-                quick.direct(each, place)
-                _addresses[own] = place
+                quick.direct(name, place)
+                _addresses[key] = place
         return address(symbol, target)
 
 
@@ -187,9 +187,9 @@ def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers
             quick.direct(symbol, address(quick.name(symbol), target))
             # full code calls shared functions by their name
             if not (symbol.startswith(SHARED) or is_loaded(symbol, target)):
-                own = f"{target.key}|{symbol}"
-                _addresses[own] = address(quick.entry(symbol), target)
-                _quick[own] = quick
+                key = f"{target.key}|{symbol}"
+                _addresses[key] = address(quick.entry(symbol), target)
+                _quick[key] = quick
 
 
 Entry = Callable[[int, int, int, int], None]
@@ -237,18 +237,18 @@ def host() -> Target:
     Raises CPUError on a processor that is not supported and SelfTestError when no rung passes.
     """
     with LOCK:
-        wanted = config.current().target
-        if wanted not in _chosen:
+        setting = config.current().target
+        if setting not in _chosen:
             ladder = _ladder()
-            rungs = [rung for rung in ladder if wanted in ("host", rung.cpu)]
+            rungs = [rung for rung in ladder if setting in ("host", rung.cpu)]
             if not rungs:
                 triple = ladder[0].triple
                 raise CPUError(
-                    f"the setting target is {wanted}, which {triple} does not run",
+                    f"the setting target is {setting}, which {triple} does not run",
                     hint='leave it at "host"',
                 )
-            _chosen[wanted] = first_sound(rungs, config.current().tier == "auto")
-        return _chosen[wanted]
+            _chosen[setting] = first_sound(rungs, config.current().tier == "auto")
+        return _chosen[setting]
 
 
 def _ladder() -> tuple[Target, ...]:
@@ -260,9 +260,9 @@ def _ladder() -> tuple[Target, ...]:
     stored = cache.recall(name)
     if stored is not None:
         return tuple(map(targets.read, stored.splitlines()))
-    found = targets.ladder()
-    cache.remember(name, "\n".join(map(targets.written, found)))
-    return found
+    rungs = targets.ladder()
+    cache.remember(name, "\n".join(map(targets.written, rungs)))
+    return rungs
 
 
 #: Targets whose quick code alone has been tested, by their keys; with the rungs from each on, and
@@ -276,9 +276,9 @@ def first_sound(ladder: Sequence[Target], quick: bool = False) -> Target:
     ``quick``: test quick code now, and full code before the first is used (``test_full``).
     """
     name = _memory_name(ladder)
-    known = cache.recall(name)
-    if known is not None and known.isdecimal() and int(known) < len(ladder):
-        return ladder[int(known)]
+    stored = cache.recall(name)
+    if stored is not None and stored.isdecimal() and int(stored) < len(ladder):
+        return ladder[int(stored)]
     for index, target in enumerate(ladder):
         if sound(target, (tiers.LEVEL,) if quick else LEVELS):
             if quick:
@@ -336,8 +336,10 @@ def _entries(level: int, target: Target) -> list[Entry]:
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source) for source in sources]
-    made = merge_modules(jit.llvm_modules(SourceText(source), target).kernel for source in sources)
-    code = jit.compile_ir(text_of(made), symbols[0], target, level)
+    module = merge_modules(
+        jit.llvm_modules(SourceText(source), target).kernel for source in sources
+    )
+    code = jit.compile_ir(text_of(module), symbols[0], target, level)
     return [ctypes.CFUNCTYPE(None, *_ENTRY)(load(code.elf, symbol, target)) for symbol in symbols]
 
 
@@ -354,19 +356,19 @@ def _mask_loops_hold(
 ) -> bool:
     """Return whether each of the loops gives NumPy's results at one size."""
     out, res, weight, value = out[-size:], res[-size:], weight[-size:], value[-size:]
-    wanted = out & ~res & (value == value)
+    expected = out & ~res & (value == value)
     with np.errstate(invalid="ignore"):
-        picked = np.where(wanted | (value > 1), value, -value)
+        picked = np.where(expected | (value > 1), value, -value)
     live, chosen, total = np.empty(size, bool), np.empty(size, np.float32), np.empty(1, np.int64)
     arrays = (out, res, live, weight, total, value, chosen)
     record = np.array([array.ctypes.data for array in arrays], np.int64)
 
     def holds(run: Entry) -> bool:
-        live[:], chosen[:], total[:] = ~wanted, 0, -1  # not what another run wrote
+        live[:], chosen[:], total[:] = ~expected, 0, -1  # not what another run wrote
         run(record.ctypes.data, 0, 0, size)
         return bool(
-            np.array_equal(live.view(np.uint8), wanted.view(np.uint8))
-            and total[0] == weight[wanted].sum()
+            np.array_equal(live.view(np.uint8), expected.view(np.uint8))
+            and total[0] == weight[expected].sum()
             and np.array_equal(chosen, picked, equal_nan=True)
         )
 
@@ -383,10 +385,10 @@ _NAMES: Final = b"in "
 
 def resolved(name: str, settings: config.Config) -> ObjectCode | None:
     """The entry of a name, with the code of its bundle if it is in one."""
-    found = cache.read(name, settings)
-    if found is None or not found.elf.startswith(_NAMES):
-        return found
-    return _of_bundle(found, settings)
+    entry = cache.read(name, settings)
+    if entry is None or not entry.elf.startswith(_NAMES):
+        return entry
+    return _of_bundle(entry, settings)
 
 
 def _of_bundle(entry: ObjectCode, settings: config.Config) -> ObjectCode | None:
@@ -410,7 +412,9 @@ def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> 
         stored = _of_bundle(stored, settings)
         if stored is None:
             return None
-    if any(from_disk(each, each, host, settings) is None for each in missing(stored.elf, host)):
+    if any(
+        from_disk(callee, callee, host, settings) is None for callee in missing(stored.elf, host)
+    ):
         return None
     try:
         return load(stored.elf, symbol, host)
@@ -445,32 +449,32 @@ def begin(
     bundles = [first, full] if quick is None else [first, quick, full]
 
     def cancel() -> None:
-        for each in bundles:
-            each.cancel()
+        for bundle in bundles:
+            bundle.cancel()
 
     def add(symbol: str, module: Module) -> None:
         is_first = is_long and symbol.startswith(SHARED)
-        for each in bundles[:1] if is_first else bundles[1:]:
-            each.add(symbol, module)
+        for bundle in bundles[:1] if is_first else bundles[1:]:
+            bundle.add(symbol, module)
 
     try:
         for symbol, (_, module) in beside.items():
             add(symbol, module)
         for source in sources:
             try:
-                made = jit.llvm_modules(source, host)
+                modules = jit.llvm_modules(source, host)
             except CompileError:
                 continue  # who asks for it alone is told why
             symbol = symbols[source] = jit.symbol_of(source.key)
             keys[symbol] = cache.key(f"vector\0{source.key}", host)
-            for name, module in made.shared.items():
+            for name, module in modules.shared.items():
                 if name in shared or is_loaded(name, host):
                     continue
                 shared.add(name)
                 if from_disk(name, name, host, settings) is None:
                     keys[name] = cache.key(name, host)
                     add(name, module)
-            add(symbol, made.kernel)
+            add(symbol, modules.kernel)
         for each in bundles:
             each.closed()
     except BaseException:

@@ -45,11 +45,11 @@ def exchange(
     return ranks.Exchange(job, kind, arrays, results, work, sizes, rows == "equal")
 
 
-def _make(rest: str) -> RoutineCode:
-    kind, count, *texts = rest.split(":")
-    split = [[each.rpartition(".") for each in text.split("_")] for text in texts]
-    operands, results = ([(dtype, int(axes)) for dtype, _, axes in each] for each in split)
-    rows = next((each for each in ("weighted", "equal") if kind.endswith(each)), "")
+def _make(spec: str) -> RoutineCode:
+    kind, count, *texts = spec.split(":")
+    split = [[part.rpartition(".") for part in text.split("_")] for text in texts]
+    operands, results = ([(dtype, int(axes)) for dtype, _, axes in kinds] for kinds in split)
+    rows = next((suffix for suffix in ("weighted", "equal") if kind.endswith(suffix)), "")
     kind = kind.removesuffix(rows)
 
     def prepare(arrays: list[Array], rooms: tuple[int, ...]) -> Callable[[], object]:

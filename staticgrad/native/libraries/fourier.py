@@ -99,9 +99,9 @@ def _as_complex(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return pairs[..., 0]
 
 
-def _make(rest: str) -> RoutineCode:
+def _make(spec: str) -> RoutineCode:
     """The code of a routine, whose name ``fourier_kernels.FourierCall`` describes."""
-    call = fourier_kernels.FourierCall.of(rest)
+    call = fourier_kernels.FourierCall.of(spec)
     if call.size:
         return _kernel(call)
     kinds: list[Kind] = [(call.dtype, call.rank), (call.dtype, call.result_rank)]

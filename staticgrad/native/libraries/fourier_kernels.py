@@ -109,27 +109,29 @@ def buffer_elements(dtype: str, layout: str, elements: int) -> int:
 @cache
 def _factors(size: int) -> tuple[int, ...]:
     """Return the factors of the passes; empty if a prime factor is above 5."""
-    found = []
+    factors = []
     for factor in (5, 3):
         while size % factor == 0:
             size //= factor
-            found.append(factor)
+            factors.append(factor)
     if size & (size - 1):
         return ()
     twos = size.bit_length() - 1
     while twos:
         power = 3 if twos == 3 or twos > 4 else 2 if twos > 1 else 1
-        found.append(1 << power)
+        factors.append(1 << power)
         twos -= power
-    return tuple(found)
+    return tuple(factors)
 
 
 def _roots(size: int, numbers: Array) -> Array:
     """Return exp(-2 pi i k / size) as pairs of float64, from angles of at most pi/4."""
     numbers = numbers % size
-    octants, rest = np.divmod(8 * numbers, size)
+    octants, remainder = np.divmod(8 * numbers, size)
     odd = octants % 2 == 1
-    angle = np.longdouble(np.where(odd, size - rest, rest)) * (np.arctan(np.longdouble(1)) / size)
+    angle = np.longdouble(np.where(odd, size - remainder, remainder)) * (
+        np.arctan(np.longdouble(1)) / size
+    )
     cosine, sine = np.cos(angle), np.where(odd, -np.sin(angle), np.sin(angle))
     turns = (octants + 1) // 2 % 4
     real = np.choose(turns, [cosine, -sine, -cosine, sine])

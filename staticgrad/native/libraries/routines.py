@@ -112,12 +112,12 @@ def code(name: str, jit: bool | None = None) -> RoutineCode:
     if jit is None:
         jit = config.current().jit
     with LOCK:
-        found = _made.get((name, jit))
-        if found is None:
-            make, rest = _entry(name).make, name.partition(":")[2]
-            made = _kernel(name) if make is None else make(rest)
-            found = _made[name, jit] = made if jit else _in_python(name, made)
-    return found
+        routine = _made.get((name, jit))
+        if routine is None:
+            make, spec = _entry(name).make, name.partition(":")[2]
+            native_routine = _kernel(name) if make is None else make(spec)
+            routine = _made[name, jit] = native_routine if jit else _in_python(name, native_routine)
+    return routine
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:
@@ -127,8 +127,8 @@ def sources(names: Iterable[str]) -> tuple[str, ...]:
     """
     with LOCK:
         missing = [name for name in names if (name, True) not in _made]
-        found = [linked(name) for name in missing if _entry(name).make is None]
-    return tuple(source for source, _ in filter(None, found))
+        kernels = [linked(name) for name in missing if _entry(name).make is None]
+    return tuple(source for source, _ in filter(None, kernels))
 
 
 def _kernel(name: str) -> RoutineCode:
@@ -136,10 +136,10 @@ def _kernel(name: str) -> RoutineCode:
     from staticgrad import native
     from staticgrad.native.libraries import scipy_library
 
-    found = linked(name)
-    if found is None:
+    kernel = linked(name)
+    if kernel is None:
         raise UnknownNameError(f"the routine {name!r} has no code")
-    text, functions = found
+    text, functions = kernel
     words: tuple[int, ...] = ()
     if functions:
         guard = scipy_library.guard()
@@ -166,19 +166,21 @@ def _entry(name: str) -> _Registered:
     family = name.partition(":")[0]
     if family in _BUILT_IN:
         import_module(_BUILT_IN[family])
-    found = _registered.get(family)
-    if found is None:
+    entry = _registered.get(family)
+    if entry is None:
         raise UnknownNameError(
             f"there is no routine {name!r}", hint="whoever has its code registers it first"
         )
-    return found
+    return entry
 
 
-def _in_python(name: str, made: RoutineCode) -> RoutineCode:
+def _in_python(name: str, routine: RoutineCode) -> RoutineCode:
     from staticgrad.native.plain import control as plain_rows
 
-    if made.python is None:
+    if routine.python is None:
         raise UnknownNameError(
             f"the routine {name!r} does not run as Python code", hint="switch the jit on"
         )
-    return RoutineCode(plain_rows.register_call(made.python), made.words, made.python, made)
+    return RoutineCode(
+        plain_rows.register_call(routine.python), routine.words, routine.python, routine
+    )

@@ -173,11 +173,11 @@ def _module(name: str) -> Any:
         package = find_spec("scipy") if "scipy.linalg" not in sys.modules else None
         places = package.submodule_search_locations if package else None
         folders = [str(Path(place) / "linalg") for place in places or ()]
-        found = PathFinder.find_spec(full, folders) if folders else None
-        if found is None or not isinstance(found.loader, ExtensionFileLoader):
+        spec = PathFinder.find_spec(full, folders) if folders else None
+        if spec is None or not isinstance(spec.loader, ExtensionFileLoader):
             return import_module(full)
-        module = module_from_spec(found)
-        found.loader.exec_module(module)
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
         # It enters itself there; but an import would then leave it out of its package.
         sys.modules.pop(full, None)
         return module
@@ -211,8 +211,8 @@ class _NativeGuard(AtFork):
         # glibc has the second only, to which the C compiler's headers lead.
         at_fork = getattr(process, "pthread_atfork", None) or process["__register_atfork"]
         functions = {GuardWord.YIELD: process.sched_yield, GuardWord.AT_FORK: at_fork}
-        both = GuardWord.GET_THREADS, GuardWord.SET_THREADS
-        functions.update(zip(both, _threads() or (), strict=False))
+        thread_words = GuardWord.GET_THREADS, GuardWord.SET_THREADS
+        functions.update(zip(thread_words, _threads() or (), strict=False))
         for place, function in functions.items():
             self.words[place] = ctypes.cast(function, ctypes.c_void_p).value or 0
 
@@ -249,15 +249,15 @@ def guard() -> ThreadGuard:
 @cache
 def _native_guard() -> ThreadGuard:
     handlers = {
-        each.__name__: RuntimeCode(f"sg_blas_{each.__name__}", PythonSource(each))
-        for each in (before_fork, after_fork, after_fork_in_child)
+        handler.__name__: RuntimeCode(f"sg_blas_{handler.__name__}", PythonSource(handler))
+        for handler in (before_fork, after_fork, after_fork_in_child)
     }
     with LOCK:
-        made = address_of(RuntimeCode("sg_blas_threads", PythonSource(guard_call), handlers))
+        function = address_of(RuntimeCode("sg_blas_threads", PythonSource(guard_call), handlers))
     state = _NativeGuard()
     address = ctypes.addressof(state.words)
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(made)(address, 2)
-    return ThreadGuard(made, address, state)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(function)(address, 2)
+    return ThreadGuard(function, address, state)
 
 
 class _PythonGuard(AtFork):

@@ -48,8 +48,8 @@ class _Factors(NamedTuple):
         """Return whether the matrix is the same, bit by bit."""
         pairs = ((self.data, data), (self.rows, rows), (self.places, places))
         return all(
-            one.shape == other.shape and np.array_equal(_bits(one), _bits(other))
-            for one, other in pairs
+            stored.shape == array.shape and np.array_equal(_bits(stored), _bits(array))
+            for stored, array in pairs
         )
 
 
@@ -77,14 +77,14 @@ def _factored(data: Array, rows: Array, places: Array, n: int, ordering: str) ->
     if threading.current_thread() is not threading.main_thread():
         return _Factors(_factorization(data, rows, places, n, ordering), data, rows, places)
     key = n, ordering, data.dtype.char, data.size, zlib.crc32(data.data)
-    found = _factors.get(key)
-    if found is None or not found.are_of(data, rows, places):
+    factors = _factors.get(key)
+    if factors is None or not factors.are_of(data, rows, places):
         lu = _factorization(data, rows, places, n, ordering)
-        found = _Factors(lu, data.copy(), rows.copy(), places.copy())
-        each = data.itemsize + 4
-        nbytes = each * (0 if lu is None else lu.nnz) + data.size * (each + 4)
-        _factors.put(key, found, nbytes)
-    return found
+        factors = _Factors(lu, data.copy(), rows.copy(), places.copy())
+        entry_bytes = data.itemsize + 4
+        nbytes = entry_bytes * (0 if lu is None else lu.nnz) + data.size * (entry_bytes + 4)
+        _factors.put(key, factors, nbytes)
+    return factors
 
 
 def _factorization(data: Array, rows: Array, places: Array, n: int, ordering: str) -> Any:
@@ -157,15 +157,15 @@ def _computed(
     out[...] = solution(operands, transposed, ordering, errors)
 
 
-def _make(rest: str) -> RoutineCode:
+def _make(spec: str) -> RoutineCode:
     """The code of ``superlu:COLAMD.N.raise.float64.1.2.int32``, as ``SparseSolve.form`` says."""
-    ordering, trans, errors, dtype, data_rank, b_rank, whole = rest.split(".")
+    ordering, trans, errors, dtype, data_rank, b_rank, index_dtype = spec.split(".")
     is_complex = dtype.startswith("complex")
     real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
     ranks = [int(data_rank), int(b_rank)]
     ranks.append(max(ranks[0] + 1, ranks[1]))
     first, second, last = ((real, rank + is_complex) for rank in ranks)
-    kinds: list[Kind] = [first, second, *[(whole, 1)] * 6, last]
+    kinds: list[Kind] = [first, second, *[(index_dtype, 1)] * 6, last]
 
     def prepare(arrays: list[Array], _: tuple[int, ...]) -> Callable[[], object]:
         if is_complex:

@@ -114,45 +114,51 @@ def _smirnov_slope(n: Array, d: Array) -> Array:
 
 def _by_degree(of: Callable[..., Array], degree: Array, *operands: Array) -> Array:
     degree, *operands = np.broadcast_arrays(degree, *operands)  # type: ignore[assignment]
-    whole = (np.floor(degree) == degree) & (np.abs(degree) < 2.0**31)
-    if whole.all():
+    is_integer = (np.floor(degree) == degree) & (np.abs(degree) < 2.0**31)
+    if is_integer.all():
         return of(degree.astype(np.int64), *operands)
-    found = np.full(degree.shape, np.nan)
-    found[whole] = of(degree[whole].astype(np.int64), *(each[whole] for each in operands))
+    result = np.full(degree.shape, np.nan)
+    result[is_integer] = of(
+        degree[is_integer].astype(np.int64), *(operand[is_integer] for operand in operands)
+    )
     if of.__name__.startswith("eval_") and "hermite" not in of.__name__:
-        found[~whole] = of(degree[~whole], *(each[~whole] for each in operands))
-    return found
+        result[~is_integer] = of(
+            degree[~is_integer], *(operand[~is_integer] for operand in operands)
+        )
+    return result
 
 
-def _real(found: Array) -> Array:
+def _real(values: Array) -> Array:
     """Complex results as real ones, NaN where they are not."""
-    return np.where(found.imag == 0, found.real, np.nan)
+    return np.where(values.imag == 0, values.real, np.nan)
 
 
 def _hyp0f1(special: Any, v: Array, z: Array) -> Array:
     """SciPy's divides by v - 1 where the result is nearly too large."""
     large = (v == 1) & (z > 1e5)
-    found = special.hyp0f1(v, np.where(large, 1.0, z))
-    return np.where(large, special.i0(2 * np.sqrt(np.where(large, z, 0.0))), found)
+    value = special.hyp0f1(v, np.where(large, 1.0, z))
+    return np.where(large, special.i0(2 * np.sqrt(np.where(large, z, 0.0))), value)
 
 
 def _ellipdinc(special: Any, phi: Array, m: Array) -> Array:
     """The integral of sin(t)**2 / sqrt(1 - m sin(t)**2) from 0 to phi (DLMF 19.25.13)."""
     halves = np.rint(phi / np.pi)
-    rest = phi - halves * np.pi
-    sine, cosine = np.sin(rest), np.cos(rest)
+    angle = phi - halves * np.pi
+    sine, cosine = np.sin(angle), np.cos(angle)
     part = sine**3 * special.elliprd(cosine**2, 1 - m * sine**2, 1.0) / 3
-    whole = special.elliprd(0.0, 1 - m, 1.0) / 3
-    return np.where(halves == 0, part, part + 2 * halves * whole)
+    half_period = special.elliprd(0.0, 1 - m, 1.0) / 3
+    return np.where(halves == 0, part, part + 2 * halves * half_period)
 
 
 def _modfresnelp(special: Any, x: Array) -> tuple[Array, Array]:
     """SciPy's is wrong below 0: there the whole integral less that of the other side."""
     near, scaled = special.modfresnelp(abs(x))
-    whole = np.sqrt(np.pi / 2) * (1 + 1j)
+    integral = np.sqrt(np.pi / 2) * (1 + 1j)
     turned = np.exp(-1j * (x * x + np.pi / 4)) / np.sqrt(np.pi)
     below = x < 0
-    return np.where(below, whole - near, near), np.where(below, turned * whole - scaled, scaled)
+    return np.where(below, integral - near, near), np.where(
+        below, turned * integral - scaled, scaled
+    )
 
 
 def _legendre(special: Any, n: Array, m: Array, x: Array, norm: bool) -> Array:
@@ -165,9 +171,11 @@ def _spherical_legendre(special: Any, n: Array, m: Array, theta: Array) -> Array
 
 
 def _of_whole(of: Callable[..., Array], n: Array, m: Array, x: Array) -> Array:
-    whole = (np.floor(n) == n) & (n >= 0) & (n < 2.0**31) & (np.floor(m) == m) & (abs(m) < 2.0**31)
-    found = of(np.where(whole, n, 0).astype(int), np.where(whole, m, 0).astype(int), x)
-    return np.where(whole, found, np.nan)
+    is_integer = (
+        (np.floor(n) == n) & (n >= 0) & (n < 2.0**31) & (np.floor(m) == m) & (abs(m) < 2.0**31)
+    )
+    values = of(np.where(is_integer, n, 0).astype(int), np.where(is_integer, m, 0).astype(int), x)
+    return np.where(is_integer, values, np.nan)
 
 
 def computed(name: str, operands: list[Array], out: Array) -> None:
@@ -176,9 +184,9 @@ def computed(name: str, operands: list[Array], out: Array) -> None:
         out[...] = function(name)(*operands)
 
 
-def _make(rest: str) -> RoutineCode:
+def _make(spec: str) -> RoutineCode:
     """The code of ``special:jv.0.1.1``, whose parts ``SpecialFunction.form`` says."""
-    name, *ranks = rest.split(".")
+    name, *ranks = spec.split(".")
     kinds: list[Kind] = [("float64", int(rank)) for rank in ranks]
 
     def prepare(arrays: list[Array], _: tuple[int, ...]) -> Callable[[], object]:

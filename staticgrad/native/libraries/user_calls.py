@@ -72,14 +72,14 @@ _numbers: Final = itertools.count(1)
 def routine(family: str, name: str, function: UserFunction) -> str:
     """The name of the routine that calls a function, ``host`` or ``numba``; ``name`` is its own."""
     kinds = "_".join(f"{dtype}.{rank}" for dtype, rank in (*function.operands, *function.results))
-    rest = f"{name}.{kinds}"
-    _functions[rest] = function
-    return f"{family}:{rest}"
+    spec = f"{name}.{kinds}"
+    _functions[spec] = function
+    return f"{family}:{spec}"
 
 
 def checked(
     label: str,
-    found: Any,
+    returned: Any,
     outs: list[NDArray[Any]],
     array_of: Callable[[Any], NDArray[Any]] = np.asarray,
 ) -> None:
@@ -88,16 +88,16 @@ def checked(
     Raises:
         CallError: another number of results, another shape, or a dtype of another kind.
     """
-    results = found if isinstance(found, tuple) else (found,)
+    results = returned if isinstance(returned, tuple) else (returned,)
     if len(results) != len(outs):
         raise CallError(f"{label} gives {len(results)} results, types= names {len(outs)}")
     for result, out in zip(results, outs, strict=True):
         array = array_of(result)
         fits = array.shape == out.shape and np.can_cast(array.dtype, out.dtype, "same_kind")
         if not fits:
-            said = f"{out.dtype}{list(out.shape)}"
+            expected = f"{out.dtype}{list(out.shape)}"
             raise CallError(
-                f"{label} gives {array.dtype}{list(array.shape)}, types= says {said}",
+                f"{label} gives {array.dtype}{list(array.shape)}, types= says {expected}",
                 hint="types=(shape, dtype), a list of them for a tuple of results",
             )
         out[...] = array
@@ -165,41 +165,41 @@ def _in_python(spec: UserFunction) -> PythonRoutine:
     def call(record: int, own: int) -> None:
         arrays = list(spec.arrays(record))
         operands = [array.copy() for array in arrays[: len(spec.operands)]]
-        found = spec.function(*operands)
-        checked(spec.label, found, arrays[len(spec.operands) :], spec.array_of)
+        returned = spec.function(*operands)
+        checked(spec.label, returned, arrays[len(spec.operands) :], spec.array_of)
 
     return recording(call)
 
 
-def _make_host(rest: str) -> RoutineCode:
-    return code_of(_in_python(_functions[rest]))
+def _make_host(spec: str) -> RoutineCode:
+    return code_of(_in_python(_functions[spec]))
 
 
-def _make_numba(rest: str) -> RoutineCode:
+def _make_numba(name: str) -> RoutineCode:
     from staticgrad.native.by_numba import calls as numba_calls
 
-    spec = _functions[rest]
-    made = numba_calls.compiled(spec.label, spec.function, spec.operands, spec.results)
+    spec = _functions[name]
+    compiled = numba_calls.compiled(spec.label, spec.function, spec.operands, spec.results)
     plain = getattr(spec.function, "py_func", spec.function)
 
     def on_numbers(*operands: NDArray[Any]) -> Any:
         return plain(*(a if a.ndim else a[()] for a in operands))
 
     python = UserFunction(spec.label, on_numbers, spec.operands, spec.results)
-    return RoutineCode(made.address, (), _in_python(python), made)
+    return RoutineCode(compiled.address, (), _in_python(python), compiled)
 
 
-def _failure(rest: str, iteration: int, how: int) -> BaseException:
-    error = raised(rest, iteration, how)
+def _failure(name: str, iteration: int, how: int) -> BaseException:
+    error = raised(name, iteration, how)
     if not isinstance(error, CallError):
-        error.add_note(f"in {_functions[rest].label}, called by a compiled step")
+        error.add_note(f"in {_functions[name].label}, called by a compiled step")
     return error
 
 
-def _numba_failure(rest: str, iteration: int, how: int) -> BaseException:
+def _numba_failure(name: str, iteration: int, how: int) -> BaseException:
     if how in _raised:
-        return _failure(rest, iteration, how)
-    label = _functions[rest].label
+        return _failure(name, iteration, how)
+    label = _functions[name].label
     if how == -_OTHER_SHAPE:
         return CallError(f"{label} gives a result of another shape than types= says")
     return CallError(
