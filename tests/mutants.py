@@ -221,7 +221,7 @@ MUTANTS = (
         (
             "mistakes-stay-planted",
             "staticgrad/tools/comparison/debugging.py",
-            "        kind.bind = before\n",
+            "        kind.bind = original_bind\n",
             "        pass\n",
             "operations are replaced after a search, too",
             "tests/tools/comparison/test_debugging.py -k stays",
@@ -3085,8 +3085,8 @@ MUTANTS = (
         (
             "another-program-is-timed",
             "staticgrad/tools/comparison/peers.py",
-            "    if not apart <= _TOLERANCE:",
-            "    if not apart <= 1.0:",
+            "    if not difference <= _TOLERANCE:",
+            "    if not difference <= 1.0:",
             "a program of PyTorch with other losses gets figures",
             "tests/tools/comparison/test_peers.py -k has_no_figure",
         ),
@@ -3197,7 +3197,7 @@ MUTANTS = (
         (
             "time-adds-up",
             "staticgrad/tools/comparison/axes.py",
-            "return bool(abs(both - first - second) <= tolerance * most)",
+            "return bool(abs(joint_change - first - second) <= tolerance * most)",
             "return True",
             "the time of a sequence counts as its examples",
             "tests/tools/comparison/test_axes.py -k kind_of_program",

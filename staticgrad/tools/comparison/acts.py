@@ -33,11 +33,18 @@ _TIMES: Final = 3
 def acts(chosen: ComparedProgram, way: DefineThenRun) -> tuple[Act, ...]:
     """Return the demonstrations that this program allows, in the order newcomers ask."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
-    made = (_print, _branch, _number, _edit, _size, _mistake)
-    return tuple(act for each in made for act in each(chosen, way, batch))
+    demonstrations = (
+        _show_print,
+        _show_branch,
+        _show_random_number,
+        _show_edit,
+        _show_new_size,
+        _show_mistake,
+    )
+    return tuple(act for demonstrate in demonstrations for act in demonstrate(chosen, way, batch))
 
 
-def _print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+def _show_print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     yield Act(
         "print(loss), in the middle of the program",
         f"{DefineByRun(chosen).step(batch):.7g}",
@@ -47,42 +54,44 @@ def _print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterato
     )
 
 
-def _branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+def _show_branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     number = DefineByRun(chosen).step(batch)
     limit = float(f"{number / 2:.2g}")
     graph = chosen.graph
     loss: Any = sg.mean(graph.outputs["loss"])
     chose = sg.where(loss > limit, loss * 0.5, loss)
-    found = sg.compile(sg.Graph({"chosen": chose}, inputs=graph.inputs), threads=1)
+    compiled = sg.compile(sg.Graph({"chosen": chose}, inputs=graph.inputs), threads=1)
     chosen.restore()
-    taken = float(found.run(batch)["chosen"])
+    chosen_loss = float(compiled.run(batch)["chosen"])
     yield Act(
         f"if loss > {limit:g}: loss = loss * 0.5",
         f"loss is {number:.7g}: the branch is {'taken' if number > limit else 'not taken'}",
-        f"{_said(lambda: bool(loss > limit), with_line=False)}\n\n"
-        f"sg.where(loss > {limit:g}, loss * 0.5, loss) gives {taken:.7g}",
+        f"{_error_text(lambda: bool(loss > limit), with_line=False)}\n\n"
+        f"sg.where(loss > {limit:g}, loss * 0.5, loss) gives {chosen_loss:.7g}",
         "A graph is the same whatever the numbers are. A choice stands in it with both its sides"
         " (sg.where, sg.cond); shapes may decide in Python, they are known.",
     )
 
 
-def _number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+def _show_random_number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     function = chosen.new_function(lambda loss: loss + np.random.rand())
 
     def three(run: Callable[..., Any]) -> str:
-        said = []
+        losses = []
         for _ in range(_TIMES):
             chosen.restore()  # the parameters are the same, as the batch is
             result = run(*batch.values())
             first = result[0] if isinstance(result, tuple) else result
-            said.append(f"{float(np.mean(first)):.8g}")
-        return ", ".join(said)
+            losses.append(f"{float(np.mean(first)):.8g}")
+        return ", ".join(losses)
 
     with python_random_kept(), warnings.catch_warnings(record=True) as warned:
         np.random.seed(0)
         warnings.simplefilter("always", TracingWarning)
         tape, graph = three(function.eagerly), three(function)
-    notes = [str(each.message) for each in warned if issubclass(each.category, TracingWarning)]
+    notes = [
+        str(warning.message) for warning in warned if issubclass(warning.category, TracingWarning)
+    ]
     yield Act(
         "loss + np.random.rand(), three times on the same batch",
         tape, "\n\n".join([graph, *notes[:1]]),
@@ -91,15 +100,15 @@ def _number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterat
     )  # fmt: skip
 
 
-def _edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    known = {kernel.source for kernel in way.compiled.kernels}
+def _show_edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    compiled_sources = {kernel.source for kernel in way.compiled.kernels}
     begin = perf_counter()
     function = chosen.new_function(lambda loss: loss * 3.0)
     if chosen.changes:  # of other sizes, too, so that it has names for them
         function.graph(*chosen.draw(chosen.batch_size, np.random.default_rng(1)).values())
     edited = function.compile(*batch.values())
     spent = perf_counter() - begin
-    new = sum(kernel.source not in known for kernel in edited.kernels)
+    new = sum(kernel.source not in compiled_sources for kernel in edited.kernels)
     yield Act(
         "an edit: the loss times 3",
         "nothing is compiled: the next step runs the new line",
@@ -110,36 +119,38 @@ def _edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator
     )
 
 
-def _size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+def _show_new_size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     if [*way.graph.sizes] != [BATCH]:
         return
     size = chosen.batch_size + 3
-    before = way.compiled.stats
+    stats_before = way.compiled.stats
     begin = perf_counter()
     try:
         way.plan(size)
     except StaticgradError:
         return  # the program has the number of examples in it, which the page says elsewhere
     spent = perf_counter() - begin
-    after = way.compiled.stats
+    stats_after = way.compiled.stats
     yield Act(
         f"another batch size, {size} examples",
         "nothing to do",
-        f"{after.compiles - before.compiles} kernels compiled, {after.plans - before.plans} plan"
-        f" made in {seconds(spent)}",
+        f"{stats_after.compiles - stats_before.compiles} kernels compiled,"
+        f" {stats_after.plans - stats_before.plans} plan made in {seconds(spent)}",
         "Sizes have names in the graph, and kernels take them as arguments. Another number of axes"
         " or of layers is another graph.",
     )
 
 
-def _mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+def _show_mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     """Run and build with an array of a wrong shape."""
     for name, array in batch.items():
         if array.ndim < 2:
             continue
         wider = {**batch, name: np.concatenate([array, array[..., :1]], axis=-1)}.values()
         function = chosen.new_function()
-        tape, graph = (_said(partial(run, *wider)) for run in (function.eagerly, function.graph))
+        tape, graph = (
+            _error_text(partial(run, *wider)) for run in (function.eagerly, function.graph)
+        )
         if tape and graph:
             yield Act(
                 f"a mistake: {name} has one column too many",
@@ -152,7 +163,7 @@ def _mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Itera
             return
 
 
-def _said(attempt: Callable[[], object], *, with_line: bool = True) -> str:
+def _error_text(attempt: Callable[[], object], *, with_line: bool = True) -> str:
     """Return the error of an attempt, with its line; empty if there is none."""
     try:
         attempt()

@@ -75,41 +75,47 @@ def asked(axis: Asked, arrays: Arrays) -> BatchAxes:
     if isinstance(axis, int):
         has = {n: a for n, a in arrays.items() if -a.ndim <= axis < a.ndim}
         sizes = [array.shape[axis] for array in has.values()]
-        found = {n: axis % a.ndim for n, a in has.items() if a.shape[axis] == sizes[0]}
-        if not found:
+        batch_axes = {n: axis % a.ndim for n, a in has.items() if a.shape[axis] == sizes[0]}
+        if not batch_axes:
             raise ArgumentError(f"batch_axis is {axis}, and no array has it: {shapes}")
-        return BatchAxes(found, ASKED)
-    for name, each in axis.items():
+        return BatchAxes(batch_axes, ASKED)
+    for name, number_of_axis in axis.items():
         if name not in arrays:
             raise ArgumentError(
                 f"batch_axis names {name!r}, which is no array", hint=did_you_mean(name, arrays)
             )
         ndim = arrays[name].ndim
-        number: object = each
-        if isinstance(number, bool) or not isinstance(number, int) or not -ndim <= each < ndim:
-            raise ArgumentError(f"batch_axis of {name} is {each!r}: {name} has {ndim} axes")
-    if len({arrays[name].shape[each] for name, each in axis.items()}) != 1:
+        number: object = number_of_axis
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, int)
+            or not -ndim <= number_of_axis < ndim
+        ):
+            raise ArgumentError(
+                f"batch_axis of {name} is {number_of_axis!r}: {name} has {ndim} axes"
+            )
+    if len({arrays[name].shape[number] for name, number in axis.items()}) != 1:
         raise ArgumentError(f"batch_axis has axes of one size: {dict(axis)} of {shapes}")
-    return BatchAxes({n: each % arrays[n].ndim for n, each in axis.items()}, ASKED)
+    return BatchAxes({n: number % arrays[n].ndim for n, number in axis.items()}, ASKED)
 
 
 def named(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxes | None:
     """Return the axis whose size has the name of examples, or the only name; None without one."""
-    found: dict[str, dict[str, int]] = {}
+    axes_by_label: dict[str, dict[str, int]] = {}
     for array, labels in names.items():
         if array in arrays and len(labels) == arrays[array].ndim:
             for axis, label in enumerate(labels):
                 if label is not None:
-                    found.setdefault(label, {}).setdefault(array, axis)
-    fitting = [label for label in found if label.lower() in _NAMES] or [*found]
+                    axes_by_label.setdefault(label, {}).setdefault(array, axis)
+    fitting = [label for label in axes_by_label if label.lower() in _NAMES] or [*axes_by_label]
     if len(fitting) != 1:
         return None
-    return BatchAxes(found[fitting[0]], f"which the program names {fitting[0]}")
+    return BatchAxes(axes_by_label[fitting[0]], f"which the program names {fitting[0]}")
 
 
 def assumed(arrays: Arrays) -> BatchAxes:
     """Return the first axis of those arrays that are as long as the first one."""
-    return next((BatchAxes(each, ASSUMED) for each in _first(arrays)), BatchAxes({}, ASSUMED))
+    return next((BatchAxes(axes, ASSUMED) for axes in _first(arrays)), BatchAxes({}, ASSUMED))
 
 
 def _first(arrays: Arrays) -> Iterator[dict[str, int]]:
@@ -130,7 +136,7 @@ def find(
         uses: whether the program reads further examples along an axis, too.
     """
     end = time.process_time() + _SECONDS
-    tried = [each for each in candidates(arrays) if _length(arrays, each) > 1][:_MOST]
+    tried = [axes for axes in candidates(arrays) if _length(arrays, axes) > 1][:_MOST]
     base: float | None = None
     for reason, holds in ((ADDS, _adds_up), (ANY_ORDER, _in_any_order)):
         for axes in tried:
@@ -147,17 +153,17 @@ def find(
 
 def candidates(arrays: Arrays) -> list[dict[str, int]]:
     """Return what may count examples: axes of one size, those of most arrays first."""
-    found: list[dict[str, int]] = []
+    candidate_axes: list[dict[str, int]] = []
     for size in dict.fromkeys(size for array in arrays.values() for size in array.shape):
         axes = {
-            name: [k for k, each in enumerate(array.shape) if each == size]
+            name: [k for k, length in enumerate(array.shape) if length == size]
             for name, array in arrays.items() if size in array.shape
         }  # fmt: skip
-        found += [
-            {name: each[min(k, len(each) - 1)] for name, each in axes.items()}
+        candidate_axes += [
+            {name: positions[min(k, len(positions) - 1)] for name, positions in axes.items()}
             for k in range(max(map(len, axes.values())))
         ]
-    return sorted(found, key=lambda axes: (-len(axes), sum(axes.values())))
+    return sorted(candidate_axes, key=lambda axes: (-len(axes), sum(axes.values())))
 
 
 def _length(arrays: Arrays, axes: Mapping[str, int]) -> int:
@@ -171,13 +177,13 @@ def _adds_up(
     """Return whether changes of every other example do the same with and without the rest's."""
     every = np.arange(_length(arrays, axes))
     for change in _changes(arrays, axes):
-        one, two = change(arrays, every[::2]), change(arrays, every[1::2])
-        first, second = loss(one) - base, loss(two) - base
+        even_changed, odd_changed = change(arrays, every[::2]), change(arrays, every[1::2])
+        first, second = loss(even_changed) - base, loss(odd_changed) - base
         least = min(abs(first), abs(second))
         if least > tolerance * 1e-3 * abs(base):
-            both = loss(change(one, every[1::2])) - base
+            joint_change = loss(change(even_changed, every[1::2])) - base
             most = max(abs(first), abs(second))
-            return bool(abs(both - first - second) <= tolerance * most)
+            return bool(abs(joint_change - first - second) <= tolerance * most)
     return False
 
 
@@ -189,8 +195,8 @@ def _in_any_order(
     A program that fails or does not end with changed examples depends on them, too.
     """
     order = np.random.default_rng(0).permutation(_length(arrays, axes))
-    other = {n: a.take(order, axes[n]) if n in axes else a for n, a in arrays.items()}
-    moved, fails = abs(loss(other) - base), False
+    permuted = {n: a.take(order, axes[n]) if n in axes else a for n, a in arrays.items()}
+    order_change, fails = abs(loss(permuted) - base), False
     for change in _changes(arrays, axes):
         try:
             most = abs(loss(change(arrays, order)) - base)
@@ -198,8 +204,8 @@ def _in_any_order(
             fails = True
             continue
         if most > tolerance * 1e-3 * abs(base):
-            return bool(moved <= tolerance * most)
-    return fails and bool(moved <= tolerance * abs(base))
+            return bool(order_change <= tolerance * most)
+    return fails and bool(order_change <= tolerance * abs(base))
 
 
 Change = Callable[[Arrays, Array], Arrays]
@@ -212,35 +218,35 @@ def _changes(arrays: Arrays, axes: Mapping[str, int]) -> Iterator[Change]:
     """
     numbers = [n for n in axes if arrays[n].dtype.kind in "fc" and not _is_mask(arrays[n])]
 
-    def scaled(of: Arrays, rows: Array) -> Arrays:
-        random, found = np.random.default_rng(0), dict(of)
+    def scale_rows(of: Arrays, rows: Array) -> Arrays:
+        random, changed = np.random.default_rng(0), dict(of)
         for name in numbers:
             part = of[name].take(rows, axes[name])
             part = part * (1 + random.uniform(-_NOISE, _NOISE, part.shape))
-            found[name] = _with_rows(of[name], part, rows, axes[name])
-        return found
+            changed[name] = _with_rows(of[name], part, rows, axes[name])
+        return changed
 
     if numbers:
-        yield scaled
+        yield scale_rows
     for name in axes:
         if name not in numbers:
 
-            def copied(of: Arrays, rows: Array, name: str = name) -> Arrays:
+            def copy_first_row(of: Arrays, rows: Array, name: str = name) -> Arrays:
                 first = of[name].take(rows[:1], axes[name])
                 return {**of, name: _with_rows(of[name], first, rows, axes[name])}
 
-            yield copied
+            yield copy_first_row
 
 
 def _is_mask(array: Array) -> bool:
     return bool(np.isin(array, (0, 1)).all())
 
 
-def _with_rows(one: Array, rows_of: Array, rows: Array, axis: int) -> Array:
+def _with_rows(array: Array, rows_of: Array, rows: Array, axis: int) -> Array:
     """Return an array with other rows along an axis, in its element type."""
-    found = np.array(one)
-    found[(slice(None),) * axis + (rows,)] = rows_of
-    return found
+    changed = np.array(array)
+    changed[(slice(None),) * axis + (rows,)] = rows_of
+    return changed
 
 
 def twice(arrays: Arrays, axes: Mapping[str, int]) -> tuple[Arrays, Arrays]:
@@ -253,6 +259,6 @@ def twice(arrays: Arrays, axes: Mapping[str, int]) -> tuple[Arrays, Arrays]:
     return longer, changes[0](longer, np.arange(count, 2 * count)) if changes else longer
 
 
-def differ(one: float, two: float) -> bool:
+def differ(loss: float, other_loss: float) -> bool:
     """Return whether two losses in float64 differ by more than rounding."""
-    return not abs(one - two) <= _EXACT * max(abs(one), abs(two))
+    return not abs(loss - other_loss) <= _EXACT * max(abs(loss), abs(other_loss))

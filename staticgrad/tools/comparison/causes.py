@@ -53,22 +53,24 @@ def of_plan(name: str, plan: Plan) -> Causes:
     if not used:
         return Causes(name, 0, 0, 0, 0)
     position = used.index(max(used))
-    found: Counter[str] = Counter()
+    bytes_by_cause: Counter[str] = Counter()
     by_cause: dict[str, list[tuple[int, int]]] = {}
-    for each in plan.placements:
-        if each.first <= position <= each.last:
-            last = parts[min(each.last, len(parts) - 1)]
-            why = cause(parts[min(each.first, len(parts) - 1)], last)
-            by_cause.setdefault(why, []).append((each.offset, each.offset + each.nbytes))
-    taken: list[tuple[int, int]] = []
+    for placement in plan.placements:
+        if placement.first <= position <= placement.last:
+            last = parts[min(placement.last, len(parts) - 1)]
+            why = cause(parts[min(placement.first, len(parts) - 1)], last)
+            by_cause.setdefault(why, []).append(
+                (placement.offset, placement.offset + placement.nbytes)
+            )
+    covered_spans: list[tuple[int, int]] = []
     for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY):
-        before = _covered(taken)
-        taken += by_cause.get(why, [])
-        found[why] = _covered(taken) - before
-    return _causes(name, found)
+        covered_before = _count_covered(covered_spans)
+        covered_spans += by_cause.get(why, [])
+        bytes_by_cause[why] = _count_covered(covered_spans) - covered_before
+    return _make_causes(name, bytes_by_cause)
 
 
-def _covered(spans: Sequence[tuple[int, int]]) -> int:
+def _count_covered(spans: Sequence[tuple[int, int]]) -> int:
     """Return how many bytes the spans cover."""
     used = reached = 0
     for offset, end in sorted(spans):
@@ -110,19 +112,23 @@ class Moments:
     def causes(self, name: str) -> Causes:
         """Return the bytes at the fullest moment by cause."""
         part, arrays = self._fullest
-        found: Counter[str] = Counter()
+        bytes_by_cause: Counter[str] = Counter()
         makers: Counter[str] = Counter()
-        for each, count in arrays.items():
-            size, places = each
+        for allocation, count in arrays.items():
+            size, places = allocation
             in_walk = any(place.filename == WALK.co_filename for place in places)
-            stays = min(count, self._left[each] if in_walk else self._kept[each])
-            found[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
-            rest = "u" if part == "u" and not in_walk else "f"
-            found[cause(rest, rest)] += size * (count - stays)
+            stays = min(count, self._left[allocation] if in_walk else self._kept[allocation])
+            bytes_by_cause[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
+            part_of_temporaries = "u" if part == "u" and not in_walk else "f"
+            bytes_by_cause[cause(part_of_temporaries, part_of_temporaries)] += size * (
+                count - stays
+            )
             files = (place.filename.replace("\\", "/").rpartition("/")[2] for place in places)
             maker = next((_MAKERS[file] for file in files if file in _MAKERS), "")
             makers[maker or (BACKWARD if in_walk else FORWARD)] += size * (count - stays)
-        return replace(_causes(name, found), of=max(makers, key=makers.__getitem__, default=""))
+        return replace(
+            _make_causes(name, bytes_by_cause), of=max(makers, key=makers.__getitem__, default="")
+        )
 
     def _look(self, *, count: bool = False) -> Counter[_Array]:
         domain = np.lib.tracemalloc_domain
@@ -159,15 +165,15 @@ def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:
     if not spans:
         return Causes(name, 0, 0, 0, 0)
     peak = int(np.argmax(np.cumsum(steps)))
-    found: Counter[str] = Counter()
+    bytes_by_cause: Counter[str] = Counter()
     for nbytes, first, last, born, dies in spans:
         if first <= peak < last:
-            found[cause(born, dies)] += nbytes
-    return _causes(name, found)
+            bytes_by_cause[cause(born, dies)] += nbytes
+    return _make_causes(name, bytes_by_cause)
 
 
-def _causes(name: str, found: Mapping[str, int]) -> Causes:
-    kept, gradients, updates, temporary = (
-        found.get(why, 0) for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY)
+def _make_causes(name: str, bytes_by_cause: Mapping[str, int]) -> Causes:
+    saved, gradients, updates, temporary = (
+        bytes_by_cause.get(why, 0) for why in (KEPT, GRADIENTS, UPDATES, TEMPORARY)
     )
-    return Causes(name, kept, gradients, updates, temporary)
+    return Causes(name, saved, gradients, updates, temporary)

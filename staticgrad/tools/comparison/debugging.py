@@ -119,8 +119,8 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
     every = _every_place(chosen)
     places = _middle_first(every)
     try:
-        hunts = [_nan(chosen, places), _shape(chosen, places), _dead(chosen, every)]
-        hunts.append(_looked_at(chosen, places))
+        hunts = [_hunt_nan(chosen, places), _hunt_shape(chosen, places), _hunt_dead(chosen, every)]
+        hunts.append(_inspect_value(chosen, places))
     finally:
         chosen.restore()
     return Debugging(chosen.name, tuple(hunt for hunt in hunts if hunt is not None))
@@ -130,53 +130,53 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
 
 
 @contextmanager
-def _bound(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator[None]:
+def _intercept_results(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator[None]:
     """Inside, ``then`` gets each result of a forward operation with its place, and replaces it.
 
     ``kind`` is the class of values: of the tape or of a graph. Of one run: places are counted.
     """
-    before, inside = kind.__dict__["bind"], False
+    original_bind, inside = kind.__dict__["bind"], False
     seen: Counter[tuple[Any, ...]] = Counter()
 
-    def planted(cls: Any, op: Any, args: tuple[Any, ...]) -> Any:
+    def bind_and_replace(cls: Any, op: Any, args: tuple[Any, ...]) -> Any:
         nonlocal inside
-        found = before.__func__(cls, op, args)
+        result = original_bind.__func__(cls, op, args)
         is_forward = recording.innermost() and building.current().order == 0
-        if inside or not is_forward or isinstance(found, tuple):
-            return found
+        if inside or not is_forward or isinstance(result, tuple):
+            return result
         at = capture().resolve()
         key = (at.short, op.name, (at.scope, at.column, at.end_line, at.end_column))
         place = RanAt(*key, seen[key])
         seen[key] += 1
         inside = True
         try:
-            return then(place, found)
+            return then(place, result)
         finally:
             inside = False
 
-    kind.bind = classmethod(planted)
+    kind.bind = classmethod(bind_and_replace)
     try:
         yield
     finally:
-        kind.bind = before
+        kind.bind = original_bind
 
 
 @contextmanager
-def _minimized() -> Iterator[list[Any]]:
+def _record_losses() -> Iterator[list[Any]]:
     """Give a list of the losses that optimizers minimize inside, times their constant scales."""
-    found: list[Any] = []
-    before: Any = Optimizer.minimize
+    losses: list[Any] = []
+    original_minimize: Any = Optimizer.minimize
 
     def minimize(self: Any, loss: Any, *args: Any, **options: Any) -> None:
         scale = self.loss_scale if isinstance(self.loss_scale, int | float) else 1.0
-        found.append((loss, scale))
-        before(self, loss, *args, **options)
+        losses.append((loss, scale))
+        original_minimize(self, loss, *args, **options)
 
     Optimizer.minimize = minimize  # type: ignore[method-assign]
     try:
-        yield found
+        yield losses
     finally:
-        Optimizer.minimize = before  # type: ignore[method-assign]
+        Optimizer.minimize = original_minimize  # type: ignore[method-assign]
 
 
 def _every_place(chosen: ComparedProgram) -> list[PlantedAt]:
@@ -185,22 +185,24 @@ def _every_place(chosen: ComparedProgram) -> list[PlantedAt]:
     Raises:
         ArgumentError: no line computes a floating array.
     """
-    tape, _ = _ran(chosen, _run)
-    graph, built = _ran(chosen, _build)
+    tape, _ = _run_planted(chosen, _run)
+    graph, built = _run_planted(chosen, _build)
     inside = {*built.nodes} if isinstance(built, sg.Graph) else set()
-    one, two = ([each for each in ran if _is_array(each)] for ran in (tape, graph))
-    both = [*_aligned(one, two, inside)]
-    if not both:
+    tape_arrays, graph_arrays = (
+        [operation for operation in ran if _is_array(operation)] for ran in (tape, graph)
+    )
+    common_places = [*_align_operations(tape_arrays, graph_arrays, inside)]
+    if not common_places:
         raise ArgumentError(f"debugging: no line of {chosen.name} computes a floating array")
-    return [place for place in both if place.line not in _LOSS] or both
+    return [place for place in common_places if place.line not in _LOSS] or common_places
 
 
-def _middle_first(both: Sequence[PlantedAt]) -> list[PlantedAt]:
+def _middle_first(places: Sequence[PlantedAt]) -> list[PlantedAt]:
     """Return some places, those in the middle of the program first."""
-    middle = len(both) // 2
-    order = sorted(range(len(both)), key=lambda k: abs(k - middle))
-    spread = range(len(both) - 1, -1, -max(len(both) // _MOST, 1))  # the last one too
-    return [both[k] for k in dict.fromkeys([*order[:_MOST], *spread])]
+    middle = len(places) // 2
+    order = sorted(range(len(places)), key=lambda k: abs(k - middle))
+    spread = range(len(places) - 1, -1, -max(len(places) // _MOST, 1))  # the last one too
+    return [places[k] for k in dict.fromkeys([*order[:_MOST], *spread])]
 
 
 def _is_array(ran: tuple[RanAt, Any]) -> bool:
@@ -208,7 +210,7 @@ def _is_array(ran: tuple[RanAt, Any]) -> bool:
     return bool(kind.dtype.is_float and kind.shape)
 
 
-def _aligned(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[PlantedAt]:
+def _align_operations(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[PlantedAt]:
     """Yield the operations that both ways run, in the order of the tape.
 
     A line that runs an operation as often both ways has its numbers; so have those ahead of the
@@ -216,23 +218,23 @@ def _aligned(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[Planted
     """
     counts = [Counter(seen[:3] for seen, _ in ran) for ran in (tape, graph)]
     common = counts[0].keys() & counts[1].keys()
-    one = [seen for seen, _ in tape if seen[:3] in common]
-    two = [(seen, value.node in nodes) for seen, value in graph if seen[:3] in common]
+    on_tape = [seen for seen, _ in tape if seen[:3] in common]
+    in_graph = [(seen, value.node in nodes) for seen, value in graph if seen[:3] in common]
 
     def alike(step: int) -> int:
-        pairs = zip(one[::step], two[::step], strict=False)
+        pairs = zip(on_tape[::step], in_graph[::step], strict=False)
         return sum(1 for _ in takewhile(lambda p: p[1][1] and p[0][:3] == p[1][0][:3], pairs))
 
-    ahead, behind = alike(1), alike(-1)
+    ahead, behind_count = alike(1), alike(-1)
     loops: set[tuple[Any, ...]] = set()
-    for k, seen in enumerate(one):
+    for k, seen in enumerate(on_tape):
         key = seen[:3]
         if counts[0][key] == counts[1][key]:
             yield PlantedAt(*key, seen.number, seen.number)
         elif k < ahead:
-            yield PlantedAt(*key, seen.number, two[k][0].number)
-        elif k >= len(one) - behind:
-            yield PlantedAt(*key, seen.number, two[k - len(one)][0].number)
+            yield PlantedAt(*key, seen.number, in_graph[k][0].number)
+        elif k >= len(on_tape) - behind_count:
+            yield PlantedAt(*key, seen.number, in_graph[k - len(on_tape)][0].number)
         elif key not in loops:
             loops.add(key)
             yield PlantedAt(*key)
@@ -241,7 +243,7 @@ def _aligned(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[Planted
 Ran = list[tuple[RanAt, Any]]
 
 
-def _ran(
+def _run_planted(
     chosen: ComparedProgram, way: Way, at: PlantedAt | None = None, plant: Plant | None = None
 ) -> tuple[Ran, Any]:
     """Run a program with a mistake; return the places with their values, and the result or error.
@@ -257,7 +259,7 @@ def _ran(
         return value
 
     try:
-        with _bound(Symbolic if way in (_build, _run_compiled) else Tensor, then):
+        with _intercept_results(Symbolic if way in (_build, _run_compiled) else Tensor, then):
             return ran, way(chosen)
     except Exception as error:  # of the user's program, too, with a value that it has not seen
         return ran, error
@@ -298,59 +300,61 @@ def _run_compiled(chosen: ComparedProgram) -> Any:
     return chosen.new_function()(*_batch(chosen).values())
 
 
-def _act(what: str, do: Callable[[], Any]) -> tuple[Action, Any]:
+def _time_action(what: str, do: Callable[[], Any]) -> tuple[Action, Any]:
     """Do something; return it with the text that it shows, and what it gives or raises."""
     begin = perf_counter()
     try:
-        found = do()
+        result = do()
     except StaticgradError as error:
-        found = error
+        result = error
     spent = perf_counter() - begin
-    is_text = isinstance(found, str | Exception)
-    return Action(what, spent, str(found) if is_text else _loss(found)), found
+    is_text = isinstance(result, str | Exception)
+    return Action(what, spent, str(result) if is_text else _loss_text(result)), result
 
 
-def _loss(found: Any) -> str:
-    return f"loss {float(np.mean(np.asarray(first_part(found)))):.6g}"
+def _loss_text(result: Any) -> str:
+    return f"loss {float(np.mean(np.asarray(first_part(result)))):.6g}"
 
 
-def _at(found: Any, place: PlantedAt) -> bool:
+def _points_at(result: Any, place: PlantedAt) -> bool:
     """Return whether something is an error that points at the line of a place."""
-    return isinstance(found, StaticgradError) and found.at.resolve().short == place.line
+    return isinstance(result, StaticgradError) and result.at.resolve().short == place.line
 
 
 # The mistakes
 
 
-def _nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
+def _hunt_nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
     """A logarithm of negative numbers is added to a value that the loss needs.
 
     None if it is NaN for no such value, as where each is only compared with others.
     """
-    place = next((each for each in places if _reaches_the_loss(chosen, each)), None)
+    place = next((candidate for candidate in places if _reaches_the_loss(chosen, candidate)), None)
     if place is None:
         return None
 
     def step(way: Way) -> Any:
-        found = _ran(chosen, way, place, _with_nan)[1]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        result = _run_planted(chosen, way, place, _with_nan)[1]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def anomaly() -> Any:
         with detect_anomaly():
             return step(_run)
 
-    def probed() -> Any:
+    def step_with_nan_checks() -> Any:
         with sg.options(debug="nan"):
             return step(_run_compiled)
 
-    seen, _ = _act("run a step and print the loss", lambda: step(_run))
-    named, error = _act("run it again in detect_anomaly()", anomaly)
-    by_run = Trail(BY_RUN, (seen, named), _at(error, place))
-    seen, _ = _act("compile and run a step", lambda: step(_run_compiled))
-    named, error = _act('compile it with debug="nan" and run it', probed)
-    return Hunt("a NaN", str(place), by_run, Trail(THEN_RUN, (seen, named), _at(error, place)))
+    seen, _ = _time_action("run a step and print the loss", lambda: step(_run))
+    named, error = _time_action("run it again in detect_anomaly()", anomaly)
+    by_run = Trail(BY_RUN, (seen, named), _points_at(error, place))
+    seen, _ = _time_action("compile and run a step", lambda: step(_run_compiled))
+    named, error = _time_action('compile it with debug="nan" and run it', step_with_nan_checks)
+    return Hunt(
+        "a NaN", str(place), by_run, Trail(THEN_RUN, (seen, named), _points_at(error, place))
+    )
 
 
 def _with_nan(value: Any) -> Any:
@@ -362,12 +366,12 @@ def _reaches_the_loss(chosen: ComparedProgram, place: PlantedAt) -> bool:
 
     A graph does not compute a value that only its own gradient is asked of.
     """
-    graph = _ran(chosen, _build, place, _with_nan)[1]
+    graph = _run_planted(chosen, _build, place, _with_nan)[1]
     if not isinstance(graph, sg.Graph):
         return False
-    loss = next((each for each in graph.outputs.values() if each.dtype.is_float), None)
-    found = _ran(chosen, _run, place, _with_nan)[1]
-    if loss is None or isinstance(found, Exception) or not _is_nan(first_part(found)):
+    loss = next((output for output in graph.outputs.values() if output.dtype.is_float), None)
+    result = _run_planted(chosen, _run, place, _with_nan)[1]
+    if loss is None or isinstance(result, Exception) or not _is_nan(first_part(result)):
         return False
     chosen.restore()
     labels = {leaf.node.label for leaf in sg.Graph({"loss": loss}).inputs}
@@ -384,19 +388,19 @@ def _wider(value: Any) -> Any:
     return value if not value.shape else sg.concatenate([value, value[..., :1]], axis=-1)
 
 
-def _shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
+def _hunt_shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
     """A value has one column too many; None if that is no error anywhere in the program."""
     failing = [
         (place, error)
         for place in places
-        if isinstance(error := _ran(chosen, _run, place, _wider)[1], StaticgradError)
+        if isinstance(error := _run_planted(chosen, _run, place, _wider)[1], StaticgradError)
     ]
     if not failing:
         return None
-    elsewhere = [place for place, error in failing if not _at(error, place)]
+    elsewhere = [place for place, error in failing if not _points_at(error, place)]
     place = elsewhere[0] if elsewhere else failing[0][0]
     searches = [
-        _shape_found(chosen, place, name, what, way)
+        _trace_shape(chosen, place, name, what, way)
         for name, what, way in (
             (BY_RUN, "run a step", _run), (THEN_RUN, "build the graph", _build)
         )
@@ -404,17 +408,17 @@ def _shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
     return Hunt("a wrong shape", str(place), *searches)
 
 
-def _shape_found(
+def _trace_shape(
     chosen: ComparedProgram, place: PlantedAt, name: str, what: str, way: Way
 ) -> Trail:
     """Read the error; if it does not name the line, print shapes from there backwards."""
     ran: Ran = []
 
     def attempt() -> Any:
-        ran[:], found = _ran(chosen, way, place, _wider)
-        return found
+        ran[:], result = _run_planted(chosen, way, place, _wider)
+        return result
 
-    seen, error = _act(what, attempt)
+    seen, error = _time_action(what, attempt)
     if isinstance(error, StaticgradError) and f"{place.line}\n" in f"{error}\n".replace(" ", "\n"):
         return Trail(name, (seen,), True)
     if not isinstance(error, StaticgradError):
@@ -429,14 +433,16 @@ def _shape_found(
     return Trail(name, (seen, Action(what, spent, "\n".join(lines[:count]))), True)
 
 
-def _dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | None:
+def _hunt_dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | None:
     """No gradient passes a value; None if each parameter is reached in another way, too.
 
     Of a line in a loop the gradient passes none of its values, as where somebody writes it there.
     """
-    names = _updated(_build(chosen))
-    steps = next((n for n in _STEPS if not {*names} & {*_unchanged(chosen, None, n)}), _STEPS[0])
-    still = {*_unchanged(chosen, None, steps)}
+    names = _find_updated(_build(chosen))
+    steps = next(
+        (n for n in _STEPS if not {*names} & {*_find_unchanged(chosen, None, n)}), _STEPS[0]
+    )
+    still = {*_find_unchanged(chosen, None, steps)}
     trained = [name for name in names if name not in still]
     if not trained:
         return None  # what does not move has another reason
@@ -445,85 +451,89 @@ def _dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | None:
     everything: PlantedAt | None = None
     differs: Hunt | None = None
     for place in islice(dict.fromkeys([*_middle_first(every), *loops]), _MOST_DEAD):
-        dead = _unchanged(chosen, place, steps)
+        dead = _find_unchanged(chosen, place, steps)
         if isinstance(dead, StaticgradError):
             everything = everything or place
         elif isinstance(dead, list):
-            found = [name for name in dead if name in trained]
-            if 0 < len(found) < len(trained):
-                hunt = _dead_found(chosen, place, ", ".join(found), trained, steps)
+            dead_trained = [name for name in dead if name in trained]
+            if 0 < len(dead_trained) < len(trained):
+                hunt = _trace_dead(chosen, place, ", ".join(dead_trained), trained, steps)
                 if hunt.then_run.found:
                     return hunt
                 differs = differs or hunt  # a gradient that is 0 looks dead on a tape
-    return differs or (None if everything is None else _all_dead(chosen, everything))
+    return differs or (None if everything is None else _trace_all_dead(chosen, everything))
 
 
-def _dead_found(
+def _trace_dead(
     chosen: ComparedProgram, place: PlantedAt, dead: str, trained: Sequence[str], steps: int
 ) -> Hunt:
     """Compare the parameters; read the graph."""
 
     def without_update() -> str:
-        graph = _ran(chosen, _build, place, sg.stop_gradient)[1]
+        graph = _run_planted(chosen, _build, place, sg.stop_gradient)[1]
         if isinstance(graph, Exception):
             raise graph
-        return ", ".join(name for name in trained if name not in _updated(graph))
+        return ", ".join(name for name in trained if name not in _find_updated(graph))
 
     def compared_values() -> str:
-        return ", ".join(name for name in _unchanged(chosen, place, steps) if name in trained)
+        return ", ".join(name for name in _find_unchanged(chosen, place, steps) if name in trained)
 
-    step = lambda: _ran(chosen, _run, place, sg.stop_gradient)[1]  # noqa: E731
-    seen, _ = _act("run a step and print the loss", step)
+    step = lambda: _run_planted(chosen, _run, place, sg.stop_gradient)[1]  # noqa: E731
+    seen, _ = _time_action("run a step and print the loss", step)
     many = "a step" if steps == 1 else f"{steps} steps, which are one update"
-    compared, _ = _act(f"compare the parameters before and after {many}", compared_values)
-    built, _ = _act("build the graph and list parameters without an update", without_update)
+    compared, _ = _time_action(f"compare the parameters before and after {many}", compared_values)
+    built, _ = _time_action("build the graph and list parameters without an update", without_update)
     by_run = Trail(BY_RUN, (seen, compared), compared.shown == dead)
     return Hunt(_DEAD, str(place), by_run, Trail(THEN_RUN, (built,), built.shown == dead))
 
 
-def _all_dead(chosen: ComparedProgram, place: PlantedAt) -> Hunt:
+def _trace_all_dead(chosen: ComparedProgram, place: PlantedAt) -> Hunt:
     """No parameter gets a gradient: both ways say so, when the loss is minimized."""
 
     def trail(name: str, what: str, way: Way) -> Trail:
-        said, error = _act(what, lambda: _ran(chosen, way, place, sg.stop_gradient)[1])
-        return Trail(name, (said,), isinstance(error, StaticgradError))
+        action, error = _time_action(
+            what, lambda: _run_planted(chosen, way, place, sg.stop_gradient)[1]
+        )
+        return Trail(name, (action,), isinstance(error, StaticgradError))
 
     by_run = trail(BY_RUN, "run a step", _run)
     return Hunt(_DEAD, str(place), by_run, trail(THEN_RUN, "build the graph", _build))
 
 
-def _unchanged(chosen: ComparedProgram, place: PlantedAt | None, steps: int) -> Any:
+def _find_unchanged(chosen: ComparedProgram, place: PlantedAt | None, steps: int) -> Any:
     """Return the parameters that steps of the tape do not change, or the error of one."""
     chosen.restore()
-    before = {p.name: np.array(p.value) for p in chosen.graph.parameters if p.dtype.is_float}
+    values_before = {p.name: np.array(p.value) for p in chosen.graph.parameters if p.dtype.is_float}
     for k in range(steps):
-        found = _ran(chosen, _run_on if k else _run, place, sg.stop_gradient)[1]
-        if isinstance(found, Exception):
-            return found
-    after = {p.name: p.value for p in chosen.graph.parameters}
-    return [name for name, value in before.items() if np.array_equal(value, after[name])]
+        result = _run_planted(chosen, _run_on if k else _run, place, sg.stop_gradient)[1]
+        if isinstance(result, Exception):
+            return result
+    values_after = {p.name: p.value for p in chosen.graph.parameters}
+    return [
+        name for name, value in values_before.items() if np.array_equal(value, values_after[name])
+    ]
 
 
-def _updated(graph: Any) -> list[str]:
+def _find_updated(graph: Any) -> list[str]:
     """Return the names of the parameters that a step updates and the loss reads."""
     read = {*sg.Graph(graph.outputs).nodes}
     return [p.name for p, _ in graph.updates if p.dtype.is_float and p.node in read]
 
 
-def _looked_at(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
+def _inspect_value(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
     """The value at a line, and the gradient of what is minimized; of other programs the value.
 
     A value that several losses depend on has several gradients; another one is taken where a tape
     that updates between them passes fewer.
     """
-    with _minimized() as losses:
+    with _record_losses() as losses:
         _build(chosen)
     is_trained = bool(losses) or bool(chosen.wanted)
     for place in places:
         if place.then_run is None:
             continue  # in the body of a loop, which has no result for it
         tape, graph = _Watched(chosen, place), _Watched(chosen, place)
-        ran, _ = _act(
+        ran, _ = _time_action(
             f"stop at the line{', with a hook for the gradient' * is_trained}, and run a step",
             tape.by_run,
         )
@@ -532,8 +542,8 @@ def _looked_at(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | N
             continue
         if is_trained and not graph.slopes:
             continue
-        both = " both as results" if is_trained else " it as a result"
-        compiled, _ = _act(f"ask for{both}, compile and run", graph.then_run)
+        requested = " both as results" if is_trained else " it as a result"
+        compiled, _ = _time_action(f"ask for{requested}, compile and run", graph.then_run)
         same = np.allclose(tape.numbers, graph.numbers, rtol=_CLOSE)
         return Hunt(
             "the value and the gradient" if is_trained else "the value", str(place),
@@ -553,53 +563,55 @@ class _Watched:
 
     def by_run(self) -> str:
         """Note the value and its gradients while a step runs."""
-        held: list[float] = []
+        norms: list[float] = []
 
         def stop(value: Any) -> Any:
-            held.append(_norm(value.numpy()))  # now: a reshaped parameter is updated in place
+            norms.append(_norm(value.numpy()))  # now: a reshaped parameter is updated in place
             if value.requires_grad:
-                value.register_hook(lambda gradient: held.append(_norm(gradient.numpy())))
+                value.register_hook(lambda gradient: norms.append(_norm(gradient.numpy())))
             return value
 
-        _ran(self._chosen, _run, self._place, stop)
-        self.numbers = held
-        return self._shown()
+        _run_planted(self._chosen, _run, self._place, stop)
+        self.numbers = norms
+        return self._format_norms()
 
     def build(self) -> None:
         """Build the graph, and the gradient of each loss that depends on the value."""
-        held: list[Any] = []
+        values: list[Any] = []
 
         def stop(value: Any) -> Any:
-            held.append(value)
+            values.append(value)
             return value
 
-        with _minimized() as losses:
-            graph = _ran(self._chosen, _build, self._place, stop)[1]
-        if not held or isinstance(graph, Exception):
+        with _record_losses() as losses:
+            graph = _run_planted(self._chosen, _build, self._place, stop)[1]
+        if not values or isinstance(graph, Exception):
             return
         if self._chosen.wanted:
             losses = [(next(iter(graph.outputs.values())), 1.0)]
-        self.value = held[0]
+        self.value = values[0]
         for loss, scale in losses:
             with suppress(DisconnectedError):
                 self.slopes.append(sg.grad(sg.sum(loss) * scale, self.value))
 
     def then_run(self) -> str:
         """Compile the value and its gradients, and run them."""
-        wanted = {"value": self.value}
-        wanted |= {f"gradient {k}": slope for k, slope in enumerate(self.slopes)}
-        found = sg.compile(wanted, threads=1)
+        outputs = {"value": self.value}
+        outputs |= {f"gradient {k}": slope for k, slope in enumerate(self.slopes)}
+        compiled = sg.compile(outputs, threads=1)
         self._chosen.restore()
-        names = {leaf.node.label for leaf in found.graph.inputs}
-        results = found.run({k: v for k, v in _batch(self._chosen).items() if k in names})
-        self.numbers = [_norm(results[name]) for name in wanted]
-        return self._shown()
+        names = {leaf.node.label for leaf in compiled.graph.inputs}
+        results = compiled.run({k: v for k, v in _batch(self._chosen).items() if k in names})
+        self.numbers = [_norm(results[name]) for name in outputs]
+        return self._format_norms()
 
-    def _shown(self) -> str:
+    def _format_norms(self) -> str:
         if not self.numbers:
             return ""
         value, *slopes = (f"{number:.3g}" for number in self.numbers)
-        return f"norm of the value {value}{''.join(f', of the gradient {each}' for each in slopes)}"
+        return (
+            f"norm of the value {value}{''.join(f', of the gradient {slope}' for slope in slopes)}"
+        )
 
 
 def _norm(value: Any) -> float:

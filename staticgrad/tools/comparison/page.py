@@ -76,20 +76,20 @@ _BEFORE: Final = {"import": 0.03, "build": 0.1, "compile": 0.33}  # where these 
 _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
-def page(found: Comparison | TapeAlone) -> str:
+def page(comparison: Comparison | TapeAlone) -> str:
     """Return the page as HTML text that needs nothing else."""
     style = f"<style>{markup.STYLE}{_text('page.css')}</style>"
-    if isinstance(found, TapeAlone):
-        main = Template(_text("tape.html")).substitute(_tape_values(found))
+    if isinstance(comparison, TapeAlone):
+        main = Template(_text("tape.html")).substitute(_tape_values(comparison))
         body = f'<div class="sg">{style}<main>{main}</main></div>'
     else:
         text = _text("both.html")
         links = "".join(f'<a href="#{name}">{name}</a>' for name in _LINK.findall(text))
-        main = _in_sections(Template(text).substitute(_values(found)))
-        main = _without_harness(main, found.anatomy.graph)
+        main = _in_sections(Template(text).substitute(_values(comparison)))
+        main = _without_harness(main, comparison.anatomy.graph)
         script = f"<script>{_text('page.js')}</script>"
         body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
-    return markup.document(f"{found.model}: define by run, define then run", body)
+    return markup.document(f"{comparison.model}: define by run, define then run", body)
 
 
 def _text(name: str) -> str:
@@ -101,9 +101,9 @@ def _without_harness(text: str, graph: Graph) -> str:
 
     The module's own layers take their place, where a line is that of a layer.
     """
-    lines = {each for node in graph.nodes for each in node.origin.resolve().places}
+    lines = {place for node in graph.nodes for place in node.origin.resolve().places}
     name = Path(training.__file__).name
-    files = {each.file for each in lines if Path(each.file).name == name}
+    files = {place.file for place in lines if Path(place.file).name == name}
     if files != {training.__file__}:
         return text  # none, or a file of the user's is called so, too
     line = rf"{re.escape(name)}:\d+"
@@ -142,19 +142,21 @@ class ShownTape(_Shown, TapeAlone):
     """The report of a program without a graph that a notebook shows as a page."""
 
 
-def _title(found: Comparison | TapeAlone, more: str = "") -> str:
+def _title(comparison: Comparison | TapeAlone, more: str = "") -> str:
     about = (
-        f"{found.parameters:,} parameters, {found.about_batch}", found.rule,
-        f"staticgrad {sg.__version__} on {found.machine}",
+        f"{comparison.parameters:,} parameters, {comparison.about_batch}", comparison.rule,
+        f"staticgrad {sg.__version__} on {comparison.machine}",
     )  # fmt: skip
-    return f'<h1>{escape(found.model)}</h1><p class="sub">{escape("; ".join(about))}.{more}</p>'
+    return (
+        f'<h1>{escape(comparison.model)}</h1><p class="sub">{escape("; ".join(about))}.{more}</p>'
+    )
 
 
 def _alarm(text: str) -> str:
     return f'<p class="alarm">{escape(text)}</p>'
 
 
-def _refused(refusal: Refusal) -> str:
+def _describe_refusal(refusal: Refusal) -> str:
     """Return a refusal: the user's line, the message, the cure."""
     where = preformatted(f"{refusal.line}: {refusal.text}") if refusal.line else ""
     cure = "<br>".join(map(escape, refusal.cure.splitlines()))
@@ -165,17 +167,17 @@ def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
     return charts.lines(series, x, y, log_x=False, log_y=False, **options)
 
 
-def _held(timelines: Iterable[HeldBytes]) -> str:
+def _draw_memory(timelines: Iterable[HeldBytes]) -> str:
     """Draw the memory in use over a step."""
     shown: list[Line] = []
-    for each in timelines:
-        values, count = each.nbytes, len(each.nbytes)
+    for timeline in timelines:
+        values, count = timeline.nbytes, len(timeline.nbytes)
         points = [
             (100 * (k + end) / count, float(values[k])) for k in range(count) for end in (0, 1)
         ]
         dashes = ("", "7 3", "2 3")[min(max(len(shown) - 1, 0), 2)]
         kind = _THEN if shown else _BY
-        name = each.name if shown else f"{each.name} and objects"
+        name = timeline.name if shown else f"{timeline.name} and objects"
         shown.append(Line(name, points, kind, dashes if shown else ""))
     return _plain_lines(
         shown, "percent of a step's operations", "bytes held, from its beginning to its end",
@@ -183,120 +185,123 @@ def _held(timelines: Iterable[HeldBytes]) -> str:
     )  # fmt: skip
 
 
-def _tape_values(found: TapeAlone) -> dict[str, str]:
-    low, high = min(found.operations), max(found.operations)
+def _tape_values(report: TapeAlone) -> dict[str, str]:
+    low, high = min(report.operations), max(report.operations)
     figures = (
-        (seconds(found.tape.cpu), "the least processor time of a first step on the tape"),
-        (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
+        (seconds(report.tape.cpu), "the least processor time of a first step on the tape"),
+        (nbytes(report.nbytes), "the memory of a step on the tape, measured"),
         (f"{low:,}" if low == high else f"{low:,} to {high:,}",
-         f"operations that the tape recorded in each of {len(found.operations)} steps, which draw"
+         f"operations that the tape recorded in each of {len(report.operations)} steps, which draw"
          " new batches and go on training: where they differ, each step is another graph"),
     )  # fmt: skip
-    points = [(float(k), float(n)) for k, n in enumerate(found.operations, 1)]
+    points = [(float(k), float(n)) for k, n in enumerate(report.operations, 1)]
     recorded = Line("operations", points, _BY)
     steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
     return {
-        "title": _title(found),
+        "title": _title(report),
         "figures": markup.figure_boxes(figures),
-        "refusal": _refused(found.refusal),
-        "charts": steps + _held([found.timeline]),
-        "others": _others(found),
+        "refusal": _describe_refusal(report.refusal),
+        "charts": steps + _draw_memory([report.timeline]),
+        "others": _others(report),
     }
 
 
-def _values(found: Comparison) -> dict[str, str]:
+def _values(comparison: Comparison) -> dict[str, str]:
     """Return the values of the names in ``both.html``."""
-    anatomy, both = found.anatomy, found.agreement
+    anatomy, agreement = comparison.anatomy, comparison.agreement
     drawn = GraphDrawing(anatomy.graph, anatomy.runners)
     picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
     source, is_library = _source(anatomy, drawn)
-    factors, split = _split(found)
+    factors, split = _split(comparison)
     idle = dict.fromkeys(report.name for report in anatomy.reports if not report.changed)
     losses = [
         Line(
             name, [(float(k), loss) for k, loss in enumerate(values) if isfinite(loss)], kind, dash
         )
         for name, values, kind, dash in (
-            (BY_RUN, both.by_run, _BY, ""),
-            (THEN_RUN, both.then_run, _THEN, "2 4"),
+            (BY_RUN, agreement.by_run, _BY, ""),
+            (THEN_RUN, agreement.then_run, _THEN, "2 4"),
         )
     ]
     return {
-        "head": _head(found),
-        "tradeoff": _tradeoff(found),
-        "module": fold("the module", preformatted(found.module), opened=is_library)
-        if found.module else "",
+        "head": _head(comparison),
+        "tradeoff": _tradeoff(comparison),
+        "module": fold("the module", preformatted(comparison.module), opened=is_library)
+        if comparison.module else "",
         "source": source,
         "nodes": f"{sum(not node.is_leaf for node in anatomy.graph.nodes):,}",
         "picture": picture,
         "text": fold(
-            f"as text, {len(found.program.splitlines()):,} lines", preformatted(found.program)
+            f"as text, {len(comparison.program.splitlines()):,} lines",
+            preformatted(comparison.program),
         ),
         "idle": f" Nothing was left to do for {escape(', '.join(idle))}." if idle else "",
-        "passes": _passes(found),
+        "passes": _passes(comparison),
         "steps": str(len(anatomy.plan.steps)),
         "distinct": str(len(anatomy.kernels)),
         "apart": fold(
             "why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")
         ),
-        "work": table.work(found).html(),
+        "work": table.work(comparison).html(),
         "kernels": _kernels(anatomy),
         "factors": factors,
         "split": split,
-        "time_chart": _time_chart(found.batches) if len(found.batches) > 1 else "",
-        "times": table.times(found).html() + _others(found),
-        "first": _first_results(found) if found.first else "",
-        "memory_charts": _memory_charts(found),
-        "memory": _memory(found),
-        "acts": _acts(found),
-        "debugging": "" if found.debugging is None else fold(
-            f"Debugging: a mistake is planted, and looked for each way. {found.debugging.summary}",
-            found.debugging.html(),
+        "time_chart": _time_chart(comparison.batches) if len(comparison.batches) > 1 else "",
+        "times": table.times(comparison).html() + _others(comparison),
+        "first": _first_results(comparison) if comparison.first else "",
+        "memory_charts": _memory_charts(comparison),
+        "memory": _memory(comparison),
+        "acts": _acts(comparison),
+        "debugging": "" if comparison.debugging is None else fold(
+            "Debugging: a mistake is planted, and looked for each way."
+            f" {comparison.debugging.summary}",
+            comparison.debugging.html(),
         ),
-        "agreement": escape(table.verdict(found))
-        + (": sums are added up in another order." if found.holds else "."),
+        "agreement": escape(table.verdict(comparison))
+        + (": sums are added up in another order." if comparison.holds else "."),
         "losses": _plain_lines(losses, "step", "loss", from_zero=False)
         if all(line.points for line in losses) else "",
     }  # fmt: skip
 
 
-def _head(found: Comparison) -> str:
-    held = found.memory
-    plans = [(size, held.times[policy], policy) for policy, size in held.arena.items()]
-    plans += [(b.peak, b.time, b.name) for b in found.budgets]
+def _head(comparison: Comparison) -> str:
+    memory = comparison.memory
+    plans = [(size, memory.times[policy], policy) for policy, size in memory.arena.items()]
+    plans += [(b.peak, b.time, b.name) for b in comparison.budgets]
     least, longer, plan = min(plans)
-    kept = next(iter(held.arena))  # of the plan that keeps all, as the tape does
+    keeping_policy = next(iter(memory.arena))  # of the plan that keeps all, as the tape does
     figures = [
-        table.headline(found),
+        table.headline(comparison),
         (
-            nbytes(held.arena[kept]),
-            f"the memory of a compiled step, known beforehand; the tape takes {nbytes(held.tape)}."
-            f" With recomputation {nbytes(least)} ({plan}, {ratio(longer)} the predicted time)",
+            nbytes(memory.arena[keeping_policy]),
+            "the memory of a compiled step, known beforehand; the tape takes"
+            f" {nbytes(memory.tape)}. With recomputation {nbytes(least)}"
+            f" ({plan}, {ratio(longer)} the predicted time)",
         ),
         (
-            f"{found.written.operations} to {found.work[-1].operations}",
+            f"{comparison.written.operations} to {comparison.work[-1].operations}",
             "from operations of the program and its gradient to kernels",
         ),
     ]
-    state = WARM if found.changes is None else found.state
-    if state in found.break_even:
-        paid = table.paid(found, state)
+    state = WARM if comparison.changes is None else comparison.state
+    if state in comparison.break_even:
+        paid = table.paid(comparison, state)
         paid = f"step {paid}" if paid[0].isdigit() else paid
         what = "from here on compiling has paid for itself; the range is that among repeats"
         figures.insert(1, (paid, f"{what} ({state})"))
-    alarms = [*([] if found.holds else [table.verdict(found)]), *found.warnings]
+    alarms = [*([] if comparison.holds else [table.verdict(comparison)]), *comparison.warnings]
     more = (
         " Both ways run the same rules on the same data from the same values, each on"
-        f" {found.threads} thread{'s' * (found.threads > 1)}."
+        f" {comparison.threads} thread{'s' * (comparison.threads > 1)}."
     )
-    parts = [_title(found, more), *map(_alarm, alarms), markup.figure_boxes(figures)]
-    if found.refusal:
-        parts.append(f"<h2>What one graph refuses</h2>{_refused(found.refusal)}")
-    if found.changes is not None:
-        rows = table.changes(found).html()
+    parts = [_title(comparison, more), *map(_alarm, alarms), markup.figure_boxes(figures)]
+    if comparison.refusal:
+        parts.append(f"<h2>What one graph refuses</h2>{_describe_refusal(comparison.refusal)}")
+    if comparison.changes is not None:
+        rows = table.changes(comparison).html()
         parts.append(f"<h2>Sizes that change from step to step</h2>{rows}")
-    if found.against:
-        items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
+    if comparison.against:
+        items = "".join(f"<li>{escape(text)}</li>" for text in comparison.against)
         parts.append(f"<h3>Where define-then-run loses</h3><ul>{items}</ul>")
     return "".join(parts)
 
@@ -306,27 +311,29 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
     costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
     for cost in anatomy.costs:
         of_cost = list(dict.fromkeys(each for line in cost.lines for each in _LINE.findall(line)))
-        for each in of_cost:
-            costs.setdefault(each, [0.0, 0.0])[bool(cost.phase)] += cost.seconds / len(of_cost)
+        for line_name in of_cost:
+            costs.setdefault(line_name, [0.0, 0.0])[bool(cost.phase)] += cost.seconds / len(of_cost)
     most = max(map(sum, costs.values()), default=1.0) or 1.0
     tokens: dict[str, list[str]] = defaultdict(list)
     for (_, short), band in drawn.places.items():
         tokens[short].append(drawn.bands[band].token)
 
     def row(short: str, text: str) -> str:
-        own = " ".join(tokens.get(short, ()))
-        linked = f' data-id="s{escape(short)}" data-to="{own}"' if own else ' class="dark"'
-        bar = said = ""
+        token_list = " ".join(tokens.get(short, ()))
+        linked = (
+            f' data-id="s{escape(short)}" data-to="{token_list}"' if token_list else ' class="dark"'
+        )
+        bar = tooltip = ""
         if short in costs:
             forward, backward = costs[short]
-            said = f' title="forward {seconds(forward)}, backward {seconds(backward)}"'
+            tooltip = f' title="forward {seconds(forward)}, backward {seconds(backward)}"'
             bar = "".join(
                 f'<i class="{kind}" style="width:{100 * part / most:.1f}%"></i>'
                 for kind, part in (("f", forward), ("b", backward))
             )
         return (
             f'<div{linked}><span class="at">{short.rpartition(":")[2]}</span><span class="cost"'
-            f"{said}>{bar}</span><span>{escape(text.rstrip() or ' ')}</span></div>"
+            f"{tooltip}>{bar}</span><span>{escape(text.rstrip() or ' ')}</span></div>"
         )
 
     rows, shown = [], [*_lines_of(anatomy.graph)]
@@ -335,8 +342,8 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
         rows.append(f'<div><span class="file">{escape(name)}</span></div>')
         text = {line: linecache.getline(file, line) for line in lines}
         margin = min((len(t) - len(t.lstrip()) for t in text.values() if t.strip()), default=0)
-        for before, line in pairwise([lines[0] - 1, *lines]):
-            if line != before + 1:
+        for previous_line, line in pairwise([lines[0] - 1, *lines]):
+            if line != previous_line + 1:
                 rows.append('<div class="dark"><span class="at">…</span></div>')
             rows.append(row(f"{name}:{line}", text[line][margin:]))
     return "".join(rows) or _NO_LINES, all(is_package_file(file) for file, _ in shown)
@@ -351,26 +358,26 @@ def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
         for place in node.origin.resolve().places:
             if linecache.getline(place.file, place.line):
                 used[place.file].update(range(place.line, (place.end_line or place.line) + 1))
-        for each in node.origin.places:  # the lines that begin their functions
-            if isinstance(each, Origin) and each[0].co_name.isidentifier():
-                used[each[0].co_filename].add(each[0].co_firstlineno)
+        for frame in node.origin.places:  # the lines that begin their functions
+            if isinstance(frame, Origin) and frame[0].co_name.isidentifier():
+                used[frame[0].co_filename].add(frame[0].co_firstlineno)
     used.pop(training.__file__, None)  # the step that trains a module: no line of the user's
     left = _MOST_LINES
     for file, lines in used.items():
         ordered = sorted(lines)
-        for one, two in pairwise(ordered):
-            if two - one <= _GAP:
-                lines.update(range(one, two))
+        for line, next_line in pairwise(ordered):
+            if next_line - line <= _GAP:
+                lines.update(range(line, next_line))
         chosen = sorted(lines)[:left]
         left -= len(chosen)
         if chosen:
             yield file, chosen
 
 
-def _passes(found: Comparison) -> str:
+def _passes(comparison: Comparison) -> str:
     """Describe what each pass did, with the lines it removed and added."""
-    reports = found.anatomy.reports
-    dead = (f"<p>{escape(line)}.</p>" for line in found.dead)
+    reports = comparison.anatomy.reports
+    dead = (f"<p>{escape(line)}.</p>" for line in comparison.dead)
     changed = passes_table([report for report in reports if report.changed])
     return "".join([*dead, changed, *map(_changes, reports)])
 
@@ -384,8 +391,11 @@ def _changes(report: Report) -> str:
         lines = [line for line in str(graph).splitlines() if line.startswith("  %")]
         return Counter(re.sub(r"%\d+", "%", line).strip().removeprefix("%: ") for line in lines)
 
-    before, after = numberless(report.before), numberless(report.after)
-    gone, come = [*(before - after).elements()], [*(after - before).elements()]
+    lines_before, lines_after = numberless(report.before), numberless(report.after)
+    gone, come = (
+        [*(lines_before - lines_after).elements()],
+        [*(lines_after - lines_before).elements()],
+    )
     lines = []
     for sign, changed in (("-", gone), ("+", come)):
         lines += [f"{sign} {line}" for line in changed[:_MOST_CHANGES]]
@@ -398,36 +408,41 @@ def _kernels(anatomy: Anatomy) -> str:
     spent: Counter[str] = Counter()
     for cost in anatomy.costs:
         spent[cost.kernel] += cost.seconds  # type: ignore[assignment]  # a sum of seconds
-    whole, left, parts = sum(spent.values()) or 1.0, _ALL_SOURCES, []
+    total_seconds, left, parts = sum(spent.values()) or 1.0, _ALL_SOURCES, []
     for kernel in anatomy.kernels:
-        own, most = spent[kernel.name], min(_ONE_SOURCE, max(left, 0))
+        kernel_seconds, most = spent[kernel.name], min(_ONE_SOURCE, max(left, 0))
         left -= min(len(kernel.source), most)
         source = "<p>left out: the page has enough of them; f.source has all.</p>"
         if most > 1000:
             source = preformatted(kernel.source, most)
-        title = f"{kernel.name}  {100 * own / whole:.0f} %, {seconds(own)}: {kernel.label}"
+        percent = 100 * kernel_seconds / total_seconds
+        title = f"{kernel.name}  {percent:.0f} %, {seconds(kernel_seconds)}: {kernel.label}"
         parts.append(
             f'<details data-id="{kernel.name}"><summary>{escape(title)}</summary>{source}</details>'
         )
     return "".join(parts)
 
 
-def _split(found: Comparison) -> tuple[str, str]:
+def _split(comparison: Comparison) -> tuple[str, str]:
     """Compare the time of the forward pass with that of the rest, in words and drawn."""
     parts = [0.0, 0.0]
-    for cost in found.anatomy.costs:
+    for cost in comparison.anatomy.costs:
         parts[bool(cost.phase)] += cost.seconds
-    whole, tape = found.usual.then_run.cpu, found.usual.by_run.cpu
-    forward, backward = (whole * part / (sum(parts) or 1.0) for part in parts)
+    compiled_seconds, tape = comparison.usual.then_run.cpu, comparison.usual.by_run.cpu
+    forward, backward = (compiled_seconds * part / (sum(parts) or 1.0) for part in parts)
     rows, factors = [("tape", [0.0, 0.0, tape])], ""
-    if found.forward is not None:
-        first = found.forward.by_run.cpu
-        rest = max(tape - first, 0.0)
-        rows = [("tape", [first, rest, 0.0])]
-        factors = f"{ratio(rest / first)} of it on the tape, " if first else ""
+    if comparison.forward is not None:
+        first = comparison.forward.by_run.cpu
+        backward_on_tape = max(tape - first, 0.0)
+        rows = [("tape", [first, backward_on_tape, 0.0])]
+        factors = f"{ratio(backward_on_tape / first)} of it on the tape, " if first else ""
     rows.append(("compiled", [forward, backward, 0.0]))
     factors += ratio(backward / forward) if forward else "-"
-    names = ["forward", "backward and update", *(["not divided"] if found.forward is None else [])]
+    names = [
+        "forward",
+        "backward and update",
+        *(["not divided"] if comparison.forward is None else []),
+    ]
     title = "time of a step by part"
     return factors, charts.stacked(rows, names, seconds, title, ("f", "b", _BY))
 
@@ -442,69 +457,74 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
     return charts.lines(series, "batch size", "time of a step", show_y=seconds)
 
 
-def _first_results(found: Comparison) -> str:
+def _first_results(comparison: Comparison) -> str:
     return (
         "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="sub">A tape can start at once. The compiler builds the gradient, runs its passes'
         " and makes native code first; a second process finds the code on disk. In fresh"
         " processes, by the clock; CPU is processor time, as in the last column.</p>"
-        f"{table.first_results(found).html()}"
+        f"{table.first_results(comparison).html()}"
     )
 
 
-def _starts(found: Comparison) -> str:
+def _starts(comparison: Comparison) -> str:
     """Draw the parts of first results, with those of other libraries."""
     rows = [
-        (state, [each.imports, each.build, each.compile, each.step])
-        for state, each in found.first.items()
+        (state, [start.imports, start.build, start.compile, start.step])
+        for state, start in comparison.first.items()
     ]
-    rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in found.peers if p.pair]
+    rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in comparison.peers if p.pair]
     names = ["import", "build", "compile", "first step"]
     return charts.stacked(rows, names, seconds, "first result by part", _STARTS)
 
 
-def _tradeoff(found: Comparison) -> str:
+def _tradeoff(comparison: Comparison) -> str:
     """Draw seconds and bytes against steps, from the start of a process on."""
-    count = found.course_steps
-    best = {s: min(every, key=lambda each: each.total) for s, every in found.courses.items()}
+    count = comparison.course_steps
+    best = {
+        s: min(every, key=lambda course: course.total) for s, every in comparison.courses.items()
+    }
     states = [state for state in best if state != TAPE]
     far = float(count)
-    if found.changes is None:
-        ends = [step for s in states for step in vars(found.break_even[s]).values() if step]
+    if comparison.changes is None:
+        ends = [step for s in states for step in vars(comparison.break_even[s]).values() if step]
         far = max(_FAR, *(min(3 * step, 1e6) for step in ends)) if ends else float(_FAR)
     series = []
     for state, course in best.items():
         kind, dashes = (_BY, "") if state == TAPE else (_THEN, _DASHES.get(state, ""))
         series += _course_lines(state, course, count, far, kind, dashes)
-    for each in found.peers:
-        if each.pair is not None and found.changes is None:
-            kind = _BY if each.name == TORCH else _THEN
-            start, step = each.imports + each.first, each.pair.by_run.cpu
-            points = [(_BEFORE["import"], each.imports), (1.0, start)]
+    for peer in comparison.peers:
+        if peer.pair is not None and comparison.changes is None:
+            kind = _BY if peer.name == TORCH else _THEN
+            start, step = peer.imports + peer.first, peer.pair.by_run.cpu
+            points = [(_BEFORE["import"], peer.imports), (1.0, start)]
             points += [(n, start + (n - 1) * step) for n in (10.0, 100.0, far)]
-            series.append(Line(each.name, points, f"{kind} later", _DASHES.get(each.name, "")))
-    begin = {} if not any(each.imports for each in best.values()) else _BEFORE
+            series.append(Line(peer.name, points, f"{kind} later", _DASHES.get(peer.name, "")))
+    begin = {} if not any(course.imports for course in best.values()) else _BEFORE
     ticks = {at: name for name, at in begin.items()}
     ticks |= {float(n): f"{n:,}" for n in _round_steps(far)}
     marks = [(float(k), what) for k, what in next(iter(best.values())).events if k <= count]
     spans = [
-        (both.low, both.high or far, f"compiling has paid for itself: {table.paid(found, state)}")
-        for state, both in found.break_even.items() if both.low
+        (
+            break_even.low, break_even.high or far,
+            f"compiling has paid for itself: {table.paid(comparison, state)}",
+        )
+        for state, break_even in comparison.break_even.items() if break_even.low
     ]  # fmt: skip
     time = charts.lines(
         series, "steps", "seconds until then", show_y=seconds, ticks=ticks, marks=marks,
         spans=spans, width=_WIDE_CHART,
     )  # fmt: skip
-    said = [f"{state}: {table.paid(found, state)}" for state in states]
+    break_even_texts = [f"{state}: {table.paid(comparison, state)}" for state in states]
     words = (
-        f"Compiling has paid for itself at step: {'; '.join(said)} (shaded: from the first to the"
-        f" last of repeats). The first {count} steps were run, by the clock"
-        + ("; pale lines go on with the median step" if found.changes is None else "")
+        f"Compiling has paid for itself at step: {'; '.join(break_even_texts)}"
+        f" (shaded: from the first to the last of repeats)."
+        f" The first {count} steps were run, by the clock"
+        + ("; pale lines go on with the median step" if comparison.changes is None else "")
         + ". Bytes are the most of a step until then, beside parameters, optimizer state and batch."
     )
-    below = (
-        f'<div class="pair chart">{_held_until(found)}{_starts(found) if found.first else ""}</div>'
-    )
+    starts = _starts(comparison) if comparison.first else ""
+    below = f'<div class="pair chart">{_draw_peak_bytes(comparison)}{starts}</div>'
     return f'<div class="chart large">{time}</div><p class="sub">{escape(words)}</p>{below}'
 
 
@@ -514,8 +534,8 @@ def _course_lines(
     """Return the line of a course, and that of further steps."""
     points = []
     if course.imports:
-        before = accumulate((course.imports, course.build, course.compile))
-        points = [*zip(_BEFORE.values(), before, strict=True)]
+        times = accumulate((course.imports, course.build, course.compile))
+        points = [*zip(_BEFORE.values(), times, strict=True)]
     ends = course.ends()[:count]
     points += [(float(k), end) for k, end in enumerate(ends, 1)]
     new = {k for k, _ in course.events}
@@ -536,107 +556,121 @@ def _round_steps(far: float) -> list[int]:
     return [10**k for k in range(7) if 10**k <= far]
 
 
-def _held_until(found: Comparison) -> str:
+def _draw_peak_bytes(comparison: Comparison) -> str:
     """Draw the most bytes of a step until then."""
-    series, count = [], found.course_steps
-    for name, held in found.held.items():
-        most = [*accumulate(held[:count], max)]
+    series, count = [], comparison.course_steps
+    for name, bytes_by_step in comparison.held.items():
+        most = [*accumulate(bytes_by_step[:count], max)]
         points = [(k + end - 0.5, float(n)) for k, n in enumerate(most, 1) for end in (0, 1)]
         series.append(Line(name, points, _BY if name == TAPE else _THEN))
-    for each in found.peers:
-        if each.pair is not None and found.changes is None:
-            ends = [(0.5, float(each.tape)), (count + 0.5, float(each.tape))]
-            kind = _BY if each.name == TORCH else _THEN
-            series.append(Line(each.name, ends, f"{kind} later", _DASHES.get(each.name, "")))
-    marks = [(float(k), what) for k, what in found.courses[TAPE][0].events if k <= count]
+    for peer in comparison.peers:
+        if peer.pair is not None and comparison.changes is None:
+            ends = [(0.5, float(peer.tape)), (count + 0.5, float(peer.tape))]
+            kind = _BY if peer.name == TORCH else _THEN
+            series.append(Line(peer.name, ends, f"{kind} later", _DASHES.get(peer.name, "")))
+    marks = [(float(k), what) for k, what in comparison.courses[TAPE][0].events if k <= count]
     return _plain_lines(
         series, "steps", "most bytes until then", show_y=nbytes, marks=marks,
         ticks={float(n): str(n) for n in _round_steps(float(count))},
     )  # fmt: skip
 
 
-def _frontier(found: Comparison) -> str:
+def _frontier(comparison: Comparison) -> str:
     """Draw time against bytes of plans and of tapes that compute values again."""
-    held, plans = found.memory, [*found.budgets]
-    policy = next(iter(held.arena))
+    memory, plans = comparison.memory, [*comparison.budgets]
+    policy = next(iter(memory.arena))
     if not plans:
         return ""
-    whole = (float(held.arena[policy]), 1.0)
-    predicted = [whole, *((float(b.peak), b.time) for b in plans)]
-    measured = [whole, *((float(b.peak), b.measured) for b in plans if b.measured is not None)]
+    keeping_all = (float(memory.arena[policy]), 1.0)
+    predicted = [keeping_all, *((float(b.peak), b.time) for b in plans)]
+    measured = [
+        keeping_all,
+        *((float(b.peak), b.measured) for b in plans if b.measured is not None),
+    ]
     series = [
         Line("predicted", predicted, f"{_THEN} later", "2 3"),
         Line("measured", measured, _THEN),
     ]
-    if found.checkpointed is not None:
-        ends = [(float(held.tape), 1.0), (float(found.checkpointed.peak), found.checkpointed.time)]
+    if comparison.checkpointed is not None:
+        ends = [
+            (float(memory.tape), 1.0),
+            (float(comparison.checkpointed.peak), comparison.checkpointed.time),
+        ]
         series.append(Line("checkpointed tape", ends, _BY))
-    for each in found.peers:
-        if each.recompute is not None:
-            kind = _BY if each.name == TORCH else _THEN
-            ends = [(float(each.tape), 1.0), (float(each.recompute[0]), each.recompute[1])]
-            series.append(Line(f"{each.name}, checkpoint", ends, kind, _DASHES.get(each.name, "")))
+    for peer in comparison.peers:
+        if peer.recompute is not None:
+            kind = _BY if peer.name == TORCH else _THEN
+            ends = [(float(peer.tape), 1.0), (float(peer.recompute[0]), peer.recompute[1])]
+            series.append(Line(f"{peer.name}, checkpoint", ends, kind, _DASHES.get(peer.name, "")))
     return _plain_lines(
         series, "bytes of a step", "time beside that of keeping all", show_x=nbytes, show_y=ratio
     )
 
 
-def _memory_charts(found: Comparison) -> str:
-    usual = found.memory
+def _memory_charts(comparison: Comparison) -> str:
+    usual = comparison.memory
     values = [("tape, measured", float(usual.tape))]
-    if found.checkpointed is not None:
-        values.append(("checkpointed tape", float(found.checkpointed.peak)))
-    kinds = [_BY] * len(values) + [_THEN] * (len(usual.arena) + len(found.budgets))
+    if comparison.checkpointed is not None:
+        values.append(("checkpointed tape", float(comparison.checkpointed.peak)))
+    kinds = [_BY] * len(values) + [_THEN] * (len(usual.arena) + len(comparison.budgets))
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
-    values += [(b.name, float(b.peak)) for b in found.budgets]
+    values += [(b.name, float(b.peak)) for b in comparison.budgets]
     # The first line has Python's objects, too, which figures of the tape leave out.
-    different = {each.nbytes: each for each in reversed(found.timelines) if each.nbytes}
-    held = _held(each for each in found.timelines if each in different.values())
-    held += _by_cause(found) + _frontier(found)
-    return held + charts.bars(values, nbytes, "bytes of a step", kinds)
+    different = {
+        timeline.nbytes: timeline for timeline in reversed(comparison.timelines) if timeline.nbytes
+    }
+    chart = _draw_memory(
+        timeline for timeline in comparison.timelines if timeline in different.values()
+    )
+    chart += _by_cause(comparison) + _frontier(comparison)
+    return chart + charts.bars(values, nbytes, "bytes of a step", kinds)
 
 
-def _others(found: Comparison | TapeAlone) -> str:
+def _others(comparison: Comparison | TapeAlone) -> str:
     """Show the same step in other libraries, with the reasons for missing figures."""
-    shown = table.peers(found)
+    shown = table.peers(comparison)
     if not shown.rows:
         return ""
-    return f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{shown.html()}{_reasons(found)}"
+    return f"<h3>{_OTHERS}</h3>{_ABOUT_OTHERS}{shown.html()}{_reasons(comparison)}"
 
 
-def _reasons(found: Comparison | TapeAlone) -> str:
-    return "".join(f'<p class="sub">{escape(text)}</p>' for text in table.reasons(found))
+def _reasons(comparison: Comparison | TapeAlone) -> str:
+    return "".join(f'<p class="sub">{escape(text)}</p>' for text in table.reasons(comparison))
 
 
-def _by_cause(found: Comparison) -> str:
+def _by_cause(comparison: Comparison) -> str:
     """Draw the bytes at the peak, each cause in its colour, on the tape, compiled, in PyTorch."""
-    if not found.by_cause:
+    if not comparison.by_cause:
         return ""
-    rows = [(each.name, [*map(float, each.parts.values())]) for each in found.by_cause]
+    rows = [(causes.name, [*map(float, causes.parts.values())]) for causes in comparison.by_cause]
     title = "bytes at the peak of a step by cause"
-    return charts.stacked(rows, [*found.by_cause[0].parts], nbytes, title, _CAUSES)
+    return charts.stacked(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
 
 
-def _memory(found: Comparison) -> str:
-    plan = found.anatomy.plan
+def _memory(comparison: Comparison) -> str:
+    plan = comparison.anatomy.plan
     arena = (
         "<h3>The arena, as it was planned</h3>"
         '<p class="sub">A box is a buffer: as high as its bytes, as wide as the kernels that run'
         " while it is used, in the colour of the part of the step that writes it.</p>"
         f'<div class="scroll arena">{plan_svg(plan)}</div>'
     )
-    about = (*found.about_memory, *found.about_tape_memory, *found.about_compiled_memory)
-    said = "".join(f"<li>{escape(text)}</li>" for text in about)
-    why = f"<h3>By cause, at the peak</h3>{table.causes(found).html()}<ul>{said}</ul>"
-    return table.memory(found).html() + why + (arena if plan.placements else "")
+    about = (
+        *comparison.about_memory,
+        *comparison.about_tape_memory,
+        *comparison.about_compiled_memory,
+    )
+    items = "".join(f"<li>{escape(text)}</li>" for text in about)
+    why = f"<h3>By cause, at the peak</h3>{table.causes(comparison).html()}<ul>{items}</ul>"
+    return table.memory(comparison).html() + why + (arena if plan.placements else "")
 
 
-def _acts(found: Comparison) -> str:
+def _acts(comparison: Comparison) -> str:
     """Show what a graph and a tape cannot do, by what really happened."""
     return "".join(
         f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
         f'<div class="tape"><span class="soft">{BY_RUN}</span><pre>{escape(act.tape)}</pre>'
         f'</div><div class="graph"><span class="soft">{THEN_RUN}</span>'
         f"<pre>{escape(act.graph)}</pre></div></div><p>{escape(act.moral)}</p></div>"
-        for act in found.acts
+        for act in comparison.acts
     )

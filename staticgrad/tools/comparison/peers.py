@@ -76,29 +76,29 @@ def measured(
             without arguments that returns one of them.
         watch: called with the name of what is measured.
     """
-    found: dict[str, Peer] = {}
+    rows: dict[str, Peer] = {}
     ways: dict[str, PeerWay] = {}
     batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
-    with ExitStack() as held:
-        held.callback(chosen.restore)
-        for name, make in _makers(chosen, torch, jax, held).items():
+    with ExitStack() as stack:
+        stack.callback(chosen.restore)
+        for name, make in _makers(chosen, torch, jax, stack).items():
             watch(name)
-            found[name], way = _started(name, make, chosen, batches[0], held)
+            rows[name], way = _started(name, make, chosen, batches[0], stack)
             if way is not None:
                 ways[name] = way
         if not ways:
-            return tuple(found.values())
+            return tuple(rows.values())
         chosen.restore()
         race = _race(chosen, batches, [*ways.values()], seconds)
         for k, (name, way) in enumerate(ways.items()):
             peak = way.peak(batches[0])
-            found[name] = Peer(
-                name, race.pair(k, -1), peak, found[name].first, found[name].losses,
+            rows[name] = Peer(
+                name, race.pair(k, -1), peak, rows[name].first, rows[name].losses,
                 recompute=_recomputed(way, batches, peak, seconds),
                 causes=way.causes(name, batches[0]),
                 imports=_imports("jax" if name == JAX else "torch"),
             )  # fmt: skip
-    return tuple(found.values())
+    return tuple(rows.values())
 
 
 def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
@@ -107,10 +107,10 @@ def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
     ``torch`` is that of ``measured``.
     """
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
-    with ExitStack() as held:
-        held.callback(chosen.restore)
-        make = _makers(chosen, torch, None, held)[TORCH]
-        row, way = _started(TORCH, make, chosen, batch, held)
+    with ExitStack() as stack:
+        stack.callback(chosen.restore)
+        make = _makers(chosen, torch, None, stack)[TORCH]
+        row, way = _started(TORCH, make, chosen, batch, stack)
         if way is None:
             return row
         causes = way.causes(TORCH, batch)
@@ -118,13 +118,13 @@ def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
 
 
 def _started(
-    name: str, make: Callable[[], PeerWay], chosen: ComparedProgram, batch: Batch, held: ExitStack
+    name: str, make: Callable[[], PeerWay], chosen: ComparedProgram, batch: Batch, stack: ExitStack
 ) -> tuple[Peer, PeerWay | None]:
     """Return the row of a library after its first steps, and its way; None if there is a reason."""
     chosen.restore()
     try:
         way = make()
-        held.callback(way.restore)
+        stack.callback(way.restore)
         begin = time.perf_counter()  # a compiler may work in other processes
         way.step(batch)
         first = time.perf_counter() - begin
@@ -163,7 +163,7 @@ def check(torch: Any, jax: Any) -> None:
 
 
 def _makers(
-    chosen: ComparedProgram, torch: Any, jax: Any, held: ExitStack
+    chosen: ComparedProgram, torch: Any, jax: Any, stack: ExitStack
 ) -> Mapping[str, Callable[[], PeerWay]]:
     """Return what makes each way, with the libraries limited to one thread."""
     makers: dict[str, Callable[[], PeerWay]] = {}
@@ -171,14 +171,14 @@ def _makers(
         if find_spec("torch") is None:
             makers[TORCH] = _missing("PyTorch is not installed")
         else:
-            held.enter_context(_quiet_torch())
+            stack.enter_context(_quiet_torch())
             from staticgrad.tools.comparison import torch_peer
 
-            given = None if torch is True else torch
-            makers[TORCH] = lambda: torch_peer.training(chosen, _made(given))
+            torch_program = None if torch is True else torch
+            makers[TORCH] = lambda: torch_peer.training(chosen, _made(torch_program))
             if torch is not None:
                 makers[COMPILED_TORCH] = lambda: torch_peer.training(
-                    chosen, _made(given), compiled=True
+                    chosen, _made(torch_program), compiled=True
                 )
             else:
                 makers[COMPILED_TORCH] = _missing("not asked for: torch=True, or --torch")
@@ -189,7 +189,7 @@ def _makers(
     else:
         if "jax" not in sys.modules:
             flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-            held.enter_context(_environment("XLA_FLAGS", flags))
+            stack.enter_context(_environment("XLA_FLAGS", flags))
         from staticgrad.tools.comparison import jax_peer
 
         makers[JAX] = lambda: jax_peer.JaxTraining(chosen, _made(jax))
@@ -249,23 +249,25 @@ def _apart(chosen: ComparedProgram, way: PeerWay) -> float:
     batches = [
         chosen.draw(chosen.batch_size, random) for _ in range(_NOISY_STEPS if draws else _STEPS)
     ]
-    pairs = np.array([(way.step(each), tape.step(each)) for each in batches])
+    pairs = np.array([(way.step(batch), tape.step(batch)) for batch in batches])
     chosen.restore()
     if draws:
-        one, two = pairs.mean(0)
+        mean, tape_mean = pairs.mean(0)
         error = float(np.hypot(*pairs.std(0, ddof=1))) / len(pairs) ** 0.5
-        if not abs(one - two) <= _NOISE * error + _TOLERANCE * abs(two):
-            raise NoPeer(f"the mean of its losses is {one:.4g}, not {two:.4g}: another program")
-        return float(abs(one - two) / max(abs(two), 1e-12))
-    apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
-    if not apart <= _TOLERANCE:
+        if not abs(mean - tape_mean) <= _NOISE * error + _TOLERANCE * abs(tape_mean):
+            raise NoPeer(
+                f"the mean of its losses is {mean:.4g}, not {tape_mean:.4g}: another program"
+            )
+        return float(abs(mean - tape_mean) / max(abs(tape_mean), 1e-12))
+    difference = max(abs(a - b) / max(abs(b), 1e-12) for a, b in pairs)
+    if not difference <= _TOLERANCE:
         step = next(k for k, (a, b) in enumerate(pairs) if not abs(a - b) <= _TOLERANCE * abs(b))
         a, b = pairs[step]
         raise NoPeer(
             f"its loss at step {step + 1} is {a:.6g}, not {b:.6g}: another program, or other"
             " start values"
         )
-    return float(apart)
+    return float(difference)
 
 
 def _draws(chosen: ComparedProgram) -> bool:
@@ -288,8 +290,8 @@ def _race(
         return lambda: way.call(next(ring))
 
     def restore() -> None:
-        for each in (chosen, *ways):
-            each.restore()  # type: ignore[union-attr]  # there is a program
+        for program in (chosen, *ways):
+            program.restore()  # type: ignore[union-attr]  # there is a program
 
     runs = [runner(way) for way in ways]
     if chosen is not None:
@@ -306,11 +308,11 @@ def _recomputed(
     way: PeerWay, batches: Sequence[Batch], peak: int, seconds: float
 ) -> tuple[int, float] | None:
     """Return bytes and relative time of a way with recomputation, if that needs fewer bytes."""
-    other = way.recomputed()
-    if other is None:
+    recomputing = way.recomputed()
+    if recomputing is None:
         return None
-    size = other.peak(batches[0])
+    size = recomputing.peak(batches[0])
     if size >= peak:
         return None
-    one, two = _race(None, batches, [other, way], seconds).timings()
-    return size, one.cpu / two.cpu
+    recomputing_time, usual_time = _race(None, batches, [recomputing, way], seconds).timings()
+    return size, recomputing_time.cpu / usual_time.cpu

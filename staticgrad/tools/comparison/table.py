@@ -81,49 +81,51 @@ class _Folded:
         return console.measure(self._table.columns(first, last), options=wide).maximum <= width
 
 
-def tables(found: Comparison | TapeAlone) -> RenderableType:
+def tables(comparison: Comparison | TapeAlone) -> RenderableType:
     """Return the report for a terminal: time, first result, memory, work under each other."""
     from rich.console import Group
 
-    title = f"{found.model} ({found.parameters:,} parameters"
-    refused = [] if found.refusal is None else lines_of(found.refusal)
-    if isinstance(found, TapeAlone):
-        low, high = min(found.operations), max(found.operations)
+    title = f"{comparison.model} ({comparison.parameters:,} parameters"
+    refused = [] if comparison.refusal is None else lines_of(comparison.refusal)
+    if isinstance(comparison, TapeAlone):
+        low, high = min(comparison.operations), max(comparison.operations)
         rows = [
-            ("processor time", seconds(found.tape.cpu)),
-            ("memory, measured", nbytes(found.nbytes)),
-            (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
+            ("processor time", seconds(comparison.tape.cpu)),
+            ("memory, measured", nbytes(comparison.nbytes)),
+            (f"operations in each of {len(comparison.operations)} steps", f"{low:,} to {high:,}"),
         ]
-        said = "There is no graph of this program: only the tape is measured."
-        lone = [FigureTable("a step of the tape", ("",), rows), peers(found)]
-        texts = [each.text() for each in lone if each.rows]
-        return Group(f"{title}; {found.rule})", said, *refused, "", *texts, *reasons(found))
-    threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
+        explanation = "There is no graph of this program: only the tape is measured."
+        lone = [FigureTable("a step of the tape", ("",), rows), peers(comparison)]
+        texts = [table.text() for table in lone if table.rows]
+        return Group(
+            f"{title}; {comparison.rule})", explanation, *refused, "", *texts, *reasons(comparison)
+        )
+    threads = f"on {comparison.threads} thread{'s' * (comparison.threads > 1)}"
     measured = (
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
     parts = [
-        times(found),
-        peers(found),
-        first_results(found),
-        memory(found),
-        causes(found),
-        work(found),
+        times(comparison),
+        peers(comparison),
+        first_results(comparison),
+        memory(comparison),
+        causes(comparison),
+        work(comparison),
     ]
-    time, what = headline(found)
-    first = [f"{time}: {what}."] if found.changes else [found.about_the_tape]
-    parts.insert(0, changes(found))
-    against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
+    time, what = headline(comparison)
+    first = [f"{time}: {what}."] if comparison.changes else [comparison.about_the_tape]
+    parts.insert(0, changes(comparison))
+    against = ["", "Where define-then-run loses:", *(f"- {text}" for text in comparison.against)]
     return Group(
-        f"{title}, {found.about_batch}; {found.rule})",
-        *(verdict(found), *refused, *first, measured, *found.warnings, ""),
+        f"{title}, {comparison.about_batch}; {comparison.rule})",
+        *(verdict(comparison), *refused, *first, measured, *comparison.warnings, ""),
         *(table.text() for table in parts if table.rows),
-        *found.about_memory,
-        *found.about_tape_memory,
-        *found.about_compiled_memory,
-        *reasons(found),
-        *(against if found.against else ()),
+        *comparison.about_memory,
+        *comparison.about_tape_memory,
+        *comparison.about_compiled_memory,
+        *reasons(comparison),
+        *(against if comparison.against else ()),
     )
 
 
@@ -135,29 +137,29 @@ def lines_of(refusal: Refusal) -> list[str]:
     return [f"REFUSED: {refusal.message}", *where, *cure]
 
 
-def verdict(found: Comparison) -> str:
+def verdict(comparison: Comparison) -> str:
     """Return whether both ways agree, and how far, or why not."""
-    both = found.agreement
-    if both.problem:
-        return f"PROBLEM: {both.problem}"
-    figures = [f"losses of {len(both.by_run)} steps to {both.losses:.0e}"]
-    if both.parameters is not None:
-        figures.append(f"parameters afterwards to {both.parameters:.0e}")
+    agreement = comparison.agreement
+    if agreement.problem:
+        return f"PROBLEM: {agreement.problem}"
+    figures = [f"losses of {len(agreement.by_run)} steps to {agreement.losses:.0e}"]
+    if agreement.parameters is not None:
+        figures.append(f"parameters afterwards to {agreement.parameters:.0e}")
     noise = (
         "; where losses agree and a parameter does not, its gradient is rounding alone, as that of"
         " a bias in front of a normalization"
     )
-    known = (both.parameters or 0.0) < _NOISE
-    return f"Both ways agree: relatively, {', '.join(figures)}{'' if known else noise}"
+    is_close = (agreement.parameters or 0.0) < _NOISE
+    return f"Both ways agree: relatively, {', '.join(figures)}{'' if is_close else noise}"
 
 
-def times(found: Comparison) -> FigureTable:
+def times(comparison: Comparison) -> FigureTable:
     """Return a row for everything that was timed."""
     pairs = [
-        (f"batch size {pair.at}" if found.changes is None else "sizes of the first step", pair)
-        for pair in found.batches
+        (f"batch size {pair.at}" if comparison.changes is None else "sizes of the first step", pair)
+        for pair in comparison.batches
     ]
-    pairs += [("  its forward pass", found.forward)] if found.forward else []
+    pairs += [("  its forward pass", comparison.forward)] if comparison.forward else []
     rows = [
         (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
         for what, p in pairs
@@ -170,57 +172,57 @@ def between(pair: Pair) -> str:
     return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
 
-def peers(found: Comparison | TapeAlone) -> FigureTable:
+def peers(comparison: Comparison | TapeAlone) -> FigureTable:
     """Return time, memory, first result and recomputation by run and then run, in each library."""
-    if isinstance(found, TapeAlone):
-        return _peers_of_the_tape(found)
+    if isinstance(comparison, TapeAlone):
+        return _peers_of_the_tape(comparison)
     heads = ("time", "/ compiled", "bytes", "first", "recompute", "losses")
-    if not found.peers:
+    if not comparison.peers:
         return FigureTable("a step", heads, [])
-    usual, held = found.usual, found.memory
-    first = {name: seconds(each.total - each.imports) for name, each in found.first.items()}
+    usual, memory_report = comparison.usual, comparison.memory
+    first = {name: seconds(start.total - start.imports) for name, start in comparison.first.items()}
     cost = ""
-    if found.budgets:
-        last = found.budgets[-1]
+    if comparison.budgets:
+        last = comparison.budgets[-1]
         cost = f"{nbytes(last.peak)} at {ratio(last.time)}"
     rows = [
         ("by run: staticgrad's tape", seconds(usual.by_run.cpu), ratio(usual.ratio),
-         nbytes(held.tape), first.get(TAPE, ""), "", "these"),
-        *(_row(each, "by run: ") for each in found.peers if each.name == TORCH),
+         nbytes(memory_report.tape), first.get(TAPE, ""), "", "these"),
+        *(_row(peer, "by run: ") for peer in comparison.peers if peer.name == TORCH),
         ("then run: staticgrad", seconds(usual.then_run.cpu), "1x",
-         nbytes(next(iter(held.arena.values()))), first.get(EMPTY, ""), cost,
-         f"to {found.agreement.losses:.0e}"),
-        *(_row(each, "then run: ") for each in found.peers if each.name != TORCH),
+         nbytes(next(iter(memory_report.arena.values()))), first.get(EMPTY, ""), cost,
+         f"to {comparison.agreement.losses:.0e}"),
+        *(_row(peer, "then run: ") for peer in comparison.peers if peer.name != TORCH),
     ]  # fmt: skip
     return FigureTable("the same step", heads, rows)
 
 
-def _peers_of_the_tape(found: TapeAlone) -> FigureTable:
+def _peers_of_the_tape(report: TapeAlone) -> FigureTable:
     """Return time, memory and first result of a program that only the tape of ours runs."""
     heads = ("time", "/ tape", "bytes", "first", "losses")
-    if not any(each.pair for each in found.peers):
+    if not any(peer.pair for peer in report.peers):
         return FigureTable("the same step", heads, [])
-    tape = ("by run: staticgrad's tape", seconds(found.tape.cpu), "1x", nbytes(found.nbytes), "")
+    tape = ("by run: staticgrad's tape", seconds(report.tape.cpu), "1x", nbytes(report.nbytes), "")
     rows: list[tuple[str, ...]] = [(*tape, "these")]
-    for each in found.peers:
-        name, *figures = _row(each, "by run: " if each.name == TORCH else "then run: ")
+    for peer in report.peers:
+        name, *figures = _row(peer, "by run: " if peer.name == TORCH else "then run: ")
         rows.append((name, *(figure for k, figure in enumerate(figures) if k != 4)))  # recompute
     return FigureTable("the same step", heads, rows)
 
 
-def reasons(found: Comparison | TapeAlone) -> list[str]:
+def reasons(comparison: Comparison | TapeAlone) -> list[str]:
     """Return why libraries have no figures."""
-    return [f"{each.name}: {each.reason}" for each in found.peers if each.reason]
+    return [f"{peer.name}: {peer.reason}" for peer in comparison.peers if peer.reason]
 
 
-def _row(each: Peer, kind: str) -> tuple[str, ...]:
-    if each.pair is None:
-        return (f"{kind}{each.name}", *["-"] * 6)
-    cost = "" if each.recompute is None else _recomputed(*each.recompute)
-    time = f"{ratio(each.pair.ratio)} ({between(each.pair)})"
+def _row(peer: Peer, kind: str) -> tuple[str, ...]:
+    if peer.pair is None:
+        return (f"{kind}{peer.name}", *["-"] * 6)
+    cost = "" if peer.recompute is None else _recomputed(*peer.recompute)
+    time = f"{ratio(peer.pair.ratio)} ({between(peer.pair)})"
     return (
-        f"{kind}{each.name}", seconds(each.pair.by_run.cpu), time, nbytes(each.tape),
-        seconds(each.first), cost, f"to {each.losses:.0e}",
+        f"{kind}{peer.name}", seconds(peer.pair.by_run.cpu), time, nbytes(peer.tape),
+        seconds(peer.first), cost, f"to {peer.losses:.0e}",
     )  # fmt: skip
 
 
@@ -228,23 +230,25 @@ def _recomputed(size: int, longer: float) -> str:
     return f"{nbytes(size)} at {ratio(longer)}"
 
 
-def first_results(found: Comparison) -> FigureTable:
+def first_results(comparison: Comparison) -> FigureTable:
     """Return the parts of the time to the first loss, by state of the kernel cache."""
     rows = []
-    for state, first in found.first.items():
+    for state, first in comparison.first.items():
         parts = (first.imports, first.build + first.compile, first.step, first.total, first.cpu)
-        even = "" if state == TAPE else paid(found, state)
+        even = "" if state == TAPE else paid(comparison, state)
         rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
     heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
     return FigureTable("first result", heads, rows)
 
 
-def paid(found: Comparison, state: str) -> str:
+def paid(comparison: Comparison, state: str) -> str:
     """Return the step by which compiling has paid for itself, with its range among repeats."""
-    both = found.break_even[state]
-    if both.low is None:
-        return "never" if found.changes is None else f"not in {found.course_steps} steps"
-    low, high = (step if step is None or step >= 0.5 else 0.0 for step in (both.low, both.high))
+    break_even = comparison.break_even[state]
+    if break_even.low is None:
+        return "never" if comparison.changes is None else f"not in {comparison.course_steps} steps"
+    low, high = (
+        step if step is None or step >= 0.5 else 0.0 for step in (break_even.low, break_even.high)
+    )
     first = f"{low:,.0f}" if low else "at once"
     if high is None:
         return f"{first} or later"
@@ -252,80 +256,96 @@ def paid(found: Comparison, state: str) -> str:
     return first if first == last else f"{first} to {last}" if low else f"{last} or earlier"
 
 
-def memory(found: Comparison) -> FigureTable:
+def memory(comparison: Comparison) -> FigureTable:
     """Return the peaks of the tape, of each policy and within each budget, by batch size."""
-    memories = found.memories
+    memories = comparison.memories
 
     def row(name: str, sizes: Sequence[float], time: str = "") -> tuple[str, ...]:
         return (name, *map(nbytes, sizes), time)
 
     def usual(name: str, size: float, time: str) -> tuple[str, ...]:
-        return (name, *(nbytes(size) if m.at == found.batch_size else "" for m in memories), time)
+        return (
+            name,
+            *(nbytes(size) if m.at == comparison.batch_size else "" for m in memories),
+            time,
+        )
 
-    rows = [row("tape, measured", [each.tape for each in memories])]
-    for policy, time_of in found.memory.times.items():
-        sizes = [each.arena[policy] for each in memories]
+    rows = [row("tape, measured", [batch_memory.tape for batch_memory in memories])]
+    for policy, time_of in comparison.memory.times.items():
+        sizes = [batch_memory.arena[policy] for batch_memory in memories]
         rows.append(row(f"{policy}, planned", sizes, ratio(time_of)))
-    if found.checkpointed is not None:
-        rows.insert(1, usual("checkpointed tape", found.checkpointed.peak, ""))
-    rows += [usual(each.name, each.peak, ratio(each.time)) for each in found.budgets]
-    measured = {b.name: ratio(b.measured) for b in found.budgets if b.measured is not None}
-    if found.checkpointed is not None:
-        measured["checkpointed tape"] = ratio(found.checkpointed.time)
-    rows = [(*each, measured.get(each[0], "")) for each in rows]
-    heads = [f"batch {each.at}" if found.changes is None else "first sizes" for each in memories]
+    if comparison.checkpointed is not None:
+        rows.insert(1, usual("checkpointed tape", comparison.checkpointed.peak, ""))
+    rows += [usual(budget.name, budget.peak, ratio(budget.time)) for budget in comparison.budgets]
+    measured = {b.name: ratio(b.measured) for b in comparison.budgets if b.measured is not None}
+    if comparison.checkpointed is not None:
+        measured["checkpointed tape"] = ratio(comparison.checkpointed.time)
+    rows = [(*figures, measured.get(figures[0], "")) for figures in rows]
+    heads = [
+        f"batch {batch_memory.at}" if comparison.changes is None else "first sizes"
+        for batch_memory in memories
+    ]
     return FigureTable("memory of a step", (*heads, "predicted", "measured"), rows)
 
 
-def causes(found: Comparison) -> FigureTable:
+def causes(comparison: Comparison) -> FigureTable:
     """Return the bytes at the peak by cause."""
-    rows = [(c.name, *map(nbytes, c.parts.values()), nbytes(c.total)) for c in found.by_cause]
+    rows = [(c.name, *map(nbytes, c.parts.values()), nbytes(c.total)) for c in comparison.by_cause]
     return FigureTable("bytes at the peak", ("kept", *_CAUSES[1:], "in all"), rows)
 
 
-def work(found: Comparison) -> FigureTable:
+def work(comparison: Comparison) -> FigureTable:
     """Return the operations of a step, as written and after each pass."""
-    rows = [(w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in found.work]
+    rows = [
+        (w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in comparison.work
+    ]
     return FigureTable("what a step executes", ("operations", "results written", "FLOPs"), rows)
 
 
-def changes(found: Comparison) -> FigureTable:
+def changes(comparison: Comparison) -> FigureTable:
     """Return what steps with other sizes took: all of them, and one of each kind."""
-    both = found.changes
-    if both is None:
+    size_changes = comparison.changes
+    if size_changes is None:
         return FigureTable("sizes that change", ("",), [])
-    graphs = f"{both.graphs} graph{'s' * (both.graphs != 1)}"
-    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in both.sizes.items()]
+    graphs = f"{size_changes.graphs} graph{'s' * (size_changes.graphs != 1)}"
+    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in size_changes.sizes.items()]
     rows.append(
-        (f"{both.shapes} different shapes in {both.steps} steps", f"{graphs}, {both.plans} plans")
+        (
+            f"{size_changes.shapes} different shapes in {size_changes.steps} steps",
+            f"{graphs}, {size_changes.plans} plans",
+        )
     )
-    rows += [(f"all {both.steps} steps: {s}", seconds(found.spent(s))) for s in found.courses]
-    rows.append(("a step of the tape, median", seconds(both.tape)))
-    kinds = (("new sizes", both.new), ("sizes that it had before", both.again))
+    rows += [
+        (f"all {size_changes.steps} steps: {s}", seconds(comparison.spent(s)))
+        for s in comparison.courses
+    ]
+    rows.append(("a step of the tape, median", seconds(size_changes.tape)))
+    kinds = (("new sizes", size_changes.new), ("sizes that it had before", size_changes.again))
     rows += [
         (f"a compiled step with {kind}, median", seconds(time)) for kind, time in kinds
         if time is not None
     ]  # fmt: skip
     rows += [
         (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
-        for name, sizes in both.planned.items()
+        for name, sizes in size_changes.planned.items()
     ]
     return FigureTable("sizes that change", ("by the clock",), rows)
 
 
-def headline(found: Comparison) -> tuple[str, str]:
+def headline(comparison: Comparison) -> tuple[str, str]:
     """Return the figure of time and what it is: of changing sizes that of all steps together."""
-    usual, both = found.usual, found.changes
+    usual, size_changes = comparison.usual, comparison.changes
     step = (
         f"the processor time per step on the tape, relative to the compiled step ({between(usual)}"
-        f" among parts of the measurement). {found.about_the_tape}"
+        f" among parts of the measurement). {comparison.about_the_tape}"
     )
-    if both is None:
+    if size_changes is None:
         return ratio(usual.ratio), step
-    one, two = found.spent(TAPE), found.spent(found.state)
-    return ratio(one / two), (
-        f"the time of {both.steps} steps on the tape, relative to the compiled ones with all that"
-        f" is compiled for their {both.shapes} shapes, by the clock: {seconds(one)} and"
-        f" {seconds(two)} ({found.state}). Once all sizes have been seen a step takes"
+    tape_seconds, compiled_seconds = comparison.spent(TAPE), comparison.spent(comparison.state)
+    return ratio(tape_seconds / compiled_seconds), (
+        f"the time of {size_changes.steps} steps on the tape, relative to the compiled ones with"
+        f" all that is compiled for their {size_changes.shapes} shapes, by the clock:"
+        f" {seconds(tape_seconds)} and {seconds(compiled_seconds)} ({comparison.state})."
+        f" Once all sizes have been seen a step takes"
         f" {ratio(1 / usual.ratio)} the time of the tape's"
     )

@@ -96,8 +96,12 @@ def _checkpointed(program: ComparedProgram) -> Any:
         parts = [sg.checkpoint(_in_turn(layers[k : k + size])) for k in range(0, len(layers), size)]
         run: Any = _in_turn(parts)
     else:
-        lists = [each for each in vars(module).values() if isinstance(each, list | tuple)]
-        blocks = [each for found in lists for each in found if isinstance(each, Module)]
+        lists = [
+            attribute for attribute in vars(module).values() if isinstance(attribute, list | tuple)
+        ]
+        blocks = [
+            element for elements in lists for element in elements if isinstance(element, Module)
+        ]
         if len(blocks) < 2:
             raise ArgumentError("the module has no list of modules")
         run = _with_checkpoints(module, blocks)
@@ -107,8 +111,8 @@ def _checkpointed(program: ComparedProgram) -> Any:
 
 def _in_turn(functions: Sequence[Any]) -> Any:
     def run(x: Any) -> Any:
-        for each in functions:
-            x = each(x)
+        for function in functions:
+            x = function(x)
         return x
 
     return run
@@ -267,33 +271,33 @@ def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:
     step = min(tape, graph)
     if step == math.inf:
         return ""
-    one, two = by_run[int(step) - 1], then_run[int(step) - 1]
+    tape_loss, graph_loss = by_run[int(step) - 1], then_run[int(step) - 1]
     if tape == graph:
         kind = "NaN" if math.isnan(by_run[-1]) else "infinity"
         return (
-            f"diverged to {kind} on both sides: the loss is {one} at step"
+            f"diverged to {kind} on both sides: the loss is {tape_loss} at step"
             f" {step} of {len(by_run)}; try a smaller learning rate"
         )
-    return f"at step {step} the tape's loss is {one}, the compiled one's {two}"
+    return f"at step {step} the tape's loss is {tape_loss}, the compiled one's {graph_loss}"
 
 
-def _difference(one: float, two: float) -> float:
+def _difference(loss: float, other_loss: float) -> float:
     """Return the relative difference; 0 if both are equal, or both NaN."""
-    if one == two or (math.isnan(one) and math.isnan(two)):
+    if loss == other_loss or (math.isnan(loss) and math.isnan(other_loss)):
         return 0.0
-    apart = abs(one - two) / max(abs(one), abs(two))
-    return apart if math.isfinite(apart) else math.inf
+    difference = abs(loss - other_loss) / max(abs(loss), abs(other_loss))
+    return difference if math.isfinite(difference) else math.inf
 
 
-def _apart(one: Mapping[str, Array], two: Mapping[str, Array]) -> float | None:
+def _apart(values: Mapping[str, Array], other_values: Mapping[str, Array]) -> float | None:
     """Return the largest Euclidean distance over the larger norm; None without parameters."""
-    found = []
-    for name, array in one.items():
-        a, b = np.float64(array).ravel(), np.float64(two[name]).ravel()
+    distances = []
+    for name, array in values.items():
+        a, b = np.float64(array).ravel(), np.float64(other_values[name]).ravel()
         if np.array_equal(a, b, equal_nan=True):
-            found.append(0.0)
+            distances.append(0.0)
             continue
         with np.errstate(all="ignore"):
-            apart = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), np.linalg.norm(b)))
-        found.append(apart if math.isfinite(apart) else math.inf)
-    return max(found, default=None)
+            distance = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), np.linalg.norm(b)))
+        distances.append(distance if math.isfinite(distance) else math.inf)
+    return max(distances, default=None)

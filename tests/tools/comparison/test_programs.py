@@ -11,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError
-from staticgrad.tools.comparison.acts import _said
+from staticgrad.tools.comparison.acts import _error_text
 from staticgrad.tools.comparison.loading import subject
 from staticgrad.tools.comparison.page import _lines_of
 from staticgrad.tools.comparison.programs import ComparedProgram, program
@@ -81,7 +81,7 @@ def test_lines_of_the_training_step_are_not_shown_as_the_users() -> None:
     wide = np.ones((8, 5), "float32")
     function = made.new_function()
     for run in (function.graph, function.eagerly):
-        said = _said(partial(run, wide, Y))
+        said = _error_text(partial(run, wide, Y))
         assert said
         assert "training.py" not in said
 
