@@ -128,7 +128,7 @@ class _Batches:
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
     def _move_batch_axis(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
-        """A result with its axis of elements where it is wanted."""
+        """Move the axis of elements of a result to the requested position."""
         if axis is None:
             if has:
                 raise ArgumentError(
@@ -183,7 +183,7 @@ def _names(tree: Tree) -> list[str]:
 
 
 def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
-    """The axis of elements of each leaf, or None."""
+    """Return the axis of elements of each leaf, or None."""
     positional, named = tree.parts
     count = len(positional.parts)
     entries = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * count
@@ -242,7 +242,7 @@ def _check_axis(name: str, value: Value, axis: int) -> int:
 
 
 def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
-    """The size of the batch, of the sizes of its axes by name: a number if one is known."""
+    """Return the size of the batch from its axes' sizes by name: a number if one is known."""
     if not sizes:
         raise ArgumentError(
             "vmap: no argument has an axis of elements",

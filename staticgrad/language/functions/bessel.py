@@ -364,7 +364,7 @@ def h2vp(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue], n: Integer = 1) -> AnyV
 
 
 def _spherical(function: str, n: Any, z: Any, derivative: bool) -> Any:
-    """The function, or its derivative (DLMF 10.51.2, 10.51.5)."""
+    """Compute the function, or its derivative (DLMF 10.51.2, 10.51.5)."""
     if not derivative:
         return special_value(function, n, z)
     below = special_value(function, np.maximum(np.subtract(n, 1), 0), z)
@@ -391,7 +391,7 @@ def _scaled_hankel(v: Any, z: Any, sign: float) -> Any:
 
 
 def _nth_derivative(name: str, v: Any, z: Any, n: int) -> Any:
-    """A sum over orders v - n to v + n (DLMF 10.6.7, 10.29.5)."""
+    """Sum over orders v - n to v + n (DLMF 10.6.7, 10.29.5)."""
     if n < 0:
         raise ArgumentError(f"{name}: n={n} is not at least 0")
     of, every = name[:-1], {"jvp": -1.0, "yvp": -1.0}.get(name, 1.0)

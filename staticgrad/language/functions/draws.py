@@ -325,7 +325,7 @@ class Distributions:
         return [broadcast_to(value, sizes) for value in values]
 
     def _invert_cdf(self, first: Any, ratio: Callable[[Any], Any], sizes: Shape) -> Any:
-        """The count at which the sum of probabilities passes a draw: P(0) is ``first``."""
+        """Return the count at which the sum of probabilities passes a draw: P(0) is ``first``."""
         from staticgrad.language.functions.loops.loops import while_loop
 
         u, _ = self._open(sizes, F64)

@@ -53,7 +53,7 @@ _NORMS: Final[dict[Norm | None, tuple[int, int]]] = {
 
 
 def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forward: bool) -> Any:
-    """A transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
+    """Transform along ``axes``: by default the last ones, as many as ``s`` has, or all."""
     value: Any = floating(x)
     if axes is None:
         count = value.ndim if s is None else len(s)
@@ -113,7 +113,7 @@ def _steps(
 
 
 def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
-    """The spectrum of real values from its first half along the last of ``axes``.
+    """Complete the spectrum of real values from its first half along the last of ``axes``.
 
     The element at -k is the conjugate of that at k, along all axes together.
     """
@@ -127,7 +127,7 @@ def _complete_spectrum(spectrum: Any, axes: Sequence[int], size: int) -> Any:
 
 
 def _resize_axis(value: Any, axis: int, size: Size) -> Any:
-    """The first elements along an axis, or zeros behind them."""
+    """Crop an axis to its first elements, or pad it with zeros at the end."""
     old_size = value.shape[axis]
     if old_size == size:
         return value

@@ -102,14 +102,17 @@ def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, 
 
 
 def _order_by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
-    """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
+    """Return the longer vector, the shorter one, and whether they were swapped.
+
+    A named size counts as the longer one.
+    """
     first, second = left.shape[0], right.shape[0]
     swapped = isinstance(second, Dim) or (not isinstance(first, Dim) and second > first)
     return (right, left, True) if swapped else (left, right, False)
 
 
 def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = False) -> AnyValue:
-    """The sums of long[n + k] * short[k], beginning where the mode says.
+    """Sum long[n + k] * short[k], beginning where the mode says.
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
@@ -126,7 +129,7 @@ def _filter_vectors(long: AnyValue, short: AnyValue, mode: str, longer: bool = F
 def _correlate_named_sizes(
     left: AnyValue, right: AnyValue, mode: str, is_correlation: bool = False
 ) -> AnyValue:
-    """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
+    """Sum left[n + k] * right[k]: all sums, or from a start that the run computes."""
     n, m = left.shape[0], right.shape[0]
     # The reshapes note that there are elements.
     image = reshape(left, (1, 1, dims.maximum(n, 1)))

@@ -258,7 +258,7 @@ def _run_of(first: int, count: int) -> list[int]:
 
 
 def _expand_masks(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The key with masks that are known now as the positions where they hold, axis by axis."""
+    """Replace masks that are known now by the positions where they hold, axis by axis."""
     items: list[Any] = []
     for item in key:
         is_mask = isinstance(item, Value) and bool(item.computes) and item.dtype is BOOL
@@ -328,7 +328,7 @@ def _is_integer(item: Any) -> bool:
 
 
 def _index_of(x: Value, item: Any, axis: int) -> Size:
-    """A single index, counted from the start."""
+    """Return a single index, counted from the start."""
     size = x.shape[axis]
     index: Size = item if isinstance(item, Dim) else int(item)
     if isinstance(index, int) and index < 0:
@@ -343,7 +343,7 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
 
 
 def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
-    """A slice, clipped as Python does, as (start, length, step)."""
+    """Return a slice, clipped as Python does, as (start, length, step)."""
     step = 1 if item.step is None else _clip_integer("step", item.step, _BEYOND, x)
     if step == 0:
         raise ArgumentError("a slice takes no step of 0", related=related(x))
@@ -374,7 +374,7 @@ def _clip_integer(what: str, data: Any, limit: int, x: Value) -> int:
 
 
 def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
-    """The one place that a slice holds wherever it holds any, or None: it may hold more.
+    """Return the only index that a slice can contain, or None if it may contain more.
 
     Where clipping would move a start whose steps reach beyond one place, it is None, too.
     """
@@ -390,7 +390,7 @@ def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) ->
 
 
 def _read_bound(x: Value, bound: Any, size: Size) -> Size:
-    """An end of a slice; negative ones count from the end."""
+    """Return an end of a slice; negative ones count from the end."""
     if isinstance(bound, Dim):
         return bound
     if isinstance(bound, Value) and not bound.computes:
@@ -405,7 +405,7 @@ def _read_bound(x: Value, bound: Any, size: Size) -> Size:
 
 
 def _index_array(x: Value, item: Any) -> Any:
-    """An array or value of integers."""
+    """Return an array or value of integers."""
     array = item if isinstance(item, Value) else array_of(item, "getitem: a key")
     if not isinstance(array, Value) and array.size == 0 and isinstance(item, list | tuple):
         array = array.astype(np.int64)
@@ -816,7 +816,7 @@ def _wide(x: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _of_one_kind(values: Any) -> tuple[Any, ...]:
-    """The values of a list: arrays beside a tensor are tensors."""
+    """Return the values of a list: arrays beside a tensor are tensors."""
     return as_values(*list_values(values))
 
 
@@ -1011,7 +1011,7 @@ def insert(
 
 
 def _positions(obj: Any, size: Any) -> Any:
-    """The positions that a slice, a list or a mask names."""
+    """Return the positions that a slice, a list or a mask names."""
     if isinstance(obj, Value):
         raise ArgumentError(
             f"{called_name()}: obj must be known when the graph is built, got a symbolic value",

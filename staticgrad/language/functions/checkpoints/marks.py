@@ -130,7 +130,7 @@ def policy_named(text: str) -> Saveable | None:
 
 
 def _policy_of(tree: ast.expr) -> Any:
-    """A name, a text, or a function of them."""
+    """Read a policy: a name, a text, or a function of them."""
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
         return tree.value
     call = tree if isinstance(tree, ast.Call) else None

@@ -84,7 +84,7 @@ def grid_sample(
 
 
 def _sizes(image: Any, places: Any) -> list[int]:
-    """The sizes of images, which places of a grid are to lie in."""
+    """Return the sizes of images that the grid's points refer to."""
     axes = image.ndim - 2
     if not 1 <= axes <= 3 or places.ndim != image.ndim:
         raise RankError(
@@ -106,7 +106,7 @@ def _sizes(image: Any, places: Any) -> list[int]:
 def _read_axis(
     at: Any, size: int, mode: str, border: str, align_corners: bool
 ) -> list[tuple[Any, Any]]:
-    """The elements of an axis that are read for each place, and with which weight: one or two."""
+    """Return the elements of an axis read for each point with their weights: one or two pairs."""
     at = (at + 1) * ((size - 1) / 2) if align_corners else ((at + 1) * size - 1) * 0.5
     if border == "reflection":
         at = _reflect(at, size, align_corners)
@@ -408,7 +408,7 @@ def _kernel(distance: Any, options: _Resizing) -> Any:
 def _weighted_sum(
     x: AnyValue, axis: int, places: list[Any], terms: list[Any], old: Size
 ) -> AnyValue:
-    """The elements at ``places``, or the outermost ones, times ``terms``, which add up to 1."""
+    """Sum the elements at ``places``, clipped to the axis, times ``terms``, which add up to 1."""
     last: Any = size_value(old, I64) - 1 if isinstance(old, Dim) else old - 1
     trailing = (1,) * (x.ndim - 1 - axis)
 

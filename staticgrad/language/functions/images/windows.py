@@ -188,7 +188,7 @@ def _pair(entry: Any, x: Value) -> tuple[Size, Size]:
 
 
 def _same(size: Size, span: Size, step: int) -> tuple[Size, Size]:
-    """A border with which there is a window for every ``step`` elements, the odd one after."""
+    """Return the padding that gives a window for every ``step`` elements, the odd one after."""
     count = (size + step - 1) // step
     missing = dims.maximum((count - 1) * step + span - size, 0)
     return missing // 2, missing - missing // 2

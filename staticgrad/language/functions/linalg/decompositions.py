@@ -145,7 +145,7 @@ def hessenberg(a: ArrayLike[AnyValue], calc_q: bool = False) -> Any:
 
 
 def _places(x: Any) -> tuple[Any, Any]:
-    """The numbers of rows and of columns of matrices."""
+    """Return the row numbers and the column numbers of matrices."""
     return iota(x.shape[-2:], 0, like=x), iota(x.shape[-2:], 1, like=x)
 
 
@@ -195,7 +195,7 @@ def ldl(A: ArrayLike[AnyValue], lower: bool = True, hermitian: bool = True) -> A
 
 
 def _select(values: Any, select: str, select_range: Any, axis: int = -1) -> Any:
-    """The eigenvalues, or vectors as columns, whose numbers were chosen."""
+    """Return the selected eigenvalues, or vectors as columns."""
     if select == "a":
         return values
     first, last = map(int, select_range)
@@ -203,7 +203,7 @@ def _select(values: Any, select: str, select_range: Any, axis: int = -1) -> Any:
 
 
 def _tridiagonal(d: Any, e: Any) -> Any:
-    """The lower triangle of symmetric matrices, of their diagonals."""
+    """Return the lower triangle of symmetric matrices from their diagonals."""
     main, off_diagonal = (floating(diagonal) for diagonal in promoted_values((d, e)))
     if main.ndim < 1 or off_diagonal.ndim != main.ndim:
         raise RankError(f"{called_name()}: takes vectors d [n] and e [n - 1]")

@@ -129,7 +129,7 @@ def solve_discrete_lyapunov(
 
 
 def _solve_by_doubling(a: Any, g: Any, h: Any) -> Any:
-    """The limit of the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005).
+    """Run the structure-preserving doubling algorithm (Chu, Fan and Lin, 2005) to its limit.
 
     NaN where the last step still changes it.
     """
@@ -271,7 +271,7 @@ def _mask_inaccurate(value: Any, recomputed: Any, a: Any) -> Any:
 
 
 def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFunction:
-    """A function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
+    """Make a function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
 
     @custom_vjp(name=f"staticgrad.{name}")
     def function(a: Any) -> Any:
@@ -286,7 +286,7 @@ def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFun
 
 
 def _block(function: Callable[..., Any], a: Any, e: Any) -> Any:
-    """The upper right block of a function of [[a, e], [0, a]]: its derivative along e."""
+    """Return the upper right block of a function of [[a, e], [0, a]]: its derivative along e."""
     n, last = a.shape[-1], a.ndim - 1
     above = concatenate([a, e], last)
     blocks = function(concatenate([above, concatenate([zeros_like(a), a], last)], last - 1))
@@ -414,7 +414,7 @@ def expm_frechet(
 
 
 def _cosm_sinm(A: ArrayLike[AnyValue]) -> tuple[Any, Any]:
-    """The cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
+    """Return the cosine and the sine, blocks of the exponential of [[0, -A], [A, 0]]."""
     a = squares(matrices(A))
     n, last, zeros = a.shape[-1], a.ndim - 1, zeros_like(a)
     above = concatenate([zeros, -a], last)

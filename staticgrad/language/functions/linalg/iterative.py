@@ -145,7 +145,7 @@ def _solve_system(
 
 
 def _dot(x: Any, y: Any) -> Any:
-    """The real part of the inner product."""
+    """Return the real part of the inner product."""
     return real(aggregate.sum(conj(x) * y))
 
 
@@ -154,14 +154,14 @@ def _square(x: Any) -> Any:
 
 
 def _count(x: Any) -> Any:
-    """The number 0, of the kind of x."""
+    """Return the number 0, of the kind of x."""
     return astype(aggregate.sum(real(x) * 0.0) * 0.0, "int64")
 
 
 def _iterate(
     step: Callable[[Any], Any], initial: Any, tolerance: Any, max_steps: int
 ) -> tuple[Any, Any]:
-    """The solution of a method's steps, and 0 where its residual is within the tolerance.
+    """Return the solution of a method's steps, and 0 if its residual is within the tolerance.
 
     A state begins with the solution and ends with the residual's square and the steps so far.
     """

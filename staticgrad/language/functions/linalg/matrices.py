@@ -1159,7 +1159,7 @@ def _minor(rows: Rows, row: int, column: int) -> Rows:
 
 
 def _scaled_determinant(n: int) -> CustomFunction:
-    """The determinant of n * n entries in float64, as a function with the rule of its gradient."""
+    """Make the determinant of n * n entries in float64, a function with its gradient."""
 
     @custom_vjp(name=f"staticgrad.det_of_{n}_rows")
     def determinant(*entries: Any) -> Any:

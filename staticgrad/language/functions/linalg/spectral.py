@@ -221,7 +221,7 @@ def function_of(function_values: Any, values: Any) -> Function:
 
 
 def _remove_batch(scalar: Any) -> Any:
-    """The scalar that the function reads, which a batch may have repeated."""
+    """Return the scalar that the function reads, which a batch may have repeated."""
     while _is_repeated(scalar):
         scalar = scalar.node.args[0]
     return scalar
@@ -237,7 +237,7 @@ def _is_repeated(value: Any) -> bool:
 
 
 def _total(x: Any, scalar: Any) -> Any:
-    """The sums of matrices, and over the batch axes that a scalar does not have."""
+    """Sum matrices, and over the batch axes that a scalar does not have."""
     return aggregate.sum(x, (*range(x.ndim - 2 - scalar.ndim), x.ndim - 2, x.ndim - 1))
 
 
@@ -246,7 +246,7 @@ def _serial(node: Node) -> int:
 
 
 def _slope_by(scalar: Any, function_values: Any, values: Any) -> Any:
-    """The derivative of the function by one of its scalars, for each of the values."""
+    """Return the derivative of the function by one of its scalars, for each of the values."""
     function = function_of(function_values, values)(values)
     if scalar.node not in ancestors([function]):
         return values * math.nan
@@ -261,7 +261,7 @@ def _push_tangent(function_values: Any, variable: Any) -> Any:
 
 
 def _slope(function: Function) -> Function:
-    """The derivative of a function of one element."""
+    """Return the derivative of a function of one element."""
     return lambda points: _push_tangent(function(points), points)
 
 

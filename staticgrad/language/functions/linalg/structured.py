@@ -139,7 +139,7 @@ def hadamard(n: Integer, dtype: Any = int) -> Value:
 
 
 def _scipy_constant(name: str, *args: Any) -> Value:
-    """A constant that SciPy makes."""
+    """Return a constant that SciPy computes."""
     from scipy import linalg  # with the first call
 
     return as_value(np.asarray(getattr(linalg, name)(*args)))
@@ -428,7 +428,7 @@ def solveh_banded(
 
 
 def _bands(triangle: Any, rows: int) -> Any:
-    """The lower diagonals of a matrix, as rows."""
+    """Return the lower diagonals of a matrix, as rows."""
     n = triangle.shape[0]
     row = np.minimum(np.arange(rows)[:, None] + np.arange(n), n - 1)
     inside = np.arange(rows)[:, None] + np.arange(n) < n
@@ -457,7 +457,7 @@ def _symmetric_half(value: Any, lower: bool) -> Any:
 
 
 def _upper_bands(bands: Any) -> Any:
-    """The rows of upper diagonals, of those of the lower ones of the adjoint."""
+    """Return the rows of upper diagonals from those of the lower ones of the adjoint."""
     rows, n = bands.shape
     above = np.arange(rows - 1, -1, -1)[:, None]
     column = np.arange(n) - above

@@ -87,7 +87,7 @@ def _matrix(a: Any) -> Any:
 
 
 def _rank(matrix: Any, rcond: float | None) -> int:
-    """The number of singular values of an array that do not count as 0."""
+    """Count the singular values of an array that do not count as 0."""
     singular_values = np.linalg.svd(matrix, compute_uv=False)
     cutoff = np.finfo(singular_values.dtype).eps * max(matrix.shape) if rcond is None else rcond
     return int((singular_values > singular_values.max(initial=0.0) * cutoff).sum())

@@ -714,7 +714,7 @@ def _loop(
     iterations: Size,
     reverse: bool,
 ) -> tuple[Any, Any]:
-    """The last carry and the stacked outputs of a loop."""
+    """Return the last carry and the stacked outputs of a loop."""
     leaves, tree = flatten(with_complex_values(init))
     if is_eager([*leaves, *slices]):
         return run_loop(iteration, init, slices, iterations, reverse)
@@ -781,7 +781,7 @@ def _trace_loop(
 
 
 def _branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
-    """The result of one of several functions."""
+    """Return the result of one of several functions."""
     leaves, _ = flatten(list(operands))
     if is_eager([index, *leaves]):
         return run_branch(index, cases, operands)

@@ -584,7 +584,7 @@ def _solution(
 
 
 def _events(events: Any, args: Sequence[Any]) -> list[Any]:
-    """The events, as functions of a time and a state."""
+    """Return the events, as functions of a time and a state."""
     if events is None:
         return []
     functions = [*events] if isinstance(events, list | tuple) else [events]
@@ -680,7 +680,7 @@ class _Control:
         return last
 
     def _adaptive(self, f: Slope, y: Any, start: Any, end: Any, h: Any) -> Any:
-        """The last state, the length of the next step, and the part of the way that was reached.
+        """Return the last state, the next step's length, and the fraction of the interval reached.
 
         It takes the length of the first step. The last state is NaN before the end if that is no
         error.
@@ -691,7 +691,7 @@ class _Control:
         return y, fraction * interval, part
 
     def _fractions(self, f: Slope, y: Any, start: Any, end: Any, fraction: Any) -> Any:
-        """The same in fractions of the way, by trials of steps."""
+        """Do the same in fractions of the interval, by trial steps."""
 
         def test(state: Any) -> Any:
             return state[0] < 1.0
@@ -840,7 +840,7 @@ def _controls(name: str, *options: Any) -> _Control:
 
 
 def _combine_slopes(y: Any, h: Any, weights: tuple[float, ...], slopes: list[Any]) -> Any:
-    """``y + h * sum(weight * slope)``."""
+    """Compute ``y + h * sum(weight * slope)``."""
     used = [(w, s) for w, s in zip(weights, slopes, strict=True) if w]
     if not used:
         return y

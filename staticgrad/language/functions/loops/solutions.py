@@ -138,7 +138,7 @@ def _evaluate_step(row: tuple[Any, Any, Any], t: Any) -> Any:
 
 
 def _polynomial(pieces: Sequence[Any], part: Any) -> Any:
-    """The state at a part of a step, by Horner's rule."""
+    """Evaluate the state at a part of a step, by Horner's rule."""
 
     def evaluate_leaf(*powers: Any) -> Any:
         first = powers[0]
@@ -345,7 +345,7 @@ def _solve_on_grid(
 
 
 def _crossing(event: Crossing, row: tuple[Any, Any, Any], hit: Any) -> Any:
-    """The part of a step at which an event is zero, by halves; its gradient by two steps of Newton.
+    """Return the part of a step at which an event is zero, by bisection and two Newton steps.
 
     They are exact for first and second derivatives, since they begin at the zero.
     """
