@@ -97,7 +97,7 @@ class PythonSource(KernelSource):
     @property
     def text(self) -> str:
         """The functions in the kernel language."""
-        return "\n\n\n".join(each.content for each in self.functions().values()) + "\n"
+        return "\n\n\n".join(function.content for function in self.functions().values()) + "\n"
 
     def functions(self) -> Mapping[str, Function]:
         """Return the functions by name, the entry last."""

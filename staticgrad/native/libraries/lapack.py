@@ -80,8 +80,8 @@ class _RecipeWriter:
         """The lines that point to the parts of a matrix."""
         for name, kind, elements, place in self.parts():
             nbytes = int(kind[1:]) // 8
-            moved = "" if place[0] == "o" else f" + matrix * ({nbytes} * ({elements}))"
-            yield f"        {name} = ptr_{kind}({place}{moved})"
+            offset = "" if place[0] == "o" else f" + matrix * ({nbytes} * ({elements}))"
+            yield f"        {name} = ptr_{kind}({place}{offset})"
 
     def small_parameters(self) -> list[str]:
         """Return the parameters of the functions for small matrices."""
@@ -102,7 +102,7 @@ class _RecipeWriter:
 
     def small_loop(self) -> list[str]:
         """The lines that take small matrices; ``done`` is then where others begin."""
-        lanes, given = recipes.LANES[self.element], ", ".join(self.small_parameters())
+        lanes, arguments = recipes.LANES[self.element], ", ".join(self.small_parameters())
         return [
             "    done = begin",
             "    alone = begin",
@@ -110,13 +110,13 @@ class _RecipeWriter:
             "        matrix = done",
             *self.pointers(),
             f"        if alone <= done and done + {lanes} <= end:",
-            f"            how = outlined_of_{lanes}({given})",
+            f"            how = outlined_of_{lanes}({arguments})",
             f"            done = done + {lanes}",
             "            if how != 0:",
             "                alone = done",
             f"                done = done - {lanes}",
             "        else:",
-            f"            how = outlined_of_1({given})",
+            f"            how = outlined_of_1({arguments})",
             *self.body("checked", 3),
             "            done = done + 1",
         ]
@@ -126,17 +126,17 @@ class _RecipeWriter:
         lines = []
         for line in text.strip("\n").replace("real1(", f"{self.element}x1(").splitlines():
             indent = "    " * depth + line[: len(line) - len(line.lstrip())]
-            lines += [indent + each for each in self.line(line.strip())]
+            lines += [indent + source_line for source_line in self.line(line.strip())]
         return lines
 
     def line(self, line: str) -> list[str]:
         """Return the source lines of a line of a recipe."""
         if line in ("check", "checked"):
             return self.check(line == "check")
-        found = _CALL.fullmatch(line)
-        if found is None or found[2] in ("store1", "if", "for"):
+        call = _CALL.fullmatch(line)
+        if call is None or call[2] in ("store1", "if", "for"):
             return [line]
-        return self.call(found[2], found[3])
+        return self.call(call[2], call[3])
 
     def check(self, of_info: bool) -> list[str]:
         """Return lines that note the first failed matrix, or write a substitute for its results."""
@@ -190,10 +190,10 @@ class _RecipeWriter:
                 return cell("letters", word[1:])
             if "." not in word and word != "nan":
                 return cell("ints", word)
-            found = cell("reals", word)
+            pointer = cell("reals", word)
             if is_complex:
                 cell("reals", "0.0")
-            return found
+            return pointer
 
         arguments = [argument(word) for word in words]
         return [*stored, f"call(call_{function}, {', '.join(arguments)})"]
@@ -227,22 +227,22 @@ def run(
     jit = config.current().jit
     code = routines.code(routine, jit)
     noted = np.full(2, -1, np.int64)
-    own = np.array([array.ctypes.data for array in (*scratch, noted)], np.int64)
+    scratch_addresses = np.array([array.ctypes.data for array in (*scratch, noted)], np.int64)
     record = np.array([*(array.ctypes.data for array in arrays), *sizes, *code.words], np.int64)
     call = _ENTRY(code.address) if jit else code.python
     assert call is not None
-    call(record.ctypes.data, own.ctypes.data, 0, total)
+    call(record.ctypes.data, scratch_addresses.ctypes.data, 0, total)
     if noted[0] >= 0:
         raise _failure(routine.partition(":")[2], int(noted[0]), int(noted[1]))
 
 
-def _linked(rest: str) -> tuple[str, tuple[str, ...]]:
-    name, element, *unchecked = rest.split(".")
+def _linked(spec: str) -> tuple[str, tuple[str, ...]]:
+    name, element, *unchecked = spec.split(".")
     return source(name, element, not unchecked)
 
 
-def _failure(rest: str, matrix: int, how: int) -> BaseException:
-    say = RECIPES[rest.split(".")[0]].failure
+def _failure(spec: str, matrix: int, how: int) -> BaseException:
+    say = RECIPES[spec.split(".")[0]].failure
     assert say is not None
     return say(matrix, how)
 

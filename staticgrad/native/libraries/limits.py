@@ -92,19 +92,19 @@ WORDING: Final[dict[str, Callable[[str, str, str], tuple[str, str]]]] = {
 }
 
 
-def words_of(rest: str) -> tuple[str, str]:
+def words_of(spec: str) -> tuple[str, str]:
     """Return the headline and the hint of a check, from what follows its routine's family.
 
     The headline contains a place for the value of the check, as of ``str.format``.
     """
-    loop, _, limit = rest.partition(":")
+    loop, _, limit = spec.partition(":")
     kind, function, method = loop.split(".")
     return WORDING[kind](function, method, limit)
 
 
-def failure(rest: str, _: int, bits: int) -> ConvergenceError:
+def failure(spec: str, _: int, bits: int) -> ConvergenceError:
     """Return the error of a check whose value has these bits."""
-    headline, hint = words_of(rest)
+    headline, hint = words_of(spec)
     return ConvergenceError(headline.format(_value_of(bits)), hint=hint)
 
 

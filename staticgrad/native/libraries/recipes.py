@@ -216,16 +216,16 @@ return word(hmax(failed))
 
 def function(name: str, parameters: list[str], text: str, element: str, lanes: int) -> str:
     """A text as a function of the kernel language, over so many lanes."""
-    whole = f"i{element[1:]}"
-    own = {"rows": element, "ratios": element, "places": whole, "order": whole}
+    integer = f"i{element[1:]}"
+    element_by_local = {"rows": element, "ratios": element, "places": integer, "order": integer}
     head = [f"def {name}({', '.join(parameters)}):", f"    every = mask{lanes}({lanes})"]
-    for local, kind in own.items():
+    for local, kind in element_by_local.items():
         if re.search(rf"\b{local}\b", text):
             count = (SMALL * SMALL if local == "rows" else SMALL) * lanes
             head.append(f"    {local} = local_{kind}({count})")
-    for word, kind in (("real", element), ("whole", whole)):
+    for word, kind in (("real", element), ("whole", integer)):
         text = re.sub(rf"\b{word}(?=\$)", f"{kind}x", text)
-    text = text.replace("bitcast_whole", f"bitcast_{whole}").replace("$", str(lanes))
+    text = text.replace("bitcast_whole", f"bitcast_{integer}").replace("$", str(lanes))
     return "\n".join([*head, indent(text.strip("\n"), "    ")]) + "\n"
 
 
@@ -235,14 +235,14 @@ _ROWS: Final = 6
 
 def _unknown(number: int) -> str:
     """Lines for one unknown of a block: those before it are taken away, and it is stored."""
-    known = [
+    subtractions = [
         f"    factor = -splat$(load1(a, at{number} * along + at{other} * across))\n"
         f"    s{number} = fma(factor, s{other}, s{number})"
         for other in range(number)
     ]
     lines = [
         f"if {number} < rows:",
-        *known,
+        *subtractions,
         "    if unit == 0:",
         f"        pivot = splat$(load1(a, at{number} * (along + across)))",
         f"        s{number} = s{number} / pivot",
@@ -406,15 +406,15 @@ def outlined_factors(x, lu, permutation, pivots, m, n):
 
 def vectors(text: str, element: str) -> str:
     """Return functions of the kernel language for an element type."""
-    whole = f"i{element[1:]}"
-    text = text.replace("bitcast_whole", f"bitcast_{whole}").replace("realx1", f"{element}x1")
-    text = re.sub(r"\bwhole(?=\$)", f"{whole}x", text).replace("$", str(LANES[element]))
+    integer = f"i{element[1:]}"
+    text = text.replace("bitcast_whole", f"bitcast_{integer}").replace("realx1", f"{element}x1")
+    text = re.sub(r"\bwhole(?=\$)", f"{integer}x", text).replace("$", str(LANES[element]))
     lines = text.strip("\n").splitlines()
     rows = [range(_ROWS if "#" in line else 1) for line in lines]
     return "".join(
         line.replace("#", str(row)) + "\n"
-        for line, each in zip(lines, rows, strict=True)
-        for row in each
+        for line, copies in zip(lines, rows, strict=True)
+        for row in copies
     )
 
 

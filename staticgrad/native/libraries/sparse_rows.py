@@ -140,7 +140,7 @@ def _summed(real: str, element: str, vectors: int, mask: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _product(real: str, whole: str, transposed: bool) -> str:
+def _product(real: str, index_element: str, transposed: bool) -> str:
     """The source of out[r] = sum of values[e] * dense[place of e] over the elements e of row r."""
     element = "word(load1(order, e))" if transposed else "e"
     pattern = (
@@ -148,8 +148,8 @@ def _product(real: str, whole: str, transposed: bool) -> str:
         if transposed
         else {"starts": 2, "places": 3, "order": 7}
     )
-    shape = {"real": real, "whole": whole, "bytes": int(real[1:]) // 8, "element": element}
-    lanes = {**shape, "lanes": LANES[whole]}
+    shape = {"real": real, "whole": index_element, "bytes": int(real[1:]) // 8, "element": element}
+    lanes = {**shape, "lanes": LANES[index_element]}
     text = _HEAD.format(**shape, **pattern, out=8, sizes=9)
     text += "        valid = 0\n        if k == 1:\n" + _indented(_VALID.format(**lanes), 3)
     text += _indented(_EXIST.format(**lanes, array="places", limit="inner"), 3)
@@ -191,8 +191,13 @@ for e in range(first, last):
 """
 
 
-def _sampled(real: str, whole: str) -> str:
-    shape = {"real": real, "whole": whole, "bytes": int(real[1:]) // 8, "lanes": LANES[real]}
+def _sampled(real: str, index_element: str) -> str:
+    shape = {
+        "real": real,
+        "whole": index_element,
+        "bytes": int(real[1:]) // 8,
+        "lanes": LANES[real],
+    }
     pattern = {"starts": 2, "places": 4, "order": 3}
     text = _HEAD.format(**shape, **pattern, out=8, sizes=9)
     text += "        if k == 1:\n" + _indented(_SAMPLED_ONE.format(**shape), 3)
@@ -201,10 +206,12 @@ def _sampled(real: str, whole: str) -> str:
 
 def source(name: str) -> str:
     """The kernel of a routine: ``product.f32.i32``, ``transposed.f64.i32``, ``sampled.f32.i64``."""
-    kind, real, whole = name.split(".")
+    kind, real, index_element = name.split(".")
     return (
-        _sampled(real, whole) if kind == "sampled" else _product(real, whole, kind == "transposed")
+        _sampled(real, index_element)
+        if kind == "sampled"
+        else _product(real, index_element, kind == "transposed")
     )
 
 
-register("sparse", linked=lambda rest: (source(rest), ()))
+register("sparse", linked=lambda spec: (source(spec), ()))
