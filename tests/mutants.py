@@ -3173,7 +3173,7 @@ MUTANTS = (
         (
             "arrays-where-objects-are-most",
             "staticgrad/tools/comparison/memory.py",
-            "if looks[at] > found.total + inside:",
+            "if looks[at] > causes.total + inside:",
             "if False:",
             "bytes of small arrays are those where Python's objects are most",
             "tests/tools/comparison/test_tape_memory.py -k where_they_are_most",

@@ -47,7 +47,7 @@ def bytes_of(tape: int, size: int, compiled: Mapping[str, DefineThenRun]) -> Byt
         at=size,
         tape=tape,
         arena={policy: plan.peak_bytes for policy, plan in plans.items()},
-        times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
+        times={policy: time / times[POLICIES[0]] for policy, time in times.items()},
     )
 
 
@@ -92,14 +92,14 @@ def tape_memory(
         nonlocal most, at, calls, count
         calls += 1
         if event in ("return", "c_return"):
-            held = tracemalloc.get_traced_memory()[0] - start
-            if held > most:
-                most, at = held, calls
+            nbytes = tracemalloc.get_traced_memory()[0] - start
+            if nbytes > most:
+                most, at = nbytes, calls
             if count < _READINGS:
-                readings[count] = max(held, 0)
+                readings[count] = max(nbytes, 0)
                 count += 1
 
-    def looked(at: int) -> Moments:
+    def look_at_call(at: int) -> Moments:
         seen, calls = Moments(), 0
 
         def look(frame: FrameType, event: str, start: int) -> None:
@@ -112,41 +112,41 @@ def tape_memory(
         return seen
 
     peak = _traced(lambda: tape.step(batch), read)
-    seen = looked(at)
+    seen = look_at_call(at)
     peak = min(peak, _traced(lambda: tape.step(batch)))  # without what was made once
-    found = seen.causes("staticgrad's tape")
+    causes = seen.causes("staticgrad's tape")
     # What the look does not contain are arrays that lived within one call.
-    inside = max(peak - found.total - seen.objects, 0)
+    inside = max(peak - causes.total - seen.objects, 0)
     if seen.objects > _OBJECTS * peak:
         looks = _arrays_by_call(tape, batch, calls)
         at = max(looks, key=looks.__getitem__)
-        if looks[at] > found.total + inside:
-            seen, inside = looked(at), 0
-            found = seen.causes("staticgrad's tape")
-    each = max(-(-count // _POINTS), 1)
-    spans = (readings[k : min(k + each, count)] for k in range(0, count, each))
+        if looks[at] > causes.total + inside:
+            seen, inside = look_at_call(at), 0
+            causes = seen.causes("staticgrad's tape")
+    reading_count = max(-(-count // _POINTS), 1)
+    spans = (readings[k : min(k + reading_count, count)] for k in range(0, count, reading_count))
     return TapeMemory(
-        found.total + inside,
+        causes.total + inside,
         seen.objects,
-        replace(found, temporaries=found.temporaries + inside),
+        replace(causes, temporaries=causes.temporaries + inside),
         HeldBytes("tape", tuple(map(max, spans))),
     )
 
 
 def _arrays_by_call(tape: DefineByRun, batch: Batch, calls: int) -> dict[int, int]:
     """Return the bytes of arrays at some calls of a step, at equal distances."""
-    wanted = {1 + k * (calls - 1) // (_LOOKS - 1) for k in range(_LOOKS)}
-    found: dict[int, int] = {}
+    sampled_calls = {1 + k * (calls - 1) // (_LOOKS - 1) for k in range(_LOOKS)}
+    bytes_by_call: dict[int, int] = {}
     number = 0
 
     def note(frame: FrameType, event: str, start: int) -> None:
         nonlocal number
         number += 1
-        if number in wanted:
-            found[number] = array_bytes()
+        if number in sampled_calls:
+            bytes_by_call[number] = array_bytes()
 
     _traced(lambda: tape.step(batch), note)
-    return found
+    return bytes_by_call
 
 
 def tape_peak(chosen: ComparedProgram, batch: Batch, objects: int | None = None) -> int:
@@ -177,7 +177,7 @@ def _traced(
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         note(frame, event, start)  # type: ignore[misc]  # called only if there is one
 
-    before = sys.getprofile()
+    previous_profiler = sys.getprofile()
     tracemalloc.start(frames)
     start = tracemalloc.get_traced_memory()[0]
     try:
@@ -186,7 +186,7 @@ def _traced(
         step()
         return tracemalloc.get_traced_memory()[1] - start
     finally:
-        sys.setprofile(before)
+        sys.setprofile(previous_profiler)
         tracemalloc.stop()
 
 
@@ -194,24 +194,24 @@ def timelines(
     tape: TapeMemory, compiled: Mapping[str, DefineThenRun], size: int
 ) -> tuple[HeldBytes, ...]:
     """Return the memory from the beginning of a step to its end: on the tape, and by policy."""
-    found = [tape.timeline]
+    timelines_of_ways = [tape.timeline]
     for policy, way in compiled.items():
         plan = way.plan(size)
         phases = "".join(columns_of_steps(plan))
-        found.append(HeldBytes(policy, tuple(live_bytes(plan)), phases))
-    return tuple(found)
+        timelines_of_ways.append(HeldBytes(policy, tuple(live_bytes(plan)), phases))
+    return tuple(timelines_of_ways)
 
 
 def budgets(way: DefineThenRun, size: int) -> tuple[tuple[Budgeted, Plan], ...]:
     """Return the cost of less memory at a batch size: plans within fractions of the full memory."""
-    found = tradeoff(way.compiled, way.sizes(size))
-    plans = {f"budget {budget}": found.within(budget) for budget in _BUDGETS}
-    plans["smallest budget"] = found.smallest
+    tradeoffs = tradeoff(way.compiled, way.sizes(size))
+    plans = {f"budget {budget}": tradeoffs.within(budget) for budget in _BUDGETS}
+    plans["smallest budget"] = tradeoffs.smallest
     chosen: dict[int, tuple[Budgeted, Plan]] = {}
     for name, plan in plans.items():
-        if plan is not None and plan is not found.everything:
+        if plan is not None and plan is not tradeoffs.everything:
             chosen[plan.peak_bytes] = (
-                Budgeted(name, plan.peak_bytes, 1 + found.extra(plan)), plan.plan
+                Budgeted(name, plan.peak_bytes, 1 + tradeoffs.extra(plan)), plan.plan
             )  # fmt: skip
     return tuple(chosen.values())
 
@@ -224,15 +224,15 @@ def measured_budgets(
         return ()
     last = len(budgets) - 1
     numbers = sorted({round(k * last / (_MEASURED - 1)) for k in range(_MEASURED)})
-    found = [budgeted for budgeted, _ in budgets]
+    measured = [budgeted for budgeted, _ in budgets]
     runs = [way.call, *(way.planned(budgets[k][1]) for k in numbers)]
     race = Race(0, *(lambda run=run: run(batch) for run in runs))
     for _ in range(PARTS):
         race.run(seconds / PARTS)
-    whole, *timings = race.timings()
+    full_memory, *timings = race.timings()
     for k, timing in zip(numbers, timings, strict=True):
-        found[k] = replace(found[k], measured=timing.cpu / whole.cpu)
-    return tuple(found)
+        measured[k] = replace(measured[k], measured=timing.cpu / full_memory.cpu)
+    return tuple(measured)
 
 
 def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> Budgeted | None:
@@ -251,8 +251,8 @@ def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> 
 
 def half(way: DefineThenRun, size: int, budget: str) -> tuple[Budgeted, Plan] | None:
     """Return the plan within a budget, else the smallest one; None if nothing is smaller."""
-    found = tradeoff(way.compiled, way.sizes(size))
-    plan = found.within(budget) or found.smallest
-    if plan is found.everything or plan.peak_bytes >= found.everything.peak_bytes:
+    tradeoffs = tradeoff(way.compiled, way.sizes(size))
+    plan = tradeoffs.within(budget) or tradeoffs.smallest
+    if plan is tradeoffs.everything or plan.peak_bytes >= tradeoffs.everything.peak_bytes:
         return None
-    return Budgeted(budget, plan.peak_bytes, 1 + found.extra(plan)), plan.plan
+    return Budgeted(budget, plan.peak_bytes, 1 + tradeoffs.extra(plan)), plan.plan

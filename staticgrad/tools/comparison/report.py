@@ -292,7 +292,9 @@ def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
         return Refusal(f"{type(error).__name__}: {error}", "", "", cure or _OTHERWISE)
     places = (error.at, *(origin for _, _, origin in reversed(error.related)), origin)
     found = (place.resolve() for place in places if place is not None)
-    where = next((each for each in found if not each.file.startswith(_PACKAGE)), origin.resolve())
+    where = next(
+        (place for place in found if not place.file.startswith(_PACKAGE)), origin.resolve()
+    )
     line, text = where.short, where.text.strip()
     if isinstance(error, ProgramError) and error.details:
         place, _, text = error.details[-1].partition(": ")
@@ -521,7 +523,7 @@ class Comparison(_Report):
     @property
     def by_cause(self) -> tuple[Causes, ...]:
         """The bytes at the peak by cause: the tape's, the arena's, those of other libraries."""
-        return (*self.causes, *(each.causes for each in self.peers if each.causes is not None))
+        return (*self.causes, *(peer.causes for peer in self.peers if peer.causes is not None))
 
     @property
     def about_memory(self) -> tuple[str, ...]:
@@ -558,7 +560,7 @@ class Comparison(_Report):
     @property
     def peer(self) -> Peer | None:
         """The row of eager PyTorch, if it was looked for."""
-        return next((each for each in self.peers if each.name == TORCH), None)
+        return next((peer for peer in self.peers if peer.name == TORCH), None)
 
     @property
     def first(self) -> Mapping[str, Course]:
@@ -575,12 +577,12 @@ class Comparison(_Report):
     @property
     def course_steps(self) -> int:
         """The number of steps that all courses have."""
-        return min(len(each.steps) for every in self.courses.values() for each in every)
+        return min(len(course.steps) for every in self.courses.values() for course in every)
 
     def spent(self, state: str) -> float:
         """Return the least seconds of the steps that all courses have, without imports."""
         last = self.course_steps - 1
-        return min(each.ends(imports=False)[last] for each in self.courses[state])
+        return min(course.ends(imports=False)[last] for course in self.courses[state])
 
     @property
     def holds(self) -> bool:
@@ -600,7 +602,9 @@ class Comparison(_Report):
     @property
     def memory(self) -> Bytes:
         """The memory at the usual batch size."""
-        return next(each for each in self.memories if each.at == self.batch_size)
+        return next(
+            batch_memory for batch_memory in self.memories if batch_memory.at == self.batch_size
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -633,7 +637,7 @@ class Comparison(_Report):
         """Sentences on the disadvantages of define-then-run for this program."""
         policy, planned = next(iter(self.memory.arena.items()))
         ways = [("the tape", self.usual, self.memory.tape)]
-        ways += [(each.name, each.pair, each.tape) for each in self.peers if each.pair is not None]
+        ways += [(peer.name, peer.pair, peer.tape) for peer in self.peers if peer.pair is not None]
         found = [
             f"The compiled step ({policy}) holds {planned / size:.2f} times what {who} holds."
             for who, _, size in ways
@@ -687,7 +691,11 @@ class Comparison(_Report):
         for tape in self.courses[TAPE]:
             for compiled in self.courses[state]:
                 pairs = [*zip(tape.ends(), compiled.ends(), strict=False)]
-                behind = [k for k, (one, two) in enumerate(pairs, 1) if two > one]
+                behind = [
+                    k
+                    for k, (tape_end, compiled_end) in enumerate(pairs, 1)
+                    if compiled_end > tape_end
+                ]
                 last = behind[-1] if behind else 0
                 found.append(math.inf if last == len(pairs) else float(last + 1))
         low, high = (None if step == math.inf else step for step in (min(found), max(found)))

@@ -245,7 +245,7 @@ def _leaves(loss: Any) -> list[Any]:
         seen.add(node)
         if hasattr(node, "variable"):
             found[id(node.variable)] = node.variable
-        ahead += [each for each, _ in node.next_functions]
+        ahead += [function for function, _ in node.next_functions]
     return [*found.values()]
 
 
