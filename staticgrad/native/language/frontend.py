@@ -395,7 +395,7 @@ class FunctionWriter:
         return self.out.do(f"and i1 {bits[0]}, {bits[1]}")
 
     def _place(self, pointer: Bound, place: Offset, fold_constant: bool) -> tuple[Bound, Bound]:
-        """The pointer and the index of an access; ``whole``: all of it goes into the pointer."""
+        """Return pointer and index of an access; ``fold_constant``: all goes into the pointer."""
         assert isinstance(pointer.kind, Pointer)
         element, at = pointer.kind.element.llvm, pointer.value
         for a, b in place.terms:

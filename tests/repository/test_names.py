@@ -1,0 +1,178 @@
+"""Names say what they hold and do: no empty words, no participles alone, docstrings with a verb.
+
+The lists are a floor. Another empty word is noticed by whoever reads.
+"""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import staticgrad as sg
+from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("staticgrad", "passes")
+#: Words that say nothing about what a variable holds.
+EMPTY = {
+    "found", "made", "given", "told", "kept", "several", "each", "known", "own", "rest", "there",
+    "here", "whole", "before", "behind", "after", "other", "one", "two", "both", "wanted", "held",
+    "met", "taken", "placed", "moved", "said", "heard", "mine", "lies",
+}  # fmt: skip
+PARTICIPLE = re.compile(r"_*[a-z]+(ed|en|own|ade|ound|ept|old|iven|tood|ut)")
+#: Participles that are names of functions or methods, with the reason.
+PARTICIPLES: dict[str, str] = {}
+#: Words with which no docstring begins.
+QUESTION = re.compile(r"(What|Whether|How|Which|Where|Who|Of|As) ")
+#: Words that are no names of classes, which are nouns.
+NO_NOUNS = {
+    "Through", "Why", "Where", "What", "Which", "How", "When", "Each", "Both", "Here", "There",
+    "Apart", "Alone", "Before", "After", "Behind", "Within", "Beside", "Along",
+}  # fmt: skip
+#: Folders (without those inside of them) and files whose names are still to be given.
+UNNAMED = {
+    "passes/base.py", "passes/cse.py", "passes/fold.py", "passes/narrow.py",
+    "passes/residuals.py", "passes/saved.py", "passes/loops/divisions.py",
+    "passes/loops/whole.py", "passes/remat/base.py", "passes/remat/front.py",
+    "passes/rewrite/base.py", "passes/rewrite/driver.py", "passes/rules/algebra.py",
+    "passes/rules/spectral.py", "staticgrad/analysis/", "staticgrad/analysis/planning/",
+    "staticgrad/autodiff/", "staticgrad/compiler/", "staticgrad/compiler/compiling/",
+    "staticgrad/compiler/fusion/__init__.py", "staticgrad/compiler/fusion/groups.py",
+    "staticgrad/compiler/fusion/updates.py", "staticgrad/compiler/nest/",
+    "staticgrad/compiler/nest/products/", "staticgrad/compiler/plain/kernels.py",
+    "staticgrad/compiler/reports/explain.py", "staticgrad/compiler/reports/profiling.py",
+    "staticgrad/compiler/runtime/", "staticgrad/eager/", "staticgrad/interop/",
+    "staticgrad/interop/aten/", "staticgrad/interop/lax/", "staticgrad/interop/onnx/",
+    "staticgrad/language/", "staticgrad/language/functions/activations.py",
+    "staticgrad/language/functions/arrange.py", "staticgrad/language/functions/draws.py",
+    "staticgrad/language/functions/indexing.py", "staticgrad/language/functions/random.py",
+    "staticgrad/language/functions/recurrent.py", "staticgrad/language/functions/tree.py",
+    "staticgrad/language/functions/trees.py", "staticgrad/language/functions/images/windows.py",
+    "staticgrad/language/functions/loops/loops.py",
+    "staticgrad/language/functions/sparse/matrices.py",
+    "staticgrad/language/functions/sparse/solving.py", "staticgrad/language/ir/",
+    "staticgrad/language/ir/kernels/", "staticgrad/language/ops/", "staticgrad/language/storage/",
+    "staticgrad/language/types/", "staticgrad/language/vecmath/", "staticgrad/native/",
+    "staticgrad/native/by_numba/", "staticgrad/native/entry/", "staticgrad/native/language/",
+    "staticgrad/native/libraries/", "staticgrad/native/plain/", "staticgrad/native/table/",
+    "staticgrad/nn/", "staticgrad/optim/", "staticgrad/programs/", "staticgrad/saving/",
+    "staticgrad/stats/", "staticgrad/support/", "staticgrad/support/errors/",
+    "staticgrad/support/pictures/", "staticgrad/tools/", "staticgrad/tools/commands/",
+    "staticgrad/tools/comparison/", "staticgrad/tools/documentation/", "staticgrad/tools/lints/",
+    "staticgrad/tools/testing/", "staticgrad/train/",
+}  # fmt: skip
+
+
+@cache
+def modules():
+    """(Folder, path, syntax tree) of each module of the packages."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths
+    ]
+
+
+@cache
+def public_names():
+    """Names that users type: of the tables, and of attributes of public classes."""
+    names = {name for table in (FUNCTIONS, LAYERS, OTHERS) for name in table}
+    for name in dir(sg):
+        value = getattr(sg, name)
+        names |= {name, *dir(value)} if isinstance(value, type) else {name}
+    return names
+
+
+def stored_names(tree):
+    """Yield (name, line) of each variable, parameter and attribute that a module stores."""
+    operators = {
+        id(argument)
+        for node in definitions(tree, ast.FunctionDef)
+        if node.name.startswith("__")
+        for argument in node.args.args
+        if argument.arg == "other"  # Python's own name for it
+    }
+    for node in ast.walk(tree):
+        if id(node) in operators:
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+
+
+def definitions(tree, kinds):
+    return (node for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def empty_names(path, tree):
+    return [
+        f"{path}:{line} {name}" for name, line in stored_names(tree) if name.strip("_") in EMPTY
+    ]
+
+
+def participles(path, tree):
+    return [
+        f"{path}:{node.lineno} {node.name}"
+        for node in definitions(tree, ast.FunctionDef)
+        if PARTICIPLE.fullmatch(node.name)
+        and node.name not in PARTICIPLES
+        and node.name not in public_names()
+    ]
+
+
+def questions(path, tree):
+    kinds = (ast.Module, ast.FunctionDef, ast.ClassDef)
+    return [
+        f"{path}:{getattr(node, 'lineno', 1)} {(ast.get_docstring(node) or '')[:40]}"
+        for node in definitions(tree, kinds)
+        if QUESTION.match(ast.get_docstring(node) or "")
+    ]
+
+
+def no_nouns(path, tree):
+    return [
+        f"{path}:{node.lineno} {node.name}"
+        for node in definitions(tree, ast.ClassDef)
+        if node.name.strip("_") in NO_NOUNS
+    ]
+
+
+def is_unnamed(path):
+    return path in UNNAMED or f"{path.rpartition('/')[0]}/" in UNNAMED
+
+
+RULES = {
+    "a variable says what it holds": empty_names,
+    "a function is named by a verb and its object": participles,
+    "a docstring begins with a verb or the noun that it defines": questions,
+    "a class is named by a noun": no_nouns,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_names_say_what_they_hold_and_do(rule):
+    refused = [
+        place
+        for path, tree in modules()
+        if not is_unnamed(path)
+        for place in RULES[rule](path, tree)
+    ]
+    assert refused == [], rule
+
+
+def test_only_modules_with_such_names_are_still_to_be_named():
+    needless = set(UNNAMED)
+    for path, tree in modules():
+        if is_unnamed(path) and any(check(path, tree) for check in RULES.values()):
+            needless -= {path, f"{path.rpartition('/')[0]}/"}
+    assert needless == set()
+
+
+def test_names_that_say_nothing_are_found():
+    text = "class Why:\n def placed(self):\n  'What is placed.'\n  found = [x for each in x]\n"
+    tree = ast.parse(text)
+    assert [len(check("file.py", tree)) for check in RULES.values()] == [2, 1, 1, 1]
