@@ -20,7 +20,7 @@ CALLS = {
     "a reduction": (lambda: sg.sum(x), 44),
     "a parameter": (lambda: sg.parameter("w", [1.0]), 44),
     "a layer": (lambda: sg.nn.Conv2d(3, 8, 3), 130),
-    "a layer that is applied": (lambda: layer(image), 166),
+    "a layer that is applied": (lambda: layer(image), 175),
 }
 
 
