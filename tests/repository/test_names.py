@@ -32,13 +32,13 @@ NO_NOUNS = {
     "Apart", "Alone", "Before", "After", "Behind", "Within", "Beside", "Along",
 }  # fmt: skip
 #: Folders (without those inside of them) and files whose names are still to be given.
-UNNAMED = {
-    "passes/base.py", "passes/cse.py", "passes/fold.py", "passes/narrow.py",
-    "passes/residuals.py", "passes/saved.py", "passes/loops/divisions.py",
-    "passes/loops/whole.py", "passes/remat/base.py", "passes/remat/front.py",
-    "passes/rewrite/base.py", "passes/rewrite/driver.py", "passes/rules/algebra.py",
-    "passes/rules/spectral.py", "staticgrad/analysis/", "staticgrad/analysis/planning/",
-    "staticgrad/autodiff/", "staticgrad/compiler/", "staticgrad/compiler/compiling/",
+UNNAMED: set[str] = {
+    "passes/base.py", "passes/cse.py", "passes/fold.py", "passes/narrow.py", "passes/residuals.py",
+    "passes/saved.py", "passes/loops/divisions.py", "passes/loops/whole.py",
+    "passes/remat/base.py", "passes/remat/front.py", "passes/rewrite/base.py",
+    "passes/rewrite/driver.py", "passes/rules/algebra.py", "passes/rules/spectral.py",
+    "staticgrad/analysis/", "staticgrad/analysis/planning/", "staticgrad/autodiff/",
+    "staticgrad/compiler/", "staticgrad/compiler/compiling/",
     "staticgrad/compiler/fusion/__init__.py", "staticgrad/compiler/fusion/groups.py",
     "staticgrad/compiler/fusion/updates.py", "staticgrad/compiler/nest/",
     "staticgrad/compiler/nest/products/", "staticgrad/compiler/plain/kernels.py",
