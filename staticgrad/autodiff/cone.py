@@ -32,18 +32,18 @@ class Cone:
 
 def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Cone:
     """The cone from ``targets`` to ``outputs`` (at least one); empty if no target leads there."""
-    wanted = {target.key for target in targets}
+    target_keys = {target.key for target in targets}
     newest = max(y.node.serial for y in outputs)
-    oldest = min((node.serial for node, _ in wanted), default=newest)
+    oldest = min((node.serial for node, _ in target_keys), default=newest)
     active: dict[ValueKey, None] = {}
     nodes, beside = [], []
     reached: dict[Node, None] = {}
     for node in _past(outputs, oldest):
-        found = [key for key in _results(node) if key in wanted]
+        active_keys = [key for key in _results(node) if key in target_keys]
         if any(arg.key in active for arg in node.args):
-            found += [key for key in _results(node) if _passes(node, key[1])]
-        if found:
-            active.update(dict.fromkeys(found))
+            active_keys += [key for key in _results(node) if _passes(node, key[1])]
+        if active_keys:
+            active.update(dict.fromkeys(active_keys))
             nodes.append(node)
         elif reads_any(node, reached):
             beside.append(node)
@@ -54,34 +54,34 @@ def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Co
     return Cone(tuple(nodes), active.keys(), order, tuple(beside))
 
 
-def disconnected(
+def disconnected_error(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> DisconnectedError:
     """Why ``y`` has no gradient with respect to ``target``: where the path dies, and of what.
 
     ``blocked`` are a value and its reader whose rule gave no cotangent for it.
     """
-    related: list[Related] = [_related("by", target), _related("of", y)]
+    related: list[Related] = [_related_value("by", target), _related_value("of", y)]
     ends = list(_path_ends(y, target, blocked))
     if not ends:
         namesake = _namesake(y, target)
         return DisconnectedError(
-            f"{named(y)} does not depend on {named(target)}",
-            hint=f"it reads another {named(target)}, made before" * (namesake is not None)
+            f"{value_name(y)} does not depend on {value_name(target)}",
+            hint=f"it reads another {value_name(target)}, made before" * (namesake is not None)
             or "leave it out, or pass allow_disconnected=True for zeros",
-            related=related if namesake is None else [*related, _related("reads", namesake)],
+            related=related if namesake is None else [*related, _related_value("reads", namesake)],
         )
     (node, reason), *more = ends
     return DisconnectedError(
-        f"no gradient of {named(y)} with respect to {named(target)}: {reason}",
-        details=[f"another path ends at {other.origin.labelled}: {why}" for other, why in more],
+        f"no gradient of {value_name(y)} with respect to {value_name(target)}: {reason}",
+        details=[f"another path ends at {end.origin.labelled}: {why}" for end, why in more],
         hint="pass allow_disconnected=True for zeros",
         at=node.origin,
         related=related,
     )
 
 
-def named(value: Symbolic) -> str:
+def value_name(value: Symbolic) -> str:
     """A value in a message: the user's name for it, or the op that made it."""
     node = value.node
     return repr(node.label) if node.label else f"the result of {node.op.name}"
@@ -96,7 +96,7 @@ def _namesake(y: Symbolic, target: Symbolic) -> Symbolic | None:
     return None
 
 
-def _related(role: str, value: Symbolic) -> Related:
+def _related_value(role: str, value: Symbolic) -> Related:
     return role, str(value.type), value.node.origin
 
 

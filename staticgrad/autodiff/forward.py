@@ -11,17 +11,23 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import reduce
 from typing import Any
 
-from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
+from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected_error
 from staticgrad.autodiff.reverse import (
     Formula,
     fitting,
     or_zeros,
     stable_formulas,
-    transposed,
+    transpose_linear,
     versions_of,
     with_versions,
 )
-from staticgrad.autodiff.structure import by_stored, check_floating, fitted, leaves, paired
+from staticgrad.autodiff.structure import (
+    by_stored,
+    check_floating,
+    fit_to_type,
+    leaves,
+    pair_leaves,
+)
 from staticgrad.language.functions.trees import check_whole, flatten, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
@@ -48,28 +54,30 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     outputs = leaves(y, "jvp takes values to differentiate")
     check_whole(x)
     x = by_stored(x, outputs)
-    moved = leaves(x, "jvp takes values to differentiate by")
+    primals = leaves(x, "jvp takes values to differentiate by")
     check_floating(outputs, "of")
-    check_floating(moved, "by")
-    if not (outputs and moved):
+    check_floating(primals, "by")
+    if not (outputs and primals):
         raise GradientError("there is nothing to differentiate: no value is given")
-    given = list(paired(x, tangent, "tangent"))
-    cone = cone_between(outputs, with_versions(moved))
+    pairs = list(pair_leaves(x, tangent, "tangent"))
+    cone = cone_between(outputs, with_versions(primals))
     with in_graphs(), within(order=cone.order + 1):
         directions = [
             pair
-            for value, direction in given
-            for pair in _along_versions(outputs, value, fitted(value, direction, "tangent"))
+            for value, direction in pairs
+            for pair in _along_versions(outputs, value, fit_to_type(value, direction, "tangent"))
         ]
         read = [value for value, _ in directions]
         formulas = stable_formulas(cone, outputs, read)
         pushes = [_pushed_along(formula, directions) for formula in formulas]
-        whole = len(flatten((y, x), keep_complex=True)[0]) == len(outputs) + len(moved)
-        if whole and not allow_disconnected:  # of a complex value, one part may have no path
+        is_real = len(flatten((y, x), keep_complex=True)[0]) == len(outputs) + len(primals)
+        if is_real and not allow_disconnected:  # of a complex value, one part may have no path
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
-        tangents = _arrived(formulas, pushes, len(outputs))
-        found = [or_zeros(each, value) for each, value in zip(tangents, outputs, strict=True)]
-        return unflatten(flatten(y)[1], found)
+        tangents = _sum_tangents(formulas, pushes, len(outputs))
+        tangent_leaves = [
+            or_zeros(tangent, value) for tangent, value in zip(tangents, outputs, strict=True)
+        ]
+        return unflatten(flatten(y)[1], tangent_leaves)
 
 
 def _along_versions(
@@ -77,29 +85,33 @@ def _along_versions(
 ) -> list[tuple[Symbolic, Any]]:
     """Return what moves with a value: of an updated parameter those versions that outputs read."""
     versions = versions_of(value)
-    pairs = [(each, direction) for each in (value, *versions)]
+    pairs = [(version, direction) for version in (value, *versions)]
     if not versions:
         return pairs
-    read = [pair for pair in pairs if any(t is not None for t in pushed_forward(outputs, [pair]))]
+    read = [pair for pair in pairs if any(t is not None for t in push_forward(outputs, [pair]))]
     return read or pairs[:1]
 
 
-def _arrived(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:
+def _sum_tangents(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:
     """The tangent of each of ``count`` outputs: the sum of those of all formulas."""
-    found = []
-    for place in range(count):
-        keys = [formula.outputs[place].key for formula in formulas]
+    tangents = []
+    for index in range(count):
+        keys = [formula.outputs[index].key for formula in formulas]
         parts = [push.tangents.get(key) for push, key in zip(pushes, keys, strict=True)]
-        known = [part for part in parts if part is not None]
-        found.append(reduce(add, known) if known else None)
-    return found
+        present = [part for part in parts if part is not None]
+        tangents.append(reduce(add, present) if present else None)
+    return tangents
 
 
-def pushed_forward(outputs: Sequence[Symbolic], given: Sequence[tuple[Symbolic, Any]]) -> list[Any]:
+def push_forward(
+    outputs: Sequence[Symbolic], directions: Sequence[tuple[Symbolic, Any]]
+) -> list[Any]:
     """The tangent of each output (None: no path), given values with theirs; the order stays."""
-    moved = [value for value, _ in given]
-    formulas = stable_formulas(cone_between(outputs, moved), outputs, moved)
-    return _arrived(formulas, [_pushed_along(each, given) for each in formulas], len(outputs))
+    primals = [value for value, _ in directions]
+    formulas = stable_formulas(cone_between(outputs, primals), outputs, primals)
+    return _sum_tangents(
+        formulas, [_pushed_along(formula, directions) for formula in formulas], len(outputs)
+    )
 
 
 def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
@@ -125,9 +137,9 @@ def _check(
         except DisconnectedError:
             if not formula.changed:
                 raise
-    moved = [value for value, _ in directions]
-    written = Formula(cone, tuple(outputs), {value.key: value for value in moved}, False)
-    return _pushed_along(written, directions).check(outputs, moved)
+    primals = [value for value, _ in directions]
+    written = Formula(cone, tuple(outputs), {value.key: value for value in primals}, False)
+    return _pushed_along(written, directions).check(outputs, primals)
 
 
 class _Push:
@@ -142,8 +154,8 @@ class _Push:
 
     def add(self, key: ValueKey, tangent: Any) -> None:
         """Add to the tangent of a value: one that is moved may move by itself and by others."""
-        before = self.tangents.get(key)
-        self.tangents[key] = tangent if before is None else add(before, tangent)
+        previous = self.tangents.get(key)
+        self.tangents[key] = tangent if previous is None else add(previous, tangent)
 
     def run(self) -> None:
         """Give every value of the cone its tangent."""
@@ -152,28 +164,28 @@ class _Push:
             if all(tangent is None for tangent in tangents):
                 continue
             with within(node.origin):
-                results = _pushed(node, tangents, self.read)
-                if all(found is None for found in results):
+                results = _push_node(node, tangents, self.read)
+                if all(tangent is None for tangent in results):
                     self.blocked.update((arg.key, node) for arg in node.args)
-                for value, found in zip(node.values, results, strict=True):
-                    if found is not None and value.key in self.cone.active:
-                        self.add(value.key, fitting(found, value, node, _GIVES))
+                for value, tangent in zip(node.values, results, strict=True):
+                    if tangent is not None and value.key in self.cone.active:
+                        self.add(value.key, fitting(tangent, value, node, _GIVES))
 
-    def check(self, outputs: Sequence[Symbolic], moved: Sequence[Symbolic]) -> None:
+    def check(self, outputs: Sequence[Symbolic], primals: Sequence[Symbolic]) -> None:
         """Refuse an output without a tangent, and a moved value that no output moves with."""
         for y in outputs:
             if y.key not in self.tangents:
-                raise disconnected(y, moved[0], self.blocked)
+                raise disconnected_error(y, primals[0], self.blocked)
         used = {y.key for y in outputs}
         for node in reversed(self.cone.nodes):
             if any(value.key in used for value in node.values):
                 used.update(arg.key for arg in node.args if (arg.key, node) not in self.blocked)
-        for value in moved:
+        for value in primals:
             if value.key not in used:
-                raise disconnected(outputs[-1], value, self.blocked)
+                raise disconnected_error(outputs[-1], value, self.blocked)
 
 
-def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
+def _push_node(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
     """The tangent (None: zero) of each result, by the op's rule, given those of the operands.
 
     An op without a rule gives those that are ``read`` alone: others may have no derivative.
@@ -183,15 +195,17 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
         return (None,) * len(node.types)
     rule = getattr(op, "jvp", None)
     if rule is None:
-        return _transposed(node, tangents, read)
+        return _push_by_transposing(node, tangents, read)
     single = len(node.types) == 1
     values, args = node.values, node.args
-    several = sum(tangent is not None for tangent in tangents) > 1  # whose terms are added up
+    is_sum = sum(tangent is not None for tangent in tangents) > 1  # whose terms are added up
     is_narrow = any(arg.type.dtype.is_storage for arg in args)
-    if is_narrow and rounds_between(op, several):
-        tangents, values, args = (tuple(map(widen, each)) for each in (tangents, values, args))
-    found = rule(tangents, values[0] if single else values, *args)
-    results = (found,) if single else found
+    if is_narrow and rounds_between(op, is_sum):
+        tangents, values, args = (
+            tuple(map(widen, operands)) for operands in (tangents, values, args)
+        )
+    rule_result = rule(tangents, values[0] if single else values, *args)
+    results = (rule_result,) if single else rule_result
     if not isinstance(results, tuple) or len(results) != len(node.types):
         raise OpDefinitionError(
             f"{op.name}: jvp gives {shown(results)}, not a tuple of {len(node.types)} tangents",
@@ -199,23 +213,27 @@ def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> 
         )
     for result, value in zip(results, node.values, strict=True):
         check_share(op, "jvp", result, value)
-    return tuple([in_dtype_of(each, kind) for each, kind in zip(results, node.types, strict=True)])
+    return tuple(
+        [in_dtype_of(tangent, kind) for tangent, kind in zip(results, node.types, strict=True)]
+    )
 
 
-def _transposed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
+def _push_by_transposing(
+    node: Node, tangents: Sequence[Any], read: Collection[ValueKey]
+) -> tuple[Any, ...]:
     """The tangents of results that are read from the VJP alone, linear in the cotangents."""
 
     def shares(cts: Sequence[Any]) -> list[tuple[Any, Any]]:
         needed = tuple(tangent is not None for tangent in tangents)
-        found = shares_of(node.op, cts, node.values, node.args, needed)
+        contributions = shares_of(node.op, cts, node.values, node.args, needed)
         return [
             (resolve(fitting(share, arg, node)), tangent)
-            for share, arg, tangent in zip(found, node.args, tangents, strict=True)
+            for share, arg, tangent in zip(contributions, node.args, tangents, strict=True)
             if share is not None and tangent is not None
         ]
 
-    wanted = (value.dtype.is_float and value.key in read for value in node.values)
-    kinds = [v.type if want else None for v, want in zip(node.values, wanted, strict=True)]
+    needs_tangent = (value.dtype.is_float and value.key in read for value in node.values)
+    kinds = [v.type if want else None for v, want in zip(node.values, needs_tangent, strict=True)]
     if all(kind is None for kind in kinds):
         return (None,) * len(kinds)
-    return transposed(shares, kinds)
+    return transpose_linear(shares, kinds)

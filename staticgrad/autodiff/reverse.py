@@ -43,14 +43,14 @@ from passes.clones import Clones
 from passes.equals import duplicates
 from passes.rewrite import Rewritten, rewrite_nodes
 from passes.rules import STABILIZING, STABLE, below_derivatives
-from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
+from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected_error, value_name
 from staticgrad.autodiff.structure import (
     by_stored,
     check_floating,
-    fitted,
+    fit_to_type,
     leaves,
     not_a_value,
-    paired,
+    pair_leaves,
 )
 from staticgrad.language.functions.trees import check_whole, flatten, map_leaves, pairs_in
 from staticgrad.language.ir.calls import public
@@ -111,8 +111,8 @@ class _Region:
         Stable formulas may read that in the place of what the region begins at.
         """
         oldest = min((node.serial for node in self.nodes), default=0)
-        before = [Symbolic(*key) for key in self.begins]
-        self.nodes.difference_update(ancestors(before, oldest=oldest))
+        begin_values = [Symbolic(*key) for key in self.begins]
+        self.nodes.difference_update(ancestors(begin_values, oldest=oldest))
 
     def read(self, value: Symbolic, node: Node | None = None) -> Symbolic:
         """Return the value that nodes beside clones read: a clone, or the value behind a mark.
@@ -145,30 +145,30 @@ class Regions:
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         order = current().order
-        self._home: dict[Node, _Region] = {}
-        found: dict[_Ends, _Region] = {}
+        self._region_of: dict[Node, _Region] = {}
+        regions: dict[_Ends, _Region] = {}
         marks: dict[Node, _Region] = {}
         for node in nodes:
             ends = region_behind(node)
             if ends is None:
                 continue
-            keys: _Ends = tuple(frozenset(arg.key for arg in each) for each in ends)  # type: ignore[assignment]
-            if keys not in found:
-                found[keys] = _Region(keys, order)
-            marks[node] = found[keys]
-            found[keys].reach(node.args[0])
-        for region in found.values():
+            keys: _Ends = tuple(frozenset(arg.key for arg in values) for values in ends)  # type: ignore[assignment]
+            if keys not in regions:
+                regions[keys] = _Region(keys, order)
+            marks[node] = regions[keys]
+            regions[keys].reach(node.args[0])
+        for region in regions.values():
             region.leave_begins()
-        for region in sorted(found.values(), key=lambda region: -len(region.nodes)):
+        for region in sorted(regions.values(), key=lambda region: -len(region.nodes)):
             for node in region.nodes:
                 inner = marks.get(node)
                 if inner is not None and inner is not region:
                     inner.parent = region
-                self._home[node] = region
+                self._region_of[node] = region
 
-    def around(self, node: Node) -> tuple[tuple[Symbolic, ...], tuple[Symbolic, ...]]:
-        """The results and the operands of a node, for its derivative rule."""
-        region = self._home.get(node)
+    def values_for_rule(self, node: Node) -> tuple[tuple[Symbolic, ...], tuple[Symbolic, ...]]:
+        """Return the results and the operands that the derivative rule of a node reads."""
+        region = self._region_of.get(node)
         if region is None:
             return node.values, node.args
         outs, args = (
@@ -199,47 +199,52 @@ def stable_formulas(
     cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
 ) -> list[Formula]:
     """Formulas for ``outputs`` that have each of ``targets`` in one of them."""
-    found = _stabilized(cone, targets)
-    if found is None:
+    rewritten = _stabilize_cone(cone, targets)
+    if rewritten is None:
         return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
-    wanted = {target.key: target for target in targets}
-    kept = {key: target for key, target in wanted.items() if found.keeps(target)}
-    formulas = [_formula(outputs, kept, found)] if kept else []
-    for key, target in wanted.items():
-        if key not in kept:  # something in the middle: there it stays what it is
-            own, alone = cone_between(outputs, [target]), {key: target}
-            found = rewrite_nodes(
-                own.nodes, below_derivatives(own.nodes), (target.node,), own.beside
+    target_by_key = {target.key: target for target in targets}
+    surviving = {key: target for key, target in target_by_key.items() if rewritten.keeps(target)}
+    formulas = [_formula(outputs, surviving, rewritten)] if surviving else []
+    for key, target in target_by_key.items():
+        if key not in surviving:  # something in the middle: there it stays what it is
+            target_cone, single = cone_between(outputs, [target]), {key: target}
+            rewritten = rewrite_nodes(
+                target_cone.nodes,
+                below_derivatives(target_cone.nodes),
+                (target.node,),
+                target_cone.beside,
             )
-            plain = Formula(own, tuple(outputs), alone)
-            formulas.append(plain if found is None else _formula(outputs, alone, found))
+            plain = Formula(target_cone, tuple(outputs), single)
+            formulas.append(plain if rewritten is None else _formula(outputs, single, rewritten))
     return formulas
 
 
-def _stabilized(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
+def _stabilize_cone(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
     """The stable form of a cone's formulas.
 
     A target that is a reshape stays one of what is read, unless a stable formula is behind it: its
     gradients shall depend on it when they are differentiated by it again.
     """
     rules = below_derivatives(cone.nodes)
-    found = rewrite_nodes(cone.nodes, rules, beside=cone.beside)
-    if found is None:
+    rewritten = rewrite_nodes(cone.nodes, rules, beside=cone.beside)
+    if rewritten is None:
         return None
-    merged = {t.node for t in targets if t.node.op.copies and not found.keeps(t)}
+    merged = {t.node for t in targets if t.node.op.copies and not rewritten.keeps(t)}
     if not merged:
-        return found
+        return rewritten
     again = rewrite_nodes(cone.nodes, rules, merged, cone.beside)
-    kept = {} if again is None else again.hits
+    hits = {} if again is None else again.hits
     chosen = [r.name for r in rules if r in STABLE or r not in STABILIZING]
-    return again if all(found.hits.get(name) == kept.get(name) for name in chosen) else found
+    return (
+        again if all(rewritten.hits.get(name) == hits.get(name) for name in chosen) else rewritten
+    )
 
 
 def _formula(
-    outputs: Sequence[Symbolic], targets: Mapping[ValueKey, Symbolic], found: Rewritten
+    outputs: Sequence[Symbolic], targets: Mapping[ValueKey, Symbolic], rewritten: Rewritten
 ) -> Formula:
-    ends = tuple(found.value(y) for y in outputs)
-    starts = {key: found.value(target) for key, target in targets.items()}
+    ends = tuple(rewritten.value(y) for y in outputs)
+    starts = {key: rewritten.value(target) for key, target in targets.items()}
     return Formula(cone_between(ends, starts.values()), ends, starts)
 
 
@@ -266,11 +271,13 @@ def grad(
     _check_output(y, seed)
     check_whole(wrt)
     wrt = by_stored(wrt, leaves(y))
-    wanted = leaves(wrt)
-    given = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
+    wrt_values = leaves(wrt)
+    seeded_outputs = [(y, np.ones([1] * len(y.shape)) if seed is None else seed)]
     together = [*together, *_pairs(wrt)]
-    found = _differentiated(given, "seed", wanted, allow_disconnected, together)
-    return map_leaves(lambda value: found[value.key], wrt, conjugate=True)
+    gradients = _differentiate_outputs(
+        seeded_outputs, "seed", wrt_values, allow_disconnected, together
+    )
+    return map_leaves(lambda value: gradients[value.key], wrt, conjugate=True)
 
 
 def real_loss(y: Any, holomorphic: bool) -> Any:
@@ -306,11 +313,13 @@ def vjp(
     check_floating(outputs, "of")
     check_whole(x)
     x = by_stored(x, outputs)
-    wanted = leaves(x, "vjp takes values to differentiate by")
-    given = list(paired(y, ct, "cotangent"))
+    wrt_values = leaves(x, "vjp takes values to differentiate by")
+    seeded_outputs = list(pair_leaves(y, ct, "cotangent"))
     together = [*together, *_pairs(x)]
-    found = _differentiated(given, "cotangent", wanted, allow_disconnected, together)
-    return map_leaves(lambda value: found[value.key], x, conjugate=True)
+    gradients = _differentiate_outputs(
+        seeded_outputs, "cotangent", wrt_values, allow_disconnected, together
+    )
+    return map_leaves(lambda value: gradients[value.key], x, conjugate=True)
 
 
 def versions_of(value: Symbolic) -> list[Symbolic]:
@@ -325,64 +334,68 @@ def with_versions(values: Sequence[Symbolic]) -> list[Symbolic]:
 
 
 def _of_all_versions(
-    found: Mapping[ValueKey, Any], wanted: Sequence[Symbolic]
+    gradients: Mapping[ValueKey, Any], wrt_values: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
     """Return gradients in which that by a parameter is the sum of those by its versions."""
-    summed = dict(found)
-    for value in wanted:
+    summed = dict(gradients)
+    for value in wrt_values:
         versions = versions_of(value)
         if versions:
-            keys = dict.fromkeys(each.key for each in (value, *versions))
-            parts = [found[key] for key in keys if found.get(key) is not None]
+            keys = dict.fromkeys(version.key for version in (value, *versions))
+            parts = [gradients[key] for key in keys if gradients.get(key) is not None]
             summed[value.key] = reduce(add, parts) if parts else None
     return summed
 
 
 @collection_paused()
-def _differentiated(
-    given: Sequence[tuple[Symbolic, Any]],
+def _differentiate_outputs(
+    seeded_outputs: Sequence[tuple[Symbolic, Any]],
     role: str,
-    wanted: Sequence[Symbolic],
+    wrt_values: Sequence[Symbolic],
     allow_disconnected: bool,
     together: Sequence[tuple[Symbolic, Symbolic]],
 ) -> dict[ValueKey, Value]:
     """The gradient of every wanted value, given outputs with their cotangents."""
     if not allow_disconnected:
-        check_floating(wanted, "by")
-    outputs = [y for y, _ in given]
+        check_floating(wrt_values, "by")
+    outputs = [y for y, _ in seeded_outputs]
     if not outputs:
         raise GradientError("there is nothing to differentiate: no value is given")
-    targets = with_versions([value for value in wanted if value.dtype.is_float])
+    targets = with_versions([value for value in wrt_values if value.dtype.is_float])
     cone = cone_between(outputs, targets)
     with in_graphs(), within(order=cone.order + 1):
-        seeds = [fitted(y, ct, role) for y, ct in given]
-        found = _of_all_versions(_swept(cone, outputs, seeds, targets), wanted)
+        seeds = [fit_to_type(y, ct, role) for y, ct in seeded_outputs]
+        gradients = _of_all_versions(_sweep_formulas(cone, outputs, seeds, targets), wrt_values)
         reached = {
-            part.key for pair in together for part in pair if any(p.key in found for p in pair)
+            part.key for pair in together for part in pair if any(p.key in gradients for p in pair)
         }
-        missing = [v for v in wanted if found.get(v.key) is None and v.key not in reached]
+        missing = [v for v in wrt_values if gradients.get(v.key) is None and v.key not in reached]
         if missing and not allow_disconnected:
             _check_paths(cone, list(zip(outputs, seeds, strict=True)), missing)
-        return {value.key: or_zeros(found.get(value.key), value) for value in wanted}
+        return {value.key: or_zeros(gradients.get(value.key), value) for value in wrt_values}
 
 
-def _swept(
+def _sweep_formulas(
     cone: Cone, outputs: Sequence[Symbolic], seeds: Sequence[Any], targets: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
     """The cotangent of each target (None: no path), of the formulas that are stable."""
-    found: dict[ValueKey, Any] = {}
+    cotangents: dict[ValueKey, Any] = {}
     for formula in stable_formulas(cone, outputs, targets):
-        given, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
+        seeded_outputs, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
         merged = {*same, *same.values()}
         merged.update(_transposed_in_gram_products(formula.cone))
         asked = {target.key: target.node in merged for target in formula.targets.values()}
-        own: dict[ValueKey, Any] = {}
+        formula_cotangents: dict[ValueKey, Any] = {}
         # One of several equals has a part of their slope, and one operand a part of a product's.
-        for apart in sorted(set(asked.values())):
-            keys = {key for key, is_merged in asked.items() if is_merged is apart}
-            own |= _GraphSweep(formula.cone, keys, {} if apart else same).run(given)
-        found |= {key: own.get(target.key) for key, target in formula.targets.items()}
-    return found
+        for in_merged in sorted(set(asked.values())):
+            keys = {key for key, is_merged in asked.items() if is_merged is in_merged}
+            formula_cotangents |= _GraphSweep(formula.cone, keys, {} if in_merged else same).run(
+                seeded_outputs
+            )
+        cotangents |= {
+            key: formula_cotangents.get(target.key) for key, target in formula.targets.items()
+        }
+    return cotangents
 
 
 def _transposed_in_gram_products(cone: Cone) -> Iterator[Node]:
@@ -408,18 +421,18 @@ def _equals(cone: Cone) -> dict[Node, Node]:
     return {node: first for node, first in same.items() if not node.is_leaf}
 
 
-def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Value | None]:
+def gradients_or_none(y: Symbolic, wrt_values: Sequence[Symbolic]) -> list[Value | None]:
     """The gradient of each wanted value, or None where no differentiable path leads to it."""
     _check_output(y, None)
-    targets = with_versions(wanted)
+    targets = with_versions(wrt_values)
     cone = cone_between([y], targets)
     with in_graphs(), within(order=cone.order + 1):
-        seed = fitted(y, np.ones([1] * len(y.shape)), "seed")
-        found = _of_all_versions(_swept(cone, [y], [seed], targets), wanted)
-    return [found.get(value.key) for value in wanted]
+        seed = fit_to_type(y, np.ones([1] * len(y.shape)), "seed")
+        gradients = _of_all_versions(_sweep_formulas(cone, [y], [seed], targets), wrt_values)
+    return [gradients.get(value.key) for value in wrt_values]
 
 
-def slopes_of_free(loss: Any, excluded: Container[Node]) -> dict[Parameter, Any]:
+def gradients_of_free_parameters(loss: Any, excluded: Container[Node]) -> dict[Parameter, Any]:
     """The gradients of the parameters that a loss depends on, except those in ``excluded``."""
     nodes = set(ancestors([loss]) if isinstance(loss, Symbolic) else [])
     read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
@@ -429,52 +442,54 @@ def slopes_of_free(loss: Any, excluded: Container[Node]) -> dict[Parameter, Any]
             read.add(node)
     free = [node for node in read if node not in excluded]
     ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
-    wanted = [p for p in ps if p.dtype.is_float]
-    pairs = zip(wanted, slopes_where_there_are(loss, wanted), strict=True)
-    found = {p: slope for p, slope in pairs if slope is not None}
-    if not found:
+    floating = [p for p in ps if p.dtype.is_float]
+    pairs = zip(floating, gradients_or_none(loss, floating), strict=True)
+    gradients = {p: slope for p, slope in pairs if slope is not None}
+    if not gradients:
         raise ArgumentError(
             "minimize: the loss depends on no parameter that is free",
             hint='sg.parameter("w", array), outside of the function, makes one\n'
             "one that this call has updated before is not free\n"
             "one of integers or bools has no gradient",
         )
-    return found
+    return gradients
 
 
-def pulled_back_stably(
-    given: Sequence[tuple[Symbolic, Any]], targets: Sequence[Symbolic]
+def pull_back_stably(
+    seeded_outputs: Sequence[tuple[Symbolic, Any]], targets: Sequence[Symbolic]
 ) -> list[Any]:
-    """Pull cotangents back as ``pulled_back`` does, through formulas that are stable already."""
-    outputs = [y for y, _ in given]
-    found = _swept(cone_between(outputs, targets), outputs, [ct for _, ct in given], targets)
-    return [found.get(target.key) for target in targets]
+    """Pull cotangents back as ``pull_back`` does, through formulas that are stable already."""
+    outputs = [y for y, _ in seeded_outputs]
+    cotangents = _sweep_formulas(
+        cone_between(outputs, targets), outputs, [ct for _, ct in seeded_outputs], targets
+    )
+    return [cotangents.get(target.key) for target in targets]
 
 
 def _check_paths(
-    cone: Cone, given: Sequence[tuple[Symbolic, Any]], missing: Sequence[Symbolic]
+    cone: Cone, seeded_outputs: Sequence[tuple[Symbolic, Any]], missing: Sequence[Symbolic]
 ) -> None:
     """Refuse a value without a differentiable path in the formula as it was written.
 
     If only the stable formula has no path, the value does not matter: its gradient is zero.
     """
     sweep = _GraphSweep(cone, {value.key for value in missing})
-    found = sweep.run(given)
+    cotangents = sweep.run(seeded_outputs)
     for value in missing:
-        if found.get(value.key) is None:
-            raise disconnected(given[-1][0], value, sweep.ends)
+        if cotangents.get(value.key) is None:
+            raise disconnected_error(seeded_outputs[-1][0], value, sweep.ends)
 
 
-def pulled_back(
-    given: Sequence[tuple[Symbolic, Symbolic]], targets: Sequence[Symbolic]
+def pull_back(
+    seeded_outputs: Sequence[tuple[Symbolic, Symbolic]], targets: Sequence[Symbolic]
 ) -> list[Symbolic | None]:
     """The cotangent of each target (None: no path), given outputs with theirs; the order stays."""
-    cone = cone_between([y for y, _ in given], targets)
-    found = _GraphSweep(cone, {target.key for target in targets}).run(given)
-    return [found.get(target.key) for target in targets]
+    cone = cone_between([y for y, _ in seeded_outputs], targets)
+    cotangents = _GraphSweep(cone, {target.key for target in targets}).run(seeded_outputs)
+    return [cotangents.get(target.key) for target in targets]
 
 
-def transposed(
+def transpose_linear(
     linear: Callable[[Sequence[Any]], Sequence[tuple[Any, Any]]], kinds: Sequence[TensorType | None]
 ) -> tuple[Any, ...]:
     """The cotangent of each operand of a linear function; None where an operand has no type.
@@ -483,20 +498,22 @@ def transposed(
     results reads the operands but a rule that is not linear on paper, hence they are zeros.
     """
     stand_ins = [None if kind is None else zeros_like_type(kind) for kind in kinds]
-    targets: Any = [each for each in stand_ins if each is not None]
-    given = linear(stand_ins)
-    found = iter(pulled_back(given, targets) if given and targets else [None] * len(targets))
-    return tuple(None if each is None else next(found) for each in stand_ins)
+    targets: Any = [stand_in for stand_in in stand_ins if stand_in is not None]
+    seeded_results = linear(stand_ins)
+    cotangents = iter(
+        pull_back(seeded_results, targets) if seeded_results and targets else [None] * len(targets)
+    )
+    return tuple(None if stand_in is None else next(cotangents) for stand_in in stand_ins)
 
 
-def _transposed(
+def _transpose_push(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Symbolic], ct: Symbolic
 ) -> tuple[Any, ...]:
     kinds = [arg.type if arg.dtype.is_float else None for arg in args]
-    return transposed(lambda tangents: [(push(tuple(tangents)), ct)], kinds)
+    return transpose_linear(lambda tangents: [(push(tuple(tangents)), ct)], kinds)
 
 
-TRANSPOSES[Symbolic] = _transposed
+TRANSPOSES[Symbolic] = _transpose_push
 
 
 class _GraphSweep(Sweep[Node, ValueKey]):
@@ -512,10 +529,10 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.loops = tuple(bodies.values())  # one of each kind
         self.ends: set[tuple[ValueKey, Node]] = set()
 
-    def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
-        seeds = ((y.key, seed) for y, seed in given if y.key in self.cone.active)
+    def run(self, seeded_outputs: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
+        seeds = ((y.key, seed) for y, seed in seeded_outputs if y.key in self.cone.active)
         self.through(seeds, reversed(self.cone.nodes))
-        return self.found
+        return self.cotangents
 
     def visit(self, node: Node) -> None:
         first = self.same.get(node)
@@ -524,7 +541,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
                 super().visit(node)
             return
         for key, of_first in zip(self.results(node), self.results(first), strict=True):
-            ct = self.taken(key)
+            ct = self.take_cotangent(key)
             if ct is not None:
                 self.add(of_first, ct)
 
@@ -542,22 +559,22 @@ class _GraphSweep(Sweep[Node, ValueKey]):
 
         Sums over all iterations of a loop are those of blocks of iterations.
         """
-        outs, args = self.regions.around(node)
+        outs, args = self.regions.values_for_rule(node)
         if all(needed) and node.op.is_gram(node.args, self.asked):
-            whole = widen(resolve(cts[0]))
-            cts, needed = [whole + swapaxes(whole, -1, -2)], (False, True)
-        found = shares_of(node.op, cts, outs, args, needed)
+            gram_cotangent = widen(resolve(cts[0]))
+            cts, needed = [gram_cotangent + swapaxes(gram_cotangent, -1, -2)], (False, True)
+        contributions = shares_of(node.op, cts, outs, args, needed)
         for op in self.loops:
-            found = tuple(map(op.summed_in_blocks, found))
-        return found
+            contributions = tuple(map(op.summed_in_blocks, contributions))
+        return contributions
 
     def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
         return fitting(share, Symbolic(*key), node)
 
-    def blocked(self, key: ValueKey, node: Node) -> None:
+    def note_blocked(self, key: ValueKey, node: Node) -> None:
         self.ends.add((key, node))
 
-    def taken(self, key: ValueKey | None) -> Any:
+    def take_cotangent(self, key: ValueKey | None) -> Any:
         """Return the pending cotangent, unresolved: gradients do not depend on other targets."""
         assert key is not None
         ct = self.pending.pop(key, None)
@@ -566,7 +583,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         node, index = key
         ct = in_dtype_of(ct, node.types[index])
         if key in self.asked:
-            self.found[key] = resolve(ct)
+            self.cotangents[key] = resolve(ct)
         return ct
 
 
@@ -587,10 +604,10 @@ def fitting(
     return reshape(resolve(share), arg.shape)
 
 
-def or_zeros(found: Value | None, value: Symbolic) -> Value:
-    """Return ``found``, or zeros of the type of ``value`` if it is None."""
-    if found is not None:
-        return found
+def or_zeros(derivative: Value | None, value: Symbolic) -> Value:
+    """Return ``derivative``, or zeros of the type of ``value`` if it is None."""
+    if derivative is not None:
+        return derivative
     with within(value.node.origin):
         return zeros_like_type(value.type)
 
@@ -601,7 +618,7 @@ def _check_output(y: Any, seed: Any) -> None:
     check_floating([y], "of")
     if seed is None and any(size != 1 for size in y.shape):
         raise GradientError(
-            f"{named(y)} is {y.type}, not one element: its gradient needs a seed",
+            f"{value_name(y)} is {y.type}, not one element: its gradient needs a seed",
             hint="the loss comes first, then what to differentiate by: sg.grad(loss, w)"
             if y.node.is_leaf
             else "reduce it first, y.sum(), or pass seed= with the cotangent of y",

@@ -58,25 +58,31 @@ _MOST_STEPS: Final = 20_000
 def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
     """The pattern of one value of a graph with literal sizes by an input of it."""
     count = _count(by.shape)
-    known: dict[Any, Pattern] = {by.key: _sparse().eye_array(count, dtype=np.int8, format="csr")}
-    _walk(graph, known)
-    if of.key not in known:
+    pattern_by_key: dict[Any, Pattern] = {
+        by.key: _sparse().eye_array(count, dtype=np.int8, format="csr")
+    }
+    _walk(graph, pattern_by_key)
+    if of.key not in pattern_by_key:
         return _sparse().csr_array((_count(of.shape), count), dtype=np.int8)
-    return known[of.key]
+    return pattern_by_key[of.key]
 
 
-def _walk(graph: Graph, known: dict[Any, Pattern]) -> None:
+def _walk(graph: Graph, pattern_by_key: dict[Any, Pattern]) -> None:
     for node in graph.nodes:
-        patterns = [known.get(arg.key) for arg in node.args]
+        patterns = [pattern_by_key.get(arg.key) for arg in node.args]
         if any(pattern is not None for pattern in patterns):
-            found = _through(node, patterns)
-            if found is None:
+            result_patterns = _through(node, patterns)
+            if result_patterns is None:
                 # One row: the columns on which anything depends.
                 every = [p.astype(np.int32) for p in patterns if p is not None]
                 columns = np.asarray(sum(np.asarray(p.sum(axis=0)).ravel() for p in every))
                 rows = _sparse().csr_array((columns[None] > 0).astype(np.int8))
-                found = [_rows(rows, np.zeros(_count(t.shape), np.intp)) for t in node.types]
-            known.update(zip((value.key for value in node.values), found, strict=True))
+                result_patterns = [
+                    _rows(rows, np.zeros(_count(t.shape), np.intp)) for t in node.types
+                ]
+            pattern_by_key.update(
+                zip((value.key for value in node.values), result_patterns, strict=True)
+            )
 
 
 def _sparse() -> Any:
@@ -105,7 +111,7 @@ def _rows(pattern: Pattern, places: Any) -> Pattern:
     return pattern[np.ravel(places)]
 
 
-def _linked(pattern: Pattern, out: Any, operand: Any, count: int) -> Pattern:
+def _link_elements(pattern: Pattern, out: Any, operand: Any, count: int) -> Pattern:
     """The pattern of ``count`` elements, of which those at ``out`` read those at ``operand``."""
     out, operand = np.ravel(out), np.ravel(operand)
     shape = (count, pattern.shape[0])
@@ -118,7 +124,7 @@ def _count(shape: Any) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _numbered(shape: Any) -> Any:
+def _element_numbers(shape: Any) -> Any:
     return np.arange(_count(shape)).reshape(tuple(shape))
 
 
@@ -136,10 +142,12 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
     places = [k for k, pattern in enumerate(patterns) if pattern is not None]
     shapes: list[Any] = [arg.shape for arg in node.args]
     if isinstance(form, Pointwise):
-        read = [_rows(patterns[k], np.broadcast_to(_numbered(shapes[k]), out)) for k in places]
+        read = [
+            _rows(patterns[k], np.broadcast_to(_element_numbers(shapes[k]), out)) for k in places
+        ]
         return [reduce(_plus, read)]
     if isinstance(form, Assemble):
-        numbers = _numbered(out)
+        numbers = _element_numbers(out)
         parts = []
         for k in places:
             region = form.regions[k]
@@ -148,14 +156,16 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
                 for start, step, size in zip(region.starts, region.steps, shapes[k], strict=True)
             ]
             landed = numbers[np.ix_(*axes)]
-            parts.append(_linked(patterns[k], landed, _numbered(shapes[k]), _count(out)))
+            parts.append(
+                _link_elements(patterns[k], landed, _element_numbers(shapes[k]), _count(out))
+            )
         return [reduce(_plus, parts)]
     if isinstance(form, Identity):
         return [patterns[0]] if places == [0] else None
     if len(places) != 1:
         return None
-    found = _through_one(node, form, places[0], patterns[places[0]])
-    return None if found is None else [found]
+    result_pattern = _through_one(node, form, places[0], patterns[places[0]])
+    return None if result_pattern is None else [result_pattern]
 
 
 def _through_iterations(
@@ -176,14 +186,16 @@ def _through_iterations(
     )
     for iteration in reversed(range(iterations)) if form.reverse else range(iterations):
         for place in range(form.carries, form.carries + form.slices):
-            whole, size = patterns[place], _count(inputs[place].shape)
-            if whole is not None:
-                now[place] = whole[iteration * size : (iteration + 1) * size]
-        known = {x.key: p for x, p in zip(inputs, now, strict=True) if p is not None and p.nnz}
-        _walk(bodies[0], known)
-        now[: form.carries] = [known.get(value.key) for value in outputs[: form.carries]]
+            stacked, size = patterns[place], _count(inputs[place].shape)
+            if stacked is not None:
+                now[place] = stacked[iteration * size : (iteration + 1) * size]
+        pattern_by_key = {
+            x.key: p for x, p in zip(inputs, now, strict=True) if p is not None and p.nnz
+        }
+        _walk(bodies[0], pattern_by_key)
+        now[: form.carries] = [pattern_by_key.get(value.key) for value in outputs[: form.carries]]
         for stack, value in zip(stacks, outputs[form.carries :], strict=True):
-            stack[iteration] = known.get(value.key, stack[iteration])
+            stack[iteration] = pattern_by_key.get(value.key, stack[iteration])
     carried = zip(now[: form.carries], node.values, strict=False)
     last = [_nothing(value, columns) if p is None else p for p, value in carried]
     together = [_sparse().vstack(s, format="csr") if s else None for s in stacks]
@@ -198,7 +210,7 @@ def _nothing(value: Symbolic, columns: int) -> Pattern:
 def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
     out: Any = node.types[0].shape
     shape: Any = node.args[place].shape
-    numbers, count = _numbered(shape), _count(out)
+    numbers, count = _element_numbers(shape), _count(out)
     if isinstance(form, ReshapeForm):
         return pattern
     if isinstance(form, View):
@@ -209,13 +221,15 @@ def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern
         ]
         return _rows(pattern, np.broadcast_to(numbers[tuple(axes)], out))
     if isinstance(form, Reduce):
-        kept = tuple(1 if k in form.axes else size for k, size in enumerate(shape))
-        return _linked(pattern, np.broadcast_to(_numbered(kept), shape), numbers, count)
+        reduced_shape = tuple(1 if k in form.axes else size for k, size in enumerate(shape))
+        return _link_elements(
+            pattern, np.broadcast_to(_element_numbers(reduced_shape), shape), numbers, count
+        )
     if isinstance(form, Scan):
-        before = np.tril(np.ones((shape[form.axis],) * 2, bool))
-        at, of = np.nonzero(before)
+        is_in_prefix = np.tril(np.ones((shape[form.axis],) * 2, bool))
+        at, of = np.nonzero(is_in_prefix)
         front = np.moveaxis(numbers, form.axis, 0)
-        return _linked(pattern, front[at], front[of], count)
+        return _link_elements(pattern, front[at], front[of], count)
     if isinstance(form, Contract):
         return _through_product(node, form, place, pattern)
     if isinstance(form, Gather | GatherAlong | Scatter | ScatterAlong) and place == 0:
@@ -235,37 +249,39 @@ def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
     take: Any = np.take if isinstance(form, Gather | Scatter) else np.take_along_axis
     places: Any = np.asarray(op.data.array)
     if isinstance(form, Gather | GatherAlong):
-        return _rows(pattern, take(_numbered(shape), places, form.axis))
-    landed = take(_numbered(out), places, form.axis)
-    return _linked(pattern, landed, _numbered(shape), _count(out))
+        return _rows(pattern, take(_element_numbers(shape), places, form.axis))
+    landed = take(_element_numbers(out), places, form.axis)
+    return _link_elements(pattern, landed, _element_numbers(shape), _count(out))
 
 
 def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:
     """A product with a matrix, of which a constant's zeros count; of others none are known."""
-    out = _numbered(node.types[0].shape)
-    numbers = _numbered(node.args[place].shape)
-    other, transposed = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
+    out = _element_numbers(node.types[0].shape)
+    numbers = _element_numbers(node.args[place].shape)
+    factor, transposed = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
     if (form.transpose_a, form.transpose_b)[place]:
         numbers = np.swapaxes(numbers, -1, -2)
     if place == 1:  # the transposed product: [j, k] by [k, i]
         out, numbers = np.swapaxes(out, -1, -2), np.swapaxes(numbers, -1, -2)
     batch, (rows, inner) = out.shape[:-2], numbers.shape[-2:]
     numbers = np.broadcast_to(numbers, (*batch, rows, inner))
-    op = other.node.op
+    op = factor.node.op
     if isinstance(op, Constant):
         matrix = np.asarray(op.data.array) != 0
         matrix = np.swapaxes(matrix, -1, -2) if transposed else matrix
         matrix = np.swapaxes(matrix, -1, -2) if place == 1 else matrix
         if matrix.mean() <= _MOSTLY_FULL:
             *at, k, j = np.nonzero(np.broadcast_to(matrix, (*batch, inner, out.shape[-1])))
-            rest: Any = slice(None)
-            read, landed = numbers[(*at, rest, k)], out[(*at, rest, j)]
-            return _linked(pattern, landed, read, out.size)
-    whole = _numbered((*batch, rows, 1))
-    any_inner = _linked(pattern, np.broadcast_to(whole, numbers.shape), numbers, whole.size)
-    found = np.empty(out.size, np.intp)
-    found[out.ravel()] = np.broadcast_to(whole, out.shape).ravel()
-    return _rows(any_inner, found)
+            all_rows: Any = slice(None)
+            read, landed = numbers[(*at, all_rows, k)], out[(*at, all_rows, j)]
+            return _link_elements(pattern, landed, read, out.size)
+    row_numbers = _element_numbers((*batch, rows, 1))
+    any_inner = _link_elements(
+        pattern, np.broadcast_to(row_numbers, numbers.shape), numbers, row_numbers.size
+    )
+    row_of_element = np.empty(out.size, np.intp)
+    row_of_element[out.ravel()] = np.broadcast_to(row_numbers, out.shape).ravel()
+    return _rows(any_inner, row_of_element)
 
 
 def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
@@ -280,11 +296,11 @@ def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pat
             return None
         links = sparse.eye_array(_count(shape[: len(shape) - len(form.axes)]), dtype=np.int32)
     else:
-        groups, (given, made) = form.groups, (shape[1], out[1])
-        each = np.ones((made // groups, given // groups), np.int32)
+        groups, (in_channels, out_channels) = form.groups, (shape[1], out[1])
+        block = np.ones((out_channels // groups, in_channels // groups), np.int32)
         links = sparse.kron(
             sparse.eye_array(shape[0], dtype=np.int32),
-            sparse.kron(sparse.eye_array(groups, dtype=np.int32), each),
+            sparse.kron(sparse.eye_array(groups, dtype=np.int32), block),
         )
     back = isinstance(form, WindowProduct) and form.result == "image"
     for axis in form.axes:
@@ -312,16 +328,16 @@ def column_colours(pattern: Any) -> Array:
     """A colour for each column, from 0 on: those of one colour have no row in common."""
     columns = pattern.tocsc()
     starts, rows = columns.indptr, columns.indices
-    taken = [0] * pattern.shape[0]  # of each row a bit for each colour among its columns
+    row_colours = [0] * pattern.shape[0]  # of each row a bit for each colour among its columns
     colours: Array = np.zeros(pattern.shape[1], np.intp)
     for column in np.argsort(-np.diff(starts), kind="stable"):
-        met = rows[starts[column] : starts[column + 1]].tolist()
+        column_rows = rows[starts[column] : starts[column + 1]].tolist()
         forbidden = 0
-        for row in met:
-            forbidden |= taken[row]
+        for row in column_rows:
+            forbidden |= row_colours[row]
         bit = ~forbidden & (forbidden + 1)
-        for row in met:
-            taken[row] |= bit
+        for row in column_rows:
+            row_colours[row] |= bit
         colours[column] = bit.bit_length() - 1
     return colours
 
@@ -343,52 +359,52 @@ def star_colours(pattern: Any) -> Array:
     ]
     colours = [-1] * len(around)
     #: Of each vertex the number of its neighbours by colour.
-    met: list[dict[int, int]] = [{} for _ in around]
+    neighbour_colours: list[dict[int, int]] = [{} for _ in around]
     for v in sorted(range(len(around)), key=lambda v: -len(around[v])):
         forbidden = {colours[w] for w in around[v]}
         for w in around[v]:
             for x in around[w]:
                 if x == v or colours[x] < 0:
                     continue
-                if colours[w] < 0 or met[x][colours[w]] > 1:  # w, and another one
+                if colours[w] < 0 or neighbour_colours[x][colours[w]] > 1:  # w, and another one
                     forbidden.add(colours[x])
         colour = 0
         while colour in forbidden:
             colour += 1
         colours[v] = colour
         for w in around[v]:
-            met[w][colour] = met[w].get(colour, 0) + 1
+            neighbour_colours[w][colour] = neighbour_colours[w].get(colour, 0) + 1
     return np.array(colours, np.intp)
 
 
 def units(colours: Array, like: Any) -> Array:
     """For each colour the sum of its unit vectors, of the type of a value ``like``."""
-    found: Array = np.zeros((int(colours.max(initial=-1)) + 1, len(colours)), like.dtype.numpy)
-    found[colours, np.arange(len(colours))] = 1
-    return found.reshape(len(found), *like.shape)
+    seeds: Array = np.zeros((int(colours.max(initial=-1)) + 1, len(colours)), like.dtype.numpy)
+    seeds[colours, np.arange(len(colours))] = 1
+    return seeds.reshape(len(seeds), *like.shape)
 
 
 def read_columns(pattern: Any, colours: Array, products: Array) -> Array:
     """The elements of a matrix in the order of its pattern (CSR), from [colour, row]."""
-    found: Array = products[colours[pattern.indices], _rows_of(pattern)]
-    return found
+    elements: Array = products[colours[pattern.indices], _rows_of(pattern)]
+    return elements
 
 
 def read_rows(pattern: Any, colours: Array, products: Array) -> Array:
     """The same from [colour, column], by a colour for each row."""
-    found: Array = products[colours[_rows_of(pattern)], pattern.indices]
-    return found
+    elements: Array = products[colours[_rows_of(pattern)], pattern.indices]
+    return elements
 
 
 def read_symmetric(pattern: Any, colours: Array, products: Array) -> Array:
     """The same of a symmetric matrix by a star colouring: where the element stands alone."""
     rows, columns = _rows_of(pattern), pattern.indices
-    met = np.zeros((pattern.shape[0], int(colours.max(initial=-1)) + 1), np.intp)
-    np.add.at(met, (rows, colours[columns]), 1)
-    alone = met[rows, colours[columns]] == 1
-    here, there = products[colours[columns], rows], products[colours[rows], columns]
-    found: Array = np.where(alone, here, there)
-    return found
+    colour_counts = np.zeros((pattern.shape[0], int(colours.max(initial=-1)) + 1), np.intp)
+    np.add.at(colour_counts, (rows, colours[columns]), 1)
+    alone = colour_counts[rows, colours[columns]] == 1
+    in_row, in_column = products[colours[columns], rows], products[colours[rows], columns]
+    elements: Array = np.where(alone, in_row, in_column)
+    return elements
 
 
 def _rows_of(pattern: Any) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from staticgrad.autodiff.cone import cone_between, named
+from staticgrad.autodiff.cone import cone_between, value_name
 from staticgrad.language.functions import creation
 from staticgrad.language.functions.trees import flatten, has_parameters, unflatten
 from staticgrad.language.ir.graph import Symbolic, constant
@@ -59,8 +59,8 @@ def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
     path to them.
     """
     values, shape = flatten(structure, keep_complex=True)
-    found = [_OneLeaf(x.re, x.im, x.stored) if _is_read_whole(x, outputs) else x for x in values]
-    return unflatten(shape, found) if any(map(is_not, values, found)) else structure
+    stored = [_OneLeaf(x.re, x.im, x.stored) if _is_read_whole(x, outputs) else x for x in values]
+    return unflatten(shape, stored) if any(map(is_not, values, stored)) else structure
 
 
 def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
@@ -69,9 +69,10 @@ def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
     cuts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
     if any(y.node in cuts or y.key == x.stored.key for y in outputs):
         return True
-    own = {x.re.node, x.im.node, *cuts}
+    parts_and_cuts = {x.re.node, x.im.node, *cuts}
     return any(  # formulas that were rewritten may read the cuts, and not the parts
-        node not in own and any(arg.key == x.stored.key or arg.node in cuts for arg in node.args)
+        node not in parts_and_cuts
+        and any(arg.key == x.stored.key or arg.node in cuts for arg in node.args)
         for node in cone_between(outputs, [x.stored]).nodes
     )
 
@@ -106,66 +107,78 @@ def not_a_value(data: Any) -> GradientError:
     return GradientError(what, hint=hint)
 
 
-def paired(structure: Any, given: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:
-    """Every value with what ``given`` has in its place; ``role`` names that in messages.
+def pair_leaves(structure: Any, derivatives: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:
+    """Pair every value with its cotangent or tangent; ``role`` names that in messages.
 
     Cotangents of complex values are conjugated, as JAX has them.
     """
     if isinstance(structure, Symbolic):
-        yield structure, given
+        yield structure, derivatives
     elif isinstance(structure, SymbolicComplex):
-        whole = given if isinstance(given, Value) else creation.constant(given)
-        whole = astype(whole, structure.dtype)
-        (own, _), (parts, _) = flatten(structure), flatten(SymbolicComplex(whole.real, whole.imag))
+        derivative = (
+            derivatives if isinstance(derivatives, Value) else creation.constant(derivatives)
+        )
+        derivative = astype(derivative, structure.dtype)
+        (leaf_values, _), (parts, _) = (
+            flatten(structure),
+            flatten(SymbolicComplex(derivative.real, derivative.imag)),
+        )
         if role == "cotangent":
             parts[1] = -parts[1]
-        yield from zip(own, parts if len(own) == 2 else [stack(parts, -1)], strict=True)
+        yield from zip(
+            leaf_values, parts if len(leaf_values) == 2 else [stack(parts, -1)], strict=True
+        )
     elif isinstance(structure, dict):
-        if not isinstance(given, dict) or given.keys() != structure.keys():
-            raise _differs(role, f"a dict of {', '.join(map(repr, structure))}", given)
+        if not isinstance(derivatives, dict) or derivatives.keys() != structure.keys():
+            raise _differs(role, f"a dict of {', '.join(map(repr, structure))}", derivatives)
         for key, item in structure.items():
-            yield from paired(item, given[key], role)
+            yield from pair_leaves(item, derivatives[key], role)
     else:
-        if not isinstance(given, list | tuple) or len(given) != len(structure):
-            raise _differs(role, f"a list or tuple of {len(structure)}", given)
-        for item, own in zip(structure, given, strict=True):
-            yield from paired(item, own, role)
+        if not isinstance(derivatives, list | tuple) or len(derivatives) != len(structure):
+            raise _differs(role, f"a list or tuple of {len(structure)}", derivatives)
+        for item, derivative in zip(structure, derivatives, strict=True):
+            yield from pair_leaves(item, derivative, role)
 
 
-def _differs(role: str, wanted: str, given: Any) -> GradientError:
-    what = repr(given) if isinstance(given, Symbolic) else kind_of(given)
-    if isinstance(given, dict):
-        what = f"a dict of {', '.join(map(repr, given)) or 'nothing'}"
-    elif isinstance(given, list | tuple):
-        what = f"{len(given)} item{'s' * (len(given) != 1)}"
+def _differs(role: str, expected: str, derivatives: Any) -> GradientError:
+    what = repr(derivatives) if isinstance(derivatives, Symbolic) else kind_of(derivatives)
+    if isinstance(derivatives, dict):
+        what = f"a dict of {', '.join(map(repr, derivatives)) or 'nothing'}"
+    elif isinstance(derivatives, list | tuple):
+        what = f"{len(derivatives)} item{'s' * (len(derivatives) != 1)}"
     return GradientError(
-        f"the {role}s are {what}, not {wanted}",
+        f"the {role}s are {what}, not {expected}",
         hint=f"one {role} per value, in the same containers",
     )
 
 
-def fitted(value: Symbolic, given: Any, role: str) -> Symbolic:
-    """``given``, a value or array, as a value of exactly the type of ``value``."""
-    found = given if isinstance(given, Symbolic) else _constant(value, given, role)
-    if found.type != value.type:
-        made = [(role, str(found.type), found.node.origin)] if found is given else []
-        raise GradientError(
-            f"the {role} is {found.type}, {named(value)} is {value.type}: they must be equal",
-            related=[*made, ("of", str(value.type), value.node.origin)],
+def fit_to_type(value: Symbolic, derivative: Any, role: str) -> Symbolic:
+    """Return a cotangent or tangent, a value or array, as a value of the type of ``value``."""
+    symbolic = (
+        derivative if isinstance(derivative, Symbolic) else _constant(value, derivative, role)
+    )
+    if symbolic.type != value.type:
+        related = (
+            [(role, str(symbolic.type), symbolic.node.origin)] if symbolic is derivative else []
         )
-    return found
+        raise GradientError(
+            f"the {role} is {symbolic.type}, "
+            f"{value_name(value)} is {value.type}: they must be equal",
+            related=[*related, ("of", str(value.type), value.node.origin)],
+        )
+    return symbolic
 
 
-def _constant(value: Symbolic, given: Any, role: str) -> Symbolic:
+def _constant(value: Symbolic, derivative: Any, role: str) -> Symbolic:
     try:
-        array = array_of(given, f"the {role}")
+        array = array_of(derivative, f"the {role}")
     except StaticgradError:
         raise
     except (TypeError, ValueError):  # ragged lists, among others
         array = np.asarray(None)
     if kind_of_elements(array.dtype) not in "biuf":
         raise GradientError(
-            f"the {role} is {shown(given)}, not a value or array of type {value.type}"
+            f"the {role} is {shown(derivative)}, not a value or array of type {value.type}"
         )
     with within(value.node.origin):
         return constant(array, value.dtype)
@@ -177,10 +190,10 @@ def check_floating(values: Iterable[Symbolic], role: str) -> None:
         if value.dtype.is_float:
             continue
         if role == "of":
-            text = f"{named(value)} is {value.type}: only floating values have derivatives"
+            text = f"{value_name(value)} is {value.type}: only floating values have derivatives"
             hint = "differentiate what it was made from, before the conversion"
         else:
-            text = f"{named(value)} is {value.type}: there is no gradient with respect to it"
+            text = f"{value_name(value)} is {value.type}: there is no gradient with respect to it"
             hint = (
                 "a parameter of floats: sg.parameter(name, array.astype('float32'))\n"
                 "or leave it out, or pass allow_disconnected=True for zeros"

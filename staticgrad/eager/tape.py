@@ -550,14 +550,14 @@ class TapeSweep(Sweep[TapeNode, Edge]):
             if self.entered is not None:
                 self.entered(None)
         for edge in list(self.pending):
-            self.taken(edge)
-        return self.found
+            self.take_cotangent(edge)
+        return self.cotangents
 
     def visit(self, node: TapeNode) -> None:
         """Give the operands their shares; what is behind a mask is let go of before the node is."""
         if self.entered is not None:
             self.entered(node)
-        cts = [self.taken(edge()) for edge in node.outs]
+        cts = [self.take_cotangent(edge()) for edge in node.outs]
         if not node.takes_masks:
             cts = [None if ct is None else resolve(ct) for ct in cts]
         if any(ct is not None for ct in cts):
@@ -599,12 +599,12 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         if before is not None and not recording.innermost():
             self.sums.add(key)
 
-    def taken(self, key: Edge | None) -> Any:
+    def take_cotangent(self, key: Edge | None) -> Any:
         """The cotangent of a tensor, now complete: its hooks see it; kept if it is a target."""
         ct = None if key is None else in_dtype_of(self.pending.pop(key, None), key.type)
         if ct is not None and key is not None:
             if key.hooks:
                 ct = hooked(key, resolve(ct), TapeNode.tensor)
             if key in self.targets if self.targets is not None else key.owner is not None:
-                self.found[key] = resolve(ct)
+                self.cotangents[key] = resolve(ct)
         return ct

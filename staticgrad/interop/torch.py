@@ -11,9 +11,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from staticgrad.interop.aten.backend import compiled
+from staticgrad.interop.aten.backend import compile_dynamo_graph
 from staticgrad.interop.aten.module import TorchModule, module_of
-from staticgrad.interop.aten.report import TorchReport, explained
+from staticgrad.interop.aten.report import TorchReport, explain_compilation
 from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_tracing import opaque, ran
@@ -154,7 +154,7 @@ def backend(graph: Any, example: Any, *, options: Any = None, **_: Any) -> Any:
     >>> f(torch.zeros(3))  # doctest: +SKIP
     tensor(0.)
     """
-    return compiled(graph, example, dict(options or {}))
+    return compile_dynamo_graph(graph, example, dict(options or {}))
 
 
 def explain(
@@ -187,7 +187,7 @@ def explain(
     1 graphs, 0 graph breaks
     inference: 1 operators, 1 programs, 1 kernels, peak 0 bytes
     """
-    return explained(f, args, named, dict(options or {}), dynamic)
+    return explain_compilation(f, args, named, dict(options or {}), dynamic)
 
 
 def _called(programs: Programs, tensors: list[Any]) -> Any:

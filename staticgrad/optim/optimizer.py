@@ -19,7 +19,7 @@ from typing import (
 
 import numpy as np
 
-from staticgrad.autodiff.reverse import grad, slopes_of_free
+from staticgrad.autodiff.reverse import grad, gradients_of_free_parameters
 from staticgrad.autodiff.structure import leaves
 from staticgrad.language.functions.trees import ObjectParts, has_parameters, parts
 from staticgrad.language.ir.calls import Argument, check_fields, public, without_synonyms
@@ -417,7 +417,9 @@ class Optimizer(Settings):
             raise GraphError(what, hint=_MINIMIZE)
         with states_kept_by(self):
             if params is None:
-                found = slopes_of_free(self._scaled(loss), noted.updated_by_others(self))
+                found = gradients_of_free_parameters(
+                    self._scaled(loss), noted.updated_by_others(self)
+                )
                 ways = Ways.of(loss, data_parallel, shard_state, rows)
                 updates = self._stepped(found, ways)
             else:

@@ -36,8 +36,9 @@ if importlib.util.find_spec("expecttest") is None:  # which PyTorch's samples im
 
 import staticgrad as sg
 from staticgrad.interop.aten import backend
-from staticgrad.interop.aten.reading import program_of, traced
+from staticgrad.interop.aten.reading import program_of
 from staticgrad.interop.torch_arrays import array_of
+from tests.bridges.aten_graphs import trace_graph
 
 #: Samples with results or gradients that PyTorch does not define, by the reason: operators, or
 #: operators of one element type.
@@ -183,7 +184,7 @@ def _evaluated(values, results, tensors):
 
 def by_rows(sample, expected, slopes, smooth, used):
     """Results and gradients of the rows of the operators that the function runs."""
-    program = _program(traced(sample, *sample.inputs()), used)
+    program = _program(trace_graph(sample, *sample.inputs()), used)
     values = _values(sample.tensors)
     results = program.run([*values, *[None] * (len(program.inputs) - len(values))])
     total = 0.0
@@ -223,7 +224,7 @@ def by_backend(f, sample):
     late: list[str] = []
 
     def called(graph, example):
-        return backend.compiled(graph, example, {}, notes.append)
+        return backend.compile_dynamo_graph(graph, example, {}, notes.append)
 
     was, backend._warn = backend._warn, late.append
     try:

@@ -22,8 +22,9 @@ from staticgrad.interop.aten.program import (  # noqa: E402
     ResultOf,
     common,
 )
-from staticgrad.interop.aten.reading import program_of, traced  # noqa: E402
+from staticgrad.interop.aten.reading import program_of  # noqa: E402
 from tests.bridges import torch_models  # noqa: E402
+from tests.bridges.aten_graphs import trace_graph  # noqa: E402
 
 F = torch.nn.functional
 
@@ -35,7 +36,7 @@ def made(*shape, dtype="float64", seed=0):
 
 def through(f, *tensors):
     """The results, and the gradients of their sum with weights, here and in PyTorch."""
-    program = program_of(traced(f, *tensors))
+    program = program_of(trace_graph(f, *tensors))
     inputs = [
         sg.input(f"x{k}", tuple(each.shape), str(each.dtype).removeprefix("torch."))
         for k, each in enumerate(tensors)
@@ -318,7 +319,7 @@ def test_backward_graphs_of_pytorch_are_those_of_pytorch(name):
 @pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning")
 def test_complex_numbers_convert_to_their_real_parts():
     x = torch.complex(made(3), made(3, seed=1))
-    program = program_of(traced(lambda x: x.to(torch.float32), x))
+    program = program_of(trace_graph(lambda x: x.to(torch.float32), x))
     (y,) = program.run([sg.constant(x.numpy()), *[None] * (len(program.inputs) - 1)])
     assert sg.evaluate(y).dtype == np.float32
     np.testing.assert_allclose(sg.evaluate(y), x.real.numpy(), rtol=1e-6)
@@ -390,7 +391,7 @@ def test_an_operator_without_a_row_is_one_error_that_names_it_and_the_line():
 
 
 def test_a_variant_that_a_row_lacks_names_the_operator():
-    program = program_of(traced(lambda x: x[x > 0].sum() if False else x[x > 0], made(3)))
+    program = program_of(trace_graph(lambda x: x[x > 0].sum() if False else x[x > 0], made(3)))
     with pytest.raises(ExportError, match=r"aten\.index.*mask"):
         program.run([sg.input("x", (3,), "float64")])
 
@@ -793,7 +794,7 @@ OF_NANS = {
 def test_nans_and_infinities_are_those_of_pytorch(name):
     x = torch.tensor(ODD)
     y = x.roll(3)
-    program = program_of(traced(OF_NANS[name], x, y))
+    program = program_of(trace_graph(OF_NANS[name], x, y))
     values = [sg.input(each, (len(ODD),), "float32") for each in "xy"]
     results = program.run([*values, *[None] * (len(program.inputs) - 2)])
     graph = sg.Graph({f"r{k}": each for k, each in enumerate(results)}, inputs=values)
@@ -836,7 +837,7 @@ def test_an_index_that_is_expanded_over_rows_is_read_once_for_a_row():
         return torch.zeros(3, 7).scatter_add(0, index.view(-1, 1).expand(5, 7), x)
 
     x, index = sg.input("x", (5, 7), "float32"), sg.input("index", (5,), "int64")
-    (y,) = program_of(traced(f, torch.ones(5, 7), torch.zeros(5).long())).run([x, index])
+    (y,) = program_of(trace_graph(f, torch.ones(5, 7), torch.zeros(5).long())).run([x, index])
     graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), x)})
     integers = [v for node in graph.nodes for v in node.values if v.dtype.name == "int64"]
     assert all(value.ndim == 1 or 1 in value.shape for value in integers)

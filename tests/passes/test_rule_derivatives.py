@@ -14,7 +14,7 @@ from passes.cse import CommonSubexpressions
 from passes.pipelines import pipeline
 from passes.rewrite import holes, rule
 from passes.rules.tables import RULES
-from staticgrad.autodiff.reverse import pulled_back
+from staticgrad.autodiff.reverse import pull_back
 from tests.helpers.limits import finfo
 from tests.passes.test_rules import STEEP, _closed, attempts
 from tests.passes.true_values import true_values
@@ -90,7 +90,7 @@ def written(graph, leaf):
     """The gradient of the formula as it stands, by no stable one: what has to be computed."""
     value = graph["output"]
     seed = sg.broadcast_to(sg.constant(1.0, value.dtype), value.shape)
-    (found,) = pulled_back([(value, seed)], [leaf])
+    (found,) = pull_back([(value, seed)], [leaf])
     return found
 
 

@@ -22,7 +22,7 @@ from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
-from staticgrad.interop.aten.reading import dtype_name, program_of, without_whole
+from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, named, typical
 from staticgrad.language.functions import input as graph_input, transpose
@@ -52,7 +52,7 @@ class Note(NamedTuple):
     runs: list[_Runs]
 
 
-def compiled(
+def compile_dynamo_graph(
     graph: Any,
     example: Sequence[Any],
     options: Mapping[str, Any],
@@ -61,20 +61,20 @@ def compiled(
     """Return what runs a graph of Dynamo and its gradient; ``note`` is called with each graph."""
     aot = torch._dynamo.backends.common.aot_autograd
 
-    def each(kind: str) -> Callable[..., Any]:
-        return lambda graph, example: _of_aten(kind, graph, example, options, note)
+    def make_compiler(kind: str) -> Callable[..., Any]:
+        return lambda graph, example: _compile_aten_graph(kind, graph, example, options, note)
 
     run: Callable[..., Any] = aot(
-        fw_compiler=each("forward"),
-        bw_compiler=each("backward"),
-        inference_compiler=each("inference"),
-        decompositions=without_whole(torch._decomp.core_aten_decompositions()),
+        fw_compiler=make_compiler("forward"),
+        bw_compiler=make_compiler("backward"),
+        inference_compiler=make_compiler("inference"),
+        decompositions=drop_lossy_decompositions(torch._decomp.core_aten_decompositions()),
         partition_fn=torch._functorch.partitioners.min_cut_rematerialization_partition,
     )(graph, example)
     return run
 
 
-def _of_aten(
+def _compile_aten_graph(
     kind: str,
     graph: Any,
     example: Sequence[Any],
@@ -90,15 +90,15 @@ def _of_aten(
         try:
             runs.prepare(example)
             note(Note(kind, len(nodes), [], [runs]))
-            return _boxed(runs)
+            return _box_call(runs)
         except StaticgradError as error:
             place = getattr(error, "place", None)
             chosen = nodes if place is None else [nodes[place]]
             outside = dict.fromkeys(chosen, error.headline)
     for reason in outside.values():
         _warn(reason)
-    run, parts, alone = _in_parts(graph, outside, options)
-    names = [(str(each.target), reason) for each, reason in outside.items()]
+    run, parts, alone = _compile_parts(graph, outside, options)
+    names = [(str(node.target), reason) for node, reason in outside.items()]
     names += [(name, "no neighbour that a program runs") for name in alone]
     note(Note(kind, len(nodes), names, parts))
     return run
@@ -113,11 +113,11 @@ def _reason(node: Any, call: AtenCall) -> str:
     if draws(call):
         return f"random {call.operator}"
     values = node.meta.get("val")
-    for each in values if isinstance(values, list | tuple) else [values]:
-        if isinstance(each, torch.Tensor) and (
-            each.device.type != "cpu" or each.layout is not torch.strided
+    for value in values if isinstance(values, list | tuple) else [values]:
+        if isinstance(value, torch.Tensor) and (
+            value.device.type != "cpu" or value.layout is not torch.strided
         ):
-            return f"{call.operator} on {each.device.type}"
+            return f"{call.operator} on {value.device.type}"
     return ""
 
 
@@ -132,7 +132,7 @@ def _warn(reason: str) -> None:
     )
 
 
-def _in_parts(
+def _compile_parts(
     graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], list[_Runs], list[str]]:
     """Return what runs programs for parts of a graph, and PyTorch between them.
@@ -151,35 +151,35 @@ def _in_parts(
             return node.op == "call_function" and node not in outside
 
     partitioner = CapabilityBasedPartitioner(graph, Support(), allows_single_node_partition=False)
-    whole = partitioner.partition_and_fuse()
+    partitioned = partitioner.partition_and_fuse()
     parts = []
-    for name, part in [*whole.named_children()]:
+    for name, part in [*partitioned.named_children()]:
         if isinstance(part, torch.fx.GraphModule):
             parts.append(_Runs(part, options))
-            setattr(whole, name, _Part(parts[-1], part))
+            setattr(partitioned, name, _Part(parts[-1], part))
 
     def run(args: list[Any]) -> Any:
-        given = [*args]
+        arguments = [*args]
         args.clear()
-        return whole(*given)
+        return partitioned(*arguments)
 
     refused = {node.name for node in outside}
     alone = [
         str(node.target)
-        for node in whole.graph.nodes
+        for node in partitioned.graph.nodes
         if isinstance(node.target, torch._ops.OpOverload) and node.name not in refused
     ]
-    return _boxed(run), parts, alone
+    return _box_call(run), parts, alone
 
 
-def _boxed(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
     """Return a function that PyTorch calls with a list of arguments, which it may empty."""
 
-    def boxed(args: list[Any]) -> Any:
+    def run_boxed(args: list[Any]) -> Any:
         return run(args)
 
-    boxed._boxed_call = True  # type: ignore[attr-defined]
-    return boxed
+    run_boxed._boxed_call = True  # type: ignore[attr-defined]
+    return run_boxed
 
 
 def _Part(runs: _Runs, graph: Any) -> Any:  # noqa: N802 - makes a module
@@ -194,7 +194,7 @@ def _Part(runs: _Runs, graph: Any) -> Any:  # noqa: N802 - makes a module
                     raise
                 _warn(error.headline)
                 return graph(*args)
-            return results if runs.several else results[0]
+            return results if runs.returns_sequence else results[0]
 
     return Part()
 
@@ -216,7 +216,7 @@ class _Kind(NamedTuple):
     is_number: bool = False
 
 
-class _Made(NamedTuple):
+class _CallPlan(NamedTuple):
     """A program, and what happens to its arguments and results.
 
     Attributes:
@@ -244,18 +244,18 @@ class _Runs:
     def __init__(self, graph: Any, options: Mapping[str, Any]) -> None:
         self.graph, self.options = graph, options
         output = next(node for node in graph.graph.nodes if node.op == "output").args[0]
-        self.several = isinstance(output, list | tuple)
+        self.returns_sequence = isinstance(output, list | tuple)
         self.ran = False
         self.fixed = ""  # why sizes are numbers in programs, where PyTorch leaves them open
-        self._every: _Made | None = None  # for all arguments that there may be
-        self._made: dict[Any, _Made] = {}
-        outputs = [*output] if self.several else [output]
+        self._plan_for_all: _CallPlan | None = None  # for all arguments that there may be
+        self._plan_by_kinds: dict[Any, _CallPlan] = {}
+        outputs = [*output] if self.returns_sequence else [output]
         self._views = _views_of(outputs)
-        bases = [each if view is None else view[0]
-                 for each, view in zip(outputs, self._views, strict=True)]  # fmt: skip
+        bases = [output if view is None else view[0]
+                 for output, view in zip(outputs, self._views, strict=True)]  # fmt: skip
         sizes = [size for view in self._views if view for size in view[2]]
-        self._strides = [_stride(each) for each in bases]
-        self._are_numbers = [_is_number(each) for each in bases]
+        self._strides = [_stride(base) for base in bases]
+        self._are_numbers = [_is_number(base) for base in bases]
         self._sizes = sizes
         placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
         self._tokens = {k for k, node in enumerate(placeholders) if _is_token(node)}
@@ -264,8 +264,8 @@ class _Runs:
     @property
     def programs(self) -> list[Any]:
         """The compiled programs."""
-        made = [*self._made.values(), *filter(None, [self._every])]
-        return [each.program for each in made if each.program is not None]
+        plans = [*self._plan_by_kinds.values(), *filter(None, [self._plan_for_all])]
+        return [plan.program for plan in plans if plan.program is not None]
 
     def prepare(self, example: Sequence[Any]) -> None:
         """Compile for arguments like those that PyTorch traced.
@@ -273,10 +273,10 @@ class _Runs:
         Raises:
             StaticgradError: a row refuses them.
         """
-        example = [None if k in self._tokens else each for k, each in enumerate(example)]
+        example = [None if k in self._tokens else argument for k, argument in enumerate(example)]
         try:
             names: dict[str, Dim] = {}
-            self._every = self._built(_kinds_of(example, names))
+            self._plan_for_all = self._build_plan(_kinds_of(example, names))
             return
         except (StaticgradError, UnnamedSizeError) as error:
             if not names and not any(map(is_open, example)):
@@ -284,13 +284,13 @@ class _Runs:
                     raise
                 return  # built when the values are known
             try:
-                hints = [_kind_of(each, None) for each in example]
+                hints = [_kind_of(argument, None) for argument in example]
             except UnnamedSizeError:
                 return
             self.fixed = getattr(error, "headline", str(error))
-        self._made[tuple(hints)] = self._built(hints)
+        self._plan_by_kinds[tuple(hints)] = self._build_plan(hints)
 
-    def _built(self, kinds: Sequence[Any]) -> _Made:
+    def _build_plan(self, kinds: Sequence[Any]) -> _CallPlan:
         """Return the program for arguments of these kinds: ``_Kind``, sizes and numbers."""
         operands: list[Any] = []
         inputs: list[Any] = []
@@ -301,10 +301,10 @@ class _Runs:
                 operands.append(kind)
                 continue
             shape, order = kind.shape, kind.order
-            there = shape if order is None else tuple([shape[axis] for axis in order])
-            value = graph_input(f"x{k}", there, kind.dtype)
+            memory_shape = shape if order is None else tuple([shape[axis] for axis in order])
+            value = graph_input(f"x{k}", memory_shape, kind.dtype)
             inputs.append(value)
-            shapes[f"x{k}"] = _typical(there)
+            shapes[f"x{k}"] = _typical(memory_shape)
             operands.append(value if order is None else transpose(value, _inverse(order)))
             read = array_of if kind.dtype in ("bfloat16", "complex64", "complex128") else None
             feeds.append((k, f"x{k}", order, np.int64 if kind.is_number else read))
@@ -314,7 +314,7 @@ class _Runs:
         outputs: dict[str, Any] = {}
         orders: dict[str, Any] = {}
         plan: list[Any] = []
-        known = dict(zip(self._sizes, results[len(self._views) :], strict=True))
+        size_values = dict(zip(self._sizes, results[len(self._views) :], strict=True))
         refs = self.program.results[: len(self._views)]
         first: dict[Any, str] = {}  # of a result that is the base of several views
         for k, (ref, value) in enumerate(zip(refs, results, strict=False)):
@@ -330,62 +330,62 @@ class _Runs:
             else:
                 plan.append((value,))
         replays = [
-            None if view is None else [_replayed(node, known) for node in view[1]]
+            None if view is None else [_replay_view(node, size_values) for node in view[1]]
             for view in self._views
         ]
-        plain = [each[0] for each in plan if isinstance(each, tuple)]
-        plain += [value for view in self._views if view for value in map(known.get, view[2])]
-        if any(isinstance(each, Value) for each in plain):
+        plain = [entry[0] for entry in plan if isinstance(entry, tuple)]
+        plain += [value for view in self._views if view for value in map(size_values.get, view[2])]
+        if any(isinstance(value, Value) for value in plain):
             raise UnnamedSizeError("a size is computed of a number that is no size")
-        sources = _sources(kinds, [each for each in plain if isinstance(each, Dim)])
+        sources = _sources(kinds, [value for value in plain if isinstance(value, Dim)])
         program = None
         if outputs:
             graph = Graph(outputs, inputs=inputs, name="torch")
             bind_sizes(graph, shapes)
             program = compile_graph(graph, **self.options)
-        return _Made(program, feeds, plan, orders, replays, sources)
+        return _CallPlan(program, feeds, plan, orders, replays, sources)
 
-    def _of(self, args: Sequence[Any]) -> _Made:
+    def _plan_for(self, args: Sequence[Any]) -> _CallPlan:
         """The program for these arguments, for each set of sizes once."""
-        kinds = tuple([_kind_of(each, None) for each in args])
-        made = self._made.get(kinds)
-        if made is None:
-            made = self._made[kinds] = self._built(kinds)
-        return made
+        kinds = tuple([_kind_of(argument, None) for argument in args])
+        plan = self._plan_by_kinds.get(kinds)
+        if plan is None:
+            plan = self._plan_by_kinds[kinds] = self._build_plan(kinds)
+        return plan
 
     def __call__(self, args: list[Any]) -> list[Any]:
-        program, feeds, plan, orders, replays, sources = self._every or self._of(args)
-        given = {}
+        program, feeds, plan, orders, replays, sources = self._plan_for_all or self._plan_for(args)
+        feed_arrays = {}
         for k, name, order, read in feeds:
             tensor = args[k]
             if order is not None:
                 tensor = tensor.permute(order)
             if read is not None:
-                given[name] = read(tensor)
+                feed_arrays[name] = read(tensor)
             else:
-                given[name] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
+                feed_arrays[name] = (tensor.detach() if tensor.requires_grad else tensor).numpy()
         arguments = [*args]
         args.clear()
-        found = {} if program is None else program.run(given)
+        outputs = {} if program is None else program.run(feed_arrays)
         self.ran = True
         sizes = {
             name: arguments[k] if axis is None else arguments[k].shape[axis]
             for name, (k, axis) in sources.items()
         }
         results: list[Any] = []
-        made: dict[str, Any] = {}
-        for each, replay in zip(plan, replays, strict=True):
-            if isinstance(each, str):
-                result = made.get(each)
+        result_by_name: dict[str, Any] = {}
+        for source, replay in zip(plan, replays, strict=True):
+            if isinstance(source, str):
+                result = result_by_name.get(source)
                 if result is None:
-                    result = tensor_of(found[each])
-                    if (order := orders[each]) is not None:
+                    result = tensor_of(outputs[source])
+                    if (order := orders[source]) is not None:
                         result = result.permute(order)
-                    made[each] = result
-            elif isinstance(each, int):
-                result = arguments[each]
+                    result_by_name[source] = result
+            elif isinstance(source, int):
+                result = arguments[source]
             else:
-                result = each[0]
+                result = source[0]
                 if isinstance(result, Dim):
                     result = evaluate(result, sizes)
             for view in replay or ():
@@ -399,32 +399,32 @@ def _kinds_of(example: Sequence[Any], names: dict[str, Dim]) -> list[Any]:
 
     An open integer of which no tensor has a size is an input.
     """
-    kinds = [None if is_open(each) else _kind_of(each, names) for each in example]
-    for k, each in enumerate(example):
-        if is_open(each):
-            symbols = {*map(str, each.node.expr.free_symbols)}
+    kinds = [None if is_open(argument) else _kind_of(argument, names) for argument in example]
+    for k, argument in enumerate(example):
+        if is_open(argument):
+            symbols = {*map(str, argument.node.expr.free_symbols)}
             is_size = symbols <= names.keys()
-            kinds[k] = _kind_of(each, names) if is_size else _Kind((), "int64", None, True)
+            kinds[k] = _kind_of(argument, names) if is_size else _Kind((), "int64", None, True)
     return kinds
 
 
-def _kind_of(given: Any, names: dict[str, Dim] | None) -> Any:
+def _kind_of(argument: Any, names: dict[str, Dim] | None) -> Any:
     """The ``_Kind`` of a tensor; a size; another argument unchanged.
 
     ``names``: of sizes that are not known yet, which are added to it; None where all sizes are the
     numbers that they are now.
     """
-    if isinstance(given, torch.Tensor):
-        shape = [_size(each, names) for each in given.shape]
+    if isinstance(argument, torch.Tensor):
+        shape = [_size(size, names) for size in argument.shape]
         order = None
-        if len(shape) > 1 and not given.is_sparse:
-            order = _order([_size(each, None) for each in given.stride()], given.shape)
-        return _Kind(tuple(shape), _NAMES[given.dtype], order)
-    if is_open(given):
-        return _size(given, names)
-    if isinstance(given, torch.SymFloat | torch.SymBool):
+        if len(shape) > 1 and not argument.is_sparse:
+            order = _order([_size(step, None) for step in argument.stride()], argument.shape)
+        return _Kind(tuple(shape), _NAMES[argument.dtype], order)
+    if is_open(argument):
+        return _size(argument, names)
+    if isinstance(argument, torch.SymFloat | torch.SymBool):
         raise UnnamedSizeError("a number is not known before it runs")
-    return given
+    return argument
 
 
 def _size(size: Any, names: dict[str, Dim] | None) -> Any:
@@ -433,23 +433,23 @@ def _size(size: Any, names: dict[str, Dim] | None) -> Any:
 
 
 def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:
-    """Where a call finds the values of the named sizes in these.
+    """Return the argument and axis from which a call reads each named size in ``sizes``.
 
     Raises:
         UnnamedSizeError: no argument has one of them as a size.
     """
-    names = {each.name for size in sizes for each in named_sizes(size)}
-    found: dict[str, tuple[int, int | None]] = {}
+    names = {dim.name for size in sizes for dim in named_sizes(size)}
+    sources: dict[str, tuple[int, int | None]] = {}
     for k, kind in enumerate(kinds):
         axes = enumerate(kind.shape) if isinstance(kind, _Kind) else [(None, kind)]
         for axis, size in axes:
             if isinstance(size, Dim) and str(size) in names:
-                found.setdefault(str(size), (k, axis))
-    if names - found.keys():
+                sources.setdefault(str(size), (k, axis))
+    if names - sources.keys():
         raise UnnamedSizeError(
-            f"no argument has the size {', '.join(sorted(names - found.keys()))}"
+            f"no argument has the size {', '.join(sorted(names - sources.keys()))}"
         )
-    return found
+    return sources
 
 
 def _order(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
@@ -478,16 +478,16 @@ def _inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 def _views_of(outputs: Sequence[Any]) -> list[Any]:
     """For each output that shares memory with another or an input: (base, views, sizes)."""
-    chains = [_chain(each) for each in outputs]
+    chains = [_chain(output) for output in outputs]
     bases = [base for base, _ in chains]
-    found: list[Any] = []
+    entries: list[Any] = []
     for base, views in chains:
         if base is None or (bases.count(base) == 1 and base.op != "placeholder") or not views:
-            found.append(None)
+            entries.append(None)
             continue
-        sizes = [each for view in views for each in view.all_input_nodes[1:]]
-        found.append((base, views, sizes))
-    return found
+        sizes = [size for view in views for size in view.all_input_nodes[1:]]
+        entries.append((base, views, sizes))
+    return entries
 
 
 def _chain(node: Any) -> tuple[Any, list[Any]]:
@@ -496,7 +496,8 @@ def _chain(node: Any) -> tuple[Any, list[Any]]:
     while isinstance(node, torch.fx.Node) and node.op == "call_function":
         schema = getattr(node.target, "_schema", None)
         is_view = schema is not None and any(
-            each.alias_info is not None and not each.alias_info.is_write for each in schema.returns
+            result.alias_info is not None and not result.alias_info.is_write
+            for result in schema.returns
         )
         if not (is_view or (node.target is python.getitem and _is_split(node.args[0]))):
             break
@@ -507,7 +508,7 @@ def _chain(node: Any) -> tuple[Any, list[Any]]:
 
 def _is_split(node: Any) -> bool:
     schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(each.alias_info is not None for each in schema.returns)
+    return schema is not None and any(result.alias_info is not None for result in schema.returns)
 
 
 def _is_token(node: Any) -> bool:
@@ -518,17 +519,19 @@ def _is_token(node: Any) -> bool:
     )
 
 
-def _replayed(node: Any, known: Mapping[Any, Any]) -> Callable[[Any, Mapping[str, int]], Any]:
+def _replay_view(
+    node: Any, size_values: Mapping[Any, Any]
+) -> Callable[[Any, Mapping[str, int]], Any]:
     """Return what makes the view of a tensor, with numbers in the place of sizes."""
-    if not any(isinstance(known[each], Dim) for each in node.all_input_nodes[1:]):
-        rest = torch.fx.map_arg(node.args[1:], lambda each: known[each])
-        named = torch.fx.map_arg(node.kwargs, lambda each: known[each])
-        return lambda x, sizes: node.target(x, *rest, **named)
+    if not any(isinstance(size_values[argument], Dim) for argument in node.all_input_nodes[1:]):
+        arguments = torch.fx.map_arg(node.args[1:], lambda argument: size_values[argument])
+        named = torch.fx.map_arg(node.kwargs, lambda argument: size_values[argument])
+        return lambda x, sizes: node.target(x, *arguments, **named)
 
     def view(x: Any, sizes: Mapping[str, int]) -> Any:
-        put = lambda each: evaluate(known[each], sizes)  # noqa: E731 - of one node
-        rest, named = (torch.fx.map_arg(each, put) for each in (node.args[1:], node.kwargs))
-        return node.target(x, *rest, **named)
+        put = lambda argument: evaluate(size_values[argument], sizes)  # noqa: E731 - of one node
+        arguments, named = (torch.fx.map_arg(nodes, put) for nodes in (node.args[1:], node.kwargs))
+        return node.target(x, *arguments, **named)
 
     return view
 
@@ -536,7 +539,7 @@ def _replayed(node: Any, known: Mapping[Any, Any]) -> Callable[[Any, Mapping[str
 def _typical(shape: Sequence[Any]) -> list[int]:
     """Return the sizes that PyTorch traced with."""
     return [
-        evaluate(size, {each.name: each.hint or 0 for each in named_sizes(size)}) for size in shape
+        evaluate(size, {dim.name: dim.hint or 0 for dim in named_sizes(size)}) for size in shape
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from staticgrad.interop.aten.program import AtenProgram
-from staticgrad.interop.aten.reading import program_of, without_whole
+from staticgrad.interop.aten.reading import drop_lossy_decompositions, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter, stop_gradient
 from staticgrad.language.functions.random import Generator
@@ -37,14 +37,14 @@ class ExportedModule(NamedTuple):
         program: its inputs are parameters, buffers and arguments.
         operands: for each input ``("weights", name)``, ``("statistics", name)``, ``("argument",
             place)``, or None if its value is fixed.
-        moved: the buffers that the first results are the new values of.
+        updated: the buffers that the first results are the new values of.
         arguments: positional and named, with ``TensorAt`` for tensors.
         results: the containers of the results, with ``TensorAt`` for tensors.
     """
 
     program: AtenProgram
     operands: tuple[Any, ...]
-    moved: tuple[str, ...]
+    updated: tuple[str, ...]
     arguments: Any
     results: Any
 
@@ -53,7 +53,7 @@ class TorchModule(Module):
     """A module of PyTorch as a function of arrays, whose floating arrays are parameters.
 
     ``sg.torch.module`` makes it. In training mode it computes what the module computed in training,
-    buffers that it moved are updated, and random numbers are drawn by a generator of staticgrad.
+    running statistics are updated, and random numbers are drawn by a generator of staticgrad.
 
     Attributes:
         weights: the parameters, by PyTorch's names.
@@ -68,12 +68,13 @@ class TorchModule(Module):
         self.weights: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
         self._programs = _Programs(programs)
-        for each in programs.values():
-            self.take_arrays(net, each)
+        for exported in programs.values():
+            self.take_arrays(net, exported)
         arrays = dict(net.named_parameters()) | dict(net.named_buffers())
-        same = {id(each): name for name, each in arrays.items()}
+        same = {id(tensor): name for name, tensor in arrays.items()}
         self._programs.state = {
-            name: same.get(id(each), name) for name, each in net.state_dict(keep_vars=True).items()
+            name: same.get(id(tensor), name)
+            for name, tensor in net.state_dict(keep_vars=True).items()
         }
         used = self.weights.keys() | self.statistics.keys()
         self._programs.fixed = {
@@ -81,40 +82,44 @@ class TorchModule(Module):
             for name in self._programs.state.values()
             if name not in used
         }
-        if any(each.program.draws for each in programs.values()):
+        if any(exported.program.draws for exported in programs.values()):
             self.generator = Generator(int(source(None).integers(np.iinfo(np.int64).max)))
 
     def take_arrays(self, net: Any, exported: ExportedModule) -> None:
         """Make parameters of the tensors of ``net`` that a program reads, if there are none yet."""
         arrays = dict(net.named_parameters()) | dict(net.named_buffers())
         kinds = {
-            each[1]: each[0]
-            for each in exported.operands
-            if each is not None and each[0] != "argument"
+            operand[1]: operand[0]
+            for operand in exported.operands
+            if operand is not None and operand[0] != "argument"
         }
         for name, tensor in arrays.items():
             if name not in kinds or name in self.weights or name in self.statistics:
                 continue
             into = self.weights if kinds[name] == "weights" else self.statistics
-            into[name] = made = parameter(name, array_of(tensor).copy())
-            stored_of(made).store.in_graph = True  # no path takes the place of its name
+            into[name] = created = parameter(name, array_of(tensor).copy())
+            stored_of(created).store.in_graph = True  # no path takes the place of its name
 
     def forward(self, *args: Any, **named: Any) -> Any:
         """Return the results, in the containers of PyTorch's module."""
-        return self.called(self._programs.modes["train" if self.training else "eval"], args, named)
+        return self.run_exported(
+            self._programs.modes["train" if self.training else "eval"], args, named
+        )
 
-    def called(self, exported: ExportedModule, args: Any, named: Any) -> Any:
+    def run_exported(self, exported: ExportedModule, args: Any, named: Any) -> Any:
         """Return the results of one program, in the containers of PyTorch's module."""
-        given: dict[int, Any] = {}
-        _match(exported.arguments, (args, named), given, "the arguments")
-        moved = [self.statistics[name] for name in exported.moved]
-        operands = [self._operand(exported, k, given) for k in range(len(exported.operands))]
+        arrays_by_place: dict[int, Any] = {}
+        _match(exported.arguments, (args, named), arrays_by_place, "the arguments")
+        buffers = [self.statistics[name] for name in exported.updated]
+        operands = [
+            self._operand(exported, k, arrays_by_place) for k in range(len(exported.operands))
+        ]
         results = exported.program.run(operands, getattr(self, "generator", None))
-        for each, new in zip(moved, results, strict=False):
-            each.update(stop_gradient(new))
-        return _filled(exported.results, results[len(moved) :])
+        for buffer, new in zip(buffers, results, strict=False):
+            buffer.update(stop_gradient(new))
+        return _fill_containers(exported.results, results[len(buffers) :])
 
-    def _operand(self, exported: ExportedModule, k: int, given: Mapping[int, Any]) -> Any:
+    def _operand(self, exported: ExportedModule, k: int, arrays_by_place: Mapping[int, Any]) -> Any:
         if exported.operands[k] is None:
             return None
         kind, name = exported.operands[k]
@@ -122,16 +127,18 @@ class TorchModule(Module):
             return self.weights[name]
         if kind == "statistics":
             return stop_gradient(self.statistics[name])
-        value, wanted = as_value(given[name]), exported.program.types[k]
-        if wanted is not None and (
-            value.dtype.name != wanted.dtype
-            or value.ndim != len(wanted.shape)
-            or any(n is not None and s != n for s, n in zip(value.shape, wanted.shape, strict=True))
+        value, expected = as_value(arrays_by_place[name]), exported.program.types[k]
+        if expected is not None and (
+            value.dtype.name != expected.dtype
+            or value.ndim != len(expected.shape)
+            or any(
+                n is not None and s != n for s, n in zip(value.shape, expected.shape, strict=True)
+            )
         ):
-            shape = ", ".join("?" if n is None else str(n) for n in wanted.shape)
+            shape = ", ".join("?" if n is None else str(n) for n in expected.shape)
             raise ArgumentError(
                 f"{exported.program.inputs[k]} is {value.type}; the module was exported for"
-                f" {wanted.dtype}[{shape}]",
+                f" {expected.dtype}[{shape}]",
                 hint="sg.torch.module(net, x, dynamic_shapes=({0: 'batch'},)) leaves sizes free",
             )
         return value
@@ -140,13 +147,13 @@ class TorchModule(Module):
         """Return weights and buffers as tensors, for ``net.load_state_dict``."""
         arrays = {**self._programs.fixed, **self.weights, **self.statistics}
         return {
-            name: tensor_of(np.array(getattr(arrays[own], "value", arrays[own])))
-            for name, own in self._programs.state.items()
+            name: tensor_of(np.array(getattr(arrays[array_name], "value", arrays[array_name])))
+            for name, array_name in self._programs.state.items()
         }
 
 
 class _Programs:
-    """What a module has beside its parameters; nothing changes it."""
+    """The programs and fixed arrays of a module; nothing changes them."""
 
     def __init__(self, modes: Mapping[str, ExportedModule]) -> None:
         self.modes = dict(modes)
@@ -172,7 +179,7 @@ def module_of(
             f"module takes a torch.nn.Module, got {kind_of(net)}",
             hint="sg.torch.module(net, x): net and examples of its arguments",
         )
-    check_whole(
+    check_local(
         net,
         "module",
         "sg.torch.module(net.module, x), and opt.minimize(loss, data_parallel=True)",
@@ -188,16 +195,16 @@ def module_of(
     return model
 
 
-def check_whole(net: Any, api: str, hint: str) -> None:
+def check_local(net: Any, api: str, hint: str) -> None:
     """Refuse modules that exchange gradients or parameters with other processes.
 
     Raises:
         ArgumentError: a part is such a module.
     """
-    for each in net.modules():
-        if any(kind.__module__.startswith("torch.distributed.") for kind in type(each).__mro__):
+    for part in net.modules():
+        if any(kind.__module__.startswith("torch.distributed.") for kind in type(part).__mro__):
             raise ArgumentError(
-                f"{api}: {type(each).__name__} exchanges arrays between processes, which a program"
+                f"{api}: {type(part).__name__} exchanges arrays between processes, which a program"
                 " does not",
                 hint=hint,
             )
@@ -209,7 +216,7 @@ def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModu
     Raises:
         ExportError: as ``module_of``.
     """
-    exported = _read(_exported(net, example, named, shapes), net)
+    exported = _read(_export_graph(net, example, named, shapes), net)
     missing = {node.operator: node for node in exported.program.missing()}
     if missing:
         raise ExportError(
@@ -223,7 +230,7 @@ def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModu
 @contextmanager
 def _in_mode(net: Any, mode: str) -> Iterator[None]:
     """Inside, the module is in this mode; one in training keeps the modes of its parts."""
-    modes = [(each, each.training) for each in net.modules()]
+    modes = [(part, part.training) for part in net.modules()]
     if mode == "eval":
         net.eval()
     elif not net.training:
@@ -231,11 +238,11 @@ def _in_mode(net: Any, mode: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for each, training in modes:
-            each.training = training
+        for part, training in modes:
+            part.training = training
 
 
-def _exported(net: Any, example: Any, named: Any, shapes: Any) -> Any:
+def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
     """Return the exported program in core ATen operators."""
     functions: list[str] = []
     with _watching(functions), warnings.catch_warnings():
@@ -245,7 +252,7 @@ def _exported(net: Any, example: Any, named: Any, shapes: Any) -> Any:
                 net, example, named or None, dynamic_shapes=shapes, strict=False
             )
             _detach_without_gradient(graph)
-            table = without_whole(torch.export.default_decompositions())
+            table = drop_lossy_decompositions(torch.export.default_decompositions())
             graph = graph.run_decompositions(table)
         except ExportError:
             raise
@@ -266,18 +273,18 @@ def _exported(net: Any, example: Any, named: Any, shapes: Any) -> Any:
 @contextmanager
 def _watching(functions: list[str]) -> Iterator[None]:
     """Inside, note the names of functions that have a backward of their own."""
-    own = torch.autograd.Function
-    apply = own.__dict__["apply"]
+    function_class = torch.autograd.Function
+    apply = function_class.__dict__["apply"]
 
-    def noted(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    def note_call(cls: Any, *args: Any, **kwargs: Any) -> Any:
         functions.append(cls.__name__)
         return apply.__func__(cls, *args, **kwargs)
 
-    own.apply = classmethod(noted)
+    function_class.apply = classmethod(note_call)
     try:
         yield
     finally:
-        own.apply = apply
+        function_class.apply = apply
 
 
 def _detach_without_gradient(exported: Any) -> None:
@@ -290,10 +297,10 @@ def _detach_without_gradient(exported: Any) -> None:
             raise ExportError("torch.enable_grad() inside of torch.no_grad() is not supported")
         for user in [*node.users]:
             with graph.inserting_after(user):
-                apart = graph.call_function(torch.ops.aten.detach.default, (user,))
-            apart.meta = dict(user.meta)
+                detached = graph.call_function(torch.ops.aten.detach.default, (user,))
+            detached.meta = dict(user.meta)
             user.replace_all_uses_with(
-                apart, delete_user_cb=lambda each, apart=apart: each is not apart
+                detached, delete_user_cb=lambda reader, detached=detached: reader is not detached
             )
     exported.graph_module.recompile()
 
@@ -303,24 +310,24 @@ def _read(exported: Any, net: Any) -> ExportedModule:
     kinds = torch.export.graph_signature
     signature = exported.graph_signature
     every = [*net.named_parameters(remove_duplicate=False)]
-    first = {id(each): name for name, each in reversed(every)}
-    names_of = {name: first[id(each)] for name, each in every}  # one of tied parameters
-    trained = {name for name, each in every if each.requires_grad}
-    moved = {
-        each.target
-        for each in signature.output_specs
-        if each.kind is kinds.OutputKind.BUFFER_MUTATION
+    first = {id(tensor): name for name, tensor in reversed(every)}
+    names_of = {name: first[id(tensor)] for name, tensor in every}  # one of tied parameters
+    trained = {name for name, tensor in every if tensor.requires_grad}
+    mutated = {
+        spec.target
+        for spec in signature.output_specs
+        if spec.kind is kinds.OutputKind.BUFFER_MUTATION
     }
     operands: list[Any] = []
     names: list[str] = []
     fixed: dict[int, Any] = {}
-    counted = 0
+    argument_count = 0
     for k, spec in enumerate(signature.input_specs):
         names.append(spec.target or spec.arg.name)
         if spec.kind is kinds.InputKind.USER_INPUT:
             is_number = hasattr(spec.arg, "value")
-            operands.append(None if is_number else ("argument", counted))
-            counted += 1
+            operands.append(None if is_number else ("argument", argument_count))
+            argument_count += 1
             continue
         if spec.kind is kinds.InputKind.TOKEN:  # of checks whose order PyTorch keeps
             operands.append(None)
@@ -336,26 +343,26 @@ def _read(exported: Any, net: Any) -> ExportedModule:
             else exported.constants[spec.target]
         )
         is_number = tensor.is_floating_point() or tensor.is_complex()
-        if spec.kind is kinds.InputKind.BUFFER and (is_number or spec.target in moved):
+        if spec.kind is kinds.InputKind.BUFFER and (is_number or spec.target in mutated):
             operands.append(("statistics", spec.target))
         else:
             operands.append(None)
             fixed[k] = tensor
     order = []
-    tokens = [each for each in signature.output_specs if each.kind is kinds.OutputKind.TOKEN]
+    tokens = [spec for spec in signature.output_specs if spec.kind is kinds.OutputKind.TOKEN]
     for spec in signature.output_specs[len(tokens) :]:
         if spec.kind is kinds.OutputKind.BUFFER_MUTATION:
             order.append(spec.target)
         elif spec.kind is not kinds.OutputKind.USER_OUTPUT:
             raise ExportError(f"the module writes into {spec.target or spec.arg.name}")
-    (given,) = exported.graph_module.graph.output_node().args
-    program = program_of(exported.graph_module, names, fixed, given[len(tokens) :])
+    (outputs,) = exported.graph_module.graph.output_node().args
+    program = program_of(exported.graph_module, names, fixed, outputs[len(tokens) :])
     operands += [None] * (len(program.inputs) - len(operands))
     specs = exported.call_spec
-    inputs = [each for each in signature.input_specs if each.kind is kinds.InputKind.USER_INPUT]
+    inputs = [spec for spec in signature.input_specs if spec.kind is kinds.InputKind.USER_INPUT]
     leaves = [
-        each.arg.value if hasattr(each.arg, "value") else TensorAt(k)
-        for k, each in enumerate(inputs)
+        spec.arg.value if hasattr(spec.arg, "value") else TensorAt(k)
+        for k, spec in enumerate(inputs)
     ]
     results: list[Any] = [TensorAt(k) for k in range(len(program.results) - len(order))]
     return ExportedModule(
@@ -376,32 +383,32 @@ def _plain(tree: Any) -> Any:
     if isinstance(tree, list):
         return [*map(_plain, tree)]
     if isinstance(tree, Mapping):
-        return {str(name): _plain(each) for name, each in tree.items()}
+        return {str(name): _plain(value) for name, value in tree.items()}
     if hasattr(tree, "_asdict"):
-        return {name: _plain(each) for name, each in tree._asdict().items()}
+        return {name: _plain(value) for name, value in tree._asdict().items()}
     raise ExportError(f"arguments and results in {type(tree).__name__} are not supported")
 
 
-def _match(wanted: Any, given: Any, into: dict[int, Any], what: str) -> None:
+def _match(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
     """Find the arrays of a call at the places where the example had tensors.
 
     Raises:
         ArgumentError: the containers, or numbers in them, are others.
     """
-    if isinstance(wanted, TensorAt):
-        into[wanted.place] = given
+    if isinstance(expected, TensorAt):
+        into[expected.place] = actual
         return
-    if isinstance(wanted, tuple | list):
-        if isinstance(given, tuple | list) and len(given) == len(wanted):
-            for own, each in zip(wanted, given, strict=True):
-                _match(own, each, into, what)
+    if isinstance(expected, tuple | list):
+        if isinstance(actual, tuple | list) and len(actual) == len(expected):
+            for expected_item, actual_item in zip(expected, actual, strict=True):
+                _match(expected_item, actual_item, into, what)
             return
-    elif isinstance(wanted, dict):
-        if isinstance(given, Mapping) and given.keys() == wanted.keys():
-            for name, own in wanted.items():
-                _match(own, given[name], into, f"{name!r}")
+    elif isinstance(expected, dict):
+        if isinstance(actual, Mapping) and actual.keys() == expected.keys():
+            for name, expected_item in expected.items():
+                _match(expected_item, actual[name], into, f"{name!r}")
             return
-    elif isinstance(given, type(wanted)) and given == wanted:
+    elif isinstance(actual, type(expected)) and actual == expected:
         return
     raise ArgumentError(
         f"{what}: the module was exported for other containers or numbers",
@@ -409,11 +416,11 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], what: str) -> None:
     )
 
 
-def _filled(tree: Any, results: Sequence[Any]) -> Any:
+def _fill_containers(tree: Any, results: Sequence[Any]) -> Any:
     if isinstance(tree, TensorAt):
         return results[tree.place]
     if isinstance(tree, tuple | list):
-        return type(tree)(_filled(each, results) for each in tree)
+        return type(tree)(_fill_containers(child, results) for child in tree)
     if isinstance(tree, dict):
-        return {name: _filled(each, results) for name, each in tree.items()}
+        return {name: _fill_containers(child, results) for name, child in tree.items()}
     return tree

@@ -53,7 +53,7 @@ class OperatorRow(NamedTuple):
     operands: str = ""
 
 
-def unsupported(what: str) -> ExportError:
+def unsupported_variant(what: str) -> ExportError:
     """Return the error for a variant of an operator that has no function here."""
     return ExportError(f"{what} is not supported")
 
@@ -138,8 +138,8 @@ _COMMON: Final[dict[str, Callable[..., Any]]] = {
 _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "_conj": lambda x: sg.conj(x),
     "_conj_physical": lambda x: sg.conj(x),
-    "_to_copy": lambda x, *, dtype=None: x if dtype is None else _converted(x, dtype),
-    "prims.convert_element_type": lambda a, *, out: _converted(a, out.dtype),
+    "_to_copy": lambda x, *, dtype=None: x if dtype is None else _convert_dtype(x, dtype),
+    "prims.convert_element_type": lambda a, *, out: _convert_dtype(a, out.dtype),
     "_unsafe_view": lambda x, size: sg.reshape(x, tuple(size)),
     "abs": lambda x: sg.abs(x),
     "alias": lambda x: x,
@@ -147,7 +147,7 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "clone": lambda x: x,
     "detach": lambda x: sg.stop_gradient(x),
     "dot": lambda x, tensor: sg.matmul(x, tensor),
-    "expand": lambda x, size: sg.broadcast_to(x, _expanded(x, size)),
+    "expand": lambda x, size: sg.broadcast_to(x, _expand_shape(x, size)),
     "fill": lambda x, value: sg.full_like(x, value),
     "flip": lambda x, dims: sg.flip(x, tuple(dims)) if dims else x,
     "isfinite": lambda x: sg.isfinite(x),
@@ -209,11 +209,11 @@ REFUSED: Final[dict[str, str]] = {
 def operator(*names: str, operands: str = "") -> Callable[[F], F]:
     """Make a function the row of operators."""
 
-    def registered(function: F) -> F:
+    def register_row(function: F) -> F:
         OPERATORS.update(dict.fromkeys(names, OperatorRow(function, operands)))
         return function
 
-    return registered
+    return register_row
 
 
 # -- helpers --------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def _times(x: Any, factor: Any) -> Any:
     return x if isinstance(factor, int | float) and factor == 1 else x * factor
 
 
-def _converted(x: Any, dtype: str) -> Any:
+def _convert_dtype(x: Any, dtype: str) -> Any:
     """A value in an element type; of complex numbers a real one has the real parts."""
     return cast(sg.real(x) if x.dtype.is_complex and "complex" not in dtype else x, dtype)
 
@@ -245,16 +245,16 @@ def _at(axis: int, rank: int, key: Any) -> tuple[Any, ...]:
     return (*(slice(None),) * (axis % rank), key)
 
 
-def _expanded(x: Any, size: Sequence[Any]) -> tuple[Any, ...]:
-    before = len(size) - x.ndim
+def _expand_shape(x: Any, size: Sequence[Any]) -> tuple[Any, ...]:
+    added_axes = len(size) - x.ndim
     return tuple(
-        x.shape[k - before] if isinstance(n, int) and n == -1 else n for k, n in enumerate(size)
+        x.shape[k - added_axes] if isinstance(n, int) and n == -1 else n for k, n in enumerate(size)
     )
 
 
-def _per_axis(given: Any, count: int) -> tuple[Any, ...]:
+def _per_axis(numbers: Any, count: int) -> tuple[Any, ...]:
     """A number for each axis, of one for all of them or a list of one or all."""
-    values = tuple(given) if isinstance(given, list | tuple) else (given,)
+    values = tuple(numbers) if isinstance(numbers, list | tuple) else (numbers,)
     return values * count if len(values) == 1 else values
 
 
@@ -262,12 +262,12 @@ def _numbers(values: Any, dtype: str) -> Any:
     return sg.constant(np.asarray(values, dtype))
 
 
-def _pulled(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -> list[Any]:
+def _pull_back(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -> list[Any]:
     """The gradients of operands, given that of the result: those of the forward function.
 
     It reads copies: an operand may be computed of another one, or be the same value.
     """
-    copies = [each * 1.0 for each in operands]
+    copies = [operand * 1.0 for operand in operands]
     return list(reverse.vjp([f(*copies)], copies, [cotangent], True))
 
 
@@ -311,7 +311,7 @@ def _frexp(x: Any) -> Any:
 
 
 @operator("round.decimals")
-def _round(x: Any, *, decimals: int) -> Any:
+def _round_decimals(x: Any, *, decimals: int) -> Any:
     if decimals == 0:
         return sg.rint(x)
     factor = 10.0 ** abs(decimals)
@@ -361,11 +361,11 @@ def _clamp(x: Any, low: Any, high: Any, inside: bool = False) -> Any:
     """Clip; on a bound the gradient is that of x, or of ``inside`` it is 0."""
     if inside:
         return sg.where(x <= low, low, sg.where(x >= high, high, x))
-    x = x if low is None else _bounded(x, low, x < low)
-    return x if high is None else _bounded(x, high, x > high)
+    x = x if low is None else _replace_beyond(x, low, x < low)
+    return x if high is None else _replace_beyond(x, high, x > high)
 
 
-def _bounded(x: Any, bound: Any, beyond: Any) -> Any:
+def _replace_beyond(x: Any, bound: Any, beyond: Any) -> Any:
     """The bound where x is beyond it, and where the bound is NaN; else x."""
     if not isinstance(bound, Value):
         return sg.where(beyond, bound, x) if bound == bound else sg.full_like(x, bound)
@@ -420,7 +420,10 @@ _POLYNOMIALS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = 
 def _polynomial(x: Any, n: Any, *, operator: str, out: AtenType) -> Any:
     name = operator.removeprefix("special_")
     first, rule = _POLYNOMIALS[name.removeprefix("shifted_")]
-    x, n = (_numbers(each, out.dtype) if isinstance(each, int | float) else each for each in (x, n))
+    x, n = (
+        _numbers(argument, out.dtype) if isinstance(argument, int | float) else argument
+        for argument in (x, n)
+    )
     x, degree = sg.broadcast_arrays(x, sg.astype(n, "int64"))
     if name.startswith("shifted_"):
         x = 2 * x - 1
@@ -476,7 +479,7 @@ def _scalar_tensor(s: Any, *, out: AtenType) -> Any:
 
 @operator("arange")
 def _arange(start: Any = 0, end: Any = None, step: Any = 1, *, out: AtenType) -> Any:
-    if any(isinstance(each, Dim) for each in (start, end, step)):
+    if any(isinstance(bound, Dim) for bound in (start, end, step)):
         return cast(sg.arange(start, end, step), out.dtype)
     count = max(0, int(np.ceil((end - start) / step)))
     return _numbers(start + np.arange(count) * step, out.dtype)
@@ -509,10 +512,10 @@ def _max(x: Any, *, operator: str) -> Any:
 @operator("max.dim", "min.dim")
 def _max_along(x: Any, dim: int, keepdim: bool = False, *, operator: str) -> Any:
     places = (sg.argmax if operator == "max" else sg.argmin)(x, dim, keepdims=True) if x.ndim else 0
-    return _picked(x, places, dim, keepdim)
+    return _pick_along(x, places, dim, keepdim)
 
 
-def _picked(x: Any, places: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
+def _pick_along(x: Any, places: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
     """The elements at places along an axis, and the places."""
     if not x.ndim:
         return x, _numbers(0, "int64")
@@ -622,7 +625,7 @@ def _kthvalue(x: Any, k: Any, dim: int = -1, keepdim: bool = False) -> Any:
     if not x.ndim:
         return x, _numbers(0, "int64")
     places = sg.argsort(x, dim, stable=True)[_at(dim, x.ndim, slice(k - 1, k))]
-    return _picked(x, places, dim, keepdim)
+    return _pick_along(x, places, dim, keepdim)
 
 
 @operator("nanmedian.dim")
@@ -632,7 +635,7 @@ def _nanmedian_along(x: Any, dim: int, keepdim: bool = False) -> Any:
     places = sg.argsort(x, dim, stable=True)  # NaN comes last
     count = sg.sum(sg.astype(sg.logical_not(sg.isnan(x)), "int64"), dim, keepdims=True)
     middle = sg.maximum((count - 1) // 2, 0)
-    return _picked(x, sg.take_along_axis(places, middle, dim), dim, keepdim)
+    return _pick_along(x, sg.take_along_axis(places, middle, dim), dim, keepdim)
 
 
 @operator("nanmedian")
@@ -651,7 +654,7 @@ def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
     is_first = (step == 0) | sg.not_equal(row, sg.roll(row, 1, axis))
     length = step - sg.cummax(sg.where(is_first, step, 0), axis)
     longest = sg.argmax(length, axis, keepdims=True)  # the last place of the run
-    return _picked(x, sg.take_along_axis(places, longest, axis), dim, keepdim)
+    return _pick_along(x, sg.take_along_axis(places, longest, axis), dim, keepdim)
 
 
 @operator("median.dim")
@@ -664,7 +667,7 @@ def _median_along(x: Any, dim: int, keepdim: bool = False) -> Any:
     first = sg.argmax(sg.astype(bad, "int32"), dim, keepdims=True)
     places = places[_at(dim, x.ndim, slice(middle, middle + 1))]
     places = sg.where(sg.any(bad, dim, keepdims=True), first, places)
-    return _picked(x, places, dim, keepdim)
+    return _pick_along(x, places, dim, keepdim)
 
 
 @operator("median")
@@ -677,19 +680,19 @@ def _cummax(x: Any, dim: int, *, operator: str) -> Any:
     if not x.ndim:
         return x, _numbers(0, "int64")
     values = (sg.cummax if operator == "cummax" else sg.cummin)(x, dim)
-    here = sg.equal(x, values) | sg.isnan(x)  # the last place where the value is new or equal
-    places = sg.cummax(sg.where(here, sg.iota(x.shape, dim % x.ndim), 0), dim)
+    is_best = sg.equal(x, values) | sg.isnan(x)  # the last place where the value is new or equal
+    places = sg.cummax(sg.where(is_best, sg.iota(x.shape, dim % x.ndim), 0), dim)
     return sg.take_along_axis(x, places, dim), places
 
 
 @operator("searchsorted", "bucketize")
-def _searchsorted(
+def _search_sorted(
     x: Any = None, sorted_sequence: Any = None, boundaries: Any = None, *, out_int32: bool = False,
     right: bool = False, side: str | None = None, sorter: Any = None,
 ) -> Any:  # fmt: skip
     edges = sorted_sequence if boundaries is None else boundaries
     if edges.ndim != 1:
-        raise unsupported("searchsorted in several rows")
+        raise unsupported_variant("searchsorted in several rows")
     return sg.searchsorted(edges, x, "right" if right or side == "right" else "left", sorter)
 
 
@@ -736,13 +739,13 @@ def _squeeze(x: Any, dim: Any = None) -> Any:
 @operator("cat")
 def _cat(tensors: Any, dim: int = 0, *, out: AtenType) -> Any:
     rank = len(out.shape)
-    parts = [cast(each, out.dtype) for each in tensors if each.ndim == rank]
+    parts = [cast(tensor, out.dtype) for tensor in tensors if tensor.ndim == rank]
     return sg.concatenate(parts, dim)
 
 
 @operator("stack")
 def _stack(tensors: Any, dim: int = 0, *, out: AtenType) -> Any:
-    return sg.stack([cast(each, out.dtype) for each in tensors], dim)
+    return sg.stack([cast(tensor, out.dtype) for tensor in tensors], dim)
 
 
 @operator("split_with_sizes")
@@ -756,7 +759,7 @@ def _split_with_sizes(x: Any, split_sizes: Any, dim: int = 0) -> Any:
 
 @operator("split")
 def _split(x: Any, split_size: Any, dim: int = 0, *, out: Any) -> Any:
-    sizes = [each.shape[dim] for each in out]
+    sizes = [part.shape[dim] for part in out]
     return _split_with_sizes(x, sizes, dim)
 
 
@@ -838,7 +841,7 @@ def _roll(x: Any, shifts: Any, dims: Any = ()) -> Any:
 
 
 @operator("unfold")
-def _unfold(x: Any, dimension: int, size: int, step: int) -> Any:
+def _unfold_axis(x: Any, dimension: int, size: int, step: int) -> Any:
     if not x.ndim:
         return sg.reshape(x, (1,)) if size else sg.zeros((0,), x.dtype)
     k = dimension % x.ndim
@@ -883,21 +886,23 @@ def _border(x: Any, padding: Any, *, operator: str) -> Any:
           "replication_pad3d_backward")  # fmt: skip
 def _border_backward(grad_output: Any, x: Any, padding: Any, *, operator: str) -> Any:
     name = operator.removesuffix("_backward")
-    (slope,) = _pulled(lambda x: _border(x, padding, operator=name), [x], grad_output)
+    (slope,) = _pull_back(lambda x: _border(x, padding, operator=name), [x], grad_output)
     return slope
 
 
 def _in_memory(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
     """The elements of x as a row in the order of memory, and the axes in that order."""
     if isinstance(strides, str):
-        raise unsupported("a view of a part of a tensor's memory")
+        raise unsupported_variant("a view of a part of a tensor's memory")
     order = tuple(range(x.ndim))
     if strides is not None:
         order = tuple(sorted(order, key=lambda axis: (-strides[axis], axis)))
         step = 1
         for axis in reversed(order):
             if x.shape[axis] != 1 and strides[axis] != step:
-                raise unsupported("a view of a tensor with gaps or repetitions in its memory")
+                raise unsupported_variant(
+                    "a view of a tensor with gaps or repetitions in its memory"
+                )
             step *= x.shape[axis]
     return sg.reshape(sg.transpose(x, order) if x.ndim else x, (-1,)), order
 
@@ -928,8 +933,8 @@ def _as_strided_scatter(
         return cast(src, x.dtype.name)
     row, order = _in_memory(x, strides)
     row = row.at[_offsets(size, stride, storage_offset)].set(cast(src, x.dtype.name))
-    whole = sg.reshape(row, tuple(x.shape[axis] for axis in order))
-    return sg.transpose(whole, tuple(np.argsort(order).tolist())) if x.ndim else whole
+    array = sg.reshape(row, tuple(x.shape[axis] for axis in order))
+    return sg.transpose(array, tuple(np.argsort(order).tolist())) if x.ndim else array
 
 
 # -- gather and scatter ---------------------------------------------------------------------------
@@ -939,7 +944,9 @@ def _key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
     key: list[Any] = []
     for index in indices:
         if index is not None and index.dtype.name in ("bool", "uint8"):
-            raise unsupported("an index that is a mask: the size of the result depends on it")
+            raise unsupported_variant(
+                "an index that is a mask: the size of the result depends on it"
+            )
         key.append(slice(None) if index is None else index)
     return tuple(key)
 
@@ -952,16 +959,16 @@ def _index(x: Any, indices: Any) -> Any:
 @operator("index_put", "_unsafe_index_put")
 def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     values = cast(values, x.dtype.name)
-    masks = [each for each in indices if each is not None and each.dtype.name == "bool"]
+    masks = [index for index in indices if index is not None and index.dtype.name == "bool"]
     if len(masks) == 1 and len(indices) == 1 and prod(values.shape) == 1:
         mask = sg.reshape(masks[0], (*masks[0].shape, *(1,) * (x.ndim - masks[0].ndim)))
         value = sg.reshape(values, ())
         return sg.where(mask, x + value if accumulate else value, x)
     places = x.at[_key(x, indices)]
-    return _added(places, values) if accumulate else places.set(values)
+    return _add_at(places, values) if accumulate else places.set(values)
 
 
-def _added(places: Any, values: Any) -> Any:
+def _add_at(places: Any, values: Any) -> Any:
     """Add values at places; of truth values a sum is whether there is one."""
     return places.max(values) if values.dtype.name == "bool" else places.add(values)
 
@@ -981,16 +988,16 @@ def _index_add(x: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, ope
     places = x.at[_at(dim, x.ndim, sg.reshape(index, (-1,)))]
     if operator == "index_copy":
         return places.set(source)
-    return _added(places, _times(source, alpha))
+    return _add_at(places, _times(source, alpha))
 
 
-def _reached(x: Any, index: Any, dim: int) -> Any:
+def _cut_to_index(x: Any, index: Any, dim: int) -> Any:
     """The part of x before the sizes of an index along all axes but one."""
     key = [slice(None)] * x.ndim
     for k in range(x.ndim):
         if k != dim % x.ndim and index.shape[k] != x.shape[k]:
             key[k] = slice(0, index.shape[k])
-    return x if all(each == slice(None) for each in key) else x[tuple(key)]
+    return x if all(span == slice(None) for span in key) else x[tuple(key)]
 
 
 @operator("gather")
@@ -1000,7 +1007,7 @@ def _gather(x: Any, dim: int, index: Any) -> Any:
     index = sg.reshape(index, (1,) * x.ndim) if not index.ndim else index
     if (rows := row_numbers(x, dim, index)) is not None:
         return sg.take(x, rows, dim)
-    return sg.take_along_axis(_reached(x, index, dim), index, dim)
+    return sg.take_along_axis(_cut_to_index(x, index, dim), index, dim)
 
 
 def _places(x: Any, dim: int, index: Any) -> tuple[Any, ...]:
@@ -1019,30 +1026,30 @@ def _scatter(
     *, operator: str,
 ) -> Any:  # fmt: skip
     if not x.ndim:
-        x, index = (sg.reshape(each, (1,)) for each in (x, index))
+        x, index = (sg.reshape(operand, (1,)) for operand in (x, index))
         src = sg.reshape(src, (1,)) if src is not None else None
         row = _scatter(x, 0, index, src, value, reduce, operator=operator)
         return sg.reshape(row, ())
     k = dim % x.ndim
-    updates = value if src is None else _cut(src, index.shape)
+    updates = value if src is None else _cut_to_shape(src, index.shape)
     reduce = "add" if operator == "scatter_add" else reduce
     single = isinstance(index.shape[k], int) and index.shape[k] == 1
     same = all(index.shape[a] == x.shape[a] for a in range(x.ndim) if a != k)
     if single and same and reduce == "set":
-        here = sg.equal(sg.iota(x.shape, k, like=index), index)
+        is_index = sg.equal(sg.iota(x.shape, k, like=index), index)
         updates = _numbers(value, x.dtype.name) if src is None else updates
-        return sg.where(here, updates, x)
+        return sg.where(is_index, updates, x)
     if src is None:
         updates = sg.full(index.shape, _numbers(value, x.dtype.name), x.dtype)
     places = x.at[_places(x, dim, index)]
-    return _added(places, updates) if reduce == "add" else getattr(places, reduce)(updates)
+    return _add_at(places, updates) if reduce == "add" else getattr(places, reduce)(updates)
 
 
 @operator("put")
-def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def _put_elements(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     places = sg.reshape(x, (-1,)).at[sg.reshape(index, (-1,))]
     source = sg.reshape(source, (-1,))
-    return sg.reshape(_added(places, source) if accumulate else places.set(source), x.shape)
+    return sg.reshape(_add_at(places, source) if accumulate else places.set(source), x.shape)
 
 
 @operator("masked_scatter")
@@ -1053,7 +1060,7 @@ def _masked_scatter(x: Any, mask: Any, source: Any) -> Any:
     return sg.reshape(sg.where(mask, values, sg.reshape(x, (-1,))), x.shape)
 
 
-def _cut(x: Any, shape: Sequence[Any]) -> Any:
+def _cut_to_shape(x: Any, shape: Sequence[Any]) -> Any:
     if all(a == b for a, b in zip(x.shape, shape, strict=True)):
         return x
     return x[tuple(slice(0, size) for size in shape)]
@@ -1064,15 +1071,15 @@ def _scatter_reduce(
     x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Any:
     if not x.ndim:
-        x, index, src = (sg.reshape(each, (1,)) for each in (x, index, src))
+        x, index, src = (sg.reshape(operand, (1,)) for operand in (x, index, src))
         return sg.reshape(_scatter_reduce(x, 0, index, src, reduce, include_self=include_self), ())
-    where, src = _places(x, dim, index), _cut(src, index.shape)
+    where, src = _places(x, dim, index), _cut_to_shape(src, index.shape)
     method = {"sum": "add", "prod": "multiply", "amax": "max", "amin": "min", "mean": "add"}[reduce]
     ones = sg.ones(index.shape, x.dtype)
     if not include_self:
         neutral = {"sum": 0, "prod": 1, "amax": -inf, "amin": inf, "mean": 0}[reduce]
         if abs(neutral) == inf and not x.dtype.is_float:
-            raise unsupported(f"scatter_reduce of {x.dtype} by {reduce} without itself")
+            raise unsupported_variant(f"scatter_reduce of {x.dtype} by {reduce} without itself")
         blank: Any = sg.zeros(x.shape, x.dtype)
         hit = blank.at[where].add(ones) > 0
         out = getattr(sg.where(hit, neutral, x).at[where], method)(src)
@@ -1112,7 +1119,7 @@ def _embedding(
     weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False
 ) -> Any:
     if scale_grad_by_freq:
-        raise unsupported("scale_grad_by_freq=True")
+        raise unsupported_variant("scale_grad_by_freq=True")
     rows = sg.take(weight, indices, 0)
     if padding_idx < 0:
         return rows
@@ -1125,7 +1132,7 @@ def _embedding_dense_backward(
     grad_output: Any, indices: Any, num_weights: Any, padding_idx: int, scale_grad_by_freq: bool
 ) -> Any:
     if scale_grad_by_freq:
-        raise unsupported("scale_grad_by_freq=True")
+        raise unsupported_variant("scale_grad_by_freq=True")
     rows = sg.reshape(grad_output, (-1, grad_output.shape[-1]))
     places = sg.reshape(indices, (-1,))
     if padding_idx >= 0:
@@ -1147,8 +1154,8 @@ def _addmm(
     x: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None, batch2: Any = None,
     mat: Any = None, vec: Any = None, *, beta: Any = 1, alpha: Any = 1, operator: str,
 ) -> Any:  # fmt: skip
-    left = next(each for each in (mat1, batch1, mat) if each is not None)
-    right = next(each for each in (mat2, batch2, vec) if each is not None)
+    left = next(matrix for matrix in (mat1, batch1, mat) if matrix is not None)
+    right = next(matrix for matrix in (mat2, batch2, vec) if matrix is not None)
     product = sg.matmul(left, right)
     product = sg.sum(product, 0) if operator == "addbmm" else product
     if not (x.dtype.is_float or x.dtype.is_complex):
@@ -1159,31 +1166,31 @@ def _addmm(
 
 @operator("_cdist_forward")
 def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenType) -> Any:
-    apart = sg.expand_dims(x1, -2) - sg.expand_dims(x2, -3)
-    return _vector_norm(apart, p, [-1], out=out)
+    difference = sg.expand_dims(x1, -2) - sg.expand_dims(x2, -3)
+    return _vector_norm(difference, p, [-1], out=out)
 
 
 @operator("_cdist_backward")
 def _cdist_backward(grad: Any, x1: Any, x2: Any, p: float, cdist: Any, *, out: AtenType) -> Any:
-    (slope,) = _pulled(lambda x1: _cdist(x1, x2, p, out=out), [x1], grad)
+    (slope,) = _pull_back(lambda x1: _cdist(x1, x2, p, out=out), [x1], grad)
     return slope
 
 
 def _pairs(count: Any) -> tuple[Any, Any]:
     if not isinstance(count, int):
-        raise unsupported("pdist of a named size")
+        raise unsupported_variant("pdist of a named size")
     return np.triu_indices(count, 1)
 
 
 @operator("_pdist_forward")
 def _pdist(x: Any, p: float = 2, *, out: AtenType) -> Any:
-    first, second = (_numbers(each, "int64") for each in _pairs(x.shape[0]))
+    first, second = (_numbers(indices, "int64") for indices in _pairs(x.shape[0]))
     return _vector_norm(sg.take(x, first, 0) - sg.take(x, second, 0), p, [-1], out=out)
 
 
 @operator("_pdist_backward")
 def _pdist_backward(grad: Any, x: Any, p: float, pdist: Any, *, out: AtenType) -> Any:
-    (slope,) = _pulled(lambda x: _pdist(x, p, out=out), [x], grad)
+    (slope,) = _pull_back(lambda x: _pdist(x, p, out=out), [x], grad)
     return slope
 
 
@@ -1240,8 +1247,8 @@ def _log_softmax_backward(grad_output: Any, output: Any, dim: int, input_dtype: 
 
 def _of_heads(x: Any, query: Any) -> Any:
     """Keys or values for each head of the queries, of which groups share one."""
-    heads, wanted = x.shape[-3], query.shape[-3]
-    return x if heads == wanted else sg.repeat(x, wanted // heads, -3)
+    heads, query_heads = x.shape[-3], query.shape[-3]
+    return x if heads == query_heads else sg.repeat(x, query_heads // heads, -3)
 
 
 def _attention(query: Any, key: Any, mask: Any, causal: bool, scale: float | None) -> Any:
@@ -1274,7 +1281,7 @@ def _flash_backward(
         scores = _attention(query, key, attn_mask, is_causal, scale)
         return sg.matmul(nn.softmax(scores, -1), _of_heads(value, query))
 
-    return tuple(_pulled(forward, (query, key, value), grad_out))
+    return tuple(_pull_back(forward, (query, key, value), grad_out))
 
 
 # -- windows --------------------------------------------------------------------------------------
@@ -1303,19 +1310,19 @@ def _convolution_backward(
     grad_output: Any, x: Any, weight: Any, bias_sizes: Any, stride: Any, padding: Any,
     dilation: Any, transposed: bool, output_padding: Any, groups: int, output_mask: Any,
 ) -> Any:  # fmt: skip
-    rest = (stride, padding, dilation, transposed, output_padding, groups)
-    wanted = [each for each, asked in zip((x, weight), output_mask, strict=False) if asked]
+    options = (stride, padding, dilation, transposed, output_padding, groups)
+    variables = [operand for operand, asked in zip((x, weight), output_mask, strict=False) if asked]
 
     def forward(*chosen: Any) -> Any:
         pending = [*chosen]
         operands = [
-            pending.pop(0) if asked else each
-            for each, asked in zip((x, weight), output_mask, strict=False)
+            pending.pop(0) if asked else operand
+            for operand, asked in zip((x, weight), output_mask, strict=False)
         ]
         row: Callable[..., Any] = _convolution
-        return row(*operands, None, *rest)
+        return row(*operands, None, *options)
 
-    slopes = _pulled(forward, wanted, grad_output) if wanted else []
+    slopes = _pull_back(forward, variables, grad_output) if variables else []
     image = slopes.pop(0) if output_mask[0] else None
     filters = slopes.pop(0) if output_mask[1] else None
     others = (0, *range(2, grad_output.ndim))
@@ -1333,14 +1340,14 @@ def _pool_options(
     }
 
 
-def _batched(x: Any, count: int) -> tuple[Any, bool]:
+def _add_batch_axis(x: Any, count: int) -> tuple[Any, bool]:
     """An image with an axis of batches in front."""
     return (sg.expand_dims(x, 0), True) if x.ndim == count + 1 else (x, False)
 
 
 def _max_pool(x: Any, count: int, ceil_mode: bool, *windows: Any) -> Any:
     taps, options = _pool_options(count, *windows)
-    x, alone = _batched(x, count)
+    x, alone = _add_batch_axis(x, count)
     y = nn.max_pool(x, taps, ceil_mode=ceil_mode, **options)
     return y[0] if alone else y
 
@@ -1353,7 +1360,7 @@ def _max_pool_with_indices(
     count = 2 if operator.startswith("max_pool2d") else 3
     y = _max_pool(x, count, ceil_mode, kernel_size, stride, padding, dilation)
     taps, options = _pool_options(count, kernel_size, stride, padding, dilation)
-    image, alone = _batched(sg.stop_gradient(x), count)
+    image, alone = _add_batch_axis(sg.stop_gradient(x), count)
     windows = y.shape[-count:]
     pairs = [
         (low, max(0, (n - 1) * s + (t - 1) * d + 1 - low - size))
@@ -1386,7 +1393,7 @@ def _max_pool_backward(
 ) -> Any:  # fmt: skip
     count = 2 if operator.startswith("max_pool2d") else 3
     windows = (kernel_size, stride, padding, dilation)
-    (slope,) = _pulled(lambda x: _max_pool(x, count, ceil_mode, *windows), [x], grad_output)
+    (slope,) = _pull_back(lambda x: _max_pool(x, count, ceil_mode, *windows), [x], grad_output)
     return slope
 
 
@@ -1399,8 +1406,8 @@ def _avg_pool(
     taps, options = _pool_options(count, kernel_size, stride, padding)
     del options["dilation"]
     if not x.dtype.is_float:
-        raise unsupported(f"an average of {x.dtype}")
-    x, alone = _batched(x, count)
+        raise unsupported_variant(f"an average of {x.dtype}")
+    x, alone = _add_batch_axis(x, count)
     if divisor_override is not None:  # the sum of each window, with zeros around
         pairs = [
             (low, max(0, (_windows(size, t, s, low, ceil_mode) - 1) * s + t - low - size))
@@ -1419,8 +1426,8 @@ def _avg_pool(
 
 def _windows(size: Any, taps: int, stride: int, padding: int, ceil_mode: bool) -> Any:
     """The number of windows along an axis; each begins inside of the image or its left border."""
-    rest = size + 2 * padding - taps
-    count = (-(-rest // stride) if ceil_mode else rest // stride) + 1
+    extent = size + 2 * padding - taps
+    count = (-(-extent // stride) if ceil_mode else extent // stride) + 1
     return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
 
 
@@ -1429,15 +1436,15 @@ def _avg_pool_backward(
     grad_output: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
     count_include_pad: bool, divisor_override: int | None, *, operator: str,
 ) -> Any:  # fmt: skip
-    rest = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    (slope,) = _pulled(lambda x: _avg_pool(x, *rest, operator=operator), [x], grad_output)
+    options = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    (slope,) = _pull_back(lambda x: _avg_pool(x, *options, operator=operator), [x], grad_output)
     return slope
 
 
 @operator("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d")
 def _adaptive_avg_pool(x: Any, output_size: Any, *, operator: str) -> Any:
     count = int(operator[-2])
-    x, alone = _batched(x, count)
+    x, alone = _add_batch_axis(x, count)
     y = nn.adaptive_avg_pool(x, _per_axis(output_size, count))
     return y[0] if alone else y
 
@@ -1447,7 +1454,7 @@ def _adaptive_avg_pool_backward(grad_output: Any, x: Any, *, operator: str) -> A
     count = int(operator.removesuffix("_backward")[-2])
     size = grad_output.shape[-count:]
     name = operator.removesuffix("_backward")
-    (slope,) = _pulled(lambda x: _adaptive_avg_pool(x, size, operator=name), [x], grad_output)
+    (slope,) = _pull_back(lambda x: _adaptive_avg_pool(x, size, operator=name), [x], grad_output)
     return slope
 
 
@@ -1456,34 +1463,36 @@ def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, 
     axes, from ``starts`` [..., n] and as long as ``sizes`` [n], or a number, says."""
     count = len(starts)
     space = tuple(x.shape[-count:])
-    if not all(isinstance(each, int) for each in space):
-        raise unsupported("a pool with indices of a named size")
+    if not all(isinstance(size, int) for size in space):
+        raise unsupported_variant("a pool with indices of a named size")
     place: Any = None
     inside: Any = True
     for k, (start, size, extent) in enumerate(zip(starts, sizes, space, strict=True)):
         longest = int(np.max(size))
         taps = np.arange(longest)
         row = sg.expand_dims(start, -1) + taps  # [..., n, taps]
-        here = np.broadcast_to(taps < np.reshape(size, (-1, 1)), (start.shape[-1], longest))
-        before, after = k, count - 1 - k
+        is_tap = np.broadcast_to(taps < np.reshape(size, (-1, 1)), (start.shape[-1], longest))
+        axes_before, axes_after = k, count - 1 - k
         rank = row.ndim - 2
-        shape = (*row.shape[:rank], *(1,) * before, row.shape[-2], *(1,) * after)
-        shape += (*(1,) * before, longest, *(1,) * after)
+        shape = (*row.shape[:rank], *(1,) * axes_before, row.shape[-2], *(1,) * axes_after)
+        shape += (*(1,) * axes_before, longest, *(1,) * axes_after)
         wide = sg.reshape(sg.minimum(row, extent - 1), shape)
         place = wide if place is None else place * extent + wide
-        inside = sg.logical_and(inside, sg.constant(here.reshape(shape[rank:])))
+        inside = sg.logical_and(inside, sg.constant(is_tap.reshape(shape[rank:])))
     lead = tuple(x.shape[:-count])
     windows = tuple(place.shape[-2 * count : -count])
     flat = sg.reshape(x, (*lead, prod(space)))
     rows = (*lead, prod(windows), prod(place.shape[-count:]))
     place, inside = (
-        sg.reshape(sg.broadcast_to(each, (*lead, *place.shape[-2 * count :])), rows)
-        for each in (place, inside)
+        sg.reshape(sg.broadcast_to(grid, (*lead, *place.shape[-2 * count :])), rows)
+        for grid in (place, inside)
     )
-    found = sg.take_along_axis(sg.expand_dims(flat, -2), place, -1)
-    best = sg.argmax(sg.where(inside, found, -inf), -1, keepdims=True)
+    elements = sg.take_along_axis(sg.expand_dims(flat, -2), place, -1)
+    best = sg.argmax(sg.where(inside, elements, -inf), -1, keepdims=True)
     shape = (*lead, *windows)
-    return tuple(sg.reshape(sg.take_along_axis(each, best, -1), shape) for each in (found, place))
+    return tuple(
+        sg.reshape(sg.take_along_axis(grid, best, -1), shape) for grid in (elements, place)
+    )
 
 
 @operator("adaptive_max_pool2d", "adaptive_max_pool3d")
@@ -1527,7 +1536,7 @@ def _pool_by_indices(
     lead = tuple(x.shape[:-count])
     rows = (prod(lead), -1)
     slope: Any = sg.zeros((prod(lead), prod(x.shape[-count:])), grad_output.dtype)
-    places, parts = (sg.reshape(each, rows) for each in (indices, grad_output))
+    places, parts = (sg.reshape(grid, rows) for grid in (indices, grad_output))
     first = sg.iota(places.shape, 0, like=places)
     return sg.reshape(slope.at[first, places].add(parts), x.shape)
 
@@ -1551,7 +1560,7 @@ def _col2im(
 
 @operator("im2col")
 def _im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    x, alone = _batched(x, 2)
+    x, alone = _add_batch_axis(x, 2)
     taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
     columns = nn.unfold(x, taps, **options)
     n, c, *_, rows, across = columns.shape
@@ -1582,14 +1591,14 @@ def _upsample(
     options: dict[str, Any] = {**_UPSAMPLE[mode[:-2]]}
     if align_corners:
         options["coordinates"] = "align_corners"
-    given = scale_factors or [s for s in (scales_d, scales_h, scales_w) if s is not None]
-    given = [scales] if scales is not None else given
+    factors = scale_factors or [s for s in (scales_d, scales_h, scales_w) if s is not None]
+    factors = [scales] if scales is not None else factors
     shape = tuple(out.shape[-count:])
-    if given and any(
+    if factors and any(
         not isinstance(n, int) or int(n * f) != m or n * f != m
-        for n, f, m in zip(x.shape[-count:], given, shape, strict=True)
+        for n, f, m in zip(x.shape[-count:], factors, shape, strict=True)
     ):
-        return nn.resize(x, None, scale=tuple(given), **options)
+        return nn.resize(x, None, scale=tuple(factors), **options)
     return nn.resize(x, shape, **options)
 
 
@@ -1598,7 +1607,7 @@ def _grid_sampler(
     x: Any, grid: Any, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Any:
     if interpolation_mode > 1:
-        raise unsupported("bicubic interpolation")
+        raise unsupported_variant("bicubic interpolation")
     border: Any = ("zeros", "border", "reflection")[padding_mode]
     mode: Any = ("bilinear", "nearest")[interpolation_mode]
     return nn.grid_sample(x, grid, mode, border, align_corners)
@@ -1609,22 +1618,24 @@ def _grid_sampler_backward(
     grad_output: Any, x: Any, grid: Any, interpolation_mode: int, padding_mode: int,
     align_corners: bool, output_mask: Any,
 ) -> Any:  # fmt: skip
-    rest = (interpolation_mode, padding_mode, align_corners)
+    options = (interpolation_mode, padding_mode, align_corners)
     if interpolation_mode == 1:  # nearest: no slope of the grid
-        (image,) = _pulled(lambda x: _grid_sampler(x, grid, *rest), [x], grad_output)
+        (image,) = _pull_back(lambda x: _grid_sampler(x, grid, *options), [x], grad_output)
         return image, sg.zeros_like(grid)
-    return tuple(_pulled(lambda x, grid: _grid_sampler(x, grid, *rest), [x, grid], grad_output))
+    return tuple(
+        _pull_back(lambda x, grid: _grid_sampler(x, grid, *options), [x, grid], grad_output)
+    )
 
 
 # -- normalization --------------------------------------------------------------------------------
 
 
-def _scaled(x: Any, weight: Any, bias: Any) -> Any:
+def _scale_and_shift(x: Any, weight: Any, bias: Any) -> Any:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
 
 
-def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any, Any]:
+def _standardize(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any, Any]:
     """The elements without mean and spread, the mean, and 1 / spread."""
     mean = sg.mean(x, axes, keepdims=True)
     centred = x - mean
@@ -1635,19 +1646,21 @@ def _standardized(x: Any, axes: tuple[int, ...], eps: float) -> tuple[Any, Any, 
 @operator("native_layer_norm")
 def _layer_norm(x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float) -> Any:
     axes = tuple(range(x.ndim - len(normalized_shape), x.ndim))
-    y, mean, inverse = _standardized(x, axes, eps)
-    return _scaled(y, weight, bias), mean, inverse
+    y, mean, inverse = _standardize(x, axes, eps)
+    return _scale_and_shift(y, weight, bias), mean, inverse
 
 
 @operator("native_group_norm")
 def _group_norm(
     x: Any, weight: Any, bias: Any, N: Any, C: Any, HxW: Any, group: int, eps: float
 ) -> Any:
-    apart = sg.reshape(x, (N, group, -1))
-    y, mean, inverse = _standardized(apart, (2,), eps)
+    groups = sg.reshape(x, (N, group, -1))
+    y, mean, inverse = _standardize(groups, (2,), eps)
     wide = (-1, *(1,) * (x.ndim - 2))
-    weight, bias = (None if each is None else sg.reshape(each, wide) for each in (weight, bias))
-    y = _scaled(sg.reshape(y, x.shape), weight, bias)
+    weight, bias = (
+        None if vector is None else sg.reshape(vector, wide) for vector in (weight, bias)
+    )
+    y = _scale_and_shift(sg.reshape(y, x.shape), weight, bias)
     return y, sg.reshape(mean, (N, group)), sg.reshape(inverse, (N, group))
 
 
@@ -1663,17 +1676,17 @@ def _batch_norm(
     axes = (0, *range(2, x.ndim))
     wide = (1, -1, *(1,) * (x.ndim - 2))
 
-    def row(each: Any) -> Any:
-        return None if each is None else sg.reshape(each, wide)
+    def row(vector: Any) -> Any:
+        return None if vector is None else sg.reshape(vector, wide)
 
     if not training:
         inverse = 1.0 / sg.sqrt(running_var + eps)
-        y = _scaled((x - row(running_mean)) * row(inverse), row(weight), row(bias))
-        none = sg.zeros((0,), x.dtype)
-        extra = (none,) if operator.startswith("_batch_norm") else ()
-        return y, none, none, *extra
-    y, mean, inverse = _standardized(x, axes, eps)
-    y = _scaled(y, row(weight), row(bias))
+        y = _scale_and_shift((x - row(running_mean)) * row(inverse), row(weight), row(bias))
+        empty = sg.zeros((0,), x.dtype)
+        extra = (empty,) if operator.startswith("_batch_norm") else ()
+        return y, empty, empty, *extra
+    y, mean, inverse = _standardize(x, axes, eps)
+    y = _scale_and_shift(y, row(weight), row(bias))
     mean, inverse = sg.reshape(mean, (-1,)), sg.reshape(inverse, (-1,))
     results = y, mean, inverse
     if not operator.endswith("functional"):
@@ -1681,13 +1694,13 @@ def _batch_norm(
     sizes = [x.shape[k] for k in axes]
     now = sg.var(x, axes)
     count = sg.size_value(prod(sizes), x.dtype)
-    moved = [
+    running = [
         old * (1.0 - momentum) + sg.stop_gradient(new) * momentum
         for old, new in ((running_mean, mean), (running_var, now * (count / (count - 1.0))))
     ]
     if operator.startswith("_batch_norm"):
-        return *results, sg.zeros((0,), "uint8"), *moved
-    return *results, *moved
+        return *results, sg.zeros((0,), "uint8"), *running
+    return *results, *running
 
 
 @operator("batch_norm_backward")
@@ -1815,9 +1828,9 @@ def _hermitian(x: Any, upper: bool) -> Any:
     """The matrix that one triangle of x says; its gradient goes to both triangles alike."""
     part = sg.triu(x) if upper else sg.tril(x)
     same = sg.conj(sg.swapaxes(part, -1, -2))
-    whole = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
+    symmetric = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
     read = part + (sg.tril(same, -1) if upper else sg.triu(same, 1))
-    return whole + sg.stop_gradient(read - whole)
+    return symmetric + sg.stop_gradient(read - symmetric)
 
 
 @operator("linalg_cholesky_ex", "cholesky")
@@ -1826,17 +1839,17 @@ def _cholesky(x: Any, upper: bool = False, check_errors: bool = False, *, operat
     return lower if operator == "cholesky" else (lower, sg.zeros(x.shape[:-2], "int32"))
 
 
-def _factored(A: Any, strides: Any) -> tuple[Any, Any]:
+def _saved_factors(A: Any, strides: Any) -> tuple[Any, Any]:
     """The factors that PyTorch saves: of the transposed matrix if A is real and contiguous."""
-    turned = strides is None and not A.dtype.is_complex
-    packed, pivots, _ = _lu_factor(sg.swapaxes(A, -1, -2) if turned else A)
+    is_transposed = strides is None and not A.dtype.is_complex
+    packed, pivots, _ = _lu_factor(sg.swapaxes(A, -1, -2) if is_transposed else A)
     return packed, pivots
 
 
 @operator("linalg_lu_factor_ex")
 def _lu_factor(A: Any, pivot: bool = True, check_errors: bool = False) -> Any:
     if not pivot:
-        raise unsupported("LU without pivots")
+        raise unsupported_variant("LU without pivots")
     packed, pivots = linalg.lu_factor(A)
     return packed, sg.astype(pivots + 1, "int32"), sg.zeros(A.shape[:-2], "int32")
 
@@ -1844,7 +1857,7 @@ def _lu_factor(A: Any, pivot: bool = True, check_errors: bool = False) -> Any:
 @operator("linalg_lu")
 def _lu(A: Any, pivot: bool = True) -> Any:
     if not pivot:
-        raise unsupported("LU without pivots")
+        raise unsupported_variant("LU without pivots")
     return tuple(linalg.lu(A))
 
 
@@ -1858,8 +1871,8 @@ def _lu_unpack(
     LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> Any:
     m, n = LU_data.shape[-2:]
-    none = sg.zeros((0,), LU_data.dtype)
-    rows, lower, upper = none, none, none
+    empty = sg.zeros((0,), LU_data.dtype)
+    rows, lower, upper = empty, empty, empty
     if unpack_pivots:
         order = _rows_of(LU_pivots, m)
         rows = sg.equal(sg.iota((m, m), 0, like=order), sg.expand_dims(order, -2))
@@ -1874,9 +1887,9 @@ def _lu_unpack(
 @operator("linalg_lu_solve")
 def _lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
     if not left:
-        turned = sg.conj(sg.swapaxes(B, -1, -2))
-        found = _lu_solve(LU, pivots, turned, adjoint=not adjoint)
-        return sg.conj(sg.swapaxes(found, -1, -2))
+        adjoint_b = sg.conj(sg.swapaxes(B, -1, -2))
+        solution = _lu_solve(LU, pivots, adjoint_b, adjoint=not adjoint)
+        return sg.conj(sg.swapaxes(solution, -1, -2))
     order = sg.expand_dims(_rows_of(pivots, LU.shape[-1]), -1)
     shape = np.broadcast_shapes(LU.shape[:-2], B.shape[:-2])
     B = sg.broadcast_to(B, (*shape, *B.shape[-2:]))
@@ -1895,12 +1908,12 @@ def _lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool 
 def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
     if vector:
-        found = linalg.solve(A, sg.expand_dims(B, -1))[..., 0]
+        solution = linalg.solve(A, sg.expand_dims(B, -1))[..., 0]
     elif left:
-        found = linalg.solve(A, B)
+        solution = linalg.solve(A, B)
     else:
-        found = sg.swapaxes(linalg.solve(sg.swapaxes(A, -1, -2), sg.swapaxes(B, -1, -2)), -1, -2)
-    return found, *_lu_factor(A)[:2], sg.zeros(A.shape[:-2], "int32")
+        solution = sg.swapaxes(linalg.solve(sg.swapaxes(A, -1, -2), sg.swapaxes(B, -1, -2)), -1, -2)
+    return solution, *_lu_factor(A)[:2], sg.zeros(A.shape[:-2], "int32")
 
 
 @operator("linalg_solve_triangular")
@@ -1909,10 +1922,10 @@ def _solve_triangular(
 ) -> Any:
     if left:
         return linalg.solve_triangular(x, B, lower=not upper, unit_diagonal=unitriangular)
-    turned = linalg.solve_triangular(
+    transposed_solution = linalg.solve_triangular(
         sg.swapaxes(x, -1, -2), sg.swapaxes(B, -1, -2), lower=upper, unit_diagonal=unitriangular
     )
-    return sg.swapaxes(turned, -1, -2)
+    return sg.swapaxes(transposed_solution, -1, -2)
 
 
 @operator("cholesky_solve")
@@ -1935,10 +1948,10 @@ def _triangular_solve(
     x: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
     matrix = sg.swapaxes(A, -1, -2) if transpose else A
-    found = linalg.solve_triangular(
+    solution = linalg.solve_triangular(
         matrix, x, lower=upper == transpose, unit_diagonal=unitriangular
     )
-    return found, A
+    return solution, A
 
 
 @operator("_linalg_check_errors")
@@ -1948,12 +1961,12 @@ def _check_errors(info: Any, api_name: str, *, is_matrix: bool) -> None:
 
 @operator("_linalg_det")
 def _det(A: Any, strides: Any = None) -> Any:
-    return linalg.det(A), *_factored(A, strides)
+    return linalg.det(A), *_saved_factors(A, strides)
 
 
 @operator("_linalg_slogdet")
 def _slogdet(A: Any, strides: Any = None) -> Any:
-    return *linalg.slogdet(A), *_factored(A, strides)
+    return *linalg.slogdet(A), *_saved_factors(A, strides)
 
 
 @operator("linalg_eig")
@@ -1966,7 +1979,7 @@ def _eigvals(x: Any) -> Any:
     return linalg.eigvals(x)
 
 
-def _reflected(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
+def _apply_reflections(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
     """The product of the reflections I - tau v v.H, whose v are columns below x's diagonal, by y;
     ``transposed``: of their adjoints, in the other order."""
     count = tau.shape[-1]
@@ -1984,15 +1997,15 @@ def _reflected(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
 @operator("linalg_householder_product")
 def _householder_product(x: Any, tau: Any) -> Any:
     unit = sg.broadcast_to(sg.eye(x.shape[-2], x.shape[-1], dtype=x.dtype), x.shape)
-    return _reflected(x, tau, unit, False)
+    return _apply_reflections(x, tau, unit, False)
 
 
 @operator("ormqr")
 def _ormqr(x: Any, input2: Any, input3: Any, left: bool = True, transpose: bool = False) -> Any:
     if left:
-        return _reflected(x, input2, input3, transpose)
-    turned = sg.conj(sg.swapaxes(input3, -1, -2))
-    return sg.conj(sg.swapaxes(_reflected(x, input2, turned, not transpose), -1, -2))
+        return _apply_reflections(x, input2, input3, transpose)
+    adjoint = sg.conj(sg.swapaxes(input3, -1, -2))
+    return sg.conj(sg.swapaxes(_apply_reflections(x, input2, adjoint, not transpose), -1, -2))
 
 
 @operator("_linalg_eigh")
@@ -2008,8 +2021,8 @@ def _svd(
     A: Any, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None
 ) -> Any:
     if not compute_uv:
-        none = sg.zeros((0,), A.dtype)
-        return none, linalg.svdvals(A), none
+        empty = sg.zeros((0,), A.dtype)
+        return empty, linalg.svdvals(A), empty
     return tuple(linalg.svd(A, full_matrices))
 
 
@@ -2074,4 +2087,4 @@ def _fft_c2r(x: Any, dim: Any, normalization: int, last_dim_size: Any) -> Any:
 @operator("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range",
           "sym_constrain_range_for_size", "_assert_async")  # fmt: skip
 def _assert(**_: Any) -> None:
-    """What PyTorch asserts of sizes was checked when it traced the program."""
+    """Do nothing: PyTorch checked its assertions on sizes when it traced the program."""

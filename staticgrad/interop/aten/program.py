@@ -22,7 +22,7 @@ from staticgrad.interop.aten.operators import (
     MissingResult,
     OperatorRow,
     cast,
-    unsupported,
+    unsupported_variant,
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim, maximum, minimum
@@ -104,11 +104,11 @@ class AtenProgram:
         ]
         for place, node in enumerate(self.nodes):
             try:
-                env.append(_computed(node, env, random))
+                env.append(_compute_node(node, env, random))
             except _CallError as error:
                 error.place = place
                 raise
-        return [_result(self._at(each, env)) for each in self.results]
+        return [_result(self._at(result, env)) for result in self.results]
 
     def _at(self, result: Any, env: list[Any]) -> Any:
         return env[result.place] if isinstance(result, ResultOf) else result
@@ -132,7 +132,7 @@ def draws_of(row: OperatorRow) -> bool:
 
 def _result(value: Any) -> Any:
     if isinstance(value, MissingResult):
-        raise unsupported(value.what)
+        raise unsupported_variant(value.what)
     return value
 
 
@@ -140,18 +140,18 @@ def _named_row(name: str) -> OperatorRow | None:
     """Return the row of an operator; that of the overload comes first."""
     if name == "getitem" or name.startswith("size."):
         return _SIZES
-    library, _, rest = name.partition(".")
-    packet, _, _ = rest.partition(".")
+    library, _, name_in_library = name.partition(".")
+    packet, _, _ = name_in_library.partition(".")
     if library != "aten":
         return OPERATORS.get(name)
-    return OPERATORS.get(rest) or OPERATORS.get(packet)
+    return OPERATORS.get(name_in_library) or OPERATORS.get(packet)
 
 
 #: What computes sizes, by the name of Python's operator.
 OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
     "add": python.add, "sub": python.sub, "mul": python.mul, "floordiv": python.floordiv,
     "mod": python.mod, "neg": python.neg, "abs": lambda a: a if isinstance(a, Dim) else abs(a),
-    "truediv": lambda a, b: _whole(a, b),
+    "truediv": lambda a, b: _divide_sizes(a, b),
     "sym_max": maximum, "sym_min": minimum, "sym_float": lambda a: a, "sym_int": lambda a: a,
     "trunc": lambda a: a, "floor": lambda a: a if isinstance(a, Dim) else floor(a),
     "ceil": lambda a: a if isinstance(a, Dim) else ceil(a), "pow": lambda a, b: a**b,
@@ -162,7 +162,7 @@ OF_SIZES: Final[dict[str, Callable[..., Any]]] = {
 _SIZES: Final = OperatorRow(lambda: None)
 
 
-def _whole(a: Any, b: Any) -> Any:
+def _divide_sizes(a: Any, b: Any) -> Any:
     """A quotient of sizes, which is whole where a size is needed."""
     return a / b if not isinstance(a, Dim) and not isinstance(b, Dim) else a // b
 
@@ -172,18 +172,18 @@ def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
     return signature(function).parameters
 
 
-def _computed(node: AtenCall, env: list[Any], random: Any) -> Any:
+def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
     """The result of a node; of several a tuple."""
     if node.operator == "getitem":
-        whole, place = (_value(each, env) for each in node.arguments.values())
-        return whole[place]
+        results, place = (_value(argument, env) for argument in node.arguments.values())
+        return results[place]
     scope = node.line.scope if node.line is not None else ""
     try:
         with within(origin=node.line, scope=scope):
-            arguments = {name: _value(each, env) for name, each in node.arguments.items()}
+            arguments = {name: _value(argument, env) for name, argument in node.arguments.items()}
             if node.operator.startswith("size."):
                 return _of_sizes(node.operator.removeprefix("size."), [*arguments.values()])
-            return _typed(node, _applied(node, arguments, random))
+            return _cast_results(node, _apply_row(node, arguments, random))
     except StaticgradError as error:
         if isinstance(error, _CallError):
             raise
@@ -197,7 +197,7 @@ def _value(argument: Any, env: list[Any]) -> Any:
     if isinstance(argument, ResultOf):
         return _result(env[argument.place])
     if isinstance(argument, list):
-        return [_value(each, env) for each in argument]
+        return [_value(element, env) for element in argument]
     return argument
 
 
@@ -209,11 +209,11 @@ def _of_sizes(name: str, operands: list[Any]) -> Any:
     if name == "with_effects" and "_linalg_check_errors" in str(operands[1]):
         return operands[0], None  # functions of matrices check their results in the run
     if name not in OF_SIZES:
-        raise unsupported(f"{name} of sizes")
+        raise unsupported_variant(f"{name} of sizes")
     return OF_SIZES[name](*operands)
 
 
-def _applied(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
+def _apply_row(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
     row = _named_row(node.operator)
     if row is None:
         raise ExportError(
@@ -225,16 +225,16 @@ def _applied(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
         "out": node.out, "operator": node.operator.removeprefix("aten.").partition(".")[0],
         "random": random,
     }  # fmt: skip
-    anything = any(each.kind is Argument.VAR_KEYWORD for each in takes.values())
+    anything = any(parameter.kind is Argument.VAR_KEYWORD for parameter in takes.values())
     for name in arguments:
         if name not in takes and not anything:
-            raise unsupported(f"the argument {name}={arguments[name]!r}")
+            raise unsupported_variant(f"the argument {name}={arguments[name]!r}")
     facts = {name: fact for name, fact in facts.items() if name in takes or anything}
     if row.operands == "result":
-        arguments = {name: _cast(each, node.out.dtype) for name, each in arguments.items()}
+        arguments = {name: _cast(operand, node.out.dtype) for name, operand in arguments.items()}
     elif row.operands == "common":
         dtype = common([*arguments.values()])
-        arguments = {name: cast(each, dtype) for name, each in arguments.items()}
+        arguments = {name: cast(operand, dtype) for name, operand in arguments.items()}
     return row.function(**arguments, **facts)
 
 
@@ -252,18 +252,20 @@ def common(operands: Sequence[Any]) -> str:
     (bool, integer, real, complex) is a higher one.
     """
     ranks = ["", "", ""]
-    for each in operands:
-        if isinstance(each, Value):
-            rank, name = (0 if each.ndim else 1), each.dtype.name
-        elif isinstance(each, bool | int | float | complex | Dim):
-            rank, name = 2, _NUMBERS.get(type(each), "int64")
+    for operand in operands:
+        if isinstance(operand, Value):
+            rank, name = (0 if operand.ndim else 1), operand.dtype.name
+        elif isinstance(operand, bool | int | float | complex | Dim):
+            rank, name = 2, _NUMBERS.get(type(operand), "int64")
         else:
             continue
-        ranks[rank] = _promoted(ranks[rank], name)
+        ranks[rank] = _promote_dtypes(ranks[rank], name)
     result = ""
     for name in filter(None, ranks):
         if not result or _kind(name) > _kind(result):
-            result = _promoted(name, result) if name.startswith("complex") and result else name
+            result = (
+                _promote_dtypes(name, result) if name.startswith("complex") and result else name
+            )
     return result
 
 
@@ -271,15 +273,15 @@ def common(operands: Sequence[Any]) -> str:
 _NUMBERS: Final = {bool: "bool", float: "float32", complex: "complex64"}
 
 
-def _promoted(one: str, other: str) -> str:
-    if not one or not other or one == other:
-        return one or other
-    if _kind(one) != _kind(other) and "complex" not in one + other:
-        return one if _kind(one) > _kind(other) else other
-    if "bfloat16" in (one, other):
-        rest = other if one == "bfloat16" else one
-        return "float32" if rest == "float16" else rest
-    return np.promote_types(one, other).name
+def _promote_dtypes(a: str, b: str) -> str:
+    if not a or not b or a == b:
+        return a or b
+    if _kind(a) != _kind(b) and "complex" not in a + b:
+        return a if _kind(a) > _kind(b) else b
+    if "bfloat16" in (a, b):
+        partner = b if a == "bfloat16" else a
+        return "float32" if partner == "float16" else partner
+    return np.promote_types(a, b).name
 
 
 def _kind(dtype: str) -> int:
@@ -288,25 +290,25 @@ def _kind(dtype: str) -> int:
     return 1 if "int" in dtype else 3 if dtype.startswith("complex") else 2
 
 
-def _typed(node: AtenCall, results: Any) -> Any:
+def _cast_results(node: AtenCall, results: Any) -> Any:
     """Results in PyTorch's element types, whose shapes are PyTorch's."""
     if not isinstance(results, tuple):
-        return _one(results, node.out)
+        return _cast_result(results, node.out)
     kinds = node.out if _is_several(node.out) else [node.out]
-    return tuple(_one(each, kind) for each, kind in zip(results, kinds, strict=False))
+    return tuple(_cast_result(value, kind) for value, kind in zip(results, kinds, strict=False))
 
 
 def _is_several(out: Any) -> bool:
     return isinstance(out, tuple) and not isinstance(out, AtenType)
 
 
-def _one(value: Any, kind: AtenType | None) -> Any:
+def _cast_result(value: Any, kind: AtenType | None) -> Any:
     if not isinstance(value, Value) or not isinstance(kind, AtenType):
         return value
     value = cast(value, kind.dtype)
     pairs = zip(value.shape, kind.shape, strict=False)
     if value.ndim != len(kind.shape) or any(
-        isinstance(own, int) and theirs is not None and own != theirs for own, theirs in pairs
+        isinstance(size, int) and theirs is not None and size != theirs for size, theirs in pairs
     ):
         raise ExportError(f"the shape is {tuple(value.shape)} where PyTorch has {kind.shape}")
     return value
@@ -321,9 +323,9 @@ class _CallError(ExportError):
 def _refusal(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:
     """The error for a node: its operator, the user's line, and what is wrong."""
     types = [
-        f"{name} {env[each.place].type}"
-        for name, each in node.arguments.items()
-        if isinstance(each, ResultOf) and isinstance(env[each.place], Value)
+        f"{name} {env[argument.place].type}"
+        for name, argument in node.arguments.items()
+        if isinstance(argument, ResultOf) and isinstance(env[argument.place], Value)
     ]
     headline = what if what.startswith(node.operator) else f"{node.operator}: {what}"
     return _CallError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as python
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -56,7 +56,7 @@ def program_of(
     nodes: list[AtenCall] = []
     chosen: list[Any] = []
     places: dict[Any, ResultOf] = {}
-    fixed = {k: as_array(each) for k, each in (constants or {}).items()}
+    fixed = {k: as_array(tensor) for k, tensor in (constants or {}).items()}
     placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
     attributes = [node for node in graph.graph.nodes if node.op == "get_attr"]
     for k, node in enumerate([*placeholders, *attributes]):
@@ -72,10 +72,10 @@ def program_of(
         if node.op in ("placeholder", "get_attr"):
             continue
         if node.op == "output":
-            given = node.args[0]
-            given = given if isinstance(given, list | tuple) else [given]
-            given = given if results is None else results
-            chosen = [_argument(each, places) for each in given]
+            outputs = node.args[0]
+            outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+            outputs = outputs if results is None else results
+            chosen = [_argument(output, places) for output in outputs]
             continue
         if node.op != "call_function":
             raise ExportError(f"{node.target}: {node.op} is not an operator", at=_line(node))
@@ -96,27 +96,29 @@ def _attribute(graph: Any, node: Any) -> Any:
 def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
     target, line = node.target, _line(node)
     if target is python.getitem:
-        whole, place = node.args
-        return AtenCall("getitem", {"whole": places[whole], "place": place}, None, line)
+        source, place = node.args
+        return AtenCall("getitem", {"whole": places[source], "place": place}, None, line)
     if not isinstance(target, torch._ops.OpOverload):
         name = getattr(target, "__name__", str(target))
         is_call = isinstance(target, torch._ops.HigherOrderOperator) and name != "with_effects"
         name = f"higher_order.{name}" if is_call else f"size.{name}"
-        given = {str(k): _argument(each, places) for k, each in enumerate(node.args)}
-        return AtenCall(name, given, None, line)
-    given = _given(target, node.args, node.kwargs, places)
+        arguments = {str(k): _argument(argument, places) for k, argument in enumerate(node.args)}
+        return AtenCall(name, arguments, None, line)
+    arguments = _named_arguments(target, node.args, node.kwargs, places)
     packet = target.overloadpacket.__name__
     if packet in _OF_SIZES:
-        return AtenCall(f"size.{packet}", given, None, line)
+        return AtenCall(f"size.{packet}", arguments, None, line)
     if packet in _OF_MEMORY:
         strides = _strides(node.args[0], packet.startswith("as_strided"))
-        if strides and _is_all(node.args[0], given):
+        if strides and _is_all(node.args[0], arguments):
             strides = "all"
-        given |= {} if strides is None else {"strides": strides}
-    return AtenCall(str(target).removesuffix(".default"), given, _type(node.meta.get("val")), line)
+        arguments |= {} if strides is None else {"strides": strides}
+    return AtenCall(
+        str(target).removesuffix(".default"), arguments, _type(node.meta.get("val")), line
+    )
 
 
-def _strides(node: Any, whole: bool) -> list[int] | str | None:
+def _strides(node: Any, needs_whole: bool) -> list[int] | str | None:
     """The strides of a tensor that is not contiguous.
 
     ``whole``: its memory has nothing else; text if it has.
@@ -125,29 +127,29 @@ def _strides(node: Any, whole: bool) -> list[int] | str | None:
     if not isinstance(value, torch.Tensor):
         return None
     extent = value.untyped_storage().nbytes() // value.element_size()
-    if whole and (value.storage_offset() != 0 or extent != value.numel()):
+    if needs_whole and (value.storage_offset() != 0 or extent != value.numel()):
         return "a part"
     return None if value.is_contiguous() else [*value.stride()]
 
 
-def _is_all(node: Any, given: Mapping[str, Any]) -> bool:
+def _is_all(node: Any, arguments: Mapping[str, Any]) -> bool:
     """Return whether ``as_strided`` views a whole tensor, each element where it is."""
     value = node.meta.get("val")
-    if not isinstance(value, torch.Tensor) or "stride" not in given:
+    if not isinstance(value, torch.Tensor) or "stride" not in arguments:
         return False
-    view = zip(given["size"], given["stride"], value.stride(), strict=False)
+    view = zip(arguments["size"], arguments["stride"], value.stride(), strict=False)
     return (
-        tuple(given["size"]) == tuple(value.shape)
-        and given.get("storage_offset") in (None, value.storage_offset())
-        and all(n == 1 or step == other for n, step, other in view)
+        tuple(arguments["size"]) == tuple(value.shape)
+        and arguments.get("storage_offset") in (None, value.storage_offset())
+        and all(n == 1 or step == tensor_step for n, step, tensor_step in view)
     )
 
 
-def _given(
+def _named_arguments(
     target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Mapping[Any, ResultOf]
 ) -> dict[str, Any]:
     """The arguments of a call by name, without those that have their default."""
-    given = {}
+    arguments = {}
     for k, argument in enumerate(target._schema.arguments):
         if argument.name in _STORAGE:
             continue
@@ -161,8 +163,8 @@ def _given(
             continue
         if argument.name == "dtype" and target.overloadpacket.__name__ != "_to_copy":
             continue  # the type of the result says it
-        given[_NAMES.get(argument.name, argument.name)] = _argument(value, places)
-    return given
+        arguments[_NAMES.get(argument.name, argument.name)] = _argument(value, places)
+    return arguments
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -174,7 +176,7 @@ def _argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
     if isinstance(value, torch.fx.Node):
         return places[value]
     if isinstance(value, list | tuple):
-        return [_argument(each, places) for each in value]
+        return [_argument(element, places) for element in value]
     if isinstance(value, torch.dtype):
         return dtype_name(value)
     if value is None or isinstance(value, bool | int | float | complex | str):
@@ -199,44 +201,28 @@ def dtype_name(dtype: Any) -> str:
 def _line(node: Any) -> SourceLine | None:
     """The user's line: the innermost one of the stack that is not PyTorch's."""
     trace = (node.meta.get("stack_trace") or "").strip().splitlines()
-    found = None
+    innermost = None
     for k, text in enumerate(trace):
         match = _LINE.match(text.strip())
         if match and not re.search(r"[/\\](?:site|dist)-packages[/\\]torch[/\\]", match["file"]):
             source = trace[k + 1].strip() if k + 1 < len(trace) else ""
             source = "" if _LINE.match(source) else source
-            found = match["file"], int(match["line"]), source, match["function"]
-    if found is None:
+            innermost = match["file"], int(match["line"]), source, match["function"]
+    if innermost is None:
         return None
-    file, line, source, function = found
+    file, line, source, function = innermost
     stack = node.meta.get("nn_module_stack") or {}
     scope = [*stack.values()][-1][0] if stack else ""
     scope = scope.removeprefix("L['self'].").removeprefix("L['self']").removeprefix("self.")
     return SourceLine(file, line, text=source, function=function, scope=scope)
 
 
-def without_whole(table: Any) -> Any:
+def drop_lossy_decompositions(table: Any) -> Any:
     """Return a table of decompositions without those that lose what we need."""
     for name in [*table]:
         if name.overloadpacket.__name__ in _WHOLE:
             del table[name]
     return table
-
-
-def traced(f: Callable[..., Any], *tensors: Any) -> Any:
-    """Return the functional graph of core ATen operators that a function of tensors runs."""
-    make_fx = torch.fx.experimental.proxy_tensor.make_fx
-    table = without_whole(torch._decomp.core_aten_decompositions())
-    graph = make_fx(torch.func.functionalize(f), table)(*tensors)
-    return make_fx(torch.func.functionalize(graph))(*tensors) if in_place(graph) else graph
-
-
-def in_place(graph: Any) -> bool:
-    """Return whether a node of the graph writes into a tensor."""
-    return any(
-        isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-        for node in graph.graph.nodes
-    )
 
 
 def as_array(tensor: Any) -> np.ndarray[Any, Any]:

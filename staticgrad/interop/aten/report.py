@@ -1,4 +1,4 @@
-"""What ``torch.compile`` made of a function: its graphs, their programs, and what PyTorch runs."""
+"""A report on ``torch.compile``: graphs of a function, programs, and what PyTorch runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from staticgrad.interop.aten.backend import Note, compiled
+from staticgrad.interop.aten.backend import Note, compile_dynamo_graph
 from staticgrad.support.optional import torch
 
 
@@ -31,12 +31,12 @@ class TorchGraph(NamedTuple):
     @property
     def kernels(self) -> int:
         """The number of compiled kernels."""
-        return sum(len(each.kernels) for each in self.programs)
+        return sum(len(program.kernels) for program in self.programs)
 
     @property
     def peak_bytes(self) -> int:
         """The greatest number of bytes that a program of it needs besides arguments and results."""
-        return max([each.peak_bytes for each in self.programs], default=0)
+        return max([program.peak_bytes for program in self.programs], default=0)
 
     def __str__(self) -> str:
         lines = [
@@ -50,7 +50,7 @@ class TorchGraph(NamedTuple):
 
 
 class TorchReport(NamedTuple):
-    """What ``torch.compile`` made of a function, after one call; ``str`` shows it.
+    """The graphs that ``torch.compile`` made of a function in one call; ``str`` shows them.
 
     Attributes:
         graphs: in the order in which they were compiled.
@@ -62,41 +62,41 @@ class TorchReport(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"{len(self.graphs)} graphs, {len(self.breaks)} graph breaks"]
-        lines += [str(each) for each in self.graphs]
-        lines += [f"graph break: {each}" for each in self.breaks]
+        lines += [str(graph) for graph in self.graphs]
+        lines += [f"graph break: {reason}" for reason in self.breaks]
         return "\n".join(lines)
 
 
-def explained(
+def explain_compilation(
     f: Callable[..., Any], args: Any, named: Any, options: dict[str, Any], dynamic: bool | None
 ) -> TorchReport:
     """Compile a function, call it and its gradient once, and return what was made."""
     notes: list[Note] = []
 
     def backend(graph: Any, example: Any) -> Any:
-        return compiled(graph, example, options, notes.append)
+        return compile_dynamo_graph(graph, example, options, notes.append)
 
-    before = _breaks()
+    breaks_before = _breaks()
     results = torch.compile(f, backend=backend, dynamic=dynamic)(*args, **named)
     smooth = [
-        each
-        for each in torch.utils._pytree.tree_leaves(results)
-        if isinstance(each, torch.Tensor) and each.requires_grad and each.grad_fn is not None
+        result
+        for result in torch.utils._pytree.tree_leaves(results)
+        if isinstance(result, torch.Tensor) and result.requires_grad and result.grad_fn is not None
     ]
     if smooth:
-        cotangents = [torch.ones_like(each) for each in smooth]
+        cotangents = [torch.ones_like(result) for result in smooth]
         torch.autograd.grad(smooth, _leaves(smooth), cotangents, allow_unused=True)
-    new = [why for why, count in _breaks().items() if count > before[why]]
+    new = [why for why, count in _breaks().items() if count > breaks_before[why]]
     return TorchReport(tuple(map(_graph, notes)), tuple(new))
 
 
 def _breaks() -> Counter[str]:
-    """How often Dynamo ended a graph, by the reason; those at a branch are ``unimplemented``."""
-    found: Counter[str] = Counter()
+    """Count the graphs that Dynamo ended, by reason; those at a branch are ``unimplemented``."""
+    counts: Counter[str] = Counter()
     for kind in ("graph_break", "unimplemented"):
         for why, count in torch._dynamo.utils.counters[kind].items():
-            found[str(why).partition("\n")[0]] += count
-    return found
+            counts[str(why).partition("\n")[0]] += count
+    return counts
 
 
 def _graph(note: Note) -> TorchGraph:
@@ -112,7 +112,7 @@ def _graph(note: Note) -> TorchGraph:
 def _leaves(results: Any) -> list[Any]:
     """The tensors that gradients of results are accumulated in."""
     leaves, seen = [], set()
-    pending = [each.grad_fn for each in results]
+    pending = [result.grad_fn for result in results]
     while pending:
         node = pending.pop()
         if node is None or node in seen:
@@ -120,5 +120,5 @@ def _leaves(results: Any) -> list[Any]:
         seen.add(node)
         if hasattr(node, "variable"):
             leaves.append(node.variable)
-        pending += [each for each, _ in node.next_functions]
+        pending += [function for function, _ in node.next_functions]
     return leaves

@@ -14,11 +14,11 @@ from weakref import ref
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.autodiff.reverse import slopes_of_free
+from staticgrad.autodiff.reverse import gradients_of_free_parameters
 from staticgrad.interop.aten.module import (
     ExportedModule,
     TorchModule,
-    check_whole,
+    check_local,
     exported_of,
 )
 from staticgrad.interop.torch_arrays import array_of, tensor_of
@@ -60,17 +60,17 @@ class _Rule(NamedTuple):
 
 
 def _with_betas(kind: Any) -> Callable[..., Any]:
-    def make(rate: Any, each: Mapping[str, Any], **named: Any) -> Any:
-        beta1, beta2 = each["betas"]
-        if each.get("amsgrad"):
+    def make(rate: Any, settings: Mapping[str, Any], **named: Any) -> Any:
+        beta1, beta2 = settings["betas"]
+        if settings.get("amsgrad"):
             named["amsgrad"] = True
-        return kind(rate, beta1=beta1, beta2=beta2, eps=each["eps"], **named)
+        return kind(rate, beta1=beta1, beta2=beta2, eps=settings["eps"], **named)
 
     return make
 
 
-def _moments(each: Mapping[str, Any]) -> Mapping[str, str]:
-    largest = {"max_exp_avg_sq": "largest_moment"} if each.get("amsgrad") else {}
+def _moments(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    largest = {"max_exp_avg_sq": "largest_moment"} if settings.get("amsgrad") else {}
     return {"exp_avg": "first_moment", "exp_avg_sq": "second_moment", **largest}
 
 
@@ -79,17 +79,19 @@ _COUPLED: Final = {**_PLAIN, "decoupled_weight_decay": False}
 _BETAS: Final = ("betas", "eps")
 _RULES: Final[dict[str, _Rule]] = {
     "SGD": _Rule(
-        lambda rate, each, **named: SGD(rate, each["momentum"], each["nesterov"], **named),
+        lambda rate, settings, **named: SGD(
+            rate, settings["momentum"], settings["nesterov"], **named
+        ),
         ("momentum", "nesterov"),
         {**_PLAIN, "dampening": 0},
-        lambda each: {"momentum_buffer": "momentum"} if each["momentum"] else {},
+        lambda settings: {"momentum_buffer": "momentum"} if settings["momentum"] else {},
         counts=False,
         counts_here=False,
     ),
     "Adam": _Rule(_with_betas(Adam), (*_BETAS, "amsgrad"), _COUPLED, _moments),
     "AdamW": _Rule(
-        lambda rate, each, **named: _with_betas(AdamW)(
-            rate, each, weight_decay=each["weight_decay"], **named
+        lambda rate, settings, **named: _with_betas(AdamW)(
+            rate, settings, weight_decay=settings["weight_decay"], **named
         ),
         (*_BETAS, "amsgrad"),
         _PLAIN,
@@ -101,33 +103,38 @@ _RULES: Final[dict[str, _Rule]] = {
         _with_betas(Adamax),
         _BETAS,
         _PLAIN,
-        lambda each: {"exp_avg": "first_moment", "exp_inf": "largest"},
+        lambda settings: {"exp_avg": "first_moment", "exp_inf": "largest"},
     ),
     "RMSprop": _Rule(
-        lambda rate, each, **named: RMSProp(
-            rate, each["alpha"], each["eps"], each["momentum"], each["centered"], **named
+        lambda rate, settings, **named: RMSProp(
+            rate,
+            settings["alpha"],
+            settings["eps"],
+            settings["momentum"],
+            settings["centered"],
+            **named,
         ),
         ("alpha", "eps", "momentum", "centered"),
         _PLAIN,
-        lambda each: {
+        lambda settings: {
             "square_avg": "second_moment",
-            **({"grad_avg": "first_moment"} if each["centered"] else {}),
-            **({"momentum_buffer": "momentum"} if each["momentum"] else {}),
+            **({"grad_avg": "first_moment"} if settings["centered"] else {}),
+            **({"momentum_buffer": "momentum"} if settings["momentum"] else {}),
         },
         counts_here=False,
     ),
     "Adagrad": _Rule(
-        lambda rate, each, **named: Adagrad(rate, each["eps"], **named),
+        lambda rate, settings, **named: Adagrad(rate, settings["eps"], **named),
         ("eps",),
         _PLAIN,
-        lambda each: {"sum": "squares"},
+        lambda settings: {"sum": "squares"},
         counts_here=False,
     ),
     "Adadelta": _Rule(
-        lambda rate, each, **named: Adadelta(rate, each["rho"], each["eps"], **named),
+        lambda rate, settings, **named: Adadelta(rate, settings["rho"], settings["eps"], **named),
         ("rho", "eps"),
         _PLAIN,
-        lambda each: {"square_avg": "second_moment", "acc_delta": "moves"},
+        lambda settings: {"square_avg": "second_moment", "acc_delta": "moves"},
         counts_here=False,
     ),
 }
@@ -175,15 +182,15 @@ class TorchStep:
             )
         if loss is not None and not callable(loss):
             raise ArgumentError(f"step: loss is {kind_of(loss)}, not a function")
-        check_whole(
+        check_local(
             net, "step", f"torch.compile(net, backend='staticgrad') {_BY_PYTORCH.partition(' ')[2]}"
         )
         self._net, self._loss, self._optimizer = net, loss, optimizer
         self._max_norm, self._options = max_norm, options
-        self._whole = _with_loss(net, loss)
+        self._net_with_loss = _with_loss(net, loss)
         self._rule = _rule_of(optimizer)
-        for each in optimizer.param_groups:
-            self._check_options(each)
+        for settings in optimizer.param_groups:
+            self._check_options(settings)
         self._model: TorchModule | None = None
         self._groups: list[_Group] = []
         self._tensors: list[Any] = []
@@ -193,48 +200,48 @@ class TorchStep:
         self._exported: dict[Any, list[tuple[ExportedModule, Function[..., Any]]]] = {}
         self._state: Any = None
         self._loaded = False
-        here = ref(self)
+        self_ref = ref(self)
 
-        def noted(_: Any) -> None:
-            step = here()
+        def note_loading(_: Any) -> None:
+            step = self_ref()
             if step is not None:
                 step._loaded = True
 
-        optimizer.register_load_state_dict_post_hook(noted)
+        optimizer.register_load_state_dict_post_hook(note_loading)
 
     def __reduce__(self) -> Any:
-        made = self._net, self._loss, self._optimizer, self._max_norm, self._options
-        return TorchStep, made
+        arguments = self._net, self._loss, self._optimizer, self._max_norm, self._options
+        return TorchStep, arguments
 
     def __call__(self, inputs: Any, *targets: Any) -> Any:
         """Run one step; return the loss, a tensor, from before the update."""
         self._check()
         leaves, spec = torch.utils._pytree.tree_flatten((inputs, targets))
-        tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         modes = (
-            *[each.training for each in self._modules],
-            *[key for each in self._modules for key in _hooks_of(each)],
+            *[module.training for module in self._modules],
+            *[key for module in self._modules for key in _hooks_of(module)],
             torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         )
-        kind = spec, modes, tuple([_kind(each) for each in leaves])
+        kind = spec, modes, tuple([_kind(leaf) for leaf in leaves])
         program = self._programs.get(kind)
         if program is None:
-            program = self._programs[kind] = self._made(kind, leaves, spec)
-        for group, each in zip(self._groups, self._optimizer.param_groups, strict=True):
+            program = self._programs[kind] = self._make_program(kind, leaves, spec)
+        for group, settings in zip(self._groups, self._optimizer.param_groups, strict=True):
             rate = group.rate.store.array
-            now = float(each["lr"])
-            if each.get("lr_decay") and group.steps.size:  # Adagrad's, which is no rule's here
-                now /= 1.0 + each["lr_decay"] * float(group.steps[0])
+            now = float(settings["lr"])
+            if settings.get("lr_decay") and group.steps.size:  # Adagrad's, which is no rule's here
+                now /= 1.0 + settings["lr_decay"] * float(group.steps[0])
             if rate[()] != now:
                 rate[()] = now
             if group.count is not None and group.steps.size:
                 group.count.store.array[()] = int(group.steps[0])
-        found = program(*[array_of(each) for each in tensors])
+        results = program(*[array_of(tensor) for tensor in tensors])
         for group in self._groups:
             if group.steps is not None:
                 np.add(group.steps, 1, out=group.steps)
         self._optimizer._opt_called = True  # for schedulers of learning rates
-        return torch.utils._pytree.tree_map(tensor_of, found)
+        return torch.utils._pytree.tree_map(tensor_of, results)
 
     @property
     def module(self) -> TorchModule:
@@ -282,43 +289,46 @@ class TorchStep:
     def _options_now(self) -> Any:
         names = (*self._rule.reads, *_READ_OF_ALL)
         return [
-            (id(each), len(each["params"]), *[each[name] for name in names])
-            for each in self._optimizer.param_groups
+            (id(settings), len(settings["params"]), *[settings[name] for name in names])
+            for settings in self._optimizer.param_groups
         ]
 
-    def _made(self, kind: Any, leaves: Sequence[Any], spec: Any) -> Function[..., Any]:
+    def _make_program(self, kind: Any, leaves: Sequence[Any], spec: Any) -> Function[..., Any]:
         """Return the program for arguments like these, and share the tensors that it uses."""
-        tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
-        alike = *kind[:2], tuple([_alike(each) for each in leaves])
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        alike = *kind[:2], tuple([_alike(leaf) for leaf in leaves])
         others = self._exported.setdefault(alike, [])
         for exported, program in others:
-            if all(_takes(*each) for each in zip(_arguments(exported), tensors, strict=True)):
+            if all(_takes(*pair) for pair in zip(_arguments(exported), tensors, strict=True)):
                 return program
         arguments = torch.utils._pytree.tree_unflatten(leaves, spec)
-        taken = [_arguments(exported) for exported, _ in others]
-        sizes = [_free(each, [types[k] for types in taken]) for k, each in enumerate(tensors)]
-        given = iter(sizes)
-        free = [next(given) if isinstance(each, torch.Tensor) else None for each in leaves]
+        earlier_shapes = [_arguments(exported) for exported, _ in others]
+        sizes = [
+            _free(tensor, [types[k] for types in earlier_shapes])
+            for k, tensor in enumerate(tensors)
+        ]
+        remaining = iter(sizes)
+        free = [next(remaining) if isinstance(leaf, torch.Tensor) else None for leaf in leaves]
         shapes = torch.utils._pytree.tree_unflatten(free, spec) if any(sizes) else None
-        exported = exported_of(self._whole, arguments, {}, shapes)
+        exported = exported_of(self._net_with_loss, arguments, {}, shapes)
         if self._model is None:
-            self._model, self._loaded = TorchModule(self._whole, {"step": exported}), False
+            self._model, self._loaded = TorchModule(self._net_with_loss, {"step": exported}), False
             self._state = self._options_now()
         else:
-            self._model.take_arrays(self._whole, exported)
+            self._model.take_arrays(self._net_with_loss, exported)
         model = self._model
         if exported.program.draws and not hasattr(model, "generator"):
             model.generator = Generator(int(source(None).integers(np.iinfo(np.int64).max)))
         self._share()
-        places = [k for k, each in enumerate(leaves) if isinstance(each, torch.Tensor)]
-        plain = [None if isinstance(each, torch.Tensor) else each for each in leaves]
+        places = [k for k, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        plain = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
 
         def step(*arrays: Any) -> Any:
             filled = [*plain]
             for place, array in zip(places, arrays, strict=True):
                 filled[place] = array
-            given = torch.utils._pytree.tree_unflatten(filled, spec)
-            results = model.called(exported, given, {})
+            arguments = torch.utils._pytree.tree_unflatten(filled, spec)
+            results = model.run_exported(exported, arguments, {})
             self._apply(results[0] if isinstance(results, tuple | list) else results)
             return results
 
@@ -331,49 +341,49 @@ class TorchStep:
         model = self.module
         arrays = {**model.weights, **model.statistics}
         self._tensors = []
-        found: dict[Any, Any] = {}
-        for prefix, module in self._whole.named_modules():
+        shared: dict[Any, Any] = {}
+        for prefix, module in self._net_with_loss.named_modules():
             for place in (module._parameters, module._buffers):
                 for name, tensor in place.items():
-                    whole = f"{prefix}.{name}".lstrip(".")
+                    path = f"{prefix}.{name}".lstrip(".")
                     if tensor is None:
                         continue
-                    _check_hooks(whole.removeprefix("net."), tensor)
-                    if whole in arrays:
-                        found[tensor] = _shared(tensor, arrays[whole])
+                    _check_hooks(path.removeprefix("net."), tensor)
+                    if path in arrays:
+                        shared[tensor] = _share_memory(tensor, arrays[path])
                     trained = tensor.requires_grad
                     self._tensors.append((place, name, tensor, tensor.data_ptr(), trained))
         if self._groups and all(
-            each in group.parameters or each not in found
+            tensor in group.parameters or tensor not in shared
             for group, settings in zip(self._groups, self._optimizer.param_groups, strict=True)
-            for each in settings["params"]
+            for tensor in settings["params"]
         ):
             return
         self._groups = []
-        for k, each in enumerate(self._optimizer.param_groups):
-            self._check_options(each)
-            rate = stored_of(parameter(f"group{k}.rate", np.float64(each["lr"])))
-            rule = self._rule.make(rate, each, name=f"group{k}")
-            chosen = {t: found[t] for t in each["params"] if t in found and t.requires_grad}
+        for k, settings in enumerate(self._optimizer.param_groups):
+            self._check_options(settings)
+            rate = stored_of(parameter(f"group{k}.rate", np.float64(settings["lr"])))
+            rule = self._rule.make(rate, settings, name=f"group{k}")
+            chosen = {t: shared[t] for t in settings["params"] if t in shared and t.requires_grad}
             count = None
             if self._rule.counts_here:
                 with states_kept_by(rule):
                     count = rule.state("step")
-            sign = -1 if each.get("maximize") else 1
-            decay = each["weight_decay"] if self._rule.decays else 0.0
+            sign = -1 if settings.get("maximize") else 1
+            decay = settings["weight_decay"] if self._rule.decays else 0.0
             steps = np.zeros(len(chosen), np.float32) if self._rule.counts else None
-            slots = self._rule.slots(each)
+            slots = self._rule.slots(settings)
             group = _Group(rule, rate, sign, decay, chosen, slots, steps, count)
             self._share_state(group)
             self._groups.append(group)
 
     def _share_state(self, group: _Group) -> None:
-        for k, (tensor, own) in enumerate(group.parameters.items()):
+        for k, (tensor, p) in enumerate(group.parameters.items()):
             state = self._optimizer.state[tensor]
             for theirs, ours in group.slots.items():
                 with states_kept_by(group.rule):
-                    made = slot(own, ours)
-                array = made.store.array
+                    slot_parameter = slot(p, ours)
+                array = slot_parameter.store.array
                 if (earlier := state.get(theirs)) is not None:
                     array[...] = array_of(earlier)
                 else:
@@ -400,25 +410,25 @@ class TorchStep:
 
     def _apply(self, loss: Any) -> None:
         """End the traced step with the update of each group."""
-        slopes = slopes_of_free(loss, set())
+        slopes = gradients_of_free_parameters(loss, set())
         by_node = {p.node: slope for p, slope in slopes.items()}
         used = [
             (group, {p: by_node[p.node] for p in group.parameters.values() if p.node in by_node})
             for group in self._groups
         ]
         if self._max_norm is not None:
-            every = [slope for _, each in used for slope in each.values()]
+            every = [slope for _, gradients in used for slope in gradients.values()]
             norm = global_norm(every).astype("float64")
             factor = sg.minimum(self._max_norm / (norm + 1e-6), 1.0)  # as clip_grad_norm_
             small = iter([slope * factor.astype(slope.dtype) for slope in every])
-            used = [(group, {p: next(small) for p in each}) for group, each in used]
-        for group, each in used:
+            used = [(group, {p: next(small) for p in gradients}) for group, gradients in used]
+        for group, gradients in used:
             if group.sign < 0:
-                each = {p: -slope for p, slope in each.items()}
+                gradients = {p: -slope for p, slope in gradients.items()}
             if group.decay:
-                each = {p: slope + group.decay * p for p, slope in each.items()}
-            if each:
-                group.rule.apply_gradients(each)
+                gradients = {p: slope + group.decay * p for p, slope in gradients.items()}
+            if gradients:
+                group.rule.apply_gradients(gradients)
 
 
 def _with_loss(net: Any, loss: Any) -> Any:
@@ -442,7 +452,7 @@ def _with_loss(net: Any, loss: Any) -> Any:
 def _parts_of(net: Any) -> tuple[list[Any], list[tuple[Any, str, Any]]]:
     """Return the modules in a module, and each with the place and the name that it has."""
     modules = [*net.modules()]
-    parts = [(each._modules, *item) for each in modules for item in each._modules.items()]
+    parts = [(module._modules, *item) for module in modules for item in module._modules.items()]
     return modules, parts
 
 
@@ -490,7 +500,11 @@ def _alike(leaf: Any) -> Any:
 def _arguments(exported: ExportedModule) -> list[Any]:
     """Return the shapes that a program takes; sizes that are free are None."""
     types = zip(exported.operands, exported.program.types, strict=True)
-    return [each.shape for which, each in types if which and which[0] == "argument" and each]
+    return [
+        argument_type.shape
+        for which, argument_type in types
+        if which and which[0] == "argument" and argument_type
+    ]
 
 
 def _takes(shape: Sequence[int | None], tensor: Any) -> bool:
@@ -508,22 +522,24 @@ def _free(tensor: Any, shapes: Sequence[Sequence[int | None]]) -> dict[int, Any]
     }
 
 
-def _shared(tensor: Any, made: Any) -> Any:
+def _share_memory(tensor: Any, parameter_value: Any) -> Any:
     """Let a tensor be a view of a parameter's memory; return the parameter.
 
     Memory that processes share stays where it is: the parameter takes it.
     """
-    own = stored_of(made)
+    stored = stored_of(parameter_value)
     if tensor.is_shared() and tensor.is_contiguous() and tensor.data_ptr() % ALIGNMENT == 0:
         theirs = tensor.detach()
-        own.store.array = array_of(torch.view_as_real(theirs) if own.store.is_complex else theirs)
-        return own
-    array = own.store.array
+        stored.store.array = array_of(
+            torch.view_as_real(theirs) if stored.store.is_complex else theirs
+        )
+        return stored
+    array = stored.store.array
     view = tensor_of(array)
-    if own.store.is_complex:
+    if stored.store.is_complex:
         view = torch.view_as_complex(view)
     if tensor.data_ptr() != view.data_ptr():
         with torch.no_grad():
             view.copy_(tensor.detach())
             tensor.data = view
-    return own
+    return stored

@@ -19,7 +19,7 @@ import numpy as np
 
 from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
-from staticgrad.autodiff.forward import pushed_forward
+from staticgrad.autodiff.forward import push_forward
 from staticgrad.interop.lax.reading import literal_shape
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import flatten, map_leaves
@@ -684,7 +684,7 @@ def _tangents(op: Op, types: tuple[TensorType, ...], moved: tuple[bool, ...]) ->
             for k, each in enumerate(moved)
             if each
         ]
-        pushed = pushed_forward(outs, given)
+        pushed = push_forward(outs, given)
         outputs = {str(k): each for k, each in enumerate(pushed) if each is not None}
         graph = Graph(outputs, inputs=[*inputs, *(each for _, each in given)]) if outputs else None
     return graph, outs[0].node

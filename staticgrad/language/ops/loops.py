@@ -392,7 +392,7 @@ def _cotangents_in_body(
     pairs: Sequence[tuple[Symbolic, Symbolic]], wrt: Sequence[Symbolic]
 ) -> list[Derivative]:
     """Return the cotangents of ``wrt``, given pairs of a value and its cotangent."""
-    cotangents: list[Derivative] = up("staticgrad.autodiff.reverse").pulled_back_stably(pairs, wrt)
+    cotangents: list[Derivative] = up("staticgrad.autodiff.reverse").pull_back_stably(pairs, wrt)
     return cotangents
 
 
@@ -400,7 +400,7 @@ def _tangents_in_body(
     results: Sequence[Symbolic], pairs: Sequence[tuple[Symbolic, Symbolic]]
 ) -> list[Derivative]:
     """Return the tangents of ``results``, given pairs of a value and its tangent."""
-    tangents: list[Derivative] = up("staticgrad.autodiff.forward").pushed_forward(results, pairs)
+    tangents: list[Derivative] = up("staticgrad.autodiff.forward").push_forward(results, pairs)
     return tangents
 
 

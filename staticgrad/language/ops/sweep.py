@@ -19,11 +19,11 @@ Key = TypeVar("Key")
 
 
 class Sweep(ABC, Generic[Node, Key]):
-    """One reverse sweep: pending cotangents by value, and the requested ones found so far."""
+    """One reverse sweep: pending cotangents by value, and the complete ones that were requested."""
 
     def __init__(self) -> None:
         self.pending: dict[Key, Any] = {}
-        self.found: dict[Key, Any] = {}
+        self.cotangents: dict[Key, Any] = {}
 
     @abstractmethod
     def results(self, node: Node) -> Iterable[Key | None]:
@@ -46,8 +46,8 @@ class Sweep(ABC, Generic[Node, Key]):
         """``share`` with exactly the type of the operand."""
 
     @abstractmethod
-    def taken(self, key: Key | None) -> Any:
-        """Return the complete cotangent of a result; store it in ``found`` if it is requested."""
+    def take_cotangent(self, key: Key | None) -> Any:
+        """Return the complete cotangent of a result; store it in ``cotangents`` if requested."""
 
     def through(self, seeds: Iterable[tuple[Key, Any]], nodes: Iterable[Node]) -> None:
         """Hand the cotangents of the outputs back through all nodes; at the leaves they wait."""
@@ -58,7 +58,7 @@ class Sweep(ABC, Generic[Node, Key]):
 
     def visit(self, node: Node) -> None:
         """Take the cotangents of a node's results, and give its operands their shares."""
-        cts = [self.taken(key) for key in self.results(node)]
+        cts = [self.take_cotangent(key) for key in self.results(node)]
         if any(ct is not None for ct in cts):
             self.hand_back(node, cts)
 
@@ -71,11 +71,11 @@ class Sweep(ABC, Generic[Node, Key]):
         for key, share, need in zip(keys, self.shares(node, cts, needed), needed, strict=True):
             if need and key is not None:
                 if share is None:
-                    self.blocked(key, node)
+                    self.note_blocked(key, node)
                 else:
                     self.add(key, self.fitting(share, key, node))
 
-    def blocked(self, key: Key, node: Node) -> None:
+    def note_blocked(self, key: Key, node: Node) -> None:
         """The rule of ``node`` gave no cotangent for an operand that needs one."""
 
     def add(self, key: Key, share: Any) -> None:

@@ -255,7 +255,7 @@ def _slope_by(scalar: Any, function_values: Any, values: Any) -> Any:
 
 def _push_tangent(function_values: Any, variable: Any) -> Any:
     """Return the tangent of ``function_values`` where each element of ``variable`` moves by 1."""
-    push = up("staticgrad.autodiff.forward").pushed_forward
+    push = up("staticgrad.autodiff.forward").push_forward
     (tangent,) = push([function_values], [(variable, ones_like(variable))])
     return zeros_like(function_values) if tangent is None else tangent
 

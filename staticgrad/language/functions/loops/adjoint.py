@@ -124,7 +124,7 @@ def _build_pullback(body: Graph) -> Graph:
     (result,) = inlined(body, inputs)
     ct = body_input("ct", result.type, result.node.origin, result.node.order)
     targets = [value for value in inputs[1:] if value.dtype.is_float]
-    pull = up("staticgrad.autodiff.reverse").pulled_back_stably
+    pull = up("staticgrad.autodiff.reverse").pull_back_stably
     cotangents = pull([(result, ct)], targets)
     shares: list[Any] = [
         zeros_like(value) if share is None else share

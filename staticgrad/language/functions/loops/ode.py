@@ -802,7 +802,7 @@ class _Implicit(_Control):
 
         first = vector(f(t, state_of(v)))
         matrix = up("staticgrad.autodiff.jacobian").jacobian(first, v, "forward", True)
-        (by_time,) = up("staticgrad.autodiff.forward").pushed_forward(
+        (by_time,) = up("staticgrad.autodiff.forward").push_forward(
             [first], [(t, zeros_like(t) + 1.0)]
         )
         unit = identity_like(matrix)
