@@ -30,3 +30,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     name = ".".join(collection_path.relative_to(root).with_suffix("").parts)
     file = import_module(name).__file__
     return (file is not None and Path(file) != collection_path) or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the examples of a function once: a package that publishes it has them a second time."""
+    copies: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            key = (item.dtest.docstring or "", item.name.rpartition(".")[2])
+            copies.setdefault(key, []).append(item)
+    repeated = {
+        copy
+        for group in copies.values()
+        for copy in sorted(group, key=lambda item: item.path.name == "__init__.py")[1:]
+    }
+    items[:] = [item for item in items if item not in repeated]

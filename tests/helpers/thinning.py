@@ -23,7 +23,7 @@ from pathlib import Path
 from tests import mutants
 
 #: Seconds of processor time that a case may take and be quick for every commit.
-QUICK = 0.02
+QUICK = 0.015
 #: Seconds from which on a case is not chosen by its family but by itself.
 LONG = 0.5
 #: A test that is quick at all is so for one commit in so many.
@@ -45,11 +45,15 @@ def read_seconds(path=PATH):
 
 
 def write_seconds(measured, path=PATH):
-    """Write the table with new seconds of cases; functions that did not run keep their lines."""
+    """Write the table with new seconds of cases; what did not run keeps its line."""
     families = defaultdict(dict)
     for name, seconds in measured.items():
         families[function_of(name)][name] = seconds
-    table = {n: s for n, s in read_seconds(path).items() if function_of(n) not in families}
+    table = {
+        name: seconds
+        for name, seconds in read_seconds(path).items()
+        if name not in families and name not in measured
+    }
     for function, cases in families.items():
         long = {name: s for name, s in cases.items() if s >= LONG and name != function}
         table |= long
@@ -57,7 +61,7 @@ def write_seconds(measured, path=PATH):
         if others and sum(others) / len(others) > QUICK:
             table[function] = sum(others) / len(others)
     head = "# Written by --write-seconds: processor time of a case, of functions or single cases.\n"
-    lines = (f"{seconds:.2f} {name}\n" for name, seconds in sorted(table.items()))
+    lines = (f"{seconds:.3f} {name}\n" for name, seconds in sorted(table.items()))
     path.write_text(head + "".join(lines), "utf-8")
 
 

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, UnknownArgumentError
-from staticgrad.language.ir.calls import public
+from staticgrad.language.ir.calls import SIGNATURES_IN_C, public, signature_in_c
 
 
 def test_a_public_function_shows_its_own_signature():
@@ -106,6 +106,21 @@ METHODS = {
     "swapaxes": lambda x: x.swapaxes(0, 1),
     "diagonal": lambda x: x.diagonal(offset=1, axis1=0, axis2=1),
 }
+
+
+@pytest.mark.parametrize("name", SIGNATURES_IN_C)
+def test_written_signatures_are_numpys(name):
+    """Where NumPy has the signature (from 2.4 on): the same parameters and defaults, in order."""
+    function = np
+    for part in name.split("."):
+        function = getattr(function, part)
+    try:
+        numpys = inspect.signature(function).parameters
+    except ValueError:
+        pytest.skip(f"NumPy {np.__version__} has no signature of {name}")
+    written = signature_in_c(name)
+    assert [str(written[word]) for word in written] == [str(numpys[word]) for word in written]
+    assert [word for word in numpys if word in written] == [*written]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -19,6 +19,7 @@ from staticgrad import exports
 from staticgrad.support import upward
 from tests import exports as written
 from tests.helpers.processes import python
+from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
@@ -58,7 +59,7 @@ class Facts:
 
 
 def facts_of(path):
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = syntax_tree(path)
     defined = [*functions(tree)]
     local = {node.name: node for node in defined}
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
@@ -221,7 +222,7 @@ def test_what_goes_up_is_listed():
     asked = set()
     for path in (ROOT / "staticgrad").rglob("*.py"):
         folder = ".".join(path.relative_to(ROOT).parts[:2])
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(syntax_tree(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             texts = [a.value for a in node.args if isinstance(a, ast.Constant)]

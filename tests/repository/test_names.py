@@ -12,6 +12,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, LAYERS, OTHERS
+from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("staticgrad", "passes")
@@ -69,9 +70,7 @@ UNNAMED: set[str] = {
 def modules():
     """(Folder, path, syntax tree) of each module of the packages."""
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    return [
-        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths
-    ]
+    return [(path.relative_to(ROOT).as_posix(), syntax_tree(path)) for path in paths]
 
 
 @cache

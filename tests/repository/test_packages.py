@@ -8,6 +8,7 @@ from pathlib import Path
 
 import staticgrad.language.functions  # noqa: F401 - fills the registry
 from staticgrad.language.ir.op import registered_ops
+from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 #: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
@@ -41,7 +42,7 @@ EXCEPTIONS = {
 @cache
 def trees():
     return {
-        path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
+        path.relative_to(ROOT).as_posix(): syntax_tree(path)
         for package in ("staticgrad", "passes")
         for path in sorted((ROOT / package).rglob("*.py"))
     }

@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from tests.helpers.syntax import syntax_tree
+
 ROOT = Path(__file__).parents[2]
 OURS = {"staticgrad", "passes", "tests", "benchmarks", "examples", "conftest"}
 #: A part of a dotted name that is private, and no ``__name__``.
@@ -71,13 +73,13 @@ def names_of(tree):
             yield ".".join([library, *reversed(parts)]), node.lineno
 
 
-def private_parts(text):
-    """Return the private names of other libraries in the text of a module, with their lines.
+def private_parts(tree):
+    """Return the private names of other libraries in a module, with their lines.
 
     The standard library documents some names with an underscore (``sys._getframe``).
     """
     lines = {}
-    for name, line in names_of(ast.parse(text)):
+    for name, line in names_of(tree):
         library = name.partition(".")[0]
         is_other = library not in OURS and library not in sys.stdlib_module_names
         if is_other and library != "_testcapi" and PRIVATE.search(name):
@@ -97,7 +99,8 @@ def f():
     import_module("jax._src.lax")
     np.__version__, np.linalg.norm(self._x)
 """
-    assert {*private_parts(text)} >= {
+    parts = private_parts(ast.parse(text))
+    assert {*parts} >= {
         "scipy.fft._pocketfft",
         "scipy.fft._pocketfft.pypocketfft",
         "jax._src.core",
@@ -105,17 +108,16 @@ def f():
         "torch._C._call",
         "jax._src.lax",
     }
-    assert not [name for name in private_parts(text) if "norm" in name or "__" in name]
+    assert not [name for name in parts if "norm" in name or "__" in name]
 
 
 def test_no_private_part_of_a_dependency_is_used():
     unexplained, excepted = [], set()
     for folder in ("staticgrad", "passes", "tests", "benchmarks", "examples"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            text = path.read_text("utf-8")
-            if path == Path(__file__) or not MENTION.search(text):
+            if path == Path(__file__) or not MENTION.search(path.read_text("utf-8")):
                 continue
-            for name, line in private_parts(text).items():
+            for name, line in private_parts(syntax_tree(path)).items():
                 if is_excepted(name):
                     excepted.add(name)
                 else:

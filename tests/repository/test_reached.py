@@ -22,6 +22,7 @@ from staticgrad import exports
 from staticgrad.language import ops
 from staticgrad.language.ir.op import Op
 from staticgrad.tools.lints import LINTS, Lint
+from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +130,7 @@ def test_a_function_that_unary_or_binary_makes_is_public():
     made = [
         (path.stem, node.targets[0].id)
         for path in (ROOT / "staticgrad/language/ops").glob("*.py")
-        for node in ast.parse(path.read_text("utf-8")).body
+        for node in syntax_tree(path).body
         if isinstance(node, ast.Assign)
         and ast.unparse(node.value).startswith(("unary(", "binary("))
     ]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.syntax import syntax_tree
+
 LAZY = {
     "passes.base": "only check=True compares graphs",
     "staticgrad.compiler.memory.divided": "few programs have loops that a budget divides",
@@ -108,7 +110,7 @@ class Module:
 
     @cached_property
     def tree(self):
-        return ast.parse(self.text)
+        return syntax_tree(self.path)
 
 
 @dataclass(frozen=True)

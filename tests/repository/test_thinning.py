@@ -159,7 +159,7 @@ def test_the_table_of_seconds_keeps_what_did_not_run(tmp_path):
     measured = {"a[1]": 2 * QUICK, "a[2]": 4 * QUICK, "b": QUICK / 2, "c[1]": 0.01, "c[2]": 3.0}
     thinning.write_seconds(measured, path)
     assert thinning.read_seconds(path) == {"a": pytest.approx(3 * QUICK, abs=0.01), "c[2]": 3.0}
-    thinning.write_seconds({"a[1]": 0.01, "d": 7.0}, path)
+    thinning.write_seconds({"a[1]": 0.01, "c[3]": 0.01, "d": 7.0}, path)
     assert thinning.read_seconds(path) == {"c[2]": 3.0, "d": 7.0}
 
 

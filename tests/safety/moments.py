@@ -55,6 +55,8 @@ def moments(n, act, without=()):
                 act()
         return trace
 
+    # Python 3.12 traces opcodes only if the frame that sets the function asks for it, too.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield lambda: seen >= n

@@ -389,10 +389,10 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
             return _in_dtype(function, word, args, kwargs)
         kwargs.pop("dtype", None)
     else:
-        known = _parameters(theirs)
+        known = _parameters(name, theirs)
         places = [n for n, p in known.items() if p.kind in _OPERANDS]
         if name.startswith("ndarray."):  # methods take more places than their signatures say
-            further = _parameters(_numpy(word))
+            further = _parameters(word, _numpy(word))
             places += [n for n, p in further.items() if p.kind in _OPERANDS][len(places) :]
             known = {**further, **known}
         operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
@@ -421,11 +421,42 @@ def _numpy(name: str) -> Any:
     return room
 
 
-def _parameters(theirs: Any) -> dict[str, inspect.Parameter]:
+#: NumPy's functions in C, which have no signature before NumPy 2.4 -> their parameters.
+SIGNATURES_IN_C: Final = {
+    "arange": "start_or_stop, /, stop=None, step=1, *, dtype=None, device=None, like=None",
+    "array": "object, dtype=None, *, copy=True, order='K', subok=False, ndmin=0, like=None",
+    "asarray": "a, dtype=None, order=None, *, device=None, copy=None, like=None",
+    "bincount": "x, /, weights=None, minlength=0",
+    "concat": "arrays, /, axis=0, out=None, *, dtype=None, casting='same_kind'",
+    "concatenate": "arrays, /, axis=0, out=None, *, dtype=None, casting='same_kind'",
+    "dot": "a, b, out=None",
+    "empty": "shape, dtype=None, order='C', *, device=None, like=None",
+    "empty_like": "prototype, /, dtype=None, order='K', subok=True, shape=None, *, device=None",
+    "inner": "a, b, /",
+    "lexsort": "keys, axis=-1",
+    "ndarray.astype": "self, /, dtype, order='K', casting='unsafe', subok=True, copy=True",
+    "ndarray.dot": "self, other, /, out=None",
+    "ravel_multi_index": "multi_index, dims, mode='raise', order='C'",
+    "unravel_index": "indices, shape, order='C'",
+    "vdot": "a, b, /",
+    "where": "condition, x=None, y=None, /",
+    "zeros": "shape, dtype=None, order='C', *, device=None, like=None",
+}
+
+
+def _parameters(name: str, theirs: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters of NumPy's function of a name; of one in C that has none: nothing."""
     try:
         return dict(inspect.signature(theirs).parameters) if callable(theirs) else {}
-    except ValueError:  # a function of C without a signature
-        return {}
+    except ValueError:
+        return signature_in_c(name)
+
+
+def signature_in_c(name: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters that ``SIGNATURES_IN_C`` has for a function of NumPy."""
+    namespace: dict[str, Any] = {}
+    exec(f"def function({SIGNATURES_IN_C.get(name, '')}): pass", namespace)
+    return dict(inspect.signature(namespace["function"]).parameters)
 
 
 #: What to write where several objects are given to a function that takes one tree.

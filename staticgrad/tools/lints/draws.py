@@ -15,7 +15,7 @@ def _add_noise(x: Value) -> Value:
     return x + Generator(0).normal(shape=x.shape)
 
 
-def _noisy_step(x: Value, keeps_step: bool = False) -> Graph:
+def _noisy_step(x: Value, *, keeps_step: bool) -> Graph:
     rng = Generator(0)
     return Graph(
         {"y": x + rng.normal(shape=x.shape)},
@@ -33,7 +33,7 @@ def _noisy_step(x: Value, keeps_step: bool = False) -> Graph:
         lambda x: sg.scan(lambda total, row: (total + _add_noise(row), row), x[0], x)[0],
     ),
     good=(
-        _noisy_step,
+        lambda x: _noisy_step(x, keeps_step=False),
         lambda x: _noisy_step(x, keeps_step=True),
         lambda x: Dropout(0.5).eval()(x).sum(),
     ),
