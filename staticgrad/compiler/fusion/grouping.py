@@ -1,14 +1,23 @@
 """Group the nodes of a graph that share a kernel; concatenations are copied row by row.
 
-A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size,
-an index: recomputed in each reader) or has a *home*, the group that computes it, and is stored only
-if another group reads it. Views share the bytes of their base.
+A group is a set of nodes over one iteration domain. The nodes of a softmax over (rows, columns)
+become one group, whose kernel reads a row of ``x`` and stores a row of ``y``::
 
-Groups never form a cycle: a group has a level, one more than the highest level that it reads. A
-node joins a group only if everything that it reads from other groups has a lower level, so no path
-can leave a group and come back. A group contains nodes of one *phase* (0 forward, 1 first
-derivatives, ...), so that the memory policy can recompute forward kernels; ``merging`` then merges
-a backward group into a forward one where that stores fewer bytes.
+    graph                          kernel
+    m = max(x, axis=-1)            for each row:
+    e = exp(x - m)                     m = max of x over the columns
+    s = sum(e, axis=-1)        ->      s = sum of exp(x - m) over the columns
+    y = e / s                          store y = exp(x - m) / s
+
+A value is either *inline* (a literal, a size, an index), so each reader computes it again, or it
+has a *home*, the group that computes it. It is stored only if another group reads it: ``m``, ``e``
+and ``s`` are not. Views share the bytes of their base.
+
+The graph of groups has no cycle. Each group has a level, one more than the highest level of the
+groups that it reads. A node joins a group only if all other groups that the node reads have a lower
+level, so no path leaves a group and comes back to it. All nodes of a group have the same *phase* (0
+forward, 1 first derivatives, ...), because a memory policy recomputes forward kernels alone.
+``merging`` then merges a backward group into a forward one where that stores fewer bytes.
 
 **Concatenations.** One kernel per operand would write parts of rows with gaps between them: each
 cache line would be fetched and written back once for every operand that has elements in it. One

@@ -1,21 +1,32 @@
-"""Merge groups across phases, split long reductions, split totals of numbers per row; all moves.
+"""Merge and split groups: across phases, long reductions, totals of rows; the list of all moves.
 
-Usually no kernel contains nodes of both the forward and the backward pass, since a memory policy
-recomputes the forward part alone. But where a backward group reads only elements that a forward
-group computes (as behind a loss that is a sum of elements), one kernel of both stores fewer bytes,
-reads fewer, and leaves no value that would be saved or recomputed.
+**Phases.** A kernel usually has nodes of the forward or of the backward pass, not of both, because
+a memory policy recomputes forward kernels alone. Where a backward group reads nothing but elements
+that one forward group computes, both become one kernel: no value lies between them that would be
+stored, saved or recomputed. The gradient of a sum of squares is such a case::
 
-**Split reductions.** A kernel that reduces rows has one iteration per row, which one worker runs:
-with a single row the other workers would be idle. So one kernel reduces chunks of the row,
-together with the elements that it computes, and another one combines their results. A chunk has a
-power of two of the blocks in which sums are taken (``staticgrad.language.ir.summation``), so the
-tree of a sum is the same and results are bitwise identical.
+    forward    loss = sum(r * r), r = x - y             one kernel: r = x - y
+    backward   d = 2 * r                         ->     loss += r * r; store d = 2 * r
 
-**Totals.** In least squares, the rows of ``r = x @ w - y`` give a loss, ``(r * r).sum()``, and its
-gradient, ``x.T @ r``, which sums over rows. The loss is complete only after the last row, so a
-group that contains it cannot be a part of a group that processes one row at a time. Split off, the
-loss adds up one stored number per row, and one kernel computes both ``r`` and ``x.T @ r`` while it
-reads ``x`` once.
+**Split reductions.** A kernel that reduces rows runs each row in one worker, so a single row keeps
+one worker busy. A row of ``LONG_ROW`` elements or more is therefore reduced in two kernels::
+
+    s = sum(x)       ->     partial[i] = sum of chunk i of x   (all workers)
+                            s = sum(partial)
+
+A chunk has a power of two of the blocks in which sums are taken
+(``staticgrad.language.ir.summation``). So both forms add in the order of one tree, and their
+results are bitwise identical.
+
+**Totals.** Least squares needs the loss ``sum(r * r)`` of ``r = x @ w - y`` and its gradient
+``x.T @ r``, which sums over the rows of ``x``. The loss is known after the last row only, so the
+kernel that visits row by row cannot have it. It stores one number per row instead, and a second
+kernel adds these up::
+
+    r = x @ w - y                        for each row i of x, read once:
+    loss = sum(r * r)              ->        r = x[i] @ w - y[i]; total[i] = r * r
+    gradient = x.T @ r                       gradient += x[i] * r
+                                         loss = sum(total)
 """
 
 from __future__ import annotations

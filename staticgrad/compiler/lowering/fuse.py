@@ -1,13 +1,22 @@
 """fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
 
-Updates are written directly to the parameter's buffer if every reader of the old value can run
-before; else through a temporary and a copy at the end (``fusion.updates``). An update that changes
-nothing has no step. Every step with a run-time check runs before the first step that writes a
-parameter, unless an earlier step has made the same check (``ir/verify.py``).
+A training step of least squares, ``w <- w - 0.1 * gradient``, becomes::
 
-A kernel may rely on facts about sizes (``staticgrad.language.ir.kernels.known``).
+    graph                             schedule
+    r = x @ w - y                     kernel 0   x, w, y -> r * r, parts of the gradient
+    loss = sum(r * r)            ->   kernel 1   r * r -> loss
+    gradient = 2 * x.T @ r            kernel 2   parts of the gradient -> gradient
+    update w: w - 0.1 * gradient      kernel 3   w, gradient -> w
 
-They are common to all steps of a schedule, so that equal computations stay one kernel.
+An update is written into the buffer of its parameter if all steps that read the old value can run
+before that; else into a temporary buffer, which a copy at the end commits (``fusion.updates``). An
+update that changes nothing has no step. A step with a run-time check runs before the first step
+that writes a parameter, so that a failing check leaves all parameters old; it may run later if an
+earlier step has made the same check (``ir/verify.py``).
+
+Kernels may rely on facts about sizes, such as that a size is a multiple of 16
+(``staticgrad.language.ir.kernels.known``). All kernels of a schedule have the same facts: with
+facts of their own, two steps of one computation would be two kernels.
 """
 
 from __future__ import annotations
