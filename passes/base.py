@@ -28,6 +28,7 @@ from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.types.dim import Size, named_sizes
 from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
+from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import PassInterfaceError, PipelineError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import Immutable, dataclass
@@ -170,8 +171,12 @@ class Pass(Immutable):
     gives: ClassVar[str] = "graph"
     inside: ClassVar[bool] = True
 
+    traced = deprecated_attribute("0.2", "apply")
+    unrounded = deprecated_attribute("0.2", "without_rounding")
+
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        adopt_overrides(cls)
         dataclass(frozen=True, repr=False)(cls)
         if name:
             cls.name = name
@@ -188,15 +193,15 @@ class Pass(Immutable):
         """Return the transformed program, or ``program`` itself if nothing changed.
 
         Raises:
-            PipelineError: the class defines neither ``__call__`` nor ``traced``.
+            PipelineError: the class defines neither ``__call__`` nor ``apply``.
         """
-        if type(self).traced is Pass.traced:
+        if type(self).apply is Pass.apply:
             raise PipelineError(
                 f"pass {self.name!r} does not say what it does", hint="define __call__(self, graph)"
             )
-        return self.traced(program)[0]
+        return self.apply(program)[0]
 
-    def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+    def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """Return the transformed program, and how often each of the pass's rules applied.
 
         The pipeline calls this method. A pass with one rule counts it under the pass's name. A pass
@@ -205,7 +210,7 @@ class Pass(Immutable):
         """
         return self(program), {}
 
-    def unrounded(self) -> Pass:
+    def without_rounding(self) -> Pass:
         """Return the pass to compare with the graph before: without intentional rounding."""
         return self
 
@@ -315,9 +320,9 @@ class Pipeline(Pass, name="pipeline"):
                 _dump(folder, position, pass_.name, program)
         return program, tuple(reports)
 
-    def unrounded(self) -> Pipeline:
+    def without_rounding(self) -> Pipeline:
         """Return the pipeline of its passes without their intentional rounding."""
-        return Pipeline(tuple([pass_.unrounded() for pass_ in self.passes]))
+        return Pipeline(tuple([pass_.without_rounding() for pass_ in self.passes]))
 
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
@@ -346,7 +351,7 @@ class Fixpoint(Pass, name="fixpoint"):
             raise PipelineError("a fixpoint needs at least one pass and one round")
         Pipeline((*self.passes, self.passes[0]))
 
-    def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
+    def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """Return the result of ``__call__``, and the hits of all rounds."""
         hits: Counter[str] = Counter()
         for _ in range(self.limit):
@@ -358,9 +363,9 @@ class Fixpoint(Pass, name="fixpoint"):
                 break
         return program, hits
 
-    def unrounded(self) -> Fixpoint:
+    def without_rounding(self) -> Fixpoint:
         """Return the same rounds of its passes without their intentional rounding."""
-        return Fixpoint(tuple([pass_.unrounded() for pass_ in self.passes]), self.limit)
+        return Fixpoint(tuple([pass_.without_rounding() for pass_ in self.passes]), self.limit)
 
     def __str__(self) -> str:
         options = "" if self.limit == 25 else f"{{limit={self.limit}}}"
@@ -394,11 +399,11 @@ def _disable_passes(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
 def _run_pass(
     pass_: Pass, program: Any, watch: Watch | None = None
 ) -> tuple[Any, Mapping[str, int]]:
-    """Return the result of ``each.traced``; check its kind and the graph's interface."""
+    """Return the result of ``each.apply``; check its kind and the graph's interface."""
     source, inside = program, Counter[str]()
     if pass_.inside and pass_.gives == "graph" and isinstance(program, Graph):
         source = map_bodies(program, partial(_in_body, pass_, inside, watch))
-    result: Any = pass_.traced(source, watch)
+    result: Any = pass_.apply(source, watch)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise PassInterfaceError(
             f"pass {pass_}: traced gives {kind_of(result)}, not a pair",
@@ -415,7 +420,7 @@ def _run_pass(
 
 def _in_body(pass_: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
     """Return the result of a pass for the body of a loop or branch."""
-    transformed, counts = pass_.traced(body, watch)
+    transformed, counts = pass_.apply(body, watch)
     hits.update(counts)
     check_kind(str(pass_), _gives(pass_), transformed)
     check_interface(str(pass_), body, transformed)
@@ -437,7 +442,7 @@ def _verify_program(program: Any, level: str, culprit: str) -> None:
 def _validate_pass(pass_: Pass, original: Graph, transformed: Graph) -> None:
     from passes.validation import validate  # evaluation is loaded only for checks
 
-    compared = pass_.unrounded()
+    compared = pass_.without_rounding()
 
     def transform(graph: Graph) -> Graph:
         result: Graph = _run_pass(compared, graph)[0]

@@ -23,7 +23,7 @@ class CommonSubexpressions(Pass, name="cse"):
 
     border: bool = False
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of nodes merged into others."""
         same = duplicates(program.nodes, border=self.border)
         if not same:
@@ -54,7 +54,7 @@ class PartsOfOthers(Pass, name="parts"):
 
     keeps = "close"
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of nodes whose result another one has."""
         if all(kind.contained_in is Op.contained_in for kind in program.kinds):
             return program, {}

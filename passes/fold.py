@@ -30,7 +30,7 @@ class Fold(Pass, name="fold"):
 
     limit: int = 65536
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of folded nodes."""
         if not any(self.folds(node, node.args) for node in program.nodes):
             return program, {}

@@ -76,11 +76,11 @@ class Narrow(Pass, name="narrow"):
                     hint=did_you_mean(plain, names) or "names as graphs print them: tanh, matmul",
                 )
 
-    def unrounded(self) -> Pass:
+    def without_rounding(self) -> Pass:
         """Return the pass that makes the same changes to the graph, without the rounding."""
         return replace(self, dtype="float32")
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of rounded values."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
             raise ml_dtypes.missing("narrow{dtype='float16'} does not")

@@ -203,7 +203,7 @@ class Residuals(Pass, name="residuals"):
     inside = False
     flops: int = 48
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, the number of clones, and of regions too long to weigh."""
         if program.has(BodyOp):
             return program, {}  # residuals of loops are chosen when a loop is differentiated

@@ -58,7 +58,7 @@ class SavedValues(Pass, name="saved"):
         """True if the policy is a user's function, whose code may change unnoticed."""
         return not isinstance(self.policy, str)
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the number of cloned nodes."""
         graph, count = program, 0
         kept_values(self.saveable, graph.nodes)  # names are checked where nothing is cloned, too

@@ -11,7 +11,7 @@ from os.path import isdir, isfile
 
 from staticgrad.exports import PUBLIC
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", *sorted(PUBLIC)]
 

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
         BudgetInfeasible, CODES as CODES, CPUError as CPUError, CallError as CallError, CarryError
         as CarryError, CheckError as CheckError, CompileError as CompileError, ConfigError as
         ConfigError, ConvergenceError as ConvergenceError, DTypeError as DTypeError,
-        DisconnectedError as DisconnectedError, DistributedError as DistributedError,
-        EmptyReductionError as EmptyReductionError, ExportError as ExportError, FeedDTypeError as
-        FeedDTypeError, FeedError as FeedError, FeedShapeError as FeedShapeError, GradientError as
-        GradientError, GraphError as GraphError, ImmutableError as ImmutableError, IndexOutOfRange
-        as IndexOutOfRange, KernelAccessError as KernelAccessError, KernelCacheWarning as
-        KernelCacheWarning, LargeConstantWarning as LargeConstantWarning, LinearAlgebraError as
-        LinearAlgebraError, MaskedArrayError as MaskedArrayError, MeasurementError as
-        MeasurementError, MissingFeedError as MissingFeedError, MissingPackageError as
-        MissingPackageError, NameConflictError as NameConflictError, NonFiniteError as
-        NonFiniteError, OpDefinitionError as OpDefinitionError, OutOfMemory as OutOfMemory,
-        OutputArrayError as OutputArrayError, ParameterValueError as ParameterValueError, ParseError
-        as ParseError, PassInterfaceError as PassInterfaceError, PassMismatchError as
-        PassMismatchError, PipelineError as PipelineError, PluginWarning as PluginWarning,
-        PolicyError as PolicyError, ProgramError as ProgramError, RankError as RankError,
-        ReentryError as ReentryError, SavedFileError as SavedFileError, SelfTestError as
+        DeprecatedNameWarning as DeprecatedNameWarning, DisconnectedError as DisconnectedError,
+        DistributedError as DistributedError, EmptyReductionError as EmptyReductionError,
+        ExportError as ExportError, FeedDTypeError as FeedDTypeError, FeedError as FeedError,
+        FeedShapeError as FeedShapeError, GradientError as GradientError, GraphError as GraphError,
+        ImmutableError as ImmutableError, IndexOutOfRange as IndexOutOfRange, KernelAccessError as
+        KernelAccessError, KernelCacheWarning as KernelCacheWarning, LargeConstantWarning as
+        LargeConstantWarning, LinearAlgebraError as LinearAlgebraError, MaskedArrayError as
+        MaskedArrayError, MeasurementError as MeasurementError, MissingFeedError as
+        MissingFeedError, MissingPackageError as MissingPackageError, NameConflictError as
+        NameConflictError, NonFiniteError as NonFiniteError, OpDefinitionError as OpDefinitionError,
+        OutOfMemory as OutOfMemory, OutputArrayError as OutputArrayError, ParameterValueError as
+        ParameterValueError, ParseError as ParseError, PassInterfaceError as PassInterfaceError,
+        PassMismatchError as PassMismatchError, PipelineError as PipelineError, PluginWarning as
+        PluginWarning, PolicyError as PolicyError, ProgramError as ProgramError, RankError as
+        RankError, ReentryError as ReentryError, SavedFileError as SavedFileError, SelfTestError as
         SelfTestError, SettingWarning as SettingWarning, ShadowedPackageError as
         ShadowedPackageError, ShapeAsValueWarning as ShapeAsValueWarning, ShapeError as ShapeError,
         SizeGuardError as SizeGuardError, StaticgradError as StaticgradError, StaticgradWarning as

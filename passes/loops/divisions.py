@@ -30,60 +30,60 @@ def segment_length(iterations: int, target: int | None = None, unit: int = 1) ->
 
 
 class Division(NamedTuple):
-    """Iterations in the order of the loop that runs first: a remainder, segments, ``kept`` ones.
+    """Iterations in the order of the loop that runs first: a remainder, segments, ``stored`` ones.
 
-    The second loop runs the remainder last, and first the iterations whose stacks are all kept.
+    The second loop runs the remainder last, and first the iterations whose stacks are all stored.
     """
 
     iterations: Size
     length: int
     reverse: bool  # whether the second loop runs backwards
-    kept: int = 0
+    stored: int = 0
 
     @property
     def parts(self) -> Size:
         """The number of segments."""
-        return (self.iterations - self.kept) // self.length
+        return (self.iterations - self.stored) // self.length
 
     @property
-    def rest(self) -> Size:
+    def remainder(self) -> Size:
         """The number of iterations that fill no segment."""
-        return (self.iterations - self.kept) % self.length
+        return (self.iterations - self.stored) % self.length
 
     @property
     def begin(self) -> Size:
         """The first iteration of all segments."""
-        return self.rest if self.reverse else self.kept
+        return self.remainder if self.reverse else self.stored
 
     @property
-    def rest_begin(self) -> Size:
+    def remainder_begin(self) -> Size:
         """The first iteration of the remainder."""
-        return 0 if self.reverse else self.iterations - self.rest
+        return 0 if self.reverse else self.iterations - self.remainder
 
     @property
-    def kept_begin(self) -> Size:
-        """The first of the kept iterations."""
-        return self.iterations - self.kept if self.reverse else 0
+    def stored_begin(self) -> Size:
+        """The first of the stored iterations."""
+        return self.iterations - self.stored if self.reverse else 0
 
     @property
     def has_pieces(self) -> bool:
         """True if there are iterations outside of segments."""
-        return self.rest != 0 or self.kept != 0
+        return self.remainder != 0 or self.stored != 0
 
     def segments(self, array: Symbolic) -> Any:
         """Return an array with a row per iteration, reshaped to segments of rows."""
         rows = part(array, self.begin, self.parts * self.length)
         return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
 
-    def of_rest(self, array: Symbolic) -> Any:
+    def remainder_rows(self, array: Symbolic) -> Any:
         """Return the rows of the remainder."""
-        return part(array, self.rest_begin, self.rest)
+        return part(array, self.remainder_begin, self.remainder)
 
-    def of_kept(self, array: Symbolic) -> Any:
-        """Return the rows of the kept iterations."""
-        return part(array, self.kept_begin, self.kept)
+    def stored_rows(self, array: Symbolic) -> Any:
+        """Return the rows of the stored iterations."""
+        return part(array, self.stored_begin, self.stored)
 
-    def whole(
+    def join(
         self,
         segments: Symbolic,
         remainder: Symbolic | None = None,

@@ -20,7 +20,7 @@ class MergedLoops(Pass, name="loops"):
     bitwise identical.
     """
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the graph, and the numbers of loops and values that each step changed."""
         if not program.has(BodyOp):
             return program, {}

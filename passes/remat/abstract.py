@@ -157,7 +157,7 @@ class _Translation:
             )
         unit = problem.repeats.unit[step]
         written = {b for member in unit for b in flow.writes[member]}
-        again = problem.repeats.repeatable[step] and problem.kept.isdisjoint(written)
+        again = problem.repeats.repeatable[step] and problem.retained.isdisjoint(written)
         scratch = (b for b in flow.writes[step] if self.roles[b] == "scratch")
         return MemoryOp(
             id=step,

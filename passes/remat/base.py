@@ -25,6 +25,7 @@ from staticgrad.analysis.plan_report import ArenaLayout, Timeline
 from staticgrad.analysis.repeats import Repeats
 from staticgrad.language.ir.value import Value
 from staticgrad.support.caches import cached_property
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, PolicyError
 from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.support.records import Immutable, dataclass
@@ -100,7 +101,7 @@ class Problem:
         staged: inputs that are copied into the arena.
         orders: valid orders without repetition.
         seconds: predicted seconds of each step.
-        kept: buffers that the user wants kept; no policy drops them.
+        retained: buffers that the user retains; no policy drops them.
     """
 
     flow: Flow
@@ -109,7 +110,9 @@ class Problem:
     staged: frozenset[int]
     orders: Sequence[Steps]
     seconds: Sequence[float]
-    kept: frozenset[int] = frozenset()
+    retained: frozenset[int] = frozenset()
+
+    kept = deprecated_attribute("0.2", "retained")
 
     @cached_property
     def order(self) -> Steps:
@@ -147,7 +150,9 @@ class Problem:
     def droppable(self, buffer: int) -> bool:
         """Return whether a buffer holds a value that may be recomputed."""
         writer = self.repeats.writer.get(buffer)
-        return writer is not None and buffer not in self.kept and self.repeats.repeatable[writer]
+        return (
+            writer is not None and buffer not in self.retained and self.repeats.repeatable[writer]
+        )
 
 
 #: Largest ratio between the changes in bytes of two buffers, from given to canonical sizes: if the

@@ -93,7 +93,7 @@ class Recompute(Policy, name="recompute"):
                 break
 
     def _over(self, forward: Forward) -> Iterator[Steps]:
-        stored = forward.problem.kept
+        stored = forward.problem.retained
         marked = [forward.first[b] for b in stored if b in forward.first]
         by_marks = forward.keeping((), max(marked)) if marked else None
         if by_marks is not None:

@@ -41,7 +41,7 @@ class Rewrite(Pass):
         if unknown:
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
-    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+    def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """Return the rewritten graph, and how often each rule applied."""
         names = {node.op.name for node in program.nodes} if self.later else ()
         rules = (*self.rules, *rules_of(names, self.later))

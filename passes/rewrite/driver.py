@@ -34,6 +34,7 @@ from staticgrad.language.ir.graph import (
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.support.building import within
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import PipelineError, StaticgradError
 from staticgrad.support.errors.wording import kind_of, shown
 from staticgrad.support.records import dataclass
@@ -46,15 +47,18 @@ Key = tuple[Node, int]
 
 @dataclass(frozen=True)
 class Rewriting:
-    """One rewrite that happened: the rule, the value that went, the value that came.
+    """A rewrite that was applied: the rule, the original value and its replacement.
 
     ``origin`` has the user's lines of all that the rule's pattern found.
     """
 
     rule: Rule
-    before: Symbolic
-    after: Symbolic
+    original: Symbolic
+    replacement: Symbolic
     origin: Location
+
+    before = deprecated_attribute("0.2", "original")
+    after = deprecated_attribute("0.2", "replacement")
 
     def __str__(self) -> str:
         return f"{self.origin.labelled}: {self.rule} ({self.rule.kind})"
@@ -215,7 +219,7 @@ class _Driver:
             if rewriting is None:
                 self._finish(node)
                 continue
-            pending.append((node, rewriting.after))
+            pending.append((node, rewriting.replacement))
             pending.extend(reversed(self._fresh(rewriting)))
 
     def _finish(self, node: Node) -> None:
@@ -249,9 +253,9 @@ class _Driver:
 
     def _fresh(self, rewriting: Rewriting) -> list[Node]:
         """Return the nodes that the rule built, operands first: those newer than the match."""
-        newest = rewriting.before.node.serial
+        newest = rewriting.original.node.serial
         seen: set[Node] = set()
-        stack = [rewriting.after.node]
+        stack = [rewriting.replacement.node]
         while stack:
             node = stack.pop()
             if node.serial > newest and node not in seen and node not in self._done:

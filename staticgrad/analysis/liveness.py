@@ -425,9 +425,9 @@ _USERS, _PHASES = "users", "phases"
 
 def users_of(graph: Graph) -> Mapping[ValueKey, Sequence[Node]]:
     """For every value of the graph, the nodes that read it, each once, in order; maybe none."""
-    known = graph.found.get(_USERS)
+    known = graph.analyses.get(_USERS)
     if known is None:
-        known = graph.found[_USERS] = _users_of(graph)
+        known = graph.analyses[_USERS] = _users_of(graph)
     return cast("dict[ValueKey, list[Node]]", known)
 
 
@@ -468,9 +468,9 @@ def phases_of(graph: Graph) -> Mapping[Node, int]:
     stored stays, and a mask: they may be stored in the place of what they read. Places of maxima
     belong to the phase of what they are found in: they are a small part of its bytes.
     """
-    known = graph.found.get(_PHASES)
+    known = graph.analyses.get(_PHASES)
     if known is None:
-        known = graph.found[_PHASES] = _phases_of(graph)
+        known = graph.analyses[_PHASES] = _phases_of(graph)
     return cast("dict[Node, int]", known)
 
 

@@ -17,6 +17,7 @@ from staticgrad.language.ops.operands import Fraction, NonNegativeFloat
 from staticgrad.language.ops.selection import minimum
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors.tracebacks import bounded
 
 
@@ -93,8 +94,10 @@ class Average:
         for p, value in self._after(now, lambda p: tensor_of(p.value)).items():
             p.value = np.asarray(value)
 
+    applied = deprecated_attribute("0.2", "average_parameters")
+
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def average_parameters(self) -> Iterator[None]:
         """Inside, the parameters hold their averages; afterwards what they held before."""
         before = {p: p.value for p in self.averages}
         try:

@@ -22,6 +22,7 @@ from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
 from staticgrad.support import ranks
 from staticgrad.support.containers import is_named_tuple, parts_in
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import bounded
 from staticgrad.support.errors.wording import kind_of, shown
@@ -45,7 +46,7 @@ class History:
         losses: the mean loss of each epoch, over all rows: the loss of a batch counts as often as
             the batch has rows, so that a short last batch counts less.
         measures: what ``validate`` gave after each, or the loss of it.
-        stopped: why it ended before the last epoch; empty if it did not.
+        stop_reason: why it ended before the last epoch; empty if it did not.
         metrics: the other entries of the dict that the step gives, by name: means over all rows,
             as the loss. Those of ``validate`` are ``val_`` and their name.
 
@@ -55,8 +56,10 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     measures: list[float] = field(default_factory=list)
-    stopped: str = ""
+    stop_reason: str = ""
     metrics: dict[str, list[float]] = field(default_factory=dict)
+
+    stopped = deprecated_attribute("0.2", "stop_reason")
 
     @property
     def best(self) -> int:
@@ -74,7 +77,7 @@ class History:
 
     def _title(self) -> str:
         best = f", the best is {self.best}" if self.losses else ""
-        stopped = f"; stopped: {self.stopped}" if self.stopped else ""
+        stopped = f"; stopped: {self.stop_reason}" if self.stop_reason else ""
         return f"{len(self.losses)} epochs{best}{stopped}"
 
     def __str__(self) -> str:
@@ -185,7 +188,7 @@ def fit(
     data = _shuffled(data, shuffle)
     run = _Progress(step, data, epochs, state, checkpoint, reporter(progress))
     with run.ended_by_sigterm(), closing(run.report):
-        while run.epoch < epochs and not (run.history.stopped or run.is_ending):
+        while run.epoch < epochs and not (run.history.stop_reason or run.is_ending):
             run.through_an_epoch()
             if validate is not None:
                 run.measured(validate())
@@ -193,7 +196,7 @@ def fit(
                 run.call(callback)
             latest, best = len(run.history.losses) - 1, run.history.best
             if patience is not None and latest - best >= patience:
-                run.history.stopped = f"nothing better for {patience} epochs"
+                run.history.stop_reason = f"nothing better for {patience} epochs"
             run.save()
     return run.history
 
@@ -415,7 +418,7 @@ class _Progress:
         measure = own.measures[-1] if own.measures else None
         said = callback(Epoch(self.epoch - 1, own.losses[-1], measure, latest, own))
         if said is True or (isinstance(said, str) and said):
-            own.stopped = said if isinstance(said, str) else "a callback ended it"
+            own.stop_reason = said if isinstance(said, str) else "a callback ended it"
         elif said is not None and said is not False and said != "":
             raise ArgumentError(
                 f"fit: a callback gives {shown(said)}",
@@ -437,7 +440,7 @@ class _Progress:
     def save(self) -> None:
         if self.checkpoint is not None:
             own = self.history
-            numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stopped}
+            numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stop_reason}
             where = {"epoch": self.epoch, "place": self.place}
             sums = {"metrics": own.metrics, "sums": self.sums}
             save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where, **sums}})

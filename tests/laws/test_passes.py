@@ -132,7 +132,7 @@ def the_interface_stays(sample):
 @LAWS.law()
 def values_stay(sample):
     """To the bit; stable formulas and other orders are nearer the true value, not equal."""
-    after = sample.passes.unrounded()(sample.graph)
+    after = sample.passes.without_rounding()(sample.graph)
     found = sg.evaluate(after, sample.feeds, updates=True)
     moved = sample.has("stabilize", "parts")
     moved = moved or (keeps(sample.passes) == "close" and sample.has("algebra"))
@@ -152,7 +152,7 @@ def values_stay(sample):
 
 @LAWS.law(on=lambda samples: [s for s in samples if s.graph_name in ("random 1", "varied 2")])
 def special_values_stay(sample):
-    after = sample.passes.unrounded()(sample.graph)
+    after = sample.passes.without_rounding()(sample.graph)
     assert mismatch(sample.graph, after, keeps(sample.passes)) is None
 
 

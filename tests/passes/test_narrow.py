@@ -157,14 +157,14 @@ def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong():
     for readers in ("all", "backward"):
         passes = pipeline(f"narrow{{readers={readers!r}}}")
         passes.run(graph, check=True)
-        assert mismatch(graph, passes.unrounded()(graph), "exact") is None
+        assert mismatch(graph, passes.without_rounding()(graph), "exact") is None
 
     class Wrong(Narrow, name="wrong_narrow"):
         def __call__(self, graph):
             doubled = {name: value * 2 for name, value in graph.outputs.items()}
             return sg.Graph(doubled, inputs=graph.inputs, name=graph.name)
 
-        traced = Narrow.__mro__[1].traced
+        apply = Narrow.__mro__[1].apply
 
     with pytest.raises(PassMismatchError, match="pass wrong_narrow"):
         pipeline(Wrong()).run(graph, check=True)

@@ -46,7 +46,7 @@ def test_a_new_node_has_the_lines_of_all_that_the_pattern_found_the_root_first()
 def test_a_merged_node_has_the_lines_of_both():
     names = program("a = sg.exp(x)", "b = sg.exp(x)", "y = a.sum() * b.sum()")
     graph = sg.Graph(names["y"])
-    after, hits = CommonSubexpressions().traced(graph)
+    after, hits = CommonSubexpressions().apply(graph)
     assert hits == {"cse": 2}
     assert [(n.op.name, lines(n)) for n in after.nodes] == [
         ("input", [2]), ("exp", [3, 4]), ("sum", [5]), ("mul", [5]),

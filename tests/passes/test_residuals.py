@@ -40,7 +40,7 @@ def square(h):
 
 def test_factors_are_computed_again_from_what_they_are_made_of():
     graph = product(square)
-    after, hits = Residuals().traced(graph)
+    after, hits = Residuals().apply(graph)
     verify_graph(after)
     assert hits == {"residuals": 3}  # h + 1, 2 h, 2 h - 3, all from h
     before, now = crossing(graph, n=64), crossing(after, n=64)

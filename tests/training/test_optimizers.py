@@ -353,7 +353,7 @@ def test_averages(warm_up):
         decay = min(0.75, (1 + t) / (10 + t)) if warm_up else 0.75
         wanted = decay * wanted + (1 - decay) * now
         np.testing.assert_allclose(mean.averages[w].value, wanted, rtol=1e-6)
-    with mean.applied():
+    with mean.average_parameters():
         np.testing.assert_allclose(w.value, wanted, rtol=1e-6)
     np.testing.assert_array_equal(w.value, now)
     before = mean.averages[w].value.copy()

@@ -88,7 +88,7 @@ def test_it_trains_validates_and_stops_early():
     measures = iter([3.0, 2.0, 2.5, 2.0, 2.0, 1.0])
     found = fit(step, data(), 9, validate=lambda: next(measures), patience=3, progress=lines.append)
     assert found.measures == [3.0, 2.0, 2.5, 2.0, 2.0]
-    assert (found.best, found.stopped) == (1, "nothing better for 3 epochs")
+    assert (found.best, found.stop_reason) == (1, "nothing better for 3 epochs")
     assert len(found.losses) == 5
     assert found.losses[-1] < found.losses[0]
     assert len(lines) == 20
@@ -193,7 +193,7 @@ def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path):
     options = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
     options["checkpoint"] = tmp_path / "run.npz"
     found = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
-    assert found.stopped == "enough"
+    assert found.stop_reason == "enough"
     assert seen == [(k, found.losses[k], 1.0, 2.0) for k in (0, 1)]
     assert fit(both, data(), 5, callbacks=[enough], **options) == found
     assert fit(lambda x: 1.0, [X], 5, callbacks=[lambda epoch: True]).losses == [1.0]

@@ -36,7 +36,7 @@ from staticgrad.support.source import lines_of
 
 if TYPE_CHECKING:
     from staticgrad.compiler.fusion.neighbours import KernelPair
-    from staticgrad.compiler.reports.explain import Apart, StepSection
+    from staticgrad.compiler.reports.explain import StepSection, UnfusedPair
 
 _VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified
 #: Operations of products in a run from which on their quick code, a third as fast, takes longer
@@ -224,12 +224,12 @@ def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
     return found
 
 
-def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
+def unfused_pairs(pairs: Iterable[KernelPair]) -> tuple[UnfusedPair, ...]:
     """Return why neighbouring steps are not fused, as a section."""
-    from staticgrad.compiler.reports.explain import Apart
+    from staticgrad.compiler.reports.explain import UnfusedPair
 
     return tuple(
-        Apart(
+        UnfusedPair(
             pair.computed_in,
             pair.read_in,
             pair.node.op.name,

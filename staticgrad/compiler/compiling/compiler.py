@@ -36,7 +36,7 @@ from staticgrad.compiler.compiling.arguments import (
     room_here,
     unknown_size,
 )
-from staticgrad.compiler.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
+from staticgrad.compiler.compiling.artifacts import CompiledKernel, Kernels, Plans, unfused_pairs
 from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.reports.stats import Counts, Stats
@@ -508,7 +508,7 @@ class Compiled(Generic[Results]):
             steps=steps,
             kernels=len(kernels),
             compilers=Counter(kernel.compiler for kernel in kernels),
-            apart=reasons_apart(fusion(graph, self.options.fuse).neighbours()),
+            unfused_pairs=unfused_pairs(fusion(graph, self.options.fuse).neighbours()),
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
@@ -516,7 +516,7 @@ class Compiled(Generic[Results]):
             dead=dead_nodes(
                 self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
             ),
-            before=self.program_graph if before else None,
+            source_graph=self.program_graph if before else None,
             tuning=self._choices(schedule),
         )
 

@@ -236,10 +236,10 @@ def attach_groups(graph: Graph, groups: Groups) -> None:
 
     They refer to the graph in turn, so that both live until that call or a collection.
     """
-    graph.found[_NOTE] = groups
+    graph.analyses[_NOTE] = groups
 
 
 def groups_of(graph: Graph, merge: bool = True) -> Groups:
     """Return the groups of a graph: the attached ones, which are detached, or else new ones."""
-    attached = graph.found.pop(_NOTE, None)
+    attached = graph.analyses.pop(_NOTE, None)
     return attached if merge and isinstance(attached, Groups) else fuse_graph(graph, merge)

@@ -150,7 +150,7 @@ def _divide_pair(
                 back.outer(args, first_loops[0] if first_loops else _FirstLoop(), others)
             )
         elif node in pair.ends:
-            rebuilt[node] = [back.of_rest(node)]
+            rebuilt[node] = [back.remainder_rows(node)]
         elif node in follower_operands and node not in rebuilt:
             has_new_operands = any(
                 new.key != old.key for new, old in zip(args, node.args, strict=True)
@@ -251,10 +251,10 @@ def _divide_first_loop(
     inner, counts = _build_segment_loop(op, division.length, others)
     with within(node.origin, node.order):
         start, rest_results, kept_results = args[:carries], list[Symbolic](), list[Symbolic]()
-        if division.rest != 0:
-            piece, _ = _build_segment_loop(op, division.rest, others)
-            lasts = [division.of_rest(arg) for arg in args[carries:rows]]
-            begin = [Begin(division.rest_begin).value()] * counts
+        if division.remainder != 0:
+            piece, _ = _build_segment_loop(op, division.remainder, others)
+            lasts = [division.remainder_rows(arg) for arg in args[carries:rows]]
+            begin = [Begin(division.remainder_begin).value()] * counts
             rest_results = _apply(piece, [*start, *lasts, *args[rows:], *begin])
             start = tuple(rest_results[:carries])
         body = _SegmentInputs(node)
@@ -269,10 +269,10 @@ def _divide_first_loop(
         outer = Loop(segment_body, division.parts, carries, op.slices, op.reverse)
         operands = [division.segments(arg) for arg in args[carries:rows]]
         out = _apply(outer, [*start, *operands, *args[rows:]])
-        if division.kept:
-            piece, counts = _build_segment_loop(op, division.kept, [*others, *pair.stacks])
-            lasts = [division.of_kept(arg) for arg in args[carries:rows]]
-            begin = [Begin(division.kept_begin).value()] * counts
+        if division.stored:
+            piece, counts = _build_segment_loop(op, division.stored, [*others, *pair.stacks])
+            lasts = [division.stored_rows(arg) for arg in args[carries:rows]]
+            begin = [Begin(division.stored_begin).value()] * counts
             kept_results = _apply(piece, [*out[:carries], *lasts, *args[rows:], *begin])
         results = [*(kept_results or out)[:carries], *node.values[carries:]]
         for n, place in enumerate(others, carries):
@@ -280,7 +280,7 @@ def _divide_first_loop(
                 results_of_piece[n] if results_of_piece else None
                 for results_of_piece in (rest_results, kept_results)
             ]
-            results[carries + place] = division.whole(out[n], *pieces)
+            results[carries + place] = division.join(out[n], *pieces)
     end_of_results = carries + len(others)
     return results, _FirstLoop(args, out[end_of_results:], kept_results[end_of_results:])
 
@@ -328,21 +328,21 @@ class _SecondLoop:
         late = [others[value.key] for follower in followers for value in follower.first_carries]
         with within(self.node.origin, self.node.order):
             back, rest_results, kept_results = [*args[:carries]], list[Symbolic](), list[Symbolic]()
-            if division.kept:
-                pieces = [division.of_kept(array) for array in arrays]
+            if division.stored:
+                pieces = [division.stored_rows(array) for array in arrays]
                 operands = _Operands(back, late, (), pieces, stay)
                 kept_results, late, _ = self._segment(
-                    operands, division.kept, Begin(division.kept_begin), first.kept_stacks
+                    operands, division.stored, Begin(division.stored_begin), first.kept_stacks
                 )
                 back = kept_results[:carries]
             operands = _Operands(back, late, first.starts, arrays, stay)
             out = self._over_segments(operands)
             back, late = out[:carries], out[carries : carries + len(late)]
-            if division.rest != 0:
-                pieces = [division.of_rest(array) for array in arrays]
+            if division.remainder != 0:
+                pieces = [division.remainder_rows(array) for array in arrays]
                 operands = _Operands(back, late, first.args[: ends[0]], pieces, stay)
                 rest_results, late, self.rest_stacks = self._segment(
-                    operands, division.rest, Begin(division.rest_begin)
+                    operands, division.remainder, Begin(division.remainder_begin)
                 )
                 back = rest_results[:carries]
             results = [*back, *[out[0]] * (len(self.node.types) - carries)]
@@ -351,7 +351,7 @@ class _SecondLoop:
                     piece[carries + place] if piece else None
                     for piece in (rest_results, kept_results)
                 ]
-                results[carries + place] = division.whole(value, *parts)
+                results[carries + place] = division.join(value, *parts)
         return {self.node: results} | self._by_follower(late)
 
     def _over_segments(self, operands: _Operands) -> list[Symbolic]:
@@ -392,12 +392,14 @@ class _SecondLoop:
             for follower in self.pair.followers
         }
 
-    def of_rest(self, node: Node) -> Symbolic:
+    def remainder_rows(self, node: Node) -> Symbolic:
         """Return the rows, of the iterations that fill no segment, that the node slices."""
         op, (array,) = node.op, node.args
         assert isinstance(op, Slice)
         begin, count = op.starts[0], op.lengths[0]
-        rows: Symbolic = part(self.rest_stacks[array.key], begin - self.division.rest_begin, count)
+        rows: Symbolic = part(
+            self.rest_stacks[array.key], begin - self.division.remainder_begin, count
+        )
         return rows
 
     def _collect_stacks(

@@ -26,14 +26,14 @@ def remove_marks(graph: Graph) -> Graph:
     operand, and values that only the rule of a marker would read are not computed.
     """
 
-    stored_graph = graph.found.get(_NOTE)
+    stored_graph = graph.analyses.get(_NOTE)
     return stored_graph if isinstance(stored_graph, Graph) else strip_marks(graph)[0]
 
 
 def attach_stripped(graph: Graph, without: Graph) -> None:
     """Store the result of ``remove_marks`` with the graph; they share most nodes."""
     if without is not graph:
-        graph.found[_NOTE] = without
+        graph.analyses[_NOTE] = without
 
 
 def strip_marks(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:

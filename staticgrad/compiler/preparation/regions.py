@@ -61,12 +61,12 @@ _NOTE: Final = "joined pads"
 def attach_joined(graph: Graph, joined: Graph) -> None:
     """Store the result of ``join_disjoint_pads`` with the graph for its next call."""
     if joined is not graph:
-        graph.found[_NOTE] = joined
+        graph.analyses[_NOTE] = joined
 
 
 def join_disjoint_pads(graph: Graph) -> Graph:
     """Return the graph with sums of pads that are disjoint along one axis as concatenations."""
-    attached = graph.found.pop(_NOTE, None)
+    attached = graph.analyses.pop(_NOTE, None)
     return attached if isinstance(attached, Graph) else _join_disjoint_pads(graph)
 
 

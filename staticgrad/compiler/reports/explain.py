@@ -26,6 +26,7 @@ from staticgrad.compiler.runtime.words import Codes, RowWriter
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 
@@ -34,34 +35,39 @@ from staticgrad.support.records import dataclass
 class UnreadGradients:
     """Gradients that the loss has but that no call requested, so that they were never built.
 
-    ``of``: names of inputs and parameters. ``without``, ``having``: the work of the derivative as
-    it is, and as it were with these gradients; ``forward``: the work of the loss itself.
+    ``of``: names of inputs and parameters. ``work_without``: the work of the derivative;
+    ``work_with``: that of a derivative with these gradients; ``forward``: the work of the loss.
     """
 
     of: tuple[str, ...]
     forward: GraphWork
-    without: GraphWork
-    having: GraphWork
+    work_without: GraphWork
+    work_with: GraphWork
+
+    without = deprecated_attribute("0.2", "work_without")
+    having = deprecated_attribute("0.2", "work_with")
+    spared = deprecated_attribute("0.2", "saved_work")
 
     @property
-    def spared(self) -> GraphWork:
+    def saved_work(self) -> GraphWork:
         """The work that is not done."""
-        having, without = self.having, self.without
+        more, less = self.work_with, self.work_without
         return GraphWork(
-            having.operations - without.operations,
-            having.nbytes - without.nbytes,
-            having.flops - without.flops,
+            more.operations - less.operations,
+            more.nbytes - less.nbytes,
+            more.flops - less.flops,
         )
 
     def __str__(self) -> str:
         forward_flops = self.forward.flops
         ratios = [
-            f"{work.flops / max(forward_flops, 1):.2f}" for work in (self.without, self.having)
+            f"{work.flops / max(forward_flops, 1):.2f}"
+            for work in (self.work_without, self.work_with)
         ]
         return (
             f"gradients that nobody asks for: {', '.join(self.of)}. Backward takes {ratios[0]}"
             f" times the FLOPs of forward, with them {ratios[1]} times:"
-            f" {self.spared.flops:,} FLOPs and {self.spared.nbytes:,} bytes of values less"
+            f" {self.saved_work.flops:,} FLOPs and {self.saved_work.nbytes:,} bytes of values less"
         )
 
 
@@ -70,24 +76,29 @@ class NodeCounts:
     """The number of nodes of a program, by kind.
 
     ``built``: from its first operation to its last, in the order of creation; ``reached``: those of
-    them that an output or update depends on; ``left``: what the passes left of these. ``before``,
-    ``after``: the work of what was reached, and of what was left; None where sizes are open.
+    them that an output or update depends on; ``left``: what the passes left of these.
+    ``work_before_passes``, ``work_after_passes``: the work of what was reached, and of what was
+    left; None where sizes are open.
     """
 
     built: int
     reached: int
     left: int
-    before: GraphWork | None
-    after: GraphWork | None
+    work_before_passes: GraphWork | None
+    work_after_passes: GraphWork | None
     unread: UnreadGradients | None
+
+    before = deprecated_attribute("0.2", "work_before_passes")
+    after = deprecated_attribute("0.2", "work_after_passes")
 
     def lines(self) -> Iterator[str]:
         """Return the lines for ``explain``."""
         text = f"nodes: {self.built:,} built, {self.reached:,} reached from outputs and updates"
         text += f", {self.left:,} left by the passes"
-        if self.before is not None and self.after is not None:
-            text += f"; {self.before.nbytes:,} -> {self.after.nbytes:,} bytes of values"
-            text += f", {self.before.flops:,} -> {self.after.flops:,} FLOPs"
+        source, final = self.work_before_passes, self.work_after_passes
+        if source is not None and final is not None:
+            text += f"; {source.nbytes:,} -> {final.nbytes:,} bytes of values"
+            text += f", {source.flops:,} -> {final.flops:,} FLOPs"
         yield text
         if self.unread is not None:
             yield str(self.unread)
@@ -198,7 +209,7 @@ def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) ->
 
 
 @dataclass(frozen=True)
-class Apart:
+class UnfusedPair:
     """The reason why two steps are not fused: step ``read_in`` reads a value of ``computed_in``.
 
     ``computes`` and ``reads``: the operation that computes the value, and one that reads it, with
@@ -214,8 +225,10 @@ class Apart:
     numbers: Mapping[str, object]
     text: str
 
+    told = deprecated_attribute("0.2", "description")
+
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The text without the numbers of the steps."""
         return f"{self.computes} -> {self.reads}: {self.text}  # {' -> '.join(self.lines)}"
 
@@ -327,10 +340,10 @@ class Explanation:
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
     ``kernels``, ``compilers``: how many distinct kernels these steps have, and how many of them
     each backend compiled.
-    ``apart``: every pair of steps of which one reads what the other computes.
+    ``unfused_pairs``: every pair of steps of which one reads what the other computes.
     ``tuning``: kernels whose schedules were measured, with the times (``sg.compile(tune=True)``).
-    ``dead``: the nodes that nothing needs, counted. ``before``: the graph ahead of all passes, if
-    it was asked for.
+    ``dead``: the nodes that nothing needs, counted. ``source_graph``: the graph ahead
+    of all passes, if it was asked for.
     """
 
     graph: str
@@ -340,14 +353,17 @@ class Explanation:
     steps: tuple[StepSection, ...]
     kernels: int
     compilers: Mapping[str, int]
-    apart: tuple[Apart, ...]
+    unfused_pairs: tuple[UnfusedPair, ...]
     unread: Unread
     open_sizes: tuple[str, ...]
     plan: Plan | None
     sharing: Sharing | None = None
     dead: NodeCounts | None = None
-    before: Graph | None = None
+    source_graph: Graph | None = None
     tuning: tuple[str, ...] = ()
+
+    apart = deprecated_attribute("0.2", "unfused_pairs")
+    before = deprecated_attribute("0.2", "source_graph")
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -398,8 +414,8 @@ class Explanation:
             yield memory_table(self.plan)
             yield from self._narrow_lines(self.plan)
             yield str(self.sharing)
-        if self.before is not None:
-            yield f"before the passes:\n{self.before}"
+        if self.source_graph is not None:
+            yield f"before the passes:\n{self.source_graph}"
 
     def _narrow_lines(self, plan: Plan) -> Iterator[str]:
         """Yield the share of narrow values in the peak, if the narrow pass ran."""
@@ -415,8 +431,8 @@ class Explanation:
     def _apart_lines(self) -> Iterator[str]:
         """Yield a line for each pair of steps; pairs with the same text share one."""
         alike: dict[str, list[str]] = {}
-        for pair in self.apart:
-            alike.setdefault(pair.told, []).append(f"{pair.computed_in} -> {pair.read_in}")
+        for pair in self.unfused_pairs:
+            alike.setdefault(pair.description, []).append(f"{pair.computed_in} -> {pair.read_in}")
         if alike:
             yield "neighbours that are two steps:"
         for description, pairs in alike.items():
@@ -435,7 +451,7 @@ class Explanation:
             "kernels": self.kernels,
             "compilers": dict(self.compilers),
             "tuning": [*self.tuning],
-            "apart": [asdict(pair) for pair in self.apart],
+            "apart": [asdict(pair) for pair in self.unfused_pairs],
             "unread": asdict(self.unread),
             "sizes": None if self.plan is None else dict(self.plan.sizes),
             "peak_bytes": None if self.plan is None else self.plan.peak_bytes,

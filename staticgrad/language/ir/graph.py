@@ -50,6 +50,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, Guard, Named, collecting_guards
 from staticgrad.support.building import within
 from staticgrad.support.caches import collection_paused
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import no_graph_attribute
@@ -64,7 +65,7 @@ Results = Sequence[Symbolic] | Symbolic | None
 class Graph(GraphParts):
     """Nodes in topological order, with inputs, outputs and updates. Immutable.
 
-    ``found`` stores analysis results of passes by name, for later passes; it is not part of the
+    ``analyses`` stores analysis results of passes by name, for later passes; it is not part of the
     graph.
 
     >>> import staticgrad as sg
@@ -74,9 +75,10 @@ class Graph(GraphParts):
     (f64[n], ['input', 'constant', 'mul'])
     """
 
-    __slots__ = ("_computation", "_guards", "_kinds", "_sizes", "found")
+    __slots__ = ("_computation", "_guards", "_kinds", "_sizes", "analyses")
 
-    found: dict[str, object]
+    analyses: dict[str, object]
+    found = deprecated_attribute("0.2", "analyses")
 
     @public
     @collection_paused()
@@ -145,7 +147,7 @@ class Graph(GraphParts):
             parameter.store.in_graph = True
         self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
         self.complex_outputs = frozenset(complex_outputs)
-        self.found = {}
+        self.analyses = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._kinds: frozenset[type[Op]] | None = None
         self._sizes: dict[str, Named] | None = None

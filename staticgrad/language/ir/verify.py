@@ -175,9 +175,9 @@ def bodies_are_closed(graph: Graph) -> None:
         for body in bodies_of(node):
             if body.parameters or body.updates:
                 _broken(graph, node, f"a body of {node.op.name} has parameters or updates")
-            if "verified" not in body.found:
+            if "verified" not in body.analyses:
                 verify_graph(body)
-                body.found["verified"] = True
+                body.analyses["verified"] = True
 
 
 def orders_are_counts(graph: Graph) -> None:

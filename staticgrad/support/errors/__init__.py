@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 
 from staticgrad.support.building import capture
 from staticgrad.support.errors.wording import (
+    DeprecatedNameWarning as DeprecatedNameWarning,
     KernelCacheWarning as KernelCacheWarning,
     LargeConstantWarning as LargeConstantWarning,
     PluginWarning as PluginWarning,

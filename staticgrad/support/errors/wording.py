@@ -186,6 +186,12 @@ class TracingWarning(StaticgradWarning):
     code = "SG910"
 
 
+class DeprecatedNameWarning(StaticgradWarning, DeprecationWarning):
+    """A name that a later version removes; the text has the present name."""
+
+    code = "SG911"
+
+
 def warn(category: type[StaticgradWarning], text: str) -> None:
     """Warn at the user's line that is running now, with the category's code before the text."""
     frame = user_frame()

@@ -398,8 +398,8 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
 
     rows = [row(WRITTEN, step.graph)]
     dead = explained.dead
-    if dead is not None and dead.unread is not None and dead.before is not None:
-        spared, built = dead.unread.spared, dead.before
+    if dead is not None and dead.unread is not None and dead.work_before_passes is not None:
+        spared, built = dead.unread.saved_work, dead.work_before_passes
         rows.insert(0, WorkRow(
             f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
             built.nbytes + spared.nbytes, built.flops + spared.flops,
@@ -433,5 +433,5 @@ def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str,
             StepCost(each.kernel, steps[each.step].phase, each.computes, each.lines, each.fastest)
             for each in timed.steps
         ),
-        apart=tuple(dict.fromkeys(each.told for each in found.apart)),
+        apart=tuple(dict.fromkeys(each.description for each in found.unfused_pairs)),
     )

@@ -1,0 +1,274 @@
+"""Old names give what the present ones give, warn once at the user's line, and are documented."""
+
+import importlib
+import inspect
+import re
+import sys
+import types
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.base import Pass
+from passes.cse import CommonSubexpressions
+from passes.narrow import Narrow
+from passes.rewrite.driver import rewrite
+from passes.rules.identities import IDENTITIES
+from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
+from staticgrad.support.deprecations import (
+    DEPRECATIONS,
+    Deprecation,
+    deprecated,
+    deprecated_arguments,
+    deprecated_attribute,
+    deprecated_members,
+)
+from staticgrad.tools.documentation.reference import entry
+
+ROOT = Path(__file__).parents[2]
+DECLARATION = re.compile(r"^[^#\n]*\bdeprecated(_attribute|_arguments|_members)?\(", re.MULTILINE)
+
+
+def small_graph():
+    x = sg.input("x", (4,), "float64")
+    return sg.Graph({"loss": (sg.tanh(x) * 1.0).sum()})
+
+
+@cache
+def explanation():
+    x = sg.input("x", (4, 3), "float32")
+    w, b = (sg.parameter(name, np.ones(3, "float32")) for name in ("w", "b"))
+    loss = sg.sort(sg.tanh(x * w + b), axis=0).sum()
+    step = sg.Graph({"loss": loss, "slope": sg.grad(loss, w)})
+    return sg.compile(step).explanation(before=True)
+
+
+@cache
+def rewriting():
+    seen = []
+    rewrite(small_graph(), IDENTITIES, watch=seen.append)
+    return seen[0]
+
+
+def problem():
+    from passes.remat.base import Problem
+
+    return Problem(None, None, None, frozenset(), (), (), retained=frozenset({2}))
+
+
+#: Class -> an instance, whose old attributes are read.
+INSTANCES = {
+    "passes.base:Pass": CommonSubexpressions,
+    "passes.remat.base:Problem": problem,
+    "passes.rewrite.driver:Rewriting": rewriting,
+    "staticgrad.compiler.reports.explain:Explanation": explanation,
+    "staticgrad.compiler.reports.explain:NodeCounts": lambda: explanation().dead,
+    "staticgrad.compiler.reports.explain:UnfusedPair": lambda: explanation().unfused_pairs[0],
+    "staticgrad.compiler.reports.explain:UnreadGradients": lambda: explanation().dead.unread,
+    "staticgrad.language.ir.graph:Graph": small_graph,
+    "staticgrad.optim.averaging:Average": lambda: sg.optim.Average(
+        [sg.parameter("w", np.ones(3))], 0.5
+    ),
+    "staticgrad.train.fitting:History": lambda: sg.train.History(stop_reason="enough"),
+}
+
+
+def declared():
+    """Import the modules that declare old names, and return these."""
+    for package in ("staticgrad", "passes"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.name != "deprecations.py" and DECLARATION.search(path.read_text("utf-8")):
+                importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return {
+        place: row for place, row in DEPRECATIONS.items() if not place.startswith(__name__ + ":")
+    }
+
+
+TABLE = declared()
+
+
+def warned_at(caught, line):
+    assert [warning.category for warning in caught] == [DeprecatedNameWarning]
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line)
+    return str(caught[0].message)
+
+
+def line_here():
+    return sys._getframe(1).f_lineno
+
+
+def same(one, other):
+    """Return whether two attributes are equal; of methods the functions are compared."""
+    one, other = (getattr(member, "__func__", member) for member in (one, other))
+    return one is other or one == other
+
+
+@pytest.mark.parametrize("place", TABLE)
+def test_an_old_name_gives_what_the_present_one_gives(place):
+    row = TABLE[place]
+    assert row.kind == "attribute", "another kind of old name needs a test here"
+    owner, _, old = place.rpartition(".")
+    instance = INSTANCES[owner]()
+    line = line_here() + 2
+    with pytest.warns(DeprecatedNameWarning) as caught:
+        value = getattr(instance, old)
+    text = warned_at(caught, line)
+    assert f"{row.name} is deprecated since version {row.since}: use {row.instead};" in text
+    assert same(value, getattr(instance, row.instead.rpartition(".")[2]))
+
+
+def test_the_guide_lists_each_old_name():
+    page = ROOT / "staticgrad/tools/documentation/guide/conventions.md"
+    rows = {
+        f"| `{row.name}` | `{row.instead}` | {row.since} | {row.removal} |"
+        for row in TABLE.values()
+    }
+    text = page.read_text("utf-8").partition("## Deprecated names")[2]
+    assert {line for line in text.splitlines() if line.startswith("| `")} == rows
+
+
+def test_the_reference_and_the_stubs_have_no_old_name():
+    for row in TABLE.values():
+        owner, _, old = row.name.rpartition(".")
+        if hasattr(sg, owner):
+            assert f"- `{old}" not in entry(f"sg.{owner}", getattr(sg, owner))
+    stubs = "".join(path.read_text("utf-8") for path in (ROOT / "staticgrad").rglob("*.pyi"))
+    assert "deprecated" not in stubs
+
+
+def version():
+    return tuple(map(int, sg.__version__.split(".")[:2]))
+
+
+@pytest.mark.parametrize("place", TABLE)
+def test_an_old_name_is_of_this_version_or_the_one_before(place):
+    row = TABLE[place]
+    since, removal = (tuple(map(int, text.split("."))) for text in (row.since, row.removal))
+    assert since <= version(), "deprecated in the future"
+    assert version() < removal, "the old name goes: delete it, and its row of the guide"
+
+
+def test_an_assignment_to_an_old_name_sets_the_present_one():
+    history = sg.train.History()
+    with pytest.warns(DeprecatedNameWarning, match=r"use History\.stop_reason"):
+        history.stopped = "by hand"
+    assert history.stop_reason == "by hand"
+
+
+def test_an_override_by_an_old_name_is_used():
+    with pytest.warns(DeprecatedNameWarning) as caught:
+
+        class Old(Pass, name="tests.old"):
+            line = line_here() - 1
+
+            def traced(self, program, watch=None):
+                return program, {"old": 3}
+
+            def unrounded(self):
+                return Narrow()
+
+    assert [warning.category for warning in caught] == [DeprecatedNameWarning] * 2
+    assert [str(warning.message).split()[1] for warning in caught] == [
+        "test_an_override_by_an_old_name_is_used.<locals>.Old.traced",
+        "test_an_override_by_an_old_name_is_used.<locals>.Old.unrounded",
+    ]
+    assert {warning.lineno for warning in caught} == {Old.line}
+    graph = small_graph()
+    assert Old().apply(graph) == (graph, {"old": 3})
+    assert Old()(graph) is graph
+    assert Old().without_rounding() == Narrow()
+    with pytest.warns(DeprecatedNameWarning):
+        assert Old().traced(graph) == (graph, {"old": 3})
+
+
+def test_an_old_method_of_the_base_may_be_taken_over():
+    with pytest.warns(DeprecatedNameWarning, match=r"use Pass\.apply"):
+
+        class Plain(CommonSubexpressions, name="tests.plain"):
+            traced = Pass.traced
+
+            def __call__(self, graph):
+                return graph
+
+    graph = small_graph()
+    assert Plain().apply(graph) == (graph, {})
+
+
+class Shelf:
+    """Old names of each kind."""
+
+    def __init__(self):
+        self.books = ["a"]
+
+    found = deprecated_attribute("0.2", "books")
+
+    @property
+    @deprecated("0.2", "len(shelf.books)")
+    def full(self):
+        return len(self.books)
+
+    @deprecated("0.2", "Shelf.add")
+    def put(self, title):
+        """Add a title."""
+        return self.add(title)
+
+    def add(self, title):
+        self.books.append(title)
+        return self
+
+
+@deprecated_arguments("0.2", shelves="count")
+def buy(count=1):
+    return count
+
+
+def test_functions_methods_and_properties_warn_when_they_are_called():
+    shelf = Shelf()
+    line = line_here() + 2
+    with pytest.warns(DeprecatedNameWarning) as caught:
+        assert shelf.put("b") is shelf
+    assert "Shelf.put is deprecated since version 0.2: use Shelf.add;" in warned_at(caught, line)
+    with pytest.warns(DeprecatedNameWarning, match=r"use len\(shelf\.books\)"):
+        assert shelf.full == 2
+    assert Shelf.put.__doc__ == "Add a title."
+    assert Shelf.found is vars(Shelf)["found"]  # the class alone does not warn
+
+
+def test_an_old_argument_is_the_present_one():
+    line = line_here() + 2
+    with pytest.warns(DeprecatedNameWarning) as caught:
+        assert buy(shelves=4) == 4
+    assert "buy(shelves) is deprecated since version 0.2: use buy(count=...)" in warned_at(
+        caught, line
+    )
+    assert str(inspect.signature(buy)) == "(count=1)"
+    assert buy(count=3) == buy(3) == 3
+    with pytest.raises(UnknownArgumentError, match="is given count= and its old name shelves="):
+        buy(count=3, shelves=4)
+
+
+def test_old_members_of_modules_come_from_their_present_home(monkeypatch):
+    module = types.ModuleType("tests.old_module")
+    module.present = 7
+    module.__getattr__ = deprecated_members(module.__name__, "0.2", old="present", log="math.log")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.warns(DeprecatedNameWarning, match=r"tests\.old_module\.old is .* use present"):
+        assert module.old == 7
+    with pytest.warns(DeprecatedNameWarning, match=r"use math\.log"):
+        assert module.log(1.0) == 0.0
+    with pytest.raises(AttributeError, match="has no attribute 'other'"):
+        module.other  # noqa: B018
+    for place in [place for place in DEPRECATIONS if place.startswith("tests.old_module:")]:
+        del DEPRECATIONS[place]
+
+
+def test_python_shows_the_warning_in_programs_and_not_in_libraries():
+    assert issubclass(DeprecatedNameWarning, DeprecationWarning)
+    assert Deprecation("attribute", "a:B.c", "B.d", "0.9").removal == "0.11"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert small_graph().found == {}
