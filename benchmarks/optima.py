@@ -36,7 +36,7 @@ from benchmarks.machine import describe
 from passes.pipelines import pipeline
 from passes.remat.abstract import translate_problem
 from passes.remat.base import Problem
-from staticgrad.analysis.planning.exact import solved
+from staticgrad.analysis.planning.exact import solve
 from staticgrad.compiler.lowering.fuse import fuse
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.plan import Plan
@@ -113,7 +113,7 @@ def solution(problem: Problem, budget: int, seconds: float) -> Row:
     """What the integer program finds within a budget."""
     abstract = translate_problem(problem)
     begin = time.process_time()
-    found = solved(abstract.net, abstract.ops(problem.order), budget, seconds)
+    found = solve(abstract.net, abstract.ops(problem.order), budget, seconds)
     cost = None if found.sequence is None else abstract.net.cost(found.sequence)
     return {
         "steps": len(problem.seconds),

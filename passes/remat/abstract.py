@@ -87,7 +87,7 @@ class _Translation:
         resident = [self._value(flow.names[buffer], 0, buffer) for buffer in sorted(updated)]
         read = {b for reads in flow.reads for b in reads}  # nobody copies what no step reads
         staged = [
-            self._value(flow.names[b], self.problem.numbers.aligned(b), b)
+            self._value(flow.names[b], self.problem.numbers.arena_bytes(b), b)
             for b in sorted(self.problem.staged & read)
         ]
         if staged:
@@ -165,7 +165,7 @@ class _Translation:
             inputs=tuple(dict.fromkeys(inputs)),
             outputs=tuple(outputs),
             cost=problem.seconds[step],
-            workspace=sum(map(problem.numbers.aligned, scratch)),
+            workspace=sum(map(problem.numbers.arena_bytes, scratch)),
             inplace=tuple(pairs),
             mutates=tuple(mutates),
             max_runs=None if again else 1,
@@ -174,7 +174,7 @@ class _Translation:
     def _add_version(self, buffer: int, step: int) -> Identifier:
         """Return the value that a buffer holds when a step has written it."""
         name: Identifier = self.flow.names[buffer]
-        size = self.problem.numbers.aligned(buffer) if self.inside[buffer] else 0
+        size = self.problem.numbers.arena_bytes(buffer) if self.inside[buffer] else 0
         if buffer in self.current:
             name = f"{name} by {step}"
         self.versions.setdefault(buffer, []).append(name)

@@ -97,7 +97,7 @@ class Problem:
     Attributes:
         flow: accesses and conflicts; ``flow.schedule`` is the schedule.
         repeats: what may run again, and what that takes.
-        numbers: bytes of buffers; ``numbers.aligned(buffer)`` is what one takes in the arena.
+        numbers: bytes of buffers; ``numbers.arena_bytes(buffer)`` is what one takes in the arena.
         staged: inputs that are copied into the arena.
         orders: valid orders without repetition.
         seconds: predicted seconds of each step.

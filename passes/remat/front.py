@@ -71,7 +71,7 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
-        point = Point.of(layout.placed(_CHOOSING), problem.cost(layout.timeline.sequence))
+        point = Point.of(layout.place_blocks(_CHOOSING), problem.cost(layout.timeline.sequence))
         if best is None or (point.height, point.seconds) < (best.height, best.seconds):
             best = point
     assert best is not None
@@ -125,8 +125,8 @@ class Sequences:
         layout = layouts.here(tuple(self.step_arrays[number]))
         search_layout, slack = layouts.there, 0 if tight else layout.load // _SLACK
         if search_layout is None:
-            return layout.placed(_PLACING, slack)
-        return layout.placed(
+            return layout.place_blocks(_PLACING, slack)
+        return layout.place_blocks(
             _PLACING, slack, lambda: self._order(number, layout, search_layout, tight)
         )
 
@@ -137,7 +137,7 @@ class Sequences:
         where other in-place results may share bytes."""
         if (number, tight) not in self._offsets:
             sought = search_layout(tuple(self.step_arrays[number]))
-            placement = sought.placed(_PLACING, 0 if tight else sought.load // _SLACK)
+            placement = sought.place_blocks(_PLACING, 0 if tight else sought.load // _SLACK)
             by_life = [placement.offsets[block] for block in sought.blocks]
             self._offsets[number, tight] = array("q", by_life)
         at: dict[int, int] = {}
@@ -228,7 +228,7 @@ class Front:
         Offsets are optimized further if the next plan is much dearer, and fully for the smallest
         plan. Elsewhere a slightly cheaper plan than the listed one may meet a budget.
         """
-        order = problem.layout(problem.order).placed(_PLACING)
+        order = problem.layout(problem.order).place_blocks(_PLACING)
         # At canonical sizes another order may be the cheapest.
         points = [Point.of(order, problem.cost(problem.order))]
         for point in (*self._points_by_cost(problem, layouts), self.smallest(problem, layouts)):
@@ -250,7 +250,7 @@ class Front:
             if layout.load >= lowest:
                 continue
             if short and point.height > layout.load and following > (1.0 + _FINE) * point.seconds:
-                tight = Point.of(layout.placed(_CHOOSING), point.seconds)
+                tight = Point.of(layout.place_blocks(_CHOOSING), point.seconds)
                 point = min(point, tight, key=lambda candidate: candidate.height)
             lowest = min(lowest, point.height)
             yield point

@@ -133,9 +133,9 @@ def _exchange_runs(
             break
         with descents.holding(net.makes[step]):
             below = int(goal * slope.share)
-            sequence = descents.descended(left, below, slope, random, _DESCENT)
+            sequence = descents.descend(left, below, slope, random, _DESCENT)
         if descents.peak <= goal:
-            sequence = descents.trimmed(sequence, goal, random, 0.0, _TRIMMING)
+            sequence = descents.trim(sequence, goal, random, 0.0, _TRIMMING)
         descents.effort += _CALL + 5 * len(sequence)
         if descents.peak < BEYOND_ALL:
             results.append(Candidate(descents.peak, net.cost(sequence), tuple(sequence)))
@@ -177,9 +177,9 @@ def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, lim
         tried[place] += 1
         heat = _HEATS[turn % len(_HEATS)]
         turn += 1
-        sequence = descents.walked(ops, goal, heat, random, _WALKING * len(net.ops))
+        sequence = descents.walk(ops, goal, heat, random, _WALKING * len(net.ops))
         if descents.peak <= goal:
-            sequence = descents.trimmed(sequence, goal, random, 0.0, _TRIMMING)
+            sequence = descents.trim(sequence, goal, random, 0.0, _TRIMMING)
         descents.effort += _CALL + 5 * len(sequence)
         if descents.peak < BEYOND_ALL:
             cheapest.add(Candidate(descents.peak, net.cost(sequence), tuple(sequence)))
@@ -307,7 +307,7 @@ class BudgetSearch:
         """Go down to a level; where that ends, and whether the level is kept. What is much dearer
         than another sequence of a long schedule is not trimmed."""
         goal_here = int(goal * slope.share)
-        ops = self.descents.descended(ops, goal_here, slope, self.random, limit)
+        ops = self.descents.descend(ops, goal_here, slope, self.random, limit)
         candidate = self._record(ops)
         best = self.cheapest.within(max(goal, candidate.load))
         much = _BEATEN * self.net.total
@@ -318,7 +318,7 @@ class BudgetSearch:
     def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Candidate:
         """Return the trimmed sequence: runs that the goal does not need are removed."""
         limit = self.effort // (20 if self.rebuilds else 40)
-        return self._record(self.descents.trimmed(ops, goal, self.random, noise, limit))
+        return self._record(self.descents.trim(ops, goal, self.random, noise, limit))
 
     def _rebuild(self) -> None:
         """Take runs of the cheapest sequence of each level out, at random, and go down again: to
@@ -367,7 +367,7 @@ class BudgetSearch:
         slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
         left = ruin(start.ops, random)
         descents.effort += _CALL + 20 * len(left)
-        ops = descents.descended(left, int(goal * share), slope, random, self.effort // 20)
+        ops = descents.descend(left, int(goal * share), slope, random, self.effort // 20)
         if descents.peak > goal:
             return start
         candidate = self._trim(ops, goal, float(random.random() < 0.5))

@@ -60,7 +60,7 @@ class Forward:
         behind it."""
         change = [0] * (self.places + 1)
         for buffer, begin in self.first.items():
-            size = self.problem.numbers.aligned(buffer)
+            size = self.problem.numbers.arena_bytes(buffer)
             change[begin] += size
             change[self.last_read[buffer]] -= size
         return list(accumulate(change))[: self.places]
@@ -69,7 +69,7 @@ class Forward:
         """Bytes of the ``crossing`` buffers that each place computes."""
         sizes = [0] * self.places
         for buffer, place in self.crossing.items():
-            sizes[place] += self.problem.numbers.aligned(buffer)
+            sizes[place] += self.problem.numbers.arena_bytes(buffer)
         return sizes
 
     def sequence(self, borders: Collection[int]) -> Steps | None:
@@ -93,7 +93,7 @@ class Forward:
             for b, place in self.first.items()
             if place <= until and b not in stored and self.problem.droppable(b)
         }
-        return self.problem.repeats.settled(self._replay(dropped))
+        return self.problem.repeats.delay_updates(self._replay(dropped))
 
     def _replay(self, dropped: Collection[int]) -> list[int]:
         flow, repeats = self.problem.flow, self.problem.repeats

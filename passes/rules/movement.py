@@ -286,9 +286,9 @@ def _lies_in_rows(batch: Symbolic) -> bool:
     for value in reversed(chain):
         form, (source,) = value.node.form, value.node.args
         if isinstance(form, View):
-            layout = layout.viewed(form, value.ndim)
+            layout = layout.apply_view(form, value.ndim)
         else:  # what takes a copy lies in order
-            reshaped = layout.reshaped(source.shape, value.shape)
+            reshaped = layout.reshape(source.shape, value.shape)
             layout = reshaped or Strided.contiguous(value.shape)
     extents, _ = collapse(batch.shape[:-1], [layout.strides[:-1]])
     return len(extents) <= 1

@@ -50,16 +50,16 @@ def barriers(plan: Plan) -> tuple[int, ...]:
     One stands wherever a step conflicts with one since the last barrier (a byte written on one side
     and touched on the other), and before ``plan.commit``: the checks are read there.
     """
-    found: list[int] = []
+    positions: list[int] = []
     since, written = ByteSet(), ByteSet()  # touched since the last barrier, and written
     for position, touched in enumerate(touched_bytes(plan)):
         waits = position == plan.commit and position > 0
         if waits or since.meet(touched.writes) or written.meet(touched.reads):
-            found.append(position)
+            positions.append(position)
             since, written = ByteSet(), ByteSet()
         since.add((*touched.reads, *touched.writes))
         written.add(touched.writes)
-    return tuple(found)
+    return tuple(positions)
 
 
 class ByteSet:
@@ -101,7 +101,7 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
         writes: dict[ByteRange, None] = {}
         reaches = step.reaches(planned.arguments) if planned.total else ()
         for access, begin, reach in zip(step.accesses(), planned.offsets, reaches, strict=False):
-            span = spans.whole(access.buffer, position).part(begin, reach)
+            span = spans.all_bytes(access.buffer, position).part(begin, reach)
             if access.mode in ("in", "inout"):
                 reads[span] = None
             if access.mode != "in":
@@ -120,7 +120,7 @@ class BufferSpans:
             self._places.setdefault(placement.buffer, []).append(placement)
         self._sizes = dict(plan.buffer_bytes)
 
-    def whole(self, buffer: str, position: int) -> ByteRange:
+    def all_bytes(self, buffer: str, position: int) -> ByteRange:
         """Return all bytes of a buffer, including the parts of each worker."""
         lives = self._places.get(buffer, [])
         number = bisect_right(lives, position, key=attrgetter("first")) - 1

@@ -61,13 +61,13 @@ _ONE_PLACE = (
 
 def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[str, Array]:
     """Every input's array by the input's name, in native byte order and the input's dtype."""
-    given = name_feeds(graph, feeds)
+    arrays = name_feeds(graph, feeds)
     bound = {}
     for value in graph.inputs:
         dtype = fed_type(value).dtype
         if floats is not None and dtype.is_float:
             dtype = complex_of(floats) if dtype.is_complex else floats
-        array = feed_array(value, given[input_label(value)])
+        array = feed_array(value, arrays[input_label(value)])
         with np.errstate(all="ignore"):
             fits = array.dtype == dtype.numpy
             bound[input_label(value)] = array if fits else convert_array(array, dtype)
@@ -77,26 +77,26 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
 def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
     """Return the feed of every input, unchanged, by the input's name."""
     inputs = {input_label(value): value for value in graph.inputs}
-    given = _by_name(graph, inputs, feeds)
-    missing = [name for name in inputs if name not in given]
+    feed_by_name = _by_name(graph, inputs, feeds)
+    missing = [name for name in inputs if name not in feed_by_name]
     if missing:
         raise MissingFeedError(
             f"no feed for input {', '.join(map(repr, missing))}",
             hint=f"feed every input: {', '.join(map(repr, inputs))}",
-            related=[_related(inputs[name]) for name in missing],
+            related=[_describe_input(inputs[name]) for name in missing],
         )
-    return given
+    return feed_by_name
 
 
-def named_inputs(graph: Graph, given: Any, what: str) -> tuple[str, ...]:
+def named_inputs(graph: Graph, inputs_or_names: Any, what: str) -> tuple[str, ...]:
     """Return the names of inputs that are given by name or as values."""
-    if isinstance(given, str | Value) or not isinstance(given, Iterable):
+    if isinstance(inputs_or_names, str | Value) or not isinstance(inputs_or_names, Iterable):
         raise ArgumentError(
-            f"{what}={shown(given)} is {kind_of(given)}, not a list of inputs",
+            f"{what}={shown(inputs_or_names)} is {kind_of(inputs_or_names)}, not a list of inputs",
             hint=f'{what}=["x"], or {what}=[x]',
         )
     inputs = {input_label(value): value for value in graph.inputs}
-    return tuple(_feed_name(graph, inputs, each) for each in given)
+    return tuple(_feed_name(graph, inputs, key) for key in inputs_or_names)
 
 
 def feed_array(value: Symbolic, data: Any) -> Array:
@@ -106,18 +106,18 @@ def feed_array(value: Symbolic, data: Any) -> Array:
     """
     if isinstance(data, bool | int | float | complex | list | tuple):  # Python numbers are weak
         data = _weak_array(value, data)
-    array, own = _as_seen(value, data), fed_type(value).dtype
-    if array.dtype != own.numpy and not _converts(array.dtype, own):
+    array, dtype = _as_seen(value, data), fed_type(value).dtype
+    if array.dtype != dtype.numpy and not _converts(array.dtype, dtype):
         raise _no_conversion(value, data, array)
     return array
 
 
 def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
-    name, wanted = input_label(value), fed_type(value).dtype.name
+    name, input_dtype = input_label(value), fed_type(value).dtype.name
     what = {"O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, array.dtype)
     if array.dtype.kind in "OUS" and not isinstance(data, np.ndarray):
         what = kind_of(data)
-    hint = f"convert it: feed.astype({wanted!r})"
+    hint = f"convert it: feed.astype({input_dtype!r})"
     if array.dtype.kind == "O":
         hint = "an array of numbers: no None, no nested objects, no integers above 2**64"
     elif array.dtype.kind in "US":
@@ -125,28 +125,30 @@ def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
     elif array.dtype.kind == "c":
         hint = "feed its .real; or a complex input: sg.input(name, shape, 'complex128')"
     return FeedDTypeError(
-        f"feed {name!r} is {what}, the input takes {wanted}", hint=hint, related=[_related(value)]
+        f"feed {name!r} is {what}, the input takes {input_dtype}",
+        hint=hint,
+        related=[_describe_input(value)],
     )
 
 
 def _as_seen(value: Symbolic, data: Any) -> Array:
     if isinstance(data, Value):
         raise _symbolic_feed(value, data)
-    return array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_related(value)])
+    return array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_describe_input(value)])
 
 
 def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
-    made = getattr(data, "node", None)
-    if made is None:
+    node = getattr(data, "node", None)
+    if node is None:
         return FeedDTypeError(
             f"feed {input_label(value)!r} is a tensor of the tape, not an array",
             hint="feed its array: t.data",
-            related=[_related(value)],
+            related=[_describe_input(value)],
         )
     return FeedDTypeError(
         f"feed {input_label(value)!r} is symbolic, {data!r}: it has no numbers before a run",
         hint="feed an array; what one graph computes, f.run(...), can be fed to another",
-        related=[_related(value), ("fed", str(data.type), made.origin)],
+        related=[_describe_input(value), ("fed", str(data.type), node.origin)],
     )
 
 
@@ -154,16 +156,16 @@ def bind_sizes(
     graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Return the value of every named size, from the shapes of the feeds, after all checks."""
-    known = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
+    bindings = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
         axis
         for value in graph.inputs
         if input_label(value) in shapes
         for axis in _axes(value, shapes)
     ]
-    composite = [axis for axis in axes if not _bind_axis(axis, known)]
-    _solve(composite, known)
-    values = {name: found.value for name, found in known.items()}
+    composite = [axis for axis in axes if not _bind_axis(axis, bindings)]
+    _solve(composite, bindings)
+    values = {name: binding.value for name, binding in bindings.items()}
     declared = graph.sizes
     unbound = [name for name in declared if name not in values]
     if unbound:
@@ -185,7 +187,7 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
         if broken:
             raise SizeGuardError(
                 f"size {named.name!r} is {values[named.name]}, declared with {broken}",
-                related=[_related(v) for v in graph.inputs if _mentions(v, named.name)],
+                related=[_describe_input(v) for v in graph.inputs if _mentions(v, named.name)],
             )
     for guard, node in graph.guards:
         if not guard.holds(values):
@@ -195,7 +197,9 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
                 details=[f"{name} = {values[name]} in this run" for name in names],
                 hint=_hint_of(guard),
                 at=node.origin,
-                related=[_related(v) for v in graph.inputs if any(_mentions(v, n) for n in names)],
+                related=[
+                    _describe_input(v) for v in graph.inputs if any(_mentions(v, n) for n in names)
+                ],
             )
 
 
@@ -203,29 +207,29 @@ def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
 _TYPICAL_AT_MOST: Final = 256
 
 
-def typical_sizes(graph: Graph, known: Mapping[str, int]) -> dict[str, int]:
+def typical_sizes(graph: Graph, fixed: Mapping[str, int]) -> dict[str, int]:
     """Return typical values of the named sizes that are not ``known``.
 
     These are the hints, or 64; where conditions of the graph exclude them, others that meet all
     conditions, or more of them. They depend on nothing but the arguments.
     """
-    typical = {n: typical_value(named) for n, named in graph.sizes.items() if n not in known}
+    typical = {n: typical_value(named) for n, named in graph.sizes.items() if n not in fixed}
 
-    def broken(values: Mapping[str, int]) -> int:
-        every = {**values, **known}
+    def count_violations(values: Mapping[str, int]) -> int:
+        every = {**values, **fixed}
         bounds = sum(bool(_broken_bound(graph.sizes[n], value)) for n, value in values.items())
         return bounds + sum(not guard.holds(every) for guard, _ in graph.guards)
 
-    least, best = broken(typical), typical
-    for value in dict.fromkeys([*typical.values(), *known.values()]):
+    least, best = count_violations(typical), typical
+    for value in dict.fromkeys([*typical.values(), *fixed.values()]):
         values = dict.fromkeys(typical, value)
-        count = broken(values)
+        count = count_violations(values)
         for _ in graph.guards if least else ():  # change one size at a time
             candidates = [{**values, n: v} for n in values for v in range(_TYPICAL_AT_MOST + 1)]
-            changed = min(candidates, key=broken, default=values)
-            if broken(changed) >= count:
+            changed = min(candidates, key=count_violations, default=values)
+            if count_violations(changed) >= count:
                 break
-            values, count = changed, broken(changed)
+            values, count = changed, count_violations(changed)
         if count < least:
             least, best = count, values
     return best
@@ -261,20 +265,24 @@ class _Axis:
     shape: tuple[int, ...]
 
     @property
-    def declared(self) -> Size:
+    def declared_size(self) -> Size:
         return self.value.shape[self.position]
 
     def _fits_reversed(self) -> bool:
         pairs = list(zip(fed_type(self.value).shape, reversed(self.shape), strict=True))
-        return len(pairs) > 1 and all(isinstance(s, Dim) or s == own for s, own in pairs)
+        return len(pairs) > 1 and all(isinstance(s, Dim) or s == size for s, size in pairs)
 
-    def error(self, headline: str, other: Symbolic | None = None) -> FeedShapeError:
+    def error(self, headline: str, second_input: Symbolic | None = None) -> FeedShapeError:
         """The error about this axis, in the user's terms."""
         return FeedShapeError(
             headline,
             details=[f"feed {input_label(self.value)!r} has shape {self.shape}"],
             hint="its axes the other way round would fit: x.T" if self._fits_reversed() else "",
-            related=[_related(v) for v in dict.fromkeys((self.value, other)) if v is not None],
+            related=[
+                _describe_input(v)
+                for v in dict.fromkeys((self.value, second_input))
+                if v is not None
+            ],
         )
 
 
@@ -289,7 +297,7 @@ def input_label(value: Symbolic) -> str:
     return value.node.label
 
 
-def _related(value: Symbolic) -> Related:
+def _describe_input(value: Symbolic) -> Related:
     return input_label(value), str(fed_type(value)), value.node.origin
 
 
@@ -301,19 +309,19 @@ def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[s
     if not isinstance(feeds, Mapping):
         columns = columns_of(feeds)
         if columns is not None:  # named columns; those that nothing reads are left out
-            return {name: each for name, each in columns.items() if name in inputs}
+            return {name: column for name, column in columns.items() if name in inputs}
         first = next(iter(inputs), "x")
         raise FeedError(
             f"the feeds are {kind_of(feeds)}, not a dict",
             hint=f'by name or by input: {{"{first}": array}}, {{{first}: array}}',
         )
-    given: dict[str, Any] = {}
+    feed_by_name: dict[str, Any] = {}
     for key, data in feeds.items():
         name = _feed_name(graph, inputs, key)
-        if name in given:
+        if name in feed_by_name:
             raise UnknownFeedError(f"input {name!r} is fed twice, by name and by value")
-        given[name] = data
-    return given
+        feed_by_name[name] = data
+    return feed_by_name
 
 
 def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: Any) -> str:
@@ -325,34 +333,35 @@ def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: Any) -> str:
         name = input_label(key)
         if name in inputs and inputs[name].node is key.node:
             return name
-        namesake = [_related(inputs[name])] if name in inputs else []
+        namesake = [_describe_input(inputs[name])] if name in inputs else []
         raise UnknownFeedError(
             f"the graph does not read input {name!r}"
             + ", but another of that name" * len(namesake),
-            hint=f"{'feed it by its name' if namesake else 'leave it out'}; {_known(inputs)}",
-            related=[_related(key), *namesake],
+            hint=f"{'feed it by its name' if namesake else 'leave it out'}; {_list_inputs(inputs)}",
+            related=[_describe_input(key), *namesake],
         )
     for parameter in graph.parameters:
         if key == parameter.name or getattr(key, "node", None) is parameter.node:
             raise UnknownFeedError(
                 f"{parameter.name!r} is a parameter: it has its value already",
-                hint=f"set it before the run: {parameter.name}.value = array\n{_known(inputs)}",
-                related=[_related(parameter)],
+                hint=f"set it before the run: {parameter.name}.value = array\n"
+                f"{_list_inputs(inputs)}",
+                related=[_describe_input(parameter)],
             )
     if not isinstance(key, str):
         raise UnknownFeedError(
             f"{shown(key)} is not an input: feeds are keyed by input or by an input's name",
-            hint=_known(inputs),
+            hint=_list_inputs(inputs),
             related=[("it", str(key.type), key.node.origin)] if isinstance(key, Symbolic) else [],
         )
     raise UnknownFeedError(
         f"the graph has no input {key!r}",
-        hint=f"{did_you_mean(key, inputs)}{_known(inputs)}\n"
+        hint=f"{did_you_mean(key, inputs)}{_list_inputs(inputs)}\n"
         "an input that nothing reads is listed by hand: sg.Graph(outputs, inputs=[...])",
     )
 
 
-def _known(inputs: Mapping[str, Symbolic]) -> str:
+def _list_inputs(inputs: Mapping[str, Symbolic]) -> str:
     return f"the graph's inputs are {', '.join(map(repr, inputs)) or 'none'}"
 
 
@@ -365,10 +374,12 @@ def _converts(source: np.dtype[Any], target: DType) -> bool:
 
 def _weak_array(value: Symbolic, data: Any) -> Array:
     try:
-        array = array_of(data, f"feed {input_label(value)!r}", FeedDTypeError, [_related(value)])
-        own = fed_type(value).dtype
-        if (array.dtype.kind in "iu" and own.is_integer) or array.size == 0:
-            return np.asarray(data, own.numpy)
+        array = array_of(
+            data, f"feed {input_label(value)!r}", FeedDTypeError, [_describe_input(value)]
+        )
+        dtype = fed_type(value).dtype
+        if (array.dtype.kind in "iu" and dtype.is_integer) or array.size == 0:
+            return np.asarray(data, dtype.numpy)
     except SymbolicValueError:
         raise _symbolic_feed(value, _first_value(data)) from None
     except StaticgradError:
@@ -377,7 +388,7 @@ def _weak_array(value: Symbolic, data: Any) -> Array:
         raise FeedDTypeError(
             f"feed {input_label(value)!r} is not an array of {value.dtype.numpy.name}:"
             f" {why_no_array(error)}",
-            related=[_related(value)],
+            related=[_describe_input(value)],
         ) from None
     return array
 
@@ -398,7 +409,7 @@ def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
             f"feed {input_label(value)!r} has {axes}, the input has {rank}",
             details=[f"its shape is {shape}"],
             hint=_how_many_axes(shape, value),
-            related=[_related(value)],
+            related=[_describe_input(value)],
         )
     return [_Axis(value, i, int(extent), shape) for i, extent in enumerate(shape)]
 
@@ -412,9 +423,9 @@ def _how_many_axes(shape: tuple[int, ...], value: Symbolic) -> str:
     return "merge axes: x.reshape(len(x), -1)" if len(shape) > rank > 1 else ""
 
 
-def _bind_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
+def _bind_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
     """Bind or check an axis of literal or plainly named size; False: it needs the other names."""
-    declared = axis.declared
+    declared = axis.declared_size
     if isinstance(declared, int):
         if axis.extent != declared:
             raise axis.error(
@@ -425,7 +436,7 @@ def _bind_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
     name = _plain_name(declared)
     if name is None:
         return False
-    first = known.setdefault(name, _Found(axis.extent, input_label(axis.value), axis.value))
+    first = bindings.setdefault(name, _Found(axis.extent, input_label(axis.value), axis.value))
     if first.value != axis.extent:
         raise axis.error(
             f"size {name!r} is {first.value} in {first.said_by!r}"
@@ -443,37 +454,37 @@ def _plain_name(size: Dim) -> str | None:
     return monomial[0].name
 
 
-def _solve(axes: Sequence[_Axis], known: dict[str, _Found]) -> None:
+def _solve(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
     """Find names that occur only inside expressions (``2*n + 1``), one unknown at a time."""
     waiting = list(axes)
     while waiting:
-        later = [axis for axis in waiting if not _solve_axis(axis, known)]
+        later = [axis for axis in waiting if not _solve_axis(axis, bindings)]
         if len(later) == len(waiting):
             return
         waiting = later
 
 
-def _solve_axis(axis: _Axis, known: dict[str, _Found]) -> bool:
+def _solve_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
     """Solve a linear expression with one unknown name; True when nothing is left to find here."""
-    size = axis.declared
+    size = axis.declared_size
     assert isinstance(size, Dim)
-    unknown = {n.name for n in named_sizes(size) if n.name not in known}
+    unknown = {n.name for n in named_sizes(size) if n.name not in bindings}
     if len(unknown) != 1:
         return not unknown
     (name,) = unknown
     if any(_inside(atom, name) for monomial, _ in size.terms for atom in monomial):
         return False
-    at = [evaluate(size, {**{k: v.value for k, v in known.items()}, name: x}) for x in (0, 1, 2)]
+    at = [evaluate(size, {**{k: v.value for k, v in bindings.items()}, name: x}) for x in (0, 1, 2)]
     slope = at[1] - at[0]
     if slope == 0 or at[2] - at[1] != slope:
         return False
-    found, rest = divmod(axis.extent - at[0], slope)
-    if rest or found < 0:
+    size_value, remainder = divmod(axis.extent - at[0], slope)
+    if remainder or size_value < 0:
         raise axis.error(
             f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
             f" which is {size} for no {name}"
         )
-    known[name] = _Found(found, input_label(axis.value), axis.value)
+    bindings[name] = _Found(size_value, input_label(axis.value), axis.value)
     return True
 
 
@@ -484,11 +495,11 @@ def _inside(atom: object, name: str) -> bool:
 
 
 def _check_axis(axis: _Axis, values: Mapping[str, int]) -> None:
-    wanted = evaluate(axis.declared, values)
-    if wanted != axis.extent:
+    expected = evaluate(axis.declared_size, values)
+    if expected != axis.extent:
         raise axis.error(
             f"axis {axis.position} of feed {input_label(axis.value)!r} is {axis.extent},"
-            f" the input says {axis.declared} = {wanted}"
+            f" the input says {axis.declared_size} = {expected}"
         )
 
 

@@ -66,8 +66,8 @@ class BudgetFit:
 
 def _outside(plan: Plan) -> int:
     """Bytes of the buffers that are not in the arena."""
-    placed = {placement.buffer for placement in plan.placements}
-    return sum(nbytes for name, nbytes in plan.buffer_bytes if name not in placed)
+    in_arena = {placement.buffer for placement in plan.placements}
+    return sum(nbytes for name, nbytes in plan.buffer_bytes if name not in in_arena)
 
 
 class Limit(Protocol):
@@ -104,7 +104,9 @@ _FEW: Final = 2  # where there is more to say
 def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetInfeasible:
     """The error of a budget that not even ``plan``, the smallest found, meets."""
     bound, step = lower_bound(plan), largest_step(plan)
-    largest = [(placed.nbytes, buffer) for placed, buffer in peak_buffers(plan) if placed.nbytes]
+    largest = [
+        (placement.nbytes, buffer) for placement, buffer in peak_buffers(plan) if placement.nbytes
+    ]
     marked = [(nbytes, buffer) for nbytes, buffer in largest if buffer.kept]
     shown = _SHOWN if uncopied is None and not marked else _FEW
     error = BudgetInfeasible(
@@ -144,14 +146,16 @@ def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int,
 def _name_copies(error: BudgetInfeasible, plan: Plan, uncopied: int) -> None:
     """Add the feeds that are copied into the arena, and whether the plan fits without copies."""
     error.copied_feeds = copied_feeds(plan)
-    error.details += tuple(_copied(name, error.copied_feeds[name]) for name in error.copied_feeds)
+    error.details += tuple(
+        _name_copy(name, error.copied_feeds[name]) for name in error.copied_feeds
+    )
     if uncopied <= error.budget:
         error.hint = f"without copies it needs {uncopied} bytes, and fits: {_NO_COPY}"
     else:
         error.details += (f"without copies it needs {uncopied} bytes",)
 
 
-def _copied(name: str, nbytes: int) -> str:
+def _name_copy(name: str, nbytes: int) -> str:
     return f"the copy of feed {name!r} takes {nbytes} bytes of it"
 
 
@@ -160,10 +164,14 @@ _NO_COPY: Final = "np.ascontiguousarray(feed), feed.astype(dtype)"
 
 def name_reasons(error: BudgetInfeasible, reasons: Mapping[str, tuple[str, str]]) -> None:
     """Say of each copied feed why it is copied, and what makes the copy unnecessary."""
-    known = {name: reasons[name] for name in error.copied_feeds if name in reasons}
-    said = {_copied(name, error.copied_feeds[name]): why for name, (why, _) in known.items()}
-    error.details = tuple(f"{d}: {said[d]}" if d in said else d for d in error.details)
-    cures = ", ".join([cure for _, cure in known.values()][:_SHOWN])
+    named_reasons = {name: reasons[name] for name in error.copied_feeds if name in reasons}
+    reason_by_detail = {
+        _name_copy(name, error.copied_feeds[name]): why for name, (why, _) in named_reasons.items()
+    }
+    error.details = tuple(
+        f"{d}: {reason_by_detail[d]}" if d in reason_by_detail else d for d in error.details
+    )
+    cures = ", ".join([cure for _, cure in named_reasons.values()][:_SHOWN])
     error.hint = error.hint.replace(_NO_COPY, cures or _NO_COPY)
 
 
@@ -179,13 +187,15 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     needs = _needs(schedule)
     feeds: list[list[int]] = [[] for _ in needs]
     for step, earlier in enumerate(needs):
-        for one in earlier:
-            feeds[one].append(step)
+        for needed in earlier:
+            feeds[needed].append(step)
     for buffer in schedule.buffers:
         if not buffer.kept or buffer.name not in aligned:
             continue
-        touching = [i for i, step in enumerate(schedule.steps) if buffer.name in _touched(step)]
-        between = _reached(touching[:1], feeds) & _reached(touching[1:], needs)
+        touching = [
+            i for i, step in enumerate(schedule.steps) if buffer.name in _buffers_touched(step)
+        ]
+        between = _steps_reached(touching[:1], feeds) & _steps_reached(touching[1:], needs)
         for step in between.difference(touching):
             beside[step] += aligned[buffer.name]
     sums = [
@@ -195,29 +205,31 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     return sums[best], schedule.steps[best]
 
 
-def _touched(step: Step) -> Collection[str]:
+def _buffers_touched(step: Step) -> Collection[str]:
     return {access.buffer for access in step.accesses()}
 
 
 def _needs(schedule: Schedule) -> list[tuple[int, ...]]:
     """Per step, the steps whose results it reads, or writes on."""
     writer: dict[str, int] = {}
-    found = []
+    steps_needed = []
     for number, step in enumerate(schedule.steps):
         written = dict.fromkeys(step.writes())
         earlier = dict.fromkeys(writer[b] for b in (*step.reads(), *written) if b in writer)
-        found.append(tuple(earlier))
+        steps_needed.append(tuple(earlier))
         writer.update(dict.fromkeys(written, number))
-    return found
+    return steps_needed
 
 
-def _reached(start: Iterable[int], edges: list[tuple[int, ...]] | list[list[int]]) -> set[int]:
+def _steps_reached(
+    start: Iterable[int], edges: list[tuple[int, ...]] | list[list[int]]
+) -> set[int]:
     """Everything that edges lead to, the start included."""
-    found: set[int] = set()
+    visited: set[int] = set()
     stack = list(start)
     while stack:
         step = stack.pop()
-        if step not in found:
-            found.add(step)
+        if step not in visited:
+            visited.add(step)
             stack.extend(edges[step])
-    return found
+    return visited

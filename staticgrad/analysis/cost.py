@@ -119,11 +119,13 @@ def work_of(kernel: Kernel) -> Work:
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
             loops = axes | inner
-            moved = loops if access.gather else {n: loops[n] for n, s in access.moves if s != 0}
-            footprints.setdefault((access.operand, written), []).append(tuple(moved.values()))
+            loops_moved = (
+                loops if access.gather else {n: loops[n] for n, s in access.moves if s != 0}
+            )
+            footprints.setdefault((access.operand, written), []).append(tuple(loops_moved.values()))
     traffic = tuple(
-        (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
-        for (name, _), found in footprints.items()
+        (float(kernel.operand(name).dtype.itemsize), max(extents, key=len))
+        for (name, _), extents in footprints.items()
     )
     return Work(tuple(products), tuple(maps), traffic, tuple(footprints))
 
@@ -180,8 +182,8 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
         if not isinstance(call.kernel, Kernel):
             maps += call.times * call.operations
             continue
-        found = [call.times * _total(terms, call.arguments) for terms in _counts(call.kernel)]
-        products, maps, nbytes = products + found[0], maps + found[1], nbytes + found[2]
+        counts = [call.times * _total(terms, call.arguments) for terms in _counts(call.kernel)]
+        products, maps, nbytes = products + counts[0], maps + counts[1], nbytes + counts[2]
     return Counted(products, maps, nbytes)
 
 
@@ -192,15 +194,15 @@ def all_seconds(
 
     Those of equal kernels are computed once.
     """
-    known: dict[Call, float] = {}
+    seconds_by_call: dict[Call, float] = {}
 
     def seconds(call: Call) -> float:
         repeated = call.places if call.times > 1 else ()
         unnamed = tuple(OperandPlace("", parts) for _, parts in repeated)
-        one = call._replace(times=1, places=unnamed)
-        if one not in known:
-            known[one] = call_seconds(one, machine)
-        return call.times * known[one]
+        single_call = call._replace(times=1, places=unnamed)
+        if single_call not in seconds_by_call:
+            seconds_by_call[single_call] = call_seconds(single_call, machine)
+        return call.times * seconds_by_call[single_call]
 
     return tuple(
         sum(map(seconds, step.calls(values))) for step, values in zip(steps, arguments, strict=True)
@@ -253,24 +255,24 @@ def _axes(stage: Stage) -> tuple[Axis, ...]:
 
 def _flops(stage: Stage) -> int:
     """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
-    found = statements(stage)
-    exprs = _distinct(postorder(e for s in found for e in roots_of(s)))
-    counted = sum(not isinstance(s, Store) or s.combine != "" for s in found)
-    searches = sum(isinstance(s, Search) for s in found)
+    nodes = statements(stage)
+    exprs = _distinct(postorder(e for s in nodes for e in roots_of(s)))
+    counted = sum(not isinstance(s, Store) or s.combine != "" for s in nodes)
+    searches = sum(isinstance(s, Search) for s in nodes)
     return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
 
 
 def _distinct(exprs: Iterable[Expr]) -> Iterator[Expr]:
     """One of each group of equal expressions, of those given in postorder."""
     numbers: dict[int, int] = {}
-    known: dict[tuple[object, ...], int] = {}
+    number_by_key: dict[tuple[object, ...], int] = {}
     for expr in exprs:
         args = tuple(numbers[id(arg)] for arg in expr.args)
         key = (expr.op, expr.dtype, expr.attribute, *args)
-        if key not in known:
-            known[key] = len(known)
+        if key not in number_by_key:
+            number_by_key[key] = len(number_by_key)
             yield expr
-        numbers[id(expr)] = known[key]
+        numbers[id(expr)] = number_by_key[key]
 
 
 def _price(expr: Expr) -> int:
@@ -359,8 +361,8 @@ def cut_cycles(live: int, kind: TensorType) -> float:
     """Cycles per vector that it takes to store ``live`` values and read them in another kernel."""
     nbytes, host = _bytes(kind), current()
     caches = zip((host.l1, host.l2, host.l3), _CACHED, strict=True)
-    each = next((cost for most, cost in caches if nbytes <= most), _FAR)
-    return live * each + _CALL / vectors(kind)
+    cost = next((cost for most, cost in caches if nbytes <= most), _FAR)
+    return live * cost + _CALL / vectors(kind)
 
 
 def _bytes(kind: TensorType) -> int:

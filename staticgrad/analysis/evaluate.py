@@ -117,8 +117,8 @@ def evaluate(
     outputs |= {name: of_parts(outputs[name]) for name in graph.complex_outputs}
     if updates:
         written = {p.name: _copy(value, values) for p, value in graph.updates}
-        whole = [p.name for p, _ in graph.updates if p.store.is_complex]
-        return outputs, written | {name: of_parts(written[name]) for name in whole}
+        complex_names = [p.name for p, _ in graph.updates if p.store.is_complex]
+        return outputs, written | {name: of_parts(written[name]) for name in complex_names}
     return _like(target, outputs)
 
 
@@ -154,30 +154,30 @@ class _Run:
 
     def values(self) -> dict[tuple[Node, int], Array]:
         """Every root's array; values inside are dropped after their last use."""
-        known: dict[tuple[Node, int], Array] = {}
+        arrays: dict[tuple[Node, int], Array] = {}
         with np.errstate(all="ignore"), config.read_once(lazily=True):  # by LAPACK's routines
-            self.compute(self.graph, known)
-        return known
+            self.compute(self.graph, arrays)
+        return arrays
 
-    def compute(self, graph: Graph, known: dict[tuple[Node, int], Array]) -> None:
+    def compute(self, graph: Graph, arrays: dict[tuple[Node, int], Array]) -> None:
         """Add the roots of a graph to what is known; the inputs of a body are known before."""
         if graph not in self.dying:
             self.dying[graph] = last_uses(graph)
         dying = self.dying[graph]
         for node in graph.nodes:
-            if (node, 0) not in known:
-                args = [known[arg.key] for arg in node.args]
+            if (node, 0) not in arrays:
+                args = [arrays[arg.key] for arg in node.args]
                 for index, array in enumerate(self.results(node, args)):
-                    known[node, index] = array
+                    arrays[node, index] = array
             for dead in dying[node]:
                 for index in range(len(dead.types)):
-                    del known[dead, index]
+                    del arrays[dead, index]
 
     def run_body(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a body under this run's sizes and precision."""
-        known = dict(zip((value.key for value in body.inputs), arrays, strict=True))
-        self.compute(body, known)
-        return [known[value.key] for value in body.outputs.values()]
+        arrays_by_key = dict(zip((value.key for value in body.inputs), arrays, strict=True))
+        self.compute(body, arrays_by_key)
+        return [arrays_by_key[value.key] for value in body.outputs.values()]
 
     def empty(self, of: TensorType, iterations: int) -> Array:
         """Room for a result of every iteration."""
@@ -187,22 +187,22 @@ class _Run:
     def results(self, node: Node, args: list[Array]) -> tuple[Array, ...]:
         """The arrays of one node, checked against its types."""
         if isinstance(node.op, Input):
-            found: Any = self.feeds[node.op.label]
-            if node.op.is_complex and found.dtype.kind == "c":
-                found = as_parts(found)
+            result: Any = self.feeds[node.op.label]
+            if node.op.is_complex and result.dtype.kind == "c":
+                result = as_parts(result)
         elif isinstance(node.op, ParameterLeaf):
-            found = node.op.store.read()
+            result = node.op.store.read()
         else:
-            found = self.computed(node, args)
-        arrays = found if isinstance(found, tuple) else (found,)
+            result = self.run_reference(node, args)
+        arrays = result if isinstance(result, tuple) else (result,)
         if len(arrays) != len(node.types):
             raise OpDefinitionError(
                 f"{node.op.name}: reference gives {len(arrays)} results, infer {len(node.types)}",
                 at=node.origin,
             )
-        return tuple(self.checked(node, i, np.asarray(array)) for i, array in enumerate(arrays))
+        return tuple(self.check_array(node, i, np.asarray(array)) for i, array in enumerate(arrays))
 
-    def computed(self, node: Node, args: list[Array]) -> Any:
+    def run_reference(self, node: Node, args: list[Array]) -> Any:
         """The op's reference under this run's sizes and precision."""
         if self.wide and node.op.keeps_dtype:
             types = (arg.type for arg in node.args)
@@ -212,7 +212,7 @@ class _Run:
                 if any(self.nbytes(declared) > sys.maxsize for declared in node.types):
                     raise MemoryError  # NumPy has other words for it
                 if isinstance(node.op, BodyOp):
-                    return self.interpreted(node, args)
+                    return self.interpret_bodies(node, args)
                 return self.run(node)(*args)
             except OutOfMemory:
                 raise
@@ -221,7 +221,7 @@ class _Run:
             except IndexOutOfRange as error:
                 raise error.with_related([*map(_as_feed, _feeds_behind(node))]) from None
 
-    def interpreted(self, node: Node, args: list[Array]) -> Any:
+    def interpret_bodies(self, node: Node, args: list[Array]) -> Any:
         """The results of an op that runs bodies."""
         op: Any = at_sizes(node.op, self.sizes)
         return op.interpreted(_Bodies(self), *args)
@@ -240,21 +240,21 @@ class _Run:
 
     def op(self, op: Op) -> Op:
         """``op`` with integers for sizes, widened if this run is."""
-        found = at_sizes(op, self.sizes)
-        return in_float64(found) if self.wide and not op.keeps_dtype else found
+        sized = at_sizes(op, self.sizes)
+        return in_float64(sized) if self.wide and not op.keeps_dtype else sized
 
-    def checked(self, node: Node, index: int, array: Array) -> Array:
+    def check_array(self, node: Node, index: int, array: Array) -> Array:
         """``array`` if it has the declared type, in this run's precision."""
         declared = node.types[index]
         shape = concrete_shape(declared.shape, self.sizes)
         narrow = isinstance(node.op, ParameterLeaf) or node.op.keeps_dtype
         if self.wide and narrow and declared.dtype.is_float:
             array = array.astype(np.float64)
-        wanted = self.dtype_of(declared.dtype)
-        if array.dtype != wanted.numpy or array.shape != shape:
+        dtype = self.dtype_of(declared.dtype)
+        if array.dtype != dtype.numpy or array.shape != shape:
             raise OpDefinitionError(
                 f"{node.op.name}: reference gives {array.dtype}{list(array.shape)},"
-                f" infer {wanted.numpy.name}{list(shape)}",
+                f" infer {dtype.numpy.name}{list(shape)}",
                 at=node.origin,
             )
         return array
@@ -315,11 +315,11 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
 def _feeds_behind(node: Node) -> Iterator[Node]:
     """The inputs that the integer operands of a node are views or copies of."""
     for operand in node.args:
-        found = operand.node
-        while operand.dtype.is_integer and len(found.args) == 1:
-            found = found.args[0].node
-        if operand.dtype.is_integer and isinstance(found.op, Input):
-            yield found
+        node_behind = operand.node
+        while operand.dtype.is_integer and len(node_behind.args) == 1:
+            node_behind = node_behind.args[0].node
+        if operand.dtype.is_integer and isinstance(node_behind.op, Input):
+            yield node_behind
 
 
 def _as_feed(node: Node) -> Related:
@@ -329,15 +329,17 @@ def _as_feed(node: Node) -> Related:
 
 def at_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
     """``op`` with every symbolic size in its attributes replaced by its value."""
-    return _mapped(op, lambda leaf: dims.evaluate(leaf, sizes) if isinstance(leaf, Dim) else leaf)
+    return _map_attributes(
+        op, lambda leaf: dims.evaluate(leaf, sizes) if isinstance(leaf, Dim) else leaf
+    )
 
 
 def in_float64(op: Op) -> Op:
     """``op`` with every floating dtype and constant in its attributes widened to float64."""
-    return _mapped(op, _widened)
+    return _map_attributes(op, _widen_leaf)
 
 
-def _widened(leaf: Any) -> Any:
+def _widen_leaf(leaf: Any) -> Any:
     if isinstance(leaf, DType):
         return F64 if leaf.is_float else leaf
     if isinstance(leaf, ArrayData) and leaf.dtype.is_float:
@@ -345,14 +347,14 @@ def _widened(leaf: Any) -> Any:
     return leaf
 
 
-def _mapped(op: Op, change: Callable[[Any], Any]) -> Op:
+def _map_attributes(op: Op, change: Callable[[Any], Any]) -> Op:
     """``op`` with ``change`` applied to each leaf of its attributes; itself if nothing changed."""
     changed = {}
     for name in op.__dataclass_fields__:
-        before = getattr(op, name)
-        after = _map_leaves(before, change)
-        if after is not before:
-            changed[name] = after
+        attribute = getattr(op, name)
+        changed_attribute = _map_leaves(attribute, change)
+        if changed_attribute is not attribute:
+            changed[name] = changed_attribute
     return replace(op, **changed) if changed else op
 
 
@@ -367,7 +369,7 @@ def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
     return change(value)
 
 
-def same_bytes(found: Array, expected: Array) -> bool:
+def same_bytes(actual: Array, expected: Array) -> bool:
     """Return whether two arrays are bitwise equal: same dtype, shape, bits; any NaN equals any.
 
     >>> same_bytes(np.array([0.0, np.nan]), np.array([0.0, -np.nan]))
@@ -375,10 +377,10 @@ def same_bytes(found: Array, expected: Array) -> bool:
     >>> same_bytes(np.array(0.0), np.array(-0.0))
     False
     """
-    if found.dtype != expected.dtype or found.shape != expected.shape:
+    if actual.dtype != expected.dtype or actual.shape != expected.shape:
         return False
     if kind_of_elements(expected.dtype) != "f":
-        return np.array_equal(found, expected)
+        return np.array_equal(actual, expected)
     with np.errstate(invalid="ignore"):  # of a NaN that signals
-        same = (found == expected) & (np.signbit(found) == np.signbit(expected))
-        return bool(np.all(same | (np.isnan(found) & np.isnan(expected))))
+        same = (actual == expected) & (np.signbit(actual) == np.signbit(expected))
+        return bool(np.all(same | (np.isnan(actual) & np.isnan(expected))))

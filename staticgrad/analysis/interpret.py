@@ -26,25 +26,25 @@ Array = NDArray[Any]
 
 def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
     """The values of ``roots``, in their dtypes, of the common broadcast shape of their leaves."""
-    return _interpreted(list(roots), leaf, {})
+    return _interpret_order(list(roots), leaf, {})
 
 
-def _interpreted(
-    roots: list[Expr], leaf: Callable[..., Array], known: Mapping[int, Array]
+def _interpret_order(
+    roots: list[Expr], leaf: Callable[..., Array], arrays_by_id: Mapping[int, Array]
 ) -> list[Array]:
     """The values of ``roots``, given those of some expressions by their ids."""
-    order = list(postorder(roots, known))
+    order = list(postorder(roots, arrays_by_id))
     readers = Counter(id(arg) for node in order for arg in node.args)
     readers.update(id(root) for root in roots)
-    readers.update(list(known))
-    values = dict(known)
+    readers.update(list(arrays_by_id))
+    values = dict(arrays_by_id)
     ended: dict[ScalarLoop, list[Array]] = {}
     with np.errstate(all="ignore"):
         for node in order:
             operands = [values[id(arg)] for arg in node.args]
             if isinstance(node, Iterated):
                 if node.loop not in ended:
-                    ended[node.loop] = _iterated(node.loop, operands, leaf)
+                    ended[node.loop] = _run_loop(node.loop, operands, leaf)
                 values[id(node)] = ended[node.loop][node.place]
             else:
                 values[id(node)] = _evaluate(node, operands, leaf)
@@ -55,19 +55,21 @@ def _interpreted(
     return [values[id(root)] for root in roots]
 
 
-def _iterated(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
+def _run_loop(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
     """Return the carries of a loop when all elements have ended, or after its last iteration."""
     count = len(loop.carried)
     outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}
-    held = list(operands[:count])
+    carries = list(operands[:count])
     for _ in range(loop.iterations):
-        names = {id(e): v for e, v in zip(loop.carried, held, strict=True)}
-        (going,) = _interpreted([loop.going], leaf, outside | names)
+        names = {id(e): v for e, v in zip(loop.carried, carries, strict=True)}
+        (going,) = _interpret_order([loop.going], leaf, outside | names)
         if not np.any(going):
             break
-        after = _interpreted(list(loop.following), leaf, outside | names)
-        held = [np.where(going, new, old) for new, old in zip(after, held, strict=True)]
-    return held
+        next_carries = _interpret_order(list(loop.following), leaf, outside | names)
+        carries = [
+            np.where(going, new, old) for new, old in zip(next_carries, carries, strict=True)
+        ]
+    return carries
 
 
 def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> Array:
@@ -105,8 +107,8 @@ def _window(position: Array, words: Sequence[int]) -> Array:
     content = b"".join(word.to_bytes(8, "big") for word in words)
     starts = np.minimum(position >> 3, len(content) - 8).astype(np.int64)
     around = np.frombuffer(content, np.uint8)[starts[..., None] + np.arange(8)]
-    whole = np.ascontiguousarray(around).view(">u8")[..., 0].astype(np.uint64)
-    return np.asarray(whole << (position & 7) >> 12)
+    bits = np.ascontiguousarray(around).view(">u8")[..., 0].astype(np.uint64)
+    return np.asarray(bits << (position & 7) >> 12)
 
 
 def _maximum(a: Array, b: Array) -> Array:
@@ -160,8 +162,8 @@ def _round_to_odd(total: Array, lost: Array) -> Array:
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     """a + b rounded, and exactly what the rounding lost (Knuth)."""
     total = a + b
-    taken = total - a
-    return total, (a - (total - taken)) + (b - taken)
+    b_rounded = total - a
+    return total, (a - (total - b_rounded)) + (b - b_rounded)
 
 
 def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
@@ -186,21 +188,21 @@ def _fma32(a: Array, b: Array, c: Array) -> Array:
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
     """Compute fma by error-free transformations for moderate magnitudes, else after scaling."""
-    moderate = _between(a, 400) & _between(b, 400) & ((c == 0) | _between(c, 900))
+    moderate = _is_moderate(a, 400) & _is_moderate(b, 400) & ((c == 0) | _is_moderate(c, 900))
     if moderate.all():
         return _fma_moderate(a, b, c)
     are_finite = np.isfinite(a) & np.isfinite(b)
     result = np.where(are_finite & ~np.isfinite(c), c, a * b + c)
     result[moderate] = _fma_moderate(a[moderate], b[moderate], c[moderate])
-    rest = are_finite & np.isfinite(c) & (a != 0) & (b != 0) & ~moderate
-    result[rest] = _fma_scaled(a[rest], b[rest], c[rest])
+    needs_scaling = are_finite & np.isfinite(c) & (a != 0) & (b != 0) & ~moderate
+    result[needs_scaling] = _fma_scaled(a[needs_scaling], b[needs_scaling], c[needs_scaling])
     return result
 
 
 _FMA: Final = {F32: _fma32, F64: _fma64}
 
 
-def _between(x: Array, exponent: int) -> Array:
+def _is_moderate(x: Array, exponent: int) -> Array:
     size = np.abs(x)
     return (size >= 2.0**-exponent) & (size <= 2.0**exponent)
 
@@ -233,7 +235,7 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     return result
 
 
-def _scaled(a: Array, low_bits: Array) -> Array:
+def _scale(a: Array, low_bits: Array) -> Array:
     """a * 2**n rounded once, of a float whose low bits hold n and twice the bias."""
     dtype = as_dtype(a.dtype)
     n = low_bits - dtype.numpy.type(1.5 * 2.0 ** (dtype.digits - 1) + 2 * dtype.bias)
@@ -244,7 +246,7 @@ _MEANING: Final[dict[str, Callable[..., Any]]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "fma": fma, "scale": _scaled, "c_fmod": np.fmod,
+    "fma": fma, "scale": _scale, "c_fmod": np.fmod,
     "floor_divide": np.floor_divide, "remainder": np.remainder,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,

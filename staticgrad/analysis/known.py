@@ -18,19 +18,19 @@ T = TypeVar("T")
 _IN_GRAPHS: Final = (Symbolic, SymbolicComplex)
 
 
-def computed(found: T) -> T:
+def compute_known(result: T) -> T:
     """Return the result of a function with arrays in place of values that are known.
 
     Where one depends on an input, a parameter or a named size, all stay values: a function among
     the arguments may close over them.
     """
-    leaves, tree = flatten(found, keep_complex=True)
+    leaves, tree = flatten(result, keep_complex=True)
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, _IN_GRAPHS)]
     if not places:
-        return found
+        return result
     graph = Graph({str(place): leaves[place] for place in places})
     if graph.inputs or graph.parameters or graph.sizes:
-        return found
+        return result
     check_without_updates(graph.nodes)
     arrays = evaluate(graph)
     for place in places:

@@ -31,11 +31,11 @@ class Strided:
     def is_contiguous(self, shape: Shape) -> bool:
         """Return whether this is C order from the buffer's start; axes of size 1 do not matter."""
         return self.offset == 0 and all(
-            extent == 1 or stride == wanted
-            for extent, stride, wanted in zip(shape, self.strides, c_strides(shape), strict=True)
+            extent == 1 or stride == c_stride
+            for extent, stride, c_stride in zip(shape, self.strides, c_strides(shape), strict=True)
         )
 
-    def viewed(self, view: View, rank: int) -> Strided:
+    def apply_view(self, view: View, rank: int) -> Strided:
         """The layout of a view's result, which has ``rank`` axes."""
         strides: list[Size] = [0] * rank
         offset = self.offset
@@ -58,18 +58,20 @@ class Strided:
         """Strides over ``domain`` of a value of ``shape``: 0 where it stretches."""
         missing = len(domain) - len(shape)
         stretched = (
-            0 if extent == 1 and wanted != 1 else stride
-            for extent, wanted, stride in zip(shape, domain[missing:], self.strides, strict=True)
+            0 if extent == 1 and domain_extent != 1 else stride
+            for extent, domain_extent, stride in zip(
+                shape, domain[missing:], self.strides, strict=True
+            )
         )
         return (*(0,) * missing, *stretched)
 
-    def reshaped(self, old: Shape, new: Shape) -> Strided | None:
+    def reshape(self, old: Shape, new: Shape) -> Strided | None:
         """The layout under another shape of the same elements; None where that takes a copy.
 
         Matches leading runs of axes of equal size (as NumPy does for views), as polynomials of
         named sizes: what cannot be proven is a copy.
         """
-        strides = _reshaped(self.strides, old, new)
+        strides = _reshape_strides(self.strides, old, new)
         return None if strides is None else Strided(self.offset, strides)
 
 
@@ -79,13 +81,13 @@ def _contiguous(shape: Shape) -> Strided:
 
 
 @kept_by_sizes
-def _reshaped(strides: Shape, old: Shape, new: Shape) -> Shape | None:
-    """The strides of ``Layout.reshaped``: programs reshape in the same few ways again and again."""
-    kept = [(e, s) for e, s in zip(old, strides, strict=True) if e != 1]
-    wanted = [e for e in new if e != 1]
+def _reshape_strides(strides: Shape, old: Shape, new: Shape) -> Shape | None:
+    """The strides of ``Strided.reshape``: programs reshape in the same few ways again and again."""
+    old_axes = [(e, s) for e, s in zip(old, strides, strict=True) if e != 1]
+    new_extents = [e for e in new if e != 1]
     runs: list[Size] = []
-    while kept and wanted:
-        run = _matching_run(kept, wanted)
+    while old_axes and new_extents:
+        run = _matching_run(old_axes, new_extents)
         if run is None:
             return None
         olds, news = run
@@ -93,8 +95,8 @@ def _reshaped(strides: Shape, old: Shape, new: Shape) -> Shape | None:
             return None
         stride = olds[-1][1]
         runs += [stride * inner for inner in c_strides(tuple(news))]
-        del kept[: len(olds)], wanted[: len(news)]
-    if kept or wanted:
+        del old_axes[: len(olds)], new_extents[: len(news)]
+    if old_axes or new_extents:
         return None
     steps = iter(runs)
     return tuple(0 if e == 1 else next(steps) for e in new)

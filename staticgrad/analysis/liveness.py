@@ -101,12 +101,14 @@ class Flow:
             if any(roles[b] == "parameter" for b in written)
         )
         self.collectives = collective_steps(schedule)
-        self.before = _conflicts(self.reads, self.writes)
+        self.earlier_steps = _conflicts(self.reads, self.writes)
         if len(self.collectives) > 1:
             earlier = dict(zip(self.collectives[1:], self.collectives, strict=False))
-            self.before = tuple(
-                (*found, earlier[step]) if step in earlier and earlier[step] not in found else found
-                for step, found in enumerate(self.before)
+            self.earlier_steps = tuple(
+                (*earlier_steps, earlier[step])
+                if step in earlier and earlier[step] not in earlier_steps
+                else earlier_steps
+                for step, earlier_steps in enumerate(self.earlier_steps)
             )
         self.begins = self._begins()
         self.continues = tuple(
@@ -117,11 +119,12 @@ class Flow:
             tuple(b for b in touched if roles[b] in ("input", "check")) for touched in self.touches
         )
         self.in_place = tuple(self._in_place(step) for step in schedule.steps)
-        both = set(self.checks) & set(self.commits)
-        if both:
-            step = schedule.steps[min(both)]
+        checking_commits = set(self.checks) & set(self.commits)
+        if checking_commits:
+            step = schedule.steps[min(checking_commits)]
             raise VerifyError(
-                f"step {min(both)} ({step.label}) checks an index and writes a parameter",
+                f"step {min(checking_commits)} ({step.label}) checks an index"
+                " and writes a parameter",
                 hint="a parameter is written after every check: split the kernel",
                 at=step.origins[0] if step.origins else None,
             )
@@ -136,7 +139,7 @@ class Flow:
         accesses, taking_over = step.accesses(), TakingOver(step)
         bound = [self.index[access.buffer] for access in accesses]
         times = Counter(bound)
-        found = []
+        pairs_in_place = []
         for out, into in pairs:
             if (
                 accesses[out].mode == "out"
@@ -145,8 +148,8 @@ class Flow:
                 and times[bound[out]] == 1
                 and taking_over.may(out, accesses[into].buffer, accesses[into].begin)
             ):
-                found.append(InPlace(bound[out], bound[into], out, into))
-        return tuple(found)
+                pairs_in_place.append(InPlace(bound[out], bound[into], out, into))
+        return tuple(pairs_in_place)
 
     def commit(self, order: Sequence[int]) -> int:
         """Position of the first step of ``order`` that writes a parameter, else its length."""
@@ -180,8 +183,8 @@ class Flow:
                     last[life] = at
             for buffer in self.begins[step]:
                 begin(buffer, at)
-        found = [Life(*life) for life in zip(buffers, first, last, strict=True)]
-        return [*self._resident_lives(sequence, frozenset(staged)), *found]
+        lives = [Life(*life) for life in zip(buffers, first, last, strict=True)]
+        return [*self._resident_lives(sequence, frozenset(staged)), *lives]
 
     def _resident_lives(self, sequence: Sequence[int], staged: AbstractSet[int]) -> list[Life]:
         commit = self.commit(sequence)
@@ -200,16 +203,16 @@ class Flow:
     def _begins(self) -> tuple[tuple[int, ...], ...]:
         arena = [b.in_arena and b.role != "check" for b in self.schedule.buffers]
         used = bytearray(len(self.names))  # by buffer, whether it was read or written before
-        found = []
+        begun_by_step = []
         for step, reads, writes in zip(self.schedule.steps, self.reads, self.writes, strict=True):
             for buffer in reads:
                 used[buffer] = True
-            for own in step.scratch():
-                used[self.index[own.buffer]] = False
-            found.append(tuple([b for b in writes if not used[b] and arena[b]]))
+            for scratch in step.scratch():
+                used[self.index[scratch.buffer]] = False
+            begun_by_step.append(tuple([b for b in writes if not used[b] and arena[b]]))
             for buffer in writes:
                 used[buffer] = True
-        return tuple(found)
+        return tuple(begun_by_step)
 
 
 class TakingOver:
@@ -286,18 +289,18 @@ def _conflicts(
     """Per step, the latest earlier steps whose reads or writes meet its own on a buffer."""
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
-    before = []
+    earlier_by_step = []
     for step, (read, written) in enumerate(zip(reads, writes, strict=True)):
-        found: dict[int, None] = {writer[b]: None for b in (*read, *written) if b in writer}
+        earlier_steps: dict[int, None] = {writer[b]: None for b in (*read, *written) if b in writer}
         for buffer in written:
-            found.update(dict.fromkeys(readers.pop(buffer, ())))
+            earlier_steps.update(dict.fromkeys(readers.pop(buffer, ())))
             writer[buffer] = step
         for buffer in read:
             if buffer not in written:
                 readers.setdefault(buffer, []).append(step)
-        found.pop(step, None)
-        before.append(tuple(found))
-    return tuple(before)
+        earlier_steps.pop(step, None)
+        earlier_by_step.append(tuple(earlier_steps))
+    return tuple(earlier_by_step)
 
 
 def _stored_buffers(step: Step, index: Mapping[str, int]) -> tuple[int, ...]:
@@ -312,7 +315,7 @@ def _own_buffers(schedule: Schedule) -> dict[int, Role]:
     """The buffers, by number, of which each worker has a part of its own."""
     owned = {check.buffer for step in schedule.steps for check in step.checks()}
     for step in schedule.steps:
-        owned.update(own.buffer for own in step.scratch() if own.per == "worker")
+        owned.update(scratch.buffer for scratch in step.scratch() if scratch.per == "worker")
     return {i: b.role for i, b in enumerate(schedule.buffers) if b.name in owned}
 
 
@@ -341,13 +344,13 @@ class SizeNumbers:
             nbytes[buffer] = room
         return replace(self, nbytes=tuple(nbytes), bodies=bodies)
 
-    def aligned(self, buffer: int) -> int:
+    def arena_bytes(self, buffer: int) -> int:
         """Bytes that a buffer takes in the arena: rounded up to 64."""
         return -(-self.nbytes[buffer] // ALIGNMENT) * ALIGNMENT
 
     @cached_property
     def all_aligned(self) -> tuple[int, ...]:
-        """``aligned`` of every buffer."""
+        """``arena_bytes`` of every buffer."""
         return tuple([-(-nbytes // ALIGNMENT) * ALIGNMENT for nbytes in self.nbytes])
 
     def sharing(self, flow: Flow) -> bytes:
@@ -377,7 +380,7 @@ class Extents:
         self._totals = self._getter(step.total for step in schedule.steps)
         index = {buffer.name: number for number, buffer in enumerate(schedule.buffers)}
         self._stored = [_stored_buffers(step, index) for step in schedule.steps]
-        self._own = _own_buffers(schedule)
+        self._worker_buffers = _own_buffers(schedule)
         self._sizes = tuple(self._slots)
 
     def _getter(self, sizes: Iterable[Size]) -> Getter:
@@ -399,7 +402,7 @@ class Extents:
         nbytes = self._nbytes(values)
         if workers > 1:
             all_bytes = list(nbytes)
-            for buffer, role in self._own.items():
+            for buffer, role in self._worker_buffers.items():
                 all_bytes[buffer] += (workers - 1) * own_stride(role, nbytes[buffer])
             nbytes = tuple(all_bytes)
         totals = self._totals(values)
@@ -425,22 +428,22 @@ _USERS, _PHASES = "users", "phases"
 
 def users_of(graph: Graph) -> Mapping[ValueKey, Sequence[Node]]:
     """For every value of the graph, the nodes that read it, each once, in order; maybe none."""
-    known = graph.analyses.get(_USERS)
-    if known is None:
-        known = graph.analyses[_USERS] = _users_of(graph)
-    return cast("dict[ValueKey, list[Node]]", known)
+    users = graph.analyses.get(_USERS)
+    if users is None:
+        users = graph.analyses[_USERS] = _users_of(graph)
+    return cast("dict[ValueKey, list[Node]]", users)
 
 
 def _users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
-    found: dict[ValueKey, list[Node]] = {
+    readers_by_value: dict[ValueKey, list[Node]] = {
         (node, index): [] for node in graph.nodes for index in range(len(node.types))
     }
     for node in graph.nodes:
         for arg in node.args:
-            users = found[arg.node, arg.index]
+            users = readers_by_value[arg.node, arg.index]
             if not users or users[-1] is not node:  # x * x reads x twice
                 users.append(node)
-    return found
+    return readers_by_value
 
 
 def last_uses(graph: Graph) -> dict[Node, list[Node]]:
@@ -452,10 +455,10 @@ def last_uses(graph: Graph) -> dict[Node, list[Node]]:
     for node in graph.nodes:
         for arg in node.args:
             last[arg.node] = node
-    kept = {root.node for root in graph.roots}
+    root_nodes = {root.node for root in graph.roots}
     dying: dict[Node, list[Node]] = {node: [] for node in graph.nodes}
     for node, reader in last.items():
-        if node not in kept:
+        if node not in root_nodes:
             dying[reader].append(node)
     return dying
 
@@ -468,10 +471,10 @@ def phases_of(graph: Graph) -> Mapping[Node, int]:
     stored stays, and a mask: they may be stored in the place of what they read. Places of maxima
     belong to the phase of what they are found in: they are a small part of its bytes.
     """
-    known = graph.analyses.get(_PHASES)
-    if known is None:
-        known = graph.analyses[_PHASES] = _phases_of(graph)
-    return cast("dict[Node, int]", known)
+    phases = graph.analyses.get(_PHASES)
+    if phases is None:
+        phases = graph.analyses[_PHASES] = _phases_of(graph)
+    return cast("dict[Node, int]", phases)
 
 
 def _phases_of(graph: Graph) -> dict[Node, int]:

@@ -42,7 +42,7 @@ def _failing(call: Call) -> Iterator[str]:
         return
     numbers = dict(zip(call.kernel.arguments, call.arguments, strict=True))
     for lookup in lookups_of(call.kernel):
-        extents = [numbers.get(str(each), each) for each in lookup.around]
+        extents = [numbers.get(str(extent), extent) for extent in lookup.around]
         if numbers.get(str(lookup.extent), lookup.extent) == 0 and 0 not in extents:
             yield lookup.operand
 
@@ -86,7 +86,7 @@ def index_failure(
     planned: PlannedStep,
     operand: str,
     position: int,
-    found: int,
+    index: int,
     at: Location | None,
     in_body: bool = False,
 ) -> IndexOutOfRange:
@@ -105,7 +105,7 @@ def index_failure(
         for check in statements(stage)
         if isinstance(check, Check) and check.operand == operand
     ]
-    failed = [(c, e) for c, e in checks if not (-e if c.wrap else 0) <= found < e]
+    failed = [(c, e) for c, e in checks if not (-e if c.wrap else 0) <= index < e]
     check, extent = (failed or checks)[0]
     bound = {access.name: access.buffer for access in step.accesses()}
     read = dict.fromkeys(
@@ -119,7 +119,7 @@ def index_failure(
         for b in buffers
     ]
     related.append(("run", "", capture()))
-    return out_of_range(found, extent, position, check.wrap, at, related)
+    return out_of_range(index, extent, position, check.wrap, at, related)
 
 
 def _extent(check: Check, kernel: Kernel, arguments: Sequence[int]) -> int:

@@ -50,8 +50,8 @@ class Suspect:
 
     value: Symbolic
     kind: Kind
-    made: Value
-    found: str
+    is_made: Value
+    answer: str
     clean: tuple[str, ...]
 
 
@@ -69,7 +69,7 @@ class Probe:
         self._good: dict[ValueKey, Value] = {}
         self._answers: dict[str, Value] = {}
         self._names: dict[ValueKey, str] = {}
-        counting = counted(graph)
+        counting = find_counted_elements(graph)
         self.suspects = [
             self._suspect(value, counting[value.key])
             for node in graph.nodes
@@ -84,16 +84,18 @@ class Probe:
         self._roots = [self._count(f"root{i}", isnan(value)) for i, value in enumerate(roots)]
         self.graph = Graph(self._answers, name="probe") if self.suspects else None
 
-    def guilty(self, answers: Mapping[str, Any], before: Location | None = None) -> Suspect | None:
+    def guilty(
+        self, answers: Mapping[str, Any], failed_line: Location | None = None
+    ) -> Suspect | None:
         """The first suspect, in the order of the graph, that the answers of ``graph`` convict.
 
         ``before``: the line of a lookup that failed, so that what comes after it says nothing.
         """
-        after = set() if before is None else self._from(before)
+        following_nodes = set() if failed_line is None else self._from(failed_line)
         for suspect in self.suspects:
-            if suspect.value.node in after:
+            if suspect.value.node in following_nodes:
                 return None
-            if answers[suspect.found] and not any(answers[name] for name in suspect.clean):
+            if answers[suspect.answer] and not any(answers[name] for name in suspect.clean):
                 return suspect
         return None
 
@@ -110,17 +112,17 @@ class Probe:
     def _suspect(self, value: Symbolic, mask: Mask) -> Suspect:
         floats = [arg for arg in value.node.args if arg.dtype.is_float]
         if not value.node.op.elementwise:
-            made = logical_not(self._is_good(value))
+            is_made_here = logical_not(self._is_good(value))
             clean = tuple(self._bad(arg) for arg in floats)
         elif floats:
-            made = reduce(logical_and, map(self._is_good, floats)) > self._is_good(value)
+            is_made_here = reduce(logical_and, map(self._is_good, floats)) > self._is_good(value)
             clean = ()
         else:
-            made, clean = logical_not(self._is_good(value)), ()
+            is_made_here, clean = logical_not(self._is_good(value)), ()
         if not isinstance(mask, bool):
-            made = logical_and(made, mask)
-        found = self._count(f"suspect{len(self._answers)}", made)
-        return Suspect(value, self._kind, made, found, clean)
+            is_made_here = logical_and(is_made_here, mask)
+        answer = self._count(f"suspect{len(self._answers)}", is_made_here)
+        return Suspect(value, self._kind, is_made_here, answer, clean)
 
     def _is_good(self, value: Symbolic) -> Value:
         """Per element, whether it is none of what is looked for."""
@@ -145,7 +147,7 @@ class Probe:
 def evidence(suspect: Suspect) -> Graph:
     """Return the graph that ``accusation`` reads: the result, the bad elements, the operands."""
     operands = {f"operand{i}": arg for i, arg in enumerate(suspect.value.node.args)}
-    return Graph({"result": suspect.value, "made": suspect.made, **operands}, name="evidence")
+    return Graph({"result": suspect.value, "made": suspect.is_made, **operands}, name="evidence")
 
 
 class Iteration(NamedTuple):
@@ -167,14 +169,14 @@ def accusation(
     ]
     where = "".join(f"in {iteration.words}, " for iteration in iterations)
     related = [(iteration.op, iteration.words, iteration.origin) for iteration in iterations]
-    return blamed(
+    return nonfinite_error(
         node.op, seen["result"], seen["made"], operands,
         prefix=where + derivative(node.order), kind=suspect.kind, at=node.origin, related=related,
     )  # fmt: skip
 
 
-def blamed(
-    op: Op, result: Array, made: Array, operands: Sequence[tuple[str, Array, Location | None]],
+def nonfinite_error(
+    op: Op, result: Array, is_bad: Array, operands: Sequence[tuple[str, Array, Location | None]],
     *, prefix: str = "", kind: Kind = "nonfinite", at: Location | None = None,
     related: Sequence[Related] = (),
 ) -> NonFiniteError:  # fmt: skip
@@ -183,7 +185,7 @@ def blamed(
     ``made`` is True where an element of ``result`` is bad although its operands are not; an operand
     has a name and its line, if it has one. ``prefix`` says where in the program.
     """
-    first = np.unravel_index(int(np.argmax(made)), made.shape)
+    first = np.unravel_index(int(np.argmax(is_bad)), is_bad.shape)
     what = "NaN" if np.isnan(result[first]) else "an infinity"
     source = "numbers that are not NaN" if kind == "nan" else "finite numbers"
     bad = str(result[first])
@@ -191,7 +193,7 @@ def blamed(
         elements = _elements([array for _, array, _ in operands], result.shape, first)
         bad = f"{op.name}({', '.join(elements)}) = {bad}"
     if first:
-        count = f"{int(made.sum())} of {made.size} elements, the first at"
+        count = f"{int(is_bad.sum())} of {is_bad.size} elements, the first at"
         bad = f"{count} {[int(i) for i in first]}: {bad}"
     rows: list[Related] = [("result", _summary(result), None)]
     rows += [(name, _summary(array), origin) for name, array, origin in operands]
@@ -247,7 +249,7 @@ def _summary(array: Array) -> str:
 Mask = Any
 
 
-def counted(graph: Graph) -> dict[ValueKey, Mask]:
+def find_counted_elements(graph: Graph) -> dict[ValueKey, Mask]:
     """Per value, where its elements count for an output or update; a value without any is missing.
 
     Masks go backwards through the nodes (``Op.counted``); before an operation of several results
@@ -266,7 +268,7 @@ def counted(graph: Graph) -> dict[ValueKey, Mask]:
     return masks
 
 
-def _either(one: Mask, two: Mask) -> Mask:
-    if isinstance(one, bool) or isinstance(two, bool):
-        return True if one is True or two is True else two
-    return logical_or(one, two)
+def _either(mask: Mask, second_mask: Mask) -> Mask:
+    if isinstance(mask, bool) or isinstance(second_mask, bool):
+        return True if mask is True or second_mask is True else second_mask
+    return logical_or(mask, second_mask)

@@ -40,10 +40,10 @@ def verify_plan(plan: Plan) -> None:
     uses = _uses(plan)
     writers, places = _listed_writers(plan), _places(plan)
     for buffer in plan.schedule.buffers:
-        found = uses.get(buffer.name, [])
+        buffer_uses = uses.get(buffer.name, [])
         if buffer.role not in ("check", "scratch"):
-            there = places.get(buffer.name, [])
-            _check_versions(plan, buffer, found, writers.get(buffer.name, []), there)
+            buffer_places = places.get(buffer.name, [])
+            _check_versions(plan, buffer, buffer_uses, writers.get(buffer.name, []), buffer_places)
     _check_commit(plan)
     _check_reaches(plan)
     _check_placements(plan, uses, places)
@@ -94,7 +94,7 @@ def largest_step(plan: Plan) -> Step:
 
 def aligned_bytes(plan: Plan) -> dict[str, int]:
     """Return the size of each arena buffer, by name: its bytes rounded up to 64."""
-    return {p.buffer: _aligned(p.nbytes) for p in plan.placements}
+    return {p.buffer: _align(p.nbytes) for p in plan.placements}
 
 
 def footprint(step: Step, aligned: Mapping[str, int]) -> int:
@@ -146,7 +146,7 @@ def _check_steps(plan: Plan) -> None:
         nbytes = value(buffer.size) * buffer.dtype.itemsize
         if nbytes < 0:
             _refuse(plan, f"{buffer.name!r} has {nbytes} bytes at {sizes}")
-        part = nbytes if buffer.role == "check" else _aligned(nbytes)
+        part = nbytes if buffer.role == "check" else _align(nbytes)
         sizes_of[buffer.name] = nbytes + part * (parts.get(buffer.name, 1) - 1)
     sizes_of |= rooms
     if dict(plan.buffer_bytes) != sizes_of:
@@ -165,14 +165,14 @@ def _check_bodies(plan: Plan) -> dict[str, int]:
     rooms: dict[str, int] = {}
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
-        wanted = [(body.schedule, plan.sizes, plan.workers) for body in step.bodies()]
-        if [(body.schedule, body.sizes, body.workers) for body in planned.bodies] != wanted:
+        bodies_planned = [(body.schedule, plan.sizes, plan.workers) for body in step.bodies()]
+        if [(body.schedule, body.sizes, body.workers) for body in planned.bodies] != bodies_planned:
             _refuse(plan, f"step {planned.step} has other bodies than those of its plans")
         for body in planned.bodies:
             verify_plan(body)
-        for own in step.scratch():
-            if own.per == "bodies":
-                rooms[own.buffer] = max(body.peak_bytes for body in planned.bodies)
+        for scratch in step.scratch():
+            if scratch.per == "bodies":
+                rooms[scratch.buffer] = max(body.peak_bytes for body in planned.bodies)
     return rooms
 
 
@@ -182,11 +182,13 @@ def _parts(plan: Plan) -> dict[str, int]:
         _refuse(plan, f"it has {plan.workers} workers")
     steps = plan.schedule.steps
     checks = [check.buffer for step in steps for check in step.checks()]
-    scratch = [own.buffer for step in steps for own in step.scratch() if own.per == "worker"]
+    scratch = [
+        scratch.buffer for step in steps for scratch in step.scratch() if scratch.per == "worker"
+    ]
     return dict.fromkeys((*checks, *scratch), plan.workers)
 
 
-def _aligned(nbytes: int) -> int:
+def _align(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -195,23 +197,23 @@ class _Evaluated:
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._sizes = sizes
-        self._known: dict[int, int] = {}  # by identity: the schedule keeps its dims
+        self._values: dict[int, int] = {}  # by identity: the schedule keeps its dims
 
     def __call__(self, size: Size) -> int:
         if isinstance(size, int):
             return size
-        found = self._known.get(id(size))
-        if found is None:
-            found = self._known[id(size)] = evaluate(size, self._sizes)
-        return found
+        value = self._values.get(id(size))
+        if value is None:
+            value = self._values[id(size)] = evaluate(size, self._sizes)
+        return value
 
 
 def _uses(plan: Plan) -> dict[str, list[_Use]]:
-    found: dict[str, list[_Use]] = {}
+    uses: dict[str, list[_Use]] = {}
     for at, planned in enumerate(plan.steps):
         for number, access in enumerate(plan.schedule.steps[planned.step].accesses()):
-            found.setdefault(access.buffer, []).append((at, planned.step, number))
-    return found
+            uses.setdefault(access.buffer, []).append((at, planned.step, number))
+    return uses
 
 
 def _access(plan: Plan, use: _Use) -> Touch:
@@ -219,19 +221,19 @@ def _access(plan: Plan, use: _Use) -> Touch:
 
 
 def _listed_writers(plan: Plan) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    writers: dict[str, list[int]] = {}
     for number, step in enumerate(plan.schedule.steps):
         for name in dict.fromkeys(step.writes()):
-            found.setdefault(name, []).append(number)
-    return found
+            writers.setdefault(name, []).append(number)
+    return writers
 
 
 def _places(plan: Plan) -> dict[str, list[Placement]]:
     """The places of each buffer, one after the other."""
-    found: dict[str, list[Placement]] = {}
+    places: dict[str, list[Placement]] = {}
     for placement in sorted(plan.placements, key=lambda p: p.first):
-        found.setdefault(placement.buffer, []).append(placement)
-    return found
+        places.setdefault(placement.buffer, []).append(placement)
+    return places
 
 
 def _check_versions(
@@ -239,14 +241,14 @@ def _check_versions(
 ) -> None:
     """Every run meets the version that the listed order gives it: as many writers before it, and
     in the same place. The first writer begins anew."""
-    version, here = 0, -1
+    version, current_place = 0, -1
     for at, group in groupby(uses, key=lambda use: use[0]):
         used = list(group)
         modes: set[str] = {_access(plan, use).mode for use in used}
         step = plan.steps[at].step
         place = _place_at(places, at)
-        if place != here:
-            version, here = 0, place
+        if place != current_place:
+            version, current_place = 0, place
         listed = bisect_left(writers, step)
         starts = listed == 0 and modes == {"out"}
         if not starts and version != listed:
@@ -308,13 +310,13 @@ def _check_placements(
 ) -> None:
     nbytes = dict(plan.buffer_bytes)
     for buffer in plan.schedule.buffers:
-        found = places.get(buffer.name, [])
+        buffer_places = places.get(buffer.name, [])
         positions = [at for at, _, _ in uses.get(buffer.name, [])]
-        if found or (buffer.in_arena and positions):
-            _check_lifetimes(plan, buffer, found, positions)
-        if any(later.first <= before.last for before, later in pairwise(found)):
+        if buffer_places or (buffer.in_arena and positions):
+            _check_lifetimes(plan, buffer, buffer_places, positions)
+        if any(later.first <= earlier.last for earlier, later in pairwise(buffer_places)):
             _refuse(plan, f"{buffer.name!r} is in two places at once")
-        for place in found:
+        for place in buffer_places:
             if place.nbytes != nbytes[buffer.name] or place.offset % ALIGNMENT or place.offset < 0:
                 _refuse(plan, f"{buffer.name!r} at {place.offset}: wrong size or alignment")
             if place.nbytes and place.offset + place.nbytes > plan.peak_bytes:
@@ -342,10 +344,10 @@ def _check_lifetimes(
 def _check_reaches(plan: Plan) -> None:
     """Every step stays inside its buffers, and writes over nothing that it reads."""
     nbytes = dict(plan.buffer_bytes)
-    known: dict[tuple[int, tuple[int, ...]], None] = {}
+    checked_runs: dict[tuple[int, tuple[int, ...]], None] = {}
     for planned in plan.steps:
-        if planned.total and (planned.step, planned.arguments) not in known:
-            known[planned.step, planned.arguments] = None
+        if planned.total and (planned.step, planned.arguments) not in checked_runs:
+            checked_runs[planned.step, planned.arguments] = None
             _check_step_reaches(plan, planned, nbytes)
 
 
@@ -354,10 +356,10 @@ def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, i
     accesses, spans = step.accesses(), list[tuple[int, int]]()
     reaches = step.reaches(planned.arguments)
     for access, begin, reach in zip(accesses, planned.offsets, reaches, strict=True):
-        whole = nbytes[access.buffer]
-        span = (0, whole) if reach is None else (begin + reach[0], begin + reach[1])
-        if span[0] < span[1] and not 0 <= span[0] < span[1] <= whole:
-            text = f"bytes {span[0]} to {span[1]} of {access.buffer!r}, which has {whole}"
+        buffer_bytes = nbytes[access.buffer]
+        span = (0, buffer_bytes) if reach is None else (begin + reach[0], begin + reach[1])
+        if span[0] < span[1] and not 0 <= span[0] < span[1] <= buffer_bytes:
+            text = f"bytes {span[0]} to {span[1]} of {access.buffer!r}, which has {buffer_bytes}"
             _refuse(plan, f"step {planned.step} touches {text}")
         spans.append(span)
     pairs: tuple[tuple[int, int], ...] | None = None
@@ -372,9 +374,9 @@ def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, i
                 _refuse(plan, f"step {planned.step} reads {target.buffer!r} while it writes it")
 
 
-def _meet(spans: Sequence[tuple[int, int]], one: int, two: int) -> bool:
+def _meet(spans: Sequence[tuple[int, int]], first: int, second: int) -> bool:
     """Return whether two spans share a byte."""
-    return max(spans[one][0], spans[two][0]) < min(spans[one][1], spans[two][1])
+    return max(spans[first][0], spans[second][0]) < min(spans[first][1], spans[second][1])
 
 
 def _check_overlaps(plan: Plan) -> None:
@@ -384,15 +386,17 @@ def _check_overlaps(plan: Plan) -> None:
     so that in the order of offsets only neighbours can meet: n log n, and moves in a list.
     """
     alive = _Alive()
-    placed = sorted((p for p in plan.placements if p.nbytes), key=lambda p: (p.first, p.offset))
-    for at, group in groupby(placed, key=lambda p: p.first):
+    by_first_step = sorted(
+        (p for p in plan.placements if p.nbytes), key=lambda p: (p.first, p.offset)
+    )
+    for at, group in groupby(by_first_step, key=lambda p: p.first):
         alive.end(at - 1)
         fresh = list(group)
         for number, place in enumerate(fresh):
-            for other in alive.meeting(place):
-                _check_takes_over(plan, place, other)
-            for other in _met_behind(place, fresh, number + 1):
-                _check_takes_over(plan, place, other)
+            for live in alive.meeting(place):
+                _check_takes_over(plan, place, live)
+            for live in _met_behind(place, fresh, number + 1):
+                _check_takes_over(plan, place, live)
         alive.end(at)
         for place in fresh:
             if place.last > at:
@@ -439,24 +443,24 @@ def _end(place: Placement) -> int:
     return place.offset + place.nbytes
 
 
-def _check_takes_over(plan: Plan, place: Placement, other: Placement) -> None:
-    if not _takes_over(plan, place, other):
-        _refuse(plan, f"{place.buffer!r} and {other.buffer!r} share bytes while both live")
+def _check_takes_over(plan: Plan, place: Placement, live: Placement) -> None:
+    if not _takes_over(plan, place, live):
+        _refuse(plan, f"{place.buffer!r} and {live.buffer!r} share bytes while both live")
 
 
-def _takes_over(plan: Plan, one: Placement, two: Placement) -> bool:
+def _takes_over(plan: Plan, place: Placement, live: Placement) -> bool:
     """Return whether the later of two placements is an in-place result over the earlier."""
     return any(
         out.first == into.last and out.offset == into.offset and _in_place(plan, out, into)
-        for out, into in ((one, two), (two, one))
+        for out, into in ((place, live), (live, place))
     )
 
 
 def _in_place(plan: Plan, out: Placement, into: Placement) -> bool:
     planned = plan.steps[out.first]
     step = plan.schedule.steps[planned.step]
-    writes = _bound(step, out.buffer)
-    reads = _bound(step, into.buffer)
+    writes = _accesses_of_buffer(step, out.buffer)
+    reads = _accesses_of_buffer(step, into.buffer)
     accesses, pairs = step.accesses(), step.in_place()
     if len(writes) != 1 or not reads or accesses[writes[0]].mode != "out":
         return False
@@ -468,5 +472,5 @@ def _in_place(plan: Plan, out: Placement, into: Placement) -> bool:
     )
 
 
-def _bound(step: Step, buffer: str) -> list[int]:
+def _accesses_of_buffer(step: Step, buffer: str) -> list[int]:
     return [number for number, access in enumerate(step.accesses()) if access.buffer == buffer]

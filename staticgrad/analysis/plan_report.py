@@ -49,7 +49,7 @@ class BodyWork:
 
     iterations: int
     seconds: float
-    moved: int
+    nbytes: int
     arena: int
 
     def __str__(self) -> str:
@@ -57,25 +57,28 @@ class BodyWork:
             f"{self.iterations:,} iterations, of which each" if self.iterations else "a case that"
         )
         return (
-            f"{begins} takes about {self.seconds * 1e6:,.2f} us, moves {self.moved:,} bytes"
+            f"{begins} takes about {self.seconds * 1e6:,.2f} us, moves {self.nbytes:,} bytes"
             f" and works in {self.arena:,} of its own"
         )
 
 
 def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
     """Return the cost of the bodies of a step, in their order."""
-    step, found = plan.schedule.steps[planned.step], []
+    step, works = plan.schedule.steps[planned.step], []
     is_loop = step.control.kind == "loop"
     for body in planned.bodies:
-        steps = [(body.schedule.steps[each.step], each.arguments) for each in body.steps]
-        moved = sum(counted_work(inner, arguments).nbytes for inner, arguments in steps)
+        steps = [
+            (body.schedule.steps[planned_inner.step], planned_inner.arguments)
+            for planned_inner in body.steps
+        ]
+        nbytes = sum(counted_work(inner, arguments).nbytes for inner, arguments in steps)
         iterations = 0 if step.control.kind == "branch" else planned.arguments[0]
         seconds = plan_seconds(body)
         if is_loop and iterations:
             (all_iterations,) = all_seconds([step], [planned.arguments])
             seconds = all_iterations / iterations
-        found.append(BodyWork(iterations, seconds, int(moved), body.peak_bytes))
-    return tuple(found)
+        works.append(BodyWork(iterations, seconds, int(nbytes), body.peak_bytes))
+    return tuple(works)
 
 
 def repeated_steps(plan: Plan) -> list[Repeated]:
@@ -95,9 +98,9 @@ def repeated_steps(plan: Plan) -> list[Repeated]:
                 for name in dict.fromkeys(plan.schedule.steps[step].writes())
                 if roles[name] == "temp"
             ),
-            each,
+            step_seconds,
         )
-        for step, each in zip(again, seconds, strict=True)
+        for step, step_seconds in zip(again, seconds, strict=True)
     ]
 
 
@@ -107,19 +110,19 @@ def stored_buffers(plan: Plan) -> list[Buffer]:
     last = max(phases, default=0)
     border = phases.index(last) if last else 0
     by_name, nbytes = plan.schedule.by_name, dict(plan.buffer_bytes)
-    found = [
+    stored = [
         by_name[place.buffer]
         for place in plan.placements
         if place.first < border <= place.last and by_name[place.buffer].role == "temp"
     ]
-    return sorted(found, key=lambda buffer: (-nbytes[buffer.name], buffer.name))
+    return sorted(stored, key=lambda buffer: (-nbytes[buffer.name], buffer.name))
 
 
 def copied_feeds(plan: Plan) -> dict[str, int]:
     """The feeds that are copied into the arena before the run, by input, each with its bytes."""
     by_name = plan.schedule.by_name
-    found = [(by_name[p.buffer], p.nbytes) for p in plan.placements]
-    return dict(sorted((b.label, nbytes) for b, nbytes in found if b.role == "input"))
+    copies = [(by_name[p.buffer], p.nbytes) for p in plan.placements]
+    return dict(sorted((b.label, nbytes) for b, nbytes in copies if b.role == "input"))
 
 
 def memory_table(plan: Plan) -> str:
@@ -215,38 +218,38 @@ class Timeline:
     def held_bytes(self) -> int:
         """About how many bytes the timeline takes, with what was derived for sizes seen so far."""
         derived = sum(
-            16 * len(each.of_life) + each.spans.held_bytes for each in self._blocks.values()
+            16 * len(blocks.of_life) + blocks.spans.held_bytes for blocks in self._blocks.values()
         )
         return 8 * len(self.sequence) + 90 * len(self.lives) + 100 * len(self.chances) + derived
 
     def layout(self, numbers: SizeNumbers) -> ArenaLayout:
         """Blocks of bytes at these sizes, each shared by a chain of in-place results."""
         sharing = numbers.sharing(self._flow)
-        found = self._blocks.get(sharing)
-        if found is None:
+        blocks = self._blocks.get(sharing)
+        if blocks is None:
             if len(self._blocks) >= _LAYOUTS:
                 self._blocks.clear()
-            found = self._blocks[sharing] = self._joined(sharing)
+            blocks = self._blocks[sharing] = self._join_lives(sharing)
         aligned = numbers.all_aligned
         return ArenaLayout(
-            self, found.of_life, found.spans, tuple(map(aligned.__getitem__, found.buffers))
+            self, blocks.of_life, blocks.spans, tuple(map(aligned.__getitem__, blocks.buffers))
         )
 
-    def _joined(self, sharing: bytes) -> _Blocks:
+    def _join_lives(self, sharing: bytes) -> _Blocks:
         """The blocks where these pairs share bytes."""
-        taken: dict[int, int] = {}
+        operand_by_result: dict[int, int] = {}
         operands: set[int] = set()
         for pair, out, into in self.chances:
-            if sharing[pair] and out not in taken and into not in operands:
-                taken[out] = into
+            if sharing[pair] and out not in operand_by_result and into not in operands:
+                operand_by_result[out] = into
                 operands.add(into)
         blocks = [-1] * len(self.lives)
         first: list[int] = []
         last: list[int] = []
         buffers: list[int] = []
         for life in sorted(range(len(self.lives)), key=lambda i: self.lives[i].first):
-            if life in taken:
-                block = blocks[life] = blocks[taken[life]]
+            if life in operand_by_result:
+                block = blocks[life] = blocks[operand_by_result[life]]
                 last[block] = self.lives[life].last
             else:
                 blocks[life] = len(first)
@@ -258,7 +261,7 @@ class Timeline:
 
 
 def _chances(flow: Flow, sequence: Sequence[int], lives: Sequence[Life]) -> Iterator[Chance]:
-    """Where the result's life begins and the operand's ends."""
+    """Yield the pairs in which a result's life begins where its operand's life ends."""
     begins = {(life.buffer, life.first): i for i, life in enumerate(lives)}
     ends = {(life.buffer, life.last): i for i, life in enumerate(lives)}
     numbers = [*accumulate(map(len, flow.in_place), initial=0)]
@@ -288,7 +291,7 @@ class ArenaLayout:
         """The most bytes alive at once: no placement needs fewer."""
         return max(self.loads, default=0)
 
-    def placed(
+    def place_blocks(
         self, effort: int = 0, slack: int = 0, order: Callable[[], Sequence[int]] | None = None
     ) -> Placed:
         """The layout with an offset for each block; more effort finds lower arenas."""
@@ -301,12 +304,12 @@ class ArenaLayout:
 
     def _placed_briefly(self) -> tuple[list[int], int]:
         """Offsets and height by first fit; where that misses the load, a short search beside it."""
-        found = place(self.spans, self.sizes, self.load)
-        if found[1] <= self.load:
-            return found
+        offsets_and_height = place(self.spans, self.sizes, self.load)
+        if offsets_and_height[1] <= self.load:
+            return offsets_and_height
         from staticgrad.analysis.planning.offset_search import lowered_briefly
 
-        return lowered_briefly(self.spans, self.sizes, self.load, found)
+        return lowered_briefly(self.spans, self.sizes, self.load, offsets_and_height)
 
 
 @dataclass(frozen=True)

@@ -43,28 +43,30 @@ class Repeats:
         self._lost = self._overwriting.keys()
         #: Per step, the versions of parameters that it reads and another, or itself, writes over,
         #: and those that it writes over.
-        self._old = [tuple(filter(self._lost.__contains__, each)) for each in self._reads]
-        self._overwrites = [tuple(filter(self._lost.__contains__, each)) for each in self._writes]
+        self._old = [tuple(filter(self._lost.__contains__, versions)) for versions in self._reads]
+        self._overwrites = [
+            tuple(filter(self._lost.__contains__, versions)) for versions in self._writes
+        ]
         self.unit = _units(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         self.repeatable = self._repeatable(writers)
         self.needs = tuple(map(self._needs, range(len(flow.writes))))
 
-    def closure(self, wanted: int, present: Container[int]) -> tuple[int, ...] | None:
+    def closure(self, buffer: int, present: Container[int]) -> tuple[int, ...] | None:
         """Steps, in listed order, that compute a buffer again from those ``present``.
 
         None where something that it needs cannot be computed twice.
         """
-        found: set[int] = set()
-        stack = [wanted]
+        steps: set[int] = set()
+        stack = [buffer]
         while stack:
             step = self.writer.get(stack.pop())
             if step is None or not self.repeatable[step]:
                 return None
-            if step not in found:
-                found.update(self.unit[step])
+            if step not in steps:
+                steps.update(self.unit[step])
                 stack.extend(b for b in self.needs[step] if b not in present)
-        return tuple(sorted(found))
+        return tuple(sorted(steps))
 
     def is_valid(self, sequence: Sequence[int]) -> bool:
         """Return whether every run finds the versions it reads in this order, every step runs,
@@ -82,12 +84,15 @@ class Repeats:
             for buffer, version in self._writes[step]:
                 if version and state.get(buffer, 0) != version:
                     wrong = f"writes a part of {self.flow.names[buffer]!r} out of turn"
-                    return f"at position {at}, {self._named(step)} {wrong}"
+                    return f"at position {at}, {self._name_step(step)} {wrong}"
                 state[buffer] = version + 1
         return self._fault_of_runs(sequence)
 
     def _misread(self, step: int, buffer: int, version: int, state: Mapping[int, int]) -> str:
-        reads, ran = f"{self._named(step)} reads {self.flow.names[buffer]!r}", state.get(buffer, 0)
+        reads, ran = (
+            f"{self._name_step(step)} reads {self.flow.names[buffer]!r}",
+            state.get(buffer, 0),
+        )
         if (buffer, version) in self._lost and ran > version:
             return f"{reads}, a parameter, after it was written"
         if not ran:
@@ -98,24 +103,26 @@ class Repeats:
         runs = Counter(sequence)
         missing = next((s for s in range(len(self._reads)) if s not in runs), None)
         if missing is not None:
-            return f"{self._named(missing)} does not run"
+            return f"{self._name_step(missing)} does not run"
         again = next((step for step in self.flow.commits if runs[step] > 1), None)
         if again is not None:
-            return f"{self._named(again)} writes a parameter and runs {runs[again]} times"
+            return f"{self._name_step(again)} writes a parameter and runs {runs[again]} times"
         together = tuple(filter(set(self.flow.collectives).__contains__, sequence))
         if together != self.flow.collectives:
             pairs = zip(together, self.flow.collectives, strict=False)
             wrong = next((run for run, listed in pairs if run != listed), together[-1])
-            return f"{self._named(wrong)} is one of all ranks and runs again or out of turn"
+            return f"{self._name_step(wrong)} is one of all ranks and runs again or out of turn"
         late = set(self.flow.checks).difference(sequence[: self.flow.commit(sequence)])
         if late:
-            return f"{self._named(min(late))} first checks an index after a parameter was written"
+            return (
+                f"{self._name_step(min(late))} first checks an index after a parameter was written"
+            )
         return None
 
-    def _named(self, step: int) -> str:
+    def _name_step(self, step: int) -> str:
         return f"step {step} ({self.flow.schedule.steps[step].label})"
 
-    def settled(self, sequence: Sequence[int]) -> Sequence[int] | None:
+    def delay_updates(self, sequence: Sequence[int]) -> Sequence[int] | None:
         """The sequence with each update behind the last read of the old value that it overwrites.
 
         The rest of the sequence must be valid. Steps that depend on a delayed update wait with it.
@@ -127,9 +134,9 @@ class Repeats:
         done: list[int] = []
         waiting: list[int] = []
 
-        def blocked(step: int, held: Container[int]) -> bool:
+        def is_blocked(step: int, delayed_steps: Container[int]) -> bool:
             return any(map(old.is_needed, self._overwrites[step])) or any(
-                earlier in held for earlier in self.flow.before[step]
+                earlier in delayed_steps for earlier in self.flow.earlier_steps[step]
             )
 
         def run(step: int) -> None:
@@ -137,17 +144,17 @@ class Repeats:
             old.ran(step, self._old[step])
 
         for step in sequence:
-            if blocked(step, waiting):
+            if is_blocked(step, waiting):
                 waiting.append(step)
                 continue
             run(step)
-            held: list[int] = []
-            for other in waiting:
-                if blocked(other, held):
-                    held.append(other)
+            still_waiting: list[int] = []
+            for delayed in waiting:
+                if is_blocked(delayed, still_waiting):
+                    still_waiting.append(delayed)
                 else:
-                    run(other)
-            waiting = held
+                    run(delayed)
+            waiting = still_waiting
         return done if not waiting and self.is_valid(done) else None
 
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
@@ -177,12 +184,12 @@ class Repeats:
 
 def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
     """The steps that write each buffer, in listed order."""
-    found: dict[int, list[int]] = {}
+    writers: dict[int, list[int]] = {}
     for step, written in enumerate(flow.writes):
         for buffer in written:
             if buffer in versioned:
-                found.setdefault(buffer, []).append(step)
-    return found
+                writers.setdefault(buffer, []).append(step)
+    return writers
 
 
 def _versions(
@@ -209,12 +216,12 @@ def _units(steps: int, writers: Mapping[int, Sequence[int]]) -> tuple[tuple[int,
             step = leader[step]
         return step
 
-    for several in writers.values():
-        for other in several[1:]:
-            one, two = sorted((find(several[0]), find(other)))
-            leader[two] = one
+    for steps_of_buffer in writers.values():
+        for further_step in steps_of_buffer[1:]:
+            leader_kept, leader_joined = sorted((find(steps_of_buffer[0]), find(further_step)))
+            leader[leader_joined] = leader_kept
     members: dict[int, list[int]] = {}
     for step in range(steps):
         members.setdefault(find(step), []).append(step)
-    units = {first: tuple(found) for first, found in members.items()}
+    units = {first: tuple(unit) for first, unit in members.items()}
     return tuple(units[find(step)] for step in range(steps))

@@ -43,8 +43,8 @@ def vertex_cut(
     network = _Network(2 * size + 2)
     for vertex, weight in enumerate(weights):
         network.link(2 * vertex, 2 * vertex + 1, weight)
-    for before, after in edges:
-        network.link(2 * before + 1, 2 * after, enough)
+    for tail, head in edges:
+        network.link(2 * tail + 1, 2 * head, enough)
     for vertex, cost in enumerate(costs):
         if cost:
             network.link(start, 2 * vertex, cost)
@@ -128,11 +128,11 @@ class _Network:
 
     def reaching(self, end: int) -> set[int]:
         """The vertices from which room leads to ``end``."""
-        found, waiting = {end}, [end]
+        reached, waiting = {end}, [end]
         while waiting:
             for edge in self._edges[waiting.pop()]:
                 tail = self._heads[edge]
-                if self._room[edge ^ 1] and tail not in found:
-                    found.add(tail)
+                if self._room[edge ^ 1] and tail not in reached:
+                    reached.add(tail)
                     waiting.append(tail)
-        return found
+        return reached

@@ -24,11 +24,11 @@ class GraphWork:
 def work_of(nodes: Iterable[Node], sizes: Mapping[str, int]) -> GraphWork:
     """Count the work of some nodes at these named sizes. Bodies of loops count as nothing."""
     computed = [node for node in nodes if not node.is_leaf]
-    moved = [n for n in computed if not isinstance(n.form, View | ReshapeForm | Identity)]
+    moving_nodes = [n for n in computed if not isinstance(n.form, View | ReshapeForm | Identity)]
     return GraphWork(
         len(computed),
-        sum(_elements(t, sizes) * t.dtype.itemsize for node in moved for t in node.types),
-        sum(_flops(node, sizes) for node in moved),
+        sum(_elements(t, sizes) * t.dtype.itemsize for node in moving_nodes for t in node.types),
+        sum(_flops(node, sizes) for node in moving_nodes),
     )
 
 

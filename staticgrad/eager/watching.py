@@ -134,11 +134,14 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
             else:
                 continue
             if made.any():
-                from staticgrad.analysis.nonfinite import blamed, derivative  # one is enough
+                from staticgrad.analysis.nonfinite import (
+                    derivative,
+                    nonfinite_error,
+                )  # one is enough
 
                 operands = [(f"operand {k}", array, None) for k, array in enumerate(arrays, 1)]
                 prefix = derivative(int(watch.node is not None))
-                raise blamed(op, result, made, operands, prefix=prefix, at=watch.line)
+                raise nonfinite_error(op, result, made, operands, prefix=prefix, at=watch.line)
 
 
 @dataclass(frozen=True)

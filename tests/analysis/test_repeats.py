@@ -51,13 +51,13 @@ def test_a_value_read_half_written_is_not_computed_again():
 def test_updates_wait_for_reads_that_come_later():
     flow = Flow(training_step(2))
     repeats = Repeats(flow)
-    steps = list(range(len(flow.before)))
+    steps = list(range(len(flow.earlier_steps)))
     first_update = flow.commits[0]
     late = [*steps[: first_update + 1], 1, *steps[first_update + 1 :]]  # step 1 reads w1 again
-    settled = repeats.settled(late)
+    settled = repeats.delay_updates(late)
     assert settled is not None
     assert repeats.is_valid(settled)
     assert sorted(settled) == sorted(late)
-    assert repeats.settled(steps) == steps
+    assert repeats.delay_updates(steps) == steps
     assert not repeats.is_valid(late)
     assert not repeats.is_valid(steps[:-1])

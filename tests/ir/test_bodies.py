@@ -249,7 +249,7 @@ def readings(plan):
         marked_bound(plan)[0],
         repeats.unit,
         repeats.repeatable,
-        repeats.settled(range(len(plan.schedule.steps))),
+        repeats.delay_updates(range(len(plan.schedule.steps))),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.analysis.nonfinite import counted
+from staticgrad.analysis.nonfinite import find_counted_elements
 from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.op import registered_ops
@@ -138,7 +138,7 @@ def test_elements_that_where_throws_away_do_not_count():
     x = sg.input("x", (3,), "float64")
     rows = sg.log(x)
     graph = Graph({"y": sg.where(x > 0.0, rows, 0.0).sum()})
-    masks = counted(graph)
+    masks = find_counted_elements(graph)
     seen = sg.evaluate(masks[rows.key], {"x": np.array([1.0, -1.0, 2.0])})
     assert seen.tolist() == [True, False, True]
 

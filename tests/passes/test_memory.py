@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
-from staticgrad.analysis.planning.offsets import Spans, place, swept
+from staticgrad.analysis.planning.offsets import Spans, place, place_by_sweeps
 from staticgrad.compiler.memory import planner as memory
 from staticgrad.compiler.memory.planner import Planner, plan
 from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError, VerifyError
@@ -314,7 +314,7 @@ def test_placed_blocks_never_meet(blocks):
     sizes = [size for _, _, size in blocks]
     spans = Spans(first, last, 28)
     bound = max(spans.load(sizes))
-    for offsets, height in (place(spans, sizes, bound), *swept(spans, sizes)):
+    for offsets, height in (place(spans, sizes, bound), *place_by_sweeps(spans, sizes)):
         assert height >= bound
         for i in range(len(blocks)):
             assert sizes[i] == 0 or 0 <= offsets[i] <= height - sizes[i]

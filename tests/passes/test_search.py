@@ -142,7 +142,7 @@ def test_a_long_chain_is_halved_at_half_the_forward_steps():
     descents = Descents(abstract.net)
     descents.laid_out(order)
     goal = descents.peak // 2
-    ops = descents.descended(order, goal, SLOPES[0], Random(1), 100_000_000)
+    ops = descents.descend(order, goal, SLOPES[0], Random(1), 100_000_000)
     assert descents.peak <= goal
     assert is_valid(abstract.net, ops)
     # every second value is made again from the one before: half of the forward steps
@@ -282,7 +282,7 @@ def test_nothing_is_lost_and_what_is_found_can_run(length, seed):
     top = descents.peak
     cheapest.add(Candidate(top, net.cost(order), tuple(order)))
     for part in range(5, 10):
-        ops = descents.descended(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
+        ops = descents.descend(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
         cheapest.add(Candidate(descents.peak, net.cost(ops), tuple(ops)))
     before = cheapest.members
     walk(descents, cheapest, 0, Random(1), 20_000_000)

@@ -99,20 +99,20 @@ def _moves(problem, state, budget):
     for name in there - problem.resident:
         gone = {v for v in there if v == name or problem.bases[v] == name}
         found.append((0.0, (there - gone, ran, updated)))
-    alive = sum(problem.owned(name) for name in there)
+    alive = sum(problem.bytes_owned(name) for name in there)
     for i, op in enumerate(problem.ops):
         late = any(problem.bases[n] == "w" for n in op.inputs) and updated
         once = (op.max_runs == 1 or op.mutates) and i in ran
         if not there.issuperset(op.inputs) or late or once:
             continue
         fresh = [n for n in op.outputs if n not in there]
-        load = alive + sum(problem.owned(n) for n in fresh) + op.workspace
+        load = alive + sum(problem.bytes_owned(n) for n in fresh) + op.workspace
         after = updated | {i} if op.mutates else updated
         if load <= budget:
             found.append((op.cost, (there.union(op.outputs), ran | {i}, after)))
         for old, new in op.inplace:
             viewed = any(problem.bases[v] == old for v in there if v != old)
-            if new in fresh and not viewed and load - problem.owned(new) <= budget:
+            if new in fresh and not viewed and load - problem.bytes_owned(new) <= budget:
                 left = there.union(op.outputs) - {old}
                 found.append((op.cost, (left, ran | {i}, after)))
     return found
@@ -125,7 +125,7 @@ def is_valid(net, sequence):
         ran[step] += 1
         if not made.issuperset(net.reads[step]) or ran[step] > net.limits[step]:
             return False
-        if any(writer in ran for writer in net.after[step]):
+        if any(writer in ran for writer in net.overwriters[step]):
             return False
         made.difference_update(net.ends[step])
         made.update(net.makes[step])
@@ -156,7 +156,7 @@ class Runs:
 def _loads(net, steps):
     """Loads of the steps, and bytes alive before each and after the last."""
     sizes = net.sizes
-    need = [*net.kept]  # by value, whether a later step needs it
+    need = [*net.is_output]  # by value, whether a later step needs it
     alive = sum(size for size, kept in zip(sizes, need, strict=True) if kept)
     loads, across = [], [alive]
     for step in reversed(steps):
@@ -192,7 +192,7 @@ def _saved(net, step, need):
 def without_idle(net, sequence):
     """Return the sequence without runs whose results are never read; each step keeps one run."""
     counts = Counter(sequence)
-    need = list(net.kept)
+    need = list(net.is_output)
     left = []
     for step in reversed(sequence):
         if counts[step] > 1 and not any(need[value] for value in net.makes[step]):

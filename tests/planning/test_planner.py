@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from staticgrad.analysis.planning import sequences
 from staticgrad.analysis.planning.checking import check_plan
 from staticgrad.analysis.planning.descents import Descents
-from staticgrad.analysis.planning.exact import solved
+from staticgrad.analysis.planning.exact import solve
 from staticgrad.analysis.planning.offset_search import (
     Ejections,
     place_tightly,
@@ -90,7 +90,7 @@ def test_the_solver_gives_sequences_that_run_and_fit(seed):
     top = Runs(net, range(len(net.ops))).peak
     bound = lower_bound(net)
     budget = (bound + top) // 2
-    found = solved(net, range(len(net.ops)), budget, 10.0)
+    found = solve(net, range(len(net.ops)), budget, 10.0)
     if found.sequence is None:
         assert top > budget
         return
@@ -211,7 +211,7 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
     order = range(len(net.ops))
     goal = int(share * Runs(net, order).peak)
     descents = Descents(net)
-    found = descents.walked(order, goal, heat, random.Random(seed), 20_000)
+    found = descents.walk(order, goal, heat, random.Random(seed), 20_000)
     assert is_valid(net, found)
     assert descents.peak == Runs(net, found).peak
 
@@ -249,9 +249,9 @@ def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, shar
     net = Net.of(random_problem(seed, 12))
     descents = Descents(net)
     goal = int(share * Runs(net, range(len(net.ops))).peak)
-    start = descents.walked(range(len(net.ops)), goal, 0.05, random.Random(seed), 20_000)
+    start = descents.walk(range(len(net.ops)), goal, 0.05, random.Random(seed), 20_000)
     most = max(goal, descents.peak)
-    found = descents.flattened(start, most, price, random.Random(seed), 20_000)
+    found = descents.flatten(start, most, price, random.Random(seed), 20_000)
     runs = Runs(net, found)
     assert is_valid(net, found)
     assert runs.peak == descents.peak <= most
@@ -273,7 +273,7 @@ def test_machine_code_walks_as_it_is_written(seed):
     found = []
     for jit, effort in ((True, 5_000), (False, 300_000)):  # what is not compiled counts 60 times
         with options(jit=jit):
-            found.append(Descents(net).walked(order, goal, 0.05, random.Random(1), effort))
+            found.append(Descents(net).walk(order, goal, 0.05, random.Random(1), effort))
     assert found[0] == found[1]
 
 
@@ -376,7 +376,7 @@ def test_what_is_found_holds_and_keeps_the_height_and_its_machine_code_finds_the
     limit, found = max(load * share // 100, max(sizes)), []
     for run in (placed_by_ejections, words.compiled(placed_by_ejections)):
         ejections = Ejections(spans, sizes, run)
-        found.append((ejections.lowered(limit, 20_000), ejections.effort))
+        found.append((ejections.lower(limit, 20_000), ejections.effort))
     assert found[0] == found[1]
     if found[0][0] is not None:
         offsets, height = found[0][0]

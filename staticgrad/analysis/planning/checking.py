@@ -59,7 +59,7 @@ class _State:
         self.align = align
         self.arena = arena
         self.must_place = all_
-        self.there: set[Identifier] = set(problem.resident)
+        self.present: set[Identifier] = set(problem.resident)
         self.updated: set[Identifier] = set()
         self.places: dict[Identifier, tuple[int, int]] = {}
         self.runs: Counter[Identifier] = Counter()
@@ -74,17 +74,17 @@ class _State:
 
     def size(self, name: Identifier) -> int:
         """Bytes that a value owns."""
-        return self._up(self.problem.owned(name))
+        return self._up(self.problem.bytes_owned(name))
 
     def free(self, name: Identifier) -> None:
         """Give the bytes of a value back, and with them those of its views."""
-        if name not in self.there:
+        if name not in self.present:
             self.wrong(f"frees {name!r}, which is not there")
         if name in self.problem.resident and name not in self.problem.donated:
             self.wrong(f"frees {name!r}, which is resident and not donated")
-        self.there.discard(name)
+        self.present.discard(name)
         if self.problem.by_id[name].alias_of is None:
-            self.there -= {v for v in self.there if self.problem.bases[v] == name}
+            self.present -= {v for v in self.present if self.problem.bases[v] == name}
             self.bytes -= self.size(name)
             self.places.pop(name, None)
 
@@ -97,52 +97,52 @@ class _State:
         if op.max_runs is not None and self.runs[name] > op.max_runs:
             self.wrong(f"op {name!r} runs more often than {op.max_runs} times")
         self._read(op)
-        given = {str(key): at for key, at in options.get("offsets", {}).items()}
+        offset_by_value = {str(key): at for key, at in options.get("offsets", {}).items()}
         over = {new: old for old, new in options.get("inplace", ())}
         for new, old in over.items():
             self._can_overwrite(op, old, new)
         new_bytes = 0
         for value in op.outputs:
             base = self.problem.bases[value]
-            if base != value and base not in self.there and base not in op.outputs:
+            if base != value and base not in self.present and base not in op.outputs:
                 self.wrong(f"op {name!r} makes {value!r}, a view of {base!r}, which is not there")
-            if base == value and value not in over and value not in self.there:
+            if base == value and value not in over and value not in self.present:
                 new_bytes += self.size(value)
-                self._put(value, given.get(str(value)), self.size(value))
+                self._allocate(value, offset_by_value.get(str(value)), self.size(value))
         if op.workspace:
-            self._put("workspace", given.get("workspace"), self._up(op.workspace))
+            self._allocate("workspace", offset_by_value.get("workspace"), self._up(op.workspace))
         self.bytes += new_bytes
         self.peak = max(self.peak, self.bytes + self._up(op.workspace))
         self.places.pop("workspace", None)
         for new, old in over.items():
             self._overwrite(old, new)
-        self.there.update(op.outputs)
+        self.present.update(op.outputs)
         self.updated.update(op.mutates)
 
     def _read(self, op: MemoryOp) -> None:
         for value in op.inputs:
-            if value not in self.there:
+            if value not in self.present:
                 self.wrong(f"op {op.id!r} reads {value!r}, which is not there")
             if self.problem.bases[value] in self.updated and value not in op.reads_updated:
                 self.wrong(f"op {op.id!r} reads {value!r} after it was updated")
 
     def _can_overwrite(self, op: MemoryOp, old: Identifier, new: Identifier) -> None:
-        viewed = any(self.problem.bases[v] == old for v in self.there if v != old)
-        owned = old in self.there and old not in self.problem.resident
+        viewed = any(self.problem.bases[v] == old for v in self.present if v != old)
+        owned = old in self.present and old not in self.problem.resident
         owned = owned and self.problem.by_id[old].alias_of is None
         fits = owned and self.size(old) >= self.size(new)
-        if (old, new) not in op.inplace or viewed or not fits or new in self.there:
+        if (old, new) not in op.inplace or viewed or not fits or new in self.present:
             self.wrong(f"op {op.id!r} cannot write {new!r} over {old!r}")
 
     def _overwrite(self, old: Identifier, new: Identifier) -> None:
-        if old not in self.there:
+        if old not in self.present:
             self.wrong(f"{old!r} is overwritten twice")
-        self.there.discard(old)
+        self.present.discard(old)
         self.bytes += self.size(new) - self.size(old)
         if old in self.places:
             self.places[new] = (self.places.pop(old)[0], self.size(new))
 
-    def _put(self, name: Identifier, offset: int | None, size: int) -> None:
+    def _allocate(self, name: Identifier, offset: int | None, size: int) -> None:
         """Allocate bytes: inside of the arena, and where nothing else is."""
         if offset is None:
             if self.must_place and size:
@@ -151,9 +151,9 @@ class _State:
         end = offset + size
         if offset < 0 or offset % self.align or (self.arena is not None and end > self.arena):
             self.wrong(f"{name!r} at [{offset}, {end}) is not within the arena, or not aligned")
-        for other, (begin, length) in self.places.items():
+        for neighbour, (begin, length) in self.places.items():
             if size and length and offset < begin + length and begin < end:
-                self.wrong(f"{name!r} at [{offset}, {end}) overlaps {other!r} at {begin}")
+                self.wrong(f"{name!r} at [{offset}, {end}) overlaps {neighbour!r} at {begin}")
         self.places[name] = (offset, size)
         self.height = max(self.height, end)
 
@@ -161,7 +161,7 @@ class _State:
         """Check the conditions after all steps."""
         self.where = "the end"
         for value in self.problem.outputs:
-            if value not in self.there:
+            if value not in self.present:
                 self.wrong(f"output {value!r} is not there")
         for op in self.problem.ops:
             if op.mutates and self.runs[op.id] != 1:
@@ -175,11 +175,11 @@ def steps_of_order(problem: MemoryProblem, order: Sequence[Identifier]) -> list[
     steps: list[list[Any]] = []
     for name in reversed(order):
         op = problem.op_by_id[name]
-        made = [v for v in op.outputs if problem.by_id[v].alias_of is None]
+        values_made = [v for v in op.outputs if problem.by_id[v].alias_of is None]
         used = dict.fromkeys(problem.bases[v] for v in op.inputs)
-        used |= dict.fromkeys(problem.bases[v] for v in op.outputs if v not in made)
-        ended = [v for v in (*made, *used) if v not in needed and v not in problem.resident]
+        used |= dict.fromkeys(problem.bases[v] for v in op.outputs if v not in values_made)
+        ended = [v for v in (*values_made, *used) if v not in needed and v not in problem.resident]
         steps += [["f", v] for v in dict.fromkeys(ended)][::-1]
         steps.append(["c", name])
-        needed = (needed - {*made}) | {*used} - {*made}
+        needed = (needed - {*values_made}) | {*used} - {*values_made}
     return steps[::-1]

@@ -54,7 +54,7 @@ def descend(s: SequenceArrays) -> int:
         find_events(s)
         _find_prefix(s)
         _find_gaps(s)
-        if s.found == 0:
+        if s.gap_count == 0:
             break
         if _drop_gaps(s) == 1:
             adopt(s)
@@ -75,7 +75,7 @@ def _drop_gaps(s: SequenceArrays) -> int:
     for t in range(0, s.length):
         s.trial[t] = s.sequence[t]
     s.trial_length = s.length
-    left = s.found
+    left = s.gap_count
     while left > 0:
         last = 0
         for i in range(1, left):
@@ -118,16 +118,16 @@ def _find_prefix(s: SequenceArrays) -> int:
 
 def _find_gaps(s: SequenceArrays) -> int:
     """The gap of most gain for each unit of cost in each group of values."""
-    s.found = 0
+    s.gap_count = 0
     groups = s.groups
     values = s.values
     for group in range(0, groups):
-        s.best[s.found] = 0
+        s.best[s.gap_count] = 0
         for value in range(values * group // groups, values * (group + 1) // groups):
             if s.weight[value] > 0 and s.limit[s.producer[value]] > 1:
                 _weigh(s, value)
-        if s.best[s.found] > 0:
-            s.found = s.found + 1
+        if s.best[s.gap_count] > 0:
+            s.gap_count = s.gap_count + 1
     return 0
 
 
@@ -137,15 +137,15 @@ def _weigh(s: SequenceArrays, value: int) -> int:
     begin = s.event_at[value] + 1
     end = s.event_at[value + 1]
     s.effort = s.effort - end + begin
-    for k in range(begin, end + s.kept[value]):
+    for k in range(begin, end + s.is_output[value]):
         t = s.length
         makes = 0
         if k < end:
             t = s.event[k] // 2
             makes = s.event[k] % 2
-        before = s.event[k - 1] // 2
-        if makes == 0 and t - before > 1:
-            gain = s.weight[value] * (s.prefix[t] - s.prefix[before + 1])
+        previous_run = s.event[k - 1] // 2
+        if makes == 0 and t - previous_run > 1:
+            gain = s.weight[value] * (s.prefix[t] - s.prefix[previous_run + 1])
             if gain > 0:
                 _weigh_gap(s, value, t, gain)
     return 0
@@ -155,20 +155,20 @@ def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
     """Weigh the gap of a value before step t, up to a closure so dear that it cannot win."""
     if s.noise > 0:
         gain = gain // 1024 * (1024 + _noise(s))
-    found = s.found
-    best = s.best[found]
+    slot = s.gap_count
+    best = s.best[slot]
     if gain // s.cost[s.producer[value]] * 1024 <= best or _is_refused(s, value, t) == 1:
         return 0
     count = find_closure(s, value, t, gain * 16 // (best // 64 + 1))
     if count <= 0:
         return 0
-    whole = 1
+    total_cost = 1
     for i in range(0, count):
-        whole = whole + s.cost[s.closure[i]]
-    if gain * 16 // whole * 64 > best:
-        s.best[found] = gain * 16 // whole * 64
-        s.best_value[found] = value
-        s.best_at[found] = t
+        total_cost = total_cost + s.cost[s.closure[i]]
+    if gain * 16 // total_cost * 64 > best:
+        s.best[slot] = gain * 16 // total_cost * 64
+        s.best_value[slot] = value
+        s.best_at[slot] = t
     return 0
 
 
@@ -253,25 +253,25 @@ def _may_go(s: SequenceArrays, step: int, t: int) -> int:
     return 1
 
 
-def _begin_of_life(s: SequenceArrays, value: int, event: int, made: int) -> int:
+def _begin_of_life(s: SequenceArrays, value: int, event: int, is_needed_without: int) -> int:
     """Return the step after which a value lives longer (``made``), or ends, without one of its
     events; an event without such an effect changes nothing."""
     k = s.event_at[value]
     end = s.event_at[value + 1]
     while s.event[k] != event:
         k = k + 1
-    needed = s.kept[value]
+    needed = s.is_output[value]
     if k + 1 < end:
         needed = 1 - s.event[k + 1] % 2
-    if needed == made and s.size[value] > 0 and k > s.event_at[value]:
-        before = s.event[k - 1] // 2
+    if needed == is_needed_without and s.size[value] > 0 and k > s.event_at[value]:
+        previous_run = s.event[k - 1] // 2
         size = s.size[value]
-        if made == 0:
+        if is_needed_without == 0:
             size = 0 - size
-        s.span_from[s.spans] = before
+        s.span_from[s.spans] = previous_run
         s.span_bytes[s.spans] = size
         s.spans = s.spans + 1
-        return before
+        return previous_run
     return event
 
 
@@ -338,7 +338,7 @@ class Descents:
         is invalid or too long to be examined."""
         return self._arrays.peak
 
-    def descended(
+    def descend(
         self, sequence: Sequence[int], goal: int, slope: Slope, random: Random, limit: int
     ) -> list[int]:
         """Return a sequence whose load is at most ``goal``, or the last one when no gap helps any
@@ -354,20 +354,20 @@ class Descents:
     def holding(self, values: Sequence[int]) -> Iterator[None]:
         """Keep descents inside from dropping these values across a gap; trims may drop them."""
         weight = self._arrays.weight
-        before = [weight[value] for value in values]
+        weights = [weight[value] for value in values]
         for value in values:
             weight[value] = 0
         try:
             yield
         finally:
-            for value, was in zip(values, before, strict=True):
+            for value, was in zip(values, weights, strict=True):
                 weight[value] = was
 
     def laid_out(self, sequence: Sequence[int]) -> list[int]:
         """The sequence without idle runs."""
         return self._run(self._descend, sequence, 1 << 60, 0)
 
-    def trimmed(
+    def trim(
         self, sequence: Sequence[int], goal: int, random: Random, noise: float, limit: int
     ) -> list[int]:
         """The sequence without the repeated runs that the goal does not need, the most expensive
@@ -380,7 +380,7 @@ class Descents:
         self._arrays.dear[: len(dear)] = array("q", dear)
         return self._run(self._trim, sequence, goal, limit)
 
-    def walked(
+    def walk(
         self,
         sequence: Sequence[int],
         most: int,
@@ -393,7 +393,7 @@ class Descents:
         may be at first, as a share of the cost of all ops."""
         return self._walk(sequence, most, most, heat, random, limit)
 
-    def flattened(
+    def flatten(
         self, sequence: Sequence[int], most: int, price: int, random: Random, limit: int
     ) -> list[int]:
         """The best sequence that a walk of so much effort meets from one whose load is at most
@@ -403,9 +403,9 @@ class Descents:
         arrays = self._arrays
         arrays.steady = price
         heat = _COOL / max(len(self.net.ops), 1)
-        found = self._walk(sequence, most, int(_FLAT * most), heat, random, limit)
+        flattest = self._walk(sequence, most, int(_FLAT * most), heat, random, limit)
         arrays.steady = 0
-        return found
+        return flattest
 
     def _walk(
         self,

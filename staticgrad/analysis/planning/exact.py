@@ -32,11 +32,11 @@ class Solved:
     bound: float
 
 
-def solved(net: Net, order: Sequence[int], budget: int, seconds: float) -> Solved:
+def solve(net: Net, order: Sequence[int], budget: int, seconds: float) -> Solved:
     """The cheapest sequence whose load keeps the budget, of those with this order of first runs in
     which a step runs at most once in a stage.
     """
-    return _Model(net, order, budget).solved(seconds)
+    return _Model(net, order, budget).solve(seconds)
 
 
 class _Model:
@@ -50,7 +50,7 @@ class _Model:
         self.room = budget / self.unit
         self.names: dict[tuple[str, int, int, int], int] = {}
         self.upper: list[float] = []
-        self.whole: list[int] = []
+        self.integrality: list[int] = []
         self.rows: list[tuple[_Terms, float, float]] = []
         self.readers: dict[int, list[int]] = defaultdict(list)
         for i, step in enumerate(order):
@@ -64,14 +64,14 @@ class _Model:
         if key not in self.names:
             self.names[key] = len(self.upper)
             self.upper.append(upper)
-            self.whole.append(int(kind in "RS"))
+            self.integrality.append(int(kind in "RS"))
         return self.names[key]
 
     def _row(self, terms: Sequence[tuple[float, int]], low: float, high: float) -> None:
-        found: _Terms = defaultdict(float)
+        factor_by_variable: _Terms = defaultdict(float)
         for factor, variable in terms:
-            found[variable] += factor
-        self.rows.append((found, low, high))
+            factor_by_variable[variable] += factor
+        self.rows.append((factor_by_variable, low, high))
 
     def _at_least(self, larger: int, smaller: int) -> None:
         self._row([(1.0, larger), (-1.0, smaller)], 0.0, np.inf)
@@ -93,8 +93,8 @@ class _Model:
         for t in range(len(self.order)):
             self._stage(t)
         last = len(self.order)
-        for value, kept in enumerate(self.net.kept):
-            if kept:
+        for value, must_stay in enumerate(self.net.is_output):
+            if must_stay:
                 self._row([(1.0, self._held(last, value))], 1.0, 1.0)
         for i, step in enumerate(self.order):
             limit = self.net.limits[step]
@@ -121,7 +121,7 @@ class _Model:
                     source.append((1.0, self._held(t, value)))
                 self._row(source, 0.0, np.inf)
         for i in range(t + 1):
-            if any(self.place[writer] < t for writer in net.after[self.order[i]]) and i < t:
+            if any(self.place[writer] < t for writer in net.overwriters[self.order[i]]) and i < t:
                 self._row([(1.0, self._run(t, i))], 0.0, 0.0)
             self._bytes(t, i)
 
@@ -130,50 +130,50 @@ class _Model:
         if i:
             return [(1.0, self._name("U", t, i - 1, upper=np.inf))]
         sizes = self.net.sizes
-        held = (v for v, maker in enumerate(self.maker) if maker < t and sizes[v])
-        return [(sizes[v] / self.unit, self._held(t, v)) for v in held]
+        values_made_before = (v for v, maker in enumerate(self.maker) if maker < t and sizes[v])
+        return [(sizes[v] / self.unit, self._held(t, v)) for v in values_made_before]
 
     def _bytes(self, t: int, i: int) -> None:
         """The load while the step at place i runs, and the bytes alive after it."""
         net, step = self.net, self.order[i]
-        before = self._before(t, i)
-        load = [*before, (net.workspace[step] / self.unit, self._run(t, i))]
-        after = [(-1.0, self._name("U", t, i, upper=np.inf)), *before]
+        alive_before = self._before(t, i)
+        load = [*alive_before, (net.workspace[step] / self.unit, self._run(t, i))]
+        alive_after = [(-1.0, self._name("U", t, i, upper=np.inf)), *alive_before]
         for value in net.makes[step]:
             size = net.sizes[value] / self.unit
-            there = self._name("W", t, value)
+            is_stored = self._name("W", t, value)
             later = self._alive(t, value, i + 1)
-            self._at_least(there, self._run(t, i))
-            self._at_least(there, later)
-            load.append((size, there))
-            after.append((size, later))
+            self._at_least(is_stored, self._run(t, i))
+            self._at_least(is_stored, later)
+            load.append((size, is_stored))
+            alive_after.append((size, later))
             if i < t:
                 load.append((-size, self._held(t, value)))
-                after.append((-size, self._held(t, value)))
+                alive_after.append((-size, self._held(t, value)))
         for value in net.reads[step]:
             size = net.sizes[value] / self.unit
-            after.append((size, self._alive(t, value, i + 1)))
-            after.append((-size, self._alive(t, value, i)))
+            alive_after.append((size, self._alive(t, value, i + 1)))
+            alive_after.append((-size, self._alive(t, value, i)))
         load += self._credits(t, i)
         self._row(load, -np.inf, self.room)
-        self._row(after, 0.0, 0.0)
+        self._row(alive_after, 0.0, 0.0)
 
     def _credits(self, t: int, i: int) -> list[tuple[float, int]]:
         """Return the bytes that a step saves by writing over inputs that die there."""
-        found = []
+        credits = []
         once: dict[int, list[int]] = defaultdict(list)
-        for number, (taken, given) in enumerate(self.net.overwrites[self.order[i]]):
+        for number, (overwritten, output) in enumerate(self.net.overwrites[self.order[i]]):
             saved = self._name("Y", t, i, number)
             self._at_least(self._run(t, i), saved)
-            self._row([(1.0, saved), (1.0, self._alive(t, taken, i + 1))], -np.inf, 1.0)
-            once[taken].append(saved)
-            once[~given].append(saved)
-            found.append((-self.net.sizes[given] / self.unit, saved))
+            self._row([(1.0, saved), (1.0, self._alive(t, overwritten, i + 1))], -np.inf, 1.0)
+            once[overwritten].append(saved)
+            once[~output].append(saved)
+            credits.append((-self.net.sizes[output] / self.unit, saved))
         for same in once.values():
             self._row([(1.0, saved) for saved in same], -np.inf, 1.0)
-        return found
+        return credits
 
-    def solved(self, seconds: float) -> Solved:
+    def solve(self, seconds: float) -> Solved:
         """Call the solver."""
         net, scale = self.net, max((*self.net.costs, 0.0)) or 1.0
         price = np.zeros(len(self.upper))
@@ -185,20 +185,20 @@ class _Model:
         shape = len(self.rows), len(self.upper)
         matrix = csr_array((factors, (at_row, at_variable)), shape=shape)
         lows, highs = ([row[k] for row in self.rows] for k in (1, 2))
-        found = milp(
+        solution = milp(
             price,
-            integrality=np.array(self.whole),
+            integrality=np.array(self.integrality),
             bounds=Bounds(np.zeros(len(self.upper)), np.array(self.upper)),
             constraints=LinearConstraint(matrix, lows, highs),
             options={"time_limit": seconds, "mip_rel_gap": 1e-6},
         )
-        if found.status == 2:
+        if solution.status == 2:
             return Solved(None, float("inf"))
-        bound = getattr(found, "mip_dual_bound", None)
+        bound = getattr(solution, "mip_dual_bound", None)
         least = net.total if bound is None else max(float(bound) * scale, net.total)
-        if found.x is None:
+        if solution.x is None:
             return Solved(None, least)
-        return Solved(self._sequence(found.x), least)
+        return Solved(self._sequence(solution.x), least)
 
     def _sequence(self, x: Sequence[float]) -> tuple[int, ...]:
         places = range(len(self.order))

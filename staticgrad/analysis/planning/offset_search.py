@@ -26,7 +26,14 @@ from typing import Final
 
 import numpy as np
 
-from staticgrad.analysis.planning.offsets import Spans, best_fit, first_fit, fit, place, swept
+from staticgrad.analysis.planning.offsets import (
+    Spans,
+    best_fit,
+    first_fit,
+    fit,
+    place,
+    place_by_sweeps,
+)
 from staticgrad.analysis.planning.problem import machine_code
 from staticgrad.support.records import dataclass
 
@@ -129,8 +136,8 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
     have failed least often; one at random of equal ones."""
     size = s.size[b]
     highest = s.height - size
-    found = 0
-    least = _blamed(s, 0, size, count)
+    best_offset = 0
+    least = _sum_blame(s, 0, size, count)
     equal = 1
     for i in range(0, 2 * count + 1):
         offset = highest
@@ -139,29 +146,29 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
         elif i < 2 * count:
             offset = s.low[i - count] - size
         if offset >= 0 and offset <= highest:
-            blamed = _blamed(s, offset, offset + size, count)
+            blamed = _sum_blame(s, offset, offset + size, count)
             if blamed < least:
                 least = blamed
-                found = offset
+                best_offset = offset
                 equal = 1
             elif blamed == least:
                 equal = equal + 1
                 s.random = s.random * 48271 % PRIME
                 if s.random // 256 % equal == 0:
-                    found = offset
+                    best_offset = offset
     s.effort = s.effort - count * count // 2
-    return found
+    return best_offset
 
 
-def _blamed(s: EjectionSearch, offset: int, top: int, count: int) -> int:
+def _sum_blame(s: EjectionSearch, offset: int, top: int, count: int) -> int:
     """Sum the failures of the blocks between ``offset`` and ``top``, plus one for each block."""
-    found = 0
+    blame = 0
     for i in range(0, count):
         if s.low[i] >= top:
             break
         if s.high[i] > offset:
-            found = found + s.failures[s.beside[i]] + 1
-    return found
+            blame = blame + s.failures[s.beside[i]] + 1
+    return blame
 
 
 class Ejections:
@@ -184,7 +191,7 @@ class Ejections:
         search = EjectionSearch(*lives, base, waiting, failures, beside[0], beside[1], beside[2])
         self._searches = search, replace(search, failures=search.failures[:])
 
-    def lowered(self, height: int, effort: int) -> Placed | None:
+    def lower(self, height: int, effort: int) -> Placed | None:
         """Return a placement that is at most ``height`` high, or None if the effort runs out."""
         height -= height % self._unit  # blocks hang from it, so offsets are aligned as sizes are
         stop = self.effort + effort
@@ -216,16 +223,20 @@ def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
 def _alive_together(spans: Spans, sizes: Sequence[int]) -> tuple[array[int], array[int]]:
     """Return ``start`` and ``others`` for the blocks that are not empty."""
     sized = np.flatnonzero(np.array(sizes, np.int64))
-    first, last = (np.array(each, np.int64)[sized] for each in (spans.first, spans.last))
+    first, last = (
+        np.array(ends_of_lives, np.int64)[sized] for ends_of_lives in (spans.first, spans.last)
+    )
     order = np.argsort(first, kind="stable")
     begins, places = first[order], np.arange(len(order))
     later = np.searchsorted(begins, last[order], side="right") - places - 1
     left = np.repeat(places, later)
     right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(later) - later, later)
     blocks = sized[order]
-    each, other = (blocks[np.concatenate(ends)] for ends in ((left, right), (right, left)))
-    start = np.searchsorted(np.sort(each), np.arange(len(sizes) + 1))
-    others = other[np.argsort(each, kind="stable")]
+    block_ids, neighbour_ids = (
+        blocks[np.concatenate(ends)] for ends in ((left, right), (right, left))
+    )
+    start = np.searchsorted(np.sort(block_ids), np.arange(len(sizes) + 1))
+    others = neighbour_ids[np.argsort(block_ids, kind="stable")]
     return array("q", start.astype(np.int64).tobytes()), array("q", others.tobytes())
 
 
@@ -255,7 +266,7 @@ def place_tightly(
     run = machine_code(placed_by_ejections)
     if run is None:
         return lowered_briefly(spans, sizes, bound, best)
-    return _lowered(spans, sizes, bound, min(effort, _EACH * len(sizes)), best, run)
+    return _lower_by_ejections(spans, sizes, bound, min(effort, _EACH * len(sizes)), best, run)
 
 
 def lowered_briefly(spans: Spans, sizes: Sequence[int], bound: int, best: Placed) -> Placed:
@@ -263,10 +274,10 @@ def lowered_briefly(spans: Spans, sizes: Sequence[int], bound: int, best: Placed
     millisecond, for which nothing is compiled."""
     if len(sizes) > _FEW:
         return best
-    return _lowered(spans, sizes, bound, _UNCOMPILED, best, placed_by_ejections)
+    return _lower_by_ejections(spans, sizes, bound, _UNCOMPILED, best, placed_by_ejections)
 
 
-def _lowered(
+def _lower_by_ejections(
     spans: Spans,
     sizes: Sequence[int],
     bound: int,
@@ -281,9 +292,9 @@ def _lowered(
     ejections = Ejections(spans, sizes, run)
     low = height = bound
     while ejections.effort < effort and best[1] > bound:
-        found = ejections.lowered(height, (effort - ejections.effort + 1) // 2)
-        best = found or best
-        low = height if found is None else low
+        placement = ejections.lower(height, (effort - ejections.effort + 1) // 2)
+        best = placement or best
+        low = height if placement is None else low
         height = (low + best[1]) // 2 if (best[1] - low) * _FINE > bound else bound
     return best
 
@@ -303,15 +314,17 @@ def _first_fit(
             best = min(best, first_fit(order(), spans, sizes), key=_height)
         return best
     many = len(sizes) > _MOST_TRIED
-    best = best_fit(spans, sizes, bound, _swept(spans, sizes) if many else ([], -1), run, order)
+    best = best_fit(
+        spans, sizes, bound, _place_by_sweep(spans, sizes) if many else ([], -1), run, order
+    )
     if best[1] > bound and not many:
-        best = min(best, _swept(spans, sizes), key=_height)
+        best = min(best, _place_by_sweep(spans, sizes), key=_height)
     return best
 
 
-def _swept(spans: Spans, sizes: Sequence[int]) -> Placed:
-    return min(swept(spans, sizes), key=_height)
+def _place_by_sweep(spans: Spans, sizes: Sequence[int]) -> Placed:
+    return min(place_by_sweeps(spans, sizes), key=_height)
 
 
-def _height(placed: Placed) -> int:
-    return placed[1]
+def _height(placement: Placed) -> int:
+    return placement[1]

@@ -43,22 +43,22 @@ class Spans:
         order = sorted(range(len(self.first)), key=self.first.__getitem__)
         begins = [self.first[block] for block in order]
         ends = sorted(order, key=self.last.__getitem__, reverse=True)
-        found: list[tuple[int, ...]] = [()] * len(order)
+        neighbours: list[tuple[int, ...]] = [()] * len(order)
         alive: dict[int, None] = {}
         for place, block in enumerate(order):
             while self.last[ends[-1]] < self.first[block]:
                 del alive[ends.pop()]
             later = order[place + 1 : bisect_right(begins, self.last[block])]
-            found[block] = (*alive, *later)
+            neighbours[block] = (*alive, *later)
             alive[block] = None
-        return tuple(found)
+        return tuple(neighbours)
 
     @cached_property
     def pairs(self) -> int:
         """The number of pairs of blocks that are alive at the same step."""
         ends = sorted(self.last)
         begins = enumerate(sorted(self.first))
-        return sum(before - bisect_left(ends, first) for before, first in begins)
+        return sum(blocks_begun - bisect_left(ends, first) for blocks_begun, first in begins)
 
     @property
     def held_bytes(self) -> int:
@@ -66,7 +66,7 @@ class Spans:
         asked = "neighbours" in self.__dict__
         return (80 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
 
-    def reversed(self) -> Spans:
+    def in_reverse(self) -> Spans:
         """The same lives with time running backwards."""
         end = self.steps - 1
         first, last = (tuple(end - at for at in ends) for ends in (self.last, self.first))
@@ -75,11 +75,11 @@ class Spans:
     def load(self, sizes: Sequence[int]) -> list[int]:
         """Bytes alive at each step."""
         begins, ends = self._borders
-        change, each = np.zeros(self.steps + 1, np.int64), np.array(sizes, np.int64)
-        np.add.at(change, begins, each)
-        np.subtract.at(change, ends, each)
-        found: list[int] = np.cumsum(change)[:-1].tolist()
-        return found
+        change, nbytes = np.zeros(self.steps + 1, np.int64), np.array(sizes, np.int64)
+        np.add.at(change, begins, nbytes)
+        np.subtract.at(change, ends, nbytes)
+        loads: list[int] = np.cumsum(change)[:-1].tolist()
+        return loads
 
     @cached_property
     def _borders(self) -> tuple[Array, Array]:
@@ -100,7 +100,7 @@ ORDERS: Final[tuple[Callable[[int, int, int], tuple[int, ...]], ...]] = (
 def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], int]:
     """Offsets by block number, and the height of the arena, at least ``bound``."""
     if spans.pairs > MOST_PAIRS:
-        return min(swept(spans, sizes), key=lambda placed: placed[1])
+        return min(place_by_sweeps(spans, sizes), key=lambda placement: placement[1])
     best: tuple[list[int], int] = ([], -1)
     for key in ORDERS:
         ranked = [
@@ -115,9 +115,9 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
     return best
 
 
-def swept(spans: Spans, sizes: Sequence[int]) -> tuple[tuple[list[int], int], ...]:
+def place_by_sweeps(spans: Spans, sizes: Sequence[int]) -> tuple[tuple[list[int], int], ...]:
     """Blocks placed as they begin, and as they begin where time runs backwards."""
-    return as_they_begin(spans, sizes), as_they_begin(spans.reversed(), sizes)
+    return as_they_begin(spans, sizes), as_they_begin(spans.in_reverse(), sizes)
 
 
 def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
@@ -130,14 +130,14 @@ def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple
         if not size:
             offsets[block] = 0
             continue
-        placed = [taken for i in spans.neighbours[block] if (taken := ranges[i])]
-        placed.sort()
+        ranges_taken = [byte_range for i in spans.neighbours[block] if (byte_range := ranges[i])]
+        ranges_taken.sort()
         end = 0
-        for begin, behind in placed:
+        for begin, range_end in ranges_taken:
             if begin - end >= size:
                 break
-            if behind > end:
-                end = behind
+            if range_end > end:
+                end = range_end
         offsets[block] = end
         ranges[block] = (end, end + size)
         height = max(height, end + size)

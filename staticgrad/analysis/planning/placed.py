@@ -21,7 +21,7 @@ def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int
     """Return the sequence without runs whose results are never read, and the values that each step
     touches and a later one needs. Each step keeps one run."""
     counts = Counter(sequence)
-    need = {value for value, kept in enumerate(net.kept) if kept}
+    need = {value for value, must_stay in enumerate(net.is_output) if must_stay}
     left, needed = list[int](), list[set[int]]()
     for step in reversed(sequence):
         reads, makes = net.reads[step], net.makes[step]
@@ -46,7 +46,7 @@ class Allocations:
     first: list[int]
     last: list[int]
     sizes: list[int]
-    made: dict[tuple[int, int], int]
+    block_of: dict[tuple[int, int], int]
     workspaces: dict[int, int]
     pairs: dict[int, list[tuple[int, int]]]
     ended: list[list[int]]
@@ -63,31 +63,35 @@ def allocations(
     net: Net, sequence: Sequence[int], needed: Sequence[Collection[int]]
 ) -> Allocations:
     """Return the allocations of a sequence, of whose steps these values are needed later."""
-    found = Allocations([], [], [], {}, {}, {}, [])
+    allocations_made = Allocations([], [], [], {}, {}, {}, [])
     block_of: dict[int, int] = {}  # of values that are there
     for t, step in enumerate(sequence):
         pairs: dict[int, int] = {}  # input: output that shares its bytes; each value once
-        for taken, given in net.overwrites[step]:
-            if taken not in needed[t] and taken not in pairs and given not in pairs.values():
-                pairs[taken] = given
-        over = {given: block_of[taken] for taken, given in pairs.items()}
+        for overwritten, output in net.overwrites[step]:
+            if (
+                overwritten not in needed[t]
+                and overwritten not in pairs
+                and output not in pairs.values()
+            ):
+                pairs[overwritten] = output
+        over = {output: block_of[overwritten] for overwritten, output in pairs.items()}
         if pairs:
-            found.pairs[t] = [*pairs.items()]
+            allocations_made.pairs[t] = [*pairs.items()]
         for value in net.makes[step]:
             block = over.get(value)
-            block_of[value] = found.new(t, net.sizes[value]) if block is None else block
-            found.made[t, value] = block_of[value]
+            block_of[value] = allocations_made.new(t, net.sizes[value]) if block is None else block
+            allocations_made.block_of[t, value] = block_of[value]
         touched = (*net.reads[step], *net.makes[step])
         for value in touched:
-            found.last[block_of[value]] = t
+            allocations_made.last[block_of[value]] = t
         if net.workspace[step]:
-            found.workspaces[t] = found.new(t, net.workspace[step])
+            allocations_made.workspaces[t] = allocations_made.new(t, net.workspace[step])
         ended = (v for v in touched if v not in pairs and v not in needed[t])
-        found.ended.append([*dict.fromkeys(ended)])
+        allocations_made.ended.append([*dict.fromkeys(ended)])
     for value, block in block_of.items():
-        if net.kept[value]:
-            found.last[block] = len(sequence) - 1
-    return found
+        if net.is_output[value]:
+            allocations_made.last[block] = len(sequence) - 1
+    return allocations_made
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,9 @@ class _PlanSteps:
         for name in op.inputs:
             self._show(name)
         pairs = blocks.pairs.get(t, [])
-        inside = {given for _, given in pairs}
+        inside = {output for _, output in pairs}
         places = {
-            str(net.names[value]): offsets[blocks.made[t, value]]
+            str(net.names[value]): offsets[blocks.block_of[t, value]]
             for value in net.makes[step]
             if value not in inside and net.sizes[value]
         }
@@ -198,7 +202,7 @@ class _PlanSteps:
         ended = [net.names[value] for value in blocks.ended[t]]
         gone = [name for name in ended if self.problem.by_id[name].alias_of is None]
         self.steps += [("f", name) for name in gone]
-        lost = {*gone, *(net.names[taken] for taken, _ in pairs)}
+        lost = {*gone, *(net.names[overwritten] for overwritten, _ in pairs)}
         self.shown = {name for name in self.shown if self.problem.bases[name] not in lost}
 
     def _show(self, name: Identifier) -> None:
@@ -209,7 +213,11 @@ class _PlanSteps:
             if op is None or waiting[-1] in self.shown:
                 waiting.pop()
                 continue
-            first = [each for each in op.inputs if each in free and each not in self.shown]
+            first = [
+                value_name
+                for value_name in op.inputs
+                if value_name in free and value_name not in self.shown
+            ]
             if first:
                 waiting += reversed(first)
                 continue

@@ -44,21 +44,25 @@ from staticgrad.support.errors import ArgumentError, BudgetInfeasible
 
 def lower_bound(net: Net) -> int:
     """Bytes that the arena of every plan needs."""
-    held = _held(net)
-    final = sum(size for size, kept in zip(net.sizes, net.kept, strict=True) if kept)
-    return max([final, *(_footprint(net, step, held[step]) for step in range(len(net.ops)))])
+    live_values = _live_at_first_runs(net)
+    final = sum(size for size, must_stay in zip(net.sizes, net.is_output, strict=True) if must_stay)
+    return max([final, *(_footprint(net, step, live_values[step]) for step in range(len(net.ops)))])
 
 
-def _footprint(net: Net, step: int, held: set[int]) -> int:
-    there = held.union(net.reads[step], net.makes[step])
-    total = sum(net.sizes[value] for value in there) + net.workspace[step]
+def _footprint(net: Net, step: int, live_values: set[int]) -> int:
+    present = live_values.union(net.reads[step], net.makes[step])
+    total = sum(net.sizes[value] for value in present) + net.workspace[step]
     pairs = net.ops[step].inplace
     # each output once, over whatever input may die: at least what any plan saves
-    saved = {given for taken, given in pairs if net.numbers.get(taken, -1) not in held}
-    return total - sum(net.sizes[net.numbers[given]] for given in saved)
+    saved = {
+        output
+        for overwritten, output in pairs
+        if net.numbers.get(overwritten, -1) not in live_values
+    }
+    return total - sum(net.sizes[net.numbers[output]] for output in saved)
 
 
-def _held(net: Net) -> list[set[int]]:
+def _live_at_first_runs(net: Net) -> list[set[int]]:
     """Return, by step, the values that are live during its first run in every plan."""
     ancestors = [0] * len(net.ops)  # bits by step
     for step, reads in enumerate(net.reads):
@@ -69,7 +73,7 @@ def _held(net: Net) -> list[set[int]]:
     for step, reads in enumerate(net.reads):
         for value in reads:
             readers.setdefault(value, []).append(step)
-    held: list[set[int]] = [set() for _ in net.ops]
+    live_values: list[set[int]] = [set() for _ in net.ops]
     for value, maker in enumerate(net.producer):
         once = net.ops[maker].mutates or net.ops[maker].max_runs == 1
         if not once or not net.sizes[value]:
@@ -78,9 +82,9 @@ def _held(net: Net) -> list[set[int]]:
         for reader in readers.get(value, ()):
             later |= ancestors[reader]
         for step in range(maker + 1, len(net.ops)):
-            if ancestors[step] >> maker & 1 and (net.kept[value] or later >> step & 1):
-                held[step].add(value)
-    return held
+            if ancestors[step] >> maker & 1 and (net.is_output[value] or later >> step & 1):
+                live_values[step].add(value)
+    return live_values
 
 
 #: Heats of walks, as shares of the cost of all ops: of few ops, and of more.
@@ -93,7 +97,7 @@ _HOT_HEATS: Final = (0.2, 0.1)
 _HOT_EFFORT: Final = 50_000  # of a short hot walk, for each op
 
 
-def walked(
+def search_by_walks(
     descents: Descents, starts: Sequence[Sequence[int]], budget: int, random: Random, limit: int
 ) -> Iterator[tuple[int, float, list[int]]]:
     """Loads, costs and sequences of walks from starts in turn, each trimmed; the best so far is a
@@ -109,8 +113,8 @@ def walked(
         start = starts[turn // 2 % len(starts)]
         if turn % 2 and best is not None:
             start = best[2]
-        sequence = descents.walked(start, budget, heats[turn], random, limit // count)
-        peak, cost, sequence = _trimmed(descents, sequence, budget, random, limit // count)
+        sequence = descents.walk(start, budget, heats[turn], random, limit // count)
+        peak, cost, sequence = _trim_to_budget(descents, sequence, budget, random, limit // count)
         yield peak, cost, sequence
         new = peak > budget, cost if peak <= budget else peak, sequence
         if best is None or new[:2] < best[:2]:
@@ -125,24 +129,24 @@ def hot_walks(
     Where a budget makes much run again, good sequences run steps in another order, and no small
     change of the best sequence leads there. Whether a walk comes there is chance, and shows early.
     """
-    random, each = Random(1), _HOT_EFFORT * max(len(descents.net.ops), 1)
-    for turn in range(limit // each):
-        sequence = descents.walked(start, budget, _HOT_HEATS[turn % 2], random, each)
-        yield _trimmed(descents, sequence, budget, random, each)
+    random, walk_effort = Random(1), _HOT_EFFORT * max(len(descents.net.ops), 1)
+    for turn in range(limit // walk_effort):
+        sequence = descents.walk(start, budget, _HOT_HEATS[turn % 2], random, walk_effort)
+        yield _trim_to_budget(descents, sequence, budget, random, walk_effort)
 
 
-def _trimmed(
+def _trim_to_budget(
     descents: Descents, sequence: list[int], budget: int, random: Random, limit: int
 ) -> tuple[int, float, list[int]]:
     """Return the load, the cost and the sequence of the last descent, trimmed if it meets the
     budget."""
     if descents.peak <= budget:
-        sequence = descents.trimmed(sequence, budget, random, 0.0, limit)
+        sequence = descents.trim(sequence, budget, random, 0.0, limit)
     return descents.peak, descents.net.cost(sequence), sequence
 
 
 #: The load of a sequence, its cost, and its steps.
-Found = tuple[int, float, list[int]]
+Candidate = tuple[int, float, list[int]]
 #: Effort of descents and of walks: for any problem, and for each of its events.
 _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "fast": ((40_000_000, 20_000), (0, 0)),
@@ -159,7 +163,7 @@ _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more w
 _NEAR: Final = 0.02  # cost, in costs of all ops, that placement may lose
 
 
-class Within:
+class PlanSearch:
     """A search for the cheapest plan within a budget.
 
     ``best`` is the plan, or None; ``smallest`` is the smallest arena of all that were placed, and
@@ -172,10 +176,10 @@ class Within:
         self.net, self.budget, self.bound = net, budget, bound
         self.smallest, self.over = smallest, 0
         self.best: MemoryPlan | None = None
-        self.found: list[Found] = []
+        self.candidates: list[Candidate] = []
         self.descents, self.random = Descents(net), Random(seed)
         events = sum(map(len, (*net.reads, *net.makes)))
-        efforts = (least + each * events for least, each in _EFFORTS[effort])
+        efforts = (least + per_event * events for least, per_event in _EFFORTS[effort])
         self.descending, self.walking = efforts
         self.is_short = len(net.ops) <= _SHORT
         if self.is_short:
@@ -183,7 +187,7 @@ class Within:
 
     def seek(self) -> None:
         """Find the plan."""
-        self.found += self._descended()
+        self.candidates += self._descend_slopes()
         if self._is_free_placed():
             return
         self._search()
@@ -191,22 +195,24 @@ class Within:
             return
         if self.walking:
             if self.is_short:
-                self.place(self.found, 1)  # whether placement or cost is what walks are to mend
-            self.found += self._flat(self.found, _PRICES[0])
-        self.place(self.found)
+                self.place(
+                    self.candidates, 1
+                )  # whether placement or cost is what walks are to mend
+            self.candidates += self._flat(self.candidates, _PRICES[0])
+        self.place(self.candidates)
         if not self.over:
             return
         for price in _PRICES[1:] if self.walking else ():
-            flat = self._flat(self.found, price)
-            self.found += flat
+            flat = self._flat(self.candidates, price)
+            self.candidates += flat
             self.place(flat)
             if self._is_near():
                 return
 
-    def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
+    def place(self, candidates: Sequence[Candidate], tries: int = _TRIES) -> None:
         """Place the cheapest of sequences, up to the first whose arena meets the budget."""
         self.over = 0
-        for sequence in self._cheapest(found, tries):
+        for sequence in self._cheapest(candidates, tries):
             if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
                 return
             plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget)
@@ -214,8 +220,8 @@ class Within:
                 return
             missed = plan.height - self.budget
             self.over = min(self.over or missed, missed)
-        if found and self.best is None and not self.over and tries > 1:
-            self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
+        if candidates and self.best is None and not self.over and tries > 1:
+            self._is_kept(MemoryPlan.of(self.net, min(candidates)[2], self.bound, self.budget))
 
     def _is_kept(self, plan: MemoryPlan) -> bool:
         """Return whether a plan's arena meets the budget; the plan is then the best so far."""
@@ -226,87 +232,96 @@ class Within:
 
     def _is_near(self) -> bool:
         """Return whether the plan costs little more than the cheapest sequence in the budget."""
-        least = min(cost for load, cost, _ in self.found if load <= self.budget)
+        least = min(cost for load, cost, _ in self.candidates if load <= self.budget)
         return self.best is not None and self.best.cost - least <= _NEAR * self.net.total
 
     def _is_free_placed(self) -> bool:
         """Return whether a sequence without recomputation is placed: no plan is cheaper."""
-        free = [each for each in self.found if self._is_free(each)]
+        free = [candidate for candidate in self.candidates if self._is_free(candidate)]
         self.place(free)
         if free and self.best is None:
             self.place(self._flat(free, _PRICES[0]))
         return self.best is not None and self.best.cost <= self.net.total * _SAME
 
-    def _is_free(self, found: Found) -> bool:
+    def _is_free(self, candidate: Candidate) -> bool:
         """Return whether a sequence meets the budget without recomputation."""
-        return found[0] <= self.budget and found[1] <= self.net.total * _SAME
+        return candidate[0] <= self.budget and candidate[1] <= self.net.total * _SAME
 
-    def _kept(self, sequence: list[int]) -> Found:
+    def _candidate_of(self, sequence: list[int]) -> Candidate:
         """Return load, cost and sequence of the last descent."""
         return self.descents.peak, self.net.cost(sequence), sequence
 
-    def _descended(self) -> list[Found]:
+    def _descend_slopes(self) -> list[Candidate]:
         """Return the trimmed results of each descent."""
         descents, goal = self.descents, self.budget
-        found: list[Found] = []
-        given = list(range(len(self.net.ops)))
+        candidates: list[Candidate] = []
+        listed_order = list(range(len(self.net.ops)))
         stop = descents.effort + self.descending
         for slope in SLOPES:
             least, left = int(goal * slope.share), stop - descents.effort
-            sequence = descents.descended(given, least, slope, self.random, left)
+            sequence = descents.descend(listed_order, least, slope, self.random, left)
             if descents.peak <= goal:
                 limit = self.descending // 4
-                sequence = descents.trimmed(sequence, goal, self.random, 0.0, limit)
-            found.append(self._kept(sequence))
+                sequence = descents.trim(sequence, goal, self.random, 0.0, limit)
+            candidates.append(self._candidate_of(sequence))
             if descents.effort > stop:
                 break
-        return found
+        return candidates
 
     def _search(self) -> None:
         """Add the results of searches from the sequences that descents ended at."""
         if not self.walking:
             return
         descents, goal, short = self.descents, self.budget, self.is_short
-        given = list(range(len(self.net.ops)))
-        ends = [sequence for _, _, sequence in _ends(self.found, goal)]
-        starts = [given, ends[0], given] if short else [*ends, given]
-        walks = walked(descents, starts, goal, self.random, self.walking)
-        self.found += self._until_free(walks, goal)
-        best = _ends(self.found, goal)[0]
+        listed_order = list(range(len(self.net.ops)))
+        ends = [sequence for _, _, sequence in _ends(self.candidates, goal)]
+        starts = [listed_order, ends[0], listed_order] if short else [*ends, listed_order]
+        walks = search_by_walks(descents, starts, goal, self.random, self.walking)
+        self.candidates += self._until_free(walks, goal)
+        best = _ends(self.candidates, goal)[0]
         if short and (best[0] > goal or best[1] > _DEAR * self.net.total):
-            self.found += hot_walks(descents, given, goal, self.walking * 2 // 3)
+            self.candidates += hot_walks(descents, listed_order, goal, self.walking * 2 // 3)
 
-    def _until_free(self, found: Iterable[Found], goal: int) -> Iterator[Found]:
+    def _until_free(self, candidates: Iterable[Candidate], goal: int) -> Iterator[Candidate]:
         """Yield results up to the first that meets the goal and recomputes nothing: it is the
         cheapest. With many ops yield all: one with fewer bytes is easier to place."""
-        for each in found:
-            yield each
-            if self._is_free(each) and each[0] <= goal and self.is_short:
+        for candidate in candidates:
+            yield candidate
+            if self._is_free(candidate) and candidate[0] <= goal and self.is_short:
                 break
 
-    def _cheapest(self, found: Sequence[Found], count: int) -> list[list[int]]:
+    def _cheapest(self, candidates: Sequence[Candidate], count: int) -> list[list[int]]:
         """The cheapest sequences within the budget, no two of one cost."""
         fitting: dict[float, list[int]] = {}
-        for load, cost, sequence in sorted(found):  # of one cost the least load
+        for load, cost, sequence in sorted(candidates):  # of one cost the least load
             if load <= self.budget:
                 fitting.setdefault(cost, sequence)
         return [fitting[cost] for cost in sorted(fitting)[:count]]
 
-    def _flat(self, found: Sequence[Found], price: int) -> list[Found]:
+    def _flat(self, candidates: Sequence[Candidate], price: int) -> list[Candidate]:
         """Return the results of flat walks from the cheapest sequences within the budget."""
         limit = self.walking // _FLAT_PART
         count = _FLAT // 2 if self.is_short and self.over else _FLAT
-        starts = self._cheapest(found, count) if limit else []
-        flatten, random = self.descents.flattened, self.random
-        return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
+        starts = self._cheapest(candidates, count) if limit else []
+        flatten, random = self.descents.flatten, self.random
+        return [
+            self._candidate_of(flatten(start, self.budget, price, random, limit))
+            for start in starts
+        ]
 
 
-def _ends(found: Sequence[Found], goal: int) -> list[Found]:
+def _ends(candidates: Sequence[Candidate], goal: int) -> list[Candidate]:
     """Return the cheapest that meets the goal, or else the lowest, and the cheapest of all."""
-    if not found:
+    if not candidates:
         return []
-    first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
-    return [first, min(found, key=lambda each: each[1])]
+    first = min(
+        candidates,
+        key=lambda candidate: (
+            candidate[0] > goal,
+            candidate[1] if candidate[0] <= goal else candidate[0],
+        ),
+    )
+    return [first, min(candidates, key=lambda candidate: candidate[1])]
 
 
 Effort = Literal["fast", "default", "exact"]
@@ -365,27 +380,27 @@ def plan_abstract(
     limit = _limit(budget, everything.height)
     if everything.height <= limit:
         return everything
-    best, smallest = _found(net, limit, effort, seed, bound, everything.height)
+    best, smallest = _search_limit(net, limit, effort, seed, bound, everything.height)
     if best is None:
         raise _infeasible(net.problem, limit, smallest, bound)
     return best
 
 
-def _found(
+def _search_limit(
     net: Net, limit: int, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
     """Return the best plan within a limit of bytes, and the smallest arena that was met."""
-    within = Within(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
-    within.seek()
+    search = PlanSearch(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
+    search.seek()
     if effort == "exact" and len(net.ops) <= _SOLVED:
-        return _proven(net, limit, bound, within.best), within.smallest
-    return within.best, within.smallest
+        return _solve_exactly(net, limit, bound, search.best), search.smallest
+    return search.best, search.smallest
 
 
-def _read(given: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryProblem:
-    if isinstance(given, MemoryProblem):
-        return given
-    return read_problem(given) if isinstance(given, str | Path) else problem_of(given)
+def _read(problem: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryProblem:
+    if isinstance(problem, MemoryProblem):
+        return problem
+    return read_problem(problem) if isinstance(problem, str | Path) else problem_of(problem)
 
 
 def _limit(budget: int | float | str | None, everything: int) -> int:
@@ -393,29 +408,31 @@ def _limit(budget: int | float | str | None, everything: int) -> int:
     if budget is None:
         return everything
     share = read_share(budget)
-    found = read_bytes(budget) if share is None else int(everything * share)
-    if found is None:
+    nbytes = read_bytes(budget) if share is None else int(everything * share)
+    if nbytes is None:
         raise ArgumentError(
             f"plan_abstract: budget={budget!r}",
             hint='bytes as a number or as text, "64MiB"; a share as "50%" or 0.5',
         )
-    return found
+    return nbytes
 
 
-def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
+def _solve_exactly(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
     """Return the best of a plan and of the solver's plans for its order of first runs and for the
     order of the problem, with a lower bound of the cost for the plan's own order."""
-    from staticgrad.analysis.planning.exact import solved
+    from staticgrad.analysis.planning.exact import solve
 
-    given = tuple(range(len(net.ops)))
-    orders = {given: 0.0} if best is None else {first_runs(best.sequence): 0.0, given: 0.0}
+    listed_order = tuple(range(len(net.ops)))
+    orders = (
+        {listed_order: 0.0} if best is None else {first_runs(best.sequence): 0.0, listed_order: 0.0}
+    )
     for order in orders:
-        found = solved(net, order, budget, _SECONDS)
-        orders[order] = found.bound
-        if found.sequence is None:
+        solution = solve(net, order, budget, _SECONDS)
+        orders[order] = solution.bound
+        if solution.sequence is None:
             continue
-        if best is None or net.cost(found.sequence) < best.cost * (1.0 - 1e-9):
-            plan = MemoryPlan.of(net, found.sequence, bound, budget)
+        if best is None or net.cost(solution.sequence) < best.cost * (1.0 - 1e-9):
+            plan = MemoryPlan.of(net, solution.sequence, bound, budget)
             best = plan if plan.height <= budget else best
     if best is None:
         return None

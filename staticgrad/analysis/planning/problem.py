@@ -84,16 +84,16 @@ class MemoryProblem:
         _check_values(self)
         for label, names in (("resident", self.resident), ("outputs", self.outputs)):
             for name in names:
-                self._known(name, f"{label} names")
+                self._check_is_value(name, f"{label} names")
         _check_ops(self)
-        made = self.producers
+        producers = self.producers
         for name in self.donated - self.resident:
             refuse(f"donated value {name!r} is not resident")
         for name in self.outputs:
-            if name not in made and name not in self.resident:
+            if name not in producers and name not in self.resident:
                 refuse(f"output {name!r} is made by no op and not resident")
 
-    def _known(self, name: Identifier, where: str) -> None:
+    def _check_is_value(self, name: Identifier, where: str) -> None:
         if name not in self.by_id:
             refuse(f"{where} {name!r}, which is not a value")
 
@@ -115,23 +115,23 @@ class MemoryProblem:
     @cached_property
     def bases(self) -> dict[Identifier, Identifier]:
         """The value whose bytes a value has: itself, or the base of a view."""
-        found: dict[Identifier, Identifier] = {}
+        base_of: dict[Identifier, Identifier] = {}
         for value in self.values:
             views, base = [], value
-            while base.id not in found and base.alias_of is not None:
+            while base.id not in base_of and base.alias_of is not None:
                 views.append(base.id)
                 base = self.by_id[base.alias_of]
                 if len(views) > len(self.values):
                     refuse(f"value {value.id!r} is a view of itself")
-            found.update(dict.fromkeys((*views, base.id), found.get(base.id, base.id)))
-        return found
+            base_of.update(dict.fromkeys((*views, base.id), base_of.get(base.id, base.id)))
+        return base_of
 
     @property
     def cost(self) -> float:
         """The cost of running every op once."""
         return fsum(op.cost for op in self.ops)
 
-    def owned(self, name: Identifier) -> int:
+    def bytes_owned(self, name: Identifier) -> int:
         """Bytes of the arena that a value owns."""
         value = self.by_id[name]
         return 0 if value.alias_of is not None or name in self.resident else value.size
@@ -155,13 +155,13 @@ def _check_values(problem: MemoryProblem) -> None:
         refuse("a value is named 'workspace', as plans name the workspace of an op")
     for value in problem.values:
         if value.alias_of is not None:
-            problem._known(value.alias_of, f"value {value.id!r} is a view of")
+            problem._check_is_value(value.alias_of, f"value {value.id!r} is a view of")
     assert len(problem.bases) == len(seen)
 
 
 def _check_ops(problem: MemoryProblem) -> None:
     """Ops that can run in the order that is given."""
-    there = set(problem.resident)
+    present = set(problem.resident)
     seen: set[Identifier] = set()
     updated: set[Identifier] = set()
     for op in problem.ops:
@@ -172,33 +172,35 @@ def _check_ops(problem: MemoryProblem) -> None:
             refuse(f"op {op.id!r} has cost {op.cost} and workspace {op.workspace}")
         if op.max_runs is not None and op.max_runs < 1:
             refuse(f"op {op.id!r} may run {op.max_runs} times")
-        _check_inputs(problem, op, there, updated)
+        _check_inputs(problem, op, present, updated)
         for name in op.outputs:
-            problem._known(name, f"op {op.id!r} makes")
-            if name in there:
+            problem._check_is_value(name, f"op {op.id!r} makes")
+            if name in present:
                 refuse(f"op {op.id!r} makes {name!r}, which is there already")
-            there.add(name)
+            present.add(name)
         _check_options(problem, op)
         updated.update(op.mutates)
-        if missing := [n for n in op.outputs if problem.bases[n] not in there]:
+        if missing := [n for n in op.outputs if problem.bases[n] not in present]:
             refuse(f"op {op.id!r} makes {missing[0]!r}, a view of what is not there")
 
 
 def _check_inputs(
-    problem: MemoryProblem, op: MemoryOp, there: set[Identifier], updated: set[Identifier]
+    problem: MemoryProblem, op: MemoryOp, present: set[Identifier], updated: set[Identifier]
 ) -> None:
     for name in op.inputs:
-        problem._known(name, f"op {op.id!r} reads")
-        if name not in there:
+        problem._check_is_value(name, f"op {op.id!r} reads")
+        if name not in present:
             refuse(f"op {op.id!r} reads {name!r} before an op of the list makes it")
         if problem.bases[name] in updated and name not in op.reads_updated:
             refuse(f"op {op.id!r} reads {name!r} after it was updated")
 
 
 def _check_options(problem: MemoryProblem, op: MemoryOp) -> None:
-    for taken, given in op.inplace:
-        if taken not in op.inputs or given not in op.outputs:
-            refuse(f"op {op.id!r} writes {given!r} over {taken!r}: no input and output of it")
+    for overwritten, output in op.inplace:
+        if overwritten not in op.inputs or output not in op.outputs:
+            refuse(
+                f"op {op.id!r} writes {output!r} over {overwritten!r}: no input and output of it"
+            )
     for name in op.mutates:
         if name not in problem.resident:
             refuse(f"op {op.id!r} updates {name!r}, which is not resident")
@@ -219,28 +221,29 @@ class Net:
     names: tuple[Identifier, ...]
     sizes: tuple[int, ...]
     producer: tuple[int, ...]
-    kept: tuple[bool, ...]
+    is_output: tuple[bool, ...]
     reads: tuple[tuple[int, ...], ...]
     makes: tuple[tuple[int, ...], ...]
     overwrites: tuple[tuple[tuple[int, int], ...], ...]
     costs: tuple[float, ...]
     workspace: tuple[int, ...]
     limits: tuple[int, ...]
-    after: tuple[tuple[int, ...], ...]
+    overwriters: tuple[tuple[int, ...], ...]
     ends: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, problem: MemoryProblem, align: int = 1) -> Net:
         """The numbers of a problem, sizes rounded up to a multiple of ``align``.
 
-        ``after[i]`` are steps that must not have run before step i, because they overwrite what it
-        reads; ``ends[i]`` are values that are gone after step i, none unless a caller says so.
+        ``overwriters[i]`` are steps that must not have run before step i, because they overwrite
+        what it reads; ``ends[i]`` are values that are gone after step i, none unless a caller says
+        so.
         """
         free = {n: op for op in problem.ops if _is_free(problem, op) for n in op.outputs}
         free_ids = {op.id for op in free.values()}
         ops = tuple(op for op in problem.ops if op.id not in free_ids)
         number = {name: i for i, name in enumerate(n for op in ops for n in op.outputs)}
-        needed = _needed(problem, free)
+        needed = _values_needed(problem, free)
 
         def read(names: Iterable[Identifier]) -> tuple[int, ...]:
             # what a free view shows is read, and where another view is read, its base as well
@@ -249,11 +252,11 @@ class Net:
 
         makes = tuple(tuple(number[n] for n in op.outputs) for op in ops)
         reads = tuple(
-            tuple(v for v in read((*op.inputs, *_bases_of(problem, op))) if v not in made)
-            for op, made in zip(ops, makes, strict=True)
+            tuple(v for v in read((*op.inputs, *_bases_of(problem, op))) if v not in made_values)
+            for op, made_values in zip(ops, makes, strict=True)
         )
-        kept = {*read(problem.outputs)}
-        sizes = tuple(-(-problem.owned(name) // align) * align for name in number)
+        output_values = {*read(problem.outputs)}
+        sizes = tuple(-(-problem.bytes_owned(name) // align) * align for name in number)
         viewed = {problem.bases[v.id] for v in problem.values if v.alias_of is not None}
         return cls(
             problem=problem,
@@ -261,15 +264,15 @@ class Net:
             free=free,
             names=tuple(number),
             sizes=sizes,
-            producer=tuple(step for step, made in enumerate(makes) for _ in made),
-            kept=tuple(v in kept for v in range(len(number))),
+            producer=tuple(step for step, made_values in enumerate(makes) for _ in made_values),
+            is_output=tuple(v in output_values for v in range(len(number))),
             reads=reads,
             makes=makes,
             overwrites=tuple(_overwrites(problem, op, number, sizes, viewed) for op in ops),
             costs=tuple(float(op.cost) for op in ops),
             workspace=tuple(-(-op.workspace // align) * align for op in ops),
             limits=_limits(problem, ops, free),
-            after=_after(ops, needed),
+            overwriters=_after(ops, needed),
             ends=((),) * len(ops),
         )
 
@@ -306,19 +309,21 @@ def _bases_of(problem: MemoryProblem, op: MemoryOp) -> list[Identifier]:
     return [base for name in op.outputs if (base := problem.bases[name]) != name]
 
 
-def _needed(
+def _values_needed(
     problem: MemoryProblem, free: dict[Identifier, MemoryOp]
 ) -> dict[Identifier, tuple[Identifier, ...]]:
     """Return the values that a reader of each value needs: it and its base; for a free view, its
     base and the needs of the inputs that it is made from."""
     bases = problem.bases
-    found = {each.id: tuple(dict.fromkeys((each.id, bases[each.id]))) for each in problem.values}
+    needs = {
+        value.id: tuple(dict.fromkeys((value.id, bases[value.id]))) for value in problem.values
+    }
     for op in problem.ops:
         for name in op.outputs:
             if name in free:
-                others = [each for n in op.inputs for each in found[n]]
-                found[name] = tuple(dict.fromkeys((bases[name], *others)))
-    return found
+                others = [needed_value for n in op.inputs for needed_value in needs[n]]
+                needs[name] = tuple(dict.fromkeys((bases[name], *others)))
+    return needs
 
 
 def _overwrites(
@@ -330,13 +335,13 @@ def _overwrites(
 ) -> tuple[tuple[int, int], ...]:
     """The pairs that plans use: of equal sizes, without views of the input."""
     return tuple(
-        (number[taken], number[given])
-        for taken, given in op.inplace
-        if taken in number
-        and given in number
-        and taken not in viewed
-        and sizes[number[taken]] == sizes[number[given]]
-        and problem.owned(taken) >= problem.owned(given) > 0
+        (number[overwritten], number[output])
+        for overwritten, output in op.inplace
+        if overwritten in number
+        and output in number
+        and overwritten not in viewed
+        and sizes[number[overwritten]] == sizes[number[output]]
+        and problem.bytes_owned(overwritten) >= problem.bytes_owned(output) > 0
     )
 
 
@@ -400,50 +405,50 @@ def read_problem(path: str | Path) -> MemoryProblem:
 
 def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
     """An object of a file; JSON lets a field stand in it twice, and readers take either."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
+        twice = next(name for name in fields if names.count(name) > 1)
         raise ValueError(f"field {_short(twice)} occurs twice in one object")
-    return found
+    return fields
 
 
-def _short(found: object) -> str:
-    text = repr(found)
+def _short(value: object) -> str:
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _is_text(found: object) -> bool:
+def _is_text(value: object) -> bool:
     """Text that can be written: halves of surrogate pairs, which JSON can escape, cannot."""
-    if not isinstance(found, str):
+    if not isinstance(value, str):
         return False
     try:
-        found.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _is_name(found: object) -> bool:
-    return _is_text(found) or (isinstance(found, int) and not isinstance(found, bool))
+def _is_name(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def _are_names(found: object) -> bool:
-    return isinstance(found, list | tuple) and all(map(_is_name, found))
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_name, value))
 
 
-def _are_pairs(found: object) -> bool:
-    return isinstance(found, list | tuple) and all(
-        _are_names(pair) and len(pair) == 2 for pair in found
+def _are_pairs(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        _are_names(pair) and len(pair) == 2 for pair in value
     )
 
 
-def _is_count(found: object) -> bool:
-    return isinstance(found, int) and not isinstance(found, bool) and 0 <= found < 1 << 62
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
 
 
-def _is_number(found: object) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < MOST_COST
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MOST_COST
 
 
 class _Field(NamedTuple):
@@ -460,12 +465,12 @@ _NAME: Final = _Field("a name (text or integer)", _is_name)
 _NAMES: Final = _Field("a list of names", _are_names, ())
 _COUNT: Final = _Field("an integer from 0 on", _is_count)
 _TEXT: Final = _Field("text", _is_text, "")
-_ROWS: Final = _Field("a list", lambda found: isinstance(found, list))
+_ROWS: Final = _Field("a list", lambda value: isinstance(value, list))
 _VALUE: Final = {
     "id": _NAME,
     "size": _COUNT,
     "kind": _TEXT._replace(default="act", always=True),
-    "alias_of": _NAME._replace(default=None, holds=lambda found: found is None or _is_name(found)),
+    "alias_of": _NAME._replace(default=None, holds=lambda value: value is None or _is_name(value)),
 }
 _OP: Final = {
     "id": _NAME,
@@ -492,39 +497,39 @@ _WHOLE: Final = {
 }
 
 
-def _read(given: object, where: str, fields: Mapping[str, _Field]) -> Document:
+def _read(row: object, where: str, fields: Mapping[str, _Field]) -> Document:
     """The fields of an object of a document; ``where`` names it in messages."""
-    if not isinstance(given, Mapping):
-        refuse(f"{where} is not an object, but {_short(given)}")
-    for key in given:
+    if not isinstance(row, Mapping):
+        refuse(f"{where} is not an object, but {_short(row)}")
+    for key in row:
         if key not in fields:
             refuse(
                 f"{where} has a field {_short(key)}, which is not part of the format",
                 f"{did_you_mean(key, [*fields])}the fields are {', '.join(fields)}",
             )
-    found: Document = {}
+    values: Document = {}
     for key, field in fields.items():
-        if key not in given and field.default is ...:
+        if key not in row and field.default is ...:
             refuse(f"{where} lacks {key!r}")
-        if key in given and not field.holds(given[key]):
-            refuse(f"{key!r} of {where} is {_short(given[key])}, not {field.words}")
-        read = given.get(key, field.default)
-        found[key] = tuple(read) if isinstance(read, list) else read
-    return found
+        if key in row and not field.holds(row[key]):
+            refuse(f"{key!r} of {where} is {_short(row[key])}, not {field.words}")
+        read = row.get(key, field.default)
+        values[key] = tuple(read) if isinstance(read, list) else read
+    return values
 
 
 def problem_of(document: object) -> MemoryProblem:
     """The problem that a parsed document describes."""
     if isinstance(document, Mapping) and (form := document.get("format", "")) != PROBLEM_FORMAT:
         refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
-    whole = _read(document, "the document", _WHOLE)
+    fields = _read(document, "the document", _WHOLE)
     return MemoryProblem(
-        values=tuple(_value(row, f"values[{i}]") for i, row in enumerate(whole["values"])),
-        ops=tuple(_op(row, f"ops[{i}]") for i, row in enumerate(whole["ops"])),
-        resident=frozenset(whole["resident"]),
-        donated=frozenset(whole["donated"]),
-        outputs=whole["outputs"],
-        name=whole["name"],
+        values=tuple(_value(row, f"values[{i}]") for i, row in enumerate(fields["values"])),
+        ops=tuple(_op(row, f"ops[{i}]") for i, row in enumerate(fields["ops"])),
+        resident=frozenset(fields["resident"]),
+        donated=frozenset(fields["donated"]),
+        outputs=fields["outputs"],
+        name=fields["name"],
     )
 
 
@@ -535,12 +540,12 @@ def _value(row: object, where: str) -> MemoryValue:
 
 
 def _op(row: object, where: str) -> MemoryOp:
-    found = _read(row, where, _OP)
-    if found["name"] is None:
-        found["name"] = str(found["id"])
-    found["cost"] = float(found["cost"])
-    found["inplace"] = tuple(tuple(pair) for pair in found["inplace"])
-    return MemoryOp(**found)
+    fields = _read(row, where, _OP)
+    if fields["name"] is None:
+        fields["name"] = str(fields["id"])
+    fields["cost"] = float(fields["cost"])
+    fields["inplace"] = tuple(tuple(pair) for pair in fields["inplace"])
+    return MemoryOp(**fields)
 
 
 def problem_document(problem: MemoryProblem) -> Document:
@@ -548,25 +553,25 @@ def problem_document(problem: MemoryProblem) -> Document:
     return {
         "format": PROBLEM_FORMAT,
         "name": problem.name,
-        "values": [_written(value, _VALUE) for value in problem.values],
-        "ops": [_written(op, _OP) for op in problem.ops],
+        "values": [_document_of(value, _VALUE) for value in problem.values],
+        "ops": [_document_of(op, _OP) for op in problem.ops],
         "resident": sorted(problem.resident, key=str),
         "donated": sorted(problem.donated, key=str),
         "outputs": list(problem.outputs),
     }
 
 
-def _written(record: MemoryValue | MemoryOp, fields: Mapping[str, _Field]) -> Document:
-    found = {key: getattr(record, key) for key in fields}
+def _document_of(record: MemoryValue | MemoryOp, fields: Mapping[str, _Field]) -> Document:
+    attributes = {key: getattr(record, key) for key in fields}
     return {
-        key: _listed(value)
-        for key, value in found.items()
+        key: _as_list(value)
+        for key, value in attributes.items()
         if fields[key].always or value != fields[key].default
     }
 
 
-def _listed(value: Any) -> Any:
-    return [*map(_listed, value)] if isinstance(value, tuple) else value
+def _as_list(value: Any) -> Any:
+    return [*map(_as_list, value)] if isinstance(value, tuple) else value
 
 
 _Record = TypeVar("_Record")

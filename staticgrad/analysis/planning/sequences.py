@@ -33,13 +33,13 @@ class SequenceArrays:
     over_at: array[int]
     over_taken: array[int]
     over_given: array[int]
-    after_at: array[int]
-    after: array[int]
+    overwriters_at: array[int]
+    overwriters: array[int]
     ends_at: array[int]
     ends: array[int]
     size: array[int]
     weight: array[int]
-    kept: array[int]
+    is_output: array[int]
     producer: array[int]
     cost: array[int]
     workspace: array[int]
@@ -64,7 +64,7 @@ class SequenceArrays:
     used: array[int]
     due: array[int]
     waiting: array[int]
-    held: array[int]
+    tally: array[int]  # a count or a mark of each value, for the routine that runs
     best: array[int]
     best_value: array[int]
     best_at: array[int]
@@ -77,7 +77,7 @@ class SequenceArrays:
     ended: array[int]
     seen: array[int]
     touched: array[int]
-    moved: array[int]
+    changed_values: array[int]
     moved_at: array[int]
     more: array[int]
     once: array[int]
@@ -102,7 +102,7 @@ class SequenceArrays:
     noise: int = 0  # of gains, in 1024ths
     random: int = 0
     stamp: int = 0
-    found: int = 0  # gaps to drop
+    gap_count: int = 0  # gaps to drop
     refused: int = 0
     spans: int = 0
     alive: int = 0
@@ -133,10 +133,10 @@ class SequenceArrays:
         room, event_room = 8 * steps + 1_024, 10 * events + 4_096
         total = net.total or 1.0
         largest = max((1, *net.sizes))
-        found: dict[str, Iterable[int]] = {
+        contents: dict[str, Iterable[int]] = {
             "size": net.sizes,
             "weight": (max(1, s * _SIZES // largest) if s else 0 for s in net.sizes),
-            "kept": map(int, net.kept),
+            "is_output": map(int, net.is_output),
             "ended": (int(value in net.enders) for value in range(values)),
             "producer": net.producer,
             "cost": (1 + int(cost / total * SCALE) for cost in net.costs),
@@ -144,35 +144,49 @@ class SequenceArrays:
             "limit": net.limits,
             "dear": range(steps),
         }
-        taken = [[pair[0] for pair in pairs] for pairs in net.overwrites]
-        given = [[pair[1] for pair in pairs] for pairs in net.overwrites]
+        inputs = [[pair[0] for pair in pairs] for pairs in net.overwrites]
+        outputs = [[pair[1] for pair in pairs] for pairs in net.overwrites]
         for name, lists in (
             ("reads", net.reads),
             ("makes", net.makes),
-            ("over", taken),
-            ("after", net.after),
+            ("over", inputs),
+            ("overwriters", net.overwriters),
             ("ends", net.ends),
         ):
-            found[f"{name}_at"] = accumulate(map(len, lists), initial=0)
-            found["over_taken" if name == "over" else name] = _joined(lists)
-        found["over_given"] = _joined(given)
-        by_value = {"need", "event_at", "fill", "held", "seen", "touched", "moved", "moved_at"}
+            contents[f"{name}_at"] = accumulate(map(len, lists), initial=0)
+            contents["over_taken" if name == "over" else name] = _concatenate(lists)
+        contents["over_given"] = _concatenate(outputs)
+        by_value = {
+            "need",
+            "event_at",
+            "fill",
+            "tally",
+            "seen",
+            "touched",
+            "changed_values",
+            "moved_at",
+        }
         by_step = {"count", "run_at", "mark", "dear", "due", "waiting", "when"}
         lengths = {"event": event_room, "used": values}
         for name, kind in cls.__annotations__.items():
-            if name not in found and kind != "int":
-                one = values if name in by_value else steps if name in by_step else room
-                found[name] = bytes(8 * (lengths.get(name, one) + 64))
+            if name not in contents and kind != "int":
+                items = values if name in by_value else steps if name in by_step else room
+                contents[name] = bytes(8 * (lengths.get(name, items) + 64))
         arrays = {
             name: array("q", items if isinstance(items, bytes) else [*items, 0])
-            for name, items in found.items()
+            for name, items in contents.items()
         }
-        made = cls(**arrays)  # type: ignore[arg-type]  # what has no default is an array
-        made.steps, made.values, made.room, made.event_room = steps, values, room, event_room
-        return made
+        sequence_arrays = cls(**arrays)  # type: ignore[arg-type]  # what has no default is an array
+        (
+            sequence_arrays.steps,
+            sequence_arrays.values,
+            sequence_arrays.room,
+            sequence_arrays.event_room,
+        ) = steps, values, room, event_room
+        return sequence_arrays
 
 
-def _joined(lists: Iterable[Sequence[int]]) -> list[int]:
+def _concatenate(lists: Iterable[Sequence[int]]) -> list[int]:
     return [item for items in lists for item in items]
 
 
@@ -205,7 +219,7 @@ def drop_idle(s: SequenceArrays) -> int:
     for step in range(0, s.steps):
         count[step] = 0
     for value in range(0, s.values):
-        need[value] = s.kept[value]
+        need[value] = s.is_output[value]
     length = s.trial_length
     for t in range(0, length):
         count[trial[t]] = count[trial[t]] + 1
@@ -239,8 +253,8 @@ def find_loads(s: SequenceArrays) -> int:
     goal = s.goal
     alive = 0
     for value in range(0, s.values):
-        need[value] = s.kept[value]
-        if s.kept[value] == 1:
+        need[value] = s.is_output[value]
+        if s.is_output[value] == 1:
             alive = alive + size[value]
     s.alive = alive
     s.broken = 0
@@ -253,7 +267,7 @@ def find_loads(s: SequenceArrays) -> int:
         step = s.trial[t]
         load = alive + s.workspace[step]
         if s.over_at[step] < s.over_at[step + 1]:
-            load = load - saved(s, step)
+            load = load - find_saved_bytes(s, step)
         load = load + there(s, step)
         alive = s.alive
         s.trial_load[t] = load
@@ -295,7 +309,7 @@ def there(s: SequenceArrays, step: int) -> int:
     return more
 
 
-def saved(s: SequenceArrays, step: int) -> int:
+def find_saved_bytes(s: SequenceArrays, step: int) -> int:
     """Return the bytes that a step writes over values that die there, each value once."""
     used = s.used
     begin = s.over_at[step]
@@ -305,12 +319,12 @@ def saved(s: SequenceArrays, step: int) -> int:
         used[s.over_given[i]] = 0
     saved = 0
     for i in range(begin, end):
-        taken = s.over_taken[i]
-        given = s.over_given[i]
-        if used[taken] == 0 and used[given] == 0 and s.need[taken] == 0:
-            used[taken] = 1
-            used[given] = 1
-            saved = saved + s.size[given]
+        overwritten = s.over_taken[i]
+        output = s.over_given[i]
+        if used[overwritten] == 0 and used[output] == 0 and s.need[overwritten] == 0:
+            used[overwritten] = 1
+            used[output] = 1
+            saved = saved + s.size[output]
     return saved
 
 
@@ -365,7 +379,7 @@ def later(s: SequenceArrays, value: int, k: int) -> int:
     """Return whether a value is needed from its event at index k on, computed before or not."""
     if k < s.event_at[value + 1]:
         return 1 - s.event[k] % 2
-    return s.kept[value]
+    return s.is_output[value]
 
 
 def lives(s: SequenceArrays, value: int, t: int) -> int:
@@ -385,7 +399,7 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
     step = s.producer[value]
     if s.count[step] >= s.limit[step]:
         return -1
-    found = 0
+    closure_length = 0
     depth = 0
     left = most - s.cost[step]
     s.stack[0] = step
@@ -402,19 +416,19 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
                 if s.count[maker] >= s.limit[maker]:
                     return -1
                 left = left - s.cost[maker]
-                if left < 0 or found + depth > LONGEST:
-                    s.effort = s.effort - 2 * (found + depth)
+                if left < 0 or closure_length + depth > LONGEST:
+                    s.effort = s.effort - 2 * (closure_length + depth)
                     return -1
                 s.mark[maker] = stamp
                 depth = depth + 1
                 s.stack[depth] = maker
                 s.place[depth] = s.reads_at[maker]
         else:
-            s.closure[found] = step
-            found = found + 1
+            s.closure[closure_length] = step
+            closure_length = closure_length + 1
             depth = depth - 1
-    s.effort = s.effort - 4 * found
-    return found
+    s.effort = s.effort - 4 * closure_length
+    return closure_length
 
 
 def insert_closure(s: SequenceArrays, t: int, count: int) -> int:

@@ -23,11 +23,11 @@ from staticgrad.analysis.planning.sequences import (
     SequenceArrays,
     find_closure,
     find_events,
+    find_saved_bytes,
     first_event,
     has_room,
     later,
     lay_out,
-    saved,
     there,
 )
 
@@ -35,16 +35,16 @@ _LOOKS: Final = 32  # steps that are looked at for one that is beyond the goal, 
 _LONGEST: Final = 400  # steps of a window
 
 
-def proposed(s: SequenceArrays) -> int:
+def propose_change(s: SequenceArrays) -> int:
     """A change drawn at random."""
     kind = _drawn(s, 100)
     if kind < 25:
-        return _dropped(s)
+        return _drop_value(s)
     if kind < 45:
-        return _without(s)
+        return _remove_run(s)
     if kind < 90:
-        return _moved(s)
-    return _swapped(s)
+        return _move_block(s)
+    return _swap_runs(s)
 
 
 def _drawn(s: SequenceArrays, count: int) -> int:
@@ -70,7 +70,7 @@ def _place(s: SequenceArrays) -> int:
     return t
 
 
-def _dropped(s: SequenceArrays) -> int:
+def _drop_value(s: SequenceArrays) -> int:
     """A value dropped across the gap before one of its readers."""
     t = _place(s)
     step = s.sequence[t]
@@ -90,7 +90,7 @@ def _dropped(s: SequenceArrays) -> int:
     return count
 
 
-def _without(s: SequenceArrays) -> int:
+def _remove_run(s: SequenceArrays) -> int:
     """A repeated run taken out."""
     if s.length == s.steps:
         return -1
@@ -103,7 +103,7 @@ def _without(s: SequenceArrays) -> int:
     return -1
 
 
-def _moved(s: SequenceArrays) -> int:
+def _move_block(s: SequenceArrays) -> int:
     """A run, or a block of up to five, a little earlier or later, before its first reader, or
     behind what it waits for."""
     length = s.length
@@ -125,10 +125,10 @@ def _moved(s: SequenceArrays) -> int:
         to = _behind_inputs(s, lo)
     if to == lo or to < 0 or to + block > length:
         return -1
-    return _written(s, lo, block, to)
+    return _write_window(s, lo, block, to)
 
 
-def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
+def _write_window(s: SequenceArrays, lo: int, block: int, to: int) -> int:
     """The window of a block that goes to ``to``."""
     begin = lo
     end = to + block
@@ -154,31 +154,31 @@ def _written(s: SequenceArrays, lo: int, block: int, to: int) -> int:
 def _first_reader(s: SequenceArrays, t: int) -> int:
     """Return the step that first reads a value that step t makes."""
     step = s.sequence[t]
-    found = s.length
+    first_reader = s.length
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         value = s.makes[i]
         k = first_event(s, value, 2 * t + 2)
-        if k < s.event_at[value + 1] and s.event[k] // 2 < found:
-            found = s.event[k] // 2
-    return found
+        if k < s.event_at[value + 1] and s.event[k] // 2 < first_reader:
+            first_reader = s.event[k] // 2
+    return first_reader
 
 
 def _behind_inputs(s: SequenceArrays, t: int) -> int:
     """Return the place behind the last step before t that makes or reads a value that t reads."""
     step = s.sequence[t]
     readers = _drawn(s, 2)
-    found = 0
+    place = 0
     for i in range(s.reads_at[step], s.reads_at[step + 1]):
         value = s.reads[i]
         k = first_event(s, value, 2 * t) - 1
         while k > s.event_at[value] and readers == 0 and s.event[k] % 2 == 0:
             k = k - 1
-        if k >= s.event_at[value] and s.event[k] // 2 + 1 > found:
-            found = s.event[k] // 2 + 1
-    return found
+        if k >= s.event_at[value] and s.event[k] // 2 + 1 > place:
+            place = s.event[k] // 2 + 1
+    return place
 
 
-def _swapped(s: SequenceArrays) -> int:
+def _swap_runs(s: SequenceArrays) -> int:
     """Two runs in each other's place, next to each other or a little apart."""
     lo = _place(s)
     hi = lo + 1
@@ -217,7 +217,7 @@ def walk(s: SequenceArrays) -> int:
     s.best_cost = s.total_cost + 1
     _keep_best(s)
     s.heat = s.hot
-    whole = s.effort
+    full_effort = s.effort
     cooled = 0
     tries = 0
     while s.effort > 0 and s.length > 1:
@@ -226,11 +226,11 @@ def walk(s: SequenceArrays) -> int:
         if tries % _ROUND == 0:
             _set_price(s)
             _keep_best(s)
-            while cooled < 100 and (100 - cooled) * whole > 100 * s.effort:
+            while cooled < 100 and (100 - cooled) * full_effort > 100 * s.effort:
                 s.heat = 1 + s.heat * _COOLER // 1000
                 cooled = cooled + 1
-        count = proposed(s)
-        if count >= 0 and _weighed(s, count) == 1:
+        count = propose_change(s)
+        if count >= 0 and _is_accepted(s, count) == 1:
             _take(s, count)
     _keep_best(s)
     if s.best_over > 0:
@@ -271,7 +271,7 @@ def _is_better(s: SequenceArrays) -> int:
     In steady mode, return whether its cost plus the price of its excess is lower."""
     if s.steady > 0:
         worse = s.total_cost - s.best_cost
-        if worse + _priced(s, s.excess - s.best_over) < 0:
+        if worse + _price_of(s, s.excess - s.best_over) < 0:
             return 1
         return 0
     better = s.excess < s.best_over
@@ -295,7 +295,7 @@ def _survey(s: SequenceArrays) -> int:
     return 0
 
 
-def _weighed(s: SequenceArrays, count: int) -> int:
+def _is_accepted(s: SequenceArrays, count: int) -> int:
     """Return whether the walk replaces the steps from LO to HI by those in ``window``."""
     lo = s.lo
     hi = s.hi
@@ -314,14 +314,14 @@ def _weighed(s: SequenceArrays, count: int) -> int:
     if s.broken > 0 or _find_moved(s) == 0:
         return 0
     excess = excess + _excess_before(s)
-    worse = dearer + _priced(s, excess)
+    worse = dearer + _price_of(s, excess)
     if s.broken == 0 and (worse <= 0 or worse <= s.heat * _drawn_log(s) // 1024):
         return 1
     _forget_before(s)
     return 0
 
 
-def _priced(s: SequenceArrays, excess: int) -> int:
+def _price_of(s: SequenceArrays, excess: int) -> int:
     """Return the price of an excess: a mean excess of the goal over all steps costs four prices."""
     sign = 1
     if excess < 0:
@@ -330,12 +330,12 @@ def _priced(s: SequenceArrays, excess: int) -> int:
     goal = s.goal
     if goal > _WIDE:
         goal = _WIDE
-    whole = goal * s.steps + 1
+    full_excess = goal * s.steps + 1
     share = 0
     if excess < _WIDE:
-        share = excess * _MILLION // whole
+        share = excess * _MILLION // full_excess
     else:
-        share = excess // (1 + whole // _MILLION)
+        share = excess // (1 + full_excess // _MILLION)
     if excess > 0:
         share = share + 1
     if share > _MOST:
@@ -348,19 +348,19 @@ def _drawn_log(s: SequenceArrays) -> int:
     between powers of two."""
     s.random = s.random * 48271 % 2147483647
     left = s.random
-    found = 0
+    logarithm = 0
     while left < _MOST:
         left = left * 2
-        found = found + _LOG
-    return found + _LOG - (left - _MOST) * _LOG // _MOST
+        logarithm = logarithm + _LOG
+    return logarithm + _LOG - (left - _MOST) * _LOG // _MOST
 
 
 def _is_allowed(s: SequenceArrays, count: int) -> int:
     """Return whether no step of the window reads a value that was overwritten before."""
     for i in range(0, count):
         step = s.window[i]
-        for k in range(s.after_at[step], s.after_at[step + 1]):
-            writer = s.after[k]
+        for k in range(s.overwriters_at[step], s.overwriters_at[step + 1]):
+            writer = s.overwriters[k]
             if s.when[writer] < s.lo:
                 return 0
             if s.when[writer] < s.hi:
@@ -414,7 +414,7 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
         step = s.window[i]
         load = alive + s.workspace[step]
         if s.over_at[step] < s.over_at[step + 1]:
-            load = load - saved(s, step)
+            load = load - find_saved_bytes(s, step)
         used = 0
         for m in range(s.makes_at[step], s.makes_at[step + 1]):
             used = used + s.need[s.makes[m]]
@@ -451,7 +451,7 @@ def _find_moved(s: SequenceArrays) -> int:
                 return 0
             if needs == 0 and s.event[k - 1] % 2 == 1 and s.count[s.producer[value]] > 1:
                 s.idle = 1
-            s.moved[s.moved_count] = value
+            s.changed_values[s.moved_count] = value
             s.moved_at[s.moved_count] = at
             s.moved_count = s.moved_count + 1
     return 1
@@ -475,7 +475,7 @@ def _excess_before(s: SequenceArrays) -> int:
     goal = s.goal
     begin = lo
     for i in range(0, s.moved_count):
-        value = s.moved[i]
+        value = s.changed_values[i]
         at = s.moved_at[i]
         size = s.size[value]
         if s.need[value] == 0:
@@ -511,17 +511,19 @@ def _saved_before(s: SequenceArrays, i: int) -> int:
     at = s.moved_at[i]
     step = s.sequence[at]
     for j in range(s.over_at[step], s.over_at[step + 1]):
-        taken = s.over_taken[j]
-        s.held[taken] = s.need[taken]
-        s.need[taken] = later(s, taken, first_event(s, taken, 2 * at + 2))
-    before = saved(s, step)
+        value = s.over_taken[j]
+        s.tally[value] = s.need[value]
+        s.need[value] = later(s, value, first_event(s, value, 2 * at + 2))
+    saved_before = find_saved_bytes(s, step)
     for j in range(0, s.moved_count):
         if s.moved_at[j] == at:
-            s.need[s.moved[j]] = 1 - later(s, s.moved[j], first_event(s, s.moved[j], 2 * s.lo))
-    after = saved(s, step)
+            s.need[s.changed_values[j]] = 1 - later(
+                s, s.changed_values[j], first_event(s, s.changed_values[j], 2 * s.lo)
+            )
+    saved_after = find_saved_bytes(s, step)
     for j in range(s.over_at[step], s.over_at[step + 1]):
-        s.need[s.over_taken[j]] = s.held[s.over_taken[j]]
-    return before - after
+        s.need[s.over_taken[j]] = s.tally[s.over_taken[j]]
+    return saved_before - saved_after
 
 
 def _forget_before(s: SequenceArrays) -> int:
@@ -604,7 +606,7 @@ def settle(s: SequenceArrays) -> int:
         return 1
     trial = s.trial
     for value in range(0, s.values):
-        s.held[value] = 0
+        s.tally[value] = 0
     s.settled = 0
     waiting = 0
     for t in range(0, s.trial_length):
@@ -614,7 +616,7 @@ def settle(s: SequenceArrays) -> int:
                 return 0
             s.waiting[waiting] = step
             waiting = waiting + 1
-            _hold(s, step, 1)
+            _count_made(s, step, 1)
         else:
             trial[s.settled] = step
             s.settled = s.settled + 1
@@ -636,9 +638,9 @@ def _find_due(s: SequenceArrays) -> int:
         step = s.trial[t]
         if s.due[step] > t:
             early = 1
-        for i in range(s.after_at[step], s.after_at[step + 1]):
-            if s.due[s.after[i]] < t:
-                s.due[s.after[i]] = t
+        for i in range(s.overwriters_at[step], s.overwriters_at[step + 1]):
+            if s.due[s.overwriters[i]] < t:
+                s.due[s.overwriters[i]] = t
     return early
 
 
@@ -647,15 +649,15 @@ def _must_wait(s: SequenceArrays, step: int, t: int) -> int:
     if s.due[step] > t:
         return 1
     for i in range(s.reads_at[step], s.reads_at[step + 1]):
-        if s.held[s.reads[i]] > 0:
+        if s.tally[s.reads[i]] > 0:
             return 1
     return 0
 
 
-def _hold(s: SequenceArrays, step: int, more: int) -> int:
+def _count_made(s: SequenceArrays, step: int, more: int) -> int:
     """Add ``more`` to the counts of the values that a deferred step makes."""
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
-        s.held[s.makes[i]] = s.held[s.makes[i]] + more
+        s.tally[s.makes[i]] = s.tally[s.makes[i]] + more
     return 0
 
 
@@ -663,13 +665,13 @@ def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
     """Write the deferred steps that may run behind step t; return how many are left."""
     left = 0
     for k in range(0, waiting):
-        _hold(s, s.waiting[k], -1)
+        _count_made(s, s.waiting[k], -1)
     for k in range(0, waiting):
         step = s.waiting[k]
         if _must_wait(s, step, t) == 1:
             s.waiting[left] = step
             left = left + 1
-            _hold(s, step, 1)
+            _count_made(s, step, 1)
         else:
             s.trial[s.settled] = step
             s.settled = s.settled + 1

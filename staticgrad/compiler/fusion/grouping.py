@@ -328,10 +328,10 @@ class _GroupBuilder:
                 self._retained.add(arg.base)
             return
         if isinstance(form, forms.View):
-            self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))
+            self._alias(node, arg, arg.layout.apply_view(form, node.types[0].rank))
             return
         shape = node.types[0].shape
-        layout = arg.layout.reshaped(arg.type.shape, shape)
+        layout = arg.layout.reshape(arg.type.shape, shape)
         if layout is None:
             first_copy = self._copies.setdefault(
                 (arg.base, arg.type.shape, arg.layout), ResultBuffer(node)

@@ -543,12 +543,12 @@ class Cluster:
             return False
         if self.kind not in ("map", "gemm") or self.phase != phase:
             return False
-        relayout = layout.reshaped(source.type.shape, shape)
+        relayout = layout.reshape(source.type.shape, shape)
         return relayout is not None and is_one_run(relayout.strides, shape, self.row)
 
     def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
         """Store a value, viewed with this shape, as a part of another one."""
-        layout = region.layout.reshaped(shape, self.domain) or region.layout
+        layout = region.layout.reshape(shape, self.domain) or region.layout
         # An axis of one element may be the one that is vectorized, which must have a stride.
         pairs = zip(layout.strides, self.domain, strict=True)
         moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))

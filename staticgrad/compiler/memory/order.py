@@ -48,7 +48,9 @@ def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order
     for last in (*(step for step in order if step not in free), *filter(free.__contains__, order)):
         stack = [last]
         while stack:
-            open_predecessors = [s for s in flow.before[stack[-1]] if s in free and s not in done]
+            open_predecessors = [
+                s for s in flow.earlier_steps[stack[-1]] if s in free and s not in done
+            ]
             if open_predecessors:
                 stack += open_predecessors
                 continue
@@ -84,8 +86,8 @@ class _Edges:
     """The order of dependent steps; the last vertex is a barrier between checks and commits."""
 
     def __init__(self, flow: Flow) -> None:
-        self.steps = len(flow.before)
-        self.predecessors: list[tuple[int, ...]] = [*flow.before, ()]
+        self.steps = len(flow.earlier_steps)
+        self.predecessors: list[tuple[int, ...]] = [*flow.earlier_steps, ()]
         if flow.checks and flow.commits:
             self.predecessors[self.steps] = flow.checks
             for step in flow.commits:

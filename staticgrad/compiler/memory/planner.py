@@ -391,7 +391,7 @@ class Planner:
     ) -> int:
         """Return a lower bound of the peak of plans for these sizes."""
         order = self._timeline(self.orders[0], staged)
-        point = Point.of(order.layout(numbers).placed(), 0.0)
+        point = Point.of(order.layout(numbers).place_blocks(), 0.0)
         return lower_bound(self._plan(sizes, numbers, staged, point, workers))
 
     def _keep(self, key: _FrontKey, front: Front) -> None:
@@ -411,7 +411,7 @@ class Planner:
         for layout in sorted(layouts, key=lambda candidate: candidate.load):
             if best is not None and layout.load >= best.height:
                 break
-            candidate = layout.placed()
+            candidate = layout.place_blocks()
             if best is None or candidate.height < best.height:
                 best = candidate
         if best is None:

@@ -325,7 +325,7 @@ def _apart(
     for position in range(*positions):
         link, planned = links[position], plan.steps[position]
         accesses = plan.schedule.steps[planned.step].accesses()
-        wholes = [spans.whole(access.buffer, position) for access in accesses]
+        wholes = [spans.all_bytes(access.buffer, position) for access in accesses]
         touched: list[StepBytes] = []
         for reached in _reached(link, ranges) if link else ():
             reads: dict[ByteRange, None] = {}
@@ -422,7 +422,7 @@ def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
         touched[position] = {access.buffer for access in accesses}
         written.update(access.buffer for access in accesses if access.mode != "in")
         stages = _stages(kernel, call, planned.total, plan.workers)
-        if stages and is_apart(kernel, [spans.whole(a.buffer, position) for a in accesses]):
+        if stages and is_apart(kernel, [spans.all_bytes(a.buffer, position) for a in accesses]):
             (stage,) = kernel.stages
             assert isinstance(stage, Gemm)
             number = [operand.name for operand in kernel.operands].index(stage.b.operand)

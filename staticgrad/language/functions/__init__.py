@@ -26,7 +26,7 @@ __all__ = [*_HOMES, "fft", "linalg", "nn", "random", "sparse", "special"]
 
 def _as_arrays(result: Any) -> Any:
     """Return the result of a function of arrays alone, which few programs call, as arrays."""
-    return up("staticgrad.analysis.known").computed(result)
+    return up("staticgrad.analysis.known").compute_known(result)
 
 
 register_computed(_as_arrays)
