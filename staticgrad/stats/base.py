@@ -37,6 +37,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import exp, expm1, log, log1p, sqrt
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import F64, I64, DType
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.support.errors.calls import check_arguments
 from staticgrad.support.errors.tracebacks import bounded
@@ -144,6 +145,12 @@ class NamedDistribution:
     names_messages: ClassVar[bool] = True
     name: str
 
+    @property
+    def title(self) -> str:
+        """The name in messages: ``sg.stats.norm``, or that of a class outside of the package."""
+        is_ours = type(self).__module__.startswith("staticgrad.")
+        return f"sg.stats.{self.name}" if is_ours else self.name
+
     def __getattr__(self, word: str) -> Any:
         """Refuse a name that there is not, with the nearest one."""
         if word.startswith("_"):
@@ -157,7 +164,7 @@ class NamedDistribution:
                 return f"it is {kind}: {self.name}.{other}"
             return did_you_mean(word, known)
 
-        raise UnknownAttributeError(f"sg.stats.{self.name} has no {word!r}", hint=hint)
+        raise UnknownAttributeError(f"{self.title} has no {word!r}", hint=hint)
 
 
 @bounded
@@ -166,11 +173,12 @@ class Distribution(NamedDistribution):
 
     Attributes:
         shapes: names of the shape parameters, in SciPy's order.
-        located: the names of location and scale, of families that have them.
+        location_and_scale: the names of location and scale, of families that have them.
     """
 
     shapes: ClassVar[tuple[str, ...]] = ()
-    located: ClassVar[Mapping[str, float]] = {"loc": 0.0, "scale": 1.0}
+    location_and_scale: ClassVar[Mapping[str, float]] = {"loc": 0.0, "scale": 1.0}
+    located = deprecated_attribute("0.2", "location_and_scale")
     defaults: ClassVar[Mapping[str, Any]] = {}
     #: Parameters of another form -> the attribute with the family that has them.
     forms: ClassVar[Mapping[str, str]] = {}
@@ -181,7 +189,7 @@ class Distribution(NamedDistribution):
         self.__doc__ = f"{type(self).__doc__}"
 
     def __repr__(self) -> str:
-        return f"sg.stats.{self.name}"
+        return self.title
 
     def __reduce__(self) -> str:
         return self._home
@@ -189,7 +197,7 @@ class Distribution(NamedDistribution):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of all parameters, in order."""
-        return (*self.shapes, *self.located)
+        return (*self.shapes, *self.location_and_scale)
 
     @property
     def __signature__(self) -> Signature:
@@ -201,7 +209,7 @@ class Distribution(NamedDistribution):
         first, further = _ARGUMENTS.get(method, (("x",), ()))
         kind = Parameter.POSITIONAL_OR_KEYWORD
         fixed = [Parameter(each, kind) for each in first]
-        defaults = {**self.defaults, **self.located}
+        defaults = {**self.defaults, **self.location_and_scale}
         fixed += [
             Parameter(each, kind, default=defaults.get(each, Parameter.empty))
             for each in self.parameters
@@ -235,7 +243,7 @@ class Distribution(NamedDistribution):
             pass
         draws = f"from draws: {self.name}.rvs(..., size=10_000, random_state=0)"
         raise UnknownAttributeError(
-            f"sg.stats.{self.name} has no {method!r}: there is no closed form of it here",
+            f"{self.title} has no {method!r}: there is no closed form of it here",
             hint=draws if family._can_draw() else "",
         )
 
@@ -260,9 +268,7 @@ class Distribution(NamedDistribution):
         size, source = given.pop("size"), given.pop("random_state")
         name = f"{self.name}.rvs"
         if not family._can_draw():
-            raise UnknownAttributeError(
-                f"sg.stats.{self.name} has no 'rvs': it is not drawn from here"
-            )
+            raise UnknownAttributeError(f"{self.title} has no 'rvs': it is not drawn from here")
         parameters = [*given.values()]
         if isinstance(source, Generator):
             return drawn(name, family, source, size, parameters)
@@ -535,7 +541,7 @@ class Continuous(Univariate):
 class Discrete(Univariate):
     """A distribution of whole numbers, with ``pmf`` and ``logpmf``; ``loc`` shifts it."""
 
-    located: ClassVar[Mapping[str, float]] = {"loc": 0.0}
+    location_and_scale: ClassVar[Mapping[str, float]] = {"loc": 0.0}
     low: Any = 0.0
 
     def pmf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
@@ -693,9 +699,15 @@ class FrozenDistribution(NamedDistribution):
         self.family, self.parameters = family, parameters
         self.name = family.name
 
+    @property
+    def title(self) -> str:
+        """That of the family."""
+        title: str = self.family.title
+        return title
+
     def __repr__(self) -> str:
         given = ", ".join(f"{word}={shown(each)}" for word, each in self.parameters.items())
-        return f"sg.stats.{self.name}({given})"
+        return f"{self.title}({given})"
 
     def __reduce__(self) -> Any:
         return FrozenDistribution, (self.family, self.parameters)

@@ -38,7 +38,7 @@ NEARLY: Final = 1e-4
 class Joint(Distribution):
     """A distribution of vectors or matrices with a density."""
 
-    located: ClassVar[Mapping[str, float]] = {}
+    location_and_scale: ClassVar[Mapping[str, float]] = {}
 
     def logpdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Logarithm of the density at ``x``."""
@@ -63,7 +63,7 @@ class Joint(Distribution):
 class JointCounts(Distribution):
     """A distribution of classes or of vectors of counts."""
 
-    located: ClassVar[Mapping[str, float]] = {}
+    location_and_scale: ClassVar[Mapping[str, float]] = {}
 
     def logpmf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Logarithm of the probability of ``x``."""

@@ -9,7 +9,10 @@ import ctypes
 import pickle
 from dataclasses import dataclass
 
+import mpmath
 import numpy as np
+import pytest
+import scipy.stats
 
 import staticgrad as sg
 from passes.base import Pass
@@ -25,6 +28,7 @@ from staticgrad.eager import Tensor
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ops.elementwise import Floating
 from staticgrad.language.ops.reduce import Reduction
+from staticgrad.stats.base import Continuous, log1mexp
 from tests.native.support import assert_same
 
 POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
@@ -200,7 +204,75 @@ def backend():
     assert_same(f.run({"x": POINTS}), wanted, "softmax")
 
 
-PARTS = (op, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend)
+class Kumaraswamy(Continuous):
+    """P(X <= z) = 1 - (1 - z**a)**b on (0, 1)."""
+
+    shapes = ("a", "b")
+    low, high = 0.0, 1.0
+
+    def log_density(self, z, a, b):
+        return sg.log(a) + sg.log(b) + (a - 1) * sg.log(z) + (b - 1) * log1mexp(a * sg.log(z))
+
+    def below(self, z, a, b):
+        return -sg.expm1(self.log_above(z, a, b))
+
+    def above(self, z, a, b):
+        return sg.exp(self.log_above(z, a, b))
+
+    def log_above(self, z, a, b):
+        return b * log1mexp(a * sg.log(z))
+
+    def quantile(self, q, a, b):
+        return sg.exp(log1mexp(sg.log1p(-q) / b) / a)
+
+
+kumaraswamy = Kumaraswamy("kumaraswamy")
+
+
+def distribution():
+    a, b, points = 0.3, 7.0, np.array([1e-12, 0.02, 0.4, 0.97])
+    with mpmath.workdps(40):
+        exact = [mpmath.mpf(float(point)) for point in points]
+        one_minus = [1 - z ** mpmath.mpf(a) for z in exact]
+        tails = [float(p ** mpmath.mpf(b)) for p in one_minus]
+        logarithms = [float(mpmath.log(p) * b) for p in one_minus]
+        densities = [
+            float(a * b * z ** (mpmath.mpf(a) - 1) * p ** (mpmath.mpf(b) - 1))
+            for z, p in zip(exact, one_minus, strict=True)
+        ]
+        lower = [float(1 - p ** mpmath.mpf(b)) for p in one_minus]
+    for method, wanted in (
+        ("pdf", densities), ("cdf", lower), ("sf", tails), ("logsf", logarithms),
+    ):  # fmt: skip
+        at_once = getattr(kumaraswamy, method)(points, a, b)
+        np.testing.assert_allclose(at_once, wanted, rtol=1e-12)
+    np.testing.assert_allclose(kumaraswamy.ppf(lower[:3], a, b), points[:3], rtol=1e-12)
+    beta = scipy.stats.beta(1.0, b)
+    np.testing.assert_allclose(kumaraswamy.logpdf(points, 1.0, b), beta.logpdf(points), rtol=1e-13)
+    x = sg.input("x", ("n",), "float64")
+    shape = sg.input("a", (), "float64")
+    feeds = {"x": points, "a": np.float64(a)}
+    log_density = kumaraswamy.logpdf(x, shape, b)
+    np.testing.assert_allclose(every_way(log_density, feeds), np.log(densities), rtol=1e-12)
+    slope = every_way(sg.grad(log_density.sum(), shape), feeds)
+    with mpmath.workdps(40):
+        power = [z ** mpmath.mpf(a) for z in exact]
+        terms = [
+            1 / mpmath.mpf(a) + mpmath.log(z) * (1 - (b - 1) * p / (1 - p))
+            for z, p in zip(exact, power, strict=True)
+        ]
+    np.testing.assert_allclose(slope, float(mpmath.fsum(terms)), rtol=1e-12)
+    draws = kumaraswamy.rvs(a, b, size=4000, random_state=0)
+    assert scipy.stats.kstest(draws, lambda at: kumaraswamy.cdf(at, a, b)).pvalue > 0.01
+    assert pickle.loads(pickle.dumps(kumaraswamy)) is kumaraswamy
+    with pytest.raises(AttributeError, match="kumaraswamy has no 'mean'") as refused:
+        kumaraswamy.mean(a, b)
+    assert "sg.stats" not in refused.value.headline
+
+
+PARTS = (
+    *(op, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend, distribution),
+)
 
 if __name__ == "__main__":
     for part in PARTS:

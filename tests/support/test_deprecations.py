@@ -73,6 +73,7 @@ INSTANCES = {
     "staticgrad.optim.averaging:Average": lambda: sg.optim.Average(
         [sg.parameter("w", np.ones(3))], 0.5
     ),
+    "staticgrad.stats.base:Distribution": lambda: sg.stats.norm,
     "staticgrad.train.fitting:History": lambda: sg.train.History(stop_reason="enough"),
 }
 

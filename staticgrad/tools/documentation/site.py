@@ -163,7 +163,9 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "cookbook", "gaussian-process", "fit-an-ode", "fit-a-pde", "sample-a-posterior",
         "sparse-newton", "deploy",
     ),
-    "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
+    "How to: extend": (
+        "write-an-op", "passes", "policies", "write-a-backend", "write-a-distribution",
+    ),
     "Explain": (
         "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
     ),
