@@ -175,8 +175,8 @@ def tracked(*options):
 
 
 def test_the_repository_has_what_its_guide_names():
-    beside = {".ci", ".gitignore", "docs", "pyproject.toml", "LICENSE"}
-    beside.add("conftest.py")  # names that doctests share
+    beside = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "docs", "pyproject.toml"}
+    beside |= {"LICENSE", "conftest.py"}  # names that doctests share
     pages = {"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
     first = {path.relative_to(ROOT).parts[0] for path in tracked()}
     assert first <= {*FOLDERS, *beside, *pages}
