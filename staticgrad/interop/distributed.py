@@ -97,8 +97,8 @@ def mean(x: Any, rows: Any = None) -> Any:
     if job.ranks == 1:
         return x
     if isinstance(x, Complex):
-        whole: Any = x.kind.complex_kind  # type: ignore[attr-defined]
-        return whole.of(mean(x.joined(), rows))
+        complex_type: Any = x.kind.complex_kind  # type: ignore[attr-defined]
+        return complex_type.of(mean(x.joined(), rows))
     weights = rows_of("mean", x, rows)
     return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 
@@ -129,13 +129,19 @@ def check_equal(tree: Any) -> None:
     """
     job = ranks.job()
     content = content_of(tree)
-    own = {name: ranks.digest(array) for name, array in content.arrays.items()}
-    every = job.gather(own)
-    names = {name for each in every for name in each}
+    digests = {name: ranks.digest(array) for name, array in content.arrays.items()}
+    every = job.gather(digests)
+    names = {name for rank_digests in every for name in rank_digests}
     differing = {
         name: others
         for name in sorted(names)
-        if (others := [n for n, each in enumerate(every) if each.get(name) != every[0].get(name)])
+        if (
+            others := [
+                n
+                for n, rank_digests in enumerate(every)
+                if rank_digests.get(name) != every[0].get(name)
+            ]
+        )
     }
     if differing:
         raise DistributedError(

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from staticgrad.compiler.compiling.compiler import Compiled
-from staticgrad.interop.jax_calls import called
-from staticgrad.interop.lax.lowering import is_array, lowered, lowered_function
+from staticgrad.interop.jax_calls import call_programs
+from staticgrad.interop.lax.lowering import is_array, lower_graph, lowered_function
 from staticgrad.interop.lax.primitives import REFUSED
 from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
@@ -53,7 +53,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> jax.jit(jax.grad(norm))(jax.numpy.array([3.0, 4.0]))  # doctest: +SKIP
     Array([0.6, 0.8], dtype=float32)
     """
-    return Bridged(function, f, caller("jax.function", f, is_array, called))
+    return Bridged(function, f, caller("jax.function", f, is_array, call_programs))
 
 
 def trace(f: Callable[..., Any], *example: Any) -> Function[..., Any]:
@@ -142,9 +142,9 @@ def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:
     Array([0.6, 0.8], dtype=float32)
     """
     if isinstance(graph, Graph):
-        return lowered(graph)
+        return lower_graph(graph)
     if isinstance(graph, Compiled):
-        return lowered(graph.graph)
+        return lower_graph(graph.graph)
     if not callable(graph):
         hint = "sg.Graph({'y': y}, updates=...); or a function of arrays"
         raise ArgumentError(

@@ -30,11 +30,11 @@ from staticgrad.support.optional import jax
 _OFTEN: Final = 3
 
 
-def called(programs: Programs, arrays: Sequence[Any]) -> Any:
+def call_programs(programs: Programs, arrays: Sequence[Any]) -> Any:
     """Return the results of programs in JAX, in the containers of the function."""
-    given = [*map(_array, arrays)]
-    found = jax_primitives().call.bind(*_varying_alike(given), programs=programs)
-    return unflatten(programs.types(_kinds(given)).tree, found)
+    operands = [*map(_array, arrays)]
+    leaves = jax_primitives().call.bind(*_varying_alike(operands), programs=programs)
+    return unflatten(programs.types(_kinds(operands)).tree, leaves)
 
 
 @functools.cache
@@ -48,20 +48,20 @@ def jax_primitives() -> SimpleNamespace:
     call.multiple_results = tangents.multiple_results = True
 
     @functools.cache
-    def compiled(programs: Programs) -> Any:
+    def compile_call(programs: Programs) -> Any:
         return jax.jit(lambda *arrays: call.bind(*arrays, programs=programs))
 
     calls: Counter[Any] = Counter()
 
     def impl(*arrays: Any, programs: Programs) -> Any:
-        given = [*map(_array, arrays)]
-        if _is_on_cpu(given) and not programs.numbers:
-            calls[key := (programs, _kinds(given))] += 1
+        operands = [*map(_array, arrays)]
+        if _is_on_cpu(operands) and not programs.numbers:
+            calls[key := (programs, _kinds(operands))] += 1
             if calls[key] > _OFTEN:
-                return compiled(programs)(*given)
-        return [jax.numpy.asarray(each) for each in _host(programs, _kinds(given), *given)]
+                return compile_call(programs)(*operands)
+        return [jax.numpy.asarray(array) for array in _host(programs, _kinds(operands), *operands)]
 
-    def staged(*arrays: Any, programs: Programs) -> Any:
+    def call_host(*arrays: Any, programs: Programs) -> Any:
         host = functools.partial(_host, programs, _kinds(arrays))
         types = [jax.ShapeDtypeStruct(*kind) for kind in _result_kinds(programs, arrays)]
         return jax.pure_callback(host, types, *arrays)
@@ -75,13 +75,13 @@ def jax_primitives() -> SimpleNamespace:
 
     def jvp(primals: Any, directions: Any, *, programs: Programs) -> Any:
         primals = [*map(_array, primals)]
-        wrt = tuple([k for k, each in enumerate(directions) if type(each) is not ad.Zero])
+        wrt = tuple([k for k, direction in enumerate(directions) if type(direction) is not ad.Zero])
         forward = programs.forward(wrt)
-        found = call.bind(*primals, programs=forward)
+        outputs = call.bind(*primals, programs=forward)
         count = programs.types(_kinds(primals)).tree.count
-        results, saved = found[:count], found[count:]
-        smooth = [k for k, each in enumerate(results) if _is_inexact(each)]
-        moved = iter(
+        results, saved = outputs[:count], outputs[count:]
+        smooth = [k for k, result in enumerate(results) if _is_inexact(result)]
+        result_tangents = iter(
             tangents.bind(
                 *_varying_alike([*primals, *saved, *[directions[k] for k in wrt]]),
                 push=programs.pushforward(wrt),
@@ -93,8 +93,8 @@ def jax_primitives() -> SimpleNamespace:
             else ()
         )
         along = [
-            next(moved) if k in smooth else ad.Zero(jax.typeof(each).to_tangent_aval())
-            for k, each in enumerate(results)
+            next(result_tangents) if k in smooth else ad.Zero(jax.typeof(result).to_tangent_aval())
+            for k, result in enumerate(results)
         ]
         return results, along
 
@@ -111,55 +111,61 @@ def jax_primitives() -> SimpleNamespace:
 
     def tangents_jvp(primals: Any, directions: Any, **named: Any) -> Any:
         arrays, _, along = split(primals, named["counts"])
-        moved = [split(directions, named["counts"])[k] for k in (0, 2)]
+        second_directions = [split(directions, named["counts"])[k] for k in (0, 2)]
         results = tangents.bind(*primals, **named)
-        if all(type(each) is ad.Zero for each in moved[0]):
-            same = [*primals[: len(primals) - len(along)], *map(ad.instantiate_zeros, moved[1])]
+        if all(type(direction) is ad.Zero for direction in second_directions[0]):
+            same = [
+                *primals[: len(primals) - len(along)],
+                *map(ad.instantiate_zeros, second_directions[1]),
+            ]
             second = tangents.bind(*_varying_alike(same), **named)
         else:  # what is saved depends on the arrays: their directions say all
-            pair = (*arrays, *along), (*moved[0], *moved[1])
+            pair = (*arrays, *along), (*second_directions[0], *second_directions[1])
             second = jvp(*pair, programs=named["push"])[1]
         return results, second
 
-    def transposed(cotangents: Any, *operands: Any, pull: Programs, **named: Any) -> Any:
+    def transpose_tangents(cotangents: Any, *operands: Any, pull: Programs, **named: Any) -> Any:
         arrays, saved, along = split(operands, named["counts"])
-        given = [*arrays, *saved, *map(ad.instantiate_zeros, cotangents)]
-        slopes = call.bind(*_varying_alike(given), programs=pull)
+        pull_operands = [*arrays, *saved, *map(ad.instantiate_zeros, cotangents)]
+        slopes = call.bind(*_varying_alike(pull_operands), programs=pull)
         return [None] * (len(arrays) + len(saved)) + [
-            slope if ad.is_undefined_primal(each) else None
-            for slope, each in zip(slopes, along, strict=True)
+            slope if ad.is_undefined_primal(tangent) else None
+            for slope, tangent in zip(slopes, along, strict=True)
         ]
 
-    def batched(operands: Any, axes: Any, *, programs: Programs) -> Any:
-        first, chosen = _first(operands, axes)
-        found = call.bind(*first, programs=programs.mapped((chosen,)))
-        return found, [0] * len(found)
+    def batch_call(operands: Any, axes: Any, *, programs: Programs) -> Any:
+        first, chosen = _move_batch_first(operands, axes)
+        results = call.bind(*first, programs=programs.map_batches((chosen,)))
+        return results, [0] * len(results)
 
-    def tangents_batched(operands: Any, axes: Any, *, push: Any, pull: Any, **named: Any) -> Any:
+    def batch_tangents(operands: Any, axes: Any, *, push: Any, pull: Any, **named: Any) -> Any:
         sizes = [x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None]
         (arrays, saved, along), by = split(operands, named["counts"]), split(axes, named["counts"])
-        (arrays, over), (saved, beside) = _first(arrays, by[0]), _first(saved, by[1])
+        (arrays, over), (saved, beside) = (
+            _move_batch_first(arrays, by[0]),
+            _move_batch_first(saved, by[1]),
+        )
         along = [batching.bdim_at_front(x, a, sizes[0]) for x, a in zip(along, by[2], strict=True)]
         named["kinds"] = tuple([((sizes[0], *shape), dtype) for shape, dtype in named["kinds"]])
-        found = tangents.bind(
+        results = tangents.bind(
             *arrays,
             *saved,
             *along,
-            push=push.mapped(((*over, *[0] * len(along)),)),
-            pull=pull.mapped(((*over, *beside, *[0] * len(named["kinds"])),)),
+            push=push.map_batches(((*over, *[0] * len(along)),)),
+            pull=pull.map_batches(((*over, *beside, *[0] * len(named["kinds"])),)),
             **named,
         )
-        return found, [0] * len(found)
+        return results, [0] * len(results)
 
     call.def_impl(impl)
     call.def_abstract_eval(types)
     tangents.def_impl(tangents_impl)
     tangents.def_abstract_eval(tangents_types)
     ad.primitive_jvps[call], ad.primitive_jvps[tangents] = jvp, tangents_jvp
-    ad.primitive_transposes[tangents] = transposed
-    batching.primitive_batchers[call] = batched
-    batching.primitive_batchers[tangents] = tangents_batched
-    by_callback = mlir.lower_fun(staged, multiple_results=True)
+    ad.primitive_transposes[tangents] = transpose_tangents
+    batching.primitive_batchers[call] = batch_call
+    batching.primitive_batchers[tangents] = batch_tangents
+    by_callback = mlir.lower_fun(call_host, multiple_results=True)
     by_jax = mlir.lower_fun(in_jax, multiple_results=True)
 
     def on_any(context: Any, *operands: Any, programs: Programs) -> Any:
@@ -190,17 +196,19 @@ def _array(x: Any) -> Any:
 
 def _is_on_cpu(arrays: Sequence[Any]) -> bool:
     """Return whether XLA can call programs for these arrays, which are all on one CPU."""
-    devices = {each.device for each in arrays}
+    devices = {array.device for array in arrays}
     return len(devices) == 1 and getattr(devices.pop(), "platform", "") == "cpu"
 
 
-def _first(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[list[Any], tuple[Any, ...]]:
+def _move_batch_first(
+    operands: Sequence[Any], axes: Sequence[Any]
+) -> tuple[list[Any], tuple[Any, ...]]:
     """Return operands with the batch as first axis, and ``in_axes`` for them."""
-    moved = [
+    batch_first = [
         x if axis is None else jax.numpy.moveaxis(x, axis, 0)
         for x, axis in zip(operands, axes, strict=True)
     ]
-    return moved, tuple([None if axis is None else 0 for axis in axes])
+    return batch_first, tuple([None if axis is None else 0 for axis in axes])
 
 
 def _varying_alike(operands: Sequence[Any]) -> Sequence[Any]:
@@ -208,17 +216,17 @@ def _varying_alike(operands: Sequence[Any]) -> Sequence[Any]:
 
     Gradients of those that did not are then sums over these axes.
     """
-    if not any(isinstance(each, jax.core.Tracer) for each in operands):
+    if not any(isinstance(operand, jax.core.Tracer) for operand in operands):
         return operands
-    axes = [_varying(jax.typeof(each)) for each in operands]
+    axes = [_varying(jax.typeof(operand)) for operand in operands]
     every = frozenset().union(*axes)
     return [
-        x if own == every else _made_to_vary(x, tuple(every - own))
-        for x, own in zip(operands, axes, strict=True)
+        x if varying == every else _make_varying(x, tuple(every - varying))
+        for x, varying in zip(operands, axes, strict=True)
     ]
 
 
-def _made_to_vary(x: Any, axes: tuple[Any, ...]) -> Any:
+def _make_varying(x: Any, axes: tuple[Any, ...]) -> Any:
     """Return an array that varies over axes of a mesh, where it had the same values."""
     if hasattr(jax.lax, "pcast"):
         return jax.lax.pcast(x, axes, to="varying")
@@ -243,19 +251,19 @@ def _types(kinds: Any, operands: Sequence[Any]) -> list[Any]:
 
 def _varying(kind: Any) -> frozenset[Any]:
     """Return the axes of a mesh that an array of this type varies over, under ``shard_map``."""
-    found: frozenset[Any] = getattr(getattr(kind, "mat", kind), "varying", frozenset())
-    return found or getattr(kind, "vma", frozenset())
+    axes: frozenset[Any] = getattr(getattr(kind, "mat", kind), "varying", frozenset())
+    return axes or getattr(kind, "vma", frozenset())
 
 
 def _host(programs: Programs, kinds: Any, *arrays: Any) -> list[Any]:
     """Run a program; its results have the dtypes that JAX has."""
     dtypes = [_dtype(value) for value in programs.types(kinds).values]
     leaves, _ = flatten(programs.run(*map(np.asarray, arrays)))
-    return [np.asarray(each, dtype) for each, dtype in zip(leaves, dtypes, strict=True)]
+    return [np.asarray(leaf, dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
 
 
 def _kinds(arrays: Sequence[Any]) -> Any:
-    return tuple([(literal_shape(each), each.dtype.name) for each in arrays])
+    return tuple([(literal_shape(array), array.dtype.name) for array in arrays])
 
 
 def _result_kinds(programs: Programs, arrays: Sequence[Any]) -> list[Any]:

@@ -74,7 +74,7 @@ class XlaCall:
         self.address = address_of(self._words)
         self._in_python = self.run_in_python
         self._tries = 0
-        self._held: tuple[Any, ...] = ()  # what the words point to
+        self._referenced: tuple[Any, ...] = ()  # what the words point to
         for word, value in (
             (XlaWord.CALLS_AT, address_of(callables.calls())),
             (XlaWord.IN_PYTHON, id(self._in_python)),
@@ -102,25 +102,25 @@ class XlaCall:
         return None
 
     def _has_changed(self) -> bool:
-        return bool(self._held and self._held[0].changed())
+        return bool(self._referenced and self._held[0].changed())
 
     def _enter(self, arrays: Sequence[Any]) -> None:
         """Let native code run it, if the program has a native entry of these operands."""
         f, numbers = self._programs.of_function, self._programs.numbers
-        traced, given = traced_call(f, (*numbers.values(), *arrays), {})
-        found = self._places(traced, given.numbers)
-        if found is None:
+        traced, arguments = traced_call(f, (*numbers.values(), *arrays), {})
+        entry = self._places(traced, arguments.numbers)
+        if entry is None:
             return
-        head, feeds, results, fed = found
+        head, feeds, results, fed = entry
         feed_words, result_words = np.array(feeds, np.int64), np.array(results, np.int64)
-        changed = partial(_changed, traced)
-        self._held = traced, head, feed_words, result_words, fed, changed
+        changed = partial(_find_change, traced)
+        self._referenced = traced, head, feed_words, result_words, fed, changed
         self._words[XlaWord.CHANGED] = 0 if traced.never_changes else id(changed)
         self._words[XlaWord.FEEDS_AT] = address_of(feed_words)
         self._words[XlaWord.RESULTS_AT] = address_of(result_words)
         self._words[XlaWord.HEAD] = address_of(head)
 
-    def _places(self, traced: TracedProgram, given: Any) -> Any:
+    def _places(self, traced: TracedProgram, numbers: Any) -> Any:
         """Return the native entry's words, where feeds and results are, and constant feeds."""
         if traced.graph is None or traced.graph.updates:
             return None
@@ -128,7 +128,7 @@ class XlaCall:
         if entry is None:
             return None
         number = {name: k for k, name in enumerate(traced.names)}
-        fed = (traced.numbers(given) or ({}, []))[0]
+        fed = (traced.numbers(numbers) or ({}, []))[0]
         feeds: list[int] = []
         for port in entry.inputs:
             if port.name in fed:
@@ -150,14 +150,14 @@ class XlaCall:
         return entry.head, feeds, [result[name] for name in names], fed
 
 
-def _changed(traced: TracedProgram) -> str | None:
+def _find_change(traced: TracedProgram) -> str | None:
     return traced.changed() or None
 
 
 def _arrays(frame: int, word: FrameWord, kinds: Sequence[Any]) -> list[Any]:
     """Return the buffers of operands or results as arrays over their memory."""
     buffers = _word(frame, word)
-    found = []
+    arrays = []
     for k, (shape, dtype) in enumerate(kinds):
         array = np.empty(shape, dtype)
         if array.nbytes:
@@ -165,8 +165,8 @@ def _arrays(frame: int, word: FrameWord, kinds: Sequence[Any]) -> list[Any]:
                 _word(_word(buffers, k), BufferWord.DATA)
             )
             array = np.frombuffer(memoryview(memory), dtype).reshape(shape)
-        found.append(array)
-    return found
+        arrays.append(array)
+    return arrays
 
 
 def _word(address: int, number: int) -> int:

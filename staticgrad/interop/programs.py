@@ -79,7 +79,7 @@ class Programs:
     ) -> None:
         self._f, self.name, self.count, self._conjugate = f, name, count, conjugate
         self.numbers, self._options = numbers, options
-        self._made: dict[Any, Programs] = {}
+        self._programs_by_kind: dict[Any, Programs] = {}
         self._types: dict[Any, ResultTypes] = {}
 
         names = tuple(numbers)
@@ -88,7 +88,7 @@ class Programs:
             return self.values(*args[len(names) :], **dict(zip(names, args, strict=False)))
 
         call.__name__ = call.__qualname__ = name
-        first = [Argument(each, Argument.POSITIONAL_ONLY) for each in names]
+        first = [Argument(name, Argument.POSITIONAL_ONLY) for name in names]
         arrays = Argument("arrays", Argument.VAR_POSITIONAL)
         call.__signature__ = Signature([*first, arrays])  # type: ignore[attr-defined]
         self._key = ""
@@ -98,9 +98,9 @@ class Programs:
         """Return these programs for other values of the numbers; what is compiled is shared."""
         if numbers == self.numbers and 0.0 not in numbers.values():  # which equals -0.0
             return self
-        other = object.__new__(Programs)
-        other.__dict__.update(self.__dict__, numbers=numbers, _key="")
-        return other
+        programs = object.__new__(Programs)
+        programs.__dict__.update(self.__dict__, numbers=numbers, _key="")
+        return programs
 
     def run(self, *arrays: Any) -> Any:
         """Run the program for these arrays, compiled."""
@@ -118,7 +118,7 @@ class Programs:
 
     @property
     def key(self) -> str:
-        """A name that ``keyed`` finds these programs by, in this process."""
+        """The key by which ``find_programs`` finds these programs, in this process."""
         if not self._key:
             self._key = f"{self.name}:{len(_BY_KEY)}"
             _BY_KEY[self._key] = self
@@ -154,16 +154,16 @@ class Programs:
     def backward(self, wrt: tuple[int, ...], count: int) -> Programs:
         """Gradients from ``count`` arrays: those of the function, saved ones, and cotangents."""
 
-        def backward(*given: Any, **numbers: Any) -> list[Any]:
-            _, saved, cotangents, slopes = self._joint(wrt, given[: self.count], numbers)
+        def backward(*arguments: Any, **numbers: Any) -> list[Any]:
+            _, saved, cotangents, slopes = self._joint(wrt, arguments[: self.count], numbers)
             values = [joined(value) for value in (*saved, *cotangents)]
-            known = [
-                astype(joined(each), value.dtype)
-                for value, each in zip(values, given[self.count :], strict=True)
+            replacements = [
+                astype(joined(argument), value.dtype)
+                for value, argument in zip(values, arguments[self.count :], strict=True)
             ]
-            pairs = zip(values, known, strict=True)
+            pairs = zip(values, replacements, strict=True)
             leaves, tree = flatten(slopes)
-            over = _over(leaves, {value.key: each for value, each in pairs})
+            over = _substitute(leaves, {value.key: replacement for value, replacement in pairs})
             gradients: list[Any] = unflatten(tree, over)
             return gradients
 
@@ -172,52 +172,54 @@ class Programs:
     def pullback(self, wrt: tuple[int, ...], count: int) -> Programs:
         """Gradients from ``count`` arrays: those of the function, and cotangents."""
 
-        def pullback(*given: Any, **numbers: Any) -> list[Any]:
-            arrays, cotangents = given[: self.count], given[self.count :]
+        def pullback(*operands: Any, **numbers: Any) -> list[Any]:
+            arrays, cotangents = operands[: self.count], operands[self.count :]
             results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
-            return self._pulled(floating(results), chosen, cotangents)
+            return self._pull_back(floating(results), chosen, cotangents)
 
         return self._once("pullback", pullback, count, wrt)
 
     def pushforward(self, wrt: tuple[int, ...]) -> Programs:
         """Tangents of the floating results: of the function's arrays, then of those of ``wrt``."""
 
-        def pushforward(*given: Any, **numbers: Any) -> list[Any]:
-            arrays, tangents = given[: self.count], given[self.count :]
+        def pushforward(*operands: Any, **numbers: Any) -> list[Any]:
+            arrays, tangents = operands[: self.count], operands[self.count :]
             results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
             along = [astype(t, x.dtype) for t, x in zip(tangents, chosen, strict=True)]
             return list(forward_mode.jvp(floating(results), chosen, along, True))
 
         return self._once("pushforward", pushforward, self.count + len(wrt), wrt)
 
-    def mapped(self, axes: tuple[tuple[int | None, ...], ...]) -> Programs:
+    def map_batches(self, axes: tuple[tuple[int | None, ...], ...]) -> Programs:
         """The function over batches: for each batch axis, the outer first, ``in_axes`` of vmap."""
 
-        def mapped(*arrays: Any, **numbers: Any) -> Any:
+        def run_mapped(*arrays: Any, **numbers: Any) -> Any:
             f: Callable[..., Any] = functools.partial(self.values, **numbers)
-            for each in reversed(axes):
-                f = vmap(f, each)
+            for in_axes in reversed(axes):
+                f = vmap(f, in_axes)
             return f(*arrays)
 
-        return self._once("mapped", mapped, self.count, axes)
+        return self._once("mapped", run_mapped, self.count, axes)
 
     def types(self, kinds: tuple[tuple[tuple[Size, ...], Any], ...]) -> ResultTypes:
         """Return the types of results for arrays of these shapes, with named sizes, and dtypes."""
         alike = kinds, tuple(map(type, self.numbers.values()))
-        exactly = kinds, tuple([static_key(*each) for each in self.numbers.items()])
+        exactly = kinds, tuple([static_key(*pair) for pair in self.numbers.items()])
         for key in (alike, exactly):
             if key in self._types:
                 return self._types[key]
         try:
             numbers = Arithmetic(self.numbers, ()).given
-            found = self._types[alike] = self._traced(kinds, numbers)
+            result_types = self._types[alike] = self._trace_types(kinds, numbers)
         except Exception:
             if not self.numbers:
                 raise
-            found = self._types[exactly] = self._traced(kinds, self.numbers)  # it needs them now
-        return found
+            result_types = self._types[exactly] = self._trace_types(
+                kinds, self.numbers
+            )  # it needs them now
+        return result_types
 
-    def _traced(self, kinds: Any, numbers: Mapping[str, Any]) -> ResultTypes:
+    def _trace_types(self, kinds: Any, numbers: Mapping[str, Any]) -> ResultTypes:
         with traced_in(Session()), in_graphs(), collecting_guards() as guards:
             inputs = [graph_input(f"x{k}", *kind) for k, kind in enumerate(kinds)]
             values, tree = flatten(self.values(*inputs, **numbers), keep_complex=True)
@@ -227,7 +229,7 @@ class Programs:
         self, wrt: tuple[int, ...], arrays: Sequence[Any], numbers: Mapping[str, Any]
     ) -> tuple[Any, ...]:
         """The results, what is saved, cotangents, and gradients that depend on them."""
-        arrays = [_stored(each) for each in arrays]
+        arrays = [_store_complex(array) for array in arrays]
         results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
         floats = floating(results)
         cotangents = [
@@ -236,34 +238,40 @@ class Programs:
         ]
         if len(floats) == 1 and isinstance(floats[0], Symbolic) and not floats[0].shape:
             (ct,) = cotangents
-            saved, tree = flatten(self._turned(reverse.grad(floats[0], chosen, None, True)))
+            saved, tree = flatten(
+                self._switch_convention(reverse.grad(floats[0], chosen, None, True))
+            )
             slopes = unflatten(tree, [slope * ct.astype(slope.dtype) for slope in saved])
         else:
-            slopes = self._pulled(floats, chosen, cotangents)
-            saved = _saved(flatten(slopes)[0], list(map(joined, cotangents)), arrays)
+            slopes = self._pull_back(floats, chosen, cotangents)
+            saved = _saved_values(flatten(slopes)[0], list(map(joined, cotangents)), arrays)
         return results, saved, cotangents, slopes
 
-    def _pulled(self, ys: Sequence[Any], by: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+    def _pull_back(
+        self, ys: Sequence[Any], by: Sequence[Any], cotangents: Sequence[Any]
+    ) -> list[Any]:
         """Pull cotangents of the other library back to gradients of the other library."""
-        return self._turned(reverse.vjp(list(ys), list(by), self._turned(cotangents), True))
+        return self._switch_convention(
+            reverse.vjp(list(ys), list(by), self._switch_convention(cotangents), True)
+        )
 
-    def _turned(self, slopes: Sequence[Any]) -> list[Any]:
+    def _switch_convention(self, slopes: Sequence[Any]) -> list[Any]:
         """Turn derivatives from this library's convention to the other's, or back."""
-        return [conj(each) for each in slopes] if self._conjugate else list(slopes)
+        return [conj(slope) for slope in slopes] if self._conjugate else list(slopes)
 
     def _once(self, kind: str, f: Callable[..., Any], count: int, wrt: Any) -> Programs:
         key = kind, wrt, count
-        if key not in self._made:
+        if key not in self._programs_by_kind:
             name = f"{self.name}.{kind}"
-            given = self._conjugate, self.numbers, self._options
-            self._made[key] = Programs(f, name, count, *given)
-        return self._made[key].with_numbers(self.numbers)
+            settings = self._conjugate, self.numbers, self._options
+            self._programs_by_kind[key] = Programs(f, name, count, *settings)
+        return self._programs_by_kind[key].with_numbers(self.numbers)
 
 
 _BY_KEY: Final[dict[str, Programs]] = {}
 
 
-def keyed(key: str) -> Programs:
+def find_programs(key: str) -> Programs:
     """Return the programs that have this key.
 
     Raises:
@@ -327,17 +335,19 @@ def caller(
     #: Of calls with nothing but arrays and numbers, by their kinds, with the names of numbers.
     direct: dict[tuple[Any, ...], tuple[Programs, tuple[str, ...]]] = {}
 
-    def bridged(*args: Any, **kwargs: Any) -> Any:
-        kinds = tuple([_plain_kind(each, is_array) for each in args])
-        known = None if kwargs else direct.get(kinds)
-        if known is not None:
-            repeated, names = known
+    def run_bridged(*args: Any, **kwargs: Any) -> Any:
+        kinds = tuple([_plain_kind(argument, is_array) for argument in args])
+        repeated_call = None if kwargs else direct.get(kinds)
+        if repeated_call is not None:
+            repeated, names = repeated_call
             if not names:
                 return call(repeated, list(args))
             pairs = [*zip(args, kinds, strict=True)]
-            values = [each for each, kind in pairs if kind is not _ARRAY]
-            given = [each for each, kind in pairs if kind is _ARRAY]
-            return call(repeated.with_numbers(dict(zip(names, values, strict=True))), given)
+            values = [number for number, kind in pairs if kind is not _ARRAY]
+            repeated_arrays = [array for array, kind in pairs if kind is _ARRAY]
+            return call(
+                repeated.with_numbers(dict(zip(names, values, strict=True))), repeated_arrays
+            )
         leaves, tree = flatten((args, kwargs))
         layout = layouts.get(tree)
         if layout is None:
@@ -371,7 +381,7 @@ def caller(
                 direct[kinds] = programs, tuple(numbers)
         return call(programs.with_numbers(numbers) if numbers else programs, arrays)
 
-    return bridged
+    return run_bridged
 
 
 def name_of(f: Any) -> str:
@@ -416,8 +426,8 @@ class _Layout:
         self.static: set[int] = set()
         names = [""] * tree.count
         used = {"arrays", "self"}
-        for name, each in arguments.items():
-            places, containers = flatten(each)
+        for name, argument in arguments.items():
+            places, containers = flatten(argument)
             for place, path in zip(places, paths(containers, name), strict=True):
                 label = plain = re.sub(r"\W+", "_", path).strip("_")
                 while label in used:
@@ -440,9 +450,9 @@ def _of_arrays(
     static = [None if is_one else leaf for leaf, is_one in zip(leaves, are_arrays, strict=True)]
 
     def of_arrays(*arrays: Any, **numbers: Any) -> Any:
-        given = iter(arrays)
+        remaining = iter(arrays)
         filled = [
-            next(given) if is_one else numbers.get(name, leaf)
+            next(remaining) if is_one else numbers.get(name, leaf)
             for leaf, is_one, name in zip(static, are_arrays, names, strict=True)
         ]
         args, named = unflatten(tree, filled)
@@ -463,27 +473,27 @@ def floating(results: Any) -> list[Any]:
     return [leaf for leaf in flatten(results, keep_complex=True)[0] if leaf.dtype.is_float]
 
 
-def _stored(array: Any) -> Any:
+def _store_complex(array: Any) -> Any:
     """Return a complex argument as parts of one value, so that each trace saves the same values."""
     return array.of(joined(array)) if isinstance(array, Complex) else array
 
 
-def _saved(
+def _saved_values(
     slopes: Sequence[Any], cotangents: Sequence[Any], arrays: Sequence[Any]
 ) -> list[Symbolic]:
     """Return the values that the gradients read beside cotangents and arguments, each once."""
     nodes = sorted(ancestors([*slopes, *cotangents]), key=lambda node: node.serial)
-    behind = {value.node for value in cotangents}
+    downstream = {value.node for value in cotangents}
     for node in nodes:
-        if any(value.node in behind for value in node.args):
-            behind.add(node)
-    pending = [value for node in nodes if node in behind for value in node.args]
+        if any(value.node in downstream for value in node.args):
+            downstream.add(node)
+    pending = [value for node in nodes if node in downstream for value in node.args]
     pending += slopes
     saved: dict[Any, Symbolic] = {}
     seen = {value.key for value in (*flatten(arrays)[0], *map(joined, arrays))}
     while pending:
         value = pending.pop()
-        if value.node in behind or value.key in seen:
+        if value.node in downstream or value.key in seen:
             continue
         seen.add(value.key)
         if value.node.op.elementwise or value.node.op.copies:
@@ -493,10 +503,10 @@ def _saved(
     return list(saved.values())
 
 
-def _over(values: Sequence[Symbolic], known: dict[Any, Any]) -> list[Any]:
+def _substitute(values: Sequence[Symbolic], replacements: dict[Any, Any]) -> list[Any]:
     """Return values with some of those that they depend on replaced."""
     by_node: dict[Any, list[Any]] = {}
-    for (node, index), value in known.items():
+    for (node, index), value in replacements.items():
         by_node.setdefault(node, list(node.values))[index] = value
     nodes = sorted(ancestors(values), key=lambda node: node.serial)
     outputs = {str(place): value for place, value in enumerate(values)}

@@ -52,10 +52,10 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     >>> vector, unravel(vector * 2)["a"].tolist()
     (array([1., 1., 1., 1., 3.]), [[2.0, 2.0], [2.0, 2.0]])
     """
-    return _raveled("ravel", tree)
+    return _ravel_tree("ravel", tree)
 
 
-def _raveled(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+def _ravel_tree(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
@@ -76,7 +76,7 @@ def _raveled(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     return np.concatenate([np.zeros(0), *vectors]).astype("float64"), unravel
 
 
-class _OfVectors:
+class _VectorFunctions:
     """A function of a tree as functions of a vector: its value, derivatives and their products."""
 
     def __init__(self, f: Callable[..., Any], unravel: Callable[[Any], Any]) -> None:
@@ -86,21 +86,21 @@ class _OfVectors:
 
     def values(self, v: Any, *args: Any) -> Any:
         """The results of the function, of values of a graph."""
-        found = self._f(self._unravel(v), *args)
-        check_real(*flatten(found, keep_complex=True)[0], of="scipy")
-        return _joined(found)
+        results = self._f(self._unravel(v), *args)
+        check_real(*flatten(results, keep_complex=True)[0], of="scipy")
+        return _concatenate_leaves(results)
 
     def slope(self, v: Any, *args: Any) -> Any:
         value, slopes = value_and_grad(self._f)(self._unravel(v), *args)
-        return astype(value, "float64"), _joined(slopes)
+        return astype(value, "float64"), _concatenate_leaves(slopes)
 
     def product(self, v: Any, way: Any, *args: Any) -> Any:
-        found = hvp(lambda x: self._f(x, *args), self._unravel(v), self._unravel(way))
-        return _joined(found)
+        hessian_product = hvp(lambda x: self._f(x, *args), self._unravel(v), self._unravel(way))
+        return _concatenate_leaves(hessian_product)
 
     def along(self, v: Any, way: Any, *args: Any) -> Any:
         x, tangent = self._unravel(v), self._unravel(way)
-        return _joined(jvp(lambda x: self._f(x, *args), x, tangent, True)[1])
+        return _concatenate_leaves(jvp(lambda x: self._f(x, *args), x, tangent, True)[1])
 
     def back(self, v: Any, ct: Any, *args: Any) -> Any:
         return vjp(lambda v: self.values(v, *args), v, ct, True)[1]
@@ -121,21 +121,21 @@ class _OfVectors:
         return self._programs[name]
 
 
-def _joined(tree: Any) -> Any:
+def _concatenate_leaves(tree: Any) -> Any:
     leaves = [astype(leaf, "float64").ravel() for leaf in flatten(tree)[0]]
     return concatenate(leaves) if len(leaves) > 1 else leaves[0]
 
 
-def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_OfVectors, Any, Callable[[Any], Any]]:
+def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_VectorFunctions, Any, Callable[[Any], Any]]:
     if not callable(f):
         raise ArgumentError(f"{name}: f is {kind_of(f)}, not a function")
-    vector, unravel = _raveled(name, x0)
+    vector, unravel = _ravel_tree(name, x0)
     if not vector.size:
         raise ArgumentError(f"{name}: x0 has no numbers")
     leaves, tree = flatten(x0)
     kinds = tuple([(np.shape(leaf), np.asarray(leaf).dtype.str) for leaf in leaves])
-    made = made_once(f, ("scipy", tree, kinds), lambda: _OfVectors(f, unravel))
-    return made, vector, unravel
+    functions = made_once(f, ("scipy", tree, kinds), lambda: _VectorFunctions(f, unravel))
+    return functions, vector, unravel
 
 
 def minimize(
@@ -167,15 +167,15 @@ def minimize(
     """
     from scipy.optimize import minimize as scipy_minimize
 
-    own, vector, unravel = _of_vectors("minimize", f, x0)
+    functions, vector, unravel = _of_vectors("minimize", f, x0)
     reads = _READ.get((method or "").lower(), "gradient")
     if reads:
         options.setdefault("jac", True)
     if reads == "products":
-        options.setdefault("hessp", own.program("product"))
+        options.setdefault("hessp", functions.program("product"))
     if reads == "hessian":
-        options.setdefault("hess", own.program("curvature"))
-    fun = own.program("slope" if options.get("jac") is True else "value")
+        options.setdefault("hess", functions.program("curvature"))
+    fun = functions.program("slope" if options.get("jac") is True else "value")
     result = scipy_minimize(fun, vector, args=args, method=method, **options)
     slope = "grad" if method == "trust-constr" else "jac"  # whose jac is that of the constraints
     return _in_containers(result, unravel, ("x", slope))
@@ -202,10 +202,10 @@ def root(
     """
     from scipy.optimize import root as scipy_root
 
-    own, vector, unravel = _of_vectors("root", f, x0)
+    functions, vector, unravel = _of_vectors("root", f, x0)
     if method in ("hybr", "lm"):
-        options.setdefault("jac", own.program("matrix"))
-    result = scipy_root(own.program("values"), vector, args=args, method=method, **options)
+        options.setdefault("jac", functions.program("matrix"))
+    result = scipy_root(functions.program("values"), vector, args=args, method=method, **options)
     return _in_containers(result, unravel, ("x",))
 
 
@@ -238,14 +238,14 @@ def least_squares(
     """
     from scipy.optimize import least_squares as scipy_least_squares
 
-    own, vector, unravel = _of_vectors("least_squares", f, x0)
+    functions, vector, unravel = _of_vectors("least_squares", f, x0)
     kinds: dict[str, Callable[[], Any]] = {
-        "dense": lambda: own.program("matrix"),
-        "sparse": lambda: sparse_jacobian(own.values),
-        "products": lambda: lambda v, *args: _jacobian_operator(own, v, args),
+        "dense": lambda: functions.program("matrix"),
+        "sparse": lambda: sparse_jacobian(functions.values),
+        "products": lambda: lambda v, *args: _jacobian_operator(functions, v, args),
     }
     result = scipy_least_squares(
-        own.program("values"), vector, jac=kinds[jac](), args=args, **options
+        functions.program("values"), vector, jac=kinds[jac](), args=args, **options
     )
     return _in_containers(result, unravel, ("x", "grad"))
 
@@ -264,15 +264,15 @@ def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     >>> operator @ np.array([1.0, 1.0])
     array([2., 6.])
     """
-    own, vector, _ = _of_vectors("jacobian_operator", f, x)
-    return _jacobian_operator(own, vector, args)
+    functions, vector, _ = _of_vectors("jacobian_operator", f, x)
+    return _jacobian_operator(functions, vector, args)
 
 
-def _jacobian_operator(own: _OfVectors, v: Any, args: tuple[Any, ...]) -> Any:
+def _jacobian_operator(functions: _VectorFunctions, v: Any, args: tuple[Any, ...]) -> Any:
     from scipy.sparse.linalg import LinearOperator
 
-    count = own.program("values")(v, *args).size
-    along, back = own.program("along"), own.program("back")
+    count = functions.program("values")(v, *args).size
+    along, back = functions.program("along"), functions.program("back")
     return LinearOperator(
         (count, v.size),
         matvec=lambda way: along(v, _vector(way), *args),
@@ -294,14 +294,14 @@ def hessian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
     """
     from scipy.sparse.linalg import LinearOperator
 
-    own, vector, _ = _of_vectors("hessian_operator", f, x)
-    product = own.program("product")
+    functions, vector, _ = _of_vectors("hessian_operator", f, x)
+    product = functions.program("product")
     times = lambda way: product(vector, _vector(way), *args)  # noqa: E731
     return LinearOperator((vector.size,) * 2, matvec=times, rmatvec=times, dtype=np.float64)
 
 
-def _vector(given: Any) -> Any:
-    return np.ascontiguousarray(given, "float64").reshape(-1)
+def _vector(array: Any) -> Any:
+    return np.ascontiguousarray(array, "float64").reshape(-1)
 
 
 def _in_containers(result: Any, unravel: Callable[[Any], Any], names: tuple[str, ...]) -> Any:

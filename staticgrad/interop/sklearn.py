@@ -113,8 +113,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         stops = _EarlyStopping(self) if self.early_stopping else None
         random = check_random_state(self.random_state)
         if not self._goes_on(is_part):
-            self._seeds = [int(each) for each in random.randint(2**31 - 1, size=2)]
-            self.module_ = self._made(x.shape[1], outputs, self._seeds[0])
+            self._seeds = [int(seed) for seed in random.randint(2**31 - 1, size=2)]
+            self.module_ = self._make_module(x.shape[1], outputs, self._seeds[0])
             self._program = _program_of(self.module_)
             self.loss_curve_: list[float] = []
             self.n_iter_ = 0
@@ -122,13 +122,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         elif not is_part:  # the measure of another split
             self.validation_scores_ = self.best_validation_score_ = None
         if not is_part or not hasattr(self, "_optimizer"):
-            given = self.optimizer
-            self._optimizer = optim.Adam(1e-2) if given is None else deepcopy(given)
+            optimizer = self.optimizer
+            self._optimizer = optim.Adam(1e-2) if optimizer is None else deepcopy(optimizer)
             self._step: Any = None
         if getattr(self, "_step", None) is None:
             self._step = _step_of(self.module_, self._optimizer, self.loss, loss)
         if weights is not None and not (weights > 0).all():
-            x, y, weights = (each[weights > 0] for each in (x, y, weights))
+            x, y, weights = (array[weights > 0] for array in (x, y, weights))
         arrays = [x.astype(self.dtype), y]
         if weights is not None:
             arrays.append(weights)
@@ -157,7 +157,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             stops.restore()
         self.best_loss_ = None if stops else min(self.loss_curve_, default=None)
 
-    def _made(self, inputs: int, outputs: int, seed: int) -> nn.Module:
+    def _make_module(self, inputs: int, outputs: int, seed: int) -> nn.Module:
         if isinstance(self.module, nn.Module):
             return deepcopy(self.module).train()
         with seeded(seed):
@@ -191,11 +191,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Any:
         check_is_fitted(self)
-        return self._program(_validated(self, X, reset=False).astype(self.dtype))
+        return self._program(_validate_arrays(self, X, reset=False).astype(self.dtype))
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()
-        return {name: each for name, each in state.items() if name not in ("_program", "_step")}
+        return {name: value for name, value in state.items() if name not in ("_program", "_step")}
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -206,22 +206,22 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 def _step_of(
     model: nn.Module,
     optimizer: optim.Optimizer,
-    own: Callable[[Any, Any], Any] | None,
+    user_loss: Callable[[Any, Any], Any] | None,
     default: Callable[..., Any],
 ) -> Function[..., Any]:
     """A step on a batch, or on one whose rows have weights of mean 1 over all rows."""
 
     def by_row(outputs: Any, y: Any) -> Any:
-        if own is not None:  # a loss of a user is one of batches: of one row each
-            return vmap(lambda output, one: own(output[None], one[None]))(outputs, y)
-        found = default(outputs, y, reduction="none")
-        return found if found.ndim == 1 else aggregate.mean(found, 1)
+        if user_loss is not None:  # a loss of a user is one of batches: of one row each
+            return vmap(lambda output, target: user_loss(output[None], target[None]))(outputs, y)
+        losses = default(outputs, y, reduction="none")
+        return losses if losses.ndim == 1 else aggregate.mean(losses, 1)
 
     @function(sizes={"x": ("rows", None)})
     def step(x: Any, y: Any, weights: Any = None) -> Any:
         outputs = model(x)
         if weights is None:
-            value = (own or default)(outputs, y)
+            value = (user_loss or default)(outputs, y)
         else:
             value = aggregate.mean(by_row(outputs, y) * weights)
         optimizer.minimize(value)
@@ -275,20 +275,20 @@ class _EarlyStopping:
                 " validation, and two is the least",
                 hint="a larger validation_fraction, or more rows",
             )
-        kept: list[Any] = parts[0::2]
-        return kept
+        train_parts: list[Any] = parts[0::2]
+        return train_parts
 
     def __call__(self, epoch: Epoch) -> str | None:
         network = self._network
         module = network.module_.eval()
-        found = network._score(network._program(self._rows), self._targets, self._weights)
+        score = network._score(network._program(self._rows), self._targets, self._weights)
         module.train()
-        self._scores.append(found)
-        self._without = 0 if found >= self._best + network.tol and found > self._best else (
+        self._scores.append(score)
+        self._without = 0 if score >= self._best + network.tol and score > self._best else (
             self._without + 1
         )  # fmt: skip
-        if found > self._best:
-            self._best, self._state = found, module.state_dict()
+        if score > self._best:
+            self._best, self._state = score, module.state_dict()
         if self._without >= network.n_iter_no_change:
             return f"no better score for {self._without} epochs"
         return None
@@ -317,7 +317,7 @@ def _errors_of(estimator: Any, X: Any = None) -> Iterator[None]:
         raise kind(f"{type(estimator).__name__}: {headline}{of}", details=details) from None
 
 
-def _validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
+def _validate_arrays(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
     """The arrays, checked by scikit-learn, with its words in an error that has a code."""
     with _errors_of(estimator, X):
         return validate_data(estimator, X, *y, **options)
@@ -400,7 +400,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             ArgumentError, DTypeError: rows, labels, weights or options that do not fit.
         """
         again = self._goes_on(is_part=False)
-        X, y = _validated(self, X, y, reset=not again)
+        X, y = _validate_arrays(self, X, y, reset=not again)
         with _errors_of(self):
             check_classification_targets(y)
         labels = np.unique(y)
@@ -409,7 +409,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
                 f"Classifier: warm_start with classes {shown(labels)} after {shown(self.classes_)}",
                 hint="the same classes; or partial_fit, whose y may have some of them",
             )
-        return self._fitted(X, y, labels, sample_weight, is_part=False)
+        return self._fit_rows(X, y, labels, sample_weight, is_part=False)
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -427,7 +427,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
                 as ``fit``.
         """
         again = self._goes_on(is_part=True)
-        X, y = _validated(self, X, y, reset=not again)
+        X, y = _validate_arrays(self, X, y, reset=not again)
         if classes is None and not again:
             raise ArgumentError(
                 "Classifier: classes must be passed on the first call to partial_fit.",
@@ -452,9 +452,11 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
                 f"Classifier.partial_fit: y has {shown(unknown[0])}, and the classes are"
                 f" {shown(labels)}"
             )
-        return self._fitted(X, y, labels, sample_weight, is_part=True)
+        return self._fit_rows(X, y, labels, sample_weight, is_part=True)
 
-    def _fitted(self, X: Any, y: Any, labels: Any, sample_weight: Any, is_part: bool) -> Classifier:
+    def _fit_rows(
+        self, X: Any, y: Any, labels: Any, sample_weight: Any, is_part: bool
+    ) -> Classifier:
         places = np.searchsorted(labels, y).astype("int64")
         weights = self._weights(sample_weight, X)
         if self.class_weight is not None:
@@ -475,8 +477,8 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
                 hint='{label: weight}, or "balanced"',
             )
         with _errors_of(self):
-            found = compute_class_weight(self.class_weight, classes=labels, y=labels)
-        return self._weights(found, labels)
+            class_weights = compute_class_weight(self.class_weight, classes=labels, y=labels)
+        return self._weights(class_weights, labels)
 
     def _score(self, outputs: Any, places: Any, weights: Any) -> float:
         return float(accuracy_score(places, outputs.argmax(axis=1), sample_weight=weights))
@@ -531,15 +533,15 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
 
         ``sample_weight``: the weight of each row in the loss: 2 as the row twice, 0 as without it.
         """
-        return self._fitted(X, y, sample_weight, is_part=False)
+        return self._fit_rows(X, y, sample_weight, is_part=False)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
         """Train further, by one epoch over rows, as ``Classifier.partial_fit``."""
-        return self._fitted(X, y, sample_weight, is_part=True)
+        return self._fit_rows(X, y, sample_weight, is_part=True)
 
-    def _fitted(self, X: Any, y: Any, sample_weight: Any, is_part: bool) -> Regressor:
+    def _fit_rows(self, X: Any, y: Any, sample_weight: Any, is_part: bool) -> Regressor:
         again = self._goes_on(is_part)
-        X, y = _validated(self, X, y, multi_output=True, y_numeric=True, reset=not again)
+        X, y = _validate_arrays(self, X, y, multi_output=True, y_numeric=True, reset=not again)
         weights = self._weights(sample_weight, X)
         if again and y.shape[1:] != self._shape:
             raise ArgumentError(

@@ -16,7 +16,7 @@ from staticgrad.interop.aten.module import TorchModule, module_of
 from staticgrad.interop.aten.report import TorchReport, explain_compilation
 from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
-from staticgrad.interop.torch_tracing import opaque, ran
+from staticgrad.interop.torch_tracing import opaque, run_programs
 from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import namespace
 from staticgrad.support.errors import ArgumentError
@@ -54,7 +54,7 @@ def function(f: Callable[..., Any]) -> Callable[..., Any]:
     (None, tensor([0.6000, 0.8000]))
     """
     is_array = lambda leaf: isinstance(leaf, torch.Tensor)  # noqa: E731 - a test
-    run = caller("torch.function", f, is_array, _called, True, _plain)
+    run = caller("torch.function", f, is_array, _call_programs, True, _plain)
     return Bridged(function, f, opaque(run))
 
 
@@ -190,21 +190,21 @@ def explain(
     return explain_compilation(f, args, named, dict(options or {}), dynamic)
 
 
-def _called(programs: Programs, tensors: list[Any]) -> Any:
+def _call_programs(programs: Programs, tensors: list[Any]) -> Any:
     wrt: tuple[int, ...] = ()
     if torch.is_grad_enabled():
-        wrt = tuple([k for k, each in enumerate(tensors) if each.requires_grad])
+        wrt = tuple([k for k, tensor in enumerate(tensors) if tensor.requires_grad])
     if wrt and torch._C._get_tracing_state() is not None:
         raise ArgumentError(
             f"{programs.name}: torch.jit.trace does not record gradients of functions",
             hint="with torch.no_grad() around torch.jit.trace; torch.export.export has gradients",
         )
     if not (wrt or torch._C._are_functorch_transforms_active() or _are_tangents_open()):
-        leaves, tree = ran(programs, tensors, _called)
+        leaves, tree = run_programs(programs, tensors, _call_programs)
         return unflatten(tree, leaves)
     call = SimpleNamespace(tree=None)  # torch.func copies lists and dicts
-    found = _tape().apply(programs, wrt, call, *tensors)
-    return unflatten(call.tree, found[: call.tree.count])
+    outputs = _tape().apply(programs, wrt, call, *tensors)
+    return unflatten(call.tree, outputs[: call.tree.count])
 
 
 @functools.cache
@@ -218,7 +218,9 @@ def _tape() -> Any:
         def forward(
             programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
         ) -> Any:
-            leaves, tree = ran(programs.forward(wrt) if wrt else programs, tensors, _called)
+            leaves, tree = run_programs(
+                programs.forward(wrt) if wrt else programs, tensors, _call_programs
+            )
             call.tree = tree.parts[0] if wrt else tree  # what is saved comes after the results
             return tuple(leaves)
 
@@ -226,7 +228,7 @@ def _tape() -> Any:
         def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
             programs, wrt, call, *tensors = args
             inner = programs.forward(wrt) if wrt else programs
-            results = _called(inner.mapped((tuple(in_dims[3:]),)), tensors)
+            results = _call_programs(inner.map_batches((tuple(in_dims[3:]),)), tensors)
             leaves, tree = flatten(results)  # on the tape below the one that is mapped
             call.tree = tree.parts[0] if wrt else tree
             return tuple(leaves), (0,) * len(leaves)
@@ -236,7 +238,9 @@ def _tape() -> Any:
             ctx.programs, ctx.wrt, call, *tensors = inputs
             count = call.tree.count
             smooth = [k for k in range(count) if _has_slopes(output[k])]
-            ctx.mark_non_differentiable(*[each for k, each in enumerate(output) if k not in smooth])
+            ctx.mark_non_differentiable(
+                *[tensor for k, tensor in enumerate(output) if k not in smooth]
+            )
             ctx.set_materialize_grads(False)
             ctx.smooth, ctx.saved = [k in smooth for k in range(count)], len(output) - count
             ctx.kinds = [(k, output[k].shape, output[k].dtype) for k in smooth]
@@ -245,53 +249,54 @@ def _tape() -> Any:
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
-            programs, given = ctx.programs, list(ctx.saved_tensors)
+            programs, saved = ctx.programs, list(ctx.saved_tensors)
             cts = [
                 torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]
                 for k, shape, dtype in ctx.kinds
             ]
             if torch.is_grad_enabled():  # these are differentiated again, by the arrays
-                given = given[: programs.count]
-                gradients = programs.pullback(ctx.wrt, len(given) + len(cts))
+                saved = saved[: programs.count]
+                gradients = programs.pullback(ctx.wrt, len(saved) + len(cts))
             else:
-                gradients = programs.backward(ctx.wrt, len(given) + len(cts))
-            found = _called_in_batches(gradients, given + cts)
+                gradients = programs.backward(ctx.wrt, len(saved) + len(cts))
+            wrt_slopes = _call_in_batches(gradients, saved + cts)
             slopes: list[Any] = [None] * programs.count
-            for place, slope in zip(ctx.wrt, found, strict=True):
+            for place, slope in zip(ctx.wrt, wrt_slopes, strict=True):
                 slopes[place] = slope
             return None, None, None, *slopes
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Any:
-            programs, given = ctx.programs, [*ctx.saved_tensors[: ctx.programs.count]]
+            programs, primals = ctx.programs, [*ctx.saved_tensors[: ctx.programs.count]]
             along = tangents[3:]
-            wrt = tuple([k for k, each in enumerate(along) if each is not None])
+            wrt = tuple([k for k, tangent in enumerate(along) if tangent is not None])
             pushed = programs.pushforward(wrt)
-            found = iter(_called_in_batches(pushed, given + [along[k] for k in wrt]))
-            moved = [next(found) if is_smooth else None for is_smooth in ctx.smooth]
-            return *moved, *[None] * ctx.saved
+            remaining = iter(_call_in_batches(pushed, primals + [along[k] for k in wrt]))
+            result_tangents = [next(remaining) if is_smooth else None for is_smooth in ctx.smooth]
+            return *result_tangents, *[None] * ctx.saved
 
     return Call
 
 
-def _called_in_batches(programs: Programs, tensors: list[Any]) -> Any:
+def _call_in_batches(programs: Programs, tensors: list[Any]) -> Any:
     """Call programs of gradients, also where PyTorch computes several of them at once.
 
     ``torch.autograd.grad(..., is_grads_batched=True)`` and ``jacobian(..., vectorize=True)`` mark a
     batch in another way than ``torch.func.vmap``.
     """
-    batched = [torch._C._functorch.is_legacy_batchedtensor(each) for each in tensors]
+    batched = [torch._C._functorch.is_legacy_batchedtensor(tensor) for tensor in tensors]
     if not any(batched):
-        return _called(programs, tensors)
+        return _call_programs(programs, tensors)
     level = torch._C._vmapmode_increment_nesting() - 1
     torch._C._vmapmode_decrement_nesting()
-    whole = [
-        torch._remove_batch_dim(each, level, 1, 0) if is_one else each
-        for each, is_one in zip(tensors, batched, strict=True)
+    with_batch_axis = [
+        torch._remove_batch_dim(tensor, level, 1, 0) if is_one else tensor
+        for tensor, is_one in zip(tensors, batched, strict=True)
     ]
     axes = tuple([0 if is_one else None for is_one in batched])
     return [
-        torch._add_batch_dim(each, 0, level) for each in _called(programs.mapped((axes,)), whole)
+        torch._add_batch_dim(result, 0, level)
+        for result in _call_programs(programs.map_batches((axes,)), with_batch_axis)
     ]
 
 

@@ -26,10 +26,10 @@ def array_of(tensor: Any) -> Any:
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         return tensor.numpy()
     except (TypeError, RuntimeError) as error:
-        raise _refused(tensor, error) from None
+        raise _tensor_error(tensor, error) from None
 
 
-def _refused(tensor: Any, error: Exception) -> ArgumentError:
+def _tensor_error(tensor: Any, error: Exception) -> ArgumentError:
     """Return the error for a tensor that is not an array in memory."""
     if tensor.is_nested:
         return ArgumentError("a tensor is nested", hint="tensor.to_padded_tensor(0.0)")

@@ -14,12 +14,12 @@ class UnnamedSizeError(Exception):
     """A size that has no name here."""
 
 
-def is_open(given: Any) -> bool:
+def is_open(size: Any) -> bool:
     """Return whether an integer of PyTorch is not known where it traces."""
-    return isinstance(given, torch.SymInt)
+    return isinstance(size, torch.SymInt)
 
 
-def named(size: Any, names: dict[str, Dim]) -> Any:
+def name_size(size: Any, names: dict[str, Dim]) -> Any:
     """Return a size of PyTorch as a number or a named size, whose names are added to ``names``.
 
     Raises:
@@ -43,13 +43,13 @@ def typical(size: Any) -> int:
 
 def open_sizes(sizes: Any, names: Mapping[str, Dim]) -> dict[str, Any]:
     """Return PyTorch's integers for the names that ``named`` has found in these sizes."""
-    found: dict[str, Any] = {}
+    integers: dict[str, Any] = {}
     for size in filter(is_open, sizes):
         for symbol in size.node.expr.free_symbols:
             (of_name,) = named_sizes(names[str(symbol)])
             make = size.node.shape_env.create_symintnode
-            found[str(symbol)] = make(symbol, hint=of_name.hint)
-    return found
+            integers[str(symbol)] = make(symbol, hint=of_name.hint)
+    return integers
 
 
 def _of_expression(expression: Any, bounds: Any, names: dict[str, Dim]) -> Any:
@@ -69,11 +69,11 @@ def _of_expression(expression: Any, bounds: Any, names: dict[str, Dim]) -> Any:
     make = _EXPRESSIONS.get(type(expression).__name__)
     if make is None:
         raise UnnamedSizeError(f"a size is {expression}")
-    parts = [_of_expression(each, bounds, names) for each in expression.args]
-    made = parts[0]
-    for each in parts[1:]:
-        made = make(made, each)
-    return made
+    parts = [_of_expression(argument, bounds, names) for argument in expression.args]
+    combined = parts[0]
+    for part in parts[1:]:
+        combined = make(combined, part)
+    return combined
 
 
 #: Classes of SymPy and PyTorch by name -> what computes sizes.

@@ -15,26 +15,26 @@ from importlib.util import find_spec
 from typing import Any, Final
 from weakref import WeakSet
 
-from staticgrad.interop.programs import Programs, keyed
+from staticgrad.interop.programs import Programs, find_programs
 from staticgrad.interop.torch_arrays import array_of, tensor_of
-from staticgrad.interop.torch_sizes import UnnamedSizeError, named, open_sizes
+from staticgrad.interop.torch_sizes import UnnamedSizeError, name_size, open_sizes
 from staticgrad.language.functions.trees import Tree, flatten
 from staticgrad.language.types.dim import Dim, evaluate
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.optional import torch
 
 
-def ran(
-    programs: Programs, tensors: Sequence[Any], called: Callable[[Programs, list[Any]], Any]
+def run_programs(
+    programs: Programs, tensors: Sequence[Any], call_on_tape: Callable[[Programs, list[Any]], Any]
 ) -> tuple[list[Any], Tree]:
     """Return the results of programs as tensors, and their containers.
 
     Where PyTorch traces, it is a call of the operator, which in a graph that needs its gradient is
-    ``called``, a call on the tape.
+    ``call_on_tape``.
     """
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         _, tree = _types(programs, tensors)
-        return list(_operator(called)(programs.key, list(tensors))), tree
+        return list(_operator(call_on_tape)(programs.key, list(tensors))), tree
     leaves, tree = flatten(programs.run(*map(array_of, tensors)))
     return [tensor_of(leaf) for leaf in leaves], tree
 
@@ -46,50 +46,51 @@ def _types(programs: Programs, tensors: Sequence[Any]) -> tuple[list[tuple[Any, 
     """
     names: dict[str, Dim] = {}
     with suppress(StaticgradError, UnnamedSizeError):
-        kinds = _kinds(tensors, lambda size: named(size, names))
+        kinds = _kinds(tensors, lambda size: name_size(size, names))
         values, tree, guards = programs.types(kinds)
-        sizes = open_sizes([size for each in tensors for size in each.shape], names)
+        sizes = open_sizes([size for tensor in tensors for size in tensor.shape], names)
         if all(guard.holds(sizes) for guard in guards):
-            shapes = [tuple([evaluate(size, sizes) for size in each.shape]) for each in values]
+            shapes = [tuple([evaluate(size, sizes) for size in value.shape]) for value in values]
             kinds_out = [
-                (shape, each.dtype.name) for shape, each in zip(shapes, values, strict=True)
+                (shape, value.dtype.name) for shape, value in zip(shapes, values, strict=True)
             ]
             return kinds_out, tree
     values, tree, _ = programs.types(_kinds(tensors, int))
-    return [(each.shape, each.dtype.name) for each in values], tree
+    return [(value.shape, value.dtype.name) for value in values], tree
 
 
 def _kinds(
     tensors: Sequence[Any], size: Callable[[Any], Any]
 ) -> tuple[tuple[tuple[Any, ...], str], ...]:
     return tuple([
-        (tuple(map(size, each.shape)), str(each.dtype).removeprefix("torch.")) for each in tensors
+        (tuple(map(size, tensor.shape)), str(tensor.dtype).removeprefix("torch."))
+        for tensor in tensors
     ])  # fmt: skip
 
 
 @functools.cache
-def _operator(called: Callable[[Programs, list[Any]], Any]) -> Any:
+def _operator(call_on_tape: Callable[[Programs, list[Any]], Any]) -> Any:
     """Register the operator; return it."""
     library = torch.library.Library("staticgrad", "FRAGMENT")
     tags = (torch.Tag.pt2_compliant_tag,)
     library.define("run(str key, Tensor[] tensors) -> Tensor[]", tags=tags)
 
     def run(key: str, tensors: Any) -> Any:
-        leaves, _ = flatten(keyed(key).run(*map(array_of, tensors)))
+        leaves, _ = flatten(find_programs(key).run(*map(array_of, tensors)))
         return [tensor_of(leaf) for leaf in leaves]
 
     def fake(key: str, tensors: Any) -> Any:
-        kinds, _ = _types(keyed(key), tensors)
+        kinds, _ = _types(find_programs(key), tensors)
         return [torch.empty(shape, dtype=getattr(torch, dtype)) for shape, dtype in kinds]
 
-    def differentiated(key: str, tensors: Any) -> Any:
-        if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
-            return flatten(called(keyed(key), list(tensors)))[0]
+    def run_differentiable(key: str, tensors: Any) -> Any:
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            return flatten(call_on_tape(find_programs(key), list(tensors)))[0]
         with torch._C._AutoDispatchBelowAutograd():
             return torch.ops.staticgrad.run.default(key, tensors)
 
     library.impl("run", run, "CompositeExplicitAutograd")
-    library.impl("run", differentiated, "Autograd")
+    library.impl("run", run_differentiable, "Autograd")
     torch.library.register_fake("staticgrad::run", fake, lib=library)
     _libraries.append(library)  # what it registered ends with it
     return torch.ops.staticgrad.run.default
@@ -131,12 +132,12 @@ class _WhenImported(MetaPathFinder):
         spec: Any = find_spec(name)
         execute = spec.loader.exec_module
 
-        def executed(module: Any) -> None:
+        def execute_and_mark(module: Any) -> None:
             execute(module)
             for f in [*_opaque]:
                 _tell_dynamo(f)
 
-        spec.loader.exec_module = executed
+        spec.loader.exec_module = execute_and_mark
         return spec
 
 

@@ -807,7 +807,7 @@ def test_arguments_and_results_in_another_order_in_memory_are_not_copied():
     x = made(4, 3).t()
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin() * 2,))(x)
     notes = []
-    run = backend._of_aten("inference", graph, [x], {}, notes.append)
+    run = backend._compile_aten_graph("inference", graph, [x], {}, notes.append)
     for seed in (1, 2):
         x = made(4, 3, seed=seed).t()
         (y,) = run([x])
@@ -821,12 +821,12 @@ def test_expanded_results_are_contiguous():
     x = made(3)
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x.sin().expand(2, 3),))(x)
     notes = []
-    run = backend._of_aten("inference", graph, [x], {}, notes.append)
+    run = backend._compile_aten_graph("inference", graph, [x], {}, notes.append)
     (y,) = run([x])
     torch.testing.assert_close(y, x.sin().expand(2, 3))
     assert y.is_contiguous()
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x: (x + 1,))(x.expand(2, 3))
-    run = backend._of_aten("inference", graph, [x.expand(2, 3)], {}, notes.append)
+    run = backend._compile_aten_graph("inference", graph, [x.expand(2, 3)], {}, notes.append)
     torch.testing.assert_close(run([y])[0], y + 1)
     (program,) = notes[1].runs[0].programs
     assert program.peak_bytes == 0  # it reads the result where it is

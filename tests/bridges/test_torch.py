@@ -365,10 +365,10 @@ def test_vmap_maps_functions_and_their_gradients():
 
 
 def test_a_graph_calls_functions_of_this_process():
-    from staticgrad.interop.programs import keyed
+    from staticgrad.interop.programs import find_programs
 
     with pytest.raises(ArgumentError, match="f: a graph of another process calls this function"):
-        keyed("f:99999")
+        find_programs("f:99999")
 
 
 @pytest.mark.slow

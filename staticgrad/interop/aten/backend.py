@@ -24,7 +24,7 @@ from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
-from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, named, typical
+from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
@@ -429,7 +429,7 @@ def _kind_of(argument: Any, names: dict[str, Dim] | None) -> Any:
 
 def _size(size: Any, names: dict[str, Dim] | None) -> Any:
     """A size of PyTorch as a number or a named size."""
-    return typical(size) if names is None else named(size, names)
+    return typical(size) if names is None else name_size(size, names)
 
 
 def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:

@@ -24,7 +24,7 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.autodiff import reverse
 from staticgrad.interop.elements import ELEMENTS
-from staticgrad.interop.programs import keyed
+from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
@@ -1212,7 +1212,7 @@ def _trilinear(
 
 @operator("staticgrad.run")
 def _run(key: str, tensors: Sequence[Any]) -> Any:
-    return tuple(flatten(keyed(key).values(*tensors), keep_complex=True)[0])
+    return tuple(flatten(find_programs(key).values(*tensors), keep_complex=True)[0])
 
 
 # -- softmax --------------------------------------------------------------------------------------

@@ -62,14 +62,14 @@ Row = Callable[..., Any]
 ROWS: Final[dict[str, Row]] = {}
 
 
-def _named(space: Callable[[], Any], names: str) -> None:
+def _add_rows(space: Callable[[], Any], names: str) -> None:
     for entry in names.split():
         op, _, name = entry.partition(":")
         ROWS[op] = lambda _, *args, name=name or op: getattr(space(), name)(*args)
 
 
-_named(lambda: jax.numpy, _NAMES)
-_named(lambda: jax.scipy.special, _SPECIAL)
+_add_rows(lambda: jax.numpy, _NAMES)
+_add_rows(lambda: jax.scipy.special, _SPECIAL)
 ROWS.update(
     {
         "again": lambda op, x: x,
@@ -128,22 +128,22 @@ RULED: Final = frozenset(["custom_jvp", "flat_power"])
 def row(*names: str) -> Callable[[Row], Row]:
     """Make a function the row of ops."""
 
-    def registered(function: Row) -> Row:
+    def register_row(function: Row) -> Row:
         ROWS.update(dict.fromkeys(names, function))
         return function
 
-    return registered
+    return register_row
 
 
 def _border(x: Any, op: Any, least: bool) -> Any:
-    """What a reduction of nothing gives; None where there is something."""
+    """Return the result of a reduction of an empty array; None for other arrays."""
     if x.size:
         return None
     if x.dtype.kind == "b":
         return not least
     limits = (-np.inf, np.inf) if np.issubdtype(x.dtype, np.inexact) else None
-    whole = limits or (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
-    return whole[0] if least else whole[1]
+    extremes = limits or (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max)
+    return extremes[0] if least else extremes[1]
 
 
 @row("cast")
@@ -154,9 +154,9 @@ def _cast(op: Any, x: Any) -> Any:
     bits = 64 if op.dtype.code in ("i64", "u32", "u64") else 32
     if not jax.config.jax_enable_x64:
         bits = 32
-    limit, whole = 2.0 ** (bits - 1), jax.numpy.trunc(x)
-    fits = (whole >= -limit) & (whole < limit)
-    signed = jax.numpy.where(fits, whole, 0).astype(f"int{bits}")
+    limit, truncated = 2.0 ** (bits - 1), jax.numpy.trunc(x)
+    fits = (truncated >= -limit) & (truncated < limit)
+    signed = jax.numpy.where(fits, truncated, 0).astype(f"int{bits}")
     signed = jax.numpy.where(fits, signed, np.array(-(2 ** (bits - 1)), f"int{bits}"))
     if op.dtype.code != "u64" or bits == 32:
         return signed
@@ -171,10 +171,10 @@ class _TO_INT64:  # noqa: N801 - what the row reads of an op
 
 @row("int_pow")
 def _int_pow(op: Any, x: Any, y: Any) -> Any:
-    rest, power, square = jax.numpy.maximum(y, 0), jax.numpy.ones_like(x), x
+    exponent, power, square = jax.numpy.maximum(y, 0), jax.numpy.ones_like(x), x
     for _ in range(8 * x.dtype.itemsize):
-        power = jax.numpy.where(rest & 1 == 1, power * square, power)
-        rest, square = rest >> 1, square * square
+        power = jax.numpy.where(exponent & 1 == 1, power * square, power)
+        exponent, square = exponent >> 1, square * square
     if x.dtype.kind == "u":
         return power
     sign = jax.numpy.where(y & 1 == 1, x, x * x)
@@ -186,9 +186,9 @@ def _int_pow(op: Any, x: Any, y: Any) -> Any:
 def _flat_power(op: Any, x: Any) -> Any:
     halves = 2.0 * op.exponent
     exponent = np.asarray(op.exponent, x.dtype)
-    whole, half = divmod(abs(int(halves)), 2) if halves.is_integer() else (0, 0)
-    if halves.is_integer() and whole < 8:
-        power = x**whole * jax.numpy.sqrt(x) if half else x**whole
+    integer_part, half = divmod(abs(int(halves)), 2) if halves.is_integer() else (0, 0)
+    if halves.is_integer() and integer_part < 8:
+        power = x**integer_part * jax.numpy.sqrt(x) if half else x**integer_part
         power = power if op.exponent > 0 else 1 / power
     else:
         power = jax.numpy.power(x, exponent)
@@ -197,7 +197,7 @@ def _flat_power(op: Any, x: Any) -> Any:
 
 
 @row("floor_divide", "remainder", "fmod")
-def _divided(op: Any, x: Any, y: Any) -> Any:
+def _divide(op: Any, x: Any, y: Any) -> Any:
     function = getattr(jax.numpy, op.name)
     if np.issubdtype(x.dtype, np.inexact):
         return function(x, y)
@@ -227,15 +227,19 @@ def _pad(op: Any, x: Any) -> Any:
 
 
 def _positions(starts: Any, lengths: Any, steps: Any) -> Any:
-    each = zip(starts, lengths, steps, strict=True)
-    return np.ix_(*[start + step * np.arange(length) for start, length, step in each])
+    axes = zip(starts, lengths, steps, strict=True)
+    return np.ix_(*[start + step * np.arange(length) for start, length, step in axes])
 
 
 @row("scatter_add")
 def _scatter_add(op: Any, x: Any, indices: Any) -> Any:
-    before, after = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
-    rows = x.reshape(*before, -1, *after) if x.size else x.reshape(*before, indices.size, *after)
-    zeros = jax.numpy.zeros((*before, op.size, *after), x.dtype)
+    outer_shape, inner_shape = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
+    rows = (
+        x.reshape(*outer_shape, -1, *inner_shape)
+        if x.size
+        else x.reshape(*outer_shape, indices.size, *inner_shape)
+    )
+    zeros = jax.numpy.zeros((*outer_shape, op.size, *inner_shape), x.dtype)
     return zeros.at[(*(slice(None),) * op.axis, indices.reshape(-1))].add(rows)
 
 
@@ -251,28 +255,28 @@ def _scatter_along(op: Any, x: Any, indices: Any) -> Any:
 def _linear_scan(op: Any, a: Any, b: Any) -> Any:
     if not b.shape[op.axis]:
         return b
-    factors, terms = (jax.numpy.moveaxis(each, op.axis, 0) for each in (a, b))
+    factors, terms = (jax.numpy.moveaxis(operand, op.axis, 0) for operand in (a, b))
 
-    def step(last: Any, each: Any) -> Any:
-        now = each[0] * last + each[1]
+    def step(last: Any, pair: Any) -> Any:
+        now = pair[0] * last + pair[1]
         return now, now
 
-    rest = jax.lax.scan(step, terms[0], (factors[1:], terms[1:]))[1]
-    return jax.numpy.moveaxis(jax.numpy.concatenate([terms[:1], rest]), 0, op.axis)
+    later = jax.lax.scan(step, terms[0], (factors[1:], terms[1:]))[1]
+    return jax.numpy.moveaxis(jax.numpy.concatenate([terms[:1], later]), 0, op.axis)
 
 
 @row("scatter_extreme")
 def _scatter_extreme(op: Any, x: Any, indices: Any) -> Any:
-    before, after = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
+    outer_shape, inner_shape = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
     dtype = as_dtype(x.dtype)
     least = convert_array(np.asarray(COMBINERS[op.kind].empty(dtype)), dtype)
     narrow = x.dtype == bool
     x, least = (x.astype("int8"), least.astype("int8")) if narrow else (x, least)
-    rows = x.reshape(*before, indices.size, *after)
-    whole = jax.numpy.full((*before, op.size, *after), least)
-    at = whole.at[(*(slice(None),) * op.axis, indices.reshape(-1))]
-    found = at.max(rows) if op.kind == "max" else at.min(rows)
-    return found.astype(bool) if narrow else found
+    rows = x.reshape(*outer_shape, indices.size, *inner_shape)
+    filled = jax.numpy.full((*outer_shape, op.size, *inner_shape), least)
+    at = filled.at[(*(slice(None),) * op.axis, indices.reshape(-1))]
+    result = at.max(rows) if op.kind == "max" else at.min(rows)
+    return result.astype(bool) if narrow else result
 
 
 @row("sort")
@@ -307,10 +311,10 @@ def _random_bits(op: Any, key: Any, step: Any) -> Any:
             "random numbers have keys of 64 bits",
             hint='jax.config.update("jax_enable_x64", True)',
         )
-    shape, each = op.shape, op.shape[op.keys :]
-    count = math.prod(each)
+    shape, draw_shape = op.shape, op.shape[op.keys :]
+    count = math.prod(draw_shape)
     begin = np.uint64(op.rank * count)
-    position = (begin + jax.numpy.arange(count, dtype="uint64")).reshape(each)
+    position = (begin + jax.numpy.arange(count, dtype="uint64")).reshape(draw_shape)
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     high = position >> half | np.uint64(op.stream << 16)
     counter = [position & low, high, step & low, step >> half]
@@ -328,11 +332,11 @@ def _elements(op: Any, x: Any, fill: Any) -> list[Any]:
     read = {tap: (i, w) for tap, i, w in each_tap(op.axes(image, op.extents))}
     taps = []
     for tap in product(*map(range, op.taps)):
-        whole = jax.numpy.full((*lead, *op.extents), fill, x.dtype)
+        elements = jax.numpy.full((*lead, *op.extents), fill, x.dtype)
         if tap in read:
             inside, windows = read[tap]
-            whole = whole.at[last(windows)].set(x[last(inside)], unique_indices=True)
-        taps.append(whole)
+            elements = elements.at[last(windows)].set(x[last(inside)], unique_indices=True)
+        taps.append(elements)
     return taps
 
 
@@ -342,7 +346,7 @@ def _window_sum(op: Any, x: Any) -> Any:
 
 
 @row("unfold")
-def _unfold(op: Any, x: Any) -> Any:
+def _unfold_windows(op: Any, x: Any) -> Any:
     lead = x.shape[: x.ndim - op.count]
     stacked = jax.numpy.stack(_elements(op, x, 0), len(lead))
     return stacked.reshape(*lead, *op.taps, *op.extents)
@@ -354,9 +358,9 @@ def _least(x: Any) -> Any:
 
 @row("window_max")
 def _window_max(op: Any, x: Any) -> Any:
-    def larger(first: Any, other: Any) -> Any:
-        wins = ~(other <= first) & (first == first)
-        return jax.numpy.where(wins, other, first)
+    def larger(first: Any, second: Any) -> Any:
+        wins = ~(second <= first) & (first == first)
+        return jax.numpy.where(wins, second, first)
 
     return reduce(larger, _elements(op, x, _least(x)))
 
@@ -373,36 +377,38 @@ def _window_place(op: Any, x: Any) -> Any:
 @row("window_take")
 def _window_take(op: Any, x: Any, places: Any) -> Any:
     out = jax.numpy.zeros(places.shape, x.dtype)
-    for place, found in enumerate(_elements(op, x, 0)):
-        out = jax.numpy.where(places == place, found, out)
+    for place, elements in enumerate(_elements(op, x, 0)):
+        out = jax.numpy.where(places == place, elements, out)
     return out
 
 
-def _spread(op: Any, lead: Any, windows: Any, dtype: Any, given: Callable[[Any], Any]) -> Any:
+def _spread(
+    op: Any, lead: Any, windows: Any, dtype: Any, values_of_tap: Callable[[Any], Any]
+) -> Any:
     """Add what each tap gives to the elements of the image that it reads."""
     out = jax.numpy.zeros((*lead, *op.extents), dtype)
     for tap, image, read in each_tap(op.axes(op.extents, windows)):
-        out = out.at[last(image)].add(given(tap)[last(read)])
+        out = out.at[last(image)].add(values_of_tap(tap)[last(read)])
     return out
 
 
 @row("fold")
-def _fold(op: Any, y: Any) -> Any:
+def _fold_windows(op: Any, y: Any) -> Any:
     lead = y.ndim - 2 * op.count
-    moved = jax.numpy.moveaxis(y, range(lead, lead + op.count), range(op.count))
+    taps_first = jax.numpy.moveaxis(y, range(lead, lead + op.count), range(op.count))
     windows = y.shape[lead + op.count :]
-    return _spread(op, y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
+    return _spread(op, y.shape[:lead], windows, y.dtype, lambda tap: taps_first[tap])
 
 
 @row("window_put")
 def _window_put(op: Any, y: Any, places: Any) -> Any:
     lead = y.ndim - op.count
 
-    def given(tap: Any) -> Any:
+    def values_of_tap(tap: Any) -> Any:
         place = int(np.ravel_multi_index(tap, op.taps))
         return jax.numpy.where(places == place, y, jax.numpy.zeros((), y.dtype))
 
-    return _spread(op, y.shape[:lead], y.shape[lead:], y.dtype, given)
+    return _spread(op, y.shape[:lead], y.shape[lead:], y.dtype, values_of_tap)
 
 
 # -- sparse products ------------------------------------------------------------------------------
@@ -437,30 +443,30 @@ def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
 def _sparse_solve(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
     """Solve by SuperLU on the host; JAX differentiates the product."""
     parts = op.name.startswith("complex")
-    data, b = map(_whole, (data, b)) if parts else (data, b)
+    data, b = map(_join_parts, (data, b)) if parts else (data, b)
     batch = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
     b = jax.numpy.broadcast_to(b, (*batch, *b.shape[-2:]))
 
-    def solved(b: Any, transposed: bool) -> Any:
+    def solve_on_host(b: Any, transposed: bool) -> Any:
         errors = "nan" if transposed else op.errors
-        other = type(op)(op.transposed is not transposed, errors, op.ordering)
+        solve_op = type(op)(op.transposed is not transposed, errors, op.ordering)
         operands = map(_parts, (data, b)) if parts else (data, b)
-        (found,) = _on_host(other, *operands, *pattern)
-        return _whole(found) if parts else found
+        (solution,) = _on_host(solve_op, *operands, *pattern)
+        return _join_parts(solution) if parts else solution
 
     kind: Any = op_class("sparse_product")
     product = kind(op.transposed)
-    found = jax.lax.custom_linear_solve(
+    solution = jax.lax.custom_linear_solve(
         lambda x: _sparse_product(product, data, x, *pattern),
-        b, lambda _, b: solved(b, False), lambda _, b: solved(b, True),
+        b, lambda _, b: solve_on_host(b, False), lambda _, b: solve_on_host(b, True),
     )  # fmt: skip
-    return _parts(found) if parts else found
+    return _parts(solution) if parts else solution
 
 
 # -- linear algebra and Fourier transforms --------------------------------------------------------
 
 
-def _whole(x: Any) -> Any:
+def _join_parts(x: Any) -> Any:
     """Return the complex array whose parts are the last axis."""
     return jax.lax.complex(x[..., 0], x[..., 1])
 
@@ -472,11 +478,13 @@ def _parts(z: Any) -> Any:
 def matrices(name: str) -> Callable[[Row], Row]:
     """Make a function of real or complex matrices the row of two ops: of both."""
 
-    def registered(function: Row) -> Row:
+    def register_rows(function: Row) -> Row:
         def of_parts(op: Any, *operands: Any) -> Any:
-            found = function(op, *[_whole(x) if x.dtype.kind == "f" else x for x in operands])
-            single = not isinstance(found, tuple)
-            results = (found,) if single else found
+            outputs = function(
+                op, *[_join_parts(x) if x.dtype.kind == "f" else x for x in operands]
+            )
+            single = not isinstance(outputs, tuple)
+            results = (outputs,) if single else outputs
             results = tuple([_parts(y) if y.dtype.kind == "c" else y for y in results])
             return results[0] if single else results
 
@@ -484,7 +492,7 @@ def matrices(name: str) -> Callable[[Row], Row]:
         ROWS[f"complex_{name}"] = of_parts
         return function
 
-    return registered
+    return register_rows
 
 
 def _adjoint(x: Any) -> Any:
@@ -515,9 +523,9 @@ def _triangular_solve(op: Any, a: Any, b: Any) -> Any:
 def _tridiagonal_solve(op: Any, lower: Any, diagonal: Any, upper: Any, b: Any) -> Any:
     if not b.size:
         return b
-    moved = b.swapaxes(-1, -2)
+    b_transposed = b.swapaxes(-1, -2)
     lower, upper = lower.at[..., 0].set(0), upper.at[..., -1].set(0)
-    return jax.lax.linalg.tridiagonal_solve(lower, diagonal, upper, moved).swapaxes(-1, -2)
+    return jax.lax.linalg.tridiagonal_solve(lower, diagonal, upper, b_transposed).swapaxes(-1, -2)
 
 
 @matrices("lu")
@@ -529,7 +537,7 @@ def _lu(op: Any, x: Any) -> Any:
 
 @matrices("lu_solve")
 def _lu_solve(op: Any, lu: Any, permutation: Any, b: Any) -> Any:
-    def solved(b: Any, lower: bool) -> Any:
+    def solve_triangle(b: Any, lower: bool) -> Any:
         return jax.lax.linalg.triangular_solve(
             lu, b, left_side=True, lower=lower, transpose_a=op.transposed,
             conjugate_a=op.transposed, unit_diagonal=not lower,
@@ -537,10 +545,10 @@ def _lu_solve(op: Any, lu: Any, permutation: Any, b: Any) -> Any:
 
     if op.transposed:
         ordered = jax.numpy.take_along_axis(b, permutation[..., None], -2)
-        return solved(solved(ordered, lower=False), lower=True)
+        return solve_triangle(solve_triangle(ordered, lower=False), lower=True)
     back = jax.numpy.argsort(permutation, -1)
-    found = solved(solved(b, lower=True), lower=False)
-    return jax.numpy.take_along_axis(found, back[..., None], -2)
+    solution = solve_triangle(solve_triangle(b, lower=True), lower=False)
+    return jax.numpy.take_along_axis(solution, back[..., None], -2)
 
 
 @matrices("qr")
@@ -573,12 +581,15 @@ def _svdvals(op: Any, x: Any) -> Any:
 def _sylvester(op: Any, a: Any, b: Any, q: Any) -> Any:
     """Solve by LAPACK on the host; JAX differentiates the equation."""
 
-    def solved(q: Any, transposed: bool) -> Any:
+    def solve_on_host(q: Any, transposed: bool) -> Any:
         pair = [x.swapaxes(-1, -2) if transposed else x for x in (a, b)]
         return _on_host(op, *pair, q)[0]
 
     return jax.lax.custom_linear_solve(
-        lambda x: a @ x + x @ b, q, lambda _, q: solved(q, False), lambda _, q: solved(q, True)
+        lambda x: a @ x + x @ b,
+        q,
+        lambda _, q: solve_on_host(q, False),
+        lambda _, q: solve_on_host(q, True),
     )
 
 
@@ -588,9 +599,9 @@ def _fft(op: Any, x: Any) -> Any:
     norm = ("backward", "ortho", "forward")[op.norm if op.forward else 2 - op.norm]
     if op.kind == "r2c":
         norm = ("backward", "ortho", "forward")[op.norm]
-        found = space.rfftn(x, axes=axes, norm=norm)
-        return _parts(found if op.forward else found.conj())
-    z = _whole(x)
+        spectrum = space.rfftn(x, axes=axes, norm=norm)
+        return _parts(spectrum if op.forward else spectrum.conj())
+    z = _join_parts(x)
     if op.kind == "c2c":
         return _parts((space.fftn if op.forward else space.ifftn)(z, axes=axes, norm=norm))
     norm = ("forward", "ortho", "backward")[op.norm]
@@ -603,13 +614,13 @@ def _conv(op: Any, x: Any, w: Any) -> Any:
     if x.dtype.kind != "f":
         return _on_host(op, x, w)
     w = op.taps_of(w) if op.tiles else w
-    return _convolved(op, x, w, x.shape[2:], op.extents)
+    return _convolve(op, x, w, x.shape[2:], op.extents)
 
 
-def _convolved(op: Any, x: Any, w: Any, image: Any, windows: Any) -> Any:
-    each = zip(image, w.shape[2:], windows, op.strides, op.dilation, op.before, strict=True)
-    around = [(before, (n - 1) * s + (k - 1) * d + 1 - size - before)
-              for size, k, n, s, d, before in each]  # fmt: skip
+def _convolve(op: Any, x: Any, w: Any, image: Any, windows: Any) -> Any:
+    axes = zip(image, w.shape[2:], windows, op.strides, op.dilation, op.before, strict=True)
+    around = [(low, (n - 1) * s + (k - 1) * d + 1 - size - low)
+              for size, k, n, s, d, low in axes]  # fmt: skip
     return jax.lax.conv_general_dilated(
         x, w, op.strides, around, rhs_dilation=op.dilation, feature_group_count=op.groups
     )
@@ -620,7 +631,7 @@ def _conv_image(op: Any, y: Any, w: Any) -> Any:
     if y.dtype.kind != "f":  # XLA's transposed convolutions of integers are wrong
         return _on_host(op, y, w)
     x = jax.ShapeDtypeStruct((y.shape[0], op.groups * w.shape[1], *op.extents), y.dtype)
-    f = lambda x: _convolved(op, x, w, op.extents, y.shape[2:])  # noqa: E731
+    f = lambda x: _convolve(op, x, w, op.extents, y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, x)(y)[0]
 
 
@@ -629,7 +640,7 @@ def _conv_filter(op: Any, x: Any, y: Any) -> Any:
     if x.dtype.kind != "f":
         return _on_host(op, x, y)
     w = jax.ShapeDtypeStruct((y.shape[1], x.shape[1] // op.groups, *op.extents), x.dtype)
-    f = lambda w: _convolved(op, x, w, x.shape[2:], y.shape[2:])  # noqa: E731
+    f = lambda w: _convolve(op, x, w, x.shape[2:], y.shape[2:])  # noqa: E731
     return jax.linear_transpose(f, w)(y)[0]
 
 
@@ -637,31 +648,34 @@ def _conv_filter(op: Any, x: Any, y: Any) -> Any:
 
 
 def _types_of(arrays: Sequence[Any]) -> tuple[TensorType, ...]:
-    return tuple([TensorType(as_dtype(each.dtype), each.shape) for each in arrays])
+    return tuple([TensorType(as_dtype(array.dtype), array.shape) for array in arrays])
 
 
 def _on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
     """Compute an op by its reference, in a callback."""
     if isinstance(op, Elementwise):  # batches are axes in front
-        rank = max(each.ndim for each in arrays)
-        arrays = tuple([each.reshape(*(1,) * (rank - each.ndim), *each.shape) for each in arrays])
+        rank = max(array.ndim for array in arrays)
+        arrays = tuple(
+            [array.reshape(*(1,) * (rank - array.ndim), *array.shape) for array in arrays]
+        )
     types = [*_types_of(arrays)]
     if not jax.config.jax_enable_x64 and op.name in _WIDE:
-        types = [each.with_dtype(as_dtype("float64")) for each in types]
-    found: Any = op.infer(*types)
-    outs = found if isinstance(found, tuple) else (found,)
+        types = [operand_type.with_dtype(as_dtype("float64")) for operand_type in types]
+    inferred: Any = op.infer(*types)
+    outs = inferred if isinstance(inferred, tuple) else (inferred,)
     run = rounded(op.reference, op, types, outs)
-    dtypes = [jax.dtypes.canonicalize_dtype(each.dtype.numpy) for each in outs]
+    dtypes = [jax.dtypes.canonicalize_dtype(out_type.dtype.numpy) for out_type in outs]
 
-    def host(*given: Any) -> tuple[Any, ...]:
-        operands = [np.asarray(x, t.dtype.numpy) for x, t in zip(given, types, strict=True)]
+    def host(*host_arrays: Any) -> tuple[Any, ...]:
+        operands = [np.asarray(x, t.dtype.numpy) for x, t in zip(host_arrays, types, strict=True)]
         with np.errstate(all="ignore"):
             results = run(*operands)
         results = results if isinstance(results, tuple) else (results,)
         return tuple([np.asarray(x, dtype) for x, dtype in zip(results, dtypes, strict=True)])
 
     structs = tuple([
-        jax.ShapeDtypeStruct(each.shape, dtype) for each, dtype in zip(outs, dtypes, strict=True)
+        jax.ShapeDtypeStruct(out_type.shape, dtype)
+        for out_type, dtype in zip(outs, dtypes, strict=True)
     ])  # fmt: skip
     method = "sequential"
     if isinstance(op, Elementwise):
@@ -676,20 +690,24 @@ _WIDE: Final = ("special", "special_of_order")
 
 
 @cache
-def _tangents(op: Op, types: tuple[TensorType, ...], moved: tuple[bool, ...]) -> Any:
+def _tangents(op: Op, types: tuple[TensorType, ...], has_tangent: tuple[bool, ...]) -> Any:
     """Return a graph of the tangents of an op's results (None: zero), and the node of these."""
     with traced_in(Session()), in_graphs():
         inputs: list[Any] = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
-        found: Any = op(*inputs)
-        outs = list(found) if isinstance(found, tuple) else [found]
-        given = [
+        results: Any = op(*inputs)
+        outs = list(results) if isinstance(results, tuple) else [results]
+        directions = [
             (inputs[k], graph_input(f"t{k}", types[k].shape, types[k].dtype))
-            for k, each in enumerate(moved)
-            if each
+            for k, is_moving in enumerate(has_tangent)
+            if is_moving
         ]
-        pushed = push_forward(outs, given)
-        outputs = {str(k): each for k, each in enumerate(pushed) if each is not None}
-        graph = Graph(outputs, inputs=[*inputs, *(each for _, each in given)]) if outputs else None
+        pushed = push_forward(outs, directions)
+        outputs = {str(k): tangent for k, tangent in enumerate(pushed) if tangent is not None}
+        graph = (
+            Graph(outputs, inputs=[*inputs, *(tangent for _, tangent in directions)])
+            if outputs
+            else None
+        )
     return graph, outs[0].node
 
 
@@ -700,14 +718,14 @@ def _cotangents(op: Any, types: tuple[TensorType, ...]) -> Graph | None:
         inputs = [graph_input(f"x{k}", t.shape, t.dtype) for k, t in enumerate(types)]
         ct = graph_input("ct", types[0].shape, types[0].dtype)
         _, *shares = op.vjp(ct, inputs[0], *inputs)
-        outputs = {str(k): each for k, each in enumerate(shares, 1) if each is not None}
+        outputs = {str(k): share for k, share in enumerate(shares, 1) if share is not None}
         return Graph(outputs, inputs=[*inputs, ct]) if outputs else None
 
 
-def _run_graph(graph: Graph, feeds: Mapping[str, Any], known: dict[Any, Any]) -> dict[int, Any]:
+def _run_graph(graph: Graph, feeds: Mapping[str, Any], values: dict[Any, Any]) -> dict[int, Any]:
     """Return the outputs of a graph by number."""
-    Lowered(feeds, {}, {}).compute(graph, known)
-    return {int(name): known[value.key] for name, value in graph.outputs.items()}
+    Lowered(feeds, {}, {}).compute(graph, values)
+    return {int(name): values[value.key] for name, value in graph.outputs.items()}
 
 
 def _zero(of: Any) -> Any:
@@ -723,24 +741,28 @@ def _by_rule(
 
     @jax.custom_jvp  # type: ignore[untyped-decorator]
     def call(*arrays: Any) -> tuple[Any, ...]:
-        found = value(*arrays)
-        return found if isinstance(found, tuple) else (found,)
+        results = value(*arrays)
+        return results if isinstance(results, tuple) else (results,)
 
     def push(primals: Any, tangents: Any) -> Any:
         outs = call(*primals)
         still = jax.custom_derivatives.SymbolicZero
-        moved = [
-            each.dtype.is_float and not isinstance(tangent, still)
-            for each, tangent in zip(types, tangents, strict=True)
+        has_tangent = [
+            operand_type.dtype.is_float and not isinstance(tangent, still)
+            for operand_type, tangent in zip(types, tangents, strict=True)
         ]
         shapes = zip(types, primals, strict=True)
-        graph, node = _tangents(op, tuple([t.with_shape(x.shape) for t, x in shapes]), tuple(moved))
-        found: dict[int, Any] = {}
+        graph, node = _tangents(
+            op, tuple([t.with_shape(x.shape) for t, x in shapes]), tuple(has_tangent)
+        )
+        tangents_by_result: dict[int, Any] = {}
         if graph is not None:
-            feeds = {f"x{k}": each for k, each in enumerate(primals)}
-            feeds |= {f"t{k}": each for k, each in enumerate(tangents) if moved[k]}
-            found = _run_graph(graph, feeds, {(node, k): each for k, each in enumerate(outs)})
-        return outs, tuple([found.get(k, _zero(each)) for k, each in enumerate(outs)])
+            feeds = {f"x{k}": primal for k, primal in enumerate(primals)}
+            feeds |= {f"t{k}": tangent for k, tangent in enumerate(tangents) if has_tangent[k]}
+            tangents_by_result = _run_graph(
+                graph, feeds, {(node, k): out for k, out in enumerate(outs)}
+            )
+        return outs, tuple([tangents_by_result.get(k, _zero(out)) for k, out in enumerate(outs)])
 
     call.defjvp(push, symbolic_zeros=True)
     return call(*arrays)
@@ -756,11 +778,11 @@ def _custom_vjp(op: Op, types: Sequence[TensorType], arrays: Sequence[Any]) -> A
     def backward(arrays: Any, ct: Any) -> Any:
         shapes = zip(types, arrays, strict=True)
         graph = _cotangents(op, tuple([t.with_shape(x.shape) for t, x in shapes]))
-        found: dict[int, Any] = {}
+        cotangents: dict[int, Any] = {}
         if graph is not None:
-            feeds = {f"x{k}": each for k, each in enumerate(arrays)} | {"ct": ct}
-            found = _run_graph(graph, feeds, {})
-        return tuple([found.get(k, _zero(each)) for k, each in enumerate(arrays)])
+            feeds = {f"x{k}": array for k, array in enumerate(arrays)} | {"ct": ct}
+            cotangents = _run_graph(graph, feeds, {})
+        return tuple([cotangents.get(k, _zero(array)) for k, array in enumerate(arrays)])
 
     call.defvjp(lambda *arrays: (arrays[0], arrays), backward)
     return call(*arrays)
@@ -769,7 +791,7 @@ def _custom_vjp(op: Op, types: Sequence[TensorType], arrays: Sequence[Any]) -> A
 # -- graphs ---------------------------------------------------------------------------------------
 
 
-def _widened(x: Any) -> Any:
+def _widen_storage(x: Any) -> Any:
     return x.astype("float32") if as_dtype(x.dtype).is_storage else x
 
 
@@ -779,32 +801,32 @@ class Lowered:
     def __init__(self, feeds: Mapping[str, Any], stored: Mapping[str, Any], sizes: Any) -> None:
         self.feeds, self.stored, self.sizes = feeds, stored, sizes
 
-    def compute(self, graph: Graph, known: dict[Any, Any]) -> None:
+    def compute(self, graph: Graph, values: dict[Any, Any]) -> None:
         """Add every value of a graph to what is known; the inputs of a body are known before."""
         for node in graph.nodes:
-            if (node, 0) not in known:
-                results = self._results(node, [known[each.key] for each in node.args])
-                for place, each in enumerate(results):
-                    known[node, place] = each
+            if (node, 0) not in values:
+                results = self._results(node, [values[arg.key] for arg in node.args])
+                for place, result in enumerate(results):
+                    values[node, place] = result
 
     def _results(self, node: Node, args: Sequence[Any]) -> Sequence[Any]:
         op: Any = at_sizes(node.op, self.sizes)
         try:
-            results = self._computed(op, node, args)
+            results = self._compute_op(op, node, args)
         except StaticgradError as error:
             if error.headline.startswith("jax.lower: "):
                 raise
             raise _refusal(node, error.headline, error.hint) from error
         results = results if isinstance(results, tuple) else (results,)
-        dtypes = [jax.dtypes.canonicalize_dtype(each.dtype.numpy) for each in node.types]
-        return [each.astype(d) for each, d in zip(results, dtypes, strict=True)]
+        dtypes = [jax.dtypes.canonicalize_dtype(kind.dtype.numpy) for kind in node.types]
+        return [result.astype(d) for result, d in zip(results, dtypes, strict=True)]
 
-    def _computed(self, op: Any, node: Node, args: Sequence[Any]) -> Any:
+    def _compute_op(self, op: Any, node: Node, args: Sequence[Any]) -> Any:
         name = op.name
         if name == "input":
-            return _stored(self.feeds[op.label], op)
+            return _stored_form(self.feeds[op.label], op)
         if name == "parameter":
-            return _stored(self.stored[node.values[0].name], op)
+            return _stored_form(self.stored[node.values[0].name], op)
         if name in BODIES:
             return BODIES[name](self, op, args)
         types = [value.type for value in node.args]
@@ -820,9 +842,9 @@ class Lowered:
 
     def body(self, body: Graph, arrays: Sequence[Any]) -> tuple[Any, ...]:
         """Return the outputs of a body."""
-        known = dict(zip((value.key for value in body.inputs), arrays, strict=True))
-        self.compute(body, known)
-        return tuple(known[value.key] for value in body.outputs.values())
+        values = dict(zip((value.key for value in body.inputs), arrays, strict=True))
+        self.compute(body, values)
+        return tuple(values[value.key] for value in body.outputs.values())
 
 
 #: Ops that read the bits of operands.
@@ -830,10 +852,10 @@ EXACT: Final = frozenset(["bitcast"])
 
 
 def _by_row(op: Any, args: Sequence[Any]) -> Any:
-    return ROWS[op.name](op, *(args if op.name in EXACT else map(_widened, args)))
+    return ROWS[op.name](op, *(args if op.name in EXACT else map(_widen_storage, args)))
 
 
-def _stored(data: Any, leaf: Any) -> Any:
+def _stored_form(data: Any, leaf: Any) -> Any:
     """Return an input or parameter as its op has it: of complex numbers both parts."""
     array = jax.numpy.asarray(data)
     if has_parts(leaf) and np.issubdtype(array.dtype, np.complexfloating):
@@ -847,40 +869,40 @@ def _refusal(node: Node, what: str, hint: str) -> ExportError:
 
 def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
     first, second = op.carries, op.carries + op.slices
-    carry, rows, rest = arrays[:first], arrays[first:second], arrays[second:]
+    carry, rows, invariants = arrays[:first], arrays[first:second], arrays[second:]
 
-    def step(carry: Any, each: Any) -> Any:
-        number, slices = each
-        found = run.body(op.body, [number, *carry, *slices, *rest])
-        return found[:first], (found[first:], [carry[place] for place in op.logged])
+    def step(carry: Any, numbered_slices: Any) -> Any:
+        number, slices = numbered_slices
+        results = run.body(op.body, [number, *carry, *slices, *invariants])
+        return results[:first], (results[first:], [carry[place] for place in op.logged])
 
     numbers = jax.numpy.arange(op.iterations)
-    last, (stacked, before) = jax.lax.scan(
+    last, (stacked, logged) = jax.lax.scan(
         step, tuple(carry), (numbers, tuple(rows)), reverse=op.reverse
     )
     ends = [*last]
-    for place, each in zip(op.logged, before, strict=True):
+    for place, states in zip(op.logged, logged, strict=True):
         end = last[place][None]
-        ends[place] = jax.numpy.concatenate([end, each] if op.reverse else [each, end])
+        ends[place] = jax.numpy.concatenate([end, states] if op.reverse else [states, end])
     return *ends, *stacked
 
 
 def _while(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
-    carry, rest = tuple(arrays[: op.carries]), arrays[op.carries :]
+    carry, invariants = tuple(arrays[: op.carries]), arrays[op.carries :]
 
     def test(state: Any) -> Any:
-        goes = run.body(op.test, [state[0], *state[1], *rest])[0]
+        goes = run.body(op.test, [state[0], *state[1], *invariants])[0]
         return goes if op.most is None else goes & (state[0] < op.most)
 
     def body(state: Any) -> Any:
-        return state[0] + 1, run.body(op.body, [state[0], *state[1], *rest])
+        return state[0] + 1, run.body(op.body, [state[0], *state[1], *invariants])
 
     done, last = jax.lax.while_loop(test, body, (jax.numpy.asarray(0), carry))
     return *last, done
 
 
 def _branch(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
-    cases = [lambda *given, case=case: run.body(case, given) for case in op.cases]
+    cases = [lambda *operands, case=case: run.body(case, operands) for case in op.cases]
     return jax.lax.switch(arrays[0].astype("int32"), cases, *arrays[1:])
 
 
@@ -894,28 +916,30 @@ def _array(feed: Any) -> Any:
     return jax.numpy.asarray(feed)
 
 
-def lowered(graph: Graph) -> Callable[..., Any]:
+def lower_graph(graph: Graph) -> Callable[..., Any]:
     """Return a graph as a pure function of arrays of JAX."""
-    stores = {each.name: each for each in graph.parameters}
+    stores = {store.name: store for store in graph.parameters}
 
     def run(feeds: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Any:
-        given = {name: _array(each) for name, each in name_feeds(graph, feeds).items()}
-        stored = {name: each.value for name, each in stores.items()} | dict(parameters or {})
-        shapes = {name: given[name].shape for name in map(input_label, graph.inputs)}
+        feed_arrays = {name: _array(feed) for name, feed in name_feeds(graph, feeds).items()}
+        stored = {name: store.value for name, store in stores.items()} | dict(parameters or {})
+        shapes = {name: feed_arrays[name].shape for name in map(input_label, graph.inputs)}
         sizes = bind_sizes(graph, shapes, None)
-        known: dict[Any, Any] = {}
-        Lowered(given, stored, sizes).compute(graph, known)
+        values: dict[Any, Any] = {}
+        Lowered(feed_arrays, stored, sizes).compute(graph, values)
         outputs = {
-            name: _whole(known[value.key]) if name in graph.complex_outputs else known[value.key]
+            name: _join_parts(values[value.key])
+            if name in graph.complex_outputs
+            else values[value.key]
             for name, value in graph.outputs.items()
         }
         if not graph.updates:
             return outputs
-        moved = {each.name: known[value.key] for each, value in graph.updates}
-        for each, _ in graph.updates:
-            if has_parts(each.store):
-                moved[each.name] = _whole(moved[each.name])
-        return outputs, {name: moved.get(name, stored[name]) for name in stores}
+        updated = {store.name: values[value.key] for store, value in graph.updates}
+        for store, _ in graph.updates:
+            if has_parts(store.store):
+                updated[store.name] = _join_parts(updated[store.name])
+        return outputs, {name: updated.get(name, stored[name]) for name in stores}
 
     return run
 
@@ -925,16 +949,18 @@ def lowered_function(f: Function[..., Any]) -> Callable[..., Any]:
     runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
 
     def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
-        traced, given = traced_call(f, *map_leaves(_empty, (args, kwargs)))
+        traced, arguments = traced_call(f, *map_leaves(_empty, (args, kwargs)))
         arrays = [leaf for leaf in flatten((args, kwargs))[0] if is_array(leaf)]
-        feeds, numbers = traced.feeds(dict(zip(given.arrays, arrays, strict=True)), given.numbers)
+        feeds, numbers = traced.feeds(
+            dict(zip(arguments.arrays, arrays, strict=True)), arguments.numbers
+        )
         if traced.graph is None:
             return traced.results({}, numbers)
-        known = runs.setdefault(id(traced), (traced, lowered(traced.graph)))
-        found = known[1](feeds, parameters)
-        outputs, *moved = found if traced.graph.updates else (found,)
+        entry = runs.setdefault(id(traced), (traced, lower_graph(traced.graph)))
+        returned = entry[1](feeds, parameters)
+        outputs, *updated = returned if traced.graph.updates else (returned,)
         results = traced.results(outputs, numbers)
-        return (results, *moved) if moved else results
+        return (results, *updated) if updated else results
 
     return run
 

@@ -83,7 +83,7 @@ SILENT: Final = frozenset(
 )
 
 
-def unsupported(what: str) -> ExportError:
+def unsupported_variant(what: str) -> ExportError:
     """Return the error for a variant of a primitive that has no function here."""
     return ExportError(f"{what} is not supported")
 
@@ -165,16 +165,19 @@ REFUSED: Final[dict[str, str]] = {
 def primitive(*names: str) -> Callable[[F], F]:
     """Make a function the row of primitives."""
 
-    def registered(function: F) -> F:
+    def register_row(function: F) -> F:
         PRIMITIVES.update(dict.fromkeys(names, function))
         return function
 
-    return registered
+    return register_row
 
 
 @primitive("pure_callback")
 def _pure_callback(*operands: Any, callback: Callable[..., Any], out: Any) -> Any:
-    types = [(each.shape, each.dtype) for each in ([out] if isinstance(out, LaxType) else out)]
+    types = [
+        (result_type.shape, result_type.dtype)
+        for result_type in ([out] if isinstance(out, LaxType) else out)
+    ]
     return sg.host_call(callback, *operands, types=types)
 
 
@@ -186,7 +189,7 @@ def _div(x: Any, y: Any) -> Any:
     if x.dtype.is_float or x.dtype.is_complex:
         return x / y
     quotient = sg.where(y == 0, sg.full_like(x, -1), x // sg.where(y == 0, sg.ones_like(y), y))
-    if not _signed(x):
+    if not _is_signed(x):
         return quotient
     inexact = (quotient * y != x) & ((x < 0) != (y < 0)) & (y != 0)
     return quotient + cast(inexact, x.dtype.name)
@@ -196,8 +199,8 @@ def _div(x: Any, y: Any) -> Any:
 def _rem(x: Any, y: Any) -> Any:
     if x.dtype.is_float:
         return sg.fmod(x, y)
-    rest = sg.fmod(x, sg.where(y == 0, sg.ones_like(y), y))
-    return sg.where(y == 0, x, rest)
+    remainder = sg.fmod(x, sg.where(y == 0, sg.ones_like(y), y))
+    return sg.where(y == 0, x, remainder)
 
 
 @primitive("integer_pow")
@@ -206,11 +209,11 @@ def _integer_pow(x: Any, *, y: int) -> Any:
 
 
 @primitive("round")
-def _round(x: Any, *, rounding_method: int) -> Any:
+def _round_to_integer(x: Any, *, rounding_method: int) -> Any:
     if int(rounding_method) == 1:
         return sg.rint(x)
-    whole = sg.trunc(x)
-    return whole + sg.where(sg.abs(x - whole) >= 0.5, sg.sign(x), 0.0)
+    truncated = sg.trunc(x)
+    return truncated + sg.where(sg.abs(x - truncated) >= 0.5, sg.sign(x), 0.0)
 
 
 @primitive("clamp")
@@ -240,9 +243,9 @@ def _convert(x: Any, *, new_dtype: str) -> Any:
         limits = np.iinfo(new_dtype)
         inside = sg.where(sg.isnan(x), 0.0, sg.clip(x, float(limits.min), float(limits.max)))
         above, below = x >= float(limits.max), x <= float(limits.min)
-        whole = cast(sg.where(above | below, 0.0, inside), new_dtype)
-        whole = sg.where(above, numbers(limits.max, new_dtype), whole)
-        return sg.where(below, numbers(limits.min, new_dtype), whole)
+        integers = cast(sg.where(above | below, 0.0, inside), new_dtype)
+        integers = sg.where(above, numbers(limits.max, new_dtype), integers)
+        return sg.where(below, numbers(limits.min, new_dtype), integers)
     return cast(x, new_dtype)
 
 
@@ -251,7 +254,7 @@ def _bitcast(x: Any, *, new_dtype: str) -> Any:
     if x.dtype.name == new_dtype:
         return x
     if as_dtype(new_dtype).bits != x.dtype.bits or "16" in x.dtype.name + new_dtype:
-        raise unsupported(f"a conversion of {x.dtype.name} by bits to {new_dtype}")
+        raise unsupported_variant(f"a conversion of {x.dtype.name} by bits to {new_dtype}")
     return Bitcast(as_dtype(new_dtype))(x)
 
 
@@ -259,12 +262,12 @@ def _bitcast(x: Any, *, new_dtype: str) -> Any:
 def _reduce_precision(x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
     narrow = {(8, 23): "float32", (11, 52): "float64", (5, 10): "float16", (8, 7): "bfloat16"}
     if (exponent_bits, mantissa_bits) not in narrow:
-        raise unsupported(f"a float of {exponent_bits} and {mantissa_bits} bits")
+        raise unsupported_variant(f"a float of {exponent_bits} and {mantissa_bits} bits")
     to = narrow[exponent_bits, mantissa_bits]
     return x if as_dtype(to).bits >= x.dtype.bits else cast(cast(x, to), x.dtype.name)
 
 
-def _signed(x: Any) -> bool:
+def _is_signed(x: Any) -> bool:
     return bool(x.dtype.numpy.kind == "i")
 
 
@@ -289,21 +292,21 @@ def _shift_right_logical(x: Any, y: Any) -> Any:
 @primitive("shift_right_arithmetic")
 def _shift_right_arithmetic(x: Any, y: Any) -> Any:
     inside = _within(y, _bits(x))
-    if not _signed(x):
+    if not _is_signed(x):
         return sg.where(inside, sg.right_shift(x, sg.where(inside, y, sg.zeros_like(y))), 0)
     return sg.right_shift(x, sg.where(inside, y, sg.full_like(y, _bits(x) - 1)))
 
 
 def _within(y: Any, bits: int) -> Any:
-    return (y >= 0) & (y < bits) if _signed(y) else y < bits
+    return (y >= 0) & (y < bits) if _is_signed(y) else y < bits
 
 
 @primitive("population_count")
 def _population_count(x: Any) -> Any:
-    one = numbers(1, x.dtype.name)
-    total = sg.bitwise_and(x, one)
+    low_bit = numbers(1, x.dtype.name)
+    total = sg.bitwise_and(x, low_bit)
     for k in range(1, _bits(x)):
-        total = total + sg.bitwise_and(_shift_right_logical(x, numbers(k, x.dtype.name)), one)
+        total = total + sg.bitwise_and(_shift_right_logical(x, numbers(k, x.dtype.name)), low_bit)
     return total
 
 
@@ -331,14 +334,14 @@ def _total_order(x: Any, y: Any, *, primitive: str) -> Any:
 @primitive("nextafter")
 def _nextafter(x: Any, y: Any) -> Any:
     if "16" in x.dtype.name:
-        raise unsupported(f"nextafter of {x.dtype.name}")
-    whole = as_dtype(f"int{_bits(x)}")
-    bits = Bitcast(whole)(sg.where(x == 0, sg.zeros_like(x), x))
+        raise unsupported_variant(f"nextafter of {x.dtype.name}")
+    integer_type = as_dtype(f"int{_bits(x)}")
+    bits = Bitcast(integer_type)(sg.where(x == 0, sg.zeros_like(x), x))
     away = (y > x) == (x > 0)
-    moved = Bitcast(x.dtype)(bits + cast(sg.where(away, 1, -1), whole.name))
-    least = Bitcast(x.dtype)(numbers(1, whole.name))
-    moved = sg.where(x == 0, sg.where(y > 0, least, -least), moved)
-    return sg.where(sg.isnan(x) | sg.isnan(y), np.nan, sg.where(x == y, y, moved))
+    neighbour = Bitcast(x.dtype)(bits + cast(sg.where(away, 1, -1), integer_type.name))
+    least = Bitcast(x.dtype)(numbers(1, integer_type.name))
+    neighbour = sg.where(x == 0, sg.where(y > 0, least, -least), neighbour)
+    return sg.where(sg.isnan(x) | sg.isnan(y), np.nan, sg.where(x == y, y, neighbour))
 
 
 @primitive("polygamma")
@@ -412,8 +415,8 @@ def _unstack(x: Any, *, axis: int) -> Any:
 @primitive("split")
 def _split(x: Any, *, sizes: Any, axis: int) -> Any:
     ends = [*accumulate(sizes)]
-    before = (slice(None),) * axis
-    return tuple(x[(*before, slice(e - n, e))] for e, n in zip(ends, sizes, strict=True))
+    leading = (slice(None),) * axis
+    return tuple(x[(*leading, slice(e - n, e))] for e, n in zip(ends, sizes, strict=True))
 
 
 @primitive("slice")
@@ -427,28 +430,28 @@ def _slice(x: Any, *, start_indices: Any, limit_indices: Any, strides: Any = Non
 def _pad(x: Any, filling: Any, *, padding_config: Any) -> Any:
     for axis, (_, _, inside) in enumerate(padding_config):
         if inside:
-            x = _spaced(x, filling, axis, inside)
+            x = _insert_between(x, filling, axis, inside)
     widths = [(max(low, 0), max(high, 0)) for low, high, _ in padding_config]
     if any(map(any, widths)):
-        x = _surrounded(x, filling, widths)
+        x = _add_borders(x, filling, widths)
     cut = tuple(
         slice(-low if low < 0 else 0, high if high < 0 else None) for low, high, _ in padding_config
     )
     return x[cut] if any(low < 0 or high < 0 for low, high, _ in padding_config) else x
 
 
-def _surrounded(x: Any, filling: Any, widths: Any) -> Any:
+def _add_borders(x: Any, filling: Any, widths: Any) -> Any:
     for axis, (low, high) in enumerate(widths):
         parts = [
             sg.broadcast_to(filling, (*x.shape[:axis], n, *x.shape[axis + 1 :])) if n else None
             for n in (low, high)
         ]
-        joined = [each for each in (parts[0], x, parts[1]) if each is not None]
+        joined = [part for part in (parts[0], x, parts[1]) if part is not None]
         x = sg.concatenate(joined, axis) if len(joined) > 1 else x
     return x
 
 
-def _spaced(x: Any, filling: Any, axis: int, inside: int) -> Any:
+def _insert_between(x: Any, filling: Any, axis: int, inside: int) -> Any:
     """Put ``inside`` elements between neighbours along an axis."""
     size = x.shape[axis]
     between = sg.broadcast_to(filling, (*x.shape[: axis + 1], inside, *x.shape[axis + 1 :]))
@@ -495,7 +498,7 @@ def _reduce_extreme(x: Any, *, axes: Any, primitive: str) -> Any:
 @primitive("reduce_and", "reduce_or", "reduce_xor")
 def _reduce_bits(x: Any, *, axes: Any, primitive: str) -> Any:
     if x.dtype.name != "bool":
-        raise unsupported(f"{primitive} of {x.dtype.name}")
+        raise unsupported_variant(f"{primitive} of {x.dtype.name}")
     if not axes:
         return x
     if primitive == "reduce_xor":
@@ -529,14 +532,16 @@ def _cumulative(x: Any, *, axis: int, reverse: bool, primitive: str) -> Any:
 def _sort(*operands: Any, dimension: int, num_keys: int) -> Any:
     if len(operands) == 1:
         return (sg.sort(operands[0], dimension),)
-    keys = [cast(each, "int8") if each.dtype.name == "bool" else each for each in operands]
+    keys = [
+        cast(operand, "int8") if operand.dtype.name == "bool" else operand for operand in operands
+    ]
     keys = keys[:num_keys]
     order = (
         sg.argsort(keys[0], dimension)
         if num_keys == 1
         else sg.lexsort(tuple(reversed(keys)), dimension)
     )
-    return tuple(sg.take_along_axis(each, order, dimension) for each in operands)
+    return tuple(sg.take_along_axis(operand, order, dimension) for operand in operands)
 
 
 @primitive("top_k")
@@ -609,7 +614,7 @@ def _dynamic_update_slice(x: Any, update: Any, *starts: Any) -> Any:
     return sg.dynamic_update_slice(x, update, [sg.maximum(start, 0) for start in starts])
 
 
-def _held(start: Any, last: Any) -> Any:
+def _clamp_starts(start: Any, last: Any) -> Any:
     """Starts between 0 and ``last``, as int64."""
     return sg.minimum(sg.maximum(cast(start, "int64"), 0), last)
 
@@ -645,7 +650,7 @@ def _places(
         start = cast(indices[..., column], "int64")
         last = shape[axis] - window[axis]
         if mode == "clip":
-            start = _held(start, last)
+            start = _clamp_starts(start, last)
         elif mode == "fill":
             valid = (start >= 0) & (start <= last)
             inside = valid if inside is None else inside & valid
@@ -659,15 +664,15 @@ def _places(
             continue
         steps: list[Any] = [1] * rank
         steps[result_axis] = window[axis]
-        moved = sg.iota(tuple(steps), result_axis, "int64") if rank else 0
-        at[axis] = moved + at.get(axis, 0)
+        window_positions = sg.iota(tuple(steps), result_axis, "int64") if rank else 0
+        at[axis] = window_positions + at.get(axis, 0)
     flat: Any = sg.zeros((1,) * rank, "int64")
     for axis, size in enumerate(shape):
         flat = flat * size + at.get(axis, 0)
-    whole = sg.broadcast_to(flat, tuple(out_shape))
+    positions = sg.broadcast_to(flat, tuple(out_shape))
     if inside is not None:
         inside = sg.broadcast_to(over_batch(inside), tuple(out_shape))
-    return _Places(whole, inside)
+    return _Places(positions, inside)
 
 
 def _fillings(dtype: str) -> Any:
@@ -686,18 +691,18 @@ def _gather(
 ) -> Any:  # fmt: skip
     offset, collapsed, named, batching, index_batching = dimension_numbers
     mode = "clip" if mode == "promise" else mode  # XLA clips; JAX's gradients of scatter need it
-    whole = all(
+    is_full_window = all(
         slice_sizes[k] == x.shape[k] for k in range(x.ndim) if k not in (*collapsed, *batching)
     )
-    if whole and len(named) == 1 and tuple(collapsed) == tuple(named) and not batching:
+    if is_full_window and len(named) == 1 and tuple(collapsed) == tuple(named) and not batching:
         (axis,) = named
         start = cast(indices[..., 0], "int64")
-        behind = axis + start.ndim
-        expected = [k for k in range(len(out.shape)) if not axis <= k < behind]
+        end = axis + start.ndim
+        expected = [k for k in range(len(out.shape)) if not axis <= k < end]
         if list(offset) == expected:  # rows of an axis
             last = x.shape[axis] - 1
             valid = (start >= 0) & (start <= last)
-            start = _held(start, last) if mode == "clip" else start
+            start = _clamp_starts(start, last) if mode == "clip" else start
             if mode != "fill":
                 return sg.take(x, start, axis)
             rows = sg.take(x, sg.where(valid, start, 0), axis)
@@ -733,23 +738,23 @@ def _scatter(
         window[axis] = updates.shape[update_axis]
     parts = offset, missing, named, batching, index_batching
     places = _places(x.shape, indices, window, parts, mode, updates.shape)
-    flat, given = sg.reshape(x, (-1,)), sg.reshape(updates, (-1,))
+    flat, values = sg.reshape(x, (-1,)), sg.reshape(updates, (-1,))
     at = sg.reshape(places.flat, (-1,))
     if places.inside is not None:  # what is outside goes to one more element
         at = sg.where(sg.reshape(places.inside, (-1,)), at, flat.shape[0])
         flat = sg.concatenate([flat, sg.zeros((1,), x.dtype)])
     target = flat.at[at]
     write = _WRITES[primitive]
-    moved = target.add(-given) if write == "subtract" else getattr(target, write)(given)
+    written = target.add(-values) if write == "subtract" else getattr(target, write)(values)
     if places.inside is not None:
-        moved = moved[:-1]
-    return sg.reshape(moved, x.shape)
+        written = written[:-1]
+    return sg.reshape(written, x.shape)
 
 
 # -- windows --------------------------------------------------------------------------------------
 
 
-def _windowed(
+def _window_elements(
     x: Any, filling: float, dimensions: Any, strides: Any, padding: Any, base: Any, dilation: Any
 ) -> tuple[Any, list[Any]]:
     """The elements of each window: for each tap an array of all windows."""
@@ -781,7 +786,7 @@ def _reduce_window(
     x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
     window_dilation: Any, primitive: str,
 ) -> Any:  # fmt: skip
-    pooled = _pooled(x, window_dimensions, window_strides, padding, base_dilation,
+    pooled = _pool(x, window_dimensions, window_strides, padding, base_dilation,
                      window_dilation, primitive)  # fmt: skip
     if pooled is not None:
         return pooled
@@ -789,14 +794,14 @@ def _reduce_window(
     filling = 0 if kind == "sum" else _lowest(x, kind == "min")
     combine = {"sum": sg.add, "max": sg.maximum, "min": sg.minimum}[kind]
     geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
-    _, taps = _windowed(x, filling, *geometry)
+    _, taps = _window_elements(x, filling, *geometry)
     y = taps[0]
-    for each in taps[1:]:
-        y = combine(y, each)
+    for tap in taps[1:]:
+        y = combine(y, tap)
     return y
 
 
-def _pooled(
+def _pool(
     x: Any, dimensions: Any, strides: Any, padding: Any, base: Any, dilation: Any, primitive: str
 ) -> Any:
     """The reduction as a pooling of images, or None."""
@@ -836,13 +841,13 @@ def _select_and_gather_add(
 ) -> Any:  # fmt: skip
     geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
     first = str(select_prim) == "ge"
-    _, taps = _windowed(x, _lowest(x, not first), *geometry)
-    _, slopes = _windowed(tangents, 0, *geometry)
+    _, taps = _window_elements(x, _lowest(x, not first), *geometry)
+    _, slopes = _window_elements(tangents, 0, *geometry)
     better = _prims(select_prim)
     best, slope = taps[0], slopes[0]
-    for each, other in zip(taps[1:], slopes[1:], strict=True):
-        stays = better(best, each)
-        best, slope = sg.where(stays, best, each), sg.where(stays, slope, other)
+    for candidate, candidate_slope in zip(taps[1:], slopes[1:], strict=True):
+        stays = better(best, candidate)
+        best, slope = sg.where(stays, best, candidate), sg.where(stays, slope, candidate_slope)
     return slope
 
 
@@ -854,13 +859,13 @@ def _select_and_scatter_add(
     name = "reduce_window_max" if str(select_prim) == "ge" else "reduce_window_min"
     ones = (1,) * x.ndim
 
-    def reduced(x: Any) -> Any:
+    def reduce_windows(x: Any) -> Any:
         return _reduce_window(
             x, window_dimensions=window_dimensions, window_strides=window_strides, padding=padding,
             base_dilation=ones, window_dilation=ones, primitive=name,
         )  # fmt: skip
 
-    return vjp(reduced, x, source)[1]
+    return vjp(reduce_windows, x, source)[1]
 
 
 # -- linear algebra and Fourier transforms --------------------------------------------------------
@@ -870,9 +875,9 @@ def _symmetric(x: Any, lower: bool = True) -> Any:
     """The matrix that one triangle of x says; its gradient goes to both triangles alike."""
     part = sg.tril(x) if lower else sg.triu(x)
     same = sg.conj(sg.swapaxes(part, -1, -2))
-    whole = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
+    symmetric = (x + sg.conj(sg.swapaxes(x, -1, -2))) * 0.5
     read = part + (sg.triu(same, 1) if lower else sg.tril(same, -1))
-    return whole + sg.stop_gradient(read - whole)
+    return symmetric + sg.stop_gradient(read - symmetric)
 
 
 @primitive("cholesky")
@@ -894,8 +899,8 @@ def _triangular_solve(
     # x op(a) = b, that is op(a)ᵀ xᵀ = bᵀ
     if trans == 2:
         a, trans = sg.conj(a), 1
-    found = linalg.solve_triangular(a, sg.swapaxes(b, -1, -2), 1 - trans, lower, **options)
-    return sg.swapaxes(found, -1, -2)
+    solution = linalg.solve_triangular(a, sg.swapaxes(b, -1, -2), 1 - trans, lower, **options)
+    return sg.swapaxes(solution, -1, -2)
 
 
 @primitive("lu")
@@ -916,22 +921,22 @@ def _pivots(permutation: Any, m: Any, k: Any) -> Any:
     """The row that each of the first k rows was exchanged with, as LAPACK counts them."""
     place = sg.iota(permutation.shape, -1, "int64")
 
-    def exchanged(order: Any, step: Any) -> Any:
+    def exchange_rows(order: Any, step: Any) -> Any:
         number, row = step
         row = sg.expand_dims(row, -1)
         at = sg.expand_dims(sg.argmax(cast(order == row, "int8"), -1), -1)
         leaving = sg.take(order, number, -1)
-        moved = sg.where(place == at, sg.expand_dims(leaving, -1), order)
-        return sg.where(place == number, row, moved), at[..., 0]
+        exchanged = sg.where(place == at, sg.expand_dims(leaving, -1), order)
+        return sg.where(place == number, row, exchanged), at[..., 0]
 
     steps = sg.iota((k,), 0, "int64"), sg.moveaxis(permutation[..., :k], -1, 0)
-    return sg.moveaxis(sg.scan(exchanged, place, steps)[1], 0, -1)
+    return sg.moveaxis(sg.scan(exchange_rows, place, steps)[1], 0, -1)
 
 
 @primitive("qr")
 def _qr(a: Any, *, full_matrices: bool, pivoting: bool = False, use_magma: Any = None) -> Any:
     if pivoting:
-        raise unsupported("qr with pivoting=True")
+        raise unsupported_variant("qr with pivoting=True")
     return tuple(linalg.qr(a, "complete" if full_matrices else "reduced"))
 
 
@@ -940,7 +945,7 @@ def _eigh(
     a: Any, *, lower: bool, sort_eigenvalues: bool = True, subset_by_index: Any = None
 ) -> Any:
     if subset_by_index is not None and tuple(subset_by_index) != (0, a.shape[-1]):
-        raise unsupported("a subset of the eigenvalues")
+        raise unsupported_variant("a subset of the eigenvalues")
     values, vectors = linalg.eigh(_symmetric(a, lower), "L" if lower else "U", errors="nan")
     return vectors, values
 
@@ -966,7 +971,7 @@ def _svd(
     a: Any, *, full_matrices: bool, compute_uv: bool = True, subset_by_index: Any = None
 ) -> Any:
     if subset_by_index is not None:
-        raise unsupported("a subset of the singular values")
+        raise unsupported_variant("a subset of the singular values")
     if not compute_uv:
         return (linalg.svdvals(a, errors="nan"),)
     u, s, vh = linalg.svd(a, full_matrices, errors="nan")
@@ -1015,7 +1020,7 @@ def threefry(k1: Any, k2: Any, x1: Any, x2: Any) -> tuple[Any, Any]:
     return x1, x2
 
 
-def _counted(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
+def _random_words(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
     """Two words for each element of an array of ``shape``, of each key."""
     flat: Any = sg.zeros((1,) * len(shape), "uint64")
     for axis, size in enumerate(shape):
@@ -1028,15 +1033,15 @@ def _counted(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
 
 def _check_generator(impl: str, partitionable: bool) -> None:
     if impl != "threefry2x32":
-        raise unsupported(f"the generator {impl!r}")
+        raise unsupported_variant(f"the generator {impl!r}")
     if not partitionable:
-        raise unsupported("jax_threefry_partitionable=False")
+        raise unsupported_variant("jax_threefry_partitionable=False")
 
 
 @primitive("random_wrap", "random_unwrap")
 def _random_wrap(key: Any, *, impl: str = "threefry2x32") -> Any:
     if impl != "threefry2x32":
-        raise unsupported(f"the generator {impl!r}")
+        raise unsupported_variant(f"the generator {impl!r}")
     return key
 
 
@@ -1055,7 +1060,7 @@ def _random_seed(seed: Any, *, impl: str) -> Any:
 @primitive("random_split")
 def _random_split(key: Any, *, shape: Any, impl: str, partitionable: bool) -> Any:
     _check_generator(impl, partitionable)
-    return sg.stack(_counted(key, shape), -1)
+    return sg.stack(_random_words(key, shape), -1)
 
 
 @primitive("random_fold_in")
@@ -1069,11 +1074,11 @@ def _random_fold_in(key: Any, data: Any, *, impl: str) -> Any:
 @primitive("random_bits")
 def _random_bits(key: Any, *, bit_width: int, shape: Any, impl: str, partitionable: bool) -> Any:
     _check_generator(impl, partitionable)
-    high, low = _counted(key, shape)
+    high, low = _random_words(key, shape)
     if bit_width == 64:
         return sg.bitwise_or(cast(high, "uint64") << np.uint64(32), cast(low, "uint64"))
-    both = sg.bitwise_xor(high, low)
-    return both if bit_width == 32 else cast(both, f"uint{bit_width}")
+    mixed = sg.bitwise_xor(high, low)
+    return mixed if bit_width == 32 else cast(mixed, f"uint{bit_width}")
 
 
 # -- what has no result ---------------------------------------------------------------------------
@@ -1085,7 +1090,7 @@ def _barrier(*operands: Any) -> Any:
 
 
 @primitive("device_put", "sharding_constraint", "reshard", "layout_constraint")
-def _placed(*operands: Any, **_: Any) -> Any:
+def _pass_through(*operands: Any, **_: Any) -> Any:
     return operands if len(operands) > 1 else operands[0]
 
 
@@ -1094,7 +1099,7 @@ def _platform_index(*, platforms: Any, **_: Any) -> Any:
     for place, names in enumerate(platforms):
         if names is None or "cpu" in names:
             return numbers(place, "int32")
-    raise unsupported("a function without a case for CPUs")
+    raise unsupported_variant("a function without a case for CPUs")
 
 
 @primitive("dce_sink", "create_token", "after_all")

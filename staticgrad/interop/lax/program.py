@@ -21,7 +21,7 @@ from staticgrad.interop.lax.primitives import (
     SILENT,
     LaxType,
     cast,
-    unsupported,
+    unsupported_variant,
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.support.building import within
@@ -78,13 +78,13 @@ class LaxProgram:
 
     def missing(self) -> list[LaxCall]:
         """Return the calls whose primitive has no row, also those in programs of calls."""
-        found = []
+        calls = []
         for call in self.calls:
             if call.primitive not in PRIMITIVES and call.primitive not in CALLS:
-                found.append(call)
-            for each in programs_in(call.parameters):
-                found += each.missing()
-        return found
+                calls.append(call)
+            for program in programs_in(call.parameters):
+                calls += program.missing()
+        return calls
 
     def run(self, operands: Sequence[Any]) -> list[Any]:
         """Return the results, given a value for each input.
@@ -94,8 +94,8 @@ class LaxProgram:
         """
         env: list[Any] = [*operands, *map(sg.constant, self.constants)]
         for call in self.calls:
-            env += _computed(call, [_value(each, env) for each in call.operands])
-        return [_value(each, env) for each in self.results]
+            env += _compute_call(call, [_value(operand, env) for operand in call.operands])
+        return [_value(result, env) for result in self.results]
 
 
 def programs_in(parameters: Any) -> list[LaxProgram]:
@@ -105,7 +105,7 @@ def programs_in(parameters: Any) -> list[LaxProgram]:
     if isinstance(parameters, Mapping):
         parameters = [*parameters.values()]
     if isinstance(parameters, list | tuple):
-        return [found for each in parameters for found in programs_in(each)]
+        return [program for parameter in parameters for program in programs_in(parameter)]
     return []
 
 
@@ -118,7 +118,7 @@ def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
     return signature(function).parameters
 
 
-def _computed(call: LaxCall, operands: list[Any]) -> list[Any]:
+def _compute_call(call: LaxCall, operands: list[Any]) -> list[Any]:
     try:
         with within(origin=call.line):
             if call.primitive in CALLS:
@@ -126,8 +126,10 @@ def _computed(call: LaxCall, operands: list[Any]) -> list[Any]:
             elif _is_of_keys(call, operands):
                 results = _by_halves(call, operands)
             else:
-                results = _applied(call, operands, call.out)
-            return [_typed(each, kind) for each, kind in zip(results, call.out, strict=True)]
+                results = _apply_row(call, operands, call.out)
+            return [
+                _cast_result(result, kind) for result, kind in zip(results, call.out, strict=True)
+            ]
     except StaticgradError as error:
         if isinstance(error, _CallError):
             raise
@@ -137,17 +139,17 @@ def _computed(call: LaxCall, operands: list[Any]) -> list[Any]:
         raise _refusal(call, operands, what, "") from error
 
 
-def _applied(call: LaxCall, operands: Sequence[Any], out: Sequence[LaxType]) -> Sequence[Any]:
+def _apply_row(call: LaxCall, operands: Sequence[Any], out: Sequence[LaxType]) -> Sequence[Any]:
     row = PRIMITIVES.get(call.primitive)
     if row is None:
         raise ExportError(f"{call.primitive} has no row", hint=NO_ROW)
     takes = _signature(row)
     facts = {"out": out[0] if len(out) == 1 else out, "primitive": call.primitive}
-    anything = any(each.kind is Argument.VAR_KEYWORD for each in takes.values())
-    named = {name: each for name, each in call.parameters.items() if name in takes or anything}
-    for name, each in call.parameters.items():
-        if name not in named and name not in SILENT and each not in (None, False, ()):
-            raise unsupported(f"the parameter {name}={each!r}")
+    anything = any(parameter.kind is Argument.VAR_KEYWORD for parameter in takes.values())
+    named = {name: value for name, value in call.parameters.items() if name in takes or anything}
+    for name, value in call.parameters.items():
+        if name not in named and name not in SILENT and value not in (None, False, ()):
+            raise unsupported_variant(f"the parameter {name}={value!r}")
     named |= {name: fact for name, fact in facts.items() if name in takes}
     results = row(*operands, **named)
     return results if isinstance(results, tuple) else (results,)
@@ -158,12 +160,14 @@ NO_ROW: Final = "staticgrad.interop.lax.primitives.primitive(name) makes a funct
 
 def _is_of_keys(call: LaxCall, operands: Sequence[Any]) -> bool:
     """Return whether it moves keys of random numbers, as an index of an array of keys does."""
-    return not call.primitive.startswith("random_") and any(each.is_key for each in call.out)
+    return not call.primitive.startswith("random_") and any(
+        result_type.is_key for result_type in call.out
+    )
 
 
 def _by_halves(call: LaxCall, operands: Sequence[Any]) -> list[Any]:
     """The results for the first and the second words of keys, put together."""
-    out = [each._replace(dtype="uint32", is_key=False) for each in call.out]
+    out = [result_type._replace(dtype="uint32", is_key=False) for result_type in call.out]
     kinds = call.parameters["key_operands"]
     call = call._replace(
         parameters={k: v for k, v in call.parameters.items() if k != "key_operands"}
@@ -171,11 +175,11 @@ def _by_halves(call: LaxCall, operands: Sequence[Any]) -> list[Any]:
     halves = []
     for half in (0, 1):
         parts = [x[..., half] if key else x for x, key in zip(operands, kinds, strict=True)]
-        halves.append(_applied(call, parts, out))
+        halves.append(_apply_row(call, parts, out))
     return [sg.stack(pair, -1) for pair in zip(*halves, strict=True)]
 
 
-def _typed(value: Any, kind: LaxType) -> Any:
+def _cast_result(value: Any, kind: LaxType) -> Any:
     """A result in JAX's element type, whose shape is JAX's."""
     value = cast(value, kind.dtype)
     shape = (*kind.shape, 2) if kind.is_key else kind.shape
@@ -190,7 +194,7 @@ class _CallError(ExportError):
 
 def _refusal(call: LaxCall, operands: Sequence[Any], what: str, hint: str) -> ExportError:
     """The error for a call: its primitive, the user's line, and what is wrong."""
-    types = [str(each.type) for each in operands if isinstance(each, Value)]
+    types = [str(operand.type) for operand in operands if isinstance(operand, Value)]
     headline = what if what.startswith(call.primitive) else f"{call.primitive}: {what}"
     details = [f"operands: {', '.join(types)}"] if types else []
     return _CallError(headline, details=details, hint=hint, at=call.line)
@@ -203,28 +207,28 @@ CALLS: Final[dict[str, Callable[[LaxCall, list[Any]], Sequence[Any]]]] = {}
 
 
 def _call(*names: str) -> Callable[[Any], Any]:
-    def registered(function: Any) -> Any:
+    def register_call(function: Any) -> Any:
         CALLS.update(dict.fromkeys(names, function))
         return function
 
-    return registered
+    return register_call
 
 
 @_call("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_vmap_call",
        "custom_jvp_call_jaxpr", "composite", "call")  # fmt: skip
-def _inlined(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+def _inline(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     (program,) = programs_in(call.parameters)
     return program.run(operands)
 
 
 @_call("cond")
 def _cond(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
-    which, *given = operands
-    branches = [_of_branch(each) for each in call.parameters["branches"]]
+    which, *arguments = operands
+    branches = [_of_branch(branch) for branch in call.parameters["branches"]]
     if len(branches) == 2:
         which = which if which.dtype.name == "bool" else sg.not_equal(which, 0)
-        return tuple(sg.cond(which, branches[1], branches[0], *given))
-    return tuple(sg.switch(which, branches, *given))
+        return tuple(sg.cond(which, branches[1], branches[0], *arguments))
+    return tuple(sg.switch(which, branches, *arguments))
 
 
 def _of_branch(program: LaxProgram) -> Callable[..., Any]:
@@ -276,7 +280,7 @@ def _scan(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     return *last, *stacked
 
 
-_numbered = itertools.count()
+_rule_numbers = itertools.count()
 
 
 class DerivativeRule:
@@ -302,21 +306,23 @@ class DerivativeRule:
         self.moves, self.smooth = tuple(moves), tuple(smooth)
         self._programs: dict[tuple[bool, ...], LaxProgram] = {}
 
-    def pushed(self, args: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    def push_forward(self, args: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of all results, given those of operands (None: it does not move)."""
-        moved, program = self._program([each is not None for each in tangents])
-        given = [
+        moving, program = self._program([tangent is not None for tangent in tangents])
+        moving_tangents = [
             sg.zeros_like(x) if tangent is None else tangent
-            for x, tangent, moves in zip(args, tangents, moved, strict=True)
+            for x, tangent, moves in zip(args, tangents, moving, strict=True)
             if moves
         ]
-        return program.run([*args, *given])
+        return program.run([*args, *moving_tangents])
 
-    def pulled(self, args: Sequence[Any], cts: Sequence[Any], needed: Sequence[bool]) -> list[Any]:
+    def pull_back(
+        self, args: Sequence[Any], cts: Sequence[Any], needed: Sequence[bool]
+    ) -> list[Any]:
         """Return cotangents of operands (None: not needed), given those of smooth results."""
-        moved, program = self._program(needed)
+        moving, program = self._program(needed)
         slopes = iter(program.run([*args, *cts]))
-        return [next(slopes) if each else None for each in moved]
+        return [next(slopes) if is_moving else None for is_moving in moving]
 
     def _program(self, needed: Sequence[bool]) -> tuple[tuple[bool, ...], LaxProgram]:
         """Return the program of these operands or of more of them, and which ones these are.
@@ -324,19 +330,19 @@ class DerivativeRule:
         Raises:
             ExportError: it was not read before it was pickled.
         """
-        moved = tuple([a and b for a, b in zip(self.moves, needed, strict=True)])
-        if moved not in self._programs and self._read is not None:
-            self._programs[moved] = program = self._read(moved)
+        moving = tuple([a and b for a, b in zip(self.moves, needed, strict=True)])
+        if moving not in self._programs and self._read is not None:
+            self._programs[moving] = program = self._read(moving)
             for rule in _rules_in(program):
                 rule.depth = self.depth + 1
-        moved = moved if moved in self._programs else self.moves
-        if moved not in self._programs:
+        moving = moving if moving in self._programs else self.moves
+        if moving not in self._programs:
             raise ExportError(
                 "a derivative of a custom rule of JAX is not in the file: it is the third one, or"
                 " the rule refuses that all operands move",
                 hint="sg.jax.trace(jax.grad(f), ...): JAX differentiates before",
             )
-        return moved, self._programs[moved]
+        return moving, self._programs[moving]
 
     def __deepcopy__(self, memo: Any) -> DerivativeRule:
         return self
@@ -349,21 +355,21 @@ class DerivativeRule:
 
 
 def _rules_in(program: LaxProgram) -> list[DerivativeRule]:
-    found = []
+    rules = []
     for call in program.calls:
-        found += [each for each in call.parameters.values() if isinstance(each, DerivativeRule)]
-        for each in programs_in(call.parameters):
-            found += _rules_in(each)
-    return found
+        rules += [value for value in call.parameters.values() if isinstance(value, DerivativeRule)]
+        for inner in programs_in(call.parameters):
+            rules += _rules_in(inner)
+    return rules
 
 
 def _results_once(program: LaxProgram, operands: Sequence[Any]) -> Callable[..., list[Any]]:
     """Return a function that gives the results, those for ``operands`` without another run."""
     plain = program.run(operands)
 
-    def results(*given: Any) -> list[Any]:
-        same = all(a is b for a, b in zip(given, operands, strict=True))
-        return plain if same else program.run(given)
+    def results(*arguments: Any) -> list[Any]:
+        same = all(a is b for a, b in zip(arguments, operands, strict=True))
+        return plain if same else program.run(arguments)
 
     return results
 
@@ -375,23 +381,25 @@ def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     results = run(*operands)
     if not any(rule.moves):
         return results
-    found = [*results]
-    for place in (k for k, each in enumerate(rule.smooth) if each):
-        name = f"jax.custom_jvp.{next(_numbered)}"
+    outputs = [*results]
+    for place in (k for k, is_smooth in enumerate(rule.smooth) if is_smooth):
+        name = f"jax.custom_jvp.{next(_rule_numbers)}"
 
         @sg.custom_jvp(name=name)
         def function(*operands: Any, place: int = place) -> Any:
             return run(*operands)[place]
 
         @function.rule
-        def pushed(
+        def push_tangents(
             tangents: Any, out: Any, *args: Any, needed: Sequence[bool], place: int = place
         ) -> Any:
-            moved = [t if each else None for t, each in zip(tangents, needed, strict=True)]
-            return rule.pushed(args, moved)[place]
+            moving_tangents = [
+                t if is_needed else None for t, is_needed in zip(tangents, needed, strict=True)
+            ]
+            return rule.push_forward(args, moving_tangents)[place]
 
-        found[place] = function(*operands)
-    return found
+        outputs[place] = function(*operands)
+    return outputs
 
 
 @_call("custom_vjp_call")
@@ -399,23 +407,23 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     rule: DerivativeRule = call.parameters["rule"]
     run = _results_once(call.parameters["program"], operands)
     results = run(*operands)
-    smooth = [k for k, each in enumerate(rule.smooth) if each]
+    smooth = [k for k, is_smooth in enumerate(rule.smooth) if is_smooth]
     if not smooth or not any(rule.moves):
         return results
-    found = [*results]
+    outputs = [*results]
     for dtype in {results[k].dtype: None for k in smooth}:
         # One function of all results of this type: its rule runs once.
         places = [k for k in smooth if results[k].dtype is dtype]
         shapes = [results[k].shape for k in places]
-        name = f"jax.custom_vjp.{next(_numbered)}"
+        name = f"jax.custom_vjp.{next(_rule_numbers)}"
 
         @sg.custom_vjp(name=name)
         def function(*operands: Any, places: Sequence[int] = places) -> Any:
             every = run(*operands)
-            return _packed([every[k] for k in places])
+            return _pack([every[k] for k in places])
 
         @function.rule
-        def pulled(
+        def pull_cotangents(
             ct: Any,
             out: Any,
             *args: Any,
@@ -423,34 +431,34 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
             places: Sequence[int] = places,
             shapes: Sequence[Any] = shapes,
         ) -> Any:
-            parts = dict(zip(places, _unpacked(ct, shapes), strict=True))
+            parts = dict(zip(places, _unpack(ct, shapes), strict=True))
             cts = [
                 parts[k] if k in parts else sg.zeros(call.out[k].shape, call.out[k].dtype)
                 for k in smooth
             ]
-            return tuple(rule.pulled(args, cts, needed))
+            return tuple(rule.pull_back(args, cts, needed))
 
-        for place, each in zip(places, _unpacked(function(*operands), shapes), strict=True):
-            found[place] = each
-    return found
+        for place, output in zip(places, _unpack(function(*operands), shapes), strict=True):
+            outputs[place] = output
+    return outputs
 
 
-def _packed(values: Sequence[Any]) -> Any:
+def _pack(values: Sequence[Any]) -> Any:
     """Return values in one vector; a single one as it is."""
     if len(values) == 1:
         return values[0]
-    return sg.concatenate([each.reshape((each.size,)) for each in values])
+    return sg.concatenate([value.reshape((value.size,)) for value in values])
 
 
-def _unpacked(vector: Any, shapes: Sequence[Any]) -> list[Any]:
+def _unpack(vector: Any, shapes: Sequence[Any]) -> list[Any]:
     if len(shapes) == 1:
         return [vector]
-    found, at = [], 0
+    values, at = [], 0
     for shape in shapes:
         size = math.prod(shape)
-        found.append(vector[at : at + size].reshape(shape))
+        values.append(vector[at : at + size].reshape(shape))
         at += size
-    return found
+    return values
 
 
 @_call("custom_linear_solve")
@@ -462,49 +470,56 @@ def _linear_solve(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
     for name in names:
         constants[name] = operands[at : at + counts[name]]
         at += counts[name]
-    return _solved(dict(facts["jaxprs"]), constants, operands[at:], False)
+    return _solve_linear(dict(facts["jaxprs"]), constants, operands[at:], False)
 
 
-def _solved(
+def _solve_linear(
     programs: Mapping[str, Any], constants: Mapping[str, Any], b: Sequence[Any], transposed: bool
 ) -> list[Any]:
     """A linear system, and its derivatives by the transposed one, at any order."""
     forward = ("vecmat", "transpose_solve") if transposed else ("matvec", "solve")
-    product, solve = (programs[each] for each in forward)
+    product, solve = (programs[name] for name in forward)
     if solve is None or programs[("transpose_solve", "solve")[transposed]] is None:
-        raise unsupported("a linear solve without a transposed one")
+        raise unsupported_variant("a linear solve without a transposed one")
     # All constants are operands: a rule is applied in bodies of loops that are built again.
-    every = [each for name in constants for each in constants[name]]
+    every = [constant for name in constants for constant in constants[name]]
 
-    def parted(given: Sequence[Any]) -> tuple[dict[str, list[Any]], list[Any]]:
-        rest = iter(given)
-        own = {name: [next(rest) for _ in each] for name, each in constants.items()}
-        return own, list(rest)
+    def split_operands(operands: Sequence[Any]) -> tuple[dict[str, list[Any]], list[Any]]:
+        remaining = iter(operands)
+        by_name = {name: [next(remaining) for _ in values] for name, values in constants.items()}
+        return by_name, list(remaining)
 
     results = []
     for place in range(len(b)):
-        name = f"jax.linear_solve.{next(_numbered)}"
+        name = f"jax.linear_solve.{next(_rule_numbers)}"
 
         @sg.custom_vjp(name=name)
-        def function(*given: Any, place: int = place) -> Any:
-            own, b = parted(given)
-            factors = [sg.stop_gradient(each) for each in own[forward[1]]]
+        def function(*operands: Any, place: int = place) -> Any:
+            by_name, b = split_operands(operands)
+            factors = [sg.stop_gradient(factor) for factor in by_name[forward[1]]]
             return solve.run([*factors, *b])[place]
 
         @function.rule
-        def pulled(ct: Any, out: Any, *given: Any, place: int = place) -> Any:
-            own, b = parted(given)
-            cts = [ct if k == place else sg.zeros_like(each) for k, each in enumerate(b)]
-            slopes = _solved(programs, own, cts, not transposed)
-            xs = _solved(programs, own, b, transposed)
+        def pull_cotangents(ct: Any, out: Any, *operands: Any, place: int = place) -> Any:
+            by_name, b = split_operands(operands)
+            cts = [ct if k == place else sg.zeros_like(term) for k, term in enumerate(b)]
+            slopes = _solve_linear(programs, by_name, cts, not transposed)
+            xs = _solve_linear(programs, by_name, b, transposed)
             # The product reads copies: xs depend on the constants, and that path has its slopes.
-            fresh = [each * 1.0 if each.dtype.is_float else each for each in own[forward[0]]]
+            fresh = [
+                constant * 1.0 if constant.dtype.is_float else constant
+                for constant in by_name[forward[0]]
+            ]
             ys = product.run([*fresh, *xs])
-            smooth = [each for each in fresh if each.dtype.is_float]
-            found = iter(reverse.vjp(ys, smooth, [-each for each in slopes], True))
-            shares: dict[str, list[Any]] = {name: [None] * len(each) for name, each in own.items()}
-            shares[forward[0]] = [next(found) if each.dtype.is_float else None for each in fresh]
-            return *(share for each in shares.values() for share in each), *slopes
+            smooth = [constant for constant in fresh if constant.dtype.is_float]
+            remaining = iter(reverse.vjp(ys, smooth, [-slope for slope in slopes], True))
+            shares: dict[str, list[Any]] = {
+                name: [None] * len(values) for name, values in by_name.items()
+            }
+            shares[forward[0]] = [
+                next(remaining) if constant.dtype.is_float else None for constant in fresh
+            ]
+            return *(share for values in shares.values() for share in values), *slopes
 
         results.append(function(*every, *b))
     return results

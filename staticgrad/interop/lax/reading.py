@@ -34,28 +34,28 @@ def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
     count = len(places)
     calls = []
     for equation in jaxpr.eqns:
-        operands = tuple(_operand(each, places) for each in equation.invars)
+        operands = tuple(_operand(variable, places) for variable in equation.invars)
         name = equation.primitive.name
-        inside = _defined(equation)
+        inside = _inner_program(equation)
         parameters: dict[str, Any] = _parameters(equation) if inside is None else {"jaxpr": inside}
         if name in SAMPLERS and inside is not None:
             name = "custom_jvp_call"
             parameters = {"program": inside, "rule": _rule(equation, name)}
         elif inside is not None:
             name = "closed_call"
-        kinds = [type_of(each.aval) for each in equation.invars]
-        out = tuple(type_of(each.aval) for each in equation.outvars)
+        kinds = [type_of(variable.aval) for variable in equation.invars]
+        out = tuple(type_of(variable.aval) for variable in equation.outvars)
         if any(kind.is_key for kind in out) and not name.startswith("random_"):
-            parameters["key_operands"] = [each.is_key for each in kinds]
+            parameters["key_operands"] = [kind.is_key for kind in kinds]
         calls.append(LaxCall(name, operands, parameters, out, line_of(equation)))
         for variable in equation.outvars:
             places[variable] = count
             count += 1
     return LaxProgram(
-        [type_of(each.aval) for each in jaxpr.invars],
-        [array_of(each) for each in constants],
+        [type_of(variable.aval) for variable in jaxpr.invars],
+        [array_of(constant) for constant in constants],
         calls,
-        [_operand(each, places) for each in jaxpr.outvars],
+        [_operand(variable, places) for variable in jaxpr.outvars],
     )
 
 
@@ -99,21 +99,23 @@ def _operand(variable: Any, places: dict[Any, int]) -> Any:
     return ResultAt(places[variable])
 
 
-def _defined(equation: Any) -> LaxProgram | None:
+def _inner_program(equation: Any) -> LaxProgram | None:
     """Return the program of a package's primitive that is defined by others, or None."""
     primitive = equation.primitive
     name = primitive.name
     if name in PRIMITIVES or name in CALLS or name in REFUSED:
         return None
 
-    def called(*operands: Any) -> Any:
+    def call_impl(*operands: Any) -> Any:
         return primitive.impl(*operands, **equation.params)
 
     try:
-        closed = jax.make_jaxpr(called)(*[_struct(each.aval) for each in equation.invars])
+        closed = jax.make_jaxpr(call_impl)(
+            *[_struct(variable.aval) for variable in equation.invars]
+        )
     except Exception:  # it is computed in another way
         return None
-    if any(each.primitive is primitive for each in closed.jaxpr.eqns):
+    if any(inner.primitive is primitive for inner in closed.jaxpr.eqns):
         return None
     return program_of(closed)
 
@@ -128,21 +130,21 @@ def _parameters(equation: Any) -> dict[str, Any]:
         return {
             "const_lengths": dict(lengths._asdict()),
             "jaxprs": {
-                each: None if jaxpr is None else program_of(jaxpr)
-                for each, jaxpr in jaxprs._asdict().items()
+                part: None if jaxpr is None else program_of(jaxpr)
+                for part, jaxpr in jaxprs._asdict().items()
             },
         }
     if name == "pure_callback":
         return {"callback": HostFunction(equation.params["callback"])}
-    found = {each: _plain(value) for each, value in equation.params.items()}
+    parameters = {parameter: _plain(value) for parameter, value in equation.params.items()}
     if name.startswith("random_"):
         key = equation.outvars[0].aval if name != "random_bits" else equation.invars[0].aval
-        found.pop("impl", None)
+        parameters.pop("impl", None)
         if name in ("random_seed", "random_fold_in", "random_split", "random_bits", "random_wrap"):
-            found["impl"] = key.dtype._impl.name
+            parameters["impl"] = key.dtype._impl.name
         if name in ("random_split", "random_bits"):
-            found["partitionable"] = bool(jax.config.jax_threefry_partitionable)
-    return found
+            parameters["partitionable"] = bool(jax.config.jax_threefry_partitionable)
+    return parameters
 
 
 class HostFunction:
@@ -155,18 +157,18 @@ class HostFunction:
         return self
 
     def __call__(self, *arrays: Any) -> Any:
-        found = self.function(*map(jax.numpy.asarray, arrays))
-        results = tuple([np.asarray(each) for each in found])
+        returned = self.function(*map(jax.numpy.asarray, arrays))
+        results = tuple([np.asarray(array) for array in returned])
         return results if len(results) != 1 else results[0]
 
 
 def _rule(equation: Any, name: str) -> DerivativeRule:
     """Return the rule, of tangents or cotangents of real operands, as JAX says them."""
-    avals = [each.aval for each in equation.invars]
-    outs = [each.aval for each in equation.outvars]
+    avals = [variable.aval for variable in equation.invars]
+    outs = [variable.aval for variable in equation.outvars]
 
     def smooth(values: Sequence[Any]) -> list[bool]:
-        return [jax.numpy.issubdtype(each.dtype, np.inexact) for each in values]
+        return [jax.numpy.issubdtype(value.dtype, np.inexact) for value in values]
 
     def call(*operands: Any) -> list[Any]:
         if not equation.primitive.multiple_results:
@@ -177,34 +179,36 @@ def _rule(equation: Any, name: str) -> DerivativeRule:
             return list(equation.primitive.bind(*first, *operands, **parameters))
         return list(equation.primitive.bind(*operands, **subjaxprs))
 
-    def read(moved: Sequence[bool]) -> LaxProgram:
+    def read(is_moving: Sequence[bool]) -> LaxProgram:
         def of_moving(operands: Sequence[Any]) -> Callable[..., Any]:
             def f(*moving: Any) -> list[Any]:
-                rest = iter(moving)
-                return call(*(next(rest) if m else x for x, m in zip(operands, moved, strict=True)))
+                remaining = iter(moving)
+                return call(
+                    *(next(remaining) if m else x for x, m in zip(operands, is_moving, strict=True))
+                )
 
             return f
 
         def primals(operands: Sequence[Any]) -> list[Any]:
-            return [each for each, moves in zip(operands, moved, strict=True) if moves]
+            return [operand for operand, moves in zip(operands, is_moving, strict=True) if moves]
 
-        def pushed(*given: Any) -> Any:
-            operands, tangents = given[: len(avals)], given[len(avals) :]
+        def push_forward(*arguments: Any) -> Any:
+            operands, tangents = arguments[: len(avals)], arguments[len(avals) :]
             tangents_out = jax.jvp(of_moving(operands), primals(operands), list(tangents))[1]
-            return [each if each.dtype != jax.dtypes.float0 else np.zeros(each.shape, bool)
-                    for each in tangents_out]  # fmt: skip
+            return [tangent if tangent.dtype != jax.dtypes.float0 else np.zeros(tangent.shape, bool)
+                    for tangent in tangents_out]  # fmt: skip
 
-        def pulled(*given: Any) -> Any:
-            operands, cotangents = given[: len(avals)], iter(given[len(avals) :])
-            found, pull = jax.vjp(of_moving(operands), *primals(operands))
-            return pull([next(cotangents) if move else np.zeros(each.shape, jax.dtypes.float0)
-                         for each, move in zip(found, smooth(found), strict=True)])  # fmt: skip
+        def pull_back(*arguments: Any) -> Any:
+            operands, cotangents = arguments[: len(avals)], iter(arguments[len(avals) :])
+            values, pull = jax.vjp(of_moving(operands), *primals(operands))
+            return pull([next(cotangents) if move else np.zeros(primal.shape, jax.dtypes.float0)
+                         for primal, move in zip(values, smooth(values), strict=True)])  # fmt: skip
 
         pushes = name == "custom_jvp_call"
-        directions = [each for each, moves in zip(avals, moved, strict=True) if moves]
+        directions = [aval for aval, moves in zip(avals, is_moving, strict=True) if moves]
         if not pushes:
-            directions = [each for each, move in zip(outs, smooth(outs), strict=True) if move]
-        f = pushed if pushes else pulled
+            directions = [aval for aval, move in zip(outs, smooth(outs), strict=True) if move]
+        f = push_forward if pushes else pull_back
         return program_of(jax.make_jaxpr(f)(*map(_struct, [*avals, *directions])))
 
     return DerivativeRule(read, smooth(avals), smooth(outs))
@@ -230,7 +234,7 @@ def _plain(value: Any) -> Any:
         names = {"FILL_OR_DROP": "fill", "CLIP": "clip", "PROMISE_IN_BOUNDS": "promise"}
         return names.get(value.name, value.name)
     if isinstance(value, tuple | list):
-        return tuple(_plain(each) for each in value)
+        return tuple(_plain(element) for element in value)
     if isinstance(value, np.dtype | type):
         return np.dtype(value).name
     if hasattr(value, "__index__"):
@@ -246,7 +250,7 @@ def _dimension_numbers(numbers: Any) -> tuple[tuple[int, ...], ...]:
         parts = (numbers.update_window_dims, numbers.inserted_window_dims,
                  numbers.scatter_dims_to_operand_dims, numbers.operand_batching_dims,
                  numbers.scatter_indices_batching_dims)  # fmt: skip
-    return tuple(tuple(int(axis) for axis in each) for each in parts)
+    return tuple(tuple(int(axis) for axis in axes) for axes in parts)
 
 
 def line_of(equation: Any) -> SourceLine | None:

@@ -23,11 +23,11 @@ def plain_tree(tree: Any) -> Any:
     if tree is None or isinstance(tree, int):
         return tree
     if isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree)):
-        return filled(tree, [plain_tree(each) for each in parts_in(tree) or ()])
+        return filled(tree, [plain_tree(part) for part in parts_in(tree) or ()])
     registered = registered_parts(tree)
     if registered is not None:
-        parts, rest = registered
-        return rest.rebuilt([plain_tree(each) for each in parts.values()])
+        parts, structure = registered
+        return structure.rebuilt([plain_tree(part) for part in parts.values()])
     raise ArgumentError(
         f"jax.trace: arguments and results in {kind_of(tree)} are not supported",
         hint="dicts, lists and tuples: jax.tree_util.tree_leaves(tree) is a list",
@@ -47,38 +47,41 @@ class JaxProgram:
         Raises:
             ArgumentError: other containers, shapes or element types.
         """
-        given: dict[int, Any] = {}
-        _match(self.arguments, args, given, self.__name__, "the arguments")
+        arrays_by_place: dict[int, Any] = {}
+        _match(self.arguments, args, arrays_by_place, self.__name__, "the arguments")
         operands = [
-            _operand(self.__name__, given[place], kind)
+            _operand(self.__name__, arrays_by_place[place], kind)
             for place, kind in enumerate(self.program.inputs)
         ]
-        return _filled(self.results, self.program.run(operands))
+        return _fill_containers(self.results, self.program.run(operands))
 
 
-def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str) -> None:
-    if isinstance(wanted, int):
-        into[wanted] = given
+def _match(expected: Any, actual: Any, into: dict[int, Any], name: str, where: str) -> None:
+    if isinstance(expected, int):
+        into[expected] = actual
         return
-    if wanted is None:
-        if given is not None:
-            raise ArgumentError(f"{name}: {where} is {kind_of(given)}, the example has None there")
+    if expected is None:
+        if actual is not None:
+            raise ArgumentError(f"{name}: {where} is {kind_of(actual)}, the example has None there")
         return
-    registered = registered_parts(wanted) if items_of(wanted) is None else None
+    registered = registered_parts(expected) if items_of(expected) is None else None
     if registered is not None:
-        items, rest = registered
+        items, expected_structure = registered
         parts: dict[Any, Any]
-        parts, other = (type(given) is type(wanted) and registered_parts(given)) or ({}, None)
-        same = rest == other
+        parts, actual_structure = (type(actual) is type(expected) and registered_parts(actual)) or (
+            {},
+            None,
+        )
+        same = expected_structure == actual_structure
     else:
-        items, parts = dict(items_of(wanted) or ()), dict(items_of(given) or ())
-        is_mapping = isinstance(wanted, Mapping)
+        items, parts = dict(items_of(expected) or ()), dict(items_of(actual) or ())
+        is_mapping = isinstance(expected, Mapping)
         same = (
-            isinstance(given, Mapping | list | tuple) and isinstance(given, Mapping) is is_mapping
+            isinstance(actual, Mapping | list | tuple) and isinstance(actual, Mapping) is is_mapping
         )
     if same and parts.keys() == items.keys():
-        for key, each in items.items():
-            _match(each, parts[key], into, name, f"{where}[{key!r}]")
+        for key, expected_part in items.items():
+            _match(expected_part, parts[key], into, name, f"{where}[{key!r}]")
         return
     raise ArgumentError(
         f"{name}: {where} has other containers than the example that it was traced with",
@@ -86,32 +89,32 @@ def _match(wanted: Any, given: Any, into: dict[int, Any], name: str, where: str)
     )
 
 
-def _filled(tree: Any, values: Any) -> Any:
+def _fill_containers(tree: Any, values: Any) -> Any:
     if isinstance(tree, int):
         return values[tree]
     parts = parts_in(tree)
     if parts is not None:
-        return filled(tree, [_filled(each, values) for each in parts])
+        return filled(tree, [_fill_containers(part, values) for part in parts])
     registered = registered_parts(tree)
     if registered is None:
         return None
-    by_name, rest = registered
-    return rest.rebuilt([_filled(each, values) for each in by_name.values()])
+    by_name, structure = registered
+    return structure.rebuilt([_fill_containers(part, values) for part in by_name.values()])
 
 
-def _operand(name: str, given: Any, kind: LaxType) -> Any:
+def _operand(name: str, argument: Any, kind: LaxType) -> Any:
     """An argument in the type of the example; 64 bits count as 32, as JAX counts them."""
-    is_number = isinstance(given, bool | int | float | complex)
-    value = as_value(given)
+    is_number = isinstance(argument, bool | int | float | complex)
+    value = as_value(argument)
     shape = (*kind.shape, 2) if kind.is_key else tuple(kind.shape)
     narrow = value.dtype.name.replace("128", "64x").replace("64", "32", 1)
     narrow = "complex64" if value.dtype.name == "complex128" else narrow
     if value.dtype.name != kind.dtype and (narrow == kind.dtype or is_number):
         value = cast(value, kind.dtype)
     if value.dtype.name != kind.dtype or tuple(value.shape) != shape:
-        wanted = f"{kind.dtype}[{', '.join(map(str, shape))}]"
+        expected = f"{kind.dtype}[{', '.join(map(str, shape))}]"
         raise ArgumentError(
-            f"{name}: an argument is {value.type}, it was traced with {wanted}",
+            f"{name}: an argument is {value.type}, it was traced with {expected}",
             hint="sg.jax.trace(f, *example) for these arguments",
         )
     return value

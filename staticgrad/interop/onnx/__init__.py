@@ -89,13 +89,13 @@ def _graph_of(module: Module, inputs: tuple[Any, ...]) -> Graph:
             "the inputs of a module come behind the path",
             hint='sg.onnx.export(model, "model.onnx", sg.input("x", ("batch", 3)))',
         )
-    modes = [(each, each.training) for each in module.modules()]
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         results = flatten(module(*inputs))[0]
     finally:
-        for each, mode in modes:
-            each.training = mode
+        for part, mode in modes:
+            part.training = mode
     names = ["output"] if len(results) == 1 else [f"output_{k}" for k in range(len(results))]
     outputs = dict(zip(names, results, strict=True))
     return Graph(outputs, name=type(module).__name__, inputs=inputs)

@@ -24,7 +24,7 @@ from staticgrad.interop.onnx.operators import (
     STATIC,
     STATISTICS,
     as_operand,
-    known as known_sizes,
+    size_array,
 )
 from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.language.ir.graph import Graph
@@ -67,49 +67,55 @@ class OnnxModel(Module):
 
     def __init__(self, proto: Any, file: str = "") -> None:
         self._file = file
-        rest = type(proto)()
-        rest.CopyFrom(proto)
+        source_proto = type(proto)()
+        source_proto.CopyFrom(proto)
         if proto.ir_version < 4:  # every array was an input, too
-            held = {each.name for each in proto.graph.initializer}
-            inputs = [each for each in proto.graph.input if each.name not in held]
-            del rest.graph.input[:]
-            rest.graph.input.extend(inputs)
+            initializer_names = {initializer.name for initializer in proto.graph.initializer}
+            inputs = [
+                value_info
+                for value_info in proto.graph.input
+                if value_info.name not in initializer_names
+            ]
+            del source_proto.graph.input[:]
+            source_proto.graph.input.extend(inputs)
         if proto.graph.sparse_initializer:
             name = proto.graph.sparse_initializer[0].values.name
             raise ArgumentError(
                 f"load: the initializer {name!r} is sparse",
                 hint="write it into the file as a dense one",
             )
-        program = _Program(rest)
+        program = _Program(source_proto)
         self.weights: dict[str, Any] = {}
         self.statistics: dict[str, Any] = {}
         constants = []
-        for each in proto.graph.initializer:
-            array = onnx.numpy_helper.to_array(each)
-            if array.dtype.kind in "iub" or not array.ndim or each.name in program.fixed:
-                constants.append(each)
+        for initializer in proto.graph.initializer:
+            array = onnx.numpy_helper.to_array(initializer)
+            if array.dtype.kind in "iub" or not array.ndim or initializer.name in program.fixed:
+                constants.append(initializer)
                 continue
-            into = self.statistics if each.name in program.statistics else self.weights
-            into[each.name] = made = parameter(each.name, array)
-            stored_of(made).store.in_graph = True  # no path takes the place of its name in the file
-        del rest.graph.initializer[:]
-        rest.graph.initializer.extend(constants)
+            into = self.statistics if initializer.name in program.statistics else self.weights
+            into[initializer.name] = created = parameter(initializer.name, array)
+            stored_of(
+                created
+            ).store.in_graph = True  # no path takes the place of its name in the file
+        del source_proto.graph.initializer[:]
+        source_proto.graph.initializer.extend(constants)
         program.check_names(self.weights.keys() | self.statistics.keys())
-        self.source = rest.SerializeToString()
+        self.source = source_proto.SerializeToString()
 
     @property
     def inputs(self) -> dict[str, tuple[tuple[Any, ...], Any]]:
         """Shape and element type of each input, by name; sizes without a value are named."""
         return {
-            each.name: _shape_and_dtype(each.name, each.type)
-            for each in _program(self.source).inputs
+            value_info.name: _shape_and_dtype(value_info.name, value_info.type)
+            for value_info in _program(self.source).inputs
         }
 
     @property
     def static_inputs(self) -> set[str]:
         """The inputs that must be known while a graph is built: shapes, axes and the like."""
         program = _program(self.source)
-        return program.static & {each.name for each in program.inputs}
+        return program.static & {value_info.name for value_info in program.inputs}
 
     def forward(self, *operands: Any, **named: Any) -> Any:
         """Return the outputs: one value, or a tuple.
@@ -120,16 +126,18 @@ class OnnxModel(Module):
             named: further ones by name.
         """
         program = _program(self.source)
-        names = [each.name for each in program.inputs]
-        given = dict(zip(names, operands, strict=False)) | named
-        if len(operands) > len(names) or not program.required <= given.keys() <= set(names):
+        names = [value_info.name for value_info in program.inputs]
+        operand_by_name = dict(zip(names, operands, strict=False)) | named
+        if len(operands) > len(names) or not program.required <= operand_by_name.keys() <= set(
+            names
+        ):
             raise ArgumentError(
-                f"the model takes {len(names)} inputs, got {listed([*given]) or 'none'}",
+                f"the model takes {len(names)} inputs, got {listed([*operand_by_name]) or 'none'}",
                 hint=f"its inputs are {listed(names)}",
             )
         statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
         with _reading(self._file):
-            results = program.run({**self.weights, **statistics, **given})
+            results = program.run({**self.weights, **statistics, **operand_by_name})
         return results[0] if len(results) == 1 else tuple(results)
 
     def graph(self) -> Graph:
@@ -142,7 +150,10 @@ class OnnxModel(Module):
                 hint=f"model(..., **{{{name!r}: array}})",
             )
         with _reading(self._file):
-            operands = {name: new_input(name, *each) for name, each in self.inputs.items()}
+            operands = {
+                name: new_input(name, *shape_and_dtype)
+                for name, shape_and_dtype in self.inputs.items()
+            }
             results = self(**operands)
             results = results if isinstance(results, tuple) else (results,)
             outputs = dict(zip(program.outputs, map(as_operand, results), strict=True))
@@ -215,21 +226,23 @@ class _Program:
 
     def __init__(self, proto: Any) -> None:
         self.proto, graph = proto, proto.graph
-        self.opsets = {each.domain: each.version for each in proto.opset_import}
-        self.functions = {(each.domain, each.name): each for each in proto.functions}
-        self.inputs, self.outputs = [*graph.input], [each.name for each in graph.output]
-        self.required = {each.name for each in graph.input}
-        self.required -= {each.name for each in graph.initializer}
+        self.opsets = {opset.domain: opset.version for opset in proto.opset_import}
+        self.functions = {
+            (function.domain, function.name): function for function in proto.functions
+        }
+        self.inputs, self.outputs = [*graph.input], [value_info.name for value_info in graph.output]
+        self.required = {value_info.name for value_info in graph.input}
+        self.required -= {initializer.name for initializer in graph.initializer}
         self.statistics = {
             node.input[place]
             for node in _nodes(graph)
             for place in _STATISTICS.get(node.op_type, ())
             if place < len(node.input)
         }
-        for each in proto.metadata_props:
-            self.statistics |= {*each.value.split("\n")} if each.key == STATISTICS else set()
+        for prop in proto.metadata_props:
+            self.statistics |= {*prop.value.split("\n")} if prop.key == STATISTICS else set()
         self.static = self._static_of(graph, self.opsets)
-        self.fixed = self.static | {each.name for each in self.inputs}
+        self.fixed = self.static | {value_info.name for value_info in self.inputs}
 
     def check_names(self, arrays: Iterable[str]) -> None:
         """Check that the graph has results, and that each name it reads is defined before."""
@@ -240,8 +253,8 @@ class _Program:
         self._check_names(self.proto.graph, {"", *arrays})
 
     def _check_names(self, graph: Any, defined: set[str]) -> None:
-        defined |= {each.name for each in (*graph.input, *graph.initializer)}
-        defined |= {each.values.name for each in graph.sparse_initializer}
+        defined |= {value_info.name for value_info in (*graph.input, *graph.initializer)}
+        defined |= {initializer.values.name for initializer in graph.sparse_initializer}
         for node in graph.node:
             missing = [name for name in node.input if name not in defined]
             if missing:
@@ -253,9 +266,9 @@ class _Program:
                 for body in (attribute.g, *attribute.graphs) if attribute.HasField("g") else ():
                     self._check_names(body, set(defined))
             defined.update(node.output)
-        for each in graph.output:
-            if each.name not in defined:
-                raise SavedFileError(f"nothing defines the result {each.name!r}")
+        for result in graph.output:
+            if result.name not in defined:
+                raise SavedFileError(f"nothing defines the result {result.name!r}")
 
     # -- what must be known -----------------------------------------------------------------------
 
@@ -274,9 +287,9 @@ class _Program:
         if static.intersection(node.output):
             if node.op_type in ("Shape", "Size"):
                 return ()
-            bodies = [each.g for each in node.attribute if each.HasField("g")]
-            wanted = [k for k, name in enumerate(node.output) if name in static]
-            return (*node.input, *(body.output[k].name for body in bodies for k in wanted))
+            bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+            static_results = [k for k, name in enumerate(node.output) if name in static]
+            return (*node.input, *(body.output[k].name for body in bodies for k in static_results))
         if row := self._row_of(node):
             inputs = zip(node.input, _inputs_of(row, len(node.input)), strict=False)
             return [name for name, argument in inputs if argument.name in STATIC]
@@ -305,10 +318,12 @@ class _Program:
 
     def _graph(self, graph: Any, values: Mapping[str, Any]) -> list[Any]:
         to_array = onnx.numpy_helper.to_array
-        arrays = {each.name: np.asarray(to_array(each)) for each in graph.initializer}
+        arrays = {
+            initializer.name: np.asarray(to_array(initializer)) for initializer in graph.initializer
+        }
         env = {**arrays, **values, "": None}
         self._compute(graph.node, env, self.opsets)
-        return [env[each.name] for each in graph.output]
+        return [env[value_info.name] for value_info in graph.output]
 
     def _compute(self, nodes: Any, env: dict[str, Any], opsets: Mapping[str, int]) -> None:
         for node in nodes:
@@ -325,37 +340,46 @@ class _Program:
     def _results(
         self, node: Any, operands: list[Any], env: Mapping[str, Any], opsets: Mapping[str, int]
     ) -> Sequence[Any]:
-        attributes = {each.name: self._attribute(each, env) for each in node.attribute}
+        attributes = {
+            attribute.name: self._attribute(attribute, env) for attribute in node.attribute
+        }
         if node.op_type == "Constant" and node.domain in _STANDARD:
             (value,) = attributes.values()
             return [np.asarray(value, "float32" if isinstance(value, float) else None)]
         if row := self._row_of(node):
-            results = _applied(row, node, operands, attributes, opsets.get(node.domain, 1))
+            results = _apply_row(row, node, operands, attributes, opsets.get(node.domain, 1))
             return results if isinstance(results, tuple) else (results,)
         function, schema = self._function_of(node, opsets), _schema(node, opsets)
         if function is None:
             function = _function_of_types(schema, node, operands, opsets)
         if schema is not None:
-            every = ((name, each.default_value) for name, each in schema.attributes.items())
+            every = (
+                (name, attribute.default_value) for name, attribute in schema.attributes.items()
+            )
             defaults = {name: self._attribute(value, env) for name, value in every if value.name}
             attributes = defaults | attributes
         return self._function(function, operands, attributes)
 
-    def _function(self, function: Any, operands: list[Any], given: dict[str, Any]) -> list[Any]:
+    def _function(
+        self, function: Any, operands: list[Any], attributes: dict[str, Any]
+    ) -> list[Any]:
         """The results of the nodes that define an operator."""
         make = onnx.helper.make_attribute
         env: dict[str, Any] = dict.fromkeys(function.input)
         env |= {"": None, **dict(zip(function.input, operands, strict=False))}
-        defaults = {each.name: self._attribute(each, env) for each in function.attribute_proto}
-        given, nodes = defaults | given, []
-        for each in function.node:
-            node = type(each)()
-            node.CopyFrom(each)
+        defaults = {
+            attribute.name: self._attribute(attribute, env)
+            for attribute in function.attribute_proto
+        }
+        attributes, nodes = defaults | attributes, []
+        for template in function.node:
+            node = type(template)()
+            node.CopyFrom(template)
             for attribute in [*node.attribute]:
-                if wanted := attribute.ref_attr_name:
+                if reference := attribute.ref_attr_name:
                     node.attribute.remove(attribute)
-                    if wanted in given:
-                        node.attribute.append(make(attribute.name, _plain(given[wanted])))
+                    if reference in attributes:
+                        node.attribute.append(make(attribute.name, _plain(attributes[reference])))
             nodes.append(node)
         self._compute(nodes, env, _opsets(function))
         return [env.get(name) for name in function.output]
@@ -376,14 +400,16 @@ class _Program:
         """A graph inside of a node as a function, which sees the values around it."""
 
         def run(*operands: Any) -> list[Any]:
-            named = dict(zip((each.name for each in graph.input), operands, strict=True))
+            named = dict(
+                zip((value_info.name for value_info in graph.input), operands, strict=True)
+            )
             return self._graph(graph, {**outer, **named})
 
         return run
 
 
 def _opsets(function: Any) -> dict[str, int]:
-    return {each.domain: each.version for each in function.opset_import}
+    return {opset.domain: opset.version for opset in function.opset_import}
 
 
 def _plain(value: Any) -> Any:
@@ -416,7 +442,7 @@ def _inputs_of(row: Callable[..., Any], count: int) -> list[Argument]:
     return inputs
 
 
-def _applied(
+def _apply_row(
     row: Any, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
 ) -> Any:
     """The results of an operator that has a row."""
@@ -432,20 +458,28 @@ def _applied(
             raise ExportError(f"the attribute {theirs!r} is not supported")
         kind = "float32" if isinstance(value, float) else None
         options[name] = np.asarray(value, kind) if name in names else value
-    arrays = [each for each in operands if each is not None]
-    known = bool(arrays) and all(isinstance(each, np.ndarray) for each in arrays)
-    known = known and not any(map(callable, attributes.values()))  # graphs see values around
-    if known and node.op_type in OF_SIZES and all(each.dtype.kind in "iuOb" for each in arrays):
+    arrays = [operand for operand in operands if operand is not None]
+    is_known = bool(arrays) and all(isinstance(array, np.ndarray) for array in arrays)
+    is_known = is_known and not any(map(callable, attributes.values()))  # graphs see values around
+    if (
+        is_known
+        and node.op_type in OF_SIZES
+        and all(array.dtype.kind in "iuOb" for array in arrays)
+    ):
         results = OF_SIZES[node.op_type](*operands, **options)
         if results is not None:
             array = np.asarray(results)  # of NumPy's scalars, too
-            return known_sizes(array) if array.dtype == object else array
+            return size_array(array) if array.dtype == object else array
     facts = {
         "operator": node.op_type, "opset": opset, "outputs": len([*filter(None, node.output)])
     }  # fmt: skip
     options |= {name: value for name, value in facts.items() if name in arguments}
     results = row(*map(_operand, inputs, operands), **options)
-    return _folded(results) if known and all(each.dtype != object for each in arrays) else results
+    return (
+        _fold_constants(results)
+        if is_known and all(array.dtype != object for array in arrays)
+        else results
+    )
 
 
 def _operand(argument: Argument, operand: Any) -> Any:
@@ -463,14 +497,14 @@ def _operand(argument: Argument, operand: Any) -> Any:
 def _broadcast(x: Any, y: Any, broadcast: int = 1, axis: int | None = None) -> list[Any]:
     """Operands of which the second has the axes of the first from ``axis`` on."""
     x, y = as_operand(x), as_operand(y)
-    behind = 0 if axis is None else x.ndim - axis % x.ndim - y.ndim
-    return [x, reshape(y, (*y.shape, *(1,) * behind))]
+    trailing_axes = 0 if axis is None else x.ndim - axis % x.ndim - y.ndim
+    return [x, reshape(y, (*y.shape, *(1,) * trailing_axes))]
 
 
-def _folded(results: Any) -> Any:
+def _fold_constants(results: Any) -> Any:
     """Results as arrays: what was computed of known arrays is known."""
     if isinstance(results, tuple | list):
-        return type(results)(map(_folded, results))
+        return type(results)(map(_fold_constants, results))
     return np.asarray(evaluate(results)) if isinstance(results, Value) else results
 
 
@@ -494,7 +528,7 @@ def _function_of_types(
         ExportError: there is none.
     """
     if schema is not None and schema.has_context_dependent_function:
-        types = [_type_of(each).SerializeToString() for each in operands]
+        types = [_type_of(operand).SerializeToString() for operand in operands]
         text = schema.get_context_dependent_function(node.SerializeToString(), types)
         function = onnx.FunctionProto()
         function.ParseFromString(text)
@@ -527,7 +561,7 @@ def _refusal(node: Any, operands: list[Any], error: Exception) -> ExportError:
     what, hint = f"{type(error).__name__}: {error}", ""
     if isinstance(error, StaticgradError):
         what, hint = error.headline, error.hint
-    types = (getattr(each, "type", None) or type(each).__name__ for each in operands)
+    types = (getattr(operand, "type", None) or type(operand).__name__ for operand in operands)
     inputs = ", ".join(f"{n} {t}" for n, t in zip(node.input, types, strict=True) if n)
     return _NodeError(
         f"node {node.name or node.output[0]!r}, {node.op_type}: {what}",

@@ -106,9 +106,9 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "SequenceAt": lambda s, position: s[position.item()],
     "SequenceConstruct": lambda *values: list(values),
     "SequenceEmpty": lambda *, dtype=None: [],
-    "SequenceLength": lambda s: known(len(s)),
-    "Shape": lambda x, *, start=0, end=None: known(x.shape[start:end]),
-    "Size": lambda x: known(prod(x.shape)),
+    "SequenceLength": lambda s: size_array(len(s)),
+    "Shape": lambda x, *, start=0, end=None: size_array(x.shape[start:end]),
+    "Size": lambda x: size_array(prod(x.shape)),
     "Softplus": nn.softplus,
     "Softsign": nn.softsign,
     "Squeeze": lambda x, axes=None: sg.squeeze(x, None if axes is None else sizes_of(axes)),
@@ -125,19 +125,19 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
 def operator(*names: str) -> Callable[[F], F]:
     """Make a function the row of operators."""
 
-    def registered(function: F) -> F:
+    def register_row(function: F) -> F:
         OPERATORS.update(dict.fromkeys(names, function))
         return function
 
-    return registered
+    return register_row
 
 
 def sizes_of(array: Any) -> tuple[Any, ...]:
     """The elements of a known array of integers, as sizes."""
-    return tuple(each if isinstance(each, Dim) else int(each) for each in np.ravel(array))
+    return tuple(size if isinstance(size, Dim) else int(size) for size in np.ravel(array))
 
 
-def known(elements: Any) -> np.ndarray[Any, Any]:
+def size_array(elements: Any) -> np.ndarray[Any, Any]:
     """An array of sizes: of integers if all of them are literal."""
     array = np.array(elements, dtype=object)
     return array if any(isinstance(e, Dim) for e in array.flat) else array.astype(np.int64)
@@ -153,7 +153,7 @@ def as_operand(known_or_value: Any) -> Any:
     return sg.reshape(sg.stack(elements), known_or_value.shape)
 
 
-def unsupported(what: str) -> ExportError:
+def unsupported_variant(what: str) -> ExportError:
     """The error for a variant of an operator that has no function here."""
     return ExportError(f"{what} is not supported")
 
@@ -193,12 +193,12 @@ def _p_relu(x: Any, slope: Any, *, opset: int) -> Any:
 
 
 @operator("Dropout")
-def _dropout(
+def _dropout_row(
     x: Any, ratio: Any = None, training_mode: Any = None, *, seed: int = 0, is_test: int = 0,
     outputs: int = 1,
 ) -> Any:  # fmt: skip
     if training_mode is not None and training_mode and (ratio is None or ratio):
-        raise unsupported("dropout in training mode")
+        raise unsupported_variant("dropout in training mode")
     return x, *[sg.ones_like(x, dtype="bool")] * (outputs - 1)
 
 
@@ -232,13 +232,13 @@ _REDUCTIONS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
 
 
 @operator(*_REDUCTIONS)
-def _reduced(
+def _reduce(
     x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, operator: str
 ) -> Any:
-    function, each = _REDUCTIONS[operator]
+    function, elementwise = _REDUCTIONS[operator]
     chosen = None if axes is None or not np.size(axes) else sizes_of(axes)
     if chosen is None and noop_with_empty_axes:
-        return each(x)
+        return elementwise(x)
     return function(x, chosen, keepdims=bool(keepdims))
 
 
@@ -247,8 +247,8 @@ def _arg(
     x: Any, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0, operator: str
 ) -> Any:
     function = sg.argmax if operator == "ArgMax" else sg.argmin
-    found = function(sg.flip(x, axis) if select_last_index else x, axis, keepdims=bool(keepdims))
-    return x.shape[axis] - 1 - found if select_last_index else found
+    places = function(sg.flip(x, axis) if select_last_index else x, axis, keepdims=bool(keepdims))
+    return x.shape[axis] - 1 - places if select_last_index else places
 
 
 @operator("CumSum", "CumProd")
@@ -257,8 +257,8 @@ def _cumulative(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0, oper
     outer = (slice(None),) * k
     x = sg.flip(x, k) if reverse else x
     if exclusive:
-        before = sg.full_like(x[(*outer, slice(0, 1))], first)
-        x = sg.concatenate([before, x[(*outer, slice(0, -1))]], k)
+        initial = sg.full_like(x[(*outer, slice(0, 1))], first)
+        x = sg.concatenate([initial, x[(*outer, slice(0, -1))]], k)
     out = (sg.cumprod if first else sg.cumsum)(x, k, dtype=x.dtype)
     return sg.flip(out, k) if reverse else out
 
@@ -278,9 +278,11 @@ def _reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
 def _expand(x: Any, shape: Any) -> Any:
     asked = sizes_of(shape)
     rank = max(len(asked), x.ndim)
-    own = (1,) * (rank - x.ndim) + tuple(x.shape)
+    x_shape = (1,) * (rank - x.ndim) + tuple(x.shape)
     asked = (1,) * (rank - len(asked)) + asked
-    return sg.broadcast_to(x, tuple(o if a == 1 else a for a, o in zip(asked, own, strict=True)))
+    return sg.broadcast_to(
+        x, tuple(o if a == 1 else a for a, o in zip(asked, x_shape, strict=True))
+    )
 
 
 @operator("Split", "SplitToSequence")
@@ -288,14 +290,14 @@ def _split(
     x: Any, split: Any = None, *, axis: int = 0, num_outputs: int | None = None,
     keepdims: int = 1, outputs: int, operator: str,
 ) -> Any:  # fmt: skip
-    whole, single = x.shape[axis], split is None
+    extent, single = x.shape[axis], split is None
     if operator == "SplitToSequence" and np.ndim(split) == 0:
         length = 1 if split is None else int(split)
-        split = [min(length, whole - k) for k in range(0, whole, length)]
+        split = [min(length, extent - k) for k in range(0, extent, length)]
     if split is None:
         count = num_outputs or outputs
-        each = -(-whole // count)
-        split = [each] * (count - 1) + [whole - each * (count - 1)]
+        piece_length = -(-extent // count)
+        split = [piece_length] * (count - 1) + [extent - piece_length * (count - 1)]
     pieces, start = [], 0
     for length in sizes_of(split):
         pieces.append(x[(slice(None),) * (axis % x.ndim) + (slice(start, start + length),)])
@@ -396,8 +398,8 @@ def _constant_of_shape(shape: Any, *, value: Any = None) -> Any:
 
 @operator("Range")
 def _range(start: Any, limit: Any, delta: Any) -> Any:
-    first, end, step = (each.item() for each in (start, limit, delta))
-    if any(isinstance(each, Dim) for each in (first, end, step)):
+    first, end, step = (bound.item() for bound in (start, limit, delta))
+    if any(isinstance(bound, Dim) for bound in (first, end, step)):
         return sg.arange(first, end, step)
     count = max(0, int(np.ceil((end - first) / step)))
     return (first + np.arange(count) * step).astype(start.dtype)
@@ -419,27 +421,27 @@ def _reverse_sequence(x: Any, lengths: Any, *, batch_axis: int = 1, time_axis: i
     time = sg.iota(x.shape[:2], time_axis, like=lengths)
     ends = sg.expand_dims(lengths, 1 - batch_axis)
     back = sg.where(time < ends, ends - 1 - time, time)
-    other = sg.iota(x.shape[:2], batch_axis, like=lengths)
-    return x[(back, other) if time_axis == 0 else (other, back)]
+    batch = sg.iota(x.shape[:2], batch_axis, like=lengths)
+    return x[(back, batch) if time_axis == 0 else (batch, back)]
 
 
 @operator("DepthToSpace")
 def _depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     n, c, h, w = x.shape
-    b, rest = blocksize, c // blocksize**2
+    b, channels = blocksize, c // blocksize**2
     if mode == "DCR":
-        apart = sg.transpose(sg.reshape(x, (n, b, b, rest, h, w)), (0, 3, 4, 1, 5, 2))
+        blocks = sg.transpose(sg.reshape(x, (n, b, b, channels, h, w)), (0, 3, 4, 1, 5, 2))
     else:
-        apart = sg.transpose(sg.reshape(x, (n, rest, b, b, h, w)), (0, 1, 4, 2, 5, 3))
-    return sg.reshape(apart, (n, rest, h * b, w * b))
+        blocks = sg.transpose(sg.reshape(x, (n, channels, b, b, h, w)), (0, 1, 4, 2, 5, 3))
+    return sg.reshape(blocks, (n, channels, h * b, w * b))
 
 
 @operator("SpaceToDepth")
 def _space_to_depth(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     n, c, h, w = x.shape
     b, order = blocksize, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-    apart = sg.reshape(x, (n, c, h // b, b, w // b, b))
-    return sg.reshape(sg.transpose(apart, order), (n, c * b * b, h // b, w // b))
+    blocks = sg.reshape(x, (n, c, h // b, b, w // b, b))
+    return sg.reshape(sg.transpose(blocks, order), (n, c * b * b, h // b, w // b))
 
 
 # -- products, windows, normalization -------------------------------------------------------------
@@ -450,12 +452,12 @@ def _gemm(
     a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, trans_a: int = 0,
     trans_b: int = 0, broadcast: int = 1,
 ) -> Any:  # fmt: skip
-    def scaled(x: Any, factor: float) -> Any:
+    def scale_by(x: Any, factor: float) -> Any:
         return x if factor == 1.0 else sg.astype(x * factor, x.dtype)
 
     out = sg.matmul(sg.transpose(a) if trans_a else a, sg.transpose(b) if trans_b else b)
-    out = scaled(out, alpha)
-    return out if c is None else out + scaled(c, beta)
+    out = scale_by(out, alpha)
+    return out if c is None else out + scale_by(c, beta)
 
 
 def _spatial(x: Any) -> tuple[int, ...]:
@@ -467,16 +469,16 @@ def _windows(
 ) -> dict[str, Any]:
     """Strides, dilations and borders of windows over all axes behind the second."""
     count = len(taps)
-    steps, apart = tuple(strides or (1,) * count), tuple(dilations or (1,) * count)
-    given = pads if pads and auto_pad == "NOTSET" else (0,) * (2 * count)
-    borders = list(zip(given[:count], given[count:], strict=True))
+    steps, dilation = tuple(strides or (1,) * count), tuple(dilations or (1,) * count)
+    widths = pads if pads and auto_pad == "NOTSET" else (0,) * (2 * count)
+    borders = list(zip(widths[:count], widths[count:], strict=True))
     if auto_pad.startswith("SAME"):
         for k, (size, tap) in enumerate(zip(x.shape[2:], taps, strict=True)):
-            reach = (tap - 1) * apart[k] + 1
+            reach = (tap - 1) * dilation[k] + 1
             missing = maximum((-(-size // steps[k]) - 1) * steps[k] + reach - size, 0)
             ends = (missing // 2, missing - missing // 2)
             borders[k] = ends if auto_pad == "SAME_UPPER" else ends[::-1]
-    return {"stride": steps, "dilation": apart, "padding": borders}
+    return {"stride": steps, "dilation": dilation, "padding": borders}
 
 
 @operator("Conv")
@@ -496,12 +498,12 @@ def _conv_transpose(
 ) -> Any:  # fmt: skip
     same = auto_pad.startswith("SAME")
     options = _windows(x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads)
-    steps, apart, more = options["stride"], options["dilation"], [*(output_padding or ())]
+    steps, dilation, more = options["stride"], options["dilation"], [*(output_padding or ())]
     more = more or [0] * len(steps)
     if output_shape is not None or same:
-        wanted = output_shape or [n * s for n, s in zip(x.shape[2:], steps, strict=True)]
-        for k, size in enumerate(wanted[-len(steps) :]):
-            spread = steps[k] * (x.shape[2 + k] - 1) + (w.shape[2 + k] - 1) * apart[k] + 1
+        target_sizes = output_shape or [n * s for n, s in zip(x.shape[2:], steps, strict=True)]
+        for k, size in enumerate(target_sizes[-len(steps) :]):
+            spread = steps[k] * (x.shape[2 + k] - 1) + (w.shape[2 + k] - 1) * dilation[k] + 1
             total = spread + more[k] - size
             if total < 0:
                 more[k], total = more[k] - total, 0
@@ -517,7 +519,7 @@ def _pool(
     storage_order: int = 0, strides: Any = None, operator: str, outputs: int,
 ) -> Any:  # fmt: skip
     if outputs > 1:
-        raise unsupported("the second result, the indices,")
+        raise unsupported_variant("the second result, the indices,")
     options = _windows(x, kernel_shape, strides, dilations, auto_pad, pads)
     options |= {"ceil_mode": bool(ceil_mode)}
     if operator == "MaxPool":
@@ -553,8 +555,8 @@ def _batch_normalization(
         return nn.batch_norm(x, weight=scale, bias=bias, statistics=(mean, var), eps=epsilon)
     now = nn.batch_statistics(x)
     y = nn.batch_norm(x, weight=scale, bias=bias, statistics=now, eps=epsilon)
-    moved = [o * momentum + n * (1.0 - momentum) for o, n in zip((mean, var), now, strict=True)]
-    return (y, *moved)[:outputs]
+    running = [o * momentum + n * (1.0 - momentum) for o, n in zip((mean, var), now, strict=True)]
+    return (y, *running)[:outputs]
 
 
 @operator("LayerNormalization")
@@ -580,7 +582,7 @@ def _lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
 @operator("LRN")
 def _lrn(x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Any:
     if size % 2 == 0:
-        raise unsupported("an even size")
+        raise unsupported_variant("an even size")
     return nn.local_response_norm(x, size, alpha, beta, bias)
 
 
@@ -597,27 +599,29 @@ def _resize(
         coordinate_transformation_mode, nearest_mode = "asymmetric", "floor"
     along = [a % x.ndim for a in (range(x.ndim) if axes is None else axes)]
     if coordinate_transformation_mode in ("pytorch_half_pixel", "tf_crop_and_resize"):
-        raise unsupported(f"coordinate_transformation_mode={coordinate_transformation_mode!r}")
+        raise unsupported_variant(
+            f"coordinate_transformation_mode={coordinate_transformation_mode!r}"
+        )
     words: dict[str, Any] = {
         "coordinates": coordinate_transformation_mode, "rounding": nearest_mode,
         "cubic": cubic_coeff_a, "antialias": bool(antialias),
         "exclude_outside": bool(exclude_outside),
     }  # fmt: skip
     if sizes is not None and np.size(sizes):
-        wanted = dict(zip(along, sizes_of(sizes), strict=True))
+        target_sizes = dict(zip(along, sizes_of(sizes), strict=True))
         if keep_aspect_ratio_policy != "stretch":
-            ratios = [n / x.shape[k] for k, n in wanted.items()]
+            ratios = [n / x.shape[k] for k, n in target_sizes.items()]
             ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            wanted = {k: int(ratio * x.shape[k] + 0.5) for k in wanted}
-        first = min(k for k, n in wanted.items() if n != x.shape[k] or k == x.ndim - 1)
-        shape = tuple(wanted.get(k, x.shape[k]) for k in range(first, x.ndim))
+            target_sizes = {k: int(ratio * x.shape[k] + 0.5) for k in target_sizes}
+        first = min(k for k, n in target_sizes.items() if n != x.shape[k] or k == x.ndim - 1)
+        shape = tuple(target_sizes.get(k, x.shape[k]) for k in range(first, x.ndim))
         return nn.resize(x, shape, mode, **words)
     factors = dict(zip(along, np.asarray(scales).tolist(), strict=True))
     changed = [k for k, factor in factors.items() if factor != 1.0]
     if coordinate_transformation_mode == "align_corners" and any(
         x.shape[k] * factors[k] % 1 for k in changed
     ):
-        raise unsupported("align_corners with a factor that gives no whole size")
+        raise unsupported_variant("align_corners with a factor that gives no whole size")
     first = min([*changed, x.ndim - 1])
     scale = tuple(factors.get(k, 1.0) for k in range(first, x.ndim))
     return nn.resize(x, None, mode, scale=scale, **words)
@@ -626,7 +630,7 @@ def _resize(
 @operator("AffineGrid")
 def _affine_grid(theta: Any, size: Any, *, align_corners: int = 0) -> Any:
     if np.size(size) != 4:
-        raise unsupported("a grid of three axes")
+        raise unsupported_variant("a grid of three axes")
     return nn.affine_grid(theta, sizes_of(size), bool(align_corners))
 
 
@@ -636,22 +640,28 @@ def _grid_sample(
 ) -> Any:
     method: Any = {"linear": "bilinear"}.get(mode, mode)
     if method not in ("bilinear", "nearest") or x.ndim != 4:
-        raise unsupported(f"mode {mode!r} of {x.ndim - 2} axes")
+        raise unsupported_variant(f"mode {mode!r} of {x.ndim - 2} axes")
     return nn.grid_sample(x, grid, method, padding_mode, bool(align_corners))
 
 
 # -- quantized numbers ----------------------------------------------------------------------------
 
 
-def _along(x: Any, each: Any, axis: int, block_size: int) -> Any:
+def _along(x: Any, scale_or_zero: Any, axis: int, block_size: int) -> Any:
     """The scale or zero of every element, given that of the tensor, of each slice or block."""
-    if each is None or not each.ndim or (each.shape == (1,) and x.ndim != 1):
-        return each if each is None or not each.ndim else each[0]
+    if (
+        scale_or_zero is None
+        or not scale_or_zero.ndim
+        or (scale_or_zero.shape == (1,) and x.ndim != 1)
+    ):
+        return (
+            scale_or_zero if scale_or_zero is None or not scale_or_zero.ndim else scale_or_zero[0]
+        )
     if block_size:
-        return sg.repeat(each, block_size, axis)
-    if each.ndim > 1:  # of the rows of a product
-        return each
-    return sg.reshape(each, tuple(-1 if k == axis % x.ndim else 1 for k in range(x.ndim)))
+        return sg.repeat(scale_or_zero, block_size, axis)
+    if scale_or_zero.ndim > 1:  # of the rows of a product
+        return scale_or_zero
+    return sg.reshape(scale_or_zero, tuple(-1 if k == axis % x.ndim else 1 for k in range(x.ndim)))
 
 
 @operator("DequantizeLinear")
@@ -659,10 +669,10 @@ def _dequantize_linear(
     x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: Any = None,
 ) -> Any:  # fmt: skip
-    scale, zero = (_along(x, each, axis, block_size) for each in (scale, zero))
-    whole = sg.astype(x, "int32")
-    whole = whole if zero is None else whole - sg.astype(zero, "int32")
-    return sg.astype(whole, scale.dtype) * scale
+    scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
+    integers = sg.astype(x, "int32")
+    integers = integers if zero is None else integers - sg.astype(zero, "int32")
+    return sg.astype(integers, scale.dtype) * scale
 
 
 @operator("QuantizeLinear")
@@ -671,17 +681,17 @@ def _quantize_linear(
     output_dtype: Any = None, precision: int = 0, saturate: int = 1,
 ) -> Any:  # fmt: skip
     target = np.dtype((output_dtype or "uint8") if zero is None else zero.dtype.name)
-    scale, zero = (_along(x, each, axis, block_size) for each in (scale, zero))
-    whole = sg.rint(sg.astype(x, "float32") / sg.astype(scale, "float32"))
-    whole = whole if zero is None else whole + sg.astype(zero, "float32")
+    scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
+    rounded = sg.rint(sg.astype(x, "float32") / sg.astype(scale, "float32"))
+    rounded = rounded if zero is None else rounded + sg.astype(zero, "float32")
     ends = np.iinfo(target)
-    return sg.astype(sg.clip(whole, float(ends.min), float(ends.max)), target)
+    return sg.astype(sg.clip(rounded, float(ends.min), float(ends.max)), target)
 
 
 @operator("MatMulInteger")
 def _mat_mul_integer(a: Any, b: Any, zero_a: Any = None, zero_b: Any = None) -> Any:
-    one = _dequantize_linear(a, sg.constant(1, "int32"), zero_a, axis=-2)
-    return sg.matmul(one, _dequantize_linear(b, sg.constant(1, "int32"), zero_b, axis=-1))
+    left = _dequantize_linear(a, sg.constant(1, "int32"), zero_a, axis=-2)
+    return sg.matmul(left, _dequantize_linear(b, sg.constant(1, "int32"), zero_b, axis=-1))
 
 
 @operator("ConvInteger")
@@ -696,9 +706,9 @@ def _conv_integer(x: Any, w: Any, zero_x: Any = None, zero_w: Any = None, **attr
 def _q_linear_mat_mul(
     a: Any, scale_a: Any, zero_a: Any, b: Any, scale_b: Any, zero_b: Any, scale: Any, zero: Any
 ) -> Any:
-    one = _dequantize_linear(a, scale_a, zero_a, axis=-2)
-    other = _dequantize_linear(b, scale_b, zero_b, axis=-1)
-    return _quantize_linear(sg.matmul(one, other), scale, zero, axis=-2)
+    left = _dequantize_linear(a, scale_a, zero_a, axis=-2)
+    right = _dequantize_linear(b, scale_b, zero_b, axis=-1)
+    return _quantize_linear(sg.matmul(left, right), scale, zero, axis=-2)
 
 
 @operator("QLinearConv")
@@ -723,7 +733,7 @@ def _recurrent(
     input_forget: int = 0, layout: int = 0, linear_before_reset: int = 0, operator: str,
 ) -> Any:  # fmt: skip
     if clip is not None or activation_alpha or activation_beta:
-        raise unsupported("clip, activation_alpha or activation_beta")
+        raise unsupported_variant("clip, activation_alpha or activation_beta")
     step, gates, default = _STEPS[operator]
     firsts = [h, c] if operator == "LSTM" else [h]
     if layout:
@@ -734,28 +744,28 @@ def _recurrent(
     for d in range(int(w.shape[0])):
         functions = [OPERATORS[name] for name in names[d * len(default) : (d + 1) * len(default)]]
         zeros = sg.zeros((width,), x.dtype, like=x)
-        own, inner = (zeros, zeros) if b is None else (b[d, :width], b[d, width:])
+        input_bias, inner = (zeros, zeros) if b is None else (b[d, :width], b[d, width:])
         weights = sg.transpose(r[d]), inner, None if p is None else sg.split(p[d], 3)
         flags = {"linear_before_reset": linear_before_reset, "input_forget": input_forget}
 
         def iteration(
-            carry: Any, each: Any, functions: Any = functions, weights: Any = weights,
+            carry: Any, slices: Any, functions: Any = functions, weights: Any = weights,
             flags: Any = flags,
         ) -> Any:  # fmt: skip
-            part, number = each
+            part, number = slices
             new = step(functions, part, carry, *weights, **flags)
             if lengths is None:
                 return new, new[0]
             runs = (number < lengths)[:, None]
-            kept = tuple(sg.where(runs, n, o) for n, o in zip(new, carry, strict=True))
-            return kept, sg.where(runs, new[0], 0.0)
+            next_carry = tuple(sg.where(runs, n, o) for n, o in zip(new, carry, strict=True))
+            return next_carry, sg.where(runs, new[0], 0.0)
 
-        first = tuple(still if each is None else each[d] for each in firsts)
-        parts = sg.matmul(x, sg.transpose(w[d])) + own, numbers
+        first = tuple(still if state is None else state[d] for state in firsts)
+        parts = sg.matmul(x, sg.transpose(w[d])) + input_bias, numbers
         last, out = sg.scan(iteration, first, parts, reverse=direction == "reverse" or d == 1)
         outputs.append(out)
         lasts.append(last)
-    y, ends = sg.stack(outputs, 1), [sg.stack(each) for each in zip(*lasts, strict=True)]
+    y, ends = sg.stack(outputs, 1), [sg.stack(states) for states in zip(*lasts, strict=True)]
     if layout:
         return sg.transpose(y, (2, 0, 1, 3)), *(sg.swapaxes(end, 0, 1) for end in ends)
     return y, *ends
@@ -784,8 +794,8 @@ def _lstm(functions: Any, part: Any, carry: Any, u: Any, v: Any, p: Any, **flags
     if p is not None:  # peepholes: the gates read the cell
         i, forget = i + p[0] * c, forget + p[2] * c
     i = f(i)
-    after = (1.0 - i if flags["input_forget"] else f(forget)) * c + i * g(new)
-    return f(o if p is None else o + p[1] * after) * last(after), after
+    next_cell = (1.0 - i if flags["input_forget"] else f(forget)) * c + i * g(new)
+    return f(o if p is None else o + p[1] * next_cell) * last(next_cell), next_cell
 
 
 #: Operator -> (a step, its gates, its activations).
@@ -838,8 +848,8 @@ def _scan(
             results.append(sg.flip(array, 0 if to_front else axis) if turned else array)
         return results
 
-    def iteration(carry: Any, each: Any) -> Any:
-        results = tuple(map(as_operand, body(*carry, *each)))
+    def iteration(carry: Any, slices: Any) -> Any:
+        results = tuple(map(as_operand, body(*carry, *slices)))
         return results[:count], results[count:]
 
     count = len(operands) - num_scan_inputs
@@ -856,10 +866,10 @@ def _loop(iterations: Any = None, condition: Any = None, *first: Any, body: Any)
     def iteration(carry: Any, number: Any) -> Any:
         goes_on, *results = body(number, np.array(True), *carry)
         if not isinstance(goes_on, np.ndarray) or not goes_on.item():
-            raise unsupported("a number of iterations with a condition that is computed")
+            raise unsupported_variant("a number of iterations with a condition that is computed")
         return tuple(map(as_operand, results[:count])), tuple(map(as_operand, results[count:]))
 
-    if counted and true and any(isinstance(each, list) for each in first):
+    if counted and true and any(isinstance(value, list) for value in first):
         carry, stacks = first, []  # sequences have no type that a loop could carry
         for number in range(int(iterations)):
             carry, stacked = iteration(carry, np.array(number))
@@ -873,7 +883,7 @@ def _loop(iterations: Any = None, condition: Any = None, *first: Any, body: Any)
     def go(state: Any) -> Any:
         goes_on, *results = map(as_operand, body(*state))
         if len(results) != count:
-            raise unsupported("a condition that is computed with stacked outputs")
+            raise unsupported_variant("a condition that is computed with stacked outputs")
         return state[0] + 1, sg.reshape(goes_on, ()), *results
 
     most = None if iterations is None else sg.reshape(as_operand(iterations), ())
@@ -891,15 +901,15 @@ def _equal_sizes(x: Any, y: Any) -> Any:
         ExportError: it depends on the value of a named size.
     """
 
-    def same(one: Any, other: Any) -> bool:
+    def same(a: Any, b: Any) -> bool:
         with collecting_guards() as guards:
-            found = equal(one, other, "")
+            are_equal = equal(a, b, "")
         if guards:
             raise ExportError(
-                f"the model computes something else if the size {one} is {other}",
+                f"the model computes something else if the size {a} is {b}",
                 hint='call it with sizes that say so: model(sg.input("x", (1, 3), "float32"))',
             )
-        return found
+        return are_equal
 
     return np.vectorize(same, otypes=[bool])(x, y)
 

@@ -65,17 +65,17 @@ class Writer:
         if root is None:
             self.constants: dict[Any, Any] = {}
             self.sizes: dict[Any, str] = {}  # of sizes, and of the names in them
-            self.taken: set[str] = set()
+            self.used_names: set[str] = set()
 
     # -- names, constants, sizes ------------------------------------------------------------------
 
     def fresh(self, name: str) -> str:
         """A name that nothing in the model has."""
-        taken, wanted, number = self.root.taken, name, 0
-        while name in taken:
+        used_names, base, number = self.root.used_names, name, 0
+        while name in used_names:
             number += 1
-            name = f"{wanted}_{number}"
-        taken.add(name)
+            name = f"{base}_{number}"
+        used_names.add(name)
         return name
 
     def __call__(self, operator: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
@@ -132,14 +132,14 @@ class Writer:
             return self.constant(sizes, np.int64)
         return str(self.root("Concat", *map(self.size, sizes), axis=0))
 
-    def reshaped(self, x: str, shape: Sequence[Size]) -> str:
+    def write_reshape(self, x: str, shape: Sequence[Size]) -> str:
         """Write a reshape; a single size that is not literal is computed of the others."""
         literal = [size if isinstance(size, int) else -1 for size in shape]
         alone = literal.count(-1) == 1 and 0 not in literal
         asked = self.constant(literal, np.int64) if alone else self.shape(shape)
         return str(self("Reshape", x, asked))
 
-    def turned(self, x: str) -> str:
+    def write_flip(self, x: str) -> str:
         """Write ``x`` from its last slice to its first."""
         last, lowest, axis, step = (self.constant([k], np.int64) for k in (-1, _LOWEST, 0, -1))
         return str(self("Slice", x, last, lowest, axis, step))
@@ -154,15 +154,15 @@ class Writer:
             self.scope = f"{node.origin.scope}/" if node.origin.scope else ""
             operands = [self.names[arg.node, arg.index] for arg in node.args]
             begin = len(self.nodes)
-            results = self.written(node, operands)
+            results = self.write_node(node, operands)
             types = {name: arg.dtype for name, arg in zip(operands, node.args, strict=True)}
-            for made in self.nodes[begin:]:
-                _check_types(made, types, node)
+            for proto in self.nodes[begin:]:
+                _check_types(proto, types, node)
             for k, name in enumerate([results] if isinstance(results, str) else results):
                 self.names[node, k] = name
         return [self.names[value.node, value.index] for value in graph.outputs.values()]
 
-    def written(self, node: Node, operands: list[str]) -> Any:
+    def write_node(self, node: Node, operands: list[str]) -> Any:
         """Write a node; the names of its results."""
         name = node.op.name
         if isinstance(node.op, Constant):
@@ -177,7 +177,9 @@ class Writer:
             )
         return _WRITERS[name](self, node, *operands)
 
-    def body(self, graph: Graph, given: dict[Symbolic, str], inputs: Sequence[Symbolic]) -> Any:
+    def body(
+        self, graph: Graph, input_names: dict[Symbolic, str], inputs: Sequence[Symbolic]
+    ) -> Any:
         """A body as a graph of its own.
 
         Args:
@@ -187,23 +189,26 @@ class Writer:
         """
         name = self.fresh(f"{self.prefix}{self.scope}body")
         inner = Writer(self.root, f"{name}/")
-        inner.names = {(value.node, value.index): label for value, label in given.items()}
-        results = [inner("Identity", each) for each in inner.write(graph)]
+        inner.names = {(value.node, value.index): label for value, label in input_names.items()}
+        results = [inner("Identity", result_name) for result_name in inner.write(graph)]
         outputs = map(_info, results, (value.type for value in graph.outputs.values()))
-        infos = [_info(given[value], value.type) for value in inputs]
+        infos = [_info(input_names[value], value.type) for value in inputs]
         return onnx.helper.make_graph(inner.nodes, name, infos, [*outputs])
 
 
-def _check_types(made: Any, types: dict[str, DType], node: Node) -> None:
+def _check_types(proto: Any, types: dict[str, DType], node: Node) -> None:
     """Refuse a node of ONNX whose operator does not take the element type of an operand."""
-    schema = onnx.defs.get_schema(made.op_type, OPSET)
-    allowed = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
-    for place, name in enumerate(made.input):
+    schema = onnx.defs.get_schema(proto.op_type, OPSET)
+    allowed = {
+        constraint.type_param_str: constraint.allowed_type_strs
+        for constraint in schema.type_constraints
+    }
+    for place, name in enumerate(proto.input):
         formal = schema.inputs[min(place, len(schema.inputs) - 1)]
         takes = allowed.get(formal.type_str, (formal.type_str,))
         if name in types and f"tensor({_element_name(types[name])})" not in takes:
             raise ExportError(
-                f"{node.op.name}: {made.op_type} of ONNX takes no {types[name].name}",
+                f"{node.op.name}: {proto.op_type} of ONNX takes no {types[name].name}",
                 at=node.origin,
                 hint="another element type: x.astype('float32')",
             )
@@ -236,8 +241,8 @@ def model_of(graph: Graph) -> Any:
     for result, label in zip(writer.write(graph), outputs, strict=True):
         writer.nodes.append(helper.make_node("Identity", [result], [label]))
     weights = {writer.names[p.node, 0]: np.array(p.value) for p in graph.parameters}
-    made = helper.make_graph(
-        _needed(writer.nodes, outputs),
+    graph_proto = helper.make_graph(
+        _needed_nodes(writer.nodes, outputs),
         graph.name,
         [_info(writer.names[value.node, 0], value.type) for value in graph.inputs],
         [*map(_info, outputs, named.values())],
@@ -247,7 +252,7 @@ def model_of(graph: Graph) -> Any:
         ],
     )
     model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+        graph_proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
         producer_name="staticgrad",
     )  # fmt: skip
     # Running statistics are those parameters that no gradient reaches.
@@ -261,7 +266,7 @@ def model_of(graph: Graph) -> Any:
 def _by_others(graph: Graph) -> Graph:
     """The graph without the ops that are written as others."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Any:
+    def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Any:
         op: Any = node.op
         if op.name in _BY_OTHERS:
             return _BY_OTHERS[op.name](*args, **dict(op.attributes()))
@@ -269,7 +274,7 @@ def _by_others(graph: Graph) -> Graph:
             return None
         return op.with_bodies([*map(_by_others, op.bodies)])(*args)
 
-    return graph.replace_nodes(rewritten)
+    return graph.replace_nodes(rewrite)
 
 
 def _name_of(size: Size) -> Named | None:
@@ -279,18 +284,18 @@ def _name_of(size: Size) -> Named | None:
     return atoms[0] if len(atoms) == 1 and isinstance(atoms[0], Named) else None
 
 
-def _needed(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
+def _needed_nodes(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
     """The nodes that outputs depend on, in order."""
-    wanted, kept = {*outputs}, []
+    read_names, needed = {*outputs}, []
     for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            kept.append(node)
-            wanted |= _reads(node)
-    return kept[::-1]
+        if read_names.intersection(node.output):
+            needed.append(node)
+            read_names |= _reads(node)
+    return needed[::-1]
 
 
 def _reads(node: Any) -> set[str]:
-    inner = (each for attribute in node.attribute for each in attribute.g.node)
+    inner = (inner_node for attribute in node.attribute for inner_node in attribute.g.node)
     return {*node.input}.union(*map(_reads, inner))
 
 
@@ -333,9 +338,9 @@ def _floor_divide(w: Writer, node: Any, x: str, y: str) -> Any:
 
 def _broadcast(w: Writer, node: Any, x: str) -> Any:
     op, (value,) = node.op, node.args
-    own = dict(zip(op.axes, value.shape, strict=True))
+    operand_sizes = dict(zip(op.axes, value.shape, strict=True))
     if any(axis < len(op.shape) - value.ndim for axis in op.axes):  # leading axes come by itself
-        x = w.reshaped(x, [own.get(k, 1) for k in range(len(op.shape))])
+        x = w.write_reshape(x, [operand_sizes.get(k, 1) for k in range(len(op.shape))])
     return w("Expand", x, w.shape(op.shape))
 
 
@@ -360,16 +365,16 @@ def _pad(w: Writer, node: Any, x: str) -> Any:
     if set(op.steps) != {1}:
         raise ExportError("pad with steps between elements has no operator", at=node.origin)
     sizes = zip(op.shape, op.starts, value.shape, strict=True)
-    after = [whole - start - size for whole, start, size in sizes]
-    return w("Pad", x, w.shape((*op.starts, *after)))
+    end_padding = [extent - start - size for extent, start, size in sizes]
+    return w("Pad", x, w.shape((*op.starts, *end_padding)))
 
 
 def _iota(w: Writer, node: Any) -> Any:
-    op, zero, one = node.op, w.constant(0, np.int64), w.constant(1, np.int64)
-    x = w("Cast", w("Range", zero, w.scalar(op.shape[op.axis]), one), to=_element(node.types[0]))
+    op, zero, unit = node.op, w.constant(0, np.int64), w.constant(1, np.int64)
+    x = w("Cast", w("Range", zero, w.scalar(op.shape[op.axis]), unit), to=_element(node.types[0]))
     if len(op.shape) == 1:
         return x
-    x = w.reshaped(x, [size if k == op.axis else 1 for k, size in enumerate(op.shape)])
+    x = w.write_reshape(x, [size if k == op.axis else 1 for k, size in enumerate(op.shape)])
     return w("Expand", x, w.shape(op.shape))
 
 
@@ -391,8 +396,8 @@ def _windows(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str
     for k, (tap, size, extent) in enumerate(zip(taps, sizes, op.extents, strict=True)):
         reach = (tap - 1) * op.dilation[k] + 1
         widths = (op.before[k], *range(reach + op.strides[k])) if isinstance(reach, int) else ()
-        whole = size + op.before[k] - reach
-        fits = [after for after in widths if (whole + after) // op.strides[k] + 1 == extent]
+        last_start = size + op.before[k] - reach
+        fits = [end for end in widths if (last_start + end) // op.strides[k] + 1 == extent]
         pads += fits[:1]
     if len(pads) != 2 * len(taps) or not all(isinstance(pad, int) for pad in pads):
         raise ExportError(f"{op.name}: the border depends on sizes", at=node.origin)
@@ -430,7 +435,7 @@ def _window(w: Writer, node: Any, x: str) -> Any:
     spatial, source = value.shape[first:], x
     words = _windows(node, op.taps, spatial)
     if first != 2:
-        x = w.reshaped(x, (prod(value.shape[:first]), 1, *spatial))
+        x = w.write_reshape(x, (prod(value.shape[:first]), 1, *spatial))
     if op.name == "window_max":
         out = w("MaxPool", x, **words)
     elif set(words.pop("dilations")) == {1}:
@@ -438,20 +443,20 @@ def _window(w: Writer, node: Any, x: str) -> Any:
         out = w("Mul", w("AveragePool", x, count_include_pad=1, **words), count)
     else:
         raise ExportError("a sum of windows with a dilation has no operator", at=node.origin)
-    return out if x == source else w.reshaped(out, node.types[0].shape)
+    return out if x == source else w.write_reshape(out, node.types[0].shape)
 
 
 def _loop(w: Writer, node: Any, *operands: str) -> Any:
     op, (number, *inputs) = node.op, node.op.body.inputs
     first, last = op.carries, op.carries + op.slices
     named = {value: w.fresh(f"{w.prefix}{value.node.label}") for value in (number, *inputs[:last])}
-    given = named | dict(zip(inputs[last:], operands[last:], strict=True))
-    body = w.body(op.body, given, [*inputs[:first], number, *inputs[first:last]])
-    zero, one = w.constant(0, np.int64), w.constant(1, np.int64)
-    numbers = w("Range", zero, w.scalar(op.iterations), one)
+    input_names = named | dict(zip(inputs[last:], operands[last:], strict=True))
+    body = w.body(op.body, input_names, [*inputs[:first], number, *inputs[first:last]])
+    zero, unit = w.constant(0, np.int64), w.constant(1, np.int64)
+    numbers = w("Range", zero, w.scalar(op.iterations), unit)
     # ONNX's own evaluator does not scan backwards: what is read and written is turned instead.
-    turned = w.turned if op.reverse else lambda name: name
-    sliced = [turned(each) for each in (numbers, *operands[first:last])]
+    turned = w.write_flip if op.reverse else lambda name: name
+    sliced = [turned(name) for name in (numbers, *operands[first:last])]
     results = w(
         "Scan", *operands[:first], *sliced, count=len(node.types), body=body,
         num_scan_inputs=len(sliced),
@@ -492,7 +497,7 @@ _WRITERS: Final[dict[str, Callable[..., Any]]] = {
     "min": _reduction("ReduceMin"),
     "pad": _pad,
     "remainder": _remainder,
-    "reshape": lambda w, node, x: w.reshaped(x, node.op.shape),
+    "reshape": lambda w, node, x: w.write_reshape(x, node.op.shape),
     "size": lambda w, node: w("Cast", w.scalar(node.op.dim), to=_element(node.types[0])),
     "slice": _slice,
     "sort": lambda w, node, x: _largest(
