@@ -57,9 +57,9 @@ def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Co
 def disconnected_error(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> DisconnectedError:
-    """Why ``y`` has no gradient with respect to ``target``: where the path dies, and of what.
+    """Return the error that says where and why each path from ``target`` to ``y`` ends.
 
-    ``blocked`` are a value and its reader whose rule gave no cotangent for it.
+    ``blocked``: pairs of a value and a node that reads it, whose rule has no cotangent for it.
     """
     related: list[Related] = [_related_value("by", target), _related_value("of", y)]
     ends = list(_path_ends(y, target, blocked))
@@ -82,7 +82,7 @@ def disconnected_error(
 
 
 def value_name(value: Symbolic) -> str:
-    """A value in a message: the user's name for it, or the op that made it."""
+    """Return the name of a value in messages: the user's, or that of its op."""
     node = value.node
     return repr(node.label) if node.label else f"the result of {node.op.name}"
 
@@ -101,7 +101,7 @@ def _related_value(role: str, value: Symbolic) -> Related:
 
 
 def _past(outputs: Iterable[Symbolic], oldest: int) -> list[Node]:
-    """The outputs' ancestors (own nodes included) no older than serial ``oldest``, in order."""
+    """Return the outputs' nodes and their ancestors from serial ``oldest`` on, in order."""
     return sorted(ancestors(outputs, oldest=oldest), key=lambda node: node.serial)
 
 
@@ -116,7 +116,7 @@ def _passes(node: Node, index: int) -> bool:
 def _path_ends(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> Iterator[tuple[Node, str]]:
-    """The nodes of ``y``'s past at which the gradient's way to ``target`` ends, with the reason."""
+    """Yield the ancestors of ``y`` at which a path to ``target`` ends, with the reason."""
     past = _past([y], target.node.serial)
     reached = {target.key} if target.node in past[:1] else set()
     for node in past:

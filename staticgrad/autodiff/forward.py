@@ -83,7 +83,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
 def _along_versions(
     outputs: Sequence[Symbolic], value: Symbolic, direction: Any
 ) -> list[tuple[Symbolic, Any]]:
-    """Return what moves with a value: of an updated parameter those versions that outputs read."""
+    """Return a value, or the versions of an updated parameter that outputs read, with tangents."""
     versions = versions_of(value)
     pairs = [(version, direction) for version in (value, *versions)]
     if not versions:
@@ -106,7 +106,7 @@ def _sum_tangents(formulas: Sequence[Formula], pushes: Sequence[_Push], count: i
 def push_forward(
     outputs: Sequence[Symbolic], directions: Sequence[tuple[Symbolic, Any]]
 ) -> list[Any]:
-    """The tangent of each output (None: no path), given values with theirs; the order stays."""
+    """Return the tangent of each output (None: no path), for primals with tangents."""
     primals = [value for value, _ in directions]
     formulas = stable_formulas(cone_between(outputs, primals), outputs, primals)
     return _sum_tangents(
@@ -143,7 +143,7 @@ def _check(
 
 
 class _Push:
-    """One walk forwards: the tangents known so far, and who took part in which."""
+    """One forward sweep: the tangents so far, and the operands whose rule gave none."""
 
     def __init__(self, cone: Cone, outputs: Iterable[Symbolic]) -> None:
         self.cone = cone
@@ -153,12 +153,12 @@ class _Push:
         self.blocked: set[tuple[ValueKey, Node]] = set()
 
     def add(self, key: ValueKey, tangent: Any) -> None:
-        """Add to the tangent of a value: one that is moved may move by itself and by others."""
+        """Add to the tangent of a value: a primal may also depend on other primals."""
         previous = self.tangents.get(key)
         self.tangents[key] = tangent if previous is None else add(previous, tangent)
 
     def run(self) -> None:
-        """Give every value of the cone its tangent."""
+        """Compute the tangent of every active value of the cone."""
         for node in self.cone.nodes:
             tangents = [self.tangents.get(arg.key) for arg in node.args]
             if all(tangent is None for tangent in tangents):
@@ -172,7 +172,7 @@ class _Push:
                         self.add(value.key, fitting(tangent, value, node, _GIVES))
 
     def check(self, outputs: Sequence[Symbolic], primals: Sequence[Symbolic]) -> None:
-        """Refuse an output without a tangent, and a moved value that no output moves with."""
+        """Refuse an output without a tangent, and a primal that no output depends on."""
         for y in outputs:
             if y.key not in self.tangents:
                 raise disconnected_error(y, primals[0], self.blocked)

@@ -96,7 +96,7 @@ class _Region:
         self.clones = Clones(order, self._runs_again, self._outside)
 
     def reach(self, result: Symbolic) -> None:
-        """Take in all that a result was computed of."""
+        """Add the nodes that a result depends on, up to those where the region begins."""
         waiting = [result]
         while waiting:
             value = waiting.pop()
@@ -336,7 +336,7 @@ def with_versions(values: Sequence[Symbolic]) -> list[Symbolic]:
 def _of_all_versions(
     gradients: Mapping[ValueKey, Any], wrt_values: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
-    """Return gradients in which that by a parameter is the sum of those by its versions."""
+    """Return gradients in which a parameter has the sum of the gradients of its versions."""
     summed = dict(gradients)
     for value in wrt_values:
         versions = versions_of(value)
@@ -355,7 +355,7 @@ def _differentiate_outputs(
     allow_disconnected: bool,
     together: Sequence[tuple[Symbolic, Symbolic]],
 ) -> dict[ValueKey, Value]:
-    """The gradient of every wanted value, given outputs with their cotangents."""
+    """Return the gradient of every value in ``wrt_values``, for outputs with cotangents."""
     if not allow_disconnected:
         check_floating(wrt_values, "by")
     outputs = [y for y, _ in seeded_outputs]
@@ -378,7 +378,7 @@ def _differentiate_outputs(
 def _sweep_formulas(
     cone: Cone, outputs: Sequence[Symbolic], seeds: Sequence[Any], targets: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
-    """The cotangent of each target (None: no path), of the formulas that are stable."""
+    """Return the cotangent of each target (None: no path), computed by stable formulas."""
     cotangents: dict[ValueKey, Any] = {}
     for formula in stable_formulas(cone, outputs, targets):
         seeded_outputs, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
@@ -399,7 +399,7 @@ def _sweep_formulas(
 
 
 def _transposed_in_gram_products(cone: Cone) -> Iterator[Node]:
-    """The operands whose share the other operand of the product gets."""
+    """Yield the transposed operands of Gram products, whose cotangent the other operand gets."""
     for node in cone.nodes:
         if node.op.is_gram(node.args):
             keys = {arg.key for arg in node.args}
@@ -422,7 +422,7 @@ def _equals(cone: Cone) -> dict[Node, Node]:
 
 
 def gradients_or_none(y: Symbolic, wrt_values: Sequence[Symbolic]) -> list[Value | None]:
-    """The gradient of each wanted value, or None where no differentiable path leads to it."""
+    """Return the gradient of each value, or None where no differentiable path leads to it."""
     _check_output(y, None)
     targets = with_versions(wrt_values)
     cone = cone_between([y], targets)
@@ -483,7 +483,7 @@ def _check_paths(
 def pull_back(
     seeded_outputs: Sequence[tuple[Symbolic, Symbolic]], targets: Sequence[Symbolic]
 ) -> list[Symbolic | None]:
-    """The cotangent of each target (None: no path), given outputs with theirs; the order stays."""
+    """Return the cotangent of each target (None: no path), for outputs with cotangents."""
     cone = cone_between([y for y, _ in seeded_outputs], targets)
     cotangents = _GraphSweep(cone, {target.key for target in targets}).run(seeded_outputs)
     return [cotangents.get(target.key) for target in targets]

@@ -86,7 +86,7 @@ def _walk(graph: Graph, pattern_by_key: dict[Any, Pattern]) -> None:
 
 
 def _sparse() -> Any:
-    """The module, which takes a moment to load."""
+    """Import ``scipy.sparse`` late: it is slow to load."""
     from scipy import sparse
 
     return sparse
@@ -240,7 +240,7 @@ def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern
 
 
 def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
-    """Elements that are looked up, or put, at places: known ones, or any along the axis."""
+    """Return the pattern of a gather or scatter; None if its indices are not constant."""
     op = node.args[1].node.op
     out: Any = node.types[0].shape
     shape: Any = node.args[0].shape
@@ -255,7 +255,7 @@ def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
 
 
 def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:
-    """A product with a matrix, of which a constant's zeros count; of others none are known."""
+    """Return the pattern of a matrix product; zeros of a constant factor are skipped."""
     out = _element_numbers(node.types[0].shape)
     numbers = _element_numbers(node.args[place].shape)
     factor, transposed = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
@@ -285,7 +285,7 @@ def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -
 
 
 def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
-    """Windows over an image, or back: a product of what each axis links."""
+    """Return the pattern of windows over an image, or back: a Kronecker product over axes."""
     sparse = _sparse()
     shape: Any = node.args[place].shape
     out: Any = node.types[0].shape

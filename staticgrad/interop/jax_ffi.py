@@ -102,7 +102,7 @@ class XlaCall:
         return None
 
     def _has_changed(self) -> bool:
-        return bool(self._referenced and self._held[0].changed())
+        return bool(self._referenced and self._referenced[0].changed())
 
     def _enter(self, arrays: Sequence[Any]) -> None:
         """Let native code run it, if the program has a native entry of these operands."""

@@ -97,9 +97,9 @@ def _compile_aten_graph(
             outside = dict.fromkeys(chosen, error.headline)
     for reason in outside.values():
         _warn(reason)
-    run, parts, alone = _compile_parts(graph, outside, options)
+    run, parts, single_nodes = _compile_parts(graph, outside, options)
     names = [(str(node.target), reason) for node, reason in outside.items()]
-    names += [(name, "no neighbour that a program runs") for name in alone]
+    names += [(name, "no neighbour that a program runs") for name in single_nodes]
     note(Note(kind, len(nodes), names, parts))
     return run
 
@@ -164,12 +164,12 @@ def _compile_parts(
         return partitioned(*arguments)
 
     refused = {node.name for node in outside}
-    alone = [
+    single_nodes = [
         str(node.target)
         for node in partitioned.graph.nodes
         if isinstance(node.target, torch._ops.OpOverload) and node.name not in refused
     ]
-    return _box_call(run), parts, alone
+    return _box_call(run), parts, single_nodes
 
 
 def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:

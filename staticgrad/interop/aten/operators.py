@@ -1347,9 +1347,9 @@ def _add_batch_axis(x: Any, count: int) -> tuple[Any, bool]:
 
 def _max_pool(x: Any, count: int, ceil_mode: bool, *windows: Any) -> Any:
     taps, options = _pool_options(count, *windows)
-    x, alone = _add_batch_axis(x, count)
+    x, is_unbatched = _add_batch_axis(x, count)
     y = nn.max_pool(x, taps, ceil_mode=ceil_mode, **options)
-    return y[0] if alone else y
+    return y[0] if is_unbatched else y
 
 
 @operator("max_pool2d_with_indices", "max_pool3d_with_indices")
@@ -1360,7 +1360,7 @@ def _max_pool_with_indices(
     count = 2 if operator.startswith("max_pool2d") else 3
     y = _max_pool(x, count, ceil_mode, kernel_size, stride, padding, dilation)
     taps, options = _pool_options(count, kernel_size, stride, padding, dilation)
-    image, alone = _add_batch_axis(sg.stop_gradient(x), count)
+    image, is_unbatched = _add_batch_axis(sg.stop_gradient(x), count)
     windows = y.shape[-count:]
     pairs = [
         (low, max(0, (n - 1) * s + (t - 1) * d + 1 - low - size))
@@ -1383,7 +1383,7 @@ def _max_pool_with_indices(
         at = first + tap * options["dilation"][k]
         place = at if place is None else place * x.shape[k - count] + at
     assert place is not None
-    return y, place[0] if alone else place
+    return y, place[0] if is_unbatched else place
 
 
 @operator("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward")
@@ -1407,7 +1407,7 @@ def _avg_pool(
     del options["dilation"]
     if not x.dtype.is_float:
         raise unsupported_variant(f"an average of {x.dtype}")
-    x, alone = _add_batch_axis(x, count)
+    x, is_unbatched = _add_batch_axis(x, count)
     if divisor_override is not None:  # the sum of each window, with zeros around
         pairs = [
             (low, max(0, (_windows(size, t, s, low, ceil_mode) - 1) * s + t - low - size))
@@ -1421,7 +1421,7 @@ def _avg_pool(
         y = nn.avg_pool(
             x, taps, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **options
         )
-    return y[0] if alone else y
+    return y[0] if is_unbatched else y
 
 
 def _windows(size: Any, taps: int, stride: int, padding: int, ceil_mode: bool) -> Any:
@@ -1444,9 +1444,9 @@ def _avg_pool_backward(
 @operator("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d")
 def _adaptive_avg_pool(x: Any, output_size: Any, *, operator: str) -> Any:
     count = int(operator[-2])
-    x, alone = _add_batch_axis(x, count)
+    x, is_unbatched = _add_batch_axis(x, count)
     y = nn.adaptive_avg_pool(x, _per_axis(output_size, count))
-    return y[0] if alone else y
+    return y[0] if is_unbatched else y
 
 
 @operator("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward")
@@ -1545,8 +1545,8 @@ def _pool_by_indices(
 def _col2im(
     x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any
 ) -> Any:
-    alone = x.ndim == 2
-    x = sg.expand_dims(x, 0) if alone else x
+    is_unbatched = x.ndim == 2
+    x = sg.expand_dims(x, 0) if is_unbatched else x
     taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
     windows = [
         (size + 2 * options["padding"][k][0] - (taps[k] - 1) * options["dilation"][k] - 1)
@@ -1555,17 +1555,17 @@ def _col2im(
     ]  # fmt: skip
     columns = sg.reshape(x, (x.shape[0], x.shape[1] // prod(taps), *taps, *windows))
     y = nn.fold(columns, tuple(output_size), **options)
-    return y[0] if alone else y
+    return y[0] if is_unbatched else y
 
 
 @operator("im2col")
 def _im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
-    x, alone = _add_batch_axis(x, 2)
+    x, is_unbatched = _add_batch_axis(x, 2)
     taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
     columns = nn.unfold(x, taps, **options)
     n, c, *_, rows, across = columns.shape
     y = sg.reshape(columns, (n, c * prod(taps), rows * across))
-    return y[0] if alone else y
+    return y[0] if is_unbatched else y
 
 
 _UPSAMPLE: Final = {

@@ -877,11 +877,11 @@ def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
         return results[:first], (results[first:], [carry[place] for place in op.logged])
 
     numbers = jax.numpy.arange(op.iterations)
-    last, (stacked, logged) = jax.lax.scan(
+    last, (stacked, logged_states) = jax.lax.scan(
         step, tuple(carry), (numbers, tuple(rows)), reverse=op.reverse
     )
     ends = [*last]
-    for place, states in zip(op.logged, logged, strict=True):
+    for place, states in zip(op.logged, logged_states, strict=True):
         end = last[place][None]
         ends[place] = jax.numpy.concatenate([end, states] if op.reverse else [states, end])
     return *ends, *stacked

@@ -844,8 +844,8 @@ def _scan(
         for k, array in enumerate(arrays):
             axis = axes[k] if axes else 0
             array = sg.moveaxis(array, axis, 0) if to_front else sg.moveaxis(array, 0, axis)
-            turned = bool(backward and backward[k])
-            results.append(sg.flip(array, 0 if to_front else axis) if turned else array)
+            is_backward = bool(backward and backward[k])
+            results.append(sg.flip(array, 0 if to_front else axis) if is_backward else array)
         return results
 
     def iteration(carry: Any, slices: Any) -> Any:

@@ -455,14 +455,14 @@ def _loop(w: Writer, node: Any, *operands: str) -> Any:
     zero, unit = w.constant(0, np.int64), w.constant(1, np.int64)
     numbers = w("Range", zero, w.scalar(op.iterations), unit)
     # ONNX's own evaluator does not scan backwards: what is read and written is turned instead.
-    turned = w.write_flip if op.reverse else lambda name: name
-    sliced = [turned(name) for name in (numbers, *operands[first:last])]
+    flip = w.write_flip if op.reverse else lambda name: name
+    sliced = [flip(name) for name in (numbers, *operands[first:last])]
     results = w(
         "Scan", *operands[:first], *sliced, count=len(node.types), body=body,
         num_scan_inputs=len(sliced),
     )  # fmt: skip
     results = [results] if isinstance(results, str) else results
-    return [*results[:first], *map(turned, results[first:])]
+    return [*results[:first], *map(flip, results[first:])]
 
 
 def _branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
