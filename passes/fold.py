@@ -14,7 +14,7 @@ import numpy as np
 
 from passes.base import Pass, Watch
 from staticgrad.language.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.building import within
 from staticgrad.support.errors import StaticgradError
@@ -68,7 +68,7 @@ def _evaluate(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
     try:
         with within(node.origin), np.errstate(all="ignore"):
             types = [arg.type for arg in args]
-            results = rounded(node.op.reference, node.op, types, node.types)(*arrays)
+            results = round_results(node.op.reference, node.op, types, node.types)(*arrays)
     except Exception as error:
         if isinstance(error, StaticgradError) or node.op.rule_is_foreign:
             return None  # a user's function may raise anything, in a branch that is not taken

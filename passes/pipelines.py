@@ -26,7 +26,7 @@ from passes.loops.whole import MergedLoops
 from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
-from staticgrad.language.ir.discovery import announced, package_of
+from staticgrad.language.ir.discovery import load_entry_points, package_of
 from staticgrad.support.errors import ParseError, PipelineError, PluginWarning, warn
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import did_you_mean, kind_of
@@ -93,7 +93,7 @@ def _load(name: str) -> None:
     if name in RARE:
         import_module(RARE[name])
         return
-    for entry, loaded in announced(GROUP):
+    for entry, loaded in load_entry_points(GROUP):
         if not (isinstance(loaded, type) and issubclass(loaded, Pass) and loaded.name):
             text = (
                 f"{package_of(entry)}: the entry point {entry.value!r} of {GROUP} is"

@@ -370,7 +370,7 @@ class Border:
     def marked_keys(self) -> set[ValueKey]:
         """The values that the user marked to be kept."""
         forms = ((node, node.form) for node in self.graph.nodes)
-        same = [node for node, form in forms if isinstance(form, Identity) and form.kept]
+        same = [node for node, form in forms if isinstance(form, Identity) and form.materialized]
         return {key for node in same for key in bases(node.args[0])}
 
     @cached_property

@@ -94,7 +94,7 @@ def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int
 
 def _is_kept(node: Node) -> bool:
     form = node.form
-    return isinstance(form, Identity) and form.kept
+    return isinstance(form, Identity) and form.materialized
 
 
 # -- what ``checkpoint=`` says --------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from passes.loops.merging import is_cheap
-from staticgrad.language.ir.bodies import body_input, body_of, inlined, map_bodies, rebuilt
+from staticgrad.language.ir.bodies import body_input, body_of, inline_body, map_bodies, rebuilt
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.language.ops.loops import Loop
 
@@ -64,5 +64,5 @@ def _pass_as_operands(
     replacements = {value.key: value for value in old_inputs}
     replacements |= {value.key: new for value, new in zip(values, inputs, strict=True)}
     body = body_of([*old_inputs, *inputs], rebuilt(op.body, replacements))
-    operands = (*args, *inlined(ahead, [old_inputs[0], *args]))
+    operands = (*args, *inline_body(ahead, [old_inputs[0], *args]))
     return [*Node(replace(op, body=body), operands, node.types, node.origin, node.order).values]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
-from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.loops import Branch, Loop
 
@@ -135,7 +135,7 @@ def _rebuild_body(
         inputs[k] = body_input(label, old.type, old.node.origin, old.node.order)
     part = body_of(old_inputs, {str(k): value for k, value in enumerate(outs)})
     operands = [inputs.get(same.get(k, k), value) for k, value in enumerate(old_inputs)]
-    return [*inputs.values()], inlined(part, operands)
+    return [*inputs.values()], inline_body(part, operands)
 
 
 def _labels(prefix: str, count: int) -> list[str]:

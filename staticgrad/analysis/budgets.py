@@ -107,7 +107,7 @@ def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetI
     largest = [
         (placement.nbytes, buffer) for placement, buffer in peak_buffers(plan) if placement.nbytes
     ]
-    marked = [(nbytes, buffer) for nbytes, buffer in largest if buffer.kept]
+    marked = [(nbytes, buffer) for nbytes, buffer in largest if buffer.retained]
     shown = _SHOWN if uncopied is None and not marked else _FEW
     error = BudgetInfeasible(
         f"the step needs {plan.peak_bytes} bytes{at_sizes(plan)}, the budget is {budget}",
@@ -190,7 +190,7 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
         for needed in earlier:
             feeds[needed].append(step)
     for buffer in schedule.buffers:
-        if not buffer.kept or buffer.name not in aligned:
+        if not buffer.retained or buffer.name not in aligned:
             continue
         touching = [
             i for i, step in enumerate(schedule.steps) if buffer.name in _buffers_touched(step)

@@ -34,7 +34,7 @@ from staticgrad.language.ir.kernels.stages import (
     Sort,
     Stage,
     Store,
-    nested,
+    nested_stages,
     roots as roots_of,
     statements,
 )
@@ -106,7 +106,7 @@ def work_of(kernel: Kernel) -> Work:
     products: list[Term] = []
     maps: list[Term] = []
     footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
-    for stage, around in nested(kernel.stages):
+    for stage, around in nested_stages(kernel.stages):
         axes = {axis.name: axis.extent for axis in (*kernel.axes, *around, *_axes(stage))}
         inner: dict[str, Extent] = {}
         if isinstance(stage, Gemm):
@@ -115,7 +115,7 @@ def work_of(kernel: Kernel) -> Work:
             products.append((2.0 * wide, tuple(axes.values())))
             axes = {name: extent for name, extent in axes.items() if name not in inner}
         if isinstance(stage, Sort):
-            maps.append((ORDER_FLOPS[not stage.whole], tuple(axes.values())))
+            maps.append((ORDER_FLOPS[not stage.sorts_all], tuple(axes.values())))
         maps.append((float(_flops(stage)), tuple(axes.values())))
         for access, written in _accesses(stage):
             loops = axes | inner

@@ -29,7 +29,7 @@ from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.pairs import SymbolicComplex
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import ArrayData, TensorType, as_parts, of_parts
@@ -231,7 +231,7 @@ class _Run:
         op = self.op(node.op)
         if self.wide:
             return op.reference
-        return rounded(op.reference, op, [arg.type for arg in node.args], node.types)
+        return round_results(op.reference, op, [arg.type for arg in node.args], node.types)
 
     def nbytes(self, declared: TensorType) -> int:
         """Bytes of an array of a declared type; what it would have if no axis were empty."""

@@ -503,7 +503,7 @@ def _is_place(form: Form) -> bool:
 def _runs_anywhere(node: Node) -> bool:
     """Return whether a node can be recomputed by its readers at no extra cost."""
     if isinstance(node.form, Identity):
-        return not node.form.kept
+        return not node.form.materialized
     return isinstance(node.form, Pointwise) and not _is_rounded(node) and not _is_mask(node)
 
 

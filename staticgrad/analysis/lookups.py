@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence, Set as AbstractSet
 from staticgrad.language.ir.bodies import role_of
 from staticgrad.language.ir.expr import Access, Expr, postorder
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.kernels.stages import Check, Map, nested, statements
+from staticgrad.language.ir.kernels.stages import Check, Map, nested_stages, statements
 from staticgrad.language.ir.plan import PlannedStep
 from staticgrad.language.ir.schedule import Call, Schedule, Step
 from staticgrad.language.ops.indexing import out_of_range
@@ -58,7 +58,7 @@ class CheckedIndex(NamedTuple):
 
 def lookups_of(kernel: Kernel) -> Iterator[CheckedIndex]:
     """The checked indices of a kernel."""
-    for stage, around in nested(kernel.stages):
+    for stage, around in nested_stages(kernel.stages):
         outer = [axis.extent for axis in around]
         loops = stage.loops if isinstance(stage, Map) else ()
         inside: set[str] = set()  # checked indices that vary along the stage's loops
@@ -101,7 +101,7 @@ def index_failure(
         (check, _extent(check, call.kernel, call.arguments))
         for call in step.calls(planned.arguments)
         if isinstance(call.kernel, Kernel)
-        for stage, _ in nested(call.kernel.stages)
+        for stage, _ in nested_stages(call.kernel.stages)
         for check in statements(stage)
         if isinstance(check, Check) and check.operand == operand
     ]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad import native
 from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.discovery import announced
+from staticgrad.language.ir.discovery import load_entry_points
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine
 from staticgrad.support import config
@@ -211,7 +211,7 @@ def _found(name: str) -> Backend:
     """The backend of a name that the setting takes."""
     found: object = _registered.get(name)
     if found is None:
-        for entry, loaded in announced(ENTRY_POINTS):
+        for entry, loaded in load_entry_points(ENTRY_POINTS):
             if entry.name == name:
                 found = loaded
                 if isinstance(loaded, Backend):

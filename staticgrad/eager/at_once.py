@@ -106,7 +106,7 @@ class _Run:
             _write(noted, retain_graph=True)
         finally:
             noted.settle = settle
-        noted.updates, noted.given, noted.due = [], {}, []
+        noted.updates, noted.tensors, noted.due = [], {}, []
         noted.pending.clear()
 
     def restore(self) -> None:
@@ -185,7 +185,7 @@ def _write(noted: Session, retain_graph: bool) -> None:
     let go of on the way.
     """
     check_updates(noted.updates, computed=True)
-    arrays = {node: tensor.array for node, tensor in noted.given.items()}
+    arrays = {node: tensor.array for node, tensor in noted.tensors.items()}
     while noted.due:
         due = noted.due.pop(0)
         slopes = grad(due.loss, due.leaves, retain_graph=retain_graph or bool(noted.due))
@@ -277,7 +277,7 @@ def standing_in(held: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
 
 def next_values(noted: Session) -> AbstractContextManager[object]:
     """Inside, next values are made as values of a graph, of others such, parameters and tensors."""
-    return standing_in(noted.given)
+    return standing_in(noted.tensors)
 
 
 @contextmanager
@@ -326,7 +326,7 @@ def step_now(
         types = {p: t.type for p, t in tensors.items()}
         rule = _rule_graph(optimizer, types, advance, "gradients")
         _note(rule, noted, optimizer)
-        noted.given.update(zip(rule.inputs, tensors.values(), strict=True))
+        noted.tensors.update(zip(rule.inputs, tensors.values(), strict=True))
 
 
 def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
@@ -334,7 +334,7 @@ def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
         rule.reads.union(p.node for p in rule.updates)
     ):
         noted.settle()
-    noted.given.update(rule.held)
+    noted.tensors.update(rule.held)
     noted.step(optimizer, rule.updates)
 
 

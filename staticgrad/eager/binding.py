@@ -22,7 +22,7 @@ import numpy as np
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.language.ir.op import Array, Op, as_array, result_types
 from staticgrad.language.ir.pairs import Complex
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import Masked, PartCotangent, shares_of
 from staticgrad.language.ops.elementwise import quiet
@@ -85,7 +85,7 @@ def application(op: Op, args: tuple[Any, ...]) -> Application:
         runs: Any = type(op).reference if type(op).eager is Op.eager else type(op).eager
         if getattr(runs, "__code__", None) is _QUIET_CODE:
             runs = runs.__wrapped__
-        run = rounded(runs, op, types, outs)
+        run = round_results(runs, op, types, outs)
         found = _kept(_applications, key, Application(run, outs, several, node, tuple(types), {}))
     return found
 

@@ -615,7 +615,7 @@ def leaf_of(parameter: Parameter) -> Tensor:
         store.leaf = TapeLeaf(parameter)
     if noted is None:
         return cast(TapeLeaf, store.leaf).met(store)
-    noted.settled(parameter)
+    noted.settle_pending(parameter)
     found = noted.present.get(store)
     if found is None:
         noted.read_stores[store] = None

@@ -98,7 +98,7 @@ def mean(x: Any, rows: Any = None) -> Any:
         return x
     if isinstance(x, Complex):
         complex_type: Any = x.kind.complex_kind  # type: ignore[attr-defined]
-        return complex_type.of(mean(x.joined(), rows))
+        return complex_type.of(mean(x.join_parts(), rows))
     weights = rows_of("mean", x, rows)
     return means(job.ranks, [x.astype(x.dtype.compute)], weights)[0].astype(x.dtype)
 

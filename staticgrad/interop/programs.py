@@ -29,11 +29,11 @@ from staticgrad.autodiff import forward as forward_mode, reverse
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.advances import next_steps
-from staticgrad.language.ir.calls import pickled
+from staticgrad.language.ir.calls import reduce_wrapper
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
 from staticgrad.language.ir.nodes import Session, running_session, traced_in
-from staticgrad.language.ir.pairs import Complex, joined
+from staticgrad.language.ir.pairs import Complex, join_parts
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.convert import astype
@@ -156,9 +156,9 @@ class Programs:
 
         def backward(*arguments: Any, **numbers: Any) -> list[Any]:
             _, saved, cotangents, slopes = self._joint(wrt, arguments[: self.count], numbers)
-            values = [joined(value) for value in (*saved, *cotangents)]
+            values = [join_parts(value) for value in (*saved, *cotangents)]
             replacements = [
-                astype(joined(argument), value.dtype)
+                astype(join_parts(argument), value.dtype)
                 for value, argument in zip(values, arguments[self.count :], strict=True)
             ]
             pairs = zip(values, replacements, strict=True)
@@ -209,7 +209,7 @@ class Programs:
             if key in self._types:
                 return self._types[key]
         try:
-            numbers = Arithmetic(self.numbers, ()).given
+            numbers = Arithmetic(self.numbers, ()).call_numbers
             result_types = self._types[alike] = self._trace_types(kinds, numbers)
         except Exception:
             if not self.numbers:
@@ -244,7 +244,7 @@ class Programs:
             slopes = unflatten(tree, [slope * ct.astype(slope.dtype) for slope in saved])
         else:
             slopes = self._pull_back(floats, chosen, cotangents)
-            saved = _saved_values(flatten(slopes)[0], list(map(joined, cotangents)), arrays)
+            saved = _saved_values(flatten(slopes)[0], list(map(join_parts, cotangents)), arrays)
         return results, saved, cotangents, slopes
 
     def _pull_back(
@@ -307,7 +307,7 @@ class Bridged:
 
     def __reduce__(self) -> Any:
         name = getattr(self.__wrapped__, "__qualname__", "")
-        return pickled(self, name, (self._make, (self.__wrapped__,)))
+        return reduce_wrapper(self, name, (self._make, (self.__wrapped__,)))
 
     def __repr__(self) -> str:
         return f"<{self._make.__module__.rpartition('.')[2]}.function {self.__wrapped__!r}>"
@@ -464,7 +464,7 @@ def _of_arrays(
 def _value(leaf: Any) -> Any:
     """Return a result as a value; a number that each call gives is an input."""
     if type(leaf) is PythonNumber:
-        return leaf.arithmetic.input(leaf, F64 if type(leaf.sample) is float else I64)
+        return leaf.arithmetic.input_of(leaf, F64 if type(leaf.sample) is float else I64)
     return as_value(leaf)
 
 
@@ -475,7 +475,7 @@ def floating(results: Any) -> list[Any]:
 
 def _store_complex(array: Any) -> Any:
     """Return a complex argument as parts of one value, so that each trace saves the same values."""
-    return array.of(joined(array)) if isinstance(array, Complex) else array
+    return array.of(join_parts(array)) if isinstance(array, Complex) else array
 
 
 def _saved_values(
@@ -490,7 +490,7 @@ def _saved_values(
     pending = [value for node in nodes if node in downstream for value in node.args]
     pending += slopes
     saved: dict[Any, Symbolic] = {}
-    seen = {value.key for value in (*flatten(arrays)[0], *map(joined, arrays))}
+    seen = {value.key for value in (*flatten(arrays)[0], *map(join_parts, arrays))}
     while pending:
         value = pending.pop()
         if value.node in downstream or value.key in seen:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from staticgrad.exports import LAYERS, homes
-from staticgrad.language.ir.calls import published
+from staticgrad.language.ir.calls import public_form
 from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
 
@@ -33,6 +33,6 @@ def __getattr__(name: str) -> Any:
     home, attribute = _FILES[name]
     found = getattr(import_module(home), attribute)
     if home.startswith("staticgrad.language"):
-        found = published(found, __name__)
+        found = public_form(found, __name__)
     globals()[name] = found
     return found

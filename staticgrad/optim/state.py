@@ -171,7 +171,7 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
     def make(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
         made = memory.make(owner, name, shape, dtype)
         if noted is not None and not any(each is optimizer for each in noted.born):
-            noted.kept.add(made.node)
+            noted.state_nodes.add(made.node)
         return made
 
     return states_made_by(_Kept(memory.made, make))

@@ -25,7 +25,7 @@ from staticgrad.language.functions.call_types import (
 )
 from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.functions.trees import map_leaves
-from staticgrad.language.ir.calls import pickled
+from staticgrad.language.ir.calls import reduce_wrapper
 from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import running_session
@@ -145,7 +145,7 @@ class Function(OfArrays[P, R]):
     def __reduce__(self) -> Any:
         """Pickle by name, or by value with cloudpickle, as functions are pickled."""
         arguments = (self._function, self._static, self._said, self._options)
-        return pickled(self, self._name, (Function, arguments))
+        return reduce_wrapper(self, self._name, (Function, arguments))
 
     def __copy__(self) -> Function[P, R]:
         return self

@@ -29,7 +29,7 @@ from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import pickled, public
+from staticgrad.language.ir.calls import public, reduce_wrapper
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
@@ -104,7 +104,7 @@ class SparseDerivative:
 
     def __reduce__(self) -> Any:
         own = getattr(self._made_of[0], "__qualname__", "")
-        return pickled(self, own, (SparseDerivative, self._made_of))
+        return reduce_wrapper(self, own, (SparseDerivative, self._made_of))
 
     @public
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -140,7 +140,9 @@ class TracedProgram:
 
     def takes_all(self, names: Collection[str]) -> bool:
         """Return whether all Python numbers of these names are inputs."""
-        return self.arithmetic is not None and all(name in self.arithmetic.given for name in names)
+        return self.arithmetic is not None and all(
+            name in self.arithmetic.call_numbers for name in names
+        )
 
     def run(self, feeds: Mapping[str, Any], values: Sequence[Number], options: Any) -> Any:
         """Return the results in their containers: arrays, or NumPy's scalars for no axes.
@@ -234,7 +236,7 @@ class Tracer:
         arithmetic = Arithmetic(chosen, given.arrays)
         try:
             with traced_in(noted), in_graphs(), draws_from_0():
-                found, changed = given.called(self._function, inputs, arithmetic.given)
+                found, changed = given.called(self._function, inputs, arithmetic.call_numbers)
         except SymbolicValueError as error:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
             raise
@@ -258,7 +260,7 @@ class Tracer:
         # Refuse what another trace would begin anew; what was there before may keep what is
         # made.
         updates = traced.graph.updates if traced.graph else ()
-        own = [p for p, _ in updates if p.node not in noted.kept]
+        own = [p for p, _ in updates if p.node not in noted.state_nodes]
         made = [parameter for parameter in own if parameter.node.serial > first]
         if made and self._made:
             raise GraphError(
@@ -321,7 +323,7 @@ class Tracer:
             if sized:
                 graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(
-            spec, names, graph, leaves, tree, arithmetic if arithmetic.given else None
+            spec, names, graph, leaves, tree, arithmetic if arithmetic.call_numbers else None
         )
 
     def _check_results(self, leaves: Sequence[Any]) -> None:

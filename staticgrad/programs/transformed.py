@@ -43,8 +43,8 @@ from staticgrad.language.functions.trees import (
     unflatten,
     with_complex_values,
 )
-from staticgrad.language.ir.calls import pickled
-from staticgrad.language.ir.execution import computing, computing_kind, held, is_holding
+from staticgrad.language.ir.calls import reduce_wrapper
+from staticgrad.language.ir.execution import as_graph_value, computing, computing_kind, is_holding
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session
@@ -120,7 +120,7 @@ class Transformed:
     def __reduce__(self) -> Any:
         own = getattr(vars(self).get("__wrapped__"), "__qualname__", "")
         state = {name: each for name, each in vars(self).items() if name != "program"}
-        return pickled(self, own, (copyreg.__newobj__, (Transformed,), state))  # type: ignore[attr-defined]
+        return reduce_wrapper(self, own, (copyreg.__newobj__, (Transformed,), state))  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f"<{self.__qualname__}>"
@@ -257,7 +257,7 @@ class DerivativePoint:
             )
         if self.is_eager:
             return _recorded(leaf, self._recorded_outside)
-        return leaf if direct else apart(held(leaf))
+        return leaf if direct else apart(as_graph_value(leaf))
 
     def value(self, found: Any, holomorphic: bool = False) -> Any:
         """Return the result of the function as one real value."""

@@ -32,7 +32,7 @@ from staticgrad.language.ir.kernels.stages import (
     Scalar,
     Search,
     Store,
-    nested,
+    nested_stages,
     statements,
 )
 from staticgrad.language.ir.summation import (
@@ -64,7 +64,7 @@ class Meaning:
         """Every row of every outer iteration, in order."""
         for at in self.places(self.kernel.axes):
             self._stages(self.kernel.stages, at)
-        for stage, _ in nested(self.kernel.stages):
+        for stage, _ in nested_stages(self.kernel.stages):
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
                     self._write_partials(statement)
@@ -159,7 +159,7 @@ class Meaning:
     def inside(self, access, at):
         """Whether all positions that have ends are between them."""
         inside = np.asarray(True)
-        for position in access.bounded:
+        for position in access.bounded_positions:
             place = self.along(position, at)
             assert position.extent is not None
             inside = inside & (place >= 0) & (place < self.size(position.extent))

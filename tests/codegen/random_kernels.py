@@ -22,10 +22,10 @@ from staticgrad.language.ir.expr import (
     Access,
     Expr,
     Position,
+    describe_type_error,
     index,
     literal,
     load,
-    mistyped,
     ref,
     size,
 )
@@ -54,7 +54,7 @@ from staticgrad.language.ir.kernels.stages import (
     Scalar,
     Search,
     Store,
-    nested,
+    nested_stages,
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.language.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
@@ -170,7 +170,7 @@ class _Maker:
                 other = self.random.choice([*pool, self.leaf(())] if len(pool) < 3 else pool)
                 args.append(other.cast(first.dtype))
             made = Expr(op, BOOL if op in COMPARE else first.dtype, tuple(args))
-            if not mistyped(made):
+            if not describe_type_error(made):
                 return made
         return self.random.choice(pool).cast(self.dtype())
 
@@ -523,7 +523,7 @@ def random_kernel(seed):
     streams = legal_ones(kernel, map(Stream, dict.fromkeys(made.streamed)))
     kernel = replace(kernel, directives=(*directives, *streams))
     alone = bool(axes) and kernel.outer in ("axes", "squares") and jammed == 1
-    alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
+    alone &= not any(isinstance(stage, Gemm) for stage, _ in nested_stages(kernel.stages))
     if alone and random.random() < 0.3:
         return kernel
     strips = may_take_strips(kernel) and random.random() < 0.8

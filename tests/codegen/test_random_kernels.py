@@ -19,7 +19,7 @@ from staticgrad.language.ir.kernels.stages import (
     Scalar,
     Search,
     Store,
-    nested,
+    nested_stages,
     statements,
 )
 from staticgrad.language.ir.kernels.verify import verify_kernel
@@ -57,7 +57,7 @@ def sizes_of(kernel, seed):
 
 def _has_transposed_columns(kernel):
     """Whether a product reads each of its columns a row of memory behind the one before."""
-    products = (stage for stage, _ in nested(kernel.stages) if isinstance(stage, Gemm))
+    products = (stage for stage, _ in nested_stages(kernel.stages) if isinstance(stage, Gemm))
     return any(("j", "n1") in stage.b.strides for stage in products)
 
 
@@ -66,7 +66,7 @@ def memory_of(kernel, sizes, seed):
     rng = np.random.default_rng(seed)
     count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
-    stages = [stage for stage, _ in nested(kernel.stages)]
+    stages = [stage for stage, _ in nested_stages(kernel.stages)]
     if _has_transposed_columns(kernel):
         count += sizes["n1"] ** 2
     searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
@@ -92,7 +92,7 @@ def memory_of(kernel, sizes, seed):
 def told(kernel, sizes):
     """A kernel that relies on all that holds of its sizes."""
     known = [known_of(name, [sizes[name]]) for name in kernel.arguments]
-    return replace(kernel, known=tuple(each for each in known if not each.is_nothing))
+    return replace(kernel, facts=tuple(each for each in known if not each.is_nothing))
 
 
 # -- damage ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from staticgrad.compiler.lowering.loops import time_loops
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.language.ir.bodies import BodyStep
-from staticgrad.language.ir.kernels.stages import Loop, nested
+from staticgrad.language.ir.kernels.stages import Loop, nested_stages
 from tests.compiled.agreement import assert_same
 from tests.helpers.diagonals import diagonals
 from tests.runtime.several_workers import with_workers
@@ -389,7 +389,7 @@ def loops_left(f):
 
 def in_one_kernel(f):
     """Whether a kernel has a loop that ends by a test."""
-    every = (stage for kernel in f.schedule.kernels for stage, _ in nested(kernel.stages))
+    every = (stage for kernel in f.schedule.kernels for stage, _ in nested_stages(kernel.stages))
     return any(isinstance(stage, Loop) and stage.going for stage in every)
 
 

@@ -13,7 +13,7 @@ from staticgrad.compiler.compiling import tuning
 from staticgrad.language.ir.kernels.directives import Interleave, Prefetch, Stream, Vector
 from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.parser import parse_kernel
-from staticgrad.language.ir.kernels.stages import Loop, Map, nested
+from staticgrad.language.ir.kernels.stages import Loop, Map, nested_stages
 from staticgrad.language.ir.schedule import KernelStep
 
 RNG = np.random.default_rng(3)
@@ -114,7 +114,7 @@ def attention():
 def test_directives_have_the_numbers_of_their_stages():
     """Rows of a block are a loop of stages: scores before it, products behind it."""
     (kernel,) = kernels(sg.Graph(attention()))
-    stages = [stage for stage, _ in nested(kernel.stages)]
+    stages = [stage for stage, _ in nested_stages(kernel.stages)]
     rows = next(n for n, stage in enumerate(stages) if isinstance(stage, Loop) and n > 0)
     assert kernel.directives[0] == Interleave(stages[rows].axis.name, 4, rows)
     maps = [rows + n for n, stage in enumerate(stages[rows:]) if isinstance(stage, Map)]

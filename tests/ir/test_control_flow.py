@@ -112,7 +112,7 @@ def test_a_branch_runs_one_of_its_bodies():
 @pytest.mark.parametrize("iterations", range(1, 6))
 def test_the_last_of_two_turns_is_the_result(iterations):
     first, last, other = At(0), At(1), At(2)
-    read, (new, spare) = first, Turns(first, last, other).written(iterations)
+    read, (new, spare) = first, Turns(first, last, other).write_places(iterations)
     for _ in range(iterations):
         assert read != new
         read, new, spare = new, spare, new

@@ -174,7 +174,7 @@ def check(kernel, arguments):
         if reach is None:
             continue
         own = [(a, loops) for a, loops in accesses(kernel) if a.operand == operand.name]
-        exact = not any(access.bounded for access, _ in own)
+        exact = not any(access.bounded_positions for access, _ in own)
         places = set().union(*(visited(access, loops, values) for access, loops in own))
         size = operand.dtype.itemsize
         wanted = (min(places) * size, (max(places) + 1) * size) if places else (0, 0)

@@ -353,7 +353,10 @@ KERNELS = [
     (kernel(stores(LOADED, ORDER), operands="p0 p1 p4"), "no place in a map stage"),
     (kernel(replace(SORT, stores=(SUM,)), operands="p0 p4"), "no place in a sort stage"),
     (kernel(replace(SORT, order=replace(ORDER, name="p0")), operands="p0 p1 p4"), "called p0"),
-    (kernel(replace(SORT, kept=Axis("j", -1)), operands="p0 p1 p4"), "the extent of j is -1"),
+    (
+        kernel(replace(SORT, sorted_axis=Axis("j", -1)), operands="p0 p1 p4"),
+        "the extent of j is -1",
+    ),
     (kernel(replace(SORT, order=replace(ORDER, key=LOADED)), operands="p0 p1 p4"), "keys are i32"),
     (kernel(replace(SORT, order=replace(ORDER, scratch="p2")), operands="p0 p1 p2"), "keys are"),
     (kernel(replace(SORT, order=replace(ORDER, scratch="p3")), operands="p0 p1 p3"),

@@ -4,7 +4,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.language.ir.op import op_class
-from staticgrad.language.ir.rounded import widened
+from staticgrad.language.ir.rounded import widen_array
 from staticgrad.language.ops.custom import CustomFunction
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, I32, I64, U32, U64
 from tests.helpers.limits import finfo
@@ -479,7 +479,7 @@ def mixed(rng, shape, dtype):
 
 def ascending(array):
     """The elements in order, NaN last."""
-    return array[np.argsort(widened(array), kind="stable")]
+    return array[np.argsort(widen_array(array), kind="stable")]
 
 
 def orders(op, shape, rng):

@@ -22,7 +22,7 @@ import numpy as np
 
 import staticgrad.language.functions  # noqa: F401 - fills the registry
 from staticgrad.language.ir.op import Op, registered_ops
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import as_dtype
 
@@ -81,7 +81,7 @@ class Sample:
         """What the op's reference says of the operands, in the dtypes of the results."""
         types = types_of(self)
         outs = as_tuple(self.op.infer(*types))
-        return rounded(self.op.reference, self.op, types, outs)(*self.arrays)
+        return round_results(self.op.reference, self.op, types, outs)(*self.arrays)
 
     @property
     def moves(self):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from staticgrad.language.ir.op import registered_ops
-from staticgrad.language.ir.rounded import widened
+from staticgrad.language.ir.rounded import widen_array
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from tests.helpers.limits import finfo
 from tests.laws import samples as registry
@@ -50,7 +50,7 @@ def test_reference_is_the_numpy_expression(name):
         if outside_numpy(name, sample):
             continue
         compared += 1
-        wanted = spelled(declared.spelling, sample.op, tuple(map(widened, sample.arrays)))
+        wanted = spelled(declared.spelling, sample.op, tuple(map(widen_array, sample.arrays)))
         with np.errstate(all="ignore"):
             found = sample.reference()
         found = tuple(map(np.asarray, found)) if isinstance(found, tuple) else (np.asarray(found),)

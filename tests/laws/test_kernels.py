@@ -28,7 +28,7 @@ from staticgrad.language.ir.kernels.directives import (
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
 from staticgrad.language.ir.kernels.parser import parse_kernel
-from staticgrad.language.ir.kernels.stages import Loop, Map, nested
+from staticgrad.language.ir.kernels.stages import Loop, Map, nested_stages
 from staticgrad.language.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import current
 from tests.codegen.kernel_meaning import Meaning
@@ -124,7 +124,7 @@ def directives_of(kernel: Kernel, random: Random) -> Directives:
     """Return directives that are legal for a kernel, drawn at random."""
     axes = [axis.name for stage in kernel.stages if isinstance(stage, Map) for axis in stage.loops]
     drawn: list[Directive] = [Strips()] if random.random() < 0.5 else []
-    for stage, (each, _) in enumerate(nested(kernel.stages)):
+    for stage, (each, _) in enumerate(nested_stages(kernel.stages)):
         if isinstance(each, Loop):
             drawn.append(Interleave(each.axis.name, random.choice((1, 2, 4)), stage))
         drawn.append(Vector(random.choice(("peel", "mask")), stage))

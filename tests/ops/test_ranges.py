@@ -11,7 +11,7 @@ from staticgrad.errors import StaticgradError
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ir.ranges import ANY, POSITIVE, Range, Zero
-from staticgrad.language.ir.rounded import widened
+from staticgrad.language.ir.rounded import widen_array
 from staticgrad.language.types.dtype import F64, as_dtype
 from tests.laws.samples import samples_of
 from tests.ops.graphs import variable
@@ -28,14 +28,14 @@ def range_of(array):
     """The range of the elements of an array, none of which may be NaN."""
     if array.size == 0:
         return ANY
-    array = widened(array)
+    array = widen_array(array)
     zero = Zero.REACHED if (array == 0).any() else Zero.NEVER
     return Range(float(array.min()), float(array.max()), zero)
 
 
 def is_plain(sample):
     """Whether the operands are finite numbers and the result has elements."""
-    arrays = [np.asarray(widened(a)) for a in sample.arrays]
+    arrays = [np.asarray(widen_array(a)) for a in sample.arrays]
     return all(a.size and (a.dtype.kind != "f" or np.isfinite(a).all()) for a in arrays)
 
 

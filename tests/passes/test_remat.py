@@ -259,9 +259,9 @@ def test_marked_values_are_kept_and_fusion_does_not_see_them():
     schedules = [fuse(pipeline("O1")(graph)) for graph in (plain, marked)]
     assert len(schedules[0].steps) == len(schedules[1].steps)
     assert schedules[0].kernels == schedules[1].kernels
-    kept = {b.name for b in schedules[1].buffers if b.kept}
+    kept = {b.name for b in schedules[1].buffers if b.retained}
     assert len(kept) == 3
-    assert not any(b.kept for b in schedules[0].buffers)
+    assert not any(b.retained for b in schedules[0].buffers)
     again = []
     planner = Planner(schedules[1])
     for made in [

@@ -39,22 +39,22 @@ UNNAMED: set[str] = {
     "staticgrad/compiler/compiling/", "staticgrad/compiler/fusion/__init__.py",
     "staticgrad/compiler/fusion/groups.py", "staticgrad/compiler/fusion/updates.py",
     "staticgrad/compiler/nest/", "staticgrad/compiler/nest/products/",
-    "staticgrad/compiler/plain/kernels.py", "staticgrad/compiler/reports/profiling.py",
-    "staticgrad/compiler/runtime/", "staticgrad/eager/", "staticgrad/interop/onnx/operators.py",
-    "staticgrad/language/", "staticgrad/language/functions/activations.py",
-    "staticgrad/language/functions/arrange.py", "staticgrad/language/functions/draws.py",
-    "staticgrad/language/functions/indexing.py", "staticgrad/language/functions/random.py",
-    "staticgrad/language/functions/recurrent.py", "staticgrad/language/functions/tree.py",
-    "staticgrad/language/functions/trees.py", "staticgrad/language/functions/images/windows.py",
+    "staticgrad/compiler/reports/profiling.py", "staticgrad/compiler/runtime/",
+    "staticgrad/eager/", "staticgrad/interop/onnx/operators.py", "staticgrad/language/",
+    "staticgrad/language/functions/activations.py", "staticgrad/language/functions/arrange.py",
+    "staticgrad/language/functions/draws.py", "staticgrad/language/functions/indexing.py",
+    "staticgrad/language/functions/random.py", "staticgrad/language/functions/recurrent.py",
+    "staticgrad/language/functions/tree.py", "staticgrad/language/functions/trees.py",
+    "staticgrad/language/functions/images/windows.py",
     "staticgrad/language/functions/loops/loops.py",
     "staticgrad/language/functions/sparse/matrices.py",
-    "staticgrad/language/functions/sparse/solving.py", "staticgrad/language/ir/",
-    "staticgrad/language/ir/kernels/", "staticgrad/language/ops/", "staticgrad/language/storage/",
-    "staticgrad/language/types/", "staticgrad/language/vecmath/", "staticgrad/native/",
-    "staticgrad/native/by_numba/", "staticgrad/native/entry/", "staticgrad/native/language/",
-    "staticgrad/native/libraries/", "staticgrad/native/plain/", "staticgrad/native/table/",
-    "staticgrad/nn/", "staticgrad/optim/", "staticgrad/programs/", "staticgrad/saving/",
-    "staticgrad/stats/", "staticgrad/support/", "staticgrad/support/errors/",
+    "staticgrad/language/functions/sparse/solving.py", "staticgrad/language/ir/forms.py",
+    "staticgrad/language/ir/op.py", "staticgrad/language/ir/text.py", "staticgrad/language/ops/",
+    "staticgrad/language/storage/", "staticgrad/language/types/", "staticgrad/language/vecmath/",
+    "staticgrad/native/", "staticgrad/native/by_numba/", "staticgrad/native/entry/",
+    "staticgrad/native/language/", "staticgrad/native/libraries/", "staticgrad/native/plain/",
+    "staticgrad/native/table/", "staticgrad/nn/", "staticgrad/optim/", "staticgrad/programs/",
+    "staticgrad/saving/", "staticgrad/stats/", "staticgrad/support/", "staticgrad/support/errors/",
     "staticgrad/support/pictures/", "staticgrad/tools/", "staticgrad/tools/commands/",
     "staticgrad/tools/comparison/", "staticgrad/tools/documentation/", "staticgrad/tools/lints/",
     "staticgrad/tools/testing/", "staticgrad/train/",
@@ -83,9 +83,9 @@ def stored_names(tree):
     operators = {
         id(argument)
         for node in definitions(tree, ast.FunctionDef)
-        if node.name.startswith("__")
+        if node.name.startswith("__") or node.name in public_names()
         for argument in node.args.args
-        if argument.arg == "other"  # Python's own name for it
+        if argument.arg == "other"  # Python's own name for it, and PyTorch's keyword
     }
     for node in ast.walk(tree):
         if id(node) in operators:

@@ -30,7 +30,7 @@ from staticgrad.language.ir.kernels.directives import (
 )
 from staticgrad.language.ir.kernels.kernel import Kernel, Outer
 from staticgrad.language.ir.kernels.legality import IllegalDirectiveError, with_directives
-from staticgrad.language.ir.kernels.stages import Map, Store, nested, statements
+from staticgrad.language.ir.kernels.stages import Map, Store, nested_stages, statements
 from staticgrad.language.ir.schedule import Buffer, KernelStep, Schedule, Step
 from staticgrad.language.types.arrays import convert_array, hint_value, typical_value
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
@@ -101,7 +101,7 @@ def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives
         others = _without(default, Prefetch)
         maps = [
             (number, stage)
-            for number, (stage, around) in enumerate(nested(kernel.stages))
+            for number, (stage, around) in enumerate(nested_stages(kernel.stages))
             if isinstance(stage, Map) and not around
         ]
         if not maps or not vectors:

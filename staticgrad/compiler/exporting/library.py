@@ -740,10 +740,10 @@ class BodyLines:
         for carry, buffers in loop.turns.items():
             read, written, spare = new_variable("old"), new_variable("new"), new_variable("spare")
             if isinstance(iterations, int):
-                new_buffer, spare_buffer = map(self._address_of, buffers.written(iterations))
+                new_buffer, spare_buffer = map(self._address_of, buffers.write_places(iterations))
             else:
                 (new_buffer, spare_buffer), (even, _) = (
-                    map(self._address_of, buffers.written(n)) for n in (1, 2)
+                    map(self._address_of, buffers.write_places(n)) for n in (1, 2)
                 )
                 is_odd = f"{iterations} % 2"
                 new_buffer, spare_buffer = (

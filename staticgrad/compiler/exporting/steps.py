@@ -447,10 +447,10 @@ class LoopWriter:
                 new_variable(f"spare{n}"),
             )
             lines.add(f"{read} = {self._array(buffers.first)}")
-            new_buffer, spare_buffer = map(self._array, buffers.written(1))
+            new_buffer, spare_buffer = map(self._array, buffers.write_places(1))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.open_block(f"if ({iterations}) % 2 == 0:")
-            new_buffer, spare_buffer = map(self._array, buffers.written(2))
+            new_buffer, spare_buffer = map(self._array, buffers.write_places(2))
             lines.add(f"{written}, {spare} = {new_buffer}, {spare_buffer}")
             lines.depth -= 1
             swaps.append(f"{read}, {written}, {spare} = {written}, {spare}, {written}")

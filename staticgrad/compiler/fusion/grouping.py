@@ -324,7 +324,7 @@ class _GroupBuilder:
     ) -> None:
         if isinstance(form, forms.Identity):  # the operand itself: it still fuses with readers
             self._sources[node, 0] = arg
-            if form.kept:
+            if form.materialized:
                 self._retained.add(arg.base)
             return
         if isinstance(form, forms.View):

@@ -66,7 +66,7 @@ from staticgrad.language.ir.kernels.stages import (
     Gemm,
     Map,
     Mode,
-    nested,
+    nested_stages,
 )
 from staticgrad.language.ir.schedule import (
     Binding,
@@ -259,7 +259,9 @@ class _Builder:
     def _temporary(self, key: Key) -> str:
         groups = self.copied.groups
         kind, is_kept = groups.value_type(key), key in groups.retained
-        return self._add("t", "temp", kind.dtype, kind.size, origin=key.node.origin, kept=is_kept)
+        return self._add(
+            "t", "temp", kind.dtype, kind.size, origin=key.node.origin, retained=is_kept
+        )
 
     def _parameter_buffer(self, parameter: Parameter) -> str:
         name = f"param.{parameter.name}"
@@ -424,7 +426,7 @@ def _with_facts(kernel: Kernel, arguments: Sequence[tuple[Size, ...]]) -> Kernel
     row_strides: set[Stride] = set()
     halved: set[Extent] = set()
     summed: set[Extent] = set()
-    for stage, _ in nested(kernel.stages):
+    for stage, _ in nested_stages(kernel.stages):
         if isinstance(stage, Map):
             extents.setdefault(stage.axis.extent, False)
             if half_registers(kernel, stage):
@@ -439,7 +441,7 @@ def _with_facts(kernel: Kernel, arguments: Sequence[tuple[Size, ...]]) -> Kernel
     if kernel.outer == "elements":
         extents = {}  # the loop over elements is cut anywhere
     columns = {stage.axis.extent for stage in kernel.stages if isinstance(stage, Columns)}
-    transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed else set()
+    transposed = {kernel.axes[-1].extent} - extents.keys() if kernel.transposed_loads else set()
     candidates = []
     for name, column in zip(kernel.arguments, zip(*arguments, strict=True), strict=True):
         fact = known_of(name, column)
@@ -455,4 +457,4 @@ def _with_facts(kernel: Kernel, arguments: Sequence[tuple[Size, ...]]) -> Kernel
             uneven = fact.uneven and name in row_strides
             candidates.append(replace(fact, most=most, uneven=uneven, fixed=fixed))
     facts = tuple(fact for fact in candidates if not fact.is_nothing)
-    return replace(kernel, known=facts) if facts else kernel
+    return replace(kernel, facts=facts) if facts else kernel

@@ -132,7 +132,7 @@ class _Shared:
 
 def _literals(kernel: Kernel) -> Iterator[Expr]:
     """Yield the literals that may become elements of an operand, one for each use, in order."""
-    for expr in kernel.evaluated:
+    for expr in kernel.distinct_exprs:
         if expr.op in _OPERATIONS:
             yield from filter(_is_number, expr.args)
 
@@ -155,7 +155,7 @@ def _with_elements(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> 
             return arg if index is None else loads[index]
         return rebuilt[id(arg)]
 
-    for expr in kernel.evaluated:
+    for expr in kernel.distinct_exprs:
         args = tuple([replace_argument(expr, arg) for arg in expr.args])
         same = all(a is b for a, b in zip(args, expr.args, strict=True))
         rebuilt[id(expr)] = expr if same else Expr(expr.op, expr.dtype, args, expr.attribute)

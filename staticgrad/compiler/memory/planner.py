@@ -89,7 +89,7 @@ class Planner:
         self.flow = Flow(schedule)
         self.extents = Extents(schedule)
         self._inputs = frozenset(b.name for b in schedule.buffers if b.role == "input")
-        self._retained = frozenset(i for i, b in enumerate(schedule.buffers) if b.kept)
+        self._retained = frozenset(i for i, b in enumerate(schedule.buffers) if b.retained)
         self._bodies = {
             (step, count): tuple(Planner(body.schedule, workers=count) for body in bodies)
             for step, program_step in enumerate(schedule.steps)

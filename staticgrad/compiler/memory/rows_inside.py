@@ -19,7 +19,7 @@ from typing import Any
 
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.compiler.memory.loop_pairs import loop_of, pairs_of
-from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, inline_body
 from staticgrad.language.ir.forms import BodyForm, Contract, Pointwise, ReshapeForm, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ops.movement import reshape
@@ -242,7 +242,7 @@ def _compute_inside(
                 inside = row_node.op(*operands_of_node)
             values[1 + place] = inside
     values_of_inputs = [values.get(n, value) for n, value in enumerate(inputs[: len(body_inputs)])]
-    outputs = dict(zip(op.body.outputs, inlined(op.body, values_of_inputs), strict=True))
+    outputs = dict(zip(op.body.outputs, inline_body(op.body, values_of_inputs), strict=True))
     outputs |= {f"y{len(outputs) - op.carries + n}": values[1 + k] for n, k in enumerate(restacked)}
     types = [*node.types, *(args[place].type for place in restacked)]
     results = _with_body(node, body_of(inputs, outputs), (*operands, *more), types)

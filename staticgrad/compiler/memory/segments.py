@@ -21,7 +21,7 @@ from typing import Any, Final
 from passes.loops.divisions import Begin, Division, part, segment_length
 from staticgrad.analysis.liveness import ValueKey
 from staticgrad.compiler.memory.loop_pairs import Follower, LoopPair, loop_of, pairs_of
-from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, inline_body
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.loops import NUMBER, Loop
@@ -233,7 +233,7 @@ def _add_begin(body: Graph, invariant_count: int) -> Graph:
     begin = body_input(f"p{invariant_count}", NUMBER, first.origin, first.order)
     with within(first.origin, first.order):
         number: Any = inputs[0] + begin
-    results = inlined(body, [number, *inputs[1:]])
+    results = inline_body(body, [number, *inputs[1:]])
     return body_of([*inputs, begin], dict(zip(body.outputs, results, strict=True)))
 
 

@@ -363,7 +363,7 @@ class ColumnSums:
         loads = [e.attribute for e in exprs if isinstance(e.attribute, Access)]
         if len(exprs) > _FEW or any(e.op in BLOCKS for e in exprs) or not loads:
             return False
-        return all(a.stride(LANES) == 1 and not (a.gather or a.bounded) for a in loads)
+        return all(a.stride(LANES) == 1 and not (a.gather or a.bounded_positions) for a in loads)
 
     def by_rows(self, stage: Columns, start: Any, stop: Any) -> None:
         """Chunks of columns, row after row: what grows meanwhile lies in local memory.

@@ -21,7 +21,7 @@ from staticgrad.language.ir.kernels.directives import (
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.legality import may_be_mixed
-from staticgrad.language.ir.kernels.stages import LANES, Columns, Map, nested, roots
+from staticgrad.language.ir.kernels.stages import LANES, Columns, Map, nested_stages, roots
 from staticgrad.language.types.dtype import DType
 from staticgrad.native.machine import Machine
 
@@ -74,7 +74,7 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives of a kernel, and those of a machine for what they leave open."""
     found = [*kernel.directives]
-    for number, (stage, around) in enumerate(nested(kernel.stages)):
+    for number, (stage, around) in enumerate(nested_stages(kernel.stages)):
         if isinstance(stage, Map) and not around:
             found += _of_map(kernel, stage, number, machine)
         elif isinstance(stage, Columns) and not around and not _has(kernel, Interleave, number):
@@ -108,7 +108,7 @@ def _columns_together(stage: Columns, machine: Machine) -> int:
 def _of_map(kernel: Kernel, stage: Map, number: int, machine: Machine) -> Iterator[Directive]:
     exprs = [*postorder([root for s in stage.body for root in roots(s)])]
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
-    maps = [s for s, _ in nested(kernel.stages) if isinstance(s, Map)]
+    maps = [s for s, _ in nested_stages(kernel.stages) if isinstance(s, Map)]
     far = not _has(kernel, Prefetch, number)
     far = far and kernel.outer in ("elements", "axes", "squares") and maps == [stage]
     prefetch = Prefetch("*" if kernel.axes or stage.rows else LANES, FAR * kernel.lanes, number)
@@ -118,7 +118,7 @@ def _of_map(kernel: Kernel, stage: Map, number: int, machine: Machine) -> Iterat
         yield prefetch
     if total <= SHORT or _has(kernel, Interleave, number) or _has(kernel, Vector, number):
         return
-    if kernel.jammed == 1 and not kernel.serial and may_be_mixed(stage.body):
+    if kernel.interleaved_rows == 1 and not kernel.serial and may_be_mixed(stage.body):
         is_chain = total > 2 * SHORT and _is_chain(exprs, total)
         count = vectors_together(total, is_chain, machine.vector_bits)
         if count > 1:

@@ -60,7 +60,7 @@ def _ends(stage: Map, wanted: Sequence[Expr]) -> dict[Position, None]:
     """Return the positions that have ends, of stores and of loads that expressions need."""
     accesses = [e.attribute for e in postorder(wanted) if isinstance(e.attribute, Access)]
     accesses += [s.access for s in stage.body if isinstance(s, Store)]
-    return dict.fromkeys(p for access in accesses for p in access.bounded)
+    return dict.fromkeys(p for access in accesses for p in access.bounded_positions)
 
 
 def _decided(

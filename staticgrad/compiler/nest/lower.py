@@ -75,7 +75,7 @@ from staticgrad.language.ir.kernels.stages import (
     Store,
     is_found,
     may_leave,
-    nested,
+    nested_stages,
     roots,
     statements,
 )
@@ -217,7 +217,7 @@ class KernelLowering(NestWriter):
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
         runs again to fill them; else what is left runs one by one. ``whole``: nothing is left."""
-        b, every = self.b, [s for stage, _ in nested(stages) for s in statements(stage)]
+        b, every = self.b, [s for stage, _ in nested_stages(stages) for s in statements(stage)]
         columns = any(isinstance(s, ColumnAccumulate) for s in every)
         adds = any(isinstance(s, Store) and s.combine for s in every)
         written, outer, on = stored(stages), self.copies, self.on
@@ -382,7 +382,7 @@ class KernelLowering(NestWriter):
     def rows_as_lanes(self, start: Word, stop: Word) -> None:
         """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
         k = self.kernel
-        exprs = k.evaluated
+        exprs = k.distinct_exprs
         total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         count = max(1, whole_vectors(total, LANE_VECTORS, _LANES_ROOM))
         self.vectors(
@@ -645,7 +645,7 @@ class KernelLowering(NestWriter):
         loads = [e.attribute for e in indices if isinstance(e.attribute, Access)]
         along = any(e.op == "index" and e.attribute == LANES for e in indices)
         moved = any(access.stride(LANES) != 0 for access in loads) or along
-        return not moved and not any(s.access.bounded for s in stores)
+        return not moved and not any(s.access.bounded_positions for s in stores)
 
     def in_turn(self, stage: Map, values: Values) -> None:
         """Compute stored values that are long and alike one operation of each in turn: a processor
@@ -807,7 +807,7 @@ class KernelLowering(NestWriter):
         length, most = self.number(extent), _LONG * d.distance
         rows = b.quotient(d.distance, b.op("choose_lt", length, 1, 1, length)) + 1
         rows = b.word("choose_ge", length, most, 0, rows)
-        if not stage.rows and self.kernel.jammed == 1 and self.turn is not None:
+        if not stage.rows and self.kernel.interleaved_rows == 1 and self.turn is not None:
             number, end = self.turn  # rows behind may be another worker's, which is writing them
             rows = b.word("choose_lt", number + rows, end, rows, 0)
         return stride * rows + b.word("choose_ge", length, most, d.distance, 0)
@@ -838,5 +838,5 @@ def _read(stages: Sequence[Stage]) -> set[str]:
 
 def _limits(kernel: Kernel) -> set[str]:
     """The names of the numbers at which loops begin and end."""
-    loops = (stage.axis for stage, _ in nested(kernel.stages) if isinstance(stage, Loop))
+    loops = (stage.axis for stage, _ in nested_stages(kernel.stages) if isinstance(stage, Loop))
     return {name for axis in loops for name in axis.limits}

@@ -169,9 +169,12 @@ class Sorting:
         self.nest, self.b, self.stage, self.order = nest, nest.b, stage, stage.order
         self.wide = keys_apart(stage.order.key.dtype)
         self.pointer = nest.pointers[stage.order.scratch]
-        self.extent, self.kept = nest.number(stage.axis.extent), nest.number(stage.kept.extent)
+        self.extent, self.kept = (
+            nest.number(stage.axis.extent),
+            nest.number(stage.sorted_axis.extent),
+        )
         self.room = self.extent
-        if not stage.whole:
+        if not stage.sorts_all:
             self.room = self.kept * 2 + ORDER_ROOM
         self.apart = self.room * 2
         nest.functions[NAMES[self.wide]] = merge_sort(self.wide)
@@ -179,7 +182,7 @@ class Sorting:
     def write(self) -> None:
         """Write the whole sort."""
         found = self.b.variable("f", "copy", 0)
-        if self.stage.whole:
+        if self.stage.sorts_all:
             self.collect(self.extent)
             self.sort(found, self.extent)
         else:

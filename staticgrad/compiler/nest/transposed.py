@@ -132,7 +132,7 @@ class TransposedRows:
         (stage,) = self.kernel.stages
         assert isinstance(stage, Map)
         self.stage, self.rows = stage, self.kernel.tile_rows
-        self.tiles = LoadedTiles.of(nest, self.kernel.transposed, self.rows)
+        self.tiles = LoadedTiles.of(nest, self.kernel.transposed_loads, self.rows)
         self.stored: dict[int, tuple[Store, Name, Name]] = {}
         for s in self.kernel.transposed_stores:
             code, lanes = element(s.value.dtype), self.kernel.lanes

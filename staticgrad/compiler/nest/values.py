@@ -39,7 +39,15 @@ from staticgrad.compiler.nest.records import (
     pick,
 )
 from staticgrad.compiler.nest.writer import NestWriter
-from staticgrad.language.ir.expr import BLOCKS, CHOICES, Access, Expr, Position, not_met, postorder
+from staticgrad.language.ir.expr import (
+    BLOCKS,
+    CHOICES,
+    Access,
+    Expr,
+    Position,
+    postorder,
+    unvisited_postorder,
+)
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.kernels.stages import (
     HALF_LINE,
@@ -50,7 +58,7 @@ from staticgrad.language.ir.kernels.stages import (
     Search,
     Stage,
     Store,
-    nested,
+    nested_stages,
     roots,
     statements,
 )
@@ -114,7 +122,9 @@ class Values:
     def emit(self, wanted: Sequence[Expr]) -> None:
         """Compute everything that ``wanted`` needs."""
         chosen = self.inside.chosen
-        for e in not_met([chosen.get(e, e) for e in wanted] if chosen else wanted, self.met):
+        for e in unvisited_postorder(
+            [chosen.get(e, e) for e in wanted] if chosen else wanted, self.met
+        ):
             if e in self.runs and e not in self.names and self.load_run is not None:
                 self.load_run(self, self.runs[e])
             if e not in self.names:
@@ -359,7 +369,7 @@ class Values:
     def _crossed(self, access: Access) -> list[Position]:
         """The positions that may lie beyond their ends."""
         known = (*self.inside.columns, *self.inside.rows)
-        return [p for p in access.bounded if p not in known]
+        return [p for p in access.bounded_positions if p not in known]
 
     def middle(self, inside: Interior, first: Any, end: Any) -> tuple[Any, Any]:
         """The positions along the vectors from which and to which all that is asked holds.
@@ -639,7 +649,7 @@ class Values:
 
 def stored(stages: Sequence[Stage]) -> frozenset[str]:
     """The operands that stages store to."""
-    every = [s for stage, _ in nested(stages) for s in statements(stage)]
+    every = [s for stage, _ in nested_stages(stages) for s in statements(stage)]
     orders = {s.scratch for s in every if isinstance(s, Order)}
     found = orders | {s.access.operand for s in every if isinstance(s, Store)}
     found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}

@@ -26,7 +26,7 @@ from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.kernels.directives import Directives, streamed_operands
 from staticgrad.language.ir.kernels.kernel import Kernel, number_of
 from staticgrad.language.ir.kernels.known import Known, known_of
-from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Stage, nested
+from staticgrad.language.ir.kernels.stages import Axis, Extent, Map, Stage, nested_stages
 from staticgrad.native.machine import Machine
 
 #: A function, for it hardly ever runs.
@@ -59,9 +59,9 @@ class NestWriter(ABC):
         self.functions: dict[str, str | Function] = {}
         self.copies = 1
         self.on: Sequence[Value] | None = None
-        self.known = {each.name: each for each in kernel.known}
+        self.known = {each.name: each for each in kernel.facts}
         self.streamed = streamed_operands(directives)
-        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested(kernel.stages))}
+        self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested_stages(kernel.stages))}
 
     # -- words
 

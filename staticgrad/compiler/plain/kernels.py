@@ -43,7 +43,7 @@ from staticgrad.language.ir.kernels.stages import (
     gemm_chunk,
     group_panels,
     high_from,
-    nested,
+    nested_stages,
     panel_count,
     roots,
     statements,
@@ -96,7 +96,7 @@ class KernelWriter:
         self._after_group: list[tuple[str, ...]] = []
         self._stored_arrays = {
             self._names[s.access.operand]
-            for stage, _ in nested(kernel.stages)
+            for stage, _ in nested_stages(kernel.stages)
             for s in statements(stage)
             if isinstance(s, Store)
         }
@@ -113,7 +113,7 @@ class KernelWriter:
     @property
     def _local_scratch(self) -> set[str]:
         """The operands that the function replaces by local arrays."""
-        body = (s for stage, _ in nested(self.kernel.stages) for s in statements(stage))
+        body = (s for stage, _ in nested_stages(self.kernel.stages) for s in statements(stage))
         return {s.scratch for s in body if isinstance(s, ColumnAccumulate | Order)}
 
     def text(self) -> str:
@@ -218,7 +218,9 @@ class KernelWriter:
 
     def _bounds_test(self, access: Access) -> str:
         """Return the condition that all bounded positions are in bounds."""
-        return " and ".join(f"0 <= {_position_text(p)} < {p.extent}" for p in access.bounded)
+        return " and ".join(
+            f"0 <= {_position_text(p)} < {p.extent}" for p in access.bounded_positions
+        )
 
     def _leaf(self, expr: Expr, args: Sequence[str]) -> str:
         access = expr.attribute
@@ -226,7 +228,7 @@ class KernelWriter:
             return self._refs[str(access)] if expr.op == "ref" else str(access)
         index_count = len(access.gather)
         text = f"{self._names[access.operand]}[{self._index_text(access, args[:index_count])}]"
-        if not access.bounded:
+        if not access.bounded_positions:
             return text
         fill = args[index_count] if len(args) > index_count else literal(0, expr.dtype)
         return f"({text} if {self._bounds_test(access)} else {fill})"
@@ -405,7 +407,7 @@ class KernelWriter:
         """Return True if a row is at most one block."""
         if isinstance(axis.extent, int):
             return axis.extent <= BLOCK
-        return any(fact.name == axis.extent and fact.short for fact in self.kernel.known)
+        return any(fact.name == axis.extent and fact.short for fact in self.kernel.facts)
 
     def _begin_reduction(self, s: Accumulate) -> None:
         """Write the initial value of a reduction; arrays are allocated once, before all loops."""
@@ -524,8 +526,8 @@ class KernelWriter:
         self._close(1)
         lines.add(f'order_{order.name} = np.argsort({name}, kind="mergesort")')
         scalars = self._scalars(stage.stores)
-        self._open_loop(stage.kept)
-        self._refs[order.name] = f"order_{order.name}[{stage.kept.name}]"
+        self._open_loop(stage.sorted_axis)
+        self._refs[order.name] = f"order_{order.name}[{stage.sorted_axis.name}]"
         for store in stage.stores:
             self._statement(store, scalars)
         self._close(1)
@@ -707,7 +709,9 @@ class KernelWriter:
 
     def _is_copied(self, factor: Access) -> bool:
         """Return True if a factor must be copied: it is bounded or has a storage dtype."""
-        return bool(factor.bounded) or self.kernel.operand(factor.operand).dtype.is_storage
+        return (
+            bool(factor.bounded_positions) or self.kernel.operand(factor.operand).dtype.is_storage
+        )
 
     def _copy(
         self,
@@ -726,7 +730,7 @@ class KernelWriter:
         inner_loops = {axis.name for axis in (*row_axes, *column_axes)}
         base = total(self._base(factor, inner_loops), str(self._shifts[factor.operand]))
         starts = [(base, *(self._offsets(factor, axes) for axes in (row_axes, column_axes)))]
-        for position in factor.bounded:
+        for position in factor.bounded_positions:
             steps = tuple(term for term in position.terms if term[0] not in inner_loops)
             tables = (
                 self._table([a.extent for a in axes], [position.step(a.name) for a in axes])
@@ -743,8 +747,8 @@ class KernelWriter:
         lines.open_block(f"for c in range({column0}, {column1}):")
         value = f"{self._names[factor.operand]}[at({indices[0]})]"
         value = widen_element(value, dtype, self.functions) if dtype.is_storage else value
-        if factor.bounded:
-            ends = zip(indices[1:], factor.bounded, strict=True)
+        if factor.bounded_positions:
+            ends = zip(indices[1:], factor.bounded_positions, strict=True)
             condition = " and ".join(f"0 <= {index} < {p.extent}" for index, p in ends)
             value = f"{value} if {condition} else {literal(0, dtype.compute)}"
         lines.add(f"{room}[at((r - {row0}) * {step} + (c - {column0}))] = {value}")
@@ -938,7 +942,9 @@ def _varies(check: Check, loops: Collection[str], body: Sequence[Statement]) -> 
 
 def _access_varies(access: Access, loops: Iterable[str]) -> bool:
     """Return True if an access, or one of its bounded positions, depends on loops."""
-    return any(access.stride(axis) or any(p.step(axis) for p in access.bounded) for axis in loops)
+    return any(
+        access.stride(axis) or any(p.step(axis) for p in access.bounded_positions) for axis in loops
+    )
 
 
 def scale(position: str, stride: str | int) -> str:

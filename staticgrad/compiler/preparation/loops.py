@@ -28,7 +28,7 @@ from typing import Any, Final, cast
 
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.language.functions.creation import constant
-from staticgrad.language.ir.bodies import body_input, body_of, inlined, rebuilt
+from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
 from staticgrad.language.ir.forms import (
     Assemble,
     CallForm,
@@ -181,7 +181,7 @@ def select_branches(graph: Graph) -> Graph:
         work = sum(node.op.flops * hint_value(node.types[0].size) for node in nodes)
         if work > _FEW_OPERATIONS or not all(isinstance(node.form, _PURE) for node in nodes):
             return None
-        *earlier_cases, selected = [inlined(case, args[1:]) for case in cases]
+        *earlier_cases, selected = [inline_body(case, args[1:]) for case in cases]
         for number, case in reversed([*enumerate(earlier_cases)]):
             is_below: Any = less_equal(args[0], number)
             pairs = zip(case, selected, strict=True)
@@ -280,7 +280,7 @@ def _shift_iterations(node: Node, body: Graph) -> Graph:
         _new_input("p", *operand) for operand in enumerate([NUMBER, *types[op.carries :]])
     ]
     number: Any = done + i
-    results: list[Any] = inlined(body, [number, *carries, *invariants])
+    results: list[Any] = inline_body(body, [number, *carries, *invariants])
     if body is op.test and op.most is not None:
         is_below_most: Any = less(number, op.most)
         results = [logical_and(results[0], is_below_most)]

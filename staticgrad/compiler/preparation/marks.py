@@ -15,7 +15,7 @@ _NOTE: Final = "unmarked"
 def is_mark(node: Node) -> bool:
     """Return whether a kernel can replace the node by its first operand."""
     form = node.form
-    return isinstance(form, Identity) and not form.kept
+    return isinstance(form, Identity) and not form.materialized
 
 
 def remove_marks(graph: Graph) -> Graph:

@@ -25,7 +25,7 @@ from staticgrad.compiler.runtime.arena import Arena, address_of
 from staticgrad.compiler.runtime.executor import Executor
 from staticgrad.compiler.runtime.side_run import Compile, SideRun
 from staticgrad.compiler.runtime.step import ParameterLocks, Program, Table, nothing
-from staticgrad.language.ir.bodies import inlined
+from staticgrad.language.ir.bodies import inline_body
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, bodies_of
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.plan import Plan
@@ -119,7 +119,7 @@ class _AskedBody:
     ) -> None:
         inputs = [_named(value) for value in body.inputs]
         self.labels = [value.node.label for value in inputs]
-        values = inlined(body, inputs)
+        values = inline_body(body, inputs)
         self.names = [*body.outputs]
         graph = Graph(dict(zip(self.names, values, strict=True)), inputs=inputs)
         self.probe = Probe(graph, kind)

@@ -293,7 +293,7 @@ class _BodyWriter:
     def _turns(self, carry: int) -> tuple[Moved, Moved]:
         """Return where a carried value is read and where it is written, over the iterations."""
         turns = self.loop.turns[carry]
-        one, two = map(self._place, turns.written(self.iterations))
+        one, two = map(self._place, turns.write_places(self.iterations))
         read = Moved(self.moves, self._place(turns.first), one, two)
         return read, Moved(self.moves, one, two, one)
 

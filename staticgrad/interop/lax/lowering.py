@@ -29,7 +29,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import Node, Session, traced_in
 from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.pairs import has_parts
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.linalg import LinearAlgebra
 from staticgrad.language.ops.philox import encrypted
@@ -663,7 +663,7 @@ def _on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
         types = [operand_type.with_dtype(as_dtype("float64")) for operand_type in types]
     inferred: Any = op.infer(*types)
     outs = inferred if isinstance(inferred, tuple) else (inferred,)
-    run = rounded(op.reference, op, types, outs)
+    run = round_results(op.reference, op, types, outs)
     dtypes = [jax.dtypes.canonicalize_dtype(out_type.dtype.numpy) for out_type in outs]
 
     def host(*host_arrays: Any) -> tuple[Any, ...]:

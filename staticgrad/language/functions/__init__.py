@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from staticgrad import exports
 from staticgrad.language.ir import functional
-from staticgrad.language.ir.calls import published, register_computed
+from staticgrad.language.ir.calls import public_form, register_computed
 from staticgrad.support.upward import up
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
@@ -36,7 +36,7 @@ def load(name: str) -> Any:
     """The public function ``name``, which from now on is an attribute of this package."""
     value = functional.load(name)
     if isinstance(value, FunctionType):
-        value = published(value, __name__)
+        value = public_form(value, __name__)
     globals()[name] = value
     return value
 

@@ -84,7 +84,7 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
     if half:  # of real values: it takes half the time, and the other half are conjugates
         kind = "r2c"
     if kind != "r2c":
-        value = astype(value, complex_of(value.dtype.real)).joined()
+        value = astype(value, complex_of(value.dtype.real)).join_parts()
     last = sizes[-1] if kind == "c2r" else 0
     spectrum = value
     for step_kind, axes_of_one in _steps(kind, axes_from_end, sizes):

@@ -45,7 +45,7 @@ from staticgrad.language.functions.draws import (
 from staticgrad.language.functions.streams import GENERATORS, Stream
 from staticgrad.language.functions.trees import ObjectParts, parts
 from staticgrad.language.ir.calls import namespace, public
-from staticgrad.language.ir.execution import computing_kind, held
+from staticgrad.language.ir.execution import as_graph_value, computing_kind
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import PythonNumber
@@ -287,7 +287,9 @@ class Generator(Distributions):
             for number in self.iterations:
                 key = FOLD.reference(key, np.asarray(number, np.uint64))[()]
         rank = 0 if self.shared else _rank_of_draws()
-        return RandomBits(shape, kind, stream.number, half, 0, rank)(held(key), held(stream.step))
+        return RandomBits(shape, kind, stream.number, half, 0, rank)(
+            as_graph_value(key), as_graph_value(stream.step)
+        )
 
     def _stream(self) -> Stream:
         if self.streams >= FOLDED:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from staticgrad.language.functions.creation import constant
-from staticgrad.language.ir.calls import published
+from staticgrad.language.ir.calls import public_form
 from staticgrad.language.ir.functional import FACTS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -218,4 +218,4 @@ def _element(data: Any, kinds: str = "biuf") -> np.dtype[Any]:
 
 FACTS.update(shape=shape, ndim=ndim, size=size, result_type=result_type, can_cast=can_cast)
 for _name in (*FACTS, "asarray", "isdtype", "finfo", "iinfo"):
-    globals()[_name] = published(globals()[_name], __name__)
+    globals()[_name] = public_form(globals()[_name], __name__)

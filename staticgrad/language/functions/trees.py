@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.ir.execution import held
+from staticgrad.language.ir.execution import as_graph_value
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_data
@@ -421,4 +421,4 @@ def match_leaves(what: str, directions: Any, tree: Tree, kind: Any = None) -> li
             f"{called_name()}: the {what}s are {structure}, expected {tree} (? stands for a value)",
             hint=f"one {what} for each value, in the same containers",
         )
-    return [held(leaf) for leaf in leaves]
+    return [as_graph_value(leaf) for leaf in leaves]

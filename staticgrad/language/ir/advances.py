@@ -45,7 +45,7 @@ def advances(
 
     Several calls that update one parameter do so one after the other, in the order of the calls.
     """
-    taken = {parameter.node for parameter, _ in updates}
+    updated = {parameter.node for parameter, _ in updates}
     reached = dict.fromkeys(nodes)
     latest: dict[Node, tuple[Parameter, Symbolic]] = {}
     done: set[ModuleCall] = set()
@@ -57,11 +57,11 @@ def advances(
                 node = parameter.node
                 if node in latest:
                     value = _with_value(value, node, latest[node][1])
-                if node not in taken:
+                if node not in updated:
                     latest[node] = parameter, value
         roots = [root for pair in latest.values() for root in pair]
         reached.update(dict.fromkeys(ancestors(roots, stop=reached)))
-    steps = [(p, value) for p, value in next_steps(reached) if p.node not in taken]
+    steps = [(p, value) for p, value in next_steps(reached) if p.node not in updated]
     return [*latest.values(), *((p, value) for p, value in steps if p.node not in latest)]
 
 

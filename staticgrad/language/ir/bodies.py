@@ -27,7 +27,7 @@ from staticgrad.language.ir.graph import (
     bodies_of,
 )
 from staticgrad.language.ir.kernels.kernel import Kernel
-from staticgrad.language.ir.kernels.stages import Loop, Mode, nested
+from staticgrad.language.ir.kernels.stages import Loop, Mode, nested_stages
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.roots import BODY_INPUTS
 from staticgrad.language.ir.schedule import (
@@ -63,25 +63,25 @@ def walk_bodies(graph: Graph) -> Iterator[Graph]:
 
 def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
     """``graph`` with ``change`` applied to every body, inner ones first; itself if none changed."""
-    known: dict[Graph, Graph] = {}
+    changed_bodies: dict[Graph, Graph] = {}
 
-    def changed(body: Graph) -> Graph:
-        if body not in known:
-            known[body] = change(map_bodies(body, change))
-        return known[body]
+    def change_body(body: Graph) -> Graph:
+        if body not in changed_bodies:
+            changed_bodies[body] = change(map_bodies(body, change))
+        return changed_bodies[body]
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewrite_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         op = node.op
         if not isinstance(op, BodyOp):
             return None
-        after = [changed(body) for body in op.bodies]
-        if all(one is other for one, other in zip(op.bodies, after, strict=True)):
+        new_bodies = [change_body(body) for body in op.bodies]
+        if all(old is new for old, new in zip(op.bodies, new_bodies, strict=True)):
             return None
-        return Node(op.with_bodies(after), args, node.types, node.origin, node.order).values
+        return Node(op.with_bodies(new_bodies), args, node.types, node.origin, node.order).values
 
     if not graph.has(BodyOp):
         return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_nodes(rewrite_node)
 
 
 def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[int]:
@@ -89,10 +89,10 @@ def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[i
 
     ``more`` finds no less for a larger set. It is last called with the set that is returned.
     """
-    found = set(start)
-    while new := more(found) - found:
-        found |= new
-    return found
+    members = set(start)
+    while new := more(members) - members:
+        members |= new
+    return members
 
 
 def body_input(label: str, type: TensorType, origin: Location, order: int = 0) -> Symbolic:
@@ -117,28 +117,32 @@ def role_of(label: str) -> str:
 
 def body_of(inputs: Iterable[Symbolic], outputs: Mapping[str, Symbolic]) -> Graph:
     """The closed graph from ``inputs`` to ``outputs``; every input is listed, read or not."""
-    given = list(inputs)
-    roots = [*outputs.values(), *given]
+    arguments = list(inputs)
+    roots = [*outputs.values(), *arguments]
     nodes = sorted(ancestors(roots), key=lambda node: node.serial)
-    return Graph.of_parts(nodes=nodes, inputs=given, parameters=(), outputs=outputs, name=NAME)
+    return Graph.of_parts(nodes=nodes, inputs=arguments, parameters=(), outputs=outputs, name=NAME)
 
 
-def inlined(body: Graph, operands: Sequence[Symbolic], order: int | None = None) -> list[Symbolic]:
+def inline_body(
+    body: Graph, operands: Sequence[Symbolic], order: int | None = None
+) -> list[Symbolic]:
     """The outputs of ``body`` over other operands, as new nodes at their own lines."""
-    known = {value.key: operand for value, operand in zip(body.inputs, operands, strict=True)}
-    return [*rebuilt(body, known, order).values()]
+    replacements = {
+        value.key: operand for value, operand in zip(body.inputs, operands, strict=True)
+    }
+    return [*rebuilt(body, replacements, order).values()]
 
 
 def rebuilt(
     body: Graph,
-    known: Mapping[tuple[Node, int], Symbolic],
+    replacements: Mapping[tuple[Node, int], Symbolic],
     order: int | None = None,
     changed: Mapping[Node, Op] = MappingProxyType({}),
 ) -> dict[str, Symbolic]:
     """The outputs of ``body``, by name, as new nodes over other values at their own lines."""
-    new = dict(known)
+    new = dict(replacements)
     for node in body.nodes:
-        if isinstance(node.op, Input) or (node, 0) in known:
+        if isinstance(node.op, Input) or (node, 0) in replacements:
             continue
         if isinstance(node.op, Constant) and (order is None or order == node.order):
             new[node, 0] = Symbolic(node)
@@ -180,7 +184,7 @@ class BodyBuffer(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What the body calls the value: ``c3``."""
+        """Return the name of the value in the body: ``c3``."""
         alone = self.role in ("number", "going")
         return f"{_LABELS[self.role]}{'' if alone else self.number}"
 
@@ -196,19 +200,19 @@ GOING: Final = BodyBuffer("going")
 
 
 def body_buffers(
-    kind: Kind, carries: int, slices: int, given: Sequence[int], results: Sequence[int]
+    kind: Kind, carries: int, slices: int, inputs: Sequence[int], results: Sequence[int]
 ) -> dict[BodyBuffer, int]:
     """Return the operand of a loop or branch that a buffer of its bodies is, or is a row of.
 
-    ``given`` and ``results`` are the numbers of the operands that go in and come out.
+    ``inputs`` and ``results`` are the numbers of the operands that go in and come out.
     """
     parts: list[tuple[BodyRole, Sequence[int]]]
     if kind == "branch":
-        parts = [("shared", given[1:]), ("result", results)]
+        parts = [("shared", inputs[1:]), ("result", results)]
     else:
         rows = carries + slices
-        parts = [("carry", given[:carries]), ("slice", given[carries:rows])]
-        parts += [("shared", given[rows:]), ("next", results[:carries])]
+        parts = [("carry", inputs[:carries]), ("slice", inputs[carries:rows])]
+        parts += [("shared", inputs[rows:]), ("next", results[:carries])]
         parts += [("result", results[carries:])]
     return {
         BodyBuffer(role, n): operand
@@ -321,7 +325,7 @@ class BodyStep(BoundStep):
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
         """Return the calls of all iterations; for a branch, the calls of every case."""
-        found: list[Call] = []
+        calls: list[Call] = []
         at, iterations = 1, self.iterations_at(arguments)
         for body in self.bodies():
             # Where buffers of the body lie in all iterations but one, and which move with them.
@@ -330,19 +334,20 @@ class BodyStep(BoundStep):
             logged = {name: n for name, n in carried.items() if n in self.logged}
             for name, n in logged.items():
                 outside[name] = self.operands[self.control.carries[n][1]].buffer
-            moved = body.rows.union(logged)
+            indexed_by_iteration = body.rows.union(logged)
             for step in body.schedule.steps:
-                behind = at + len(step.arguments)
-                for call in step.calls(arguments[at:behind]):
+                end = at + len(step.arguments)
+                for call in step.calls(arguments[at:end]):
                     places = [
                         OperandPlace(
-                            outside.get(name, ""), parts * (iterations if name in moved else 1)
+                            outside.get(name, ""),
+                            parts * (iterations if name in indexed_by_iteration else 1),
                         )
                         for name, parts in call.places or [(a.buffer, 1) for a in step.accesses()]
                     ]
-                    found.append(call._replace(times=call.times * iterations, places=tuple(places)))
-                at = behind
-        return tuple(found)
+                    calls.append(call._replace(times=call.times * iterations, places=tuple(places)))
+                at = end
+        return tuple(calls)
 
     def iterations_at(self, arguments: tuple[int, ...]) -> int:
         """Return the number of iterations to assume in estimates."""
@@ -352,37 +357,39 @@ class BodyStep(BoundStep):
 
     @cached_property
     def _in_stretches(self) -> bool:
-        stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
+        stages = (stage for kernel in self.kernels() for stage, _ in nested_stages(kernel.stages))
         return any(isinstance(stage, Loop) and stage.going for stage in stages)
 
     @cached_property
     def _bodies(self) -> tuple[StepBody, ...]:
-        given, results = self.numbers("in"), self.numbers("out")
-        outside = body_buffers(self.kind, self.carries, self.slices, given, results)
+        inputs, results = self.numbers("in"), self.numbers("out")
+        outside = body_buffers(self.kind, self.carries, self.slices, inputs, results)
         for number in self.numbers("test"):
             outside[GOING] = number
         return tuple(self._body(number, outside) for number in range(len(self.schedules)))
 
     def _body(self, number: int, outside: dict[BodyBuffer, int]) -> StepBody:
         schedule = self.schedules[number]
-        known = schedule.by_name
-        used = {each.name: each for each in outside if each.name in known}
-        names = {name: outside[each] for name, each in used.items()}
+        buffers_by_name = schedule.by_name
+        used = {buffer.name: buffer for buffer in outside if buffer.name in buffers_by_name}
+        names = {name: outside[buffer] for name, buffer in used.items()}
         names |= {
-            each.name: at
-            for at, each in enumerate(self.types)
-            if each.use == "check" and each.number == number
+            operand_type.name: at
+            for at, operand_type in enumerate(self.types)
+            if operand_type.use == "check" and operand_type.number == number
         }
         loops = self.kind != "branch"
         carried = [
-            (name, each.number) for name, each in used.items() if each.role in ("carry", "next")
+            (name, buffer.number)
+            for name, buffer in used.items()
+            if buffer.role in ("carry", "next")
         ]
         return StepBody(
             schedule,
             tuple(names.items()),
-            frozenset(name for name, each in used.items() if loops and each.has_rows),
+            frozenset(name for name, buffer in used.items() if loops and buffer.has_rows),
             tuple(sorted(carried, key=itemgetter(1))),
-            NUMBER.name if loops and NUMBER.name in known else "",
+            NUMBER.name if loops and NUMBER.name in buffers_by_name else "",
         )
 
     def bodies(self) -> tuple[StepBody, ...]:
@@ -390,12 +397,12 @@ class BodyStep(BoundStep):
 
     @cached_property
     def control(self) -> Control:
-        given, results = self.numbers("in"), self.numbers("out")
+        inputs, results = self.numbers("in"), self.numbers("out")
         if self.kind == "branch":
-            return Control("branch", given[0])
+            return Control("branch", inputs[0])
         turns = {self.types[n].number: n for n in self.numbers("turn")}
         carries = tuple(
-            (given[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
+            (inputs[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
         )
         if self.kind == "loop":
             return Control("loop", -1, self.backwards, carries, logged=self.logged)

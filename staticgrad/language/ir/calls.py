@@ -110,26 +110,28 @@ def _reader(
     def read(*args: Any, **kwargs: Any) -> Any:
         nonlocal declared, checked
         if declared is None:  # a signature takes long to read, and few functions are called
-            found = _declared(function)
-            checked = [(each.place, each.word, each.exact) for each in found]
-            declared = found  # last: another thread may read both
+            parameters = _declared_parameters(function)
+            checked = [
+                (parameter.place, parameter.word, parameter.exact) for parameter in parameters
+            ]
+            declared = parameters  # last: another thread may read both
         for place, word, exact in checked:
-            given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
-            if given is not _MISSING and given.__class__ is not exact:
+            argument = args[place] if place < len(args) else kwargs.get(word, _MISSING)
+            if argument is not _MISSING and argument.__class__ is not exact:
                 named = type(args[0]).__name__ if constructs else name
                 args, kwargs = _as_declared(named, declared, args, kwargs)
                 break
         first_is_value = args and hasattr(args[0].__class__, "computes")  # as in nearly all calls
         if computes and not first_is_value and are_plain(args, kwargs):
-            return computed_at_once(called, args, kwargs)
+            return computed_at_once(call_function, args, kwargs)
         if len(args) + len(kwargs) > 1:
             block = beside_arrays(args, kwargs)
             if block is not None:
                 with block:
-                    return called(args, kwargs)
-        return called(args, kwargs)
+                    return call_function(args, kwargs)
+        return call_function(args, kwargs)
 
-    def called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call_function(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             return function(*operands(args), **kwargs)
         except TypeError as error:
@@ -152,15 +154,15 @@ def register_computed(computed: Callable[[Any], Any]) -> None:
 def computed_at_once(function: Callable[..., T], args: Any, kwargs: Any) -> T:
     """``function(args, kwargs)`` of arrays alone, with arrays in place of what they determine."""
     with at_once():
-        found: T = _COMPUTED[0](function(args, kwargs))
-        return found
+        result: T = _COMPUTED[0](function(args, kwargs))
+        return result
 
 
 #: Function -> its public form: one under several names.
 _forms: Final[dict[FunctionType, Any]] = {}
 
 
-def published(function: FunctionType, home: str, operands: Callable[[Any], Any] = present) -> Any:
+def public_form(function: FunctionType, home: str, operands: Callable[[Any], Any] = present) -> Any:
     """Return the public form of a function, by default one of values, of the module ``home``.
 
     Public modules publish what their tables name; functions call each other directly.
@@ -191,13 +193,13 @@ def namespace(
             functions as they are.
         instead: name in other libraries -> what to write here.
     """
-    home, known = names["__name__"], names["__all__"]
+    home, public_names = names["__name__"], names["__all__"]
     if operands is not None:
-        for name in known:
+        for name in public_names:
             if isinstance(names[name], FunctionType):
-                names[name] = published(names[name], home, operands)
+                names[name] = public_form(names[name], home, operands)
     room = next(name for name, module in MODULES.items() if module == home)
-    names["__getattr__"], names["__dir__"] = attributes(f"sg.{room}", known, instead)
+    names["__getattr__"], names["__dir__"] = attributes(f"sg.{room}", public_names, instead)
 
 
 def module_of(function: Any) -> str:
@@ -223,13 +225,13 @@ def is_pickled_by_value() -> bool:
     return False
 
 
-def pickled(made: Any, name: str, again: tuple[Any, ...]) -> Any:
-    """Return what ``made.__reduce__`` gives, where a decorator has made it of a function."""
-    found: Any = sys.modules.get(made.__module__)
+def reduce_wrapper(wrapper: Any, name: str, again: tuple[Any, ...]) -> Any:
+    """Return what ``wrapper.__reduce__`` gives, where a decorator has made it of a function."""
+    resolved: Any = sys.modules.get(wrapper.__module__)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    by_value = made.__module__ == "__main__" and is_pickled_by_value()
-    return name if found is made and not by_value else again
+        resolved = getattr(resolved, part, None)
+    by_value = wrapper.__module__ == "__main__" and is_pickled_by_value()
+    return name if resolved is wrapper and not by_value else again
 
 
 def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -241,7 +243,7 @@ def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) ->
 
 
 class Argument(NamedTuple):
-    """What an annotation declares: ``k: Annotated[int, Argument(read)]``.
+    """Declaration of a parameter by its annotation: ``k: Annotated[int, Argument(read)]``.
 
     ``read(name, given)`` returns the argument ``name`` as the function takes it, or raises an
     error, which begins with ``called_name()``. Arguments of the class ``exact`` are not read, nor
@@ -263,11 +265,11 @@ class _Declared(NamedTuple):
     read: Callable[[str, Any], Any]
 
 
-def _read_flag(flag: str, given: Any) -> bool:
-    if isinstance(given, np.bool_):
-        return bool(given)
+def _read_flag(flag: str, argument: Any) -> bool:
+    if isinstance(argument, np.bool_):
+        return bool(argument)
     raise ArgumentError(
-        f"{called_name()}: {flag}={shown(given)} is {kind_of(given)}, neither True nor False",
+        f"{called_name()}: {flag}={shown(argument)} is {kind_of(argument)}, neither True nor False",
         hint="a flag is a bool known when the graph is built",
     )
 
@@ -276,15 +278,15 @@ _FLAG: Final = Argument(_read_flag, bool)
 
 
 def _choice(choices: tuple[str | int, ...]) -> Argument:
-    def read(word: str, given: Any) -> Any:
-        if isinstance(given, str | int | np.integer) and not isinstance(given, bool):
-            for each in choices:
-                if isinstance(each, str) is isinstance(given, str) and each == given:
-                    return each
-        known = ", ".join(map(repr, choices))
-        hint = OF_CHOICES.get(given, "") if isinstance(given, str) else ""
+    def read(word: str, argument: Any) -> Any:
+        if isinstance(argument, str | int | np.integer) and not isinstance(argument, bool):
+            for choice in choices:
+                if isinstance(choice, str) is isinstance(argument, str) and choice == argument:
+                    return choice
+        listing = ", ".join(map(repr, choices))
+        hint = OF_CHOICES.get(argument, "") if isinstance(argument, str) else ""
         raise ArgumentError(
-            f"{called_name()}: {word}={shown(given)} is not one of {known}",
+            f"{called_name()}: {word}={shown(argument)} is not one of {listing}",
             hint=ON_CPU if word == "device" else hint,
         )
 
@@ -292,20 +294,22 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
 
 
 @functools.cache
-def _declared(function: Callable[..., Any]) -> tuple[_Declared, ...]:
+def _declared_parameters(function: Callable[..., Any]) -> tuple[_Declared, ...]:
     """The parameters of a function whose annotations say how they are read."""
-    found = []
+    parameters = []
     module = inspect.unwrap(function).__module__
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
         argument, optional = declaration(module, parameter.annotation)
         if argument is not None:
             at = place if parameter.kind in _OPERANDS else _BY_NAME_ONLY
-            found.append(_Declared(at, parameter.name, argument.exact, optional, argument.read))
-    return tuple(found)
+            parameters.append(
+                _Declared(at, parameter.name, argument.exact, optional, argument.read)
+            )
+    return tuple(parameters)
 
 
 def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
-    """What an annotation in ``module`` declares, and whether an argument may be None."""
+    """Return the declaration of an annotation in ``module``, and whether None is allowed."""
     if annotation in (bool, bool | None):
         return _FLAG, annotation is not bool
     if not isinstance(annotation, str):
@@ -318,9 +322,9 @@ def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
         kind = Literal[literal_eval(f"({text[len('Literal[') : -1]},)")]
     if get_origin(kind) is Literal:
         return _choice(get_args(kind)), text != annotation
-    for each in getattr(kind, "__metadata__", ()):
-        if isinstance(each, Argument):
-            return each, text != annotation
+    for metadata in getattr(kind, "__metadata__", ()):
+        if isinstance(metadata, Argument):
+            return metadata, text != annotation
     return None, False
 
 
@@ -330,16 +334,16 @@ def _as_declared(
 ) -> Arguments:
     """The arguments as a function takes them."""
     for place, word, exact, optional, read in declared:
-        given = args[place] if place < len(args) else kwargs.get(word, _MISSING)
-        if given is _MISSING or given.__class__ is exact or (given is None and optional):
+        argument = args[place] if place < len(args) else kwargs.get(word, _MISSING)
+        if argument is _MISSING or argument.__class__ is exact or (argument is None and optional):
             continue
-        found = read(word, given)
-        if found is given:
+        converted = read(word, argument)
+        if converted is argument:
             continue
         if place < len(args):
-            args = (*args[:place], found, *args[place + 1 :])
+            args = (*args[:place], converted, *args[place + 1 :])
         else:
-            kwargs = {**kwargs, word: found}
+            kwargs = {**kwargs, word: converted}
     return args, kwargs
 
 
@@ -351,17 +355,17 @@ def check_fields(record: Any) -> None:
 @names_messages
 def _read_fields(name: str, record: Any) -> None:
     for field, (argument, is_optional) in _fields_declared(record.__class__).items():
-        given = getattr(record, field)
-        if given.__class__ is argument.exact or (given is None and is_optional):
+        value = getattr(record, field)
+        if value.__class__ is argument.exact or (value is None and is_optional):
             continue
-        found = argument.read(field, given)
-        if found is not given:
-            object.__setattr__(record, field, found)
+        converted = argument.read(field, value)
+        if converted is not value:
+            object.__setattr__(record, field, converted)
 
 
 @functools.cache
 def _fields_declared(cls: Any) -> dict[str, tuple[Argument, bool]]:
-    found = {}
+    declared = {}
     inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
     for base in reversed(cls.__mro__):
         for name, field in vars(base).get("__dataclass_fields__", {}).items():
@@ -369,8 +373,8 @@ def _fields_declared(cls: Any) -> dict[str, tuple[Argument, bool]]:
                 inherited.add(id(field))
                 argument, is_optional = declaration(base.__module__, field.type)
                 if argument is not None:
-                    found[name] = (argument, is_optional)
-    return found
+                    declared[name] = (argument, is_optional)
+    return declared
 
 
 # -- calls that do not fit ------------------------------------------------------------------------
@@ -389,19 +393,19 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
             return _in_dtype(function, word, args, kwargs)
         kwargs.pop("dtype", None)
     else:
-        known = _parameters(name, theirs)
-        places = [n for n, p in known.items() if p.kind in _OPERANDS]
+        parameters = _parameters(name, theirs)
+        places = [n for n, p in parameters.items() if p.kind in _OPERANDS]
         if name.startswith("ndarray."):  # methods take more places than their signatures say
             further = _parameters(word, _numpy(word))
             places += [n for n, p in further.items() if p.kind in _OPERANDS][len(places) :]
-            known = {**further, **known}
+            parameters = {**further, **parameters}
         operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
         args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
         pairs = dict(zip(places, operands, strict=False))
-        kwargs = _in_our_words(word, kwargs, pairs, known, ours)
-        kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
+        kwargs = _in_our_words(word, kwargs, pairs, parameters, ours)
+        kwargs = _without_idle(word, {n: p.default for n, p in parameters.items()}, ours, kwargs)
     check_arguments(word, ours, args, kwargs)
-    args, kwargs = _as_declared(word, _declared(function), args, kwargs)
+    args, kwargs = _as_declared(word, _declared_parameters(function), args, kwargs)
     return function(*args, **kwargs)
 
 
@@ -482,9 +486,9 @@ def _by_name(
         bound = next(iter(ours.parameters), "") == "self"
         count = len(places) - bound
         takes = f"{count or 'no'} argument{'s' * (count != 1)}"
-        said = f"{name}: takes {takes} by position, got {len(args) - bound}"
+        headline = f"{name}: takes {takes} by position, got {len(args) - bound}"
         hint = _SEVERAL.get(name, "") + what_it_takes(ours)
-        raise UnknownArgumentError(said, hint=hint)
+        raise UnknownArgumentError(headline, hint=hint)
     further = dict(zip(places[fit:], args[fit:], strict=False))
     for word in further.keys() & kwargs.keys():
         raise UnknownArgumentError(f"{name}: {word} is given twice")
@@ -510,23 +514,25 @@ def without_synonyms(name: str, ours: inspect.Signature, kwargs: dict[str, Any])
     Raises UnknownArgumentError for an argument under both of its names, ArgumentError where one
     does not have the values of several.
     """
-    found: dict[str, Any] = {}
-    for word, given in kwargs.items():
-        own = SYNONYMS.get(word, ())
-        if word in ours.parameters or not own or not ours.parameters.keys() >= {*own}:
-            own, values = (word,), (given,)
-        elif len(own) == 1:
-            values = (given,)
-        elif isinstance(given, tuple | list) and len(given) == len(own):
-            values = (*given,)
+    renamed: dict[str, Any] = {}
+    for word, argument in kwargs.items():
+        our_names = SYNONYMS.get(word, ())
+        if word in ours.parameters or not our_names or not ours.parameters.keys() >= {*our_names}:
+            our_names, values = (word,), (argument,)
+        elif len(our_names) == 1:
+            values = (argument,)
+        elif isinstance(argument, tuple | list) and len(argument) == len(our_names):
+            values = (*argument,)
         else:
-            raise ArgumentError(f"{name}: {word}={shown(given)} is not a pair: {', '.join(own)}")
-        for each, value in zip(own, values, strict=True):
-            if each in found or (each != word and each in kwargs):
-                what = f"{word} and {each} are one argument, given twice"
+            raise ArgumentError(
+                f"{name}: {word}={shown(argument)} is not a pair: {', '.join(our_names)}"
+            )
+        for our_name, value in zip(our_names, values, strict=True):
+            if our_name in renamed or (our_name != word and our_name in kwargs):
+                what = f"{word} and {our_name} are one argument, given twice"
                 raise UnknownArgumentError(f"{name}: {what}")
-            found[each] = value
-    return found
+            renamed[our_name] = value
+    return renamed
 
 
 #: Where an option of NumPy's, by function, has another name and place here.
@@ -534,49 +540,55 @@ _OTHER_NAMES: Final = {"clip": {"a_min": "min", "a_max": "max"}}
 
 
 def _in_our_words(
-    name: str, kwargs: dict[str, Any], places: dict[str, str], known: dict[str, Any], ours: Any
+    name: str, kwargs: dict[str, Any], places: dict[str, str], parameters: dict[str, Any], ours: Any
 ) -> dict[str, Any]:
     """The arguments by our names: of what stands in one place, each side has a name of its own."""
-    pairs = {n: own for n, own in places.items() if n not in ours.parameters and own not in known}
+    pairs = {
+        n: our_name
+        for n, our_name in places.items()
+        if n not in ours.parameters and our_name not in parameters
+    }
     renamed = {**pairs, **_OTHER_NAMES.get(name, {})}
-    found: dict[str, Any] = {}
-    for word, given in kwargs.items():
-        own = renamed.get(word, word)
-        if own in found or (own != word and own in kwargs):
-            raise UnknownArgumentError(f"{name}: {word} and {own} are one argument, given twice")
-        found[own] = given
-    return found
+    arguments: dict[str, Any] = {}
+    for word, argument in kwargs.items():
+        our_name = renamed.get(word, word)
+        if our_name in arguments or (our_name != word and our_name in kwargs):
+            raise UnknownArgumentError(
+                f"{name}: {word} and {our_name} are one argument, given twice"
+            )
+        arguments[our_name] = argument
+    return arguments
 
 
 def _without_idle(
     name: str, defaults: dict[str, Any], ours: inspect.Signature, kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    kept = {}
-    for word, given in kwargs.items():
+    effective = {}
+    for word, argument in kwargs.items():
         if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
-            kept[word] = given
+            effective[word] = argument
         elif word not in defaults:
             raise unknown_argument(name, word, ours)
-        elif not _is_idle(name, word, given, defaults[word]):
+        elif not _is_idle(name, word, argument, defaults[word]):
             _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
             raise ArgumentError(
-                f"{name}: {word}={shown(given)} is not supported for values and tensors",
+                f"{name}: {word}={shown(argument)} is not supported for values and tensors",
                 hint=instead or what_it_takes(ours),
             )
-    return kept
+    return effective
 
 
-def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
-    if given is default or given is np._NoValue:
+def _is_idle(name: str, word: str, argument: Any, default: Any) -> bool:
+    if argument is default or argument is np._NoValue:
         return True
     if word == "where":
-        return given is True
-    if word == "out" and isinstance(given, tuple):
-        return all(each is None for each in given)
-    if not (given is None or isinstance(given, bool | np.bool_ | str)):
+        return argument is True
+    if word == "out" and isinstance(argument, tuple):
+        return all(output is None for output in argument)
+    if not (argument is None or isinstance(argument, bool | np.bool_ | str)):
         return False
     idle, _ = _WITHOUT_EFFECT.get(word, ((), ""))
-    return given in idle or (type(given) is type(default) and given == default)
+    return argument in idle or (type(argument) is type(default) and argument == default)
 
 
 def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -592,24 +604,26 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway
         return plain
     converted = [  # numbers take the dtype of what they meet, and its kind
-        each if isinstance(each, bool | int | float | complex) else functions.astype(each, dtype)
-        for each in bound.args
+        operand
+        if isinstance(operand, bool | int | float | complex)
+        else functions.astype(operand, dtype)
+        for operand in bound.args
     ]
-    found = function(*converted)
+    result = function(*converted)
     narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
-    if _dtype_of(found) != dtype.numpy or narrows:
+    if _dtype_of(result) != dtype.numpy or narrows:
         raise DTypeError(
             f"{name}: dtype={shown(asked)} is not a dtype that it is computed in here",
             hint="convert the operands or the result: x.astype(dtype)",
         )
-    return found
+    return result
 
 
 def _dtype_of(x: Any) -> np.dtype[Any]:
     """The NumPy dtype of an operand, or of the first of several results."""
     first = x[0] if isinstance(x, tuple) else x
-    own = getattr(first, "dtype", None)
-    return np.asarray(first).dtype if own is None else np.dtype(getattr(own, "numpy", own))
+    dtype = getattr(first, "dtype", None)
+    return np.asarray(first).dtype if dtype is None else np.dtype(getattr(dtype, "numpy", dtype))
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ class At(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Where a carried value is read, or ``written``, in an iteration; behind the loop where the
-    next iteration would read it."""
+    """Place where a carried value is read, or ``written``, in an iteration; behind the loop
+    where the next iteration would read it."""
 
     carry: int
     written: bool = False
@@ -48,11 +48,11 @@ class Turns(NamedTuple):
 
     first: At
     last: At
-    other: At
+    alternate: At
 
-    def written(self, iterations: int) -> tuple[At, At]:
+    def write_places(self, iterations: int) -> tuple[At, At]:
         """Return where the first and the second iteration write: the last one writes ``last``."""
-        return (self.last, self.other) if iterations % 2 else (self.other, self.last)
+        return (self.last, self.alternate) if iterations % 2 else (self.alternate, self.last)
 
 
 class Run(NamedTuple):
@@ -105,30 +105,30 @@ def control_flow(step: Step) -> tuple[Instruction, ...]:
     """Return the instructions of a step with bodies."""
     control, bodies = step.control, step.bodies()
     if control.kind == "branch":
-        cases = tuple(Run(n, _bound(step, body, {})) for n, body in enumerate(bodies))
+        cases = tuple(Run(n, _bind_places(step, body, {})) for n, body in enumerate(bodies))
         return (Branch(At(control.decides), cases),)
     iterations = step.arguments[0]
     counts = {n: body.schedule.buffer(name).size for body in bodies for name, n in body.carried}
-    before, behind = list[Move](), list[Move]()
+    prologue, epilogue = list[Move](), list[Move]()
     turns: dict[int, Turns] = {}
-    for n, (first, last, other) in enumerate(control.carries):
+    for n, (first, last, alternate) in enumerate(control.carries):
         if n in control.logged:
             begin = At(last, iterations * counts[n] if control.backwards else 0)
-            before.append(Move(begin, At(first), counts[n]))
+            prologue.append(Move(begin, At(first), counts[n]))
         else:
-            turns[n] = Turns(At(first), At(last), At(other))
-            behind.append(Move(At(last), Turn(n), counts[n]))
+            turns[n] = Turns(At(first), At(last), At(alternate))
+            epilogue.append(Move(At(last), Turn(n), counts[n]))
     if control.done >= 0:
-        behind.append(Move(At(control.done), "made", 1))
+        epilogue.append(Move(At(control.done), "made", 1))
     inside: list[Run | Unless] = []
     for n, body in enumerate(bodies):
-        inside.append(Run(n, _bound(step, body, counts)))
+        inside.append(Run(n, _bind_places(step, body, counts)))
         if control.kind == "while" and n == 0:
             inside.append(Unless(At(control.decides)))
-    return (*before, Loop(iterations, control.backwards, turns, tuple(inside)), *behind)
+    return (*prologue, Loop(iterations, control.backwards, turns, tuple(inside)), *epilogue)
 
 
-def _bound(step: Step, body: StepBody, counts: Mapping[int, Size]) -> dict[str, Place]:
+def _bind_places(step: Step, body: StepBody, counts: Mapping[int, Size]) -> dict[str, Place]:
     """Return the places of what a body reads and writes outside; ``counts``: of each carry."""
     control, buffers, carried = step.control, body.schedule.by_name, dict(body.carried)
     bound: dict[str, Place] = {}

@@ -61,11 +61,11 @@ def _load_announced() -> None:
     if _announced_loaded:
         return
     _announced_loaded = True
-    for _ in announced(ENTRY_POINTS, broken):
+    for _ in load_entry_points(ENTRY_POINTS, broken):
         pass  # importing it registers its ops
 
 
-def announced(group: str, failed: list[str] | None = None) -> Iterator[tuple[Any, Any]]:
+def load_entry_points(group: str, failed: list[str] | None = None) -> Iterator[tuple[Any, Any]]:
     """The entry points of a group that can be loaded, each with what it stands for.
 
     Warns of each of the others, whatever it raised, with the name of its package; the texts of
@@ -111,13 +111,13 @@ class AttributeMistake(Exception):  # noqa: N818 - caught, and reported as a Par
 
 def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
     """The op with these attributes, defaults for the rest."""
-    known = {field.name: field for field in fields(cls) if field.init}
+    fields_by_name = {field.name: field for field in fields(cls) if field.init}
     for name, value in attributes.items():
-        if name not in known:
+        if name not in fields_by_name:
             raise AttributeMistake(
                 f"{cls.name} has no attribute {name!r}",
                 name,
-                suggestion(name, known) or f"it has {', '.join(known) or 'none'}",
+                suggestion(name, fields_by_name) or f"it has {', '.join(fields_by_name) or 'none'}",
             )
         if cls not in _HINTS:
             try:
@@ -125,10 +125,10 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
             except (NameError, TypeError):  # an annotation that exists for type checkers only
                 _HINTS[cls] = {}
         if not fits(value, _HINTS[cls].get(name, Any)):
-            kind: Any = known[name].type
-            said = kind.__name__ if isinstance(kind, type) else kind
-            raise AttributeMistake(f"{cls.name}: {name} takes {said}, not {value!r}", name)
-    for name, field in known.items():
+            kind: Any = fields_by_name[name].type
+            kind_text = kind.__name__ if isinstance(kind, type) else kind
+            raise AttributeMistake(f"{cls.name}: {name} takes {kind_text}, not {value!r}", name)
+    for name, field in fields_by_name.items():
         if name not in attributes and field.default is MISSING and field.default_factory is MISSING:
             raise AttributeMistake(f"{cls.name} needs the attribute {name!r}")
     return cls(**attributes)

@@ -70,7 +70,7 @@ def is_at_once() -> bool:
     return _at_once.innermost()
 
 
-def held(value: Any) -> Any:
+def as_graph_value(value: Any) -> Any:
     """Return the graph value that stands for ``value`` where allowed; else ``value``."""
     hold = _holding.innermost()
     return hold(value) if hold is not None and getattr(value, "computes", False) else value

@@ -12,9 +12,9 @@ dtype, nothing promotes by itself, and kernels contain no tensor op.
 The vector-math primitives (``exp``, ``log``, ...) are blocks: ``vecmath`` defines each as
 an Expr over the plain primitives, with its error in ULP.
 
-``mistyped`` checks one node and nothing below it, so that a parser and a verifier that walk a DAG
-once both stay linear. ``verify_kernel`` checks the loops, arguments and results around an
-expression.
+``describe_type_error`` checks one node and nothing below it, so that a parser and a verifier that
+walk a DAG once both stay linear. ``verify_kernel`` checks the loops, arguments and results around
+an expression.
 """
 
 from __future__ import annotations
@@ -44,32 +44,38 @@ class Primitive:
     takes: str = "biuf"
 
 
-def _each(takes: str, operands: int, names: str) -> dict[str, Primitive]:
+def _primitives(takes: str, operands: int, names: str) -> dict[str, Primitive]:
     return dict.fromkeys(names.split(), Primitive(operands, takes))
 
 
 ARITHMETIC: Final = (
-    _each("iuf", 2, "add sub mul") | _each("f", 2, "div") | _each("iuf", 1, "neg abs")
+    _primitives("iuf", 2, "add sub mul")
+    | _primitives("f", 2, "div")
+    | _primitives("iuf", 1, "neg abs")
 )
-EXTREMA: Final = _each("biuf", 2, "maximum minimum")  # NaN wins; -0 < +0
+EXTREMA: Final = _primitives("biuf", 2, "maximum minimum")  # NaN wins; -0 < +0
 #: ``shr`` is arithmetic if signed.
-BITWISE: Final = _each("biu", 2, "and or xor") | _each("biu", 1, "not") | _each("iu", 2, "shl shr")
-COMPARE: Final = _each("biuf", 2, "eq ne lt le gt ge")  # result: bool
+BITWISE: Final = (
+    _primitives("biu", 2, "and or xor")
+    | _primitives("biu", 1, "not")
+    | _primitives("iu", 2, "shl shr")
+)
+COMPARE: Final = _primitives("biuf", 2, "eq ne lt le gt ge")  # result: bool
 #: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
-DIVISION: Final = _each("iu", 2, "floor_divide remainder")
+DIVISION: Final = _primitives("iu", 2, "floor_divide remainder")
 BLOCKS: Final = (
-    _each(
+    _primitives(
         "f",
         1,
         "exp expm1 log log1p sin cos tanh erf exp2 log2 log10 cbrt atan asin acos erfc tan ndtri"
         " erfinv erfcx ndtr gammaln digamma trigamma i0e i1e gamma logit sinh cosh",
     )
-    | _each("f", 2, "pow fmod floor_quotient zeta gammainc gammaincc betaln atan2")
-    | _each("f", 3, "betainc")
-    | _each("iu", 2, "int_pow")
+    | _primitives("f", 2, "pow fmod floor_quotient zeta gammainc gammaincc betaln atan2")
+    | _primitives("f", 3, "betainc")
+    | _primitives("iu", 2, "int_pow")
 )
 #: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
-CHOICES: Final = _each("biuf", 3, "select rarely")
+CHOICES: Final = _primitives("biuf", 3, "select rarely")
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
 #: ``scale`` and ``window`` stand in blocks alone: see ``vecmath.layout.scale_gradually``.
 PRIMITIVES: Final = (
@@ -80,10 +86,10 @@ PRIMITIVES: Final = (
     | DIVISION
     | BLOCKS
     | CHOICES
-    | _each("f", 1, "sqrt floor ceil trunc rint")
-    | _each("f", 2, "c_fmod scale")
-    | _each("f", 3, "fma")
-    | _each("biuf", 1, "cast bitcast window")
+    | _primitives("f", 1, "sqrt floor ceil trunc rint")
+    | _primitives("f", 2, "c_fmod scale")
+    | _primitives("f", 3, "fma")
+    | _primitives("biuf", 1, "cast bitcast window")
     | dict.fromkeys(LEAVES, Primitive(0))
 )
 #: How Python writes primitives that are operators.
@@ -156,7 +162,7 @@ class Access:
         return (*self.strides, *inside)
 
     @property
-    def bounded(self) -> tuple[Position, ...]:
+    def bounded_positions(self) -> tuple[Position, ...]:
         """The positions that have ends."""
         return tuple(p for p in self.positions if p.has_ends)
 
@@ -194,12 +200,12 @@ def _unary(op: str) -> Callable[[Expr], Expr]:
 
 
 def _binary(op: str) -> Callable[[Expr, Expr | Number], Expr]:
-    return lambda self, other: apply(op, self, self._lift(other))
+    return lambda self, operand: apply(op, self, self._lift(operand))
 
 
 def _operator(op: str) -> tuple[Callable[[Expr, Expr | Number], Expr], ...]:
     """An operator, and what it does where the number stands first."""
-    return _binary(op), lambda self, other: apply(op, self._lift(other), self)
+    return _binary(op), lambda self, operand: apply(op, self._lift(operand), self)
 
 
 class Expr:
@@ -225,8 +231,8 @@ class Expr:
 
     __int__ = __index__ = __float__
 
-    def _lift(self, other: Expr | Number) -> Expr:
-        return other if isinstance(other, Expr) else literal(other, self.dtype)
+    def _lift(self, operand: Expr | Number) -> Expr:
+        return operand if isinstance(operand, Expr) else literal(operand, self.dtype)
 
     __add__, __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("sub")
@@ -296,10 +302,10 @@ class Expr:
 
 def apply(op: str, *args: Expr) -> Expr:
     """The primitive ``op`` over ``args``, checked."""
-    found = Expr(op, BOOL if op in COMPARE else args[-1].dtype, args)
-    if wrong := mistyped_operands(found):
+    expr = Expr(op, BOOL if op in COMPARE else args[-1].dtype, args)
+    if wrong := mistyped_operands(expr):
         raise TypeError(wrong)
-    return found
+    return expr
 
 
 def mistyped_operands(expr: Expr) -> str:
@@ -387,40 +393,40 @@ def words_of(digits: str) -> list[int]:
     return [int(digits[at : at + 16], 16) for at in range(0, len(digits), 16)]
 
 
-def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr]:
+def postorder(roots: Iterable[Expr], visited: Iterable[int] = ()) -> Iterator[Expr]:
     """Every distinct sub-expression once, operands before users; iterative.
 
-    Those whose ids are ``known`` are left out, and what only they need.
+    Expressions with ids in ``visited``, and those that only they need, are left out.
     """
-    return not_met(roots, set(known))
+    return unvisited_postorder(roots, set(visited))
 
 
-def not_met(roots: Iterable[Expr], met: set[int]) -> Iterator[Expr]:
-    """The same without those whose ids are among ``met``, to which those that are given are added.
+def unvisited_postorder(roots: Iterable[Expr], visited: set[int]) -> Iterator[Expr]:
+    """Yield the same, without ids in ``visited``, to which the ids of yielded ones are added.
 
-    Walks over a kernel's statements that share ``met`` take the time of one walk over all of them.
+    Walks over a kernel's statements that share ``visited`` take the time of one walk over all.
     """
     stack = [*reversed([*roots])]
     while stack:
         node = stack[-1]
-        if id(node) in met:
+        if id(node) in visited:
             stack.pop()
             continue
         for arg in node.args:
-            if id(arg) in met:
+            if id(arg) in visited:
                 continue
             if arg.args:
                 stack.append(arg)
                 break
-            met.add(id(arg))
+            visited.add(id(arg))
             yield arg
         else:
             stack.pop()
-            met.add(id(node))
+            visited.add(id(node))
             yield node
 
 
-def mistyped(expr: Expr) -> str:
+def describe_type_error(expr: Expr) -> str:
     """Return what is wrong with the operands, dtype or attribute of ``expr``; empty if valid."""
     if expr.op not in PRIMITIVES:
         return f"{expr.op!r} is not a primitive"
@@ -428,15 +434,15 @@ def mistyped(expr: Expr) -> str:
         access = expr.attribute
         if not isinstance(access, Access):
             return "a load without an access"
-        if len(expr.args) != len(access.gather) + 1 or not access.bounded:
+        if len(expr.args) != len(access.gather) + 1 or not access.bounded_positions:
             return mistyped_indices(access, expr.args)
         fill = expr.args[-1]
         if fill.op != "literal" or fill.dtype is not expr.dtype:
             return f"the fill of {expr.dtype.code} is not a literal of it"
         return mistyped_indices(access, expr.args[:-1])
     if expr.op == "literal":
-        held = _holds(expr.dtype, expr.attribute)
-        return "" if held else f"{expr.attribute!r} is not an {expr.dtype.code}"
+        is_valid = _holds(expr.dtype, expr.attribute)
+        return "" if is_valid else f"{expr.attribute!r} is not an {expr.dtype.code}"
     if expr.op in LEAVES:
         if expr.args:
             return f"{expr.op} takes 0 operands, got {len(expr.args)}"
@@ -455,15 +461,15 @@ def mistyped(expr: Expr) -> str:
         if expr.op == "cast" or source.bits == expr.dtype.bits:
             return ""
         return f"bitcast of {source.code} to {expr.dtype.code}: widths differ"
-    held = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
-    return "" if held else "a window takes a u64 and its words"
+    is_valid = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
+    return "" if is_valid else "a window takes a u64 and its words"
 
 
 def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
     """Return what is wrong with the gather (or scatter) indices of an access."""
     if len(indices) != len(access.gather):
-        given = f"{len(indices)} ind{'ex' if len(indices) == 1 else 'ices'}"
-        return f"{len(access.gather)} gather strides for {given}"
+        count_text = f"{len(indices)} ind{'ex' if len(indices) == 1 else 'ices'}"
+        return f"{len(access.gather)} gather strides for {count_text}"
     wrong = next((index.dtype for index in indices if index.dtype is not I64), None)
     return "" if wrong is None else f"a gather index is {wrong.code}, not i64"
 

@@ -113,10 +113,10 @@ class View:
 class Identity:
     """out = x, the very same value; further operands matter to derivatives alone. Free.
 
-    ``kept``: it is wanted in memory until its last use.
+    ``materialized``: it is stored in memory until its last use.
     """
 
-    kept: bool = False
+    materialized: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class Reduce:
 
     def __post_init__(self) -> None:
         if self.kind not in COMBINERS:
-            known = ", ".join(COMBINERS)
+            kinds_text = ", ".join(COMBINERS)
             raise OpDefinitionError(
-                f"{self.kind!r} is not a kind of reduction", hint=f"there are {known}"
+                f"{self.kind!r} is not a kind of reduction", hint=f"there are {kinds_text}"
             )
 
     @property
@@ -329,7 +329,7 @@ class WindowAxis:
         return self.dilation * (self.taps - 1)
 
     @property
-    def shared(self) -> int:
+    def common_step(self) -> int:
         """Elements of the image less than so far apart have no window in common, nor have taps."""
         return gcd(self.step, self.dilation)
 
@@ -339,7 +339,7 @@ class WindowAxis:
 
         Taps that far apart read the same element, in different windows.
         """
-        return self.step // self.shared
+        return self.step // self.common_step
 
 
 @dataclass(frozen=True)
@@ -371,8 +371,8 @@ class WindowProduct:
     def lies_in_strips(self) -> bool:
         """True if the windows are adjacent and larger than one element."""
         next_to_each_other = all(axis.step == 1 for axis in self.axes)
-        several = any(axis.taps != 1 for axis in self.axes)
-        return self.result != "filter" and next_to_each_other and several
+        is_wide = any(axis.taps != 1 for axis in self.axes)
+        return self.result != "filter" and next_to_each_other and is_wide
 
 
 @dataclass(frozen=True)

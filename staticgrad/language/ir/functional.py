@@ -51,10 +51,10 @@ def load(name: str) -> Any:
         raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
     home, attribute = _HOMES[name]
     with collection_paused():  # what modules make stays
-        found = getattr(import_module(home), attribute)
-    if isinstance(found, FunctionType):
-        FUNCTIONS.setdefault(name, found)
-    return found
+        value = getattr(import_module(home), attribute)
+    if isinstance(value, FunctionType):
+        FUNCTIONS.setdefault(name, value)
+    return value
 
 
 def as_sparse(matrix: Any) -> Any:
@@ -97,11 +97,11 @@ def numpy_function(name: str) -> Callable[..., Any] | None:
         namespace = name.rpartition(".")[0] or "standard"  # which has the facts
         if namespace in exports.NAMESPACES:
             namespace_of(namespace)
-    found = _of_tables(name)
-    if found is None:
+    function = _of_tables(name)
+    if function is None:
         load_functions()
-        found = _of_tables(name)
-    return found
+        function = _of_tables(name)
+    return function
 
 
 def _of_tables(name: str) -> Callable[..., Any] | None:
@@ -109,5 +109,5 @@ def _of_tables(name: str) -> Callable[..., Any] | None:
     spelling = NUMPY_NAMES.get(name, name)
     if name not in OF_MODULES and spelling in _HOMES:
         load(spelling)
-    found = OF_MODULES.get(name) or FUNCTIONS.get(spelling)
-    return found or SPECIAL.get(name) or FACTS.get(name)
+    function = OF_MODULES.get(name) or FUNCTIONS.get(spelling)
+    return function or SPECIAL.get(name) or FACTS.get(name)

@@ -107,7 +107,7 @@ class Graph(GraphParts):
             GraphError: nothing to compute, a wrong kind of object, an update of another type.
             NameConflictError: two inputs, parameters or declarations of a size share a name.
         """
-        named, pairs, inputs, whole = real_roots(
+        named, pairs, inputs, complex_names = real_roots(
             read_outputs(outputs), read_updates(updates), inputs
         )
         check_roots(named, pairs, inputs)
@@ -127,7 +127,7 @@ class Graph(GraphParts):
             named,
             pairs,
             name,
-            whole,
+            complex_names,
         )
         check_names(self.inputs, self.parameters, describe)
         check_from_outside(self.inputs, nodes)
@@ -180,8 +180,8 @@ class Graph(GraphParts):
                 f"the graph has no output {name!r}",
                 hint=f"{did_you_mean(name, self.outputs)}its outputs are {listed([*self.outputs])}",
             )
-        found = self.outputs[name]
-        return SymbolicComplex.of(found) if name in self.complex_outputs else found
+        output = self.outputs[name]
+        return SymbolicComplex.of(output) if name in self.complex_outputs else output
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
@@ -231,7 +231,7 @@ class Graph(GraphParts):
 
     def has(self, kind: type[Op] | tuple[type[Op], ...]) -> bool:
         """Return whether the op of a node is of a kind."""
-        return any(issubclass(each, kind) for each in self.kinds)
+        return any(issubclass(op_class, kind) for op_class in self.kinds)
 
     @property
     def computation(self) -> Computation:
@@ -254,22 +254,22 @@ class Graph(GraphParts):
         order: dict[Node, None] = {}
         for node in self.nodes:
             args = node.args
-            moved = bool(new) and reads_any(node, new)
-            if moved:
+            operands_changed = bool(new) and reads_any(node, new)
+            if operands_changed:
                 args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
-                moved = not _same(args, node.args)
-            given = rewrite(node, args)
-            if given is None:
-                kept = rebuild(node, args) if moved else node
-                order[kept] = None  # its operands are listed already
-                if moved:
-                    new[node] = kept.values
+                operands_changed = not _same(args, node.args)
+            replacement = rewrite(node, args)
+            if replacement is None:
+                kept_node = rebuild(node, args) if operands_changed else node
+                order[kept_node] = None  # its operands are listed already
+                if operands_changed:
+                    new[node] = kept_node.values
                 continue
-            results = _results(rewrite, node, given)
+            results = _results(rewrite, node, replacement)
             if not _same(results, node.values):
                 new[node] = results
-            behind = ancestors(results, stop=order)  # operands first
-            order.update(dict.fromkeys(sorted(behind, key=lambda node: node.serial)))
+            new_nodes = ancestors(results, stop=order)  # operands first
+            order.update(dict.fromkeys(sorted(new_nodes, key=lambda node: node.serial)))
         nodes = tuple(order)
         if not new and len(nodes) == len(self.nodes):
             return self
@@ -365,9 +365,12 @@ class Graph(GraphParts):
         parameters = {value.node.label: value.node for value in self.parameters}
         arguments = (WRITER, str(self), inputs, parameters, graph_constants(self))
         if is_pickled_by_value():
-            found = [node.op.definition() for node in _all_nodes(self)]
-            return restored, (*arguments, [each for each in found if each is not None])
-        return restored, arguments
+            definitions = [node.op.definition() for node in _all_nodes(self)]
+            return restore_graph, (
+                *arguments,
+                [definition for definition in definitions if definition is not None],
+            )
+        return restore_graph, arguments
 
 
 class BodyOp(Op):
@@ -394,8 +397,8 @@ class BodyOp(Op):
 
     def sizes(self) -> Iterable[Dim]:
         """The symbolic sizes among the attributes, and the named ones of the bodies."""
-        named = [each for body in self.bodies for each in body.sizes.values()]
-        return [*super().sizes(), *(Dim({(each,): 1}) for each in named)]
+        named = [size for body in self.bodies for size in body.sizes.values()]
+        return [*super().sizes(), *(Dim({(size,): 1}) for size in named)]
 
 
 def bodies_of(node: Node) -> tuple[Graph, ...]:
@@ -409,7 +412,7 @@ def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
 
     Guards depend on an op and its operands' types only, so each such pair is inferred once.
     """
-    known: dict[tuple[object, ...], list[Guard]] = {}
+    guards_by_key: dict[tuple[object, ...], list[Guard]] = {}
     named: dict[int, bool] = {}  # shapes by identity: most are those of an operand
     for node in nodes:
         for body in bodies_of(node):
@@ -424,11 +427,11 @@ def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
         if not any(named[id(shape)] for shape in shapes):
             continue
         key = (node.op, *types)
-        guards = known.get(key)
+        guards = guards_by_key.get(key)
         if guards is None:
             with collecting_guards() as guards:
                 result_types(node.op, types)
-            known[key] = guards
+            guards_by_key[key] = guards
         for guard in guards:
             yield guard, node
 
@@ -441,7 +444,7 @@ def _all_nodes(graph: Graph) -> Iterator[Node]:
             yield from _all_nodes(body)
 
 
-def restored(
+def restore_graph(
     writer: WriterVersion,
     text: str,
     inputs: dict[str, Node],
@@ -481,15 +484,15 @@ class Computation:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Computation):
             return NotImplemented
-        one, two = self._graph, other._graph
-        return one is two or (self._outline == other._outline and one.digest == two.digest)
+        left, right = self._graph, other._graph
+        return left is right or (self._outline == other._outline and left.digest == right.digest)
 
 
 def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
     """The same op over other operands, at the same line where no ``origin`` is given."""
     for new, old in zip(args, node.args, strict=True):
-        one, two = new.node.types[new.index], old.node.types[old.index]
-        if one is not two and one != two:
+        new_type, old_type = new.node.types[new.index], old.node.types[old.index]
+        if new_type is not old_type and new_type != old_type:
             inferred = node.op.infer(*[arg.type for arg in args])
             types = (inferred,) if isinstance(inferred, TensorType) else inferred
             verified = bool(types)
@@ -510,25 +513,29 @@ def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
 
 
 def _results(
-    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, given: Any
+    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, replacement: Any
 ) -> tuple[Symbolic, ...]:
     """Return what ``rewrite`` gave for a node as one value for each result."""
-    results = tuple(given) if isinstance(given, Sequence) else (given,)
+    results = tuple(replacement) if isinstance(replacement, Sequence) else (replacement,)
     count = len(node.types)
-    if len(results) == count and all(isinstance(each, Symbolic) for each in results):
+    if len(results) == count and all(isinstance(value, Symbolic) for value in results):
         return results
     from inspect import unwrap
 
     code = getattr(unwrap(rewrite), "__code__", None)
-    wanted = "a value" if count == 1 else f"a sequence of {count} values"
-    listed = isinstance(given, tuple | list)
-    each = given if listed else (given,)
-    kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in each)
+    expected = "a value" if count == 1 else f"a sequence of {count} values"
+    listed = isinstance(replacement, tuple | list)
+    values = replacement if listed else (replacement,)
+    kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in values)
     if listed:
-        kinds = f"a {type(given).__name__} of {len(given)}: {kinds}" if given else "no values"
+        kinds = (
+            f"a {type(replacement).__name__} of {len(replacement)}: {kinds}"
+            if replacement
+            else "no values"
+        )
     raise ArgumentError(
-        f"replace_nodes: the rewrite of {node.op.name} gives {kinds}, not {wanted}",
-        hint=f"return {wanted}, or None to keep the node",
+        f"replace_nodes: the rewrite of {node.op.name} gives {kinds}, not {expected}",
+        hint=f"return {expected}, or None to keep the node",
         at=None if code is None else Origin((code, 0, "")),
         related=[describe(value, 0, node.op.name) for value in node.values[:1]],
     )

@@ -22,7 +22,7 @@ from staticgrad.language.ir.kernels.stages import (
     Loop,
     Map,
     Scalar,
-    nested,
+    nested_stages,
     statements,
 )
 from staticgrad.language.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
@@ -63,14 +63,14 @@ class Look(NamedTuple):
     begin: Size
     walk: Walk | None
 
-    def implies(self, other: Look, size: Size) -> bool:
+    def implies(self, later: Look, size: Size) -> bool:
         """Return whether the other check passes if this one does; ``size``: the buffer's."""
-        alike = self[:3] == other[:3] and (other.wrap or not self.wrap)
+        alike = self[:3] == later[:3] and (later.wrap or not self.wrap)
         if not alike or self.walk is None:
             return False
-        whole: Walk = ((1, size),) if size != 1 else ()
+        full_walk: Walk = ((1, size),) if size != 1 else ()
         at = (self.begin, self.walk)
-        return at in ((0, whole), (other.begin, other.walk))
+        return at in ((0, full_walk), (later.begin, later.walk))
 
 
 def implied_checks(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> frozenset[int]:
@@ -79,15 +79,15 @@ def implied_checks(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> froz
     if len(checking) < 2:
         return frozenset()
     steady = _Steady(steps, buffers)
-    before: list[Look] = []
-    found = set()
+    earlier: list[Look] = []
+    implied = set()
     for number in checking:
         looks = list(_looks(steps[number], steady))
-        fresh = [look for look in looks if look is None or not steady.implied(look, before)]
-        before += [look for look in fresh if look is not None]
+        fresh = [look for look in looks if look is None or not steady.is_implied(look, earlier)]
+        earlier += [look for look in fresh if look is not None]
         if not fresh:
-            found.add(number)
-    return frozenset(found)
+            implied.add(number)
+    return frozenset(implied)
 
 
 class _Steady:
@@ -99,24 +99,24 @@ class _Steady:
 
     def holds_one(self, name: str) -> bool:
         """Return whether all reads of the buffer see the same value."""
-        given = self._buffers[name].role in ("input", "constant")
-        return self._writers[name] == (0 if given else 1)
+        is_external = self._buffers[name].role in ("input", "constant")
+        return self._writers[name] == (0 if is_external else 1)
 
-    def implied(self, look: Look, before: Sequence[Look]) -> bool:
+    def is_implied(self, look: Look, earlier: Sequence[Look]) -> bool:
         """Return whether a check passes if those before did."""
         size = self._buffers[look.buffer].size
-        return any(each.implies(look, size) for each in before)
+        return any(previous.implies(look, size) for previous in earlier)
 
 
 def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
     """Yield the look of each check of a step, None where nothing is known of it."""
     if isinstance(step, KernelStep):
-        found = _looks_of_kernel(step)
+        looks = _looks_of_kernel(step)
     elif step.control.kind == "loop" and step.bodies():
-        found = _looks_of_loop(step)
+        looks = _looks_of_loop(step)
     else:
-        found = iter((None,))
-    for look in found:
+        looks = iter((None,))
+    for look in looks:
         yield look if look is not None and steady.holds_one(look.buffer) else None
 
 
@@ -124,11 +124,13 @@ def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
     bound = {o.name: b for o, b in zip(step.kernel.operands, step.operands, strict=True)}
     numbers = dict(zip(step.kernel.arguments, step.arguments, strict=True))
     reading = _Reading(bound, numbers)
-    stages = list(nested(step.kernel.stages))
-    whole = not any(isinstance(s, Gemm) or (isinstance(s, Loop) and s.going) for s, _ in stages)
+    stages = list(nested_stages(step.kernel.stages))
+    is_complete = not any(
+        isinstance(s, Gemm) or (isinstance(s, Loop) and s.going) for s, _ in stages
+    )
     for stage, around in stages:
         loops = (*step.kernel.axes, *around, *(stage.loops if isinstance(stage, Map) else ()))
-        plain = isinstance(stage, Map | Scalar) and whole
+        plain = isinstance(stage, Map | Scalar) and is_complete
         for check in statements(stage):
             if isinstance(check, Check):
                 yield reading.look(check, loops, plain)
@@ -141,19 +143,21 @@ def _looks_of_loop(step: Step) -> Iterator[Look | None]:
         outside, carried = dict(body.outside), dict(body.carried)
         sizes = {buffer.name: buffer.size for buffer in body.schedule.buffers}
         steady = _Steady(body.schedule.steps, body.schedule.by_name)
-        checking = (each for each in body.schedule.steps if each.checks())
-        for look in (look for each in checking for look in _looks(each, steady)):
+        checking = (inner_step for inner_step in body.schedule.steps if inner_step.checks())
+        for look in (look for inner_step in checking for look in _looks(inner_step, steady)):
             if look is None or look.buffer in carried or look.buffer not in outside:
                 yield None
                 continue
             access, walk = accesses[outside[look.buffer]], look.walk
             if look.buffer in body.rows and walk is not None:
-                walk = _joined([(sizes[look.buffer], iterations), *walk])
+                walk = _merge_loops([(sizes[look.buffer], iterations), *walk])
             elif not is_at_least(iterations, 1):
                 walk = None
             begin = divide_exactly(access.begin, access.dtype.itemsize)
-            known = walk if begin is not None else None
-            yield look._replace(buffer=access.buffer, begin=look.begin + (begin or 0), walk=known)
+            shifted_walk = walk if begin is not None else None
+            yield look._replace(
+                buffer=access.buffer, begin=look.begin + (begin or 0), walk=shifted_walk
+            )
 
 
 class _Reading:
@@ -178,29 +182,29 @@ class _Reading:
         return number_of(number, self._numbers)
 
     def _formula(
-        self, expr: Expr, loads: list[Access], known: dict[int, Formula]
+        self, expr: Expr, loads: list[Access], formulas: dict[int, Formula]
     ) -> Formula | None:
         """Return the formula by which a value follows from one load, which is noted."""
-        if id(expr) in known:
-            return known[id(expr)]
-        found: Formula
+        if id(expr) in formulas:
+            return formulas[id(expr)]
+        formula: Formula
         if isinstance(expr.attribute, Access):
             if expr.args or expr.attribute.positions:
                 return None
             if expr.attribute not in loads:
                 loads.append(expr.attribute)
-            found = ("load", expr.dtype)
+            formula = ("load", expr.dtype)
         elif expr.op in ("index", "ref"):
             return None
         elif expr.op == "size":
-            found = ("size", self._numbers[str(expr.attribute)])
+            formula = ("size", self._numbers[str(expr.attribute)])
         else:
-            args = [self._formula(each, loads, known) for each in expr.args]
+            args = [self._formula(arg, loads, formulas) for arg in expr.args]
             if None in args:
                 return None
-            found = (expr.op, expr.dtype, repr(expr.attribute), *args)
-        known[id(expr)] = found
-        return found
+            formula = (expr.op, expr.dtype, repr(expr.attribute), *args)
+        formulas[id(expr)] = formula
+        return formula
 
     def _walk(self, access: Access, loops: Sequence[Axis]) -> Walk | None:
         """The loops that move a load, as few as they can be, if all others have iterations."""
@@ -211,18 +215,22 @@ class _Reading:
                 return None
             if stride != 0 and extent != 1:
                 moves.append((stride, extent))
-        return _joined(moves)
+        return _merge_loops(moves)
 
 
-def _joined(moves: Sequence[tuple[Size, Size]]) -> Walk:
+def _merge_loops(moves: Sequence[tuple[Size, Size]]) -> Walk:
     """Loops as one where one goes on where the other ends, in an order of their own."""
-    found = list(moves)
+    loops = list(moves)
     while True:
-        pairs = (two for two in permutations(found, 2) if two[0][0] == two[1][0] * two[1][1])
+        pairs = (
+            candidate
+            for candidate in permutations(loops, 2)
+            if candidate[0][0] == candidate[1][0] * candidate[1][1]
+        )
         pair = next(pairs, None)
         if pair is None:
-            return tuple(sorted(found, key=str))
-        for each in pair:
-            found.remove(each)
+            return tuple(sorted(loops, key=str))
+        for move in pair:
+            loops.remove(move)
         (_, times), (stride, extent) = pair
-        found.append((stride, times * extent))
+        loops.append((stride, times * extent))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from staticgrad.language.ir.execution import computing_kind, held, is_holding
+from staticgrad.language.ir.execution import as_graph_value, computing_kind, is_holding
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import DTypeError
@@ -54,17 +54,17 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
 
     A parameter beside eager values counts as one of them.
     """
-    found: type[Value] | None = None
+    common_kind: type[Value] | None = None
     for arg in args:
         if isinstance(arg, Value):
             kind: type[Value] = getattr(arg, "kind", type(arg))
-            if found is not None and kind is not found:
-                return _where_they_meet(found, kind, args)
-            found = kind
-    return found or computing_kind() or _DEFAULT_KIND[0]
+            if common_kind is not None and kind is not common_kind:
+                return _where_they_meet(common_kind, kind, args)
+            common_kind = kind
+    return common_kind or computing_kind() or _DEFAULT_KIND[0]
 
 
-def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]) -> type[Value]:
+def _where_they_meet(left: type[Value], right: type[Value], args: tuple[Any, ...]) -> type[Value]:
     """Return the kind of all operands except parameters, if it is a graph's or eager.
 
     Return the kind of graphs if eager values may be their operands.
@@ -75,20 +75,22 @@ def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]
     if len(parts) == 1:
         (kind,) = parts
         every = [getattr(arg, "kind", type(arg)) for arg in args if isinstance(arg, Value)]
-        if any(hasattr(each, "part_kind") for each in every):  # a pair takes real operands
+        if any(
+            hasattr(operand_kind, "part_kind") for operand_kind in every
+        ):  # a pair takes real operands
             return kind.complex_kind
         if kind.computes or kind is _DEFAULT_KIND[0]:
             return kind
     if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
         return _DEFAULT_KIND[0]
-    raise two_kinds(one, other)
+    raise two_kinds(left, right)
 
 
-def two_kinds(one: type[Value], other: type[Value]) -> DTypeError:
+def two_kinds(left: type[Value], right: type[Value]) -> DTypeError:
     """The error where values of these kinds meet."""
-    names = f"{one.__name__} and {other.__name__}"
+    names = f"{left.__name__} and {right.__name__}"
     return DTypeError(
-        f"values of two kinds cannot meet in one op: {names}", hint=other.meeting or one.meeting
+        f"values of two kinds cannot meet in one op: {names}", hint=right.meeting or left.meeting
     )
 
 
@@ -96,4 +98,4 @@ def of_kind(value: Any, kind: Any) -> Any:
     """A value as one of ``kind``: itself, the present array of a parameter, or what holds it."""
     if kind.computes:
         return kind.lift(value) if value.is_stored else value
-    return held(value)
+    return as_graph_value(value)

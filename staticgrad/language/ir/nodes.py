@@ -238,7 +238,7 @@ class Symbolic(NoNumbers, Value):
         """The name of an input or a parameter; else empty."""
         return self.node.label
 
-    def _described(self) -> Related:
+    def _describe(self) -> Related:
         return describe(self, 0, "value")
 
     def __repr__(self) -> str:
@@ -311,14 +311,14 @@ class Parameter(Symbolic):
         """
         noted = running_session()
         if noted is not None:
-            noted.settled(self)
+            noted.settle_pending(self)
         return ParameterValue.of(self.store.read())
 
     @value.setter
     def value(self, array: Any) -> None:
         noted = running_session()
         if noted is not None:
-            noted.settled(self)
+            noted.settle_pending(self)
         self.store.write(array)
 
     @property
@@ -383,18 +383,18 @@ class Parameter(Symbolic):
         (np.float64(2.0), np.float64(4.0))
         """
         noted = running_session()
-        own = isinstance(value, Symbolic)
+        is_symbolic = isinstance(value, Symbolic)
         if noted is not None:
             if noted.inside:
                 raise self._refuse_in_body(noted.inside[-1])
             if isinstance(value, Parameter):
-                noted.settled(value)
+                noted.settle_pending(value)
                 value = noted.read(value)
-            kept = own or noted.computes
-            pair = (self, value if kept else constant(value, self.dtype))
+            keeps_value = is_symbolic or noted.computes
+            pair = (self, value if keeps_value else constant(value, self.dtype))
             check_updates([pair], noted.computes)  # at this line, not where the trace ends
             noted.update(*pair)
-        elif own and value.kind is Symbolic:
+        elif is_symbolic and value.kind is Symbolic:
             if body := _body.innermost():
                 raise self._refuse_in_body(body)
             call = _call.innermost()
@@ -403,7 +403,7 @@ class Parameter(Symbolic):
             check_updates([(self, value)])
             call.updates.append((self, value))
         else:
-            self.store.write(value.value if own else value)
+            self.store.write(value.value if is_symbolic else value)
 
     def _refuse_in_body(self, body: str) -> GraphError:
         return GraphError(
@@ -518,7 +518,7 @@ class Session:
         self.computes = computes
         self.inputs: Sequence[Any] | None = None
         self.draws = False
-        self.given: dict[Node, Any] = {}
+        self.tensors: dict[Node, Any] = {}
         self.due: list[Any] = []
         self.updates: list[tuple[Parameter, Any]] = []
         self.pending: dict[Node, Any] = {}
@@ -531,7 +531,7 @@ class Session:
         self.present: dict[object, Any] = {}
         self.born: list[object] = []
         self.drawn: list[Parameter] = []
-        self.kept: set[Node] = set()
+        self.state_nodes: set[Node] = set()
 
     def update(self, parameter: Parameter, value: Any) -> None:
         """Let every later read of a parameter have this value."""
@@ -568,7 +568,7 @@ class Session:
         versions = self.versions.get(parameter.node)
         return versions[-1] if versions else parameter.node.values[0]
 
-    def settled(self, parameter: Parameter) -> None:
+    def settle_pending(self, parameter: Parameter) -> None:
         """Write what is pending in a run at once before a parameter is read or set."""
         if self.settle is not None and self.is_pending(parameter):
             self.settle()
@@ -576,7 +576,11 @@ class Session:
     def updated_by_others(self, optimizer: object) -> set[Node]:
         """Return the parameters that have been updated, but not by this optimizer."""
         steppers = self.steppers.items()
-        return {node for node, each in steppers if all(one is not optimizer for one in each)}
+        return {
+            node
+            for node, optimizers in steppers
+            if all(stepper is not optimizer for stepper in optimizers)
+        }
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""
@@ -690,18 +694,19 @@ def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) ->
 
 def _check_type(parameter: Parameter, value: Value) -> None:
     if parameter.type != value.type:
-        own = parameter.dtype.numpy.name
+        dtype_name = parameter.dtype.numpy.name
         if parameter.shape != value.shape:
             hint = "an update keeps shape and dtype; reduce or reshape the new value"
         elif parameter.dtype.is_float and value.dtype.is_float:
             hint = (
                 "an update keeps its dtype, and np.float64 and float64 arrays widen what they"
                 " meet\n"
-                f"use Python floats or {own} arrays, or convert: value.astype({own!r})"
+                f"use Python floats or {dtype_name} arrays,"
+                f" or convert: value.astype({dtype_name!r})"
             )
         else:
-            kept = f"an update keeps its dtype: value.astype({own!r})"
-            hint = f"{kept}, or a parameter of another one"
+            advice = f"an update keeps its dtype: value.astype({dtype_name!r})"
+            hint = f"{advice}, or a parameter of another one"
         next_one = [related_of(value, "its next value")] if is_value(value) else []
         raise GraphError(
             f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",

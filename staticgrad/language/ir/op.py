@@ -93,10 +93,16 @@ class Op(Immutable):
         if name:
             if "." not in name and not cls.__module__.startswith("staticgrad."):
                 load_functions()  # a built-in op may have the name
-            known = _REGISTRY.get(name, cls)  # a cell run or a module loaded again defines it anew
-            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            registered = _REGISTRY.get(
+                name, cls
+            )  # a cell run or a module loaded again defines it anew
+            if (registered.__module__, registered.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                place = f"{registered.__module__}.{registered.__qualname__}"
                 raise NameConflictError(
-                    f"an op named {name!r} exists already: {known.__module__}.{known.__qualname__}",
+                    f"an op named {name!r} exists already: {place}",
                     hint='an op from outside has its package in its name: name="package.op"',
                 )
             cls.name = name
@@ -106,11 +112,11 @@ class Op(Immutable):
 
     def infer(self, *types: Any) -> TensorType | tuple[TensorType, ...]:
         """Types in, type out. Raises errors in the user's terms; may note guards on sizes."""
-        raise self._undefined("its result type", "infer(self, *types)")
+        raise self._missing_rule("its result type", "infer(self, *types)")
 
     def reference(self, *arrays: Any) -> Any:
         """The meaning, in NumPy: arrays in, array (or tuple of arrays) out."""
-        raise self._undefined("what it computes", "reference(self, *arrays)")
+        raise self._missing_rule("what it computes", "reference(self, *arrays)")
 
     def eager(self, *arrays: Any) -> Any:
         """Return what eager tensors compute: ``reference`` by default.
@@ -123,11 +129,11 @@ class Op(Immutable):
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """One cotangent per operand (None: carries no gradient), given that of the result."""
         for cls in type(self).__mro__:
-            own = vars(cls).get("cotangents", Op.cotangents)
-            if own is not Op.cotangents:
-                return tuple(own(self, ct, out, args, (True,) * len(args)))
+            rule = vars(cls).get("cotangents", Op.cotangents)
+            if rule is not Op.cotangents:
+                return tuple(rule(self, ct, out, args, (True,) * len(args)))
         if self.differentiable:
-            raise self._undefined("its derivative", "vjp(self, ct, out, *args)")
+            raise self._missing_rule("its derivative", "vjp(self, ct, out, *args)")
         return (None,) * len(args)
 
     def cotangents(
@@ -160,7 +166,7 @@ class Op(Immutable):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Return how the op accesses memory."""
-        raise self._undefined("how it touches memory", "form(self, out, *types)")
+        raise self._missing_rule("how it touches memory", "form(self, out, *types)")
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         """Return the range of the only result; ``of`` gives the range of an operand.
@@ -202,7 +208,7 @@ class Op(Immutable):
         """Operands as values of one kind, scalars and arrays lifted. Families promote here."""
         return lift_all(args)
 
-    def _undefined(self, what: str, method: str) -> OpDefinitionError:
+    def _missing_rule(self, what: str, method: str) -> OpDefinitionError:
         kind = type(self).__name__
         return OpDefinitionError(
             f"op {self.name or kind} does not say {what}: {method} is missing",
@@ -217,8 +223,8 @@ class Op(Immutable):
         An op of several results gives a tuple of them.
         """
         operands = self.prepare(*present(args))
-        found: AnyValue = binding_kind(operands).bind(self, operands)
-        return found
+        result: AnyValue = binding_kind(operands).bind(self, operands)
+        return result
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Fields that differ from their default, in declaration order."""
@@ -232,8 +238,8 @@ class Op(Immutable):
         if not self._fields:  # most ops of a graph
             return ()
         values = [getattr(self, name) for name, _ in self._fields]
-        several = [value if isinstance(value, tuple) else (value,) for value in values]
-        return [each for value in several for each in value if isinstance(each, Dim)]
+        tuples = [value if isinstance(value, tuple) else (value,) for value in values]
+        return [size for value in tuples for size in value if isinstance(size, Dim)]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -278,10 +284,10 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
     some values is noted as a guard, unless it is the size of an operand, which was noted there.
     """
     inferred = op.infer(*types)
-    for each in inferred if isinstance(inferred, tuple) else (inferred,):
-        if isinstance(each, TensorType):  # ops from outside may infer anything
+    for result_type in inferred if isinstance(inferred, tuple) else (inferred,):
+        if isinstance(result_type, TensorType):  # ops from outside may infer anything
             count = 1
-            for size in each.shape:
+            for size in result_type.shape:
                 if size.__class__ is int:
                     if 0 <= size <= MOST_SIZE:
                         count *= size
@@ -289,12 +295,14 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
                     if size < 0:
                         raise ShapeError(f"{op.name}: the size {size} is negative")
                     raise ShapeError(f"{op.name}: an axis of size {shown(size)}: {BEYOND}")
-                if not is_never_negative(size) and not any(size in own.shape for own in types):
+                if not is_never_negative(size) and not any(
+                    size in operand_type.shape for operand_type in types
+                ):
                     text = f"{op.name}: the size {size} is negative"
                     if not at_least(size, 0, text):
                         raise ShapeError(text)
             if count > MOST_SIZE:
-                text = f"{op.name}: {each} has {float(count):.3g} elements"
+                text = f"{op.name}: {result_type} has {float(count):.3g} elements"
                 raise ShapeError(f"{text}: a value has less than 2**63")
     return inferred
 

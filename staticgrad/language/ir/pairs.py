@@ -53,9 +53,9 @@ def is_complex_data(data: object) -> bool:
     return getattr(getattr(data, "dtype", None), "kind", "") == "c"
 
 
-def joined(value: Any) -> Any:
+def join_parts(value: Any) -> Any:
     """Both parts of a complex value, along the last axis of a real one; anything else as it is."""
-    return value.joined() if isinstance(value, Complex) else value
+    return value.join_parts() if isinstance(value, Complex) else value
 
 
 def has_parts(op: Any) -> bool:
@@ -70,9 +70,9 @@ def whole_type(parts: TensorType) -> TensorType:
 
 def takes_real(name: str, value: Any) -> DTypeError:
     """The error for an op or function of complex numbers that it has no meaning for."""
-    found = getattr(value, "dtype", "complex numbers")
+    dtype = getattr(value, "dtype", "complex numbers")
     return DTypeError(
-        f"{name}: takes real values, got {found}",
+        f"{name}: takes real values, got {dtype}",
         hint="z.real, z.imag, abs(z) and sg.angle(z) are real",
     )
 
@@ -84,9 +84,9 @@ def check_real(*values: Any, of: str = "") -> None:
             raise takes_real(of or called_name(), value)
 
 
-def parts_type(whole: TensorType) -> TensorType:
+def parts_type(complex_type: TensorType) -> TensorType:
     """The real type with a last axis of 2 that a complex one is stored as."""
-    return TensorType(whole.dtype.real, (*whole.shape, 2))
+    return TensorType(complex_type.dtype.real, (*complex_type.shape, 2))
 
 
 class Complex(Value):
@@ -128,7 +128,7 @@ class Complex(Value):
     def imag(self) -> Any:
         return functions.zeros_like(self.re) if self.im is None else self.im
 
-    def joined(self) -> Any:
+    def join_parts(self) -> Any:
         """The real value with a last axis of 2, which has both parts."""
         if self.stored is not None:
             return self.stored
@@ -143,14 +143,14 @@ class Complex(Value):
         """
         for load in _LOADERS:
             load()
-        for each in type(op).__mro__:
-            reading = cls.readings.get(each)
+        for op_class in type(op).__mro__:
+            reading = cls.readings.get(op_class)
             if reading is not None:
                 return reading(op, *[of_kind(arg, cls) for arg in args])
-        taken = [arg for arg in args if isinstance(arg, Complex)]
-        if not taken:  # beside a complex value
+        complex_args = [arg for arg in args if isinstance(arg, Complex)]
+        if not complex_args:  # beside a complex value
             return cls.part_kind.bind(op, args)
-        raise takes_real(op.name, taken[0])
+        raise takes_real(op.name, complex_args[0])
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
@@ -165,10 +165,12 @@ class Complex(Value):
         array = np.asarray(data)
         if not is_complex_data(array):
             return cls(lift(data, None if dtype is None else dtype.real), None)
-        found = dtype if dtype is not None and dtype.is_complex else as_dtype(array.dtype)
+        complex_dtype = dtype if dtype is not None and dtype.is_complex else as_dtype(array.dtype)
         plain = isinstance(data, complex) and data != 0
         parts = [
-            None if plain and part == 0 else lift(np.array(part, found.real.numpy), found.real)
+            None
+            if plain and part == 0
+            else lift(np.array(part, complex_dtype.real.numpy), complex_dtype.real)
             for part in (array.real, array.imag)
         ]
         return cls(*parts)
@@ -187,7 +189,7 @@ class SymbolicComplex(NoNumbers, Complex):
 
     kind: ClassVar[type[Value]]
 
-    def _described(self) -> Related:
+    def _describe(self) -> Related:
         part = self.im if self.re is None else self.re
         name = self.name or "value"
         return name, str(self.type), (self.stored if self.name else part).node.origin
@@ -254,14 +256,14 @@ class ComplexParameter(SymbolicComplex):
     @value.setter
     @boundary
     def value(self, array: Any) -> None:
-        given = np.array(array, self.dtype.numpy, order="C")
-        self.stored.value = as_parts(given)
+        data = np.array(array, self.dtype.numpy, order="C")
+        self.stored.value = as_parts(data)
 
     @property
     def grad(self) -> Any:
         """The gradient that backward passes have added up here, or None: dL/dre - i dL/dim."""
-        own = self.stored.grad
-        return None if own is None else np.conj(of_parts(own))
+        gradient = self.stored.grad
+        return None if gradient is None else np.conj(of_parts(gradient))
 
     def zero_grad(self) -> None:
         """Forget the gradient, if there is one."""
@@ -289,7 +291,7 @@ register_parameters(ComplexParameter)
 
 
 def stored_array(parameter: Any, array: Any) -> tuple[Any, Any]:
-    """What stores a parameter, and ``array`` as that has it.
+    """Return the store of a parameter, and ``array`` in the layout of the store.
 
     Raises:
         ParameterValueError: an array of another element type.
@@ -312,14 +314,14 @@ def stored_of(leaf: Any) -> Any:
 def real_gradients(grads: Mapping[Any, Any]) -> dict[Any, Any]:
     """Gradients by parameter, those of complex ones by what is stored of them."""
 
-    def stored(gradient: Any, dtype: DType) -> Any:
+    def store_gradient(gradient: Any, dtype: DType) -> Any:
         if isinstance(gradient, Value):
             turned: Any = functions.conj(gradient)
-            return turned.joined()
+            return turned.join_parts()
         return as_parts(np.conj(np.asarray(gradient)).astype(dtype.numpy, order="C"))
 
     return {
-        p.stored if isinstance(p, ComplexParameter) else p: stored(g, p.dtype)
+        p.stored if isinstance(p, ComplexParameter) else p: store_gradient(g, p.dtype)
         if isinstance(p, ComplexParameter)
         else g
         for p, g in grads.items()
@@ -339,4 +341,4 @@ def next_parts(parameter: ComplexParameter, value: Any) -> Any:
             f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
             hint=f"an update keeps its dtype: value.astype({parameter.dtype.name!r})",
         )
-    return value.joined()  # type: ignore[attr-defined]
+    return value.join_parts()  # type: ignore[attr-defined]

@@ -83,7 +83,7 @@ def parse(
     reader.header("ir", "graph")
     reader.size_declarations()
     graph = reader.graph()
-    reader.finished("graph")
+    reader.expect_end("graph")
     return graph
 
 
@@ -119,7 +119,7 @@ class _GraphReader(DocumentReader):
         self.expect("graph")
         name = self.name("the graph's name")
         self.expect("(", "the graph's name")
-        self.sequence(self._input, ")")
+        self.sequence(self._parse_input, ")")
         if self.accept("params"):
             self.expect("(", "params")
             self.sequence(self._parameter, ")")
@@ -128,11 +128,11 @@ class _GraphReader(DocumentReader):
         while self.kinds[self.at] == "value":
             self._node()
         if self.accept("return"):
-            self.separated(self._output)
+            self.comma_list(self._parse_output)
         while self.accept("update"):
             self._update()
         if not self.accept("}"):
-            self.fail(f"expected a node, 'return', 'update' or '}}', found {self.found}")
+            self.fail(f"expected a node, 'return', 'update' or '}}', found {self.token_text}")
         if not self.outputs and not self.updates:
             self.fail("a graph needs at least one output or update", self.at - 1)
         return Graph.of_parts(
@@ -149,28 +149,28 @@ class _GraphReader(DocumentReader):
         """Any attribute value; a graph is one, the body of a loop or branch."""
         at = self.at
         if self.texts[at] == "graph" and self.kinds[at + 1] in ("name", "string"):
-            return self.nested(self._inner)
+            return self.read_nested(self._inner)
         return super().value()
 
     def _inner(self) -> Graph:
         """A graph in a graph: it sees sizes and constants, and no values from outside."""
-        own = (self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates)
+        outer = (self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates)
         bound = (self.bound_parameters, self.bound_inputs)
         self.values, self.nodes, self.inputs, self.parameters = {}, [], [], []
         self.outputs, self.updates, self.bound_parameters, self.bound_inputs = {}, {}, {}, {}
         start = self.at
-        found = self.graph()
-        if found.parameters or found.updates:
+        inner = self.graph()
+        if inner.parameters or inner.updates:
             self.fail("a body has no parameters and no updates", start)
-        self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates = own
+        self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates = outer
         self.bound_parameters, self.bound_inputs = bound
-        return found
+        return inner
 
     # header
 
-    def _input(self) -> None:
+    def _parse_input(self) -> None:
         start = self.at
-        label = self.marked("%", "an input (%name)")
+        label = self.marked_name("%", "an input (%name)")
         self.expect(":", "the input")
         declared = self.type()
         op = Input(label, declared, self._is_complex(declared))
@@ -193,7 +193,7 @@ class _GraphReader(DocumentReader):
 
     def _parameter(self) -> None:
         start = self.at
-        label = self.marked("@", "a parameter (@name)")
+        label = self.marked_name("@", "a parameter (@name)")
         self.expect(":", "the parameter")
         declared = self.type()
         is_complex = self._is_complex(declared)
@@ -209,8 +209,8 @@ class _GraphReader(DocumentReader):
                     if is_complex and array.dtype.kind == "c":
                         array = as_parts(array)
                     if array.dtype != declared.dtype.numpy or array.shape != declared.shape:
-                        found = f"{array.dtype}{list(array.shape)}"
-                        self.fail(f"the parameter is {declared}, its array {found}", start)
+                        array_text = f"{array.dtype}{list(array.shape)}"
+                        self.fail(f"the parameter is {declared}, its array {array_text}", start)
                     store = ParameterStore(label, array)
             except OutOfMemory as error:
                 self.fail(error.headline, start, error.hint)
@@ -228,8 +228,8 @@ class _GraphReader(DocumentReader):
             self.fail(f"{bound}; the text says {declared}", start)
 
     def _refuse_unknown_bindings(self) -> None:
-        both = (self.bound_inputs, self.inputs), (self.bound_parameters, self.parameters)
-        for bound, values in both:
+        pairs = (self.bound_inputs, self.inputs), (self.bound_parameters, self.parameters)
+        for bound, values in pairs:
             labels = {label for value in values for label in _labels(value)}
             for name in bound:
                 if name not in labels:
@@ -252,23 +252,23 @@ class _GraphReader(DocumentReader):
 
     def _operand(self) -> Symbolic:
         token = self.take("value", "a value (%name or @name)")
-        found = self.values.get(token)
-        if found is None:
-            found = self.values.get(self._key(token, self.at - 1))
-        if found is None:
+        value = self.values.get(token)
+        if value is None:
+            value = self.values.get(self._key(token, self.at - 1))
+        if value is None:
             self.fail(
                 f"{token} is not defined before this line",
                 self.at - 1,
                 suggestion(token, self.values),
             )
-        return found
+        return value
 
     def _node(self) -> None:
         start = self.at
-        results = self.separated(self._result)
+        results = self.comma_list(self._result)
         self.expect(":", "the name of a result")
         types_at = self.at
-        types = tuple(self.separated(self.type))
+        types = tuple(self.comma_list(self.type))
         order = self.integer("the derivative order") if self.accept("^") else 0
         self.expect("=", "the type")
         op_at = self.at
@@ -286,9 +286,10 @@ class _GraphReader(DocumentReader):
             self.fail(_reason(error, op.name), op_at, getattr(error, "hint", ""))
         inferred = (inferred,) if isinstance(inferred, TensorType) else tuple(inferred)
         if inferred != types:
-            given = ", ".join(map(str, inferred))
+            inferred_text = ", ".join(map(str, inferred))
             self.fail(
-                f"{op.name} gives {given}, the text says {', '.join(map(str, types))}", types_at
+                f"{op.name} gives {inferred_text}, the text says {', '.join(map(str, types))}",
+                types_at,
             )
         if len(results) != len(types):
             self.fail(f"{op.name} has {len(types)} results, {len(results)} are named", start)
@@ -310,9 +311,9 @@ class _GraphReader(DocumentReader):
         name = self.name("the name of an op")
         cls = None if name in _LEAVES else find_op(name)
         if cls is None:
-            known = registered_ops()
+            names = registered_ops()
             wrong = "stands in the header only" if name in _LEAVES else "is not the name of an op"
-            hints = [suggestion(name, known), *broken]
+            hints = [suggestion(name, names), *broken]
             self.fail(f"{name_text(name)} {wrong}", at, "\n".join(filter(None, hints)))
         places: dict[str, int] = {}
         attributes = (
@@ -353,7 +354,7 @@ class _GraphReader(DocumentReader):
 
     # roots
 
-    def _output(self) -> None:
+    def _parse_output(self) -> None:
         at = self.at
         label = self.name("the name of an output")
         if label in self.outputs:

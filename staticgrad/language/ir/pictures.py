@@ -45,11 +45,11 @@ def columns_of(graph: GraphParts) -> dict[Node, Column]:
     outputs = set(ancestors(graph.outputs.values()))
     backward = [node for node in graph.nodes if node.order]
     read = set(ancestors([arg for node in backward for arg in node.args]))
-    found: dict[Node, Column] = {}
+    columns: dict[Node, Column] = {}
     for node in graph.nodes:
         forward = node in outputs or node in read or node.is_leaf
-        found[node] = "b" if node.order else "f" if forward else "u"
-    return found
+        columns[node] = "b" if node.order else "f" if forward else "u"
+    return columns
 
 
 def graph_svg(graph: GraphParts, runners: Sequence[Runner] = ()) -> str:
@@ -68,23 +68,23 @@ def dot(graph: GraphParts) -> str:
     number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
     columns = columns_of(graph)
     lines = [
-        f"digraph {_quoted(graph.name)} {{",
+        f"digraph {_quote(graph.name)} {{",
         '  node [shape=box, fontname="sans-serif", fontsize=10];',
     ]
     for node, name in number.items():
         shown = ", ".join(map(str, node.types))
-        label = _quoted(f"{node.label or op_text(node.op, lambda body: body.name)}\n{shown}")
+        label = _quote(f"{node.label or op_text(node.op, lambda body: body.name)}\n{shown}")
         style = ", style=dashed" if node.is_leaf else _COLOUR[columns[node]]
         lines.append(f"  {name} [label={label}{style}];")
         lines += [f"  {number[value.node]} -> {name};" for value in node.args]
     ends = [*graph.outputs.items(), *((f"{p.name} =", value) for p, value in graph.updates)]
     for k, (label, value) in enumerate(ends):
-        lines.append(f"  out{k} [label={_quoted(label)}, shape=plaintext];")
+        lines.append(f"  out{k} [label={_quote(label)}, shape=plaintext];")
         lines.append(f"  {number[value.node]} -> out{k};")
     return "\n".join([*lines, "}"])
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
@@ -92,12 +92,12 @@ def _quoted(text: str) -> str:
 def graph_html(graph: GraphParts) -> str:
     """Return the HTML that a notebook shows for a graph."""
     nodes = sum(not node.is_leaf for node in graph.nodes)
-    said = (
+    summary = (
         f"graph {graph.name}: {nodes:,} operations, {len(graph.parameters):,} parameters, "
         f"results {', '.join(graph.outputs) or 'none'}"
     )
     return fragment(
-        paragraph(said),
+        paragraph(summary),
         f'<div class="scroll">{graph_svg(graph)}</div>' if nodes else "",
         fold("text", preformatted(print_graph(graph))),
     )
@@ -110,7 +110,7 @@ class GraphDrawing:
         self._graph, self._runners = graph, runners
         self._columns = columns_of(graph)
         self._lines = {node: node.origin.resolve() for node in graph.nodes}
-        self.key = self._chosen()
+        self.key = self._choose_key()
         self._readers: dict[Node, Node] = {}
         for node in graph.nodes:
             for arg in node.args:
@@ -125,8 +125,8 @@ class GraphDrawing:
             for node in graph.nodes
             if not isinstance(node.op, Constant) and (not node.is_leaf or node in self._readers)
         ]
-        made = [node for node in shown if not node.is_leaf]
-        for node in sorted(made, key=lambda n: self._columns[n] != "f"):  # forward lines first
+        computed = [node for node in shown if not node.is_leaf]
+        for node in sorted(computed, key=lambda n: self._columns[n] != "f"):  # forward lines first
             self._band_of(self._line(node))
         self._fill(shown)
         self.edges = self._edges()
@@ -136,9 +136,9 @@ class GraphDrawing:
         """Return the line of a node; for a leaf, that of its first reader, where it is drawn."""
         return self._lines[self._readers[node] if node.is_leaf else node]
 
-    def _chosen(self) -> Callable[[SourceLine], Key]:
+    def _choose_key(self) -> Callable[[SourceLine], Key]:
         """Return the key by which lines are grouped, so that there are not too many."""
-        lines = {(each.scope, each.short): each for each in self._lines.values()}
+        lines = {(line.scope, line.short): line for line in self._lines.values()}
         ways: tuple[Callable[[SourceLine], Key], ...] = (
             lambda at: (at.scope, at.short),
             lambda at: (at.short,),
@@ -146,7 +146,7 @@ class GraphDrawing:
             lambda at: (at.file, at.function),
         )
         for way in ways:
-            if len({way(each) for each in lines.values()}) <= _MOST_BANDS:
+            if len({way(line) for line in lines.values()}) <= _MOST_BANDS:
                 return way
         return lambda at: (at.file,)
 
@@ -164,11 +164,11 @@ class GraphDrawing:
         for node in nodes:
             cell = self._band_of(self._line(node)), self._columns[node]
             cells.setdefault(cell, []).append(node)
-        for (band, column), own in cells.items():
-            own_chips = (each for each in self._chips() if each[1] == band)
+        for (band, column), cell_nodes in cells.items():
+            own_chips = (entry for entry in self._chips() if entry[1] == band)
             chips = [c.token for c, _, phase in own_chips if bool(phase) == (column != "f")]
             links = (self.bands[band].token, *dict.fromkeys(chips))
-            for group in _grouped(own):
+            for group in _group_nodes(cell_nodes):
                 for node in group:
                     self._box_of[node] = len(self.boxes)
                 self.boxes.append(_box(group, band, column, links))
@@ -178,27 +178,27 @@ class GraphDrawing:
 
         Lines are known by base name and number, as graphs that were read from text have them.
         """
-        found: dict[tuple[int, str], tuple[Chip, int, int]] = {}
+        chips: dict[tuple[int, str], tuple[Chip, int, int]] = {}
         for runner in self._runners:
             for origin in runner.origins:
                 for place in origin.resolve().places:
                     band = self.places.get((place.scope, place.short))
                     if band is not None:
                         chip = Chip(band, runner.name, runner.name, runner.label)
-                        found.setdefault((band, runner.name), (chip, band, runner.phase))
-        return list(found.values())
+                        chips.setdefault((band, runner.name), (chip, band, runner.phase))
+        return list(chips.values())
 
     def _edges(self) -> list[tuple[int, int]]:
         """Return the edges between boxes; a leaf is connected only to its first reader."""
-        found: dict[tuple[int, int], None] = {}
+        edges: dict[tuple[int, int], None] = {}
         for node in self._graph.nodes:
             for arg in node.args:
-                one = self._box_of.get(arg.node)
-                two = self._box_of.get(node)
+                source = self._box_of.get(arg.node)
+                target = self._box_of.get(node)
                 near = not arg.node.is_leaf or self._readers[arg.node] is node
-                if one is not None and two is not None and one != two and near:
-                    found[one, two] = None
-        return list(found)
+                if source is not None and target is not None and source != target and near:
+                    edges[source, target] = None
+        return list(edges)
 
 
 def _band(token: str, key: Key, line: SourceLine) -> Band:
@@ -213,10 +213,10 @@ def _band(token: str, key: Key, line: SourceLine) -> Band:
     return Band(token, line.short.rpartition(":")[0], f"{line.function or line.short}()")
 
 
-def _grouped(own: Sequence[Node]) -> list[list[Node]]:
+def _group_nodes(nodes: Sequence[Node]) -> list[list[Node]]:
     """The nodes of a cell one by one; if they are many, equal ones together; at last by name."""
-    if len(own) <= _ALIKE:
-        return [[node] for node in own]
+    if len(nodes) <= _ALIKE:
+        return [[node] for node in nodes]
     ways: tuple[Callable[[Node], object], ...] = (
         lambda n: (n.is_leaf, _name(n) if not n.is_leaf else type(n.op), str(n.types[0])),
         lambda n: (n.is_leaf, type(n.op)),
@@ -224,7 +224,7 @@ def _grouped(own: Sequence[Node]) -> list[list[Node]]:
     groups: dict[object, list[Node]] = {}
     for way in ways:
         groups = {}
-        for node in own:
+        for node in nodes:
             groups.setdefault(way(node), []).append(node)
         if len(groups) <= _MOST_BOXES:
             break

@@ -203,36 +203,36 @@ def plan_svg(plan: Plan) -> str:
     from staticgrad.support.pictures.arena import Held, arena
 
     by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
-    held = [
+    boxes = [
         Held(
-            _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
+            _display_name(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
             columns[min(p.first, len(columns) - 1)] if columns else "f",
         )
         for p in plan.placements
         if p.nbytes
     ]  # fmt: skip
-    return arena(held, len(plan.steps), plan.peak_bytes, columns)
+    return arena(boxes, len(plan.steps), plan.peak_bytes, columns)
 
 
 def columns_of_steps(plan: Plan) -> list[Column]:
     """Return the column of each position: forward, backward, or writing a parameter."""
     roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
-    found: list[Column] = []
+    columns: list[Column] = []
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
         updates = any(roles[name] == "parameter" for name in step.writes())
-        found.append("u" if updates else "b" if step.phase else "f")
-    return found
+        columns.append("u" if updates else "b" if step.phase else "f")
+    return columns
 
 
 def columns_with_repeats(plan: Plan) -> list[Column]:
     """The same; what a step computes again has a column of its own."""
-    found, ran = columns_of_steps(plan), set[int]()
+    columns, ran = columns_of_steps(plan), set[int]()
     for position, planned in enumerate(plan.steps):
         if planned.step in ran:
-            found[position] = "q"
+            columns[position] = "q"
         ran.add(planned.step)
-    return found
+    return columns
 
 
 def plan_html(plan: Plan) -> str:
@@ -243,6 +243,6 @@ def plan_html(plan: Plan) -> str:
     return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
 
 
-def _called(buffer: Buffer) -> str:
+def _display_name(buffer: Buffer) -> str:
     name = buffer.label or buffer.name
     return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name

@@ -119,15 +119,15 @@ def leaf_name(node: Node) -> str:
 
 def sizes_of(graph: GraphParts) -> list[Named]:
     """Every named size of types and attributes, in order of first appearance in the text."""
-    found: dict[str, Named] = {}
+    sizes: dict[str, Named] = {}
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
     for node in (*leaves, *(node for node in graph.nodes if not _is_header_leaf(node))):
         for named in _sizes_in(node.types):
-            found.setdefault(named.name, named)
+            sizes.setdefault(named.name, named)
         for _, value in () if node.is_leaf else node.op.attributes():
             for named in _sizes_in(value):
-                found.setdefault(named.name, named)
-    return list(found.values())
+                sizes.setdefault(named.name, named)
+    return list(sizes.values())
 
 
 def _sizes_in(value: object) -> Iterator[Named]:
@@ -263,13 +263,13 @@ def summary(graph: GraphParts) -> str:
 
 def graph_constants(graph: GraphParts) -> dict[str, npt.NDArray[Any]]:
     """The arrays that the text names by digest: what ``parse(text, constants=...)`` needs."""
-    found: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for node in graph.nodes:
         for _, value in node.op.attributes():
             for data in _arrays_in(value):
                 if data.array.size > INLINE_ELEMENTS:
-                    found.setdefault(data.digest, data.array)
-    return found
+                    arrays.setdefault(data.digest, data.array)
+    return arrays
 
 
 def _arrays_in(value: object) -> Iterator[ArrayData]:
@@ -277,7 +277,7 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
         yield value
     elif isinstance(value, GraphParts):
         for node in value.nodes:
-            yield from _arrays_in(tuple(each for _, each in node.op.attributes()))
+            yield from _arrays_in(tuple(attribute for _, attribute in node.op.attributes()))
     elif isinstance(value, tuple):
         for part in value:
             yield from _arrays_in(part)
@@ -313,9 +313,9 @@ def first_difference(left: GraphParts, right: GraphParts) -> str | None:
     """Return two lines that show the first difference, ``left``, then ``right``; None if equal."""
     if left is right:
         return None
-    for one, other in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):
-        if one != other:
-            return f"left:  {one}\nright: {other}"
+    for left_line, right_line in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):
+        if left_line != right_line:
+            return f"left:  {left_line}\nright: {right_line}"
     return None
 
 

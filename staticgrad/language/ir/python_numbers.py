@@ -35,7 +35,9 @@ class Arithmetic:
         self._types: list[type] = []
         self._steps: list[tuple[Callable[..., Any], tuple[int, ...], tuple[Any, ...]]] = []
         self._inputs: dict[tuple[int, DType], Symbolic] = {}
-        self.given = {name: self._new(name, (name,), each) for name, each in numbers.items()}
+        self.call_numbers = {
+            name: self._new(name, (name,), value) for name, value in numbers.items()
+        }
 
     def _new(self, text: str, names: tuple[str, ...], value: Number) -> PythonNumber:
         self._types.append(type(value))
@@ -43,28 +45,32 @@ class Arithmetic:
 
     def apply(self, f: Callable[..., Any], name: str, *operands: Any) -> Any:
         """Return ``f`` of numbers, of which some are given by each call."""
-        own = [each for each in operands if type(each) is PythonNumber]
-        value = f(*[each.sample if type(each) is PythonNumber else each for each in operands])
-        if type(value) not in _NUMBERS or any(each.arithmetic is not self for each in own):
-            raise own[0].refusal(name)
-        places = tuple(each.place if type(each) is PythonNumber else -1 for each in operands)
-        literals = tuple(None if type(each) is PythonNumber else each for each in operands)
+        numbers = [operand for operand in operands if type(operand) is PythonNumber]
+        value = f(
+            *[operand.sample if type(operand) is PythonNumber else operand for operand in operands]
+        )
+        if type(value) not in _NUMBERS or any(number.arithmetic is not self for number in numbers):
+            raise numbers[0].refusal(name)
+        places = tuple(
+            operand.place if type(operand) is PythonNumber else -1 for operand in operands
+        )
+        literals = tuple(None if type(operand) is PythonNumber else operand for operand in operands)
         self._steps.append((f, places, literals))
-        names = tuple(dict.fromkeys(label for each in own for label in each.names))
+        names = tuple(dict.fromkeys(label for number in numbers for label in number.names))
         return self._new(f"computed of {', '.join(names)}", names, value)
 
-    def input(self, number: PythonNumber, dtype: DType) -> Symbolic:
+    def input_of(self, number: PythonNumber, dtype: DType) -> Symbolic:
         """Return the input that has the number as an element of ``dtype``."""
-        found = self._inputs.get((number.place, dtype))
-        if found is None:
+        value = self._inputs.get((number.place, dtype))
+        if value is None:
             label, count = number.names[0], 0
             while label in self._labels:
                 count += 1
                 label = f"{number.names[0]}.{count}"
             self._labels.add(label)
-            found = Symbolic.bind(Input(label, TensorType(dtype, ())), ())
-            self._inputs[number.place, dtype] = found
-        return found
+            value = Symbolic.bind(Input(label, TensorType(dtype, ())), ())
+            self._inputs[number.place, dtype] = value
+        return value
 
     @property
     def inputs(self) -> Sequence[tuple[Symbolic, int]]:
@@ -77,41 +83,43 @@ class Arithmetic:
             TypeError: one that meets arrays has another type than in the trace. Other errors are
                 those of Python's arithmetic.
         """
-        found: list[Any] = [numbers[name] for name in self._names]
+        values: list[Any] = [numbers[name] for name in self._names]
         for f, places, literals in self._steps:
             pairs = zip(places, literals, strict=True)
-            found.append(f(*[found[place] if place >= 0 else other for place, other in pairs]))
-        if list(map(type, found)) != self._types:
+            values.append(
+                f(*[values[place] if place >= 0 else literal for place, literal in pairs])
+            )
+        if list(map(type, values)) != self._types:
             raise TypeError("numbers of other types than in the trace")
-        return found
+        return values
 
 
 def _binary(name: str, turned: bool = False) -> Callable[[PythonNumber, Any], Any]:
     f = getattr(operator, name)
 
-    def operated(self: PythonNumber, other: Any) -> Any:
-        if type(other) not in (*_NUMBERS, bool, PythonNumber):
+    def operate(self: PythonNumber, operand: Any) -> Any:
+        if type(operand) not in (*_NUMBERS, bool, PythonNumber):
             return NotImplemented
-        pair = (other, self) if turned else (self, other)
+        pair = (operand, self) if turned else (self, operand)
         return self.arithmetic.apply(f, name, *pair)
 
-    return operated
+    return operate
 
 
 def _unary(f: Callable[[Any], Any], name: str) -> Callable[[PythonNumber], Any]:
     return lambda self: self.arithmetic.apply(f, name, self)
 
 
-def _refused(what: str) -> Callable[..., NoReturn]:
+def _make_refusal(what: str) -> Callable[..., NoReturn]:
     def refuse(self: PythonNumber, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise self.refusal(what)
 
     return refuse
 
 
-def _compared(what: str) -> Callable[[PythonNumber, Any], Any]:
-    def compare(self: PythonNumber, other: Any) -> Any:
-        if isinstance(other, Value):
+def _make_comparison(what: str) -> Callable[[PythonNumber, Any], Any]:
+    def compare(self: PythonNumber, operand: Any) -> Any:
+        if isinstance(operand, Value):
             return NotImplemented  # its own operator compares elements
         raise self.refusal(what)
 
@@ -160,28 +168,28 @@ class PythonNumber:
     def __reduce_ex__(self, _protocol: Any) -> NoReturn:
         raise self.refusal("a copy")
 
-    __str__ = _refused("str()")
-    __format__ = _refused("a format")
-    __bool__ = _refused("a condition")
-    __float__ = _refused("float()")
-    __int__ = _refused("int()")
-    __index__ = _refused("a size, an index or range()")
-    __complex__ = _refused("complex()")
-    __hash__ = _refused("hash()")
-    __array_ufunc__ = _refused("a NumPy function")
-    __array_function__ = _refused("a NumPy function")
-    __round__ = _refused("round()")
-    __trunc__ = _refused("int()")
-    __floor__ = _refused("math.floor()")
-    __ceil__ = _refused("math.ceil()")
-    __divmod__ = __rdivmod__ = _refused("divmod()")
+    __str__ = _make_refusal("str()")
+    __format__ = _make_refusal("a format")
+    __bool__ = _make_refusal("a condition")
+    __float__ = _make_refusal("float()")
+    __int__ = _make_refusal("int()")
+    __index__ = _make_refusal("a size, an index or range()")
+    __complex__ = _make_refusal("complex()")
+    __hash__ = _make_refusal("hash()")
+    __array_ufunc__ = _make_refusal("a NumPy function")
+    __array_function__ = _make_refusal("a NumPy function")
+    __round__ = _make_refusal("round()")
+    __trunc__ = _make_refusal("int()")
+    __floor__ = _make_refusal("math.floor()")
+    __ceil__ = _make_refusal("math.ceil()")
+    __divmod__ = __rdivmod__ = _make_refusal("divmod()")
 
-    __eq__ = _compared("a comparison")
-    __ne__ = _compared("a comparison")
-    __lt__ = _compared("a comparison")
-    __le__ = _compared("a comparison")
-    __gt__ = _compared("a comparison")
-    __ge__ = _compared("a comparison")
+    __eq__ = _make_comparison("a comparison")
+    __ne__ = _make_comparison("a comparison")
+    __lt__ = _make_comparison("a comparison")
+    __le__ = _make_comparison("a comparison")
+    __gt__ = _make_comparison("a comparison")
+    __ge__ = _make_comparison("a comparison")
 
     __add__, __radd__ = _binary("add"), _binary("add", True)
     __sub__, __rsub__ = _binary("sub"), _binary("sub", True)

@@ -60,7 +60,7 @@ class Range:
         corners = [_times(p, q) for p in (self.low, self.high) for q in (other.low, other.high)]
         return Range(min(corners), max(corners), Zero(zero))
 
-    def squared(self) -> Range:
+    def square(self) -> Range:
         """Products of an element with itself."""
         ends = (_times(self.low, self.low), _times(self.high, self.high))
         low = 0.0 if self.low <= 0 <= self.high else min(ends)
@@ -75,7 +75,7 @@ class Range:
     def _smoothly(self) -> Zero:
         return Zero.REACHED if self.zero is Zero.MAYBE else self.zero
 
-    def summed(self) -> Range:
+    def sum(self) -> Range:
         """Sums of any number of elements, at least one."""
         one_sign = self.low >= 0 or self.high <= 0
         return Range(
@@ -101,13 +101,13 @@ EMPTY: Final = Range(0.0, 0.0, Zero.CHOSEN)
 RangeOf = Callable[[Any], Range]
 
 
-def peeled(value: V) -> V:
+def skip_moves(value: V) -> V:
     """Return the value behind operations that pass on their operand's elements (``Op.source``)."""
-    found: Any = value
+    inner: Any = value
     for _ in range(16):
-        source = found.node.op.source(*found.node.args)
+        source = inner.node.op.source(*inner.node.args)
         if source is None:
             break
-        found = source
-    behind: V = found
-    return behind
+        inner = source
+    result: V = inner
+    return result

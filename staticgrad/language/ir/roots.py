@@ -62,16 +62,18 @@ def real_roots(
     outputs: dict[Any, Any], updates: tuple[tuple[Any, Any], ...], inputs: Any
 ) -> tuple[dict[Any, Any], tuple[tuple[Any, Any], ...], Any, frozenset[str]]:
     """Outputs, updates and inputs with real values for complex ones; the complex outputs."""
-    whole = frozenset(name for name, value in outputs.items() if isinstance(value, Complex))
-    if whole:
-        outputs = {n: value.joined() if n in whole else value for n, value in outputs.items()}
+    complex_names = frozenset(name for name, value in outputs.items() if isinstance(value, Complex))
+    if complex_names:
+        outputs = {
+            n: value.join_parts() if n in complex_names else value for n, value in outputs.items()
+        }
     updates = tuple(
         (p.stored, next_parts(p, value)) if isinstance(p, ComplexParameter) else (p, value)
         for p, value in updates
     )
     if isinstance(inputs, list | tuple):
         inputs = [getattr(x, "stored", x) if isinstance(x, Complex) else x for x in inputs]
-    return outputs, updates, inputs, whole
+    return outputs, updates, inputs, complex_names
 
 
 def check_roots(
@@ -132,7 +134,7 @@ def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
                 continue
             if node.op.draws_by_rank:
                 draws = node
-            stack += [each.node for each in node.args]
+            stack += [arg.node for arg in node.args]
         if draws is not None and exchanged:
             raise GraphError(
                 f"the next value of {parameter.name!r} adds random numbers, which differ between"
@@ -161,7 +163,7 @@ def check_names(
         for value in values:
             label = value.node.label
             if label in seen:
-                lines = {each.node.origin.resolve() for each in (seen[label], value)}
+                lines = {leaf.node.origin.resolve() for leaf in (seen[label], value)}
                 copied = what == "parameter" and len(lines) == 1
                 raise NameConflictError(
                     f"two {what}s are named {label!r}",
@@ -201,14 +203,14 @@ def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> Non
 
 def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:
     """Every named size of a type or of an op, by name, in order of first appearance."""
-    found: dict[str, Named] = {}
-    met: set[int] = set()  # shapes by identity: most are those of an operand
+    sizes: dict[str, Named] = {}
+    seen_shapes: set[int] = set()  # shapes by identity: most are those of an operand
     for node in nodes:
-        shapes = [kind.shape for kind in node.types if id(kind.shape) not in met]
-        met.update(map(id, shapes))
+        shapes = [kind.shape for kind in node.types if id(kind.shape) not in seen_shapes]
+        seen_shapes.update(map(id, shapes))
         extents = [extent for shape in shapes for extent in shape]
         for extent in (*extents, *node.op.sizes()):
             if not isinstance(extent, int):
                 for named in named_sizes(extent):
-                    found.setdefault(named.name, named)
-    return found
+                    sizes.setdefault(named.name, named)
+    return sizes

@@ -22,7 +22,7 @@ from staticgrad.support.errors import StaticgradError
 Run = Callable[..., Any]
 
 
-def rounded(
+def round_results(
     run: Run, op: Op, types: Sequence[TensorType], outs: Sequence[TensorType]
 ) -> Callable[..., Any]:
     """``run`` (of arrays, whose last arguments are those of the operands) with rounded results.
@@ -38,22 +38,22 @@ def rounded(
         pass
 
     def widely(*arguments: Any) -> Any:
-        found = run(*[widened(argument) for argument in arguments])
-        if not isinstance(found, tuple):
-            return _narrowed(found, outs[0])
-        pairs = zip(found, outs, strict=True)
-        return tuple([_narrowed(array, out) for array, out in pairs])
+        results = run(*[widen_array(argument) for argument in arguments])
+        if not isinstance(results, tuple):
+            return _narrow(results, outs[0])
+        pairs = zip(results, outs, strict=True)
+        return tuple([_narrow(array, out) for array, out in pairs])
 
     return widely
 
 
 def element(scalar: Callable[..., Expr], dtype: DType, *elements: Expr) -> Expr:
     """Return the result of ``scalar`` for elements, as a value of ``dtype``."""
-    found = scalar(*[each.cast(each.dtype.compute) for each in elements])
-    return found.cast(dtype) if dtype.is_storage else found
+    result = scalar(*[operand.cast(operand.dtype.compute) for operand in elements])
+    return result.cast(dtype) if dtype.is_storage else result
 
 
-def widened(argument: Any) -> Any:
+def widen_array(argument: Any) -> Any:
     """An array of a storage dtype in its compute dtype; anything else as it is."""
     if not isinstance(argument, np.ndarray | np.generic):
         return argument
@@ -61,8 +61,8 @@ def widened(argument: Any) -> Any:
     return convert_array(np.asarray(argument), dtype.compute) if dtype.is_storage else argument
 
 
-def _narrowed(array: Any, out: TensorType) -> Any:
+def _narrow(array: Any, out: TensorType) -> Any:
     """A result in its storage dtype. Of another dtype it stays, for others to complain about."""
-    found = np.asarray(array)
-    mine = out.dtype.is_storage and as_dtype(found.dtype) is out.dtype.compute
-    return convert_array(found, out.dtype) if mine else array
+    result = np.asarray(array)
+    has_compute_dtype = out.dtype.is_storage and as_dtype(result.dtype) is out.dtype.compute
+    return convert_array(result, out.dtype) if has_compute_dtype else array

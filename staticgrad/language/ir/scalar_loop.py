@@ -71,10 +71,12 @@ def iterate(
     for expr in postorder([going, *following]):
         if any(id(a) in within for a in expr.args):
             within.add(id(expr))
-            rest = (a for a in expr.args if id(a) not in within and a.op != "literal")
-            outside |= {id(a): a for a in rest}
-    rest = (value for value in following if id(value) not in within and value.op != "literal")
-    outside |= {id(value): value for value in rest}
+            outer_values = (a for a in expr.args if id(a) not in within and a.op != "literal")
+            outside |= {id(a): a for a in outer_values}
+    outer_values = (
+        value for value in following if id(value) not in within and value.op != "literal"
+    )
+    outside |= {id(value): value for value in outer_values}
     loop = ScalarLoop(iterations, usual, carried, going, tuple(following), tuple(outside.values()))
     return tuple(Iterated(loop, place, initial) for place in range(len(carried)))
 

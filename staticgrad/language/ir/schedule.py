@@ -79,7 +79,7 @@ class Buffer:
     label: str = ""
     data: ArrayData | None = field(default=None, compare=False)
     origin: Location | None = field(default=None, compare=False)
-    kept: bool = False
+    retained: bool = False
 
     @property
     def nbytes(self) -> Size:
@@ -488,14 +488,14 @@ class CallStep(BoundStep):
 
 def routines(schedule: Schedule) -> tuple[Routine, ...]:
     """The distinct routines that a schedule calls, those of bodies too."""
-    found: dict[Routine, None] = {}
+    distinct: dict[Routine, None] = {}
     waiting = [schedule]
     while waiting:
         for step in waiting.pop().steps:
             if isinstance(step, CallStep):
-                found[step.routine] = None
+                distinct[step.routine] = None
             waiting += [body.schedule for body in step.bodies()]
-    return tuple(found)
+    return tuple(distinct)
 
 
 # -- text -----------------------------------------------------------------------------------------
@@ -509,8 +509,8 @@ def print_schedule(schedule: Schedule, *, comments: bool = True) -> str:
 
 def kernel_names(schedule: Schedule) -> dict[Kernel, str]:
     """The name of every kernel in the text: ``k0``, ``k1``, in order of first use."""
-    own = (kernel for step in schedule.steps for kernel in _own_kernels(step))
-    return {kernel: f"k{number}" for number, kernel in enumerate(dict.fromkeys(own))}
+    kernels = (kernel for step in schedule.steps for kernel in _own_kernels(step))
+    return {kernel: f"k{number}" for number, kernel in enumerate(dict.fromkeys(kernels))}
 
 
 def _own_kernels(step: Step) -> tuple[Kernel, ...]:
@@ -548,7 +548,7 @@ def buffer_text(buffer: Buffer) -> str:
     label = f" {quoted(buffer.label)}" if buffer.label else ""
     data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
     head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
-    return f"{head} {buffer.role}{' kept' if buffer.kept else ''}{label}{data}"
+    return f"{head} {buffer.role}{' kept' if buffer.retained else ''}{label}{data}"
 
 
 def step_text(step: Step, names: Mapping[Kernel, str]) -> str:

@@ -40,7 +40,7 @@ def parse_schedule(
     reader.header("schedule", "schedule")
     reader.size_declarations()
     schedule = reader.schedule()
-    reader.finished("schedule")
+    reader.expect_end("schedule")
     return schedule
 
 
@@ -70,18 +70,20 @@ class ScheduleReader(KernelReader):
             elif self.accept("buffer"):
                 self._buffer()
             else:
-                self.fail(f"expected a buffer, kernel, step, 'return' or '}}', found {self.found}")
+                self.fail(
+                    f"expected a buffer, kernel, step, 'return' or '}}', found {self.token_text}"
+                )
         outputs: dict[str, str] = {}
 
-        def output() -> None:
+        def parse_output() -> None:
             name = self._new(self.name("the name of an output"), outputs, "output")
             self.expect("=", "the name of the output")
             outputs[name] = self.buffer_name()
 
         if self.texts[self.at - 1] == "return":
-            self.separated(output)
+            self.comma_list(parse_output)
             if not self.accept("}"):
-                self.fail(f"expected ',' or '}}', found {self.found}")
+                self.fail(f"expected ',' or '}}', found {self.token_text}")
         for kernel, at in self._idle.items():
             self.fail(f"no step uses the kernel {name_text(kernel)}", at)
         return Schedule(name, tuple(self._buffers.values()), tuple(steps), tuple(outputs.items()))
@@ -94,7 +96,7 @@ class ScheduleReader(KernelReader):
         if declared.rank != 1:
             self.fail("a buffer has one size, in elements", at)
         role = self._word(_ROLES, "the role of a buffer")
-        kept = self.accept("kept")
+        retained = self.accept("kept")
         label = self.name("a label") if self.kinds[self.at] == "string" else ""
         data = None
         if self.accept("="):
@@ -104,7 +106,7 @@ class ScheduleReader(KernelReader):
                 self.fail("expected an array: f32[2] [1.0, 0.5], or f32[99] and its digest", at)
         dtype, size = declared.dtype, declared.shape[0]
         line = self.named_line()
-        self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, kept)  # type: ignore[arg-type]
+        self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, retained)  # type: ignore[arg-type]
 
     def _kernel(self) -> None:
         serial = self.texts[self.at] == "serial"
@@ -118,16 +120,20 @@ class ScheduleReader(KernelReader):
     def kernel_step(self) -> KernelStep:
         """Parse what follows ``step``."""
         at = self.at
-        name = self._declared(self.kernels, "a kernel defined before this line")
+        name = self._declared_name(self.kernels, "a kernel defined before this line")
         kernel = self.kernels[name]
         self._idle.pop(name, None)
-        operands, arguments = self.listed(self.binding, self.size, f"the kernel {name_text(name)}")
-        for what, given, own in (
+        operands, arguments = self.two_lists(
+            self.binding, self.size, f"the kernel {name_text(name)}"
+        )
+        for what, bound, declared in (
             ("operands", operands, kernel.operands),
             ("arguments", arguments, kernel.arguments),
         ):
-            if len(given) != len(own):
-                self.fail(f"{name_text(name)} has {len(own)} {what}, {len(given)} are given", at)
+            if len(bound) != len(declared):
+                self.fail(
+                    f"{name_text(name)} has {len(declared)} {what}, {len(bound)} are given", at
+                )
         self.expect("total", "the operands")
         total = self.size()
         self.expect("grain", "the number of iterations")
@@ -145,10 +151,10 @@ class ScheduleReader(KernelReader):
         """A schedule inside of a step, with buffers and kernels of its own."""
         outside = (self.kernels, self._buffers, self._idle)
         self.kernels, self._buffers, self._idle = {}, {}, {}
-        found = self.schedule()
-        self._names_in[id(found)] = self.kernels, self._buffers
+        schedule = self.schedule()
+        self._names_in[id(schedule)] = self.kernels, self._buffers
         self.kernels, self._buffers, self._idle = outside
-        return found
+        return schedule
 
     @contextmanager
     def inside(self, body: Schedule) -> Iterator[None]:
@@ -187,7 +193,7 @@ class ScheduleReader(KernelReader):
 
     def buffer_name(self) -> str:
         """The name of a buffer declared before."""
-        return self._declared(self._buffers, "a buffer of the schedule")
+        return self._declared_name(self._buffers, "a buffer of the schedule")
 
 
 # -- kinds of steps -------------------------------------------------------------------------------
@@ -208,7 +214,9 @@ def register_form(keyword: str, read: ReadStep) -> None:
 
 def _read_call_step(reader: ScheduleReader) -> CallStep:
     name = reader.name("the name of a routine")
-    operands, sizes = reader.listed(reader.operand, reader.size, f"the routine {name_text(name)}")
+    operands, sizes = reader.two_lists(
+        reader.operand, reader.size, f"the routine {name_text(name)}"
+    )
     reader.expect("total", "the operands")
     total = reader.size()
     reader.expect("operations", "the number of iterations")
@@ -241,7 +249,10 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     end = reader.step_end()
     count = {"loop": 1, "while": 2}.get(kind, 0)
     schedules = [reader.body() for _ in range(count)] or [*reader.bodies()]
-    types, operands = tuple(each for each, _ in read), tuple(bound for _, bound in read)
+    types, operands = (
+        tuple(operand_type for operand_type, _ in read),
+        tuple(bound for _, bound in read),
+    )
     counts = (iterations, carries, slices, backwards, logged)
     return BodyStep(kind, types, operands, tuple(schedules), *counts, *end)
 
@@ -263,7 +274,7 @@ def parse_plan(
     reader.header("plan", "plan")
     reader.size_declarations()
     plan = reader.plan(reader.schedule())
-    reader.finished("plan")
+    reader.expect_end("plan")
     return plan
 
 
@@ -294,7 +305,7 @@ class _PlanReader(ScheduleReader):
             placements.append(self._placement())
         steps: list[PlannedStep] = []
         while self.accept("run"):
-            steps.append(self._planned(schedule))
+            steps.append(self._planned_step(schedule))
         nbytes: dict[str, int] = {}
         while self.accept("bytes"):
             at = self.at
@@ -303,7 +314,9 @@ class _PlanReader(ScheduleReader):
                 self.fail(f"the bytes of {name_text(buffer)} are given twice", at)
             nbytes[buffer] = self.integer("a number of bytes")
         if not self.accept("}"):
-            self.fail(f"expected place, run, bytes (in that order) or '}}', found {self.found}")
+            self.fail(
+                f"expected place, run, bytes (in that order) or '}}', found {self.token_text}"
+            )
         return Plan(
             schedule=schedule,
             sizes=tuple(sizes.items()),
@@ -326,7 +339,7 @@ class _PlanReader(ScheduleReader):
         self.expect("..", "the first step")
         return Placement(buffer, offset, nbytes, first, self.integer("the last step"))
 
-    def _planned(self, schedule: Schedule) -> PlannedStep:
+    def _planned_step(self, schedule: Schedule) -> PlannedStep:
         at = self.at
         number = self.integer("the number of a step")
         if number >= len(schedule.steps):
@@ -336,10 +349,12 @@ class _PlanReader(ScheduleReader):
         at = self.at
         bodies = step.bodies()
         name = self.name("the name of a kernel")
-        known = step.kernels() if not bodies else ()
-        wanted = {"bodies"} if bodies else {"call"}
-        called = (self.kernels.get(name),) == known if known else name in wanted
-        operands, arguments = self.listed(self._placed, self._signed, "the kernel")
+        kernels = step.kernels() if not bodies else ()
+        names = {"bodies"} if bodies else {"call"}
+        called = (self.kernels.get(name),) == kernels if kernels else name in names
+        operands, arguments = self.two_lists(
+            self._operand_and_offset, self._signed_integer, "the kernel"
+        )
         bound = [access.buffer for access in step.accesses()]
         if (
             not called
@@ -353,19 +368,19 @@ class _PlanReader(ScheduleReader):
         grain = self.integer("the iterations of a group")
         fails: list[str] = []
         if self.accept("fails"):
-            fails = self.separated(lambda: self.name("the name of an operand"))
+            fails = self.comma_list(lambda: self.name("the name of an operand"))
         offsets = tuple(offset for _, offset in operands)
-        found = []
+        plans = []
         for body in bodies:
             with self.inside(body.schedule):
-                found.append(self.plan(body.schedule))
-        counts = (total, grain, tuple(fails), tuple(found))
+                plans.append(self.plan(body.schedule))
+        counts = (total, grain, tuple(fails), tuple(plans))
         return PlannedStep(number, tuple(arguments), offsets, *counts)
 
-    def _placed(self) -> tuple[str, int]:
+    def _operand_and_offset(self) -> tuple[str, int]:
         buffer = self.buffer_name()
-        return buffer, self._signed() if self.accept("at") else 0
+        return buffer, self._signed_integer() if self.accept("at") else 0
 
-    def _signed(self) -> int:
+    def _signed_integer(self) -> int:
         sign = -1 if self.accept("-") else 1
         return sign * self.integer("a number")

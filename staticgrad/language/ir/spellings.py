@@ -30,7 +30,7 @@ class TorchSpellings:
         Raises ArgumentError for a dtype, which NumPy's ``view`` takes.
         """
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        if not all(isinstance(each, Dim) or hasattr(each, "__index__") for each in sizes):
+        if not all(isinstance(size, Dim) or hasattr(size, "__index__") for size in sizes):
             raise ArgumentError(
                 f"view: {shown(shape[0])} is not a size",
                 hint="x.astype(dtype) converts elements; their bytes are not read as another dtype",
@@ -40,8 +40,8 @@ class TorchSpellings:
     @public
     def permute(self, *axes: Any) -> Self:
         """``transpose``: axes in another order, ``x.permute(1, 0)``."""
-        whole = len(axes) == 1 and isinstance(axes[0], tuple | list)
-        return functions.transpose(self, axes[0] if whole else axes)
+        is_sequence = len(axes) == 1 and isinstance(axes[0], tuple | list)
+        return functions.transpose(self, axes[0] if is_sequence else axes)
 
     @public
     def unsqueeze(self, axis: int) -> Self:
@@ -54,9 +54,13 @@ class TorchSpellings:
         value: Any = self
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         further = len(sizes) - value.ndim
-        kept = (*(1,) * max(further, 0), *value.shape)
+        extents = (*(1,) * max(further, 0), *value.shape)
         return functions.broadcast_to(
-            value, [own if _is_same(size) else size for size, own in zip(sizes, kept, strict=False)]
+            value,
+            [
+                extent if _is_same(size) else size
+                for size, extent in zip(sizes, extents, strict=False)
+            ],
         )
 
     @public
@@ -81,8 +85,8 @@ class TorchSpellings:
         size = value.shape[axis]
         if isinstance(size, Dim):
             return tuple(functions.split(value, chunks, axis))
-        each = -(-size // chunks) or 1
-        return tuple(functions.split(value, [*range(each, size, each)], axis))
+        chunk_size = -(-size // chunks) or 1
+        return tuple(functions.split(value, [*range(chunk_size, size, chunk_size)], axis))
 
     @public
     def matmul(self, other: Any) -> Self:
@@ -300,12 +304,12 @@ class TorchSpellings:
 
     @public
     def isnan(self) -> Self:
-        """Which elements are NaN."""
+        """Return which elements are NaN."""
         return functions.isnan(self)
 
     @public
     def isinf(self) -> Self:
-        """Which elements are infinite."""
+        """Return which elements are infinite."""
         return functions.isinf(self)
 
     @public
@@ -322,8 +326,8 @@ class TorchSpellings:
     def narrow(self, axis: int, start: Any, length: int) -> Self:
         """The ``length`` entries of an axis from ``start`` on."""
         value: Any = self
-        before = (slice(None),) * (axis % value.ndim)
-        return functions.getitem(value, (*before, slice(start, start + length)))
+        leading = (slice(None),) * (axis % value.ndim)
+        return functions.getitem(value, (*leading, slice(start, start + length)))
 
     @public
     def movedim(self, source: Any, destination: Any) -> Self:

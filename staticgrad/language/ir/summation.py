@@ -101,17 +101,17 @@ def tree_sum(array: npt.ArrayLike, axes: Iterable[int]) -> Array:
     axes = tuple(axes)
     if source.dtype.kind != "f":
         return np.asarray(np.add.reduce(source, axis=axes, dtype=source.dtype))
-    row_axes, rest = decompose(source.ndim, axes)
-    kept = tuple(axis for axis in range(source.ndim) if axis not in axes)
-    ordered = source.transpose(kept + rest + row_axes)
-    shape = tuple(source.shape[axis] for axis in kept)
-    terms = prod(source.shape[axis] for axis in rest)
+    row_axes, other_axes = decompose(source.ndim, axes)
+    kept_axes = tuple(axis for axis in range(source.ndim) if axis not in axes)
+    ordered = source.transpose(kept_axes + other_axes + row_axes)
+    shape = tuple(source.shape[axis] for axis in kept_axes)
+    terms = prod(source.shape[axis] for axis in other_axes)
     with np.errstate(all="ignore"):
         if not row_axes:
             return column_sum(ordered.reshape(*shape, terms))
         length = prod(source.shape[axis] for axis in row_axes)
         rows = lane_sum(ordered.reshape(*shape, terms, length))
-        return lane_sum(rows) if rest else rows.reshape(shape)
+        return lane_sum(rows) if other_axes else rows.reshape(shape)
 
 
 def lane_sum(terms: Array) -> Array:
@@ -122,7 +122,7 @@ def lane_sum(terms: Array) -> Array:
     width = lanes(as_dtype(terms.dtype))
     steps = min(BLOCK, -(-count // width) * width) // width
     blocks = -(-count // (steps * width))
-    padded = _padded(terms, blocks * steps * width).reshape(*outer, blocks, steps, width)
+    padded = _pad_terms(terms, blocks * steps * width).reshape(*outer, blocks, steps, width)
     lane = np.full((*outer, blocks, width), -0.0, terms.dtype)
     for step in range(steps):
         lane = lane + padded[..., step, :]
@@ -171,8 +171,8 @@ def column_sum(terms: Array) -> Array:
     length = group_length(count)
     groups, blocks = -(-count // length), -(-length // COLUMN_BLOCK)
     # Each group is padded to whole blocks, so that all groups take their steps together.
-    padded = _padded(terms, groups * length).reshape(*outer, groups, length)
-    padded = _padded(padded, blocks * COLUMN_BLOCK).reshape(*outer, groups, blocks, COLUMN_BLOCK)
+    padded = _pad_terms(terms, groups * length).reshape(*outer, groups, length)
+    padded = _pad_terms(padded, blocks * COLUMN_BLOCK).reshape(*outer, groups, blocks, COLUMN_BLOCK)
     block = np.full((*outer, groups, blocks), -0.0, terms.dtype)
     for step in range(COLUMN_BLOCK):
         block = block + padded[..., step]
@@ -183,7 +183,7 @@ def column_sum(terms: Array) -> Array:
     return np.asarray(total)
 
 
-def _padded(terms: Array, count: int) -> Array:
+def _pad_terms(terms: Array, count: int) -> Array:
     """``terms`` with -0.0 appended along the last axis up to ``count``."""
     missing = count - terms.shape[-1]
     if not missing:

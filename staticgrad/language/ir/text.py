@@ -1,4 +1,4 @@
-"""What the text forms share: documents, and literals: element values, attributes, sizes, types.
+"""Common parts of the text forms: documents and literals (values, attributes, sizes, types).
 
 Graphs, Schedules and Plans are documents: ``staticgrad-ir 1``, then a line for each named size with
 bounds or a hint, then the thing itself. Large arrays are named by a digest.
@@ -151,21 +151,21 @@ class Reader:
             return True
         return False
 
-    def expect(self, text: str, after: str = "") -> None:
+    def expect(self, text: str, preceding: str = "") -> None:
         """Step over the word or mark ``text``."""
         if not self.accept(text):
-            where = f" after {after}" if after else ""
-            self.fail(f"expected {text!r}{where}, found {self.found}")
+            where = f" after {preceding}" if preceding else ""
+            self.fail(f"expected {text!r}{where}, found {self.token_text}")
 
     @property
-    def found(self) -> str:
+    def token_text(self) -> str:
         """The token at the cursor, for a message."""
         return repr(self.texts[self.at]) if self.kinds[self.at] != "end" else "the end of the text"
 
     def take(self, kind: str, what: str) -> str:
         """The text of the token at the cursor, of ``kind``, which people call ``what``."""
         if self.kinds[self.at] != kind:
-            self.fail(f"expected {what}, found {self.found}")
+            self.fail(f"expected {what}, found {self.token_text}")
         self.at += 1
         return self.texts[self.at - 1]
 
@@ -176,14 +176,14 @@ class Reader:
         except (ValueError, OverflowError) as error:
             self.fail(str(error), self.at - 1 if at is None else at)
 
-    def marked(self, mark: str, what: str) -> str:
+    def marked_name(self, mark: str, what: str) -> str:
         """The name of a value, which begins with ``mark``."""
         token = self.take("value", what)
         if token[0] != mark:
             self.fail(f"expected {what}, found {token!r}", self.at - 1)
-        return self.unmarked(token)
+        return self.strip_mark(token)
 
-    def unmarked(self, token: str) -> str:
+    def strip_mark(self, token: str) -> str:
         """The name in a token behind its mark, bare or quoted."""
         return self.unquote(token[1:]) if token[1] == '"' else token[1:]
 
@@ -213,28 +213,28 @@ class Reader:
             if self.accept(close):
                 return items
             if not self.accept(","):
-                self.fail(f"expected ',' or {close!r}, found {self.found}")
+                self.fail(f"expected ',' or {close!r}, found {self.token_text}")
 
-    def separated(self, item: Callable[[], Any]) -> list[Any]:
+    def comma_list(self, item: Callable[[], Any]) -> list[Any]:
         """One or more items with commas between them."""
         items = [item()]
         while self.accept(","):
             items.append(item())
         return items
 
-    def listed(
+    def two_lists(
         self, first: Callable[[], Any], second: Callable[[], Any], of: str
     ) -> tuple[list[Any], list[Any]]:
         """``(a, b; c, d)``: items of two kinds; without ``;`` there are none of the second."""
         self.expect("(", of)
-        left = [] if self.texts[self.at] in (";", ")") else self.separated(first)
+        left = [] if self.texts[self.at] in (";", ")") else self.comma_list(first)
         if self.accept(";"):
             return left, self.sequence(second, ")")
         if not self.accept(")"):
-            self.fail(f"expected ',', ';' or ')', found {self.found}")
+            self.fail(f"expected ',', ';' or ')', found {self.token_text}")
         return left, []
 
-    def nested(self, read: Callable[[], Any]) -> Any:
+    def read_nested(self, read: Callable[[], Any]) -> Any:
         """``read()`` one level deeper; refuses text that nests without end."""
         self._depth += 1
         if self._depth > MAX_NESTING:
@@ -255,7 +255,7 @@ class Reader:
         if len(parts) == 1:
             return parts[0][1]
         self._spend(sum(weight(part) for _, part in parts))
-        return self._bounded(dims.sum_of(parts))
+        return self._check_digits(dims.sum_of(parts))
 
     def _term(self, first: Size | None) -> Size:
         product = self._factor() if first is None else first
@@ -273,7 +273,7 @@ class Reader:
                     product = dims.floordiv(product, factor)
             except ArgumentError as error:  # it multiplies out to too much
                 self.fail(error.headline, operator)
-            product = self._bounded(product)
+            product = self._check_digits(product)
         return product
 
     def _spend(self, work: int) -> None:
@@ -282,7 +282,7 @@ class Reader:
         if self._size_work < 0:
             self.fail("the sizes of this text multiply out to too many terms", self.at - 1)
 
-    def _bounded(self, size: Size) -> Size:
+    def _check_digits(self, size: Size) -> Size:
         """``size``, if its numbers are not beyond every use."""
         numbers = [size] if isinstance(size, int) else [number for _, number in size.terms]
         if any(abs(number) >= 10**MAX_DIGITS for number in numbers):
@@ -295,31 +295,31 @@ class Reader:
         if kind == "int":
             return self._int(text)
         if text == "-":
-            negated: Size = self.nested(self._factor)
+            negated: Size = self.read_nested(self._factor)
             return -negated
         if text == "(":
-            inner: Size = self.nested(self.size)
+            inner: Size = self.read_nested(self.size)
             self.expect(")", "the size")
             return inner
         if text == "max" and self.accept("("):
             return self._maximum()
         if kind == "size" or (kind == "name" and text not in _DTYPES and text not in _WORDS):
-            return self._named(self.unquote(text[1:]) if kind == "size" else text)
+            return self._size_named(self.unquote(text[1:]) if kind == "size" else text)
         self.at -= 1
-        raise self.mistake(f"expected a size, found {self.found}")
+        raise self.mistake(f"expected a size, found {self.token_text}")
 
     def _maximum(self) -> Size:
-        left: Size = self.nested(self.size)
+        left: Size = self.read_nested(self.size)
         self.expect(",", "the first size of max")
-        right: Size = self.nested(self.size)
+        right: Size = self.read_nested(self.size)
         self.expect(")", "the second size of max")
         self._spend(weight(left) + weight(right))
         return dims.maximum(left, right)
 
-    def _named(self, name: str) -> Size:
-        known = self.sizes.get(name)
-        if known is not None:
-            return known
+    def _size_named(self, name: str) -> Size:
+        size = self.sizes.get(name)
+        if size is not None:
+            return size
         if not name:
             self.fail("a size needs a name", self.at - 1)
         return self.sizes.setdefault(name, dim(name))
@@ -329,13 +329,13 @@ class Reader:
     def dtype(self) -> DType:
         """An element type: ``f32``."""
         text = self.texts[self.at]
-        found = _DTYPES.get(text)
-        if found is None:
+        dtype = _DTYPES.get(text)
+        if dtype is None:
             self.fail(
-                f"expected an element type, found {self.found}", hint=suggestion(text, _DTYPES)
+                f"expected an element type, found {self.token_text}", hint=suggestion(text, _DTYPES)
             )
         self.at += 1
-        return found
+        return dtype
 
     def type(self) -> TensorType:
         """Element type and shape: ``f32[batch, 784]``."""
@@ -366,20 +366,20 @@ class Reader:
             return self._tuple_or_size()
         if text == "[":
             self.at += 1
-            return self.nested(lambda: self.sequence(self.value, "]"))
+            return self.read_nested(lambda: self.sequence(self.value, "]"))
         if text == "-" and (self.kinds[self.at + 1] == "float" or self.texts[self.at + 1] == "inf"):
             self.at += 2
             return -_simple(self.texts[self.at - 1])
         if kind in ("int", "name", "size") or text == "-":
             return self.size()
-        raise self.mistake(f"expected a value, found {self.found}")
+        raise self.mistake(f"expected a value, found {self.token_text}")
 
     def _tuple_or_size(self) -> Any:
         opening = self.at
         self.at += 1
         items: list[Any] = []
         while not self.accept(")"):
-            items.append(self.nested(self.value))
+            items.append(self.read_nested(self.value))
             if self.accept(","):
                 continue
             self.expect(")", "the value")
@@ -394,28 +394,30 @@ class Reader:
         if self.texts[self.at + 1] != "[":
             return self.dtype()
         start = self.at
-        found = self.type()
+        declared = self.type()
         if self.kinds[self.at] == "string":
-            return self.bound_array(self.value(), found, self.at - 1)
+            return self.bound_array(self.value(), declared, self.at - 1)
         if self.texts[self.at] in ("[", "-") or self.kinds[self.at] in ("int", "float", "name"):
-            return self.array(self.value(), found, start)
-        return found
+            return self.array(self.value(), declared, start)
+        return declared
 
     def array(self, elements: Any, declared: TensorType, at: int) -> ArrayData:
         """Nested lists as array data of the declared type; ``at`` is the token to blame."""
         shape = self._literal_shape(declared, at)
-        flat = self._flatten(elements, shape, at) if 0 not in shape or elements != [] else []
+        flat = (
+            self._flatten_elements(elements, shape, at) if 0 not in shape or elements != [] else []
+        )
         for element in flat:
             if not _fits(element, declared.dtype):
                 self.fail(f"{element!r} is not a {declared.dtype.numpy.name}", at)
         try:
-            held = np.float64 if declared.dtype.is_storage else declared.dtype.numpy
-            array = np.array(flat, held).reshape(shape)
+            element_type = np.float64 if declared.dtype.is_storage else declared.dtype.numpy
+            array = np.array(flat, element_type).reshape(shape)
         except (ValueError, OverflowError):  # too many axes, or a size beyond every address
             self.fail(f"no array can be {declared}", at)
         return ArrayData(array, declared.dtype)
 
-    def _flatten(self, elements: Any, shape: tuple[int, ...], at: int) -> list[Any]:
+    def _flatten_elements(self, elements: Any, shape: tuple[int, ...], at: int) -> list[Any]:
         level = [elements]
         for extent in shape:
             if not all(isinstance(part, list) and len(part) == extent for part in level):
@@ -442,13 +444,13 @@ class Reader:
         return data
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
+def suggestion(wrong: str, candidates: Iterable[str]) -> str:
     """``did you mean 'matmul'?``, or nothing when no known name is near."""
     from difflib import get_close_matches
 
     if len(wrong) > _LONGEST_GUESS:
         return ""
-    names = [name for name in islice(known, _MOST_KNOWN) if len(name) <= 2 * _LONGEST_GUESS]
+    names = [name for name in islice(candidates, _MOST_KNOWN) if len(name) <= 2 * _LONGEST_GUESS]
     near = get_close_matches(wrong, names, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""
 
@@ -507,11 +509,11 @@ def size_lines(names: Iterable[Named]) -> list[str]:
 
 def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
     """Every named size in ``sizes``, in order of first appearance."""
-    found: dict[str, Named] = {}
+    sizes_by_name: dict[str, Named] = {}
     for size in dict.fromkeys(sizes):
         for named in () if isinstance(size, int) else named_sizes(size):
-            found.setdefault(named.name, named)
-    return list(found.values())
+            sizes_by_name.setdefault(named.name, named)
+    return list(sizes_by_name.values())
 
 
 def comment(origins: Iterable[Location]) -> str:
@@ -529,13 +531,13 @@ def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, 
             f"constants are arrays by digest, not {kind_of(constants)}",
             hint="constants=graph_constants(graph), or schedule_constants, gives them",
         )
-    found = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
-    for digest, data in found.items():
+    data_by_digest = {digest: ArrayData(array) for digest, array in (constants or {}).items()}
+    for digest, data in data_by_digest.items():
         if data.digest != digest:
             raise ArgumentError(
                 f"the array bound for constant {digest!r} has the digest {data.digest!r}"
             )
-    return found
+    return data_by_digest
 
 
 class DocumentReader(Reader):
@@ -590,7 +592,7 @@ class DocumentReader(Reader):
                 self._lines[comment] = None
         return self._lines[comment]
 
-    def finished(self, thing: str) -> None:
+    def expect_end(self, thing: str) -> None:
         """Nothing follows."""
         if self.kinds[self.at] != "end":
-            self.fail(f"the {thing} has ended, but {self.found} follows")
+            self.fail(f"the {thing} has ended, but {self.token_text} follows")

@@ -132,20 +132,20 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
     compares = name in ("eq", "ne", "lt", "le", "gt", "ge")
     opposite = "__eq__" if compares else f"__r{name}__"  # what Python asks the other operand for
 
-    def operator(self: Any, other: Any) -> Any:
+    def operator(self: Any, operand: Any) -> Any:
         try:
-            if _is_operand(other):
-                found = getattr(functions, function)
-                return found(other, self) if turned else found(self, other)
-            if is_sparse(other):
-                return _beside_sparse(name, function, self, other, turned)
+            if _is_operand(operand):
+                compute = getattr(functions, function)
+                return compute(operand, self) if turned else compute(self, operand)
+            if is_sparse(operand):
+                return _beside_sparse(name, function, self, operand, turned)
             if name in ("eq", "ne"):  # then it is another thing, and Python says so
                 return NotImplemented
-            if other is None or isinstance(other, str | bytes | dict | set):
-                raise no_operand(function, other)
-            if hasattr(type(other), opposite):
+            if operand is None or isinstance(operand, str | bytes | dict | set):
+                raise no_operand(function, operand)
+            if hasattr(type(operand), opposite):
                 return NotImplemented  # it may know what to do
-            raise no_operand(function, other)
+            raise no_operand(function, operand)
         except Exception as error:
             cut(error)
             raise
@@ -158,8 +158,8 @@ def _beside_sparse(name: str, function: str, value: Any, matrix: Any, turned: bo
     """An operator of a value and a sparse matrix, of SciPy too, by the operators of the matrix."""
     name = name.removeprefix("r") if turned else name
     if name == "matmul":
-        found = getattr(functions, function)
-        return found(matrix, value) if turned else found(value, matrix)
+        multiply = getattr(functions, function)
+        return multiply(matrix, value) if turned else multiply(value, matrix)
     operator = getattr(
         functional.as_sparse(matrix), f"__{name}__" if turned else f"__r{name}__", None
     )
@@ -169,8 +169,8 @@ def _beside_sparse(name: str, function: str, value: Any, matrix: Any, turned: bo
 
 
 def _pair(name: str, turned: bool = False) -> Callable[[Of[V], Any], tuple[V, V]]:
-    found: Any = _operator(name, "divmod", turned)
-    pair: Callable[[Of[V], Any], tuple[V, V]] = found
+    operator: Any = _operator(name, "divmod", turned)
+    pair: Callable[[Of[V], Any], tuple[V, V]] = operator
     return pair
 
 
@@ -541,8 +541,8 @@ class Value(StandardArray, TorchSpellings):
     @public
     def reshape(self: Of[V], *shape: Any, order: str = "C", copy: bool | None = None) -> V:
         """The elements under another shape, read and laid in ``order``; one size may be -1."""
-        whole = len(shape) == 1 and isinstance(shape[0], tuple | list)
-        return functions.reshape(self, shape[0] if whole else shape, order)
+        is_sequence = len(shape) == 1 and isinstance(shape[0], tuple | list)
+        return functions.reshape(self, shape[0] if is_sequence else shape, order)
 
     @public
     def transpose(self: Of[V], *axes: Any) -> V:
@@ -570,16 +570,16 @@ class Value(StandardArray, TorchSpellings):
         if function is not None and method in _BY_METHOD and ufunc.nin == 2:
             kwargs = {"axis": 0, **kwargs}
             named = _BY_METHOD[method].get(name)
-            whole = None if named is None else functional.numpy_function(named)
+            reduction = None if named is None else functional.numpy_function(named)
             name = named or f"{name}.{method}"
-            function, method = whole or _row_by_row(function, method == "reduce"), "__call__"
+            function, method = reduction or _row_by_row(function, method == "reduce"), "__call__"
         if method != "__call__" or function is None:
             raise no_ufunc(ufunc, method)
         return as_numpy(function, name, inputs, kwargs)
 
     @boundary
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if not all(issubclass(each, Value | np.ndarray) for each in types):
+        if not all(issubclass(kind, Value | np.ndarray) for kind in types):
             return NotImplemented
         # np.linalg.trace takes other axes than np.trace: such a one has its module in its name.
         module = func.__module__.removeprefix("numpy").removeprefix(".")
@@ -608,25 +608,25 @@ _BY_METHOD: Final = {
 def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
     """``ufunc.reduce`` (``last``) or ``ufunc.accumulate`` of the ufunc that ``combine`` is."""
 
-    def combined(
+    def combine_rows(
         array: Any, axis: int | None = 0, dtype: Any = None, *, keepdims: bool = False
     ) -> Any:
         if axis is None:
-            whole = combined(array.ravel(), 0, dtype)
-            return whole.reshape((1,) * array.ndim) if keepdims else whole
+            result = combine_rows(array.ravel(), 0, dtype)
+            return result.reshape((1,) * array.ndim) if keepdims else result
         rows = functions.moveaxis(array if dtype is None else array.astype(dtype), axis, 0)
 
         def step(so_far: Any, row: Any) -> tuple[Any, Any]:
-            found = combine(so_far, row)
-            return found, None if last else found
+            result = combine(so_far, row)
+            return result, None if last else result
 
-        end, found = functions.scan(step, rows[0], rows[1:])
+        end, stacked = functions.scan(step, rows[0], rows[1:])
         if last:
             return functions.expand_dims(end, axis) if keepdims else end
-        found = functions.concatenate([rows[0][None], found])
-        return functions.moveaxis(functions.reshape(found, rows.shape), 0, axis)
+        stacked = functions.concatenate([rows[0][None], stacked])
+        return functions.moveaxis(functions.reshape(stacked, rows.shape), 0, axis)
 
-    return combined
+    return combine_rows
 
 
 def _overrides(item: object, protocol: str) -> bool:
@@ -634,8 +634,8 @@ def _overrides(item: object, protocol: str) -> bool:
 
     Tables of pandas do, too, but have no answer for a value.
     """
-    own = isinstance(item, Value | np.ndarray | np.generic) or is_pandas(item)
-    return not own and hasattr(item, protocol)
+    is_ours = isinstance(item, Value | np.ndarray | np.generic) or is_pandas(item)
+    return not is_ours and hasattr(item, protocol)
 
 
 _OPERANDS: Final = (Value, bool, int, float, complex, list, tuple, memoryview, Dim)

@@ -30,7 +30,7 @@ def verify_graph(graph: Graph) -> None:
         check(graph)
 
 
-def _broken(graph: Graph, node: Node | None, headline: str) -> NoReturn:
+def _fail(graph: Graph, node: Node | None, headline: str) -> NoReturn:
     if node is None:
         raise VerifyError(f"graph {graph.name!r}: {headline}")
     text = node_text(node, value_names(graph))
@@ -44,7 +44,7 @@ def nodes_are_listed_once(graph: Graph) -> None:
     seen: set[Node] = set()
     for node in graph.nodes:
         if node in seen:
-            _broken(graph, node, "a node is listed twice")
+            _fail(graph, node, "a node is listed twice")
         seen.add(node)
 
 
@@ -54,13 +54,13 @@ def operands_come_first(graph: Graph) -> None:
     for node in graph.nodes:
         for arg in node.args:
             if arg.node not in seen or not 0 <= arg.index < len(arg.node.types):
-                position = [each is arg for each in node.args].index(True)
+                position = [operand is arg for operand in node.args].index(True)
                 which = f"operand {position} of {node.op.name}"
                 where = "is a result that does not exist"
                 if arg.node not in seen:
                     listed = arg.node in set(graph.nodes)
                     where = "is listed after it" if listed else "belongs to no node of the graph"
-                _broken(graph, node, f"{which} {where}")
+                _fail(graph, node, f"{which} {where}")
         seen.add(node)
 
 
@@ -70,28 +70,28 @@ def types_are_inferred(graph: Graph) -> None:
         if node.verified:
             continue
         if not node.types:
-            _broken(graph, node, f"{node.op.name} has no result")
+            _fail(graph, node, f"{node.op.name} has no result")
         try:
             inferred = node.op.infer(*[arg.type for arg in node.args])
         except (StaticgradError, TypeError, ValueError, IndexError) as error:
             reason = getattr(error, "headline", error)
-            _broken(graph, node, f"{node.op.name} refuses its operands: {reason}")
+            _fail(graph, node, f"{node.op.name} refuses its operands: {reason}")
         types = (inferred,) if isinstance(inferred, TensorType) else inferred
         if types != node.types:
-            given = ", ".join(map(str, types))
-            _broken(graph, node, f"{node.op.name} gives {given}, the node says otherwise")
+            inferred_text = ", ".join(map(str, types))
+            _fail(graph, node, f"{node.op.name} gives {inferred_text}, the node says otherwise")
         node.verified = True
 
 
 def _extents(graph: Graph) -> Iterator[tuple[Node, TensorType, Size]]:
     """Every size of an axis once, with the node and type that have it first."""
     seen: set[Size] = set()
-    met: set[int] = set()  # shapes by identity: most are those of an operand
+    seen_shapes: set[int] = set()  # shapes by identity: most are those of an operand
     for node in graph.nodes:
         for tensor_type in node.types:
-            if id(tensor_type.shape) in met:
+            if id(tensor_type.shape) in seen_shapes:
                 continue
-            met.add(id(tensor_type.shape))
+            seen_shapes.add(id(tensor_type.shape))
             for extent in tensor_type.shape:
                 if extent not in seen:
                     seen.add(extent)
@@ -103,7 +103,7 @@ def sizes_are_possible(graph: Graph) -> None:
     for node, tensor_type, extent in _extents(graph):
         high = extent if isinstance(extent, int) else bounds(extent)[1]
         if high is not None and high < 0:
-            _broken(graph, node, f"an axis of {tensor_type} has a negative size")
+            _fail(graph, node, f"an axis of {tensor_type} has a negative size")
 
 
 def size_names_agree(graph: Graph) -> None:
@@ -113,22 +113,22 @@ def size_names_agree(graph: Graph) -> None:
         for named in named_sizes(extent):
             if declared.setdefault(named.name, named) != named:
                 wrong = f"size {named.name!r} is declared twice, with different bounds"
-                _broken(graph, node, wrong)
+                _fail(graph, node, wrong)
 
 
 def leaves_are_listed(graph: Graph) -> None:
     """``inputs`` and ``parameters`` list exactly the input and parameter nodes, each once."""
     for kind, values in ((Input, graph.inputs), (ParameterLeaf, graph.parameters)):
         listed = Counter(value.node for value in values)
-        own = dict.fromkeys(node for node in graph.nodes if isinstance(node.op, kind))
-        for node in own:
+        leaves = dict.fromkeys(node for node in graph.nodes if isinstance(node.op, kind))
+        for node in leaves:
             if listed[node] != 1:
                 times = f"listed {listed[node]} times among the {node.op.name}s"
-                _broken(graph, node, f"the {node.op.name} is {times}")
+                _fail(graph, node, f"the {node.op.name} is {times}")
         for node in listed:
-            if node not in own:
+            if node not in leaves:
                 wrong = f"an {node.op.name} is listed that is no such node of the graph"
-                _broken(graph, node, wrong)
+                _fail(graph, node, wrong)
 
 
 def leaf_names_are_unique(graph: Graph) -> None:
@@ -138,20 +138,20 @@ def leaf_names_are_unique(graph: Graph) -> None:
         for value in values:
             label = value.node.label
             if label in seen:
-                _broken(graph, value.node, f"two are called {label!r}")
+                _fail(graph, value.node, f"two are called {label!r}")
             seen.add(label)
 
 
 def roots_belong_to_the_graph(graph: Graph) -> None:
     """There is an output or update; each is a result of a node of the graph."""
     if not graph.outputs and not graph.updates:
-        _broken(graph, None, "there is no output and no update")
-    own = set(graph.nodes)
+        _fail(graph, None, "there is no output and no update")
+    nodes = set(graph.nodes)
     labelled = [(f"output {label!r}", value) for label, value in graph.outputs.items()]
     labelled += [(f"the update of {parameter.name!r}", value) for parameter, value in graph.updates]
     for what, value in labelled:
-        if value.node not in own or not 0 <= value.index < len(value.node.types):
-            _broken(graph, value.node, f"{what} belongs to no node of the graph")
+        if value.node not in nodes or not 0 <= value.index < len(value.node.types):
+            _fail(graph, value.node, f"{what} belongs to no node of the graph")
 
 
 def updates_fit(graph: Graph) -> None:
@@ -160,12 +160,12 @@ def updates_fit(graph: Graph) -> None:
     seen: set[Node] = set()
     for parameter, value in graph.updates:
         if parameter.node not in listed:
-            _broken(graph, parameter.node, "an update replaces no parameter of the graph")
+            _fail(graph, parameter.node, "an update replaces no parameter of the graph")
         if parameter.node in seen:
-            _broken(graph, parameter.node, f"parameter {parameter.name!r} is updated twice")
+            _fail(graph, parameter.node, f"parameter {parameter.name!r} is updated twice")
         if parameter.type != value.type:
             wrong = f"the update of {parameter.name!r} is {value.type}, not {parameter.type}"
-            _broken(graph, value.node, wrong)
+            _fail(graph, value.node, wrong)
         seen.add(parameter.node)
 
 
@@ -174,7 +174,7 @@ def bodies_are_closed(graph: Graph) -> None:
     for node in graph.nodes if graph.has(BodyOp) else ():
         for body in bodies_of(node):
             if body.parameters or body.updates:
-                _broken(graph, node, f"a body of {node.op.name} has parameters or updates")
+                _fail(graph, node, f"a body of {node.op.name} has parameters or updates")
             if "verified" not in body.analyses:
                 verify_graph(body)
                 body.analyses["verified"] = True
@@ -184,7 +184,7 @@ def orders_are_counts(graph: Graph) -> None:
     """A derivative order is a non-negative integer."""
     for node in graph.nodes:
         if node.order < 0:
-            _broken(graph, node, f"{node.order!r} is not a derivative order")
+            _fail(graph, node, f"{node.order!r} is not a derivative order")
 
 
 #: Every invariant, in an order in which each may rely on those before it.

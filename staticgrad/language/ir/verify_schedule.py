@@ -53,7 +53,7 @@ def verify_schedule(schedule: Schedule) -> None:
         check(schedule)
 
 
-def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
+def _fail(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
     where = f"schedule {schedule.name!r}"
     if at is None:
         raise VerifyError(f"{where}: {headline}")
@@ -78,11 +78,11 @@ def buffers_are_unique(schedule: Schedule) -> None:
     labels: set[tuple[str, str]] = set()
     for buffer in schedule.buffers:
         if buffer.name in names:
-            _broken(schedule, f"two buffers are called {buffer.name!r}", buffer)
+            _fail(schedule, f"two buffers are called {buffer.name!r}", buffer)
         names.add(buffer.name)
         if buffer.role in _LABELLED:
             if (buffer.role, buffer.label) in labels:
-                _broken(schedule, f"two buffers are {buffer.role} {buffer.label!r}", buffer)
+                _fail(schedule, f"two buffers are {buffer.role} {buffer.label!r}", buffer)
             labels.add((buffer.role, buffer.label))
 
 
@@ -90,24 +90,24 @@ def constants_have_data(schedule: Schedule) -> None:
     """A constant buffer, and no other, has data, of its element type and size."""
     for buffer in schedule.buffers:
         if (buffer.role == "constant") != (buffer.data is not None):
-            _broken(schedule, "a constant has data, and nothing else has", buffer)
+            _fail(schedule, "a constant has data, and nothing else has", buffer)
         if buffer.data is None:
             continue
-        own = (buffer.data.dtype, buffer.data.array.size)
-        if own != (buffer.dtype, buffer.size):
-            _broken(schedule, f"its data are {own[1]} elements of {own[0].code}", buffer)
+        actual = (buffer.data.dtype, buffer.data.array.size)
+        if actual != (buffer.dtype, buffer.size):
+            _fail(schedule, f"its data are {actual[1]} elements of {actual[0].code}", buffer)
 
 
 def sizes_are_possible(schedule: Schedule) -> None:
     """Check that no size or number of iterations is negative for all values of the names."""
     for buffer in schedule.buffers:
         if _is_negative(buffer.size):
-            _broken(schedule, "the size of a buffer is negative", buffer)
+            _fail(schedule, "the size of a buffer is negative", buffer)
     for step in schedule.steps:
         if _is_negative(step.total):
-            _broken(schedule, f"{step.total} iterations", step)
+            _fail(schedule, f"{step.total} iterations", step)
         if step.grain < 0 or step.phase < 0:
-            _broken(schedule, f"grain {step.grain}, phase {step.phase}", step)
+            _fail(schedule, f"grain {step.grain}, phase {step.phase}", step)
 
 
 def _is_negative(size: Size) -> bool:
@@ -121,7 +121,7 @@ def size_names_agree(schedule: Schedule) -> None:
     for size in dict.fromkeys(schedule.sizes()):
         for named in named_sizes(size):
             if declared.setdefault(named.name, named) != named:
-                _broken(schedule, f"size {named.name!r} is declared twice, with different bounds")
+                _fail(schedule, f"size {named.name!r} is declared twice, with different bounds")
 
 
 # -- steps ----------------------------------------------------------------------------------------
@@ -150,43 +150,43 @@ def steps_bind_everything(schedule: Schedule) -> None:
     """A step binds every operand to a buffer that exists, and every argument to a size."""
     for step in schedule.steps:
         if isinstance(step, BoundStep):  # first: accesses are of operands that are bound
-            own = len([*step.operand_types()])
-            if own != len(step.operands):
-                given = f"{len(step.operands)} are given"
-                _broken(schedule, f"what it runs has {own} operands, {given}", step)
+            expected = len([*step.operand_types()])
+            if expected != len(step.operands):
+                given_text = f"{len(step.operands)} are given"
+                _fail(schedule, f"what it runs has {expected} operands, {given_text}", step)
         if isinstance(step, KernelStep) and len(step.arguments) != len(step.kernel.arguments):
-            own = len(step.kernel.arguments)
-            given = f"{len(step.arguments)} are given"
-            _broken(schedule, f"the kernel has {own} arguments, {given}", step)
+            expected = len(step.kernel.arguments)
+            given_text = f"{len(step.arguments)} are given"
+            _fail(schedule, f"the kernel has {expected} arguments, {given_text}", step)
         for access in step.accesses():
             if access.buffer not in schedule.by_name:
-                _broken(schedule, f"there is no buffer {access.buffer!r}", step)
+                _fail(schedule, f"there is no buffer {access.buffer!r}", step)
 
 
 def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
     """The iterations of a step, and its groups of them, are those of its kernel."""
-    known: dict[tuple[Kernel, tuple[Size, ...]], tuple[Size, int]] = {}
+    counts: dict[tuple[Kernel, tuple[Size, ...]], tuple[Size, int]] = {}
     for step in schedule.steps:
         if not isinstance(step, KernelStep):
             continue
         key = (step.kernel, step.arguments)
-        if key not in known:
-            known[key] = (step.kernel.iterations(key[1]), step.kernel.grain(key[1]))
-        if (step.total, step.grain) != known[key]:
-            own = "total {} grain {}".format(*known[key])
+        if key not in counts:
+            counts[key] = (step.kernel.iterations(key[1]), step.kernel.grain(key[1]))
+        if (step.total, step.grain) != counts[key]:
+            expected = "total {} grain {}".format(*counts[key])
             wrong = f"total {step.total} grain {step.grain}"
-            _broken(schedule, f"its kernel and arguments make {own}, not {wrong}", step)
+            _fail(schedule, f"its kernel and arguments make {expected}, not {wrong}", step)
 
 
 def sizes_are_as_known(schedule: Schedule) -> None:
     """Check that the facts a kernel relies on hold for the sizes of every step that runs it."""
     for step in schedule.steps:
-        if isinstance(step, KernelStep) and step.kernel.known:
+        if isinstance(step, KernelStep) and step.kernel.facts:
             sizes = dict(zip(step.kernel.arguments, step.arguments, strict=True))
-            for known in step.kernel.known:
-                if not known.holds(sizes[known.name]):
-                    size = f"{known.name} is {sizes[known.name]}"
-                    _broken(schedule, f"{size}, which is not what its kernel relies on", step)
+            for fact in step.kernel.facts:
+                if not fact.holds(sizes[fact.name]):
+                    size = f"{fact.name} is {sizes[fact.name]}"
+                    _fail(schedule, f"{size}, which is not what its kernel relies on", step)
 
 
 def bodies_are_sound(schedule: Schedule) -> None:
@@ -195,33 +195,33 @@ def bodies_are_sound(schedule: Schedule) -> None:
     They write no parameter, and the step has scratch for their arenas.
     """
     for step in schedule.steps:
-        made: set[int] = set()  # accesses that an earlier body has written
+        written: set[int] = set()  # accesses that an earlier body has written
         for body in step.bodies():
             for check in CHECKS:
                 if check is not kernels_are_sound:  # those of bodies are the step's
                     check(body.schedule)
-            _check_outside(schedule, step, body, made)
-        if bool(step.bodies()) != any(own.per == "bodies" for own in step.scratch()):
-            _broken(schedule, "bodies, and they alone, have scratch for their arenas", step)
+            _check_outside(schedule, step, body, written)
+        if bool(step.bodies()) != any(scratch.per == "bodies" for scratch in step.scratch()):
+            _fail(schedule, "bodies, and they alone, have scratch for their arenas", step)
 
 
-def _check_outside(schedule: Schedule, step: Step, body: StepBody, made: set[int]) -> None:
+def _check_outside(schedule: Schedule, step: Step, body: StepBody, written: set[int]) -> None:
     accesses, outside = step.accesses(), dict(body.outside)
     for buffer in body.schedule.buffers:
         if buffer.role == "parameter":
-            _broken(schedule, f"a body has {buffer.name!r}, of role {buffer.role}", step)
+            _fail(schedule, f"a body has {buffer.name!r}, of role {buffer.role}", step)
         bound = buffer.name in outside or buffer.name == body.number
         if (buffer.role in ("input", "output", "check")) != bound:
-            _broken(schedule, f"inputs and outputs of bodies are bound: {buffer.name!r}", step)
+            _fail(schedule, f"inputs and outputs of bodies are bound: {buffer.name!r}", step)
         if buffer.name in outside:
             number = outside[buffer.name]
             access = accesses[number]
             modes = _BOUND[buffer.role]
-            fits = access.mode in modes or (buffer.role == "input" and number in made)
+            fits = access.mode in modes or (buffer.role == "input" and number in written)
             if not fits or access.dtype is not buffer.dtype:
                 wrong = f"{buffer.role} {buffer.name!r} of a body"
-                _broken(schedule, f"{wrong} is {access.mode} {access.buffer!r}", step)
-    made.update(outside[b.name] for b in body.schedule.buffers if b.role == "output")
+                _fail(schedule, f"{wrong} is {access.mode} {access.buffer!r}", step)
+    written.update(outside[b.name] for b in body.schedule.buffers if b.role == "output")
 
 
 def operands_fit_their_buffers(schedule: Schedule) -> None:
@@ -230,11 +230,11 @@ def operands_fit_their_buffers(schedule: Schedule) -> None:
         for access in step.accesses():
             buffer = schedule.by_name[access.buffer]
             if access.dtype is not buffer.dtype:
-                wrong, other = f"{access.name} is {access.dtype.code}", buffer.dtype.code
-                _broken(schedule, f"{wrong}, {buffer.name!r} is {other}", step)
+                wrong, buffer_dtype = f"{access.name} is {access.dtype.code}", buffer.dtype.code
+                _fail(schedule, f"{wrong}, {buffer.name!r} is {buffer_dtype}", step)
             if buffer.role not in _ROLES[access.mode]:
                 wrong = f"{access.mode} operand {access.name} is {buffer.role} {buffer.name!r}"
-                _broken(schedule, wrong, step)
+                _fail(schedule, wrong, step)
 
 
 def scratch_has_room(schedule: Schedule) -> None:
@@ -245,10 +245,10 @@ def scratch_has_room(schedule: Schedule) -> None:
         room = step.kernel.room(step.arguments)
         for operand, binding in zip(step.kernel.operands, step.operands, strict=True):
             if operand.mode == "scratch":
-                held = schedule.by_name[binding.buffer].size - binding.offset
-                if not is_at_least(held, room[operand.name]):
+                available = schedule.by_name[binding.buffer].size - binding.offset
+                if not is_at_least(available, room[operand.name]):
                     wrong = f"{operand.name} needs {room[operand.name]} elements"
-                    _broken(schedule, f"{wrong}, more than {binding.buffer!r} has", step)
+                    _fail(schedule, f"{wrong}, more than {binding.buffer!r} has", step)
 
 
 def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
@@ -263,21 +263,21 @@ def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
             if not written or len(numbers) == 1:
                 continue
             if len(written) > 1:
-                apart = isinstance(step, KernelStep) and stores_apart(
+                disjoint = isinstance(step, KernelStep) and stores_apart(
                     step.kernel,
                     step.arguments,
                     [step.kernel.operands[number].name for number in written],
                     [step.operands[number].offset for number in written],
                 )
-                if not apart:
-                    _broken(schedule, f"it writes {buffer!r} through two operands", step)
+                if not disjoint:
+                    _fail(schedule, f"it writes {buffer!r} through two operands", step)
             out, pairs = written[0], step.in_place()
             place = (accesses[out].begin, accesses[out].updated)
             for n in numbers:
                 if n not in written and (
                     (out, n) not in pairs or (accesses[n].begin, accesses[n].updated) != place
                 ):
-                    _broken(schedule, f"it reads {buffer!r} while it writes it", step)
+                    _fail(schedule, f"it reads {buffer!r} while it writes it", step)
 
 
 # -- order ----------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def values_are_written_before_they_are_read(schedule: Schedule) -> None:
     for step in schedule.steps:
         for name in step.reads():
             if schedule.by_name[name].role in ("temp", "output") and name not in written:
-                _broken(schedule, f"it reads {name!r}, which no earlier step writes", step)
+                _fail(schedule, f"it reads {name!r}, which no earlier step writes", step)
         written.update(step.writes())
 
 
@@ -306,16 +306,16 @@ def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None
         for access in step.accesses():
             name = access.buffer
             if access.updated and (access.mode != "in" or name not in parameters):
-                _broken(schedule, f"{name!r} has no new value to be read", step)
+                _fail(schedule, f"{name!r} has no new value to be read", step)
             if access.updated and (left[name] or name not in written):
-                _broken(schedule, f"it reads the new value of {name!r} before it is there", step)
+                _fail(schedule, f"it reads the new value of {name!r} before it is there", step)
             if access.mode == "in" and name in written and not access.updated:
-                _broken(schedule, f"it reads {name!r} after it was written", step)
-        own = parameters.intersection(step.writes())
-        if number in checking and (written or own):
-            _broken(schedule, "it checks an index after a parameter was written", step)
-        written |= own
-        left.subtract(own)
+                _fail(schedule, f"it reads {name!r} after it was written", step)
+        overwritten = parameters.intersection(step.writes())
+        if number in checking and (written or overwritten):
+            _fail(schedule, "it checks an index after a parameter was written", step)
+        written |= overwritten
+        left.subtract(overwritten)
 
 
 def outputs_are_written(schedule: Schedule) -> None:
@@ -323,16 +323,16 @@ def outputs_are_written(schedule: Schedule) -> None:
     written = {name for step in schedule.steps for name in step.writes()}
     returned = [name for name, _ in schedule.outputs]
     if len(set(returned)) != len(returned):
-        _broken(schedule, "two outputs share a name")
-    for name, held in schedule.outputs:
-        buffer = schedule.by_name.get(held)
+        _fail(schedule, "two outputs share a name")
+    for name, buffer_name in schedule.outputs:
+        buffer = schedule.by_name.get(buffer_name)
         if buffer is None or buffer.role != "output":
-            _broken(schedule, f"output {name!r} is {held!r}, no buffer of role output", buffer)
-        if held not in written:
-            _broken(schedule, f"no step writes output {name!r}", buffer)
+            _fail(schedule, f"output {name!r} is {buffer_name!r}, no buffer of role output", buffer)
+        if buffer_name not in written:
+            _fail(schedule, f"no step writes output {name!r}", buffer)
     for buffer in schedule.buffers:
         if buffer.role == "output" and (buffer.label, buffer.name) not in schedule.outputs:
-            _broken(schedule, f"output {buffer.label!r} is not returned", buffer)
+            _fail(schedule, f"output {buffer.label!r} is not returned", buffer)
 
 
 #: Every invariant, in an order in which each may rely on those before it.

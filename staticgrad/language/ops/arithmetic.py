@@ -20,7 +20,7 @@ from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import Complex, pair, parts_of
 from staticgrad.language.ir.python_numbers import PythonNumber
-from staticgrad.language.ir.ranges import POSITIVE, Range, RangeOf, Zero, peeled
+from staticgrad.language.ir.ranges import POSITIVE, Range, RangeOf, Zero, skip_moves
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.basic import log, sqrt, where
 from staticgrad.language.ops.cotangent import MINUS_ONE, ONE, ZERO, Cotangent, Partial, times
@@ -90,12 +90,12 @@ class Sub(Elementwise, name="sub"):
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         if x.key == y.key:
             return Range(0.0, 0.0, Zero.REACHED)
-        left, right = peeled(x).node, peeled(y).node
-        if isinstance(right.op, Max) and peeled(right.args[0]).node is left:
+        left, right = skip_moves(x).node, skip_moves(y).node
+        if isinstance(right.op, Max) and skip_moves(right.args[0]).node is left:
             return Range(-inf, 0.0, Zero.REACHED)
         if isinstance(right.op, Min):
-            source = peeled(right.args[0]).node
-            largest = isinstance(left.op, Max) and peeled(left.args[0]).node is source
+            source = skip_moves(right.args[0]).node
+            largest = isinstance(left.op, Max) and skip_moves(left.args[0]).node is source
             if left is source or largest:
                 return Range(0.0, inf, Zero.REACHED)
         a, b = of(x), of(y)
@@ -117,7 +117,7 @@ class Mul(Elementwise, name="mul"):
         return y, x
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
-        return of(x).squared() if x.key == y.key else of(x) * of(y)
+        return of(x).square() if x.key == y.key else of(x) * of(y)
 
 
 class Div(Floating, name="div"):
@@ -321,7 +321,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         a, even = of(x), self.exponent % 2 == 0
         if self.exponent > 0 and even:
-            squared = a.squared()
+            squared = a.square()
             return squared if self.exponent == 2 else Range(0.0, inf, squared.zero)
         if a.positive or (self.exponent < 0 and even):
             return POSITIVE

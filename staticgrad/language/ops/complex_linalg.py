@@ -17,7 +17,7 @@ import numpy as np
 
 from staticgrad.language.ir.forms import Form
 from staticgrad.language.ir.op import Op
-from staticgrad.language.ir.pairs import Complex, joined, pair
+from staticgrad.language.ir.pairs import Complex, join_parts, pair
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, conj
 from staticgrad.language.ops.basic import sum_over
@@ -140,7 +140,7 @@ class OfComplex(LinearAlgebra):
     ) -> tuple[Any, ...]:
         ct, out = self.results(ct), self.results(out)
         return tuple(
-            map(joined, self.of_real().cotangents(ct, out, [*map(as_complex, args)], needed))
+            map(join_parts, self.of_real().cotangents(ct, out, [*map(as_complex, args)], needed))
         )
 
 
@@ -149,9 +149,9 @@ def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
     tangents, args = [*map(as_complex, tangents)], tuple(map(as_complex, args))
     found = op.of_real().jvp(tangents, op.results(out), *args)
     if not isinstance(found, tuple):
-        return joined(found)
+        return join_parts(found)
     return tuple(
-        x if x is None else x.real if n in op.real_results else joined(x)
+        x if x is None else x.real if n in op.real_results else join_parts(x)
         for n, x in enumerate(found)
     )
 
@@ -165,7 +165,7 @@ def _reading(op: Any, *args: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
     complex_op = _over_pairs(op)
     pairs = [x if isinstance(x, Complex) or not x.dtype.is_float else pair(x, None) for x in args]
-    return complex_op.results(complex_op(*map(joined, pairs)))
+    return complex_op.results(complex_op(*map(join_parts, pairs)))
 
 
 class ComplexCholesky(OfComplex, Cholesky):
@@ -339,7 +339,7 @@ class _OfPairs(_OfAnyMatrix):
         return (dtype, 2 * n * n), (dtype, 2 * room), (dtype, 2 * n)
 
     def of_operand(self, ct: Any) -> Any:
-        return joined(ct)
+        return join_parts(ct)
 
     def vectors(self, x: Any) -> Any:
         return ComplexEig(self.errors)(x)
@@ -357,8 +357,8 @@ class ComplexEigvals(_OfPairs, Eigvals, name="complex_eigvals"):
     routine = "complex_eigvals"
 
 
-Complex.readings[Eig] = lambda op, x: tuple(map(as_complex, ComplexEig(op.errors)(joined(x))))
-Complex.readings[Eigvals] = lambda op, x: as_complex(ComplexEigvals(op.errors)(joined(x)))
+Complex.readings[Eig] = lambda op, x: tuple(map(as_complex, ComplexEig(op.errors)(join_parts(x))))
+Complex.readings[Eigvals] = lambda op, x: as_complex(ComplexEigvals(op.errors)(join_parts(x)))
 
 
 def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from staticgrad.language.ir.forms import Contract, Form
 from staticgrad.language.ir.functional import as_sparse
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
-from staticgrad.language.ir.ranges import Range, RangeOf, peeled
+from staticgrad.language.ir.ranges import Range, RangeOf, skip_moves
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.cotangent import unbroadcast, widen
 from staticgrad.language.ops.elementwise import ArrayLike, lined_up
@@ -147,7 +147,7 @@ class MatMul(BilinearOp, name="matmul"):
         return Contract(self.transpose_a, self.transpose_b)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
-        return (of(a) * of(b)).summed() if peeled(a).node is not peeled(b).node else None
+        return (of(a) * of(b)).sum() if skip_moves(a).node is not skip_moves(b).node else None
 
 
 def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:

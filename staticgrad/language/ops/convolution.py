@@ -140,7 +140,7 @@ class Convolution(BilinearOp):
         return batched_windows(self, size, args, over)
 
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
-        total = (of(a) * of(b)).summed()
+        total = (of(a) * of(b)).sum()
         return total | Range(0.0, 0.0)  # of no terms
 
 

@@ -17,13 +17,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
 
 import numpy as np
 
-from staticgrad.language.ir.calls import module_of, pickled
+from staticgrad.language.ir.calls import module_of, reduce_wrapper
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Op, lift_all
-from staticgrad.language.ir.pairs import Complex, is_complex_data, joined, parts_type, whole_type
+from staticgrad.language.ir.pairs import (
+    Complex,
+    is_complex_data,
+    join_parts,
+    parts_type,
+    whole_type,
+)
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
@@ -105,7 +111,7 @@ class Marker(FirstOperand):
 def _mark_complex(op: Any, *operands: Any) -> Any:
     """The mark over stored values; letters say which of them are complex."""
     letters = "".join("c" if isinstance(x, Complex) else "-" for x in operands)
-    result = type(op)(op.rule, op.over, letters)(*map(joined, operands))
+    result = type(op)(op.rule, op.over, letters)(*map(join_parts, operands))
     return result.kind.complex_kind.of(result) if letters[0] == "c" else result
 
 
@@ -179,7 +185,7 @@ def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
         return tuple(
             share
             if not isinstance(share, Value)
-            else joined(conj(astype(share, arg.dtype)))
+            else join_parts(conj(astype(share, arg.dtype)))
             if letter == "c"
             else share.real
             for letter, share, arg in zip(pairs, shares, operands, strict=True)
@@ -223,7 +229,7 @@ class CustomFunction:
         """Pickle by name, or by value with cloudpickle, together with the rule."""
         qualname = getattr(self.function, "__qualname__", "")
         arguments = (type(self), self.function, self.name, _rules.get(self.name))
-        return pickled(self, qualname, (_again, arguments))
+        return reduce_wrapper(self, qualname, (_again, arguments))
 
     if not TYPE_CHECKING:
 
@@ -462,7 +468,7 @@ def _jvp_over_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
 
     def rule_over_pairs(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
         values = _as_complex(of_out + pairs, (out, *args))
-        return joined(rule(tuple(_as_complex(pairs, tangents)), *values))
+        return join_parts(rule(tuple(_as_complex(pairs, tangents)), *values))
 
     return rule_over_pairs
 
@@ -725,7 +731,7 @@ def _make_call(
     values, kinds = as_values(*args), _types_of(op, types)
     pairs = "".join("c" if x.dtype.is_complex else "-" for x in (*values, *kinds))
     stored = tuple(parts_type(t) if t.dtype.is_complex else t for t in kinds)
-    result = cls(label, stored, pairs if "c" in pairs else "")(*map(joined, values))
+    result = cls(label, stored, pairs if "c" in pairs else "")(*map(join_parts, values))
     results = _as_complex(pairs[len(values) :], result if isinstance(result, tuple) else (result,))
     return tuple(results) if isinstance(result, tuple) else results[0]
 

@@ -131,7 +131,7 @@ class Elementwise(Op):
         """The result's element, from one Expr per operand."""
         if self.primitive:
             return apply(self.primitive, *elements)
-        raise self._undefined("what it does to an element", "scalar(self, *elements)")
+        raise self._missing_rule("what it does to an element", "scalar(self, *elements)")
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
         """d out / d operand for each operand: a value, a number (1.0 is free), or None.
@@ -459,7 +459,7 @@ def lift_operand(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyVa
     if type(arg) is PythonNumber:
         if kind.computes:
             raise arg.refusal(op)
-        return lift_operand(op, kind, arg.arithmetic.input(arg, dtype.real), dtype)
+        return lift_operand(op, kind, arg.arithmetic.input_of(arg, dtype.real), dtype)
     if is_weak(arg):
         check_range(op, arg, dtype)
         if not dtype.is_float or abs(arg) <= dtype.largest:

@@ -248,7 +248,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""
-        return of(x).summed() | EMPTY
+        return of(x).sum() | EMPTY
 
 
 class TakeAlong(LinearOp, name="take_along"):
@@ -328,7 +328,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""
-        return of(x).summed() | EMPTY
+        return of(x).sum() | EMPTY
 
 
 def _along(indices: Any, size: Size, leading: Shape, trailing: Shape) -> Any:

@@ -25,11 +25,11 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, closed_under, inline_body
 from staticgrad.language.ir.forms import BodyForm, Form, ReshapeForm
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.op import Array, Op, lift_all
-from staticgrad.language.ir.rounded import rounded
+from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import zeros_like_type
@@ -346,7 +346,7 @@ class _Literal:
         for node in body.nodes:
             if isinstance(node.op, Input):
                 continue
-            run = rounded(node.op.reference, node.op, [a.type for a in node.args], node.types)
+            run = round_results(node.op.reference, node.op, [a.type for a in node.args], node.types)
             result = run(*[array_by_key[arg.key] for arg in node.args])
             results = result if isinstance(result, tuple) else (result,)
             array_by_key.update(((node, i), np.asarray(array)) for i, array in enumerate(results))
@@ -425,7 +425,7 @@ def close_body(number: Sequence[Symbolic], inputs: Roles, results: Roles) -> Gra
     inside = body_of([*number, *(value for _, group in inputs for value in group)], outs)
     named_inputs = [*(("i", value) for value in number), *_name_roles(inputs)]
     fresh = [body_input(name, v.type, v.node.origin, v.node.order) for name, v in named_inputs]
-    return body_of(fresh, dict(zip(outs, inlined(inside, fresh), strict=True)))
+    return body_of(fresh, dict(zip(outs, inline_body(inside, fresh), strict=True)))
 
 
 def _name_roles(roles: Roles) -> list[tuple[str, Symbolic]]:
@@ -503,7 +503,7 @@ class BackwardIteration:
         self.inputs = Inputs()
         kinds = [value.type for value in op.body.inputs[1:]]
         self.body_inputs = self.inputs.like("v", kinds)
-        results = inlined(op.body, [self.inputs.number, *self.body_inputs], current().order)
+        results = inline_body(op.body, [self.inputs.number, *self.body_inputs], current().order)
         self.next, outs = results[: op.carries], results[op.carries :]
         self.seeded = [k for k, ct in enumerate(cts[op.carries :]) if ct is not None]
         self.seeded_outs = [outs[k] for k in self.seeded]
@@ -664,7 +664,7 @@ class ForwardBody:
         kinds = [value.type for value in body.inputs[numbered:]]
         self.number, self.body_inputs = inputs.number, inputs.like("v", kinds)
         self.tangents = inputs.like("t", kinds)
-        self.results = inlined(
+        self.results = inline_body(
             body, [*[self.number] * numbered, *self.body_inputs], current().order
         )
 
@@ -752,7 +752,7 @@ def tangents_of_while(
     if not iteration.active_carries:
         return (None,) * (op.carries + 1)
     roles = [("c", iteration.role(0, op.carries)), ("p", iteration.role(op.carries, None))]
-    test = inlined(op.test, [iteration.number, *iteration.body_inputs], current().order)
+    test = inline_body(op.test, [iteration.number, *iteration.body_inputs], current().order)
     tested = close_body([iteration.number], roles, [("y", test)])
     pushed = While(
         body_of(tested.inputs, {"go": tested.outputs["y0"]}),
@@ -781,7 +781,7 @@ def branch_cotangents(
     for case in op.cases:
         inputs = Inputs()
         values = inputs.like("v", [value.type for value in case.inputs])
-        results = inlined(case, values, current().order)
+        results = inline_body(case, values, current().order)
         seeds = inputs.like("s", [results[k].type for k in seeded])
         pairs = [(results[k], seed) for k, seed in zip(seeded, seeds, strict=True)]
         shares = _cotangents_in_body(pairs, [values[k] for k in wrt])
@@ -852,11 +852,11 @@ def as_bounded_loop(op: While) -> Loop:
         return values[1 : 2 + op.carries]
 
     def iteration(values: list[Symbolic]) -> Sequence[Symbolic]:
-        inner = inlined(op.body, [values[0], *values[2:]], current().order)
+        inner = inline_body(op.body, [values[0], *values[2:]], current().order)
         return [add(values[1], 1), *inner]  # type: ignore[list-item]
 
     def test_then_run(values: list[Symbolic]) -> Sequence[Symbolic]:
-        (go,) = inlined(op.test, [values[0], *values[2:]], current().order)
+        (go,) = inline_body(op.test, [values[0], *values[2:]], current().order)
         return apply(Branch((case(skip), case(iteration))), [astype(go, "int64"), *values])
 
     running = astype(equal(inputs.number, done), "int64")

@@ -58,7 +58,7 @@ class Checkpoint(Mark, name="checkpoint"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """The same value; readers fuse with its producer as if the op were not there."""
-        return Identity(kept=True)
+        return Identity(materialized=True)
 
 
 class CheckpointName(Mark, name="checkpoint_name"):

@@ -59,7 +59,7 @@ class LinearOp(Op):
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
-        raise self._undefined("its transpose", "transposed(self, ct, x, *indices)")
+        raise self._missing_rule("its transpose", "transposed(self, ct, x, *indices)")
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The transpose, for floating elements."""

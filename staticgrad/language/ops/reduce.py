@@ -84,7 +84,7 @@ class Sum(Reduction, name="sum"):
         return self(tangents[0]) if out.dtype.is_float and tangents[0] is not None else None
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).summed()
+        return of(x).sum()
 
     def counted(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """The elements of a sum that counts."""

@@ -92,7 +92,7 @@ class CumSum(_Accumulation, name="cumsum"):
         return self(tangents[0]) if tangents[0] is not None and out.dtype.is_float else None
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).summed()
+        return of(x).sum()
 
 
 class CumProd(_Accumulation, name="cumprod"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.language.ir.forms import Form
-from staticgrad.language.ir.pairs import joined
+from staticgrad.language.ir.pairs import join_parts
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.complex_linalg import ComplexEig, OfComplex, as_complex
@@ -134,7 +134,7 @@ def _block_vectors(t: Any) -> tuple[Any, Any, Any]:
         unitary = on_diagonal(cosine) + 1j * (sine + adjoint(sine))
         t = adjoint(unitary) @ t @ unitary
     triangle = by_place(t, 0.0, 1.0, 1.0)
-    rows = as_complex(ComplexEig("nan")(joined(triangle))[1])
+    rows = as_complex(ComplexEig("nan")(join_parts(triangle))[1])
     right, values = swapaxes(rows, -1, -2), diagonal_of(triangle)
     unit = on_diagonal(values * 0.0 + 1.0)
     left = TriangularSolve(lower=False, errors="nan")(

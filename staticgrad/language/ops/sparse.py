@@ -22,7 +22,7 @@ import numpy as np
 
 from staticgrad.language.ir.forms import CallForm, Form
 from staticgrad.language.ir.op import Array, Op, lift_all
-from staticgrad.language.ir.pairs import Complex, joined, pair
+from staticgrad.language.ir.pairs import Complex, join_parts, pair
 from staticgrad.language.ops.arithmetic import conj
 from staticgrad.language.ops.basic import sum_over
 from staticgrad.language.ops.batch_axis import in_front, merge_batch, split_batch
@@ -348,7 +348,10 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         return tuple(
-            map(joined, of_values.cotangents(_as_complex(ct), _as_complex(out), operands, needed))
+            map(
+                join_parts,
+                of_values.cotangents(_as_complex(ct), _as_complex(out), operands, needed),
+            )
         )
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -357,14 +360,14 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
             None if tangent is None else _as_complex(tangent) for tangent in tangents[:2]
         ]
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
-        return joined(of_values.jvp(complex_tangents, _as_complex(out), *operands))
+        return join_parts(of_values.jvp(complex_tangents, _as_complex(out), *operands))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """By the rule over complex values: the axis of parts stays the last one."""
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
         solution = of_values.batched(size, operands, over)
-        return None if solution is None else joined(solution)
+        return None if solution is None else join_parts(solution)
 
 
 def _as_complex(value: Any) -> Any:
@@ -376,7 +379,7 @@ def _of_pairs(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
     """The op over pairs; a real operand has imaginary parts of 0."""
     pairs = [x if isinstance(x, Complex) else pair(x, None) for x in (data, b)]
     solution = ComplexSparseSolve(op.transposed, op.errors, op.ordering)(
-        *map(joined, pairs), *pattern
+        *map(join_parts, pairs), *pattern
     )
     return _as_complex(solution)
 

@@ -301,7 +301,7 @@ class WindowSum(_Reduced, LinearOp, name="window_sum"):
         return self.same_windows(FoldWindows, self.image(x))(repeated)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
-        return of(args[0]).summed() | EMPTY
+        return of(args[0]).sum() | EMPTY
 
 
 class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
@@ -412,7 +412,7 @@ class _Selecting(_Windowed):
 
     def transposed(self, ct: Any, x: Any, places: Any) -> Any:
         """The cotangent of the first operand."""
-        raise self._undefined("its transpose", "transposed(self, ct, x, places)")
+        raise self._missing_rule("its transpose", "transposed(self, ct, x, places)")
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, places: Any) -> Any:
         if tangents[0] is None or not out.dtype.is_float:
@@ -519,7 +519,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
         return self.same_windows(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
-        return of(args[0]).summed() | EMPTY
+        return of(args[0]).sum() | EMPTY
 
 
 class WindowPut(_Selecting, _Spread, name="window_put"):

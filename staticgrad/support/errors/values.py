@@ -62,7 +62,7 @@ def never_set(what: Any, hint: str) -> Any:
 
     def refuse(self: Any, _new: object) -> NoReturn:
         raise ImmutableError(
-            f"{self!r} keeps its {what.fget.__name__}", hint=hint, related=[self._described()]
+            f"{self!r} keeps its {what.fget.__name__}", hint=hint, related=[self._describe()]
         )
 
     return what.setter(refuse)
@@ -77,13 +77,13 @@ _DETERMINED: Final = (
 
 @bounded
 class NoNumbers:
-    """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
+    """Base of symbolic values. Subclasses say in ``_describe`` how messages list them."""
 
     __slots__ = ()
     #: How to come by the numbers; a parameter has some already.
     _numbers: ClassVar[str] = NUMBERS
 
-    def _described(self) -> Related:
+    def _describe(self) -> Related:
         """The value as an operand of a message: name, type text, where made."""
         raise TypeError("a symbolic value says how messages list it")
 
@@ -143,13 +143,13 @@ class NoNumbers:
             raise RankError(
                 f"{what}: {self!r} has no axes",
                 hint="x[None] adds one; x.ravel() has one in any case",
-                related=[self._described()],
+                related=[self._describe()],
             )
         if not isinstance(shape[0], int):
             raise SymbolicValueError(
                 f"{what} of {self!r}: the size {shape[0]} of its first axis is only known in a run",
                 hint=f"{instead}\nor give the axis a literal size",
-                related=[self._described()],
+                related=[self._describe()],
             )
         return shape[0]
 
@@ -164,7 +164,7 @@ class NoNumbers:
         if is_scipy_product(sys._getframe(2)):
             return as_object(self)
         if sys._getframe(2).f_globals.get("__name__") == "numpy.ma.core":
-            raise masked_array("the operand to the left", [self._described()])
+            raise masked_array("the operand to the left", [self._describe()])
         if runs(sys._getframe(2), "BINARY_SUBSCR"):
             raise self._no_value(
                 "an index of an array",
@@ -187,14 +187,14 @@ class NoNumbers:
 
     def __setitem__(self, key: object, item: object) -> NoReturn:
         raise ImmutableError(
-            f"{self!r} cannot be written into", hint=WRITE, related=[self._described()]
+            f"{self!r} cannot be written into", hint=WRITE, related=[self._describe()]
         )
 
     def __delitem__(self, key: object) -> NoReturn:
         raise ImmutableError(
             f"nothing can be deleted from {self!r}",
             hint="join what stays: sg.concatenate([x[:i], x[i + 1 :]])",
-            related=[self._described()],
+            related=[self._describe()],
         )
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
@@ -219,7 +219,7 @@ class NoNumbers:
             return self._numbers if instead is NUMBERS else instead or did_you_mean(name, known)
 
         return UnknownAttributeError(
-            f"{self!r} has no attribute {name!r}", hint=hint, related=[self._described()]
+            f"{self!r} has no attribute {name!r}", hint=hint, related=[self._describe()]
         )
 
     def _no_value(self, what: str, instead: str) -> SymbolicValueError:
@@ -235,7 +235,7 @@ class NoNumbers:
         return SymbolicValueError(
             f"{what} needs a number, but {self!r} is symbolic: it has no value before a run",
             hint=instead,
-            related=[self._described()],
+            related=[self._describe()],
         )
 
 

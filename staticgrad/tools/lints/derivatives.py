@@ -13,7 +13,7 @@ import numpy as np
 from staticgrad import nn
 from staticgrad.language import functions as sg
 from staticgrad.language.ir.graph import Node, Symbolic
-from staticgrad.language.ir.ranges import Zero, peeled
+from staticgrad.language.ir.ranges import Zero, skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 
@@ -78,7 +78,7 @@ def _root(program: LintedGraph, node: Node) -> Seen | None:
     name = node.op.name if node.op.name != "pow" else f"x ** {power:g}"
     return Seen(
         f"{name}: the operand can be 0, where the derivative is infinite and the gradient NaN",
-        _instead_of_root(peeled(operand).node),
+        _instead_of_root(skip_moves(operand).node),
     )
 
 

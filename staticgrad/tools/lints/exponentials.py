@@ -12,7 +12,7 @@ from typing import Final
 from staticgrad import nn
 from staticgrad.language import functions as sg
 from staticgrad.language.ir.graph import Node, Symbolic
-from staticgrad.language.ir.ranges import peeled
+from staticgrad.language.ir.ranges import skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 
@@ -29,7 +29,7 @@ def _exponential(value: Symbolic) -> Node | None:
     for _ in range(_STEPS):
         if not pending:
             return None
-        node = peeled(pending.pop()).node
+        node = skip_moves(pending.pop()).node
         if node.op.name in ("exp", "exp2"):
             return node
         if node.op.name == "mul":
@@ -95,7 +95,7 @@ def _probability(value: Symbolic) -> str:
     for _ in range(_STEPS):
         if not pending:
             return ""
-        node = peeled(pending.pop(0)).node
+        node = skip_moves(pending.pop(0)).node
         if node.op.name == "sigmoid":
             return "sigmoid"
         if node.op.name == "div" and _is_share(node):
@@ -111,7 +111,7 @@ def _probability(value: Symbolic) -> str:
 
 def _is_share(node: Node) -> bool:
     """Return whether a quotient is an exponential over a sum of exponentials."""
-    whole = peeled(node.args[1]).node
+    whole = skip_moves(node.args[1]).node
     return (
         _exponential(node.args[0]) is not None
         and whole.op.name == "sum"

@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.language import functions as sg
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
-from staticgrad.language.ir.ranges import peeled
+from staticgrad.language.ir.ranges import skip_moves
 from staticgrad.language.types.arrays import Shape, hint_value
 from staticgrad.language.types.dim import dim
 from staticgrad.language.types.dtype import F32, F64
@@ -138,7 +138,7 @@ def _big_count(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
     if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
         return None
-    source = peeled(operand).node
+    source = skip_moves(operand).node
     largest = program.range(operand).high
     op: Any = source.op
     if op.name == "sum":
@@ -159,7 +159,7 @@ _COUNTS: Final = ("constant", "size")
 
 def _squared(value: Symbolic) -> Symbolic | None:
     """x, if the value is x * x."""
-    node = peeled(value).node
+    node = skip_moves(value).node
     op: Any = node.op
     if op.name == "integer_pow" and op.exponent == 2:
         return node.args[0]
@@ -169,12 +169,12 @@ def _squared(value: Symbolic) -> Symbolic | None:
 
 def _averaged(value: Symbolic) -> Symbolic | None:
     """x, if the value is a mean of x."""
-    node = peeled(value).node
-    if node.op.name != "div" or (by := peeled(node.args[1]).node).op.name not in _COUNTS:
+    node = skip_moves(value).node
+    if node.op.name != "div" or (by := skip_moves(node.args[1]).node).op.name not in _COUNTS:
         return None
     if isinstance(by.op, Constant) and by.op.data.array.ndim:
         return None
-    total = peeled(node.args[0]).node
+    total = skip_moves(node.args[0]).node
     return total.args[0] if total.op.name == "sum" else None
 
 
@@ -197,7 +197,7 @@ def _variance(program: LintedGraph, node: Node) -> Seen | None:
     root = _squared(node.args[1])
     square = None if mean_of is None else _squared(mean_of)
     mean = None if root is None else _averaged(root)
-    if square is None or mean is None or peeled(square).key != peeled(mean).key:
+    if square is None or mean is None or skip_moves(square).key != skip_moves(mean).key:
         return None
     return Seen(
         "mean(x * x) - mean(x) ** 2 cancels: it can be far off, and negative",
@@ -218,7 +218,7 @@ _EXACT: Final = frozenset(
 def _computed(value: Symbolic) -> bool:
     """Return whether a floating value is the rounded result of arithmetic."""
     for _ in range(16):
-        node = peeled(value).node
+        node = skip_moves(value).node
         if node.is_leaf or (node.op.name == "cast" and not node.args[0].dtype.is_float):
             return False
         if node.op.name not in _EXACT and node.op.name != "cast":
@@ -251,7 +251,7 @@ def _computed(value: Symbolic) -> bool:
 )
 def _equality(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
-    if not a.dtype.is_float or peeled(a).key == peeled(b).key:
+    if not a.dtype.is_float or skip_moves(a).key == skip_moves(b).key:
         return None
     computed = [value for value in (a, b) if _computed(value)]
     if not computed or all(program.is_internal(node, value) for value in computed):
@@ -276,8 +276,8 @@ def _same_place(one: Node, two: Node) -> bool:
 
 def _is_picked(a: Symbolic, b: Symbolic) -> bool:
     """Return whether one is picked out of the other: x == max(x)."""
-    one, two = peeled(a).node, peeled(b).node
+    one, two = skip_moves(a).node, skip_moves(b).node
     for whole, part in ((one, two), (two, one)):
-        if part.op.name in _EXACT and any(peeled(arg).node is whole for arg in part.args):
+        if part.op.name in _EXACT and any(skip_moves(arg).node is whole for arg in part.args):
             return True
     return False

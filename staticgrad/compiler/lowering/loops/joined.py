@@ -57,7 +57,7 @@ from staticgrad.language.ir.kernels.stages import (
     Stage,
     Statement,
     Store,
-    nested,
+    nested_stages,
     operands_read,
 )
 from staticgrad.language.ir.schedule import Buffer, Schedule, Step
@@ -135,7 +135,7 @@ class JoinedStages(StepKernel):
         kernel = self.kernel
         if kernel.outer in ("groups", "squares") or Strips() in kernel.directives:
             raise LoopRefusedError(LoopRefusal.Grouped)
-        deepest = max(len(outer) for _, outer in nested(kernel.stages))
+        deepest = max(len(outer) for _, outer in nested_stages(kernel.stages))
         if _OUTER_LOOPS + len(kernel.axes) + deepest >= MOST_NESTED:
             raise LoopRefusedError(LoopRefusal.Deep)
         #: The loop over rows; a loop over lanes becomes an ordinary loop.
@@ -150,8 +150,8 @@ class JoinedStages(StepKernel):
         stages = tuple(self._convert_stages(self.kernel.stages))
         for axis in reversed(self.kernel.axes):
             stages = (Loop(self._axis(axis), (), stages, ()),)
-            if axis is self.kernel.axes[-1] and self.kernel.jammed > 1:
-                rows = Interleave(self._rename_loop(axis.name), self.kernel.jammed)
+            if axis is self.kernel.axes[-1] and self.kernel.interleaved_rows > 1:
+                rows = Interleave(self._rename_loop(axis.name), self.kernel.interleaved_rows)
                 self._names.directives.append((stages[0], rows))
         for directive in self.kernel.directives:
             if isinstance(directive, Stream):
@@ -186,7 +186,7 @@ class JoinedStages(StepKernel):
             yield converted
 
     def _directives_of(self, stage: Stage) -> Iterator[Directive]:
-        for number, (nested_stage, _) in enumerate(nested(self.kernel.stages)):
+        for number, (nested_stage, _) in enumerate(nested_stages(self.kernel.stages)):
             if nested_stage is stage:
                 yield from (d for d in self.kernel.directives if getattr(d, "stage", -1) == number)
 
@@ -275,7 +275,7 @@ class JoinedStages(StepKernel):
         if data is None:
             return Expr("load", dtype, args, self._access(access))
         value = data.array.reshape(-1)[0].item() if data.array.size == 1 else None
-        if value is None or access.bounded or (isinstance(value, float) and isnan(value)):
+        if value is None or access.bounded_positions or (isinstance(value, float) and isnan(value)):
             raise LoopRefusedError(LoopRefusal.Constant)
         return ex.literal(value, dtype)
 
@@ -448,7 +448,7 @@ class JoinedIterations(LoopBuilder):
         if self._is_tested:
             return (*begin, *self._tested_iterations(), *last)
         iteration = [*self._store_number(self._number()), *self._iteration()]
-        self.stages_of_iteration = len(list(nested(iteration)))
+        self.stages_of_iteration = len(list(nested_stages(iteration)))
         return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
 
     @property
@@ -478,7 +478,7 @@ class JoinedIterations(LoopBuilder):
         if self._bodies.writes[carries] in self._bodies.stored:
             to = names.operand(self._bodies.inputs + carries, I64, "out")
             last.append(Scalar((Store(Access(to), count),)))
-        self.stages_of_iteration = len(list(nested(iteration)))
+        self.stages_of_iteration = len(list(nested_stages(iteration)))
         state, total = str(going.attribute), str(count.attribute)
         iterations = Loop(
             self._axis,

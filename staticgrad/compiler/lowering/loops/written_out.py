@@ -40,7 +40,7 @@ from staticgrad.language.ir.kernels.stages import (
     Statement,
     Store,
     loops_of,
-    nested,
+    nested_stages,
     roots,
     statements,
 )
@@ -92,7 +92,7 @@ def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
             return
         (kernel,) = step.kernels()
         sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
-        stages = [stage for stage, _ in nested(kernel.stages)]
+        stages = [stage for stage, _ in nested_stages(kernel.stages)]
         for axis in (*kernel.axes, *(axis for stage in stages for axis in loops_of(stage))):
             extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
             if not isinstance(extent, int) or extent > 1:
@@ -300,7 +300,7 @@ class _StepRun(StepKernel):
     def estimate_expressions(self) -> int:
         """Estimate the number of expressions."""
         count = 0
-        for stage, outer in nested(self.kernel.stages):
+        for stage, outer in nested_stages(self.kernel.stages):
             exprs = postorder(root for s in statements(stage) for root in roots(s))
             stage_count = sum(1 for _ in exprs) + len(statements(stage))
             for axis in (*self.kernel.axes, *outer, *loops_of(stage)):

@@ -129,7 +129,7 @@ class WindowMaps(WindowLowering):
     def lower_spread(self, kind: str) -> LoweredStep:
         outer = self._lead_loops()
         loops = self.nest(*map(residue_elements, self.axes))
-        residues = ([*product(range(a.residues), range(a.shared))] for a in self.axes)
+        residues = ([*product(range(a.residues), range(a.common_step))] for a in self.axes)
         stores: list[Store] = []
         for residue in product(*residues):
             axis_loops = zip(self.axes, loops, residue, strict=True)

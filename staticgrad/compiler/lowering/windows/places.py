@@ -251,7 +251,7 @@ class WindowLowering(Lowering):
 
     def window_index(self, axis: WindowAxis, q: Loop, t: Loop, gap: Loop = None) -> AffineIndex:
         """Return the window whose tap u + residues * t reads element q."""
-        terms = (q, 1), (t, -axis.dilation // axis.shared), (gap, -_OUTSIDE)
+        terms = (q, 1), (t, -axis.dilation // axis.common_step), (gap, -_OUTSIDE)
         return self.affine_index(*terms, start=_first_window(axis), extent=axis.windows)
 
     # -- accesses ---------------------------------------------------------------------------------
@@ -327,8 +327,8 @@ class WindowLowering(Lowering):
         access = self.access_at(
             Walk(source.base, source.layout.offset, source.layout.strides), indices, dtype
         )
-        filled = ex.literal(fill, dtype) if access.bounded and fill != 0 else None
-        key = (access, fill if access.bounded else None)
+        filled = ex.literal(fill, dtype) if access.bounded_positions and fill != 0 else None
+        key = (access, fill if access.bounded_positions else None)
         if key not in self.loaded:
             self.loaded[key] = ex.load(access, dtype, fill=filled)
         return self.widen_value(self.loaded[key])
@@ -380,7 +380,7 @@ class WindowLowering(Lowering):
 
 
 def _first_window(axis: WindowAxis) -> Size:
-    return window_over(axis, axis.residues - 1, axis.shared - 1)
+    return window_over(axis, axis.residues - 1, axis.common_step - 1)
 
 
 def residue_elements(axis: WindowAxis) -> Size:

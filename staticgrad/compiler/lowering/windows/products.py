@@ -111,7 +111,7 @@ class WindowProducts(WindowLowering):
     def _remainders(self, axis: WindowAxis) -> tuple[Axis | None, Axis | None]:
         taps, gaps = (
             self.outer_loop(extent, taps=True) if extent > 1 else None
-            for extent in (axis.residues, axis.shared)
+            for extent in (axis.residues, axis.common_step)
         )
         return taps, gaps
 

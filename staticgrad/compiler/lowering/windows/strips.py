@@ -72,7 +72,7 @@ def has_phases(form: WindowProduct) -> bool:
     """Return True if a product computes images whose taps differ for each of a few remainders."""
     steps = [axis.step for axis in form.axes]
     is_static = all(isinstance(n, int) for axis in form.axes for n in (axis.taps, axis.before))
-    is_coprime = all(axis.shared == 1 for axis in form.axes)
+    is_coprime = all(axis.common_step == 1 for axis in form.axes)
     return form.result == "image" and is_static and is_coprime and 1 < prod(steps) <= MOST_PHASES
 
 

@@ -484,7 +484,7 @@ class MatrixProduct(PlainProduct):
             (access, word)
             for access, word in touched.items()
             if access.stride(LANES) == 1 and access.stride("i") != 0
-            if not (access.gather or access.bounded or access.operand in scratch)
+            if not (access.gather or access.bounded_positions or access.operand in scratch)
         ]
         held = nest.machine.l2 // self.dtype.itemsize
         if not lines or (straight and 0 < self.most_rows * self.most_columns <= held):

@@ -37,7 +37,7 @@ from staticgrad.language.ir.kernels.stages import (
     Extent,
     Gemm,
     gemm_chunk,
-    nested,
+    nested_stages,
 )
 
 #: Elements of panels that are kept, at most: they stay in L2, and on the stack.
@@ -73,7 +73,7 @@ class LoopedProduct(ProductLoops):
         self.first = stage.k[0] if stage.by_first else None
         self.rest = stage.k[1:] if self.first else stage.k
         self.inner = frozenset(axis.name for axis in stage.k)
-        self.packs_rows = bool(a.bounded) or self.a_stored.is_storage
+        self.packs_rows = bool(a.bounded_positions) or self.a_stored.is_storage
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.rest)
         self.tiles = Tiles(
@@ -109,7 +109,7 @@ class LoopedProduct(ProductLoops):
         """True if whole panels of b are read in place."""
         b, packs = self.stage.b, self.packs_rows or self.b_stored.is_storage
         lies = len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
-        return lies and not (self.first or b.bounded or packs)
+        return lies and not (self.first or b.bounded_positions or packs)
 
     def _step(self, first: int) -> Stride | None:
         """The stride of rows along the loops of a position from a number on, if it is one."""
@@ -168,7 +168,7 @@ class LoopedProduct(ProductLoops):
             return False
         if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
             return False
-        around = next(loops for each, loops in nested(kernel.stages) if each is self.stage)
+        around = next(loops for each, loops in nested_stages(kernel.stages) if each is self.stage)
         names = {axis.name for axis in around}
         whole = not any(axis.limits for axis in self.stage.k)
         return bool(around) and whole and not any(axis in names for axis, _ in b.moves)
@@ -178,7 +178,7 @@ class LoopedProduct(ProductLoops):
         """True if b is stored transposed: its panels are packed by squares."""
         b = self.stage.b
         transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(LANES)
-        return transposed and not b.bounded and not self.b_stored.is_storage
+        return transposed and not b.bounded_positions and not self.b_stored.is_storage
 
     def most(self, axes: Iterable[Axis]) -> float:
         """The positions of loops, at most."""

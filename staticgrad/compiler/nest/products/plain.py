@@ -39,7 +39,7 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
     alone = to.operand not in {stage.a.operand, stage.b.operand}
     plain = value.op == "ref" and value.attribute == PRODUCT
     plain = plain and value.dtype == kernel.operand(to.operand).dtype
-    simple = plain and not (store.indices or store.combine or to.bounded)
+    simple = plain and not (store.indices or store.combine or to.bounded_positions)
     lies = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
     return to if alone and simple and lies else None
 

@@ -15,7 +15,7 @@ from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops.loops import is_eager, scan
 from staticgrad.language.functions.tracing import Trace, Traced, call_traced
 from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.bodies import body_input, body_of, inlined
+from staticgrad.language.ir.bodies import body_input, body_of, inline_body
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.custom import CustomFunction
@@ -70,11 +70,11 @@ class Equation:
 
     def slope(self, t: Any, y: Any, operands: Sequence[Any]) -> Any:
         """The derivative of the vector."""
-        return inlined(self.body, [t, y, *operands])[0]
+        return inline_body(self.body, [t, y, *operands])[0]
 
     def pulled_back(self, t: Any, y: Any, operands: Sequence[Any], ct: Any) -> list[Any]:
         """The cotangents of the vector and of the ``moving`` operands, given that of the slope."""
-        return list(inlined(self._back, [t, y, *operands, ct]))
+        return list(inline_body(self._back, [t, y, *operands, ct]))
 
     @property
     def moving(self) -> list[int]:
@@ -121,7 +121,7 @@ def _build_pullback(body: Graph) -> Graph:
     The time has none.
     """
     inputs = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
-    (result,) = inlined(body, inputs)
+    (result,) = inline_body(body, inputs)
     ct = body_input("ct", result.type, result.node.origin, result.node.order)
     targets = [value for value in inputs[1:] if value.dtype.is_float]
     pull = up("staticgrad.autodiff.reverse").pull_back_stably

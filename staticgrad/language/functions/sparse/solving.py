@@ -6,7 +6,7 @@ from types import FunctionType
 from typing import Any, Literal, cast
 
 from staticgrad.language.functions.sparse.matrices import Sparse, as_sparse
-from staticgrad.language.ir.calls import published
+from staticgrad.language.ir.calls import public_form
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import conj
@@ -161,4 +161,4 @@ def _solution(matrix: Sparse, b: Any, trans: str, ordering: str, errors: str) ->
     return squeeze(solution, 1) if right.ndim == 1 else solution
 
 
-_solve = published(cast(FunctionType, _solution), "staticgrad.language.functions.sparse")
+_solve = public_form(cast(FunctionType, _solution), "staticgrad.language.functions.sparse")

@@ -24,7 +24,7 @@ from staticgrad.language.ir.kernels.stages import (
     Stage,
     Statement,
     Store,
-    nested,
+    nested_stages,
     parts,
     roots,
     statements,
@@ -81,7 +81,7 @@ def bodies_of(
 
 def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
     """Every access with the loops around it."""
-    for stage, around in nested(kernel.stages):
+    for stage, around in nested_stages(kernel.stages):
         if isinstance(stage, Gemm):
             for access, loops in stage.reads:
                 yield access, (*kernel.axes, *around, *loops)
@@ -102,15 +102,15 @@ def stores_apart(
     That is proven if nothing is stored, and if all move alike and each run of elements ends
     before the next one begins.
     """
-    paths = [[each for each in accesses(kernel) if each[0].operand == name] for name in names]
+    paths = [[pair for pair in accesses(kernel) if pair[0].operand == name] for name in names]
     values = dict(zip(kernel.arguments, arguments, strict=True))
     every = [loops for path in paths for _, loops in path]
     if all(any(number_of(axis.extent, values) == 0 for axis in loops) for loops in every):
         return True
     access, loops = paths[0][0]
-    for (own, around), *others in paths:
-        alike = (own.strides, around) == (access.strides, loops)
-        if others or own.gather or own.positions or not alike:
+    for (other_access, around), *others in paths:
+        alike = (other_access.strides, around) == (access.strides, loops)
+        if others or other_access.gather or other_access.positions or not alike:
             return False
     if any(kernel.operand(name).mode != "out" for name in names):
         return False
@@ -119,10 +119,10 @@ def stores_apart(
     moves = [move for move in strides if move[0] != 0 and move[1] != 1]
     moves.sort(key=lambda move: -hint_value(move[0]))  # the farthest first
     places = sorted(offsets, key=hint_value)
-    return any(_apart(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
+    return any(_are_disjoint(places, moves[:cut], moves[cut:]) for cut in range(len(moves) + 1))
 
 
-def _apart(
+def _are_disjoint(
     places: Sequence[Size], outer: Sequence[tuple[Size, Size]], inner: Sequence[tuple[Size, Size]]
 ) -> bool:
     """Return whether runs of the inner loops from each of these places are disjoint within a step
@@ -130,11 +130,14 @@ def _apart(
     run: Size = 1
     for stride, extent in inner:
         run = run + (extent - 1) * stride
-    if not all(is_at_least(after, before + run) for before, after in pairwise(places)):
+    if not all(is_at_least(next_start, start + run) for start, next_start in pairwise(places)):
         return False
     if outer and not is_at_least(outer[-1][0], places[-1] - places[0] + run):
         return False
-    return all(is_at_least(one[0], two[0] * two[1]) for one, two in pairwise(outer))
+    return all(
+        is_at_least(outer_move[0], inner_move[0] * inner_move[1])
+        for outer_move, inner_move in pairwise(outer)
+    )
 
 
 #: Bytes [first, behind the last), counted from where an operand is bound; None: any of its buffer.
@@ -143,11 +146,11 @@ _Values = Mapping[str, int]
 
 
 class LoopPart(NamedTuple):
-    """Iterations from ``first`` to ``behind`` of the loop ``name``."""
+    """Iterations from ``first`` to ``end`` of the loop ``name``."""
 
     name: str
     first: int
-    behind: int
+    end: int
 
 
 @lru_cache(maxsize=4096)
@@ -166,16 +169,16 @@ def reaches(
 @lru_cache(maxsize=1024)
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
     """Return the accesses and their loops, by operand; None where they are not complete."""
-    found: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
+    paths: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
     anywhere = {operand.name for operand in kernel.operands if operand.is_own}
     for access, loops in accesses(kernel):
-        found.setdefault(access.operand, []).append((access, loops))
+        paths.setdefault(access.operand, []).append((access, loops))
         if access.gather:
             anywhere.add(access.operand)
-    for stage, _ in nested(kernel.stages):
+    for stage, _ in nested_stages(kernel.stages):
         columns = (s for s in statements(stage) if isinstance(s, ColumnAccumulate))
         anywhere.update(s.partials for s in columns)
-    return {**found, **dict.fromkeys(anywhere)}
+    return {**paths, **dict.fromkeys(anywhere)}
 
 
 def _bytes(
@@ -190,13 +193,13 @@ def _bytes(
         return None
     ends = []
     for access, loops in paths:
-        moved = 0
+        shift = 0
         if part is not None:
-            count = part.behind - part.first
+            count = part.end - part.first
             loops = tuple([Axis(a.name, count) if a.name == part.name else a for a in loops])
-            moved = part.first * number_of(access.stride(part.name), values)
-        if (both := elements(access, loops, values)) is not None:
-            ends.append((both[0] + moved, both[1] + moved))
+            shift = part.first * number_of(access.stride(part.name), values)
+        if (span := elements(access, loops, values)) is not None:
+            ends.append((span[0] + shift, span[1] + shift))
     if not ends:
         return 0, 0
     first, last = min(low for low, _ in ends), max(high for _, high in ends)

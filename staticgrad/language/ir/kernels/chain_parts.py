@@ -48,8 +48,8 @@ def left_in(kernel: Kernel) -> Access | None:
     if not isinstance(stage, Gemm) or not stage.plain or stage.b.stride(LANES) != 1:
         return None
     extents = [axes[0].extent for axes in (stage.i, stage.j, stage.k)]
-    known = {each.name: each for each in kernel.known}
-    rows, *others = (known.get(str(extent), Known("")) for extent in extents)
+    facts = {fact.name: fact for fact in kernel.facts}
+    rows, *others = (facts.get(str(extent), Known("")) for extent in extents)
     if not all(isinstance(extent, str) for extent in extents) or any(n.most for n in others):
         return None  # so few columns or terms have other code
     if rows.many and not 0 < rows.most <= streamed_rows(stage):
@@ -60,7 +60,9 @@ def left_in(kernel: Kernel) -> Access | None:
         return None
     for store in stage.stores:
         to, operand = store.access, operands[store.access.operand]
-        simple = not (store.indices or store.combine or to.bounded or to.positions or to.gather)
+        simple = not (
+            store.indices or store.combine or to.bounded_positions or to.positions or to.gather
+        )
         by_rows = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
         if simple and by_rows and operand.mode == "out" and operand.dtype == dtype:
             return to

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from staticgrad.language.ir.kernels.stages import Stage, nested
+from staticgrad.language.ir.kernels.stages import Stage, nested_stages
 from staticgrad.support.records import NamedTuple
 
 #: Interleaved vectors, at most. With more of them, register spills cost more than latencies.
@@ -102,9 +102,9 @@ def concerns(directive: Directive) -> tuple[object, ...]:
 
 def of_stages(stages: Iterable[Stage], beside: Iterable[StageDirective]) -> Directives:
     """Return the directives of stages, with the numbers that those have among all of a kernel."""
-    numbers = {id(stage): number for number, (stage, _) in enumerate(nested(stages))}
-    found = [each._replace(stage=numbers[id(stage)]) for stage, each in beside]
-    return tuple(sorted(found, key=lambda each: each.stage))
+    numbers = {id(stage): number for number, (stage, _) in enumerate(nested_stages(stages))}
+    directives = [directive._replace(stage=numbers[id(stage)]) for stage, directive in beside]
+    return tuple(sorted(directives, key=lambda directive: directive.stage))
 
 
 def interleaved_rows(directives: Iterable[Directive]) -> int:

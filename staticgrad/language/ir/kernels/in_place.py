@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from staticgrad.language.ir.expr import Access, Expr, Position, not_met
+from staticgrad.language.ir.expr import Access, Expr, Position, unvisited_postorder
 from staticgrad.language.ir.kernels.stages import (
     Axis,
     Check,
@@ -86,10 +86,10 @@ class _Box:
     inner: Counter[tuple[Extent, Extent]]
     positions: Counter[tuple[object, ...]]
 
-    def holds(self, other: _Box) -> bool:
+    def holds(self, box: _Box) -> bool:
         """Return whether this box contains every element of another box."""
-        alike = self.outer == other.outer and self.positions == other.positions
-        return alike and other.inner <= self.inner
+        alike = self.outer == box.outer and self.positions == box.positions
+        return alike and box.inner <= self.inner
 
 
 def in_place_pairs(
@@ -120,10 +120,10 @@ class _Kernel:
     def _read(self, number: int, stage: Stage) -> None:
         if isinstance(stage, Gemm):
             self.unknown |= {access.operand for access, _ in stage.reads}
-        met: set[int] = set()
-        first = sum(len(statements(before)) for before in self.stages[:number])
+        visited: set[int] = set()
+        first = sum(len(statements(earlier)) for earlier in self.stages[:number])
         for place, statement in enumerate(statements(stage), first):
-            for expr in not_met(roots(statement), met):
+            for expr in unvisited_postorder(roots(statement), visited):
                 if isinstance(expr.attribute, Access):
                     load = _Load(expr, number, place)
                     self.loads.setdefault(load.access.operand, []).append(load)
@@ -148,18 +148,18 @@ class _Kernel:
             of_width = self._readable.get(self.operands[out].dtype.itemsize)
             if of_width is None or not (alone or self._are_apart(stores)):
                 continue
-            kept = self._kept_by_one if alone else _kept_by_several
-            yield from ((out, name) for name in kept(of_width, places, stage))
+            candidates = self._kept_by_one if alone else _kept_by_several
+            yield from ((out, name) for name in candidates(of_width, places, stage))
 
     @cached_property
     def _readable(self) -> Mapping[int, Sequence[_Loaded]]:
         """The operands that are read only where loads say, with their loads, by element width."""
-        found: dict[int, list[_Loaded]] = {}
+        loads_by_width: dict[int, list[_Loaded]] = {}
         for name, loads in self.loads.items():
             operand = self.operands[name]
             if operand.mode == "in" and name not in self.unknown:
-                found.setdefault(operand.dtype.itemsize, []).append((name, loads))
-        return found
+                loads_by_width.setdefault(operand.dtype.itemsize, []).append((name, loads))
+        return loads_by_width
 
     def _kept_by_one(
         self, loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
@@ -181,9 +181,11 @@ class _Kernel:
         if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
             return False
         accesses = [store.access for store, _, _ in stores]
-        if any(store.combine for store, _, _ in stores) or any(a.bounded for a in accesses):
+        if any(store.combine for store, _, _ in stores) or any(
+            a.bounded_positions for a in accesses
+        ):
             return False
-        if len({_started(access) for access in accesses}) > 1:
+        if len({_without_starts(access) for access in accesses}) > 1:
             return False
         starts = [
             sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
@@ -204,8 +206,8 @@ class _Kernel:
     def _is_inside(self, load: _Load, box: _Box) -> bool:
         access = load.access
         indices = load.expr.args[: len(access.gather)]
-        known = all(i.op == "ref" and i.attribute in self.checked for i in indices)
-        return known and box.holds(self._box(access, load.stage, indices))
+        is_checked = all(i.op == "ref" and i.attribute in self.checked for i in indices)
+        return is_checked and box.holds(self._box(access, load.stage, indices))
 
     def _stored_once(self, stored: Access, stage: int) -> bool:
         loops = {
@@ -263,11 +265,14 @@ def _kept_by_several(
     return (name for name, loads in loaded if all(map(is_at_one, loads)))
 
 
-def _is_at(own: Access, stored: Access) -> bool:
-    return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
+def _is_at(access: Access, stored: Access) -> bool:
+    return (access.strides, access.positions) == (
+        stored.strides,
+        stored.positions,
+    ) and not access.gather
 
 
-def _started(access: Access) -> Access:
+def _without_starts(access: Access) -> Access:
     """The access without its literal starts, and without positions that are nothing else."""
     without = (
         replace(p, start=0) if isinstance(p.start, int) and isinstance(p.stride, int) else p

@@ -70,13 +70,13 @@ class Run(NamedTuple):
         """Among how many vectors lanes are dealt, one time after another; empty: they are not."""
         if self.is_pair or self.size != self.step or self.step > DEALT:
             return ()
-        left, found = self.step, list[int]()
+        left, primes = self.step, list[int]()
         for prime in _PRIMES:
             while left % prime == 0:
-                found.append(prime)
+                primes.append(prime)
                 left //= prime
-        few = sum(found) - len(found) <= _SHUFFLES or self.step < _SHORT
-        return tuple(found) if left == 1 and few else ()
+        few = sum(primes) - len(primes) <= _SHUFFLES or self.step < _SHORT
+        return tuple(primes) if left == 1 and few else ()
 
 
 class StageRuns(NamedTuple):
@@ -96,15 +96,15 @@ def runs_of(stage: Map) -> StageRuns:
     return StageRuns(_load_runs(read, stores, axis), *_store_runs(stores, read, axis))
 
 
-def _placed(access: Access, axis: str) -> tuple[Pattern, int] | None:
+def _find_pattern(access: Access, axis: str) -> tuple[Pattern, int] | None:
     """Return the pattern of an access along an axis and its start, if both are literal."""
-    if access.gather or access.bounded:
+    if access.gather or access.bounded_positions:
         return None
     moving = [p for p in access.positions if p.step(axis) != 0]
-    own = dict(access.strides).get(axis, 0)
-    if not moving and isinstance(own, int) and own >= 2:  # a place that starts at 0
+    stride = dict(access.strides).get(axis, 0)
+    if not moving and isinstance(stride, int) and stride >= 2:  # a place that starts at 0
         around = tuple(move for move in access.strides if move[0] != axis)
-        return Pattern(access.operand, around, access.positions, own), 0
+        return Pattern(access.operand, around, access.positions, stride), 0
     if len(moving) != 1 or len(moving[0].terms) != 1 or moving[0].stride != 1:
         return None
     step, start = moving[0].step(axis), moving[0].start
@@ -131,42 +131,44 @@ def _load_runs(
     read: Sequence[tuple[Expr, Access]], stores: Sequence[Store], axis: str
 ) -> dict[Expr, Run]:
     stored = {store.access.operand for store in stores}
-    placed: dict[Pattern, dict[int, list[tuple[Expr, Access]]]] = {}
+    by_pattern: dict[Pattern, dict[int, list[tuple[Expr, Access]]]] = {}
     for expr, access in read:
-        place = _placed(access, axis)
+        place = _find_pattern(access, axis)
         if place is not None and access.operand not in stored:
-            placed.setdefault(place[0], {}).setdefault(place[1], []).append((expr, access))
-    runs = [(p, starts) for p, places in placed.items() for starts in _neighbours(places, p.step)]
+            by_pattern.setdefault(place[0], {}).setdefault(place[1], []).append((expr, access))
+    runs = [
+        (p, starts) for p, places in by_pattern.items() for starts in _neighbours(places, p.step)
+    ]
     many = sum(pattern.step > 2 for pattern, _ in runs) > MANY
-    made: dict[Expr, Run] = {}
+    runs_by_expr: dict[Expr, Run] = {}
     for pattern, starts in runs:
-        exprs = tuple([tuple([e for e, _ in placed[pattern][start]]) for start in starts])
-        access = placed[pattern][starts[0]][0][1]
+        exprs = tuple([tuple([e for e, _ in by_pattern[pattern][start]]) for start in starts])
+        access = by_pattern[pattern][starts[0]][0][1]
         run = Run(access, pattern.step, len(starts), exprs, (), many)
-        made |= {e: run for alike in exprs for e in alike}
-    return made
+        runs_by_expr |= {e: run for alike in exprs for e in alike}
+    return runs_by_expr
 
 
 def _store_runs(
     stores: Sequence[Store], read: Sequence[tuple[Expr, Access]], axis: str
 ) -> tuple[dict[int, Run], frozenset[int]]:
     loaded = {access.operand for _, access in read}
-    placed = [(store, _placed(store.access, axis)) for store in stores]
+    patterns = [(store, _find_pattern(store.access, axis)) for store in stores]
     waiting: set[int] = set()
     last: dict[int, Run] = {}
-    for step in dict.fromkeys(place[0] for _, place in placed if place is not None):
-        starts_of = {place[1]: s for s, place in placed if place is not None and place[0] == step}
-        every = [place for s, place in placed if s.access.operand == step.operand]
-        apart = len({place for place in every if place is not None}) == len(every)
-        alike = all(place is None or place[0].step == step.step for _, place in placed)
-        if not apart or not alike or step.operand in loaded:
+    for step in dict.fromkeys(place[0] for _, place in patterns if place is not None):
+        starts_of = {place[1]: s for s, place in patterns if place is not None and place[0] == step}
+        every = [place for s, place in patterns if s.access.operand == step.operand]
+        is_distinct = len({place for place in every if place is not None}) == len(every)
+        alike = all(place is None or place[0].step == step.step for _, place in patterns)
+        if not is_distinct or not alike or step.operand in loaded:
             continue
         for starts in _neighbours(starts_of, step.step):
             members = tuple([starts_of[start] for start in starts])
             if any(store.combine for store in members):
                 continue
             waiting |= {id(store) for store in members}
-            final = max(members, key=lambda s: [id(other) for other in stores].index(id(s)))
+            final = max(members, key=lambda s: [id(store) for store in stores].index(id(s)))
             run = Run(members[0].access, step.step, len(starts), (), members)
             last[id(final)] = run
     return last, frozenset(waiting)

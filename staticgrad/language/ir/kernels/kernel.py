@@ -43,7 +43,7 @@ from staticgrad.language.ir.kernels.stages import (
     column_words,
     gemm_iterations,
     group_rows,
-    nested,
+    nested_stages,
     order_words,
     parts,
     roots,
@@ -100,14 +100,14 @@ class Kernel(KernelParts):
         if len(self.axes) == 1 and self.axes[0].name == LANES:
             return "lanes"
         if self.axes or len(self.stages) > 1 or self.serial:
-            return "squares" if self.transposed or self.transposed_stores else "axes"
+            return "squares" if self.transposed_loads or self.transposed_stores else "axes"
         if isinstance(first, Map):
-            whole = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
-            return "axes" if whole else "elements"
+            needs_axes = bool(first.rows) or any(isinstance(s, Accumulate) for s in first.body)
+            return "axes" if needs_axes else "elements"
         return "elements" if isinstance(first, Columns) else "axes"
 
     @cached_property
-    def transposed(self) -> tuple[Expr, ...]:
+    def transposed_loads(self) -> tuple[Expr, ...]:
         """The loads that lie across memory, of which adjacent rows read whole lines."""
         return tuple(transposed_loads(self.axes, self.stages, self._square_axis))
 
@@ -119,18 +119,18 @@ class Kernel(KernelParts):
     @property
     def _square_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
-        taken = self.serial or self.grouped or self.jammed > 1
-        return self.axes[-1].name if self.axes and not taken else ""
+        is_excluded = self.serial or self.grouped or self.interleaved_rows > 1
+        return self.axes[-1].name if self.axes and not is_excluded else ""
 
     @property
-    def jammed(self) -> int:
+    def interleaved_rows(self) -> int:
         """The number of interleaved rows."""
         return interleaved_rows(self.directives)
 
     @property
     def tile_rows(self) -> int:
         """The number of rows that are loaded or stored together."""
-        return (SQUARES if self.transposed else 1) * self.lanes
+        return (SQUARES if self.transposed_loads else 1) * self.lanes
 
     @cached_property
     def lanes(self) -> int:
@@ -140,19 +140,22 @@ class Kernel(KernelParts):
             filled = whole_registers(self.stages, self.operands)
             if filled:
                 return filled
-        found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
-        found += [e.dtype for e in self.evaluated if e.op not in ("index", "size")]
-        return max((dtype.lanes for dtype in found if not dtype.is_bool), default=BOOL.lanes)
+        dtypes = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
+        dtypes += [e.dtype for e in self.distinct_exprs if e.op not in ("index", "size")]
+        return max((dtype.lanes for dtype in dtypes if not dtype.is_bool), default=BOOL.lanes)
 
     @cached_property
     def expressions(self) -> tuple[Expr, ...]:
         """Every root expression, in statement order."""
         return tuple(
-            e for stage, _ in nested(self.stages) for s in statements(stage) for e in roots(s)
+            e
+            for stage, _ in nested_stages(self.stages)
+            for s in statements(stage)
+            for e in roots(s)
         )
 
     @cached_property
-    def evaluated(self) -> tuple[Expr, ...]:
+    def distinct_exprs(self) -> tuple[Expr, ...]:
         """Every distinct expression, operands first."""
         return tuple(postorder(self.expressions))
 
@@ -171,8 +174,8 @@ class Kernel(KernelParts):
         if self.outer == "elements":
             assert isinstance(first, Map | Columns)
             return _extent(first.axis, values)
-        apart = len(self.axes) - self.grouped
-        count = prod((_extent(axis, values) for axis in self.axes[:apart]), start=1)
+        ungrouped = len(self.axes) - self.grouped
+        count = prod((_extent(axis, values) for axis in self.axes[:ungrouped]), start=1)
         if self.grouped:
             rows = self.rows(arguments)
             length = group_rows(rows)
@@ -202,13 +205,13 @@ class Kernel(KernelParts):
         if self.outer == "elements":
             terms = [
                 prod(hint_value(_extent(axis, values)) for axis in stage.rows)
-                for stage, _ in nested(self.stages)
+                for stage, _ in nested_stages(self.stages)
                 if isinstance(stage, Columns)
             ]
-            whole = covered // max(1, *terms, 1) // FEWEST_COLUMNS * FEWEST_COLUMNS
-            return max(1, min(covered, FEWEST_COLUMNS), whole)
+            columns = covered // max(1, *terms, 1) // FEWEST_COLUMNS * FEWEST_COLUMNS
+            return max(1, min(covered, FEWEST_COLUMNS), columns)
         elements = []
-        for stage, around in nested(self.stages):
+        for stage, around in nested_stages(self.stages):
             loops = stage.loops if isinstance(stage, Gemm) else parts(stage)[0][1]
             elements.append(prod(hint_value(_extent(axis, values)) for axis in (*around, *loops)))
         rows = max(1, covered // max(1, *elements))
@@ -222,14 +225,14 @@ class Kernel(KernelParts):
     @cached_property
     def _longer(self) -> int:
         """Return the cost of one iteration of a scalar loop, in units of moving an element."""
-        if not any(around for _, around in nested(self.stages)):
+        if not any(around for _, around in nested_stages(self.stages)):
             return 1
-        return 1 + len(self.evaluated) // _OPERATIONS
+        return 1 + len(self.distinct_exprs) // _OPERATIONS
 
     @cached_property
     def _halves(self) -> int:
         """Return how often the elements of a group are halved; a function counts as two moves."""
-        functions = sum(expr.op in BLOCKS for expr in self.evaluated)
+        functions = sum(expr.op in BLOCKS for expr in self.distinct_exprs)
         return min(FINEST, (1 + 2 * functions).bit_length() - 1)
 
     def rows(self, arguments: Sequence[Size]) -> Size:
@@ -244,55 +247,55 @@ class Kernel(KernelParts):
         Where rows are stored to, one element more than the farthest place.
         """
         sizes = tuple(arguments)
-        found = self._rooms.get(sizes)
-        if found is None:
-            found = self._rooms[sizes] = self._room(sizes)
-        return found
+        rooms = self._rooms.get(sizes)
+        if rooms is None:
+            rooms = self._rooms[sizes] = self._room(sizes)
+        return rooms
 
     @cached_property
     def _rooms(self) -> dict[tuple[Size, ...], Mapping[str, Size]]:
-        """What ``room`` has found: lowering and the verifier ask for the same."""
+        """Cache of ``room``: lowering and the verifier call it with the same sizes."""
         return {}
 
     def _room(self, arguments: Sequence[Size]) -> dict[str, Size]:
         values = dict(zip(self.arguments, arguments, strict=True))
-        found: dict[str, Size] = {}
-        for stage, _ in nested(self.stages):
+        needed: dict[str, Size] = {}
+        for stage, _ in nested_stages(self.stages):
             for statement in statements(stage):
                 if isinstance(statement, ColumnAccumulate):
                     assert isinstance(stage, Map)
                     extent = _extent(stage.axis, values)
                     words = column_words(extent, self.rows(arguments), self.lanes)
-                    found[statement.scratch] = words
+                    needed[statement.scratch] = words
                 elif isinstance(statement, Order):
                     assert isinstance(stage, Sort)
-                    extents = (_extent(stage.axis, values), _extent(stage.kept, values))
-                    found[statement.scratch] = order_words(statement.key.dtype, *extents)
+                    extents = (_extent(stage.axis, values), _extent(stage.sorted_axis, values))
+                    needed[statement.scratch] = order_words(statement.key.dtype, *extents)
         moves: dict[tuple[Extent, Stride], Size] = {}
 
-        def moved(axis: Axis, stride: Stride) -> Size:
+        def extent_along(axis: Axis, stride: Stride) -> Size:
             key = axis.extent, stride
             if key not in moves:
                 moves[key] = (_extent(axis, values) - 1) * number_of(stride, values)
             return moves[key]
 
         for operand, places in self._scratch_places().items():
-            count = self.jammed if operand in self.own_rows else 1
-            rooms = {found.get(operand, 0): None}  # many stores have equal ones
+            count = self.interleaved_rows if operand in self.own_rows else 1
+            rooms = {needed.get(operand, 0): None}  # many stores have equal ones
             for axes, access in places:
                 terms: list[tuple[int, Size]] = [(1, 1)]
-                terms += [(1, moved(axes[name], stride)) for name, stride in access.strides]
+                terms += [(1, extent_along(axes[name], stride)) for name, stride in access.strides]
                 for place in access.positions:
                     if place.extent is not None:
                         far = number_of(place.extent, values) - 1
                     else:
                         start = number_of(place.start, values)
-                        steps = [(1, moved(axes[name], step)) for name, step in place.terms]
+                        steps = [(1, extent_along(axes[name], step)) for name, step in place.terms]
                         far = sum_of([(1, start), *steps])
                     terms.append((1, far * number_of(place.stride, values)))
                 rooms[count * sum_of(terms)] = None
-            found[operand] = reduce(maximum, rooms)
-        return found
+            needed[operand] = reduce(maximum, rooms)
+        return needed
 
     @cached_property
     def own_rows(self) -> dict[str, Places]:
@@ -300,23 +303,25 @@ class Kernel(KernelParts):
 
         Interleaved rows have one each, one behind the other.
         """
-        found = self._scratch_places()
+        places_by_operand = self._scratch_places()
         outer = [axis.name for axis in self.axes]
         return {
             operand: places
-            for operand, places in found.items()
+            for operand, places in places_by_operand.items()
             if all(access.stride(axis) == 0 for _, access in places for axis in outer)
         }
 
     def _scratch_places(self) -> dict[str, Places]:
-        own = {operand.name for operand in self.operands if operand.mode == "scratch"}
-        found: dict[str, Places] = {}
-        for stage, around in nested(self.stages) if own else ():
+        scratch = {operand.name for operand in self.operands if operand.mode == "scratch"}
+        places_by_operand: dict[str, Places] = {}
+        for stage, around in nested_stages(self.stages) if scratch else ():
             axes = {a.name: a for a in (*self.axes, *around, *parts(stage)[-1][1])}
             for statement in statements(stage):
-                if isinstance(statement, Store) and statement.access.operand in own:
-                    found.setdefault(statement.access.operand, []).append((axes, statement.access))
-        return found
+                if isinstance(statement, Store) and statement.access.operand in scratch:
+                    places_by_operand.setdefault(statement.access.operand, []).append(
+                        (axes, statement.access)
+                    )
+        return places_by_operand
 
     @cached_property
     def _by_name(self) -> dict[str, Operand]:
@@ -337,8 +342,8 @@ def number_of(extent: Stride, values: Mapping[str, S]) -> int | S:
     product: Any = 1
     for factor in extent:
         product = product * number_of(factor, values)
-    found: int | S = product
-    return found
+    number: int | S = product
+    return number
 
 
 def _extent(axis: Axis, values: Mapping[str, Size]) -> Size:

@@ -49,15 +49,15 @@ class Known:
 
     def holds(self, size: Size) -> bool:
         """Return whether the facts hold for a size, for all values of the names in it."""
-        own = known_of(self.name, [size])
-        bounded = not self.most or 0 < own.most <= self.most
+        actual = known_of(self.name, [size])
+        bounded = not self.most or 0 < actual.most <= self.most
         return (
             bounded
-            and own.multiple % self.multiple == 0
-            and own.short >= self.short
-            and own.many >= self.many
-            and own.uneven >= self.uneven
-            and (not self.fixed or (own.fixed and own.most == self.most))
+            and actual.multiple % self.multiple == 0
+            and actual.short >= self.short
+            and actual.many >= self.many
+            and actual.uneven >= self.uneven
+            and (not self.fixed or (actual.fixed and actual.most == self.most))
         )
 
 

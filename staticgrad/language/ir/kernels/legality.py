@@ -50,7 +50,7 @@ from staticgrad.language.ir.kernels.stages import (
     Statement,
     Store,
     loops_of,
-    nested,
+    nested_stages,
     roots,
     statements,
 )
@@ -75,7 +75,7 @@ def legal(kernel: Kernel, directive: Directive) -> str:
     """Return why a kernel cannot have a directive beside its others; empty if it can."""
     if [*map(concerns, kernel.directives)].count(concerns(directive)) > 1:
         return "it is given twice"
-    every = list(nested(kernel.stages))
+    every = list(nested_stages(kernel.stages))
     if not isinstance(directive, Stream | Strips):
         if not -1 <= directive.stage < len(every):
             return "there is no such stage"
@@ -90,8 +90,8 @@ def legal(kernel: Kernel, directive: Directive) -> str:
             return _dependence_of_vectors(kernel, stages, count)
         case Interleave(axis, count):
             loops = [s for s in stages if isinstance(s, Loop) and s.axis.name == axis]
-            found = (_dependences_of_iterations(kernel, loop, count) for loop in loops)
-            wrong = next((reason for each in found for reason in each), "")
+            dependences = (_dependences_of_iterations(kernel, loop, count) for loop in loops)
+            wrong = next((reason for reasons in dependences for reason in reasons), "")
             return wrong if loops else "there is no such axis"
         case Prefetch(axis, distance):
             if not 0 < distance <= FARTHEST:
@@ -111,19 +111,19 @@ def with_directives(kernel: Kernel, directives: Iterable[Directive]) -> Kernel:
     Raises:
         IllegalDirectiveError: one of them would change results, or names what is not there.
     """
-    found = replace(kernel, directives=tuple(directives))
-    for each in found.directives:
-        if reason := legal(found, each):
-            raise IllegalDirectiveError(f"{each}: {reason}")
-    return found
+    changed = replace(kernel, directives=tuple(directives))
+    for directive in changed.directives:
+        if reason := legal(changed, directive):
+            raise IllegalDirectiveError(f"{directive}: {reason}")
+    return changed
 
 
 def legal_ones(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
     """Return those of some directives that a kernel may have beside its own."""
     return tuple(
-        each
-        for each in directives
-        if not legal(replace(kernel, directives=(*kernel.directives, each)), each)
+        directive
+        for directive in directives
+        if not legal(replace(kernel, directives=(*kernel.directives, directive)), directive)
     )
 
 
@@ -142,9 +142,9 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
         yield "there are no rows to interleave"
     if kernel.outer == "lanes":
         yield "rows that are lanes are taken in no other way"
-    if any(d.factor > 1 and d.axis not in "oj" for d in _interleaved(kernel)):
+    if any(d.factor > 1 and d.axis not in "oj" for d in _interleavings(kernel)):
         yield "iterations of its loops are interleaved"
-    stages = [stage for stage, _ in nested(kernel.stages)]
+    stages = [stage for stage, _ in nested_stages(kernel.stages)]
     for stage in stages:
         for axis in loops_of(stage):
             if axis.limits:
@@ -157,8 +157,8 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
     stored: dict[str, tuple[Extent | tuple[Extent, ...], ...]] = {}
     for s in _stores(bodies(kernel)):
         name, strides = s.access.operand, outer(s.access)
-        own = kernel.operand(name).mode == "scratch" and not any(strides)
-        if not (all(strides) or own):
+        has_own_scratch = kernel.operand(name).mode == "scratch" and not any(strides)
+        if not (all(strides) or has_own_scratch):
             yield f"interleaved rows store to one element: {access_text(s.access)}"
         stored[name] = strides
     for access, _ in accesses(kernel):
@@ -168,23 +168,24 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
 
 def _dependences_of_iterations(kernel: Kernel, loop: Loop, count: int) -> Iterator[str]:
     """Yield what keeps the iterations of a loop from being interleaved: the same, and carries."""
-    axis, inside = loop.axis.name, [stage for stage, _ in nested(loop.stages)]
+    axis, inside = loop.axis.name, [stage for stage, _ in nested_stages(loop.stages)]
     if not 1 <= count <= MOST_INTERLEAVED:
         yield f"{count} interleaved iterations of {axis}: 1 to {MOST_INTERLEAVED}"
     if loop.first or loop.following or loop.going:
         yield f"an iteration of {axis} waits for the one before"
     yield from _waits(inside, "iterations")
-    numbers = {id(stage): number for number, (stage, _) in enumerate(nested(kernel.stages))}
-    for each in _interleaved(kernel):
+    numbers = {id(stage): number for number, (stage, _) in enumerate(nested_stages(kernel.stages))}
+    for directive in _interleavings(kernel):
         deeper = {stage.axis.name for stage in inside if isinstance(stage, Loop)}
-        at = each.stage < 0 or any(numbers[id(stage)] == each.stage for stage in inside)
-        if each.factor > 1 and count > 1 and each.axis in deeper and at:
-            yield f"iterations of {each.axis} are interleaved inside interleaved ones of {axis}"
-    made = (Accumulate, Keep, Check, Search, Carry)
-    own = {s.name for stage in inside for s in statements(stage) if isinstance(s, made)}
+        at = directive.stage < 0 or any(numbers[id(stage)] == directive.stage for stage in inside)
+        if directive.factor > 1 and count > 1 and directive.axis in deeper and at:
+            deeper_text = f"iterations of {directive.axis}"
+            yield f"{deeper_text} are interleaved inside interleaved ones of {axis}"
+    result_kinds = (Accumulate, Keep, Check, Search, Carry)
+    results = {s.name for stage in inside for s in statements(stage) if isinstance(s, result_kinds)}
     for stage in inside:
         for inner in loops_of(stage):
-            if own.intersection(inner.limits):
+            if results.intersection(inner.limits):
                 yield f"the loop {inner.name} ends elsewhere in each iteration"
     computed = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
     stores = [*_stores(computed)]
@@ -200,8 +201,8 @@ def _dependences_of_iterations(kernel: Kernel, loop: Loop, count: int) -> Iterat
                 yield f"an iteration reads where others store: {access_text(access)}"
 
 
-def _interleaved(kernel: Kernel) -> Iterator[Interleave]:
-    return (each for each in kernel.directives if isinstance(each, Interleave))
+def _interleavings(kernel: Kernel) -> Iterator[Interleave]:
+    return (directive for directive in kernel.directives if isinstance(directive, Interleave))
 
 
 def _waits(stages: Iterable[Stage], what: str) -> Iterator[str]:
@@ -239,12 +240,12 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
     stores = [s.access for s in statements if isinstance(s, Store)]
     evaluated = postorder(root for statement in statements for root in roots(statement))
     loads = [e.attribute for e in evaluated if isinstance(e.attribute, Access)]
-    if any(access.bounded or access.gather for access in stores):
+    if any(access.bounded_positions or access.gather for access in stores):
         return False
     if len({*loads, *stores}) > _STREAMS:
         return False
     stored = {access.operand: access for access in stores}
-    return not any(a.bounded or stored.get(a.operand, a) != a for a in loads) and all(
+    return not any(a.bounded_positions or stored.get(a.operand, a) != a for a in loads) and all(
         access == stored[access.operand] and access.stride(LANES) != 0 for access in stores
     )
 
@@ -254,17 +255,17 @@ def _narrow_store(kernel: Kernel, operand: str) -> str:
     maps, contiguously, of half a cache line at least, and the kernel does nothing else with it."""
     stored = [
         (stage, s)
-        for stage, _ in nested(kernel.stages)
+        for stage, _ in nested_stages(kernel.stages)
         for s in statements(stage)
         if isinstance(s, Store) and s.access.operand == operand
     ]
     if not stored or kernel.operand(operand).mode != "out":
         return "no result of this name is stored to"
     for stage, s in stored:
-        behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
+        is_contiguous = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
         wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
-        alone = not (s.combine or s.access.gather or s.access.bounded)
-        if not (behind and wide and alone):
+        alone = not (s.combine or s.access.gather or s.access.bounded_positions)
+        if not (is_contiguous and wide and alone):
             return f"only whole vectors of results are streamed: {access_text(s.access)}"
     return ""
 
@@ -300,17 +301,17 @@ def _fits(stage: object) -> bool:
     if isinstance(stage, Map):
         inner = (Store, Accumulate, ColumnAccumulate)
         return not (stage.rows or stage.axis.limits) and all(
-            isinstance(s, inner) and _kept(s) and not getattr(s, "blocks", False)
+            isinstance(s, inner) and _has_kept_dtype(s) and not getattr(s, "blocks", False)
             for s in stage.body
         )
     if not isinstance(stage, Scalar):
         return False
     return all(
-        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
+        isinstance(s, Keep | Store) and _has_kept_dtype(s) and not getattr(s, "combine", "")
         for s in statements(stage)
     )
 
 
-def _kept(statement: object) -> bool:
+def _has_kept_dtype(statement: object) -> bool:
     """Return whether the value that a statement keeps, if any, has a dtype kept between stages."""
     return not isinstance(statement, Keep | Accumulate) or statement.value.dtype in KEPT

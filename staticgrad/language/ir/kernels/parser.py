@@ -18,10 +18,10 @@ from staticgrad.language.ir.expr import (
     Access,
     Expr,
     Position,
+    describe_type_error,
     index,
     literal,
     load,
-    mistyped,
     ref,
     size,
 )
@@ -80,7 +80,7 @@ def parse_kernel(text: str, *, file: str = "<text>") -> Kernel:
     """Return the kernel that ``text`` describes; its name is optional."""
     reader = KernelReader(Tokens(text, file))
     kernel = reader.kernel()[1]
-    reader.finished("kernel")
+    reader.expect_end("kernel")
     return kernel
 
 
@@ -105,8 +105,8 @@ class KernelReader(DocumentReader):
 
     # declarations
 
-    def _new(self, name: str, known: Collection[str], what: str) -> str:
-        if name in known:
+    def _new(self, name: str, declared: Collection[str], what: str) -> str:
+        if name in declared:
             self.fail(f"the {what} {name_text(name)} is declared twice", self.at - 1)
         return name
 
@@ -128,7 +128,7 @@ class KernelReader(DocumentReader):
         return word
 
     def _axes(self) -> tuple[Axis, ...]:
-        return tuple(self.separated(self._axis))
+        return tuple(self.comma_list(self._axis))
 
     def _axis(self) -> Axis:
         name = self._new(self.name("the name of a loop"), self._loops, "loop")
@@ -155,19 +155,19 @@ class KernelReader(DocumentReader):
             return self.integer("a number")
         if self.accept("-"):
             return -self.integer("a number")
-        return self._declared(self._arguments, "an integer argument")
+        return self._declared_name(self._arguments, "an integer argument")
 
-    def _declared(self, known: Collection[str], what: str) -> str:
+    def _declared_name(self, declared: Collection[str], what: str) -> str:
         at = self.at
         name = self.name(what)
-        if name not in known:
-            self.fail(f"{name_text(name)} is not {what}", at, suggestion(name, known))
+        if name not in declared:
+            self.fail(f"{name_text(name)} is not {what}", at, suggestion(name, declared))
         return name
 
     # results
 
     def _result_name(self) -> str:
-        return self.marked("@", "the name of a result (@name)")
+        return self.marked_name("@", "the name of a result (@name)")
 
     def _result_dtype(self) -> DType:
         self.expect(":", "the name")
@@ -191,13 +191,13 @@ class KernelReader(DocumentReader):
             access, indices = self._access()
             fill = self._literal() if self.accept("else") else None
             expr = load(access, dtype, *indices, fill=fill)
-            given = self._operands[access.operand].dtype
-            if given is not dtype:
-                wrong = f"{access.operand} is {given.code}, the text says {dtype.code}"
+            operand_dtype = self._operands[access.operand].dtype
+            if operand_dtype is not dtype:
+                wrong = f"{access.operand} is {operand_dtype.code}, the text says {dtype.code}"
                 self.fail(wrong, op_at)
         else:
-            expr = Expr(op, dtype, tuple(self.separated(self._expression)))
-        if wrong := mistyped(expr):
+            expr = Expr(op, dtype, tuple(self.comma_list(self._expression)))
+        if wrong := describe_type_error(expr):
             self.fail(wrong, op_at)
         self._numbered.add(token)
         self._values[token] = expr
@@ -217,21 +217,21 @@ class KernelReader(DocumentReader):
             return self._leaves.setdefault(f"i {name}", index(name))
         if name in self._arguments:
             return self._leaves.setdefault(f"n {name}", size(name))
-        known = suggestion(name, [*self._loops, *self._arguments])
-        raise self.mistake(f"{name_text(name)} is neither a loop nor an argument here", at, known)
+        hint = suggestion(name, [*self._loops, *self._arguments])
+        raise self.mistake(f"{name_text(name)} is neither a loop nor an argument here", at, hint)
 
     def _numbered_before(self, token: str) -> Expr:
-        found = self._values.get(token)
-        if found is None and token in self._numbered:
+        value = self._values.get(token)
+        if value is None and token in self._numbered:
             self.fail(f"{token} belongs to another stage", self.at - 1)
-        if found is None:
+        if value is None:
             near = suggestion(token, self._values)
             self.fail(f"{token} is not defined yet", self.at - 1, near)
         self._unused.pop(token, None)
-        return found
+        return value
 
     def _result(self, token: str) -> Expr:
-        name = self.unmarked(token)
+        name = self.strip_mark(token)
         dtype = self._results.get(name)
         if dtype is None:
             near = suggestion(token, [f"@{result}" for result in self._results])
@@ -255,7 +255,7 @@ class KernelReader(DocumentReader):
 
     def _access(self) -> tuple[Access, tuple[Expr, ...]]:
         """``p0[i0*n1 + j + @c0*n2]``, or ``p0[0]``."""
-        operand = self._declared(self._operands, "an operand")
+        operand = self._declared_name(self._operands, "an operand")
         self.expect("[", "the operand")
         strides: list[tuple[str, Extent]] = []
         gather: list[Extent] = []
@@ -267,7 +267,7 @@ class KernelReader(DocumentReader):
             if self.accept("["):
                 positions.append(self._position())
             elif not (self.kinds[self.at] == "value" or self.texts[self.at] in _INDICES):
-                axis = self._declared(self._loops, "a loop around this access")
+                axis = self._declared_name(self._loops, "a loop around this access")
                 strides.append((axis, self._stride()))
             else:
                 alone = self.accept("(")
@@ -277,7 +277,7 @@ class KernelReader(DocumentReader):
                 gather.append(self._stride())
             more = self.accept("+")
         if not self.accept("]"):
-            self.fail(f"expected '+', '*' or ']', found {self.found}")
+            self.fail(f"expected '+', '*' or ']', found {self.token_text}")
         return Access(operand, tuple(strides), tuple(gather), tuple(positions)), tuple(indices)
 
     def _position(self) -> Position:
@@ -293,7 +293,7 @@ class KernelReader(DocumentReader):
         within = self.accept("within")
         extent = self._integer() if within or self.accept("in") else None
         if not self.accept("]"):
-            self.fail(f"expected '+', 'in' or ']', found {self.found}")
+            self.fail(f"expected '+', 'in' or ']', found {self.token_text}")
         return Position(tuple(terms), start, self._stride(), extent, within)
 
     def _stride(self) -> Extent:
@@ -307,10 +307,10 @@ class KernelReader(DocumentReader):
         serial = self.accept("serial")
         self.expect("kernel")
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
-        self.listed(self._operand, self._argument, "kernel")
+        self.two_lists(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
-        known = self.separated(self._fact) if self.accept("where") else []
-        directives = self.separated(self._directive) if self.accept("under") else []
+        facts = self.comma_list(self._fact) if self.accept("where") else []
+        directives = self.comma_list(self._directive) if self.accept("under") else []
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -319,12 +319,12 @@ class KernelReader(DocumentReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, tuple(known), tuple(directives))
+        outer = (axes, tuple(stages), serial, grouped, tuple(facts), tuple(directives))
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
         """``n0 of 2 most 16 short many uneven``: what holds of an argument."""
-        name = self._declared(self._arguments, "an integer argument")
+        name = self._declared_name(self._arguments, "an integer argument")
         multiple = self.integer("of what it is a multiple") if self.accept("of") else 1
         fixed = self.accept("is")
         most = self.integer("what it is at most") if fixed or self.accept("most") else 0
@@ -342,7 +342,7 @@ class KernelReader(DocumentReader):
                 self.expect("+", "the loop")
                 return Prefetch(axis, self.integer("how far ahead"), self._of_stage())
             case "stream":
-                return Stream(self._declared(self._operands, "an operand"))
+                return Stream(self._declared_name(self._operands, "an operand"))
             case "strips":
                 return Strips()
             case tail:
@@ -387,7 +387,7 @@ class KernelReader(DocumentReader):
             if kind == "loop":
                 return self._loop()
             axes = self._axes() if kind in ("map", "columns") else ()
-            groups = self.separated(self._axis_group) if kind == "gemm" else []
+            groups = self.comma_list(self._axis_group) if kind == "gemm" else []
             if kind == "columns" and len(axes) != 1:
                 self.fail("a columns stage has one loop", at)
             if kind == "gemm" and len(groups) != 3:
@@ -429,8 +429,8 @@ class KernelReader(DocumentReader):
         if not self.accept(word):
             return ()
         self.expect("{", word)
-        found: tuple[Carry, ...] = self._body((Carry,))
-        return found
+        carries: tuple[Carry, ...] = self._body((Carry,))
+        return carries
 
     def _columns(self, axis: Axis) -> Columns:
         in_lanes = self.texts[self.at] == "lanes"
@@ -445,9 +445,9 @@ class KernelReader(DocumentReader):
         axis, body = self._block("keys", (Order,))
         if len(body) != 1:
             self.fail("keys are put in order once", self.at - 1)
-        kept, stores = self._block("kept", (Store,))
+        sorted_axis, stores = self._block("kept", (Store,))
         self.expect("}", "the stores")
-        return Sort(axis, kept, body[0], stores)
+        return Sort(axis, sorted_axis, body[0], stores)
 
     def _block(self, word: str, kinds: tuple[type[Statement], ...]) -> tuple[Axis, Any]:
         """``word j: n0 { ... }``: the loop and its statements."""
@@ -490,9 +490,9 @@ class KernelReader(DocumentReader):
         if self.accept("onto"):
             with self._inside(*k):
                 onto = self._factor_access()
-        given = self._operands[a.operand].dtype.compute
-        if dtype is not given:
-            self.fail(f"the product is {given.code}, the text says {dtype.code}", at + 2)
+        compute_dtype = self._operands[a.operand].dtype.compute
+        if dtype is not compute_dtype:
+            self.fail(f"the product is {compute_dtype.code}, the text says {dtype.code}", at + 2)
         self._results[PRODUCT] = dtype
         self._leaves.pop(f"@{PRODUCT}", None)
         with self._inside(*k):
@@ -537,24 +537,28 @@ class KernelReader(DocumentReader):
             partials = self._operand_after("to", "the value")
             return ColumnAccumulate(kind, value, partials, self._operand_after("in", "the operand"))
         if self.kinds[self.at] != "value":
-            self.fail(f"expected %number, @name, 'store', 'column' or '}}', found {self.found}")
+            self.fail(
+                f"expected %number, @name, 'store', 'column' or '}}', found {self.token_text}"
+            )
         at = self.at
         name = self._result_name()
         if name in self._results and name not in self._again:
             self.fail(f"{self.texts[at]} is defined twice", at)
         dtype = self._result_dtype()
-        statement = self._defined(name)
-        given = statement.value.dtype if isinstance(statement, Accumulate | Keep | Carry) else I64
-        if given is not dtype:
-            self.fail(f"{self.texts[at]} is {given.code}, the text says {dtype.code}", at + 2)
+        statement = self._result_statement(name)
+        value_dtype = (
+            statement.value.dtype if isinstance(statement, Accumulate | Keep | Carry) else I64
+        )
+        if value_dtype is not dtype:
+            self.fail(f"{self.texts[at]} is {value_dtype.code}, the text says {dtype.code}", at + 2)
         self._results[name] = dtype
         return statement
 
-    def _operand_after(self, word: str, after: str) -> str:
-        self.expect(word, after)
-        return self._declared(self._operands, "an operand")
+    def _operand_after(self, word: str, preceding: str) -> str:
+        self.expect(word, preceding)
+        return self._declared_name(self._operands, "an operand")
 
-    def _defined(self, name: str) -> Accumulate | Keep | Carry | Check | Search | Order:
+    def _result_statement(self, name: str) -> Accumulate | Keep | Carry | Check | Search | Order:
         word = self._word(_RESULTS, "an accumulation")
         if word == "search":
             right = self._word(("left", "right"), "a side") == "right"

@@ -276,7 +276,7 @@ class Gemm:
 
     @property
     def reads(self) -> tuple[tuple[Access, tuple[Axis, ...]], ...]:
-        """What it reads besides its stores: accesses with the loops that move them."""
+        """Accesses that it reads, besides those of its stores, with the loops that move them."""
         factors = (self.a, (*self.i, *self.k)), (self.b, (*self.k, *self.j))
         return factors if self.onto is None else (*factors, (self.onto, (*self.i, *self.j)))
 
@@ -288,20 +288,21 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Sort:
-    """for j in axis: the order of the keys; then, for j in kept: the stores, in that order.
+    """for j in axis: the order of the keys; then, for j in sorted_axis: the stores, in that order.
 
-    ``kept`` is the same extent, or a smaller one: then no more than that many are ever in order.
+    ``sorted_axis`` has the same extent, or a smaller one: then only that many keys are put in
+    order.
     """
 
     axis: Axis
-    kept: Axis
+    sorted_axis: Axis
     order: Order
     stores: tuple[Store, ...]
 
     @property
-    def whole(self) -> bool:
+    def sorts_all(self) -> bool:
         """True if all elements are kept."""
-        return self.axis.extent == self.kept.extent
+        return self.axis.extent == self.sorted_axis.extent
 
 
 @dataclass(frozen=True)
@@ -342,14 +343,14 @@ def parts(stage: Stage) -> tuple[tuple[tuple[Statement, ...], tuple[Axis, ...]],
         case Gemm():
             return ((stage.stores, (*stage.i, *stage.j)),)
         case Sort():
-            return ((stage.order,), (stage.axis,)), (stage.stores, (stage.kept,))
+            return ((stage.order,), (stage.axis,)), (stage.stores, (stage.sorted_axis,))
         case Loop():
             return (stage.first, ()), (stage.following, (stage.axis,))
 
 
 def statements(stage: Stage) -> tuple[Statement, ...]:
     """The statements of a stage, in order; those of a Loop's own stages are not its."""
-    return tuple([statement for own, _ in parts(stage) for statement in own])
+    return tuple([statement for body, _ in parts(stage) for statement in body])
 
 
 def loops_of(stage: Stage) -> tuple[Axis, ...]:
@@ -359,16 +360,16 @@ def loops_of(stage: Stage) -> tuple[Axis, ...]:
     return tuple(dict.fromkeys(axis for _, loops in parts(stage) for axis in loops))
 
 
-def nested(
+def nested_stages(
     stages: Iterable[Stage], around: tuple[Axis, ...] = ()
 ) -> Iterator[tuple[Stage, tuple[Axis, ...]]]:
     """Every stage, those in a Loop or a Gemm after it, with the loops of stages around it."""
     for stage in stages:
         yield stage, around
         if isinstance(stage, Loop):
-            yield from nested(stage.stages, (*around, stage.axis))
+            yield from nested_stages(stage.stages, (*around, stage.axis))
         elif isinstance(stage, Gemm) and stage.fed:
-            yield from nested(stage.fed, (*around, stage.k[0]))
+            yield from nested_stages(stage.fed, (*around, stage.k[0]))
 
 
 def small(axes: Iterable[Axis]) -> bool:
@@ -407,22 +408,22 @@ def panel_columns(dtype: DType) -> int:
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:
     """The names of the operands that stages load from, search, or multiply."""
-    found: set[str] = set()
-    for stage, _ in nested(stages):
+    names: set[str] = set()
+    for stage, _ in nested_stages(stages):
         if isinstance(stage, Gemm):
-            found |= {access.operand for access, _ in stage.reads}
-        found |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
+            names |= {access.operand for access, _ in stage.reads}
+        names |= {s.access.operand for s in statements(stage) if isinstance(s, Search)}
         evaluated = postorder([expr for s in statements(stage) for expr in roots(s)])
-        found |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
-    return found
+        names |= {e.attribute.operand for e in evaluated if isinstance(e.attribute, Access)}
+    return names
 
 
-def order_words(key: DType, extent: Size, kept: Size) -> Size:
+def order_words(key: DType, extent: Size, sorted_extent: Size) -> Size:
     """Elements of the scratch of an Order: twice its room, a word each, or two for wide keys.
 
     The room is the whole axis, or (where fewer are kept) what is kept, twice, and some more.
     """
-    room = extent if kept == extent else 2 * kept + ORDER_ROOM
+    room = extent if sorted_extent == extent else 2 * sorted_extent + ORDER_ROOM
     return 2 * room * (2 if keys_apart(key) else 1)
 
 

@@ -97,7 +97,7 @@ class KernelParts:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    known: tuple[Known, ...] = ()
+    facts: tuple[Known, ...] = ()
     directives: Directives = ()  # how its loops run; no bit depends on them
 
     @cached_property
@@ -131,26 +131,26 @@ def signature(kernel: KernelParts, name: str = "") -> str:
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
     serial = "serial " if kernel.serial else ""
     outer = f" over {_outer(kernel)}" if kernel.axes else ""
-    outer += f" where {', '.join(map(_known, kernel.known))}" if kernel.known else ""
+    outer += f" where {', '.join(map(_fact_text, kernel.facts))}" if kernel.facts else ""
     outer += f" under {', '.join(map(str, kernel.directives))}" if kernel.directives else ""
     called = f" {name_text(name)}" if name else ""
     return f"{serial}kernel{called}({operands}{arguments}){outer}"
 
 
-def _known(known: Known) -> str:
+def _fact_text(fact: Known) -> str:
     """``n0 of 2 most 16 short many uneven``."""
-    multiple = f" of {known.multiple}" if known.multiple > 1 else ""
-    most = f" {'is' if known.fixed else 'most'} {known.most}" if known.most else ""
-    words = ("short", known.short), ("many", known.many), ("uneven", known.uneven)
-    return f"{_name(known.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
+    multiple = f" of {fact.multiple}" if fact.multiple > 1 else ""
+    most = f" {'is' if fact.fixed else 'most'} {fact.most}" if fact.most else ""
+    words = ("short", fact.short), ("many", fact.many), ("uneven", fact.uneven)
+    return f"{_name(fact.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
 
 
 def _outer(kernel: KernelParts) -> str:
     """``i0: n0, groups of i1: n1, i2: n2``."""
-    apart = len(kernel.axes) - kernel.grouped
-    axes = [_axes(kernel.axes[:apart])] if apart else []
+    ungrouped = len(kernel.axes) - kernel.grouped
+    axes = [_axes(kernel.axes[:ungrouped])] if ungrouped else []
     if kernel.grouped:
-        axes.append(f"groups of {_axes(kernel.axes[apart:])}")
+        axes.append(f"groups of {_axes(kernel.axes[ungrouped:])}")
     return ", ".join(axes)
 
 
@@ -185,9 +185,9 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
         case Columns(rows=rows, body=body):
             head = f"{'lanes' if stage.in_lanes else 'rows'} {_axes(rows)}".rstrip()
             yield from _block(head, _statement_lines(body, numbers))
-        case Sort(axis=axis, kept=kept, order=order):
+        case Sort(axis=axis, sorted_axis=sorted_axis, order=order):
             yield from _block(f"keys {_axis(axis)}", _statement_lines((order,), numbers))
-            yield from _block(f"kept {_axis(kept)}", _statement_lines(stage.stores, numbers))
+            yield from _block(f"kept {_axis(sorted_axis)}", _statement_lines(stage.stores, numbers))
             return
         case Loop(first=first, following=following):
             if first:
@@ -208,19 +208,19 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
     """Statements in order, each behind the lines of what it is the first to need."""
-    known: dict[int, str] = {}
+    names: dict[int, str] = {}
     walk = postorder(root for statement in statements for root in roots(statement))
     for statement in statements:
         for root in roots(statement):
-            while id(root) not in known:
+            while id(root) not in names:
                 expr = next(walk)
                 if expr.op not in ("literal", "index", "size", "ref"):
-                    known[id(expr)] = f"%{next(numbers)}"
-                    args = [known[id(arg)] for arg in expr.args]
-                    yield f"{known[id(expr)]}: {expr.dtype.code} = {_primitive(expr, args)}"
+                    names[id(expr)] = f"%{next(numbers)}"
+                    args = [names[id(arg)] for arg in expr.args]
+                    yield f"{names[id(expr)]}: {expr.dtype.code} = {_primitive(expr, args)}"
                 else:
-                    known[id(expr)] = leaf_text(expr)
-        yield statement_text(statement, [known[id(root)] for root in roots(statement)])
+                    names[id(expr)] = leaf_text(expr)
+        yield statement_text(statement, [names[id(root)] for root in roots(statement)])
 
 
 def leaf_text(expr: Expr) -> str:
@@ -265,18 +265,18 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
 
 def access_text(access: Access, indices: Iterable[str] = ()) -> str:
     """``p0[i0*n1 + j + @c0*n2]``; ``p0[0]`` for one that nothing moves."""
-    terms = [_scaled(_name(axis), stride) for axis, stride in access.strides]
+    terms = [_scaled_text(_name(axis), stride) for axis, stride in access.strides]
     for index, stride in zip_longest(indices, access.gather, fillvalue="?"):
         text = str(index)
         value = text if text[0] in "%@" or text.endswith(")") else f"({text})"
-        terms.append(_scaled(value, stride))
-    terms += [_scaled(position_text(p), p.stride) for p in access.positions]
+        terms.append(_scaled_text(value, stride))
+    terms += [_scaled_text(position_text(p), p.stride) for p in access.positions]
     return f"{_name(access.operand)}[{' + '.join(terms) or '0'}]"
 
 
 def position_text(position: Position) -> str:
     """``[i0*n1 + i1 + -1 in n2]``: the loops that move it, its start, its extent."""
-    terms = [_scaled(_name(axis), step) for axis, step in position.terms]
+    terms = [_scaled_text(_name(axis), step) for axis, step in position.terms]
     if position.start != 0 or not terms:
         terms.append(_extent(position.start))
     word = "within" if position.within else "in"
@@ -284,7 +284,7 @@ def position_text(position: Position) -> str:
     return f"[{' + '.join(terms)}{ends}]"
 
 
-def _scaled(text: str, stride: Extent) -> str:
+def _scaled_text(text: str, stride: Extent) -> str:
     return text if stride == 1 else f"{text}*{_extent(stride)}"
 
 

@@ -18,7 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from keyword import iskeyword
 from typing import Final, NoReturn
 
-from staticgrad.language.ir.expr import Access, Expr, mistyped, mistyped_indices, postorder, ref
+from staticgrad.language.ir.expr import (
+    Access,
+    Expr,
+    describe_type_error,
+    mistyped_indices,
+    postorder,
+    ref,
+)
 from staticgrad.language.ir.forms import COMBINERS, Combiner
 from staticgrad.language.ir.kernels.bodies import Body, accesses, bodies, bodies_of
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK, Kernel
@@ -46,7 +53,7 @@ from staticgrad.language.ir.kernels.stages import (
     Statement,
     Store,
     loops_of,
-    nested,
+    nested_stages,
     roots,
     statements,
 )
@@ -82,12 +89,12 @@ def verify_kernel(kernel: Kernel) -> None:
         check(kernel)
 
 
-def _broken(kernel: Kernel, headline: str, *place: Access | Statement | str) -> NoReturn:
-    details = [p if isinstance(p, str) else _shown(p) for p in place]
+def _fail(kernel: Kernel, headline: str, *place: Access | Statement | str) -> NoReturn:
+    details = [p if isinstance(p, str) else _place_text(p) for p in place]
     raise VerifyError(f"kernel: {headline}", details=[*details, signature(kernel)])
 
 
-def _shown(place: Access | Statement) -> str:
+def _place_text(place: Access | Statement) -> str:
     """The text of an access, or of a statement without its expressions."""
     if isinstance(place, Access):
         return access_text(place)
@@ -98,7 +105,7 @@ def _kind(stage: Stage | Statement) -> str:
     return type(stage).__name__.lower()
 
 
-def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
+def _unseen_exprs(statement: Statement, seen: set[int]) -> Iterator[Expr]:
     """The expressions of a statement that no earlier one of its body evaluates."""
     stack: list[Expr] = list(roots(statement))
     while stack:
@@ -110,7 +117,7 @@ def _unseen(statement: Statement, seen: set[int]) -> Iterator[Expr]:
 
 
 def _accesses_of(statement: Statement, seen: set[int]) -> Iterator[Access]:
-    for expr in _unseen(statement, seen):
+    for expr in _unseen_exprs(statement, seen):
         if isinstance(expr.attribute, Access):
             yield expr.attribute
     if isinstance(statement, Search):
@@ -124,47 +131,47 @@ def _stages_fit_together(kernel: Kernel) -> None:
     """There is a stage; a Gemm or Sort stands alone; only what has a rule for rows across memory
     follows it; rows that are grouped are outer loops of an ordinary kernel."""
     if not kernel.stages:
-        _broken(kernel, "there is no stage")
+        _fail(kernel, "there is no stage")
     if not 0 <= kernel.grouped <= len(kernel.axes):
-        _broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
+        _fail(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
     if kernel.grouped and kernel.serial:
-        _broken(kernel, "iterations that run in order are not grouped")
-    every = list(nested(kernel.stages))
+        _fail(kernel, "iterations that run in order are not grouped")
+    every = list(nested_stages(kernel.stages))
     for stage, around in every:
         alone = isinstance(stage, Sort) and len(every) > 1
         if alone or (kernel.grouped and isinstance(stage, Gemm | Sort | Loop)):
             shared = "other stages" if len(every) > 1 else "groups of rows"
-            _broken(kernel, f"a {_kind(stage)} shares the kernel with {shared}")
+            _fail(kernel, f"a {_kind(stage)} shares the kernel with {shared}")
         if isinstance(stage, Loop):
             _check_loop(kernel, stage, len(around))
         if isinstance(stage, Gemm) and stage.fed:
             if len(stage.k) < 2:
-                _broken(kernel, "a product of one loop is not fed")
-            every_fed = [each for fed in stage.fed for each in (fed, *fed.body)]
+                _fail(kernel, "a product of one loop is not fed")
+            every_fed = [part for fed in stage.fed for part in (fed, *fed.body)]
             if stage.onto:
-                _broken(kernel, "a product that is fed goes on from nothing")
-            if not all(isinstance(each, Map | Store) for each in every_fed):
-                _broken(kernel, "a product is fed by what only stores")
+                _fail(kernel, "a product that is fed goes on from nothing")
+            if not all(isinstance(part, Map | Store) for part in every_fed):
+                _fail(kernel, "a product is fed by what only stores")
         if isinstance(stage, Columns) and stage.in_lanes:
             rules = {COMBINERS[s.kind].rule for s in stage.body if s.kind in COMBINERS}
             if rules - {"tree"}:
-                _broken(kernel, "only sums have a rule of lanes")
+                _fail(kernel, "only sums have a rule of lanes")
 
 
 def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
     loop = f"the loop {stage.axis.name}"
     if not stage.stages:
-        _broken(kernel, f"{loop} does nothing")
+        _fail(kernel, f"{loop} does nothing")
     if depth >= MOST_NESTED:
-        _broken(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
+        _fail(kernel, f"loops of stages nest {MOST_NESTED} deep at most")
     first, following = (
         [(carry.name, carry.value.dtype) for carry in carries]
         for carries in (stage.first, stage.following)
     )
     if first != following:
-        _broken(kernel, f"{loop} starts with other carries than it continues with")
+        _fail(kernel, f"{loop} starts with other carries than it continues with")
     if stage.going and (stage.going, BOOL) not in first:
-        _broken(kernel, f"{loop} continues by a value that is not one of its bool carries")
+        _fail(kernel, f"{loop} continues by a value that is not one of its bool carries")
 
 
 def _statements_fit_stages(kernel: Kernel) -> None:
@@ -187,11 +194,11 @@ def _statements_fit_stages(kernel: Kernel) -> None:
             counted = isinstance(statement, Accumulate) and statement.blocks
             if not isinstance(statement, kinds) or (inner and counted):
                 place = "the rows" if inner else f"a {_kind(stage)} stage"
-                _broken(kernel, f"this statement has no place in {place}", statement)
+                _fail(kernel, f"this statement has no place in {place}", statement)
         if inner and not body.statements:
-            _broken(kernel, "a columns stage accumulates nothing")
+            _fail(kernel, "a columns stage accumulates nothing")
         if isinstance(stage, Map | Scalar) and not body.statements:
-            _broken(kernel, f"a {_kind(stage)} stage does nothing")
+            _fail(kernel, f"a {_kind(stage)} stage does nothing")
 
 
 def _names_are_distinct(kernel: Kernel) -> None:
@@ -204,12 +211,14 @@ def _names_are_distinct(kernel: Kernel) -> None:
         if isinstance(statement, Accumulate | Keep | Check | Search | Order)
     ]
     around: dict[tuple[str, ...], None] = {(): None}
-    for stage, outside in nested(kernel.stages):
+    for stage, outside in nested_stages(kernel.stages):
         results += [carry.name for carry in stage.first] if isinstance(stage, Loop) else []
-        apart = [(axis,) for axis in loops_of(stage)]  # of a Sort, whose loops follow each other
-        for loops in apart if isinstance(stage, Sort) else [loops_of(stage)]:
+        single_loops = [
+            (axis,) for axis in loops_of(stage)
+        ]  # of a Sort, whose loops follow each other
+        for loops in single_loops if isinstance(stage, Sort) else [loops_of(stage)]:
             around[tuple([axis.name for axis in (*outside, *loops)])] = None
-    if any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages)):
+    if any(isinstance(stage, Gemm) for stage, _ in nested_stages(kernel.stages)):
         results.append(PRODUCT)
     outer = [axis.name for axis in kernel.axes]
     fixed = [*(o.name for o in kernel.operands), *kernel.arguments, *outer, *results]
@@ -217,27 +226,27 @@ def _names_are_distinct(kernel: Kernel) -> None:
         seen: set[str] = set()
         for name in (*fixed, *names):
             if not name.isidentifier() or iskeyword(name):
-                _broken(kernel, f"{name!r} is not an identifier")
+                _fail(kernel, f"{name!r} is not an identifier")
             if name in seen:
-                _broken(kernel, f"two things are called {name}")
+                _fail(kernel, f"two things are called {name}")
             seen.add(name)
 
 
 def _names_fit(kernel: Kernel) -> None:
     """Every name is one of its role, so that renderers can derive others from it."""
-    if wrong := _misnamed(kernel):
-        _broken(kernel, wrong)
+    if wrong := _describe_misnamed(kernel):
+        _fail(kernel, wrong)
 
 
-def _misnamed(kernel: Kernel) -> str:
+def _describe_misnamed(kernel: Kernel) -> str:
     """Return what is wrong with the first unfit name; empty if all names fit."""
     for role, name in _roles(kernel):
         letter = _LETTERS.get(role)
-        found = _NUMBERED.fullmatch(name)
+        match = _NUMBERED.fullmatch(name)
         if letter is None and name != role:
             what = "an order" if role == "at" else "this loop of the stage"
             return f"{name!r} is not a name for {what}: {role}"
-        if letter is not None and (found is None or found[1] != letter):
+        if letter is not None and (match is None or match[1] != letter):
             what = f"a{'n' * (role[0] in 'aeiou')} {role}"
             return f"{name!r} is not a name for {what}: {letter}0, {letter}1, ..."
     return ""
@@ -249,7 +258,7 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
     yield from (("argument", name) for name in kernel.arguments)
     outer = LANES if kernel.outer == "lanes" else "loop"
     yield from ((outer, axis.name) for axis in kernel.axes)
-    for stage, _ in nested(kernel.stages):
+    for stage, _ in nested_stages(kernel.stages):
         match stage:
             case Map(axis=axis, rows=rows) | Columns(axis=axis, rows=rows):
                 yield LANES, axis.name
@@ -260,8 +269,8 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
                     yield letter, axes[-1].name
             case Loop(axis=axis):
                 yield "loop", axis.name
-            case Sort(axis=axis, kept=kept):
-                yield from ((LANES, axis.name), (LANES, kept.name))
+            case Sort(axis=axis, sorted_axis=sorted_axis):
+                yield from ((LANES, axis.name), (LANES, sorted_axis.name))
         for statement in statements(stage):
             if role := _OF_RESULTS.get(type(statement)):
                 yield role, statement.name  # type: ignore[union-attr]
@@ -272,8 +281,8 @@ def _extents_are_arguments(kernel: Kernel) -> None:
     declared = frozenset(kernel.arguments)
     for axis in kernel.axes:
         if axis.limits:
-            _broken(kernel, f"the outer loop {axis.name} has no limits")
-    stages = [stage for stage, _ in nested(kernel.stages)]
+            _fail(kernel, f"the outer loop {axis.name} has no limits")
+    stages = [stage for stage, _ in nested_stages(kernel.stages)]
     axes = [*kernel.axes, *(axis for s in stages if isinstance(s, Gemm) for axis in s.loops)]
     axes += [axis for body in bodies(kernel) for axis in body.loops[len(kernel.axes) :]]
     for axis in dict.fromkeys(axes):
@@ -285,27 +294,27 @@ def _extents_are_arguments(kernel: Kernel) -> None:
                 _check_extent(kernel, declared, statement.extent, what)
         for expr in body.expressions:
             if expr.op == "size" and expr.attribute not in declared:
-                _broken(kernel, f"the size {expr.attribute} is not an argument")
+                _fail(kernel, f"the size {expr.attribute} is not an argument")
 
 
 def _check_extent(kernel: Kernel, declared: Set[str], extent: Extent, what: str) -> None:
     if isinstance(extent, str):
         if extent not in declared:
-            _broken(kernel, f"{what} is {extent}, which is not an argument")
+            _fail(kernel, f"{what} is {extent}, which is not an argument")
     elif extent < 0:
-        _broken(kernel, f"{what} is {extent}")
+        _fail(kernel, f"{what} is {extent}")
 
 
 def _arguments_are_known(kernel: Kernel) -> None:
     """Known facts are about arguments shared by all iterations, in their order, once."""
-    names = [known.name for known in kernel.known]
+    names = [fact.name for fact in kernel.facts]
     if names != [name for name in kernel.arguments if name in names]:
-        _broken(kernel, "what is known of arguments is not in their order")
-    for known in kernel.known:
-        wrong = known.multiple < 1 or LARGEST % known.multiple
-        wrong = wrong or not known.fixed <= known.most <= BOUND
-        if known.is_nothing or wrong:
-            _broken(kernel, f"what is known of {known.name} is nothing")
+        _fail(kernel, "what is known of arguments is not in their order")
+    for fact in kernel.facts:
+        wrong = fact.multiple < 1 or LARGEST % fact.multiple
+        wrong = wrong or not fact.fixed <= fact.most <= BOUND
+        if fact.is_nothing or wrong:
+            _fail(kernel, f"what is known of {fact.name} is nothing")
 
 
 def _accesses_move_along_loops(kernel: Kernel) -> None:
@@ -320,17 +329,17 @@ def _accesses_move_along_loops(kernel: Kernel) -> None:
             numbers += [position.start, position.stride, *steps]
         for number in numbers:
             if isinstance(number, str) and number not in declared:
-                _broken(kernel, f"the stride {number} is not an argument", access)
-        for position in access.bounded:
+                _fail(kernel, f"the stride {number} is not an argument", access)
+        for position in access.bounded_positions:
             _check_extent(kernel, declared, position.extent or 0, "the extent of a position")
         if access.operand not in modes:
-            _broken(kernel, f"{access.operand} is not an operand", access)
+            _fail(kernel, f"{access.operand} is not an operand", access)
         if modes[access.operand] == "scratch" and access.gather:
-            _broken(kernel, "a scratch is not gathered", access)
+            _fail(kernel, "a scratch is not gathered", access)
         around = {axis.name for axis in loops}
         for axis, _ in access.moves:
             if axis not in around:
-                _broken(kernel, f"no loop {axis} runs around this access", access)
+                _fail(kernel, f"no loop {axis} runs around this access", access)
             around.remove(axis)
 
 
@@ -344,9 +353,9 @@ def _expressions_are_typed(kernel: Kernel) -> None:
         around = {axis.name for axis in body.loops}
         for expr in body.expressions:
             if expr.op == "index" and expr.attribute not in around:
-                _broken(kernel, f"no loop {expr.attribute} runs around its position")
-            if wrong := mistyped(expr):
-                _broken(kernel, wrong, repr(expr))
+                _fail(kernel, f"no loop {expr.attribute} runs around its position")
+            if wrong := describe_type_error(expr):
+                _fail(kernel, wrong, repr(expr))
 
 
 def _memory_is_typed(kernel: Kernel) -> None:
@@ -354,9 +363,11 @@ def _memory_is_typed(kernel: Kernel) -> None:
     dtypes = {operand.name: operand.dtype for operand in kernel.operands}
 
     def check(access: Access, dtype: DType, what: str) -> None:
-        own = dtypes[access.operand]
-        if own is not dtype:
-            _broken(kernel, f"{access.operand} is {own.code}, the {what} {dtype.code}", access)
+        operand_dtype = dtypes[access.operand]
+        if operand_dtype is not dtype:
+            _fail(
+                kernel, f"{access.operand} is {operand_dtype.code}, the {what} {dtype.code}", access
+            )
 
     for body in bodies(kernel):
         for expr in body.expressions:
@@ -366,24 +377,24 @@ def _memory_is_typed(kernel: Kernel) -> None:
             if isinstance(statement, Store | Search):
                 check(statement.access, statement.value.dtype, _kind(statement))
             if wrong := _mistyped_statement(kernel, dtypes, statement):
-                _broken(kernel, wrong, statement)
-    for stage, _ in nested(kernel.stages):
+                _fail(kernel, wrong, statement)
+    for stage, _ in nested_stages(kernel.stages):
         if isinstance(stage, Gemm):  # factors of one dtype, either of them stored in a narrower one
             for access in (stage.a, stage.b):
                 if access.gather:
-                    _broken(kernel, "a factor of a product is not gathered", access)
+                    _fail(kernel, "a factor of a product is not gathered", access)
             dtype = dtypes[stage.a.operand]
             if dtype.compute is not dtypes[stage.b.operand].compute:
                 check(stage.b, dtype, "product")
             if stage.onto is not None:
-                if stage.onto.gather or stage.onto.bounded:
-                    _broken(kernel, "chains go on from elements that are there", stage.onto)
+                if stage.onto.gather or stage.onto.bounded_positions:
+                    _fail(kernel, "chains go on from elements that are there", stage.onto)
                 check(stage.onto, dtype.compute, "product")
                 terms = stage.k[0].extent if len(stage.k) == 1 else ""
                 if not isinstance(terms, int) or terms >= GEMM_BLOCK:
-                    _broken(kernel, "only a part of a block of terms goes on", stage.onto)
+                    _fail(kernel, "only a part of a block of terms goes on", stage.onto)
             if dtype.is_bool:
-                _broken(kernel, "there is no product of bools", stage.a)
+                _fail(kernel, "there is no product of bools", stage.a)
 
 
 def _mistyped_statement(
@@ -393,14 +404,14 @@ def _mistyped_statement(
     match statement:
         case Store(access=access, indices=indices, combine=kind):
             if wrong := mistyped_indices(access, indices):
-                _broken(kernel, wrong, access)
+                _fail(kernel, wrong, access)
             if kind:
                 _combiner(kernel, kind, statement)
         case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
             combiner, dtype = _combiner(kernel, kind, statement), statement.value.dtype
             if isinstance(statement, ColumnAccumulate):
-                own = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
-                return f"a column is not all {dtype.code}" if own != {dtype} else None
+                column_dtypes = {dtypes.get(statement.partials), dtypes.get(statement.scratch)}
+                return f"a column is not all {dtype.code}" if column_dtypes != {dtype} else None
             if statement.blocks and not combiner.is_ordered(dtype):
                 return "no order of blocks matters"
         case Search(value=value) if value.dtype.is_bool:
@@ -419,9 +430,9 @@ def _combiner(
 ) -> Combiner:
     combiner, dtype = COMBINERS.get(kind), statement.value.dtype
     if combiner is None:
-        _broken(kernel, f"{kind!r} is not a kind of accumulation", statement)
+        _fail(kernel, f"{kind!r} is not a kind of accumulation", statement)
     if dtype.kind not in combiner.kinds or dtype.is_storage:
-        _broken(kernel, f"there is no {kind} of {dtype.code}", statement)
+        _fail(kernel, f"there is no {kind} of {dtype.code}", statement)
     return combiner
 
 
@@ -453,13 +464,13 @@ def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]
         for body in bodies_of(stage, ()):
             if body.stage is not stage:  # what feeds it
                 continue
-            given = _check_refs(kernel, body.statements, ready | vectors)
-            found = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
-            found |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
+            scalars = _check_refs(kernel, body.statements, ready | vectors)
+            results = {s.name: s.value.dtype for s in body.statements if isinstance(s, Accumulate)}
+            results |= {s.name: I64 for s in body.statements if isinstance(s, Order)}
             if isinstance(stage, Columns | Sort):
-                vectors = found  # the stores after them give none
+                vectors = results  # the stores after them give none
             else:
-                ready |= found | (given if isinstance(stage, Scalar) else {})
+                ready |= results | (scalars if isinstance(stage, Scalar) else {})
 
 
 def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> None:
@@ -477,32 +488,32 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
             ends = (*ends, k[0]) if stage.by_first else ends
     for axis in loops_of(stage):
         if axis.limits and (axis not in ends or (axis.first and axis not in begins)):
-            _broken(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")
+            _fail(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")
         for name in axis.limits:
             _check_ref(kernel, ref(name, I64), ready)
 
 
 def _check_refs(
-    kernel: Kernel, statements: Sequence[Statement], known: Mapping[str, DType]
+    kernel: Kernel, statements: Sequence[Statement], visible: Mapping[str, DType]
 ) -> dict[str, DType]:
     """Return the results of statements; each may read earlier ones and ``known``."""
-    given: dict[str, DType] = {}
+    results: dict[str, DType] = {}
     seen: set[int] = set()
     for statement in statements:
-        for expr in _unseen(statement, seen):
+        for expr in _unseen_exprs(statement, seen):
             if expr.op == "ref":
-                _check_ref(kernel, expr, given if expr.attribute in given else known)
+                _check_ref(kernel, expr, results if expr.attribute in results else visible)
         if isinstance(statement, Check | Search | Keep):
-            given[statement.name] = statement.value.dtype if isinstance(statement, Keep) else I64
-    return given
+            results[statement.name] = statement.value.dtype if isinstance(statement, Keep) else I64
+    return results
 
 
 def _check_ref(kernel: Kernel, expr: Expr, ready: Mapping[str, DType]) -> None:
     name = str(expr.attribute)
     if name not in ready:
-        _broken(kernel, f"@{name} is used before anything gives it")
+        _fail(kernel, f"@{name} is used before anything gives it")
     if ready[name] is not expr.dtype:
-        _broken(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
+        _fail(kernel, f"@{name} is {ready[name].code}, it is used as {expr.dtype.code}")
 
 
 def _columns_stand_alone(kernel: Kernel) -> None:
@@ -514,7 +525,7 @@ def _columns_stand_alone(kernel: Kernel) -> None:
     for statement in columns:
         for name in (statement.partials, statement.scratch):
             if touched[name] > 1:
-                _broken(kernel, f"{name} is used elsewhere too", statement)
+                _fail(kernel, f"{name} is used elsewhere too", statement)
 
 
 def _modes_are_kept(kernel: Kernel) -> None:
@@ -528,9 +539,9 @@ def _modes_are_kept(kernel: Kernel) -> None:
 
     def check_read(access: Access, earlier: Set[str] = frozenset()) -> None:
         name, mode = access.operand, modes[access.operand]
-        there = name in stored or name in earlier
-        if mode == "check" or (mode in ("out", "scratch") and not there):
-            _broken(kernel, f"{mode} operand {name} is read", access)
+        is_stored = name in stored or name in earlier
+        if mode == "check" or (mode in ("out", "scratch") and not is_stored):
+            _fail(kernel, f"{mode} operand {name} is read", access)
 
     for body in bodies(kernel):
         stage = body.stage
@@ -546,7 +557,7 @@ def _modes_are_kept(kernel: Kernel) -> None:
                 case Store(access=access):
                     if modes[access.operand] in ("in", "check"):
                         written = f"{modes[access.operand]} operand {access.operand} is written"
-                        _broken(kernel, written, statement)
+                        _fail(kernel, written, statement)
                     if statement.combine:
                         check_read(access)
                     stored.add(access.operand)
@@ -554,19 +565,19 @@ def _modes_are_kept(kernel: Kernel) -> None:
                     noted.add(operand)
                 case Order(scratch=scratch):
                     if modes.get(scratch) != "scratch":
-                        _broken(kernel, "keys are ordered in what is not a scratch", statement)
+                        _fail(kernel, "keys are ordered in what is not a scratch", statement)
                     stored.add(scratch)
                 case ColumnAccumulate(partials=partials, scratch=scratch):
                     if (modes.get(partials), modes.get(scratch)) != ("out", "scratch"):
-                        _broken(kernel, "a column goes to an output, in a scratch", statement)
+                        _fail(kernel, "a column goes to an output, in a scratch", statement)
                     stored |= {partials, scratch}
     used = {"in": read, "out": stored, "inout": stored, "scratch": stored, "check": noted}
     for name, mode in modes.items():
         if name not in used[mode]:
-            _broken(kernel, f"{mode} operand {name} is not used as such")
+            _fail(kernel, f"{mode} operand {name} is not used as such")
     wrong = noted - {name for name, mode in modes.items() if mode == "check"}
     if wrong:
-        _broken(kernel, f"a check is noted to {min(wrong)}, which is not a check operand")
+        _fail(kernel, f"a check is noted to {min(wrong)}, which is not a check operand")
 
 
 def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
@@ -575,8 +586,8 @@ def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
     return {
         statement.access.operand
         for iteration in body.iterations
-        if any(position.step(iteration.axis.name) != 0 for position in access.bounded)
-        for stage, _ in nested(iteration.stages)
+        if any(position.step(iteration.axis.name) != 0 for position in access.bounded_positions)
+        for stage, _ in nested_stages(iteration.stages)
         for statement in statements(stage)
         if isinstance(statement, Store)
     }
@@ -599,7 +610,7 @@ def _lanes_store_apart(kernel: Kernel) -> None:
             elif isinstance(statement, Store):
                 moves = statement.access.stride(axis) or _moves(statement.indices, axis, moving)
                 if not moves:
-                    _broken(kernel, f"all lanes of {axis} store to one element", statement)
+                    _fail(kernel, f"all lanes of {axis} store to one element", statement)
 
 
 def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
@@ -628,10 +639,12 @@ def _iterations_store_apart(kernel: Kernel) -> None:
         for store in body.statements:
             if not isinstance(store, Store) or store.access.operand not in shared or store.indices:
                 continue
-            ends = [p for p in store.access.bounded if p.extent == 1]  # one iteration alone stores
+            ends = [
+                p for p in store.access.bounded_positions if p.extent == 1
+            ]  # one iteration alone stores
             for axis in outer:
                 if store.access.stride(axis) == 0 and not any((axis, 1) in p.terms for p in ends):
-                    _broken(kernel, f"all iterations along {axis} store to one element", store)
+                    _fail(kernel, f"all iterations along {axis} store to one element", store)
 
 
 def _lanes_read_apart(kernel: Kernel) -> None:
@@ -646,30 +659,30 @@ def _lanes_read_apart(kernel: Kernel) -> None:
         if isinstance(body.stage, Gemm):
             for factor in (body.stage.a, body.stage.b):
                 if factor.operand in {access.operand for access in stored}:
-                    _broken(kernel, "a product stores to its factor", factor)
+                    _fail(kernel, "a product stores to its factor", factor)
             onto = body.stage.onto
-            if onto and any(onto != each for each in stored if each.operand == onto.operand):
-                _broken(kernel, "a product stores elsewhere than where it goes on", onto)
+            if onto and any(onto != target for target in stored if target.operand == onto.operand):
+                _fail(kernel, "a product stores elsewhere than where it goes on", onto)
         seen: set[int] = set()
-        before: set[str] = set()
+        stored_earlier: set[str] = set()
         for statement in body.statements:
             for access in _accesses_of(statement, seen):
                 # An offset added to both, equal for all lanes, is guaranteed by the author.
-                own = access.stride(axis.name)
+                stride = access.stride(axis.name)
                 strides = {s.stride(axis.name) for s in stored if s.operand == access.operand}
-                follows = not strides or (strides == {own} and own != 0)
-                alone = axis.extent in (0, 1) and access.operand not in before
+                follows = not strides or (strides == {stride} and stride != 0)
+                alone = axis.extent in (0, 1) and access.operand not in stored_earlier
                 if not (follows or alone):
-                    _broken(kernel, "a lane reads where others store", access)
+                    _fail(kernel, "a lane reads where others store", access)
             if isinstance(statement, Store):
-                before.add(statement.access.operand)
+                stored_earlier.add(statement.access.operand)
 
 
 def _directives_are_legal(kernel: Kernel) -> None:
     """Every directive is legal for the kernel, beside the others."""
     for directive in kernel.directives:
         if reason := legal(kernel, directive):
-            _broken(kernel, f"{directive}: {reason}")
+            _fail(kernel, f"{directive}: {reason}")
 
 
 def _rows_fill_lanes(kernel: Kernel) -> None:
@@ -678,34 +691,36 @@ def _rows_fill_lanes(kernel: Kernel) -> None:
     if kernel.outer != "lanes":
         return
     if kernel.serial or kernel.grouped:
-        _broken(kernel, "rows that are lanes are taken in no other way")
-    stages = [stage for stage, _ in nested(kernel.stages)]
+        _fail(kernel, "rows that are lanes are taken in no other way")
+    stages = [stage for stage, _ in nested_stages(kernel.stages)]
     for stage in stages:
         if not isinstance(stage, Scalar | Loop):
-            _broken(kernel, f"a {_kind(stage)} takes no rows as lanes")
+            _fail(kernel, f"a {_kind(stage)} takes no rows as lanes")
         _ends_for_all(kernel, stage)
     row = kernel.axes[0].name
     written = [s for stage in stages for s in statements(stage)]
     stored = {s.access.operand for s in written if isinstance(s, Store)}
-    kept = {s.name for s in written if isinstance(s, Keep | Carry)}
+    carried = {s.name for s in written if isinstance(s, Keep | Carry)}
     limits = {name for stage in stages for axis in loops_of(stage) for name in axis.limits}
     for s in written:
-        if isinstance(s, Keep) and s.name in limits and _moves([s.value], row, kept):
-            _broken(kernel, "a loop ends elsewhere in each row", s)
+        if isinstance(s, Keep) and s.name in limits and _moves([s.value], row, carried):
+            _fail(kernel, "a loop ends elsewhere in each row", s)
         if isinstance(s, Store):
-            first = any(p.terms == ((row, 1),) and p.extent == 1 for p in s.access.bounded)
+            first = any(
+                p.terms == ((row, 1),) and p.extent == 1 for p in s.access.bounded_positions
+            )
             if s.combine or s.indices or not (s.access.stride(row) != 0 or first):
-                _broken(kernel, "rows that are lanes store to one element", s)
+                _fail(kernel, "rows that are lanes store to one element", s)
     for body in bodies(kernel):
         for expr in body.expressions:
             if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
-                _broken(kernel, "a row reads where others store", expr.attribute)
+                _fail(kernel, "a row reads where others store", expr.attribute)
 
 
 def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
     """A loop that ends by what a row carries is that of one row."""
     if isinstance(stage, Loop) and stage.going:
-        _broken(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
+        _fail(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
 
 
 #: Every invariant, in an order in which each may rely on those before it.

@@ -95,7 +95,7 @@ def _fills(value: Expr, along: str, widest: int) -> bool:
 
 def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
     """Return whether an access has no bounds, no indices, and moves by one of the steps."""
-    return not (access.gather or access.bounded) and access.stride(along) in steps
+    return not (access.gather or access.bounded_positions) and access.stride(along) in steps
 
 
 #: Strides along vectors, of either sign, up to which whole vectors are read and lanes chosen: in
@@ -109,13 +109,13 @@ SQUARES: Final = 4
 
 
 def loads_across(
-    wanted: Iterable[Expr], row: str, vector: str, stored: Collection[str] = ()
+    exprs: Iterable[Expr], row: str, vector: str, stored: Collection[str] = ()
 ) -> Iterator[Expr]:
     """Loads that lie across memory along ``vector``, and go along it with the loop ``row``.
 
     None of operands that are ``stored`` to.
     """
-    for load in postorder(wanted):
+    for load in postorder(exprs):
         access = load.attribute
         if not isinstance(access, Access) or access.operand in stored:
             continue
@@ -125,8 +125,8 @@ def loads_across(
 
 def _is_across(access: Access, row: str, vector: str) -> bool:
     """Return whether an access moves far along ``vector``, and by one element along ``row``."""
-    moved = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
-    if access.gather or moved:
+    varies = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
+    if access.gather or varies:
         return False
     stride = access.stride(vector)
     far = not isinstance(stride, int) or abs(stride) > SHORT_STRIDE
@@ -138,8 +138,8 @@ def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) ->
     stage = _only_map(axes, stages)
     if stage is not None:
         stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
-        wanted = (root for statement in stage.body for root in roots(statement))
-        yield from loads_across(wanted, row, stage.axis.name, stored)
+        exprs = (root for statement in stage.body for root in roots(statement))
+        yield from loads_across(exprs, row, stage.axis.name, stored)
 
 
 def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
@@ -156,14 +156,14 @@ def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -
     loads = [e.attribute for e in postorder(root for store in stores for root in roots(store))]
     accesses = {access for access in loads if isinstance(access, Access)}
     loaded = {access.operand for access in accesses}
-    found = [
+    across = [
         store
         for store in stores
         if counts[store.access.operand] == 1 and store.access.operand not in loaded
         if not store.combine and _is_across(store.access, row, stage.axis.name)
     ]
-    if _in_rows(accesses, stage.axis.name) < PLACES * len(found) or not found:
-        yield from found
+    if _in_rows(accesses, stage.axis.name) < PLACES * len(across) or not across:
+        yield from across
 
 
 def _in_rows(accesses: Iterable[Access], vector: str) -> int:
@@ -184,8 +184,8 @@ def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence
     """The outer axes; last the one along which most operands that lie across memory go along it."""
 
     def across(axis: Axis) -> int:
-        found = (transposed_loads, transposed_stores)
-        return sum(len([*those(axes, stages, axis.name)]) for those in found)
+        finders = (transposed_loads, transposed_stores)
+        return sum(len([*find(axes, stages, axis.name)]) for find in finders)
 
     counts = Counter({axis: across(axis) for axis in axes})
     best = max(reversed(axes), key=lambda axis: counts[axis], default=None)
@@ -195,7 +195,7 @@ def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence
 
 
 def differs(
-    expr: Expr, axes: Collection[str], stored: Collection[str], given: Collection[str]
+    expr: Expr, axes: Collection[str], stored: Collection[str], varying: Collection[str]
 ) -> bool:
     """Return whether an expression may vary along loops, whatever its arguments are.
 
@@ -205,5 +205,5 @@ def differs(
     if isinstance(access, Access):
         return access.operand in stored or any(access.stride(axis) != 0 for axis in axes)
     if expr.op == "ref":
-        return access in given
+        return access in varying
     return expr.op == "index" and access in axes
