@@ -112,12 +112,12 @@ class _Process:
         self.counts = Statistics()
 
     def count(self, origin: Origin, seconds: float) -> None:
-        found = self.counts
+        statistics = self.counts
         self.counts = Statistics(
-            found.compiled + (origin == "compiled"),
-            found.disk + (origin == "disk"),
-            found.memory + (origin == "memory"),
-            found.compile_seconds + (seconds if origin == "compiled" else 0.0),
+            statistics.compiled + (origin == "compiled"),
+            statistics.disk + (origin == "disk"),
+            statistics.memory + (origin == "memory"),
+            statistics.compile_seconds + (seconds if origin == "compiled" else 0.0),
         )
 
 
@@ -136,7 +136,7 @@ def kernel(source: str | KernelSource) -> Code:
     _refuse_finalizers()
     settings = config.current()
     with LOCK, _coded_memory_errors():
-        return _found(source_of(source), "vector" if settings.jit else "python", settings)
+        return _find_kernel(source_of(source), "vector" if settings.jit else "python", settings)
 
 
 def plain_kernel(text: str) -> Code:
@@ -147,7 +147,7 @@ def plain_kernel(text: str) -> Code:
     """
     _refuse_finalizers()
     with LOCK, _coded_memory_errors():
-        return _found(source_of(text), "numba", config.current())
+        return _find_kernel(source_of(text), "numba", config.current())
 
 
 def _refuse_finalizers() -> None:
@@ -173,31 +173,31 @@ def _coded_memory_errors() -> Iterator[None]:
         raise headroom.too_little("there is too little memory to compile a kernel") from error
 
 
-def _found(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
+def _find_kernel(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
     """The kernel from memory, from disk, or compiled."""
     key = (mode, source.key, settings.target)
-    known = _process.kernels.get(key)
-    if known is not None:
+    cached = _process.kernels.get(key)
+    if cached is not None:
         _process.count("memory", 0.0)
-        return replace(known, origin="memory", compile_seconds=0.0)
+        return replace(cached, origin="memory", compile_seconds=0.0)
     start = time.perf_counter()
     if mode == "python":
-        made = _load_python(source, start)
+        code = _load_python(source, start)
     elif mode == "numba":
-        made = _load_by_numba(source, settings, start)
+        code = _load_by_numba(source, settings, start)
     else:
-        made = _load(source, settings, start)
-    return _new(made, key, settings)
+        code = _load(source, settings, start)
+    return _new(code, key, settings)
 
 
-def _new(made: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
+def _new(code: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
     """Store and count a kernel that was not in memory."""
-    _process.kernels[key] = made
-    _process.count(made.origin, made.compile_seconds)
+    _process.kernels[key] = code
+    _process.count(code.origin, code.compile_seconds)
     if "cache" in settings.log or config.logger.isEnabledFor(logging.INFO):
-        spent = made.compile_seconds * 1e3
-        config.log("cache", "%s %s in %.1f ms", made.symbol, made.origin, spent)
-    return made
+        spent = code.compile_seconds * 1e3
+        config.log("cache", "%s %s in %.1f ms", code.symbol, code.origin, spent)
+    return code
 
 
 def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
@@ -220,17 +220,19 @@ def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
 
 def _load_by_numba(source: KernelSource, settings: config.Config, start: float) -> Code:
     from staticgrad.native import headroom
-    from staticgrad.native.undisturbed import undisturbed
+    from staticgrad.native.undisturbed import run_uninterrupted
 
     if "numba" not in sys.modules:
         headroom.require(headroom.NUMBA, "loading Numba")
     headroom.require(headroom.COMPILE, "compiling a kernel")
     from staticgrad.native.by_numba import loops
 
-    made = undisturbed(lambda: loops.compiled(source.text, settings))
-    origin: Origin = "disk" if made.cache_hits else "compiled"
+    numba_code = run_uninterrupted(lambda: loops.compile_kernel(source.text, settings))
+    origin: Origin = "disk" if numba_code.cache_hits else "compiled"
     seconds = time.perf_counter() - start
-    return Code(made.native_name, made.address, source, "numba", origin, seconds, made)
+    return Code(
+        numba_code.native_name, numba_code.address, source, "numba", origin, seconds, numba_code
+    )
 
 
 def begin(
@@ -254,7 +256,7 @@ def begin(
     settings = config.current()
     if not settings.jit:
         return dict
-    found: dict[str, Code] = {}
+    codes: dict[str, Code] = {}
     end: Callable[[], list[Code]] = list
     with LOCK, _coded_memory_errors():
         missing = []
@@ -265,19 +267,19 @@ def begin(
                 if stored is None:
                     missing.append(source)
                 else:
-                    found[source.key] = _new(stored, key, settings)
+                    codes[source.key] = _new(stored, key, settings)
         if len(missing) > (settings.tier == "full"):
             end = _begin_together(missing, settings, loops, is_long())
 
-    def ended() -> dict[str, Code]:
+    def store_codes() -> dict[str, Code]:
         with LOCK, _coded_memory_errors():
-            for made in end():
-                source = source_of(made.source)
+            for code in end():
+                source = source_of(code.source)
                 key = ("vector", source.key, settings.target)
-                found[source.key] = _new(made, key, settings)
-        return found
+                codes[source.key] = _new(code, key, settings)
+        return codes
 
-    return ended
+    return store_codes
 
 
 def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
@@ -307,7 +309,7 @@ def _begin_together(
     end = loader.begin(sources, host, settings, beside, is_long)
     begun = time.perf_counter() - start
 
-    def ended() -> list[Code]:
+    def collect_codes() -> list[Code]:
         start = time.perf_counter()
         symbols = end()
         seconds = (begun + time.perf_counter() - start) / max(len(symbols), 1)
@@ -316,7 +318,7 @@ def _begin_together(
             for source, symbol in symbols.items()
         ]
 
-    return ended
+    return collect_codes
 
 
 def object_code(
@@ -365,10 +367,10 @@ def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "as
 
             return jit.as_text(source_of(source), form, loader.host())
         from staticgrad.native.by_numba import loops
-        from staticgrad.native.undisturbed import undisturbed
+        from staticgrad.native.undisturbed import run_uninterrupted
 
         text = source_of(source).text
-        return undisturbed(lambda: loops.as_text(text, config.current(), form))
+        return run_uninterrupted(lambda: loops.as_text(text, config.current(), form))
 
 
 def vector_bits() -> int:
@@ -392,11 +394,11 @@ def driver() -> Driver:
     and array that the rows name alive.
     """
     jit = config.current().jit
-    found = _process.drivers.get(jit)
-    if found is None:
+    table_driver = _process.drivers.get(jit)
+    if table_driver is None:
         with LOCK:
-            found = _process.drivers.setdefault(jit, _make_driver(jit))
-    return found
+            table_driver = _process.drivers.setdefault(jit, _make_driver(jit))
+    return table_driver
 
 
 def _make_driver(jit: bool) -> Driver:

@@ -325,7 +325,7 @@ def _found_directory(settings: config.Config | None) -> tuple[Path | None, str]:
     """The cache directory, or None and the reason."""
     chosen = (settings or config.current()).cache_dir
     user = os.geteuid() if hasattr(os, "geteuid") else 0
-    return _prepared(chosen or _default_directory(), user)
+    return _prepare_folder(chosen or _default_directory(), user)
 
 
 @functools.cache
@@ -336,7 +336,7 @@ def _default_directory() -> Path:
 
 
 @functools.cache
-def _prepared(base: Path, user: int) -> tuple[Path | None, str]:
+def _prepare_folder(base: Path, user: int) -> tuple[Path | None, str]:
     try:
         return private_folder(base / "kernels"), ""
     except NotPrivateError as refusal:
@@ -451,7 +451,7 @@ def _make_room(folder: Path, added: int, limit: int) -> None:
         fill.written += added
         if fill.counted + fill.written <= limit and fill.written <= limit // 8:
             return
-    _fills[folder] = _Fill(_trimmed(folder, limit, _FORGOTTEN)[1])
+    _fills[folder] = _Fill(_trim_folder(folder, limit, _FORGOTTEN)[1])
 
 
 def prune(limit: int | None = None) -> int:
@@ -468,10 +468,10 @@ def prune(limit: int | None = None) -> int:
     if folder is None:
         return 0
     _remove_by_numba(folder, others=True)
-    return _trimmed(folder, settings.cache_size if limit is None else limit, 0.0)[0]
+    return _trim_folder(folder, settings.cache_size if limit is None else limit, 0.0)[0]
 
 
-def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
+def _trim_folder(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
     """Remove entries from a folder; return how many, and the bytes left.
 
     It removes those of other installations unused for ``forgotten`` seconds, and the longest unused

@@ -26,8 +26,8 @@ class Row(NamedTuple):
     """A row of the driver's table: one kernel over all its outer iterations.
 
     Where ``function`` is 0, the row says where to go on (``control_code``). Else ``function`` and
-    ``record`` are addresses, and ``own`` is where the row's words begin in a worker's block, in
-    bytes from its start. The ``total`` iterations are claimed in groups of ``grain``;
+    ``record`` are addresses, and ``scratch`` is the offset of the row's scratch words in a
+    worker's block, in bytes. The ``total`` iterations are claimed in groups of ``grain``;
     0: all in one.
 
     ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
     function: int
     record: int
-    own: int
+    scratch: int
     total: int
     grain: int
     section: int = 0
@@ -60,8 +60,8 @@ class Head(NamedTuple):
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
     one runs (``mode``, 1: alone), what it has ``spent`` so far, which way it ``prefers``, which
-    ``turn`` of a trial and the ``rest`` after it this one is, how many runs that rest has, and by
-    how much others have ``helped``: above 0 where they ran a quarter of what is theirs.
+    ``turn`` of a trial and the ``interval`` after it this one is, how many runs that interval has,
+    and by how much others have ``helped``: above 0 where they ran a quarter of what is theirs.
     """
 
     table: int
@@ -76,7 +76,7 @@ class Head(NamedTuple):
     alone: int = 0
     prefers: int = 0
     turn: int = 0
-    rest: int = 0
+    interval: int = 0
     helped: int = 0
     fuel: int = ENDLESS
     resume: int = 0

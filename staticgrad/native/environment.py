@@ -20,11 +20,11 @@ _Room: Final = ctypes.c_char * 64  # for any C library's fenv_t
 @contextmanager
 def default_environment() -> Iterator[None]:
     """Within it, arithmetic rounds to nearest and keeps denormals; then all is as it was found."""
-    found = _library()
-    if found is None:
+    library_and_default = _library()
+    if library_and_default is None:
         yield
         return
-    library, default = found
+    library, default = library_and_default
     saved = _Room()
     library.fegetenv(saved)
     try:

@@ -40,10 +40,10 @@ def read(entry: Callable[..., Any], others: Mapping[str, Any]) -> Mapping[str, F
             hint="install staticgrad with its source files: code of the runtime is made of them",
         ) from error
     last.name = ENTRY
-    return {each.name: _printed(each) for each in (*called, last)}
+    return {tree.name: _unparse_function(tree) for tree in (*called, last)}
 
 
-def _printed(tree: ast.FunctionDef) -> FunctionText:
+def _unparse_function(tree: ast.FunctionDef) -> FunctionText:
     parameters = tuple(argument.arg for argument in tree.args.args)
     return FunctionText(tree.name, parameters, ast.unparse(tree))
 
@@ -85,18 +85,20 @@ def _add(
         argument.annotation = None
     if ast.get_docstring(tree) is not None:
         tree.body = tree.body[1:] or [ast.Pass()]
-    found = ast.fix_missing_locations(rewrite(tree, seen))
-    assert isinstance(found, ast.FunctionDef)
-    done[name] = found
+    rewritten = ast.fix_missing_locations(rewrite(tree, seen))
+    assert isinstance(rewritten, ast.FunctionDef)
+    done[name] = rewritten
 
 
 def _check(function: Any, tree: ast.FunctionDef) -> None:
     """Refuse a text whose bytecode is not the function's."""
     module = compile(ast.Module([tree], []), "<source>", "exec", dont_inherit=True)
-    (made,) = (
-        each for each in module.co_consts if inspect.iscode(each) and each.co_name == tree.name
+    (code,) = (
+        constant
+        for constant in module.co_consts
+        if inspect.iscode(constant) and constant.co_name == tree.name
     )
-    if _bytecode(made) != _bytecode(function.__code__):
+    if _bytecode(code) != _bytecode(function.__code__):
         raise CompileError(
             f"the file of {function.__module__} was changed after it was imported",
             hint="start Python anew",
@@ -105,7 +107,7 @@ def _check(function: Any, tree: ast.FunctionDef) -> None:
 
 def _bytecode(code: CodeType) -> tuple[object, ...]:
     """Return what a function does, without its lines and texts."""
-    numbers = [each for each in code.co_consts if isinstance(each, int | float)]
+    numbers = [constant for constant in code.co_consts if isinstance(constant, int | float)]
     return code.co_code, code.co_names, code.co_varnames, numbers
 
 
@@ -127,7 +129,7 @@ class ConstantNames(ast.NodeTransformer):
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        """``LoopWord.LEFT``, ``Row.own``"""
+        """``LoopWord.LEFT``, ``Row.scratch``"""
         assert isinstance(node.value, ast.Name)
         kind = self.seen[node.value.id]
         if issubclass(kind, IntEnum):

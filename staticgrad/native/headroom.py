@@ -43,7 +43,7 @@ def require(nbytes: int, purpose: str) -> None:
 def require_stack() -> None:
     """Raises OutOfMemory where threads have a stack that kernels could run out of."""
     limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
-    least = min((each for each in (limit, threading.stack_size()) if each > 0), default=STACK)
+    least = min((size for size in (limit, threading.stack_size()) if size > 0), default=STACK)
     if least < STACK:
         raise OutOfMemory(
             f"threads have stacks of {least // 1024} KiB, and kernels may take {STACK // 1024}",

@@ -45,14 +45,14 @@ def processor() -> bytes | None:
         ask(leaf, part, ctypes.addressof(results))
         return [*results]
 
-    found = [*answer(0)]
-    leaves = [each for each in _LEAVES if each[0] <= found[0]]
+    registers = [*answer(0)]
+    leaves = [entry for entry in _LEAVES if entry[0] <= registers[0]]
     last = answer(_EXTENDED)[0]
-    for leaf, part in (*leaves, *(each for each in _EXTENDED_LEAVES if each[0] <= last)):
+    for leaf, part in (*leaves, *(entry for entry in _EXTENDED_LEAVES if entry[0] <= last)):
         words = answer(leaf, part)
         if leaf == 1:
             words[1] &= ~_CORE
             if words[2] & _SAVED:
-                found.append(ctypes.CFUNCTYPE(number)(base + len(_CPUID))())
-        found += words
-    return struct.pack(f"<{len(found)}I", *found)
+                registers.append(ctypes.CFUNCTYPE(number)(base + len(_CPUID))())
+        registers += words
+    return struct.pack(f"<{len(registers)}I", *registers)

@@ -20,7 +20,7 @@ from staticgrad.native import headroom, target as targets
 from staticgrad.native.language.parts import SELDOM, merge_modules, text_of
 from staticgrad.native.source import KernelSource
 from staticgrad.native.target import Target
-from staticgrad.native.undisturbed import LibraryCall, begin, undisturbed
+from staticgrad.native.undisturbed import LibraryCall, begin, run_uninterrupted
 from staticgrad.support.errors import CompileError
 from staticgrad.support.records import dataclass
 
@@ -105,7 +105,7 @@ class Compiler:
         machine = self.machines[level_of(text) if level is None else level]
         module = self.module(text)
         with _left_out:
-            return targets.emitted(machine, module)
+            return targets.emit_object(machine, module)
 
     def assembly(self, text: str, level: int) -> str:
         """Return the assembly text of the ELF object that ``emit`` returns."""
@@ -200,7 +200,7 @@ def begin_ir(
     return begin(compile_it)
 
 
-def whole(source: KernelSource, host: Target) -> str:
+def module_text(source: KernelSource, host: Target) -> str:
     """The LLVM IR of a kernel, with the functions that it shares.
 
     Raises CompileError when the source is not in the kernel language.
@@ -228,12 +228,12 @@ def as_text(source: KernelSource, form: Literal["llvm", "asm"], host: Target) ->
 
     The functions that it shares with other kernels stand behind it.
     """
-    text = whole(source, host)
+    text = module_text(source, host)
 
-    def printed() -> str:
+    def print_module() -> str:
         with compiler(host) as llvm:
             if form == "llvm":
                 return str(llvm.module(text))
             return llvm.assembly(text, level_of(text))
 
-    return undisturbed(printed)
+    return run_uninterrupted(print_module)

@@ -36,7 +36,7 @@ from staticgrad.native.lock import LOCK
 from staticgrad.native.objects import Symbols, symbols
 from staticgrad.native.source import KernelSource, SourceText
 from staticgrad.native.target import Target
-from staticgrad.native.undisturbed import LibraryCall, undisturbed
+from staticgrad.native.undisturbed import LibraryCall, run_uninterrupted
 from staticgrad.support import config
 from staticgrad.support.errors import CompileError, CPUError, SelfTestError
 
@@ -124,16 +124,16 @@ def _present(name: str) -> bool:
 def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
     """Return the addresses of names after loading an object that may be loaded."""
     if target.is_x86:
-        addresses = objects.placed(code, lambda name: _address_in_process(name, target))
+        addresses = objects.load_object(code, lambda name: _address_in_process(name, target))
         return {name: addresses[name] for name in names}
 
-    def linked() -> dict[str, int]:
+    def link_in_engine() -> dict[str, int]:
         engine = _engine(target)
         engine.add_object_file(targets.binding().ObjectFileRef.from_data(code))
         engine.finalize_object()
         return {name: int(engine.get_function_address(name)) for name in names}
 
-    return undisturbed(linked)
+    return run_uninterrupted(link_in_engine)
 
 
 def _address_in_process(name: str, target: Target) -> int:
@@ -261,7 +261,7 @@ def _ladder() -> tuple[Target, ...]:
     if stored is not None:
         return tuple(map(targets.read, stored.splitlines()))
     rungs = targets.ladder()
-    cache.remember(name, "\n".join(map(targets.written, rungs)))
+    cache.remember(name, "\n".join(map(targets.format_target, rungs)))
     return rungs
 
 
@@ -280,7 +280,7 @@ def first_sound(ladder: Sequence[Target], quick: bool = False) -> Target:
     if stored is not None and stored.isdecimal() and int(stored) < len(ladder):
         return ladder[int(stored)]
     for index, target in enumerate(ladder):
-        if sound(target, (tiers.LEVEL,) if quick else LEVELS):
+        if is_sound(target, (tiers.LEVEL,) if quick else LEVELS):
             if quick:
                 _untested[target.key] = ladder[index:], ladder
             else:
@@ -307,20 +307,20 @@ def test_full(target: Target) -> None:
         if target.key not in _untested:
             return
         rungs, ladder = _untested[target.key]
-        if rungs and sound(target, FULL_LEVELS):
+        if rungs and is_sound(target, FULL_LEVELS):
             del _untested[target.key]
             cache.remember(_memory_name(ladder), str(len(ladder) - len(rungs)))
             return
         if rungs:
             _untested[target.key] = (), ladder
             for index in range(len(ladder) - len(rungs) + 1, len(ladder)):
-                if sound(ladder[index]):
+                if is_sound(ladder[index]):
                     cache.remember(_memory_name(ladder), str(index))
                     break
         raise CompileError(f"full code for {target.cpu} fails the self-test")
 
 
-def sound(target: Target, levels: Sequence[int] = LEVELS) -> bool:
+def is_sound(target: Target, levels: Sequence[int] = LEVELS) -> bool:
     """Return whether the suspicious loops compile and give NumPy's results."""
     try:
         runs = [run for level in levels for run in _entries(level, target)]
@@ -383,7 +383,7 @@ LONGEST: Final = {1: 3000, 2: 1200}
 _NAMES: Final = b"in "
 
 
-def resolved(name: str, settings: config.Config) -> ObjectCode | None:
+def resolve_entry(name: str, settings: config.Config) -> ObjectCode | None:
     """The entry of a name, with the code of its bundle if it is in one."""
     entry = cache.read(name, settings)
     if entry is None or not entry.elf.startswith(_NAMES):
@@ -475,8 +475,8 @@ def begin(
                     keys[name] = cache.key(name, host)
                     add(name, module)
             add(symbol, modules.kernel)
-        for each in bundles:
-            each.closed()
+        for bundle in bundles:
+            bundle.close_all()
     except BaseException:
         cancel()
         raise
@@ -491,7 +491,7 @@ def begin(
             if not is_quick:
                 cancel()
         if is_quick:
-            tiers.later(full.closed())
+            tiers.later(full.close_all())
         return {s: symbol for s, symbol in symbols.items() if is_loaded(symbol, host)}
 
     return end
@@ -595,7 +595,7 @@ class _Bundles:
         elif not self._is_later:
             bundle.begin()
 
-    def closed(self) -> list[_Bundle]:
+    def close_all(self) -> list[_Bundle]:
         """Return all modules in the order of calls, begun where this is not the background's."""
         for kind in sorted(self._open, key=lambda kind: self._open[kind].lines, reverse=True):
             self._close(*kind)
@@ -606,7 +606,7 @@ class _Bundles:
 
         Quick code is not stored.
         """
-        for bundle in self.closed():
+        for bundle in self.close_all():
             try:
                 if self._quick is None:
                     bundle.end()

@@ -82,8 +82,8 @@ class _CompilerLocks(forks.AtFork):
 
     def before_fork(self) -> None:
         if not is_owned():
-            for each in before_forks:
-                each()
+            for handler in before_forks:
+                handler()
         LOCK.acquire()
         LIBRARY.__enter__()
 

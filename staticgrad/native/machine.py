@@ -55,16 +55,16 @@ _assumed: list[Machine] = []
 
 
 def current() -> Machine:
-    """Return the machine that code is made for: this one, or that of ``assumed``.
+    """Return the machine that code is made for: this one, or that of ``assume_machine``.
 
     The width of its registers is that of the target that kernels are compiled for.
     """
-    found = _assumed[-1] if _assumed else _read(_CACHES)
-    return replace(found, vector_bits=_vector_bits())
+    machine = _assumed[-1] if _assumed else _read(_CACHES)
+    return replace(machine, vector_bits=_vector_bits())
 
 
 @contextmanager
-def assumed(machine: Machine) -> Iterator[None]:
+def assume_machine(machine: Machine) -> Iterator[None]:
     """Make schedules and kernels for the caches of another machine."""
     _assumed.append(machine)
     try:
@@ -84,7 +84,7 @@ def _vector_bits() -> int:
 @functools.cache
 def _read(folder: Path) -> Machine:
     """The caches that a folder of the system describes; defaults for those that it does not."""
-    found: dict[str, int] = {}
+    fields: dict[str, int] = {}
     for part in sorted(folder.glob("index*")):
         try:
             level, kind, size, ways, line = (
@@ -99,8 +99,8 @@ def _read(folder: Path) -> Machine:
             continue
         number, unit = size.rstrip("KMG"), size[-1:]
         if number.isdecimal() and int(number) > 0:
-            found.setdefault(f"l{level}", int(number) * _UNITS.get(unit, 1))
+            fields.setdefault(f"l{level}", int(number) * _UNITS.get(unit, 1))
         for name, text in (("ways", ways), ("line", line)) if level == "1" else ():
             if text.isdecimal() and int(text) > 0:
-                found.setdefault(name, int(text))
-    return Machine(**found)
+                fields.setdefault(name, int(text))
+    return Machine(**fields)

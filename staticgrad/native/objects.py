@@ -112,7 +112,7 @@ def _symbols(elf: bytes, sections: list[_Section]) -> Iterator[_Symbol]:
             yield _Symbol(name, info, home, value)
 
 
-def placed(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
+def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
     """Place an object of x86-64 in memory; return the addresses of its functions for others.
 
     ``address_of`` returns the address of a symbol that the object does not define.
@@ -131,7 +131,7 @@ def placed(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
             table = elf[section.offset : section.offset + section.size]
             for offset, info, addend in struct.iter_unpack("<QQq", table):
                 image.relocate(section.info, offset, info, addend)
-    base = image.finished()
+    base = image.protect_pages()
     return {
         symbol.name: base + image.offsets[symbol.section] + symbol.value
         for symbol in names
@@ -230,7 +230,7 @@ class _Image:
             struct.pack_into("<2si", self._bytes, at, _JUMP, distance)
         return self._jumps[number]
 
-    def finished(self) -> int:
+    def protect_pages(self) -> int:
         """Protect the pages; return the address of the first."""
         start = 0
         for end, protection in self._borders:
@@ -243,10 +243,10 @@ class _Image:
 def _pages(nbytes: int) -> int:
     """Return the address of new pages, which are zero."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    found = _library().mmap(None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-    if found in (None, ctypes.c_size_t(-1).value):
+    address = _library().mmap(None, nbytes, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+    if address in (None, ctypes.c_size_t(-1).value):
         raise OutOfMemory("the system gives no memory for compiled code")
-    return int(found)
+    return int(address)
 
 
 def code_pages(code: bytes) -> int:
@@ -275,5 +275,5 @@ def _library() -> Any:
 
 def library_address(name: str) -> int:
     """Return the address of a function of the C library or another one that is loaded; 0: none."""
-    found = getattr(_library(), name, None)
-    return 0 if found is None else int(ctypes.cast(found, ctypes.c_void_p).value or 0)
+    function = getattr(_library(), name, None)
+    return 0 if function is None else int(ctypes.cast(function, ctypes.c_void_p).value or 0)

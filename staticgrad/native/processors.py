@@ -30,16 +30,16 @@ def limits(
         mounts: the file with what is mounted where.
     """
     try:
-        own = [line.split(":", 2) for line in groups.read_text().splitlines()]
+        group_lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
         mounted = [line.split() for line in mounts.read_text().splitlines()]
     except (OSError, UnicodeDecodeError):
         return
     for words in mounted:
         if "-" not in words or len(words) < 5:
             continue
-        behind = words[words.index("-") + 1 :]
-        kind, options = behind[0], behind[-1].split(",")
-        for number, controllers, path in (group for group in own if len(group) == 3):
+        fields = words[words.index("-") + 1 :]
+        kind, options = fields[0], fields[-1].split(",")
+        for number, controllers, path in (group for group in group_lines if len(group) == 3):
             if kind == "cgroup2" and number == "0":
                 yield from _along(Path(words[4]), words[3], path, second)
             elif (
@@ -56,11 +56,11 @@ def _along(mount: Path, root: str, path: str, limit: Limit) -> Iterator[float]:
         inside = PurePosixPath()
     for folder in (inside, *inside.parents):
         try:
-            found = limit(mount / folder)
+            bound = limit(mount / folder)
         except (OSError, ValueError):
             continue
-        if found is not None and found > 0:
-            yield found
+        if bound is not None and bound > 0:
+            yield bound
 
 
 _CORES: Final = Path("/sys/devices/system/cpu")
@@ -77,21 +77,21 @@ def allowed_processors() -> int:
         usable = os.sched_getaffinity(0)
     except AttributeError:  # not on every system
         usable = set(range(os.cpu_count() or 1))
-    found = _cores(usable, _CORES)
+    cores = _cores(usable, _CORES)
     limit = quota(GROUPS, MOUNTS)
-    return max(1, found if limit is None else min(found, int(limit)))
+    return max(1, cores if limit is None else min(cores, int(limit)))
 
 
 def _cores(usable: Iterable[int], folder: Path) -> int:
     """Return the number of cores that these processors belong to."""
-    found = set()
+    cores = set()
     for number in usable:
         try:
             siblings = (folder / f"cpu{number}/topology/thread_siblings_list").read_text().strip()
         except OSError:
             siblings = str(number)
-        found.add(siblings)
-    return len(found)
+        cores.add(siblings)
+    return len(cores)
 
 
 def quota(groups: Path, mounts: Path) -> float | None:
@@ -111,10 +111,10 @@ def _first_share(folder: Path) -> float | None:
 
 def allowed_memory(groups: Path = GROUPS, mounts: Path = MOUNTS) -> int | None:
     """Bytes of physical memory, or fewer where a control group allows fewer; None: not known."""
-    found = [int(limit) for limit in limits("memory", _second, _first, groups, mounts)]
+    bounds = [int(limit) for limit in limits("memory", _second, _first, groups, mounts)]
     with suppress(AttributeError, OSError, ValueError):  # not on every system
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min((each for each in found if each > 0), default=None)
+        bounds.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min((bound for bound in bounds if bound > 0), default=None)
 
 
 def _second(folder: Path) -> float | None:

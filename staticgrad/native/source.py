@@ -73,7 +73,7 @@ class RuntimeCode(NamedTuple):
     def key(self) -> str:
         """The keys of all sources, by which disks keep the code."""
         return "\0".join(
-            each.key for each in (self.source, *(c.source for c in self.beside.values()))
+            source.key for source in (self.source, *(c.source for c in self.beside.values()))
         )
 
 
@@ -90,8 +90,8 @@ class PythonSource(KernelSource):
     """
 
     def __init__(self, entry: Callable[..., Any], **others: Callable[..., Any] | int) -> None:
-        named = [f"{key}={_named(other)}" for key, other in sorted(others.items())]
-        super().__init__(" ".join([_named(entry), *named]))
+        named = [f"{key}={_describe_value(value)}" for key, value in sorted(others.items())]
+        super().__init__(" ".join([_describe_value(entry), *named]))
         self._entry, self._others = entry, others
 
     @property
@@ -106,7 +106,7 @@ class PythonSource(KernelSource):
         return read(self._entry, self._others)
 
 
-def _named(value: Callable[..., Any] | int) -> str:
+def _describe_value(value: Callable[..., Any] | int) -> str:
     if isinstance(value, int):
         return str(value)
     assert value.__module__.startswith("staticgrad.native.")

@@ -61,7 +61,7 @@ class Target:
         return f"{self.triple}|{self.cpu}|{self.features}|{self.vector_bits}"
 
 
-def written(target: Target) -> str:
+def format_target(target: Target) -> str:
     """Return a target as a line of text."""
     return f"{target.key}|{target.level}"
 
@@ -99,15 +99,15 @@ def ladder() -> tuple[Target, ...]:
     """
     llvm = binding()
     triple = str(llvm.get_process_triple())
-    machine, _, rest = triple.partition("-")
-    if "linux" not in rest and not rest.endswith("elf"):
+    machine, _, system = triple.partition("-")
+    if "linux" not in system and not system.endswith("elf"):
         triple += "-elf"
     features = dict(llvm.get_host_cpu_features())
     name = str(llvm.get_host_cpu_name())
     if machine in ("x86_64", "amd64"):
         return _x86_ladder(triple, name, features)
     if machine in ("aarch64", "arm64"):
-        return (Target(triple, name, _flatten(features), 128, 0),)
+        return (Target(triple, name, _join_features(features), 128, 0),)
     raise CPUError(
         f"staticgrad compiles for x86-64 and aarch64, not for {machine}",
         hint="set STATICGRAD_JIT=0 to run kernels as plain Python",
@@ -122,19 +122,19 @@ def _x86_ladder(triple: str, name: str, features: dict[str, bool]) -> tuple[Targ
             hint="set STATICGRAD_JIT=0 to run kernels as plain Python",
         )
     narrow = {key: on and not key.startswith(("avx512", "avx10")) for key, on in features.items()}
-    safe = Target(triple, "x86-64-v3", _flatten(narrow), 256, 2)
+    safe = Target(triple, "x86-64-v3", _join_features(narrow), 256, 2)
     if not all(features.get(feature) for feature in _WIDE):
-        return (Target(triple, name, _flatten(narrow), 256, 0), safe)
+        return (Target(triple, name, _join_features(narrow), 256, 0), safe)
     wide = {**features, "prefer-256-bit": False}
     careful = {**wide, "avx512dq": False}
     return (
-        Target(triple, name, _flatten(wide), 512, 0),
-        Target(triple, name, _flatten(careful), 512, 1),
+        Target(triple, name, _join_features(wide), 512, 0),
+        Target(triple, name, _join_features(careful), 512, 1),
         safe,
     )
 
 
-def _flatten(features: dict[str, bool]) -> str:
+def _join_features(features: dict[str, bool]) -> str:
     return ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items()))
 
 
@@ -156,7 +156,7 @@ def machine(target: Target, level: int = 2) -> Any:
     )
 
 
-def emitted(machine: Any, module: Any) -> bytes:
+def emit_object(machine: Any, module: Any) -> bytes:
     """The ELF object of a module, as ``machine.emit_object`` gives it.
 
     llvmlite lets one thread at a time into LLVM. LLVM itself may emit modules of several contexts
@@ -179,6 +179,6 @@ def _emit() -> Any:
     """LLVM's function that emits a module, as llvmlite declares it, without llvmlite's lock."""
     library = binding().ffi.lib
     declared = library.LLVMPY_TargetMachineEmitToMemory
-    found = ctypes.CDLL(library._name).LLVMPY_TargetMachineEmitToMemory
-    found.argtypes, found.restype = declared.argtypes, declared.restype
-    return found
+    function = ctypes.CDLL(library._name).LLVMPY_TargetMachineEmitToMemory
+    function.argtypes, function.restype = declared.argtypes, declared.restype
+    return function

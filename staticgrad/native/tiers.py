@@ -70,12 +70,12 @@ class Quick:
     def text(self, modules: Iterable[Module]) -> str:
         """Return the modules as one text, with the quick names, and the jumps to its functions."""
         parts = merge_modules(modules)
-        text = _NAME.sub(self._renamed, text_of(tuple(map(_called, parts))))
+        text = _NAME.sub(self._rename_symbol, text_of(tuple(map(_disable_inlining, parts))))
         jumps = [self._jump(part) for part in parts if self._is_entry(part)]
         return "\n".join([text, *jumps])
 
-    def _renamed(self, found: re.Match[str]) -> str:
-        return f"@{self.name(found[1])}" if found[1] in self._symbols else found[0]
+    def _rename_symbol(self, match: re.Match[str]) -> str:
+        return f"@{self.name(match[1])}" if match[1] in self._symbols else match[0]
 
     def _is_entry(self, part: ModulePart) -> bool:
         is_own = part.kind == "function" and part.name in self._symbols
@@ -85,8 +85,8 @@ class Quick:
         """Return a function that jumps to the address in the word of ``part``."""
         word = self._words[part.name] = ctypes.c_void_p()
         _words.append(word)
-        result, _, rest = part.head.partition(" @")
-        arguments = rest[rest.index("(") :]
+        result, _, signature = part.head.partition(" @")
+        arguments = signature[signature.index("(") :]
         returned = "ret void" if result == "void" else f"ret {result} %result"
         called = "" if result == "void" else "%result = "
         return (
@@ -101,7 +101,7 @@ class Quick:
             self._words[symbol].value = address  # one aligned store
 
 
-def _called(part: ModulePart) -> ModulePart:
+def _disable_inlining(part: ModulePart) -> ModulePart:
     """Return a part; a long function is called by quick code, as each copy is compiled anew."""
     if part.kind != "function" or part.body.count("\n") < LONG:
         return part
@@ -178,7 +178,7 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
                     config.log("cache", "quick code stays: %r", error)
             finally:
                 with _guard.taken:
-                    _waiting[:] = [other for other in _waiting if other is not work]
+                    _waiting[:] = [pending for pending in _waiting if pending is not work]
     finally:
         ended.release()
 

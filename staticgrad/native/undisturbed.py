@@ -4,7 +4,7 @@ llvmlite frees an object and notes that only afterwards: a signal handler that r
 (Ctrl-C) makes it free the object twice, which ends the process. Python runs signal handlers in the
 main thread only, and an exception that is sent to a thread is raised in that thread only.
 
-    text = undisturbed(work)             # what work() returns
+    text = run_uninterrupted(work)       # what work() returns
     call = begin(work)                   # at the same time as what follows
     text = call.result()
 
@@ -55,14 +55,14 @@ class LibraryCall(Generic[_T]):
             if not self._claim.acquire(blocking=False):
                 return
             try:
-                _here.is_inside = True
+                _thread_state.is_inside = True
                 self._results.append(self._context.run(self._work))
             except BaseException as error:
                 self._error = error
             finally:
                 self._is_done = True
                 self._ended.release()
-                _here.is_inside = False
+                _thread_state.is_inside = False
 
     def run_in_thread(self) -> None:
         """Run it in a thread of its own: if something ends that, another thread may do the work."""
@@ -106,41 +106,41 @@ class _ShortIntervals:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads = 0
-        self._before = self._own = INTERVAL
+        self._previous_interval = self._short_interval = INTERVAL
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._threads:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._before, INTERVAL))
-                self._own = sys.getswitchinterval()
+                self._previous_interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._previous_interval, INTERVAL))
+                self._short_interval = sys.getswitchinterval()
             self._threads += 1
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._threads -= 1
-            if not self._threads and sys.getswitchinterval() == self._own:
-                sys.setswitchinterval(self._before)
+            if not self._threads and sys.getswitchinterval() == self._short_interval:
+                sys.setswitchinterval(self._previous_interval)
 
 
 _short_intervals: Final = _ShortIntervals()
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     is_inside = False
 
 
-_here: Final = _Here()
+_thread_state: Final = _ThreadState()
 
 
 def is_undisturbed() -> bool:
     """Return whether this thread makes such a call; a finalizer may run in the middle of it."""
-    return _here.is_inside
+    return _thread_state.is_inside
 
 
-def undisturbed(work: Callable[[], _T]) -> _T:
+def run_uninterrupted(work: Callable[[], _T]) -> _T:
     """Return or raise what ``work`` does. It takes no lock that its caller may hold."""
-    return work() if _here.is_inside else begin(work).result()
+    return work() if _thread_state.is_inside else begin(work).result()
 
 
 def begin(work: Callable[[], _T]) -> LibraryCall[_T]:

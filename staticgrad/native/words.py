@@ -31,7 +31,7 @@ _Fields = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @functools.cache
-def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
+def compile_function(function: Callable[[Any], int]) -> Callable[[Any], int]:
     """The machine code of a function of one record.
 
     Raises CompileError, CPUError, SelfTestError and OutOfMemory as ``native.kernel`` does, OSError

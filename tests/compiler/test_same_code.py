@@ -30,7 +30,7 @@ def program():
 
 def described():
     """Digests of the LLVM IR of the kernels of the program."""
-    with machine.assumed(machine.Machine()):  # as other tests have it
+    with machine.assume_machine(machine.Machine()):  # as other tests have it
         found = sg.compile(program()).kernels
     return [hashlib.blake2b(kernel.llvm.encode()).hexdigest() for kernel in found]
 

@@ -11,7 +11,7 @@ from staticgrad.compiler import plain
 from staticgrad.compiler.backends import source_of
 from staticgrad.native import jit, loader
 from staticgrad.native.language.kinds import ELEMENTS
-from staticgrad.native.undisturbed import undisturbed
+from staticgrad.native.undisturbed import run_uninterrupted
 from staticgrad.support.options import options
 
 #: Elements for storage as NumPy's numbers; kernels hold them as bits.
@@ -85,6 +85,6 @@ def assert_same(found, wanted, what):
 def assembly(source, on=None):
     """The machine code of a kernel's source as assembly text."""
     on = on or loader.host()
-    text = jit.whole(native.SourceText(source), on)
+    text = jit.module_text(native.SourceText(source), on)
     with jit.compiler(on) as found:
-        return undisturbed(lambda: str(found.machine.emit_assembly(found.module(text))))
+        return run_uninterrupted(lambda: str(found.machine.emit_assembly(found.module(text))))

@@ -12,7 +12,7 @@ from staticgrad import native
 from staticgrad.errors import CompileError
 from staticgrad.native import jit, loader
 from staticgrad.native.lock import LIBRARY
-from staticgrad.native.undisturbed import begin, undisturbed
+from staticgrad.native.undisturbed import begin, run_uninterrupted
 from tests.helpers.processes import python
 
 KERNEL = """\
@@ -26,7 +26,7 @@ def kernel(t, own, begin, end):
 def text_of(constant):
     """The LLVM IR of a kernel, and its entry."""
     source = native.SourceText(KERNEL.format(constant))
-    return jit.whole(source, loader.host()), jit.symbol_of(source.key)
+    return jit.module_text(source, loader.host()), jit.symbol_of(source.key)
 
 
 def test_modules_compiled_at_once_have_the_bytes_of_those_compiled_alone():
@@ -139,5 +139,5 @@ def test_an_interrupt_is_raised_when_the_call_has_ended(interrupts):
         done.append(1)
 
     with pytest.raises(KeyboardInterrupt):
-        undisturbed(work)
+        run_uninterrupted(work)
     assert done == [1]

@@ -120,7 +120,7 @@ def test_functions_at_any_distance_are_called(far):
         "  %c = fadd double %b, 1.0\n  ret double %c\n}\n"
     )
     elf = jit.compile_ir(text, "sg_near", loader.host()).elf
-    near = objects.placed(elf, {"sg_far": address}.__getitem__)["sg_near"]
+    near = objects.load_object(elf, {"sg_far": address}.__getitem__)["sg_near"]
     assert far == 0 or abs(near - address) > 1 << 31
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(near)(1.5) == 7.0
 
@@ -135,7 +135,7 @@ def test_other_objects_are_refused():
     elf, _ = compiled(4)
 
     def placed(content):
-        return objects.placed(content, lambda name: 0)
+        return objects.load_object(content, lambda name: 0)
 
     with pytest.raises(CompileError, match="another processor"):
         placed(changed(elf, 18, "<H", 183))
@@ -176,7 +176,7 @@ def test_every_core_describes_the_same_processor():
 def test_targets_are_stored_for_a_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     ladder = target.ladder()
-    assert [*map(target.read, map(target.written, ladder))] == [*ladder]
+    assert [*map(target.read, map(target.format_target, ladder))] == [*ladder]
     other = (ladder[0].__class__("t", "c", "+a,-b", 128, 1),)
     asked = []
     monkeypatch.setattr(target, "ladder", lambda: asked.append(1) or other)

@@ -25,9 +25,9 @@ def base(tmp_path, monkeypatch):
     cache._warned.clear()
     assert cache.write("planted", CODE)
     assert cache.read("planted") == CODE
-    cache._prepared.cache_clear()
+    cache._prepare_folder.cache_clear()
     yield tmp_path / "cache"
-    cache._prepared.cache_clear()
+    cache._prepare_folder.cache_clear()
     cache._warned.clear()
 
 
@@ -83,7 +83,7 @@ def test_a_group_of_others_can_rename_and_ones_own_cannot(base):
     base.chmod(0o770)
     refused("others may rename what is in .*cache")
     os.chown(base, 0, os.getegid())
-    cache._prepared.cache_clear()
+    cache._prepare_folder.cache_clear()
     assert cache.read("planted") == CODE
 
 
@@ -104,7 +104,7 @@ def test_a_link_of_another_user_is_not_followed(base, tmp_path, monkeypatch):
     link.symlink_to(base)
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(link))
     assert cache.read("planted") == CODE
-    cache._prepared.cache_clear()
+    cache._prepare_folder.cache_clear()
     os.lchown(link, STRANGER, STRANGER)
     refused("link belongs to another user")
 

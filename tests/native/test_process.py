@@ -166,7 +166,7 @@ def test_a_target_that_fails_is_left_for_a_safer_one(tmp_path, monkeypatch, capl
         asked.append(candidate.level)
         return candidate is ladder[-1]
 
-    monkeypatch.setattr(loader, "sound", only_the_last)
+    monkeypatch.setattr(loader, "is_sound", only_the_last)
     assert loader.first_sound(ladder) is ladder[-1]
     assert asked == [rung.level for rung in ladder]
     assert len(ladder) == 1 or "safer" in caplog.text
@@ -177,7 +177,7 @@ def test_a_target_that_fails_is_left_for_a_safer_one(tmp_path, monkeypatch, capl
 
 
 def test_every_rung_of_this_machine_passes_the_self_test():
-    assert all(loader.sound(rung) for rung in target.ladder())
+    assert all(loader.is_sound(rung) for rung in target.ladder())
 
 
 def test_the_self_test_sees_wrong_code(monkeypatch):
@@ -186,7 +186,7 @@ def test_the_self_test_sees_wrong_code(monkeypatch):
     monkeypatch.setattr(
         loader, "mask_source", lambda *form: honest(*form).replace("& ~load(res", "& load(res")
     )
-    assert not loader.sound(host)
+    assert not loader.is_sound(host)
 
 
 @pytest.mark.parametrize("missing", ["avx2", "fma"])

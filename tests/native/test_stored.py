@@ -122,7 +122,7 @@ def test_integers_are_rounded_once(dtype, source, mode):
         assert not inside
         return
     even = np.where(below % 2 == 0, below, above)
-    signed = ELEMENTS[source].signed
+    signed = ELEMENTS[source].is_signed
     for moved, wanted in ((0, even), (-1, below), (1, above)):
         exact = [int(middle[i]) + moved for i in inside]
         numbers, expected = np.array(exact, ELEMENTS[source].numpy), wanted[inside]

@@ -62,7 +62,7 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
     assert quick._words[first.symbol].value == full
     assert (ran(first, 17.25), ran(second, 17.5)) == bits
     key = cache.key(f"vector\0{source(17.25)}", loader.host())
-    stored = loader.resolved(key, config.current())
+    stored = loader.resolve_entry(key, config.current())
     assert stored is not None
     assert b"quick" not in stored.elf
 
@@ -128,7 +128,7 @@ def test_full_code_that_fails_the_self_test_is_not_used(in_tiers, monkeypatch):
         asked.append(tuple(levels))
         return False
 
-    monkeypatch.setattr(loader, "sound", unsound)
+    monkeypatch.setattr(loader, "is_sound", unsound)
     monkeypatch.setitem(loader._untested, host.key, ((host,), (host,)))
     codes = prepared(19.25, 19.5)
     tiers.wait()
@@ -147,7 +147,7 @@ def test_quick_code_is_tested_first_and_full_code_before_its_verdict_is_stored(
     monkeypatch.setattr(loader, "_untested", {})
     asked = []
     monkeypatch.setattr(
-        loader, "sound", lambda target, levels=loader.LEVELS: asked.append(tuple(levels)) or True
+        loader, "is_sound", lambda target, levels=loader.LEVELS: asked.append(tuple(levels)) or True
     )
     ladder = loader.targets.ladder()
     assert loader.first_sound(ladder, quick=True) is ladder[0]

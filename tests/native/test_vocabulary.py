@@ -40,7 +40,7 @@ def specials(name):
     limits = np.iinfo(element.numpy)
     near = [0, 1, 2, 3, 5, 7, 8, 63, 64, 100]
     near += [limits.max, limits.max - 1, limits.min, limits.min + 1]
-    near += [-1, -2, -3, -7, 2**24 + 1, 2**53 + 1] if element.signed else [2**24 + 1, 2**53 + 1]
+    near += [-1, -2, -3, -7, 2**24 + 1, 2**53 + 1] if element.is_signed else [2**24 + 1, 2**53 + 1]
     inside = [value for value in near if limits.min <= value <= limits.max]
     return np.array(inside, element.numpy)
 

@@ -349,7 +349,7 @@ def test_first_fit_of_many_blocks_is_first_fit():
         order = sorted(sized, key=lambda b: (*key(sizes[b], spans.first[b], spans.last[b]), b))
         zero = [b for b in range(len(sizes)) if not sizes[b]]
         heights.append(first_fit([*order, *zero], spans, sizes)[1])
-    for run in (fit, words.compiled(fit)):
+    for run in (fit, words.compile_function(fit)):
         offsets, height = best_fit(spans, sizes, 0, ([], 1 << 60), run)
         assert height == min(heights) == holds(spans, sizes, offsets)
 
@@ -374,7 +374,7 @@ def test_what_is_found_holds_and_keeps_the_height_and_its_machine_code_finds_the
     spans, sizes = steps_of_values(random.Random(seed), count, longest)
     load = max(spans.load(sizes))
     limit, found = max(load * share // 100, max(sizes)), []
-    for run in (placed_by_ejections, words.compiled(placed_by_ejections)):
+    for run in (placed_by_ejections, words.compile_function(placed_by_ejections)):
         ejections = Ejections(spans, sizes, run)
         found.append((ejections.lower(limit, 20_000), ejections.effort))
     assert found[0] == found[1]

@@ -65,7 +65,7 @@ class Claims(Table):
         for number in self._random.permutation(len(groups)):
             row, begin, end = groups[number]
             worker = int(self._random.integers(self.plan.workers))
-            ENTRY(row.function)(row.record, self._words.block(worker) + row.own, begin, end)
+            ENTRY(row.function)(row.record, self._words.block(worker) + row.scratch, begin, end)
 
     def _check_parts(self):
         """Where two workers have scratch or check words, no byte is that of both."""
@@ -133,7 +133,7 @@ class ChainedClaims(Claims):
             worker = int(self._random.choice([*own]))
             row = own[worker].pop(0)
             block = self._words.block(worker)
-            ENTRY(row.function)(row.record, block + row.own, row.first, row.total)
+            ENTRY(row.function)(row.record, block + row.scratch, row.first, row.total)
             if not own[worker]:
                 del own[worker]
 

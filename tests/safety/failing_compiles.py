@@ -29,7 +29,7 @@ DOORS = (
     (jit, "compile_ir"), (jit.Compiler, "emit"),
     (jit.Compiler, "module"), (jit.Compiler, "optimise"), (loader, "load"), (loader, "check"),
     (cache, "key"), (cache, "read"), (cache, "write"), (cache, "_encode"), (cache, "_decode"),
-    (loader, "sound"), (target, "machine"), (native, "_load"),
+    (loader, "is_sound"), (target, "machine"), (native, "_load"),
 )  # fmt: skip
 DISK = (
     (tempfile, "mkstemp"), (os, "fdopen"), (Path, "replace"), (cache, "read_private"),

@@ -233,7 +233,7 @@ def test_the_doctor_finds_this_installation_well():
 
 @pytest.mark.slow
 def test_wrong_code_is_what_the_doctor_is_for(monkeypatch):
-    monkeypatch.setattr(loader, "sound", lambda target: False)
+    monkeypatch.setattr(loader, "is_sound", lambda target: False)
     result = invoke("doctor")
     assert result.exit_code == 1
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]

@@ -584,7 +584,7 @@ def machine_code(function: Callable[[_Record], int]) -> Callable[[_Record], int]
     from staticgrad.native import words
 
     try:
-        code = words.compiled(function)
+        code = words.compile_function(function)
     except (StaticgradError, OSError):
         return None
     return code

@@ -650,7 +650,7 @@ class LibraryWriter:
         if isinstance(kernel, Routine) and kernel.name.startswith("fft:"):
             return f"fourier{self.fourier.setdefault(kernel.name, len(self.fourier))}", []
         if isinstance(kernel, Routine):
-            definition = routines.linked(kernel.name)
+            definition = routines.find_linked_code(kernel.name)
             if definition is None:
                 location = step.origins[0] if step.origins else None
                 family = kernel.name.partition(":")[0]

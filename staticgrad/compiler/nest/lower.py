@@ -23,13 +23,13 @@ from staticgrad.compiler.nest.records import (
     Block,
     Each,
     Function,
+    If,
     Let,
     Name,
     Nest,
     Offset,
     UnsupportedError,
     Value,
-    When,
     Word,
     Words,
     copies_of,
@@ -820,7 +820,7 @@ def _with_loads_guarded(body: Block, test: Apply) -> Block:
     iterations touches no memory, which may be that of nothing."""
     for at, s in enumerate(body):
         if isinstance(s, Let) and s.value.name.startswith("load"):
-            return (*body[:at], When(test, body[at:]))
+            return (*body[:at], If(test, body[at:]))
     return body
 
 

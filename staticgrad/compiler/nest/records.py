@@ -25,12 +25,12 @@ from staticgrad.native.language.records import (
     Block,
     Do,
     For,
+    If,
     Let,
     Name,
     Offset,
     Repeat,
     Statement,
-    When,
     Word,
 )
 from staticgrad.support.caches import cached_property
@@ -53,7 +53,7 @@ __all__ = [
     "Repeat",
     "UnsupportedError",
     "Value",
-    "When",
+    "If",
     "Word",
     "Words",
     "copies_of",
@@ -362,13 +362,13 @@ class Builder:
         self.blocks.pop()
         self._inside = inside
         if block.out:
-            self.blocks[-1].out.append(When(Apply(name, args), tuple(block.out)))
+            self.blocks[-1].out.append(If(Apply(name, args), tuple(block.out)))
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
         """Open the branch that runs if the test of the branch before is false."""
         branch = self.blocks[-1].out.pop()
-        assert isinstance(branch, When)
+        assert isinstance(branch, If)
         block = self._enter(frozenset(), True)
         yield
         self.blocks.pop()

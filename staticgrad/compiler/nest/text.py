@@ -11,12 +11,12 @@ from staticgrad.compiler.nest.records import (
     Do,
     For,
     Function,
+    If,
     Let,
     Name,
     Nest,
     Offset,
     Repeat,
-    When,
 )
 
 _SIGNS: Final = {
@@ -60,7 +60,7 @@ def _print(block: Block, margin: str, out: list[str]) -> None:
                 word = "while" if isinstance(s, Repeat) else "if"
                 out.append(f"{margin}{word} {_operation(s.test)}:")
             _print(s.body, f"{margin}    ", out)
-            if isinstance(s, When) and s.orelse:
+            if isinstance(s, If) and s.orelse:
                 out.append(f"{margin}else:")
                 _print(s.orelse, f"{margin}    ", out)
 

@@ -72,11 +72,11 @@ class FourierTransform(LinearOp, name="fft"):
         return x.with_shape(tuple(shape) if self.kind == "c2r" else (*shape, 2))
 
     def reference(self, x: Array) -> Any:
-        from staticgrad.native.libraries.fourier import prepared
+        from staticgrad.native.libraries.fourier import prepare_transform
 
         shape: Any = self.infer(TensorType(F64, x.shape)).shape
         out = np.empty(shape, x.dtype)
-        prepared(self.kind, self.axes, self.how, np.ascontiguousarray(x), out)()
+        prepare_transform(self.kind, self.axes, self.how, np.ascontiguousarray(x), out)()
         return out
 
     @property

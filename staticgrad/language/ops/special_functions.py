@@ -72,10 +72,10 @@ class SpecialFunction(Elementwise, name="special"):
         return F64
 
     def reference(self, *arrays: Array) -> Any:
-        from staticgrad.native.libraries.special_functions import computed
+        from staticgrad.native.libraries.special_functions import write_function
 
         out = np.empty(np.broadcast_shapes(*(array.shape for array in arrays)))
-        computed(self.function, [*arrays], out)
+        write_function(self.function, [*arrays], out)
         return out
 
     def form(self, out: TensorType, *types: TensorType) -> Form:

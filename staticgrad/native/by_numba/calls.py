@@ -32,7 +32,7 @@ def _read_only(typing: Any, array: Any) -> Any:
     return array.copy(readonly=True)(array), generate
 
 
-def compiled(
+def compile_call(
     label: str,
     function: Callable[..., Any],
     operands: tuple[tuple[str, int], ...],
@@ -68,14 +68,14 @@ def _source(operands: tuple[tuple[str, int], ...], results: tuple[tuple[str, int
         sizes = [f"record[{at + axis}]" for axis in range(rank)] or ["1"]
         at += rank
         shapes.append(f"({', '.join(sizes)},)")
-        made = f"carray(pointer(record[{number}]), {shapes[-1]}, np.{_NAMES.get(dtype, dtype)})"
+        view = f"carray(pointer(record[{number}]), {shapes[-1]}, np.{_NAMES.get(dtype, dtype)})"
         if name[0] == "x":
-            made = f"read_only({made})" if rank else f"{made}[0]"
-        lines.append(f"    {name} = {made}")
-    given = ", ".join(names[: len(operands)])
-    found = [f"r{n}" for n in range(len(results))]
+            view = f"read_only({view})" if rank else f"{view}[0]"
+        lines.append(f"    {name} = {view}")
+    arguments = ", ".join(names[: len(operands)])
+    outputs = [f"r{n}" for n in range(len(results))]
     lines += ["    state = 1", "    try:"]
-    lines.append(f"        {', '.join(found)} = function({given})")
+    lines.append(f"        {', '.join(outputs)} = function({arguments})")
     checks = [
         f"r{n}.shape != {shapes[len(operands) + n]}" for n, (_, rank) in enumerate(results) if rank
     ]

@@ -26,8 +26,8 @@ def jit(function=None, **options):
     Numba imports this module by its name."""
     if function is None:
         return partial(jit, **options)
-    kept = __name__ in sys.modules
-    return numba.njit(error_model="numpy", cache=kept, nogil=True, **options)(function)
+    is_importable = __name__ in sys.modules
+    return numba.njit(error_model="numpy", cache=is_importable, nogil=True, **options)(function)
 
 
 # -- functions of kernels: files have those that they need ---------------------------------------
@@ -36,7 +36,7 @@ def jit(function=None, **options):
 def _instruction(name, operands=1):
     """An operation of the processor that NumPy does not have, or has only slower."""
 
-    def typed(*kinds):
+    def specialize(*kinds):
         def code(context, builder, signature, values):
             kind = values[0].type
             shape = ir.FunctionType(kind, [kind] * operands)
@@ -45,8 +45,8 @@ def _instruction(name, operands=1):
         return kinds[0](*kinds), code
 
     takes = ", ".join("abc"[:operands])
-    space = {"typed": typed}
-    exec(f"def function(context, {takes}): return typed({takes})", space)
+    space = {"specialize": specialize}
+    exec(f"def function(context, {takes}): return specialize({takes})", space)
     return intrinsic(space["function"])
 
 
@@ -77,7 +77,7 @@ def vector_of(context, array):
 
 
 def data_of(context, builder, signature, values):
-    """Where the elements of arrays are; None for a number."""
+    """Return pointers to the elements of arrays; None for a number."""
     pairs = zip(signature.args, values)
     arrays = numba.types.Array
     return [
@@ -96,10 +96,10 @@ def vector_at(builder, data, place, kind):
     return builder.bitcast(builder.gep(data, [place]), kind.as_pointer())
 
 
-def shuffle(builder, one, other, lanes):
+def shuffle(builder, left, right, lanes):
     """The lanes of two vectors, chosen by number."""
     return builder.shuffle_vector(
-        one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        left, right, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
     )
 
 
@@ -300,18 +300,18 @@ def window(position, words):
     """52 bits of a constant of u64 words, from a bit position on."""
     byte = min(int64(position >> u64(3)), 8 * (len(words) - 1))
     word, shift = byte >> 3, u64((byte & 7) << 3)
-    whole = words[word] << shift
+    content = words[word] << shift
     if shift > u64(0):
-        whole |= words[word + 1] >> (u64(64) - shift)
-    return (whole << (position & u64(7))) >> u64(12)
+        content |= words[word + 1] >> (u64(64) - shift)
+    return (content << (position & u64(7))) >> u64(12)
 
 
 @jit
 def checked(index, extent, wrap, position, words):
     """An index of an axis; one out of range is noted, with the smallest position, and is then 0."""
-    found = index + extent if wrap and index < 0 else index
-    if 0 <= found < extent:
-        return found
+    wrapped = index + extent if wrap and index < 0 else index
+    if 0 <= wrapped < extent:
+        return wrapped
     if words[0] < 0 or position < words[0]:
         words[0] = position
         words[1] = index
@@ -330,7 +330,7 @@ def reached_end(reached, values, out, words, count):
 
 @jit
 def search(values, stride, count, value, right):
-    """How many of ``count`` ascending values are below one; with ``right`` also those equal to it.
+    """Count the values below one among ``count`` ascending ones; with ``right`` also equal ones.
 
     NaN is above all numbers.
     """
@@ -373,12 +373,12 @@ def vector_sum(context, terms, count):
             place = vector_at(builder, data, builder.mul(loop.index, WORD(lanes)), kind)
             now = builder.fadd(builder.load(total), builder.load(place, align=4))
             builder.store(now, total)
-        found = builder.load(total)
+        sums = builder.load(total)
         while lanes > 1:
             lanes //= 2
-            upper = shuffle(builder, found, found, [*range(lanes, 2 * lanes)])
-            found = builder.fadd(shuffle(builder, found, found, [*range(lanes)]), upper)
-        return builder.extract_element(found, ir.IntType(32)(0))
+            upper = shuffle(builder, sums, sums, [*range(lanes, 2 * lanes)])
+            sums = builder.fadd(shuffle(builder, sums, sums, [*range(lanes)]), upper)
+        return builder.extract_element(sums, ir.IntType(32)(0))
 
     return terms.dtype(terms, numba.int64), code
 
@@ -411,11 +411,11 @@ def add_block(levels, number, value):
 def fold(levels, blocks):
     """The sum of so many blocks: the partial sums of ``add_block``, the latest first."""
     total = levels.dtype.type(0.0)  # a product with 0 would be a float64
-    met = False
+    has_sum = False
     for level in range(40):
         if (blocks >> level) & 1:
-            total = levels[level] + total if met else levels[level]
-            met = True
+            total = levels[level] + total if has_sum else levels[level]
+            has_sum = True
     return total
 
 
@@ -441,13 +441,13 @@ def add_row_block(sums, width, number, first):
 @jit
 def fold_rows(sums, width, blocks, first, to):
     """``sums[to]`` = ``fold`` of each column, whose levels begin at ``first``."""
-    met = False
+    has_sum = False
     for level in range(len(sums) - first):
         if (blocks >> level) & 1:
             for j in range(width):
                 term = sums[first + level, j]
-                sums[to, j] = term + sums[to, j] if met else term
-            met = True
+                sums[to, j] = term + sums[to, j] if has_sum else term
+            has_sum = True
 
 
 @jit
@@ -500,14 +500,14 @@ def end_row_of_lanes(sums, width, row, rows):
 
 @jit
 def offsets(extents, strides):
-    """Where the elements are that nested loops read, in their order."""
-    found = np.zeros(1, int64)
+    """Return the offsets of the elements that nested loops read, in their order."""
+    places = np.zeros(1, int64)
     for n in range(len(extents)):
-        outer, found = found, np.empty(len(found) * max(extents[n], 0), int64)
+        outer, places = places, np.empty(len(places) * max(extents[n], 0), int64)
         for i in range(len(outer)):
             for j in range(extents[n]):
-                found[at(i * extents[n] + j)] = outer[at(i)] + j * strides[n]
-    return found
+                places[at(i * extents[n] + j)] = outer[at(i)] + j * strides[n]
+    return places
 
 
 # Rows of a tile of sums in registers.
@@ -751,8 +751,8 @@ def sparse_product(data, x, starts, places, order, out, sizes, steps, total):
 
     ``order`` has the number of each element, or is empty. ``total`` counts blocks of rows.
     """
-    rows, inner, k, count, each = sizes
-    for b in range(total // max(-(-rows // each), 1)):
+    rows, inner, k, count, grain = sizes
+    for b in range(total // max(-(-rows // grain), 1)):
         for r in range(rows):
             to = b * steps[2] + r * k
             for c in range(k):
@@ -769,9 +769,9 @@ def sparse_product(data, x, starts, places, order, out, sizes, steps, total):
 @jit
 def sampled_product(u, v, rows, places, out, sizes, steps, total, lanes):
     """out[e] = the sum of u[rows[e]] * v[places[e]]: ``lanes`` partial sums, joined by halving."""
-    height, inner, k, count, each = sizes
+    height, inner, k, count, grain = sizes
     sums = np.empty(lanes, out.dtype)
-    for b in range(total // max(-(-count // each), 1)):
+    for b in range(total // max(-(-count // grain), 1)):
         for e in range(count):
             sums[:] = 0
             if 0 <= rows[at(e)] < height and 0 <= places[at(e)] < inner:

@@ -52,7 +52,7 @@ def array(word: Any, kind: Any) -> Any:
     return carray(pointer(word), (_MANY,), kind)
 
 
-def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
+def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -> Any:
     """Return Numba's C function of the kernel that a text defines.
 
     ``kept``: its machine code is read from the kernel cache and written there.
@@ -60,9 +60,9 @@ def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
     Raises:
         CompileError: Numba does not compile it.
     """
-    folder = cache.numba_folder(settings) if kept else None
+    folder = cache.numba_folder(settings) if is_cached else None
     name = f"staticgrad_kernel_{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"
-    path = _written(folder, f"{name}.py", text) if folder else None
+    path = _write_module(folder, f"{name}.py", text) if folder else None
     module = ModuleType(name)
     module.__file__ = file = str(path or f"<{name}>")
     if path:
@@ -73,9 +73,9 @@ def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
     def entry(function: Any) -> Any:
         return numba.cfunc(ENTRY_TYPE, cache=path is not None, error_model="numpy")(function)
 
-    given = helpers(folder if path else None)
+    names = helpers(folder if path else None)
     inner = numba.njit(error_model="numpy")  # its code is kept with that of the entry
-    vars(module).update(given | {"__name__": name, "array": array, "entry": entry, "inner": inner})
+    vars(module).update(names | {"__name__": name, "array": array, "entry": entry, "inner": inner})
     try:
         exec(compile(text, file, "exec"), vars(module))
         return vars(module)["kernel"]
@@ -88,7 +88,7 @@ def compiled(text: str, settings: config.Config, kept: bool = True) -> Any:
 def helpers(folder: Path | None) -> dict[str, Any]:
     """Return the names of ``helpers``; their machine code is in a folder, or not on disk."""
     text = _HELPERS.read_text("utf-8")
-    path = _written(folder, "staticgrad_helpers.py", text) if folder else None
+    path = _write_module(folder, "staticgrad_helpers.py", text) if folder else None
     name = "staticgrad_helpers" if path else "staticgrad_helpers_uncached"
     spec = spec_from_file_location(name, path or _HELPERS)
     assert spec is not None
@@ -97,16 +97,16 @@ def helpers(folder: Path | None) -> dict[str, Any]:
     if path:
         sys.modules[name] = module
     spec.loader.exec_module(module)
-    return {name: each for name, each in vars(module).items() if not name.startswith("__")}
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
 
 
 def as_text(text: str, settings: config.Config, form: Literal["llvm", "asm"]) -> str:
     """Return the LLVM IR or the assembly that Numba makes of a kernel."""
-    library = compiled(text, settings, kept=False)._library
+    library = compile_kernel(text, settings, is_cached=False)._library
     return str(library.get_llvm_str() if form == "llvm" else library.get_asm_str())
 
 
-def _written(folder: Path, name: str, text: str) -> Path | None:
+def _write_module(folder: Path, name: str, text: str) -> Path | None:
     """Write a file, unless it is there, and return it; None if it cannot be written."""
     path = folder / name
     try:

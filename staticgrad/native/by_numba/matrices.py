@@ -20,8 +20,8 @@ def of_matrices(function, x, results, check):
     gets the number of."""
     if x.size and np.isfinite(x).all():
         try:
-            for result, found in zip(results, function(x)):
-                result[...] = found
+            for result, answers in zip(results, function(x)):
+                result[...] = answers
             return
         except np.linalg.LinAlgError:
             pass  # one by one, for the number of the first
@@ -29,12 +29,12 @@ def of_matrices(function, x, results, check):
         try:
             if not np.isfinite(x[k]).all():
                 raise np.linalg.LinAlgError
-            found = function(x[k])
+            answers = function(x[k])
         except np.linalg.LinAlgError:
-            found = [np.nan] * len(results)
+            answers = [np.nan] * len(results)
             note_failed(check, k)
-        for result, one in zip(results, found):
-            result[k] = one
+        for result, answer in zip(results, answers):
+            result[k] = answer
 
 
 def note_failed(check, matrix):
@@ -68,7 +68,7 @@ def eigvalsh(x, w, check, total, n):
 
 def eig(x, w, v, check, total, n):
     """Eigenvalues, and eigenvectors in rows, of square matrices: pairs, of real ones too."""
-    w, v = [each if np.iscomplexobj(each) else as_complex(each) for each in (w, v)]
+    w, v = [array if np.iscomplexobj(array) else as_complex(array) for array in (w, v)]
 
     def vectors(a):
         values, columns = np.linalg.eig(a)
@@ -105,8 +105,8 @@ def svdvals(x, s, check, total, m, n, k):
 
 def qr(x, q, r, check, total, m, n, k, p):
     """Q with orthonormal columns and R upper triangular, with Q @ R = x."""
-    found = np.linalg.qr(x.reshape(total, m, n), "complete" if p > k else "reduced")
-    q.reshape(total, m, p)[...], r.reshape(total, p, n)[...] = found
+    factors = np.linalg.qr(x.reshape(total, m, n), "complete" if p > k else "reduced")
+    q.reshape(total, m, p)[...], r.reshape(total, p, n)[...] = factors
 
 
 @jit
@@ -184,13 +184,13 @@ def lu_solve(packed, permutation, b, x, check, total, n, k, adjoint):
         factors = packed[matrix]
         if not np.diagonal(factors).all():
             note_failed(check, matrix)
-        found = b[matrix][order] if adjoint else b[matrix].copy()
+        columns = b[matrix][order] if adjoint else b[matrix].copy()
         for lower in (False, True) if adjoint else (True, False):
-            substitute_blocks(factors, found, lower, adjoint, not lower)
+            substitute_blocks(factors, columns, lower, adjoint, not lower)
         if adjoint:
-            x[matrix] = found
+            x[matrix] = columns
         else:
-            x[matrix][order] = found
+            x[matrix][order] = columns
 
 
 def triangular_solve(a, b, x, check, total, n, k, lower, adjoint, unit):
@@ -238,11 +238,13 @@ def eliminate_bands(l, d, u, b):
 
 def tridiagonal_solve(l, d, u, b, x, check, total, n, k):
     """T x = b for each row of b, T with three diagonals."""
-    diagonals = [each.reshape(total, n) for each in (l, d, u)]
+    diagonals = [diagonal.reshape(total, n) for diagonal in (l, d, u)]
     x = x.reshape(total, k, n)
     x[...] = b.reshape(total, k, n)
     for matrix in range(total):
-        if n and not eliminate_bands(*(each[matrix].copy() for each in diagonals), x[matrix]):
+        if n and not eliminate_bands(
+            *(diagonal[matrix].copy() for diagonal in diagonals), x[matrix]
+        ):
             x[matrix] = np.nan
             note_failed(check, matrix)
 
@@ -254,9 +256,9 @@ def sylvester(a, b, q, x, check, total, m, n):
     for matrix in range(total):
         x[matrix] = np.nan
         if m * n and np.isfinite(a[matrix]).all() and np.isfinite(b[matrix]).all():
-            whole = np.kron(a[matrix], np.eye(n)) + np.kron(np.eye(m), b[matrix].T)
+            system = np.kron(a[matrix], np.eye(n)) + np.kron(np.eye(m), b[matrix].T)
             try:
-                x[matrix] = np.linalg.solve(whole, q[matrix].reshape(m * n)).reshape(m, n)
+                x[matrix] = np.linalg.solve(system, q[matrix].reshape(m * n)).reshape(m, n)
             except np.linalg.LinAlgError:
                 note_failed(check, matrix)
         elif m * n:
@@ -271,8 +273,8 @@ def fourier(kind, x, out, axes, forward, norm):
     elif kind == "c2c":
         out[...] = (np.fft.fftn if forward else np.fft.ifftn)(x, axes=axes, norm=how)
     elif kind == "r2c":  # NumPy's has the sign of forward, and its norms
-        found = np.fft.rfftn(x, axes=axes, norm=("backward", "ortho", "forward")[norm])
-        out[...] = found if forward else found.conj()
+        spectrum = np.fft.rfftn(x, axes=axes, norm=("backward", "ortho", "forward")[norm])
+        out[...] = spectrum if forward else spectrum.conj()
     else:
         sizes = [out.shape[axis] for axis in axes]
         how = ("forward", "ortho", "backward")[norm]

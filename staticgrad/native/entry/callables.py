@@ -41,7 +41,7 @@ def calls() -> Words:
     """Return the addresses that the entry uses, in the order of ``CallWord``."""
     api = ctypes.pythonapi
     table = _numpy_interface()
-    known = {
+    addresses = {
         CallWord.PyArray_NewFromDescr: table[_NEW_FROM_DESCR],
         CallWord.PyArray_View: table[_VIEW],
         CallWord.none: id(None),
@@ -52,7 +52,7 @@ def calls() -> Words:
         CallWord.float32_type: id(np.float32),
         CallWord.float64_type: id(np.float64),
     }
-    return np.array([known.get(call) or _address(getattr(api, call.name)) for call in CallWord])
+    return np.array([addresses.get(call) or _address(getattr(api, call.name)) for call in CallWord])
 
 
 def _address(function: Any) -> int:
@@ -79,8 +79,8 @@ def unused_references() -> int | None:
     if sys.implementation.name != "cpython" or object.__basicsize__ != ObjectField.DATA:
         return None
     try:
-        known = _fields_are_known() and _numbers_are_known() and _interface_is_known()
-        return _two_references() if known else None
+        layout_matches = _fields_are_known() and _numbers_are_known() and _interface_is_known()
+        return _two_references() if layout_matches else None
     except (AttributeError, ImportError, OSError):
         return None
 
@@ -96,7 +96,7 @@ def _fields_are_known() -> bool:
     for array in (block, read_only, block.T, block[:0], block[0, 0, ...]):
         shape = _read(array, ObjectField.SHAPE, ctypes.c_size_t)
         extents = [ctypes.c_int64.from_address(shape + 8 * k).value for k in range(array.ndim)]
-        found = (
+        matches = (
             _read(array, ObjectField.TYPE, ctypes.c_size_t) == id(np.ndarray),
             _read(array, ObjectField.DATA, ctypes.c_size_t) == array.__array_interface__["data"][0],
             _read(array, ObjectField.RANK, ctypes.c_int) == array.ndim,
@@ -105,7 +105,7 @@ def _fields_are_known() -> bool:
             _read(array, ObjectField.DTYPE, ctypes.c_size_t) == id(array.dtype),
             _read(array, ObjectField.FLAGS, ctypes.c_int) & WRITABLE == array.flags.num & WRITABLE,
         )
-        if not all(found):
+        if not all(matches):
             return False
     return True
 
@@ -138,24 +138,24 @@ def _two_references() -> int | None:
     """
     owner = np.empty(64, np.uint8)
     count = ctypes.c_uint32.from_address(id(owner) + ObjectField.REFERENCES)
-    before = count.value
+    count_alone = count.value
     view = owner.view(np.int64)
-    both = count.value
+    count_with_view = count.value
     more = [view.view() for _ in range(5)]
-    counts = both == before + 1 and count.value == both + len(more)
+    counts = count_with_view == count_alone + 1 and count.value == count_with_view + len(more)
     del more
-    return both if counts and count.value == both else None
+    return count_with_view if counts and count.value == count_with_view else None
 
 
 #: Those made, once per process: with one argument, and without.
-_made: Final[list[_Method]] = []
+_cached_methods: Final[list[_Method]] = []
 
 
 def _methods() -> list[_Method]:
     with LOCK:
-        if not _made:
-            _made.extend(_make_methods())
-    return _made
+        if not _cached_methods:
+            _cached_methods.extend(_make_methods())
+    return _cached_methods
 
 
 def _make_methods() -> tuple[_Method, _Method]:

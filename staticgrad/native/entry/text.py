@@ -86,7 +86,7 @@ def get(at: int, number: int) -> int:
     return word(load1(ptr_i64(at), number))
 
 
-def put(at: int, number: int, value: int) -> None:
+def store_word(at: int, number: int, value: int) -> None:
     """Set a word of memory."""
     store1(ptr_i64(at), number, i64x1(value))
 
@@ -114,15 +114,15 @@ def array_fits(array: int, kind: int, dtype: int, flags: int, rank: int) -> bool
     return has == flags and half(array + ObjectField.RANK) == rank
 
 
-def shape_fits(array: int, rank: int, wanted: int) -> bool:
+def shape_fits(array: int, rank: int, extents: int) -> bool:
     """Return whether an array has these extents."""
-    return extents_fit(get(array + ObjectField.SHAPE, 0), rank, wanted)
+    return extents_fit(get(array + ObjectField.SHAPE, 0), rank, extents)
 
 
-def extents_fit(shape: int, rank: int, wanted: int) -> bool:
+def extents_fit(shape: int, rank: int, extents: int) -> bool:
     """Return whether these are the wanted extents."""
     for axis in range(rank):  # noqa: SIM110 - generators are not in the kernel language
-        if get(shape, axis) != get(wanted, axis):
+        if get(shape, axis) != get(extents, axis):
             return False
     return True
 
@@ -138,28 +138,28 @@ def number_fits(
     """Note the address of a number, or its bytes if it is converted; return whether it fits."""
     kind = get(feed + ObjectField.TYPE, 0)
     value = feed + ObjectField.VALUE
-    put(addresses, i, value)
+    store_word(addresses, i, value)
     is_double = kind == get(calls, CallWord.float_type) or kind == get(calls, CallWord.float64_type)
     if size != 4 and is_double:
         return True
     if size == 4 and kind == get(calls, CallWord.float32_type):
         return True
-    put(converted, i, 1)
+    store_word(converted, i, 1)
     if not has_default_environment():
         return False
     if is_double:
-        put(numbers, i, single_bits(load1(ptr_f64(value), 0)))
+        store_word(numbers, i, single_bits(load1(ptr_f64(value), 0)))
         return True
     if kind != get(calls, CallWord.int_type):
         return False
-    whole = called1(get(calls, CallWord.PyLong_AsLongLong), feed)
+    integer = called1(get(calls, CallWord.PyLong_AsLongLong), feed)
     if called0(get(calls, CallWord.PyErr_Occurred)) != 0:
         return False
     if size == 4:
-        put(numbers, i, single_bits(i64x1(whole)))
+        store_word(numbers, i, single_bits(i64x1(integer)))
     else:
-        put(numbers, i, word(bitcast_i64(cast_f64(i64x1(whole)))))
-        put(converted, i, 2)
+        store_word(numbers, i, word(bitcast_i64(cast_f64(i64x1(integer)))))
+        store_word(converted, i, 2)
     return True
 
 
@@ -174,12 +174,12 @@ def kinds_fit(
     for i in range(get(head, HeadWord.FEEDS)):
         feed = get(feeds, i)
         size = get(sizes, i)
-        put(converted, i, 0)
+        store_word(converted, i, 0)
         if size == 0 or get(feed + ObjectField.TYPE, 0) == kind:
             if not array_fits(feed, kind, get(types, i), READABLE, get(ranks, i)):
                 return False
-            put(addresses, i, get(feed + ObjectField.DATA, 0))
-            put(shapes, i, get(feed + ObjectField.SHAPE, 0))
+            store_word(addresses, i, get(feed + ObjectField.DATA, 0))
+            store_word(shapes, i, get(feed + ObjectField.SHAPE, 0))
         elif not number_fits(calls, feed, size, addresses, converted, numbers, i):
             return False
     return True
@@ -188,16 +188,16 @@ def kinds_fit(
 def record_fits(head: int, record: int, shapes: int, converted: int) -> bool:
     """Return whether a record has the shapes of the feeds, and copies those that are converted."""
     ranks = get(head, HeadWord.RANKS_AT)
-    wanted = get(record, RecordWord.SHAPES_AT)
+    extents = get(record, RecordWord.SHAPES_AT)
     places = get(record, RecordWord.FEEDS_AT)
     for i in range(get(head, HeadWord.FEEDS)):
         copies = get(places, i * PLACE_WORDS + PlaceWord.NUMBER_AT)
         converts = get(converted, i)
         if (copies == 0 and converts != 0) or (copies != 0 and converts == 0):
             return False
-        if not extents_fit(get(shapes, i), get(ranks, i), wanted):
+        if not extents_fit(get(shapes, i), get(ranks, i), extents):
             return False
-        wanted = wanted + 8 * get(ranks, i)
+        extents = extents + 8 * get(ranks, i)
     return True
 
 
@@ -214,14 +214,14 @@ def record_of(head: int, shapes: int, converted: int) -> int:
 def bools_fit(begin: int, size: int) -> int:
     """Return whether all bytes are 0 or 1."""
     elements = ptr_u8(begin)
-    whole = size // 64
+    lines = size // 64
     seen = u8x64(0)
-    for chunk in range(whole):
+    for chunk in range(lines):
         seen = seen | load64(elements, 64 * chunk)
-    rest = u8x1(0)
-    for byte in range(64 * whole, size):
-        rest = rest | load1(elements, byte)
-    return word(hor(seen) | rest) <= 1
+    tail = u8x1(0)
+    for byte in range(64 * lines, size):
+        tail = tail | load1(elements, byte)
+    return word(hor(seen) | tail) <= 1
 
 
 def addresses_fit(head: int, record: int, addresses: int) -> bool:
@@ -248,20 +248,20 @@ def bound_fits(head: int, bound: int, record: int, addresses: int) -> bool:
         return True
     if get(bound, BoundWord.RECORD) != record:
         return False
-    known = get(bound, BoundWord.FEED_ADDRESSES_AT)
+    bound_addresses = get(bound, BoundWord.FEED_ADDRESSES_AT)
     for i in range(get(head, HeadWord.FEEDS)):
-        if get(known, i) != 0 and get(known, i) != get(addresses, i):
+        if get(bound_addresses, i) != 0 and get(bound_addresses, i) != get(addresses, i):
             return False
-    given = get(bound, BoundWord.RESULTS_AT)
-    known = get(bound, BoundWord.RESULT_ADDRESSES_AT)
+    results = get(bound, BoundWord.RESULTS_AT)
+    bound_addresses = get(bound, BoundWord.RESULT_ADDRESSES_AT)
     for i in range(get(head, HeadWord.RESULTS)):
-        array = get(given, i)
-        if array != 0 and get(array + ObjectField.DATA, 0) != get(known, i):
+        array = get(results, i)
+        if array != 0 and get(array + ObjectField.DATA, 0) != get(bound_addresses, i):
             return False
     return True
 
 
-def pooled(calls: int, head: int, i: int, rank: int, shape: int) -> int:
+def reuse_block(calls: int, head: int, i: int, rank: int, shape: int) -> int:
     """Return a view of a block of the pool without other references, or 0."""
     pool = get(head, HeadWord.POOLS_AT) + 16 * i
     for k in range(2):
@@ -278,18 +278,18 @@ def result_of(calls: int, head: int, record: int, bound: int, i: int, rank: int,
     kind = get(calls, CallWord.array_type)
     dtype = get(get(head, HeadWord.RESULT_TYPES_AT), i)
     keep = get(calls, CallWord.Py_IncRef)
-    given = 0
+    bound_result = 0
     if bound != 0:
-        given = get(get(bound, BoundWord.RESULTS_AT), i)
-    if given != 0:
-        if not array_fits(given, kind, dtype, WRITABLE, rank):
+        bound_result = get(get(bound, BoundWord.RESULTS_AT), i)
+    if bound_result != 0:
+        if not array_fits(bound_result, kind, dtype, WRITABLE, rank):
             return 0
-        if not shape_fits(given, rank, shape):
+        if not shape_fits(bound_result, rank, shape):
             return 0
-        call(keep, given)
-        return given
+        call(keep, bound_result)
+        return bound_result
     if get(get(record, RecordWord.RESULTS_AT), i * PLACE_WORDS + PlaceWord.BYTES) > SMALL:
-        return pooled(calls, head, i, rank, shape)
+        return reuse_block(calls, head, i, rank, shape)
     call(keep, dtype)
     return called8(get(calls, CallWord.PyArray_NewFromDescr), kind, dtype, rank, shape, 0, 0, 0, 0)
 
@@ -305,7 +305,7 @@ def make_results(calls: int, head: int, record: int, bound: int, mapping: int, r
         array = result_of(calls, head, record, bound, i, rank, shape)
         if array == 0:
             return -1 - i
-        put(results, i, array)
+        store_word(results, i, array)
         shape = shape + 8 * rank
         if mapping != 0:
             status = called3(get(calls, CallWord.PyDict_SetItem), mapping, get(names, i), array)
@@ -320,8 +320,8 @@ def point(place: int, begin: int) -> None:
     if get(bound, 0) != begin:
         slots = get(place, PlaceWord.SLOTS_AT)
         for j in range(get(place, PlaceWord.SLOTS)):
-            put(get(slots, 2 * j), 0, begin + get(slots, 2 * j + 1))
-        put(bound, 0, begin)
+            store_word(get(slots, 2 * j), 0, begin + get(slots, 2 * j + 1))
+        store_word(bound, 0, begin)
 
 
 def point_all(
@@ -333,7 +333,7 @@ def point_all(
         point(place, get(addresses, i))
         copy = get(place, PlaceWord.NUMBER_AT)
         if get(converted, i) == 2:
-            put(copy, 0, get(numbers, i))
+            store_word(copy, 0, get(numbers, i))
         elif get(converted, i) == 1:
             store1(ptr_i32(copy), 0, cast_i32(i64x1(get(numbers, i))))
     for i in range(get(head, HeadWord.RESULTS)):
@@ -346,8 +346,8 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
     notes = get(record, RecordWord.NOTES)
     notes_at = get(record, RecordWord.NOTES_AT)
     for i in range(notes):
-        put(get(notes_at, i), 0, -1)
-        put(get(notes_at, i), 1, -1)
+        store_word(get(notes_at, i), 0, -1)
+        store_word(get(notes_at, i), 1, -1)
     releases = get(record, RecordWord.RELEASES)
     state = 0
     if releases != 0:
@@ -365,11 +365,11 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
         # Loops that only their tests end run so long; where one takes longer, a run in Python,
         # which signals end, begins anew.
         if fuel != 0:
-            put(get(record, RecordWord.FUEL_AT), 0, fuel)
-            put(get(record, RecordWord.RESUME_AT), 0, 0)
+            store_word(get(record, RecordWord.FUEL_AT), 0, fuel)
+            store_word(get(record, RecordWord.RESUME_AT), 0, 0)
         call(driver, block, 0, commit)
         if fuel != 0:
-            put(get(record, RecordWord.FUEL_AT), 0, get(record, RecordWord.ENDLESS))
+            store_word(get(record, RecordWord.FUEL_AT), 0, get(record, RecordWord.ENDLESS))
             if get(get(record, RecordWord.RESUME_AT), 0) != 0:
                 failed = 1
     for i in range(notes):
@@ -384,9 +384,9 @@ def run(calls: int, head: int, hold: int, record: int) -> int:
             failed = 1
     if releases != 0:
         call(get(calls, CallWord.PyEval_RestoreThread), state)
-    put(hold, HoldWord.WRITING, 0)
-    put(hold, HoldWord.RUNNING, 0)
-    put(head, HeadWord.RUNNING, 0)
+    store_word(hold, HoldWord.WRITING, 0)
+    store_word(hold, HoldWord.RUNNING, 0)
+    store_word(head, HeadWord.RUNNING, 0)
     return failed
 
 
@@ -401,13 +401,13 @@ def run_over(
     places: int,
 ) -> int:
     """Run a record from these feeds into these places, and count it; return as ``run`` does."""
-    put(head, HeadWord.RUNNING, 1)
-    put(hold, HoldWord.RUNNING, 1)
+    store_word(head, HeadWord.RUNNING, 1)
+    store_word(hold, HoldWord.RUNNING, 1)
     point_all(head, record, addresses, converted, numbers, places)
     failed = run(calls, head, hold, record)
     if failed == 0:
-        put(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
-        put(head, HeadWord.LATEST, record)
+        store_word(head, HeadWord.RUNS, get(head, HeadWord.RUNS) + 1)
+        store_word(head, HeadWord.LATEST, record)
     return failed
 
 
@@ -427,7 +427,7 @@ def release(calls: int, objects: int, count: int) -> None:
         call(get(calls, CallWord.Py_DecRef), get(objects, i))
 
 
-def entered(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
+def run_entry(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
     """Return results, None, or 0 where an exception is set.
 
     A dict keeps its arrays itself, a single array is returned with the reference made for it.
@@ -450,19 +450,19 @@ def entered(calls: int, head: int, feeds: int, mapping: int, bound: int) -> int:
         return none
     if not bound_fits(head, bound, record, addresses):
         return none
-    made = make_results(calls, head, record, bound, mapping, results)
-    if made < 0:
-        release(calls, results, -1 - made)
+    result_count = make_results(calls, head, record, bound, mapping, results)
+    if result_count < 0:
+        release(calls, results, -1 - result_count)
         return none
-    for i in range(made):
-        put(places, i, get(get(results, i) + ObjectField.DATA, 0))
+    for i in range(result_count):
+        store_word(places, i, get(get(results, i) + ObjectField.DATA, 0))
     failed = run_over(calls, head, hold, record, addresses, converted, numbers, places)
-    found = none if failed != 0 else (get(results, 0) if mapping == 0 else mapping)
+    result = none if failed != 0 else (get(results, 0) if mapping == 0 else mapping)
     if not settle(calls, head, hold):
-        found = 0
-    if found == 0 or found == none or mapping != 0:
-        release(calls, results, made)
-    return found
+        result = 0
+    if result == 0 or result == none or mapping != 0:
+        release(calls, results, result_count)
+    return result
 
 
 def collect(calls: int, head: int, words: int, feeds: int, room: int) -> int:
@@ -471,9 +471,9 @@ def collect(calls: int, head: int, words: int, feeds: int, room: int) -> int:
     count = get(head, HeadWord.FEEDS)
     if feeds == 0:
         for i in range(count):
-            given = get(get(words, BoundWord.FEEDS_AT), i)
-            call(keep, given)
-            put(room, i, given)
+            feed = get(get(words, BoundWord.FEEDS_AT), i)
+            call(keep, feed)
+            store_word(room, i, feed)
         return count
     if get(feeds + ObjectField.TYPE, 0) != get(calls, CallWord.dict_type):
         return -1
@@ -481,14 +481,14 @@ def collect(calls: int, head: int, words: int, feeds: int, room: int) -> int:
         return -1
     find = get(calls, CallWord.PyDict_GetItemWithError)
     for i in range(count):
-        found = called2(find, feeds, get(get(head, HeadWord.NAMES_AT), i))
+        feed = called2(find, feeds, get(get(head, HeadWord.NAMES_AT), i))
         key = get(get(head, HeadWord.KEYS_AT), i)
-        if found == 0 and key != 0:
-            found = called2(find, feeds, key)
-        if found == 0:
+        if feed == 0 and key != 0:
+            feed = called2(find, feeds, key)
+        if feed == 0:
             return -1 - i
-        call(keep, found)
-        put(room, i, found)
+        call(keep, feed)
+        store_word(room, i, feed)
     return count
 
 
@@ -504,19 +504,19 @@ def enter(self: int, feeds: int) -> int:
     if is_single == 0:
         # before anything is looked at: the collector may run code here, on Python 3.11
         mapping = called0(get(calls, CallWord.PyDict_New))
-    kept = -1
+    feed_count = -1
     if mapping != 0 or is_single != 0:
-        kept = collect(calls, head, words, feeds, room)
-    found = none
-    if kept >= 0:
-        found = entered(calls, head, room, mapping, words if feeds == 0 else 0)
-    if found == none:
+        feed_count = collect(calls, head, words, feeds, room)
+    result = none
+    if feed_count >= 0:
+        result = run_entry(calls, head, room, mapping, words if feeds == 0 else 0)
+    if result == none:
         call(get(calls, CallWord.PyErr_Clear))
         call(get(calls, CallWord.Py_IncRef), none)
-    if mapping != 0 and found != mapping:
+    if mapping != 0 and result != mapping:
         call(get(calls, CallWord.Py_DecRef), mapping)
-    release(calls, room, kept if kept >= 0 else -1 - kept)
-    return found
+    release(calls, room, feed_count if feed_count >= 0 else -1 - feed_count)
+    return result
 
 
 @functools.cache

@@ -17,10 +17,10 @@ from staticgrad.native.entry.text import (
     get,
     half,
     is_ready,
-    put,
     record_of,
     run_over,
     settle,
+    store_word,
 )
 from staticgrad.native.entry.words import (
     ApiWord,
@@ -63,7 +63,7 @@ def describe(frame: int, extension: int) -> None:
         api = get(frame, FrameWord.API)
         if api != 0 and get(api, ApiWord.VERSION) < version:
             version = get(api, ApiWord.VERSION)
-        put(metadata, MetadataWord.VERSION, version)
+        store_word(metadata, MetadataWord.VERSION, version)
 
 
 def has_changed(calls: int, target: int) -> bool:
@@ -96,22 +96,22 @@ def ran(calls: int, target: int, frame: int) -> bool:
     operand_of = get(target, XlaWord.FEEDS_AT)
     buffers = get(frame, FrameWord.OPERANDS_AT)
     for i in range(feeds):
-        put(converted, i, 0)
+        store_word(converted, i, 0)
         operand = get(operand_of, 2 * i)
         if operand >= 0:
             buffer = get(buffers, operand)
-            put(addresses, i, get(buffer, BufferWord.DATA))
-            put(shapes, i, get(buffer, BufferWord.EXTENTS_AT))
+            store_word(addresses, i, get(buffer, BufferWord.DATA))
+            store_word(shapes, i, get(buffer, BufferWord.EXTENTS_AT))
         else:
-            put(addresses, i, get(operand_of, 2 * i + 1))
-            put(shapes, i, 0)
+            store_word(addresses, i, get(operand_of, 2 * i + 1))
+            store_word(shapes, i, 0)
     record = record_of(head, shapes, converted)
     if record == 0 or not addresses_fit(head, record, addresses):
         return False
     buffers = get(frame, FrameWord.RESULTS_AT)
     for i in range(results):
         buffer = get(buffers, get(get(target, XlaWord.RESULTS_AT), i))
-        put(places, i, get(buffer, BufferWord.DATA))
+        store_word(places, i, get(buffer, BufferWord.DATA))
     failed = run_over(calls, head, hold, record, addresses, converted, converted, places)
     if not settle(calls, head, hold):
         call(get(calls, CallWord.PyErr_Clear))
@@ -139,12 +139,12 @@ def run_in_python(calls: int, target: int, frame: int) -> int:
         text = called1(get(calls, CallWord.PyBytes_AsString), answer)
     error = 0
     if text != 0:
-        made = address(local_words(4))
-        put(made, 0, ERROR_BYTES)
-        put(made, 1, 0)
-        put(made, 2, text)
-        put(made, 3, INTERNAL)
-        error = called1(get(get(frame, FrameWord.API), ApiWord.CREATE_ERROR), made)
+        record = address(local_words(4))
+        store_word(record, 0, ERROR_BYTES)
+        store_word(record, 1, 0)
+        store_word(record, 2, text)
+        store_word(record, 3, INTERNAL)
+        error = called1(get(get(frame, FrameWord.API), ApiWord.CREATE_ERROR), record)
     if answer != 0:
         call(get(calls, CallWord.Py_DecRef), answer)
     return error

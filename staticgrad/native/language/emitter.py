@@ -69,7 +69,7 @@ class Emitter:
         """Masks that are expressions of masks."""
         self.accesses: dict[str, tuple[str, Vector]] = {}
         """Functions of masked accesses that are called: ``load`` or ``store``, of which kind."""
-        self._known: dict[str, str] = {}
+        self._names_by_instruction: dict[str, str] = {}
         self._order: list[str] = []
         self.scratch: list[str] = []
         self.externals: dict[str, External] = {}
@@ -90,11 +90,11 @@ class Emitter:
 
         ``lines`` compute it where the target has no such instruction; ``<v>`` is the name in them.
         """
-        name_of_equal = self._known.get(instruction)
+        name_of_equal = self._names_by_instruction.get(instruction)
         if name_of_equal is not None:
             return name_of_equal
         self._count += 1
-        name = self._known[instruction] = f"%{self._stem}{self._count}"
+        name = self._names_by_instruction[instruction] = f"%{self._stem}{self._count}"
         self.lines.append(lines.replace("<v>", name) if lines else f"  {name} = {instruction}")
         self._order.append(instruction)
         return name
@@ -118,7 +118,7 @@ class Emitter:
     def forget(self, mark: int) -> None:
         """Forget values computed since a mark, which the next block may be reached without."""
         for instruction in self._order[mark:]:
-            del self._known[instruction]
+            del self._names_by_instruction[instruction]
         del self._order[mark:]
 
     def effect(self, instruction: str) -> None:

@@ -39,7 +39,7 @@ from staticgrad.native.language.parts import (
     module_with_uses,
 )
 from staticgrad.native.language.reader import Procedure
-from staticgrad.native.language.records import Apply, Block, Do, For, Let, Name, Offset, When
+from staticgrad.native.language.records import Apply, Block, Do, For, If, Let, Name, Offset
 from staticgrad.native.language.translation import (
     Arrival,
     Bound,
@@ -69,8 +69,8 @@ _PLAIN: Final = frozenset({"add", "sub", "mul", "neg", "copy"})
 class _Loop:
     """A loop being written: targets of ``continue`` and ``break``, and the values they carry."""
 
-    def __init__(self, head: str, after: str, joins: list[tuple[str, Join]]) -> None:
-        self.head, self.after, self.joins = head, after, joins
+    def __init__(self, head: str, exit_label: str, joins: list[tuple[str, Join]]) -> None:
+        self.head, self.exit_label, self.joins = head, exit_label, joins
         self.counter: tuple[Join, Bound, Bound] | None = None  # of ``for``; its value; its step
         self.breaks: list[Path] = []
         self.mark = 0
@@ -254,12 +254,12 @@ class FunctionWriter:
                 self._do(s.value)
             elif isinstance(s, For):
                 self._for(s)
-            elif isinstance(s, When):
-                self._when(s)
+            elif isinstance(s, If):
+                self._lower_branch(s)
             else:
                 loop = self._head(s.assigned)
-                bit, inside = self._tested(s.test), self._new_label()
-                self._fork(bit, inside, loop.after)
+                bit, inside = self._lower_test(s.test), self._new_label()
+                self._fork(bit, inside, loop.exit_label)
                 self._loop_body(loop, inside, functools.partial(self.block, s.body))
 
     def _do(self, op: Apply) -> None:
@@ -267,7 +267,7 @@ class FunctionWriter:
             case "break":
                 loop = self.loops[-1]
                 loop.breaks.append(Path(self.label, self.names.since(loop.mark)))
-                self._jump(loop.after)
+                self._jump(loop.exit_label)
             case "continue":
                 self._again(self.loops[-1])
             case "return":
@@ -276,8 +276,8 @@ class FunctionWriter:
             case _:
                 self.operation(op)
 
-    def _when(self, s: When) -> None:
-        bit, yes, end = self._tested(s.test), self._new_label(), self._new_label()
+    def _lower_branch(self, s: If) -> None:
+        bit, yes, end = self._lower_test(s.test), self._new_label(), self._new_label()
         no = self._new_label() if s.orelse else end
         self._fork(bit, yes, no)
         paths = [] if s.orelse else [Path(self.label, {})]
@@ -307,7 +307,7 @@ class FunctionWriter:
         down = isinstance(step.value, int) and step.value < 0
         more = OPERATORS["gt" if down else "lt"]
         inside = self._new_label()
-        self._fork(self.truth(self.call(more, [current, stop])), inside, loop.after)
+        self._fork(self.truth(self.call(more, [current, stop])), inside, loop.exit_label)
 
         def body() -> None:
             if s.counter.is_variable:
@@ -336,7 +336,7 @@ class FunctionWriter:
             self._again(loop)
         self.names.undo(loop.mark)
         self.out.forget(mark)
-        self._start(loop.after)
+        self._start(loop.exit_label)
         self.names.meet([Path(leaving, {}), *loop.breaks])
 
     def _again(self, loop: _Loop) -> None:
@@ -379,9 +379,9 @@ class FunctionWriter:
             return operands[0]
         if name.startswith("choose_"):
             bit = self.truth(self.call(OPERATORS[name[7:]], operands[:2]))
-            return self._selected(bit, *operands[2:])
+            return self._select_word(bit, *operands[2:])
         if name == "inside":
-            return self._selected(self._inside(operands[:2]), *operands[2:])
+            return self._select_word(self._inside(operands[:2]), *operands[2:])
         if name == "outside":  # of an extent, which is not below 0: one comparison
             at, extent = [text_of(operand) for operand in operands]
             return Bound(TRUTH, self.out.do(f"icmp uge {WORD.llvm} {at}, {extent}"))
@@ -436,13 +436,13 @@ class FunctionWriter:
             bit = self.out.do(f"{test.name} i1 {bit}, {self._bit(operand)}")
         return bit
 
-    def _tested(self, test: Apply) -> str:
+    def _lower_test(self, test: Apply) -> str:
         """A test's i1 operand; of words, comparisons are joined without branches."""
         if test.name in ("and", "or") and self._is_plain_test(test):
             return self._bit(test)
         return self.truth(self.operation(test))
 
-    def _selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
+    def _select_word(self, bit: str, yes: Bound, no: Bound) -> Bound:
         """One of two words, both of which are known."""
         selected = self.out.do(f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}")
         self.out.chosen[selected] = bit, yes.value, no.value
@@ -452,10 +452,10 @@ class FunctionWriter:
         """``yes if test else no``."""
         if self._is_plain(yes) and self._is_plain(no) and self._is_plain_test(test):
             values = self.arg(yes), self.arg(no)
-            return self._selected(self._bit(test), *values)
+            return self._select_word(self._bit(test), *values)
         return self._either(self.arg(test), lambda: self.arg(yes), lambda: self.arg(no))
 
-    def _linked(self, conjunction: bool, *args: Any) -> Bound:
+    def _lower_boolean(self, conjunction: bool, *args: Any) -> Bound:
         """``a and b`` (or ``or``), of which the second is evaluated only if it counts."""
         value = self.arg(args[0])
         for operand in args[1:]:
@@ -498,18 +498,18 @@ class FunctionWriter:
             return Bound(TRUTH, not bit.value)
         return Bound(TRUTH, self.out.do(f"xor i1 {bit.value}, true"))
 
-    def _refused(self, what: str) -> Bound:
+    def _refuse(self, what: str) -> Bound:
         raise self.failure(f"{what} is not part of the kernel language")
 
 
 #: Operations whose arguments are not all evaluated, or not as they are.
 _UNUSUAL: Final[dict[str, Callable[..., Bound]]] = {
     "if": FunctionWriter._choice,
-    "and": lambda writer, *args: writer._linked(True, *args),
-    "or": lambda writer, *args: writer._linked(False, *args),
+    "and": lambda writer, *args: writer._lower_boolean(True, *args),
+    "or": lambda writer, *args: writer._lower_boolean(False, *args),
     "neg": FunctionWriter._negative,
     "not": FunctionWriter._not,
-    "?": FunctionWriter._refused,
+    "?": FunctionWriter._refuse,
 }
 
 
@@ -717,7 +717,7 @@ def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> M
     """
     lowered = _lower_functions(functions, symbol, target)
     shared = {name: part for name, part in lowered.parts.items() if name.startswith(SHARED)}
-    parts = {**lowered.parts, **{name: part.declared for name, part in shared.items()}}
+    parts = {**lowered.parts, **{name: part.declaration for name, part in shared.items()}}
     alone = {
         name: module_with_uses(parts, part._replace(linkage="")) for name, part in shared.items()
     }

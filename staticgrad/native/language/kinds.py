@@ -49,7 +49,7 @@ class Element:
         return np.dtype(f"u{self.bytes}" if self.kind in "bs" else f"{self.kind}{self.bytes}")
 
     @property
-    def signed(self) -> bool:
+    def is_signed(self) -> bool:
         """True for a signed integer."""
         return self.kind == "i"
 
@@ -68,18 +68,18 @@ ELEMENTS: Final = {element.name: element for element in _TABLE}
 """Every element type by name."""
 
 
-class _One(type):
+class _Interned(type):
     """Makes equal kinds one object, so that they are compared, and looked up, by identity."""
 
-    _made: ClassVar[dict[tuple[Any, ...], Any]] = {}
+    _instances: ClassVar[dict[tuple[Any, ...], Any]] = {}
 
     def __call__(cls, *args: Any) -> Any:
-        instance = cls._made.get((cls, *args))
-        return instance or cls._made.setdefault((cls, *args), super().__call__(*args))
+        instance = cls._instances.get((cls, *args))
+        return instance or cls._instances.setdefault((cls, *args), super().__call__(*args))
 
 
 @dataclass(frozen=True, eq=False)
-class Vector(metaclass=_One):
+class Vector(metaclass=_Interned):
     """``lanes`` values of one element type. One lane is an LLVM scalar."""
 
     element: Element
@@ -98,7 +98,7 @@ class Vector(metaclass=_One):
 
 
 @dataclass(frozen=True, eq=False)
-class Pointer(metaclass=_One):
+class Pointer(metaclass=_Interned):
     """An address of elements; no alignment is promised."""
 
     element: Element
@@ -115,7 +115,7 @@ class Pointer(metaclass=_One):
 
 
 @dataclass(frozen=True, eq=False)
-class Mask(metaclass=_One):
+class Mask(metaclass=_Interned):
     """One on/off bit per lane, made from a remaining count or a bool vector."""
 
     lanes: int
@@ -132,7 +132,7 @@ class Mask(metaclass=_One):
 
 
 @dataclass(frozen=True, eq=False)
-class Scalar(metaclass=_One):
+class Scalar(metaclass=_Interned):
     """A plain Python number of the source: an index word, a float literal, a truth, a range."""
 
     name: str

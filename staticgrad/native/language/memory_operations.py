@@ -320,10 +320,10 @@ def _store_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind |
     return None
 
 
-def _whole(lanes: int) -> None:
+def _define_unmasked(lanes: int) -> None:
     """``loadN(p, i)`` and ``storeN(p, i, v)``: all lanes."""
 
-    def loaded(pointer: Kind, index: Kind) -> Kind | None:
+    def type_load(pointer: Kind, index: Kind) -> Kind | None:
         if isinstance(pointer, Pointer) and index is WORD:
             return vector(pointer.element, lanes)
         return None
@@ -333,16 +333,16 @@ def _whole(lanes: int) -> None:
         address = address_of(out, kinds[0], values[0], values[1])
         return out.read(f"load {kind.llvm}, ptr {address}, align 1")
 
-    def stored(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
-        return NOTHING if loaded(pointer, index) == value else None
+    def type_store(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
+        return NOTHING if type_load(pointer, index) == value else None
 
     def store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         address = address_of(out, kinds[0], values[0], values[1])
         out.effect(f"store {kinds[2].llvm} {values[2]}, ptr {address}, align 1")
         return ""
 
-    define(f"load{lanes}", loaded, load)
-    define(f"store{lanes}", stored, store)
+    define(f"load{lanes}", type_load, load)
+    define(f"store{lanes}", type_store, store)
 
 
 def _addresses(out: Emitter, pointer: Kind, lanes: int, base: Operand, index: str) -> str:
@@ -552,7 +552,7 @@ def _word(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     element = element_of(kinds[0])
     if element.llvm == WORD.llvm:
         return values[0]
-    verb = "sext" if element.signed else "zext"
+    verb = "sext" if element.is_signed else "zext"
     return out.do(f"{verb} {element.llvm} {values[0]} to i64")
 
 
@@ -598,7 +598,7 @@ def _window_result(position: Kind, *words: Kind) -> Kind | None:
 
 for _count in EVERY_COUNT:
     _mask(_count)
-    _whole(_count)
+    _define_unmasked(_count)
     if _count in LANES[1:]:
         _transpose(_count)
 for _kind in ELEMENTS.values():
@@ -664,7 +664,7 @@ class _Span:
         lane = -(-element // self.step) if up else element // self.step
         return lane if self.stride > 0 else self.kind.lanes - 1 - lane
 
-    def between(self, out: Emitter, mask: Operand, offset: int) -> str:
+    def mask_between(self, out: Emitter, mask: Operand, offset: int) -> str:
         """The elements of a vector that lie between lanes that are on, or at one."""
         elements = range(offset, offset + self.kind.lanes)
         above, below = ([self.lane(e, up) for e in elements] for up in (True, False))
@@ -692,7 +692,7 @@ def _load_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str
     picked = [*range(lanes)]  # of what was found before
     for offset in span.offsets:
         at = address_of(out, pointer, base, out.do(f"add i64 {low}, {offset}"))
-        new = masked_load(out, kind, at, span.between(out, mask, offset))
+        new = masked_load(out, kind, at, span.mask_between(out, mask, offset))
         picked = [
             lanes + place - offset if 0 <= place - offset < lanes else lane
             for lane, place in enumerate(places)

@@ -292,7 +292,7 @@ def compare(out: Emitter, kind: Vector, predicate: tuple[str, str], a: str, b: s
     if kind.element.kind == "f":
         return out.do(f"fcmp {real} {kind.llvm} {a}, {b}")
     if stem not in ("eq", "ne"):
-        stem = ("s" if kind.element.signed else "u") + stem
+        stem = ("s" if kind.element.is_signed else "u") + stem
     return out.do(f"icmp {stem} {kind.llvm} {a}, {b}")
 
 
@@ -351,7 +351,7 @@ def _shift_left(out: Emitter, kind: Vector, a: str, b: str) -> str:
 @_lanewise
 def _shift_right(out: Emitter, kind: Vector, a: str, b: str) -> str:
     inside = _amount_fits(out, kind, b)
-    if kind.element.signed:
+    if kind.element.is_signed:
         amount = choose(out, kind, inside, b, text.constant(kind, kind.element.bits - 1))
         return out.do(f"ashr {kind.llvm} {a}, {amount}")
     shifted = out.do(f"lshr {kind.llvm} {a}, {b}")
@@ -406,7 +406,7 @@ def _unary(intrinsic: str, integers: str) -> Emit:
         if kind.element.kind == "f":
             name = f"llvm.{intrinsic}.{text.suffix(kind)}"
             return out.intrinsic(kind.llvm, name, [(kind.llvm, a)])
-        if integers and kind.element.signed:
+        if integers and kind.element.is_signed:
             name = f"llvm.{integers}.{text.suffix(kind)}"
             return out.intrinsic(kind.llvm, name, [(kind.llvm, a), ("i1", "false")])
         return a
@@ -418,7 +418,7 @@ def _extremum(stem: str, real: str) -> Emit:
     @_lanewise
     def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
         element = kind.element
-        sign = "s" if element.signed else "u"
+        sign = "s" if element.is_signed else "u"
         family = real if element.kind == "f" else sign + stem
         name = f"llvm.{family}.{text.suffix(kind)}"
         return out.intrinsic(kind.llvm, name, [(kind.llvm, a), (kind.llvm, b)])
@@ -437,14 +437,14 @@ def _integer_division(remainder: bool) -> Emit:
 
     @_lanewise
     def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
-        zero, one = text.constant(kind, 0), text.constant(kind, 1)
+        zero, unit = text.constant(kind, 0), text.constant(kind, 1)
         by_zero = out.do(f"icmp eq {kind.llvm} {b}, {zero}")
-        safe = choose(out, kind, by_zero, one, b)
-        if not kind.element.signed:
+        safe = choose(out, kind, by_zero, unit, b)
+        if not kind.element.is_signed:
             verb = "urem" if remainder else "udiv"
             return choose(out, kind, by_zero, zero, out.do(f"{verb} {kind.llvm} {a}, {safe}"))
         by_minus = out.do(f"icmp eq {kind.llvm} {b}, {text.constant(kind, -1)}")
-        safe = choose(out, kind, by_minus, one, safe)
+        safe = choose(out, kind, by_minus, unit, safe)
         modulo = out.do(f"srem {kind.llvm} {a}, {safe}")
         signs = out.do(f"xor {kind.llvm} {modulo}, {b}")
         signs_differ = out.do(f"icmp slt {kind.llvm} {signs}, {zero}")
@@ -454,7 +454,7 @@ def _integer_division(remainder: bool) -> Emit:
             result = choose(out, kind, off, out.do(f"add {kind.llvm} {modulo}, {b}"), modulo)
         else:
             quotient = out.do(f"sdiv {kind.llvm} {a}, {safe}")
-            lower = out.do(f"sub {kind.llvm} {quotient}, {one}")
+            lower = out.do(f"sub {kind.llvm} {quotient}, {unit}")
             result = choose(out, kind, off, lower, quotient)
             negated = out.do(f"sub {kind.llvm} {zero}, {a}")
             result = choose(out, kind, by_minus, negated, result)
@@ -549,7 +549,7 @@ def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str
 
 def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> str:
     element = target.element
-    signed = source.element.signed
+    signed = source.element.is_signed
     if element.kind == "f":
         verb = "sitofp" if signed else "uitofp"
     elif element.bits > source.element.bits:
@@ -575,8 +575,8 @@ def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
     pattern = vector("i32", source.lanes)
     bits = out.do(f"bitcast {single.llvm} {nearest} to {pattern.llvm}")
     sizes = [
-        out.intrinsic(double.llvm, f"llvm.fabs.{text.suffix(double)}", [(double.llvm, each)])
-        for each in (back, wide)
+        out.intrinsic(double.llvm, f"llvm.fabs.{text.suffix(double)}", [(double.llvm, value)])
+        for value in (back, wide)
     ]
     beyond = compare(out, double, ("ogt", "gt"), sizes[0], sizes[1])
     steps = (text.constant(pattern, step) for step in (-1, 1))
@@ -598,9 +598,9 @@ def _fit_double(out: Emitter, source: Vector, value: str) -> str:
     high_bits = out.do(f"and {source.llvm} {value}, {text.constant(source, ~spare)}")
     marked = out.do(f"or {source.llvm} {high_bits}, {sticky}")
     edge = 1 << 53
-    offset = text.constant(source, edge if source.element.signed else 0)
+    offset = text.constant(source, edge if source.element.is_signed else 0)
     above = out.do(f"add {source.llvm} {value}, {offset}")
-    limit = text.constant(source, 2 * edge if source.element.signed else edge)
+    limit = text.constant(source, 2 * edge if source.element.is_signed else edge)
     large = out.do(f"icmp uge {source.llvm} {above}, {limit}")
     return choose(out, source, large, marked, value)
 

@@ -45,7 +45,7 @@ class ModulePart(NamedTuple):
         return f"define {self.linkage}{self.head} {self.attributes} {{\n{self.body}\n}}"
 
     @property
-    def declared(self) -> ModulePart:
+    def declaration(self) -> ModulePart:
         """The declaration of a function that another object defines."""
         return ModulePart(self.name, "declaration", self.head, f"nonlazybind {COMMON}")
 

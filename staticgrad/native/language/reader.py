@@ -19,11 +19,11 @@ from staticgrad.native.language.records import (
     Block,
     Do,
     For,
+    If,
     Let,
     Name,
     Repeat,
     Statement,
-    When,
 )
 from staticgrad.native.language.translation import KernelSourceError
 from staticgrad.support.records import NamedTuple
@@ -108,14 +108,16 @@ class _Lines:
             if not text or not line.startswith(margin):
                 break
             self.at += 1
-            statements, names = self._compound(text, margin) if text[-1] == ":" else _plain(text)
+            statements, names = (
+                self._read_compound(text, margin) if text[-1] == ":" else _plain(text)
+            )
             block += statements
             assigned |= names
         if self.at == first:
             raise _NotPlainError
         return tuple(block), assigned
 
-    def _compound(self, text: str, margin: str) -> tuple[Block, dict[str, None]]:
+    def _read_compound(self, text: str, margin: str) -> tuple[Block, dict[str, None]]:
         word, _, clause = text[:-1].partition(" ")
         if word in ("if", "elif"):
             body, names = self.block(margin + _STEP)
@@ -127,8 +129,8 @@ class _Lines:
                 orelse, more = self.block(margin + _STEP)
             elif following.startswith(f"{margin}elif ") and following[-1] == ":":
                 self.at += 1
-                orelse, more = self._compound(following[len(margin) :], margin)
-            return (When(_as_operation(_expression(clause)), body, orelse),), names | more
+                orelse, more = self._read_compound(following[len(margin) :], margin)
+            return (If(_as_operation(_expression(clause)), body, orelse),), names | more
         if word == "while":
             body, names = self.block(margin + _STEP)
             return (Repeat(_as_operation(_expression(clause)), body, _variables(names)),), names

@@ -13,7 +13,7 @@ from staticgrad.support.records import NamedTuple
 
 
 class Operations(Protocol):
-    """Where the results of operations are put."""
+    """Builder that appends operations and returns their results."""
 
     def op(self, name: str, *args: Any) -> Any:
         """Return the value of an operation."""
@@ -125,7 +125,7 @@ class Repeat(NamedTuple):
     assigned: tuple[Name, ...]
 
 
-class When(NamedTuple):
+class If(NamedTuple):
     """A choice between two blocks."""
 
     test: Apply
@@ -133,5 +133,5 @@ class When(NamedTuple):
     orelse: Block = ()
 
 
-Statement = Let | Do | For | Repeat | When
+Statement = Let | Do | For | Repeat | If
 Block = tuple[Statement, ...]

@@ -1,4 +1,4 @@
-"""What names stand for in a function that is being translated, and joins of its variables.
+"""Scope of the names of a function that is being translated, and joins of its variables.
 
 A name stands for a value. Where paths meet that give it several, these are joined (LLVM's ``phi``).
 At the head of a loop a join is made for each name that the loop assigns, before it is known what

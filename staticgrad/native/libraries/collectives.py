@@ -10,7 +10,7 @@ from staticgrad.native.libraries.user_calls import (
     Kind,
     memory_at,
     prepared_once,
-    raised,
+    take_error,
 )
 from staticgrad.support import ranks
 from staticgrad.support.errors import DistributedError
@@ -69,4 +69,4 @@ def _copy(read: list[Array], written: list[Array]) -> None:
         target.reshape(-1)[...] = source.reshape(-1)
 
 
-register("ranks", _make, raised)
+register("ranks", _make, take_error)

@@ -22,7 +22,7 @@ from staticgrad.native.libraries.routines import RoutineCode, register
 from staticgrad.native.libraries.user_calls import (
     Kind,
     prepared_once,
-    raised,
+    take_error,
 )
 from staticgrad.support import config
 
@@ -36,7 +36,7 @@ _COMPLEX: Final[dict[Any, Any]] = {
 }
 
 
-def prepared(
+def prepare_transform(
     kind: str, axes: tuple[int, ...], how: str, x: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
 ) -> Callable[[], object]:
     """Return a call that transforms one array in memory into another."""
@@ -106,7 +106,9 @@ def _make(spec: str) -> RoutineCode:
         return _kernel(call)
     kinds: list[Kind] = [(call.dtype, call.rank), (call.dtype, call.result_rank)]
     return prepared_once(
-        kinds, lambda arrays, _: prepared(call.kind, call.axes, call.how, *arrays), _MOST_KEPT
+        kinds,
+        lambda arrays, _: prepare_transform(call.kind, call.axes, call.how, *arrays),
+        _MOST_KEPT,
     )
 
 
@@ -126,4 +128,4 @@ def _kernel(call: fourier_kernels.FourierCall) -> RoutineCode:
     return RoutineCode(code.address, words, code.python, (code, plan))
 
 
-register("fft", _make, raised)
+register("fft", _make, take_error)

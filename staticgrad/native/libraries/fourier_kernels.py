@@ -140,7 +140,7 @@ def _roots(size: int, numbers: Array) -> Array:
 
 
 class FourierPlan(NamedTuple):
-    """What a kernel reads: words of its passes, and numbers of the element type.
+    """Tables that a kernel reads: words of its passes, and numbers of the element type.
 
     ``words``: the number of passes; then for each its factor, the product of earlier factors, that
     of later ones, and where its roots of unity begin. ``numbers``: the scale of the result, the
@@ -158,7 +158,7 @@ class FourierPlan(NamedTuple):
 @cache
 def plan(kind: str, dtype: str, how: str, size: int, layout: str) -> FourierPlan:
     """Return the plan of a transform of ``size`` elements, real or complex."""
-    whole = elements = complex_size(kind, size)
+    count = elements = complex_size(kind, size)
     is_back = how[0] == "b"
     scale = (1.0, 1.0 / np.sqrt(np.longdouble(size)), 1.0 / size)[int(how[1])]
     head = np.zeros(8)
@@ -191,7 +191,7 @@ def plan(kind: str, dtype: str, how: str, size: int, layout: str) -> FourierPlan
         done *= factor
     numbers = np.concatenate(parts).astype(dtype)
     return FourierPlan(
-        np.array([len(words) // _PASS_WORDS, *words], np.int64), numbers, whole, roots_at
+        np.array([len(words) // _PASS_WORDS, *words], np.int64), numbers, count, roots_at
     )
 
 

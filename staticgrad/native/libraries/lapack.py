@@ -236,7 +236,7 @@ def run(
         raise _failure(routine.partition(":")[2], int(noted[0]), int(noted[1]))
 
 
-def _linked(spec: str) -> tuple[str, tuple[str, ...]]:
+def _find_linked_source(spec: str) -> tuple[str, tuple[str, ...]]:
     name, element, *unchecked = spec.split(".")
     return source(name, element, not unchecked)
 
@@ -247,4 +247,4 @@ def _failure(spec: str, matrix: int, how: int) -> BaseException:
     return say(matrix, how)
 
 
-register("linalg", None, _failure, _linked)
+register("linalg", None, _failure, _find_linked_source)

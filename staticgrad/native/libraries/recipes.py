@@ -233,12 +233,12 @@ def function(name: str, parameters: list[str], text: str, element: str, lanes: i
 _ROWS: Final = 6
 
 
-def _unknown(number: int) -> str:
+def _write_unknown(number: int) -> str:
     """Lines for one unknown of a block: those before it are taken away, and it is stored."""
     subtractions = [
-        f"    factor = -splat$(load1(a, at{number} * along + at{other} * across))\n"
-        f"    s{number} = fma(factor, s{other}, s{number})"
-        for other in range(number)
+        f"    factor = -splat$(load1(a, at{number} * along + at{earlier} * across))\n"
+        f"    s{number} = fma(factor, s{earlier}, s{number})"
+        for earlier in range(number)
     ]
     lines = [
         f"if {number} < rows:",
@@ -281,7 +281,7 @@ def outlined_unknowns(a, low, high, along, across, y, each, count, ahead, unit):
                 s# = fma(f#, known, s#)
                 from_y = from_y + each
                 from_a = from_a + across
-{indent(chr(10).join(map(_unknown, range(_ROWS))), " " * 12)}
+{indent(chr(10).join(map(_write_unknown, range(_ROWS))), " " * 12)}
     return 0
 """
 #: ``count`` columns of b from ``first`` on, in the order of a permutation, are copied to y or back.
@@ -536,7 +536,7 @@ else:
 """
 
 
-def _permuted(trans: int, move: str) -> str:
+def _write_permutation(trans: int, move: str) -> str:
     """Lines that move each row of y, in the order of the permutation where ``trans`` is this."""
     return f"""
 for i in range(n):
@@ -549,7 +549,7 @@ for i in range(n):
 
 
 #: L and then U, or for the transposed system their transposes, U first.
-_SYSTEM: Final = f"""{_PART.rstrip()}{_permuted(1, "gather(b")}code = 78
+_SYSTEM: Final = f"""{_PART.rstrip()}{_write_permutation(1, "gather(b")}code = 78
 if trans == 1:
     code = 84
 for back in range(2):
@@ -563,7 +563,7 @@ for back in range(2):
         uplo = 76
         diag = 85
 {indent(_TRIANGULAR.strip().replace("a[", "lu[").replace("(a,", "(lu,"), "    ")}
-laset('A', count, n, 0.0, 0.0, x[first], k){_permuted(0, "scatter(x")}"""
+laset('A', count, n, 0.0, 0.0, x[first], k){_write_permutation(0, "scatter(x")}"""
 _GETRF: Final = """
 if m > 0 and n > 0:
     lacpy('A', n, m, x, n, lu, n)

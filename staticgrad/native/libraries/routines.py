@@ -65,7 +65,7 @@ _BUILT_IN: Final = {
     "superlu": "staticgrad.native.libraries.sparse_solvers",
 }
 _registered: Final[dict[str, _Registered]] = {}
-_made: Final[dict[tuple[str, bool], RoutineCode]] = {}
+_codes: Final[dict[tuple[str, bool], RoutineCode]] = {}
 
 
 def register(
@@ -96,9 +96,9 @@ def forget(family: str) -> None:
     """Take routines back that no program calls any more."""
     with LOCK:
         _registered.pop(family, None)
-        for name, jit in [*_made]:
+        for name, jit in [*_codes]:
             if name.split(":")[0] == family:
-                del _made[name, jit]
+                del _codes[name, jit]
 
 
 def code(name: str, jit: bool | None = None) -> RoutineCode:
@@ -112,11 +112,13 @@ def code(name: str, jit: bool | None = None) -> RoutineCode:
     if jit is None:
         jit = config.current().jit
     with LOCK:
-        routine = _made.get((name, jit))
+        routine = _codes.get((name, jit))
         if routine is None:
             make, spec = _entry(name).make, name.partition(":")[2]
             native_routine = _kernel(name) if make is None else make(spec)
-            routine = _made[name, jit] = native_routine if jit else _in_python(name, native_routine)
+            routine = _codes[name, jit] = (
+                native_routine if jit else _in_python(name, native_routine)
+            )
     return routine
 
 
@@ -126,8 +128,8 @@ def sources(names: Iterable[str]) -> tuple[str, ...]:
     Raises UnknownNameError for a name that no family has.
     """
     with LOCK:
-        missing = [name for name in names if (name, True) not in _made]
-        kernels = [linked(name) for name in missing if _entry(name).make is None]
+        missing = [name for name in names if (name, True) not in _codes]
+        kernels = [find_linked_code(name) for name in missing if _entry(name).make is None]
     return tuple(source for source, _ in filter(None, kernels))
 
 
@@ -136,7 +138,7 @@ def _kernel(name: str) -> RoutineCode:
     from staticgrad import native
     from staticgrad.native.libraries import scipy_library
 
-    kernel = linked(name)
+    kernel = find_linked_code(name)
     if kernel is None:
         raise UnknownNameError(f"the routine {name!r} has no code")
     text, functions = kernel
@@ -156,7 +158,7 @@ def failure(name: str, iteration: int, how: int) -> BaseException:
     return make(name.partition(":")[2], iteration, how)
 
 
-def linked(name: str) -> tuple[str, tuple[str, ...]] | None:
+def find_linked_code(name: str) -> tuple[str, tuple[str, ...]] | None:
     """The code of a routine for a library for C; None if it needs this process."""
     make = _entry(name).linked
     return None if make is None else make(name.partition(":")[2])

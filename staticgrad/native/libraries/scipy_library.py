@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from staticgrad.native import address_of
 from staticgrad.native.lock import LOCK
 from staticgrad.native.source import PythonSource, RuntimeCode
-from staticgrad.native.table.control_code import at, put
+from staticgrad.native.table.control_code import at, store_word
 from staticgrad.support import config
 from staticgrad.support.forks import AtFork, ProcessLock
 from staticgrad.support.records import dataclass
@@ -116,10 +116,10 @@ def guard_call(state: int, change: int) -> None:
     """Begin a call of the library (0), end one (1), or install the handlers of forks (2)."""
     if change == 2:
         store_release(root(), state)
-        before = code_of_before_fork()
-        after = code_of_after_fork()
+        prepare = code_of_before_fork()
+        in_parent = code_of_after_fork()
         in_child = code_of_after_fork_in_child()
-        called4(word_at(state, GuardWord.AT_FORK), before, after, in_child, 0)
+        called4(word_at(state, GuardWord.AT_FORK), prepare, in_parent, in_child, 0)
         return
     take(state)
     words = ptr_i64(state)
@@ -127,15 +127,15 @@ def guard_call(state: int, change: int) -> None:
         while load_in_order(state + 8 * GuardWord.FORKS) != 0:
             pause_of(state)
         calls = at(words, GuardWord.CALLS)
-        put(words, GuardWord.CALLS, calls + 1)
+        store_word(words, GuardWord.CALLS, calls + 1)
         if calls == 0 and at(words, GuardWord.GET_THREADS) != 0:
-            before = status0(at(words, GuardWord.GET_THREADS))
-            put(words, GuardWord.SAVED, before)
-            if before != 1:
+            threads = status0(at(words, GuardWord.GET_THREADS))
+            store_word(words, GuardWord.SAVED, threads)
+            if threads != 1:
                 call(at(words, GuardWord.SET_THREADS), 1)
     else:
         calls = at(words, GuardWord.CALLS)
-        put(words, GuardWord.CALLS, calls - 1)
+        store_word(words, GuardWord.CALLS, calls - 1)
         saved = at(words, GuardWord.SAVED)
         if calls == 1 and saved != 1 and at(words, GuardWord.GET_THREADS) != 0:
             call(at(words, GuardWord.SET_THREADS), saved)
@@ -268,7 +268,7 @@ class _PythonGuard(AtFork):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock, self._callers, self._before = ProcessLock(), set[int](), 1
+        self._lock, self._callers, self._threads_before = ProcessLock(), set[int](), 1
         none: tuple[Any, Any] = lambda: 1, lambda _: None
         self._get, self._set = _threads() or none
 
@@ -277,14 +277,14 @@ class _PythonGuard(AtFork):
             if change == 1:
                 self._callers.discard(threading.get_ident())
             else:
-                self._before = self._before if self._callers else self._get()
+                self._threads_before = self._threads_before if self._callers else self._get()
                 self._callers.add(threading.get_ident())
-            self._set(1 if self._callers else self._before)
+            self._set(1 if self._callers else self._threads_before)
 
     def after_fork_in_child(self) -> None:
         if self._callers:
             self._callers &= {threading.get_ident()}
-            self._set(1 if self._callers else self._before)
+            self._set(1 if self._callers else self._threads_before)
 
     def is_busy(self) -> bool:
         return bool(self._callers)

@@ -101,11 +101,11 @@ if high > count:
 """
 
 
-def _indented(text: str, depth: int) -> str:
+def _indent_block(text: str, depth: int) -> str:
     return indent(text.strip("\n"), "    " * depth) + "\n"
 
 
-def _summed(real: str, element: str, vectors: int, mask: str) -> str:
+def _write_sum_loop(real: str, element: str, vectors: int, mask: str) -> str:
     """Return the loop over the elements of a row that gives so many vectors of its sum, from c."""
     lanes, nbytes = LANES[real], int(real[1:]) // 8
     numbers = range(vectors)
@@ -151,21 +151,21 @@ def _product(real: str, index_element: str, transposed: bool) -> str:
     shape = {"real": real, "whole": index_element, "bytes": int(real[1:]) // 8, "element": element}
     lanes = {**shape, "lanes": LANES[index_element]}
     text = _HEAD.format(**shape, **pattern, out=8, sizes=9)
-    text += "        valid = 0\n        if k == 1:\n" + _indented(_VALID.format(**lanes), 3)
-    text += _indented(_EXIST.format(**lanes, array="places", limit="inner"), 3)
+    text += "        valid = 0\n        if k == 1:\n" + _indent_block(_VALID.format(**lanes), 3)
+    text += _indent_block(_EXIST.format(**lanes, array="places", limit="inner"), 3)
     if transposed:
-        text += _indented(_EXIST.format(**lanes, array="order", limit="count"), 3)
+        text += _indent_block(_EXIST.format(**lanes, array="order", limit="count"), 3)
     stream = "order" if transposed else "values"
-    text += _indented(_VALID_ROWS.format(**shape, stream=stream, near=_NEAR), 3)
+    text += _indent_block(_VALID_ROWS.format(**shape, stream=stream, near=_NEAR), 3)
     text += "        if valid == 0:\n            for row in range(first, last):\n"
-    text += _indented(_BOUNDS, 4) + "                c = 0\n"
+    text += _indent_block(_BOUNDS, 4) + "                c = 0\n"
     for vectors in _VECTORS:
         step = vectors * LANES[real]
         text += f"                while k - c >= {step}:\n"
-        text += _indented(_summed(real, element, vectors, ""), 5)
+        text += _indent_block(_write_sum_loop(real, element, vectors, ""), 5)
         text += f"                    c = c + {step}\n"
     text += f"                if c < k:\n                    rest = mask{LANES[real]}(k - c)\n"
-    return text + _indented(_summed(real, element, 1, "rest"), 5)
+    return text + _indent_block(_write_sum_loop(real, element, 1, "rest"), 5)
 
 
 #: out[e] = the product of row ``places[e]`` of the one and row ``order[e]`` of the other operand.
@@ -191,7 +191,7 @@ for e in range(first, last):
 """
 
 
-def _sampled(real: str, index_element: str) -> str:
+def _write_sampled_product(real: str, index_element: str) -> str:
     shape = {
         "real": real,
         "whole": index_element,
@@ -200,15 +200,15 @@ def _sampled(real: str, index_element: str) -> str:
     }
     pattern = {"starts": 2, "places": 4, "order": 3}
     text = _HEAD.format(**shape, **pattern, out=8, sizes=9)
-    text += "        if k == 1:\n" + _indented(_SAMPLED_ONE.format(**shape), 3)
-    return text + "        else:\n" + _indented(_SAMPLED.format(**shape), 3)
+    text += "        if k == 1:\n" + _indent_block(_SAMPLED_ONE.format(**shape), 3)
+    return text + "        else:\n" + _indent_block(_SAMPLED.format(**shape), 3)
 
 
 def source(name: str) -> str:
     """The kernel of a routine: ``product.f32.i32``, ``transposed.f64.i32``, ``sampled.f32.i64``."""
     kind, real, index_element = name.split(".")
     return (
-        _sampled(real, index_element)
+        _write_sampled_product(real, index_element)
         if kind == "sampled"
         else _product(real, index_element, kind == "transposed")
     )

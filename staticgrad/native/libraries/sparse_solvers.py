@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from staticgrad.native.libraries import scipy_library
 from staticgrad.native.libraries.routines import RoutineCode, register
-from staticgrad.native.libraries.user_calls import Kind, prepared_once, raised
+from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
 from staticgrad.support.caches import Kept
 from staticgrad.support.errors import LinearAlgebraError
 from staticgrad.support.records import NamedTuple
@@ -72,7 +72,7 @@ def _one_thread() -> Iterator[None]:
         change(0, 1)
 
 
-def _factored(data: Array, rows: Array, places: Array, n: int, ordering: str) -> _Factors:
+def _find_factors(data: Array, rows: Array, places: Array, n: int, ordering: str) -> _Factors:
     """The factors of the matrix, from earlier calls where they have been computed."""
     if threading.current_thread() is not threading.main_thread():
         return _Factors(_factorization(data, rows, places, n, ordering), data, rows, places)
@@ -131,7 +131,7 @@ def solve(
     for number, at in enumerate(np.ndindex(*batch)):
         elements = np.ascontiguousarray(data[at] if data.ndim > 1 else data)
         columns = b[at] if b.ndim > 2 else b
-        lu = _factored(elements, rows, places, n, ordering).lu
+        lu = _find_factors(elements, rows, places, n, ordering).lu
         if lu is not None:
             with _one_thread():
                 out[at] = lu.solve(columns, "T" if transposed else "N")
@@ -151,7 +151,7 @@ def solution(operands: list[Array], transposed: bool, ordering: str, errors: str
     return solve(data, b, rows, places, transposed, ordering, errors)
 
 
-def _computed(
+def _write_solution(
     operands: list[Array], out: Array, transposed: bool, ordering: str, errors: str
 ) -> None:
     out[...] = solution(operands, transposed, ordering, errors)
@@ -172,9 +172,9 @@ def _make(spec: str) -> RoutineCode:
             for at in (0, 1, -1):
                 arrays[at] = arrays[at].view(dtype)[..., 0]
         *operands, out = arrays
-        return partial(_computed, operands, out, trans == "T", ordering, errors)
+        return partial(_write_solution, operands, out, trans == "T", ordering, errors)
 
     return prepared_once(kinds, prepare, _MOST_KEPT)
 
 
-register("superlu", _make, raised)
+register("superlu", _make, take_error)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.native.libraries.routines import RoutineCode, register
-from staticgrad.native.libraries.user_calls import Kind, prepared_once, raised
+from staticgrad.native.libraries.user_calls import Kind, prepared_once, take_error
 
 Array = NDArray[Any]
 #: Calls whose arrays are kept, about a kilobyte each.
@@ -178,7 +178,7 @@ def _of_whole(of: Callable[..., Array], n: Array, m: Array, x: Array) -> Array:
     return np.where(is_integer, values, np.nan)
 
 
-def computed(name: str, operands: list[Array], out: Array) -> None:
+def write_function(name: str, operands: list[Array], out: Array) -> None:
     """Write a function of operands that broadcast into ``out``."""
     with np.errstate(all="ignore"):
         out[...] = function(name)(*operands)
@@ -191,9 +191,9 @@ def _make(spec: str) -> RoutineCode:
 
     def prepare(arrays: list[Array], _: tuple[int, ...]) -> Callable[[], object]:
         *operands, out = arrays
-        return partial(computed, name, operands, out)
+        return partial(write_function, name, operands, out)
 
     return prepared_once(kinds, prepare, _MOST_KEPT)
 
 
-register("special", _make, raised)
+register("special", _make, take_error)

@@ -77,7 +77,7 @@ def routine(family: str, name: str, function: UserFunction) -> str:
     return f"{family}:{spec}"
 
 
-def checked(
+def store_results(
     label: str,
     returned: Any,
     outs: list[NDArray[Any]],
@@ -104,25 +104,25 @@ def checked(
 
 
 def recording(call: Callable[[int, int], None], checks: int = 0) -> PythonRoutine:
-    """A routine of ``call(record, own)``; what that raises is noted, and ``raised`` returns it.
+    """A routine of ``call(record, scratch)``; what that raises is noted, and ``raised`` returns it.
 
-    ``checks`` is the number of the check words among what ``own`` points to.
+    ``checks`` is the number of the check words among what ``scratch`` points to.
     """
 
-    def routine(record: int, own: int, begin: int, end: int) -> None:
+    def routine(record: int, scratch: int, begin: int, end: int) -> None:
         try:
-            call(record, own)
+            call(record, scratch)
         except BaseException as error:  # the run raises it
             number = next(_numbers)
             _raised[number] = error
-            words = ctypes.c_int64.from_address(own + 8 * checks).value
+            words = ctypes.c_int64.from_address(scratch + 8 * checks).value
             noted = (ctypes.c_int64 * 2).from_address(words)
             noted[0], noted[1] = 0, number
 
     return routine
 
 
-def raised(rest: str, iteration: int, number: int) -> BaseException:
+def take_error(spec: str, iteration: int, number: int) -> BaseException:
     """Return an error that a routine noted, once."""
     return _raised.pop(number)
 
@@ -140,8 +140,8 @@ def prepared_once(
     """
     latest: dict[tuple[int, ...], Callable[[], object]] = {}
 
-    def call(record: int, own: int) -> None:
-        rooms = tuple((ctypes.c_int64 * scratch).from_address(own))
+    def call(record: int, address: int) -> None:
+        rooms = tuple((ctypes.c_int64 * scratch).from_address(address))
         words = record_words(record, kinds) + rooms
         run = latest.get(words)
         if run is None:
@@ -162,11 +162,11 @@ def code_of(call: PythonRoutine) -> RoutineCode:
 def _in_python(spec: UserFunction) -> PythonRoutine:
     """The routine as Python code."""
 
-    def call(record: int, own: int) -> None:
+    def call(record: int, _scratch: int) -> None:
         arrays = list(spec.arrays(record))
         operands = [array.copy() for array in arrays[: len(spec.operands)]]
         returned = spec.function(*operands)
-        checked(spec.label, returned, arrays[len(spec.operands) :], spec.array_of)
+        store_results(spec.label, returned, arrays[len(spec.operands) :], spec.array_of)
 
     return recording(call)
 
@@ -179,7 +179,7 @@ def _make_numba(name: str) -> RoutineCode:
     from staticgrad.native.by_numba import calls as numba_calls
 
     spec = _functions[name]
-    compiled = numba_calls.compiled(spec.label, spec.function, spec.operands, spec.results)
+    compiled = numba_calls.compile_call(spec.label, spec.function, spec.operands, spec.results)
     plain = getattr(spec.function, "py_func", spec.function)
 
     def on_numbers(*operands: NDArray[Any]) -> Any:
@@ -190,7 +190,7 @@ def _make_numba(name: str) -> RoutineCode:
 
 
 def _failure(name: str, iteration: int, how: int) -> BaseException:
-    error = raised(name, iteration, how)
+    error = take_error(name, iteration, how)
     if not isinstance(error, CallError):
         error.add_note(f"in {_functions[name].label}, called by a compiled step")
     return error

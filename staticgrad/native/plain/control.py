@@ -44,9 +44,9 @@ def register(source: str) -> tuple[int, PythonKernel]:
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
     entry = namespace[ENTRY]
 
-    def call(record: int, own: int, begin: int, end: int) -> None:
+    def call(record: int, scratch: int, begin: int, end: int) -> None:
         with np.errstate(all="ignore"):
-            entry(_words_at(record), _words_at(own), begin, end)
+            entry(_words_at(record), _words_at(scratch), begin, end)
 
     return register_call(call), call
 
@@ -67,7 +67,7 @@ def _at(words: Address, number: int) -> int:
     return words[number]
 
 
-def _put(words: Address, number: int, value: int) -> None:
+def _store_word(words: Address, number: int, value: int) -> None:
     ctypes.c_int64.from_address(words.at(number)).value = value
 
 
@@ -76,7 +76,7 @@ def _machine() -> dict[str, Any]:
     """The functions of ``control_code``, with the shortest way to words of memory."""
     namespace: dict[str, Any] = {**VOCABULARY}
     exec(control_code.code().source.text, namespace)
-    namespace.update(at=_at, put=_put, move=ctypes.memmove)
+    namespace.update(at=_at, put=_store_word, move=ctypes.memmove)
     return namespace
 
 
@@ -89,10 +89,10 @@ def follow(block: int, row: int) -> int:
 def run(block: int, first: int, last: int) -> None:
     """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
     table, size = ctypes.c_int64.from_address(block).value, 8 * ROW_WORDS
-    at, behind = table + size * first, table + size * last
+    at, end = table + size * first, table + size * last
     with default_environment():
-        while 0 < at < behind:
+        while 0 < at < end:
             row = Row(*(ctypes.c_int64 * ROW_WORDS).from_address(at))
             if row.function:
-                _kernels[row.function](row.record, block + row.own, 0, row.total)
+                _kernels[row.function](row.record, block + row.scratch, 0, row.total)
             at = at + size if row.function else follow(block, at)

@@ -62,10 +62,10 @@ def fma(a: Array, b: Array, c: Array) -> Array:
     size = abs(total)
     open_to_doubt = (total.view(np.uint64) & _FURTHER) == _MIDWAY
     open_to_doubt |= (size < _LEAST_NORMAL) & (size > 0)
-    found = total.astype(np.float32)
+    rounded = total.astype(np.float32)
     if np.count_nonzero(open_to_doubt):
-        found[open_to_doubt] = _by_c(a[open_to_doubt], b[open_to_doubt], c[open_to_doubt])
-    return found
+        rounded[open_to_doubt] = _by_c(a[open_to_doubt], b[open_to_doubt], c[open_to_doubt])
+    return rounded
 
 
 def _by_c(a: Array, b: Array, c: Array) -> Array:
@@ -152,7 +152,7 @@ def _number_kind(value: Any) -> Kind:
     return kind
 
 
-def _typed(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
+def _bind_result_kind(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` of the kind that an operation gives, and of operands that it takes."""
     result_of = operation.of
 
@@ -173,20 +173,20 @@ def coerce(kind: Vector, value: Lanes | Number) -> Array:
     return np.full(kind.lanes, literal_value(kind.element, value))
 
 
-def _each(function: Callable[..., Any]) -> Callable[..., Lanes]:
+def _lanewise(function: Callable[..., Any]) -> Callable[..., Lanes]:
     """An operation of vectors of one kind, to which numbers adapt, lane by lane."""
 
     def run(result: Vector, *operands: Lanes | Number) -> Lanes:
         kind = next(operand.kind for operand in operands if isinstance(operand, Lanes))
-        found = function(*[coerce(kind, operand) for operand in operands])
-        return Lanes(result, found.view(np.uint8) if found.dtype.kind == "b" else found)
+        data = function(*[coerce(kind, operand) for operand in operands])
+        return Lanes(result, data.view(np.uint8) if data.dtype.kind == "b" else data)
 
     return run
 
 
 def _of_floats(function: Callable[[Array], Any]) -> Callable[..., Lanes]:
     """Integers are whole already."""
-    return _each(lambda a: function(a) if a.dtype.kind == "f" else a)
+    return _lanewise(lambda a: function(a) if a.dtype.kind == "f" else a)
 
 
 def _amount(a: Array, b: Array) -> tuple[Array, Array]:
@@ -277,10 +277,10 @@ def _horizontal(combine: Callable[[Array, Array], Array]) -> Callable[[Vector, L
 
 def _float_to_signed(data: Array, bits: int) -> Array:
     """Truncation; NaN and out of range give the smallest integer."""
-    whole = np.trunc(data)
+    integers = np.trunc(data)
     edge = 2.0 ** (bits - 1)
-    inside = (whole >= -edge) & (whole < edge)
-    truncated = np.where(inside, whole, np.zeros_like(whole)).astype(f"i{bits // 8}")
+    inside = (integers >= -edge) & (integers < edge)
+    truncated = np.where(inside, integers, np.zeros_like(integers)).astype(f"i{bits // 8}")
     return np.where(inside, truncated, np.iinfo(truncated.dtype).min)
 
 
@@ -288,21 +288,21 @@ def _float_to_integer(data: Array, element: Element) -> Array:
     if element.name == "u64":
         edge = data.dtype.type(2.0**63)
         large = data >= edge
-        whole = _float_to_signed(np.where(large, data - edge, data), 64).view(np.uint64)
-        return np.where(large, whole ^ np.uint64(1 << 63), whole)
+        integers = _float_to_signed(np.where(large, data - edge, data), 64).view(np.uint64)
+        return np.where(large, integers ^ np.uint64(1 << 63), integers)
     return _float_to_signed(data, 64 if element.name in ("i64", "u32") else 32)
 
 
 def _convert(result: Vector, v: Lanes) -> Lanes:
     """The value in another element type, as ``numpy.ndarray.astype`` on x86-64."""
-    given, element, data = v.kind.element, result.element, v.data
-    if given.kind == "s":
-        given, data = ELEMENTS["f32"], STORED[given.name].widen(data)
+    source, element, data = v.kind.element, result.element, v.data
+    if source.kind == "s":
+        source, data = ELEMENTS["f32"], STORED[source.name].widen(data)
     if element.kind == "s":
         return Lanes(result, narrowed(element.name, data))
     if element.kind == "b":
         return Lanes(result, (data != 0).view(np.uint8))
-    if given.kind == "f" and element.kind != "f":
+    if source.kind == "f" and element.kind != "f":
         data = _float_to_integer(data, element)
     return Lanes(result, data.astype(element.numpy))
 
@@ -320,12 +320,12 @@ def _counting(result: Vector, start: int) -> Lanes:
 def _window(result: Vector, position: Lanes, *words: int) -> Lanes:
     """52 bits of constant words, most significant first, from a bit position on."""
     content = b"".join(word.to_bytes(8, "big") for word in words)
-    found = np.zeros_like(position.data)
+    bits = np.zeros_like(position.data)
     for lane, at in enumerate(position.data.tolist()):
         start = min(at >> 3, len(content) - 8)
-        whole = int.from_bytes(content[start : start + 8], "big") << (at & 7)
-        found[lane] = (whole & (2**64 - 1)) >> 12
-    return Lanes(result, found)
+        chunk = int.from_bytes(content[start : start + 8], "big") << (at & 7)
+        bits[lane] = (chunk & (2**64 - 1)) >> 12
+    return Lanes(result, bits)
 
 
 # -- memory ---------------------------------------------------------------------------------------
@@ -353,14 +353,14 @@ def _scatter(pointer: Address, places: list[int], value: Lanes, mask: LaneMask) 
         _write(pointer, places[lane], value.data[lane : lane + 1])
 
 
-def _strided(index: int, stride: int, lanes: int) -> list[int]:
+def _strided_indices(index: int, stride: int, lanes: int) -> list[int]:
     return [index + stride * lane for lane in range(lanes)]
 
 
 def _load(result: Vector, pointer: Address, index: int, mask: LaneMask) -> Lanes:
     count = int(mask.bits.sum())
     if not mask.bits[:count].all():
-        return _gather(result, pointer, _strided(index, 1, result.lanes), mask)
+        return _gather(result, pointer, _strided_indices(index, 1, result.lanes), mask)
     data = np.zeros(result.lanes, pointer.element.numpy)
     if count:
         data[:count] = _read(pointer, index, count)
@@ -370,13 +370,13 @@ def _load(result: Vector, pointer: Address, index: int, mask: LaneMask) -> Lanes
 def _load_strided(
     result: Vector, pointer: Address, index: int, stride: int, mask: LaneMask
 ) -> Lanes:
-    return _gather(result, pointer, _strided(index, stride, result.lanes), mask)
+    return _gather(result, pointer, _strided_indices(index, stride, result.lanes), mask)
 
 
 def _store_strided(
     _: Kind, pointer: Address, index: int, stride: int, value: Lanes, mask: LaneMask
 ) -> None:
-    _scatter(pointer, _strided(index, stride, len(mask.bits)), value, mask)
+    _scatter(pointer, _strided_indices(index, stride, len(mask.bits)), value, mask)
 
 
 def _transpose(
@@ -385,9 +385,9 @@ def _transpose(
 ) -> None:  # fmt: skip
     """target[to + c*step + r] = source[at + r*stride + c], zeros beyond rows by columns."""
     block = np.zeros((lanes, lanes), source.element.numpy)
-    kept = min(max(columns, 0), lanes)
-    for row in range(min(rows, lanes) if kept else 0):
-        block[row, :kept] = _read(source, at + row * stride, kept)
+    valid = min(max(columns, 0), lanes)
+    for row in range(min(rows, lanes) if valid else 0):
+        block[row, :valid] = _read(source, at + row * stride, valid)
     for column in range(lanes):
         _write(target, to + column * step, block[:, column])
 
@@ -409,7 +409,9 @@ def _stream(_: Kind, pointer: Address, index: int, value: Lanes) -> None:
 
 def _call(_: Kind, function: int, *arguments: Address | int) -> None:
     """Calls the C function at an address."""
-    places = [each.base if isinstance(each, Address) else each for each in arguments]
+    places = [
+        argument.base if isinstance(argument, Address) else argument for argument in arguments
+    ]
     _prototype(len(places))(function)(*places)
 
 
@@ -424,42 +426,42 @@ def _prototype(count: int) -> Any:
 
 #: Operators by Python's names.
 _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
-    "add": _each(np.add),
-    "sub": _each(np.subtract),
-    "mul": _each(np.multiply),
-    "truediv": _each(np.divide),
-    "neg": _each(np.negative),
-    "and_": _each(np.bitwise_and),
-    "or_": _each(np.bitwise_or),
-    "xor": _each(np.bitwise_xor),
+    "add": _lanewise(np.add),
+    "sub": _lanewise(np.subtract),
+    "mul": _lanewise(np.multiply),
+    "truediv": _lanewise(np.divide),
+    "neg": _lanewise(np.negative),
+    "and_": _lanewise(np.bitwise_and),
+    "or_": _lanewise(np.bitwise_or),
+    "xor": _lanewise(np.bitwise_xor),
     "invert": _invert,
-    "lshift": _each(_shift_left),
-    "rshift": _each(_shift_right),
-    "eq": _each(np.equal),
-    "ne": _each(np.not_equal),
-    "lt": _each(np.less),
-    "le": _each(np.less_equal),
-    "gt": _each(np.greater),
-    "ge": _each(np.greater_equal),
+    "lshift": _lanewise(_shift_left),
+    "rshift": _lanewise(_shift_right),
+    "eq": _lanewise(np.equal),
+    "ne": _lanewise(np.not_equal),
+    "lt": _lanewise(np.less),
+    "le": _lanewise(np.less_equal),
+    "gt": _lanewise(np.greater),
+    "ge": _lanewise(np.greater_equal),
 }
 
 
 def _functions() -> dict[str, Callable[..., Any]]:
-    found: dict[str, Callable[..., Any]] = {
-        "absolute": _each(np.absolute),
-        "sqrt": _each(np.sqrt),
+    functions: dict[str, Callable[..., Any]] = {
+        "absolute": _lanewise(np.absolute),
+        "sqrt": _lanewise(np.sqrt),
         "floor": _of_floats(np.floor),
         "ceil": _of_floats(np.ceil),
         "trunc": _of_floats(np.trunc),
         "rint": _of_floats(np.rint),
-        "fma": _each(fma),
-        "fmod": _each(np.fmod),
-        "scale": _each(_scale),
-        "estimated_inverse_root": _each(_estimated_inverse_root),
-        "maximum": _each(_maximum),
-        "minimum": _each(_minimum),
-        "floor_divide": _each(_floor_divide),
-        "remainder": _each(_remainder),
+        "fma": _lanewise(fma),
+        "fmod": _lanewise(np.fmod),
+        "scale": _lanewise(_scale),
+        "estimated_inverse_root": _lanewise(_estimated_inverse_root),
+        "maximum": _lanewise(_maximum),
+        "minimum": _lanewise(_minimum),
+        "floor_divide": _lanewise(_floor_divide),
+        "remainder": _lanewise(_remainder),
         "select": _select,
         "select_mask": _select,
         "low": lambda kind, v: Lanes(kind, v.data[: kind.lanes]),
@@ -479,7 +481,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "mask_of": lambda _, v: LaneMask(v.data != 0),
         "mask_bits": _mask_bits,
         "load": _load,
-        "store": lambda _, p, i, v, m: _scatter(p, _strided(i, 1, len(m.bits)), v, m),
+        "store": lambda _, p, i, v, m: _scatter(p, _strided_indices(i, 1, len(m.bits)), v, m),
         "load_strided": _load_strided,
         "store_strided": _store_strided,
         "load_at": lambda kind, p, places, m: _gather(kind, p, places.data.tolist(), m),
@@ -496,34 +498,36 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "local_words": _scratch,
     }
     for element in ELEMENTS.values():
-        found[f"cast_{element.name}"] = _convert
+        functions[f"cast_{element.name}"] = _convert
         if element.kind != "b":
-            found[f"bitcast_{element.name}"] = lambda kind, v: Lanes(
+            functions[f"bitcast_{element.name}"] = lambda kind, v: Lanes(
                 kind, v.data.view(kind.element.numpy)
             )
-        found[f"ptr_{element.name}"] = lambda kind, word: Address(kind.element, word)
-        found[f"local_{element.name}"] = _scratch
+        functions[f"ptr_{element.name}"] = lambda kind, word: Address(kind.element, word)
+        functions[f"local_{element.name}"] = _scratch
         for lanes in EVERY_COUNT:
-            found[vector(element, lanes).name] = lambda kind, value: Lanes(
+            functions[vector(element, lanes).name] = lambda kind, value: Lanes(
                 kind, coerce(kind, value)
             )
     for number in range(7):
-        found[f"every{number}"] = _every(number)
-        found[f"turn{number}"] = _in_turn(number)
+        functions[f"every{number}"] = _every(number)
+        functions[f"turn{number}"] = _in_turn(number)
     for lanes in EVERY_COUNT:
-        found[f"splat{lanes}"] = lambda kind, v: Lanes(kind, np.repeat(v.data, kind.lanes))
-        found[f"iota{lanes}"] = _counting
-        found[f"mask{lanes}"] = lambda kind, count: LaneMask(np.arange(kind.lanes) < count)
-        found[f"load{lanes}"] = lambda kind, p, i: Lanes(kind, _read(p, i, kind.lanes))
-        found[f"store{lanes}"] = lambda _, p, i, v: _write(p, i, v.data)
+        functions[f"splat{lanes}"] = lambda kind, v: Lanes(kind, np.repeat(v.data, kind.lanes))
+        functions[f"iota{lanes}"] = _counting
+        functions[f"mask{lanes}"] = lambda kind, count: LaneMask(np.arange(kind.lanes) < count)
+        functions[f"load{lanes}"] = lambda kind, p, i: Lanes(kind, _read(p, i, kind.lanes))
+        functions[f"store{lanes}"] = lambda _, p, i, v: _write(p, i, v.data)
         if lanes in LANES[1:]:
-            found[f"transpose{lanes}"] = functools.partial(_transpose, lanes=lanes)
-    return found
+            functions[f"transpose{lanes}"] = functools.partial(_transpose, lanes=lanes)
+    return functions
 
 
 for _name, _meaning in _OPERATORS.items():
-    _run = _typed(OPERATORS[_name], _meaning)
-    setattr(Lanes, f"__{_name.rstrip('_')}__", lambda *given, run=_run: run(*given))
+    _run = _bind_result_kind(OPERATORS[_name], _meaning)
+    setattr(Lanes, f"__{_name.rstrip('_')}__", lambda *operands, run=_run: run(*operands))
     setattr(Lanes, f"__r{_name.rstrip('_')}__", lambda a, b, run=_run: run(b, a))
-VOCABULARY: Final = {n: _typed(FUNCTIONS[n], function) for n, function in _functions().items()}
+VOCABULARY: Final = {
+    n: _bind_result_kind(FUNCTIONS[n], function) for n, function in _functions().items()
+}
 """Name -> function."""

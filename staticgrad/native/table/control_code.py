@@ -1,7 +1,7 @@
 """Rows that run nothing and say where to go on: loops, tests, branches. The driver as a machine.
 
-A row of the table whose function is 0 is one of these. ``Row.own`` says which, ``Row.total`` how
-many rows to go, and its record holds what it works on:
+A row of the table whose function is 0 is one of these. ``Row.scratch`` says which, ``Row.total``
+how many rows to go, and its record holds what it works on:
 
 - ``BEGIN`` begins a loop (``LoopWord``). It puts every word that the loop moves to its value in the
   first iteration. A loop without an iteration goes on ``total`` rows behind.
@@ -126,7 +126,7 @@ def at(words: Pointer, number: int) -> int:
     return word(load1(words, number))
 
 
-def put(words: Pointer, number: int, value: int) -> None:
+def store_word(words: Pointer, number: int, value: int) -> None:
     """Set a word of memory."""
     store1(words, number, i64x1(value))
 
@@ -134,52 +134,52 @@ def put(words: Pointer, number: int, value: int) -> None:
 def run_row(block: int, place: int) -> int:
     """Run a row with a function in one call; return the address of the next one."""
     row = ptr_i64(place)
-    own = block + at(row, Row.own)
-    call(at(row, Row.function), at(row, Row.record), own, 0, at(row, Row.total))
+    scratch = block + at(row, Row.scratch)
+    call(at(row, Row.function), at(row, Row.record), scratch, 0, at(row, Row.total))
     return place + SIZE_OF_ROW
 
 
 def move(to: int, of: int, nbytes: int) -> None:
     """Copy bytes, 64 at a time."""
-    whole = nbytes // 64
-    for line in range(whole):
+    lines = nbytes // 64
+    for line in range(lines):
         store8(ptr_i64(to), 8 * line, load8(ptr_i64(of), 8 * line))
-    for byte in range(64 * whole, nbytes):
+    for byte in range(64 * lines, nbytes):
         store1(ptr_u8(to), byte, load1(ptr_u8(of), byte))
 
 
 def begin(record: Pointer) -> None:
     """Put all words of a loop to their values in the first iteration."""
-    put(record, LoopWord.LEFT, at(record, LoopWord.ITERATIONS))
-    put(record, LoopWord.NUMBER, at(record, LoopWord.FROM))
+    store_word(record, LoopWord.LEFT, at(record, LoopWord.ITERATIONS))
+    store_word(record, LoopWord.NUMBER, at(record, LoopWord.FROM))
     entries = at(record, LoopWord.ENTRIES)
     for number in range(at(record, LoopWord.ROWS) + at(record, LoopWord.TURNS)):
         entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
-        put(ptr_i64(at(entry, EntryWord.WORD)), 0, at(entry, EntryWord.FIRST))
-        put(entry, EntryWord.NEXT, at(entry, EntryWord.SECOND))
-        put(entry, EntryWord.AFTER, at(entry, EntryWord.THIRD))
+        store_word(ptr_i64(at(entry, EntryWord.WORD)), 0, at(entry, EntryWord.FIRST))
+        store_word(entry, EntryWord.NEXT, at(entry, EntryWord.SECOND))
+        store_word(entry, EntryWord.AFTER, at(entry, EntryWord.THIRD))
 
 
 def end(record: Pointer) -> None:
     """Put all words of a loop to their values in the next iteration."""
-    put(record, LoopWord.LEFT, at(record, LoopWord.LEFT) - 1)
-    put(record, LoopWord.NUMBER, at(record, LoopWord.NUMBER) + at(record, LoopWord.BY))
+    store_word(record, LoopWord.LEFT, at(record, LoopWord.LEFT) - 1)
+    store_word(record, LoopWord.NUMBER, at(record, LoopWord.NUMBER) + at(record, LoopWord.BY))
     entries = at(record, LoopWord.ENTRIES)
     rows = at(record, LoopWord.ROWS)
     for number in range(rows + at(record, LoopWord.TURNS)):
         entry = ptr_i64(entries + number * SIZE_OF_ENTRY)
         place = at(entry, EntryWord.NEXT)
-        put(ptr_i64(at(entry, EntryWord.WORD)), 0, place)
+        store_word(ptr_i64(at(entry, EntryWord.WORD)), 0, place)
         if number < rows:
-            put(entry, EntryWord.NEXT, place + at(entry, EntryWord.THIRD))
+            store_word(entry, EntryWord.NEXT, place + at(entry, EntryWord.THIRD))
         else:
-            put(entry, EntryWord.NEXT, at(entry, EntryWord.AFTER))
-            put(entry, EntryWord.AFTER, place)
+            store_word(entry, EntryWord.NEXT, at(entry, EntryWord.AFTER))
+            store_word(entry, EntryWord.AFTER, place)
 
 
 def follow(block: Pointer, row: Pointer) -> Pointer:
     """Return the row to go on with behind a row without a function; 0 where fuel is used up."""
-    kind = at(row, Row.own)
+    kind = at(row, Row.scratch)
     record = ptr_i64(at(row, Row.record))
     steps = at(row, Row.total)
     if kind == ControlKind.BEGIN:
@@ -191,9 +191,9 @@ def follow(block: Pointer, row: Pointer) -> Pointer:
         steps = -steps if at(record, LoopWord.LEFT) > 0 else 1
         if steps < 0:
             fuel = at(block, Head.fuel) - at(record, LoopWord.COST)
-            put(block, Head.fuel, fuel)
+            store_word(block, Head.fuel, fuel)
             if fuel < 0:
-                put(block, Head.resume, address(row) + steps * SIZE_OF_ROW)
+                store_word(block, Head.resume, address(row) + steps * SIZE_OF_ROW)
                 return ptr_i64(0)
     elif kind == ControlKind.UNLESS:
         if word(load1(ptr_u8(at(record, 0)), 0)) != 0:
@@ -210,8 +210,8 @@ def follow(block: Pointer, row: Pointer) -> Pointer:
     elif kind == ControlKind.NOTE:
         words = ptr_i64(at(record, 0))
         if at(words, 0) < 0:
-            put(words, 0, 0)
-            put(words, 1, 0)
+            store_word(words, 0, 0)
+            store_word(words, 1, 0)
         steps = 1
     return ptr_i64(address(row) + steps * SIZE_OF_ROW)
 
@@ -221,20 +221,20 @@ def follow_row(block: int, row: int) -> int:
     return address(follow(ptr_i64(block), ptr_i64(row)))
 
 
-def run_through(record: int, own: int, begin: int, end: int) -> None:
+def run_through(record: int, scratch: int, begin: int, end: int) -> None:
     """Run iterations of a loop, each from its first row to its last."""
     for number in range(begin, end):
         iteration = ptr_i64(record + number * SIZE_OF_THROUGH)
         head = ptr_i64(at(iteration, ThroughWord.HEAD))
-        behind = at(iteration, ThroughWord.BEHIND)
+        row_end = at(iteration, ThroughWord.BEHIND)
         place = at(iteration, ThroughWord.FIRST)
-        while place < behind:
+        while place < row_end:
             row = ptr_i64(place)
             function = at(row, Row.function)
             if function == 0:
                 place = address(follow(head, row))
             else:
-                its = own + at(row, Row.own)
+                its = scratch + at(row, Row.scratch)
                 call(function, at(row, Row.record), its, at(row, Row.first), at(row, Row.total))
                 place = place + SIZE_OF_ROW
 

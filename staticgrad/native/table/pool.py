@@ -64,8 +64,8 @@ class Pool(AtFork):
         self.address = int(self._words.ctypes.data)
         self._library = ctypes.CDLL(None)
         for name, function in _C_FUNCTIONS.items():
-            found = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
-            self.set(name, found or 0)
+            address = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
+            self.set(name, address or 0)
         self.set("run", run)
         self.set("spin", pool_policy.SPIN)
         self.set("patience", pool_policy.PATIENCE)
@@ -120,7 +120,7 @@ class Pool(AtFork):
         return PoolState(self.get("alive"), self.get("sections"), self.get("stalls"))
 
 
-_made: Final[list[Pool]] = []
+_pools: Final[list[Pool]] = []
 
 
 def pool(threads: int) -> Pool | None:
@@ -131,22 +131,22 @@ def pool(threads: int) -> Pool | None:
     if not is_possible():
         return None
     with LOCK:
-        if not _made:
+        if not _pools:
             is_later = config.current().tier == "auto" and not has_shared_runs()
-            made = Pool(0 if is_later else shared_runs())
-            _made.append(made)
+            new_pool = Pool(0 if is_later else shared_runs())
+            _pools.append(new_pool)
             at_exit(_at_exit)
             if is_later:
-                tiers.later([_Code(made)])
-        _made[0].want(threads)
-        return _made[0]
+                tiers.later([_Code(new_pool)])
+        _pools[0].want(threads)
+        return _pools[0]
 
 
 class _Code:
     """The code of a pool, compiled in the background."""
 
-    def __init__(self, made: Pool) -> None:
-        self._pool = made
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     def begin(self) -> None:
         """Nothing of it is begun early."""
@@ -158,7 +158,7 @@ class _Code:
 
 def present() -> Pool | None:
     """The pool if one has been made."""
-    return _made[0] if _made else None
+    return _pools[0] if _pools else None
 
 
 def is_possible() -> bool:
@@ -167,4 +167,4 @@ def is_possible() -> bool:
 
 
 def _at_exit() -> None:
-    _made[0].end()
+    _pools[0].end()

@@ -38,9 +38,10 @@ enough. A shared run that nobody helped, because its worker was woken and had no
 takes about what one alone takes: that is no reason to share the next 500, which may take twice as
 long, where a program's weights are in one processor's cache and each run changes all of them. A
 trial in which another program's threads had a worker's processor says alone, for no reason that
-lasts: so those that do are repeated after ``LEAST_REST`` runs, and where they say so again, after
-twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST`` nanoseconds. After the others,
-``SHARED_REST`` runs are shared. Runs of more than ``SHORT`` nanoseconds are shared always.
+lasts: so those that do are repeated after ``LEAST_INTERVAL`` runs, and where they say so again,
+after twice as many, up to ``MOST_INTERVAL``, or what takes ``LONGEST_INTERVAL`` nanoseconds. After
+the others, ``SHARED_INTERVAL`` runs are shared. Runs of more than ``SHORT`` nanoseconds are shared
+always.
 
 A system may wake a worker on its caller's processor, where both then take turns, and again each
 time, since that is where it slept. So a worker that wakes there moves to another one, once: where
@@ -60,7 +61,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.constants import SIZE_OF_ROW, Head, Row
 from staticgrad.native.source import PythonSource, RuntimeCode
-from staticgrad.native.table.control_code import at, put, run_row
+from staticgrad.native.table.control_code import at, run_row, store_word
 from staticgrad.native.table.pool_policy import (
     MOST_BALANCE,
     least,
@@ -151,8 +152,8 @@ def set_word(pool: Pointer, number: int, value: int) -> None:
 def now_by(pool: Pointer, clock: int) -> int:
     """Return the nanoseconds of a clock."""
     time = local_i64(2)
-    put(time, 0, 0)
-    put(time, 1, 0)
+    store_word(time, 0, 0)
+    store_word(time, 1, 0)
     called2(at(pool, PoolWord.CLOCK), clock, address(time))
     return at(time, 0) * 1000000000 + at(time, 1)
 
@@ -200,8 +201,8 @@ def run_group(pool: Pointer, worker: int, group: int, place: int) -> None:
     begin = (group - at(row, Row.first)) * step
     stop = begin + step
     stop = total if stop > total else stop
-    own = at(pool, PoolWord.BLOCK) + worker * at(pool, PoolWord.STRIDE) + at(row, Row.own)
-    call(at(row, Row.function), at(row, Row.record), own, begin, stop)
+    scratch = at(pool, PoolWord.BLOCK) + worker * at(pool, PoolWord.STRIDE) + at(row, Row.scratch)
+    call(at(row, Row.function), at(row, Row.record), scratch, begin, stop)
 
 
 def outlined_work(pool: Pointer, worker: int) -> int:
@@ -262,7 +263,7 @@ def move_from_caller(pool: Pointer) -> None:
     if status3(at(pool, PoolWord.GETAFFINITY), 0, _MASK, mask) != 0:
         return
     for number in range(16):
-        put(others, number, at(all_of_them, number))
+        store_word(others, number, at(all_of_them, number))
     byte = processor // 8
     bits = ptr_u8(address(others))
     store1(bits, byte, load1(bits, byte) & ~(u8x1(1) << u8x1(processor % 8)))
@@ -280,14 +281,14 @@ def run_worker(argument: int) -> int:
     system = at(pool, PoolWord.SYSCALL)
     store_release(argument + 16, (-1 - called1(system, GETTID)) * 8 + _CPU)
     move_from_caller(pool)
-    known = -1
+    last_generation = -1
     tried = 0
     since = now(pool)
     while True:
         ticket = load_acquire(ticket_of(pool, number))
         generation = ticket // GENERATION
-        if generation != known or ticket % GENERATION != 0:
-            known = generation
+        if generation != last_generation or ticket % GENERATION != 0:
+            last_generation = generation
             if outlined_work(pool, number) != 0:
                 tried = 0
                 since = now(pool)
@@ -315,22 +316,22 @@ def run_worker(argument: int) -> int:
 def outlined_make_workers(pool: Pointer) -> None:
     """Make the threads that are wanted and missing."""
     every = local_i64(16)
-    before = local_i64(16)
+    old_mask = local_i64(16)
     for number in range(16):
-        put(every, number, -1)
-    called3(at(pool, PoolWord.MASK), 2, address(every), address(before))
+        store_word(every, number, -1)
+    called3(at(pool, PoolWord.MASK), 2, address(every), address(old_mask))
     alive = at(pool, PoolWord.ALIVE)
     while alive < get(pool, PoolWord.WANTED):
         entry = ptr_i64(place_of(pool, PoolWord.THREADS) + alive * ENTRY)
-        put(entry, 1, address(pool))
-        put(entry, 2, alive + 1)
+        store_word(entry, 1, address(pool))
+        store_word(entry, 2, alive + 1)
         argument = address(entry) + 8
         if status4(at(pool, PoolWord.CREATE), address(entry), 0, code_of_worker(), argument) != 0:
             set_word(pool, PoolWord.WANTED, alive)
             break
         alive = alive + 1
-        put(pool, PoolWord.ALIVE, alive)
-    called3(at(pool, PoolWord.MASK), 2, address(before), 0)
+        store_word(pool, PoolWord.ALIVE, alive)
+    called3(at(pool, PoolWord.MASK), 2, address(old_mask), 0)
 
 
 def outlined_worked(pool: Pointer, workers: int) -> int:
@@ -346,17 +347,17 @@ def outlined_worked(pool: Pointer, workers: int) -> int:
 def open_section(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: int) -> None:
     """Open a section: write what it is, then the tickets of its parts."""
     workers = at(block, Head.workers)
-    put(pool, PoolWord.ROW, address(row))
-    put(pool, PoolWord.END, end)
-    put(pool, PoolWord.BLOCK, address(block))
-    put(pool, PoolWord.STRIDE, at(block, Head.stride))
+    store_word(pool, PoolWord.ROW, address(row))
+    store_word(pool, PoolWord.END, end)
+    store_word(pool, PoolWord.BLOCK, address(block))
+    store_word(pool, PoolWord.STRIDE, at(block, Head.stride))
     set_word(pool, PoolWord.WORKERS, workers)
-    put(pool, PoolWord.BASE, at(row, Row.first))
+    store_word(pool, PoolWord.BASE, at(row, Row.first))
     set_word(pool, PoolWord.KEEPS, KEPT_LOOKS if at(row, Row.flags) // KEEPS % 2 != 0 else 0)
-    put(pool, PoolWord.GROUPS, groups)
+    store_word(pool, PoolWord.GROUPS, groups)
     set_word(pool, PoolWord.FINISHED, 0)
     generation = at(pool, PoolWord.GENERATION) + 1
-    put(pool, PoolWord.GENERATION, generation)
+    store_word(pool, PoolWord.GENERATION, generation)
     for number in range(workers):
         part = workers - 1 - number
         length = first_of(groups, workers, part + 1) - first_of(groups, workers, part)
@@ -392,17 +393,17 @@ def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups
         outlined_make_workers(pool)
     open_section(pool, block, row, end, groups)
     is_again = begun - at(pool, PoolWord.BEGUN) < at(pool, PoolWord.SPIN)
-    put(pool, PoolWord.BEGUN, begun)
+    store_word(pool, PoolWord.BEGUN, begun)
     asleep = place_of(pool, PoolWord.ASLEEP)
     if load_in_order(asleep) != 0 and (is_again or at(row, Row.flags) % 2 == WAKES):
         store_in_order(asleep, 0)
         outlined_rouse(pool)
-    put(pool, PoolWord.SECTIONS, at(pool, PoolWord.SECTIONS) + 1)
+    store_word(pool, PoolWord.SECTIONS, at(pool, PoolWord.SECTIONS) + 1)
     workers = at(block, Head.workers)
     ran = outlined_work(pool, 0)
     theirs = groups - ran
     more_than_a_quarter = 4 * theirs * workers - groups * (workers - 1)
-    put(block, Head.helped, at(block, Head.helped) + more_than_a_quarter)
+    store_word(block, Head.helped, at(block, Head.helped) + more_than_a_quarter)
     looked = 0
     while looked < LOOKS and get(pool, PoolWord.FINISHED) != theirs:
         pause()
@@ -416,17 +417,17 @@ def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups
         over = waiting
     else:
         waiting = now(pool)
-        before = outlined_worked(pool, workers)
+        worked_before = outlined_worked(pool, workers)
         called0(at(pool, PoolWord.YIELD))
         while get(pool, PoolWord.FINISHED) != theirs:
             called0(at(pool, PoolWord.YIELD))
         over = now(pool)
-        worked = outlined_worked(pool, workers) - before
-    put(pool, PoolWord.WAITING, waiting)
-    put(pool, PoolWord.OVER, over)
-    put(pool, PoolWord.WORKED, worked)
-    put(pool, PoolWord.CALLER_RAN, ran)
-    put(pool, PoolWord.PUNISHED, 0)
+        worked = outlined_worked(pool, workers) - worked_before
+    store_word(pool, PoolWord.WAITING, waiting)
+    store_word(pool, PoolWord.OVER, over)
+    store_word(pool, PoolWord.WORKED, worked)
+    store_word(pool, PoolWord.CALLER_RAN, ran)
+    store_word(pool, PoolWord.PUNISHED, 0)
     outlined_policy(pool, block, 0)
     set_word(pool, PoolWord.ALONE_UNTIL, at(pool, PoolWord.PUNISHED))
     set_word(pool, PoolWord.TAKEN, 0)
@@ -437,8 +438,10 @@ def groups_of(row: Pointer, end: int) -> int:
     """Return how many groups the rows of a section have."""
     last = ptr_i64(end - SIZE_OF_ROW)
     grain = at(last, Row.grain)
-    before = at(last, Row.first) - at(row, Row.first)
-    return before + (1 if grain == 0 else (at(last, Row.total) + grain - 1) // most(grain, 1))
+    earlier_groups = at(last, Row.first) - at(row, Row.first)
+    return earlier_groups + (
+        1 if grain == 0 else (at(last, Row.total) + grain - 1) // most(grain, 1)
+    )
 
 
 def run_shared(pool_at: int, block_at: int, begin: int, end: int, control: int) -> None:
@@ -475,7 +478,7 @@ def run_shared(pool_at: int, block_at: int, begin: int, end: int, control: int) 
                 place = run_row(block_at, place)
     fetch_add(place_of(pool, PoolWord.CALLERS), -1)
     if measures != 0:
-        put(block, Head.spent, at(block, Head.spent) + now(pool) - since)
+        store_word(block, Head.spent, at(block, Head.spent) + now(pool) - since)
 
 
 SYMBOL: Final = "sg_run_shared"

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.constants import Head
-from staticgrad.native.table.control_code import at, put
+from staticgrad.native.table.control_code import at, store_word
 from staticgrad.native.table.pool_words import PoolWord
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone: four of them would be felt.
 SHORT: Final = 20_000_000
 #: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
-LEAST_REST: Final = 8
-MOST_REST: Final = 256
-#: Nanoseconds of runs alone after which the other way is tried again, from ``LEAST_REST`` runs on.
-LONGEST_REST: Final = 300_000_000
-SHARED_REST: Final = 500
+LEAST_INTERVAL: Final = 8
+MOST_INTERVAL: Final = 256
+#: Nanoseconds of runs alone between two trials of the other way, from ``LEAST_INTERVAL`` runs on.
+LONGEST_INTERVAL: Final = 300_000_000
+SHARED_INTERVAL: Final = 500
 
 
 def least(a: int, b: int) -> int:
@@ -74,36 +74,36 @@ def settle(pool: Pointer) -> None:
         is_long = waited > worked + patience and groups >= 4 * workers
         if is_long or at(pool, PoolWord.WORKED) < expected:
             lost = waited
-            put(pool, PoolWord.STALLS, at(pool, PoolWord.STALLS) + 1)
+            store_word(pool, PoolWord.STALLS, at(pool, PoolWord.STALLS) + 1)
     helped = most(worked - waited + lost, 0)
-    own = most(ran, 1)
-    theirs = least(groups - ran, own * (workers - 1))
-    gained = helped * theirs // own // TOLERANCE
+    caller_groups = most(ran, 1)
+    theirs = least(groups - ran, caller_groups * (workers - 1))
+    gained = helped * theirs // caller_groups // TOLERANCE
     balance = least(at(pool, PoolWord.BALANCE) + gained - lost, MOST_BALANCE)
     penalty = at(pool, PoolWord.PENALTY)
     if balance < 0:
-        put(pool, PoolWord.PENALTY, least(2 * penalty, MOST_PENALTY))
-        put(pool, PoolWord.PUNISHED, at(pool, PoolWord.OVER) + penalty)
+        store_word(pool, PoolWord.PENALTY, least(2 * penalty, MOST_PENALTY))
+        store_word(pool, PoolWord.PUNISHED, at(pool, PoolWord.OVER) + penalty)
         balance = penalty // CREDIT
     elif balance == MOST_BALANCE:
-        put(pool, PoolWord.PENALTY, LEAST_PENALTY)
-    put(pool, PoolWord.BALANCE, balance)
+        store_word(pool, PoolWord.PENALTY, LEAST_PENALTY)
+    store_word(pool, PoolWord.BALANCE, balance)
 
 
 def decide(head: Pointer) -> None:
     """Note which way a trial prefers, and how long it is believed."""
     alone = at(head, Head.alone)
     shared = at(head, Head.shared)
-    rest = at(head, Head.rest)
+    interval = at(head, Head.interval)
     if alone > 0 and 16 * alone < 15 * shared:
-        longest = LONGEST_REST // most(alone, 1)
-        longest = most(least(longest, MOST_REST), LEAST_REST)
-        rest = least(2 * rest, longest) if at(head, Head.prefers) != 0 else LEAST_REST
-        put(head, Head.prefers, 1)
+        longest = LONGEST_INTERVAL // most(alone, 1)
+        longest = most(least(longest, MOST_INTERVAL), LEAST_INTERVAL)
+        interval = least(2 * interval, longest) if at(head, Head.prefers) != 0 else LEAST_INTERVAL
+        store_word(head, Head.prefers, 1)
     else:
-        rest = SHARED_REST if shared > 0 else LEAST_REST
-        put(head, Head.prefers, 0)
-    put(head, Head.rest, rest)
+        interval = SHARED_INTERVAL if shared > 0 else LEAST_INTERVAL
+        store_word(head, Head.prefers, 0)
+    store_word(head, Head.interval, interval)
 
 
 def choose(head: Pointer) -> None:
@@ -112,35 +112,35 @@ def choose(head: Pointer) -> None:
     turn = at(head, Head.turn)
     spent = at(head, Head.spent)
     way = Head.alone if mode != 0 else Head.shared
-    known = at(head, way)
+    average = at(head, way)
     best = at(head, Head.shared if mode != 0 else Head.alone)
     is_worse = best > 0 and 4 * spent > 5 * best
     lasts = at(head, Head.runs) > 3
     if mode != 0 or is_worse or at(head, Head.helped) > 0:
         noted = spent
         if lasts and turn >= 12:
-            noted = (3 * known + least(spent, 2 * known)) // 4
+            noted = (3 * average + least(spent, 2 * average)) // 4
         if lasts and turn < 12 and turn % 4 > 1:
-            noted = least(spent, known)
-        put(head, way, noted)
-        if is_worse and 4 * known > 5 * best and turn >= 5 and turn <= 6:
+            noted = least(spent, average)
+        store_word(head, way, noted)
+        if is_worse and 4 * average > 5 * best and turn >= 5 and turn <= 6:
             turn = 11
-    put(head, Head.helped, 0)
-    put(head, Head.spent, 0)
-    put(head, Head.runs, at(head, Head.runs) + 1)
+    store_word(head, Head.helped, 0)
+    store_word(head, Head.spent, 0)
+    store_word(head, Head.runs, at(head, Head.runs) + 1)
     turn = turn + 1
-    rest = at(head, Head.rest)
+    interval = at(head, Head.interval)
     if best > 0 and 4 * at(head, way) > 5 * best:
-        rest = least(rest, LEAST_REST)
-    if turn > 12 and turn >= 12 + rest:
+        interval = least(interval, LEAST_INTERVAL)
+    if turn > 12 and turn >= 12 + interval:
         turn = 0
-    put(head, Head.turn, turn)
+    store_word(head, Head.turn, turn)
     if turn == 12:
         decide(head)
     mode = at(head, Head.prefers)
     if turn >= 4 and turn < 8 and at(head, Head.shared) < SHORT:
         mode = 1 - mode
-    put(head, Head.mode, mode)
+    store_word(head, Head.mode, mode)
 
 
 def outlined_policy(pool: Pointer, head: Pointer, row: int) -> None:

@@ -2,8 +2,8 @@
 
 A row is eight int64 words, a ``Row``. Its function is called as ``f(record, own, begin, end)``,
 where ``own`` points to the words of the worker that calls: the addresses of its scratch and check
-words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
-that names a pool, the rows of a section are shared with its workers (``pool_code``), by code that
+words. They lie in the worker's block at the offset ``Row.scratch``, behind a ``Head``. Where that
+names a pool, the rows of a section are shared with its workers (``pool_code``), by code that
 is a separate object; otherwise, and if no worker helps, the caller runs all of a row in one
 call. Rows without a function are loops and branches, which the caller follows by ``Head.control``
 (``control_code``), a separate object, too: most programs have no such rows.
@@ -49,23 +49,23 @@ SYMBOL: Final = "sg_run_table"
 
 def run_table(block: int, first: int, last: int) -> None:
     """Run rows of a table: the driver."""
-    before = enter_environment()
+    environment = enter_environment()
     head = ptr_i64(block)
     control = at(head, Head.control)
     place = at(head, Head.table) + SIZE_OF_ROW * first
-    behind = at(head, Head.table) + SIZE_OF_ROW * last
+    end = at(head, Head.table) + SIZE_OF_ROW * last
     pool = at(head, Head.pool)
     if pool != 0 and first < last:
         shared = at(ptr_i64(pool), PoolWord.RUN)
         if shared != 0:
-            call(shared, pool, block, place, behind, control)
-            place = behind
-    while place < behind and place != 0:
+            call(shared, pool, block, place, end, control)
+            place = end
+    while place < end and place != 0:
         if at(ptr_i64(place), Row.function) == 0:
             place = called2(control, block, place)
         else:
             place = run_row(block, place)
-    leave_environment(before)
+    leave_environment(environment)
 
 
 @functools.cache

@@ -97,7 +97,7 @@ def _threads() -> str:
 def _self_test() -> str:
     if not config.current().jit:
         return "not run: the jit is off"
-    if not loader.sound(loader.host()):
+    if not loader.is_sound(loader.host()):
         raise SelfTestError(
             "generated code is wrong on this processor",
             hint="clear the kernel cache so that a safer target is chosen: staticgrad cache clear",
