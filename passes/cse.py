@@ -9,7 +9,7 @@ from passes.base import Pass, Watch
 from passes.equals import duplicates
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 from staticgrad.language.ir.op import Op
-from staticgrad.support.source import Location, merged
+from staticgrad.support.source import Location, merge_locations
 
 
 class CommonSubexpressions(Pass, name="cse"):
@@ -89,7 +89,7 @@ class PartsOfOthers(Pass, name="parts"):
             op_key, container, index = of[node]
             if op_key not in merged_nodes:
                 merged_nodes[op_key] = Node(
-                    container.op, args, container.types, merged(lines[op_key]), node.order
+                    container.op, args, container.types, merge_locations(lines[op_key]), node.order
                 )
             values = merged_nodes[op_key].values
             return values if index < 0 else (values[index],)
@@ -103,5 +103,5 @@ def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
     for node, leader in same.items():
         if not node.is_leaf and node.origin != leader.origin:
             lines.setdefault(leader, [leader.origin]).append(node.origin)
-    origins = {leader: merged(locations) for leader, locations in lines.items()}
+    origins = {leader: merge_locations(locations) for leader, locations in lines.items()}
     return {leader: origin for leader, origin in origins.items() if origin != leader.origin}

@@ -22,7 +22,7 @@ from staticgrad.language.ir.op import registered_ops
 from staticgrad.language.ops.convert import Cast
 from staticgrad.language.types.dtype import F32, HAS_BFLOAT16, DType, as_dtype
 from staticgrad.support.errors import PipelineError
-from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.support.optional import ml_dtypes
 
 #: What values may be rounded to; ``float32`` rounds nothing, and shows what else the pass does.
@@ -66,7 +66,7 @@ class Narrow(Pass, name="narrow"):
             ("readers", self.readers, READERS),
         ):
             if value not in choices:
-                raise PipelineError(f"narrow: {name}={value!r} is not one of {listed(choices)}")
+                raise PipelineError(f"narrow: {name}={value!r} is not one of {list_names(choices)}")
         names = [*registered_ops()]
         for pattern in self.ops.split():
             plain = pattern.removeprefix("!")

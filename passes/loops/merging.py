@@ -21,7 +21,7 @@ from staticgrad.language.ir.forms import Assemble, Identity, Pointwise, ReshapeF
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors, bodies_of
 from staticgrad.language.ops.loops import Loop
 from staticgrad.support.errors import StaticgradError
-from staticgrad.support.source import merged as merged_lines
+from staticgrad.support.source import merge_locations as merged_lines
 
 ValueKey = tuple[Node, int]
 

@@ -27,7 +27,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.support.caches import cached_property
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, PolicyError
-from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.support.errors.wording import did_you_mean, kind_of, quote
 from staticgrad.support.records import Immutable, dataclass
 
 Steps = Sequence[int]
@@ -254,7 +254,7 @@ def _steps(policy: Policy, problem: Problem, number: int, proposal: object) -> S
     count = len(problem.flow.schedule.steps)
     for at, step in enumerate(proposal):
         if isinstance(step, bool) or not hasattr(step, "__index__"):
-            wrong = f"{kind_of(step)} {shown(step)}, not the number of a step"
+            wrong = f"{kind_of(step)} {quote(step)}, not the number of a step"
         elif not 0 <= index(step) < count:
             wrong = f"{index(step)}, and the steps are 0 to {count - 1}"
         else:

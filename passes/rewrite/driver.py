@@ -36,9 +36,9 @@ from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.support.building import within
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import PipelineError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
-from staticgrad.support.source import Location, merged
+from staticgrad.support.source import Location, merge_locations
 
 #: Rewrites for one node of the input, all that follows from it included, before a cycle is assumed.
 _PATIENCE: Final = 500
@@ -61,7 +61,7 @@ class Rewriting:
     after = deprecated_attribute("0.2", "replacement")
 
     def __str__(self) -> str:
-        return f"{self.origin.labelled}: {self.rule} ({self.rule.kind})"
+        return f"{self.origin.label}: {self.rule} ({self.rule.kind})"
 
 
 def rewrite(
@@ -333,7 +333,7 @@ def _origin(rule: Rule, match: Match) -> Location:
     """Return the lines of every node that is replaced, first that of the value itself."""
     if not rule.is_deep:
         return match.root.node.origin
-    return merged([node.origin for node in match.nodes])
+    return merge_locations([node.origin for node in match.nodes])
 
 
 def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
@@ -379,5 +379,5 @@ def _number(rule: Rule, expected: TensorType, number: bool | int | float) -> Sym
 
 
 def _type_error(rule: Rule, expected: TensorType, built: object) -> PipelineError:
-    what = str(built.type) if isinstance(built, Symbolic) else f"{kind_of(built)}, {shown(built)},"
+    what = str(built.type) if isinstance(built, Symbolic) else f"{kind_of(built)}, {quote(built)},"
     return PipelineError(f"rule {rule.name!r} puts {what} in the place of {expected}")

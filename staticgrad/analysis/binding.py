@@ -45,7 +45,7 @@ from staticgrad.support.errors import (
     SymbolicValueError,
     UnknownFeedError,
 )
-from staticgrad.support.errors.wording import did_you_mean, kind_of, shown, why_no_array
+from staticgrad.support.errors.wording import did_you_mean, kind_of, quote, why_no_array
 from staticgrad.support.records import dataclass
 
 Feeds = Mapping[Any, Any]
@@ -92,7 +92,7 @@ def named_inputs(graph: Graph, inputs_or_names: Any, what: str) -> tuple[str, ..
     """Return the names of inputs that are given by name or as values."""
     if isinstance(inputs_or_names, str | Value) or not isinstance(inputs_or_names, Iterable):
         raise ArgumentError(
-            f"{what}={shown(inputs_or_names)} is {kind_of(inputs_or_names)}, not a list of inputs",
+            f"{what}={quote(inputs_or_names)} is {kind_of(inputs_or_names)}, not a list of inputs",
             hint=f'{what}=["x"], or {what}=[x]',
         )
     inputs = {input_label(value): value for value in graph.inputs}
@@ -350,7 +350,7 @@ def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: Any) -> str:
             )
     if not isinstance(key, str):
         raise UnknownFeedError(
-            f"{shown(key)} is not an input: feeds are keyed by input or by an input's name",
+            f"{quote(key)} is not an input: feeds are keyed by input or by an input's name",
             hint=_list_inputs(inputs),
             related=[("it", str(key.type), key.node.origin)] if isinstance(key, Symbolic) else [],
         )

@@ -37,9 +37,9 @@ from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import F64, DType, as_dtype, kind_of_elements
 from staticgrad.support import config
 from staticgrad.support.building import within
-from staticgrad.support.containers import filled
+from staticgrad.support.containers import fill_container
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange, OpDefinitionError, OutOfMemory
-from staticgrad.support.errors.wording import Related, shown
+from staticgrad.support.errors.wording import Related, quote
 
 
 @overload
@@ -296,7 +296,7 @@ def _as_graph(target: Any) -> Graph | None:
     if not isinstance(values, list | tuple) or not all(isinstance(v, _VALUES) for v in values):
         raise ArgumentError(
             "evaluate takes a Graph, a value, or a dict, list or tuple of values,"
-            f" not {shown(target)}",
+            f" not {quote(target)}",
             hint="what is compiled runs: f.run(feeds)" if hasattr(target, "run") else "",
         )
     return Graph({str(i): value for i, value in enumerate(values)}) if values else None
@@ -309,7 +309,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
     arrays = list(outputs.values())
     if isinstance(target, (*_VALUES, *_ARRAYS)):
         return arrays[0]
-    return filled(target, arrays)
+    return fill_container(target, arrays)
 
 
 def _feeds_behind(node: Node) -> Iterator[Node]:

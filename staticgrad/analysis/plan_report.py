@@ -168,12 +168,12 @@ def _rows(rows: list[str]) -> Iterator[str]:
 
 def _line(buffer: Buffer) -> str:
     name = buffer.label or buffer.name
-    return f"{name}  # {buffer.origin.resolve().labelled}" if buffer.origin else name
+    return f"{name}  # {buffer.origin.resolve().label}" if buffer.origin else name
 
 
 def step_line(step: Step) -> str:
     """Return in words what a step computes, and the user's lines."""
-    lines = ", ".join(dict.fromkeys(origin.resolve().labelled for origin in step.origins))
+    lines = ", ".join(dict.fromkeys(origin.resolve().label for origin in step.origins))
     return f"{step.label}  # {lines}" if lines else step.label
 
 

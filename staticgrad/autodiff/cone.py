@@ -74,7 +74,7 @@ def disconnected_error(
     (node, reason), *more = ends
     return DisconnectedError(
         f"no gradient of {value_name(y)} with respect to {value_name(target)}: {reason}",
-        details=[f"another path ends at {end.origin.labelled}: {why}" for end, why in more],
+        details=[f"another path ends at {end.origin.label}: {why}" for end, why in more],
         hint="pass allow_disconnected=True for zeros",
         at=node.origin,
         related=related,

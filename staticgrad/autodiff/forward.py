@@ -43,7 +43,7 @@ from staticgrad.language.ops.cotangent import (
 )
 from staticgrad.support.building import within
 from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 
@@ -208,7 +208,7 @@ def _push_node(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) 
     results = (rule_result,) if single else rule_result
     if not isinstance(results, tuple) or len(results) != len(node.types):
         raise OpDefinitionError(
-            f"{op.name}: jvp gives {shown(results)}, not a tuple of {len(node.types)} tangents",
+            f"{op.name}: jvp gives {quote(results)}, not a tuple of {len(node.types)} tangents",
             at=node.origin,
         )
     for result, value in zip(results, node.values, strict=True):

@@ -25,7 +25,7 @@ from staticgrad.language.types.dtype import kind_of_elements
 from staticgrad.support.building import within
 from staticgrad.support.errors import GradientError, StaticgradError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 Key = TypeVar("Key")
 Leaf = TypeVar("Leaf", bound=Value)
@@ -40,7 +40,7 @@ def leaves(structure: Any, takes: str = "grad takes values to differentiate by")
     if isinstance(structure, SymbolicComplex):
         return flatten(structure)[0]
     if not isinstance(structure, dict | list | tuple):
-        raise GradientError(f"{takes}, not {shown(structure)}", hint=_instead_of(structure))
+        raise GradientError(f"{takes}, not {quote(structure)}", hint=_instead_of(structure))
     items = structure.values() if isinstance(structure, dict) else structure
     return [leaf for item in items for leaf in leaves(item, takes)]
 
@@ -93,7 +93,7 @@ def _instead_of(structure: Any) -> str:
 
 def not_a_value(data: Any) -> GradientError:
     """Return the error for something to differentiate that is not a value of a graph."""
-    what = f"{called_name()} differentiates a value of a graph, not {shown(data)}"
+    what = f"{called_name()} differentiates a value of a graph, not {quote(data)}"
     if hasattr(data, "run"):
         hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
     elif hasattr(data, "outputs"):
@@ -178,7 +178,7 @@ def _constant(value: Symbolic, derivative: Any, role: str) -> Symbolic:
         array = np.asarray(None)
     if kind_of_elements(array.dtype) not in "biuf":
         raise GradientError(
-            f"the {role} is {shown(derivative)}, not a value or array of type {value.type}"
+            f"the {role} is {quote(derivative)}, not a value or array of type {value.type}"
         )
     with within(value.node.origin):
         return constant(array, value.dtype)

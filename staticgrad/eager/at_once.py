@@ -40,11 +40,11 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, change_together
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import make_boundaries
 from staticgrad.support.records import dataclass
 
 
-@bounded
+@make_boundaries
 class eager_mode(computing):  # noqa: N801 - as the others in ``modes.py``
     """Compute at once inside of this context, unless an operand is a graph's value.
 

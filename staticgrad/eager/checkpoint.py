@@ -34,7 +34,7 @@ from staticgrad.language.ops.marks import name_of
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import Block
 from staticgrad.support.errors import ArgumentError, TapeError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import NamedTuple
 
 
@@ -237,7 +237,7 @@ class CheckpointBackward(tape.TapeNode):
 def _results(found: Any) -> tuple[Tensor, ...]:
     results = tuple(flatten(found)[0])
     if not results or not all(isinstance(result, Tensor) for result in results):
-        raise ArgumentError(f"checkpoint: the function gives {shown(found)}, not tensors alone")
+        raise ArgumentError(f"checkpoint: the function gives {quote(found)}, not tensors alone")
     return results
 
 

@@ -32,7 +32,7 @@ from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 Tensors = Sequence[Tensor]
 _ZEROS: Final = "allow_disconnected=True gives zeros there"
@@ -223,7 +223,7 @@ def fitted(what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
 def _check_floating(ys: Tensors) -> None:
     for y in ys:
         if not isinstance(y, Tensor):
-            raise GradientError(f"{called_name()} differentiates tensors, not {shown(y)}")
+            raise GradientError(f"{called_name()} differentiates tensors, not {quote(y)}")
         if not y.dtype.is_float:
             raise GradientError(
                 f"{called_name()}: a tensor {y.type} is to be differentiated: only floating values"

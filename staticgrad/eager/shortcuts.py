@@ -14,7 +14,7 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import Add, Div, Mul, Sub
 from staticgrad.language.ops.logic import Ge, Gt, Le, Lt
-from staticgrad.support.errors.tracebacks import cut
+from staticgrad.support.errors.tracebacks import cut_frames
 
 Operator = Callable[[Any, Any], Any]
 
@@ -39,7 +39,7 @@ def _operator(op: Op, general: Operator, turned: bool = False) -> Operator:
                     return Tensor.bind(op, (number, self) if turned else (self, number))
             return general(self, other)
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
     return operator

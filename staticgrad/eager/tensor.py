@@ -357,7 +357,7 @@ class Tensor(WithArray, Recorded, Value):
         return f"Tensor({text}{needs if self.requires_grad else ''})"
 
     def _repr_html_(self) -> str:
-        from staticgrad.support.pictures.markup import fragment, preformatted, table
+        from staticgrad.support.pictures.markup import fragment, table, text_block
 
         def elements(array: object) -> str:
             return np.array2string(np.asarray(array), threshold=200, edgeitems=3, separator=", ")
@@ -367,7 +367,7 @@ class Tensor(WithArray, Recorded, Value):
             rows.append(("grad_fn", type(self.grad_fn).__name__))
         if self.grad is not None:
             rows.append(("grad", elements(self.grad)))
-        return fragment(table(("", ""), rows), preformatted(elements(self.data)))
+        return fragment(table(("", ""), rows), text_block(elements(self.data)))
 
     # -- as an array ------------------------------------------------------------------------------
 

@@ -265,7 +265,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
     def _repr_html_(self) -> str:
         """Return the memory over the operations as a chart, and the table."""
         from staticgrad.support.pictures import charts
-        from staticgrad.support.pictures.markup import fold, fragment, nbytes, table
+        from staticgrad.support.pictures.markup import details, fragment, nbytes, table
 
         points = [(float(k), float(held)) for k, held in enumerate(self.timeline, 1)]
         switch = sum(ran.phase == FORWARD for ran in self.operations)
@@ -275,7 +275,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
             series, "operation", "bytes of arrays", show_y=nbytes, log_x=False, log_y=False,
             class_of="ba",
         ) if series else ""  # fmt: skip
-        rows = fold("table", table(_HEADS, self.rows(), range(3)), opened=True)
+        rows = details("table", table(_HEADS, self.rows(), range(3)), opened=True)
         return fragment(f"<p>{self._title()}</p>", f'<div class="chart">{chart}</div>', rows)
 
 

@@ -45,7 +45,7 @@ from staticgrad.language.types.dtype import (
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.hints import as_imported, no_such_name
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 __array_api_version__: Final = "2024.12"
 
@@ -174,7 +174,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
     Tensor([0, 1, 2])
     """
     if device not in (None, "cpu") or copy is False:
-        what = f"no device {shown(device)}" if copy is not False else "copy=False, but it copies"
+        what = f"no device {quote(device)}" if copy is not False else "copy=False, but it copies"
         raise ArgumentError(f"from_dlpack: {what}")
     return _tensor(np.array(np.from_dlpack(x)))
 

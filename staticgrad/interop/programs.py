@@ -44,7 +44,7 @@ from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 
 class ResultTypes(NamedTuple):
@@ -368,7 +368,7 @@ def caller(
                 except TypeError:
                     raise ArgumentError(
                         f"{name}: arguments that are not arrays are static and must be hashable:"
-                        f" {layout.names[place]} is {shown(leaf)}, {kind_of(leaf)}"
+                        f" {layout.names[place]} is {quote(leaf)}, {kind_of(leaf)}"
                     ) from None
         kind = tuple(key)
         programs = layout.programs.get(kind)

@@ -20,7 +20,7 @@ from staticgrad.programs.function import Function, function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support import optional
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.train import Batches, Epoch, fit
 
 __all__ = ["Classifier", "Regressor"]
@@ -182,7 +182,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         if (weights < 0).any():
             raise ArgumentError(
-                f"{type(self).__name__}: sample_weight has {shown(weights.min())}, and weights are"
+                f"{type(self).__name__}: sample_weight has {quote(weights.min())}, and weights are"
                 " 0 or more"
             )
         if not weights.any():
@@ -248,11 +248,11 @@ class _EarlyStopping:
             network.validation_fraction, network.n_iter_no_change, network.tol
         )  # fmt: skip
         if not isinstance(fraction, float) or not 0.0 < fraction < 1.0:
-            raise ArgumentError(f"{name}: validation_fraction={shown(fraction)} is not in (0, 1)")
+            raise ArgumentError(f"{name}: validation_fraction={quote(fraction)} is not in (0, 1)")
         if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
-            raise ArgumentError(f"{name}: n_iter_no_change={shown(most)} is not 1 or more")
+            raise ArgumentError(f"{name}: n_iter_no_change={quote(most)} is not 1 or more")
         if isinstance(tol, bool) or not isinstance(tol, int | float) or not tol >= 0:
-            raise ArgumentError(f"{name}: tol={shown(tol)} is not a number from 0 on")
+            raise ArgumentError(f"{name}: tol={quote(tol)} is not a number from 0 on")
         self._scores: list[float] = []
         self._best, self._state, self._without = -np.inf, network, 0
 
@@ -406,7 +406,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         labels = np.unique(y)
         if again and not np.array_equal(labels, self.classes_):
             raise ArgumentError(
-                f"Classifier: warm_start with classes {shown(labels)} after {shown(self.classes_)}",
+                f"Classifier: warm_start with classes {quote(labels)} after {quote(self.classes_)}",
                 hint="the same classes; or partial_fit, whose y may have some of them",
             )
         return self._fit_rows(X, y, labels, sample_weight, is_part=False)
@@ -435,7 +435,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             )
         if self.class_weight is not None and isinstance(self.class_weight, str):
             raise ArgumentError(
-                f"Classifier.partial_fit: class_weight={shown(self.class_weight)} needs all rows",
+                f"Classifier.partial_fit: class_weight={quote(self.class_weight)} needs all rows",
                 hint="class_weight={label: weight}",
             )
         with _errors_of(self):
@@ -443,14 +443,14 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             labels = self.classes_ if classes is None else unique_labels(classes)
         if again and not np.array_equal(labels, self.classes_):
             raise ArgumentError(
-                f"Classifier.partial_fit: classes are {shown(labels)}, and were"
-                f" {shown(self.classes_)}"
+                f"Classifier.partial_fit: classes are {quote(labels)}, and were"
+                f" {quote(self.classes_)}"
             )
         unknown = np.setdiff1d(y, labels)
         if unknown.size:
             raise ArgumentError(
-                f"Classifier.partial_fit: y has {shown(unknown[0])}, and the classes are"
-                f" {shown(labels)}"
+                f"Classifier.partial_fit: y has {quote(unknown[0])}, and the classes are"
+                f" {quote(labels)}"
             )
         return self._fit_rows(X, y, labels, sample_weight, is_part=True)
 
@@ -473,7 +473,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             return counts.sum() / (present * np.where(counts, counts, 1.0))
         if not isinstance(self.class_weight, dict):
             raise ArgumentError(
-                f"Classifier: class_weight is {shown(self.class_weight)}",
+                f"Classifier: class_weight is {quote(self.class_weight)}",
                 hint='{label: weight}, or "balanced"',
             )
         with _errors_of(self):

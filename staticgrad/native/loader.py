@@ -383,14 +383,6 @@ LONGEST: Final = {1: 3000, 2: 1200}
 _NAMES: Final = b"in "
 
 
-def resolve_entry(name: str, settings: config.Config) -> ObjectCode | None:
-    """The entry of a name, with the code of its bundle if it is in one."""
-    entry = cache.read(name, settings)
-    if entry is None or not entry.elf.startswith(_NAMES):
-        return entry
-    return _of_bundle(entry, settings)
-
-
 def _of_bundle(entry: ObjectCode, settings: config.Config) -> ObjectCode | None:
     """Return an entry that names a bundle with the code of that."""
     bundle = cache.read(entry.elf.removeprefix(_NAMES).decode("ascii", "replace"), settings)

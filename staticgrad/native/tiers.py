@@ -146,7 +146,7 @@ def is_waiting() -> bool:
 
 def later(works: Iterable[Later]) -> None:
     """Do so much in the background, in order."""
-    with _guard.taken:
+    with _guard.mutex:
         _waiting.extend(works)
         if is_waiting() or not _waiting:
             return
@@ -166,7 +166,7 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
     try:
         delay.acquire(timeout=DELAY)
         while True:
-            with _guard.taken:
+            with _guard.mutex:
                 if not _waiting:
                     _running.clear()
                     return
@@ -177,7 +177,7 @@ def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
                 with suppress(Exception):  # a setting that is wrong by now
                     config.log("cache", "quick code stays: %r", error)
             finally:
-                with _guard.taken:
+                with _guard.mutex:
                     _waiting[:] = [pending for pending in _waiting if pending is not work]
     finally:
         ended.release()
@@ -198,7 +198,7 @@ def wait() -> None:
     """
     fewest = math.inf
     while True:
-        with _guard.taken:
+        with _guard.mutex:
             works, running = [*_waiting], [*_running]
         if not running:
             return

@@ -1,6 +1,6 @@
 """Functions over arrays of whole numbers, as machine code.
 
-    run = words.compiled(search)         # def search(s: Search) -> int, Search a record of arrays
+    run = words.compile_function(search) # def search(s: Search) -> int, Search a record of arrays
     run(s)                               # what search(s) gives, s changed alike
 
 A function takes one record whose fields are ``array("q")`` or ``int``, and calls others that do.

@@ -30,7 +30,7 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import integer
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import raised_inside
-from staticgrad.support.errors.wording import did_you_mean, shown
+from staticgrad.support.errors.wording import did_you_mean, quote
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]
@@ -94,7 +94,7 @@ def _generator(seed: Seed) -> np.random.Generator:
         return np.random.default_rng(seed)  # a generator is itself
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"seed={shown(seed)} is not a seed",
+            f"seed={quote(seed)} is not a seed",
             hint="a whole number from 0 on, or a generator: np.random.default_rng(0)",
         ) from None
 
@@ -149,7 +149,7 @@ def first_value(
     if shape and min(shape) < 0:
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if prod(shape) > _MOST:
-        raise ArgumentError(f"{name}: a shape of {shown(shape)} does not fit in memory")
+        raise ArgumentError(f"{name}: a shape of {quote(shape)} does not fit in memory")
     known: object = how
     if callable(how):
         made = np.asarray(_made_by(how, name, shape, random))
@@ -157,7 +157,7 @@ def first_value(
         made = INITIAL[known](random, shape, fans)
     else:
         raise ArgumentError(
-            f"{name}: init={shown(how)} is unknown",
+            f"{name}: init={quote(how)} is unknown",
             hint=did_you_mean(str(how), [*INITIAL])
             or f"one of {', '.join(INITIAL)}, or a function",
         )

@@ -22,8 +22,8 @@ from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.nn.torch_weights import Matching, transposed
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 
 
 class Linear(Layer):
@@ -305,7 +305,7 @@ class ModuleDict(dict[str, Any]):
         super().__init__(modules)
 
 
-@bounded
+@make_boundaries
 class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     """A chain of modules and functions; each one takes the result of the one before.
 
@@ -362,7 +362,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
             self.layers[place] = [_layer(each) for each in layer]
         else:
             raise ArgumentError(
-                f"Sequential: a slice takes layers, not {shown(layer)}",
+                f"Sequential: a slice takes layers, not {quote(layer)}",
                 hint="net[1:3] = [layer, other]",
             )
 
@@ -389,7 +389,8 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
             return place
         if isinstance(place, bool) or not hasattr(place, "__index__"):
             raise ArgumentError(
-                f"Sequential: a layer is at an integer, not {shown(place)}", hint="net[0], net[-1]"
+                f"Sequential: a layer is at an integer, not {quote(place)}",
+                hint="net[0], net[-1]",
             )
         found, count = integer(place), len(self.layers)
         if not -count <= found < count:
@@ -400,7 +401,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 def _layer(given: Any) -> Callable[..., Any]:
     if not callable(given) or isinstance(given, type):
         raise ArgumentError(
-            f"Sequential: a layer is {shown(given)}, {kind_of(given)}",
+            f"Sequential: a layer is {quote(given)}, {kind_of(given)}",
             hint="Sequential(*layers), and objects of the classes: sg.nn.ReLU()",
         )
     found: Callable[..., Any] = given

@@ -76,9 +76,9 @@ from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, cut
-from staticgrad.support.errors.wording import kind_of, shown
-from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted, table
+from staticgrad.support.errors.tracebacks import boundary, cut_frames
+from staticgrad.support.errors.wording import kind_of, quote
+from staticgrad.support.pictures.markup import details, fragment, paragraph, table, text_block
 from staticgrad.support.records import NamedTuple, dataclass
 
 M = TypeVar("M")
@@ -390,8 +390,8 @@ def module_html(module: Module) -> str:
     mode = "in training" if module.training else "as after training"
     return fragment(
         paragraph(f"{type(module).__name__}: {total:,} parameters, {mode}"),
-        preformatted(str(module)),
-        fold("parameters", table(("path", "type", "elements"), rows, numbers=(2,))),
+        text_block(str(module)),
+        details("parameters", table(("path", "type", "elements"), rows, numbers=(2,))),
     )
 
 
@@ -457,7 +457,7 @@ class Module:
                     name_apart(value)
                 super().__setattr__(name, value)
             except Exception as error:
-                cut(error)
+                cut_frames(error)
                 raise
 
         @boundary
@@ -567,7 +567,7 @@ class Module:
             )
         own = {path: parameter for path, parameter, _ in stored(self)}
         differences = [f"{name}: missing" for name in own if name not in state]
-        differences += [f"{shown(name)}: unknown" for name in state if name not in own]
+        differences += [f"{quote(name)}: unknown" for name in state if name not in own]
         differences = differences if strict else []
         pairs = []
         for name in own.keys() & state.keys():

@@ -8,7 +8,7 @@ from staticgrad.language.functions.arrange import PadMode, pad
 from staticgrad.language.ir.calls import public
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class ZeroPad1d(SpatialLayer):
@@ -43,7 +43,7 @@ def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
     sizes = padding if isinstance(padding, tuple | list) else (padding,) * (2 * cls.axes)
     if len(sizes) != 2 * cls.axes or any(type(each) is not int for each in sizes):
         raise ArgumentError(
-            f"{cls.__name__}: padding={shown(padding)} is neither an integer nor"
+            f"{cls.__name__}: padding={quote(padding)} is neither an integer nor"
             f" {2 * cls.axes} integers",
             hint="(left, right, top, bottom): a pair for each spatial axis, the last axis first",
         )

@@ -28,7 +28,7 @@ from staticgrad.language.ir.pairs import stored_array, stored_of
 from staticgrad.language.storage.parameter import write_all
 from staticgrad.language.types.arrays import array_of
 from staticgrad.support.errors import ParameterValueError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.optional import torch
 from staticgrad.support.records import NamedTuple
 
@@ -129,7 +129,7 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
     unexpected = [str(name) for name in state if name not in shapes]
     if strict:
         problems += [f"{name}: missing" for name in missing]
-        problems += [f"{shown(name)}: unexpected" for name in unexpected]
+        problems += [f"{quote(name)}: unexpected" for name in unexpected]
     if problems:
         count = len(problems)
         raise ParameterValueError(

@@ -18,10 +18,10 @@ from staticgrad.language.ops.selection import minimum
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
 from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import make_boundaries
 
 
-@bounded
+@make_boundaries
 class Average:
     """An exponential moving average of parameters: Polyak and Juditsky (1992) with forgetting.
 

@@ -20,7 +20,7 @@ from staticgrad.language.ops.operands import PositiveFloat, PositiveInt, as_valu
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import make_boundaries
 from staticgrad.support.records import Settings, dataclass
 
 
@@ -122,7 +122,7 @@ def of_parts(over: Callable[[Any], Any]) -> Iterator[None]:
 _MOST_DOUBLINGS: Final = 60
 
 
-@bounded
+@make_boundaries
 @dataclass(frozen=True, eq=False)
 class LossScale(Settings):
     """A loss scale that finds itself: Micikevicius et al. (ICLR 2018), section 3.2.

@@ -27,7 +27,7 @@ from staticgrad.language.ops.movement import ravel, reshape
 from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
 from staticgrad.language.ops.selection import minimum, where
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import make_boundaries
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.records import NamedTuple, Settings, dataclass
 
@@ -65,7 +65,7 @@ class _At(NamedTuple):
     slope: Any
 
 
-@bounded
+@make_boundaries
 @dataclass(frozen=True)
 class LBFGS(Settings):
     """L-BFGS, for losses of all data: few evaluations of an exact gradient, no learning rate.

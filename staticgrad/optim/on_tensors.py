@@ -15,7 +15,7 @@ from staticgrad.language.ir.nodes import Symbolic
 from staticgrad.language.ir.op import ParameterLeaf
 from staticgrad.optim.state import asked_of, states_made_by
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class TensorSteps:
@@ -37,7 +37,7 @@ class TensorSteps:
             if not isinstance(each, Tensor):
                 what = f"{type(rule).__name__}.on takes tensors of staticgrad.eager"
                 raise ArgumentError(
-                    f"{what}, not {shown(each)}",
+                    f"{what}, not {quote(each)}",
                     hint="updates(loss, params) steps the parameters of a graph",
                 )
 

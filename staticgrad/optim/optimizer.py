@@ -68,8 +68,8 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.calls import check_arguments, raised_inside
 from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, bounded, names_messages
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import boundary, make_boundaries, names_messages
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import Settings
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def rule(cls: type[T]) -> type[T]:
             vars(self)[_GIVEN] = given
 
     made.__init__ = init  # type: ignore[method-assign]
-    made = bounded(made)
+    made = make_boundaries(made)
     made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
     return made
 
@@ -237,7 +237,7 @@ def _read_scale(word: str, given: Any) -> Any:
 Scale = Annotated[LossScale | float, Argument(_read_scale)]
 
 
-@bounded
+@make_boundaries
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Optimizer(Settings):
     """The base of all optimizers. Subclasses define in ``step`` how a gradient becomes an update.
@@ -814,7 +814,8 @@ _SHARED = tuple(field.name for field in fields(Optimizer) if field.name != "name
 def _check_inner(optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
-            f"ParameterGroups takes optimizers, not {shown(optimizer)}", hint="sg.optim.AdamW(1e-3)"
+            f"ParameterGroups takes optimizers, not {quote(optimizer)}",
+            hint="sg.optim.AdamW(1e-3)",
         )
     for name in _SHARED:
         if getattr(optimizer, name) != getattr(Optimizer, name):

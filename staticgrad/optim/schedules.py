@@ -35,14 +35,14 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import cos, log
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded, called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import called_name, make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import Settings, dataclass
 
 T = TypeVar("T")
 
 
-@bounded
+@make_boundaries
 class RateSchedule(Settings):
     """A learning rate that depends on the number of steps.
 
@@ -70,7 +70,7 @@ class RateSchedule(Settings):
         rate = self.formula(t)
         if is_number(rate) or (isinstance(rate, Value) and rate.dtype.is_float):
             return rate
-        raise ArgumentError(f"{self!r} gives {shown(rate)}, not a floating value")
+        raise ArgumentError(f"{self!r} gives {quote(rate)}, not a floating value")
 
     def __call__(self, t: Any) -> Any:
         """The rate after ``t`` steps: a number of a number, an array of an array."""
@@ -89,7 +89,7 @@ def schedule(cls: type[T]) -> type[T]:
     """Make a class of settings with bounds, and a formula of them, a schedule."""
     if "__post_init__" not in vars(cls):
         cls.__post_init__ = check_fields  # type: ignore[attr-defined]
-    return bounded(dataclass(frozen=True, eq=False)(cls))
+    return make_boundaries(dataclass(frozen=True, eq=False)(cls))
 
 
 def read_rate(word: str, rate: Any) -> Any:
@@ -105,7 +105,7 @@ def read_rate(word: str, rate: Any) -> Any:
         return rate
     if callable(rate):
         raise ArgumentError(
-            f"{called_name()}: {word} is {shown(rate)}, not a number",
+            f"{called_name()}: {word} is {quote(rate)}, not a number",
             hint="a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))",
         )
     return non_negative(word, rate)
@@ -116,7 +116,7 @@ Rate = Annotated[Any, Argument(read_rate)]
 
 def _read_steps(word: str, steps: Any) -> Any:
     if not isinstance(steps, tuple | list):
-        raise ArgumentError(f"{called_name()}: {word} is {shown(steps)}, not a tuple of numbers")
+        raise ArgumentError(f"{called_name()}: {word} is {quote(steps)}, not a tuple of numbers")
     return tuple(non_negative(word, each) for each in steps)
 
 
@@ -355,7 +355,7 @@ def _half_cosine(begin: float, end: float, part: Any) -> Any:
     return end + (begin - end) * (0.5 * (1.0 + cos(angle)))
 
 
-@bounded
+@make_boundaries
 class Plateau(RateSchedule):
     """A learning rate that is multiplied by ``factor`` when a metric stops improving.
 

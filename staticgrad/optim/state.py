@@ -24,7 +24,7 @@ from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
 from staticgrad.support.errors import SavedFileError
-from staticgrad.support.errors.wording import listed
+from staticgrad.support.errors.wording import list_names
 
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"
@@ -143,7 +143,7 @@ class _Memory:
         if given is None:
             raise SavedFileError(
                 f"of the state {made.name!r} nothing was loaded",
-                hint=f"the file has {listed(sorted(self.loaded))}\n"
+                hint=f"the file has {list_names(sorted(self.loaded))}\n"
                 "sg.save and sg.load of a tree that has the parameters, too, find the places",
             )
         if given.shape != made.value.shape or given.dtype != made.value.dtype:
@@ -290,10 +290,10 @@ def refuse_other_kind(optimizer: Stepping, states: Mapping[str, Any]) -> None:
         return
     own = _names(optimizer)
     if own is not None and not given <= own:
-        keeps = f"keeps {listed(sorted(own))}" if own else "keeps nothing"
+        keeps = f"keeps {list_names(sorted(own))}" if own else "keeps nothing"
         raise SavedFileError(
             f"states of another optimizer: {type(optimizer).__name__} {keeps} for a parameter, and"
-            f" is given {listed(sorted(given))}",
+            f" is given {list_names(sorted(given))}",
             hint="make the optimizer with the options that it was saved with",
         )
 

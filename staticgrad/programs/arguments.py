@@ -27,7 +27,7 @@ from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.types.arrays import is_array_like
 from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 #: The size of each axis of all arguments, one after the other: a number or a name.
 Spec = tuple[int | str, ...]
@@ -239,7 +239,7 @@ def _hashable(name: str, leaf: Any) -> Any:
     except TypeError:
         neither = "it cannot be static" if is_array(leaf) else "neither an array nor static"
         raise ArgumentError(
-            f"{name} is {shown(leaf)}, {kind_of(leaf)}: {neither}, because it has no hash",
+            f"{name} is {quote(leaf)}, {kind_of(leaf)}: {neither}, because it has no hash",
             hint=f"a Python number is: {name}=int({name}); an array is always an input"
             if is_array(leaf)
             else f"f(sg.sparse.csr({name}), ...): its elements are then the input; or close over it"

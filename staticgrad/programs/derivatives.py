@@ -25,7 +25,7 @@ from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import check_arguments
 from staticgrad.support.errors.tracebacks import called_name, names_messages
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 AnyFunction = Callable[..., Any]
 #: By what a function is differentiated: places of arguments, or parameters that it reads.
@@ -80,7 +80,7 @@ def _check_second(
     elif word in kwargs:
         raise ArgumentError(
             f"{name}: a function has no {word}; arguments are chosen by argnums",
-            hint=f"argnums={shown(kwargs[word])}",
+            hint=f"argnums={quote(kwargs[word])}",
         )
     elif len(args) > 1 and argnums is not None:
         raise ArgumentError(f"{name}: {word} and argnums are one argument, given twice")
@@ -487,7 +487,8 @@ def linearize(
     """
     if not is_function(f):
         raise ArgumentError(
-            f"linearize: f is {shown(f)}, not a function", hint="of values: sg.jvp(y, x, tangent)"
+            f"linearize: f is {quote(f)}, not a function",
+            hint="of values: sg.jvp(y, x, tangent)",
         )
     found: tuple[Any, AnyFunction] = rules_of_functions().linearize(
         f, x, allow_disconnected, argnums

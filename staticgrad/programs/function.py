@@ -53,8 +53,8 @@ from staticgrad.support.errors import (
     warn,
 )
 from staticgrad.support.errors.calls import check_keywords
-from staticgrad.support.errors.tracebacks import boundary, cut
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import boundary, cut_frames
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import dataclass
 
@@ -119,7 +119,7 @@ class Function(OfArrays[P, R]):
             self._takes = signature_of(function)
         except (TypeError, ValueError):  # functions of C have none
             raise ArgumentError(
-                f"function: {shown(function)} does not say what it takes",
+                f"function: {quote(function)} does not say what it takes",
                 hint="a function of Python around it: sg.function(lambda x: ...)",
             ) from None
         self._tells_names = tells_names(function)
@@ -187,13 +187,13 @@ class Function(OfArrays[P, R]):
             if given.has_values:
                 with computing(given.kind):
                     return self._function(*args, **kwargs)
-            with self._lock.taken:
+            with self._lock.mutex:
                 self._calls += 1
                 traced = self._traced(given)
             self._repeated.note(call, given, traced, kwargs)
             return traced.run(*traced.feeds(given.arrays, given.numbers), self._options)
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
     def repeat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any] | None:
@@ -202,7 +202,7 @@ class Function(OfArrays[P, R]):
             is_traced = running_session() is not None
             return None if is_traced else self._run_again(PlainArguments(args, kwargs))
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
     def _run_again(self, call: PlainArguments) -> tuple[Any] | None:
@@ -300,11 +300,11 @@ class Function(OfArrays[P, R]):
     def _repr_html_(self) -> str:
         """Return the text of ``str`` and a picture of the latest graph."""
         from staticgrad.language.ir.pictures import graph_html
-        from staticgrad.support.pictures.markup import fragment, preformatted
+        from staticgrad.support.pictures.markup import fragment, text_block
 
         found = [each.graph for kind in self._signatures.values() for each in kind.graphs]
         graphs = [graph for graph in found if graph is not None]
-        return fragment(preformatted(str(self))) + (graph_html(graphs[-1]) if graphs else "")
+        return fragment(text_block(str(self))) + (graph_html(graphs[-1]) if graphs else "")
 
     # -- tracing ----------------------------------------------------------------------------------
 
@@ -403,7 +403,7 @@ class Function(OfArrays[P, R]):
         if len(signature.graphs) == _MANY and other:
             self._warn(f"because {other}")
         elif known is None and len(self._signatures) == _MANY and statics:
-            static = ", ".join(f"{name}={shown(value)}" for name, value in statics.items())
+            static = ", ".join(f"{name}={quote(value)}" for name, value in statics.items())
             self._warn(f"of which this one has the static arguments {static}")
         return found
 
@@ -414,7 +414,7 @@ class Function(OfArrays[P, R]):
         unknown = self._said.keys() - given.arrays.keys()
         if unknown:
             raise ArgumentError(
-                f"{self._name}: sizes names {shown(min(unknown))}, which is not an array here",
+                f"{self._name}: sizes names {quote(min(unknown))}, which is not an array here",
                 hint=f"the arrays are {', '.join(given.arrays) or 'none'}",
             )
         for name, shape in zip(given.arrays, given.shapes, strict=True):
@@ -477,7 +477,7 @@ def traced_call(
     given = f._given(args, kwargs)
     if given.has_values:
         raise f._without_graph()
-    with f._lock.taken:
+    with f._lock.mutex:
         return f._traced(given), given
 
 
@@ -596,7 +596,7 @@ def function(
         for name in names:
             if name not in takes.parameters:
                 raise ArgumentError(
-                    f"function: static names {shown(name)}, which is not an argument of"
+                    f"function: static names {quote(name)}, which is not an argument of"
                     f" {f.__qualname__}",
                     hint=f"it takes {takes}",
                 )

@@ -57,7 +57,7 @@ from staticgrad.support.errors import (
     warn,
 )
 from staticgrad.support.errors.tracebacks import called_as, called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.forks import ProcessLock
 from staticgrad.support.records import NamedTuple
 
@@ -118,14 +118,14 @@ class SparseDerivative:
         """
         args, x = self._checked(args, kwargs)
         key = self._key(args, kwargs)
-        with self._lock.taken:
+        with self._lock.mutex:
             known = self._known.get(key)
         products = known or self._products(args, kwargs)
         found = self._matrix(products, args, kwargs, x)
         if known is None:
             if self._sparsity is not None:
                 self._check(found, args, kwargs, x)
-            with self._lock.taken:
+            with self._lock.mutex:
                 self._known[key] = products
         return found
 
@@ -276,7 +276,7 @@ class SparseDerivative:
         if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in _FLOATS:
             kind = f" of {x.dtype}" if isinstance(x, np.ndarray) else ""
             raise ArgumentError(
-                f"{self.name}: argument {self._argnums} is {shown(args[self._argnums])}{kind},"
+                f"{self.name}: argument {self._argnums} is {quote(args[self._argnums])}{kind},"
                 " not an array of float32 or float64"
             )
         return (*args[: self._argnums], x, *args[self._argnums + 1 :]), x
@@ -391,7 +391,7 @@ def _check_function(f: Any, argnums: Any) -> None:
         )
     if type(argnums) is not int or argnums < 0:
         raise ArgumentError(
-            f"{name}: argnums is {shown(argnums)}, not a place: 0 is the first argument"
+            f"{name}: argnums is {quote(argnums)}, not a place: 0 is the first argument"
         )
 
 

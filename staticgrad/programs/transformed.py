@@ -63,7 +63,7 @@ from staticgrad.programs.arguments import (
 from staticgrad.programs.function import Function, function
 from staticgrad.support.errors import ArgumentError, GradientError
 from staticgrad.support.errors.tracebacks import boundary, called_as, called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 AnyFunction = Callable[..., Any]
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
@@ -181,14 +181,14 @@ def places_of(by: Any) -> tuple[int, ...] | None:
     if entries and all(isinstance(each, int | np.integer) for each in entries):
         if any(isinstance(each, bool) or each < 0 for each in entries):
             raise ArgumentError(
-                f"{called_name()}: argnums is {shown(by)}, not a place: 0 is the first argument"
+                f"{called_name()}: argnums is {quote(by)}, not a place: 0 is the first argument"
             )
         return tuple(map(index, entries))
     leaves = flatten(by)[0]
     if leaves and all(isinstance(leaf, Parameter) for leaf in leaves):
         return None
     raise ArgumentError(
-        f"{called_name()}: of a function, argnums is {shown(by)}, {kind_of(by)}",
+        f"{called_name()}: of a function, argnums is {quote(by)}, {kind_of(by)}",
         hint="the place of an argument, 0 or (0, 1), or parameters that the function reads",
     )
 
@@ -247,7 +247,7 @@ class DerivativePoint:
                 leaf = as_value(np.asarray(leaf), self.kind)
             except (TypeError, ValueError):
                 raise GradientError(
-                    f"{called_name()}: {label} is {shown(leaf)}, no array"
+                    f"{called_name()}: {label} is {quote(leaf)}, no array"
                 ) from None
         leaf = of_kind(leaf, self.kind)
         if not leaf.dtype.is_float:
@@ -459,7 +459,7 @@ def gradient(
 def _pair(found: Any) -> tuple[Any, Any]:
     if not isinstance(found, tuple) or len(found) != 2:
         raise GradientError(
-            f"{called_name()}: the function gives {shown(found)},"
+            f"{called_name()}: the function gives {quote(found)},"
             " not a pair of the value and anything else",
             hint="has_aux=True is for functions that return loss, others",
         )
@@ -532,7 +532,7 @@ def _by(x: Any, argnums: Any) -> Any:
     places = places_of(argnums)
     if places is None:
         raise ArgumentError(
-            f"{called_name()}: argnums is {shown(argnums)}, not the place of an argument",
+            f"{called_name()}: argnums is {quote(argnums)}, not the place of an argument",
             hint="parameters that the function reads: sg.grad(f, w), or make them arguments",
         )
     return places if isinstance(argnums, list | tuple) else places[0]

@@ -25,7 +25,7 @@ import numpy as np
 
 from staticgrad.language.types.dtype import BF16
 from staticgrad.support.errors import ArgumentError, SavedFileError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.optional import safetensors
 from staticgrad.support.records import dataclass
 
@@ -104,7 +104,7 @@ def _check_name(name: str) -> None:
         is_name = False
     if not is_name:
         raise ArgumentError(
-            f"save: an array in a file cannot have the name {shown(name)}",
+            f"save: an array in a file cannot have the name {quote(name)}",
             hint=f"{' and '.join(_RESERVED)} are reserved; names are text without NUL characters,"
             f" of at most {_LONGEST} bytes",
         )

@@ -25,7 +25,7 @@ from staticgrad.language.types.dtype import BF16, COMPLEX_DTYPES
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 _MOST_SHOWN: Final = 8
 #: Levels of containers. The text has three for each, and Python reads about 1,000 in some versions:
@@ -80,7 +80,7 @@ def _described(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
         items = []
         for key, part in held.by_key().items():
             if not isinstance(key, str | int):
-                raise ArgumentError(f"save: the key {shown(key)} is neither a text nor an integer")
+                raise ArgumentError(f"save: the key {quote(key)} is neither a text nor an integer")
             part_path = f"{path}.{key}" if path else str(key)
             items.append([key, _described(part, part_path, arrays, level + 1)])
         return {kind: items}
@@ -92,7 +92,7 @@ def _described(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
     if array is None:
         where = f" at {path!r}" if path else ""
         raise ArgumentError(
-            f"save: {shown(tree)}{where} is {kind_of(tree)}, neither an array nor a number",
+            f"save: {quote(tree)}{where} is {kind_of(tree)}, neither an array nor a number",
             hint="parameters, modules, optimizers, generators, arrays, numbers and texts, in dicts,"
             " lists and tuples",
         )

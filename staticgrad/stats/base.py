@@ -40,8 +40,8 @@ from staticgrad.language.types.dtype import F64, I64, DType
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.support.errors.calls import check_arguments
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import did_you_mean, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import did_you_mean, quote
 
 #: log(sqrt(2 pi)), log(2), log(pi).
 LOG_ROOT_TAU: Final = 0.9189385332046727
@@ -167,7 +167,7 @@ class NamedDistribution:
         raise UnknownAttributeError(f"{self.title} has no {word!r}", hint=hint)
 
 
-@bounded
+@make_boundaries
 class Distribution(NamedDistribution):
     """A family of distributions; called with parameters, the distribution that has them.
 
@@ -281,7 +281,7 @@ class Distribution(NamedDistribution):
                 hint="rng = sg.random.Generator(seed), and random_state=rng",
             )
         raise ArgumentError(
-            f"{name}: random_state={shown(source)} is not a generator or a seed",
+            f"{name}: random_state={quote(source)} is not a generator or a seed",
             hint="rng = sg.random.Generator(0), and random_state=rng; or random_state=0, at once",
         )
 
@@ -691,7 +691,7 @@ class Discrete(Univariate):
 _HALVINGS: Final = 54
 
 
-@bounded
+@make_boundaries
 class FrozenDistribution(NamedDistribution):
     """A distribution with its parameters: ``sg.stats.norm(0.0, tau).logpdf(x)``."""
 
@@ -706,7 +706,7 @@ class FrozenDistribution(NamedDistribution):
         return title
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{word}={shown(each)}" for word, each in self.parameters.items())
+        given = ", ".join(f"{word}={quote(each)}" for word, each in self.parameters.items())
         return f"{self.title}({given})"
 
     def __reduce__(self) -> Any:

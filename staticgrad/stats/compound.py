@@ -36,8 +36,8 @@ from staticgrad.stats.base import (
 )
 from staticgrad.stats.continuous import norm, truncnorm
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import quote
 
 
 def is_discrete(law: Any) -> bool:
@@ -50,13 +50,13 @@ def check_law(name: str, law: Any) -> Any:
     """Refuse what is not a distribution with its parameters."""
     if not isinstance(law, FrozenDistribution | Compound):
         raise ArgumentError(
-            f"{name}: {shown(law)} is not a distribution with its parameters",
+            f"{name}: {quote(law)} is not a distribution with its parameters",
             hint="sg.stats.norm(loc, scale), sg.stats.poisson(mu)",
         )
     return law
 
 
-@bounded
+@make_boundaries
 class Compound(NamedDistribution):
     """A distribution made of others; ``logpmf`` and ``pmf`` are those of whole numbers."""
 
@@ -118,7 +118,7 @@ class Compound(NamedDistribution):
         is_seed = isinstance(random_state, int) and not isinstance(random_state, bool)
         if not is_seed or computing_kind() is not None or not all(map(is_plain, self._parts())):
             raise ArgumentError(
-                f"{self.name}.rvs: random_state={shown(random_state)} is not a generator, or a"
+                f"{self.name}.rvs: random_state={quote(random_state)} is not a generator, or a"
                 " seed for arrays",
                 hint="rng = sg.random.Generator(0), and random_state=rng",
             )

@@ -33,8 +33,8 @@ from staticgrad.programs.function import function
 from staticgrad.stats.continuous import norm
 from staticgrad.stats.transforms import Transform
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import quote
 
 #: By how much the energy may grow before a trajectory counts as divergent (Stan's).
 DIVERGENT: Final = 1000.0
@@ -44,7 +44,7 @@ GAMMA, OFFSET, KAPPA = 0.05, 10.0, 0.75
 Tree = dict[str, Any]
 
 
-@bounded
+@make_boundaries
 class Samples:
     """Draws of several chains.
 
@@ -178,7 +178,7 @@ def hmc(
 
 def _counted(word: str, given: Any) -> int:
     if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < 1:
-        raise ArgumentError(f"{word}={shown(given)} is not a whole number from 1 on")
+        raise ArgumentError(f"{word}={quote(given)} is not a whole number from 1 on")
     return int(given)
 
 
@@ -201,10 +201,10 @@ def _run(
     draws, chains = _counted("draws", draws), _counted("chains", chains)
     warmup = _counted("warmup", warmup) if warmup else 0
     if not callable(logdensity):
-        raise ArgumentError(f"logdensity={shown(logdensity)} is not a function")
+        raise ArgumentError(f"logdensity={quote(logdensity)} is not a function")
     if not isinstance(key, int | np.integer) or isinstance(key, bool):
         raise ArgumentError(
-            f"key={shown(key)} is not a whole number", hint="the seed: nuts(f, x, 0)"
+            f"key={quote(key)} is not a whole number", hint="the seed: nuts(f, x, 0)"
         )
     space = _Space(init, transforms)
     rng = Generator(int(key))
@@ -273,7 +273,7 @@ class _Space:
         for name, to in chosen.items():
             if name not in names or not isinstance(to, Transform):
                 raise ArgumentError(
-                    f"transforms: {name}={shown(to)} is not a transform of one of {names}",
+                    f"transforms: {name}={quote(to)} is not a transform of one of {names}",
                     hint="sg.stats.transforms.positive, and others",
                 )
         self.transforms = [chosen.get(name) for name in names] if chosen else [None] * len(arrays)

@@ -34,7 +34,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import arctanh, exp, log, sigmoid, sqrt, tanh
 from staticgrad.stats.base import LOG_2, computed
 from staticgrad.support.errors import ShapeError
-from staticgrad.support.errors.tracebacks import bounded
+from staticgrad.support.errors.tracebacks import make_boundaries
 
 __all__ = [
     "cholesky_corr", "interval", "lower_bounded", "ordered", "positive", "positive_definite",
@@ -42,7 +42,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@bounded
+@make_boundaries
 class Transform:
     """A map from unconstrained numbers; of arrays alone it computes at once."""
 

@@ -1,1 +1,1 @@
-"""What every other package uses: errors, settings, caches, records, lines of the user's program."""
+"""Helpers of every other package: errors, settings, caches, records, the user's lines."""

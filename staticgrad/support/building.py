@@ -170,8 +170,8 @@ def count_as_user(file: str) -> None:
 
 def is_user_file(file: str) -> bool:
     """Return whether frames of a file belong to the user."""
-    known = _is_library.get(file)
-    return not (_file_is_library(file) if known is None else known)
+    is_library = _is_library.get(file)
+    return not (_file_is_library(file) if is_library is None else is_library)
 
 
 def is_package_file(file: str) -> bool:
@@ -184,13 +184,13 @@ def is_package_file(file: str) -> bool:
 
 def _frame_is_library(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    known = _is_library.get(file)
-    if known is not None:
-        return known
+    is_library = _is_library.get(file)
+    if is_library is not None:
+        return is_library
     if file == "<string>":  # a program of ``python -c``, or a method that dataclasses generated
         return frame.f_code.co_qualname.startswith("__create_fn__.")
-    known = _is_library[file] = _file_is_library(file)
-    return known
+    is_library = _is_library[file] = _file_is_library(file)
+    return is_library
 
 
 def _file_is_library(file: str) -> bool:

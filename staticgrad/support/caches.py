@@ -43,7 +43,7 @@ class Budget:
             self._members.pop(number, None)
             self._dropped = 0
 
-        with self.lock.taken:
+        with self.lock.mutex:
             self._members[number] = ref(member, left)
 
     @property
@@ -72,13 +72,15 @@ class Budget:
         return dropped
 
     def _live(self) -> list[Kept[Any, Any]]:
-        return [member for each in [*self._members.values()] if (member := each()) is not None]
+        return [
+            member for reference in [*self._members.values()] if (member := reference()) is not None
+        ]
 
     def _count(self) -> None:
         """Make the count right; what an interruption adds meanwhile may count twice."""
         self._at_most = 0
-        found = self.nbytes
-        self._at_most += found
+        total = self.nbytes
+        self._at_most += total
 
 
 #: Of what all programs of the process keep for sizes that they have seen: tables and plans.
@@ -97,32 +99,32 @@ class Kept(Generic[K, V]):
     def __init__(self, budget: Budget | int) -> None:
         self._budget = Budget(budget) if isinstance(budget, int) else budget
         #: The value, its bytes, and when it was used last.
-        self._found: OrderedDict[K, tuple[V, int, list[int]]] = OrderedDict()
+        self._entries: OrderedDict[K, tuple[V, int, list[int]]] = OrderedDict()
         self._budget.share(self)
 
     @property
     def nbytes(self) -> int:
         """The sum of what the values were said to need."""
-        return sum([nbytes for _, nbytes, _ in [*self._found.values()]])
+        return sum([nbytes for _, nbytes, _ in [*self._entries.values()]])
 
     def get(self, key: K) -> V | None:
         """The value, which counts as used now."""
-        found = self._found.get(key)
-        if found is None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        found[2][0] = next(_clock)
+        entry[2][0] = next(_clock)
         try:  # noqa: SIM105  # every run asks, and ``suppress`` takes longer than all the rest
-            self._found.move_to_end(key)
+            self._entries.move_to_end(key)
         except KeyError:  # an interrupt or another thread has dropped it
             pass
-        return found[0]
+        return entry[0]
 
-    def put(self, key: K, value: V, nbytes: int) -> None:
+    def store(self, key: K, value: V, nbytes: int) -> None:
         """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
         self.drop(key)
-        with self._budget.lock.taken:
+        with self._budget.lock.mutex:
             self._budget.add(nbytes)
-            self._found[key] = value, nbytes, [next(_clock)]
+            self._entries[key] = value, nbytes, [next(_clock)]
             dropped = self._budget.drop_unused()
         del dropped  # what its end runs may wait for a thread that waits for the lock
 
@@ -130,15 +132,15 @@ class Kept(Generic[K, V]):
     def oldest(self) -> float:
         """Return when the least recently used value was used, if it may be dropped."""
         try:
-            first = next(iter(self._found.values()))[2][0]
+            first = next(iter(self._entries.values()))[2][0]
         except (StopIteration, RuntimeError):  # it is being used
             return _NEVER
-        return first if len(self._found) > _ALWAYS else _NEVER
+        return first if len(self._entries) > _ALWAYS else _NEVER
 
     def drop_oldest(self) -> list[V]:
         """Forget the longest unused value, and give it, if there is one."""
         try:
-            _, (value, freed, _) = self._found.popitem(last=False)
+            _, (value, freed, _) = self._entries.popitem(last=False)
         except KeyError:
             return []
         self._budget.add(-freed)
@@ -146,23 +148,23 @@ class Kept(Generic[K, V]):
 
     def peek(self, key: K) -> V | None:
         """Return the value without marking it as used."""
-        found = self._found.get(key)
-        return None if found is None else found[0]
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
 
     def drop(self, key: K) -> None:
         """Forget a value, if it is there."""
-        with self._budget.lock.taken:
-            found = self._found.pop(key, None)
-            if found is not None:
-                self._budget.add(-found[1])
-        del found  # as above
+        with self._budget.lock.mutex:
+            entry = self._entries.pop(key, None)
+            if entry is not None:
+                self._budget.add(-entry[1])
+        del entry  # as above
 
     def values(self) -> Iterator[V]:
         """Yield the values, least recently used first, without marking them as used."""
-        return (value for value, _, _ in self._found.values())
+        return (value for value, _, _ in self._entries.values())
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._entries)
 
 
 class cached_property(Generic[T]):  # noqa: N801 - it stands in for the one of that name
@@ -185,8 +187,8 @@ class cached_property(Generic[T]):  # noqa: N801 - it stands in for the one of t
     def __get__(self, instance: Any, owner: type[Any]) -> Any:
         if instance is None:
             return self
-        found = instance.__dict__[self._name] = self._compute(instance)
-        return found
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
 
 
 @contextmanager

@@ -84,10 +84,10 @@ def _folder(raw: object) -> Path | None:
 
 
 def _bytes(raw: object) -> int:
-    found = read_bytes(raw)
-    if found is None:
+    nbytes = read_bytes(raw)
+    if nbytes is None:
         raise _UnfitError(f"a number of bytes: {SPELLING}")
-    return found
+    return nbytes
 
 
 #: Where other packages announce backends, by name.
@@ -126,12 +126,12 @@ def _threads(raw: object) -> int | str:
     if isinstance(raw, str) and raw.strip().lower() == "auto":
         return "auto"
     try:
-        found = int(raw) if isinstance(raw, str) else index(raw)  # type: ignore[arg-type]
+        count = int(raw) if isinstance(raw, str) else index(raw)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        found = 0
-    if isinstance(raw, bool) or not 1 <= found <= MOST_THREADS:
+        count = 0
+    if isinstance(raw, bool) or not 1 <= count <= MOST_THREADS:
         raise _UnfitError(f"a number of threads, 1 to {MOST_THREADS}, or auto")
-    return found
+    return count
 
 
 TARGETS: Final = ("host", "x86-64-v3")
@@ -263,8 +263,8 @@ BLOCKS: Final = Nested("staticgrad_options", _NO_OPTIONS)
 
 def in_blocks() -> tuple[tuple[str, object], ...]:
     """Return the settings of the enclosing ``options`` blocks, as a key; empty outside of any."""
-    held = _overrides()
-    return tuple(sorted(held.items())) if held else ()
+    overrides = _overrides()
+    return tuple(sorted(overrides.items())) if overrides else ()
 
 
 def _overrides() -> Mapping[str, object]:
@@ -291,22 +291,22 @@ def read_once(lazily: bool = False) -> Iterator[None]:
 
     They are read at its beginning, or, ``lazily``, when the first one is needed.
     """
-    before = _reading.get()
+    outer = _reading.get()
     try:
-        if before is None or before.overrides != _overrides():
+        if outer is None or outer.overrides != _overrides():
             _reading.set(_Reading())  # inside: an interrupt may come behind it
         if not lazily:
             current()
         yield
     finally:
-        _reading.set(before)
+        _reading.set(outer)
 
 
 def current(**arguments: object) -> Config:
     """The settings that hold here and now; an argument that is not None goes before all else."""
     reading = _reading.get()
-    given = any(raw is not None for raw in arguments.values())
-    if reading is None or reading.overrides != _overrides() or given:
+    has_arguments = any(raw is not None for raw in arguments.values())
+    if reading is None or reading.overrides != _overrides() or has_arguments:
         return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
     if reading.settings is None:
         reading.settings = Config(**{s.name: s.value for s in settings()})  # type: ignore[arg-type]
@@ -318,13 +318,13 @@ def settings(**arguments: object) -> tuple[Setting, ...]:
 
     Raises ConfigError or UnknownSettingError, naming the argument, variable or table entry.
     """
-    layers = [_given(arguments), _from_options(), _from_environment(), _from_project()]
-    found = []
+    layers = [_from_arguments(arguments), _from_options(), _from_environment(), _from_project()]
+    result = []
     for name, (_, meaning) in _SETTINGS.items():
         layer = next((layer for layer in layers if name in layer), None)
         value, source = (getattr(_DEFAULTS, name), "default") if layer is None else layer[name]
-        found.append(Setting(name, value, source, meaning))
-    return tuple(found)
+        result.append(Setting(name, value, source, meaning))
+    return tuple(result)
 
 
 def log(topic: str, text: str, *values: object) -> None:
@@ -346,9 +346,9 @@ def log(topic: str, text: str, *values: object) -> None:
 _Layer = dict[str, tuple[object, str]]
 
 
-def _given(arguments: Mapping[str, object]) -> _Layer:
-    given = {name: raw for name, raw in arguments.items() if raw is not None}
-    return {name: (read_setting(name, raw, f"{name}="), "argument") for name, raw in given.items()}
+def _from_arguments(arguments: Mapping[str, object]) -> _Layer:
+    values = {name: raw for name, raw in arguments.items() if raw is not None}
+    return {name: (read_setting(name, raw, f"{name}="), "argument") for name, raw in values.items()}
 
 
 def _from_options() -> _Layer:
@@ -392,16 +392,16 @@ def _project_table(path: Path) -> Mapping[str, object]:
     try:
         status = path.stat()
         stamp = (status.st_mtime_ns, status.st_size)
-        known = _projects.get(path)
-        if known is None or known[0] != stamp:
+        cached = _projects.get(path)
+        if cached is None or cached[0] != stamp:
             usable = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_PROJECT
-            known = _projects[path] = (stamp, _read_table(path) if usable else {})
-            _warn_of_unheeded(path, known[1])
+            cached = _projects[path] = (stamp, _read_table(path) if usable else {})
+            _warn_of_unheeded(path, cached[1])
     except OSError:  # no such file, or one that we may not read
         return {}
-    if not isinstance(known[1], dict):
-        raise ConfigError(f"{path}: tool.staticgrad is {known[1]!r}, not a table of settings")
-    return known[1]
+    if not isinstance(cached[1], dict):
+        raise ConfigError(f"{path}: tool.staticgrad is {cached[1]!r}, not a table of settings")
+    return cached[1]
 
 
 def _read_table(path: Path) -> object:
@@ -423,13 +423,13 @@ def _read_table(path: Path) -> object:
 
 def _warn_of_unheeded(path: Path, table: object) -> None:
     """Warn of settings that a project file cannot make; once for each version of the file."""
-    found = sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
-    if found:
-        variables = ", ".join(map(_variable, found))
+    unheeded = sorted(_NOT_A_PROJECTS.intersection(table)) if isinstance(table, dict) else []
+    if unheeded:
+        variables = ", ".join(map(_variable, unheeded))
         warn(
             SettingWarning,
-            f"{', '.join(found)} in {path}: what decides over files is not taken from the working"
-            f" directory; set {variables}, or give it as an argument",
+            f"{', '.join(unheeded)} in {path}: what decides over files is not taken from the"
+            f" working directory; set {variables}, or give it as an argument",
         )
 
 
@@ -442,8 +442,8 @@ def read_setting(
 
         close = get_close_matches(name, _SETTINGS, n=1)
         hint = f"did you mean {known_as(close[0])}? " if close else ""
-        known = ", ".join(known_as(known) for known in _SETTINGS)
-        raise UnknownSettingError(f"{shown}: no such setting", hint=f"{hint}there are {known}")
+        all_names = ", ".join(known_as(key) for key in _SETTINGS)
+        raise UnknownSettingError(f"{shown}: no such setting", hint=f"{hint}there are {all_names}")
     reader, _ = _SETTINGS[name]
     try:
         return reader(raw)
@@ -467,10 +467,10 @@ def read_bytes(raw: Any) -> int | None:
         unit = _UNITS[match[2].lower()]
         return int(float(match[1]) * unit) if unit > 1 or "." not in match[1] else None
     try:
-        found = -1 if isinstance(raw, bool) else index(raw)
+        number = -1 if isinstance(raw, bool) else index(raw)
     except TypeError:
         return None
-    return found if found >= 0 else None
+    return number if number >= 0 else None
 
 
 #: What a message says about shares.
@@ -487,5 +487,5 @@ def read_share(raw: Any) -> float | None:
         if match is not None:
             raw = float(match[1]) / 100
         fraction = match is not None or _FRACTION.fullmatch(raw) is not None
-    found = float(raw) if fraction else 0.0
-    return found if 0 < found <= 1 else None
+    share = float(raw) if fraction else 0.0
+    return share if 0 < share <= 1 else None

@@ -32,7 +32,7 @@ def first_part(tree: Any) -> Any:
     return tree
 
 
-def filled(container: Any, parts: Iterable[Any]) -> Any:
+def fill_container(container: Any, parts: Iterable[Any]) -> Any:
     """Return a container of the class and the keys of another, with these parts."""
     if isinstance(container, Mapping):
         return dict(zip(container, parts, strict=True))

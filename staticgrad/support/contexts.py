@@ -29,9 +29,9 @@ class Nested(Generic[T]):
         self._around: Final[ContextVar[tuple[tuple[object, T], ...]]] = ContextVar(
             f"{name}_blocks", default=()
         )
-        held: Final = ContextVar(name, default=default)
-        self._hold: Final = held.set
-        self.innermost: Final[Callable[[], T]] = held.get  # read at each operation of a tape
+        variable: Final = ContextVar(name, default=default)
+        self._hold: Final = variable.set
+        self.innermost: Final[Callable[[], T]] = variable.get  # read at each operation of a tape
 
     def all(self) -> tuple[T, ...]:
         """Return the value of each enclosing block, the outermost first."""
@@ -102,21 +102,21 @@ def _yielding(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
 
     def within(*args: Any, **kwargs: Any) -> Any:
         generator = func(*args, **kwargs)
-        resume, given = generator.send, None
+        resume, sent = generator.send, None
         while True:
             with block:
                 try:
-                    value = resume(given)
+                    value = resume(sent)
                 except StopIteration as end:
                     return end.value
             try:
-                resume, given = generator.send, (yield value)
+                resume, sent = generator.send, (yield value)
             except GeneratorExit:
                 with block:
                     generator.close()
                 raise
             except BaseException as error:
-                resume, given = generator.throw, error
+                resume, sent = generator.throw, error
 
     return within
 
@@ -126,21 +126,21 @@ def _yielding_later(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
 
     async def within(*args: Any, **kwargs: Any) -> Any:
         generator = func(*args, **kwargs)
-        resume, given = generator.asend, None
+        resume, sent = generator.asend, None
         while True:
             with block:
                 try:
-                    value = await resume(given)
+                    value = await resume(sent)
                 except StopAsyncIteration:
                     return
             try:
-                resume, given = generator.asend, (yield value)
+                resume, sent = generator.asend, (yield value)
             except GeneratorExit:
                 with block:
                     await generator.aclose()
                 raise
             except BaseException as error:
-                resume, given = generator.athrow, error
+                resume, sent = generator.athrow, error
 
     return within
 

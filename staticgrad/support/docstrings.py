@@ -69,12 +69,12 @@ def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
 
     theirs = _parts(first.__doc__ or "")  # none has one under python -OO
 
-    def completed(member: Member) -> Member:
+    def complete_docstring(member: Member) -> Member:
         if member.__doc__ and theirs:
             member.__doc__ = _together(member, theirs)
         return member
 
-    return completed
+    return complete_docstring
 
 
 def with_shared_arguments(function: Callable[..., Any]) -> str | None:
@@ -87,7 +87,7 @@ def with_shared_arguments(function: Callable[..., Any]) -> str | None:
 
 
 def _together(member: Callable[..., Any], theirs: Sections) -> str:
-    own = dict(_parts(member.__doc__ or ""))
+    sections = dict(_parts(member.__doc__ or ""))
     takes: tuple[str, ...]
     if (signature := getattr(member, "__signature__", None)) and not isinstance(member, type):
         takes = tuple(signature.parameters)
@@ -97,44 +97,44 @@ def _together(member: Callable[..., Any], theirs: Sections) -> str:
             code.co_flags & inspect.CO_VARKEYWORDS
         )
         takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
-    said = _entries(own.get("Args:", ""))
-    known = {name for names in said for name in names}
-    found = said | {
+    explained = _entries(sections.get("Args:", ""))
+    explained_names = {name for names in explained for name in names}
+    arguments = explained | {
         names: text
         for names, text in _entries(theirs.get("Args:", "")).items()
-        if known.isdisjoint(names) and any(name in takes for name in names)
+        if explained_names.isdisjoint(names) and any(name in takes for name in names)
     }
-    if found:
+    if arguments:
         in_order = sorted(
-            found, key=lambda names: takes.index(names[0]) if names[0] in takes else -1
+            arguments, key=lambda names: takes.index(names[0]) if names[0] in takes else -1
         )
-        own["Args:"] = "\n".join(["Args:", *(found[names] for names in in_order)])
+        sections["Args:"] = "\n".join(["Args:", *(arguments[names] for names in in_order)])
     for section in ("Returns:", "Raises:"):
         if section in theirs:
-            own.setdefault(section, theirs[section])
-    return "\n\n".join(own[section] for section in _ORDER if own.get(section))
+            sections.setdefault(section, theirs[section])
+    return "\n\n".join(sections[section] for section in _ORDER if sections.get(section))
 
 
 @cache
 def _parts(text: str) -> Sections:
     """Section -> its text with its headline; all before the first section has the name ""."""
-    text, found, name = inspect.cleandoc(text), {"": ""}, ""
+    text, sections, name = inspect.cleandoc(text), {"": ""}, ""
     for block in text.split("\n\n"):
         first = block.partition("\n")[0]
         if first in _ORDER or first.startswith(">>> "):
             name = first if first in _ORDER else ">>> "
         elif not first.startswith(" ") and name != ">>> ":
             name = ""
-        found[name] = f"{found[name]}\n\n{block}" if found.get(name) else block
-    return found
+        sections[name] = f"{sections[name]}\n\n{block}" if sections.get(name) else block
+    return sections
 
 
 @cache
 def _entries(section: str) -> dict[tuple[str, ...], str]:
     """Names of arguments that are explained together -> their lines."""
     starts = list(_NAMES.finditer(section))
-    ends = [each.start() for each in starts[1:]] + [len(section)] * bool(starts)
+    ends = [match.start() for match in starts[1:]] + [len(section)] * bool(starts)
     return {
-        tuple(each[1].split(", ")): section[each.start() : end].rstrip()
-        for each, end in zip(starts, ends, strict=True)
+        tuple(match[1].split(", ")): section[match.start() : end].rstrip()
+        for match, end in zip(starts, ends, strict=True)
     }

@@ -46,26 +46,26 @@ class ProcessLock(AtFork):
     """A lock that a forked child finds free, although its holder's thread is only in the parent.
 
     It guards state that an interrupt may leave half written: each use writes all before it reads.
-    Taken as ``with lock.taken:``, which begins and ends inside the interpreter, so that no
+    Taken as ``with lock.mutex:``, which begins and ends inside the interpreter, so that no
     interrupt leaves it taken. Code that interrupts its holder may ask ``is_ours`` before.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken = _reentrant()
+        self.mutex = _reentrant()
         #: Whether this thread has taken it.
-        self.is_ours: Callable[[], bool] = self.taken._is_owned
+        self.is_ours: Callable[[], bool] = self.mutex._is_owned
 
     def try_to_take(self) -> bool:
         """Take it unless another thread has."""
-        return bool(self.taken.acquire(blocking=False))
+        return bool(self.mutex.acquire(blocking=False))
 
     def after_fork_in_child(self) -> None:
         if not self.is_ours():
-            self.taken._at_fork_reinit()  # as the standard library does with its own
+            self.mutex._at_fork_reinit()  # as the standard library does with its own
 
     def is_busy(self) -> bool:
-        return is_taken(self.taken)
+        return is_taken(self.mutex)
 
 
 def _reentrant() -> Any:
@@ -83,7 +83,7 @@ def is_taken(lock: Any) -> bool:
 
 def members() -> list[AtFork]:
     """Return everything registered, the oldest first."""
-    return [member for each in list(_members.values()) if (member := each()) is not None]
+    return [member for reference in list(_members.values()) if (member := reference()) is not None]
 
 
 def install_hooks() -> None:

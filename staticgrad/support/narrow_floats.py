@@ -41,12 +41,12 @@ def odd_f32(numbers: Array) -> Array:
     return bits.view(np.float32).reshape(numbers.shape)
 
 
-def odd_f64(whole: Array) -> Array:
+def odd_f64(integers: Array) -> Array:
     """64-bit integers in float64: what does not fit is told by the last bit of those that do."""
-    spare = whole.dtype.type((1 << SPARE) - 1)
-    told = np.where(whole & spare != 0, spare + whole.dtype.type(1), whole.dtype.type(0))
-    large = np.abs(whole.astype(np.float64)) >= 2.0**53
-    return np.where(large, whole & ~spare | told, whole).astype(np.float64)
+    spare = integers.dtype.type((1 << SPARE) - 1)
+    sticky = np.where(integers & spare != 0, spare + integers.dtype.type(1), integers.dtype.type(0))
+    large = np.abs(integers.astype(np.float64)) >= 2.0**53
+    return np.where(large, integers & ~spare | sticky, integers).astype(np.float64)
 
 
 def _narrow_f16(numbers: Array) -> Array:
@@ -78,7 +78,7 @@ STORED: Final = {
 }
 
 
-def narrowed(name: str, numbers: Array) -> Array:
+def narrow_numbers(name: str, numbers: Array) -> Array:
     """The bits of numbers of any dtype in the format ``name``, rounded once."""
     exact = numbers.dtype == np.float32
     return STORED[name].narrow(numbers if exact else odd_f32(numbers))

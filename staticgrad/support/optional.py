@@ -80,8 +80,8 @@ torch: Final[Any] = Package(
 
 #: All of them, by the name of the module.
 PACKAGES: Final = {
-    each.__name__: each
-    for each in (
+    package.__name__: package
+    for package in (
         jax,
         material,
         ml_dtypes,

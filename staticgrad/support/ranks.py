@@ -42,7 +42,7 @@ _PATIENCE: Final = 0.02
 
 
 class Departure(NamedTuple):
-    """How a rank left: its rank, what it called and where, and the exchanges that it completed."""
+    """Notice of a rank that left: what it called and where, and the exchanges that it completed."""
 
     rank: int
     call: str
@@ -78,7 +78,7 @@ class Job:
         self._code = 1
         self._departures: Any = None
         #: What each exchange sends first, and gets from all ranks: what it is, and sizes.
-        self._own, self._every = np.zeros(2, np.int64), np.zeros((self.ranks, 2), np.int64)
+        self._tag_and_size, self._every = np.zeros(2, np.int64), np.zeros((self.ranks, 2), np.int64)
         if self.ranks > 1:  # averages are never mixed up with other messages
             self._control, self._numbers = self._duplicate(), self._duplicate()
             self._departures = self._duplicate()
@@ -90,7 +90,7 @@ class Job:
                 self._polls = _POLLS
 
     def average(self, block: _Block, shares: Sequence[float] | None) -> None:
-        """Average one block: rank k adds up row k of all ranks, in their order, into ``own``.
+        """Average one block: rank k adds up row k of all ranks, in their order, into ``part``.
 
         With ``shares``, which add up to 1, each row is multiplied by its share; a row whose share
         is 0 is not read, for the mean over no rows is NaN.
@@ -106,13 +106,13 @@ class Job:
                 first, *others = [np.multiply(row, share, out=row) for row, share in pairs]
             for row in others:
                 np.add(first, row, out=first)
-            np.divide(first, self.ranks if shares is None else 1, out=block.own)
-        self.sent += block.out.nbytes - block.own.nbytes
+            np.divide(first, self.ranks if shares is None else 1, out=block.part)
+        self.sent += block.out.nbytes - block.part.nbytes
 
     def collect(self, block: _Block) -> None:
         """Send this rank's row to all: then ``back`` has the rows of all ranks."""
-        self._wait(self._numbers.Iallgather(block.own, block.back), "mean")
-        self.sent += block.out.nbytes - block.own.nbytes
+        self._wait(self._numbers.Iallgather(block.part, block.back), "mean")
+        self.sent += block.out.nbytes - block.part.nbytes
 
     def check_alike(self, what: str, tag: int, sizes: Array | None) -> list[int]:
         """Refuse an exchange where another rank does another one; return the sizes of all ranks.
@@ -121,17 +121,17 @@ class Job:
         otherwise a negative digest of them.
         """
         self.calls += 1
-        own = tag + (self.calls << 32)
-        self._own[:] = own, _size_code(sizes)
-        self._wait(self._numbers.Iallgather(self._own, self._every), "mean")
+        call_tag = tag + (self.calls << 32)
+        self._tag_and_size[:] = call_tag, _size_code(sizes)
+        self._wait(self._numbers.Iallgather(self._tag_and_size, self._every), "mean")
         tags, codes = self._every.T.tolist()
-        if tags.count(own) != self.ranks:
+        if tags.count(call_tag) != self.ranks:
             texts = self.gather(what)
-            other = next(rank for rank, each in enumerate(tags) if each != tags[0])
+            differing = next(rank for rank, rank_tag in enumerate(tags) if rank_tag != tags[0])
             raise DistributedError(
                 "the ranks exchange different values",
                 details=[f"rank {rank}, call {tags[rank] >> 32}: {texts[rank]}"
-                         for rank in (0, other)],
+                         for rank in (0, differing)],
                 hint="every rank runs the same steps in the same order",
             )  # fmt: skip
         return codes
@@ -145,17 +145,17 @@ class Job:
         if codes.count(codes[0]) == len(codes):
             self.rows = None
             return None
-        of_ranks = [[each] for each in np.array(codes).view(np.float64).tolist()]
+        of_ranks = [[size] for size in np.array(codes).view(np.float64).tolist()]
         if min(codes) < 0:
             of_ranks = self.gather(sizes.tolist())
         columns = [list(column) for column in zip(*of_ranks, strict=False)]
         shares = [[n / sum(column) for n in column] for column in columns if len({*column}) > 1]
-        counts = [f"rank {rank}: {', '.join(f'{n:g}' for n in each)}"
-                  for rank, each in enumerate(of_ranks)]  # fmt: skip
+        counts = [f"rank {rank}: {', '.join(f'{n:g}' for n in row)}"
+                  for rank, row in enumerate(of_ranks)]  # fmt: skip
         if len({*map(len, of_ranks)}) > 1 or not all(
-            isclose(one, other)
-            for each in shares
-            for one, other in zip(each, shares[0], strict=True)
+            isclose(fraction, first)
+            for fractions in shares
+            for fraction, first in zip(fractions, shares[0], strict=True)
         ):
             raise DistributedError(
                 "the arrays of the ranks differ in more than their number of rows",
@@ -193,28 +193,28 @@ class Job:
         """Return what ``act`` does on rank 0, or raise what it raises, on every rank."""
         if self.ranks == 1 or self.is_broken:
             return act() if self.rank == 0 else None
-        found, error = None, None
+        value, error = None, None
         if self.rank == 0:
             try:
-                found = act()
+                value = act()
             except Exception as raised:
                 error = raised
-        found, error = self.broadcast((found, error))
+        value, error = self.broadcast((value, error))
         if error is not None:
             raise error
-        return found
+        return value
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag of a rank is set."""
-        found = np.array([flag], np.int64)
+        flags = np.array([flag], np.int64)
         if self.ranks > 1:
-            self._wait(self._control.Iallreduce(self._mpi.IN_PLACE, found, self._mpi.MAX), "vote")
-        return bool(found[0])
+            self._wait(self._control.Iallreduce(self._mpi.IN_PLACE, flags, self._mpi.MAX), "vote")
+        return bool(flags[0])
 
     def _duplicate(self) -> Any:
-        made, request = self._mpi.COMM_WORLD.Idup()
+        communicator, request = self._mpi.COMM_WORLD.Idup()
         self._wait(request, "start")
-        return made
+        return communicator
 
     def _wait(self, request: Any, what: str) -> None:
         """Wait until the other ranks have done their part."""
@@ -249,8 +249,8 @@ class Job:
         data = np.frombuffer(
             pickle.dumps(self._departure._replace(exchanges=self._exchanges)), np.uint8
         )
-        for other in {0, 1} - {self.rank}:  # small messages leave at once
-            self._departures.Isend(data, other).Test()
+        for receiver in {0, 1} - {self.rank}:  # small messages leave at once
+            self._departures.Isend(data, receiver).Test()
 
     def _check_departures(self, what: str) -> None:
         """Raise a DistributedError if a rank has left that did not take part in this exchange."""
@@ -269,21 +269,21 @@ class Job:
                     hint="every rank runs the same steps; one that cannot go on raises an error",
                 )
 
-    def _announcing_exit(self, before: Callable[..., Any]) -> Callable[..., NoReturn]:
+    def _announcing_exit(self, original: Callable[..., Any]) -> Callable[..., NoReturn]:
         """Return ``sys.exit`` that notes where it is called, and with what."""
 
-        @wraps(before)
+        @wraps(original)
         def leave(status: Any = None, /) -> NoReturn:
             caller = sys._getframe(1)
             line = f"{caller.f_code.co_filename}:{caller.f_lineno}, in {caller.f_code.co_name}"
             code = status & 255 if isinstance(status, int) else 1
-            given = "" if status is None else repr(status)
-            self._departure = Departure(self.rank, f"sys.exit({given})", line, code or 1, 0)
+            text = "" if status is None else repr(status)
+            self._departure = Departure(self.rank, f"sys.exit({text})", line, code or 1, 0)
             raise SystemExit(status)
 
         return leave
 
-    def _ending_all(self, before: Callable[..., Any]) -> Callable[..., Any]:
+    def _ending_all(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return a hook that shows an error nobody caught, and ends all ranks."""
 
         def end(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
@@ -293,7 +293,7 @@ class Job:
             else:
                 text.write(f"rank {self.rank} of {self.ranks} ends all ranks:\n")
                 with redirect_stderr(text):
-                    before(kind, error, traceback)
+                    original(kind, error, traceback)
             sys.stdout.flush()
             sys.stderr.write(text.getvalue())
             sys.stderr.flush()
@@ -369,9 +369,9 @@ class Exchange:
 
 
 class _Block(NamedTuple):
-    """What one exchange moves: views into arrays, results and the memory to work in.
+    """Arrays that one exchange moves: views into arrays, results and the memory to work in.
 
-    ``out`` and ``back`` have a row for each rank, ``own`` is this rank's part. ``pack`` and
+    ``out`` and ``back`` have a row for each rank, ``part`` is this rank's part. ``pack`` and
     ``unpack`` are copies (target, source) before and after, ``padding`` becomes zeros before them.
     """
 
@@ -380,7 +380,7 @@ class _Block(NamedTuple):
     unpack: tuple[tuple[Array, Array], ...]
     out: Array
     back: Array
-    own: Array
+    part: Array
 
     @classmethod
     def of(
@@ -427,9 +427,9 @@ def _rows(array: Array, rows: Array, part: int, begin: int) -> list[tuple[Array,
     width = rows.shape[1]
     full = array.size // part
     pairs = [(rows[:full], array[: full * part].reshape(full, part)[:, begin : begin + width])]
-    rest = array[full * part :][begin : begin + width]
-    if rest.size:
-        pairs.append((rows[full, : rest.size], rest))
+    remainder = array[full * part :][begin : begin + width]
+    if remainder.size:
+        pairs.append((rows[full, : remainder.size], remainder))
     return pairs
 
 

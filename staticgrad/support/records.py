@@ -35,21 +35,21 @@ else:
         names = record.__class__.__dict__.get(_PLAIN)
         if names is None or not changes.keys() <= names:
             return dataclasses.replace(record, **changes)
-        own = record.__dict__
-        made = object.__new__(record.__class__)
-        object.__setattr__(made, "__dict__", {**{name: own[name] for name in names}, **changes})
-        return made
+        fields = record.__dict__
+        copy = object.__new__(record.__class__)
+        object.__setattr__(copy, "__dict__", {**{name: fields[name] for name in names}, **changes})
+        return copy
 
     def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, slots=False, **others):
         """The decorator; options as in the standard library."""
 
-        def made(cls):
+        def decorate(cls):
             if others:
                 options = {"repr": repr, "eq": eq, "frozen": frozen, "slots": slots, **others}
                 return dataclasses.dataclass(**options)(cls)
             return _record(cls, repr, eq, frozen, slots)
 
-        return made if cls is None else made(cls)
+        return decorate if cls is None else decorate(cls)
 
     class _NamedTupleMaker(type):
         """Makes the classes whose base is ``NamedTuple``, which are tuples alone."""
@@ -83,8 +83,8 @@ class Settings:
 
 def fields_alone(record: Any) -> dict[str, Any]:
     """``__getstate__`` of records that keep what follows from their fields beside them."""
-    kept: dict[str, Any] = record.__dict__
-    return {name: kept[name] for name in record.__dataclass_fields__}
+    values: dict[str, Any] = record.__dict__
+    return {name: values[name] for name in record.__dataclass_fields__}
 
 
 class _Made:
@@ -119,7 +119,7 @@ _ORDINARY: Final[Any] = dataclasses.fields(_OpenRecord)[0]._field_type  # type: 
 def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool) -> type[Any]:
     fields = _fields(cls)
     if slots:
-        cls = _slotted(cls, fields, frozen)
+        cls = _add_slots(cls, fields, frozen)
     kind: Any = _FrozenRecord if frozen else _OpenRecord
     cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
     if "__init__" not in cls.__dict__:
@@ -143,8 +143,8 @@ def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool
 def _is_plain(cls: type[Any]) -> bool:
     """Return whether an instance is made only from a dictionary of its fields."""
     new: object = cls.__new__
-    made = type(cls).__call__ is type.__call__ and new is object.__new__
-    return made and cls.__dictoffset__ != 0 and not hasattr(cls, "__post_init__")
+    is_default = type(cls).__call__ is type.__call__ and new is object.__new__
+    return is_default and cls.__dictoffset__ != 0 and not hasattr(cls, "__post_init__")
 
 
 def _define(cls: type[Any], name: str, attribute: object) -> None:
@@ -154,26 +154,28 @@ def _define(cls: type[Any], name: str, attribute: object) -> None:
 
 def _fields(cls: type[Any]) -> Fields:
     """The fields of the bases, then those that the class itself declares."""
-    found: dict[str, dataclasses.Field[Any]] = {}
+    fields: dict[str, dataclasses.Field[Any]] = {}
     for base in reversed(cls.__mro__[1:]):
-        found.update(getattr(base, "__dataclass_fields__", {}))
+        fields.update(getattr(base, "__dataclass_fields__", {}))
     for name, kind in inspect.get_annotations(cls).items():
         if not str(kind).startswith(("ClassVar", "typing.ClassVar")):
-            found[name] = _field(cls, name, kind)
-    return found
+            fields[name] = _field(cls, name, kind)
+    return fields
 
 
 def _field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
     """A field that the class declares; the class keeps its default alone."""
-    own = cls.__dict__.get(name, dataclasses.MISSING)
-    field: dataclasses.Field[Any] = own if isinstance(own, dataclasses.Field) else _plain(own)
+    declared = cls.__dict__.get(name, dataclasses.MISSING)
+    field: dataclasses.Field[Any] = (
+        declared if isinstance(declared, dataclasses.Field) else _plain(declared)
+    )
     default = field.default
     if default.__class__.__hash__ is None:
         shared = f"mutable default {type(default)} for field {name} is not allowed"
         raise ValueError(f"{shared}: use default_factory")
-    if field is own and default is dataclasses.MISSING:
+    if field is declared and default is dataclasses.MISSING:
         delattr(cls, name)
-    elif field is own:
+    elif field is declared:
         setattr(cls, name, default)
     field.name, field.type, field.kw_only = name, kind, False
     field._field_type = _ORDINARY  # type: ignore[attr-defined]
@@ -182,11 +184,11 @@ def _field(cls: type[Any], name: str, kind: Any) -> dataclasses.Field[Any]:
 
 def _plain(default: object) -> dataclasses.Field[Any]:
     """A field of a class that says its default, or none, as a value."""
-    made: Any = dataclasses.field(default=default)
-    return made  # type: ignore[no-any-return]
+    field: Any = dataclasses.field(default=default)
+    return field  # type: ignore[no-any-return]
 
 
-def _slotted(cls: type[Any], fields: Fields, frozen: bool) -> type[Any]:
+def _add_slots(cls: type[Any], fields: Fields, frozen: bool) -> type[Any]:
     """The class made again with a slot for each field that it declares, for instances with no more
     room than that."""
     inherited = {name for base in cls.__mro__[1:] for name in base.__dict__.get("__slots__", ())}
@@ -195,13 +197,13 @@ def _slotted(cls: type[Any], fields: Fields, frozen: bool) -> type[Any]:
         body.pop(name, None)
     body["__slots__"] = tuple(name for name in fields if name not in inherited)
     metaclass: Any = type(cls)
-    made: type[Any] = metaclass(cls.__name__, cls.__bases__, body)
-    made.__qualname__ = cls.__qualname__
+    slotted: type[Any] = metaclass(cls.__name__, cls.__bases__, body)
+    slotted.__qualname__ = cls.__qualname__
     if frozen:  # what unpickles and copies may not assign
         names = tuple(fields)
-        _define(made, "__getstate__", lambda self: [getattr(self, name) for name in names])
-        _define(made, "__setstate__", _fill(names))
-    return made
+        _define(slotted, "__getstate__", lambda self: [getattr(self, name) for name in names])
+        _define(slotted, "__setstate__", _fill(names))
+    return slotted
 
 
 def _fill(names: Sequence[str]) -> Callable[[Any, Sequence[Any]], None]:
@@ -242,18 +244,24 @@ def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
     form = "slots" if frozen and not cls.__dictoffset__ else "frozen" if frozen else "open"
     code = _code(tuple(forms), form, hasattr(cls, "__post_init__"))
 
-    def named(names: tuple[Any, ...]) -> tuple[Any, ...]:  # keys of one dictionary are a tuple
-        return tuple([named(n) if isinstance(n, tuple) else renamed.get(n, n) for n in names])
+    def rename_variables(
+        names: tuple[Any, ...],
+    ) -> tuple[Any, ...]:  # keys of one dictionary are a tuple
+        return tuple(
+            [rename_variables(n) if isinstance(n, tuple) else renamed.get(n, n) for n in names]
+        )
 
     code = code.replace(
-        co_varnames=named(code.co_varnames),
-        co_names=named(code.co_names),
-        co_consts=named(code.co_consts),
+        co_varnames=rename_variables(code.co_varnames),
+        co_names=rename_variables(code.co_names),
+        co_consts=rename_variables(code.co_consts),
     )
-    made = FunctionType(code, namespace, "__init__", tuple(defaults))
-    made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {f.name: f.type for f in fields.values() if f.init} | {"return": None}
-    return made
+    function = FunctionType(code, namespace, "__init__", tuple(defaults))
+    function.__qualname__ = f"{cls.__qualname__}.__init__"
+    function.__annotations__ = {f.name: f.type for f in fields.values() if f.init} | {
+        "return": None
+    }
+    return function
 
 
 @functools.cache
@@ -317,10 +325,10 @@ _BRACKETS: Final[Mapping[type, Sequence[str]]] = {
 def _repr(names: Sequence[str]) -> Callable[[Any], str]:
     values = _values(names)
 
-    def shown(self: Any) -> str:
+    def represent(self: Any) -> str:
         return f"{type(self).__qualname__}({_fields_text(names, values(self))})"
 
-    return shown
+    return represent
 
 
 def _fields_text(names: Sequence[str], values: Sequence[Any]) -> str:
@@ -355,10 +363,10 @@ def brief(value: Any, room: int = _ROOM) -> str:
         return f"{begin}...{end}"
     parts: list[str] = []
     used = 0
-    for each in value:
-        text = brief(each, room - used - 2)
+    for element in value:
+        text = brief(element, room - used - 2)
         if kind is dict:
-            text += f": {brief(value[each], max(room - used - len(text), 0))}"
+            text += f": {brief(value[element], max(room - used - len(text), 0))}"
         used += len(text) + 2
         if used > room:
             parts.append(f"... {len(value) - len(parts)} more")
@@ -369,19 +377,19 @@ def brief(value: Any, room: int = _ROOM) -> str:
 
 
 def _eq(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, object], Any]:
-    def equal(self: Any, other: object) -> Any:
-        if other.__class__ is not self.__class__:
+    def equal(self: Any, value: object) -> Any:
+        if value.__class__ is not self.__class__:
             return NotImplemented
-        return values(self) == values(other)
+        return values(self) == values(value)
 
     return equal
 
 
 def _hash(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], int]:
-    def hashed(self: Any) -> int:
+    def compute_hash(self: Any) -> int:
         return hash(values(self))
 
-    return hashed
+    return compute_hash
 
 
 def _setattr(cls: type[Any], fields: Fields) -> Callable[[Any, str, Any], None]:
@@ -409,22 +417,22 @@ def _named_tuple(name: str, body: dict[str, Any]) -> type[Any]:
     """The class of tuples whose fields are what ``body`` annotates."""
     kinds = body.get("__annotations__", {})
     names = tuple(kinds)
-    defaults = {each: body.pop(each) for each in names if each in body}
+    defaults = {field: body.pop(field) for field in names if field in body}
     if tuple(defaults) != names[len(names) - len(defaults) :]:
         raise TypeError(f"a field of {name} without a default follows one with a default")
-    own = {each: made for each, made in body.items() if each != "__new__"}
-    if len(own) < len(body) or not _SHARED.keys().isdisjoint(own):
+    members = {key: value for key, value in body.items() if key != "__new__"}
+    if len(members) < len(body) or not _SHARED.keys().isdisjoint(members):
         raise AttributeError(f"{name} replaces a method that named tuples have")
     code = _tuple_code(len(names)).replace(co_varnames=("_cls", *names))
     make = FunctionType(code, {"_tuple": tuple.__new__}, "__new__", tuple(defaults.values()))
     make.__qualname__, make.__annotations__ = f"{name}.__new__", kinds
-    getters = {each: _GETTER(at, f"Alias for field number {at}") for at, each in enumerate(names)}
+    getters = {field: _GETTER(at, f"Alias for field number {at}") for at, field in enumerate(names)}
     listed = {"_fields": names, "_field_defaults": defaults, "__match_args__": names}
     shown = {"__doc__": f"{name}({', '.join(names)})", "__slots__": ()}
-    made: type[Any] = type(
-        name, (tuple,), {**shown, **_SHARED, **listed, "__new__": make, **getters, **own}
+    tuple_class: type[Any] = type(
+        name, (tuple,), {**shown, **_SHARED, **listed, "__new__": make, **getters, **members}
     )
-    return made
+    return tuple_class
 
 
 #: What reads one field: as quick as an index.
@@ -443,18 +451,18 @@ def _tuple_code(count: int) -> CodeType:
 
 def _from_values(cls: Any, values: Iterable[Any]) -> Any:
     """A tuple of this class of as many values as it has fields."""
-    found = tuple.__new__(cls, values)
-    if len(found) != len(cls._fields):
-        raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(found)}")
-    return found
+    result = tuple.__new__(cls, values)
+    if len(result) != len(cls._fields):
+        raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(result)}")
+    return result
 
 
-def _replaced(self: Any, /, **values: Any) -> Any:
+def _replace_fields(self: Any, /, **values: Any) -> Any:
     """The same with other values in some fields."""
-    found = self._make(map(values.pop, self._fields, self))
+    result = self._make(map(values.pop, self._fields, self))
     if values:
         raise ValueError(f"Got unexpected field names: {[*values]!r}")
-    return found
+    return result
 
 
 def _as_dictionary(self: Any) -> dict[str, Any]:
@@ -462,7 +470,7 @@ def _as_dictionary(self: Any) -> dict[str, Any]:
     return dict(zip(self._fields, self, strict=True))
 
 
-def _shown(self: Any) -> str:
+def _represent(self: Any) -> str:
     return f"{type(self).__name__}({_fields_text(self._fields, self)})"
 
 
@@ -474,8 +482,8 @@ def _plain_tuple(self: Any) -> tuple[Any, ...]:
 #: The methods that named tuples have in common.
 _SHARED: Final[Mapping[str, Any]] = {
     "_make": classmethod(_from_values),
-    "_replace": _replaced,
+    "_replace": _replace_fields,
     "_asdict": _as_dictionary,
-    "__repr__": _shown,
+    "__repr__": _represent,
     "__getnewargs__": _plain_tuple,
 }

@@ -36,7 +36,7 @@ class ShownSignature(Signature):
     def plain(self) -> Signature:
         """Return it as a ``Signature``."""
         if self._shown is None:
-            self._shown = _shown(self._function)
+            self._shown = _show_signature(self._function)
         return self._shown
 
     @property
@@ -55,13 +55,13 @@ class ShownSignature(Signature):
         return self.plain.__reduce__()
 
 
-def _shown(function: Callable[..., Any]) -> Signature:
-    own, names = signature(function), _names_in(unwrap(function))
+def _show_signature(function: Callable[..., Any]) -> Signature:
+    declared, names = signature(function), _names_in(unwrap(function))
     parameters = [
-        each.replace(annotation=_in_words(each.annotation, names))
-        for each in own.parameters.values()
+        parameter.replace(annotation=_in_words(parameter.annotation, names))
+        for parameter in declared.parameters.values()
     ]
-    return Signature(parameters, return_annotation=_in_words(own.return_annotation, names))
+    return Signature(parameters, return_annotation=_in_words(declared.return_annotation, names))
 
 
 def _names_in(function: Any) -> Mapping[str, Any]:
@@ -70,7 +70,7 @@ def _names_in(function: Any) -> Mapping[str, Any]:
     owner = getattr(home, function.__qualname__.partition(".")[0], None)
     bases = owner.__mro__ if isinstance(owner, type) else ()
     modules = [home, *(sys.modules.get(base.__module__) for base in bases)]
-    return ChainMap(*(vars(each) for each in modules if each is not None))
+    return ChainMap(*(vars(module) for module in modules if module is not None))
 
 
 class _Words(str):
@@ -86,7 +86,7 @@ def _in_words(annotation: Any, names: Mapping[str, Any]) -> Any:
     if not isinstance(annotation, str) or isinstance(annotation, _Words):
         return annotation
     text = _ARRAYS.sub("ArrayLike", _KINDS.sub("Value", annotation))
-    return _Words(_NAMES.sub(lambda found: _word(found[0], names), text))
+    return _Words(_NAMES.sub(lambda match: _word(match[0], names), text))
 
 
 def _word(name: str, names: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 An ``Origin`` is made for every node, so it only stores the code object and the instruction; file,
 line, columns and text are looked up when somebody asks. What a rewrite builds of nodes of several
-lines has them all (``merged``). Which line is running is found in ``building.py``.
+lines has them all (``merge_locations``). Which line is running is found in ``building.py``.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class SourceLine:
         """
         text = text.strip()
         first, *more = (_one_line(part) for part in _parts(text))
-        found = dataclasses.replace(first, also=tuple(more)) if more else first
-        return found if found.labelled == text else _one_line(text)
+        line = dataclasses.replace(first, also=tuple(more)) if more else first
+        return line if line.label == text else _one_line(text)
 
     def resolve(self) -> SourceLine:
         """Itself: the counterpart of ``Origin.resolve``."""
@@ -72,13 +72,13 @@ class SourceLine:
         return f"{_base_name(self.file)}:{self.line}"
 
     @property
-    def labelled(self) -> str:
+    def label(self) -> str:
         """``train.py:8 [block3/attention]``: the short form with the scope, if there is one.
 
         All places, where there are several: ``train.py:8 [block3/attention], train.py:5``.
         """
-        own = f"{self.short} [{self.scope}]" if self.scope else self.short
-        return ", ".join([own, *[other.labelled for other in self.also]]) if self.also else own
+        label = f"{self.short} [{self.scope}]" if self.scope else self.short
+        return ", ".join([label, *[place.label for place in self.also]]) if self.also else label
 
     @property
     def long(self) -> str:
@@ -91,7 +91,7 @@ class SourceLine:
             where += f", in {self.function}"
         if self.scope:
             where += f" [{self.scope}]"
-        more = [f"also from {', '.join(other.labelled for other in self.also)}"] * bool(self.also)
+        more = [f"also from {', '.join(place.label for place in self.also)}"] * bool(self.also)
         return "\n".join([where, *self.excerpt(), *more])
 
     def excerpt(self) -> list[str]:
@@ -124,7 +124,7 @@ class SourceLine:
 
 
 def _itself(line: SourceLine) -> SourceLine:
-    """What stands in pickles and copies for a place: its line, for code objects do not travel."""
+    """Return the line that replaces a location in pickles, which hold no code objects."""
     return line
 
 
@@ -178,7 +178,7 @@ class Origin(tuple[CodeType, int, str]):
         return f"{_base_name(self[0].co_filename)}:{position(self[0], self[1])[0]}"
 
     @property
-    def labelled(self) -> str:
+    def label(self) -> str:
         """``train.py:8 [block3/attention]``: the short form with the scope, if there is one."""
         return f"{self.short} [{self.scope}]" if self.scope else self.short
 
@@ -206,7 +206,7 @@ class Origin(tuple[CodeType, int, str]):
         return self.short
 
     def __repr__(self) -> str:
-        return f"Origin({self.labelled})"
+        return f"Origin({self.label})"
 
 
 class Merged(tuple[Origin | SourceLine, ...]):
@@ -235,9 +235,9 @@ class Merged(tuple[Origin | SourceLine, ...]):
         return self[0].short
 
     @property
-    def labelled(self) -> str:
+    def label(self) -> str:
         """``train.py:8 [block3], train.py:5``."""
-        return ", ".join(place.labelled for place in self)
+        return ", ".join(place.label for place in self)
 
     @property
     def long(self) -> str:
@@ -251,23 +251,23 @@ class Merged(tuple[Origin | SourceLine, ...]):
         return self.short
 
     def __repr__(self) -> str:
-        return f"Merged({self.labelled})"
+        return f"Merged({self.label})"
 
 
-#: Anything that names a place; all kinds offer resolve, places, short, labelled, long and scope.
+#: Anything that names a place; all kinds offer resolve, places, short, label, long and scope.
 Location = Origin | SourceLine | Merged
 
 
-def merged(origins: Iterable[Location]) -> Location:
+def merge_locations(origins: Iterable[Location]) -> Location:
     """The origin of what is made of nodes of these origins (at least one), the first one first.
 
     Each line once, and no more than a few of them.
     """
-    found: dict[object, Origin | SourceLine] = {}
+    by_spot: dict[object, Origin | SourceLine] = {}
     for origin in origins:
         for place in origin.places:
-            found.setdefault(_spot(place), place)
-    places = tuple(found.values())[:_MOST_PLACES]
+            by_spot.setdefault(_spot(place), place)
+    places = tuple(by_spot.values())[:_MOST_PLACES]
     return places[0] if len(places) == 1 else Merged(places)
 
 
@@ -286,11 +286,11 @@ def _spot(place: Origin | SourceLine) -> object:
 
 def _parts(text: str) -> list[str]:
     """The single places of a list; the text itself if it is none."""
-    found, end = [], 0
+    places, end = [], 0
     for match in _LISTED.finditer(text):
-        found.append(match[1])
+        places.append(match[1])
         end = match.end()
-    return found if found and end == len(text) else [text]
+    return places if places and end == len(text) else [text]
 
 
 def _one_line(text: str) -> SourceLine:

@@ -24,8 +24,8 @@ from staticgrad.support import ranks
 from staticgrad.support.containers import is_named_tuple, parts_in
 from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 from staticgrad.train.minibatches import Batches, is_data_set, prefetch
 from staticgrad.train.reporting import Display, reporter
@@ -37,7 +37,7 @@ _ENDED: Final = 128 + signal.SIGTERM
 _ENDS: Final = 8
 
 
-@bounded
+@make_boundaries
 @dataclass
 class History:
     """The results of a training.
@@ -103,7 +103,7 @@ class History:
         return markup.fragment(
             markup.paragraph(self._title()),
             f'<div class="chart">{chart}</div>',
-            markup.fold("numbers", markup.preformatted(str(self))),
+            markup.details("numbers", markup.text_block(str(self))),
         )
 
 
@@ -237,7 +237,7 @@ def _check(step: object, data: Any, epochs: object) -> None:
     if type(epochs) is not int or epochs < 0:
         is_data = isinstance(epochs, Iterable) and not isinstance(epochs, str)
         raise ArgumentError(
-            f"fit: epochs is {shown(epochs)}, not a whole number from 0 on",
+            f"fit: epochs is {quote(epochs)}, not a whole number from 0 on",
             hint="fit(step, sg.train.Batches(x, y, size=32), epochs)" if is_data else "",
         )
 
@@ -248,7 +248,7 @@ def _shuffled(data: Any, shuffle: object) -> Any:
         return data
     if shuffle is not True and (type(shuffle) is not int or shuffle < 0):
         raise ArgumentError(
-            f"fit: shuffle is {shown(shuffle)}", hint="shuffle=True, or a seed: shuffle=1"
+            f"fit: shuffle is {quote(shuffle)}", hint="shuffle=True, or a seed: shuffle=1"
         )
     if isinstance(data, Batches):
         if shuffle is not True or data.seed is None:
@@ -282,7 +282,7 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
     named = found if isinstance(found, Mapping) else {"loss": found}
     if "loss" not in named:
         raise ArgumentError(
-            f"fit: {who} gives {', '.join(map(shown, named)) or 'an empty dict'}, and no loss",
+            f"fit: {who} gives {', '.join(map(quote, named)) or 'an empty dict'}, and no loss",
             hint='return {"loss": loss, "accuracy": accuracy}',
         )
     numbers = {}
@@ -290,7 +290,7 @@ def _numbers(who: str, found: Any) -> dict[str, float]:
         try:
             numbers[str(name)] = float(each)
         except (TypeError, ValueError):
-            what = f"{shown(each)} as {name!r}" if named is found else shown(each)
+            what = f"{quote(each)} as {name!r}" if named is found else quote(each)
             raise ArgumentError(
                 f"fit: {who} gives {what}, not one number", hint="return loss, or a dict of numbers"
             ) from None
@@ -421,7 +421,7 @@ class _Progress:
             own.stop_reason = said if isinstance(said, str) else "a callback ended it"
         elif said is not None and said is not False and said != "":
             raise ArgumentError(
-                f"fit: a callback gives {shown(said)}",
+                f"fit: a callback gives {quote(said)}",
                 hint="True, or a text that says why, ends the training; None goes on",
             )
 

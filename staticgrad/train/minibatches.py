@@ -14,14 +14,14 @@ from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
 from staticgrad.language.types.arrays import array_of, is_array_like
 from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 
 Item = TypeVar("Item")
 B = TypeVar("B")
 
 
-@bounded
+@make_boundaries
 class Batches(Generic[B]):
     """Arrays with one entry per example along axis 0, cut into batches.
 
@@ -185,11 +185,11 @@ def _array(examples: Any) -> Array:
         array = array_of(examples, "the array for Batches")
     else:
         raise ArgumentError(
-            f"Batches: {shown(examples)} is {kind_of(examples)}, not an array",
+            f"Batches: {quote(examples)} is {kind_of(examples)}, not an array",
             hint='Batches(d["x"], d["y"]) of a dict; of pairs Batches(*map(np.stack, zip(*pairs)))',
         )
     if not array.ndim:
-        raise ShapeError(f"Batches: {shown(examples)} has no axis of examples")
+        raise ShapeError(f"Batches: {quote(examples)} has no axis of examples")
     return array
 
 

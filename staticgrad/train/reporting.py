@@ -8,8 +8,8 @@ from typing import Any
 
 from staticgrad.support import optional, terminal
 from staticgrad.support.errors import ArgumentError, MissingPackageError
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 
 
 class Display:
@@ -96,7 +96,7 @@ def reporter(progress: object) -> Display:
         return _Lines(terminal.write) if is_shown else Display()
     if not callable(progress):
         raise ArgumentError(
-            f"fit: progress is {shown(progress)}, neither a bool nor a function",
+            f"fit: progress is {quote(progress)}, neither a bool nor a function",
             hint='progress=True, False or "auto"; a line for each batch: progress=print',
         )
     return _Lines(progress)
@@ -106,7 +106,7 @@ def _printed(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-@bounded
+@make_boundaries
 class TensorBoard:
     """Write the loss, the measure and the metrics of each epoch as scalars for TensorBoard.
 

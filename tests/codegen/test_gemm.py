@@ -10,7 +10,7 @@ from staticgrad.compiler.nest.products.streams import WIDEST
 from staticgrad.language.ir.kernels.parser import parse_kernel
 from staticgrad.language.ir.kernels.stages import CHUNK, LONE, STREAMED
 from staticgrad.native.machine import Machine
-from staticgrad.support.narrow_floats import STORED, narrowed
+from staticgrad.support.narrow_floats import STORED, narrow_numbers
 from tests.codegen.kernel_runs import assert_close
 from tests.exporting.printed import run_printed
 from tests.native.support import LONG_BY_NUMBA, assert_same, call, source_for
@@ -254,7 +254,7 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(letters, layouts, bits, li
         wide, lying = [], []
         for letter, size in zip(letters, ((m, k), (k, n)), strict=True):
             numbers = RNG.normal(size=(count, *size)).astype("f4")
-            narrow = numbers if letter == "f" else narrowed(ELEMENTS[letter], numbers)
+            narrow = numbers if letter == "f" else narrow_numbers(ELEMENTS[letter], numbers)
             wide.append(numbers if letter == "f" else STORED[ELEMENTS[letter]].widen(narrow))
             lying.append(narrow.view("f2") if letter == "e" else narrow)
         usual = made(*wide, ("along", "along"), "vector", 512)

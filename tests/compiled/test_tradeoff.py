@@ -118,7 +118,7 @@ def test_what_has_no_tradeoff_is_told():
 def test_bytes_over_time_are_those_of_the_placements():
     plan = sg.compile(network(), checkpoint="recompute").plan(n=50)
     bands = held_bands(plan, lambda buffer: buffer.name)
-    assert [sum(each) for each in zip(*(b.held for b in bands), strict=True)] == live_bytes(plan)
+    assert [sum(each) for each in zip(*(b.sizes for b in bands), strict=True)] == live_bytes(plan)
     again = [k for k, column in enumerate(columns_with_repeats(plan)) if column == "q"]
     assert len(again) == len(plan.steps) - len(plan.schedule.steps) > 0
 

@@ -160,7 +160,7 @@ def test_an_error_names_the_step_and_the_users_line():
         "step 0 (mul): out operand p2 is constant 'c3'",
         "step k0",
     )
-    assert error.at.labelled == "train.py:8"
+    assert error.at.label == "train.py:8"
     assert "train.py:8" in str(error)
     verify_schedule(parse_schedule(SCHEDULE))
 
@@ -417,7 +417,7 @@ def test_a_text_is_read_as_what_it_says():
     assert (x.name, x.label, x.size, x.dtype) == ("in.x", "x", 3 * batch, F32)
     assert (ints.name, ints.label, ints.origin) == ("in.a b", "a b", None)
     assert w.origin is not None
-    assert w.origin.labelled == "train.py:4 [head]"
+    assert w.origin.label == "train.py:4 [head]"
     assert c.data == ArrayData(np.array([[1, -0.0, np.inf]], "float32"))
     assert t.size == 3 * batch + 3
     assert schedule.outputs == (("y", y.name),)
@@ -425,7 +425,7 @@ def test_a_text_is_read_as_what_it_says():
     assert first.operands == (Binding("in.x"), Binding("c3"), Binding("t4", 3))
     assert first.arguments == (batch, 3)
     assert (first.total, first.grain, first.phase, first.label) == (batch, 5461, 0, "mul")
-    assert [o.labelled for o in first.origins] == ["train.py:8", "train.py:9 [a/b]"]
+    assert [o.label for o in first.origins] == ["train.py:8", "train.py:9 [a/b]"]
     assert (second.label, last.phase, last.origins) == ("", 1, ())
 
 

@@ -56,7 +56,7 @@ def test_code_of_the_runtime_calls_what_comes_before_it_and_words_of_the_languag
 def test_names_of_numbers_members_and_fields_become_numbers():
     found = PythonSource(control_code.follow_row).functions()
     assert f"at(record, {int(LoopWord.ITERATIONS)})" in found["begin"].content
-    assert f"kind = at(row, {Row._fields.index('own')})" in found["follow"].content
+    assert f"kind = at(row, {Row._fields.index('scratch')})" in found["follow"].content
     assert f"steps * {SIZE_OF_ROW}" in found["follow"].content
     for each in found.values():
         tree = ast.parse(each.content)

@@ -62,8 +62,9 @@ def test_full_code_takes_the_place_of_quick_code(in_tiers):
     assert quick._words[first.symbol].value == full
     assert (ran(first, 17.25), ran(second, 17.5)) == bits
     key = cache.key(f"vector\0{source(17.25)}", loader.host())
-    stored = loader.resolve_entry(key, config.current())
-    assert stored is not None
+    stored = cache.read(key, config.current())
+    if stored.elf.startswith(loader._NAMES):
+        stored = loader._of_bundle(stored, config.current())
     assert b"quick" not in stored.elf
 
 

@@ -63,7 +63,7 @@ def test_text_and_pickles_keep_all_lines():
     copied = pickle.loads(pickle.dumps(after))
     assert str(copied) == text
     origin = copied["output"].node.origin
-    assert origin.labelled == after["output"].node.origin.labelled
+    assert origin.label == after["output"].node.origin.label
     assert [(place.short, place.scope) for place in origin.places] == [
         ("model.py:5", ""), ("model.py:4", "head"),
     ]  # fmt: skip

@@ -22,7 +22,7 @@ def test_it_is_the_list_of_the_latest_uses_within_the_limit(limit, steps):
         found = next((entry for entry in model if entry[0] == key), None)
         model = [entry for entry in model if entry[0] != key]
         if what == "put":
-            kept.put(key, f"value {key}", nbytes)
+            kept.store(key, f"value {key}", nbytes)
             model.append((key, nbytes))
             while sum(n for _, n in model) > limit and len(model) > 2:
                 del model[0]
@@ -40,7 +40,7 @@ def test_an_exception_in_the_middle_leaves_nothing_wrong(line):
     """One line of ``put`` and ``get`` is interrupted, by a use of the same object that raises."""
     kept = Kept(10)
     for key in range(4):
-        kept.put(key, f"value {key}", 4)
+        kept.store(key, f"value {key}", 4)
     left = line
 
     def interrupt(frame, event, argument):
@@ -48,7 +48,7 @@ def test_an_exception_in_the_middle_leaves_nothing_wrong(line):
         if frame.f_code.co_filename.endswith("kept.py") and event == "line":
             left -= 1
             if left == 0:
-                kept.put(9, "value 9", 8)
+                kept.store(9, "value 9", 8)
                 raise KeyboardInterrupt
         return interrupt
 
@@ -57,9 +57,9 @@ def test_an_exception_in_the_middle_leaves_nothing_wrong(line):
     try:
         with suppress(KeyboardInterrupt):
             kept.get(3)
-            kept.put(7, "value 7", 6)
+            kept.store(7, "value 7", 6)
     finally:
         sys.settrace(before)
-    kept.put(8, "value 8", 4)
+    kept.store(8, "value 8", 4)
     assert len(kept) == 2 or kept.nbytes <= 10
     assert all(kept.get(int(value.split()[1])) == value for value in [*kept.values()])

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from staticgrad.support.containers import filled, first_part, items_of, parts_in
+from staticgrad.support.containers import fill_container, first_part, items_of, parts_in
 
 Point = namedtuple("Point", "x y")
 
@@ -25,7 +25,7 @@ Point = namedtuple("Point", "x y")
 def test_a_container_has_items_and_is_filled_again(container, items, other):
     assert items_of(container) == items
     assert parts_in(container) == [part for _, part in items]
-    made = filled(container, iter([3, 4]))
+    made = fill_container(container, iter([3, 4]))
     assert made == other
     assert type(made) is type(other)
 

@@ -200,10 +200,10 @@ def test_things_are_named_by_their_kind(data, kind):
 
 
 def test_what_a_user_passed_is_shown_in_one_short_line():
-    assert wording.shown("a\nb") == "'a\\nb'"
-    assert wording.shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
-    assert wording.shown(wording.kind_of) == "kind_of"
-    assert len(wording.shown(list(range(1000)))) == 60
+    assert wording.quote("a\nb") == "'a\\nb'"
+    assert wording.quote(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert wording.quote(wording.kind_of) == "kind_of"
+    assert len(wording.quote(list(range(1000)))) == 60
 
 
 def test_a_close_name_is_suggested_and_no_other():
@@ -218,5 +218,5 @@ def test_a_close_name_is_suggested_and_no_other():
         "cond": "round", "yy": "y", "interp": "inner",
     }.items():  # fmt: skip
         assert wording.closest(wrong, [known]) is None
-    assert wording.listed(["a", "b"]) == "a, b"
-    assert wording.listed([]) == "none"
+    assert wording.list_names(["a", "b"]) == "a, b"
+    assert wording.list_names([]) == "none"

@@ -165,7 +165,7 @@ def test_scopes_nest_and_end():
             inner = building.capture()
     assert made.scope == "encoder/block"
     assert inner.scope == "encoder/block/block"
-    assert made.labelled == f"{made.short} [encoder/block]"
+    assert made.label == f"{made.short} [encoder/block]"
     assert made.long.splitlines()[0].endswith("[encoder/block]")
     assert building.capture().scope == ""
 
@@ -200,7 +200,7 @@ def test_lines_read_back_from_text():
     assert [(each.file, each.line, each.scope) for each in line.places] == [
         ("train.py", 8, "a, b"), ("model.py", 5, ""), ("x y.py", 1, "c"),
     ]  # fmt: skip
-    assert line.labelled == text
+    assert line.label == text
     assert SourceLine.from_text("a:1,  b.py:2") == SourceLine("a:1,  b.py", 2)  # one odd name
     for text in ("", "train.py", "train.py:", "train.py:8 [x", "train.py:8, and a remark"):
         with pytest.raises(ValueError, match="expected file:line"):
@@ -221,17 +221,17 @@ def test_a_merged_origin_has_every_line_once_and_resolves_to_the_first_with_the_
     first, again = (building.capture() for _ in range(2))
     with scope("block"):
         other = building.capture()
-    both = source.merged([first, other, again])
-    assert source.merged([first, again]) is first
+    both = source.merge_locations([first, other, again])
+    assert source.merge_locations([first, again]) is first
     assert both.places == (first, other)
-    assert both == source.merged([both, first])
-    assert hash(both) == hash(source.merged([first, other]))
+    assert both == source.merge_locations([both, first])
+    assert hash(both) == hash(source.merge_locations([first, other]))
     line = both.resolve()
     assert (line.line, line.also) == (first.resolve().line, (other.resolve(),))
     assert line.places == (first.resolve(), other.resolve())
-    assert both.labelled == line.labelled == f"{first.short}, {other.labelled}"
+    assert both.label == line.label == f"{first.short}, {other.label}"
     assert (both.short, both.scope, str(both)) == (first.short, "", first.short)
-    assert both.long == line.long == f"{first.long}\nalso from {other.labelled}"
+    assert both.long == line.long == f"{first.long}\nalso from {other.label}"
     for twin in (pickle.loads(pickle.dumps(both)), copy.copy(both), copy.deepcopy([both])[0]):
         assert twin == line
     with building.within(both):

@@ -19,7 +19,7 @@ from staticgrad.language.types.dim import Dim
 from staticgrad.native import processors
 from staticgrad.support.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, UnknownFeedError, UnknownNameError
-from staticgrad.support.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names, quote
 from staticgrad.support.records import dataclass
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_passes(pipeline: object) -> str | Pass:
         return pipeline
     what = kind_of(pipeline)
     raise ArgumentError(
-        f"pipeline={shown(pipeline)} is neither text nor a pass, but {what}",
+        f"pipeline={quote(pipeline)} is neither text nor a pass, but {what}",
         hint='a level, "O0" or "O1", passes as text, "dce,cse,fold", or a passes.base.Pass',
     )
 
@@ -148,9 +148,9 @@ def unknown_size(name: object, graph: Graph) -> UnknownNameError:
     shapes = [f"{each.node.label} {each.shape}" for each in graph.inputs]
     return UnknownNameError(
         f"the graph has no size {str(name)!r}",
-        hint=f"{did_you_mean(name, names)}its sizes are {listed(names)}"
+        hint=f"{did_you_mean(name, names)}its sizes are {list_names(names)}"
         if names
-        else f"all its sizes are fixed: {listed(shapes)}",
+        else f"all its sizes are fixed: {list_names(shapes)}",
     )
 
 
@@ -197,10 +197,11 @@ def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:
     options = [name for name in names if name in Options.__annotations__]
     if options:
         return UnknownFeedError(
-            f"run takes feeds alone, not {listed(options)}",
+            f"run takes feeds alone, not {list_names(options)}",
             hint=f"compile with it: sg.compile(program, {options[0]}=...)",
         )
     shown = ", ".join(f'"{name}": ...' for name in names)
     return UnknownFeedError(
-        f"feeds are no keywords: {listed([*names])}", hint=f"they go in a dict: f.run({{{shown}}})"
+        f"feeds are no keywords: {list_names([*names])}",
+        hint=f"they go in a dict: f.run({{{shown}}})",
     )

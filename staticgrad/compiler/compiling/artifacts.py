@@ -181,7 +181,7 @@ class Kernels:
                 self.name(step),
                 step.phase,
                 step.label,
-                tuple(dict.fromkeys(o.resolve().labelled for o in step.origins)),
+                tuple(dict.fromkeys(o.resolve().label for o in step.origins)),
                 tuple(self.sections(body.schedule) for body in step.bodies()),
                 getattr(step, "reason", ""),
             )
@@ -234,7 +234,7 @@ def unfused_pairs(pairs: Iterable[KernelPair]) -> tuple[UnfusedPair, ...]:
             pair.read_in,
             pair.node.op.name,
             pair.reader.op.name,
-            (pair.node.origin.resolve().labelled, pair.reader.origin.resolve().labelled),
+            (pair.node.origin.resolve().label, pair.reader.origin.resolve().label),
             pair.reason.kind.name,
             pair.reason.numbers,
             str(pair.reason),
@@ -264,16 +264,16 @@ class Plans:
     def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
         """The plan at these sizes; feeds of the ``staged`` buffers are copied first."""
         key = (tuple(sorted(sizes.items())), staged)
-        with self._lock.taken:
+        with self._lock.mutex:
             found = self._kept.get(key)
             if found is None:
                 found = self._make(sizes, staged=staged)
                 kind = hash(_kind(found))
                 if self._verified.get(kind) is None or config.current().check:
                     verify_plan(found)
-                    self._verified.put(kind, found.schedule, 200)
+                    self._verified.store(kind, found.schedule, 200)
                 self._counts.add_plan(found)
-                self._kept.put(key, found, found.held_bytes)
+                self._kept.store(key, found, found.held_bytes)
         return found
 
 

@@ -65,7 +65,7 @@ from staticgrad.support.errors import (
     UnknownAttributeError,
     hints,
 )
-from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.tracebacks import boundary, cut_frames
 from staticgrad.support.errors.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ class Compiled(Generic[Results]):
             results: Any = self._executor.run(feeds, out)
             return results["output"] if self.single else results  # type: ignore[no-any-return]
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
     __call__ = run

@@ -29,7 +29,7 @@ from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.pictures.markup import (
-    fold,
+    details,
     fragment,
     nbytes,
     paragraph,
@@ -120,7 +120,7 @@ class Precision:
             shown = [
                 paragraph(f"The {_MOST_ROWS} results with the largest errors:"),
                 most,
-                fold(f"all {len(rows)} results", *shown),
+                details(f"all {len(rows)} results", *shown),
             ]
         return fragment(paragraph(self._title()), *map(paragraph, self._savings()), *shown)
 

@@ -45,7 +45,7 @@ from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.charts import Line
 from staticgrad.support.pictures.markup import (
     byte_unit,
-    fold,
+    details,
     fragment,
     paragraph,
     seconds,
@@ -188,7 +188,7 @@ class Tradeoff:
             return table(_HEADS, rows, numbers)
         last = len(rows) - 1
         some = [rows[round(k * last / (_MOST_ROWS - 1))] for k in range(_MOST_ROWS)]
-        every = fold(f"all {len(rows)} plans", table(_HEADS, rows, numbers))
+        every = details(f"all {len(rows)} plans", table(_HEADS, rows, numbers))
         return table(_HEADS, some, numbers) + every
 
     def _title(self) -> str:

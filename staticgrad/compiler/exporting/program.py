@@ -152,7 +152,7 @@ class ProgramWriter:
                 yield f"{name} % {multiple} == 0", f"{name} is a multiple of {multiple}"
         for guard, node in self.graph.guards:
             left, right = (self.steps.size(side) for side in (guard.left, guard.right))
-            line = node.origin.resolve().labelled
+            line = node.origin.resolve().label
             yield f"({left}) {guard.relation} ({right})", f"{guard.text} ({line})"
 
 

@@ -49,7 +49,7 @@ def variable(name: str, used: Iterable[str], reserved: Collection[str] = keyword
 
 def lines_of(step: Step) -> str:
     """Return the lines of the user's program that a step computes."""
-    return ", ".join(dict.fromkeys(location.resolve().labelled for location in step.origins))
+    return ", ".join(dict.fromkeys(location.resolve().label for location in step.origins))
 
 
 @dataclass

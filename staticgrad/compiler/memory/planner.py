@@ -310,7 +310,7 @@ class Planner:
             order = tuple(sequence)
             timeline = self._timeline(order, staged)
             arena_layout = timeline.layout(numbers)
-            self._timelines.put((order, staged), timeline, timeline.held_bytes)
+            self._timelines.store((order, staged), timeline, timeline.held_bytes)
             return arena_layout
 
         return layout_sequence
@@ -396,8 +396,8 @@ class Planner:
 
     def _keep(self, key: _FrontKey, front: Front) -> None:
         """Cache a front and its sequences, with their current bytes."""
-        self._fronts.put(key, front, front.held_bytes)
-        self._sequences.put(key[0], front.sequences, front.sequences.held_bytes)
+        self._fronts.store(key, front, front.held_bytes)
+        self._sequences.store(key[0], front.sequences, front.sequences.held_bytes)
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:

@@ -373,11 +373,11 @@ class Explanation:
         from staticgrad.compiler.reports.pictures import passes_table
         from staticgrad.language.ir.plan import plan_svg
         from staticgrad.support.pictures.markup import (
-            fold,
+            details,
             fragment,
             paragraph,
-            preformatted,
             table,
+            text_block,
         )
 
         plan = self.plan
@@ -386,7 +386,7 @@ class Explanation:
             passes_table(self.passes),
             table(("step", "kernel", "order", "computes", "lines"), _rows(self.steps)),
             "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
-            fold("text", preformatted(str(self))),
+            details("text", text_block(str(self))),
         )
 
     def _lines(self) -> Iterator[str]:

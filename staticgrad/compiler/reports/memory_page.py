@@ -11,7 +11,7 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_report import repeated_steps
 from staticgrad.language.ir.plan import Placement, Plan, columns_with_repeats, plan_svg
 from staticgrad.language.ir.schedule import Buffer
-from staticgrad.support.pictures.arena import HeldBand, stacked
+from staticgrad.support.pictures.arena import HeldBand, stack_bands
 from staticgrad.support.pictures.ladder import Column
 from staticgrad.support.pictures.markup import (
     STYLE,
@@ -95,14 +95,14 @@ def _bands_over_time(called: str, plan: Plan, top: int, stored_plan: Plan) -> st
     columns, drawn = columns_with_repeats(plan), []
     for way, key in (("by scope", _scope), ("by source line", _line)):
         stored = held_bands(stored_plan, key)
-        stored.sort(key=lambda band: (-max(band.held, default=0), band.name))
+        stored.sort(key=lambda band: (-max(band.sizes, default=0), band.name))
         bands = {band.name: band for band in held_bands(plan, key)}
         nothing = [0] * len(plan.steps)
         ordered = [bands.pop(band.name, HeldBand(band.name, nothing)) for band in stored]
         if way == "by scope" and len(ordered) + len(bands) < 2:
             continue
         caption = f"{called}: bytes held at each kernel, {way}"
-        picture = stacked([*ordered, *bands.values()], columns, top, caption)
+        picture = stack_bands([*ordered, *bands.values()], columns, top, caption)
         drawn.append(f'<h4 class="soft">{way}</h4><div class="scroll">{picture}</div>')
     if plan.placements:
         boxes = "by tensor, where it lies in the arena, coloured by what writes it"
@@ -161,13 +161,13 @@ def _recomputed_table(plan: Plan) -> str:
 
 def _lines(plan: Plan, step: int) -> str:
     origins = plan.schedule.steps[step].origins
-    return ", ".join(dict.fromkeys(origin.resolve().labelled for origin in origins))
+    return ", ".join(dict.fromkeys(origin.resolve().label for origin in origins))
 
 
 def _peak_table(called: str, plan: Plan) -> str:
     """Return a table of the tensors that are alive at the peak."""
     totals = [
-        sum(column) for column in zip(*(b.held for b in held_bands(plan, _tensor)), strict=True)
+        sum(column) for column in zip(*(b.sizes for b in held_bands(plan, _tensor)), strict=True)
     ]
     if not totals:
         return ""

@@ -14,12 +14,12 @@ from staticgrad.language.ir.schedule import Step
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.pictures.markup import (
-    fold,
+    details,
     fragment,
     nbytes,
     paragraph,
-    preformatted,
     table,
+    text_block,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def compiled_html(
 ) -> str:
     """A compiled program: its lines with their kernels, its arena, the kernels' sources."""
     sources = "".join(
-        fold(f"{k.name}: {k.label}", preformatted(k.source, _MOST_SOURCE)) for k in kernels
+        details(f"{k.name}: {k.label}", text_block(k.source, _MOST_SOURCE)) for k in kernels
     )
     memory = "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>'
     return fragment(
@@ -70,7 +70,7 @@ def compiled_html(
 
 def kernel_html(title: str, source: str) -> str:
     """A kernel: what it computes, and its source."""
-    return fragment(paragraph(title), preformatted(source, _MOST_SOURCE))
+    return fragment(paragraph(title), text_block(source, _MOST_SOURCE))
 
 
 def passes_table(reports: Iterable[Report]) -> str:

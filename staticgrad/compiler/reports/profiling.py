@@ -27,7 +27,7 @@ from staticgrad.language.functions.creation import input as symbolic
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.value import Value
 from staticgrad.support.pictures import charts
-from staticgrad.support.pictures.markup import fold, fragment, paragraph, seconds, table
+from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
 from staticgrad.support.records import dataclass
 
 _MOST_BARS: Final = 12
@@ -231,7 +231,9 @@ class Profile:
         return fragment(
             paragraph("\n".join(self.title())),
             f'<div class="chart">{chart}</div>' if bars else "",
-            fold("table", table(heads, [row.cells(self) for row in rows], range(6)), opened=True),
+            details(
+                "table", table(heads, [row.cells(self) for row in rows], range(6)), opened=True
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:

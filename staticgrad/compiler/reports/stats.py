@@ -44,12 +44,12 @@ class Counts:
 
     def read(self, runs: int) -> Stats:
         """Return the current counts; the caller counts runs."""
-        with self._lock.taken:
+        with self._lock.mutex:
             return replace(self._stats, runs=runs, reasons=tuple(self._reasons))
 
     def note(self, reason: str) -> None:
         """Record a reason without a count."""
-        with self._lock.taken:
+        with self._lock.mutex:
             self._reasons.append(reason)
 
     def add_plan(self, plan: Plan) -> None:
@@ -61,13 +61,13 @@ class Counts:
         repeated = f", {again} runs of kernels again" if again else ""
         remark = f"; {plan.remark}" if plan.remark else ""
         why = f"planned for {sizes}{copied}: {plan.peak_bytes} bytes{repeated}{remark}"
-        with self._lock.taken:
+        with self._lock.mutex:
             self._reasons.append(why)
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
     def add_kernel(self, name: str, label: str, code: Code) -> None:
         """Count one more distinct kernel with compiled code."""
-        with self._lock.taken:
+        with self._lock.mutex:
             stats = self._stats
             if code.origin == "compiled":
                 ms = code.compile_seconds * 1e3

@@ -189,7 +189,7 @@ class Executor:
         try:
             if self._lock.is_ours() or is_inside_another():
                 return self._run_inside(bound, out, whose)
-            with self._lock.taken:
+            with self._lock.mutex:
                 return self._run_alone(bound, out, whose)
         except BudgetInfeasible as error:
             from staticgrad.analysis.budgets import name_reasons
@@ -217,7 +217,7 @@ class Executor:
 
     def _give_back(self) -> None:
         if self._lock.is_ours():
-            self._lock.taken.release()
+            self._lock.mutex.release()
 
     def _run_alone(
         self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
@@ -381,7 +381,7 @@ class Executor:
         made = self._make_table(self.program.of(plan), plan)
         prepared = _Prepared(made, self._result_shapes(sizes))
         table = prepared.table
-        self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)
+        self._tables.store(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)
         if self._entry is not None:
             self._entry.keep([r for r in self._entry.records if self._is_kept(r)])
         return prepared

@@ -34,7 +34,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.native.constants import ENDLESS
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 #: What messages call the inputs of a body, by the first letter of their labels.
 _ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}
@@ -265,7 +265,7 @@ def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
         ArgumentError: ``runs`` is no whole number from 1 on.
     """
     if type(runs) is not int or runs < 1:
-        raise ArgumentError(f"profile: runs is {shown(runs)}, not a whole number from 1 on")
+        raise ArgumentError(f"profile: runs is {quote(runs)}, not a whole number from 1 on")
     tables: list[TimedTable] = []
 
     def make(program: Program, plan: Plan) -> Table:

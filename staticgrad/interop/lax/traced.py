@@ -9,7 +9,7 @@ from staticgrad.interop.lax.primitives import LaxType, cast
 from staticgrad.interop.lax.program import LaxProgram
 from staticgrad.language.functions.trees import registered_parts
 from staticgrad.language.ops.operands import as_value
-from staticgrad.support.containers import filled, is_named_tuple, items_of, parts_in
+from staticgrad.support.containers import fill_container, is_named_tuple, items_of, parts_in
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import kind_of
 
@@ -23,7 +23,7 @@ def plain_tree(tree: Any) -> Any:
     if tree is None or isinstance(tree, int):
         return tree
     if isinstance(tree, dict) or type(tree) in (tuple, list) or is_named_tuple(type(tree)):
-        return filled(tree, [plain_tree(part) for part in parts_in(tree) or ()])
+        return fill_container(tree, [plain_tree(part) for part in parts_in(tree) or ()])
     registered = registered_parts(tree)
     if registered is not None:
         parts, structure = registered
@@ -94,7 +94,7 @@ def _fill_containers(tree: Any, values: Any) -> Any:
         return values[tree]
     parts = parts_in(tree)
     if parts is not None:
-        return filled(tree, [_fill_containers(part, values) for part in parts])
+        return fill_container(tree, [_fill_containers(part, values) for part in parts])
     registered = registered_parts(tree)
     if registered is None:
         return None

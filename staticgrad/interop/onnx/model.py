@@ -39,7 +39,7 @@ from staticgrad.support.errors import (
     SavedFileError,
     StaticgradError,
 )
-from staticgrad.support.errors.wording import listed
+from staticgrad.support.errors.wording import list_names
 from staticgrad.support.optional import onnx
 
 #: The names of the operators of ONNX itself.
@@ -132,8 +132,9 @@ class OnnxModel(Module):
             names
         ):
             raise ArgumentError(
-                f"the model takes {len(names)} inputs, got {listed([*operand_by_name]) or 'none'}",
-                hint=f"its inputs are {listed(names)}",
+                f"the model takes {len(names)} inputs,"
+                f" got {list_names([*operand_by_name]) or 'none'}",
+                hint=f"its inputs are {list_names(names)}",
             )
         statistics = {name: stop_gradient(value) for name, value in self.statistics.items()}
         with _reading(self._file):

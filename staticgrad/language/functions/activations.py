@@ -25,7 +25,7 @@ from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import expm1, log, sigmoid, tanh
 from staticgrad.language.types import dim as dims
 from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 _SELU_ALPHA: Final = 1.6732632423543772
 _SELU_SCALE: Final = 1.0507009873554805
@@ -184,7 +184,7 @@ def gumbel_softmax(
     """
     if not hasattr(generator, "exponential"):
         raise ArgumentError(
-            f"gumbel_softmax: {shown(generator)} draws no numbers",
+            f"gumbel_softmax: {quote(generator)} draws no numbers",
             hint="pass sg.random.Generator(seed)",
         )
     value: Any = floating(logits)
@@ -222,7 +222,7 @@ def softshrink(x: ArrayLike[AnyValue], lambd: float = 0.5) -> AnyValue:
     array([-1.5,  0. ,  1.5])
     """
     if is_number(lambd) and lambd < 0:
-        raise ArgumentError(f"softshrink: lambd={shown(lambd)} is below 0")
+        raise ArgumentError(f"softshrink: lambd={quote(lambd)} is below 0")
     value: Any = floating(x)
     return value - clip(value, -lambd, lambd)
 

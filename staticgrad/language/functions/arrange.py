@@ -51,7 +51,7 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 def roll(x: ArrayLike[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
@@ -366,7 +366,7 @@ def pad(
         return _with_constants(value, pairs, constant_values)
     if not is_zero:
         raise ArgumentError(
-            f"pad: constant_values={shown(constant_values)} says nothing in mode={mode!r}",
+            f"pad: constant_values={quote(constant_values)} says nothing in mode={mode!r}",
             hint="it belongs to mode='constant'",
         )
     for axis, (pad_before, pad_after) in enumerate(pairs):

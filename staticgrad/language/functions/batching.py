@@ -43,7 +43,7 @@ from staticgrad.language.ops.positions import iota
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.errors import ArgumentError, AxisError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 def over_elements(
@@ -216,7 +216,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
         same_keys = isinstance(entry, dict) == (tree.kind is dict) and {*keys} == {*tree.keys}
         if tree.kind in (object, None) or not same_keys:
             raise ArgumentError(
-                f"vmap: {what} is {shown(entry)}, for {tree} (? stands for a value)"
+                f"vmap: {what} is {quote(entry)}, for {tree} (? stands for a value)"
             )
         parts = zip(tree.keys, tree.parts, strict=True)
         return [
@@ -228,7 +228,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
             raise TypeError
         return [index(entry)] * tree.count
     except TypeError:
-        raise ArgumentError(f"vmap: {what} is {shown(entry)}, neither an axis nor None") from None
+        raise ArgumentError(f"vmap: {what} is {quote(entry)}, neither an axis nor None") from None
 
 
 def _check_axis(name: str, value: Value, axis: int) -> int:

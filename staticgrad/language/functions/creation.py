@@ -77,7 +77,7 @@ from staticgrad.support.errors import (
     warn,
 )
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
@@ -101,12 +101,12 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
         # Refuse a dtype, or several names in one string, as the shape.
         if not isinstance(shape, str) or shape in _DTYPE_NAMES:
             raise ArgumentError(
-                f"input {name!r}: {shown(shape)} is in the position of the shape",
+                f"input {name!r}: {quote(shape)} is in the position of the shape",
                 hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
             )
         if "," in shape or len(shape.split()) > 1:
             raise ArgumentError(
-                f"input {name!r}: {shown(shape)} is not a shape",
+                f"input {name!r}: {quote(shape)} is not a shape",
                 hint='one entry per axis, in a tuple: ("batch", "features")',
             )
     entries = shape if isinstance(shape, list | tuple) else (shape,)
@@ -189,7 +189,7 @@ def _leaf(op: ParameterLeaf) -> Node:
 def _check_name(what: str, name: Any) -> None:
     if not isinstance(name, str):
         raise ArgumentError(
-            f"{what}: the name comes first, got {shown(name)}",
+            f"{what}: the name comes first, got {quote(name)}",
             hint='sg.input("x", shape, dtype), sg.parameter("w", array)',
         )
     if not name:
@@ -313,7 +313,7 @@ def arange(
         for number in (first, end, step):
             if not is_number(number) or not abs(number) <= _LARGEST:
                 raise ArgumentError(
-                    f"arange: {shown(number)} is not a finite number",
+                    f"arange: {quote(number)} is not a finite number",
                     hint="steps of fractions go between literal numbers; sg.linspace takes values",
                     related=related(number),
                 )

@@ -42,7 +42,7 @@ from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 P = ParamSpec("P")
 
@@ -302,7 +302,7 @@ class Distributions:
         """
         kind = _integer(dtype)
         if not_from_0(lam) or (isinstance(lam, float) and lam == math.inf):
-            raise ArgumentError(f"poisson: the mean {shown(lam)} is not a number from 0 on")
+            raise ArgumentError(f"poisson: the mean {quote(lam)} is not a number from 0 on")
         sizes = met_shape(shape, lam)
         (mean,) = self._parameters(sizes, lam)
         valid, large = (mean >= 0.0) & (mean < math.inf), mean >= _PROPOSED
@@ -423,7 +423,7 @@ class Distributions:
     def _log_gamma(self, a: ArrayLike, sizes: Shape, kind: DType) -> Any:
         if not_from_0(a):
             raise ArgumentError(
-                f"{called_name()}: the parameter {shown(a)} is not a number from 0 on"
+                f"{called_name()}: the parameter {quote(a)} is not a number from 0 on"
             )
         compute_dtype = kind.compute
         alpha = astype(self._operand(a), compute_dtype)

@@ -43,7 +43,7 @@ from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 Mode = Literal["full", "same", "valid"]
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
@@ -222,7 +222,7 @@ def _wrap_points(
     at: AnyValue, places: AnyValue, values: AnyValue, period: Any
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
     if not is_number(period) or period == 0:
-        raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
+        raise ArgumentError(f"interp: period must be a non-zero number, got {quote(period)}")
     positive_period = abs(period)
     at, places = remainder(at, positive_period), remainder(places, positive_period)
     order = argsort(places)

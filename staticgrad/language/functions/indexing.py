@@ -67,8 +67,8 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownAttributeError,
 )
-from staticgrad.support.errors.tracebacks import boundary, bounded, called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import boundary, called_name, make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 
 #: No axis of a value with elements is as long: more bytes than processors address.
@@ -395,7 +395,7 @@ def _read_bound(x: Value, bound: Any, size: Size) -> Size:
         return bound
     if isinstance(bound, Value) and not bound.computes:
         raise ArgumentError(
-            f"getitem: the end {shown(bound)} of a slice is only known in a run",
+            f"getitem: the end {quote(bound)} of a slice is only known in a run",
             hint="x[i : i + 3] takes so many from a start of the run\n"
             "a traced function has a Python int when it is traced: f(x, int(n))",
             related=related(x, bound),
@@ -420,7 +420,7 @@ def _index_array(x: Value, item: Any) -> Any:
         )
     if kind not in "iu":
         raise ArgumentError(
-            f"{shown(item)} is not an index",
+            f"{quote(item)} is not an index",
             hint=_hint_for_index(item),
             related=related(x, array),
         )
@@ -480,7 +480,7 @@ def _attribute_error(owner: str, name: str, hint: str) -> AttributeError:
     return UnknownAttributeError(f"{owner} has no {name!r}", hint=hint)
 
 
-@bounded
+@make_boundaries
 @dataclass(frozen=True, eq=False)
 class At:
     """The elements of ``x`` by key: ``x.at[key]`` is a ``Place``."""
@@ -497,7 +497,7 @@ class At:
             raise _attribute_error("x.at", name, f"the key comes first: x.at[key].{name}(y)")
 
 
-@bounded
+@make_boundaries
 @dataclass(frozen=True, eq=False)
 class Place:
     """Some elements of ``x``: read them, or make a copy of x in which they differ."""
@@ -1019,7 +1019,7 @@ def _positions(obj: Any, size: Any) -> Any:
         )
     if isinstance(size, Dim):
         raise ArgumentError(
-            f"{called_name()}: obj is {shown(obj)}, and the axis has the named size {size}",
+            f"{called_name()}: obj is {quote(obj)}, and the axis has the named size {size}",
             hint="one position: sg.insert(x, 2, row, axis=0)",
         )
     if isinstance(obj, slice):
@@ -1029,7 +1029,7 @@ def _positions(obj: Any, size: Any) -> Any:
         return np.flatnonzero(positions)
     if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
         raise ArgumentError(
-            f"{called_name()}: obj is {shown(obj)}, {kind_of(obj)}, no list of positions"
+            f"{called_name()}: obj is {quote(obj)}, {kind_of(obj)}, no list of positions"
         )
     return positions.astype(np.int64)
 

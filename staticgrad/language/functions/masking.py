@@ -23,7 +23,7 @@ from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.language.types.dim import maximum
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 #: A mask of the elements that count, which broadcasts to them; None or True for all.
 Mask = ArrayLike | None
@@ -78,7 +78,7 @@ def correction_of(ddof: Any, correction: Any) -> Any:
     less = ddof if correction is None else correction
     less = int(less) if isinstance(less, np.integer) else less
     if not is_number(less) or abs(less) > MOST_SIZE:
-        raise ArgumentError(f"{called_name()}: ddof={shown(less)} is not a number of elements")
+        raise ArgumentError(f"{called_name()}: ddof={quote(less)} is not a number of elements")
     return less
 
 
@@ -89,7 +89,7 @@ def start_of(initial: ArrayLike[AnyValue], x: AnyValue) -> AnyValue:
         initial_dtype.numpy, x.dtype.numpy, "same_kind"
     ):
         raise DTypeError(
-            f"{called_name()}: initial={shown(initial)} is {initial_dtype.numpy},"
+            f"{called_name()}: initial={quote(initial)} is {initial_dtype.numpy},"
             f" the result {x.dtype.numpy}",
             hint="convert one of the two: x.astype(dtype)",
             related=related(x, initial),

@@ -53,7 +53,7 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.ops.selection import Relu, clip, where
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 _ROOT_TWO: Final = sqrt(2.0)
 _ROOT_TWO_OVER_PI: Final = sqrt(2.0 / pi)
@@ -147,7 +147,7 @@ def gelu(x: ArrayLike[AnyValue], approximate: bool | str = "none") -> AnyValue:
     is_valid = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
     if not is_valid:
         raise ArgumentError(
-            f"gelu: approximate={shown(approximate)} is neither a bool nor 'none' nor 'tanh'",
+            f"gelu: approximate={quote(approximate)} is neither a bool nor 'none' nor 'tanh'",
             related=related(value),
         )
     above = clip(value, -_PHI_IS_0)

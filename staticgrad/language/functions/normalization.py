@@ -42,7 +42,7 @@ from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds
 from staticgrad.support.errors import ArgumentError, RankError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 @rowwise(1)
@@ -122,7 +122,7 @@ def batch_norm(
     moments: Any = batch_statistics(value, place) if statistics is None else statistics
     if not isinstance(moments, tuple | list) or len(moments) != 2:
         raise ArgumentError(
-            f"batch_norm: statistics={shown(statistics)} is not a pair",
+            f"batch_norm: statistics={quote(statistics)} is not a pair",
             hint="statistics=(mean, variance), as batch_statistics gives them",
         )
     average, variance = (
@@ -200,7 +200,7 @@ def _check_weight(weight: Any, x: AnyValue) -> None:
     if isinstance(weight, list | tuple) and all(type(size) is int for size in weight):
         name = called_name()
         raise ArgumentError(
-            f"{name}: weight={shown(weight)} is a list of integers",
+            f"{name}: weight={quote(weight)} is a list of integers",
             hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{name}(x)",
             related=related(x),
         )

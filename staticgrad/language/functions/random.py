@@ -67,8 +67,8 @@ from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.support.errors.tracebacks import boundary, bounded, called_name
-from staticgrad.support.errors.wording import did_you_mean, shown
+from staticgrad.support.errors.tracebacks import boundary, called_name, make_boundaries
+from staticgrad.support.errors.wording import did_you_mean, quote
 
 __all__ = [
     "Generator",
@@ -105,7 +105,7 @@ _ELSEWHERE: Final = {
 }
 
 
-@bounded
+@make_boundaries
 class Generator(Distributions):
     """A source of random numbers with a seed; every draw is independent of the others.
 
@@ -232,7 +232,7 @@ class Generator(Distributions):
             probabilities = array_of(p, f"{called_name()}: p")
             if not np.all((probabilities >= 0.0) & (probabilities <= 1.0)):
                 raise ArgumentError(
-                    f"bernoulli: the probability {shown(p)} is not in [0, 1]",
+                    f"bernoulli: the probability {quote(p)} is not in [0, 1]",
                     hint="the probability comes first, then the shape: bernoulli(0.5, shape=(3,))",
                 )
         return self._unit(met_shape(shape, p), F32) < p

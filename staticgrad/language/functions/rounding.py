@@ -21,7 +21,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dtype import F32, DType, as_dtype
-from staticgrad.support.containers import filled
+from staticgrad.support.containers import fill_container
 from staticgrad.support.errors import StaticgradError
 from staticgrad.support.records import dataclass
 
@@ -190,7 +190,7 @@ def _float_of(arg: Any) -> DType | None:
 def _round_results(results: Any, dtype: DType) -> Any:
     """Results in the compute dtype converted to ``dtype``; those in containers, too."""
     if isinstance(results, tuple | list):
-        return filled(results, [_round_results(result, dtype) for result in results])
+        return fill_container(results, [_round_results(result, dtype) for result in results])
     if isinstance(results, Value) and results.dtype is dtype.compute:
         return astype(results, dtype)
     return results

@@ -26,7 +26,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.optional import ml_dtypes
 
 e: Final = math.e
@@ -69,7 +69,7 @@ def asarray(
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
     if is_sparse(obj):
         raise DTypeError(
-            f"asarray: {shown(obj)} is sparse, not an array",
+            f"asarray: {quote(obj)} is sparse, not an array",
             hint="x.toarray(), or sg.sparse.csr(x)",
         )
     data: Any = obj

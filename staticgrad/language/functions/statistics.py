@@ -80,7 +80,7 @@ from staticgrad.support.errors import (
     ShapeError,
 )
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 @overload
@@ -597,7 +597,7 @@ def _ends(range: Any) -> tuple[float, float]:
     try:
         low, high = map(float, range)
     except (TypeError, ValueError):
-        raise ArgumentError(f"histogram: range={shown(range)} is not a pair of numbers") from None
+        raise ArgumentError(f"histogram: range={quote(range)} is not a pair of numbers") from None
     return low, high
 
 
@@ -782,10 +782,10 @@ def _quantiles(
     parts = None if isinstance(q, Value) else array_of(q, f"{called_name()}: q")
     if parts is None or parts.dtype.kind not in "iuf":
         raise ArgumentError(
-            f"{called_name()}: q={shown(q)} is not a number known when the graph is built"
+            f"{called_name()}: q={quote(q)} is not a number known when the graph is built"
         )
     if not np.all((parts >= 0) & (parts <= scale)):
-        raise ArgumentError(f"{called_name()}: q={shown(q)} reaches outside [0, {scale:g}]")
+        raise ArgumentError(f"{called_name()}: q={quote(q)} reaches outside [0, {scale:g}]")
     results = [quantile_of(rows, float(number) / scale, method) for number in parts.ravel()]
     if parts.ndim == 0:
         return results[0]

@@ -40,7 +40,7 @@ from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import capture
 from staticgrad.support.errors import CarryError, GraphError, StaticgradError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import dataclass
 
 Wrapper = TypeVar("Wrapper", bound=Callable[..., Any])
@@ -285,7 +285,7 @@ def check_cases(tree: Tree, first: Sequence[Symbolic], second: Sequence[Symbolic
 def not_a_pair(result: Any) -> CarryError:
     """The error for a function of ``scan`` that does not return carry and output."""
     return CarryError(
-        f"{called_name()}: the function gives {shown(result)}, not a pair",
+        f"{called_name()}: the function gives {quote(result)}, not a pair",
         hint="it returns the next carry and the output of the iteration: return carry, y\n"
         "None stands for no output: return carry, None",
     )

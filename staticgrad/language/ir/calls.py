@@ -43,7 +43,7 @@ from staticgrad.support.errors.tracebacks import (
     is_boundary,
     names_messages,
 )
-from staticgrad.support.errors.wording import OF_CHOICES, ON_CPU, kind_of, shown
+from staticgrad.support.errors.wording import OF_CHOICES, ON_CPU, kind_of, quote
 from staticgrad.support.records import NamedTuple, dataclass
 
 P = ParamSpec("P")
@@ -269,7 +269,7 @@ def _read_flag(flag: str, argument: Any) -> bool:
     if isinstance(argument, np.bool_):
         return bool(argument)
     raise ArgumentError(
-        f"{called_name()}: {flag}={shown(argument)} is {kind_of(argument)}, neither True nor False",
+        f"{called_name()}: {flag}={quote(argument)} is {kind_of(argument)}, neither True nor False",
         hint="a flag is a bool known when the graph is built",
     )
 
@@ -286,7 +286,7 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
         listing = ", ".join(map(repr, choices))
         hint = OF_CHOICES.get(argument, "") if isinstance(argument, str) else ""
         raise ArgumentError(
-            f"{called_name()}: {word}={shown(argument)} is not one of {listing}",
+            f"{called_name()}: {word}={quote(argument)} is not one of {listing}",
             hint=ON_CPU if word == "device" else hint,
         )
 
@@ -525,7 +525,7 @@ def without_synonyms(name: str, ours: inspect.Signature, kwargs: dict[str, Any])
             values = (*argument,)
         else:
             raise ArgumentError(
-                f"{name}: {word}={shown(argument)} is not a pair: {', '.join(our_names)}"
+                f"{name}: {word}={quote(argument)} is not a pair: {', '.join(our_names)}"
             )
         for our_name, value in zip(our_names, values, strict=True):
             if our_name in renamed or (our_name != word and our_name in kwargs):
@@ -572,7 +572,7 @@ def _without_idle(
         elif not _is_idle(name, word, argument, defaults[word]):
             _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
             raise ArgumentError(
-                f"{name}: {word}={shown(argument)} is not supported for values and tensors",
+                f"{name}: {word}={quote(argument)} is not supported for values and tensors",
                 hint=instead or what_it_takes(ours),
             )
     return effective
@@ -613,7 +613,7 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
     narrows = any(not np.can_cast(_dtype_of(x), dtype.numpy, "same_kind") for x in bound.args)
     if _dtype_of(result) != dtype.numpy or narrows:
         raise DTypeError(
-            f"{name}: dtype={shown(asked)} is not a dtype that it is computed in here",
+            f"{name}: dtype={quote(asked)} is not a dtype that it is computed in here",
             hint="convert the operands or the result: x.astype(dtype)",
         )
     return result

@@ -18,7 +18,7 @@ from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.text import suggestion
 from staticgrad.support.errors import PluginWarning, warn
-from staticgrad.support.errors.wording import shortened
+from staticgrad.support.errors.wording import shorten_text
 
 BUILT_IN = "staticgrad.language.ops"
 ENTRY_POINTS = "staticgrad.ops"  # other packages announce modules that define ops here
@@ -79,7 +79,7 @@ def load_entry_points(group: str, failed: list[str] | None = None) -> Iterator[t
         try:
             loaded = entry.load()
         except (Exception, SystemExit) as error:  # whatever a stranger's module does
-            reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 160)
+            reason = shorten_text(" ".join(f"{type(error).__name__}: {error}".split()), 160)
             texts.append(
                 f"{package_of(entry)}, which announces {entry.value!r} for {group}, cannot be"
                 f" imported: {reason}"

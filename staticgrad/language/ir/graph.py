@@ -54,7 +54,7 @@ from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import no_graph_attribute
-from staticgrad.support.errors.wording import did_you_mean, kind_of, listed
+from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
 from staticgrad.support.source import Location, Origin
 
 _Kind = TypeVar("_Kind", bound=Op)
@@ -178,7 +178,8 @@ class Graph(GraphParts):
         if name not in self.outputs:
             raise UnknownNameError(
                 f"the graph has no output {name!r}",
-                hint=f"{did_you_mean(name, self.outputs)}its outputs are {listed([*self.outputs])}",
+                hint=f"{did_you_mean(name, self.outputs)}"
+                f"its outputs are {list_names([*self.outputs])}",
             )
         output = self.outputs[name]
         return SymbolicComplex.of(output) if name in self.complex_outputs else output

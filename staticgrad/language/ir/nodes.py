@@ -59,7 +59,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import NoNumbers, never_set
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.source import Location
 
 _serial = itertools.count()
@@ -221,7 +221,7 @@ class Symbolic(NoNumbers, Value):
             return Symbolic(node)
         if not isinstance(inferred, tuple) or not all(isinstance(t, TensorType) for t in inferred):
             raise OpDefinitionError(
-                f"{op.name}: infer gives {shown(inferred)}, not a TensorType or a tuple of them",
+                f"{op.name}: infer gives {quote(inferred)}, not a TensorType or a tuple of them",
                 hint="the operand's own type, or x.with_shape(shape), x.with_dtype(dtype)",
             )
         node = Node(op, args, inferred, *here(skip=2))
@@ -274,7 +274,7 @@ class Parameter(Symbolic):
     def __init__(self, node: Node) -> None:
         if not isinstance(node, Node):
             raise ArgumentError(
-                f"Parameter: {shown(node)} is not a node",
+                f"Parameter: {quote(node)} is not a node",
                 hint="sg.parameter(name, array) makes a parameter",
             )
         # these exist: ``__setattr__`` has nothing to refuse
@@ -441,7 +441,7 @@ def describe(value: Symbolic, position: int, what: str = "") -> Related:
 
 def _no_numbers(parameter: Parameter, value: Any) -> GraphError:
     return GraphError(
-        f"update of parameter {parameter.name!r}: {shown(value)} has no numbers here",
+        f"update of parameter {parameter.name!r}: {quote(value)} has no numbers here",
         hint="inside of a function under @sg.function it is an update of each call\n"
         "in a graph: sg.Graph(outputs, updates={w: value}); in the forward of a module it is an"
         " update of graphs that contain its result",
@@ -671,13 +671,13 @@ def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) ->
         elif not computed:
             if not (is_value(parameter) and isinstance(parameter.node.op, ParameterLeaf)):
                 raise GraphError(
-                    f"update of {shown(parameter)}, which is not a parameter",
+                    f"update of {quote(parameter)}, which is not a parameter",
                     hint="sg.parameter(name, array) makes what updates can change",
                     related=[related_of(parameter)] if is_value(parameter) else [],
                 )
             if not is_value(value):
                 raise GraphError(
-                    f"update of parameter {parameter.name!r}: {shown(value)} is not a symbolic"
+                    f"update of parameter {parameter.name!r}: {quote(value)} is not a symbolic"
                     " value",
                     hint=hint_of(value),
                     related=[related_of(parameter)],

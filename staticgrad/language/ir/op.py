@@ -27,7 +27,7 @@ from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, ArrayData, Tenso
 from staticgrad.language.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import NameConflictError, OpDefinitionError, ShapeError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import Immutable, dataclass
 
 Array = npt.NDArray[Any]
@@ -294,7 +294,7 @@ def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[Tens
                         continue
                     if size < 0:
                         raise ShapeError(f"{op.name}: the size {size} is negative")
-                    raise ShapeError(f"{op.name}: an axis of size {shown(size)}: {BEYOND}")
+                    raise ShapeError(f"{op.name}: an axis of size {quote(size)}: {BEYOND}")
                 if not is_never_negative(size) and not any(
                     size in operand_type.shape for operand_type in types
                 ):

@@ -14,7 +14,7 @@ from staticgrad.language.ir.nodes import Node, ancestors
 from staticgrad.language.ir.op import Constant, Input, ParameterLeaf
 from staticgrad.language.ir.printer import GraphParts, op_text, print_graph
 from staticgrad.support.pictures.ladder import Band, Box, Chip, Column, ladder
-from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted
+from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
 from staticgrad.support.pictures.shown import standalone
 from staticgrad.support.records import dataclass
 from staticgrad.support.source import Location, SourceLine
@@ -99,7 +99,7 @@ def graph_html(graph: GraphParts) -> str:
     return fragment(
         paragraph(summary),
         f'<div class="scroll">{graph_svg(graph)}</div>' if nodes else "",
-        fold("text", preformatted(print_graph(graph))),
+        details("text", text_block(print_graph(graph))),
     )
 
 
@@ -243,6 +243,6 @@ def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...
     if first.is_leaf and len(group) > 1:
         name = "parameter" if isinstance(first.op, ParameterLeaf) else "input"
     listed = ", ".join(dict.fromkeys(map(_name, group)))
-    title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().labelled}"
+    title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().label}"
     is_leaf = isinstance(first.op, Input | ParameterLeaf)
     return Box(band, column, name, note, len(group), is_leaf, title, links)

@@ -237,12 +237,14 @@ def columns_with_repeats(plan: Plan) -> list[Column]:
 
 def plan_html(plan: Plan) -> str:
     """Return the HTML that a notebook shows for a plan."""
-    from staticgrad.support.pictures.markup import fold, fragment, paragraph, preformatted
+    from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
 
     drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""
-    return fragment(paragraph(repr(plan).strip("<>")), drawn, fold("text", preformatted(str(plan))))
+    return fragment(
+        paragraph(repr(plan).strip("<>")), drawn, details("text", text_block(str(plan)))
+    )
 
 
 def _display_name(buffer: Buffer) -> str:
     name = buffer.label or buffer.name
-    return f"{name} ({buffer.origin.resolve().labelled})" if buffer.origin else name
+    return f"{name} ({buffer.origin.resolve().label})" if buffer.origin else name

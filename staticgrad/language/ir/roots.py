@@ -27,7 +27,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Named, named_sizes
 from staticgrad.support import ranks
 from staticgrad.support.errors import GraphError, NameConflictError, Related
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 _PAIRS = (
     "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
@@ -54,7 +54,7 @@ def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
     pairs = tuple(updates) if isinstance(updates, Iterable) and not is_value(updates) else (None,)
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise GraphError(f"the updates hold {shown(pair)}", hint=_PAIRS)
+            raise GraphError(f"the updates hold {quote(pair)}", hint=_PAIRS)
     return tuple((parameter, value) for parameter, value in pairs)
 
 
@@ -85,14 +85,14 @@ def check_roots(
     for label, value in outputs.items():
         if is_value(label):
             raise GraphError(
-                f"output {shown(label)} has a value for a name: outputs map names to symbolic"
+                f"output {quote(label)} has a value for a name: outputs map names to symbolic"
                 " values",
                 hint="updates are an argument: sg.Graph(outputs, updates={w: its next value})",
                 related=[related_of(label)],
             )
         if not isinstance(label, str) or not is_value(value):
             raise GraphError(
-                f"output {label!r} is {shown(value)}: outputs map names to symbolic values",
+                f"output {label!r} is {quote(value)}: outputs map names to symbolic values",
                 hint=hint_of(value) if isinstance(label, str) else "a name is a text",
             )
     check_updates(updates)
@@ -104,7 +104,7 @@ def check_roots(
     for value in inputs:
         if not (is_value(value) and isinstance(value.node.op, Input)):
             raise GraphError(
-                f"inputs= holds {shown(value)}, which is not an input",
+                f"inputs= holds {quote(value)}, which is not an input",
                 hint="list the values themselves: inputs=[x]",
             )
 
@@ -112,7 +112,7 @@ def check_roots(
 def check_graph_name(name: Any) -> None:
     """Check what a text form shall call a graph."""
     if not isinstance(name, str):
-        raise GraphError(f"a graph's name is {shown(name)}, not a text", hint='name="step"')
+        raise GraphError(f"a graph's name is {quote(name)}, not a text", hint='name="step"')
 
 
 def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:

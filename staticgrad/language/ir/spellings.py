@@ -15,7 +15,7 @@ from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.functional import functions, namespace_of
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class TorchSpellings:
@@ -32,7 +32,7 @@ class TorchSpellings:
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         if not all(isinstance(size, Dim) or hasattr(size, "__index__") for size in sizes):
             raise ArgumentError(
-                f"view: {shown(shape[0])} is not a size",
+                f"view: {quote(shape[0])} is not a size",
                 hint="x.astype(dtype) converts elements; their bytes are not read as another dtype",
             )
         return functions.reshape(self, tuple(sizes))

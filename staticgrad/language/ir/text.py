@@ -519,7 +519,7 @@ def distinct_sizes(sizes: Iterable[Size]) -> list[Named]:
 def comment(origins: Iterable[Location]) -> str:
     """``   # train.py:8 [head], train.py:5``: every line once; nothing of places in parsed text."""
     places = (place for origin in origins for place in origin.places)
-    lines = (place.labelled for place in places if getattr(place, "file", None) != NO_FILE)
+    lines = (place.label for place in places if getattr(place, "file", None) != NO_FILE)
     where = ", ".join(dict.fromkeys(lines))
     return f"   # {where}" if where else ""
 

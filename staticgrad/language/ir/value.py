@@ -26,9 +26,9 @@ from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sp
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, AxisError, RankError
-from staticgrad.support.errors.tracebacks import boundary, cut
+from staticgrad.support.errors.tracebacks import boundary, cut_frames
 from staticgrad.support.errors.values import no_function, no_operand, no_ufunc
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -106,7 +106,7 @@ class StandardArray:
         """The value itself, for the CPU. Raises ArgumentError for any other device."""
         if device != "cpu" or stream is not None:
             raise ArgumentError(
-                f"there is no device {shown(device)}"
+                f"there is no device {quote(device)}"
                 if stream is None
                 else "the CPU has no streams",
                 hint="kernels run on the CPU: there is nothing to move",
@@ -116,7 +116,7 @@ class StandardArray:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The namespace with the standard's functions: ``sg``."""
         if api_version not in _VERSIONS:
-            raise ArgumentError(f"the array API of {shown(api_version)} is not known here")
+            raise ArgumentError(f"the array API of {quote(api_version)} is not known here")
         return staticgrad
 
 
@@ -147,7 +147,7 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
                 return NotImplemented  # it may know what to do
             raise no_operand(function, operand)
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
     operator.__name__, operator.__qualname__ = f"__{name}__", f"Value.__{name}__"

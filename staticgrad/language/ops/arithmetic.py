@@ -42,7 +42,7 @@ from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import BOOL, DType
 from staticgrad.language.vecmath.layout import sign_bit
 from staticgrad.support.errors import DTypeError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class Add(Elementwise, name="add"):
@@ -412,7 +412,7 @@ def power(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
             return Pow()(x, y)
         if not isinstance(y, Value | Dim) and np.any(np.asarray(y) < 0):
             raise DTypeError(
-                f"integers have no negative powers: {common.numpy} ** {shown(y)}",
+                f"integers have no negative powers: {common.numpy} ** {quote(y)}",
                 hint="convert the base first: x.astype('float64')",
             )
         return IntPow()(x, y)

@@ -35,7 +35,7 @@ from staticgrad.language.types.dim import Size, bounds
 from staticgrad.language.types.dtype import BOOL, I64
 from staticgrad.support.building import here, within
 from staticgrad.support.errors import OpDefinitionError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 #: Ops that never raise; of finite operands, derivatives of every order are finite, overflow apart.
 _NAMES: Final = """
@@ -164,7 +164,7 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
     expected = [kind.with_shape((size, *kind.shape)) for kind in node.types]
     if [getattr(result, "type", None) for result in results] != expected:
         raise OpDefinitionError(
-            f"{node.op.name}: batched gives {', '.join(shown(result) for result in results)},"
+            f"{node.op.name}: batched gives {', '.join(quote(result) for result in results)},"
             f" not {', '.join(map(str, expected))}",
             hint="the results of the op with the batch axis in front",
         )

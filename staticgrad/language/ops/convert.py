@@ -20,7 +20,7 @@ from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType, conv
 from staticgrad.language.types.dim import Dim, Size, bounds
 from staticgrad.language.types.dtype import F64, DType
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class Cast(Elementwise, name="cast"):
@@ -148,5 +148,5 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     if isinstance(size, Dim):
         return SizeValue(size, target)()
     if not -MOST_SIZE <= size <= MOST_SIZE:
-        raise ArgumentError(f"size_value: the size {shown(size)} is too large: {BEYOND}")
+        raise ArgumentError(f"size_value: the size {quote(size)} is too large: {BEYOND}")
     return convert_array(np.asarray(size, np.int64), target)[()]

@@ -36,7 +36,7 @@ from staticgrad.language.types.arrays import Shape, TensorType
 from staticgrad.language.types.dtype import F32
 from staticgrad.support.caches import cached_property
 from staticgrad.support.errors import GradientError, OpDefinitionError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 
 #: Partial derivatives that cost nothing: recognised by ``times``, never multiplied.
@@ -246,7 +246,7 @@ def shares_of(
     shares: Any = op.cotangents(ct, out, args, needed)
     if not isinstance(shares, tuple) or len(shares) != len(args):
         raise OpDefinitionError(
-            f"{op.name}: vjp gives {shown(shares)}, not a tuple of {len(args)} cotangents"
+            f"{op.name}: vjp gives {quote(shares)}, not a tuple of {len(args)} cotangents"
         )
     for share, arg in zip(shares, args, strict=True):
         check_share(op, "derivative rule", share, arg)
@@ -319,7 +319,7 @@ def check_share(op: Op, what: str, share: Any, of: Any) -> None:
     if isinstance(value, Value) and alike:
         return
     raise OpDefinitionError(
-        f"{rule_name(op)}: its {what} gives {kind_of(share)} for {of.type}, {shown(share)}",
+        f"{rule_name(op)}: its {what} gives {kind_of(share)} for {of.type}, {quote(share)}",
         hint="a value computed from the rule's own operands; None where there is no gradient",
     )
 

@@ -51,7 +51,7 @@ from staticgrad.support.errors import (
     UnknownAttributeError,
 )
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 Rule = Callable[..., Any]
@@ -132,7 +132,7 @@ class CustomVjp(Marker, name="custom_vjp"):
         shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
-                f"{self.rule}: the rule gives {shown(shares)},"
+                f"{self.rule}: the rule gives {quote(shares)},"
                 f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
                 hint="one per operand, None where there is none: return (ct * 2.0,)",
             )
@@ -271,7 +271,7 @@ class CustomFunction:
         body = self.function(*(v.detach() if hasattr(v, "detach") else v for v in values))
         if not isinstance(body, Value):
             raise OpDefinitionError(
-                f"{self.name} gives {shown(body)}, not one value",
+                f"{self.name} gives {quote(body)}, not one value",
                 hint="it returns the value that it builds"
                 if body is None
                 else "one function per value, or one value that sg.concatenate joins",
@@ -389,7 +389,7 @@ def make_custom_function(cls: type[CustomFunction], function: Any, name: str) ->
     qualname = getattr(function, "__qualname__", None)
     if not name and qualname is None:
         raise ArgumentError(
-            f"{shown(function)} has no unique name", hint=f"{cls.kind}(function, name=...)"
+            f"{quote(function)} has no unique name", hint=f"{cls.kind}(function, name=...)"
         )
     chosen = name or f"{module_of(function)}.{qualname}"
     if chosen in _rules and (name or "<locals>" in chosen):
@@ -443,7 +443,7 @@ class CustomJvp(Marker, name="custom_jvp"):
         takes = "(tangents, out, *args)"
         tangent = self.apply_rule(_jvp_over_batch, _jvp_over_pairs, takes, operands, needed)
         if not isinstance(tangent, Value) or tangent.type != out.type:
-            what = tangent.type if isinstance(tangent, Value) else shown(tangent)
+            what = tangent.type if isinstance(tangent, Value) else quote(tangent)
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {what}, not a tangent of type {out.type}",
                 hint="return tangents[0] * slope; None among the tangents belongs to integers",
@@ -650,7 +650,7 @@ class _UserCall(Op):
         shares = in_tuple(rule(ct, out, *args), len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
-                f"{self.label}: the rule gives {shown(shares)},"
+                f"{self.label}: the rule gives {quote(shares)},"
                 f" not a tuple of {len(args)} cotangent{'s' * (len(args) != 1)}",
                 hint="one per operand, None where there is none: return (ct * 2.0,)",
             )
@@ -694,7 +694,7 @@ def _types_of(op: str, declared: Any) -> tuple[TensorType, ...]:
             continue
         if not isinstance(declaration, tuple) or len(declaration) != 2:
             raise ArgumentError(
-                f"{op}: types={shown(declaration)} is not a type",
+                f"{op}: types={quote(declaration)} is not a type",
                 hint='types=((3, "n"), "float64"), a value or array of that type, or a list',
             )
         shape, dtype = declaration
@@ -719,7 +719,7 @@ def _make_call(
     if not callable(function):
         raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")
     if vjp is not None and not callable(vjp):
-        raise ArgumentError(f"{op}: vjp={shown(vjp)} is not a function")
+        raise ArgumentError(f"{op}: vjp={quote(vjp)} is not a function")
     plain = getattr(function, "py_func", function)
     qualname = getattr(plain, "__qualname__", type(plain).__name__)
     label = name or f"{module_of(plain)}.{qualname}"

@@ -68,7 +68,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.values import no_operand
-from staticgrad.support.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.support.errors.wording import did_you_mean, kind_of, quote
 
 #: Decorator of references: NumPy's warnings about overflow, NaN and division stay silent.
 quiet: np.errstate = np.errstate(all="ignore")
@@ -232,7 +232,7 @@ class Elementwise(Op):
         """``partials``, one for each operand."""
         partials: Any = self.partials(out, *args)
         if not isinstance(partials, tuple) or len(partials) != len(args):
-            many = f"{len(partials)} partials" if isinstance(partials, tuple) else shown(partials)
+            many = f"{len(partials)} partials" if isinstance(partials, tuple) else quote(partials)
             raise OpDefinitionError(
                 f"{self.name}: partials gives {many}, not a tuple of {len(args)} for its operands"
             )
@@ -491,7 +491,7 @@ def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
         low = -high
     if not (dtype.is_bool or low <= scalar <= high):
         raise DTypeError(
-            f"{op}: the Python integer {shown(scalar)} does not fit {dtype.numpy}",
+            f"{op}: the Python integer {quote(scalar)} does not fit {dtype.numpy}",
             hint="convert the other operand first, x.astype('int64'), or write a float",
         )
 

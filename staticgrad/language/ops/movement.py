@@ -38,7 +38,7 @@ from staticgrad.language.types.arrays import Shape, TensorType, product
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 
 class Reshape(LinearOp, name="reshape"):
@@ -348,7 +348,7 @@ def _is_fortran(order: str | None, orders: str) -> bool:
         return False
     if order not in [*orders]:
         raise ArgumentError(
-            f"{called_name()}: order={shown(order)}",
+            f"{called_name()}: order={quote(order)}",
             hint=f"one of {', '.join(orders)}; {_HINT_OF_ORDER}",
         )
     return order == "F"

@@ -45,7 +45,7 @@ from staticgrad.language.types.dim import Dim, Size, equal
 from staticgrad.language.types.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 Axes = int | Sequence[int] | None
 #: The maximum number of values that one function returns.
@@ -200,17 +200,17 @@ def integer(
     if number is not None and not (least is not None and isinstance(data, bool | np.bool_)):
         if least is not None and number < least:
             raise ArgumentError(
-                f"{of or called_name()}: {what} must be >= {least}, got {shown(number)}",
+                f"{of or called_name()}: {what} must be >= {least}, got {quote(number)}",
                 related=related(*values),
             )
         if most_bits is not None and number.bit_length() > most_bits:
             raise ArgumentError(
-                f"{of or called_name()}: {what} {shown(data)} has more than {most_bits} bits",
+                f"{of or called_name()}: {what} {quote(data)} has more than {most_bits} bits",
                 related=related(*values),
             )
         return number
     raise ArgumentError(
-        f"{of or called_name()}: {what} {shown(data)} is not an integer",
+        f"{of or called_name()}: {what} {quote(data)} is not an integer",
         hint=_integer_hint(what, data),
         related=related(*values, data),
     )
@@ -294,7 +294,7 @@ def read_number(
     elif or_value and isinstance(value, Value | np.ndarray):
         return value
     raise ArgumentError(
-        f"{called_name()}: {word} must be {what}, got {shown(value)}", related=related(value)
+        f"{called_name()}: {word} must be {what}, got {quote(value)}", related=related(value)
     )
 
 
@@ -342,7 +342,7 @@ def size_of(data: Any, *values: Value, of: str = "") -> Size:
     if not 0 <= size <= MOST_SIZE:
         why = "is negative" if size < 0 else f"is too large: {BEYOND}"
         raise ShapeError(
-            f"{of or called_name()}: the size {shown(size)} {why}", related=related(*values)
+            f"{of or called_name()}: the size {quote(size)} {why}", related=related(*values)
         )
     return size
 

@@ -32,7 +32,7 @@ from staticgrad.support.errors import (
     SymbolicValueError,
 )
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
@@ -186,9 +186,9 @@ class ParameterStore:
             found = array_of(value, f"parameter {self.name!r}", ParameterValueError)
             if kind_of_elements(found.dtype) in "biufc":
                 return found
-            why = "None is none" if value is None else f"{shown(value)} is {kind_of(value)}"
+            why = "None is none" if value is None else f"{quote(value)} is {kind_of(value)}"
         except SymbolicValueError:
-            why = f"{shown(value)} is symbolic: it has no numbers before a run"
+            why = f"{quote(value)} is symbolic: it has no numbers before a run"
         raise ParameterValueError(
             f"parameter {self.name!r} takes an array of numbers; {why}",
             hint="sg.Graph(updates={w: value}) sets it to what a graph computes"

@@ -27,7 +27,7 @@ from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_b
 from staticgrad.support.errors import DTypeError, Related, StaticgradError
 from staticgrad.support.errors.values import masked_array
 from staticgrad.support.errors.wording import kind_of, why_no_array
-from staticgrad.support.narrow_floats import narrowed
+from staticgrad.support.narrow_floats import narrow_numbers
 from staticgrad.support.records import dataclass
 
 Shape = tuple[Size, ...]
@@ -481,7 +481,7 @@ def convert_array(x: Array, dtype: DType) -> Array:
     if x.dtype.kind == "V":  # a float that NumPy does not know converts to NumPy's exactly
         x = x.astype(np.float32)
     if dtype.is_storage:
-        return narrowed(dtype.code, x).view(dtype.numpy)
+        return narrow_numbers(dtype.code, x).view(dtype.numpy)
     if x.dtype.kind != "f" or not dtype.is_integer:
         return x.astype(dtype.numpy)
     if dtype.code == "u64":

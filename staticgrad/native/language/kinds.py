@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.support.caches import cached_property
-from staticgrad.support.narrow_floats import narrowed
+from staticgrad.support.narrow_floats import narrow_numbers
 from staticgrad.support.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
@@ -161,7 +161,7 @@ def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:
     ``value != 0``; what is for storage becomes the bits of the nearest number.
     """
     if element.kind == "s":
-        return narrowed(element.name, literal_value(ELEMENTS["f64"], value))
+        return narrow_numbers(element.name, literal_value(ELEMENTS["f64"], value))
     if element.kind == "b":
         return np.array(1 if value else 0, np.uint8)
     if element.kind != "f":

@@ -273,7 +273,7 @@ class _PythonGuard(AtFork):
         self._get, self._set = _threads() or none
 
     def change(self, _state: int, change: int) -> None:
-        with self._lock.taken:
+        with self._lock.mutex:
             if change == 1:
                 self._callers.discard(threading.get_ident())
             else:

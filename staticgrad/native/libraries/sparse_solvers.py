@@ -83,7 +83,7 @@ def _find_factors(data: Array, rows: Array, places: Array, n: int, ordering: str
         factors = _Factors(lu, data.copy(), rows.copy(), places.copy())
         entry_bytes = data.itemsize + 4
         nbytes = entry_bytes * (0 if lu is None else lu.nnz) + data.size * (entry_bytes + 4)
-        _factors.put(key, factors, nbytes)
+        _factors.store(key, factors, nbytes)
     return factors
 
 

@@ -36,7 +36,7 @@ from staticgrad.native.language.kinds import (
 )
 from staticgrad.native.language.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.language.translation import REGISTERED as REGISTERED
-from staticgrad.support.narrow_floats import STORED, narrowed
+from staticgrad.support.narrow_floats import STORED, narrow_numbers
 
 Array = NDArray[Any]
 #: The C library's name and type for each floating dtype.
@@ -299,7 +299,7 @@ def _convert(result: Vector, v: Lanes) -> Lanes:
     if source.kind == "s":
         source, data = ELEMENTS["f32"], STORED[source.name].widen(data)
     if element.kind == "s":
-        return Lanes(result, narrowed(element.name, data))
+        return Lanes(result, narrow_numbers(element.name, data))
     if element.kind == "b":
         return Lanes(result, (data != 0).view(np.uint8))
     if source.kind == "f" and element.kind != "f":

@@ -24,8 +24,8 @@ from staticgrad.support.errors.wording import (
     did_you_mean,
     each_of,
     kind_of,
-    listed,
-    shown,
+    list_names,
+    quote,
 )
 
 _DECORATORS: Final = contextlib.__file__
@@ -117,8 +117,8 @@ def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
             if word not in ours.parameters:
                 raise unknown_argument(name, word, ours) from None
         text = str(error).replace("multiple values for argument", "two values for argument")
-        for word, given in _given_twice(ours, args, kwargs):
-            text = f"two values for argument {word!r}, {shown(given)} by its place"
+        for word, value in _given_twice(ours, args, kwargs):
+            text = f"two values for argument {word!r}, {quote(value)} by its place"
         hint = what_it_takes(ours)
         if text.startswith("missing") and (read := _as_read(ours, args)):
             hint += f"; {read}"
@@ -129,30 +129,30 @@ def _as_read(ours: Signature, args: Any) -> str:
     """Return the positional arguments in words, with the names of their parameters."""
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     named = [n for n, p in ours.parameters.items() if p.kind in kinds]
-    pairs = [(n, given) for n, given in zip(named, args, strict=False) if n != "self"]
-    return ", ".join(f"{n} is {shown(given)}" for n, given in pairs)
+    pairs = [(n, value) for n, value in zip(named, args, strict=False) if n != "self"]
+    return ", ".join(f"{n} is {quote(value)}" for n, value in pairs)
 
 
 def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
     """Arguments that are given by their place and by name, with what stands in the place."""
-    placed = zip(ours.parameters, args, strict=False)
-    return [(word, given) for word, given in placed if word in kwargs]
+    by_place = zip(ours.parameters, args, strict=False)
+    return [(word, value) for word, value in by_place if word in kwargs]
 
 
-def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+def check_call(owner: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     """Refuse what calls of a made object do not take; what its constructor takes is said there.
 
     ``made``: the object's class; ``function``: what a call of the object runs, bound to it.
     """
-    ours, constructor = signature(function), signature(made)
-    for word in (each for each in kwargs if each not in ours.parameters):
+    ours, constructor = signature(function), signature(owner)
+    for word in (key for key in kwargs if key not in ours.parameters):
         theirs = next((w for w in (word, ARGUMENTS.get(word)) if w in constructor.parameters), None)
         if theirs is not None and ARGUMENTS.get(word) not in ours.parameters:
             raise UnknownArgumentError(
-                f"{made.__name__}: a call takes no {word!r}",
-                hint=f"say it where the module is made: {made.__name__}(..., {theirs}=...)",
+                f"{owner.__name__}: a call takes no {word!r}",
+                hint=f"say it where the module is made: {owner.__name__}(..., {theirs}=...)",
             )
-    check_arguments(made.__name__, ours, args, kwargs)
+    check_arguments(owner.__name__, ours, args, kwargs)
 
 
 def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
@@ -162,10 +162,10 @@ def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
 
 def check_keywords(
     name: str,
-    given: Iterable[str],
+    words: Iterable[str],
     taker: Callable[..., Any],
     without: Sequence[str],
-    own: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> None:
     """Refuse words that are handed on to ``taker`` later, unless it takes them.
 
@@ -173,12 +173,12 @@ def check_keywords(
     takes, for the hint.
     """
     ours = signature(taker)
-    known = [Parameter(word, Parameter.KEYWORD_ONLY) for word in own]
-    handed = [each for word, each in ours.parameters.items() if word not in without]
-    known += [each.replace(kind=Parameter.KEYWORD_ONLY) for each in handed]
-    for word in given:
+    parameters = [Parameter(word, Parameter.KEYWORD_ONLY) for word in extra]
+    handed = [parameter for word, parameter in ours.parameters.items() if word not in without]
+    parameters += [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in handed]
+    for word in words:
         if word in without or word not in ours.parameters:
-            raise unknown_argument(name, word, ours.replace(parameters=known))
+            raise unknown_argument(name, word, ours.replace(parameters=parameters))
 
 
 def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentError:
@@ -199,7 +199,7 @@ def what_it_takes(ours: Signature) -> str:
     """``it takes x, axis``: what a hint says of a function."""
     stars: dict[object, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
     names = [f"{stars.get(ours.parameters[n].kind, '')}{n}" for n in _names(ours)]
-    return f"it takes {listed(names) if names else 'no arguments'}"
+    return f"it takes {list_names(names) if names else 'no arguments'}"
 
 
 def _names(ours: Signature) -> list[str]:
@@ -217,19 +217,19 @@ def check_kinds(name: str, function: Callable[..., Any], args: Any, kwargs: Any)
     except TypeError:
         return
     scope = getattr(unwrap(function), "__globals__", {})
-    for word, given in bound.arguments.items():
+    for word, value in bound.arguments.items():
         declared = bound.signature.parameters[word]
         if declared.kind in (declared.VAR_POSITIONAL, declared.VAR_KEYWORD):
             continue
-        expected = _evaluated(declared.annotation, scope)
-        if given is not declared.default and not _fits(given, expected):
+        expected = _resolve_annotation(declared.annotation, scope)
+        if value is not declared.default and not _fits(value, expected):
             raise ArgumentError(
-                f"{name}: {word}={shown(given)} is {kind_of(given)}",
+                f"{name}: {word}={quote(value)} is {kind_of(value)}",
                 hint=f"{word} is {' or '.join(_words(expected))}",
             )
 
 
-def _evaluated(annotation: Any, scope: dict[str, Any]) -> Any:
+def _resolve_annotation(annotation: Any, scope: dict[str, Any]) -> Any:
     """The annotation as an object; ``Any`` where its names are those of type checkers alone."""
     if not isinstance(annotation, str):
         return Any if annotation is Parameter.empty else annotation
@@ -246,31 +246,31 @@ def _alternatives(expected: Any) -> tuple[Any, ...]:
     return (expected,)
 
 
-def _fits(given: Any, expected: Any) -> bool:
-    return any(_fits_one(given, each) for each in _alternatives(expected))
+def _fits(value: Any, expected: Any) -> bool:
+    return any(_fits_one(value, alternative) for alternative in _alternatives(expected))
 
 
-def _fits_one(given: Any, expected: Any) -> bool:
+def _fits_one(value: Any, expected: Any) -> bool:
     """Return False where ``given`` is surely of another kind."""
     if expected in (None, type(None)):
-        return given is None
+        return value is None
     if expected is int:
-        return _is_index(given)
+        return _is_index(value)
     if expected is float:
-        return isinstance(given, float | np.number) or _is_index(given)
+        return isinstance(value, float | np.number) or _is_index(value)
     origin, elements = get_origin(expected), get_args(expected)
     if origin is Literal:
-        return isinstance(given, str | bool | int | type(None))  # which one is said elsewhere
+        return isinstance(value, str | bool | int | type(None))  # which one is said elsewhere
     if origin is tuple and ... not in elements:
-        return _holds(given, [Any]) and len(given) == len(elements)
+        return _holds(value, [Any]) and len(value) == len(elements)
     if origin in (Sequence, list, tuple):
-        return _holds(given, [each for each in elements if each is not ...])
+        return _holds(value, [element for element in elements if element is not ...])
     if origin is Iterable:
-        return hasattr(type(given), "__iter__")
+        return hasattr(type(value), "__iter__")
     kind = origin or expected
     if kind is Callable:
-        return callable(given)
-    return not _decides(kind) or isinstance(given, kind)
+        return callable(value)
+    return not _decides(kind) or isinstance(value, kind)
 
 
 def _decides(kind: Any) -> bool:
@@ -280,39 +280,39 @@ def _decides(kind: Any) -> bool:
     return kind in (str, bool, Mapping) or kind.__module__.startswith("staticgrad")
 
 
-def _is_index(given: Any) -> bool:
+def _is_index(value: Any) -> bool:
     try:
-        operator.index(given)
+        operator.index(value)
     except TypeError:
         return False
     return True
 
 
-def _holds(given: Any, elements: list[Any]) -> bool:
+def _holds(value: Any, elements: list[Any]) -> bool:
     """Return whether something is a sequence, and its elements are of one of the kinds."""
-    if isinstance(given, np.ndarray):
-        return given.ndim == 1
-    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         return False
-    return not elements or all(any(_fits(each, kind) for kind in elements) for each in given)
+    return not elements or all(any(_fits(element, kind) for kind in elements) for element in value)
 
 
 def _words(expected: Any) -> list[str]:
     """The alternatives as a message names them."""
-    found = []
-    for each in _alternatives(expected):
-        inner = [arg for arg in get_args(each) if arg is not ...]
-        if each in (None, type(None)):
-            found.append("None")
-        elif get_origin(each) is Literal:
-            found += [repr(word) for word in inner]
-        elif get_origin(each) in (Sequence, Iterable, list, tuple):
+    words = []
+    for alternative in _alternatives(expected):
+        inner = [arg for arg in get_args(alternative) if arg is not ...]
+        if alternative in (None, type(None)):
+            words.append("None")
+        elif get_origin(alternative) is Literal:
+            words += [repr(word) for word in inner]
+        elif get_origin(alternative) in (Sequence, Iterable, list, tuple):
             of = f" of {' or '.join(_words(inner[0]))}" if inner else ""
-            found.append(f"a sequence{of}")
+            words.append(f"a sequence{of}")
         else:
             plain = {int: "int", float: "float", str: "text", bool: "True or False"}
-            kind = get_origin(each) or each
-            known = {Callable: "a function", Mapping: "a dict"}
+            kind = get_origin(alternative) or alternative
+            protocols = {Callable: "a function", Mapping: "a dict"}
             name: str = getattr(kind, "__name__", "a value")
-            found.append(plain.get(kind) or known.get(kind) or name)
-    return found
+            words.append(plain.get(kind) or protocols.get(kind) or name)
+    return words

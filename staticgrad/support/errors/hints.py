@@ -745,8 +745,8 @@ FAMILIES: Final = {
 
 def instead_of(name: str) -> str:
     """Return what to write for another library's name, or why it is missing; else empty."""
-    found = INSTEAD.get(name) or REASONS.get(name, "")
-    return found or next((why for begin, why in FAMILIES.items() if name.startswith(begin)), "")
+    hint = INSTEAD.get(name) or REASONS.get(name, "")
+    return hint or next((why for begin, why in FAMILIES.items() if name.startswith(begin)), "")
 
 
 def as_imported(error: AttributeError) -> Exception:
@@ -781,39 +781,39 @@ _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 """Modules that ``sg`` has no name for: users import from them."""
 
 
-def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeError:
+def no_such_name(room: str, name: str, names: Sequence[str] = ()) -> AttributeError:
     """Return the error for a name that ``sg`` or one of its modules does not have."""
     if name.startswith("__"):
         return AttributeError(name)
 
     def hint() -> str:
-        return _answer(room, name, known) or _closest(room, name, _own(room, known))
+        return _answer(room, name, names) or _closest(room, name, _offered_names(room, names))
 
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
-def attributes(room: str, known: Sequence[str], instead: Mapping[str, str] | None = None) -> Any:
+def attributes(room: str, names: Sequence[str], instead: Mapping[str, str] | None = None) -> Any:
     """Return ``__getattr__`` and ``__dir__`` of the module ``room`` with the names ``known``."""
 
     @boundary
     def __getattr__(name: str) -> NoReturn:  # noqa: N807 - that of the module
         if instead and name in instead:
             raise as_imported(UnknownAttributeError(f"{room} has no {name!r}", hint=instead[name]))
-        raise as_imported(no_such_name(room, name, known))
+        raise as_imported(no_such_name(room, name, names))
 
-    return __getattr__, lambda: sorted(known)
+    return __getattr__, lambda: sorted(names)
 
 
-def _answer(room: str, name: str, known: Sequence[str]) -> str:
+def _answer(room: str, name: str, names: Sequence[str]) -> str:
     """Return what to write instead of a name that a module does not have; empty if unknown.
 
     PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
     """
-    found = OF_NAMESPACES.get(f"{room}.{name}") or _where(room, name)
-    found = found or instead_of(name) or _imported(name)
-    if found:
-        return found
-    paths, spelled = _paths(room, _own(room, known))
+    hint = OF_NAMESPACES.get(f"{room}.{name}") or _where(room, name)
+    hint = hint or instead_of(name) or _find_import(name)
+    if hint:
+        return hint
+    paths, spelled = _paths(room, _offered_names(room, names))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
     if written is None or (room == "sg.nn" and name.islower() and written[0].isupper()):
         return ""  # a class takes sizes where a function of its name takes values
@@ -890,54 +890,54 @@ def _first_arguments(function: Callable[..., Any]) -> str:
     """Its operands, and the argument behind them: what a method of the same name would take."""
     from inspect import Parameter, signature  # for messages: a correct program never loads it
 
-    known = list(signature(function).parameters.values())
-    required = [p.name for p in known if p.default is Parameter.empty]
-    further = [p.name for p in known if p.default is not Parameter.empty and p.name == "axis"]
+    parameters = list(signature(function).parameters.values())
+    required = [p.name for p in parameters if p.default is Parameter.empty]
+    further = [p.name for p in parameters if p.default is not Parameter.empty and p.name == "axis"]
     return ", ".join([*required, *further])
 
 
-def _closest(room: str, name: str, own: tuple[str, ...]) -> str:
+def _closest(room: str, name: str, offered: tuple[str, ...]) -> str:
     """``did you mean sg.nn.Linear?``: a slip of the hand.
 
     A name of the same module and kind (class or function) within two edits, one edit for names of
     five letters and less; of another module within one edit, for names of six letters and more.
     """
-    paths, _ = _paths(room, own)
-    alike = [each for each in paths if each[0].isupper() is name[0].isupper()]
-    near = [(edits(name, each), each not in own, each) for each in alike]
+    paths, _ = _paths(room, offered)
+    alike = [candidate for candidate in paths if candidate[0].isupper() is name[0].isupper()]
+    near = [(edits(name, candidate), candidate not in offered, candidate) for candidate in alike]
     most = 2 if len(name) > 5 else 1
     fits = [
-        (count, foreign, each)
-        for count, foreign, each in near
+        (count, foreign, candidate)
+        for count, foreign, candidate in near
         if (count <= most and not foreign) or (count == 1 and len(name) > 5)
     ]
     return f"did you mean {paths[min(fits)[2]]}?" if fits else ""
 
 
-def edits(one: str, other: str) -> int:
+def edits(left: str, right: str) -> int:
     """Return how many letters are replaced, inserted, left out, or swapped with the next."""
     row: list[int]
-    if abs(len(one) - len(other)) > 2:
+    if abs(len(left) - len(right)) > 2:
         return 3  # or more
     earlier: list[int] = []
-    before: list[int] = []
-    row = [*range(len(other) + 1)]
-    for i, a in enumerate(one, 1):
-        earlier, before, row = before, row, [i]
-        for j, b in enumerate(other, 1):
-            row.append(min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b)))
-            if i > 1 and j > 1 and (a, one[i - 2]) == (other[j - 2], b):
+    previous: list[int] = []
+    row = [*range(len(right) + 1)]
+    for i, a in enumerate(left, 1):
+        earlier, previous, row = previous, row, [i]
+        for j, b in enumerate(right, 1):
+            row.append(min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (a != b)))
+            if i > 1 and j > 1 and (a, left[i - 2]) == (right[j - 2], b):
                 row[j] = min(row[j], earlier[j - 2] + 1)
     return row[-1]
 
 
 @cache
-def _paths(room: str, own: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+def _paths(room: str, offered: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Each public name -> how users reach it, first in their room; its letters -> the name."""
-    paths = [f"{room}.{each}" for each in own]
-    paths += [f"{other}.{each}" for other in _ROOMS for each in _names_in(other)]
+    paths = [f"{room}.{name}" for name in offered]
+    paths += [f"{namespace}.{name}" for namespace in _ROOMS for name in _names_in(namespace)]
     last = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    return last, {_letters(each): each for each in last}
+    return last, {_letters(name): name for name in last}
 
 
 def _letters(name: str) -> str:
@@ -950,24 +950,26 @@ def _where(room: str, name: str) -> str:
         return "it is sg.parameter(name, array)"
     if room != "sg" and name in PUBLIC:
         return f"it is sg.{name}"
-    for other in _ROOMS:
-        if other not in (room, "sg.tree") and name in _names_in(other):  # flatten is another one
-            return f"it is {other}.{name}"
+    for namespace in _ROOMS:
+        if namespace not in (room, "sg.tree") and name in _names_in(
+            namespace
+        ):  # flatten is another one
+            return f"it is {namespace}.{name}"
     generator = import_module(MODULES["random"]).Generator
     if not name.startswith("_") and callable(getattr(generator, name, None)):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 
 
-def _imported(name: str) -> str:
+def _find_import(name: str) -> str:
     """Return the import statement of a name that users import."""
-    found = (module for module in _IMPORTED if name in import_module(module).__all__)
-    return next((f"from {module} import {name}" for module in found), "")
+    modules = (module for module in _IMPORTED if name in import_module(module).__all__)
+    return next((f"from {module} import {name}" for module in modules), "")
 
 
-def _own(room: str, known: Sequence[str]) -> tuple[str, ...]:
+def _offered_names(room: str, names: Sequence[str]) -> tuple[str, ...]:
     """The names that a room itself offers: those of ``sg`` are given."""
-    return tuple(known) or _names_in(room)
+    return tuple(names) or _names_in(room)
 
 
 def _names_in(room: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 A traceback grows while the interpreter unwinds, so frames can only be left out where an error
 crosses from the package into other code. The public functions, methods and operators are these
 boundaries: each has an ``except`` clause, which costs a successful call nothing, and calls
-``cut`` there. ``STATICGRAD_TRACEBACK=full`` leaves tracebacks whole.
+``cut_frames`` there. ``STATICGRAD_TRACEBACK=full`` leaves tracebacks whole.
 
 A file of the user called ``passes`` would be imported in the place of the package; it is named.
 """
@@ -47,7 +47,7 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
     _NAMES[_innermost(function).__code__] = function.__name__
 
     @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             try:
                 return run(*args, **kwargs)
@@ -55,11 +55,11 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
                 refuse_misfit(error, function, args, kwargs)
                 raise
         except Exception as error:
-            cut(error)
+            cut_frames(error)
             raise
 
-    called.__signature__ = ShownSignature(function)  # type: ignore[attr-defined]
-    return called
+    wrapper.__signature__ = ShownSignature(function)  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _innermost(function: Any) -> Any:
@@ -121,12 +121,12 @@ def _called_first() -> str:
 @cache
 def _public_names() -> dict[tuple[str, str], str]:
     """(Module, name there) -> the public name, of the functions in the tables of names."""
-    known: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], str] = {}
     for table in (OTHERS, LAYERS, FUNCTIONS):
         for name, home in homes(table).items():
-            if known.get(home) != home[1]:  # of several names the function's own
-                known[home] = name
-    return known
+            if names.get(home) != home[1]:  # of several names the function's own
+                names[home] = name
+    return names
 
 
 def is_boundary(function: FunctionType) -> bool:
@@ -152,21 +152,25 @@ def _lookup(function: Callable[P, T]) -> Callable[P, T]:
 _CALLED: Final = boundary(lambda: None).__code__
 
 
-def bounded(kind: type[T]) -> type[T]:
+def make_boundaries(kind: type[T]) -> type[T]:
     """Make the constructor and every public method, operator and property of a class boundaries."""
-    for name, each in [*vars(kind).items()]:
+    for name, member in [*vars(kind).items()]:
         if name.startswith("_") and not name.endswith("__"):
             continue
-        if isinstance(each, property):
-            get, put, drop = (part and boundary(part) for part in (each.fget, each.fset, each.fdel))
+        if isinstance(member, property):
+            get, put, drop = (
+                part and boundary(part) for part in (member.fget, member.fset, member.fdel)
+            )
             setattr(kind, name, property(get, put, drop))
-        elif isinstance(each, FunctionType) and "cut" not in each.__code__.co_names:
-            each.__module__ = each.__module__ or kind.__module__  # of a constructor of a data class
-            setattr(kind, name, boundary(each))
+        elif isinstance(member, FunctionType) and "cut_frames" not in member.__code__.co_names:
+            member.__module__ = (
+                member.__module__ or kind.__module__
+            )  # of a constructor of a data class
+            setattr(kind, name, boundary(member))
     return kind
 
 
-def cut(error: Exception) -> None:
+def cut_frames(error: Exception) -> None:
     """Take the package's frames out of the traceback of an error that leaves the package.
 
     For the ``except`` clause of a public function, which then re-raises: a bare ``raise`` does not
@@ -183,7 +187,7 @@ def refuse_misfit(
 ) -> None:
     """Replace an error of Python's own that ``function`` raised if the arguments do not fit it.
 
-    For an ``except`` clause inside of the one that calls ``cut``.
+    For an ``except`` clause inside of the one that calls ``cut_frames``.
     """
     is_ours = _is_called_by_package()
     if not _is_cut(error) and (not is_ours or isinstance(error, TypeError)):
@@ -204,10 +208,10 @@ def _is_cut(error: BaseException) -> bool:
 
 def _shown_whole() -> bool:
     try:
-        whole: bool = up("staticgrad.support.config").current().traceback == "full"
+        is_full: bool = up("staticgrad.support.config").current().traceback == "full"
     except StaticgradError:  # a setting with a wrong value; the error at hand goes first
         return False
-    return whole
+    return is_full
 
 
 def _cut_chain(error: BaseException) -> None:
@@ -220,12 +224,12 @@ def _cut_chain(error: BaseException) -> None:
         seen.add(id(error))
         if _is_cut(error):
             error.__traceback__ = _of_others(error.__traceback__)
-        before = error.__cause__ or error.__context__
-        if before is None:
+        previous = error.__cause__ or error.__context__
+        if previous is None:
             return
-        if error.__cause__ is None and not _passed_user_code(before.__traceback__):
+        if error.__cause__ is None and not _passed_user_code(previous.__traceback__):
             error.__suppress_context__ = True
-        error = before
+        error = previous
 
 
 def _of_others(traceback: TracebackType | None) -> TracebackType | None:
@@ -236,8 +240,8 @@ def _of_others(traceback: TracebackType | None) -> TracebackType | None:
             frames.append(traceback)
         traceback = traceback.tb_next
     shown = None
-    for each in reversed(frames):
-        shown = TracebackType(shown, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    for frame in reversed(frames):
+        shown = TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return shown
 
 
@@ -277,13 +281,13 @@ def refuse_shadowed_passes() -> None:
     """
     ours = os.path.join(__file__, "..", "..", "..", "..", "passes")  # noqa: PTH118
     spec = find_spec("passes")
-    found = [*((spec and spec.submodule_search_locations) or ())]
-    if spec is not None and not found:  # a single file, passes.py
-        found = [str(spec.origin)]
-    if not found or os.path.realpath(ours) in map(os.path.realpath, found):
+    folders = [*((spec and spec.submodule_search_locations) or ())]
+    if spec is not None and not folders:  # a single file, passes.py
+        folders = [str(spec.origin)]
+    if not folders or os.path.realpath(ours) in map(os.path.realpath, folders):
         return
     raise ShadowedPackageError(
-        f"{found[0]} hides the package 'passes' that staticgrad is installed with",
+        f"{folders[0]} hides the package 'passes' that staticgrad is installed with",
         details=[f"staticgrad's own is {os.path.realpath(ours)}"],
         hint="rename it, or start Python where its folder is not on sys.path",
     )

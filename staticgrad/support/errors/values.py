@@ -43,8 +43,8 @@ from staticgrad.support.errors.hints import (
     instead_of_method,
     runs,
 )
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import Related, did_you_mean, kind_of, quote
 from staticgrad.support.source import position
 
 
@@ -75,7 +75,7 @@ _DETERMINED: Final = (
 )
 
 
-@bounded
+@make_boundaries
 class NoNumbers:
     """Base of symbolic values. Subclasses say in ``_describe`` how messages list them."""
 
@@ -130,8 +130,8 @@ class NoNumbers:
             "for row in x, in the graph: sg.scan(f, init, x), sg.map(f, x)\n"
             "whole-array operations: x.sum() for sum(x)",
         )
-        own: Any = self
-        return (own[i] for i in range(count))
+        value: Any = self
+        return (value[i] for i in range(count))
 
     def __len__(self) -> int:
         return self._length("len()", "x.shape[0] is the size of the first axis, by its name")
@@ -214,9 +214,9 @@ class NoNumbers:
 
     def _no_attribute(self, name: str) -> UnknownAttributeError:
         def hint() -> str:
-            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            names = [name for name in dir(type(self)) if not name.startswith("_")]
             instead = instead_of_method(name)
-            return self._numbers if instead is NUMBERS else instead or did_you_mean(name, known)
+            return self._numbers if instead is NUMBERS else instead or did_you_mean(name, names)
 
         return UnknownAttributeError(
             f"{self!r} has no attribute {name!r}", hint=hint, related=[self._describe()]
@@ -254,16 +254,16 @@ _OF_ARRAYS: Final = ("scipy.", "numpy", "staticgrad.")
 
 def distribution_called(frame: Any) -> str:
     """Return our method, ``sg.stats.norm.logpdf``, where SciPy's of that name runs; else empty."""
-    found = ""
+    path = ""
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(_OF_ARRAYS):
         law = frame.f_locals.get("self")
         law = getattr(law, "dist", getattr(law, "_dist", law))
         name = getattr(law, "name", None) or type(law).__name__.removesuffix("_gen")
         method = frame.f_code.co_name
         if str(type(law).__module__).startswith("scipy.stats") and not method.startswith("_"):
-            found = f"sg.stats.{name}.{method}"
+            path = f"sg.stats.{name}.{method}"
         frame = frame.f_back
-    return found if found and has_name("sg.stats", found.split(".")[2]) else ""
+    return path if path and has_name("sg.stats", path.split(".")[2]) else ""
 
 
 def library_call(frame: Any) -> tuple[str, str]:
@@ -286,8 +286,12 @@ def _public_name(frame: Any) -> tuple[str, str] | None:
     names = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name)]
     if names[0][1] == "__init__" and "self" in frame.f_locals:
         names = [(type(frame.f_locals["self"]).__module__, type(frame.f_locals["self"]).__name__)]
-    wrapped = [each for each in frame.f_locals.values() if isinstance(each, FunctionType)]
-    names += [(each.__module__, each.__name__) for each in wrapped]  # by decorators of SciPy's
+    wrapped = [
+        function for function in frame.f_locals.values() if isinstance(function, FunctionType)
+    ]
+    names += [
+        (function.__module__, function.__name__) for function in wrapped
+    ]  # by decorators of SciPy's
     for module, name in names:
         root, package = module.partition(".")[0], module.partition("._")[0]
         if root in ("staticgrad", "numpy") or name.startswith("_"):
@@ -307,26 +311,26 @@ def _draw_called(frame: Any) -> str:
     owner, _, name = text.partition("(")[0].rpartition(".")
     first, *others = owner.split(".")
     drawing = frame.f_locals.get(first, frame.f_globals.get(first))
-    for each in others:
-        drawing = getattr(drawing, each, None)
+    for attribute in others:
+        drawing = getattr(drawing, attribute, None)
     kind = drawing.__name__ if isinstance(drawing, ModuleType) else type(drawing).__module__
     return f"{owner}.{name}" if kind.startswith("numpy.random") else ""
 
 
 def as_object(value: Any) -> Any:
     """Return an array without axes that contains ``value`` itself."""
-    found = np.empty((), object)
-    found[()] = value
-    return found
+    array = np.empty((), object)
+    array[()] = value
+    return array
 
 
-def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
+def no_graph_attribute(name: str, names: Iterable[str]) -> AttributeError:
     """The error for an attribute that a graph does not have."""
     if name.startswith("_"):
         return AttributeError(name)
     runs = name in ("run", "eval", "evaluate", "execute", "compile", "forward")
     hint = (
-        (lambda: did_you_mean(name, known))
+        (lambda: did_you_mean(name, names))
         if not runs
         else "f = sg.compile(graph), then f.run(feeds)"
     )
@@ -339,18 +343,18 @@ _OF_SPARSE: Final = (
 )
 
 
-def no_operand(function: str, other: object) -> DTypeError:
+def no_operand(function: str, operand: object) -> DTypeError:
     """The error for an operand that no array can be made of."""
     hints = {
         "NoneType": "a function without return gives None",
         "str": "a value by name: the input itself, graph[name] for an output",
         "Dim": "",
     }
-    kind = type(other).__module__
-    what = "None is" if other is None else f"{shown(other)} is {kind_of(other)},"
+    kind = type(operand).__module__
+    what = "None is" if operand is None else f"{quote(operand)} is {kind_of(operand)},"
     return DTypeError(
         f"{function}: {what} not a value, a number or an array",
-        hint=hints.get(type(other).__name__, _OF_SPARSE if "sparse" in kind else ""),
+        hint=hints.get(type(operand).__name__, _OF_SPARSE if "sparse" in kind else ""),
     )
 
 
@@ -434,22 +438,22 @@ class UnknownNumber:
         raise self._refuse("**", "as a number inside the graph: sg.size_value(size) ** 2")
 
     def __lt__(self, other: object) -> Any:
-        return self._compared("<", other)
+        return self._refuse_comparison("<", other)
 
     def __le__(self, other: object) -> Any:
-        return self._compared("<=", other)
+        return self._refuse_comparison("<=", other)
 
     def __gt__(self, other: object) -> Any:
-        return self._compared(">", other)
+        return self._refuse_comparison(">", other)
 
     def __ge__(self, other: object) -> Any:
-        return self._compared(">=", other)
+        return self._refuse_comparison(">=", other)
 
-    def _compared(self, sign: str, other: object) -> Any:
-        if _takes_over(other):
+    def _refuse_comparison(self, sign: str, operand: object) -> Any:
+        if _takes_over(operand):
             return NotImplemented
         raise self._refuse(
-            f"{self} {sign} {other}", "promise it where it is declared: sg.dim(name, min=, max=)"
+            f"{self} {sign} {operand}", "promise it where it is declared: sg.dim(name, min=, max=)"
         )
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -472,9 +476,9 @@ class UnknownNumber:
             ) from None
 
 
-def _takes_over(other: object) -> bool:
+def _takes_over(operand: object) -> bool:
     """Return whether ``other`` has operators that take precedence: NumPy's convention."""
-    return getattr(other, "__array_priority__", 0.0) > 0.0
+    return getattr(operand, "__array_priority__", 0.0) > 0.0
 
 
 def over_sizes(method: Operator) -> Operator:
@@ -484,14 +488,14 @@ def over_sizes(method: Operator) -> Operator:
     """
 
     @wraps(method)
-    def operated(self: UnknownNumber, other: Any) -> Any:
-        if not isinstance(other, int | UnknownNumber):
-            if _takes_over(other):
+    def operate(self: UnknownNumber, operand: Any) -> Any:
+        if not isinstance(operand, int | UnknownNumber):
+            if _takes_over(operand):
                 return NotImplemented
-            other = self.whole(other)
-        return method(self, other)
+            operand = self.whole(operand)
+        return method(self, operand)
 
-    return operated  # type: ignore[return-value]  # it also takes what has an index
+    return operate  # type: ignore[return-value]  # it also takes what has an index
 
 
 def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> None:

@@ -41,15 +41,15 @@ def message(
 ) -> str:
     """The whole text, in at most twelve lines: what does not fit in the middle is counted."""
     head, *more = headline.splitlines() or [""]
-    lines = [shortened(head, _MAX_HEADLINE), *_place(at)]
+    lines = [shorten_text(head, _MAX_HEADLINE), *_place(at)]
     tail = textwrap.indent(hint, "        ").splitlines()
     tail[:1] = [f"  hint: {line.strip()}" for line in tail[:1]]
     split = [line for text in details for line in text.splitlines()]
     middle = [*_operands(related), *(f"  {line}" for line in [*more, *split])]
     room = max(_MAX_LINES - len(lines) - len(tail), 0)
     if len(middle) > room:
-        kept = max(room - 1, 0)
-        middle = [*middle[:kept], f"  ... and {len(middle) - kept} more"]
+        count = max(room - 1, 0)
+        middle = [*middle[:count], f"  ... and {len(middle) - count} more"]
     return "\n".join([*lines, *middle, *tail][:_MAX_LINES])
 
 
@@ -58,15 +58,15 @@ def each_of(names: str, hint: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), hint)
 
 
-def shortened(text: str, width: int = _MAX_OPERAND) -> str:
+def shorten_text(text: str, width: int = _MAX_OPERAND) -> str:
     """``text`` in at most ``width`` characters, dots for what is left out."""
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def shown(data: object) -> str:
+def quote(data: object) -> str:
     """Something that the user passed, as a message quotes it: its text, in one short line."""
     name = getattr(data, "__name__", None)  # a function: its address says nothing
-    return shortened(" ".join((name if isinstance(name, str) else _text(data)).split()))
+    return shorten_text(" ".join((name if isinstance(name, str) else _text(data)).split()))
 
 
 def _text(data: object) -> str:
@@ -94,26 +94,26 @@ def why_no_array(error: Exception) -> str:
     return "its lists have different lengths" if "inhomogeneous" in text else text
 
 
-def closest(wrong: object, known: Iterable[str]) -> str | None:
+def closest(wrong: object, candidates: Iterable[str]) -> str | None:
     """Return the known name that ``wrong`` misspells: three quarters of the letters, in order.
 
     Of three letters and less only their case and order may differ: ``det`` does not match ``dot``.
     """
     from difflib import get_close_matches  # for messages: a correct program never loads it
 
-    name, names = str(wrong), list(known)
-    cases = {each.lower(): each for each in reversed(names)}
+    name, names = str(wrong), list(candidates)
+    cases = {candidate.lower(): candidate for candidate in reversed(names)}
     if name.lower() in cases:
         return cases[name.lower()]
     if len(name) <= 3:
-        return next((each for each in names if sorted(each) == sorted(name)), None)
+        return next((candidate for candidate in names if sorted(candidate) == sorted(name)), None)
     return next(iter(get_close_matches(name, names, n=1, cutoff=0.75)), None)
 
 
-def did_you_mean(wrong: object, known: Iterable[str]) -> str:
+def did_you_mean(wrong: object, candidates: Iterable[str]) -> str:
     """``did you mean 'batch'? `` for a name close to ``wrong``, else an empty text."""
-    found = closest(wrong, known)
-    return "" if found is None else f"did you mean {found!r}? "
+    name = closest(wrong, candidates)
+    return "" if name is None else f"did you mean {name!r}? "
 
 
 def _place(at: Location) -> list[str]:
@@ -129,17 +129,17 @@ def _operands(related: Iterable[Related]) -> list[str]:
     for name, kind, where in rows:
         line = f"  {name:<{name_width}}  {kind:<{type_width}}"
         if where is not None:
-            made = where.resolve()
-            line += f"  {made.labelled}  {_one_line(made.text)}"
+            source = where.resolve()
+            line += f"  {source.label}  {_one_line(source.text)}"
         lines.append(line.rstrip())
     return lines
 
 
 def _one_line(text: str) -> str:
-    return shortened(" ".join(text.split()))
+    return shorten_text(" ".join(text.split()))
 
 
-def listed(names: Sequence[object]) -> str:
+def list_names(names: Sequence[object]) -> str:
     """Names as a message lists them: ``batch, time``; ``none`` where there are none."""
     return ", ".join(map(str, names)) or "none"
 

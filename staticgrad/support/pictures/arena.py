@@ -41,10 +41,10 @@ class HeldBand:
     """A part, and its bytes at each position."""
 
     name: str
-    held: Sequence[int]
+    sizes: Sequence[int]
 
 
-def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
+def arena(buffers: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
     """Return a picture of boxes; ``columns`` has the label of each position.
 
     Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
@@ -52,18 +52,18 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
     """
     across = (_WIDTH - _LEFT - _RIGHT) / max(positions, 1)
     up = _ROWS / max(peak, 1)
-    shown = list(held) if len(held) < _MANY else _by_rows(held, peak)
+    shown = list(buffers) if len(buffers) < _MANY else _by_rows(buffers, peak)
     boxes = "".join(
-        f'<g class="pill {each.column}" data-to=""><title>{escape(each.name)}: '
-        f"{nbytes(each.nbytes)}, positions {each.first} to {each.last}</title>"
-        f'<rect x="{_LEFT + each.first * across:.1f}"'
-        f' y="{_TOP + (peak - each.offset - each.nbytes) * up:.1f}"'
-        f' width="{(each.last - each.first + 1) * across:.1f}"'
-        f' height="{max(each.nbytes * up, 0.6):.1f}"/>{_label(each, peak, across, up)}</g>'
-        for each in shown
+        f'<g class="pill {buffer.column}" data-to=""><title>{escape(buffer.name)}: '
+        f"{nbytes(buffer.nbytes)}, positions {buffer.first} to {buffer.last}</title>"
+        f'<rect x="{_LEFT + buffer.first * across:.1f}"'
+        f' y="{_TOP + (peak - buffer.offset - buffer.nbytes) * up:.1f}"'
+        f' width="{(buffer.last - buffer.first + 1) * across:.1f}"'
+        f' height="{max(buffer.nbytes * up, 0.6):.1f}"/>{_label(buffer, peak, across, up)}</g>'
+        for buffer in shown
     )
     title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions"
-    return _framed(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
+    return _draw_frame(title, _ARENA_HEIGHT, peak, positions, boxes, columns)
 
 
 def _label(box: Held, peak: int, across: float, up: float) -> str:
@@ -80,45 +80,45 @@ def _label(box: Held, peak: int, across: float, up: float) -> str:
     )
 
 
-def _by_rows(held: Sequence[Held], peak: int) -> list[Held]:
+def _by_rows(buffers: Sequence[Held], peak: int) -> list[Held]:
     """Return boxes as high as a row, and one for smaller ones of a row without a gap."""
     high = -(-peak // _ROWS)
     rows: dict[tuple[int, Column], list[list[int]]] = {}
-    for each in sorted(held, key=lambda box: box.first):
-        if each.nbytes >= high:
+    for buffer in sorted(buffers, key=lambda box: box.first):
+        if buffer.nbytes >= high:
             continue
-        row = (each.offset + each.nbytes // 2) // high
-        spans = rows.setdefault((row, each.column), [])
-        if spans and each.first <= spans[-1][1] + 1:
-            spans[-1][1] = max(spans[-1][1], each.last)
+        row = (buffer.offset + buffer.nbytes // 2) // high
+        spans = rows.setdefault((row, buffer.column), [])
+        if spans and buffer.first <= spans[-1][1] + 1:
+            spans[-1][1] = max(spans[-1][1], buffer.last)
             spans[-1][2] += 1
         else:
-            spans.append([each.first, each.last, 1])
+            spans.append([buffer.first, buffer.last, 1])
     merged = [
         Held(f"{count} small ones of one row", row * high, high, first, last, column)
         for (row, column), spans in rows.items()
         for first, last, count in spans
     ]
-    return [*(each for each in held if each.nbytes >= high), *merged]
+    return [*(buffer for buffer in buffers if buffer.nbytes >= high), *merged]
 
 
-def stacked(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str) -> str:
+def stack_bands(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, title: str) -> str:
     """Return a picture of stacked bands and its legend; ``top`` is where the axis ends, in bytes.
 
     Bands lie in their order, those beyond the first ones as one. ``columns`` has the label of each
     position.
     """
-    shown, rest = [*bands[: len(_HUES)]], bands[len(_HUES) :]
-    if rest:
-        together = [sum(each) for each in zip(*(band.held for band in rest), strict=True)]
-        shown.append(HeldBand(f"{len(rest)} other{'s' * (len(rest) != 1)}", together))
+    shown, further = [*bands[: len(_HUES)]], bands[len(_HUES) :]
+    if further:
+        together = [sum(sizes) for sizes in zip(*(band.sizes for band in further), strict=True)]
+        shown.append(HeldBand(f"{len(further)} other{'s' * (len(further) != 1)}", together))
     colours = [*(f"hsl({hue} 52% 56%)" for hue in _HUES), "hsl(220 6% 55%)"]
     count = len(columns)
-    each = max(-(-count // _MOST), 1)
-    totals = [sum(band.held[p] for band in shown) for p in range(count)]
+    stride = max(-(-count // _MOST), 1)
+    totals = [sum(band.sizes[p] for band in shown) for p in range(count)]
     chosen = [
-        max(range(first, min(first + each, count)), key=totals.__getitem__)
-        for first in range(0, count, each)
+        max(range(first, min(first + stride, count)), key=totals.__getitem__)
+        for first in range(0, count, stride)
     ]
     across = (_WIDTH - _LEFT - _RIGHT) / max(len(chosen), 1)
     base, up = _BANDS_HEIGHT - _BOTTOM, (_BANDS_HEIGHT - _BOTTOM - _TOP) / max(top, 1)
@@ -132,9 +132,9 @@ def stacked(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, titl
 
     below, areas, entries = [0] * len(chosen), [], []
     for band, colour in zip(shown, colours, strict=False):
-        above = [low + band.held[p] for low, p in zip(below, chosen, strict=True)]
+        above = [low + band.sizes[p] for low, p in zip(below, chosen, strict=True)]
         points = " ".join([*steps(above), *reversed(steps(below))])
-        name, most = escape(band.name), nbytes(max(band.held, default=0))
+        name, most = escape(band.name), nbytes(max(band.sizes, default=0))
         areas.append(
             f'<polygon points="{points}" fill="{colour}"><title>{name}: {most} at most</title>'
             "</polygon>"
@@ -144,11 +144,11 @@ def stacked(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, titl
         )
         below = above
     marks = [columns[p] for p in chosen]
-    picture = _framed(title, _BANDS_HEIGHT, top, count, "".join(areas), marks)
+    picture = _draw_frame(title, _BANDS_HEIGHT, top, count, "".join(areas), marks)
     return f'{picture}<ul class="bands">{"".join(entries)}</ul>'
 
 
-def _framed(
+def _draw_frame(
     title: str, height: int, top: int, positions: int, drawn: str, columns: Sequence[Column]
 ) -> str:
     """Return what is drawn with its title, axes, and a mark below each of some positions."""

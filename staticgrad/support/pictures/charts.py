@@ -67,9 +67,9 @@ class _Scale:
             octaves = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
             return [2.0**octave for octave in octaves if octave % (len(octaves) // 6 + 1) == 0]
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        several = len(decades) > 3
+        many_decades = len(decades) > 3
         decades = decades[:: len(decades) // 9 + 1]
-        marks = [m * 10.0**d for d in decades for m in ((1,) if several else (1, 2, 5))]
+        marks = [m * 10.0**d for d in decades for m in ((1,) if many_decades else (1, 2, 5))]
         return [mark for mark in marks if self.low * 0.999 <= mark <= self.high * 1.001]
 
 
@@ -106,9 +106,9 @@ def lines(
     shown = ticks if ticks is not None else {value: show_x(value) for value in at}
     parts = [_grid(across, up, x, y, shown, show_y)]
     for begin, end, text in spans:
-        one, two = across(max(begin, across.low)), across(min(end, across.high))
+        begin_x, end_x = across(max(begin, across.low)), across(min(end, across.high))
         parts.append(
-            f'<rect class="span" x="{one:.1f}" y="{_TOP}" width="{max(two - one, 2):.1f}"'
+            f'<rect class="span" x="{begin_x:.1f}" y="{_TOP}" width="{max(end_x - begin_x, 2):.1f}"'
             f' height="{_HEIGHT - _BOTTOM - _TOP}"><title>{escape(text)}</title></rect>'
         )
     for k, (where, text) in enumerate(marks):
@@ -139,7 +139,7 @@ def lines(
 Pixels = Sequence[tuple[float, float]]  # the corners of a line, from left to right
 
 
-def _free(name: str, end: tuple[float, float], taken: Sequence[Pixels]) -> Pixels:
+def _free(name: str, end: tuple[float, float], occupied: Sequence[Pixels]) -> Pixels:
     """Place a name behind the end of its line: at its level, or as far below or above it as
     other names and all lines make it, but not below the axis of x."""
     left, level = end[0] + 8, end[1]
@@ -155,7 +155,7 @@ def _free(name: str, end: tuple[float, float], taken: Sequence[Pixels]) -> Pixel
     for away in range(0, _HEIGHT, 2):
         for middle in (level + away, level - away):
             inside = 0 < middle <= _HEIGHT - _BOTTOM
-            if inside and not any(is_near(line, middle) for line in taken):
+            if inside and not any(is_near(line, middle) for line in occupied):
                 return [(left, middle), (right, middle)]
     return [(left, level), (right, level)]
 
@@ -193,7 +193,7 @@ def bars(
     return _svg(title, 16 + 30 * len(values), parts)
 
 
-def stacked(
+def stack_bars(
     rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], show: Format, title: str,
     classes: Sequence[str] = _CLASSES,
 ) -> str:  # fmt: skip

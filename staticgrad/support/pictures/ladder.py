@@ -77,7 +77,7 @@ def ladder(
     title: str = "the graph",
 ) -> str:
     """Return the picture as SVG text."""
-    used = [each for each in COLUMNS if any(box.column == each for box in boxes)] or ["f"]
+    used = [column for column in COLUMNS if any(box.column == column for box in boxes)] or ["f"]
     left = {column: _CODE + k * (_CELL + _GAP) for k, column in enumerate(used)}
     right = _CODE + len(used) * (_CELL + _GAP)
     width = right + (_CHIPS if chips else 0)
@@ -87,9 +87,11 @@ def ladder(
     for number, band in enumerate(bands):
         rows = 1
         for column in used:
-            own = [k for k, box in enumerate(boxes) if (box.band, box.column) == (number, column)]
-            widths = [_width(boxes[k]) for k in own]
-            for k, wide, (x, row) in zip(own, widths, _flow(widths, _CELL, 10), strict=True):
+            numbers = [
+                k for k, box in enumerate(boxes) if (box.band, box.column) == (number, column)
+            ]
+            widths = [_width(boxes[k]) for k in numbers]
+            for k, wide, (x, row) in zip(numbers, widths, _flow(widths, _CELL, 10), strict=True):
                 top = y + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2
                 places[k] = _Place(left[column] + x, top, wide)
                 rows = max(rows, row + 1)
@@ -116,13 +118,13 @@ def ladder(
 
 def _flow(widths: Sequence[float], room: float, gap: float) -> list[tuple[float, int]]:
     """Return an offset and a row for each width, row by row."""
-    x, row, found = 0.0, 0, []
+    x, row, offsets = 0.0, 0, []
     for width in widths:
         if x > 0 and x + width > room:
             x, row = 0.0, row + 1
-        found.append((x, row))
+        offsets.append((x, row))
         x += width + gap
-    return found
+    return offsets
 
 
 def _width(box: Box) -> float:
@@ -134,7 +136,10 @@ def _name(box: Box) -> str:
 
 
 def _band(number: int, band: Band, y: float, width: float, height: float) -> str:
-    text, label = _cut(band.text, _MOST_CODE), _cut(band.label, int((_CODE - 16) / _SMALL))
+    text, label = (
+        _cut_middle(band.text, _MOST_CODE),
+        _cut_middle(band.label, int((_CODE - 16) / _SMALL)),
+    )
     even = f'<rect class="even" x="0" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"/>'
     return (
         f'<g class="line" data-id="{band.token}">{even if number % 2 else ""}'
@@ -143,7 +148,7 @@ def _band(number: int, band: Band, y: float, width: float, height: float) -> str
     )
 
 
-def _cut(text: str, most: int) -> str:
+def _cut_middle(text: str, most: int) -> str:
     """Return a text without its middle: equal beginnings are common, of lines as of paths."""
     half = most // 2
     return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
@@ -174,19 +179,34 @@ def _chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
     return "".join(parts), -(-(row + 1) * 26 // _ROW)
 
 
-def _edge(tokens: str, one: _Place, two: _Place, kept: bool) -> str:
+def _edge(tokens: str, source: _Place, target: _Place, is_residual: bool) -> str:
     """A curve from what is computed to what reads it; ``kept``: until the derivative reads it."""
-    sideways = kept or abs(one.y - two.y) < 1
+    sideways = is_residual or abs(source.y - target.y) < 1
     if sideways:
-        forth = two.x >= one.x
-        x1, x2 = (one.x + one.width, two.x) if forth else (one.x, two.x + two.width)
-        y1, y2 = one.y + _PILL / 2, two.y + _PILL / 2
+        forth = target.x >= source.x
+        x1, x2 = (
+            (source.x + source.width, target.x) if forth else (source.x, target.x + target.width)
+        )
+        y1, y2 = source.y + _PILL / 2, target.y + _PILL / 2
         bend = (x2 - x1) / 2
         ends = x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2
     else:
-        y1, y2 = (one.y + _PILL, two.y) if two.y > one.y else (one.y, two.y + _PILL)
+        y1, y2 = (
+            (source.y + _PILL, target.y) if target.y > source.y else (source.y, target.y + _PILL)
+        )
         bend = (y2 - y1) / 2
-        ends = one.middle, y1, one.middle, y1 + bend, two.middle, y2 - bend, two.middle, y2
+        ends = (
+            source.middle,
+            y1,
+            source.middle,
+            y1 + bend,
+            target.middle,
+            y2 - bend,
+            target.middle,
+            y2,
+        )
     path = "M{:.0f},{:.0f}C{:.0f},{:.0f} {:.0f},{:.0f} {:.0f},{:.0f}".format(*ends)
-    far = abs(one.y - two.y) > _FAR
-    return f'<path class="edge{" kept" * kept}{" far" * far}" data-to="{tokens}" d="{path}"/>'
+    far = abs(source.y - target.y) > _FAR
+    return (
+        f'<path class="edge{" kept" * is_residual}{" far" * far}" data-to="{tokens}" d="{path}"/>'
+    )

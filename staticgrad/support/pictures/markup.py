@@ -104,18 +104,18 @@ def fragment(*parts: str) -> str:
     return f'<div class="sg"><style>{STYLE}</style>{"".join(parts)}</div>'
 
 
-def fold(title: str, body: str, *, opened: bool = False) -> str:
+def details(title: str, body: str, *, opened: bool = False) -> str:
     """A part that opens by a click; ``title`` is text, ``body`` HTML."""
     state = " open" if opened else ""
     return f"<details{state}><summary>{escape(title)}</summary>{body}</details>"
 
 
-def preformatted(text: str, most: int = 120_000) -> str:
+def text_block(text: str, most: int = 120_000) -> str:
     """Text as it is, cut where it is longer than ``most`` characters."""
     if len(text) > most:
-        kept = text[:most].rpartition("\n")[0]
-        left = text.count("\n") - kept.count("\n")
-        text = f"{kept}\n... and {left:,} more lines"
+        shown = text[:most].rpartition("\n")[0]
+        left = text.count("\n") - shown.count("\n")
+        text = f"{shown}\n... and {left:,} more lines"
     return f"<pre>{escape(text)}</pre>"
 
 

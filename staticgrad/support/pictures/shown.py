@@ -44,7 +44,7 @@ def standalone(picture: str) -> str:
     """Return an SVG picture as a file that needs nothing else, with the colours of a light page."""
     text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
     colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
-    text = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], text)
+    text = re.sub(r"var\((--\w+)\)", lambda match: colours[match[1]], text)
     rules = [(names.replace(".sg .chart", ".sg svg"), body) for names, body in _RULE.findall(text)]
     style = "".join(
         f"{names.replace('.sg svg svg', 'svg').replace('.sg svg', 'svg')} {{{body}}}\n"
@@ -76,12 +76,12 @@ def network(
     Raises:
         ValueError: more than 400 boxes.
     """
-    nodes = _ordered(last if isinstance(last, list | tuple) else [last], operands)
+    nodes = _order_nodes(last if isinstance(last, list | tuple) else [last], operands)
     if len(nodes) > _MOST_BOXES:
         raise ValueError(f"network draws at most {_MOST_BOXES} boxes, got {len(nodes)}")
     row: dict[Hashable, int] = {}
     for node in nodes:
-        row[id(node)] = 1 + max((row[id(each)] for each in operands(node)), default=-1)
+        row[id(node)] = 1 + max((row[id(operand)] for operand in operands(node)), default=-1)
     rows: dict[int, list[Any]] = {}
     for node in nodes:
         rows.setdefault(row[id(node)], []).append(node)
@@ -90,12 +90,12 @@ def network(
     width = max([*wide, 160]) + 2 * _MARGIN
     places: dict[Hashable, tuple[float, float]] = {}  # of the middle of each box
     parts: list[str] = []
-    for k, own in zip(sorted(rows), wide, strict=True):
-        left = (width - own) / 2
+    for k, row_width in zip(sorted(rows), wide, strict=True):
+        left = (width - row_width) / 2
 
         def above(node: Any) -> float:
             """Return the middle of its operands; leaves keep their order."""
-            xs = [places[id(each)][0] for each in operands(node)]
+            xs = [places[id(operand)][0] for operand in operands(node)]
             return sum(xs) / len(xs) if xs else 0.0
 
         for node in sorted(rows[k], key=above):
@@ -104,8 +104,8 @@ def network(
             left += box + _GAP
     for node in nodes:
         x, y = places[id(node)]
-        for each in operands(node):
-            a, b = places[id(each)]
+        for operand in operands(node):
+            a, b = places[id(operand)]
             end, begin = y - _HEIGHT / 2, b + _HEIGHT / 2
             middle = (begin + end) / 2
             parts.append(
@@ -129,21 +129,21 @@ def network(
     )
 
 
-def boxes(held: Sequence[tuple[str, int, int, int, int]], peak: int) -> Picture:
+def boxes(buffers: Sequence[tuple[str, int, int, int, int]], peak: int) -> Picture:
     """Draw a plan of memory: rows of (name, offset, bytes, first step, last step)."""
-    steps = 1 + max((row[4] for row in held), default=0)
-    return Picture(arena([Held(*row, "f") for row in held], steps, peak, ["f"] * steps))
+    steps = 1 + max((row[4] for row in buffers), default=0)
+    return Picture(arena([Held(*row, "f") for row in buffers], steps, peak, ["f"] * steps))
 
 
-def _ordered(last: Iterable[Any], operands: Callable[[Any], Iterable[Any]]) -> list[Any]:
+def _order_nodes(last: Iterable[Any], operands: Callable[[Any], Iterable[Any]]) -> list[Any]:
     """Return the nodes behind ``last``, each after its operands."""
-    found, seen, waiting = [], set[int](), [(node, False) for node in last]
+    nodes, seen, waiting = [], set[int](), [(node, False) for node in last]
     while waiting:
         node, is_done = waiting.pop()
         if is_done:
-            found.append(node)
+            nodes.append(node)
         elif id(node) not in seen:
             seen.add(id(node))
             waiting.append((node, True))
-            waiting += [(each, False) for each in operands(node)]
-    return found
+            waiting += [(operand, False) for operand in operands(node)]
+    return nodes

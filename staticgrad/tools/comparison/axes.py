@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import did_you_mean, kind_of, listed
+from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
 from staticgrad.support.records import NamedTuple
 
 Array = npt.NDArray[Any]
@@ -54,7 +54,9 @@ class BatchAxes(NamedTuple):
         arrays: dict[int, list[str]] = {}
         for name, axis in self.axes.items():
             arrays.setdefault(axis, []).append(name)
-        where = listed([f"axis {axis} of {listed(names)}" for axis, names in arrays.items()])
+        where = list_names(
+            [f"axis {axis} of {list_names(names)}" for axis, names in arrays.items()]
+        )
         return f"{where}: {self.reason}"
 
 

@@ -16,7 +16,7 @@ from staticgrad.nn.module import Module
 from staticgrad.optim import Optimizer
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, UnknownNameError
-from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.models import MODELS
 from staticgrad.tools.comparison.programs import ComparedProgram, function_line, named, program
@@ -167,7 +167,7 @@ def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]
     shapes = [f"{n} {list(array.shape)}" for n, array in arrays.items()]
     chosen = ", ".join([*arrays][:2]) or "x, y"
     raise ArgumentError(
-        f"{spec!r} has the module {name!r} and {listed(shapes) if shapes else 'no arrays'}: a"
+        f"{spec!r} has the module {name!r} and {list_names(shapes) if shapes else 'no arrays'}: a"
         " module is compared on its argument and a target",
         hint=f"write in the file which they are: example = {name}, {chosen}",
     )

@@ -30,7 +30,7 @@ from staticgrad.eager.tape import serials
 from staticgrad.language.ir.graph import Graph
 from staticgrad.optim import Optimizer
 from staticgrad.support.errors import MeasurementError, StaticgradError
-from staticgrad.support.errors.wording import listed
+from staticgrad.support.errors.wording import list_names
 from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
@@ -401,7 +401,7 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     if dead is not None and dead.unread is not None and dead.work_before_passes is not None:
         spared, built = dead.unread.saved_work, dead.work_before_passes
         rows.insert(0, WorkRow(
-            f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
+            f"with gradients of {list_names(dead.unread.of)}", built.operations + spared.operations,
             built.nbytes + spared.nbytes, built.flops + spared.flops,
         ))  # fmt: skip
     for report in explained.passes:

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from staticgrad.support.pictures.markup import (
-    fold,
+    details,
     fragment,
     paragraph,
-    preformatted,
     seconds,
     table,
+    text_block,
     text_table,
 )
 from staticgrad.support.records import dataclass
@@ -96,10 +96,10 @@ class Debugging:
             for search in (hunt.by_run, hunt.then_run):
                 body = "".join(
                     paragraph(f"{action.what}: {seconds(action.seconds)}")
-                    + preformatted(action.shown or "(nothing is shown)")
+                    + text_block(action.shown or "(nothing is shown)")
                     for action in search.actions
                 )
-                parts.append(fold(f"{hunt.what}, {search.way}", body))
+                parts.append(details(f"{hunt.what}, {search.way}", body))
         return "".join(parts)
 
     def _repr_html_(self) -> str:

@@ -28,7 +28,7 @@ from staticgrad.support.building import is_package_file
 from staticgrad.support.pictures import charts, markup
 from staticgrad.support.pictures.charts import Line
 from staticgrad.support.pictures.ladder import ladder
-from staticgrad.support.pictures.markup import fold, nbytes, preformatted, ratio, seconds
+from staticgrad.support.pictures.markup import details, nbytes, ratio, seconds, text_block
 from staticgrad.support.source import Origin
 from staticgrad.tools.comparison import table, training
 from staticgrad.tools.comparison.report import (
@@ -158,7 +158,7 @@ def _alarm(text: str) -> str:
 
 def _describe_refusal(refusal: Refusal) -> str:
     """Return a refusal: the user's line, the message, the cure."""
-    where = preformatted(f"{refusal.line}: {refusal.text}") if refusal.line else ""
+    where = text_block(f"{refusal.line}: {refusal.text}") if refusal.line else ""
     cure = "<br>".join(map(escape, refusal.cure.splitlines()))
     return f"{where}{_alarm(refusal.message)}<p><b>Write</b> {cure}</p>"
 
@@ -226,21 +226,21 @@ def _values(comparison: Comparison) -> dict[str, str]:
     return {
         "head": _head(comparison),
         "tradeoff": _tradeoff(comparison),
-        "module": fold("the module", preformatted(comparison.module), opened=is_library)
+        "module": details("the module", text_block(comparison.module), opened=is_library)
         if comparison.module else "",
         "source": source,
         "nodes": f"{sum(not node.is_leaf for node in anatomy.graph.nodes):,}",
         "picture": picture,
-        "text": fold(
+        "text": details(
             f"as text, {len(comparison.program.splitlines()):,} lines",
-            preformatted(comparison.program),
+            text_block(comparison.program),
         ),
         "idle": f" Nothing was left to do for {escape(', '.join(idle))}." if idle else "",
         "passes": _passes(comparison),
         "steps": str(len(anatomy.plan.steps)),
         "distinct": str(len(anatomy.kernels)),
-        "apart": fold(
-            "why two neighbours are two", preformatted("\n".join(anatomy.apart) or "none are")
+        "apart": details(
+            "why two neighbours are two", text_block("\n".join(anatomy.apart) or "none are")
         ),
         "work": table.work(comparison).html(),
         "kernels": _kernels(anatomy),
@@ -252,7 +252,7 @@ def _values(comparison: Comparison) -> dict[str, str]:
         "memory_charts": _memory_charts(comparison),
         "memory": _memory(comparison),
         "acts": _acts(comparison),
-        "debugging": "" if comparison.debugging is None else fold(
+        "debugging": "" if comparison.debugging is None else details(
             "Debugging: a mistake is planted, and looked for each way."
             f" {comparison.debugging.summary}",
             comparison.debugging.html(),
@@ -401,7 +401,7 @@ def _changes(report: Report) -> str:
         lines += [f"{sign} {line}" for line in changed[:_MOST_CHANGES]]
         lines += [f"  and {len(changed) - _MOST_CHANGES:,} more"] * (len(changed) > _MOST_CHANGES)
     title = f"{report.name}: {len(gone):,} lines went, {len(come):,} came"
-    return fold(title, preformatted("\n".join(lines)))
+    return details(title, text_block("\n".join(lines)))
 
 
 def _kernels(anatomy: Anatomy) -> str:
@@ -414,7 +414,7 @@ def _kernels(anatomy: Anatomy) -> str:
         left -= min(len(kernel.source), most)
         source = "<p>left out: the page has enough of them; f.source has all.</p>"
         if most > 1000:
-            source = preformatted(kernel.source, most)
+            source = text_block(kernel.source, most)
         percent = 100 * kernel_seconds / total_seconds
         title = f"{kernel.name}  {percent:.0f} %, {seconds(kernel_seconds)}: {kernel.label}"
         parts.append(
@@ -444,7 +444,7 @@ def _split(comparison: Comparison) -> tuple[str, str]:
         *(["not divided"] if comparison.forward is None else []),
     ]
     title = "time of a step by part"
-    return factors, charts.stacked(rows, names, seconds, title, ("f", "b", _BY))
+    return factors, charts.stack_bars(rows, names, seconds, title, ("f", "b", _BY))
 
 
 def _time_chart(pairs: Sequence[Pair]) -> str:
@@ -475,7 +475,7 @@ def _starts(comparison: Comparison) -> str:
     ]
     rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in comparison.peers if p.pair]
     names = ["import", "build", "compile", "first step"]
-    return charts.stacked(rows, names, seconds, "first result by part", _STARTS)
+    return charts.stack_bars(rows, names, seconds, "first result by part", _STARTS)
 
 
 def _tradeoff(comparison: Comparison) -> str:
@@ -644,7 +644,7 @@ def _by_cause(comparison: Comparison) -> str:
         return ""
     rows = [(causes.name, [*map(float, causes.parts.values())]) for causes in comparison.by_cause]
     title = "bytes at the peak of a step by cause"
-    return charts.stacked(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
+    return charts.stack_bars(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
 
 
 def _memory(comparison: Comparison) -> str:

@@ -42,7 +42,7 @@ from staticgrad.support.errors import (
     StaticgradError,
     TracingWarning,
 )
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.source import Location, Origin
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.axes import (
@@ -428,7 +428,7 @@ def program(
     """Return a module or function with example arrays as it is compared."""
     if not callable(what) or isinstance(what, type):
         raise ArgumentError(
-            f"compare takes a module or a function, not {shown(what)}, {kind_of(what)}",
+            f"compare takes a module or a function, not {quote(what)}, {kind_of(what)}",
             hint="an object of a class of modules: compare(Net(), x, y)",
         )
     if not arrays:

@@ -13,7 +13,7 @@ from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import did_you_mean, listed
+from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.tools.lints import (
     broadcasting,
     derivatives,
@@ -80,7 +80,7 @@ def lint(
     if unknown:
         raise ArgumentError(
             f"there is no lint {unknown[0]!r}",
-            hint=f"{did_you_mean(unknown[0], LINTS)}there are {listed(list(LINTS))}",
+            hint=f"{did_you_mean(unknown[0], LINTS)}there are {list_names(list(LINTS))}",
         )
     built = LintedGraph(program if isinstance(program, Graph) else Graph(program))
     chosen = [each for each in LINTS.values() if each.name not in without]

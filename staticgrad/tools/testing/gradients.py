@@ -36,7 +36,7 @@ from staticgrad.language.types.dtype import F64, as_dtype
 from staticgrad.programs.derivatives import is_function
 from staticgrad.support.building import capture
 from staticgrad.support.errors import ArgumentError, CheckError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 
 
@@ -141,7 +141,7 @@ def check_gradients(
         for place in places:
             if operands.get(place) not in set(program.moved):
                 raise ArgumentError(
-                    f"check_gradients: argnums={shown(argnums)}: operand {place} is not a floating"
+                    f"check_gradients: argnums={quote(argnums)}: operand {place} is not a floating"
                     " array"
                 )
         program.moved = [operands[place] for place in places]
@@ -184,13 +184,13 @@ def check_grads(
     """
     wrong = [mode for mode in modes or () if mode not in ("fwd", "rev")]
     if wrong:
-        raise ArgumentError(f"check_grads: modes must be 'fwd' or 'rev', got {shown(wrong[0])}")
+        raise ArgumentError(f"check_grads: modes must be 'fwd' or 'rev', got {quote(wrong[0])}")
     places = argnums if isinstance(argnums, tuple) else (argnums,)
 
     def check(*args: Any, **kwargs: Any) -> None:
         if any(not 0 <= place < len(args) for place in places):
             raise ArgumentError(
-                f"check_grads: argnums={shown(argnums)}, of {len(args)} arguments",
+                f"check_grads: argnums={quote(argnums)}, of {len(args)} arguments",
                 hint="sg.testing.check_grads(f)(x)",
             )
         leaves, tree = flatten([args[place] for place in places])

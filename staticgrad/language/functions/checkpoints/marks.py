@@ -28,7 +28,7 @@ from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import waits_or_yields
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.calls import raised_inside
-from staticgrad.support.errors.wording import did_you_mean, listed, shown
+from staticgrad.support.errors.wording import did_you_mean, list_names, quote
 
 #: Ops whose result is the bytes of the operand, all of them.
 SAME_BYTES: Final = (Mark, Reshape, Transpose)
@@ -48,7 +48,7 @@ def is_saved(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
             ) from None
         if not isinstance(saved, bool | np.bool_):
             raise ArgumentError(
-                f"the policy {_name_of(part)} gives {shown(saved)} for {op.name}",
+                f"the policy {_name_of(part)} gives {quote(saved)} for {op.name}",
                 hint="True: the result is stored; False: it is computed again",
             )
         if saved:
@@ -94,7 +94,9 @@ def check_names(policy: Saveable, value_names: Iterable[str]) -> None:
     for part in parts_of(policy):
         for name in getattr(part, "names", ()):
             if name not in names:
-                note = f"the names here are {listed(names)}" if names else "no value here has one"
+                note = (
+                    f"the names here are {list_names(names)}" if names else "no value here has one"
+                )
                 raise ArgumentError(
                     f"{_name_of(policy)}: no value is named {name!r}",
                     hint=f"{did_you_mean(name, names)}{note}\n"
@@ -182,7 +184,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         if policy is not None:
             raise ArgumentError(
                 f"checkpoint: a policy says what is saved of what a function computes, and"
-                f" {shown(x)} is a value",
+                f" {quote(x)} is a value",
                 hint="sg.checkpoint(f, policy=...)(x); a value is kept by sg.checkpoint(x), and"
                 ' named by sg.checkpoint_name(x, "name")',
             )
@@ -206,7 +208,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 def _check_function(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
     if waits_or_yields(f):
         raise ArgumentError(
-            f"checkpoint: {shown(f)} waits or yields, and has no result when it is called",
+            f"checkpoint: {quote(f)} waits or yields, and has no result when it is called",
             hint="return what is computed: def, not async def; return, not yield",
         )
     if policy is not None:

@@ -9,7 +9,7 @@ from staticgrad.language.ir.op import Op
 from staticgrad.language.ops.marks import name_of
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 
 #: ``policy(op, *types)``: whether the result of the op on operands of these types is kept.
@@ -74,7 +74,7 @@ def names_given(what: str, names: Sequence[Any]) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or not name:
             raise ArgumentError(
-                f"{what}: {shown(name)} is {kind_of(name)}, not a name",
+                f"{what}: {quote(name)} is {kind_of(name)}, not a name",
                 hint='a name is a text that is not empty: "h"',
             )
     if not names:
@@ -95,7 +95,7 @@ def parts_of(policy: object) -> tuple[Saveable, ...]:
             )
         return (candidate,)
     raise ArgumentError(
-        f"{shown(policy)} is {kind_of(policy)}, not a policy of what is saved",
+        f"{quote(policy)} is {kind_of(policy)}, not a policy of what is saved",
         hint="sg.checkpoint_policies has some: dots_saveable, save_only_these_names('h')\n"
         "or a function of an op and its operands' types: lambda op, *types: op.name == 'exp'",
     )

@@ -50,7 +50,7 @@ from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import dataclass
 
 
@@ -147,7 +147,7 @@ def per_axis(what: str, argument: Any, count: int, *values: Value) -> tuple[int,
     result = tuple(argument) if isinstance(argument, list | tuple) else (argument,) * count
     if len(result) != count:
         raise RankError(
-            f"{called_name()}: {what}={shown(argument)} for {count}"
+            f"{called_name()}: {what}={quote(argument)} for {count}"
             f" ax{'i' if count == 1 else 'e'}s",
             hint="one number for all, or one for each axis of the image",
             related=related(*values),
@@ -164,14 +164,14 @@ def _borders(
         return [_same(*axis_sizes) for axis_sizes in zip(image, reaches, steps, strict=True)]
     if isinstance(padding, str):
         raise ArgumentError(
-            f"{called_name()}: padding={shown(padding)}",
+            f"{called_name()}: padding={quote(padding)}",
             hint='"valid", "same", a number, or one number or pair for each axis',
         )
     if not isinstance(padding, list | tuple):
         return [(size_of(padding, x),) * 2] * len(image)
     if len(padding) != len(image):
         raise RankError(
-            f"{called_name()}: padding={shown(padding)} for {len(image)} axes of the image",
+            f"{called_name()}: padding={quote(padding)} for {len(image)} axes of the image",
             hint="one number or (before, after) for each",
             related=related(x),
         )
@@ -182,7 +182,7 @@ def _pair(entry: Any, x: Value) -> tuple[Size, Size]:
     pair = tuple(entry) if isinstance(entry, list | tuple) else (entry, entry)
     if len(pair) != 2:
         raise ArgumentError(
-            f"{called_name()}: padding={shown(entry)} of an axis is not a pair (before, after)"
+            f"{called_name()}: padding={quote(entry)} of an axis is not a pair (before, after)"
         )
     return size_of(pair[0], x), size_of(pair[1], x)
 
@@ -319,7 +319,7 @@ def conv_transpose(
         integer("output_padding", extra, least=0)
     if len(paddings) != count:
         raise ArgumentError(
-            f"conv_transpose: output_padding={shown(output_padding)} for {count} axes"
+            f"conv_transpose: output_padding={quote(output_padding)} for {count} axes"
         )
     spread_sizes = [
         (size - 1) * step + span
@@ -353,7 +353,7 @@ def _crop_sizes(
         extents = tuple(k + m for k, m in zip(base_sizes, output_paddings, strict=True))
         return tuple(m // 2 for m in missing), extents
     if isinstance(padding, str) and padding != "valid":
-        raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
+        raise ArgumentError(f"conv_transpose: padding={quote(padding)}", hint='"valid" or "same"')
     pads = windows_over(x, (1,) * len(spread_sizes), 1, padding, 1)
     sizes: list[Size] = []
     borders = zip(pads.before, pads.after, output_paddings, strict=True)

@@ -74,7 +74,7 @@ from staticgrad.support.errors import (
     StaticgradError,
 )
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import NamedTuple
 
 
@@ -95,7 +95,7 @@ def check_function(what: str, function: Any, *arguments: str) -> None:
         signature.bind(*arguments)
     except TypeError:
         raise ArgumentError(
-            f"{called_name()}: {shown(function)} takes {signature}, and is called with"
+            f"{called_name()}: {quote(function)} takes {signature}, and is called with"
             f" ({', '.join(arguments)})",
             hint=f"def {what}({', '.join(arguments)}): ..., whether it reads all of them or not",
         ) from None
@@ -108,10 +108,10 @@ def iterations_of(number: Any) -> Size:
     count = None if isinstance(number, bool) else known_integer(number)
     if count is not None:
         if count > MOST_SIZE:
-            raise ArgumentError(f"{called_name()}: {shown(count)} iterations: {BEYOND}")
+            raise ArgumentError(f"{called_name()}: {quote(count)} iterations: {BEYOND}")
         return count
     raise ArgumentError(
-        f"{called_name()}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+        f"{called_name()}: {quote(number)} is {kind_of(number)}, not an integer or a named size",
         hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
     )
 
@@ -156,11 +156,11 @@ def check_bound(number: Any, kind: type[Any]) -> Any:
     value = as_value(number, kind)
     if not value.dtype.is_integer:
         raise DTypeError(
-            f"{called_name()}: the bound {shown(number)} is {value.type}, not an integer"
+            f"{called_name()}: the bound {quote(number)} is {value.type}, not an integer"
         )
     if value.shape:
         raise ArgumentError(
-            f"{called_name()}: the bound {shown(number)} is {value.type}, not one element"
+            f"{called_name()}: the bound {quote(number)} is {value.type}, not one element"
         )
     return astype(value, I64)
 
@@ -857,7 +857,7 @@ def associative_scan(
         for value, expected in zip(results, right, strict=True):
             if getattr(value, "shape", ()) != expected.shape:
                 raise CarryError(
-                    f"associative_scan: the function gives {shown(value)} of two {shown(expected)}",
+                    f"associative_scan: the function gives {quote(value)} of two {quote(expected)}",
                     hint="it combines element by element along the axis: shapes stay",
                 )
         return results

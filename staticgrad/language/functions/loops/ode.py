@@ -48,7 +48,7 @@ from staticgrad.language.types.dim import maximum
 from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.support.errors.tracebacks import called_name, names_messages
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import dataclass
 from staticgrad.support.upward import up
 
@@ -318,7 +318,7 @@ def _check_slope(name: str, slope: Any, state: Any, tree: Tree) -> Any:
             continue
         if promote(leaf.dtype, state_leaf.dtype) != state_leaf.dtype:
             raise CarryError(
-                f"{name}: the derivative is {shown(leaf)}, of a state {state_leaf.type}",
+                f"{name}: the derivative is {quote(leaf)}, of a state {state_leaf.type}",
                 hint=f"begin with y in {leaf.dtype.name}, or return it"
                 f" .astype({state_leaf.dtype.name!r})",
             )
@@ -400,7 +400,7 @@ def rk45(
     if ends:
         if start is None or getattr(start, "ndim", None) or isinstance(start, list | tuple):
             raise ArgumentError(
-                f"rk45: start is {shown(start)} beside an end, and is one time",
+                f"rk45: start is {quote(start)} beside an end, and is one time",
                 hint="rk45(f, y, times): the states at a vector of times\n"
                 "what f takes besides: rk45(f, y, times, args=(a,)) for f(t, y, a)",
             )
@@ -592,7 +592,7 @@ def _events(events: Any, args: Sequence[Any]) -> list[Any]:
         check_function("an event", event, "t", "y", *(f"arg{k}" for k in range(len(args))))
         if getattr(event, "direction", 0) not in (-1, 0, 1):
             raise ArgumentError(
-                f"solve: the direction of an event is {shown(event.direction)}",
+                f"solve: the direction of an event is {quote(event.direction)}",
                 hint="1 for increasing values, -1 for decreasing ones, 0 for both",
             )
     return [solutions.Crossing(event, tuple(args)) for event in functions]

@@ -32,7 +32,7 @@ from staticgrad.language.ops.operands import as_value
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.sorting import searchsorted
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import NamedTuple
 from staticgrad.support.upward import up
 
@@ -51,7 +51,7 @@ class Crossing:
         value = as_value(self._function(t, y, *self._args))
         if value.shape and value.size != 1:
             raise ArgumentError(
-                f"solve: the event {shown(self._function)} gives {value.type}, not one number",
+                f"solve: the event {quote(self._function)} gives {value.type}, not one number",
                 hint="events=[one, two] are several",
             )
         return astype(reshape(value, ()), t.dtype)

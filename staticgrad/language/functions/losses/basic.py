@@ -40,7 +40,7 @@ from staticgrad.language.types.arrays import Shape
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import shown
+from staticgrad.support.errors.wording import quote
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -162,7 +162,7 @@ def cross_entropy(
         )
     elif ignore_index is not None:
         raise ArgumentError(
-            f"cross_entropy: ignore_index={shown(ignore_index)}, but the target has probabilities",
+            f"cross_entropy: ignore_index={quote(ignore_index)}, but the target has probabilities",
             hint="it is for labels: leave rows out by reduction='none'",
             related=related(scores, targets),
         )

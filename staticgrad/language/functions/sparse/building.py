@@ -38,7 +38,7 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.wording import kind_of, quote
 
 
 def eye(
@@ -91,13 +91,13 @@ def diags(diagonals: Any, offsets: Any = 0, shape: Any = None, dtype: Any = None
     offsets = integers("offsets", offsets).tolist()
     is_list = isinstance(diagonals, list | tuple)
     if not is_list and not (isinstance(diagonals, np.ndarray | Value) and diagonals.ndim):
-        raise ArgumentError(f"diags: diagonals={shown(diagonals)} is not a list of vectors")
+        raise ArgumentError(f"diags: diagonals={quote(diagonals)} is not a list of vectors")
     vectors = promoted_values([floating(as_value(diagonal)) for diagonal in diagonals])
     vectors = tuple(reshape(v, (1,)) if v.ndim == 0 else v for v in vectors)
     if len(vectors) != len(offsets) or not offsets:
         raise ArgumentError(f"diags: {len(vectors)} diagonals for {len(offsets)} offsets")
     if len({*offsets}) < len(offsets):
-        raise ArgumentError(f"diags: an offset is given twice: {shown(offsets)}")
+        raise ArgumentError(f"diags: an offset is given twice: {quote(offsets)}")
     for diagonal in vectors:
         if diagonal.ndim != 1:
             raise RankError(f"diags: a diagonal is {diagonal.type}, not a vector")
@@ -168,7 +168,7 @@ def _matrix(data: Any) -> Sparse:
         return as_sparse(data)
     if isinstance(data, Value):
         raise ArgumentError(
-            f"{called_name()}: {shown(data)} is dense",
+            f"{called_name()}: {quote(data)} is dense",
             hint="sg.sparse.from_dense(x, mask)",
         )
     return from_dense(np.atleast_2d(leaf_array(data)))
@@ -213,7 +213,7 @@ def _size(sizes: Sequence[int], what: str) -> int:
     if not sizes:
         raise ArgumentError(f"{called_name()}: a row or column of None alone has no {what}")
     if len({*sizes}) > 1:
-        raise ShapeError(f"{called_name()}: blocks beside each other have {what}s {shown(sizes)}")
+        raise ShapeError(f"{called_name()}: blocks beside each other have {what}s {quote(sizes)}")
     return sizes[0]
 
 

@@ -66,8 +66,8 @@ from staticgrad.support.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.support.errors.tracebacks import bounded
-from staticgrad.support.errors.wording import kind_of, shown
+from staticgrad.support.errors.tracebacks import make_boundaries
+from staticgrad.support.errors.wording import kind_of, quote
 
 _ALSO: Final = (
     "sg.sparse.csr(matrix) takes matrices of SciPy\n"
@@ -91,7 +91,7 @@ def _computes(method: Method) -> Method:
     return compute  # type: ignore[return-value]
 
 
-@bounded
+@make_boundaries
 class SparsityPattern:
     """The elements of a sparse matrix that are stored, in CSR order; equal by content.
 
@@ -188,14 +188,14 @@ class SparsityPattern:
 def pair_of(name: str, shape: Any) -> tuple[int, int]:
     """Read the shape of a matrix."""
     if not isinstance(shape, tuple | list) or len(shape) != 2:
-        raise RankError(f"{name}: shape={shown(shape)} is not a pair of rows and columns")
+        raise RankError(f"{name}: shape={quote(shape)} is not a pair of rows and columns")
     rows, columns = map(_size, shape)
     return rows, columns
 
 
 def _size(size: Any) -> int:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 0:
-        raise ArgumentError(f"sparse: the shape has {shown(size)}, not a size")
+        raise ArgumentError(f"sparse: the shape has {quote(size)}, not a size")
     return int(size)
 
 
@@ -232,7 +232,7 @@ def unary(function: Callable[[Any], Any]) -> Callable[[Sparse], Sparse]:
     return _computes(apply_function)
 
 
-@bounded
+@make_boundaries
 class Sparse:
     """A matrix of a fixed pattern with the elements ``data``: a tree whose only leaf is the data.
 
@@ -443,7 +443,7 @@ class Sparse:
         """Elementwise powers; ``exponent`` is a number above 0."""
         if not isinstance(exponent, int | float | np.number) or not exponent > 0:
             raise ArgumentError(
-                f"sparse: the exponent {shown(exponent)} is not a number above 0",
+                f"sparse: the exponent {quote(exponent)} is not a number above 0",
                 hint="A.apply(lambda x: x ** e) takes powers of stored elements alone",
             )
         matrix = canonical(self)
@@ -598,7 +598,7 @@ class Sparse:
         if axis is None:
             return aggregate.sum(self.values())
         if known_integer(axis) not in (0, 1, -1, -2):
-            raise ArgumentError(f"sum: axis={shown(axis)} is neither 0 nor 1")
+            raise ArgumentError(f"sum: axis={quote(axis)} is neither 0 nor 1")
         matrix = self.T if axis in (0, -2) else self
         data = self.values()
         ones = creation.ones((matrix.shape[1],), data.dtype.real, like=data)
@@ -842,7 +842,7 @@ def known_index(key: Any) -> Any:
 
 def _unknown_index(key: Any) -> ArgumentError:
     return ArgumentError(
-        f"sparse: the index {shown(key)} is known only in a run, a pattern before it",
+        f"sparse: the index {quote(key)} is known only in a run, a pattern before it",
         hint="A.todense()[i] reads a dense matrix",
     )
 

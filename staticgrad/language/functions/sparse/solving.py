@@ -21,7 +21,7 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.ops.sparse import SparseSolve
 from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import bounded, called_name
+from staticgrad.support.errors.tracebacks import called_name, make_boundaries
 from staticgrad.support.errors.wording import kind_of
 
 Errors = Literal["raise", "nan"]
@@ -66,7 +66,7 @@ def spsolve(
     return _solution(_system(A), b, "N", permc_spec or "COLAMD", errors)
 
 
-@bounded
+@make_boundaries
 class Factorized:
     """Solutions with one matrix: ``splu(A)`` and ``factorized(A)``, called or by ``solve``.
 
