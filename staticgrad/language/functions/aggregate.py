@@ -35,6 +35,8 @@ from staticgrad.language.ops.operands import (
     axis_of,
     counting_dtype,
     dtype_of,
+    is_only_axis_of_scalar,
+    reduction_axes,
     related,
 )
 from staticgrad.language.ops.positions import iota
@@ -70,7 +72,7 @@ def sum(
     array([4., 6.])
     """
     value = as_value(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     target_dtype = counting_dtype(value.dtype, dtype)
     value = astype(value, target_dtype)
     if where is not None:
@@ -137,7 +139,7 @@ def _extreme(
     where: Mask = None,
 ) -> AnyValue:
     value = as_value(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     mask = None if where is None else mask_of(where, value)
     if initial is None:
         if mask is not None:
@@ -276,7 +278,7 @@ def any(
     array([ True, False])
     """
     value = as_value(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), False)
     return reduced(partial(Max, neutral=True), true, axes, keepdims)
 
@@ -293,7 +295,7 @@ def all(
     array([False,  True])
     """
     value = as_value(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), True)
     return reduced(partial(Min, neutral=True), true, axes, keepdims)
 
@@ -327,8 +329,8 @@ def _position(
 ) -> AnyValue:
     value = as_value(x)
     shape = value.shape
-    if axis is None:
-        value, place = reshape(value, value.size), 0
+    if axis is None or is_only_axis_of_scalar(axis, value):
+        value, place, axis = reshape(value, value.size), 0, None
     else:
         place = axis_of(axis, value)
     best = reduced(kind, value, (place,), keepdims=True)

@@ -22,7 +22,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import Pad, concatenate
 from staticgrad.language.ops.logic import logical_and
-from staticgrad.language.ops.movement import broadcast_to, ravel, reshape
+from staticgrad.language.ops.movement import broadcast_to, ravel, reshape, with_axis
 from staticgrad.language.ops.operands import (
     MOST_PARTS,
     Axes,
@@ -263,7 +263,7 @@ def cumulative_sum(
     dtype: Any = None,
     include_initial: bool = False,
 ) -> AnyValue:
-    """Compute the running sum along ``axis``, which is optional for a vector.
+    """Compute the running sum along ``axis``, which is optional for a vector or a number.
 
     ``dtype`` is by default that of ``sum``. With ``include_initial`` it begins with a 0, and is one
     longer.
@@ -293,9 +293,9 @@ def _cumulative(
     dtype: Any = None,
 ) -> AnyValue:
     value = as_value(x)
-    if axis is None and value.ndim != 1:
+    if axis is None and value.ndim > 1:
         raise ArgumentError(f"{called_name()}: which axis of {value.type}?", related=related(value))
-    place = axis_of(0 if axis is None else axis, value)
+    value, place = with_axis(value, axis)
     total: AnyValue = running(value, place, dtype=dtype)
     if first is None:
         return total
@@ -345,8 +345,7 @@ def _scan_axis(
     combine: Callable[[Any, Any], Any], x: AnyValue, axis: int | None, reverse: bool
 ) -> AnyValue:
     check_real(x)
-    value = ravel(x) if axis is None else x
-    place = axis_of(0 if axis is None else axis, value)
+    value, place = with_axis(x, axis)
     result: AnyValue = associative_scan(combine, value, reverse, place)
     return result
 

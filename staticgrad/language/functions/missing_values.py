@@ -23,7 +23,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.lengths import root_of_sum
 from staticgrad.language.ops.logic import equal
-from staticgrad.language.ops.operands import Axes, as_value, axes_of, dtype_of, floating
+from staticgrad.language.ops.operands import Axes, as_value, dtype_of, floating, reduction_axes
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import where
 from staticgrad.support.errors import DTypeError
@@ -176,7 +176,7 @@ def _variance(
 ) -> Any:
     value = _fill_with_nan(x, dtype, where)
     dof_correction = correction_of(ddof, correction)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     deviation = value - (nanmean(value, axes, keepdims=True) if mean is None else mean)
     present = equal(value, value)
     # Missing elements do not deviate; inf - inf is NaN and counts.

@@ -45,9 +45,10 @@ from staticgrad.language.ops.operands import (
     Axes,
     as_value,
     as_values,
-    axes_of,
     floating,
+    is_only_axis_of_scalar,
     promoted_values,
+    reduction_axes,
     related,
 )
 from staticgrad.language.ops.selection import Relu, clip, where
@@ -199,7 +200,7 @@ def softmax(x: ArrayLike[AnyValue], axis: Axes = -1) -> AnyValue:
     array([0.5, 0.5, 0. ])
     """
     value = floating(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     return shares(value, stop_gradient(largest(value, axes)), axes)
 
 
@@ -212,7 +213,7 @@ def log_softmax(x: ArrayLike[AnyValue], axis: Axes = -1) -> AnyValue:
     array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
     """
     value = floating(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     shifted = value - constant_shift(value, axes)
     return shifted - of.log(total(of.exp(shifted), axes, keepdims=True))
 
@@ -229,9 +230,9 @@ def logsumexp(x: ArrayLike[AnyValue], axis: Axes = -1, *, keepdims: bool = False
     array([6.9310000e-01, 1.0006931e+03])
     """
     value = floating(x)
-    if value.ndim == 0 and axis in (None, -1, 0):
+    if value.ndim == 0 and (axis is None or is_only_axis_of_scalar(axis, value)):
         return value
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     out = log_sum_exp(value, constant_shift(value, axes), axes)
     remaining = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     return out if keepdims else reshape(out, remaining)

@@ -334,7 +334,7 @@ from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import squeeze
-from staticgrad.language.ops.operands import Axes, Integer, axes_of, floating
+from staticgrad.language.ops.operands import Axes, Integer, floating, reduction_axes
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
     BetaInc,
@@ -556,7 +556,7 @@ def logsumexp(
     if b is None:
         return nn.logsumexp(a, axis, keepdims=keepdims)
     logs = where(np.equal(cast(Any, b), 0), -math.inf, a)
-    axes = axes_of(axis, logs)
+    axes = reduction_axes(axis, logs)
     shift = constant_shift(logs, axes)
     out = log_of_sum(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
     return out if keepdims else squeeze(out, axes)

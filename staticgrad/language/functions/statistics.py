@@ -61,6 +61,7 @@ from staticgrad.language.ops.operands import (
     floating,
     integer,
     promoted_values,
+    reduction_axes,
     related,
 )
 from staticgrad.language.ops.positions import iota
@@ -892,7 +893,7 @@ def prod(
     array([3., 8.])
     """
     value = as_value(x)
-    axes = axes_of(axis, value)
+    axes = reduction_axes(axis, value)
     mask = mask_of(where, value)
     result_dtype = counting_dtype(value.dtype, dtype)
     product = _product(fill_outside_mask(astype(value, result_dtype), mask, 1), axes, keepdims)

@@ -25,9 +25,10 @@ from staticgrad.language.ops.operands import (
     LinearOp,
     as_value,
     as_values,
-    axes_of,
     axis_of,
     distinct_axes,
+    is_only_axis_of_scalar,
+    reduction_axes,
     related,
     shape_of,
     shape_text,
@@ -300,6 +301,16 @@ def expand_dims(x: ArrayLike[AnyValue], axis: Axes) -> AnyValue:
     return reshape(value, tuple(1 if k in new else next(sizes) for k in range(rank)))
 
 
+def with_axis(x: AnyValue, axis: int | None) -> tuple[AnyValue, int]:
+    """Return x and ``axis``, from 0 on; flat for None, and a 0-d value has axis 0 of one element.
+
+    NumPy's running sums and ``argsort`` take axes by this rule.
+    """
+    if axis is None or is_only_axis_of_scalar(axis, x):
+        return ravel(x), 0
+    return x, axis_of(axis, x)
+
+
 def squeeze(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     """x without the axes ``axis``, which must have literal size 1; without all such by default.
 
@@ -312,7 +323,7 @@ def squeeze(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
     value = as_value(x)
     if axis is None:
         return reshape(value, tuple(size for size in value.shape if size != 1))
-    dropped = axes_of(axis, value)
+    dropped = reduction_axes(axis, value)
     for k in dropped:
         if value.shape[k] != 1:
             raise ShapeError(

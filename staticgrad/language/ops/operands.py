@@ -178,6 +178,19 @@ def axes_of(axis: Axes, x: Value) -> tuple[int, ...]:
     return tuple(sorted(distinct_axes(entries, x)))
 
 
+def reduction_axes(axis: Axes, x: Value) -> tuple[int, ...]:
+    """Return ``axes_of``, and no axis for axis 0 or -1 of a 0-d value.
+
+    NumPy's reductions by a ufunc take these two (``np.sum(2.0, axis=0)``); ``np.mean`` does not.
+    """
+    return () if is_only_axis_of_scalar(axis, x) else axes_of(axis, x)
+
+
+def is_only_axis_of_scalar(axis: Any, x: Value) -> bool:
+    """Return whether x is 0-d and ``axis`` is 0 or -1, as of a vector of one element."""
+    return x.ndim == 0 and not isinstance(axis, list | tuple) and known_integer(axis) in (0, -1)
+
+
 def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
     """``axes`` as non-negative ints, in their order."""
     numbers = [axis_of(axis, x, rank) for axis in axes]

@@ -22,12 +22,11 @@ from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike, quiet
 from staticgrad.language.ops.indexing import concatenate, flip, part, with_zeros
-from staticgrad.language.ops.movement import broadcast_arrays, ravel
+from staticgrad.language.ops.movement import broadcast_arrays, with_axis
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
     counting_dtype,
-    known_integer,
     promoted_values,
 )
 from staticgrad.language.types import dim as dims
@@ -220,8 +219,5 @@ def linear_scan(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], axis: int = -1) 
 def _running(kind: type[_Scan], x: ArrayLike[AnyValue], axis: int | None, dtype: Any) -> AnyValue:
     value = as_value(x)
     value = astype(value, counting_dtype(value.dtype, dtype))
-    if axis is None:
-        value, axis = ravel(value), 0
-    elif value.ndim == 0 and known_integer(axis) in (0, -1):
-        value = ravel(value)  # as NumPy does: a number has a running sum of one element
-    return kind(axis_of(axis, value))(value)
+    value, place = with_axis(value, axis)
+    return kind(place)(value)

@@ -27,6 +27,7 @@ from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
     integer,
+    is_only_axis_of_scalar,
     promoted_values,
     related,
     size_of,
@@ -284,7 +285,9 @@ def argsort(
     >>> sg.evaluate(sg.argsort([3.0, 1.0, 2.0]))
     array([1, 2, 0])
     """
-    return sorted_along(x, axis, (kind, order, stable), descending)[1]
+    value = as_value(x)
+    axis = None if is_only_axis_of_scalar(axis, value) else axis  # NumPy's sort refuses it
+    return sorted_along(value, axis, (kind, order, stable), descending)[1]
 
 
 def topk(
