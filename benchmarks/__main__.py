@@ -29,6 +29,7 @@ BENCHMARKS: Final = {
     "lines": "lines of source per public name, by wing, beside another commit",
     "models": "twelve whole models, beside JAX and PyTorch",
     "optima": "plans under budgets, beside an integer program",
+    "pages": "no benchmark: writes the figures of README and CONTRIBUTING from results",
     "peak_bytes": "bytes of a training step: the arena, PyTorch's tensors, the tape",
     "peak_kinds": "the same for many kinds of programs, with reasons of what is above PyTorch's",
     "programs": "programs of many kinds, beside JAX and PyTorch",

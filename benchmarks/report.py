@@ -162,25 +162,37 @@ def _peak(rows: list[Row]) -> float | None:
     return min((row.memory.peak for row in rows if row.memory is not None), default=None)
 
 
+def _starts_of(
+    report: Report, workload: str, names: list[str]
+) -> list[tuple[float | None, float | None, float | None]]:
+    """Return first results with empty and filled caches, and the peak, of each implementation."""
+    rows = [row for row in figures.measured(report) if row.workload == workload]
+    by_name = [[row for row in rows if row.implementation == name] for name in names]
+    return [(_soonest(own, True), _soonest(own, False), _peak(own)) for own in by_name]
+
+
+def starts(report: Report, names: list[str]) -> dict[str, list[list[float]]]:
+    """Return the same by implementation as three lists, of workloads that all have."""
+    lists: dict[str, list[list[float]]] = {name: [[], [], []] for name in names}
+    for workload in _workloads(report):
+        by_name = _starts_of(report, workload, names)
+        if all(value is not None for values in by_name for value in values):
+            for name, values in zip(names, by_name, strict=True):
+                for column, value in zip(lists[name], values, strict=True):
+                    column.append(value or 0.0)
+    return lists
+
+
 def _first_results(report: Report, names: list[str]) -> Iterator[str]:
     """A table of starts and peaks by workload, and one over those that all implementations ran."""
-    measured = figures.measured(report)
-    alike: dict[str, list[list[float]]] = {name: [[], [], []] for name in names}
     by_workload = []
     for workload in _workloads(report):
-        rows = [
-            [r for r in measured if (r.workload, r.implementation) == (workload, n)] for n in names
-        ]
-        found = [(_soonest(own, True), _soonest(own, False), _peak(own)) for own in rows]
         texts = [
             f"{figures.duration(cold)} / {figures.duration(filled)}, {figures.size(peak)}"
-            for cold, filled, peak in found
+            for cold, filled, peak in _starts_of(report, workload, names)
         ]
         by_workload.append(f"| {workload} | {' | '.join(texts)} |")
-        if all(value is not None for each in found for value in each):
-            for name, each in zip(names, found, strict=True):
-                for kept, value in zip(alike[name], each, strict=True):
-                    kept.append(value or 0.0)
+    common = starts(report, names)
     yield "From the import to the first result (NumPy is there before), and the process's peak of"
     yield "resident bytes: median (least to most) over the workloads that all have."
     yield ""
@@ -189,7 +201,7 @@ def _first_results(report: Report, names: list[str]) -> Iterator[str]:
     kinds = ("first result, caches empty", "first result, caches filled", "peak of the process")
     for number, kind in enumerate(kinds):
         text = figures.size if number == 2 else figures.duration
-        texts = [_spread(alike[name][number], text) for name in names]
+        texts = [_spread(common[name][number], text) for name in names]
         yield f"| {kind} | {' | '.join(texts)} |"
     yield ""
     yield "By workload, caches empty / filled:"

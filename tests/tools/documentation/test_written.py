@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from benchmarks import pages
 from passes.pipelines import LEVELS, PASSES, pipeline
 from passes.rules.tables import TABLES
 from staticgrad.eager import xp
@@ -248,3 +249,44 @@ def test_the_readme_has_the_times_of_the_run_that_it_names():
         said = [float(c.split()[0]) for c in cell]
         assert said == pytest.approx([1e3 * t for t in found], rel=5e-3), name
         assert float(ratio) == pytest.approx(found[0] / min(found[1:]), abs=6e-3), name
+
+
+@pytest.mark.parametrize("page", pages.PAGES)
+def test_figures_of_the_pages_are_those_that_the_command_writes(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert pages.with_figures(page, text, pages.read_settings()) == text
+
+
+def test_figures_of_the_pages_are_replaced_and_the_rest_stays():
+    text = "a 5 s\n<!-- figures: checks -->\nold\n<!-- end -->\nb\n"
+    quick = {"tests": 12345, "seconds": 130, "machine": "M", "date": "2026-01-02"}
+    line = "The quick tests are 12,345 and take 2 minutes on M (2 January 2026).\n"
+    written = text.replace("old\n", line)
+    assert pages.with_figures("CONTRIBUTING.md", text, {"quick_tests": quick}) == written
+    with pytest.raises(SystemExit, match="expected"):
+        pages.with_figures("README.md", text, {})
+
+
+def test_figures_of_the_pages_are_not_older_than_the_release_before():
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    releases = re.findall(r"^## (\d+\.\d+)\.\d+", changes, re.MULTILINE)
+    assert sg.__version__.startswith(f"{releases[0]}.")
+    for what, version in pages.measured_versions(pages.read_settings()).items():
+        assert version.rpartition(".")[0] in releases[:2], f"measure again: {what}"
+
+
+def test_the_readme_says_how_long_the_first_compilation_takes():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "The first `sg.compile` takes about half a second" in text
+    (first,) = re.findall(r"first result, empty caches .*?\| (\d+) ms", text)
+    assert 400 <= int(first) <= 600
+
+
+def test_the_changelog_begins_with_this_version_and_names_each_change_once():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    releases = [head for head in heads if head != "Unreleased"]
+    assert heads[len(heads) - len(releases) :] == releases, "Unreleased is the first section"
+    assert re.fullmatch(rf"{re.escape(sg.__version__)} \(\d{{4}}-\d\d-\d\d\)", releases[0])
+    changes = [" ".join(item.split()) for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+    assert [change for change in changes if changes.count(change) > 1] == []

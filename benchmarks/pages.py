@@ -1,0 +1,169 @@
+"""Figures of README and CONTRIBUTING, written from measured data: nobody types them.
+
+    python -m benchmarks pages              # write both pages
+    python -m benchmarks pages --measure    # on a quiet machine: time the quick tests first
+
+``results/pages.json`` names the run of the suite behind README's table, and has the time of the
+quick tests. A page has its figures between ``<!-- figures: NAME -->`` and ``<!-- end -->``.
+``tests/tools/documentation/test_written.py`` compares the pages with what this writes, and both
+measurements with the releases of ``CHANGELOG.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import staticgrad
+from benchmarks import figures, schema
+from benchmarks.report import starts
+
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = ROOT / "benchmarks/results"
+SETTINGS: Final = RESULTS / "pages.json"
+#: Column of README's table -> implementation.
+COLUMNS: Final = {"staticgrad": "staticgrad", "JAX": "jax", "PyTorch": "torch"}
+_BLOCK: Final = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def read_settings() -> dict[str, Any]:
+    """Return the contents of ``results/pages.json``."""
+    settings: dict[str, Any] = json.loads(SETTINGS.read_text("utf-8"))
+    return settings
+
+
+def speed_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield README's paragraph about speed and its table."""
+    suite = settings["suite"]
+    report = schema.read(RESULTS / suite["file"])
+    versions = {row.implementation: row.versions for row in report.rows}
+    workloads = len({row.workload for row in report.rows})
+    peers = f"JAX {versions['jax']['jax']}, PyTorch {versions['torch']['torch'].partition('+')[0]}"
+    yield (
+        f"Median time of a training step or gradient on {suite['machine']}, best of one and two"
+        f" threads for each library ({peers},\n{written_day(suite['date'])}). Results are checked"
+        f" against float64 before anything is timed. All {workloads} workloads, and other machines,"
+        " are in `benchmarks/results/`; `python -m benchmarks` repeats them."
+    )
+    yield ""
+    yield f"| workload | {' | '.join(COLUMNS)} | time / best peer |"
+    yield "|---|" + "--:|" * (len(COLUMNS) + 1)
+    for workload in suite["workloads"]:
+        rows = [row for row in report.rows if row.workload == workload and row.status == "ok"]
+        times = [
+            min(figures.seconds(row) for row in rows if row.implementation == implementation)
+            for implementation in COLUMNS.values()
+        ]
+        yield table_row(f"`{workload}`", times, figures.duration)
+    cold, _, peak = zip(*starts(report, list(COLUMNS.values())).values(), strict=True)
+    count = len(cold[0])
+    yield table_row(
+        f"first result, empty caches (median of {count})", [*map(median, cold)], figures.duration
+    )
+    yield table_row(
+        f"peak memory of the process (median of {count})", [*map(median, peak)], figures.size
+    )
+
+
+def table_row(name: str, values: list[float], text: Callable[[float], str]) -> str:
+    """Return a row: ours, the peers', and the ratio of ours to the best of them."""
+    ours, *peers = values
+    return f"| {name} | {' | '.join(map(text, values))} | {ours / min(peers):.2f} |"
+
+
+def check_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield CONTRIBUTING's sentence about the quick tests."""
+    quick = settings["quick_tests"]
+    yield (
+        f"The quick tests are {quick['tests']:,} and take {quick['seconds'] / 60:.0f} minutes on"
+        f" {quick['machine']} ({written_day(quick['date'])})."
+    )
+
+
+def written_day(text: str) -> str:
+    """Return a day in words: ``23 November 2026``."""
+    day = date.fromisoformat(text)
+    return f"{day.day} {day:%B %Y}"
+
+
+#: Page -> name of a block -> what writes it.
+PAGES: Final[dict[str, dict[str, Callable[[Mapping[str, Any]], Iterator[str]]]]] = {
+    "README.md": {"speed": speed_lines},
+    "CONTRIBUTING.md": {"checks": check_lines},
+}
+
+
+def with_figures(page: str, text: str, settings: Mapping[str, Any]) -> str:
+    """Return the text of a page with the figures of its blocks.
+
+    Raises:
+        SystemExit: the page has other blocks than ``PAGES`` says.
+    """
+    writers = PAGES[page]
+    names = [name for _, name, _ in _BLOCK.findall(text)]
+    if names != [*writers]:
+        raise SystemExit(f"{page} has the figures {names}, expected {[*writers]}")
+
+    def write(match: re.Match[str]) -> str:
+        head, name, end = match.groups()
+        return head + "".join(f"{line}\n" for line in writers[name](settings)) + end
+
+    return _BLOCK.sub(write, text)
+
+
+def measured_versions(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the version of staticgrad that each measurement is of."""
+    report = schema.read(RESULTS / settings["suite"]["file"])
+    (version,) = {
+        row.versions["staticgrad"] for row in report.rows if row.implementation == figures.OWN
+    }
+    return {"suite": version, "quick tests": settings["quick_tests"]["version"]}
+
+
+def measure_quick_tests(machine: str) -> dict[str, Any]:
+    """Run the quick tests and return their number and seconds.
+
+    Raises:
+        SystemExit: a test failed.
+    """
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - begin
+    summary = run.stdout.strip().rpartition("\n")[2]
+    passed = re.search(r"(\d+) passed", summary)
+    if run.returncode or passed is None:
+        raise SystemExit(f"the quick tests did not pass: {summary}")
+    return {
+        "version": staticgrad.__version__,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine,
+        "tests": int(passed[1]),
+        "seconds": round(seconds),
+    }
+
+
+def main() -> int:
+    """Write the figures of both pages; with ``--measure`` after timing the quick tests."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", action="store_true", help="time the quick tests first")
+    parser.add_argument("--machine", default=f"{os.cpu_count()} cores", help="the machine in words")
+    options = parser.parse_args()
+    settings = read_settings()
+    if options.measure:
+        settings["quick_tests"] = measure_quick_tests(options.machine)
+        SETTINGS.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(with_figures(name, page.read_text("utf-8"), settings), "utf-8")
+    return 0
