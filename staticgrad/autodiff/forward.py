@@ -69,7 +69,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         ]
         read = [value for value, _ in directions]
         formulas = stable_formulas(cone, outputs, read)
-        pushes = [_pushed_along(formula, directions) for formula in formulas]
+        pushes = [_push_along(formula, directions) for formula in formulas]
         is_real = len(flatten((y, x), keep_complex=True)[0]) == len(outputs) + len(primals)
         if is_real and not allow_disconnected:  # of a complex value, one part may have no path
             _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
@@ -110,11 +110,11 @@ def push_forward(
     primals = [value for value, _ in directions]
     formulas = stable_formulas(cone_between(outputs, primals), outputs, primals)
     return _sum_tangents(
-        formulas, [_pushed_along(formula, directions) for formula in formulas], len(outputs)
+        formulas, [_push_along(formula, directions) for formula in formulas], len(outputs)
     )
 
 
-def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
+def _push_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
     push = _Push(formula.cone, formula.outputs)
     for value, direction in directions:
         if value.key in formula.targets:
@@ -139,7 +139,7 @@ def _check(
                 raise
     primals = [value for value, _ in directions]
     written = Formula(cone, tuple(outputs), {value.key: value for value in primals}, False)
-    return _pushed_along(written, directions).check(outputs, primals)
+    return _push_along(written, directions).check(outputs, primals)
 
 
 class _Push:

@@ -333,7 +333,7 @@ def with_versions(values: Sequence[Symbolic]) -> list[Symbolic]:
     return [*values, *(version for value in values for version in versions_of(value))]
 
 
-def _of_all_versions(
+def _sum_over_versions(
     gradients: Mapping[ValueKey, Any], wrt_values: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
     """Return gradients in which a parameter has the sum of the gradients of its versions."""
@@ -365,7 +365,7 @@ def _differentiate_outputs(
     cone = cone_between(outputs, targets)
     with in_graphs(), within(order=cone.order + 1):
         seeds = [fit_to_type(y, ct, role) for y, ct in seeded_outputs]
-        gradients = _of_all_versions(_sweep_formulas(cone, outputs, seeds, targets), wrt_values)
+        gradients = _sum_over_versions(_sweep_formulas(cone, outputs, seeds, targets), wrt_values)
         reached = {
             part.key for pair in together for part in pair if any(p.key in gradients for p in pair)
         }
@@ -428,7 +428,7 @@ def gradients_or_none(y: Symbolic, wrt_values: Sequence[Symbolic]) -> list[Value
     cone = cone_between([y], targets)
     with in_graphs(), within(order=cone.order + 1):
         seed = fit_to_type(y, np.ones([1] * len(y.shape)), "seed")
-        gradients = _of_all_versions(_sweep_formulas(cone, [y], [seed], targets), wrt_values)
+        gradients = _sum_over_versions(_sweep_formulas(cone, [y], [seed], targets), wrt_values)
     return [gradients.get(value.key) for value in wrt_values]
 
 

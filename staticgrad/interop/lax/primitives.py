@@ -1009,14 +1009,14 @@ def threefry(k1: Any, k2: Any, x1: Any, x2: Any) -> tuple[Any, Any]:
     """Return 20 rounds of Threefry-2x32 (Salmon et al., 2011): two words for each counter."""
     keys = k1, k2, sg.bitwise_xor(sg.bitwise_xor(k1, k2), numbers(0x1BD11BDA, "uint32"))
     x1, x2 = x1 + k1, x2 + k2
-    for turn in range(5):
-        for rotation in _ROTATIONS[turn % 2]:
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
             x1 = x1 + x2
             left = sg.left_shift(x2, numbers(rotation, "uint32"))
             right = sg.right_shift(x2, numbers(32 - rotation, "uint32"))
             x2 = sg.bitwise_xor(sg.bitwise_or(left, right), x1)
-        x1 = x1 + keys[(turn + 1) % 3]
-        x2 = x2 + keys[(turn + 2) % 3] + numbers(turn + 1, "uint32")
+        x1 = x1 + keys[(group + 1) % 3]
+        x2 = x2 + keys[(group + 2) % 3] + numbers(group + 1, "uint32")
     return x1, x2
 
 
