@@ -224,7 +224,7 @@ class _Run:
     def interpret_bodies(self, node: Node, args: list[Array]) -> Any:
         """The results of an op that runs bodies."""
         op: Any = at_sizes(node.op, self.sizes)
-        return op.interpreted(_Bodies(self), *args)
+        return op.interpret(_Bodies(self), *args)
 
     def run(self, node: Node) -> Callable[..., Any]:
         """Return the function that computes a node's results from its operands' arrays."""

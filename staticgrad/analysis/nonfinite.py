@@ -252,8 +252,8 @@ Mask = Any
 def find_counted_elements(graph: Graph) -> dict[ValueKey, Mask]:
     """Per value, where its elements count for an output or update; a value without any is missing.
 
-    Masks go backwards through the nodes (``Op.counted``); before an operation of several results
-    all elements count. Near-linear in the nodes.
+    Masks go backwards through the nodes (``Op.operand_masks``); before an operation of several
+    results all elements count. Near-linear in the nodes.
     """
     masks: dict[ValueKey, Mask] = {value.key: True for value in graph.roots}
     for node in reversed(graph.nodes):
@@ -261,7 +261,7 @@ def find_counted_elements(graph: Graph) -> dict[ValueKey, Mask]:
         if node.is_leaf or not reached:
             continue
         mask = reached[0] if len(node.types) == 1 else True
-        shares = node.op.counted(mask, node.values[0], *node.args)
+        shares = node.op.operand_masks(mask, node.values[0], *node.args)
         for arg, share in zip(node.args, shares, strict=True):
             if share is not False:
                 masks[arg.key] = _either(masks.get(arg.key, False), share)

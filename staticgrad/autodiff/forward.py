@@ -39,7 +39,7 @@ from staticgrad.language.ops.cotangent import (
     resolve,
     rounds_between,
     shares_of,
-    widen,
+    widen_cotangent,
 )
 from staticgrad.support.building import within
 from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
@@ -202,7 +202,7 @@ def _push_node(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) 
     is_narrow = any(arg.type.dtype.is_storage for arg in args)
     if is_narrow and rounds_between(op, is_sum):
         tangents, values, args = (
-            tuple(map(widen, operands)) for operands in (tangents, values, args)
+            tuple(map(widen_cotangent, operands)) for operands in (tangents, values, args)
         )
     rule_result = rule(tangents, values[0] if single else values, *args)
     results = (rule_result,) if single else rule_result

@@ -67,7 +67,7 @@ from staticgrad.language.ops.cotangent import (
     resolve,
     rule_name,
     shares_of,
-    widen,
+    widen_cotangent,
     zeros_like_type,
 )
 from staticgrad.language.ops.marks import region_behind
@@ -561,7 +561,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         """
         outs, args = self.regions.values_for_rule(node)
         if all(needed) and node.op.is_gram(node.args, self.asked):
-            gram_cotangent = widen(resolve(cts[0]))
+            gram_cotangent = widen_cotangent(resolve(cts[0]))
             cts, needed = [gram_cotangent + swapaxes(gram_cotangent, -1, -2)], (False, True)
         contributions = shares_of(node.op, cts, outs, args, needed)
         for op in self.loops:

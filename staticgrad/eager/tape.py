@@ -587,13 +587,13 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         before: Any = self.pending.get(key)
         total, more = before, share
         if before.__class__ is share.__class__ is PartCotangent:
-            total, more = before.resolved, share.resolved
+            total, more = before.plain_cotangent, share.plain_cotangent
         kind: Any = TapeNode.tensor
         if key in self.sums and total.__class__ is more.__class__ is kind:
             with np.errstate(all="ignore"):
                 np.add(total.array, more.array, out=total.array)
             if before is not total:
-                self.pending[key] = PartCotangent(before.support.joined(share.support), total)
+                self.pending[key] = PartCotangent(before.support.union(share.support), total)
             return
         super().add(key, share)
         if before is not None and not recording.innermost():

@@ -1,1 +1,1 @@
-"""What a program is: types, ops, graphs, and the functions that build them."""
+"""Parts of a program: types, ops, graphs, and the functions that build them."""

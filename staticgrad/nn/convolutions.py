@@ -22,7 +22,7 @@ from staticgrad.language.functions.images.windows import (
     per_axis,
 )
 from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, related
+from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, describe_operands
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, named
 from staticgrad.support.docstrings import like
@@ -53,7 +53,7 @@ class SpatialLayer(Layer):
             ranks = " or ".join(map(str, self.ranks))
             raise RankError(
                 f"{type(self).__name__}: x is {value.type}, not of {ranks} axes, [n, c, ...]",
-                related=related(value),
+                related=describe_operands(value),
             )
 
 

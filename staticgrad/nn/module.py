@@ -573,7 +573,7 @@ class Module:
         for name in own.keys() & state.keys():
             store = own[name].store
             try:
-                pairs.append((store, store.fitted(state[name])))
+                pairs.append((store, store.fit_array(state[name])))
             except ParameterValueError as error:
                 differences.append(f"{name}: {error.headline}")
         own_layouts = [*layouts(self)]

@@ -27,7 +27,7 @@ from staticgrad.language.ops.operands import (
     PositiveInt,
     UnitFloat,
     as_value,
-    related,
+    describe_operands,
 )
 from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
@@ -198,7 +198,7 @@ class InstanceNorm1d(SpatialLayer):
         self.require_rank(value)
         text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...]"
         if not equal(value.shape[1], self.num_features, text):
-            raise ShapeError(text, related=related(value))
+            raise ShapeError(text, related=describe_operands(value))
         return instance_norm(value, weight=self.weight, bias=self.bias, eps=self.eps)
 
 

@@ -33,8 +33,8 @@ from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import (
     PositiveFloat,
     PositiveInt,
+    describe_operands,
     positive,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.selection import clip, where
@@ -457,7 +457,7 @@ class Optimizer(Settings):
             of_graph = [g for g in grads.values() if isinstance(g, Value) and not g.computes]
             if of_graph:
                 what = f"{type(self).__name__}.apply_gradients: no function is traced"
-                raise GraphError(what, hint=_APPLY, related=related(of_graph[0]))
+                raise GraphError(what, hint=_APPLY, related=describe_operands(of_graph[0]))
             from staticgrad.eager.at_once import step_now
 
             with states_kept_by(self):
@@ -704,7 +704,7 @@ def listed_parameters(params: Any) -> list[Parameter]:
             raise ArgumentError(
                 f"an optimizer updates parameters; {value!r} is none",
                 hint="sg.parameter(name, array) makes one",
-                related=related(value),
+                related=describe_operands(value),
             )
     seen = set()
     for p in found:
@@ -720,7 +720,7 @@ def _check_floating(name: str, params: Iterable[Parameter]) -> None:
             raise GradientError(
                 f"{name}: parameter {p.name!r} is {p.type}: only floating ones have gradients",
                 hint="sg.parameter(name, array.astype('float32')), or leave it out",
-                related=related(p),
+                related=describe_operands(p),
             )
 
 
@@ -738,7 +738,7 @@ def checked_gradients(name: str, grads: Any) -> Any:
             raise ShapeError(
                 f"the gradient of {p.name!r} is {shape_text(np.shape(gradient))}, the parameter"
                 f" {shape_text(p.shape)}",
-                related=related(p, gradient),
+                related=describe_operands(p, gradient),
             )
     return grads
 

@@ -28,9 +28,9 @@ from staticgrad.language.ops.operands import (
     OpenFraction,
     PositiveFloat,
     PositiveInt,
+    describe_operands,
     is_number,
     non_negative,
-    related,
 )
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import cos, log
@@ -100,7 +100,7 @@ def read_rate(word: str, rate: Any) -> Any:
         if rate.shape or not rate.dtype.is_float:
             raise ArgumentError(
                 f"{called_name()}: {word} is {rate.type}, not a 0-d floating value",
-                related=related(rate),
+                related=describe_operands(rate),
             )
         return rate
     if callable(rate):

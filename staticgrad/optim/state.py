@@ -212,7 +212,7 @@ def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -
 def kept_states(optimizer: object) -> dict[str, Any]:
     """The arrays of all that an optimizer keeps, by name."""
     memory = _memories.get(optimizer, _Memory())
-    return {**memory.loaded, **{store.name: store.whole() for store in memory.stores()}}
+    return {**memory.loaded, **{store.name: store.gather_array() for store in memory.stores()}}
 
 
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:

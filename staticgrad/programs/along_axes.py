@@ -9,7 +9,7 @@ from typing import Any
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape
-from staticgrad.language.ops.operands import as_value, axis_of, related
+from staticgrad.language.ops.operands import as_value, axis_of, describe_operands
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ShapeError
 from staticgrad.support.errors.tracebacks import called_name
@@ -62,7 +62,7 @@ def apply_over_axes(
         if found.ndim != value.ndim:
             raise ShapeError(
                 f"{called_name()}: the function gives {found.type} of {value.type}",
-                related=related(value),
+                related=describe_operands(value),
             )
         value = found
     return value  # type: ignore[no-any-return]

@@ -107,7 +107,7 @@ def _described(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
 def _array_of(leaf: Any, path: str) -> Any:
     """A leaf's numbers; None of what has none."""
     if isinstance(leaf, Parameter):
-        return leaf.store.numbers(leaf.store.whole())
+        return leaf.store.numbers(leaf.store.gather_array())
     if isinstance(leaf, Value):
         return np.array(leaf.data) if leaf.computes else None  # type: ignore[attr-defined]
     if not isinstance(leaf, np.ndarray | np.generic):

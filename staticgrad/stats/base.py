@@ -446,7 +446,7 @@ class Continuous(Univariate):
 
     def draw(self, rng: Any, shape: Any, dtype: DType, *s: Any) -> Any:
         """Draws of z: quantiles of uniform ones."""
-        unit, _ = rng._open(shape, dtype)
+        unit, _ = rng._open_unit(shape, dtype)
         return self.quantile(unit, *s)
 
     def _can_draw(self) -> bool:
@@ -592,7 +592,7 @@ class Discrete(Univariate):
 
     def draw(self, rng: Any, shape: Any, dtype: DType, *s: Any) -> Any:
         """Draws in floats: quantiles of uniform ones."""
-        unit, _ = rng._open(shape, F64)
+        unit, _ = rng._open_unit(shape, F64)
         return self.quantile(unit, *[astype(each, F64) for each in s])
 
     # -- what follows

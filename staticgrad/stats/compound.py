@@ -324,7 +324,7 @@ class AtZero(Compound):
         is_zero = rng.bernoulli(self.p, shape=shape)
         if not self._hurdle:
             return where(is_zero, 0, self.law.rvs(size=shape, random_state=rng))
-        unit, _ = rng._open(shape, F64)
+        unit, _ = rng._open_unit(shape, F64)
         zero = self.law.pmf(0.0)
         return where(is_zero, 0, astype(self.law.ppf(zero + (1.0 - zero) * unit), I64))
 
@@ -457,7 +457,7 @@ class Truncated(Compound):
         return truncnorm.ppf(q, *ends, loc, scale)
 
     def _draw(self, rng: Any, shape: Any) -> Any:
-        unit, _ = rng._open(shape, F64)
+        unit, _ = rng._open_unit(shape, F64)
         found = self.ppf(unit)
         return astype(found, I64) if self.discrete else found
 

@@ -364,7 +364,7 @@ class BetaBinomial(Discrete):
 
     def draw(self, rng: Any, shape: Any, dtype: DType, n: Any, a: Any, b: Any) -> Any:
         p = rng.beta(a, b, shape=shape, dtype=F64)
-        unit, _ = rng._open(shape, F64)
+        unit, _ = rng._open_unit(shape, F64)
         return binom.quantile(unit, astype(n, F64) + 0.0 * p, p)
 
 

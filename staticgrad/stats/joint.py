@@ -388,7 +388,7 @@ class Multinomial(JointCounts):
         p, left = astype(p, F64), broadcast_to(astype(n, F64), shape)
         found, rest = [], broadcast_to(p[..., 0] * 0.0 + 1.0, shape)
         for k in range(p.shape[-1] - 1):
-            unit, _ = rng._open(shape, F64)
+            unit, _ = rng._open_unit(shape, F64)
             share = clip(p[..., k] / maximum(rest, 1e-300), 0.0, 1.0)
             count = binom.quantile(unit, left, share)
             found.append(count)

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.language.ops.philox import RandomBits, folded
+from staticgrad.language.ops.philox import RandomBits, fold_key
 from staticgrad.language.types.dtype import U32, U64
 from tests.ops.graphs import variable
 
@@ -17,7 +17,7 @@ def words(stream, *iterations, shape=(3,), step=0):
     them."""
     key = np.uint64(SEED)
     for number in iterations:
-        key = sg.evaluate(folded(sg.constant(key), sg.constant(np.uint64(number))))
+        key = sg.evaluate(fold_key(sg.constant(key), sg.constant(np.uint64(number))))
     return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
 
 
@@ -154,6 +154,6 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does():
 
 def test_keys_of_iterations_are_no_draws_of_the_program():
     key, number = (np.uint64(each) for each in (7, 3))
-    (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
+    (found,) = sg.evaluate([fold_key(sg.constant(key), sg.constant(number))])
     draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
     assert int(found) not in {int(each) for each in sg.evaluate(draws)}

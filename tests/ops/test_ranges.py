@@ -126,7 +126,7 @@ def test_masks_of_operands_have_their_shapes(name):
         if not isinstance(value, Symbolic):
             continue
         mask = variable("mask", as_dtype(np.bool_), value.shape)
-        shares = sample.op.counted(mask, value, *value.node.args)
+        shares = sample.op.operand_masks(mask, value, *value.node.args)
         assert len(shares) == len(value.node.args)
         for share, arg in zip(shares, value.node.args, strict=True):
             assert isinstance(share, bool) or share.shape == arg.shape
@@ -146,9 +146,9 @@ def test_elements_that_where_throws_away_do_not_count():
 def test_a_comparison_refines_what_a_choice_keeps():
     for name, above, below in (("gt", True, False), ("le", False, True)):
         op = registered_ops()[name]()
-        assert op.refined(ANY, 2.0).low == (2.0 if above else -math.inf)
-        assert op.refined(ANY, 2.0).high == (2.0 if below else math.inf)
-        assert op.refined(ANY, 2.0, holds=False).low == (2.0 if below else -math.inf)
+        assert op.refine(ANY, 2.0).low == (2.0 if above else -math.inf)
+        assert op.refine(ANY, 2.0).high == (2.0 if below else math.inf)
+        assert op.refine(ANY, 2.0, holds=False).low == (2.0 if below else -math.inf)
     x = variable("x", F64, (2,))
     with pytest.raises(StaticgradError):
         bool(x > 0.0)

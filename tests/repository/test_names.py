@@ -24,7 +24,21 @@ EMPTY = {
 }  # fmt: skip
 PARTICIPLE = re.compile(r"_*[a-z]+(ed|en|own|ade|ound|ept|old|iven|tood|ut)")
 #: Names of functions and methods that end as participles do, with the reason.
-PARTICIPLES = {"layout": "a noun", "hold": "a verb"}
+PARTICIPLES = {
+    "accept": "a verb",
+    "dropout": "a noun",
+    "factorized": "SciPy's name",
+    "fold": "PyTorch's name",
+    "hold": "a verb",
+    "layout": "a noun",
+    "sampled": "a method that users type",
+    "signed": "an adjective of integers",
+    "stacked": "the name of sg.nn.stacked",
+    "threshold": "a noun",
+    "unflatten": "a verb",
+    "unfold": "PyTorch's name",
+    "unsigned": "an adjective of integers",
+}
 #: Words with which no docstring begins.
 QUESTION = re.compile(r"(What|Whether|How|Which|Where|Who|Of|As) ")
 #: Words that are no names of classes, which are nouns.
@@ -40,17 +54,10 @@ UNNAMED: set[str] = {
     "staticgrad/compiler/fusion/groups.py", "staticgrad/compiler/fusion/updates.py",
     "staticgrad/compiler/nest/", "staticgrad/compiler/nest/products/",
     "staticgrad/compiler/reports/profiling.py", "staticgrad/compiler/runtime/",
-    "staticgrad/eager/", "staticgrad/interop/onnx/operators.py", "staticgrad/language/",
-    "staticgrad/language/functions/activations.py", "staticgrad/language/functions/arrange.py",
-    "staticgrad/language/functions/draws.py", "staticgrad/language/functions/indexing.py",
-    "staticgrad/language/functions/random.py", "staticgrad/language/functions/recurrent.py",
-    "staticgrad/language/functions/tree.py", "staticgrad/language/functions/trees.py",
-    "staticgrad/language/functions/images/windows.py",
-    "staticgrad/language/functions/loops/loops.py",
-    "staticgrad/language/functions/sparse/matrices.py",
-    "staticgrad/language/functions/sparse/solving.py", "staticgrad/language/ir/forms.py",
-    "staticgrad/language/ir/op.py", "staticgrad/language/ir/text.py", "staticgrad/language/ops/",
-    "staticgrad/language/storage/", "staticgrad/language/types/", "staticgrad/language/vecmath/",
+    "staticgrad/eager/", "staticgrad/interop/onnx/operators.py",
+    "staticgrad/language/functions/images/windows.py", "staticgrad/language/ir/forms.py",
+    "staticgrad/language/ops/convolution.py", "staticgrad/language/ops/selection.py",
+    "staticgrad/language/ops/windows.py", "staticgrad/language/storage/parameter.py",
     "staticgrad/native/by_numba/helpers.py", "staticgrad/nn/", "staticgrad/optim/",
     "staticgrad/programs/", "staticgrad/saving/", "staticgrad/stats/",
     "staticgrad/support/deprecations.py", "staticgrad/tools/", "staticgrad/tools/commands/",

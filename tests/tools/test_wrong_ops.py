@@ -41,7 +41,7 @@ class Flip(LinearOp, name="tests.flip"):
     def reference(self, x):
         return x[..., ::-1]
 
-    def transposed(self, ct, x, *indices):
+    def transpose_rule(self, ct, x, *indices):
         return Flip()(ct)
 
     def form(self, out, *types):

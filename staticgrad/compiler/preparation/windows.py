@@ -454,7 +454,7 @@ def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bo
         flat = reshape(combined, (product(combined.shape) // factor.shape[1], factor.shape[1]))
         numbers = constant(factor.astype(filters.dtype.numpy))
         combined = matmul(numbers, swapaxes(flat, 0, 1))
-    split_axes: Any = reshape(combined, (down.combined, across.combined, *lead))
+    split_axes: Any = reshape(combined, (down.combined_taps, across.combined_taps, *lead))
     deep = range(4, 2 + len(lead))
     result: Symbolic = transpose(split_axes, (*((3, 2) if transposed else (2, 3)), *deep, 0, 1))
     return result

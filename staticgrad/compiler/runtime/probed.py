@@ -57,7 +57,7 @@ def _accuse(
         op: Any = at_sizes(node.op, sizes)
         operands = [seen[f"operand{i}"] for i in range(len(node.args))]
         with suppress(IndexOutOfRange):  # what it reads then says nothing
-            op.interpreted(_Suspicious(node, guilty.kind, sizes, compile_graph, around), *operands)
+            op.interpret(_Suspicious(node, guilty.kind, sizes, compile_graph, around), *operands)
     raise accusation(guilty, seen, around)
 
 

@@ -32,7 +32,7 @@ from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.linalg import LinearAlgebra
-from staticgrad.language.ops.philox import encrypted
+from staticgrad.language.ops.philox import encrypt
 from staticgrad.language.ops.windows import each_tap, last, place_dtype
 from staticgrad.language.types.arrays import TensorType, convert_array
 from staticgrad.language.types.dtype import U32, as_dtype
@@ -292,7 +292,7 @@ def _sort(op: Any, x: Any) -> Any:
 @row("topk")
 def _topk(op: Any, x: Any) -> Any:
     places = _order(op, x, not op.smallest)
-    places = places[(*(slice(None),) * op.axis, slice(op.kept(x.shape[op.axis])))]
+    places = places[(*(slice(None),) * op.axis, slice(op.result_size(x.shape[op.axis])))]
     return jax.numpy.take_along_axis(x, places, op.axis), places
 
 
@@ -318,7 +318,7 @@ def _random_bits(op: Any, key: Any, step: Any) -> Any:
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     high = position >> half | np.uint64(op.stream << 16)
     counter = [position & low, high, step & low, step >> half]
-    words = encrypted([jax.numpy.broadcast_to(c, shape) for c in counter], key)
+    words = encrypt([jax.numpy.broadcast_to(c, shape) for c in counter], key)
     first, second = words[2 * op.half : 2 * op.half + 2]
     return first if op.dtype is U32 else first | second << half
 

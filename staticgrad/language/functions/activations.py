@@ -16,10 +16,10 @@ from staticgrad.language.ops.operands import (
     PositiveFloat,
     as_value,
     axis_of,
+    describe_operands,
     floating,
     is_number,
     promoted_values,
-    related,
 )
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import expm1, log, sigmoid, tanh
@@ -163,7 +163,7 @@ def glu(x: ArrayLike[AnyValue], axis: int = -1) -> AnyValue:
     half = dims.divide_exactly(value.shape[place], 2) if value.shape[place] != 1 else None
     if half is None:
         raise ShapeError(
-            f"glu: axis {axis} of {value.type} has no two halves", related=related(value)
+            f"glu: axis {axis} of {value.type} has no two halves", related=describe_operands(value)
         )
     first, second = split(value, 2, place)
     return first * sigmoid(second)

@@ -34,13 +34,13 @@ from staticgrad.language.ops.operands import (
     axes_of,
     axis_of,
     counting_dtype,
+    describe_operands,
     dtype_of,
     is_only_axis_of_scalar,
     reduction_axes,
-    related,
 )
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.reduce import Extreme, Max, Min, Sum, reduced, with_axes
+from staticgrad.language.ops.reduce import Extreme, Max, Min, Sum, reduce_axes, with_axes
 from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds
@@ -84,7 +84,7 @@ def _total(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: ArrayLike[AnyValue] | None
 ) -> AnyValue:
     if initial is None:
-        return reduced(Sum, value, axes, keepdims)
+        return reduce_axes(Sum, value, axes, keepdims)
     return _sum_from(value, axes, keepdims, initial)
 
 
@@ -92,7 +92,7 @@ def _total(
 def _sum_from(
     value: AnyValue, axes: tuple[int, ...], keepdims: bool, initial: ArrayLike[AnyValue]
 ) -> AnyValue:
-    out = reduced(Sum, value, axes, keepdims)
+    out = reduce_axes(Sum, value, axes, keepdims)
     return out + start_of(initial, out)
 
 
@@ -147,16 +147,16 @@ def _extreme(
             raise ArgumentError(
                 f"{name}: where= may leave out every element, and then there is no {name}",
                 hint=f"sg.{name}(x, where=mask, initial=number) starts from a number",
-                related=related(value, mask),
+                related=describe_operands(value, mask),
             )
-        return reduced(kind, value, axes, keepdims)
+        return reduce_axes(kind, value, axes, keepdims)
     start = start_of(initial, value)
     value = fill_outside_mask(value, mask, start)
     if axes and not bounds(product(value.shape[axis] for axis in axes))[0]:
         result = kind(axes, neutral=True)(value)  # there may be no elements
         result = with_axes(result, value, axes) if keepdims else result
     else:
-        result = reduced(kind, value, axes, keepdims)
+        result = reduce_axes(kind, value, axes, keepdims)
     combine = maximum if kind is Max else minimum
     return combine(result, start)
 
@@ -195,7 +195,7 @@ def mean(
 def _mean(
     value: AnyValue, axes: tuple[int, ...], mask: AnyValue | None, keepdims: bool
 ) -> AnyValue:
-    total = reduced(Sum, fill_outside_mask(value, mask, 0.0), axes, keepdims)
+    total = reduce_axes(Sum, fill_outside_mask(value, mask, 0.0), axes, keepdims)
     if not axes and mask is None:
         return total
     return total / count(value, axes, mask, keepdims)
@@ -247,12 +247,12 @@ def _variance(
     mask = mask_of(where, value)
     if dtype is not None and not dtype_of(dtype).is_float:
         raise DTypeError(
-            f"{called_name()}: dtype={dtype!r} is not floating", related=related(value)
+            f"{called_name()}: dtype={dtype!r} is not floating", related=describe_operands(value)
         )
     if dtype is not None or not value.dtype.is_float:
         value = astype(value, F64 if dtype is None else dtype)
     deviation = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
-    squares = reduced(Sum, fill_outside_mask(abs_square(deviation), mask, 0.0), axes, keepdims)
+    squares = reduce_axes(Sum, fill_outside_mask(abs_square(deviation), mask, 0.0), axes, keepdims)
     variance = squares / degrees_of_freedom(value, axes, mask, keepdims, dof_correction)
     return root_of_sum(variance, deviation, axes) if root else variance
 
@@ -280,7 +280,7 @@ def any(
     value = as_value(x)
     axes = reduction_axes(axis, value)
     true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), False)
-    return reduced(partial(Max, neutral=True), true, axes, keepdims)
+    return reduce_axes(partial(Max, neutral=True), true, axes, keepdims)
 
 
 @like(any)
@@ -297,7 +297,7 @@ def all(
     value = as_value(x)
     axes = reduction_axes(axis, value)
     true = fill_outside_mask(astype(value, BOOL), mask_of(where, value), True)
-    return reduced(partial(Min, neutral=True), true, axes, keepdims)
+    return reduce_axes(partial(Min, neutral=True), true, axes, keepdims)
 
 
 def argmax(x: ArrayLike[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
@@ -333,11 +333,11 @@ def _position(
         value, place, axis = reshape(value, value.size), 0, None
     else:
         place = axis_of(axis, value)
-    best = reduced(kind, value, (place,), keepdims=True)
+    best = reduce_axes(kind, value, (place,), keepdims=True)
     hit = equal(value, best)
     if value.dtype.is_float:
         hit = logical_or(hit, not_equal(value, value))
     count = size_value(value.shape[place], I64)
     positions = iota(value.shape, place, like=value)
-    position = reduced(Min, selection.where(hit, positions, count), (place,), keepdims)
+    position = reduce_axes(Min, selection.where(hit, positions, count), (place,), keepdims)
     return reshape(position, (1,) * len(shape)) if axis is None and keepdims else position

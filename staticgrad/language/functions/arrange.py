@@ -34,11 +34,11 @@ from staticgrad.language.ops.operands import (
     as_values,
     axis_of,
     check_equal,
+    describe_operands,
     distinct_axes,
     integer,
     is_number,
     number_of_parts,
-    related,
     shape_of,
     size_of,
 )
@@ -100,7 +100,7 @@ def split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> li
     value = as_value(x)
     place = axis_of(axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
-        return _cut(value, list(indices_or_sections), place)
+        return _split_at(value, list(indices_or_sections), place)
     count = number_of_parts(indices_or_sections, value)
     size = value.shape[place]
     part_size = dims.floordiv(size, count)
@@ -110,7 +110,7 @@ def split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0) -> li
     return [part(value, place, part_size * k, part_size) for k in range(count)]
 
 
-def _cut(x: AnyValue, indices: Sequence[Any], axis: int) -> list[AnyValue]:
+def _split_at(x: AnyValue, indices: Sequence[Any], axis: int) -> list[AnyValue]:
     leading = (slice(None),) * axis
     ends = [*indices, None]
     return [x[(*leading, slice(a, b))] for a, b in zip([0, *indices], ends, strict=True)]
@@ -128,7 +128,7 @@ def array_split(x: ArrayLike[AnyValue], indices_or_sections: Any, axis: int = 0)
     value = as_value(x)
     place = axis_of(axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
-        return _cut(value, list(indices_or_sections), place)
+        return _split_at(value, list(indices_or_sections), place)
     count = number_of_parts(indices_or_sections, value)
     size = value.shape[place]
     lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
@@ -173,7 +173,7 @@ def _check_rank(x: ArrayLike[AnyValue], least: int) -> AnyValue:
     value = as_value(x)
     if value.ndim < least:
         text = f"{called_name()}: expected {least} axes or more, got {value.type}"
-        raise RankError(text, related=related(value))
+        raise RankError(text, related=describe_operands(value))
     return value
 
 
@@ -265,7 +265,9 @@ def diag(x: ArrayLike[AnyValue], k: int = 0) -> AnyValue:
     if value.ndim == 2:
         return diagonal(value, k)
     if value.ndim != 1:
-        raise RankError(f"diag: {value.type} is not a vector or matrix", related=related(value))
+        raise RankError(
+            f"diag: {value.type} is not a vector or matrix", related=describe_operands(value)
+        )
     shift = integer("k", k, value)
     size = value.shape[0] + abs(shift)
     with_zero_columns = with_zeros(
@@ -376,7 +378,7 @@ def pad(
         if size == 0:
             raise ShapeError(
                 f"pad: axis {axis} of {value.type} has no elements to repeat",
-                related=related(value),
+                related=describe_operands(value),
             )
         total = size + pad_before + pad_after
         if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(pad_before, Dim):
@@ -404,7 +406,7 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
         if what != "pad_width":
             expected = f"{what} {expected}"
         raise ArgumentError(
-            f"pad: {data!r} is not {expected} the {x.ndim} axes", related=related(x)
+            f"pad: {data!r} is not {expected} the {x.ndim} axes", related=describe_operands(x)
         )
     return [(low, high) for low, high in pairs]
 
@@ -417,7 +419,8 @@ def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any
             value = as_value(data, getattr(x, "kind", type(x)))
             if value.ndim:
                 raise ArgumentError(
-                    f"pad: constant_values {value.type} is not a number", related=related(value)
+                    f"pad: constant_values {value.type} is not a number",
+                    related=describe_operands(value),
                 )
             shape = tuple(side if k == axis else size for k, size in enumerate(x.shape))
             slab = broadcast_to(astype(value, x.dtype), shape)

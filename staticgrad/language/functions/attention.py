@@ -24,7 +24,13 @@ from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.indexing import concatenate, take
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.operands import as_value, as_values, floating, promoted_values, related
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    describe_operands,
+    floating,
+    promoted_values,
+)
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import exp
@@ -53,7 +59,7 @@ def embedding(input: ArrayLike[AnyValue], weight: ArrayLike[AnyValue]) -> AnyVal
         raise RankError(
             f"embedding: the table is {rows.type}, not a matrix",
             hint="sg.nn.embedding(ids, table), as in torch",
-            related=related(rows),
+            related=describe_operands(rows),
         )
     return take(rows, ids, 0)
 
@@ -88,7 +94,9 @@ def attention(
     q, k, v = (floating(x) for x in promoted_values((query, key, value)))
     for operand in (q, k, v):
         if operand.ndim < 2:
-            raise RankError(f"attention: {operand.type} has no two axes", related=related(q, k, v))
+            raise RankError(
+                f"attention: {operand.type} has no two axes", related=describe_operands(q, k, v)
+            )
     scores: Any = MatMul(False, True)(q, k) * _scale(q, scale)
     # Return where a query may look, or None: everywhere.
     allowed = None
@@ -98,7 +106,7 @@ def attention(
             raise DTypeError(
                 f"attention: the mask is {allowed.dtype.numpy}, not bool",
                 hint="True allows; compare: mask != 0",
-                related=related(scores, allowed),
+                related=describe_operands(scores, allowed),
             )
     if causal:
         t, s = scores.shape[-2:]
@@ -147,7 +155,8 @@ def rotary(
     features = value.shape[-1] if value.ndim > 1 else 1
     if not isinstance(features, int) or features % 2:
         raise ShapeError(
-            f"rotary: x is {value.type}, not [..., t, d] of an even d", related=related(value)
+            f"rotary: x is {value.type}, not [..., t, d] of an even d",
+            related=describe_operands(value),
         )
     wide = value.dtype.compute
     half = features // 2

@@ -38,7 +38,7 @@ from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front
 from staticgrad.language.ops.batching import over_batch
 from staticgrad.language.ops.movement import moveaxis, with_size
-from staticgrad.language.ops.operands import as_value, check_equal, related, size_of
+from staticgrad.language.ops.operands import as_value, check_equal, describe_operands, size_of
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, Size
@@ -134,7 +134,7 @@ class _Batches:
                 raise ArgumentError(
                     f"vmap: out_axes is None for {name}, which depends on the element",
                     hint="None marks what all elements share",
-                    related=related(value),
+                    related=describe_operands(value),
                 )
             return value
         (batch,) = in_front(self.size, [value], [has])
@@ -142,7 +142,7 @@ class _Batches:
         if not -rank <= axis < rank:
             raise AxisError(
                 f"vmap: out_axes is {axis} for {name}, which has {rank} axes with that of elements",
-                related=related(value),
+                related=describe_operands(value),
             )
         return moveaxis(batch, 0, axis)
 
@@ -236,7 +236,7 @@ def _check_axis(name: str, value: Value, axis: int) -> int:
         raise AxisError(
             f"vmap: {name} is {value.type}, without an axis {axis} of elements",
             hint="in_axes=None for an argument that all elements share",
-            related=related(value),
+            related=describe_operands(value),
         )
     return axis % value.ndim
 

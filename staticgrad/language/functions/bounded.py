@@ -35,9 +35,9 @@ from staticgrad.language.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    describe_operands,
     integer,
     promoted_values,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.positions import iota
@@ -145,7 +145,7 @@ def compress(
             f"{called_name()}: a condition {shape_text(mask.shape)} for axis {place} of"
             f" {shape_text(value.shape)}",
             hint="one element for each entry; of all elements: sg.extract(mask, x, size=n)",
-            related=related(mask, value),
+            related=describe_operands(mask, value),
         )
     count = number_of_results(size, condition, _how_many)
     flat, filled = _first_indices(_as_mask(mask), count)
@@ -410,7 +410,8 @@ def dynamic_update_slice(
 def _check_axes(value: Value, entries: Sequence[Any], what: str) -> None:
     if len(entries) != value.ndim:
         raise RankError(
-            f"{called_name()}: {len(entries)} {what} for {value.type}", related=related(value)
+            f"{called_name()}: {len(entries)} {what} for {value.type}",
+            related=describe_operands(value),
         )
 
 
@@ -490,7 +491,7 @@ def _segments(data: Any, segment_ids: Any, num_segments: Any) -> tuple[Any, Any,
         raise RankError(
             f"{called_name()}: segments {places.type} of {values.type}: a number for each entry"
             " along axis 0",
-            related=related(values, places),
+            related=describe_operands(values, places),
         )
     count = number_of_results(
         num_segments, segment_ids, lambda ids: int(ids.max(initial=-1)) + 1, "num_segments"
@@ -506,7 +507,7 @@ def number_of_results(size: Any, x: Any, of_known: Callable[[Any], int], word: s
         raise ArgumentError(
             f"{called_name()}: how many results there are is only known in a run",
             hint=f"{word}=n says how many to return; of fewer the last ones are filled",
-            related=related(x),
+            related=describe_operands(x),
         )
     return of_known(np.asarray(x))
 

@@ -29,10 +29,10 @@ from staticgrad.language.ops.operands import (
     array_size,
     as_value,
     as_values,
+    describe_operands,
     floating,
     integer,
     promoted_values,
-    related,
 )
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dtype import C128
@@ -104,7 +104,7 @@ def polyint(p: ArrayLike[AnyValue], m: Integer = 1, k: Any = None) -> AnyValue:
     if constants.shape[0] < m:
         raise ArgumentError(
             f"{called_name()}: {constants.shape[0]} constants for {m} integrals",
-            related=related(value),
+            related=describe_operands(value),
         )
     for number in range(m):
         value, typed_constants = promoted_values(
@@ -192,13 +192,13 @@ def polyfit(
     if places.ndim != 1 or samples.ndim not in (1, 2):
         raise RankError(
             f"{called_name()}: x is {places.type}, y {samples.type}",
-            related=related(places, samples),
+            related=describe_operands(places, samples),
         )
     count = places.shape[0]
     if samples.shape[0] != count or deg < 0 or count == 0:
         raise ShapeError(
             f"{called_name()}: x is {places.type}, y {samples.type}, deg {deg}",
-            related=related(places, samples),
+            related=describe_operands(places, samples),
         )
     powers: Any = vander(places, deg + 1)
     if w is not None:
@@ -230,7 +230,8 @@ def _vector(p: Any) -> Any:
         value = reshape(value, (1,))
     if value.ndim != 1 or not isinstance(value.shape[0], int):
         raise RankError(
-            f"{called_name()}: {value.type} is not a vector of a known size", related=related(value)
+            f"{called_name()}: {value.type} is not a vector of a known size",
+            related=describe_operands(value),
         )
     return value
 

@@ -41,6 +41,7 @@ from staticgrad.language.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    describe_operands,
     dtype_of,
     floating,
     integer,
@@ -48,7 +49,6 @@ from staticgrad.language.ops.operands import (
     known_integer,
     leaf_array,
     promoted_values,
-    related,
     shape_of,
     size_of,
 )
@@ -201,7 +201,7 @@ def _array(data: Any, dtype: Any, *, of: str = "") -> Any:
         raise DTypeError(
             f"{of or called_name()}: {data!r} is a value of a graph, not an array",
             hint="a first value is an array; sg.Graph(updates={w: value}) sets later ones",
-            related=related(data),
+            related=describe_operands(data),
         )
     return leaf_array(data, dtype, of=of)
 
@@ -315,7 +315,7 @@ def arange(
                 raise ArgumentError(
                     f"arange: {quote(number)} is not a finite number",
                     hint="steps of fractions go between literal numbers; sg.linspace takes values",
-                    related=related(number),
+                    related=describe_operands(number),
                 )
         if step == 0:
             raise ArgumentError("arange: a step of 0 leads nowhere")
@@ -503,7 +503,7 @@ def vander(x: ArrayLike[AnyValue], N: int | None = None, increasing: bool = Fals
     """
     value = as_value(x)
     if value.ndim != 1:
-        raise RankError(f"vander: {value.type} is not a vector", related=related(value))
+        raise RankError(f"vander: {value.type} is not a vector", related=describe_operands(value))
     size = value.shape[0]
     count = integer("N", size if N is None else N, value, least=0)
     value = astype(value, promote(value.dtype, I64))
@@ -596,7 +596,7 @@ def _triangle(x: ArrayLike[AnyValue], k: int, relation: Callable[..., AnyValue])
     value = as_value(x)
     if value.ndim < 2:
         raise RankError(
-            f"{called_name()}: {value.type} has no last two axes", related=related(value)
+            f"{called_name()}: {value.type} has no last two axes", related=describe_operands(value)
         )
     shape = value.shape[-2:]
     shifted = iota(shape, 0, like=value) + k

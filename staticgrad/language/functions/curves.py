@@ -31,10 +31,10 @@ from staticgrad.language.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    describe_operands,
     distinct_axes,
     floating,
     promoted_values,
-    related,
 )
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import maximum, minimum, where
@@ -73,7 +73,7 @@ def diff(
     if isinstance(size, int):
         times = min(times, size)  # nothing is left then
     elif times > MOST_PARTS:
-        raise ArgumentError(f"diff: taken {times} times", related=related(value))
+        raise ArgumentError(f"diff: taken {times} times", related=describe_operands(value))
     for _ in range(times):
         left, right = _slice_axis(value, place, None, -1), _slice_axis(value, place, 1, None)
         value = right != left if value.dtype.is_bool else right - left
@@ -140,7 +140,7 @@ def _steps(x: AnyValue, value: AnyValue, place: int) -> AnyValue:
     if x.ndim != value.ndim:
         raise RankError(
             f"{called_name()}: places of {x.type} for samples of {value.type}",
-            related=related(x, value),
+            related=describe_operands(x, value),
         )
     return diff(x, axis=place)
 
@@ -179,7 +179,7 @@ def gradient(
         raise ArgumentError(
             f"gradient: {len(steps)} spacings for {len(places)} axes",
             hint="this one takes differences of data; sg.grad differentiates the graph",
-            related=related(value),
+            related=describe_operands(value),
         )
     slopes = [_slope(value, p, s, edge_order) for p, s in zip(places, steps, strict=True)]
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
@@ -190,11 +190,11 @@ def _slope(f: AnyValue, axis: int, spacing: ArrayLike[AnyValue], edge_order: int
     if isinstance(size, int) and size <= edge_order:
         raise ShapeError(
             f"gradient: axis {axis} has {size} samples, {edge_order + 1} are needed",
-            related=related(f),
+            related=describe_operands(f),
         )
     value, step = promoted_values((f, spacing))
     if step.ndim > 1:
-        raise RankError(f"gradient: places of {step.type}", related=related(step))
+        raise RankError(f"gradient: places of {step.type}", related=describe_operands(step))
     if step.ndim:
         steps = _column(diff(step), value.ndim, axis)
         ends = _slice_axis(steps, axis, None, 2), _slice_axis(steps, axis, -2, None)
@@ -294,7 +294,9 @@ def _cumulative(
 ) -> AnyValue:
     value = as_value(x)
     if axis is None and value.ndim > 1:
-        raise ArgumentError(f"{called_name()}: which axis of {value.type}?", related=related(value))
+        raise ArgumentError(
+            f"{called_name()}: which axis of {value.type}?", related=describe_operands(value)
+        )
     value, place = with_axis(value, axis)
     total: AnyValue = running(value, place, dtype=dtype)
     if first is None:

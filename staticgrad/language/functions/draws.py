@@ -27,9 +27,9 @@ from staticgrad.language.ops.operands import (
     as_values,
     axis_of,
     check_vector,
+    describe_operands,
     dtype_of,
     is_number,
-    related,
     shape_of,
 )
 from staticgrad.language.ops.scans import cumsum
@@ -124,7 +124,7 @@ class Distributions:
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both."""
-        u, kind = self._open(shape, dtype, loc, scale)
+        u, kind = self._open_unit(shape, dtype, loc, scale)
         return _cast(-log(-log(u)), kind) * scale + loc
 
     @drawing
@@ -132,7 +132,7 @@ class Distributions:
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Logistic, ``loc + scale * log(u / (1 - u))``. Raises as ``gumbel``."""
-        u, kind = self._open(shape, dtype, loc, scale)
+        u, kind = self._open_unit(shape, dtype, loc, scale)
         return _cast(log(u) - log1p(-u), kind) * scale + loc
 
     @drawing
@@ -140,7 +140,7 @@ class Distributions:
         self, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """Laplace: exponential with mean ``scale`` to both sides of loc. Raises as ``gumbel``."""
-        u, kind = self._open(shape, dtype, loc, scale)
+        u, kind = self._open_unit(shape, dtype, loc, scale)
         side = u - 0.5
         size = -log1p(-2.0 * absolute(side))
         return _cast(copysign(size, side), kind) * scale + loc
@@ -161,7 +161,7 @@ class Distributions:
         The quantile of a uniform draw between the distribution functions of both, in the lower half
         where they are small. Raises as ``gumbel``.
         """
-        u, kind = self._open(shape, dtype, low, high)
+        u, kind = self._open_unit(shape, dtype, low, high)
         first, last = (_cast(bound, kind.compute) for bound in (low, high))
         upper = first > 0.0
         below = where(upper, -last, first)
@@ -190,7 +190,7 @@ class Distributions:
             raise RankError(
                 f"multivariate_normal: a mean {centre.type} and a covariance {covariance.type}",
                 hint="[..., n] and [..., n, n]",
-                related=related(centre, covariance),
+                related=describe_operands(centre, covariance),
             )
         batch_shape = met_shape(None, centre, covariance[..., 0])
         if shape is not None:
@@ -262,7 +262,7 @@ class Distributions:
         return indices if value is None else take(value, indices, place)
 
     def _with_replacement(self, count: Size, sizes: Shape, p: Any) -> Any:
-        u, _ = self._open(sizes, F64)
+        u, _ = self._open_unit(sizes, F64)
         if p is None:
             return astype(floor(u * count), I64)
         ends = cumsum(p)
@@ -286,7 +286,7 @@ class Distributions:
     def _words(self, shape: Shape) -> Any:
         return self._bits(shape, U64, self._stream())
 
-    def _open(self, shape: Any, dtype: Any, *parameters: ArrayLike) -> tuple[Any, DType]:
+    def _open_unit(self, shape: Any, dtype: Any, *parameters: ArrayLike) -> tuple[Any, DType]:
         kind = floating_dtype(dtype)
         compute_dtype = kind.compute
         bits = self._bits(met_shape(shape, *parameters), compute_dtype.unsigned, self._stream())
@@ -328,7 +328,7 @@ class Distributions:
         """Return the count at which the sum of probabilities passes a draw: P(0) is ``first``."""
         from staticgrad.language.functions.loops.loops import while_loop
 
-        u, _ = self._open(sizes, F64)
+        u, _ = self._open_unit(sizes, F64)
 
         def is_unfinished(state: tuple[Any, Any, Any]) -> Any:
             return aggregate.any((state[2] < u) & (state[0] < _MOST))
@@ -357,7 +357,7 @@ class Distributions:
 
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             counts, accepted = state
-            u, v = (self._open(sizes, F64)[0] for _ in range(2))
+            u, v = (self._open_unit(sizes, F64)[0] for _ in range(2))
             side = u - 0.5
             us = 0.5 - absolute(side)
             k = floor((2.0 * hat.a / us + hat.b) * side + hat.centre)
@@ -412,7 +412,7 @@ class Distributions:
             raise RankError(
                 f"dirichlet: alpha is {value.type}, and it needs an axis of parameters",
                 hint="of two shares: beta(a, b)",
-                related=related(value),
+                related=describe_operands(value),
             )
         sizes = value.shape
         if shape is not None:
@@ -437,7 +437,7 @@ class Distributions:
 
         a = stop_gradient(broadcast_to(a, sizes))
         small = a < 1.0
-        u, _ = self._open(sizes, kind)
+        u, _ = self._open_unit(sizes, kind)
         boost = where(small, log(u) / a, 0.0)
         d = where(small, a + 1.0, a) - 1.0 / 3.0
         c = 1.0 / sqrt(9.0 * d)
@@ -445,7 +445,7 @@ class Distributions:
         def propose(state: tuple[Any, Any]) -> tuple[Any, Any]:
             logs, accepted = state
             t = c * self.normal(shape=sizes, dtype=kind)
-            level, _ = self._open(sizes, kind)
+            level, _ = self._open_unit(sizes, kind)
             proper = t > -1.0
             logarithm = log1p(where(proper, t, 0.0))
             # z**2 / 2 + d * (1 - v + log(v)) of v = (1 + t)**3 and t = c * z

@@ -40,10 +40,10 @@ from staticgrad.language.ops.movement import broadcast_arrays, expand_dims, resh
 from staticgrad.language.ops.operands import (
     as_value,
     as_values,
+    describe_operands,
     floating,
     integer,
     promoted_values,
-    related,
 )
 from staticgrad.language.ops.selection import Maximum, Minimum, where
 from staticgrad.language.ops.transcendental import LogAddExp, Tan, sin
@@ -73,7 +73,7 @@ def round(x: ArrayLike[AnyValue], decimals: int = 0) -> AnyValue:
             raise ArgumentError(
                 "round: integers are not rounded to tens",
                 hint="convert first: x.astype('float64')",
-                related=related(value),
+                related=describe_operands(value),
             )
         return value
     if places == 0:

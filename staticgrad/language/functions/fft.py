@@ -27,7 +27,13 @@ from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.fourier import FourierTransform
 from staticgrad.language.ops.indexing import concatenate, flip, part
-from staticgrad.language.ops.operands import axes_of, distinct_axes, floating, related, size_of
+from staticgrad.language.ops.operands import (
+    axes_of,
+    describe_operands,
+    distinct_axes,
+    floating,
+    size_of,
+)
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types.dim import Dim, Size, floordiv
 from staticgrad.language.types.dtype import F64, I64, complex_of
@@ -66,7 +72,8 @@ def _transform(kind: str, x: Any, s: Sizes, axes: Axes, norm: Norm | None, forwa
         return value
     if kind == "r2c" and value.dtype.is_complex:
         raise DTypeError(
-            f"{called_name()}: takes real values, got {value.dtype}", related=related(value)
+            f"{called_name()}: takes real values, got {value.dtype}",
+            related=describe_operands(value),
         )
     if kind == "c2r" and s is None:
         sizes[-1] = 2 * (sizes[-1] - 1)

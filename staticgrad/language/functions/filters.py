@@ -28,11 +28,11 @@ from staticgrad.language.ops.movement import moveaxis, ravel, reshape
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
+    describe_operands,
     floating,
     integer,
     is_number,
     promoted_values,
-    related,
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
@@ -92,11 +92,11 @@ def _vectors(a: ArrayLike[AnyValue], v: ArrayLike[AnyValue]) -> tuple[AnyValue, 
     for value in (left, right):
         if value.ndim != 1:
             raise RankError(
-                f"{called_name()}: {value.type} is not a vector", related=related(value)
+                f"{called_name()}: {value.type} is not a vector", related=describe_operands(value)
             )
         if value.shape[0] == 0:
             raise ShapeError(
-                f"{called_name()}: {value.type} has no elements", related=related(value)
+                f"{called_name()}: {value.type} has no elements", related=describe_operands(value)
             )
     return left, right
 
@@ -185,12 +185,12 @@ def interp(
     if places.ndim != 1 or values.ndim != 1:
         raise RankError(
             f"interp: points of {places.type} and {values.type} are not vectors",
-            related=related(places, values),
+            related=describe_operands(places, values),
         )
     if places.shape != values.shape or places.shape[0] == 0:
         raise ShapeError(
             f"interp: {places.shape[0]} places for {values.shape[0]} values",
-            related=related(places, values),
+            related=describe_operands(places, values),
         )
     if period is not None:
         at, places, values = _wrap_points(at, places, values, period)
@@ -243,7 +243,7 @@ def polyval(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     coefficients, at = promoted_values((p, x))
     if coefficients.ndim != 1:
         raise RankError(
-            f"polyval: {coefficients.type} is not a vector", related=related(coefficients)
+            f"polyval: {coefficients.type} is not a vector", related=describe_operands(coefficients)
         )
     count = integer("number of coefficients", coefficients.shape[0], coefficients)
     total = zeros_like(at)
@@ -275,13 +275,13 @@ def sliding_window_view(
     if len(axes) != len(sizes):
         raise ArgumentError(
             f"sliding_window_view: {len(sizes)} window sizes for {len(axes)} axes",
-            related=related(value),
+            related=describe_operands(value),
         )
     for place, size in zip(axes, sizes, strict=True):
         if size < 0 or (isinstance(value.shape[place], int) and size > value.shape[place]):
             raise ShapeError(
                 f"sliding_window_view: a window of {size} along axis {place} of {value.type}",
-                related=related(value),
+                related=describe_operands(value),
             )
         value = moveaxis(_windows(value, place, size), place + 1, -1)
     return value

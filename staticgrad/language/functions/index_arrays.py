@@ -20,8 +20,8 @@ from staticgrad.language.ops.operands import (
     array_size,
     as_value,
     as_values,
+    describe_operands,
     promoted_values,
-    related,
 )
 from staticgrad.language.types.dim import Dim
 from staticgrad.language.types.dtype import BOOL, I64
@@ -161,12 +161,12 @@ def ix_(*args: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
                 raise ArgumentError(
                     f"{called_name()}: a mask has as many indices as a run decides",
                     hint="sg.nonzero(mask, size=n)[0]",
-                    related=related(value),
+                    related=describe_operands(value),
                 )
             value = as_value(np.nonzero(np.asarray(arg))[0])
         if value.ndim != 1:
             raise RankError(
-                f"{called_name()}: {value.type} is not a vector", related=related(value)
+                f"{called_name()}: {value.type} is not a vector", related=describe_operands(value)
             )
         if value.shape[0] == 0:
             value = astype(value, I64)
@@ -226,7 +226,7 @@ def ravel_multi_index(
     if not len(parts) == len(sizes) == len(modes):
         raise ShapeError(
             f"{called_name()}: {len(parts)} indices and {len(modes)} modes for {len(sizes)} axes",
-            related=related(*parts),
+            related=describe_operands(*parts),
         )
     triples = list(zip(parts, sizes, modes, strict=True))
     total: Any = None
@@ -241,7 +241,8 @@ def _indices_of_matrix(function: Any, arr: Any, k: int) -> Any:
     value: Any = as_value(arr)
     if value.ndim != 2 or any(isinstance(size, Dim) for size in value.shape):
         raise RankError(
-            f"{called_name()}: {value.type} is not a matrix of known sizes", related=related(value)
+            f"{called_name()}: {value.type} is not a matrix of known sizes",
+            related=describe_operands(value),
         )
     rows, columns = value.shape
     return tuple(as_values(value, *function(rows, k, columns))[1:])

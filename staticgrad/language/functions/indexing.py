@@ -45,10 +45,10 @@ from staticgrad.language.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    describe_operands,
     integer,
     known_integer,
     number_of_parts,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.positions import iota
@@ -238,13 +238,13 @@ def selection(x: ArrayLike[AnyValue], key: Any) -> Selection[AnyValue]:
     # The key with one entry per axis of x (and `None` for each new one).
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:
-        raise ArgumentError("an index takes one '...', not two", related=related(value))
+        raise ArgumentError("an index takes one '...', not two", related=describe_operands(value))
     used = len([item for item in items if item is not None and item is not Ellipsis])
     if used > value.ndim:
         raise AxisError(
             f"{used} indices for {value.ndim} {'axis' if value.ndim == 1 else 'axes'}:"
             f" {value.type}",
-            related=related(value),
+            related=describe_operands(value),
         )
     fill = [slice(None)] * (value.ndim - used)
     dots_position = dots[0] if dots else len(items)
@@ -314,7 +314,7 @@ def _mask_places(x: Value, item: _MaskAxis, axis: int) -> Any:
     if x.shape[axis] != item.size:
         raise ShapeError(
             f"a mask of size {item.size} for axis {axis} of size {x.shape[axis]}",
-            related=related(x),
+            related=describe_operands(x),
         )
     return item.places
 
@@ -337,7 +337,7 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
         raise IndexOutOfRange(
             f"index {item} is out of range for axis {axis} of size {size}",
             hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
-            related=related(x),
+            related=describe_operands(x),
         )
     return index
 
@@ -346,7 +346,7 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
     """Return a slice, clipped as Python does, as (start, length, step)."""
     step = 1 if item.step is None else _clip_integer("step", item.step, _BEYOND, x)
     if step == 0:
-        raise ArgumentError("a slice takes no step of 0", related=related(x))
+        raise ArgumentError("a slice takes no step of 0", related=describe_operands(x))
     start, stop = (
         None if bound is None else _read_bound(x, bound, size) for bound in (item.start, item.stop)
     )
@@ -398,7 +398,7 @@ def _read_bound(x: Value, bound: Any, size: Size) -> Size:
             f"getitem: the end {quote(bound)} of a slice is only known in a run",
             hint="x[i : i + 3] takes so many from a start of the run\n"
             "a traced function has a Python int when it is traced: f(x, int(n))",
-            related=related(x, bound),
+            related=describe_operands(x, bound),
         )
     number = _clip_integer("index", bound, 1 << 63, x)
     return size + number if number < 0 else number
@@ -416,13 +416,13 @@ def _index_array(x: Value, item: Any) -> Any:
             hint="sg.compress(mask, x, 0, size=n) returns n entries, sg.extract(mask, x, size=n) n"
             " elements\nsg.where(mask, x, 0) has the shape of x; x.at[:, mask].set(0) sets what one"
             " mask chooses",
-            related=related(x, array),
+            related=describe_operands(x, array),
         )
     if kind not in "iu":
         raise ArgumentError(
             f"{quote(item)} is not an index",
             hint=_hint_for_index(item),
-            related=related(x, array),
+            related=describe_operands(x, array),
         )
     return array
 
@@ -604,9 +604,9 @@ class Place:
         if not chosen.arrays:
             if in_place is not None:
                 return in_place(chosen, new)
-            return _put(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
+            return _write_selection(chosen, reshape(of_two(old, new), tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
-        return _put(
+        return _write_selection(
             chosen, _restore_axes(chosen, of_rows(rows, *_flat_updates(chosen, new, places)))
         )
 
@@ -646,7 +646,7 @@ class Place:
             raise ShapeError(
                 f"a mask {shape_text(mask.shape)} for axes {shape_text(mask_sizes)}",
                 hint="a mask has the sizes of the axes that it replaces",
-                related=related(self.x, mask),
+                related=describe_operands(self.x, mask),
             )
         new = self._lift_values(values)
         if new.ndim > len(trailing_sizes):
@@ -654,7 +654,7 @@ class Place:
                 f"values {shape_text(new.shape)} for the true elements of a mask: their number is"
                 " known when it runs",
                 hint="one value for all of them; of values by place sg.where(mask, values, x)",
-                related=related(new, mask),
+                related=describe_operands(new, mask),
             )
         expanded_mask = reshape(mask, (*mask_sizes, *(1,) * len(trailing_sizes)))
         changed = where(expanded_mask, of_two(old, broadcast_to(new, trailing_sizes)), old)
@@ -723,12 +723,12 @@ def counted_from_zero(indices: AnyValue, size: int) -> AnyValue:
     """
     if not indices.dtype.is_integer and indices.dtype is not BOOL:
         text = f"{called_name()}: takes integers, not {indices.dtype.numpy}"
-        raise DTypeError(text, hint="convert: astype('int64')", related=related(indices))
+        raise DTypeError(text, hint="convert: astype('int64')", related=describe_operands(indices))
     as_int64 = astype(indices, I64)  # narrow integers may not reach the size
     return where(as_int64 < 0, size, as_int64)
 
 
-def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
+def _write_selection(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
     x, lengths = chosen.x, tuple(chosen.lengths)
     part = reshape(part, lengths)
     covers_all = all(s == 0 for s in chosen.starts) and all(s == 1 for s in chosen.steps)
@@ -938,7 +938,7 @@ def delete(x: ArrayLike[AnyValue], obj: Any, axis: int | None = None) -> AnyValu
             raise ArgumentError(
                 f"delete: several entries of an axis of named size {size}",
                 hint="slices and sg.concatenate",
-                related=related(value),
+                related=describe_operands(value),
             )
         leading = (slice(None),) * place
         return value[(*leading, slice(None, -1) if positions[0] else slice(1, None))]

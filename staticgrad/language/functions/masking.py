@@ -17,8 +17,8 @@ from staticgrad.language.ops import selection
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike, strong_dtype
 from staticgrad.language.ops.movement import broadcast_to
-from staticgrad.language.ops.operands import as_value, is_number, related
-from staticgrad.language.ops.reduce import Sum, reduced
+from staticgrad.language.ops.operands import as_value, describe_operands, is_number
+from staticgrad.language.ops.reduce import Sum, reduce_axes
 from staticgrad.language.types.arrays import MOST_SIZE
 from staticgrad.language.types.dim import maximum
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError
@@ -38,7 +38,7 @@ def mask_of(where: Mask, x: AnyValue) -> AnyValue | None:
         raise DTypeError(
             f"{called_name()}: where= takes bools, got {mask.dtype.numpy}",
             hint="which elements count: where=x > 0",
-            related=related(mask),
+            related=describe_operands(mask),
         )
     return broadcast_to(mask, x.shape)
 
@@ -52,7 +52,7 @@ def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -
     """Return how many elements count over ``axes``: in the dtype of x, or a Python number."""
     if mask is not None:
         indicator = astype(mask, x.dtype)
-        return reduced(Sum, indicator, axes, keepdims)
+        return reduce_axes(Sum, indicator, axes, keepdims)
     size = prod(x.shape[axis] for axis in axes)
     return float(size) if isinstance(size, int) else size_value(size, x.dtype)
 
@@ -92,11 +92,12 @@ def start_of(initial: ArrayLike[AnyValue], x: AnyValue) -> AnyValue:
             f"{called_name()}: initial={quote(initial)} is {initial_dtype.numpy},"
             f" the result {x.dtype.numpy}",
             hint="convert one of the two: x.astype(dtype)",
-            related=related(x, initial),
+            related=describe_operands(x, initial),
         )
     value = as_value(initial, getattr(x, "kind", type(x)))
     if value.ndim:
         raise RankError(
-            f"{called_name()}: initial is one number, got {value.type}", related=related(value)
+            f"{called_name()}: initial is one number, got {value.type}",
+            related=describe_operands(value),
         )
     return astype(value, x.dtype)

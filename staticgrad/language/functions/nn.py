@@ -45,11 +45,11 @@ from staticgrad.language.ops.operands import (
     Axes,
     as_value,
     as_values,
+    describe_operands,
     floating,
     is_only_axis_of_scalar,
     promoted_values,
     reduction_axes,
-    related,
 )
 from staticgrad.language.ops.selection import Relu, clip, where
 from staticgrad.support.docstrings import like
@@ -86,7 +86,7 @@ def linear(
     """
     x, w = (floating(v) for v in promoted_values((input, weight)))
     if w.ndim != 2:
-        raise RankError(f"linear: weight is {w.type}, not a matrix", related=related(w))
+        raise RankError(f"linear: weight is {w.type}, not a matrix", related=describe_operands(w))
     out: Any = MatMul(False, True)(x, w)
     return out if bias is None else out + bias
 
@@ -149,7 +149,7 @@ def gelu(x: ArrayLike[AnyValue], approximate: bool | str = "none") -> AnyValue:
     if not is_valid:
         raise ArgumentError(
             f"gelu: approximate={quote(approximate)} is neither a bool nor 'none' nor 'tanh'",
-            related=related(value),
+            related=describe_operands(value),
         )
     above = clip(value, -_PHI_IS_0)
     inside = clip(above, None, _PHI_IS_0)

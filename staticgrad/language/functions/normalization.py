@@ -30,8 +30,8 @@ from staticgrad.language.ops.operands import (
     axis_of,
     check_equal,
     check_vector,
+    describe_operands,
     floating,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.reduce import Max
@@ -191,7 +191,9 @@ def group_norm(
 def _check_rank(x: ArrayLike[AnyValue]) -> AnyValue:
     value = floating(x)
     if value.ndim == 0:
-        raise RankError(f"{called_name()}: a 0-d value has no axes", related=related(value))
+        raise RankError(
+            f"{called_name()}: a 0-d value has no axes", related=describe_operands(value)
+        )
     return value
 
 
@@ -202,7 +204,7 @@ def _check_weight(weight: Any, x: AnyValue) -> None:
         raise ArgumentError(
             f"{name}: weight={quote(weight)} is a list of integers",
             hint=f"rows lie along the last axis, there is no normalized_shape: sg.nn.{name}(x)",
-            related=related(x),
+            related=describe_operands(x),
         )
 
 
@@ -286,10 +288,10 @@ def instance_norm(
     value: Any = as_value(x)
     if value.ndim < 3:
         what = f"instance_norm: x is {value.type}, not [n, c, ...]"
-        raise RankError(what, related=related(value))
+        raise RankError(what, related=describe_operands(value))
     if not isinstance(channels := value.shape[1], int):
         what = f"instance_norm: {channels} channels, a number that is not known at build"
-        raise ArgumentError(what, related=related(value))
+        raise ArgumentError(what, related=describe_operands(value))
     if not channels:
         return floating(value)
     return group_norm(value, channels, weight, bias, eps=eps)
@@ -316,7 +318,7 @@ def local_response_norm(
     count = size
     if value.ndim < 2:
         what = f"local_response_norm: x is {value.type}, not [n, c, ...]"
-        raise RankError(what, related=related(value))
+        raise RankError(what, related=describe_operands(value))
     widths = [(0, 0)] * value.ndim
     widths[1] = (count // 2, (count - 1) // 2)
     from staticgrad.language.functions.arrange import pad

@@ -21,10 +21,10 @@ from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, tra
 from staticgrad.language.ops.operands import (
     axis_of,
     check_equal,
+    describe_operands,
     dtype_of,
     integer,
     promoted_values,
-    related,
 )
 from staticgrad.language.types.arrays import Shape, hint_value
 from staticgrad.language.types.dim import Size
@@ -138,7 +138,7 @@ def cross(
     if any(v.shape[-1] != 3 for v in (left, right)):
         raise ArgumentError(
             f"cross: {left.type} and {right.type} are not vectors of 3",
-            related=related(left, right),
+            related=describe_operands(left, right),
         )
     (a0, a1, a2), (b0, b1, b2) = (unstack(v, -1) for v in (left, right))
     product = stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], -1)

@@ -21,7 +21,7 @@ from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import reshape
-from staticgrad.language.ops.operands import as_value, check_vector, related
+from staticgrad.language.ops.operands import as_value, check_vector, describe_operands
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import sigmoid, tanh
 from staticgrad.support.docstrings import like
@@ -256,7 +256,8 @@ def _check_lengths(lengths: Any, x: Any) -> Any:
     ends = as_value(lengths)
     if not ends.dtype.is_integer:
         raise DTypeError(
-            f"{called_name()}: lengths are integers, not {ends.type}", related=related(ends)
+            f"{called_name()}: lengths are integers, not {ends.type}",
+            related=describe_operands(ends),
         )
     if ends.shape != (x.shape[1],):
         of = f"sequences {x.type}, [time, batch, features]"

@@ -56,13 +56,13 @@ from staticgrad.language.ops.operands import (
     axes_of,
     axis_of,
     counting_dtype,
+    describe_operands,
     distinct_axes,
     dtype_of,
     floating,
     integer,
     promoted_values,
     reduction_axes,
-    related,
 )
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.scans import CumProd
@@ -145,7 +145,7 @@ def _align_weights(weight: AnyValue, axis: Axes, x: AnyValue) -> AnyValue:
         raise ShapeError(
             f"average: weights {weight.type} for {len(places)} axes of {x.type}",
             hint="one weight per element of x, or per place along the axes",
-            related=related(x, weight),
+            related=describe_operands(x, weight),
         )
     ordered = transpose(weight, sorted(range(len(places)), key=places.__getitem__))
     sizes = iter(ordered.shape)
@@ -215,10 +215,12 @@ def _weights(
         weight = as_values(rows, argument)[1]
         if name == "fweights" and not weight.dtype.is_integer:
             text = f"cov: fweights are integers, not {weight.dtype.numpy}"
-            raise DTypeError(text, hint="aweights may be any numbers", related=related(weight))
+            raise DTypeError(
+                text, hint="aweights may be any numbers", related=describe_operands(weight)
+            )
         if weight.shape != rows.shape[1:]:
             text = f"cov: {name} {weight.type} for observations {rows.type}"
-            raise ShapeError(text, related=related(rows, weight))
+            raise ShapeError(text, related=describe_operands(rows, weight))
         weight = astype(weight, real(rows).dtype)
         combined = weight if combined is None else combined * weight
     return combined
@@ -259,12 +261,14 @@ def _variables(x: ArrayLike[AnyValue], rowvar: bool, dtype: Any) -> AnyValue:
         target = dtype_of(dtype)
         if not target.is_float:
             raise DTypeError(
-                f"{called_name()}: dtype={target.numpy} is not floating", related=related(value)
+                f"{called_name()}: dtype={target.numpy} is not floating",
+                related=describe_operands(value),
             )
         value = astype(value, target)
     if value.ndim > 2:
         raise RankError(
-            f"{called_name()}: takes at most two axes, got {value.type}", related=related(value)
+            f"{called_name()}: takes at most two axes, got {value.type}",
+            related=describe_operands(value),
         )
     wide = with_two_axes(value)
     return transpose(wide) if not rowvar and value.ndim == 2 else wide
@@ -360,7 +364,7 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
     for value in values[1:]:
         if value.shape != first.shape:
             text = f"lexsort: keys {first.type} and {value.type} have different shapes"
-            raise ShapeError(text, related=related(first, value))
+            raise ShapeError(text, related=describe_operands(first, value))
     place = axis_of(axis, first)
     positions = argsort(first, place)
     for value in values[1:]:
@@ -390,11 +394,11 @@ def bincount(
         raise ArgumentError(
             "bincount: the size of the result must be known when the graph is built",
             hint="sg.bincount(x, minlength=10) counts the numbers 0 to 9",
-            related=related(row),
+            related=describe_operands(row),
         )
     count = integer("minlength", minlength, row, least=0)
     if row.ndim != 1:
-        raise RankError(f"bincount: {row.type} is not a vector", related=related(row))
+        raise RankError(f"bincount: {row.type} is not a vector", related=describe_operands(row))
     places = counted_from_zero(row, count)
     if weights is None:
         added = full(row.shape, 1, I64, like=row)
@@ -402,7 +406,7 @@ def bincount(
         added = floating(as_values(row, weights)[1])
         if added.shape != row.shape:
             text = f"bincount: weights {added.type} for elements {row.type}"
-            raise ShapeError(text, related=related(row, added))
+            raise ShapeError(text, related=describe_operands(row, added))
     return scatter_add(added, places, count)
 
 
@@ -510,7 +514,8 @@ def histogramdd(
         points = reshape(points, (-1, 1)) if points.ndim == 1 else points
         if points.ndim != 2:
             raise RankError(
-                f"{called_name()}: {points.type} has no rows of points", related=related(points)
+                f"{called_name()}: {points.type} has no rows of points",
+                related=describe_operands(points),
             )
         columns = [points[:, axis] for axis in builtins.range(points.shape[1])]
     bins_per_axis = bins if isinstance(bins, list | tuple) else [bins] * len(columns)
@@ -524,7 +529,7 @@ def _histogram_of_points(
     if not len(columns) == len(bins) == len(ranges):
         raise ShapeError(
             f"{called_name()}: {len(bins)} bins and {len(ranges)} ranges for {len(columns)} axes",
-            related=related(*columns),
+            related=describe_operands(*columns),
         )
     edges = tuple(
         histogram_bin_edges(column, axis_bins, limits)
@@ -578,7 +583,7 @@ def histogram_bin_edges(
         _, edges = as_values(value, bins)
         if edges.ndim != 1:
             raise RankError(
-                f"histogram: edges {edges.type} are not a vector", related=related(edges)
+                f"histogram: edges {edges.type} are not a vector", related=describe_operands(edges)
             )
         return edges
     count = integer("bins", bins, value, least=1)
@@ -732,7 +737,7 @@ class _Rows(Generic[AnyValue]):
         self.count: Size = value.shape[self.axis]
         if self.count == 0 and not nan_if_empty:
             raise EmptyReductionError(
-                f"{called_name()}: no elements in {value.type}", related=related(value)
+                f"{called_name()}: no elements in {value.type}", related=describe_operands(value)
             )
         self.sorted: AnyValue = sort(value, self.axis)
         if nan_if_empty and not bounds(self.count)[0]:  # a NaN behind what may be no elements
@@ -864,7 +869,7 @@ def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
         raise ArgumentError(
             f"{called_name()}: no norm {ord!r} of matrices",
             hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
-            related=related(x),
+            related=describe_operands(x),
         )
     return norms if keepdims else squeeze(norms, (-2, -1))
 
@@ -966,7 +971,7 @@ def norm(
         raise ArgumentError(
             f"norm: no norm {ord!r} over {len(axes)} axes",
             hint="matrices have ord='fro', 'nuc', 1, 2, inf; vectors 1, 2, inf, 0 or a number",
-            related=related(value),
+            related=describe_operands(value),
         )
     return vector_norm_over(value, ord, axes, keepdims)
 

@@ -15,7 +15,7 @@ from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Node, Parameter, Symbolic, bodies_of
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.philox import FOLDED, RandomBits, folded
+from staticgrad.language.ops.philox import FOLDED, RandomBits, fold_key
 from staticgrad.language.types.dtype import U64
 from staticgrad.support.building import within
 
@@ -54,7 +54,7 @@ class FoldedKeys:
     def _fold_key(self, key: Symbolic, node: Node) -> Symbolic:
         if key.key not in self._folded_keys:
             with within(node.origin, node.order):
-                self._folded_keys[key.key] = folded(key, astype(self._number, U64))
+                self._folded_keys[key.key] = fold_key(key, astype(self._number, U64))
         return self._folded_keys[key.key]
 
 

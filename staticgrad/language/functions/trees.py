@@ -189,10 +189,10 @@ def flatten(tree: Any, keep_complex: bool = False) -> tuple[list[Any], Tree]:
     it stays (``keep_complex``) it is a leaf.
     """
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, False, keep_complex)
+    return leaves, _flatten_tree(tree, leaves, False, keep_complex)
 
 
-def _flatten(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) -> Tree:
+def _flatten_tree(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) -> Tree:
     if tree is None:
         return Tree(None)
     if isinstance(tree, Complex) and not keep_complex:
@@ -205,7 +205,9 @@ def _flatten(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) 
         )
     if is_module(tree):
         contents = tree.tree_contents()
-        parts = [_flatten(part, leaves, True, keep_complex) for part in contents.parts.values()]
+        parts = [
+            _flatten_tree(part, leaves, True, keep_complex) for part in contents.parts.values()
+        ]
         return Tree(type(tree), tuple(contents.parts), tuple(parts), Contents({}, contents.static))
     if isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
@@ -215,7 +217,9 @@ def _flatten(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) 
             kind = list  # type: ignore[assignment]
     elif (registered := registered_parts(tree)) is not None:
         by_name, registration = registered
-        children = [_flatten(part, leaves, in_module, keep_complex) for part in by_name.values()]
+        children = [
+            _flatten_tree(part, leaves, in_module, keep_complex) for part in by_name.values()
+        ]
         return Tree(type(tree), tuple(by_name), tuple(children), registration)
     elif is_record(tree):
         keys, kind = fields_of(tree), type(tree)
@@ -226,7 +230,7 @@ def _flatten(tree: Any, leaves: list[Any], in_module: bool, keep_complex: bool) 
         leaves.append(_words_of_key(tree))
         return Tree(object)
     return Tree(
-        kind, keys, tuple([_flatten(item, leaves, in_module, keep_complex) for item in items])
+        kind, keys, tuple([_flatten_tree(item, leaves, in_module, keep_complex) for item in items])
     )
 
 

@@ -33,7 +33,13 @@ from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import logical_and, logical_or, not_equal
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_arrays
-from staticgrad.language.ops.operands import as_value, as_values, floating, promoted_values, related
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    describe_operands,
+    floating,
+    promoted_values,
+)
 from staticgrad.language.ops.selection import copysign, maximum, minimum, where
 from staticgrad.language.ops.transcendental import exp2, log2
 from staticgrad.language.types.dtype import I32, I64, U8, U64
@@ -85,7 +91,7 @@ def _integers(x: Any, y: Any) -> Any:
         raise DTypeError(
             f"{called_name()}: takes integers, got {left.type}",
             hint='x.astype("int64")',
-            related=related(left, right),
+            related=describe_operands(left, right),
         )
     return left, right
 
@@ -105,7 +111,7 @@ def ldexp(x: ArrayLike[AnyValue], n: ArrayLike[AnyValue]) -> AnyValue:
         raise DTypeError(
             f"{called_name()}: the exponent {exponent.type} is not of integers",
             hint="x * 2.0**n",
-            related=related(value, exponent),
+            related=describe_operands(value, exponent),
         )
     return _scale_by_exponent(floating(value), astype(exponent, I64))
 
@@ -228,7 +234,7 @@ def bitwise_count(x: ArrayLike[AnyValue]) -> AnyValue:
     value: Any = as_value(x)
     if not value.dtype.is_integer:
         raise DTypeError(
-            f"{called_name()}: takes integers, got {value.type}", related=related(value)
+            f"{called_name()}: takes integers, got {value.type}", related=describe_operands(value)
         )
     bits: Any = _magnitude(value)
     for shift, mask in ((1, 0x5555555555555555), (2, 0x3333333333333333), (4, 0x0F0F0F0F0F0F0F0F)):

@@ -156,7 +156,7 @@ class Op(Immutable):
         rules = (type(self).vjp, type(self).cotangents)
         return not self.differentiable or rules != (Op.vjp, Op.cotangents)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The results over a batch, with an axis of ``size`` in front, of which ``vmap`` is made.
 
         Operands that ``over`` marks have that axis in front, too; one at least has. None: there is
@@ -186,7 +186,7 @@ class Op(Immutable):
         """
         return ()
 
-    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """Return which elements of each operand count, given the ``mask`` of the result's.
 
         Masks are values of bools, or True for all elements, or False for none.

@@ -297,13 +297,13 @@ def stored_array(parameter: Any, array: Any) -> tuple[Any, Any]:
         ParameterValueError: an array of another element type.
     """
     if not isinstance(parameter, ComplexParameter):
-        return parameter.store, parameter.store.fitted(array)
+        return parameter.store, parameter.store.fit_array(array)
     if np.asarray(array).dtype != parameter.dtype.numpy:
         raise ParameterValueError(
             f"parameter {parameter.name!r} is {parameter.type}, got {np.asarray(array).dtype.name}"
         )
     store = parameter.stored.store
-    return store, store.fitted(as_parts(np.array(array, order="C")))
+    return store, store.fit_array(as_parts(np.array(array, order="C")))
 
 
 def stored_of(leaf: Any) -> Any:

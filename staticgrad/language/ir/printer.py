@@ -42,7 +42,7 @@ from staticgrad.language.ir.text import (
 )
 from staticgrad.language.types.arrays import ArrayData, TensorType
 from staticgrad.language.types.dim import Dim, Named, named_sizes
-from staticgrad.language.types.lexis import name_text, quoted
+from staticgrad.language.types.lexis import name_text, quote
 from staticgrad.support.errors import ArgumentError, OpDefinitionError
 from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of
@@ -209,7 +209,7 @@ def op_text(op: Op, bodies: Callable[[GraphParts], str] | None = None) -> str:
         return op.name
     if isinstance(op, Constant):
         inline = op.data.array.size <= INLINE_ELEMENTS
-        data = f"value={array_text(op.data)}" if inline else f"digest={quoted(op.data.digest)}"
+        data = f"value={array_text(op.data)}" if inline else f"digest={quote(op.data.digest)}"
         return f"constant{{{data}}}"
     try:
         written = partial(_attribute_text, bodies=bodies)

@@ -55,7 +55,7 @@ from staticgrad.language.ir.text import (
 from staticgrad.language.types.arrays import ArrayData
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
-from staticgrad.language.types.lexis import name_text, quoted
+from staticgrad.language.types.lexis import name_text, quote
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import NamedTuple, dataclass, fields_alone
 from staticgrad.support.source import Location
@@ -545,7 +545,7 @@ def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
 
 def buffer_text(buffer: Buffer) -> str:
     """``buffer in.x: f32[784*batch] input "x"``."""
-    label = f" {quoted(buffer.label)}" if buffer.label else ""
+    label = f" {quote(buffer.label)}" if buffer.label else ""
     data = "" if buffer.data is None else f" = {value_text(buffer.data)}"
     head = f"buffer {name_text(buffer.name)}: {buffer.dtype.code}[{buffer.size}]"
     return f"{head} {buffer.role}{' kept' if buffer.retained else ''}{label}{data}"
@@ -554,7 +554,7 @@ def buffer_text(buffer: Buffer) -> str:
 def step_text(step: Step, names: Mapping[Kernel, str]) -> str:
     """``step k0(in.x, t2 + 8; batch) total batch grain 16384 ^1 "mul"``."""
     phase = f" ^{step.phase}" if step.phase else ""
-    label = f" {quoted(step.label)}" if step.label else ""
+    label = f" {quote(step.label)}" if step.label else ""
     return f"{step.text(names)}{phase}{label}"
 
 

@@ -33,7 +33,7 @@ from staticgrad.language.types.dim import (
     weight,
 )
 from staticgrad.language.types.dtype import ALL_DTYPES, F32, F64, DType
-from staticgrad.language.types.lexis import Tokens, quoted, unquoted
+from staticgrad.language.types.lexis import Tokens, quote, unquote
 from staticgrad.support.errors import ArgumentError, ParseError
 from staticgrad.support.errors.wording import kind_of
 from staticgrad.support.source import Location, SourceLine
@@ -100,12 +100,12 @@ def value_text(value: object) -> str:
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, str):
-        return quoted(value)
+        return quote(value)
     if isinstance(value, float):
         return float_text(value)
     if isinstance(value, ArrayData):
         inline = value.array.size <= INLINE_ELEMENTS
-        return f"{value.type} {array_text(value) if inline else quoted(value.digest)}"
+        return f"{value.type} {array_text(value) if inline else quote(value.digest)}"
     if isinstance(value, DType):
         return value.code
     if value is None or isinstance(value, bool | int | Dim | TensorType):
@@ -172,7 +172,7 @@ class Reader:
     def unquote(self, token: str, at: int | None = None) -> str:
         """The string of a quoted token, by default the one just read."""
         try:
-            return unquoted(token)
+            return unquote(token)
         except (ValueError, OverflowError) as error:
             self.fail(str(error), self.at - 1 if at is None else at)
 
@@ -435,7 +435,7 @@ class Reader:
         data = self.constants.get(digest)
         if data is None:
             self.fail(
-                f"no array is bound for the constant {quoted(digest)}",
+                f"no array is bound for the constant {quote(digest)}",
                 at,
                 hint="constants=graph_constants(graph), or schedule_constants, gives it",
             )

@@ -67,8 +67,8 @@ class Add(Elementwise, name="add"):
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
         a, b = of(x), of(y)
-        both = a.low >= 0 and b.low >= 0
-        zero = min(a.zero, b.zero) if both else Zero.MAYBE
+        are_nonnegative = a.low >= 0 and b.low >= 0
+        zero = min(a.zero, b.zero) if are_nonnegative else Zero.MAYBE
         return Range(a.low + b.low, a.high + b.high, zero)
 
 
@@ -193,11 +193,11 @@ class Sign(Elementwise, name="sign"):
     kinds = "iuf"
 
     def scalar(self, x: Expr) -> Expr:
-        zero, one = literal(0, x.dtype), literal(1, x.dtype)
+        zero, positive = literal(0, x.dtype), literal(1, x.dtype)
         if x.dtype.kind == "u":
-            return select(x > zero, one, zero)
+            return select(x > zero, positive, zero)
         below = select(x < zero, literal(-1, x.dtype), select(x.eq(zero), zero, x))
-        return select(x > zero, one, below)
+        return select(x > zero, positive, below)
 
 
 add = binary(Add, "add", "sg.add([1, 2], 0.5)", "array([1.5, 2.5])")
@@ -264,7 +264,7 @@ def signbit(x: ArrayLike[AnyValue]) -> AnyValue:
 _MAX_EXPONENT: Final = 64
 
 
-def multiplied(x: Any, exponent: int) -> Any:
+def integer_power(x: Any, exponent: int) -> Any:
     """x ** exponent for exponent >= 1, squaring from the highest bit down."""
     result = x
     for bit in bin(exponent)[3:]:
@@ -300,13 +300,13 @@ class IntegerPow(Elementwise, name="integer_pow"):
     def reference(self, x: Array) -> Any:
         if self.exponent == 0:
             return np.ones_like(x)
-        power = multiplied(x, abs(self.exponent))
+        power = integer_power(x, abs(self.exponent))
         return power if self.exponent > 0 else 1 / power
 
     def scalar(self, x: Expr) -> Expr:
         if self.exponent == 0:
             return literal(1, x.dtype)
-        power: Expr = multiplied(x, abs(self.exponent))
+        power: Expr = integer_power(x, abs(self.exponent))
         return power if self.exponent > 0 else 1 / power
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
@@ -471,23 +471,23 @@ class FlatPower(Floating, name="flat_power"):
         halves = self._halves
         if halves is None:
             return power(x)
-        whole, half = divmod(abs(halves), 2)
-        parts = ([multiplied(x, whole)] if whole else []) + ([root(x)] if half else [])
+        exponent, half = divmod(abs(halves), 2)
+        parts = ([integer_power(x, exponent)] if exponent else []) + ([root(x)] if half else [])
         return reduce(mul, parts) if halves > 0 else reduce(truediv, parts, 1)
 
     def reference(self, x: Array) -> Any:
         exponent = x.dtype.type(self.exponent)
-        found = self._power(x, np.sqrt, lambda x: np.power(x, exponent))
+        power = self._power(x, np.sqrt, lambda x: np.power(x, exponent))
         at_zero = x.dtype.type(0 if self.exponent > -1 else math.nan)
-        return found if self.exponent > 0 else np.where(x == 0, at_zero, found)
+        return power if self.exponent > 0 else np.where(x == 0, at_zero, power)
 
     def scalar(self, x: Expr) -> Expr:
         exponent = literal(self.exponent, x.dtype)
-        found: Expr = self._power(x, lambda x: x.sqrt(), lambda x: apply("pow", x, exponent))
+        power: Expr = self._power(x, lambda x: x.sqrt(), lambda x: apply("pow", x, exponent))
         if self.exponent > 0:
-            return found
+            return power
         at_zero = literal(0.0 if self.exponent > -1 else math.nan, x.dtype)
-        return select(x.eq(0.0), at_zero, found)
+        return select(x.eq(0.0), at_zero, power)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (self.exponent * FlatPower(self.exponent - 1.0)(x),)
@@ -512,8 +512,8 @@ def _literal(y: object) -> int | float | None:
 
 def _is_multiplied(exponent: int | float) -> bool:
     """Return whether a floating base to this literal is a product or a square root."""
-    whole = abs(exponent) <= _MAX_EXPONENT and float(exponent).is_integer()
-    return whole or exponent == 0.5
+    is_whole_number = abs(exponent) <= _MAX_EXPONENT and float(exponent).is_integer()
+    return is_whole_number or exponent == 0.5
 
 
 NUMPY_NAMES.update(pow="power")
@@ -721,5 +721,5 @@ def conj(x: ArrayLike[AnyValue]) -> AnyValue:
     if not isinstance(value, Complex):
         return value
     re, im = parts_of(value)
-    found: AnyValue = pair(re, None if im is None else -im)
-    return found
+    result: AnyValue = pair(re, None if im is None else -im)
+    return result

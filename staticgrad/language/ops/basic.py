@@ -80,8 +80,8 @@ def astype(x: AnyValue, dtype: DType) -> AnyValue:
         return x
     value: Any = x
     if dtype.is_complex and not x.dtype.is_complex:
-        found: AnyValue = value.kind.complex_kind(astype(value, dtype.real), None)
-        return found
+        result: AnyValue = value.kind.complex_kind(astype(value, dtype.real), None)
+        return result
     cast: Any = op_class("cast")
     return cast(dtype)(x)
 

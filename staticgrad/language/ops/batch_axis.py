@@ -1,7 +1,7 @@
 """The batch axis that ``vmap`` adds to operands: always the first, so that a rule moves nothing.
 
-A rule ``Op.batched(size, args, over)`` gets operands of which those marked in ``over`` have an axis
-of ``size`` in front, and gives the result (or the tuple of them) with that axis in front.
+A rule ``Op.batching_rule(size, args, over)`` gets operands of which those marked in ``over`` have
+an axis of ``size`` in front, and gives the result (or the tuple of them) with that axis in front.
 """
 
 from __future__ import annotations

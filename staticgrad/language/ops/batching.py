@@ -2,7 +2,7 @@
 
 What ``vmap`` is made of. A closed graph and operands, some with a batch axis in front: its nodes
 are built again in order, those that depend on no such operand as they are, the others by
-``Op.batched``. An op without a rule of its own runs as a loop over the batch, one element an
+``Op.batching_rule``. An op without a rule of its own runs as a loop over the batch, one element an
 iteration.
 """
 
@@ -28,7 +28,7 @@ from staticgrad.language.ops.loops import NUMBER, Branch, Loop, While
 from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, reshape, swapaxes
 from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.reduce import Max, reduced
+from staticgrad.language.ops.reduce import Max, reduce_axes
 from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, bounds
@@ -164,7 +164,7 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
     expected = [kind.with_shape((size, *kind.shape)) for kind in node.types]
     if [getattr(result, "type", None) for result in results] != expected:
         raise OpDefinitionError(
-            f"{node.op.name}: batched gives {', '.join(quote(result) for result in results)},"
+            f"{node.op.name}: batching_rule gives {', '.join(quote(result) for result in results)},"
             f" not {', '.join(map(str, expected))}",
             hint="the results of the op with the batch axis in front",
         )
@@ -200,7 +200,7 @@ def _tuple(results: Any) -> tuple[Any, ...]:
 def batch_op(op: Op, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """The results of an op over a batch, by its own rule; of one that runs bodies, by an op that
     runs them over the batch."""
-    return op.batched(size, args, over)
+    return op.batching_rule(size, args, over)
 
 
 class _BodyOverBatch:
@@ -397,7 +397,7 @@ _NUMBER_0: Final = np.zeros((), np.int64)
 
 def _any(flags: Any) -> Any:
     """Return whether any element is true."""
-    return reduced(partial(Max, neutral=True), flags, tuple(range(flags.ndim)), keepdims=False)
+    return reduce_axes(partial(Max, neutral=True), flags, tuple(range(flags.ndim)), keepdims=False)
 
 
 def _largest(numbers: Any) -> Any:

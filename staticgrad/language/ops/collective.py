@@ -133,7 +133,7 @@ class RankMean(RankAverage, name="rank_mean"):
         _check_floats(self, operand)
         return operand
 
-    def batched(self, size: Any, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Any, args: Sequence[Any], over: Sequence[bool]) -> Any:
         first = 1 if self.rows else 0
         if any(over[:first]):
             raise ShapeError(f"{self.name}: the rows of a rank are one number, not one per example")

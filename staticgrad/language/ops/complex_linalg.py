@@ -147,12 +147,12 @@ class OfComplex(LinearAlgebra):
 def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
     """The tangents of results, of which some are real."""
     tangents, args = [*map(as_complex, tangents)], tuple(map(as_complex, args))
-    found = op.of_real().jvp(tangents, op.results(out), *args)
-    if not isinstance(found, tuple):
-        return join_parts(found)
+    tangent = op.of_real().jvp(tangents, op.results(out), *args)
+    if not isinstance(tangent, tuple):
+        return join_parts(tangent)
     return tuple(
         x if x is None else x.real if n in op.real_results else join_parts(x)
-        for n, x in enumerate(found)
+        for n, x in enumerate(tangent)
     )
 
 
@@ -368,8 +368,8 @@ def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(rule)
-    def conjugated(ct: Any, *args: Any) -> tuple[Any, ...]:
+    def conjugate_rule(ct: Any, *args: Any) -> tuple[Any, ...]:
         shares = rule(conj(ct), *args)
         return tuple(None if share is None else conj(share) for share in shares)
 
-    return conjugated
+    return conjugate_rule

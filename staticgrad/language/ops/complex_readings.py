@@ -1,4 +1,4 @@
-"""What ops mean of complex values: one table from op to its reading of pairs of real values.
+"""Table from each op to its rule for complex values, which are pairs of real values.
 
 A reading gets the op and its operands, real or complex, and builds real ops. A part that is None is
 exactly zero, so that a real operand costs what it costs: ``x * z`` are two products. Linear ops act
@@ -38,7 +38,7 @@ from staticgrad.language.ops.arithmetic import (
     Sign,
     Sub,
     absolute,
-    multiplied,
+    integer_power,
     sign,
     signbit,
 )
@@ -203,7 +203,7 @@ def _sign(_: Op, z: Any) -> Any:
 def _integer_power(op: Any, z: Any) -> Any:
     if op.exponent == 0:
         return pair(full_like(z.real, 1), None)
-    power = multiplied(z, abs(op.exponent))
+    power = integer_power(z, abs(op.exponent))
     return power if op.exponent > 0 else 1.0 / power
 
 
@@ -363,9 +363,9 @@ def _atanh(_: Op, z: Any) -> Any:
     re = where(below, -re, re)
     im = 0.5 * arctan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
     # far away 1 / z and a quarter turn, to all digits; squares would overflow
-    rest = 1.0 / where(far, z, 1.0)
+    inverse = 1.0 / where(far, z, 1.0)
     quarter = copysign(0.5 * math.pi, z.imag)
-    return pair(where(far, rest.real, re), where(far, quarter + rest.imag, im))
+    return pair(where(far, inverse.real, re), where(far, quarter + inverse.imag, im))
 
 
 def _atan(_: Op, z: Any) -> Any:

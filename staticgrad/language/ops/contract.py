@@ -14,14 +14,14 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, skip_moves
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.cotangent import unbroadcast, widen
+from staticgrad.language.ops.cotangent import unbroadcast, widen_cotangent
 from staticgrad.language.ops.elementwise import ArrayLike, lined_up
 from staticgrad.language.ops.movement import Transpose, reshape, swapaxes, transpose
 from staticgrad.language.ops.operands import (
     BilinearOp,
     as_values,
+    describe_operands,
     promoted_values,
-    related,
     shape_text,
 )
 from staticgrad.language.types import dim as dims
@@ -65,7 +65,9 @@ class MatMul(BilinearOp, name="matmul"):
             raise RankError(f"matmul: {a} and {b} need two axes each, or more")
         rows, inner = _matrix(a.shape, self.transpose_a)
         inner_b, columns = _matrix(b.shape, self.transpose_b)
-        _check_inner(inner, inner_b, _flagged(a, self.transpose_a), _flagged(b, self.transpose_b))
+        _check_inner(
+            inner, inner_b, _operand_text(a, self.transpose_a), _operand_text(b, self.transpose_b)
+        )
         return TensorType(a.dtype, (*_batch(a.shape, b.shape), rows, columns))
 
     def reference(self, a: Array, b: Array) -> Any:
@@ -96,7 +98,7 @@ class MatMul(BilinearOp, name="matmul"):
         if not out.dtype.is_float:
             return None, None
         if not a.shape[:-2] == b.shape[:-2] == out.shape[:-2]:  # products that are added up
-            ct, a, b = map(widen, (ct, a, b))
+            ct, a, b = map(widen_cotangent, (ct, a, b))
         ta, tb = self.transpose_a, self.transpose_b
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None
@@ -127,20 +129,20 @@ class MatMul(BilinearOp, name="matmul"):
         flipped = (self.transpose_a ^ turned_a) != (self.transpose_b ^ turned_b)
         return flipped and of_a.key == of_b.key
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch axes meet; rows of a batch times one matrix are rows of one product."""
         a, b = args
         if not over[1] and b.ndim == 2 and not self.transpose_a:
             rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
-            found = MatMul(False, self.transpose_b)(rows, b)
-            return reshape(found, (*a.shape[:-1], found.shape[-1]))
+            product = MatMul(False, self.transpose_b)(rows, b)
+            return reshape(product, (*a.shape[:-1], product.shape[-1]))
         columns = b.shape[-2] if self.transpose_b else b.shape[-1]
         if not over[0] and a.ndim == 2 and (self.transpose_b or columns == 1):
             inner = b.shape[-1] if self.transpose_b else b.shape[-2]
             rows = reshape(b, (prod(b.shape[:-2]) * columns, inner))
-            found = MatMul(False, not self.transpose_a)(rows, a)  # transposed as a whole
-            shape = (*b.shape[:-2], columns, found.shape[-1])
-            return swapaxes(reshape(found, shape), -1, -2)
+            product = MatMul(False, not self.transpose_a)(rows, a)  # transposed as a whole
+            shape = (*b.shape[:-2], columns, product.shape[-1])
+            return swapaxes(reshape(product, shape), -1, -2)
         return self(*lined_up(args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -188,7 +190,7 @@ def _behind_transposes(x: Any, apart: Container[Any]) -> tuple[Any, bool]:
     return x, turned
 
 
-def _flagged(x: TensorType, transposed: bool) -> str:
+def _operand_text(x: TensorType, transposed: bool) -> str:
     return f"{shape_text(x.shape)} transposed" if transposed else shape_text(x.shape)
 
 
@@ -239,7 +241,7 @@ def matmul(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
             f"matmul: {shape_text(left.shape)} @ {shape_text(right.shape)}: a scalar is not a"
             " matrix",
             hint="multiply with *",
-            related=related(left, right),
+            related=describe_operands(left, right),
         )
     if left.ndim == 1 or right.ndim == 1:
         return _with_vectors(left, right)
@@ -255,10 +257,10 @@ def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
     a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
     b = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
     out = matmul(a, b)
-    kept = out.shape[:-2]
-    kept += () if left.ndim == 1 else out.shape[-2:-1]
-    kept += () if right.ndim == 1 else out.shape[-1:]
-    return reshape(out, kept)
+    shape = out.shape[:-2]
+    shape += () if left.ndim == 1 else out.shape[-2:-1]
+    shape += () if right.ndim == 1 else out.shape[-1:]
+    return reshape(out, shape)
 
 
 def _one_matrix(left: AnyValue, right: AnyValue) -> AnyValue:
@@ -275,7 +277,7 @@ def _check_vectors(left: Value, right: Value) -> None:
     try:
         _check_inner(left.shape[-1], inner, shape_text(left.shape), shape_text(right.shape))
     except ShapeError as error:
-        raise error.with_related(related(left, right)) from None
+        raise error.with_related(describe_operands(left, right)) from None
 
 
 class PanelMatMul(BilinearOp, name="panel_matmul"):
@@ -293,8 +295,8 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
     def reference(self, a: Array, b: Array) -> Any:
         with np.errstate(all="ignore"):
             panels, inner, columns = b.shape
-            whole = b.swapaxes(0, 1).reshape(inner, panels * columns)
-            return np.matmul(np.ascontiguousarray(a), whole)
+            matrix = b.swapaxes(0, 1).reshape(inner, panels * columns)
+            return np.matmul(np.ascontiguousarray(a), matrix)
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
         """Return the cotangents of the product, with the gradient of b in panels too."""
@@ -302,19 +304,19 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
             return None, None
         panels, inner, columns = b.shape
         by_b = reshape(MatMul(True, False)(a, ct), (inner, panels, columns))
-        whole = reshape(transpose(b, (1, 0, 2)), (inner, panels * columns))
-        return MatMul(False, True)(ct, whole), transpose(by_b, (1, 0, 2))
+        matrix = reshape(transpose(b, (1, 0, 2)), (inner, panels * columns))
+        return MatMul(False, True)(ct, matrix), transpose(by_b, (1, 0, 2))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Rows of a batch times one matrix are rows of one product; others take b as a whole."""
         a, b = args
         if not over[1]:
             rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
-            found = self(rows, b)
-            return reshape(found, (*a.shape[:-1], found.shape[-1]))
+            product = self(rows, b)
+            return reshape(product, (*a.shape[:-1], product.shape[-1]))
         batch, panels, inner, columns = b.shape
-        whole = reshape(transpose(b, (0, 2, 1, 3)), (batch, inner, panels * columns))
-        return MatMul(False, False)(*lined_up((a, whole), over))
+        matrix = reshape(transpose(b, (0, 2, 1, 3)), (batch, inner, panels * columns))
+        return MatMul(False, False)(*lined_up((a, matrix), over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Contract(False, False, panels=True)

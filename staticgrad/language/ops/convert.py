@@ -51,12 +51,12 @@ class Cast(Elementwise, name="cast"):
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         """Return the range of the operand; values beyond the dtype's range are infinite."""
-        found = of(x)
+        operand_range = of(x)
         if not self.dtype.is_float:
-            return found
-        low = found.low if found.low >= -self.dtype.largest else -inf
-        high = found.high if found.high <= self.dtype.largest else inf
-        return Range(low, high, found.zero)
+            return operand_range
+        low = operand_range.low if operand_range.low >= -self.dtype.largest else -inf
+        high = operand_range.high if operand_range.high <= self.dtype.largest else inf
+        return Range(low, high, operand_range.zero)
 
 
 class Bitcast(Elementwise, name="bitcast"):

@@ -135,7 +135,7 @@ class Convolution(BilinearOp):
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The batch joins the images, the channels or the groups, as ``batched_windows`` says."""
         return batched_windows(self, size, args, over)
 

@@ -69,7 +69,7 @@ class Masked:
         return not_(self.condition) if self.negated else self.condition
 
     @cached_property
-    def resolved(self) -> Value:
+    def plain_cotangent(self) -> Value:
         """The plain cotangent, zero where the mask is off; made once, however many ask for it."""
         branches = (ZERO, self.value) if self.negated else (self.value, ZERO)
         return where(self.condition, *branches)
@@ -85,7 +85,7 @@ class Support:
         self._make, self._below = make, below
         self._mask: Any = None
 
-    def joined(self, support: Support) -> Support:
+    def union(self, support: Support) -> Support:
         """Return the elements of both."""
         return Support(lambda: logical_or(self.mask, support.mask), self, support)
 
@@ -126,7 +126,7 @@ class PartCotangent(Masked):
         return self.support.mask
 
     @cached_property
-    def resolved(self) -> Value:
+    def plain_cotangent(self) -> Value:
         """The plain cotangent."""
         return where(self.condition, self.value, ZERO) if self.met_pole else self.value
 
@@ -176,7 +176,7 @@ def times(ct: Cotangent, partial: Value | float) -> Cotangent:
 
 def resolve(ct: Cotangent) -> Value:
     """The cotangent as a plain value: zero where the mask is off."""
-    return ct.resolved if isinstance(ct, Masked) else ct
+    return ct.plain_cotangent if isinstance(ct, Masked) else ct
 
 
 def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
@@ -210,7 +210,7 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
     plus = add
     if isinstance(a, PartCotangent) and isinstance(b, PartCotangent):
-        return PartCotangent(a.support.joined(b.support), plus(a.resolved, b.resolved))
+        return PartCotangent(a.support.union(b.support), plus(a.plain_cotangent, b.plain_cotangent))
     if not (isinstance(a, Masked) and isinstance(b, Masked)) or PartCotangent in (type(a), type(b)):
         return plus(resolve(a), resolve(b))
     if same_value(a.condition, b.condition):
@@ -237,7 +237,9 @@ def shares_of(
         if arg.type.dtype.is_storage:
             types = [operand.type for operand in args]
             if rounds_between(op):
-                cts, outs, args = (tuple(map(widen, values)) for values in (cts, outs, args))
+                cts, outs, args = (
+                    tuple(map(widen_cotangent, values)) for values in (cts, outs, args)
+                )
             break
     if len(cts) == 1:
         ct, out = cts[0] if op.elementwise else resolve(cts[0]), outs[0]
@@ -269,7 +271,7 @@ def rounds_between(op: Op, has_several_terms: bool = False) -> bool:
     )
 
 
-def widen(value: Any) -> Any:
+def widen_cotangent(value: Any) -> Any:
     """Return a value or cotangent of a narrow float in its compute dtype; others unchanged."""
     if value is None or value.__class__ is float or not value.type.dtype.is_storage:
         return value

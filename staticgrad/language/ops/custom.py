@@ -38,7 +38,13 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.cotangent import TRANSPOSES, zeros_like_type
 from staticgrad.language.ops.elementwise import common_dtype, is_weak, lift_operand
 from staticgrad.language.ops.marks import FirstOperand
-from staticgrad.language.ops.operands import as_value, as_values, dtype_of, related, shape_of
+from staticgrad.language.ops.operands import (
+    as_value,
+    as_values,
+    describe_operands,
+    dtype_of,
+    shape_of,
+)
 from staticgrad.language.types.arrays import TensorType, array_of, as_parts, of_parts
 from staticgrad.language.types.dim import Size, dim
 from staticgrad.language.types.dtype import F64
@@ -72,7 +78,7 @@ class Marker(FirstOperand):
         rule = _rules.get(self.rule)
         return None if rule is None else (define_rule, self.rule, rule)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The body over the batch; the rule will be mapped over it, unless it takes batches."""
         if self.rule in OF_BATCHES:
             return self(*in_front(size, args, over))
@@ -282,7 +288,7 @@ class CustomFunction:
                 f"{self.name} reads a value that is not among its operands: it would get no"
                 " gradient",
                 hint="pass it as an operand, or take sg.stop_gradient of it",
-                related=related(*captured),
+                related=describe_operands(*captured),
             )
         return self._attach_rule(body, values)
 

@@ -118,7 +118,7 @@ def _chi2_density(x: Any, df: Any, nc: Any) -> Any:
 
 
 def _density_slopes(out: Any, x: Any, df: Any, nc: Any) -> tuple[Any, ...]:
-    """Of the noncentral chi-squared density by x and nc."""
+    """Return the slopes of the noncentral chi-squared density by x and nc."""
     return 0.5 * (_below(x, df, nc) - out), 0.5 * (_chi2_density(x, df + 2.0, nc) - out)
 
 
@@ -163,7 +163,7 @@ def _ncfdtrinc(out: Any, dfn: Any, dfd: Any, p: Any, f: Any) -> tuple[Any, ...]:
 
 
 def _t_by_nc(df: Any, nc: Any, t: Any) -> Any:
-    """Of df > 1: minus the density of df - 1 degrees of freedom, scaled."""
+    """For df > 1: minus the density of df - 1 degrees of freedom, scaled."""
     less = df - 1.0
     log_ratio = GammaLn()(0.5 * less) - GammaLn()(0.5 * df) + 0.5 * log(0.5 * less)
     return -exp(log_ratio) * call("nct_density", less, nc, t * sqrt(less / df))
@@ -223,16 +223,16 @@ def _tangent_of_degrees(out: Any, x: Any) -> tuple[Any, ...]:
 def _elliprf(out: Any, x: Any, y: Any, z: Any) -> tuple[Any, ...]:
     """Each -R_D / 6 of the others and itself."""
     return tuple(
-        call("elliprd", one, other, by) / -6.0
-        for one, other, by in ((y, z, x), (x, z, y), (x, y, z))
+        call("elliprd", left, right, by) / -6.0
+        for left, right, by in ((y, z, x), (x, z, y), (x, y, z))
     )
 
 
 def _elliprd(out: Any, x: Any, y: Any, z: Any) -> tuple[Any, ...]:
     """By x and y differences over x - z (DLMF 19.18.8), by z from the homogeneity."""
 
-    def by(one: Any, other: Any) -> Any:
-        return 0.5 * (call("elliprd", other, z, one) - out) / (one - z)
+    def by(variable: Any, second: Any) -> Any:
+        return 0.5 * (call("elliprd", second, z, variable) - out) / (variable - z)
 
     by_x, by_y = by(x, y), by(y, x)
     return by_x, by_y, (-1.5 * out - x * by_x - y * by_y) / z
@@ -241,15 +241,15 @@ def _elliprd(out: Any, x: Any, y: Any, z: Any) -> tuple[Any, ...]:
 def _elliprg(out: Any, x: Any, y: Any, z: Any) -> tuple[Any, ...]:
     first = 0.25 * call("elliprf", x, y, z)
     return tuple(
-        first - by * call("elliprd", one, other, by) / 12.0
-        for one, other, by in ((y, z, x), (x, z, y), (x, y, z))
+        first - by * call("elliprd", left, right, by) / 12.0
+        for left, right, by in ((y, z, x), (x, z, y), (x, y, z))
     )
 
 
 def _elliprj(out: Any, x: Any, y: Any, z: Any, p: Any) -> tuple[Any, ...]:
     by = [
-        0.5 * (out - call("elliprd", one, other, own)) / (p - own)
-        for one, other, own in ((y, z, x), (x, z, y), (x, y, z))
+        0.5 * (out - call("elliprd", left, right, variable)) / (p - variable)
+        for left, right, variable in ((y, z, x), (x, z, y), (x, y, z))
     ]
     return (*by, (-1.5 * out - x * by[0] - y * by[1] - z * by[2]) / p)
 

@@ -184,7 +184,7 @@ class Elementwise(Op):
         takes = " and ".join(name for kind, name in _KIND_NAMES.items() if kind in self.kinds)
         return DTypeError(f"{self.name}: takes {takes} elements, got {dtype.numpy}", hint=self.hint)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch axes meet in front of all others."""
         return self(*lined_up(args, over))
 
@@ -262,10 +262,10 @@ class Elementwise(Op):
             total = astype(total, out.dtype)
         return total if total.shape == out.shape else broadcast_to(total, out.shape)
 
-    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """An element counts where the result's does that is made of it."""
         if mask is True:
-            return super().counted(mask, out, *args)
+            return super().operand_masks(mask, out, *args)
         return tuple(unbroadcast_mask(mask, arg.type) for arg in args)
 
 

@@ -126,16 +126,16 @@ class FourierTransform(LinearOp, name="fft"):
         flops = _FLOPS * lanes * elements * elements.bit_length()
         return CallForm(call.name, (*operand_shape, *results), scratch, True, total, flops)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return self(*in_front(size, args, over))
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return None
 
-    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        return Op.counted(self, mask, out, *args)
+    def operand_masks(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        return Op.operand_masks(self, mask, out, *args)
 
-    def transposed(self, ct: Any, x: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any) -> Any:
         """The transform with the other sign; of half a spectrum each element counts once."""
         axis, back = self.axes[-1], not self.forward
         if self.kind == "c2c":

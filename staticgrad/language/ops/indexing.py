@@ -49,10 +49,10 @@ from staticgrad.language.ops.operands import (
     as_values,
     axes_of,
     axis_of,
+    describe_operands,
     dtype_of,
     integer,
     promoted_values,
-    related,
     shape_text,
     size_of,
 )
@@ -111,10 +111,10 @@ class Take(LinearOp, name="take"):
     def reference(self, x: Array, indices: Array) -> Any:
         return np.take(x, normalize_indices(indices, x.shape[self.axis]), self.axis)
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch with one x, or one set of indices, for all; else read one index per element."""
         x, indices = args
         if not over[1]:
@@ -207,21 +207,21 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
                     out[places[part]] += rows[part]
         return np.moveaxis(out, 0, self.axis) if self.axis else out  # no view where it can be none
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         if self.parts == 1:
             return Take(self.axis)(ct, *indices)
         leading, trailing = ct.shape[: self.axis], ct.shape[self.axis + 2 :]
         together = reshape(ct, (*leading, self.parts * self.size, *trailing))
         return Take(self.axis)(together, self._together(*indices))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Batch with one set of indices for all; else write to one index per element."""
         x, indices = args
         if not over[1]:
             return replace(self, axis=self.axis + 1)(x, indices)
         if self.parts > 1:
             combined = ScatterIntoAxis(self.axis, self.parts * self.size)
-            sums = combined.batched(size, (x, self._together(indices)), over)
+            sums = combined.batching_rule(size, (x, self._together(indices)), over)
             leading, trailing = sums.shape[: self.axis + 1], sums.shape[self.axis + 2 :]
             return reshape(sums, (*leading, self.parts, self.size, *trailing))
         (x,) = in_front(size, [x], [over[0]])
@@ -270,10 +270,10 @@ class TakeAlong(LinearOp, name="take_along"):
         places = normalize_indices(indices, x.shape[self.axis], self.wrap)
         return np.take_along_axis(x, places, self.axis)
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return ScatterIntoAlong(self.axis, x.shape[self.axis], self.wrap)(ct, *indices)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -317,10 +317,10 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         np.put_along_axis(out, normalize_indices(indices, size, self.wrap), x, self.axis)
         return out
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return TakeAlong(self.axis, self.wrap)(ct, *indices)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -462,7 +462,7 @@ def take(
     """
     value, places = as_values(x, indices)
     if not places.dtype.is_integer:  # said here, where x still has the user's shape
-        raise _not_integers(places.dtype).with_related(related(value, places))
+        raise _not_integers(places.dtype).with_related(describe_operands(value, places))
     if axis is None:
         value, axis = ravel(value), 0
     place = axis_of(axis, value)
@@ -587,7 +587,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         identity = convert_array(np.asarray(COMBINERS[self.kind].empty(dtype)), dtype)
         return np.full((size, *leading, *trailing), identity, x.dtype), rows, places
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """At one set of indices for all; else into as many places for each of the batch."""
         x, indices = args
         if not over[1]:
@@ -692,10 +692,10 @@ class Slice(LinearOp, name="slice"):
         """A view, instead of a gathered copy."""
         return x[_slices(self.starts, self.lengths, self.steps)]
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Pad(x.shape, self.starts, self.steps)(ct)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Slice((0, *self.starts), (size, *self.lengths), (1, *self.steps))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -779,10 +779,10 @@ class Pad(LinearOp, name="pad"):
         out[_slices(self.starts, x.shape, self.steps)] = x
         return out
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Slice(self.starts, x.shape, self.steps)(ct)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Pad((size, *self.shape), (0, *self.starts), (1, *self.steps))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -848,7 +848,7 @@ class Concat(Op, name="concat"):
         sizes: list[Size] = [t.shape[self.axis] for t in types]
         return list(accumulate(sizes[:-1], initial=0))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Concat(self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -949,9 +949,11 @@ def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = 
     for value in operands[1:]:
         text = f"stack: {shape_text(first)} and {shape_text(value.shape)} differ"
         if value.ndim != len(first):
-            raise RankError(text, related=related(operands[0], value))
+            raise RankError(text, related=describe_operands(operands[0], value))
         if not all(dims.equal(a, b, text) for a, b in zip(first, value.shape, strict=True)):
-            raise ShapeError(text, hint="sg.concatenate joins", related=related(operands[0], value))
+            raise ShapeError(
+                text, hint="sg.concatenate joins", related=describe_operands(operands[0], value)
+            )
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
@@ -980,7 +982,7 @@ def _operands_to_join(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
             f"{called_name()}: {operands[0].dtype.numpy} is not converted to"
             f" dtype={target.numpy} unasked",
             hint="convert the operands: x.astype(dtype)",
-            related=related(*operands),
+            related=describe_operands(*operands),
         )
     return tuple(astype(value, target) for value in operands)
 
@@ -995,7 +997,7 @@ def diagonal(x: ArrayLike[AnyValue], offset: int = 0, axis1: int = 0, axis2: int
     """
     value = as_value(x)
     if value.ndim < 2:
-        raise RankError(f"diagonal: {value.type} has no two axes", related=related(value))
+        raise RankError(f"diagonal: {value.type} has no two axes", related=describe_operands(value))
     matrices = moveaxis(value, [axis1, axis2], [-2, -1])
     k = integer("offset", offset, value)
     rows, columns = matrices.shape[-2:]

@@ -62,7 +62,7 @@ class _LengthMark(FirstOperand):
     axes: tuple[int, ...]  # of x, over which there is a sum
 
     def infer(self, first: TensorType, *types: TensorType) -> TensorType:
-        if not all(each.dtype.is_float for each in (first, *types)):
+        if not all(t.dtype.is_float for t in (first, *types)):
             raise DTypeError(f"{self.name}: floating operands, got {first}, {types}")
         return first
 
@@ -72,7 +72,7 @@ class _LengthMark(FirstOperand):
             return broadcast_to(sums, x.shape)
         return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(sums)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         batched_op = replace(self, axes=tuple(axis + 1 for axis in self.axes))
         return batched_op(*in_front(size, args, over))
 

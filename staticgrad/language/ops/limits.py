@@ -63,11 +63,11 @@ class ReachedEnd(Op, name="reached_end"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return CallForm(f"limit:{self._routine}", checks=True, total=product(out.shape), flops=1)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return self(*in_front(size, args, over))
 
 
 def reached_end(loop: str, limit: Any, reached: Any, value: Any) -> Any:
     """Return ``reached``, checked at run time; ``value`` is what the error tells."""
-    told = stop_gradient(astype(as_value(value), F64))
-    return ReachedEnd(loop, str(limit))(reached, told)
+    reported = stop_gradient(astype(as_value(value), F64))
+    return ReachedEnd(loop, str(limit))(reached, reported)

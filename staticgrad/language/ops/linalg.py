@@ -117,7 +117,7 @@ class LinearAlgebra(Op):
             out.dtype, (*batch, parts), sizes, flops, ((out.dtype, n * columns_per_part),)
         )
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further matrices: those of the last two axes. Of one matrix, further columns."""
         if self.right_hand_sides is None or any(over[:-1]):
             return self(*in_front(size, args, over))
@@ -617,13 +617,13 @@ def _rectangle(packed: Any, ct: Any) -> Any:
         beside, ct_beside = (columns(rows(x, 0, k), k, n - k) for x in (packed, ct))
         by_beside = TriangularSolve(transposed=True, errors="nan")(square, ct_beside)
         by_square = by_square - by_place(by_beside @ adjoint(beside), 1.0, 1.0, 0.0)
-    found = _square(square, by_square)
+    cotangent = _square(square, by_square)
     if k != n:
-        found = concatenate([found, by_beside], column)
+        cotangent = concatenate([cotangent, by_beside], column)
     if k != m:
         corner = [] if k == n else [by_below @ beside]  # empty
-        found = concatenate([found, concatenate([by_below, *corner], column)], row)
-    return found
+        cotangent = concatenate([cotangent, concatenate([by_below, *corner], column)], row)
+    return cotangent
 
 
 class LUSolve(LinearAlgebra, name="lu_solve"):

@@ -39,17 +39,17 @@ class Relation(Truth):
 
     allows: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
 
-    def refined(self, kept: Range, number: float, holds: bool = True) -> Range:
+    def refine(self, operand_range: Range, number: float, holds: bool = True) -> Range:
         """``kept``, where its elements compared with ``number`` give ``holds``."""
         less, equal, greater = (allowed is holds for allowed in self.allows)
         if not less and not greater:
             return Range(number, number, Zero.NEVER if number else Zero.CHOSEN)
-        low = kept.low if less else max(kept.low, number)
-        high = kept.high if greater else min(kept.high, number)
+        low = operand_range.low if less else max(operand_range.low, number)
+        high = operand_range.high if greater else min(operand_range.high, number)
         beside = low > 0 or high < 0 or (number == 0 and not equal)
-        return Range(low, high, Zero.NEVER if beside else kept.zero)
+        return Range(low, high, Zero.NEVER if beside else operand_range.zero)
 
-    def counted(self, mask: Any, out: Any, x: Any, y: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, x: Any, y: Any) -> tuple[Any, ...]:
         """Nothing counts of x == x and x < inf, which ask whether an element is finite."""
         infinite = any(
             isinstance(op := arg.node.op, Constant)
@@ -59,7 +59,7 @@ class Relation(Truth):
         )
         if x.key == y.key or infinite:
             return False, False
-        return super().counted(mask, out, x, y)
+        return super().operand_masks(mask, out, x, y)
 
 
 class Eq(Relation, name="eq"):

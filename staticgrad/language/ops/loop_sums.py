@@ -32,7 +32,7 @@ from staticgrad.language.ir.forms import Assemble, Contract, Reduce, ReshapeForm
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.contract import matmul
-from staticgrad.language.ops.cotangent import in_dtype_of, widen, zeros_like_type
+from staticgrad.language.ops.cotangent import in_dtype_of, widen_cotangent, zeros_like_type
 from staticgrad.language.ops.indexing import Slice
 from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.movement import reshape, transpose
@@ -294,7 +294,9 @@ class _Sums(NamedTuple):
             lasts = {key: _rows(stack, begins[1], remainder) for key, stack in stacks.items()}
         sums = self._of_blocks(parts, count, length, reverse, run_loop)
         if remainder != 0:
-            more = self._at_once({key: widen(stack) for key, stack in lasts.items()}, remainder)
+            more = self._at_once(
+                {key: widen_cotangent(stack) for key, stack in lasts.items()}, remainder
+            )
             sums = {place: add(total, more[place]) for place, total in sums.items()}
         return {place: in_dtype_of(total, self.types[place]) for place, total in sums.items()}
 
@@ -318,12 +320,12 @@ class _Sums(NamedTuple):
         ]
 
         def add_block(totals: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
-            wide = [widen(row) for row in rows]
+            wide = [widen_cotangent(row) for row in rows]
             sums = self._at_once(dict(zip(keys, wide, strict=True)), length)
             return [add(total, sums[k]) for k, total in zip(self.terms, totals, strict=True)]
 
         blocks = [reshape(stacks[key], (count, length, *stacks[key].shape[1:])) for key in keys]
-        first = [widen(zeros_like_type(self.types[place])) for place in self.terms]
+        first = [widen_cotangent(zeros_like_type(self.types[place])) for place in self.terms]
         return dict(
             zip(self.terms, run_loop(add_block, count, first, blocks, reverse), strict=True)
         )

@@ -79,11 +79,11 @@ class _ControlFlow(BodyOp):
         return lift_all(args)
 
     @abstractmethod
-    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+    def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """Compute the result in NumPy with an interpreter of the bodies. Sizes are integers."""
 
     def reference(self, *arrays: Any) -> Any:
-        return single(self.interpreted(_Literal(), *arrays))
+        return single(self.interpret(_Literal(), *arrays))
 
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
@@ -199,7 +199,7 @@ class Loop(_ControlFlow, name="loop"):
         """By a loop with more carries, slices and invariants."""
         return loop_tangents(self, tangents, args)
 
-    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+    def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """Iteration after iteration."""
         ends = self.carries, self.carries + self.slices
         carries, sliced, invariants = (
@@ -265,7 +265,7 @@ class While(_ControlFlow, name="while"):
     def pulled_back(
         self, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Derivative, ...]:
-        """As of the loop of ``most`` iterations."""
+        """Return the cotangents of the loop of ``most`` iterations."""
         loop, first = as_bounded_loop(self), zeros_like_type(NUMBER, args[0])
         cts = [None, *cts[: self.carries]]
         return loop.pulled_back(cts, [first, *args], [False, *needed])[1:]
@@ -276,7 +276,7 @@ class While(_ControlFlow, name="while"):
         """By a while with more carries and invariants."""
         return tangents_of_while(self, tangents, args)
 
-    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+    def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """Test, body, test, body."""
         carries, invariants, done = arrays[: self.carries], arrays[self.carries :], 0
         while self.most is None or done < int(self.most):
@@ -331,7 +331,7 @@ class Branch(_ControlFlow, name="branch"):
         """By a branch whose cases give tangents alone."""
         return branch_tangents(self, tangents, args)
 
-    def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
+    def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
         """The case taken."""
         place = min(max(int(arrays[0]), 0), len(self.cases) - 1)
         return tuple(interpreter.run(self.cases[place], arrays[1:]))

@@ -106,18 +106,18 @@ class Recomputed(FirstOperand, name="recomputed"):
 
     saved: int = 0
 
-    def vjp(self, ct: Any, out: Any, result: Any, *rest: Any) -> tuple[Any, ...]:
+    def vjp(self, ct: Any, out: Any, result: Any, *others: Any) -> tuple[Any, ...]:
         """The cotangent goes to the first operand; who asks for it computes again."""
-        return (ct, *[None] * len(rest))
+        return (ct, *[None] * len(others))
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         """The tangent of the first operand; those of the others do not count."""
         return tangents[0]
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return type(self)(self.saved)(*in_front(size, args[:1], over[:1]), *args[1:])
 
-    def value_range(self, of: RangeOf, result: Any, *rest: Any) -> Range | None:
+    def value_range(self, of: RangeOf, result: Any, *others: Any) -> Range | None:
         return of(result)
 
 
@@ -140,9 +140,9 @@ def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] |
     """Return the inputs of a region, and its saved values, if the node ends one."""
     if not isinstance(node.op, Recomputed):
         return None
-    rest = node.args[1:]
-    begins = len(rest) - node.op.saved
-    return rest[:begins], rest[begins:]
+    others = node.args[1:]
+    begins = len(others) - node.op.saved
+    return others[:begins], others[begins:]
 
 
 def stop_gradient(x: ArrayLike[AnyValue]) -> AnyValue:

@@ -26,10 +26,10 @@ from staticgrad.language.ops.operands import (
     as_value,
     as_values,
     axis_of,
+    describe_operands,
     distinct_axes,
     is_only_axis_of_scalar,
     reduction_axes,
-    related,
     shape_of,
     shape_text,
     size_of,
@@ -64,10 +64,10 @@ class Reshape(LinearOp, name="reshape"):
     def reference(self, x: Array) -> Any:
         return x.reshape(self.shape)
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return reshape(ct, x.shape)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Reshape((size, *self.shape))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -92,7 +92,7 @@ class Transpose(LinearOp, name="transpose"):
     def reference(self, x: Array) -> Any:
         return x.transpose(self.perm)
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Transpose(self.inverse)(ct)
 
     @property
@@ -100,7 +100,7 @@ class Transpose(LinearOp, name="transpose"):
         """The permutation that undoes this one."""
         return tuple(self.perm.index(axis) for axis in range(len(self.perm)))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Transpose((0, *(axis + 1 for axis in self.perm)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -142,14 +142,14 @@ class Broadcast(LinearOp, name="broadcast"):
             between[axis] = size
         return np.broadcast_to(x.reshape(between), self.shape)  # type: ignore[arg-type]
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         single = dict(zip(self.axes, x.shape, strict=True))
         repeated = (k for k, size in enumerate(self.shape) if single.get(k, 1) == 1 and size != 1)
         added = (k for k in range(len(self.shape)) if k not in single)
         axes = tuple(sorted({*repeated, *added}))
         return reshape(sum_over(ct, axes), x.shape)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return Broadcast((size, *self.shape), (0, *(axis + 1 for axis in self.axes)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -192,7 +192,7 @@ def reshape(
         return transpose(reshape(transpose(value), entries[::-1]))
     free = [i for i, entry in enumerate(entries) if not isinstance(entry, Dim) and entry == -1]
     if len(free) > 1:
-        raise ShapeError("reshape: only one size can be -1", related=related(value))
+        raise ShapeError("reshape: only one size can be -1", related=describe_operands(value))
     if free:
         entries = _infer_size(value, entries, free[0])
     target = shape_of(entries, value)
@@ -205,7 +205,8 @@ def _infer_size(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
     count = product(sizes)
     if count == 0:
         raise ShapeError(
-            f"reshape: any size fits in place of -1 in {shape_text(entries)}", related=related(x)
+            f"reshape: any size fits in place of -1 in {shape_text(entries)}",
+            related=describe_operands(x),
         )
     return (*sizes[:free], dims.floordiv(x.size, count), *sizes[free:])
 
@@ -229,7 +230,7 @@ def transpose(x: ArrayLike[AnyValue], axes: Any = None) -> AnyValue:
             f"transpose: {tuple(entries)} names {len(perm)} of the {value.ndim} axes"
             f" of {value.type}",
             hint="x.swapaxes(axis, other) exchanges two axes" if len(perm) == 2 else "",
-            related=related(value),
+            related=describe_operands(value),
         )
     return _permute(value, tuple(perm))
 
@@ -272,7 +273,7 @@ def moveaxis(x: ArrayLike[AnyValue], source: Axes, destination: Axes) -> AnyValu
     if len(sources) != len(places):
         raise ArgumentError(
             f"moveaxis: {len(sources)} axes cannot move to {len(places)} places",
-            related=related(value),
+            related=describe_operands(value),
         )
     perm = [axis for axis in range(value.ndim) if axis not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
@@ -329,7 +330,7 @@ def squeeze(x: ArrayLike[AnyValue], axis: Axes = None) -> AnyValue:
             raise ShapeError(
                 f"squeeze: axis {k} has size {value.shape[k]}, not 1",
                 hint="take one index of it: x[..., 0]",
-                related=related(value),
+                related=describe_operands(value),
             )
     return reshape(value, tuple(size for k, size in enumerate(value.shape) if k not in dropped))
 
@@ -380,7 +381,7 @@ def broadcast_to(x: ArrayLike[AnyValue], shape: Any) -> AnyValue:
     if len(target) < value.ndim:
         raise ShapeError(
             f"broadcast_to: {shape_text(value.shape)} has more axes than {shape_text(target)}",
-            related=related(value),
+            related=describe_operands(value),
         )
     return basic.broadcast_to(value, target)
 

@@ -57,13 +57,13 @@ class LinearOp(Op):
 
     rounds_once = True
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
-        raise self._missing_rule("its transpose", "transposed(self, ct, x, *indices)")
+        raise self._missing_rule("its transpose", "transpose_rule(self, ct, x, *indices)")
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The transpose, for floating elements."""
-        share = self.transposed(ct, *args) if out.dtype.is_float else None
+        share = self.transpose_rule(ct, *args) if out.dtype.is_float else None
         return (share, *(None for _ in args[1:]))
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
@@ -76,10 +76,10 @@ class LinearOp(Op):
         """Elements of the first operand elsewhere."""
         return of(args[0]) if args else None
 
-    def counted(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """An element counts where one of the result's that it is moved to does."""
         if mask is True or not out.dtype.is_float:
-            return super().counted(mask, out, *args)
+            return super().operand_masks(mask, out, *args)
         return (elements_reaching(self, mask, out, *args), *[True] * (len(args) - 1))
 
 
@@ -143,7 +143,7 @@ def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]
     return tuple([lift_operand(name, kind, item, dtype) for item in data])
 
 
-def related(*values: object) -> list[Related]:
+def describe_operands(*values: object) -> list[Related]:
     """Operands as an error message lists them: name, type, where made. Symbolic ones only."""
     return [
         (
@@ -165,7 +165,7 @@ def axis_of(axis: Any, x: Value, rank: int | None = None) -> int:
             limit, f"there are {limit}: 0 to {limit - 1}"
         )
         raise AxisError(
-            f"{called_name()}: no axis {number} in {x.type}", hint=of, related=related(x)
+            f"{called_name()}: no axis {number} in {x.type}", hint=of, related=describe_operands(x)
         )
     return number % limit
 
@@ -196,7 +196,9 @@ def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> lis
     numbers = [axis_of(axis, x, rank) for axis in axes]
     for axis in numbers:
         if numbers.count(axis) > 1:
-            raise AxisError(f"{called_name()}: axis {axis} is named twice", related=related(x))
+            raise AxisError(
+                f"{called_name()}: axis {axis} is named twice", related=describe_operands(x)
+            )
     return numbers
 
 
@@ -214,18 +216,18 @@ def integer(
         if least is not None and number < least:
             raise ArgumentError(
                 f"{of or called_name()}: {what} must be >= {least}, got {quote(number)}",
-                related=related(*values),
+                related=describe_operands(*values),
             )
         if most_bits is not None and number.bit_length() > most_bits:
             raise ArgumentError(
                 f"{of or called_name()}: {what} {quote(data)} has more than {most_bits} bits",
-                related=related(*values),
+                related=describe_operands(*values),
             )
         return number
     raise ArgumentError(
         f"{of or called_name()}: {what} {quote(data)} is not an integer",
         hint=_integer_hint(what, data),
-        related=related(*values, data),
+        related=describe_operands(*values, data),
     )
 
 
@@ -263,7 +265,9 @@ def number_of_parts(data: Any, *values: Value) -> int:
     count = integer("number of parts", data, *values)
     if not 1 <= count <= MOST_PARTS:
         most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
-        raise ArgumentError(f"{called_name()}: {count} parts{most}", related=related(*values))
+        raise ArgumentError(
+            f"{called_name()}: {count} parts{most}", related=describe_operands(*values)
+        )
     return count
 
 
@@ -307,7 +311,8 @@ def read_number(
     elif or_value and isinstance(value, Value | np.ndarray):
         return value
     raise ArgumentError(
-        f"{called_name()}: {word} must be {what}, got {quote(value)}", related=related(value)
+        f"{called_name()}: {word} must be {what}, got {quote(value)}",
+        related=describe_operands(value),
     )
 
 
@@ -337,13 +342,13 @@ def check_equal(
 ) -> None:
     """Refuse sizes that differ with ``text``; named ones must be equal in each run."""
     if not equal(size, expected, text):
-        raise ShapeError(text, details=details, hint=hint, related=related(*values))
+        raise ShapeError(text, details=details, hint=hint, related=describe_operands(*values))
 
 
 def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = "") -> None:
     """Refuse what is not a vector of so many elements with ``text``."""
     if x.ndim != 1 or not equal(x.shape[0], size, text):
-        raise ShapeError(text, hint=hint, related=related(*values, x))
+        raise ShapeError(text, hint=hint, related=describe_operands(*values, x))
 
 
 def size_of(data: Any, *values: Value, of: str = "") -> Size:
@@ -355,7 +360,8 @@ def size_of(data: Any, *values: Value, of: str = "") -> Size:
     if not 0 <= size <= MOST_SIZE:
         why = "is negative" if size < 0 else f"is too large: {BEYOND}"
         raise ShapeError(
-            f"{of or called_name()}: the size {quote(size)} {why}", related=related(*values)
+            f"{of or called_name()}: the size {quote(size)} {why}",
+            related=describe_operands(*values),
         )
     return size
 

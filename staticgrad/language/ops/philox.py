@@ -70,35 +70,37 @@ class RandomBits(Op, name="random_bits"):
     def infer(self, key: TensorType, step: TensorType) -> TensorType:
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
-        wanted = TensorType(U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ())
-        if key != wanted or step != wanted:
-            what = wanted if self.keys else "0-d uint64"
+        expected = TensorType(
+            U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ()
+        )
+        if key != expected or step != expected:
+            what = expected if self.keys else "0-d uint64"
             raise DTypeError(f"random_bits: key and step are {what}, got {key} and {step}")
         if not (0 <= self.stream < STREAMS and self.half in (0, 1)):
             raise ArgumentError(f"random_bits: no stream {self.stream}, half {self.half}")
         return TensorType(self.dtype, self.shape)
 
     def reference(self, key: Array, step: Array) -> Any:
-        own = self.shape[self.keys :]
-        count = int(np.prod(own, dtype=np.int64))  # type: ignore[arg-type]
+        draw_shape = self.shape[self.keys :]
+        count = int(np.prod(draw_shape, dtype=np.int64))  # type: ignore[arg-type]
         if self.keys or np.ndim(key) or np.ndim(step):
-            return self._bits(key, step, 0, count, own)
+            return self._bits(key, step, 0, count, draw_shape)
         bits: Array = np.empty(count, self.dtype.numpy)
         for first in range(0, count, _BLOCK):
             some = min(_BLOCK, count - first)
             bits[first : first + some] = self._bits(key, step, first, some, (some,))
-        return bits.reshape(own)
+        return bits.reshape(draw_shape)
 
-    def _bits(self, key: Array, step: Array, first: int, count: int, own: Any) -> Any:
+    def _bits(self, key: Array, step: Array, first: int, count: int, draw_shape: Any) -> Any:
         """Return ``count`` numbers of each draw from number ``first`` on, in the shape ``own``."""
-        whole = int(np.prod(self.shape[self.keys :], dtype=np.int64))  # type: ignore[arg-type]
-        begin = np.uint64(self.rank * whole + first)
-        position = (begin + np.arange(count, dtype=np.uint64)).reshape(own)
+        draw_size = int(np.prod(self.shape[self.keys :], dtype=np.int64))  # type: ignore[arg-type]
+        begin = np.uint64(self.rank * draw_size + first)
+        position = (begin + np.arange(count, dtype=np.uint64)).reshape(draw_shape)
         low = np.uint64(0xFFFFFFFF)
         high = position >> np.uint64(32) | np.uint64(self.stream << 16)
         counter = [position & low, high, step & low, step >> np.uint64(32)]
-        shape = (*self.shape[: self.keys], *own)
-        words = encrypted([np.broadcast_to(c, shape) for c in counter], key)
+        shape = (*self.shape[: self.keys], *draw_shape)
+        words = encrypt([np.broadcast_to(c, shape) for c in counter], key)
         first_word, second = words[2 * self.half : 2 * self.half + 2]
         bits = first_word if self.dtype is U32 else first_word | second << np.uint64(32)
         return bits.astype(self.dtype.numpy)
@@ -120,8 +122,8 @@ class RandomBits(Op, name="random_bits"):
         else:
             position = literal(0, places[0].dtype) if places else literal(0, U64)
             indices = places[axes:]
-        own = zip(places[self.keys : axes], indices[self.keys :], strict=True)
-        for size, at in own:
+        axes_and_indices = zip(places[self.keys : axes], indices[self.keys :], strict=True)
+        for size, at in axes_and_indices:
             position = position * size + at
         position = position.cast(U64)
         counter = [
@@ -134,7 +136,7 @@ class RandomBits(Op, name="random_bits"):
         first, second = words[2 * self.half : 2 * self.half + 2]
         return first.cast(U32) if self.dtype is U32 else (first & LOW) | (second << 32)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Add one axis of keys for the batch."""
         op = replace(self, shape=(size, *self.shape), keys=self.keys + 1)
         shape = (*op.shape[: op.keys], *(1,) * self._own)
@@ -149,7 +151,7 @@ class RandomBits(Op, name="random_bits"):
 FOLD: Final = RandomBits((), U64, FOLDED)
 
 
-def folded(key: Any, number: Any) -> Any:
+def fold_key(key: Any, number: Any) -> Any:
     """The key of draws in an iteration of a loop: of the key around it and the iteration's number
     (uint64).
 
@@ -182,7 +184,7 @@ def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
     return counter
 
 
-def encrypted(counter: list[Any], key: Any) -> list[Any]:
+def encrypt(counter: list[Any], key: Any) -> list[Any]:
     """Return the same for arrays of NumPy or JAX, words in uint64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for turn in range(ROUNDS):

@@ -37,9 +37,9 @@ class Iota(Op, name="iota"):
         return TensorType(self.dtype, self.shape)
 
     def reference(self) -> Any:
-        own = [size if k == self.axis else 1 for k, size in enumerate(self.shape)]
+        broadcast_shape = [size if k == self.axis else 1 for k, size in enumerate(self.shape)]
         positions = convert_array(np.arange(self.shape[self.axis]), self.dtype)  # type: ignore[arg-type]
-        return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
+        return np.broadcast_to(positions.reshape(broadcast_shape), self.shape)  # type: ignore[arg-type]
 
     def scalar(self, *positions: Expr) -> Expr:
         """The element at ``positions``, one i64 per axis."""

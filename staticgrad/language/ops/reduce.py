@@ -48,7 +48,7 @@ class Reduction(Op):
         """A value of the result's shape, repeated to the shape of x."""
         return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return replace(self, axes=tuple(axis + 1 for axis in self.axes))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -86,7 +86,7 @@ class Sum(Reduction, name="sum"):
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
         return of(x).sum()
 
-    def counted(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, x: Any) -> tuple[Any, ...]:
         """The elements of a sum that counts."""
         float_mask = mask is not True and out.dtype.is_float
         return (elements_reaching(self, mask, out, x) if float_mask else True,)
@@ -203,7 +203,7 @@ def _axes_text(axes: tuple[int, ...]) -> str:
     return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
 
 
-def reduced(
+def reduce_axes(
     kind: Callable[[tuple[int, ...]], Reduction], x: AnyValue, axes: tuple[int, ...], keepdims: bool
 ) -> AnyValue:
     """Reduce x over ``axes``, or return x where there are none; ``keepdims`` keeps axes of size 1.

@@ -48,21 +48,21 @@ class _Scan(Op):
     def infer(self, *types: TensorType) -> TensorType:
         first = types[0]
         if any(t.dtype is not first.dtype for t in types) or first.dtype.is_bool:
-            met = ", ".join(str(t.dtype.numpy) for t in types)
-            raise DTypeError(f"{self.name}: takes numbers of one dtype, got {met}")
+            dtypes = ", ".join(str(t.dtype.numpy) for t in types)
+            raise DTypeError(f"{self.name}: takes numbers of one dtype, got {dtypes}")
         if not 0 <= self.axis < first.rank:
             raise AxisError(f"{self.name}: no axis {self.axis} in {first}")
-        for other in types[1:]:
-            text = f"{self.name}: operands of shapes {first} and {other}"
-            if other.rank != first.rank:
+        for operand in types[1:]:
+            text = f"{self.name}: operands of shapes {first} and {operand}"
+            if operand.rank != first.rank:
                 raise RankError(text)
             if not all(
-                dims.equal(a, b, text) for a, b in zip(first.shape, other.shape, strict=True)
+                dims.equal(a, b, text) for a, b in zip(first.shape, operand.shape, strict=True)
             ):
                 raise ShapeError(text)
         return first
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -144,8 +144,8 @@ class LinearScan(_Scan, name="linear_scan"):
             return None
         pushed = by_b
         if by_a is not None:
-            moved = by_a * _preceding(out, self.axis, 0)
-            pushed = moved if by_b is None else moved + by_b
+            by_factor = by_a * _preceding(out, self.axis, 0)
+            pushed = by_factor if by_b is None else by_factor + by_b
         return self(a, pushed)
 
 

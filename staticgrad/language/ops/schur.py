@@ -80,13 +80,13 @@ class Schur(LinearAlgebra, name="schur"):
         values, right, left = _block_vectors(t)
         below = _below_blocks(t, adjoint(right) @ below @ adjoint(left))
         gaps = conj(reciprocal(as_rows(values) - as_columns(values)))
-        moved = adjoint(left) @ (gaps * below) @ adjoint(right)
-        by_t = by_t - (moved if t.dtype.is_complex else moved.real)
+        by_values = adjoint(left) @ (gaps * below) @ adjoint(right)
+        by_t = by_t - (by_values if t.dtype.is_complex else by_values.real)
         return (z @ by_t @ adjoint(z),)
 
 
 def _below_blocks(t: Any, x: Any) -> Any:
-    """What x has below the diagonal and the blocks of t."""
+    """Return the part of x below the diagonal and the blocks of t."""
     blocks = beside_diagonal(t, -1) != 0.0
     return where(blocks, np.zeros((), x.dtype.numpy), by_place(x, 1.0, 0.0, 0.0))
 
@@ -108,9 +108,9 @@ def _of_equal_numbers(t: Any, by_turn: Any) -> Any:
     """The cotangent of the diagonal, as a block turns until both its numbers are equal."""
     below, above, begins = _of_blocks(t)
     turned = beside_diagonal(by_turn - adjoint(by_turn), -1)
-    both = below + above
-    begins = logical_and(begins, both != 0.0)  # others are equal, whichever way they are turned
-    share = sum_over(turned, (t.ndim - 2,)) / where(begins, -2.0 * both, 1.0)
+    total = below + above
+    begins = logical_and(begins, total != 0.0)  # others are equal, whichever way they are turned
+    share = sum_over(turned, (t.ndim - 2,)) / where(begins, -2.0 * total, 1.0)
     share = where(begins, share, np.zeros((), t.dtype.numpy))
     return share - _to_second(share)
 

@@ -120,9 +120,9 @@ class Where(Elementwise, name="where"):
             left, right = condition.node.args
             number = of(right).number
             if number is not None and x.key == left.key:
-                of_x, understood = relation.refined(of_x, number), True
+                of_x, understood = relation.refine(of_x, number), True
             if number is not None and y.key == left.key:
-                of_y, understood = relation.refined(of_y, number, holds=False), True
+                of_y, understood = relation.refine(of_y, number, holds=False), True
         joined = of_x | of_y
         if not understood and (of_x.number or of_y.number):
             # Another number stands where this value was not wanted.
@@ -136,12 +136,12 @@ class Where(Elementwise, name="where"):
             return None
         return x if isinstance(test.op, Lt) and isinstance(test.args[0].node.op, Abs) else None
 
-    def counted(self, mask: Any, out: Any, condition: Any, *branches: Any) -> tuple[Any, ...]:
+    def operand_masks(self, mask: Any, out: Any, condition: Any, *branches: Any) -> tuple[Any, ...]:
         """The condition counts everywhere, a branch where it is chosen."""
         chosen = broadcast_to(condition, out.shape)
         masks = [chosen, logical_not(chosen)]
         if mask is not True:
-            masks = [logical_and(each, mask) for each in masks]
+            masks = [logical_and(branch, mask) for branch in masks]
         return (True, *(unbroadcast_mask(m, x.type) for m, x in zip(masks, branches, strict=True)))
 
 
@@ -172,10 +172,10 @@ class _Extremum(Elementwise):
         by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)
         if by_x is ZERO and by_y is ZERO:
             return None
-        one = where(self.loses(x, y), by_y, by_x)
-        other = where(self.loses(y, x), by_x, by_y)
-        known = equal(out, out)
-        return where(known, (one + other) * 0.5, nan)
+        left = where(self.loses(x, y), by_y, by_x)
+        right = where(self.loses(y, x), by_x, by_y)
+        is_number = equal(out, out)
+        return where(is_number, (left + right) * 0.5, nan)
 
 
 class Maximum(_Extremum, name="maximum"):
@@ -295,9 +295,9 @@ class Relu(Elementwise, name="relu"):
         return where(less_equal(out, 0), 0, tangent)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        found = of(x)
-        low, high = max(found.low, 0.0), max(found.high, 0.0)
-        return Range(low, high, Zero.NEVER if found.low > 0 else Zero.CHOSEN)
+        operand_range = of(x)
+        low, high = max(operand_range.low, 0.0), max(operand_range.high, 0.0)
+        return Range(low, high, Zero.NEVER if operand_range.low > 0 else Zero.CHOSEN)
 
 
 class _Bounded(Elementwise):
@@ -320,8 +320,8 @@ class _Bounded(Elementwise):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any, border: Any
     ) -> tuple[Cotangent | None, ...]:
-        moved = self._border_chosen(x, border)
-        return Masked(moved, ct, negated=True), Masked(moved, ct)
+        at_border = self._border_chosen(x, border)
+        return Masked(at_border, ct, negated=True), Masked(at_border, ct)
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, border: Any) -> Any:
         by_x, by_border = (ZERO if tangent is None else tangent for tangent in tangents)
@@ -399,5 +399,5 @@ def copysign(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     array([-1.,  2.])
     """
     left, right = (floating(v) for v in promoted_values((x, y)))
-    kept = equal(signbit(left), signbit(right))
-    return where(kept, left, -left)
+    same_sign = equal(signbit(left), signbit(right))
+    return where(same_sign, left, -left)

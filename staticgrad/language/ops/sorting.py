@@ -26,10 +26,10 @@ from staticgrad.language.ops.movement import ravel
 from staticgrad.language.ops.operands import (
     as_value,
     axis_of,
+    describe_operands,
     integer,
     is_only_axis_of_scalar,
     promoted_values,
-    related,
     size_of,
 )
 from staticgrad.language.types import dim as dims
@@ -52,7 +52,7 @@ class _Ordered(Op):
     kink = "equal elements keep their order; the cotangent of a place goes to the one that took it"
     axis: int
 
-    def kept(self, size: Size) -> Size:
+    def result_size(self, size: Size) -> Size:
         """Return how many of ``size`` elements the results hold."""
         return size
 
@@ -70,7 +70,7 @@ class _Ordered(Op):
         size = x.shape[self.axis]
         if isinstance(size, int) and size > _LONGEST:
             raise ShapeError(f"{self.name}: axis {self.axis} of {x} is too long to be put in order")
-        keep = self.kept(size)
+        keep = self.result_size(size)
         text = f"{self.name}: k is {keep}, axis {self.axis} of {x} has size {size}"
         if not (dims.at_least(size, keep, text) and dims.at_least(keep, 0, text)):
             raise ShapeError(text)
@@ -79,12 +79,12 @@ class _Ordered(Op):
 
     def reference(self, x: Array) -> tuple[Array, Array]:
         places = self.order(x)
-        keep = integer("k", self.kept(x.shape[self.axis]))
+        keep = integer("k", self.result_size(x.shape[self.axis]))
         first = (slice(None),) * self.axis + (slice(keep),)
         places = places[first].astype(np.int64)
         return np.take_along_axis(x, places, self.axis), places
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         return replace(self, axis=self.axis + 1)(*args)
 
     def form(self, *types: TensorType) -> Form:
@@ -125,8 +125,8 @@ class Sort(_Ordered, name="sort"):
             return np.argsort(x, self.axis, kind="stable")
         places = _descending_order(x, self.axis)
         numbers = np.take_along_axis(np.equal(x, x), places, self.axis)
-        behind = np.argsort(~numbers, self.axis, kind="stable")
-        return np.take_along_axis(places, behind, self.axis)
+        numbers_first = np.argsort(~numbers, self.axis, kind="stable")
+        return np.take_along_axis(places, numbers_first, self.axis)
 
 
 def _descending_order(x: Array, axis: int) -> Array:
@@ -142,7 +142,7 @@ class TopK(_Ordered, name="topk"):
     k: Size
     smallest: bool = False
 
-    def kept(self, size: Size) -> Size:
+    def result_size(self, size: Size) -> Size:
         return self.k
 
     def sort_key(self) -> Callable[[Expr], Expr]:
@@ -173,12 +173,12 @@ class SearchSorted(Op, name="searchsorted"):
         return TensorType(I64, v.shape)
 
     def reference(self, a: Array, v: Array) -> Any:
-        found, left = np.zeros(v.shape, np.int64), a.size
+        places, left = np.zeros(v.shape, np.int64), a.size
         while left > 1:
             half = left // 2
-            found = np.where(self._before(a[found + (half - 1)], v), found + half, found)
+            places = np.where(self._before(a[places + (half - 1)], v), places + half, places)
             left -= half
-        return found + self._before(a[found], v) if left else found
+        return places + self._before(a[places], v) if left else places
 
     def _before(self, element: Array, value: Array) -> Array:
         """Return whether an element comes before the place of a value."""
@@ -187,7 +187,7 @@ class SearchSorted(Op, name="searchsorted"):
             return np.asarray((element <= value) | nan)
         return np.asarray((element < value) | (nan & (element == element)))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Among one vector all at once; a vector each is searched in a loop."""
         return None if over[0] else self(*args)
 
@@ -311,8 +311,8 @@ def topk(
     value = as_value(x)
     place = axis_of(axis, value)
     count = size_of(k, value)
-    found = TopK(place, count, not largest)(value)
-    return found[0], found[1]
+    results = TopK(place, count, not largest)(value)
+    return results[0], results[1]
 
 
 def searchsorted(
@@ -356,7 +356,7 @@ def sorted_along(
         raise ArgumentError(
             f"{called_name()}: kind={kind!r}, stable={stable!r}",
             hint="one of them at most",
-            related=related(value),
+            related=describe_operands(value),
         )
     if order is not None:
         raise ArgumentError(f"{called_name()}: order={order!r}: elements have no fields")

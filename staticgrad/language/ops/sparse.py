@@ -105,7 +105,7 @@ class PatternOp(Op):
         flops = 2 * count * k // dims.maximum(parts, 1)
         return CallForm(name, (*sizes, chunk), total=product((*batch, parts)), flops=flops)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """A further axis of the batch, of the operands that have it, or have a batch already."""
         if any(over[2:]):
             return None
@@ -184,12 +184,12 @@ class SparseProduct(PatternOp, name="sparse_product"):
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
         return _linear_in_each(self, tangents, args)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further columns, if x has vectors and data no batch; else a further axis of the batch."""
         data, x, *pattern = args
         if not over[0] and data.ndim == 1 and x.ndim == 3 and x.shape[-1] == 1:
             return split_batch(self(data, merge_batch(x, 2), *pattern), 1, size, 1)
-        return super().batched(size, args, over)
+        return super().batching_rule(size, args, over)
 
 
 class SampledProduct(PatternOp, name="sampled_product"):
@@ -312,13 +312,13 @@ class SparseSolve(PatternOp, name="sparse_solve"):
             right = -matrix_term if by_b is None else by_b - matrix_term
         return SparseSolve(self.transposed, "nan", self.ordering)(data, right, *pattern)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further columns of one matrix; else a further axis of the batch."""
         data, b, *pattern = args
         if not over[0] and data.ndim == 1 and b.ndim == 3:
             k = b.shape[-1]
             return split_batch(self(data, merge_batch(b, 2), *pattern), 1, size, k)
-        return super().batched(size, args, over)
+        return super().batching_rule(size, args, over)
 
 
 class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
@@ -362,11 +362,11 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         return join_parts(of_values.jvp(complex_tangents, _as_complex(out), *operands))
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """By the rule over complex values: the axis of parts stays the last one."""
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
-        solution = of_values.batched(size, operands, over)
+        solution = of_values.batching_rule(size, operands, over)
         return None if solution is None else join_parts(solution)
 
 

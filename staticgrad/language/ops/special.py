@@ -841,7 +841,7 @@ def _ends_of_beta(fall: Any, fixed: Sequence[Any]) -> tuple[Any, Any]:
     nearer = selection.where(side < 0.0, fixed[5], fixed[4])
     far = (_DEPTH - nearer * (a + b)) / rate
     for _ in range(_END_STEPS):
-        drop, _there = fall(far, *fixed)
+        drop, _log_t = fall(far, *fixed)
         t = exp(_log_shares(v + side * far)[0])
         slope = side * (b * t - a * (1.0 - t))
         step = (drop - _DEPTH) / selection.where(slope > 0.0, slope, rate)

@@ -298,9 +298,11 @@ def _agm(out: Any, a: Any, b: Any) -> tuple[Any, ...]:
     p = 4.0 * a * b / square(total)
     slope = _elliptic_slope(1.0 - p, p) / call("ellipkm1", p)
 
-    def by(own: Any, second: Any) -> Any:
+    def by(first: Any, second: Any) -> Any:
         # dp/da = 4 b (b - a) / (a + b)**3, and K(1 - p) has minus the derivative of K.
-        return out * (1.0 / total + slope * 4.0 * second * (second - own) / (square(total) * total))
+        return out * (
+            1.0 / total + slope * 4.0 * second * (second - first) / (square(total) * total)
+        )
 
     return by(a, b), by(b, a)
 

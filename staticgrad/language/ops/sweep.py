@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from staticgrad.language.ops.cotangent import add_cotangents, widen
+from staticgrad.language.ops.cotangent import add_cotangents, widen_cotangent
 
 Node = TypeVar("Node")
 #: What names a value on the way: of a graph a node and an index, of a tape an edge.
@@ -80,7 +80,9 @@ class Sweep(ABC, Generic[Node, Key]):
 
     def add(self, key: Key, share: Any) -> None:
         """Add to the cotangent of a value; several of a narrow float in its compute dtype."""
-        before = self.pending.get(key)
+        pending = self.pending.get(key)
         self.pending[key] = (
-            share if before is None else add_cotangents([widen(before), widen(share)])
+            share
+            if pending is None
+            else add_cotangents([widen_cotangent(pending), widen_cotangent(share)])
         )

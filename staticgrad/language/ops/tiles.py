@@ -58,15 +58,15 @@ class TileTaps:
         return sum(len(self.having(n)) for n in range(combination))
 
     @property
-    def combined(self) -> int:
+    def combined_taps(self) -> int:
         """The number of combined taps."""
         return self.index(SIDE)
 
     @property
     def alike(self) -> list[list[int]]:
         """The pieces one after the other that have equally many taps."""
-        found = itertools.groupby(range(len(self.pieces)), lambda n: len(self.pieces[n].taps))
-        return [[*each] for _, each in found]
+        groups = itertools.groupby(range(len(self.pieces)), lambda n: len(self.pieces[n].taps))
+        return [[*numbers] for _, numbers in groups]
 
     def combinations(self) -> Array:
         """Return the factors [combined, taps] of the taps in combined taps."""
@@ -79,18 +79,18 @@ class TileTaps:
     def _factors(self, table: Sequence[Sequence[float]], transposed: bool) -> Array:
         of = np.array(table, np.float64)
         by_place = of.T if transposed else of
-        found = np.zeros((self.combined, self.taps))
+        factors = np.zeros((self.combined_taps, self.taps))
         for n in range(SIDE):
             for row, number in enumerate(self.having(n), self.index(n)):
                 piece = self.pieces[number]
                 for place, tap in enumerate(piece.taps, piece.first):
-                    found[row, tap] = by_place[n, place]
-        return found.T if transposed else found
+                    factors[row, tap] = by_place[n, place]
+        return factors.T if transposed else factors
 
 
 def _indices(pieces: Sequence[Piece], combination: int) -> range:
-    found = [n for n, piece in enumerate(pieces) if combination in piece.combinations]
-    return range(found[0], found[-1] + 1) if found else range(0)
+    numbers = [n for n, piece in enumerate(pieces) if combination in piece.combinations]
+    return range(numbers[0], numbers[-1] + 1) if numbers else range(0)
 
 
 def combined_taps(combined: Size, step: int) -> Size:
@@ -131,14 +131,14 @@ def _blocks(taps: int) -> tuple[Piece, ...]:
     return tuple(Piece(tuple(order[at:end])) for at, end in zip([0, *ends], ends, strict=False))
 
 
-def _remainders(taps: int, step: int, before: int) -> tuple[Piece, ...]:
+def _remainders(taps: int, step: int, padding: int) -> tuple[Piece, ...]:
     """Pieces of the elements of an image by their remainders of ``step``; empty if they do not
     read the same tile."""
-    start = -((taps - 1 - before) // step)  # the first window over element 0
+    start = -((taps - 1 - padding) // step)  # the first window over element 0
     pieces = []
     for element in range(step):
-        of = range((element + before) % step, taps, step)[::-1]
-        first = (element + before - of[0]) // step - start
+        of = range((element + padding) % step, taps, step)[::-1]
+        first = (element + padding - of[0]) // step - start
         if not 0 <= first <= SIDE - 1 - len(of):
             return ()
         pieces.append(Piece(tuple(of), first))

@@ -68,12 +68,12 @@ class _Logarithm(Floating):
     scale: ClassVar[float] = 1.0
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / self._scaled(x),)
+        return (1.0 / self._scale_operand(x),)
 
     def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (ct / self._scaled(x),)
+        return (ct / self._scale_operand(x),)
 
-    def _scaled(self, x: Any) -> Any:
+    def _scale_operand(self, x: Any) -> Any:
         return x if self.scale == 1.0 else x * self.scale
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
@@ -511,13 +511,16 @@ class LogAddExp(Floating, name="logaddexp"):
     flops = 50
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        apart = x.maximum(y) + (-abs(x - y)).exp().log1p()
-        return select(x.eq(y), x + _LN2, apart)
+        general = x.maximum(y) + (-abs(x - y)).exp().log1p()
+        return select(x.eq(y), x + _LN2, general)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         same = logical_and(x == y, isinf(x))  # x - y is NaN there
-        known = minimum(x, ZERO)
-        return tuple(Sigmoid()(selection.where(same, known, apart)) for apart in (x - y, y - x))
+        at_infinity = minimum(x, ZERO)
+        return tuple(
+            Sigmoid()(selection.where(same, at_infinity, difference))
+            for difference in (x - y, y - x)
+        )
 
 
 class XLogY(Floating, name="xlogy"):

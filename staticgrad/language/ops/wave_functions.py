@@ -50,31 +50,31 @@ def _modified_struve(out: Any, v: Any, x: Any) -> Any:
     return 0.5 * (call("modstruve", v - 1.0, x) + call("modstruve", v + 1.0, x) + power)
 
 
-def _scaled_airy(other: str, factor: float) -> Callable[..., Any]:
+def _scaled_airy(partner: str, factor: float) -> Callable[..., Any]:
     """The derivative of Ai or Bi times exp(factor * 2 / 3 * z ** 1.5), given the other one."""
 
     def rule(out: Any, z: Any) -> tuple[Any, ...]:
-        moved = call(f"airye_{other}", z) * (z if other in ("ai", "bi") else 1.0)
+        product = call(f"airye_{partner}", z) * (z if partner in ("ai", "bi") else 1.0)
         root = selection.where(z > 0.0, sqrt(selection.where(z > 0.0, z, 1.0)), 0.0)
-        return (moved + out * root * factor,)
+        return (product + out * root * factor,)
 
     return rule
 
 
-def _second_kelvin(other: str, sign: float, at_zero: float) -> Callable[..., Any]:
+def _second_kelvin(partner: str, sign: float, at_zero: float) -> Callable[..., Any]:
     """w'' = i w - w' / x of w = ber + i bei, and of ker + i kei."""
 
     def rule(out: Any, x: Any) -> tuple[Any, ...]:
         zero = x == 0.0
-        rest = selection.where(zero, at_zero, out / selection.where(zero, 1.0, x))
-        return (sign * call(other, x) - rest,)
+        quotient = selection.where(zero, at_zero, out / selection.where(zero, 1.0, x))
+        return (sign * call(partner, x) - quotient,)
 
     return rule
 
 
-def _slope_of(other: str) -> Callable[..., Any]:
+def _slope_of(derivative: str) -> Callable[..., Any]:
     """The derivative is another function of the same operands."""
-    return lambda out, *args: call(other, *args)
+    return lambda out, *args: call(derivative, *args)
 
 
 def _parabolic(value: str, plus: float, minus: float) -> Callable[..., Any]:
@@ -100,24 +100,24 @@ def _mathieu(value: str, kind: str) -> Callable[..., Any]:
     return rule
 
 
-def _spheroidal(value: str, oblate: bool, given: bool) -> Callable[..., Any]:
+def _spheroidal(value: str, oblate: bool, has_eigenvalue: bool) -> Callable[..., Any]:
     """The second derivative from ((1 - x**2) w')' + (cv - c**2 x**2 - m**2 / (1 - x**2)) w = 0.
 
     In oblate coordinates c**2 has the other sign, of radial functions x**2, too (DLMF 30.2.1).
     """
     radial = "rad" in value
 
-    def rule(out: Any, m: Any, n: Any, c: Any, *rest: Any) -> Any:
-        x = rest[-1]
-        cv = rest[0] if given else call("obl_cv" if oblate else "pro_cv", m, n, c)
+    def rule(out: Any, m: Any, n: Any, c: Any, *operands: Any) -> Any:
+        x = operands[-1]
+        cv = operands[0] if has_eigenvalue else call("obl_cv" if oblate else "pro_cv", m, n, c)
         squares = square(x)
         if radial and oblate:  # x -> i x, c -> -i c
             grown = 1.0 + squares
             middle = cv - square(c) * squares - square(m) / grown
-            return (middle * call(value, m, n, c, *rest) - 2.0 * x * out) / grown
+            return (middle * call(value, m, n, c, *operands) - 2.0 * x * out) / grown
         grown = 1.0 - squares
         middle = cv + square(c) * squares * (1.0 if oblate else -1.0) - square(m) / grown
-        return (2.0 * x * out - middle * call(value, m, n, c, *rest)) / grown
+        return (2.0 * x * out - middle * call(value, m, n, c, *operands)) / grown
 
     return rule
 
@@ -142,9 +142,9 @@ def _legendre_second(value: str) -> Callable[..., Any]:
     """P'' of (1 - x**2) P'' = 2 x P' - (n (n + 1) - m**2 / (1 - x**2)) P (DLMF 14.2.2)."""
 
     def rule(out: Any, n: Any, m: Any, x: Any) -> Any:
-        rest = 1.0 - square(x)
-        middle = n * (n + 1.0) - square(m) / rest
-        return (2.0 * x * out - middle * call(value, n, m, x)) / rest
+        weight = 1.0 - square(x)
+        middle = n * (n + 1.0) - square(m) / weight
+        return (2.0 * x * out - middle * call(value, n, m, x)) / weight
 
     return rule
 
@@ -156,7 +156,7 @@ def _spherical_second(out: Any, n: Any, m: Any, theta: Any) -> Any:
     return -out * cos(theta) / sine - middle * call("sph_legendre", n, m, theta)
 
 
-def _refused(function: str, operand: str) -> Callable[..., Any]:
+def _refuse_derivative(function: str, operand: str) -> Callable[..., Any]:
     """No derivative at all."""
     return lambda out, *args: refuse_by(function, operand, True)
 
@@ -215,10 +215,10 @@ _OF_ORDER: Final[dict[str, tuple[str, Callable[..., Any]]]] = {
     "pbvv_slope": ("v x", _parabolic("pbvv", 1.0, 0.0)),
     "pbwa": ("a x", _slope_of("pbwa_slope")),
     "pbwa_slope": ("a x", _parabolic("pbwa", -1.0, 1.0)),
-    "mathieu_a": ("m q", _refused("mathieu_a", "q")),
-    "mathieu_b": ("m q", _refused("mathieu_b", "q")),
-    "pro_cv": ("m n c", _refused("pro_cv", "c")),
-    "obl_cv": ("m n c", _refused("obl_cv", "c")),
+    "mathieu_a": ("m q", _refuse_derivative("mathieu_a", "q")),
+    "mathieu_b": ("m q", _refuse_derivative("mathieu_b", "q")),
+    "pro_cv": ("m n c", _refuse_derivative("pro_cv", "c")),
+    "obl_cv": ("m n c", _refuse_derivative("obl_cv", "c")),
     "assoc_legendre": ("n m x", _slope_of("assoc_legendre_slope")),
     "assoc_legendre_slope": ("n m x", _legendre_second("assoc_legendre")),
     "assoc_legendre_unit": ("n m x", _slope_of("assoc_legendre_unit_slope")),
@@ -240,8 +240,11 @@ for _kind, _letter in (("cem", "a"), ("sem", "b")):
         _OF_ORDER[f"{_name}_slope"] = ("m q x", _mathieu(_name, _letter))
 for _oblate, _shape in ((False, "pro"), (True, "obl")):
     for _part in ("ang1", "rad1", "rad2"):
-        for _given, _operands, _end in ((False, "m n c x", ""), (True, "m n c cv x", "_cv")):
+        for _has_eigenvalue, _operands, _end in (
+            (False, "m n c x", ""),
+            (True, "m n c cv x", "_cv"),
+        ):
             _name = f"{_shape}_{_part}{_end}"
             _OF_ORDER[_name] = (_operands, _slope_of(f"{_name}_slope"))
-            _OF_ORDER[f"{_name}_slope"] = (_operands, _spheroidal(_name, _oblate, _given))
+            _OF_ORDER[f"{_name}_slope"] = (_operands, _spheroidal(_name, _oblate, _has_eigenvalue))
 declare(_PLAIN, _OF_ORDER)

@@ -214,7 +214,7 @@ class _Windowed(Op):
                 hint="they are what window_place gives",
             )
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """Further images: the windows are those of the last axes."""
         return self(*in_front(size, args, over))
 
@@ -294,7 +294,7 @@ class WindowSum(_Reduced, LinearOp, name="window_sum"):
             first = first + tap
         return first
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         lead = ct.shape[: ct.ndim - self.count]
         spread = reshape(ct, (*lead, *(1,) * self.count, *self.extents))
         repeated = broadcast_to(spread, (*lead, *self.taps, *self.extents))
@@ -319,7 +319,7 @@ class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
         stacked = np.stack([*self.elements(x, 0)], len(lead))
         return stacked.reshape(*lead, *self.taps, *extents)
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return self.same_windows(FoldWindows, self.image(x))(ct)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
@@ -408,11 +408,11 @@ class _Selecting(_Windowed):
     """Linear in the first operand; the second says one tap of each window."""
 
     def vjp(self, ct: Any, out: Any, x: Any, places: Any) -> tuple[Any, ...]:
-        return (self.transposed(ct, x, places) if out.dtype.is_float else None, None)
+        return (self.transpose_rule(ct, x, places) if out.dtype.is_float else None, None)
 
-    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, places: Any) -> Any:
         """The cotangent of the first operand."""
-        raise self._missing_rule("its transpose", "transposed(self, ct, x, places)")
+        raise self._missing_rule("its transpose", "transpose_rule(self, ct, x, places)")
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, places: Any) -> Any:
         if tangents[0] is None or not out.dtype.is_float:
@@ -440,7 +440,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
             out = np.where(places == place, elements, out)
         return out
 
-    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, places: Any) -> Any:
         return self.same_windows(WindowPut, self.image(x))(ct, places)
 
 
@@ -515,7 +515,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
         windows = y.shape[lead + self.count :]
         return accumulate(y.shape[:lead], windows, y.dtype, lambda tap: by_tap[tap])
 
-    def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         return self.same_windows(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
@@ -553,5 +553,5 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
 
         return accumulate(y.shape[:lead], y.shape[lead:], y.dtype, tap_values)
 
-    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
+    def transpose_rule(self, ct: Any, x: Any, places: Any) -> Any:
         return self.same_windows(WindowTake, x.shape[x.ndim - self.count :])(ct, places)

@@ -98,13 +98,13 @@ class Holder:
                 pass
 
 
-class Here(threading.local):
+class _InnermostHolder(threading.local):
     """The holders of this thread: a chain, some of which may have ended."""
 
     innermost: Holder | None = None
 
 
-HERE: Final = Here()
+HERE: Final = _InnermostHolder()
 
 
 def is_inside_another() -> bool:
@@ -176,7 +176,7 @@ class ReadWriteLock:
         def note() -> bool:
             with _state:
                 self._end_reservation()
-                if any(writes and other.is_live() for other, writes in self._holders.items()):
+                if any(writes and holder.is_live() for holder, writes in self._holders.items()):
                     return False
                 self.before_write = before_write
                 return True
@@ -217,8 +217,8 @@ class ReadWriteLock:
         if reserved is None:
             return False
         holder = reserved[0]
-        here = holder.stands and holder.thread == threading.get_ident()
-        return here and not holder.is_live()
+        is_here = holder.stands and holder.thread == threading.get_ident()
+        return is_here and not holder.is_live()
 
     def _read(self, copy: Callable[[], _T], holder: Holder, outer: Sequence[Holder]) -> _T:
         while True:
@@ -232,7 +232,7 @@ class ReadWriteLock:
                         return copy()  # nobody begins to write while ``_state`` is ours
                     self._holders[holder] = False
                     break
-                turn = None if in_the_middle else self._queued(holder, False, first=bool(outer))
+                turn = None if in_the_middle else self._enqueue(holder, False, first=bool(outer))
             if outer and any(blocker.paused for blocker in blockers):
                 raise _reentry(f"{self.name} is being written by a step that this read may hold up")
             if turn is None:
@@ -248,14 +248,14 @@ class ReadWriteLock:
         in one call, before or after.
         """
         self._end_reservation()
-        found = []
-        for other, writes in self._holders.copy().items():
-            foreign = other.thread != holder.thread or (write and other.is_step)
-            if not other.is_live():
-                self._holders.pop(other, None)
-            elif other is not holder and foreign and (write or writes):
-                found.append(other)
-        return found
+        blockers = []
+        for blocker, writes in self._holders.copy().items():
+            foreign = blocker.thread != holder.thread or (write and blocker.is_step)
+            if not blocker.is_live():
+                self._holders.pop(blocker, None)
+            elif blocker is not holder and foreign and (write or writes):
+                blockers.append(blocker)
+        return blockers
 
     def _end_reservation(self) -> None:
         """Move the reserved holder to ``_holders``; safe to repeat after an interrupt."""
@@ -266,7 +266,7 @@ class ReadWriteLock:
                 self._holders[holder] = write
             self._reserved = None
 
-    def _queued(self, holder: Holder, write: bool, first: bool) -> _Turn:
+    def _enqueue(self, holder: Holder, write: bool, first: bool) -> _Turn:
         """The holder's place in the queue; its gate is open where its turn has come just now."""
         for turn in self._queue.copy():
             if turn.holder is holder:
@@ -330,7 +330,7 @@ def _acquire(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> Non
                 if (lock._holders or lock._queue or lock._reserved) and (
                     lock._queue or lock._blockers(write, holder)
                 ):
-                    turn = lock._queued(holder, write, first=False)
+                    turn = lock._enqueue(holder, write, first=False)
                     break
                 lock._holders[holder] = write
             else:
@@ -355,7 +355,7 @@ def _acquire_inside(lock: ReadWriteLock, write: bool, holder: Holder) -> None:
                 return
             if in_the_middle or any(b.is_step or b.paused for b in blockers):
                 raise _reentry(f"{lock.name} is in use by a step, and this code interrupts one")
-            turn = lock._queued(holder, write, first=True)
+            turn = lock._enqueue(holder, write, first=True)
         turn.gate.acquire(timeout=POLL)
 
 
@@ -369,26 +369,26 @@ def _reentry(text: str) -> ReentryError:
 
 def _live(holder: Holder | None) -> list[Holder]:
     """Return the holders of a chain that hold something, the innermost first."""
-    found = []
+    holders = []
     while holder is not None:
         if holder.is_live():
-            found.append(holder)
+            holders.append(holder)
         holder = holder.outer
-    return found
+    return holders
 
 
 def _enter(holder: Holder) -> list[Holder]:
     """Note a holder of this thread; those that it interrupts."""
     outer = _live(HERE.innermost)
-    for other in outer:
-        other.paused = True
+    for interrupted in outer:
+        interrupted.paused = True
     holder.outer = outer[0] if outer else None
     HERE.innermost = holder
     return outer
 
 
 def _leave(holder: Holder) -> None:
-    outer = [other for other in _live(HERE.innermost) if other is not holder]
+    outer = [live for live in _live(HERE.innermost) if live is not holder]
     if outer:
         outer[0].paused = False
     HERE.innermost = outer[0] if outer else None
@@ -452,7 +452,7 @@ class _AtFork(forks.AtFork):
                 if in_the_middle:
                     time.sleep(POLL / 50)  # as in ``ReadWriteLock._read``
                 else:
-                    turn = lock._queued(holder, False, first=True)
+                    turn = lock._enqueue(holder, False, first=True)
                     _state.release()
                     try:
                         turn.gate.acquire(timeout=POLL)

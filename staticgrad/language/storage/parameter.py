@@ -47,8 +47,8 @@ def aligned_bytes(count: int, zero: bool = False) -> npt.NDArray[np.uint8]:
 
 def write_together(places: Sequence[npt.NDArray[Any]], values: Sequence[npt.NDArray[Any]]) -> None:
     """Write each value, of its place's dtype and shape, in one call that no interrupt divides."""
-    one: Callable[..., None] = setitem
-    deque(map(one, places, repeat(...), values), maxlen=0)
+    set_item: Callable[..., None] = setitem
+    deque(map(set_item, places, repeat(...), values), maxlen=0)
 
 
 class Shard(NamedTuple):
@@ -126,10 +126,10 @@ class ParameterStore:
 
     def numbers(self, value: Any) -> npt.NDArray[Any]:
         """A copy of a value of its, complex if its last axis has the parts of complex numbers."""
-        found = np.array(value)
-        return of_parts(found) if self.is_complex else found
+        copy = np.array(value)
+        return of_parts(copy) if self.is_complex else copy
 
-    def whole(self) -> npt.NDArray[Any]:
+    def gather_array(self) -> npt.NDArray[Any]:
         """A copy of the current value; of a part the whole array, which all ranks call together."""
         part = self.read()
         if self.shard is None:
@@ -154,9 +154,9 @@ class ParameterStore:
             ParameterValueError: another shape, or a dtype that would lose information.
             ReentryError: code that interrupts a step sets what a step is using.
         """
-        self.lock.write(partial(setitem, self.array, ..., self.fitted(value)))
+        self.lock.write(partial(setitem, self.array, ..., self.fit_array(value)))
 
-    def fitted(self, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    def fit_array(self, value: npt.ArrayLike) -> npt.NDArray[Any]:
         """``value`` as an array that can be written here.
 
         Raises:
@@ -176,9 +176,9 @@ class ParameterStore:
                 f"parameter {self.name!r} is {self.type.dtype.numpy.name}, got {source.dtype}",
                 hint=f"convert it first: value.astype({self.type.dtype.numpy.name!r})",
             )
-        whole = whole_bools(source)
-        fits = whole.dtype == self.array.dtype
-        return whole if fits else convert_array(whole, self.type.dtype)
+        normalized = whole_bools(source)
+        fits = normalized.dtype == self.array.dtype
+        return normalized if fits else convert_array(normalized, self.type.dtype)
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""
@@ -200,18 +200,18 @@ class ParameterStore:
         """Give it another name, as long as no graph has it."""
         self.former, self.name = (self.name, *self.former), name
         self.lock.name = f"parameter {name!r}"
-        for state, own in self._states:
+        for state, suffix in self._states:
             if (store := state()) is not None and not store.in_graph:
-                store.rename(f"{name}.{own}")
+                store.rename(f"{name}.{suffix}")
 
-    def belong_to(self, owner: ParameterStore, own: str) -> None:
+    def belong_to(self, owner: ParameterStore, suffix: str) -> None:
         """Be a state of another parameter, ``owner.own``, which is renamed with it."""
-        self.former = tuple(f"{former}.{own}" for former in owner.former)
-        owner._states = (*owner._states, (ref(self), own))
+        self.former = tuple(f"{former}.{suffix}" for former in owner.former)
+        owner._states = (*owner._states, (ref(self), suffix))
 
     def states(self) -> list[ParameterStore]:
         """The states that belong to it and are still there."""
-        return [state for each, _ in self._states if (state := each()) is not None]
+        return [state for reference, _ in self._states if (state := reference()) is not None]
 
     def __reduce__(self) -> tuple[object, ...]:
         names = ("is_complex", "shard", "counts_runs")
@@ -236,14 +236,14 @@ def change_together(stores: Iterable[ParameterStore], change: Callable[[], objec
         ReentryError: as ``ParameterStore.write``.
     """
     locks = sorted({store.lock for store in stores}, key=lambda lock: lock.serial)
-    taken = [(lock, True) for lock in locks]
+    acquired = [(lock, True) for lock in locks]
     holder = Holder(is_step=False)
     try:
         with holder.token:
-            acquire_all(taken, holder)
+            acquire_all(acquired, holder)
             change()
     finally:
-        release_all(taken, holder)
+        release_all(acquired, holder)
 
 
 class ParameterValue(np.ndarray[Any, np.dtype[Any]]):

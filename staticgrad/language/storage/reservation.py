@@ -112,25 +112,25 @@ class LockSet:
             ReentryError: this code interrupts a step, and one of the locks is taken.
         """
         holder = self._reserved
-        held = (
+        is_held = (
             holder.stands
             and (HERE.innermost is holder or _become_innermost(holder))
             and not holder.is_live()  # or this code interrupts a step with the same locks
         )
-        if held:
+        if is_held:
             holder.begin_step()
-            held = False
+            is_held = False
             try:
                 with holder.token:
                     # Another look: somebody may have come since, or an interruption, which has
                     # noted a holder of its own.
                     if holder.stands and HERE.innermost is holder:
-                        held = True
+                        is_held = True
                         work(argument, holder.begin_writing)
             finally:
                 if not holder.stands:
                     release_all(self._locks, holder)
-            if held:
+            if is_held:
                 return
         if self._locks:
             self._run_in_turn(work, argument)

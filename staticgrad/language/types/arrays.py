@@ -140,11 +140,11 @@ def hint_value(size: Size, default: int = 64) -> int:
     """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
     if isinstance(size, int):
         return size
-    found = size.typical.get(default)
-    if found is None:
+    value = size.typical.get(default)
+    if value is None:
         values = {n.name: typical_value(n, default) for n in named_sizes(size)}
-        found = size.typical[default] = evaluate(size, values)
-    return found
+        value = size.typical[default] = evaluate(size, values)
+    return value
 
 
 def hint_product(sizes: Iterable[Size]) -> int:
@@ -178,7 +178,7 @@ _NUMBERS: Final = (
 
 def is_array_like(data: Any) -> bool:
     """Return whether an object, not its class, has a protocol of arrays or of tables."""
-    return not isinstance(data, type) and any(hasattr(data, each) for each in PROTOCOLS)
+    return not isinstance(data, type) and any(hasattr(data, protocol) for protocol in PROTOCOLS)
 
 
 def columns_of(data: Any) -> dict[str, Any] | None:
@@ -202,8 +202,8 @@ def columns_of(data: Any) -> dict[str, Any] | None:
 
 def over_bytes(array: Array) -> Array:
     """Return a copy over bytes of Python, which nothing can write."""
-    found: Array = np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
-    return found
+    copy: Array = np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+    return copy
 
 
 def is_constant(array: Any) -> bool:
@@ -222,7 +222,7 @@ _VIEWERS: Final[dict[type, Callable[[Any], Array | None] | None]] = {}
 
 
 def viewer_of(kind: type) -> Callable[[Any], Array | None] | None:
-    """Return what views arrays of a class of another library as ``array_of`` does, without checks.
+    """Return a function that views arrays of a class of another library, without checks.
 
     A view is None where ``array_of`` has to say what is wrong. The class of an array of JAX and
     that of a tensor of PyTorch have one; None of NumPy's classes, of tables and of whatever has no
@@ -231,19 +231,19 @@ def viewer_of(kind: type) -> Callable[[Any], Array | None] | None:
     try:
         return _VIEWERS[kind]
     except KeyError:
-        both = hasattr(kind, "__array__") and hasattr(kind, "__dlpack__")
-        homes = {each.__module__.partition(".")[0] for each in kind.__mro__}
-        found = _viewed if both and not homes & {"numpy", "staticgrad"} else None
-        _VIEWERS[kind] = found
-        return found
+        has_protocols = hasattr(kind, "__array__") and hasattr(kind, "__dlpack__")
+        homes = {base.__module__.partition(".")[0] for base in kind.__mro__}
+        viewer = _view_array if has_protocols and not homes & {"numpy", "staticgrad"} else None
+        _VIEWERS[kind] = viewer
+        return viewer
 
 
-def _viewed(data: Any) -> Array | None:
+def _view_array(data: Any) -> Array | None:
     try:
-        found = np.asarray(data)
+        array = np.asarray(data)
     except Exception:
         return None
-    return found if found.dtype.kind in "biufcV" else None
+    return array if array.dtype.kind in "biufcV" else None
 
 
 def array_of(
@@ -267,16 +267,16 @@ def array_of(
             return np.from_dlpack(data)
         if hasattr(data, "__dataframe__") and not hasattr(data, "__array__"):
             return _of_table(data, what, error, related)
-        found = np.asarray(data)
-        if found.dtype.kind == "O" and is_pandas(data):
-            found = _of_pandas(data)
-        if found.dtype.kind not in "biufcV":
+        array = np.asarray(data)
+        if array.dtype.kind == "O" and is_pandas(data):
+            array = _of_pandas(data)
+        if array.dtype.kind not in "biufcV":
             _check_columns(data, what, error, related)
     except StaticgradError:
         raise
     except (TypeError, ValueError, RuntimeError, BufferError) as reason:
         raise error(f"{what} is not an array: {why_no_array(reason)}", related=related) from None
-    return found
+    return array
 
 
 def _check_columns(
@@ -371,23 +371,25 @@ def as_parts(array: Array) -> Array:
 
 def of_parts(array: Array) -> Array:
     """The complex array that a real one with a last axis of 2 is in memory, if contiguous."""
-    found: Array = np.asarray(array, order="C").view(complex_of(as_dtype(array.dtype)).numpy)
-    return found.reshape(array.shape[:-1])
+    complex_array: Array = np.asarray(array, order="C").view(
+        complex_of(as_dtype(array.dtype)).numpy
+    )
+    return complex_array.reshape(array.shape[:-1])
 
 
 def _is_masked(data: Any) -> bool:
     """Return whether ``data`` is a masked array, or a list with one: NumPy would drop the mask."""
-    known = sys.modules.get("numpy.ma")  # loaded by whoever has such an array
-    masked = getattr(known, "MaskedArray", None)
+    module = sys.modules.get("numpy.ma")  # loaded by whoever has such an array
+    masked = getattr(module, "MaskedArray", None)
     if masked is None:
         return False
     pending = [data]
     while pending:
-        each = pending.pop()
-        if isinstance(each, masked):
+        element = pending.pop()
+        if isinstance(element, masked):
             return True
-        if isinstance(each, list | tuple):
-            pending.extend(each)
+        if isinstance(element, list | tuple):
+            pending.extend(element)
     return False
 
 
@@ -486,14 +488,14 @@ def convert_array(x: Array, dtype: DType) -> Array:
         return x.astype(dtype.numpy)
     if dtype.code == "u64":
         large = x >= 2.0**63
-        low = _truncated(np.where(large, x - x.dtype.type(2.0**63), x), 64)
+        low = _truncate(np.where(large, x - x.dtype.type(2.0**63), x), 64)
         return np.where(large, low ^ np.int64(-(2**63)), low).astype(dtype.numpy)
-    return _truncated(x, 64 if dtype.code in ("i64", "u32") else 32).astype(dtype.numpy)
+    return _truncate(x, 64 if dtype.code in ("i64", "u32") else 32).astype(dtype.numpy)
 
 
-def _truncated(x: Array, bits: int) -> Array:
+def _truncate(x: Array, bits: int) -> Array:
     """x without its fraction as a signed integer; the smallest one where it does not fit."""
-    whole = np.trunc(x)
-    fits = (whole >= -(2.0 ** (bits - 1))) & (whole < 2.0 ** (bits - 1))
-    inside = np.where(fits, whole, 0).astype(f"int{bits}")
+    truncated = np.trunc(x)
+    fits = (truncated >= -(2.0 ** (bits - 1))) & (truncated < 2.0 ** (bits - 1))
+    inside = np.where(fits, truncated, 0).astype(f"int{bits}")
     return np.where(fits, inside, inside.dtype.type(-(2 ** (bits - 1))))

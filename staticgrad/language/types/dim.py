@@ -199,9 +199,9 @@ class Dim(UnknownNumber):
     def __add__(self, other: Size) -> Size:
         return self._plus(1, other)
 
-    def _plus(self, factor: int, other: Size) -> Size:
+    def _plus(self, factor: int, size: Size) -> Size:
         total = dict(self.terms)
-        for monomial, coefficient in _terms(other):
+        for monomial, coefficient in _terms(size):
             total[monomial] = total.get(monomial, 0) + factor * coefficient
         return _normal(total)
 
@@ -222,10 +222,10 @@ class Dim(UnknownNumber):
 
     @over_sizes
     def __mul__(self, other: Size) -> Size:
-        found = product_weight(self, other)
-        if found > HEAVIEST:
+        weight = product_weight(self, other)
+        if weight > HEAVIEST:
             raise ArgumentError(
-                f"a product of sizes multiplies out to as many as {found} names and terms, more"
+                f"a product of sizes multiplies out to as many as {weight} names and terms, more"
                 f" than {HEAVIEST}",
                 hint="give a separate name to a size that is a part of others: sg.dim(name)",
             )
@@ -234,8 +234,8 @@ class Dim(UnknownNumber):
         total: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in other.terms:
-                both = left + right
-                product = tuple(sorted(both, key=_atom_order)) if left and right else both
+                monomial = left + right
+                product = tuple(sorted(monomial, key=_atom_order)) if left and right else monomial
                 total[product] = total.get(product, 0) + a * b
         return _normal(total)
 
@@ -243,11 +243,11 @@ class Dim(UnknownNumber):
         """The product with a number: of the same terms, in order."""
         if not factor:
             return 0
-        found = Dim.__new__(Dim)
-        found.terms = tuple([(monomial, c * factor) for monomial, c in self.terms])
-        found._hash, found.weight, found._text = hash(found.terms), self.weight, ""
-        found.hints, found.typical = self.hints, {}
-        return found
+        product = Dim.__new__(Dim)
+        product.terms = tuple([(monomial, c * factor) for monomial, c in self.terms])
+        product._hash, product.weight, product._text = hash(product.terms), self.weight, ""
+        product.hints, product.typical = self.hints, {}
+        return product
 
     @over_sizes
     def __rmul__(self, other: int) -> Size:
@@ -318,10 +318,10 @@ def sum_of(parts: Iterable[tuple[int, Size]]) -> Size:
 
 
 def _normal(terms: Mapping[Monomial, int]) -> Size:
-    kept = {monomial: c for monomial, c in terms.items() if c}
-    if not kept:
+    nonzero = {monomial: c for monomial, c in terms.items() if c}
+    if not nonzero:
         return 0
-    return kept[()] if list(kept) == [()] else Dim(kept)
+    return nonzero[()] if list(nonzero) == [()] else Dim(nonzero)
 
 
 def _of_atom(atom: Atom) -> Dim:
@@ -377,13 +377,13 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
     # floor((g*p + k) / (g*d)) = floor((p + floor(k/g)) / d).
     common = gcd(denominator, *(c for monomial, c in _terms(numerator) if monomial))
     divisor = denominator // common
-    whole, rest = {}, {}
+    quotients, remainders = {}, {}
     for monomial, c in _terms(numerator):
-        whole[monomial], rest[monomial] = divmod(c // common, divisor)
-    remainder = _normal(rest)
+        quotients[monomial], remainders[monomial] = divmod(c // common, divisor)
+    remainder = _normal(remainders)
     if isinstance(remainder, int):  # below the divisor, so its quotient is 0
-        return _normal(whole)
-    return _normal(whole) + _of_atom(FloorDiv(remainder, divisor))
+        return _normal(quotients)
+    return _normal(quotients) + _of_atom(FloorDiv(remainder, divisor))
 
 
 def maximum(left: Size, right: Size) -> Size:
@@ -405,7 +405,7 @@ def is_at_least(left: Size, right: Size) -> bool:
         return left >= right
     others = dict.fromkeys((left, *_alternatives(left)))
     return right in others or all(
-        part in others or any(_is_low(other, part) for other in others)
+        part in others or any(_is_low(alternative, part) for alternative in others)
         for part in _alternatives(right)
     )
 
@@ -428,7 +428,7 @@ def _alternatives(size: Size) -> tuple[Size, ...]:
     parts = maximum_of(size)
     if len(parts) == 1:
         return parts
-    return tuple(each for part in parts for each in _alternatives(part))
+    return tuple(operand for part in parts for operand in _alternatives(part))
 
 
 @lru_cache(maxsize=4096)
@@ -450,15 +450,15 @@ def _is_proved(size: Size, steps: Iterator[int]) -> bool:
         return False
     atoms = [(c, *monomial) for monomial, c in _terms(size) if len(monomial) == 1]
     # Both cases of a maximum with a negative factor must hold: they are the exact split, so first.
-    for c, atom in sorted(atoms, key=lambda each: (each[0] > 0, -_ATOM_ORDER[type(each[1])])):
-        rest = size - c * _of_atom(atom)
+    for c, atom in sorted(atoms, key=lambda term: (term[0] > 0, -_ATOM_ORDER[type(term[1])])):
+        remaining = size - c * _of_atom(atom)
         if isinstance(atom, MaxSize):
-            either = (_is_proved(rest + c * part, steps) for part in (atom.left, atom.right))
+            either = (_is_proved(remaining + c * part, steps) for part in (atom.left, atom.right))
             return all(either) if c < 0 else any(either)
         if isinstance(atom, FloorDiv) and isinstance(atom.denominator, int):
             by = atom.denominator  # numerator - by + 1 <= by * atom <= numerator
             within = atom.numerator if c < 0 else atom.numerator - (by - 1)
-            return _is_proved(by * rest + c * within, steps)
+            return _is_proved(by * remaining + c * within, steps)
     return False
 
 
@@ -468,20 +468,20 @@ def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
         return None
     quotient: dict[Monomial, int] = {}
     divisor = _terms(denominator)
-    rest = dict(_terms(numerator))
+    remaining = dict(_terms(numerator))
     for _ in range(_DIVISION_STEPS):
-        if not rest:
+        if not remaining:
             return _normal(quotient)
-        lead = min(rest, key=_order)
-        step = _divide_monomial(lead, rest[lead], *divisor[0])
+        lead = min(remaining, key=_order)
+        step = _divide_monomial(lead, remaining[lead], *divisor[0])
         if step is None:
             divides = _multiple_atom(numerator, denominator)
             return floordiv(numerator, denominator) if divides else None
         quotient[step[0]] = quotient.get(step[0], 0) + step[1]
         product = _normal({step[0]: step[1]}) * denominator
         for monomial, c in _terms(product):
-            rest[monomial] = rest.get(monomial, 0) - c
-        rest = {monomial: c for monomial, c in rest.items() if c}
+            remaining[monomial] = remaining.get(monomial, 0) - c
+        remaining = {monomial: c for monomial, c in remaining.items() if c}
     return None
 
 
@@ -490,12 +490,12 @@ def _divide_monomial(
 ) -> tuple[Monomial, int] | None:
     if c % d:
         return None
-    rest = list(monomial)
+    remaining = list(monomial)
     for atom in by:
-        if atom not in rest:
+        if atom not in remaining:
             return None
-        rest.remove(atom)
-    return tuple(rest), c // d
+        remaining.remove(atom)
+    return tuple(remaining), c // d
 
 
 def _multiple_atom(numerator: Size, denominator: Size) -> bool:
@@ -640,21 +640,21 @@ def kept_by_sizes(function: Callable[P, T]) -> Callable[P, T]:
     """Keep results of a function of sizes, shapes and what else hashes, all given by place."""
 
     @lru_cache(maxsize=1024, typed=True)
-    def computed(_: tuple[object, ...], *given: Any) -> Any:
-        return function(*given)  # type: ignore[call-arg]
+    def compute(_: tuple[object, ...], *arguments: Any) -> Any:
+        return function(*arguments)  # type: ignore[call-arg]
 
     @wraps(function)
-    def found(*given: Any) -> Any:
-        return computed(tuple(map(_hints, given)), *given)
+    def lookup(*arguments: Any) -> Any:
+        return compute(tuple(map(_hints, arguments)), *arguments)
 
-    return found  # type: ignore[return-value]
+    return lookup  # type: ignore[return-value]
 
 
-def _hints(given: object) -> object:
-    if isinstance(given, Dim):
-        if given.hints is None:
-            given.hints = tuple([named.hint for named in named_sizes(given)])
-        return given.hints
-    if isinstance(given, tuple):
-        return tuple([_hints(each) for each in given if each.__class__ is not int])
+def _hints(argument: object) -> object:
+    if isinstance(argument, Dim):
+        if argument.hints is None:
+            argument.hints = tuple([named.hint for named in named_sizes(argument)])
+        return argument.hints
+    if isinstance(argument, tuple):
+        return tuple([_hints(entry) for entry in argument if entry.__class__ is not int])
     return None

@@ -61,9 +61,9 @@ class DType:
     is_storage: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        known = self.code in _NUMPY  # what another package defines is loaded when it is used
+        is_known = self.code in _NUMPY  # what another package defines is loaded when it is used
         derived = {
-            "_hash": hash(_NUMPY[self.code]) if known else None,
+            "_hash": hash(_NUMPY[self.code]) if is_known else None,
             "itemsize": max(self.bits // 8, 1),
             "is_float": self.kind in "fc",
             "is_complex": self.kind == "c",
@@ -71,8 +71,8 @@ class DType:
             "is_bool": self.kind == "b",
             "is_storage": self._compute is not None,
         }
-        for name, each in derived.items():
-            object.__setattr__(self, name, each)
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -81,16 +81,16 @@ class DType:
             return False
         if not isinstance(other, str | type | np.dtype):
             return NotImplemented
-        if other in _AMBIGUOUS:  # compared with a value's, it is NumPy's
-            other = np.dtype(other)
+        # An ambiguous name is compared with a value's dtype: it is NumPy's.
+        spec = np.dtype(other) if other in _AMBIGUOUS else other
         try:
-            return as_dtype(other) is self and getattr(other, "isnative", True)
+            return as_dtype(spec) is self and getattr(spec, "isnative", True)
         except TypeError:
             return False
 
     def __hash__(self) -> int:
-        found = self._hash
-        return hash(self.numpy) if found is None else found
+        cached = self._hash
+        return hash(self.numpy) if cached is None else cached
 
     @property
     def name(self) -> str:
@@ -175,9 +175,9 @@ class _NumPyDTypes(dict[str, np.dtype[np.generic]]):
     def __missing__(self, code: str) -> np.dtype[np.generic]:
         if code != "bf16":
             raise KeyError(code)
-        found: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)
-        self[code] = found
-        return found
+        bfloat16: np.dtype[np.generic] = np.dtype(ml_dtypes.bfloat16)
+        self[code] = bfloat16
+        return bfloat16
 
 
 _NUMPY: Final = _NumPyDTypes(
@@ -223,10 +223,10 @@ _BY_NAME: Final = {d.name: d for d in _BY_CODE.values()} | {
 
 def _integer(kind: str, like: DType) -> DType:
     """Return the integer of a kind that is as wide as ``like``."""
-    found = _BY_CODE.get(f"{kind}{like.bits}")
-    if found is None:
+    dtype = _BY_CODE.get(f"{kind}{like.bits}")
+    if dtype is None:
         raise TypeError(f"no integer is as wide as {like.code}")
-    return found
+    return dtype
 
 
 def as_dtype(spec: object) -> DType:
@@ -244,16 +244,16 @@ def as_dtype(spec: object) -> DType:
         return _BY_NUMPY[spec]
     try:
         # NumPy reads None as float64, which is never meant.
-        found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
+        dtype = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
     except (TypeError, ValueError, SyntaxError):  # of a text with commas, NumPy reads fields
-        found = None
+        dtype = None
     if isinstance(spec, str) and spec in ("bfloat16", "bf16"):
         raise ml_dtypes.missing("it is not installed")
-    if found is None:
-        known = ", ".join(d.name for d in _BY_CODE.values())
+    if dtype is None:
+        names = ", ".join(d.name for d in _BY_CODE.values())
         name = spec.name if isinstance(spec, np.dtype) else repr(spec)
-        raise TypeError(f"{name} is not a dtype of staticgrad; there are {known}")
-    return found
+        raise TypeError(f"{name} is not a dtype of staticgrad; there are {names}")
+    return dtype
 
 
 def whole_bools(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -296,11 +296,11 @@ def kind_of_elements(dtype: np.dtype[Any]) -> str:
 _KINDS_OF_NUMBERS: Final = {bool: "b", int: "i", float: "f", complex: "c"}
 
 
-def promote_weak(scalar: complex, other: DType) -> DType:
+def promote_weak(scalar: complex, dtype: DType) -> DType:
     """The dtype in which a Python scalar meets an array of ``other``: weak, as in NEP 50."""
     kind = _KINDS_OF_NUMBERS[type(scalar)]
     if kind == "c":
-        return other if other.is_complex else complex_of(other)
-    if _KIND_ORDER[kind] <= _KIND_ORDER[other.kind]:
-        return other
+        return dtype if dtype.is_complex else complex_of(dtype)
+    if _KIND_ORDER[kind] <= _KIND_ORDER[dtype.kind]:
+        return dtype
     return I64 if kind == "i" else F64

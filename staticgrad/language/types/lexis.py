@@ -42,20 +42,20 @@ def name_text(name: str, reserved: Collection[str] = ()) -> str:
     """A user's name as the text forms write it: bare where it can be, else quoted."""
     if _BARE.fullmatch(name) and name not in reserved:
         return name
-    return quoted(name)
+    return quote(name)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     r"""``text`` between double quotes; what cannot stand there as it is becomes ``\u{...}``."""
 
-    def escaped(match: re.Match[str]) -> str:
+    def escape(match: re.Match[str]) -> str:
         character = match[0]
         return "\\" + character if character in '"\\' else f"\\u{{{ord(character):x}}}"
 
-    return '"' + re.sub(_HIDDEN, escaped, text) + '"'
+    return '"' + re.sub(_HIDDEN, escape, text) + '"'
 
 
-def unquoted(token: str) -> str:
+def unquote(token: str) -> str:
     """The text that ``quoted`` wrote."""
     return re.sub(_ESCAPE, _unescape, token[1:-1])
 
@@ -83,9 +83,9 @@ class Tokens:
         self.comments: dict[int, str] = {}
         self._breaks: list[int] = []
         self._line = (0, "")  # the line asked for last: a long one is copied once
-        self._cut()
+        self._tokenize()
 
-    def _cut(self) -> None:
+    def _tokenize(self) -> None:
         add_kind, add_text, add_start = self.kinds.append, self.texts.append, self.starts.append
         fresh_line = True
         for match in re.finditer(_TOKEN, self.text, re.VERBOSE | re.ASCII | re.DOTALL):

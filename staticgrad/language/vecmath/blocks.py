@@ -45,8 +45,8 @@ class _Definitions(Mapping[str, Callable[..., Expr]]):
 
     def __getitem__(self, name: str) -> Callable[..., Expr]:
         module = import_module(f"staticgrad.language.vecmath.{self._files[name]}")
-        found: Callable[..., Expr] = getattr(module, f"{name}_" if name in _TAKEN else name)
-        return found
+        function: Callable[..., Expr] = getattr(module, f"{name}_" if name in _TAKEN else name)
+        return function
 
     def __contains__(self, name: object) -> bool:
         return name in self._files

@@ -26,7 +26,7 @@ def fmod(x: Expr, y: Expr) -> Expr:
     """The remainder with the sign of x (C99's fmod): NaN for an infinite x or y = 0."""
     a, b = abs(x), abs(y)
     ratio = a / b
-    left = _reduced(a, b, ratio)
+    left = _reduce(a, b, ratio)
     usual = flip_sign(select(a < b, a, left), sign_bit(x))
     return rarely(ratio >= QUOTIENTS[x.dtype], [_whole_fmod(x, y)], [usual])[0]
 
@@ -38,11 +38,11 @@ def floor_quotient(x: Expr, y: Expr) -> Expr:
     left = select(ratio.eq(0.0), x, (-floor).fma(y, x))
     below = (left < 0.0) & (y > 0.0) | (left > 0.0) & (y < 0.0)
     usual = select(below, floor - 1.0, floor)
-    seldom = select(y.eq(0.0), ratio, _divided(x, y, ratio))
+    seldom = select(y.eq(0.0), ratio, _divide(x, y, ratio))
     return rarely(abs(ratio) >= FLOORS[x.dtype], [seldom], [usual])[0]
 
 
-def _reduced(a: Expr, b: Expr, ratio: Expr) -> Expr:
+def _reduce(a: Expr, b: Expr, ratio: Expr) -> Expr:
     """a less so many b that it stands in [0, b), for a ``ratio`` that holds its integer part."""
     left = (-ratio.trunc()).fma(b, a)
     return select(left < 0.0, left + b, left)
@@ -61,11 +61,11 @@ def _fmod_f32(x: Expr, y: Expr) -> Expr:
     left, divisor = abs(x).cast(F64), abs(y).cast(F64)
     for step in reversed(range(STEPS)):
         scaled = divisor * 2.0 ** (STEP * step)
-        left = _reduced(left, scaled, left / scaled)
+        left = _reduce(left, scaled, left / scaled)
     return flip_sign(left.cast(F32), sign_bit(x))
 
 
-def _divided(x: Expr, y: Expr, ratio: Expr) -> Expr:
+def _divide(x: Expr, y: Expr, ratio: Expr) -> Expr:
     """``npy_divmod`` step by step: its results for large quotients are its roundings."""
     left = _whole_fmod(x, y)
     quotient = (x - left) / y

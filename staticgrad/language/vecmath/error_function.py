@@ -154,5 +154,5 @@ def _in_two(q: Expr, inner: Expr, constant: float) -> tuple[Expr, Expr]:
     """q * inner + constant, where the constant is no smaller than half of it, and what rounding
     takes away."""
     above = q * inner
-    found = above + constant
-    return found, q.fma(inner, -above) + (above - (found - constant))
+    total = above + constant
+    return total, q.fma(inner, -above) + (above - (total - constant))

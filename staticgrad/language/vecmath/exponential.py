@@ -103,8 +103,8 @@ def exp_reduced(r: Expr) -> Expr:
 def exp_in_two(r: Expr) -> tuple[Expr, Expr]:
     """The same, and what its last rounding takes away."""
     inner = r.fma(even_odd(r, r * r, CONSTANTS[r.dtype].exp_q), 1.0)
-    found = r.fma(inner, 1.0)
-    return found, r.fma(inner, 1.0 - found)
+    power = r.fma(inner, 1.0)
+    return power, r.fma(inner, 1.0 - power)
 
 
 def expm1_reduced(r: Expr, d: Expr) -> Expr:

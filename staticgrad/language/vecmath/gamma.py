@@ -49,11 +49,11 @@ Parts = tuple[Expr, Expr]
 def two_sum(a: Expr, b: Expr) -> Parts:
     """a + b and what its rounding lost (Knuth)."""
     total = a + b
-    taken = total - a
-    return total, (a - (total - taken)) + (b - taken)
+    added_part = total - a
+    return total, (a - (total - added_part)) + (b - added_part)
 
 
-def added(a: Parts, b: Parts) -> Parts:
+def add_parts(a: Parts, b: Parts) -> Parts:
     """The sum of two numbers in two parts each."""
     total, lost = two_sum(a[0], b[0])
     return total, lost + (a[1] + b[1])
@@ -68,18 +68,18 @@ def multiple(factor: Expr, of: Parts) -> Parts:
 def log_of_ratio(above: Parts, below: Expr) -> Parts:
     """The logarithm of a quotient of positive numbers."""
     ratio = at_most(above[0] / below, LARGEST)
-    rest = ((-ratio).fma(below, above[0]) + above[1]) / above[0]
-    rest = select(abs(rest) < 2.0**-50, rest, literal(0.0, F64))
+    error = ((-ratio).fma(below, above[0]) + above[1]) / above[0]
+    error = select(abs(error) < 2.0**-50, error, literal(0.0, F64))
     high, low = log_in_two_parts(split(ratio, denormals=True))
-    return high, low + rest
+    return high, low + error
 
 
 def exp_of(exponent: Parts) -> Expr:
     """e to a number in two parts: underflows gradually, overflows to inf."""
     c = CONSTANTS[F64]
-    rest = select(abs(exponent[0]) < 2000.0, exponent[1], literal(0.0, F64))
+    low = select(abs(exponent[0]) < 2000.0, exponent[1], literal(0.0, F64))
     inside = clamp(exponent[0], c.vanish, c.overflow)
-    p, low_bits = exponential(inside, rest, 2 * layout_of(inside).bias)
+    p, low_bits = exponential(inside, low, 2 * layout_of(inside).bias)
     return scale_gradually(p, low_bits)
 
 
@@ -91,18 +91,18 @@ def gamma_star(z: Expr) -> Expr:
     return rarely(z < FAR, [_small_gamma_star(z)], [usual])[0]
 
 
-def near_gamma(y: Expr, one: Expr) -> tuple[Expr, Expr, Expr]:
+def near_gamma(y: Expr, unit: Expr) -> tuple[Expr, Expr, Expr]:
     """Return the factors of Gamma(y) for y from 0 to 8: see the returned values.
 
     Args:
         y: the argument.
-        one: the number 1 that factors are multiplied to; a NaN in it reaches the product.
+        unit: the number 1 that factors are multiplied to; a NaN in it reaches the product.
 
     Returns:
         Whether y is below 1; the product of factors that lead from [1, 2) to y; and the reciprocal
         of Gamma there, of y + 1 where y is below 1.
     """
-    w, product = y, one
+    w, product = y, unit
     for _ in range(7):
         large = w >= 2.0
         w = select(large, w - 1.0, w)
@@ -116,8 +116,8 @@ def _small_gamma_star(z: Expr) -> Expr:
     root = z.sqrt()
     root = select(low, 1.0 / root, root)
     positive = at_least(z, 1.0 / LARGEST)
-    high, rest = multiple(positive, log_in_two_parts(split(positive, denormals=False)))
-    power = exp_of(added((positive, literal(0.0, F64) * z), (-high, -rest)))
+    high, low_product = multiple(positive, log_in_two_parts(split(positive, denormals=False)))
+    power = exp_of(add_parts((positive, literal(0.0, F64) * z), (-high, -low_product)))
     return product / reciprocal * power * (root * (1.0 / ROOT_TAU))
 
 
@@ -133,15 +133,15 @@ def gamma(x: Expr) -> Expr:
     root = _root_of_large(at_most(at_least(y, FAR), LAST))
     small = y < FAR
     positive = select(small, near, root * root * ROOT_TAU)
-    (found,) = rarely(~(wide > 0.0), [_reflected(wide, y, small, inverse, root)], [positive])
-    return found.cast(x.dtype)
+    (result,) = rarely(~(wide > 0.0), [_reflect(wide, y, small, inverse, root)], [positive])
+    return result.cast(x.dtype)
 
 
 def _small(y: Expr) -> tuple[Expr, Expr]:
     """Gamma(y), and 1 / (y Gamma(y)), for y from 0 to 8."""
     low, product, reciprocal = near_gamma(y, literal(1.0, F64) + y * 0.0)
-    found = product / reciprocal
-    return select(low, found / y, found), select(low, reciprocal, reciprocal / (product * y))
+    value = product / reciprocal
+    return select(low, value / y, value), select(low, reciprocal, reciprocal / (product * y))
 
 
 def _root_of_large(y: Expr) -> Expr:
@@ -149,18 +149,20 @@ def _root_of_large(y: Expr) -> Expr:
     inverse = literal(1.0, F64) / y
     remainder = horner(inverse * inverse, STIRLING[F64]) * inverse
     high, low = multiple(y - 0.5, log_in_two_parts(split(y, denormals=False)))
-    exponent = added(added((high, low), (-y, literal(0.0, F64) * y)), (remainder, remainder * 0.0))
+    exponent = add_parts(
+        add_parts((high, low), (-y, literal(0.0, F64) * y)), (remainder, remainder * 0.0)
+    )
     return exp_of((exponent[0] * 0.5, exponent[1] * 0.5))
 
 
-def _reflected(x: Expr, y: Expr, small: Expr, inverse: Expr, root: Expr) -> Expr:
+def _reflect(x: Expr, y: Expr, small: Expr, inverse: Expr, root: Expr) -> Expr:
     """-pi / (y sin(pi y) Gamma(y)), and what is not below 0 and finite."""
-    whole = y.rint()
-    turned = y - whole
-    odd = (whole * 0.5).rint() * 2.0
-    sign = select(odd.eq(whole), literal(-1.0, F64), literal(1.0, F64))
+    nearest = y.rint()
+    turned = y - nearest
+    odd = (nearest * 0.5).rint() * 2.0
+    sign = select(odd.eq(nearest), literal(-1.0, F64), literal(1.0, F64))
     sine = sign * turned * horner(turned * turned, SINE[F64])
     far = literal(1.0, F64) / root / (y * sine) / root / ROOT_TAU
-    found = select(small, inverse / sine, far)
-    found = select(turned.eq(0.0), literal(math.nan, F64), found)
-    return select(x.eq(0.0), literal(1.0, F64) / x, found)
+    result = select(small, inverse / sine, far)
+    result = select(turned.eq(0.0), literal(math.nan, F64), result)
+    return select(x.eq(0.0), literal(1.0, F64) / x, result)

@@ -210,8 +210,8 @@ def digamma(x: Expr) -> Expr:
     r = _ranges(x)
     high, low = ROOT[x.dtype]
     middle = ((r.z - high) - low) * r.inverse * _middle(r, DIGAMMA)
-    rest = r.inverse.fma(_far(r, DIGAMMA_TAIL), literal(0.5, x.dtype))
-    usual = select(r.high, log(r.y) - rest * r.inverse, middle)
+    correction = r.inverse.fma(_far(r, DIGAMMA_TAIL), literal(0.5, x.dtype))
+    usual = select(r.high, log(r.y) - correction * r.inverse, middle)
     turned, sine = _turn(r.y)
     inverse = literal(1.0, x.dtype) / x
     cotangent = _cosine(turned) / (turned * sine)

@@ -16,7 +16,7 @@ from staticgrad.language.vecmath.exponential import exp
 from staticgrad.language.vecmath.gamma import (
     ROOT_TAU,
     Parts,
-    added,
+    add_parts,
     exp_of,
     gamma_star,
     log_of_ratio,
@@ -43,50 +43,50 @@ def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
 
 def _betainc(a: Expr, b: Expr, x: Expr, least: float) -> Expr:
     upper = x > (a + 1.0) / (a + b + 2.0)
-    rest = two_sum(literal(1.0, F64) + x * 0.0, -x)
+    complement = two_sum(literal(1.0, F64) + x * 0.0, -x)
     zero = x * 0.0
     p, q = select(upper, b, a), select(upper, a, b)
-    near: Parts = select(upper, rest[0], x), select(upper, rest[1], zero)
-    far: Parts = select(upper, x, rest[0]), select(upper, zero, rest[1])
+    near: Parts = select(upper, complement[0], x), select(upper, complement[1], zero)
+    far: Parts = select(upper, x, complement[0]), select(upper, zero, complement[1])
     proper = (a > 0.0) & (b > 0.0) & (x > 0.0) & (x < 1.0) & (a < math.inf) & (b < math.inf)
     high, low = _product(near, two_sum(p, q))
-    mean = added((p, zero), (-high, -low))
+    mean = add_parts((p, zero), (-high, -low))
     total, ended = _fraction(p, q, near, mean[0] + mean[1], proper, least)
     density = _density(p, q, near, far)
     tail = density * total
     tail = select(ended, tail, literal(math.nan, F64))
-    found = select(upper, 1.0 - tail, tail)
+    value = select(upper, 1.0 - tail, tail)
     small = proper & upper & (b <= 1.0) & (x <= SERIES)
     power = exp(b * log1p(-x))
     series = density * _series(a, b, x, small, least) / power
-    (found,) = rarely(small, [series], [found])
+    (value,) = rarely(small, [series], [value])
     inside = (x >= 0.0) & (x <= 1.0)
-    none, all_ = literal(0.0, F64), literal(1.0, F64)
+    no_mass, all_ = literal(0.0, F64), literal(1.0, F64)
     at_zero, at_one = a.eq(0.0) | b.eq(math.inf), b.eq(0.0) | a.eq(math.inf)  # all of the mass
     low = x.eq(0.0) | (at_one & (x < 1.0))
-    outside = select(inside, select(low, none, all_), literal(math.nan, F64))
+    outside = select(inside, select(low, no_mass, all_), literal(math.nan, F64))
     defined = (a >= 0.0) & (b >= 0.0) & ~(at_zero & at_one)
     outside = select(defined, outside, literal(math.nan, F64))
-    return select(proper, at_most(found, 1.0), outside)
+    return select(proper, at_most(value, 1.0), outside)
 
 
-def _series(a: Expr, b: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
+def _series(a: Expr, b: Expr, x: Expr, active: Expr, least: float) -> Expr:
     """I(x; a, b) over x**a / B(a, b): terms are positive for b <= 1 (TOMS 708, bpser)."""
-    one = literal(1.0, F64)
+    unit = literal(1.0, F64)
 
     def step(n: Expr, term: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
         following = term * ((n - b) / n * x)
-        going = wanted & (term > total * least)
+        going = active & (term > total * least)
         return going, (n + 1.0, following, total + following / (a + n))
 
-    return iterate(ITERATIONS, (one, one, one / a), step, usual=60)[2]
+    return iterate(ITERATIONS, (unit, unit, unit / a), step, usual=60)[2]
 
 
 def _density(a: Expr, b: Expr, x: Parts, y: Parts) -> Expr:
     """x**a y**b / B(a, b)."""
     n = two_sum(a, b)
-    logs = [log_of_ratio(_product(each, n), of) for each, of in ((x, a), (y, b))]
-    high, low = added(multiple(a, logs[0]), multiple(b, logs[1]))
+    logs = [log_of_ratio(_product(part, n), of) for part, of in ((x, a), (y, b))]
+    high, low = add_parts(multiple(a, logs[0]), multiple(b, logs[1]))
     # beside a parameter from 1e16 on the other's ratio is 1: its logarithm is all in the low part
     exponent = two_sum(high, select(abs(high) < math.inf, low, literal(0.0, F64)))
     gammas = gamma_star(n[0]) / (gamma_star(a) * gamma_star(b))
@@ -99,31 +99,31 @@ def _product(a: Parts, b: Parts) -> Parts:
 
 
 def _fraction(
-    a: Expr, b: Expr, x: Parts, gap: Expr, wanted: Expr, least: float
+    a: Expr, b: Expr, x: Parts, gap: Expr, active: Expr, least: float
 ) -> tuple[Expr, Expr]:
     """The fraction whose terms are positive about the mean, and whether it has converged.
 
     It is the even part of DLMF 8.17.22, as Didonato and Morris have it (TOMS 708, 1992); ``gap`` is
     a - (a + b) x.
     """
-    one = literal(1.0, F64)
-    scale = one / (a + 1.0)
-    first = one / ((gap + 1.0) * a * scale)
+    unit = literal(1.0, F64)
+    scale = unit / (a + 1.0)
+    first = unit / ((gap + 1.0) * a * scale)
 
     def step(
         n: Expr, scale: Expr, d: Expr, change: Expr, total: Expr
     ) -> tuple[Expr, tuple[Expr, ...]]:
-        going = wanted & (abs(change) > abs(total) * least)
-        following = one / (a + (n + n) + 1.0)
-        before = n - 1.0
+        going = active & (abs(change) > abs(total) * least)
+        following = unit / (a + (n + n) + 1.0)
+        previous = n - 1.0
         weight = n * (b - n) * x[0] * scale
-        above = (a + before) * scale * (a + b + before) * weight * x[0]
+        above = (a + previous) * scale * (a + b + previous) * weight * x[0]
         below = n + weight + (a + n) * following * (gap + 1.0 + n * (2.0 - x[0]))
-        reached = one / (below + above * d)
+        reached = unit / (below + above * d)
         more = change * (-above * d * reached)
         return going, (n + 1.0, following, reached, more, total + more)
 
-    initial = (one, scale, first, first, first)
+    initial = (unit, scale, first, first, first)
     _, _, _, change, total = iterate(ITERATIONS, initial, step, usual=20)
     return total, abs(change) <= abs(total) * least
 
@@ -138,8 +138,8 @@ def betaln(a: Expr, b: Expr) -> Expr:
     gammas = gamma_star(p) * gamma_star(q) / gamma_star(n)
     logarithm = select(ratio < 1e-280, log(p) - log(n), log(ratio))
     powers = p * logarithm + q * log1p(-ratio)
-    found = log(gammas * ROOT_TAU) - log(p) * 0.5 - log(q / n) * 0.5 + powers
+    value = log(gammas * ROOT_TAU) - log(p) * 0.5 - log(q / n) * 0.5 + powers
     border = select(p.eq(0.0) & q.eq(q), literal(math.inf, F64), literal(math.nan, F64))
     border = select((p > 0.0) & q.eq(math.inf), literal(-math.inf, F64), border)
     inside = (p > 0.0) & (q < math.inf)
-    return select(inside, found, border).cast(a.dtype)
+    return select(inside, value, border).cast(a.dtype)

@@ -18,7 +18,7 @@ from staticgrad.language.vecmath.exponential import expm1
 from staticgrad.language.vecmath.gamma import (
     ROOT_TAU,
     Parts,
-    added,
+    add_parts,
     exp_of,
     gamma_star,
     log_of_ratio,
@@ -100,36 +100,36 @@ def gammainc(a: Expr, x: Expr) -> Expr:
     """P(a, x), the integral of t**(a - 1) e**-t from 0 to x over Gamma(a); NaN below 0."""
     wide_a, wide_x = a.cast(F64), x.cast(F64)
     tail = _tail(wide_a, wide_x, SMALLEST[x.dtype])
-    found = select(tail.lower, tail.value, 1.0 - tail.value)
-    return _with_borders(wide_a, wide_x, found, 0.0, 1.0).cast(x.dtype)
+    value = select(tail.lower, tail.value, 1.0 - tail.value)
+    return _with_borders(wide_a, wide_x, value, 0.0, 1.0).cast(x.dtype)
 
 
 def gammaincc(a: Expr, x: Expr) -> Expr:
     """Q(a, x) = 1 - P(a, x), accurate where that vanishes."""
     wide_a, wide_x, least = a.cast(F64), x.cast(F64), SMALLEST[x.dtype]
     tail = _tail(wide_a, wide_x, least)
-    found = select(tail.lower, 1.0 - tail.value, tail.value)
+    value = select(tail.lower, 1.0 - tail.value, tail.value)
     near_1 = (wide_a < wide_x * SMALL) | (-wide_a * log(wide_x) < 0.4)
     small = tail.lower & (wide_x <= SMALL) & (wide_a <= SMALL) & (wide_a > 0.0) & near_1
-    (found,) = rarely(small, [_series_of_upper(wide_a, wide_x, small, least)], [found])
-    return _with_borders(wide_a, wide_x, found, 1.0, 0.0).cast(x.dtype)
+    (value,) = rarely(small, [_series_of_upper(wide_a, wide_x, small, least)], [value])
+    return _with_borders(wide_a, wide_x, value, 1.0, 0.0).cast(x.dtype)
 
 
-def _with_borders(a: Expr, x: Expr, found: Expr, at_0: float, at_inf: float) -> Expr:
+def _with_borders(a: Expr, x: Expr, value: Expr, at_0: float, at_inf: float) -> Expr:
     low, high = literal(at_0, F64), literal(at_inf, F64)
     outside = select(x.eq(0.0) & (a > 0.0), low, literal(math.nan, F64))
     outside = select(a.eq(math.inf) & (x < math.inf) & (x >= 0.0), low, outside)
     outside = select(x.eq(math.inf) & (a >= 0.0) & (a < math.inf), high, outside)
     outside = select(a.eq(0.0) & (x > 0.0), high, outside)
     inside = (a > 0.0) & (a < math.inf) & (x > 0.0) & (x < math.inf)
-    return select(inside, at_most(found, 1.0), outside)
+    return select(inside, at_most(value, 1.0), outside)
 
 
 def _tail(a: Expr, x: Expr, least: float) -> Tail:
     zero = a * 0.0
     gap = two_sum(x, -a)
     high, low = multiple(a, log_of_ratio((x, zero), a))
-    exponent = added((high, low), (-gap[0], -gap[1]))
+    exponent = add_parts((high, low), (-gap[0], -gap[1]))
     density = exp_of(exponent)
     large = (a > LARGE) & (abs(gap[0]) < a * NEAR)
     lower = (x <= a) | ((x <= 1.0) & ~large)
@@ -141,18 +141,18 @@ def _tail(a: Expr, x: Expr, least: float) -> Tail:
     return Tail(value, lower)
 
 
-def _series(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
+def _series(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
     """The sum of x**n / ((a + 1) ... (a + n))."""
-    one = literal(1.0, F64)
+    unit = literal(1.0, F64)
 
     def step(at: Expr, term: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
         following = term * (x / at)
-        return wanted & (term > total * least), (at + 1.0, following, total + following)
+        return active & (term > total * least), (at + 1.0, following, total + following)
 
-    return iterate(ITERATIONS, (a + 1.0, one, one), step, usual=30)[2]
+    return iterate(ITERATIONS, (a + 1.0, unit, unit), step, usual=30)[2]
 
 
-def _fraction(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
+def _fraction(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
     """1 / (x + 1 - a - 1 (1 - a) / (x + 3 - a - ...))."""
     first = literal(1.0, F64) / (x + 1.0 - a)
 
@@ -160,11 +160,11 @@ def _fraction(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
         numerator = i * (i - a)
         following = literal(1.0, F64) / (b - numerator * d)
         more = change * (numerator * d * following)
-        going = wanted & (abs(change) > abs(total) * least)
+        going = active & (abs(change) > abs(total) * least)
         return going, (i + 1.0, b + 2.0, following, more, total + more)
 
-    one = literal(1.0, F64)
-    return iterate(ITERATIONS, (one, x + 3.0 - a, first, first, first), step, usual=30)[4]
+    unit = literal(1.0, F64)
+    return iterate(ITERATIONS, (unit, x + 3.0 - a, first, first, first), step, usual=30)[4]
 
 
 def _expansion(a: Expr, lower: Expr, exponent: Parts, density: Expr) -> Expr:
@@ -180,7 +180,7 @@ def _expansion(a: Expr, lower: Expr, exponent: Parts, density: Expr) -> Expr:
     return density * (half + select(lower, -part, part))
 
 
-def _series_of_upper(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
+def _series_of_upper(a: Expr, x: Expr, active: Expr, least: float) -> Expr:
     """Q for small a and x: 1 - x**a / Gamma(a + 1), and what the alternating series adds."""
     z = a + 1.0
     t = (z - 2.0) / (z + 2.0)
@@ -189,9 +189,9 @@ def _series_of_upper(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
 
     def step(n: Expr, factor: Expr, total: Expr) -> tuple[Expr, tuple[Expr, ...]]:
         following = factor * (-x / n)
-        going = wanted & (abs(factor) > least)
+        going = active & (abs(factor) > least)
         return going, (n + 1.0, following, total + following / (a + n))
 
-    one = literal(1.0, F64)
-    total = iterate(ITERATIONS, (one, one, literal(0.0, F64)), step)[2]
+    unit = literal(1.0, F64)
+    total = iterate(ITERATIONS, (unit, unit, literal(0.0, F64)), step)[2]
     return -less - (less + 1.0) * a * total

@@ -74,15 +74,15 @@ def atan2(y: Expr, x: Expr) -> Expr:
 
     The angle is m pi/4 + atan t or m pi/4 - atan t for a whole m up to 4.
     """
-    dtype, one = x.dtype, literal(1.0, x.dtype)
+    dtype, unit = x.dtype, literal(1.0, x.dtype)
     across, up = abs(x), abs(y)
     steep, larger, smaller = up > across, across.maximum(up), across.minimum(up)
     infinite = smaller.eq(math.inf)
     scale = choose(larger > 2.0 ** (layout_of(x).bias - 1), 0.25, 1.0, dtype)  # sums stay finite
-    a, b = select(infinite, one, smaller * scale), select(infinite, one, larger * scale)
+    a, b = select(infinite, unit, smaller * scale), select(infinite, unit, larger * scale)
     tilted = a > b * 0.5
     ratio = select(tilted, a - b, a) / select(tilted, a + b, b)
-    side = flip_sign(one, sign_bit(x))
+    side = flip_sign(unit, sign_bit(x))
     base = select(steep, literal(2.0, dtype), side.fma(-2.0, 2.0))
     side = select(steep, -side, side)
     eighths = side.fma(choose(tilted, 1.0, 0.0, dtype), base)
@@ -93,7 +93,7 @@ def atan2(y: Expr, x: Expr) -> Expr:
     return flip_sign(eighths.fma(high, t + tail), sign_bit(y))
 
 
-def _reduced(x: Expr) -> tuple[Expr, Expr, Expr]:
+def _reduce(x: Expr) -> tuple[Expr, Expr, Expr]:
     """Return |x| > 1/2, s, and asin(s) - s, for s = |x| or sqrt((1 - |x|)/2)."""
     magnitude = abs(x)
     far = magnitude > 0.5
@@ -105,7 +105,7 @@ def _reduced(x: Expr) -> tuple[Expr, Expr, Expr]:
 def asin(x: Expr) -> Expr:
     """The angle in [-pi/2, pi/2] whose sine is x; NaN beyond 1. -0 stays -0."""
     high, low = HALF_PI[x.dtype]
-    far, s, tail = _reduced(x)
+    far, s, tail = _reduce(x)
     beyond = high - ((s + s) + ((tail + tail) - low))
     return flip_sign(select(far, beyond, s + tail), sign_bit(x))
 
@@ -113,7 +113,7 @@ def asin(x: Expr) -> Expr:
 def acos(x: Expr) -> Expr:
     """The angle in [0, pi] whose cosine is x; NaN beyond 1."""
     high, low = HALF_PI[x.dtype]
-    far, s, tail = _reduced(x)
+    far, s, tail = _reduce(x)
     sign = sign_bit(x)
     near = high - (flip_sign(s, sign) + (flip_sign(tail, sign) - low))
     double = (s + s) + (tail + tail)

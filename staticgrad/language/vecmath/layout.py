@@ -133,10 +133,10 @@ def scaled_in_steps(p: Expr, low_bits: Expr) -> Expr:
     Towards the lower end of n both become exact zeros.
     """
     layout = layout_of(p)
-    both = bits(low_bits)
-    half = both >> 1
+    exponent = bits(low_bits)
+    half = exponent >> 1
     first = (half << layout.fraction).bitcast(p.dtype)
-    second = ((both - half) << layout.fraction).bitcast(p.dtype)
+    second = ((exponent - half) << layout.fraction).bitcast(p.dtype)
     return p * first * second
 
 
@@ -161,19 +161,19 @@ def split(x: Expr, denormals: bool, seldom: bool = False) -> Split:
     integer-to-float instruction.
     """
     layout = layout_of(x)
-    lift, whole = layout.bias + 1, 2.0**layout.fraction
-    origin, offset = layout.bits_of(np.sqrt(0.5)), literal(whole + lift, x.dtype)
+    lift, two_to_fraction = layout.bias + 1, 2.0**layout.fraction
+    origin, offset = layout.bits_of(np.sqrt(0.5)), literal(two_to_fraction + lift, x.dtype)
     if denormals:
         tiny, usual = x < layout.smallest_normal, (x, offset)
-        unusual = x * whole, literal(whole + lift + layout.fraction, x.dtype)
+        unusual = x * two_to_fraction, literal(two_to_fraction + lift + layout.fraction, x.dtype)
         if seldom:
             x, offset = rarely(tiny, unusual, usual)
         else:
             x, offset = (select(tiny, a, b) for a, b in zip(unusual, usual, strict=True))
-    moved = bits(x) - (origin - (lift << layout.fraction))
-    as_float = ((moved >> layout.fraction) | layout.bits_of(whole)).bitcast(x.dtype)
-    mantissa = ((moved & layout.fraction_mask) + origin).bitcast(x.dtype)
-    return Split(as_float - offset, mantissa, moved & ~layout.fraction_mask)
+    shifted = bits(x) - (origin - (lift << layout.fraction))
+    as_float = ((shifted >> layout.fraction) | layout.bits_of(two_to_fraction)).bitcast(x.dtype)
+    mantissa = ((shifted & layout.fraction_mask) + origin).bitcast(x.dtype)
+    return Split(as_float - offset, mantissa, shifted & ~layout.fraction_mask)
 
 
 def horner(x: Expr, coefficients: Sequence[float]) -> Expr:

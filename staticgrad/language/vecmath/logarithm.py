@@ -113,8 +113,8 @@ def log1p(x: Expr) -> Expr:
     layout = layout_of(x)
     one_plus = x + 1.0
     parts = split(one_plus, denormals=False)
-    one = (2 * layout.bias + 3) << layout.fraction
-    scale = (literal(one, layout.word) - parts.field).bitcast(x.dtype)
+    exponent_of_one = (2 * layout.bias + 3) << layout.fraction
+    scale = (literal(exponent_of_one, layout.word) - parts.field).bitcast(x.dtype)
     f = (x * 0.25).fma(scale, scale * 0.25 - 1.0)
     general = exponent_and_reduced(parts.exponent, f)
     tiny = 2.0 ** -(layout.fraction + 3)
@@ -124,11 +124,11 @@ def log1p(x: Expr) -> Expr:
 def logit(p: Expr) -> Expr:
     """log(p / (1 - p)): -inf at 0, inf at 1, NaN beyond."""
     layout = layout_of(p)
-    rest = 1.0 - p
-    lost = (1.0 - rest) - p  # what rounding took from it
-    above, below = split(p, denormals=True, seldom=True), split(rest, denormals=False)
-    one = (2 * layout.bias + 1) << layout.fraction
-    scale = (literal(one, layout.word) - below.field).bitcast(p.dtype)
+    complement = 1.0 - p
+    lost = (1.0 - complement) - p  # what rounding took from it
+    above, below = split(p, denormals=True, seldom=True), split(complement, denormals=False)
+    exponent_of_one = (2 * layout.bias + 1) << layout.fraction
+    scale = (literal(exponent_of_one, layout.word) - below.field).bitcast(p.dtype)
     t, u, exponent = above.mantissa, below.mantissa, above.exponent - below.exponent
     far, near = t > u * math.sqrt(2.0), u > t * math.sqrt(2.0)
     exponent = select(far, exponent + 1.0, select(near, exponent - 1.0, exponent))
@@ -165,8 +165,8 @@ def _logarithm(x: Expr, base: Base) -> Expr:
     leading = parts.exponent * base.octave[0]
     total = leading + product
     lost = product - (total - leading)
-    rest = curved.fma(base.scale[0], f.fma(base.scale[1], product_low))
-    return with_borders(x, x, total + (lost + parts.exponent.fma(base.octave[1], rest)))
+    low = curved.fma(base.scale[0], f.fma(base.scale[1], product_low))
+    return with_borders(x, x, total + (lost + parts.exponent.fma(base.octave[1], low)))
 
 
 def _curved_f32(f: Expr) -> Expr:

@@ -99,29 +99,29 @@ def erfinv(x: Expr) -> Expr:
 
     -inf at -1, inf at 1, NaN beyond. -0 stays -0.
     """
-    rest = 1.0 - abs(x)
-    return _quantile(x, rest * (abs(x) + 1.0), rest * 0.5) * ROOT_HALF
+    complement = 1.0 - abs(x)
+    return _quantile(x, complement * (abs(x) + 1.0), complement * 0.5) * ROOT_HALF
 
 
-def _quantile(x: Expr, both: Expr, smaller: Expr) -> Expr:
+def _quantile(x: Expr, product: Expr, smaller: Expr) -> Expr:
     """The quantile at (1 + x)/2, given 1 - x**2 and half of 1 - |x|."""
     middle = MIDDLE[x.dtype]
-    parts = split(both, denormals=False)
+    parts = split(product, denormals=False)
     w = -exponent_and_reduced(parts.exponent, parts.mantissa - 1.0)
     at = w - middle.centre
     usual = x * even_odd(at, at * at, middle.series)
-    end = _FAR[x.dtype](x, both, smaller)
+    end = _FAR[x.dtype](x, product, smaller)
     border = select(smaller.eq(0.0), x * math.inf, literal(math.nan, x.dtype))
     unusual = select(smaller > 0.0, end, border)
-    return rarely(~(both > math.exp(-2.0 * middle.centre)), [unusual], [usual])[0]
+    return rarely(~(product > math.exp(-2.0 * middle.centre)), [unusual], [usual])[0]
 
 
-def _far_f32(x: Expr, both: Expr, smaller: Expr) -> Expr:
-    root = (-log(both)).sqrt()
+def _far_f32(x: Expr, product: Expr, smaller: Expr) -> Expr:
+    root = (-log(product)).sqrt()
     return (x * root) * horner(1.0 / root - FAR_CENTRE, FAR)
 
 
-def _far_f64(x: Expr, both: Expr, smaller: Expr) -> Expr:
+def _far_f64(x: Expr, product: Expr, smaller: Expr) -> Expr:
     r = (-log(smaller)).sqrt()
     near = r <= 5.0
     at = r - select(near, literal(1.6, F64), literal(5.0, F64))

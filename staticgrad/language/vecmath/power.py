@@ -73,12 +73,12 @@ def pow_(x: Expr, y: Expr) -> Expr:
 
 def _with_signs(x: Expr, y: Expr, power: Expr) -> Expr:
     """x**y from |x|**y."""
-    whole = y.rint().eq(y)
+    is_whole = y.rint().eq(y)
     half = y * 0.5
-    odd = whole & half.rint().ne(half)
+    odd = is_whole & half.rint().ne(half)
     zero = literal(0, layout_of(x).word)
     signed = flip_sign(power, select(odd, sign_bit(x), zero))
-    undefined = (x < 0.0) & (abs(x) < math.inf) & ~whole
+    undefined = (x < 0.0) & (abs(x) < math.inf) & ~is_whole
     result = select(undefined, literal(math.nan, x.dtype), signed)
     return select(x.eq(1.0) | y.eq(0.0), literal(1.0, x.dtype), result)
 
@@ -120,10 +120,10 @@ def _exp2(exponent: Expr) -> Expr:
     """2**exponent as f32, for |exponent| <= 160."""
     n, low_bits = round_scaled(exponent, 1.0)
     r = exponent - n
-    return _scaled(even_odd(r, r * r, EXP2), low_bits).cast(F32)
+    return _scale(even_odd(r, r * r, EXP2), low_bits).cast(F32)
 
 
-def _scaled(p: Expr, low_bits: Expr) -> Expr:
+def _scale(p: Expr, low_bits: Expr) -> Expr:
     """p * 2**n by the exponent's bits, where neither end is reached."""
     return (bits(p) + (bits(low_bits) << layout_of(p).fraction)).bitcast(p.dtype)
 
@@ -137,11 +137,11 @@ def _power_f64(x: Expr, y: Expr) -> Expr:
     logarithm = log_in_two_parts(split(abs(x), denormals=False))
     high, low = logarithm
     product = y * high
-    rest = y.fma(low, y.fma(high, -product))
-    p, low_bits = exponential(product, rest, 0)
+    low_product = y.fma(low, y.fma(high, -product))
+    p, low_bits = exponential(product, low_product, 0)
     seldom = _out_of(x, smallest) | ~(abs(product) <= largest)
     unusual = _unusual_power_f64(x, y, logarithm)
-    return rarely(seldom, [unusual], [_scaled(p, low_bits)])[0]
+    return rarely(seldom, [unusual], [_scale(p, low_bits)])[0]
 
 
 def _unusual_power_f64(x: Expr, y: Expr, logarithm: tuple[Expr, Expr]) -> Expr:
@@ -152,18 +152,18 @@ def _unusual_power_f64(x: Expr, y: Expr, logarithm: tuple[Expr, Expr]) -> Expr:
     high = _with_infinite_ends(magnitude, high)
     y = clamp(y, -(2.0**1000), 2.0**1000)
     product = y * high
-    rest = y.fma(low, y.fma(high, -product))
-    rest = select(abs(product) < 2000.0, rest, literal(0.0, F64))
+    low_product = y.fma(low, y.fma(high, -product))
+    low_product = select(abs(product) < 2000.0, low_product, literal(0.0, F64))
     inside = clamp(product, CONSTANTS[F64].vanish, 1000.0)
-    p, low_bits = exponential(inside, rest, 2 * layout_of(y).bias)
+    p, low_bits = exponential(inside, low_product, 2 * layout_of(y).bias)
     return _with_signs(x, y, scale_gradually(p, low_bits))
 
 
-def exponential(x: Expr, rest: Expr, bias: int) -> tuple[Expr, Expr]:
+def exponential(x: Expr, low: Expr, bias: int) -> tuple[Expr, Expr]:
     """e**(x + rest) / 2**n, and a float whose low bits hold n + bias."""
     ln2_high, ln2_low = CONSTANTS[F64].ln2
     n, low_bits = round_scaled(x, math.log2(math.e), bias)
-    r = n.fma(-ln2_high, x) + n.fma(-ln2_low, rest)
+    r = n.fma(-ln2_high, x) + n.fma(-ln2_low, low)
     return exp_reduced(r), low_bits
 
 
@@ -190,9 +190,9 @@ def log_in_two_parts(parts: Split) -> tuple[Expr, Expr]:
     tail = even_odd(z, z * z, ATANH_TAIL)
     factor = z.fma(tail, TWO_THIRDS[0])
     factor_low = z.fma(tail, TWO_THIRDS[0] - factor) + TWO_THIRDS[1]
-    rest = cube * factor
-    rest_low = cube.fma(factor_low, cube_low.fma(factor, cube.fma(factor, -rest)))
-    atanh, atanh_low = fast_two_sum(double, rest)
+    term = cube * factor
+    rest_low = cube.fma(factor_low, cube_low.fma(factor, cube.fma(factor, -term)))
+    atanh, atanh_low = fast_two_sum(double, term)
     high, high_low = fast_two_sum(parts.exponent * LN2[0], atanh)
     low = atanh_low + s_low.fma(2.0, rest_low)
     return high, high_low + parts.exponent.fma(LN2[1], low)
@@ -204,9 +204,9 @@ def int_pow(x: Expr, y: Expr) -> Expr:
     1 for a y below 0, whose powers are no integers.
     """
 
-    def step(power: Expr, base: Expr, rest: Expr) -> tuple[Expr, tuple[Expr, ...]]:
-        grown = select((rest & 1).ne(0), power * base, power)
-        return rest > 0, (grown, base * base, rest >> 1)
+    def step(power: Expr, base: Expr, exponent: Expr) -> tuple[Expr, tuple[Expr, ...]]:
+        grown = select((exponent & 1).ne(0), power * base, power)
+        return exponent > 0, (grown, base * base, exponent >> 1)
 
     initial = (literal(1, x.dtype), x, y)
     return iterate(x.dtype.bits, initial, step, usual=_USUAL_BITS)[0]
@@ -220,11 +220,11 @@ def cbrt(x: Expr) -> Expr:
     magnitude, dtype = abs(x), x.dtype
     parts = split(magnitude, denormals=True)
     n, low_bits = round_scaled(parts.exponent, THIRD, layout_of(x).bias)
-    rest = n.fma(-3.0, parts.exponent)  # -1, 0 or 1
+    remainder = n.fma(-3.0, parts.exponent)  # -1, 0 or 1
 
     def by_rest(base: float) -> Expr:
-        low, one, high = (literal(base**k, dtype) for k in (-1, 0, 1))
-        return select(rest > 0.0, high, select(rest < 0.0, low, one))
+        low, unit, high = (literal(base**k, dtype) for k in (-1, 0, 1))
+        return select(remainder > 0.0, high, select(remainder < 0.0, low, unit))
 
     m = parts.mantissa * by_rest(2.0)
     y = horner(parts.mantissa, INVERSE) * by_rest(2.0**-THIRD)

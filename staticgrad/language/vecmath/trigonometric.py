@@ -133,11 +133,11 @@ def _reduce_f64(x: Expr, shift: int) -> Reduced:
     product = n * HALF_PI[1]
     product_low = n.fma(HALF_PI[1], -product)
     difference = first - product
-    taken = difference - first
-    lost = (first - (difference - taken)) - (product + taken)
-    rest = n.fma(-HALF_PI[2], lost - product_low)
-    r = difference + rest
-    usual = r, rest - (r - difference), bits(low_bits)
+    change = difference - first
+    lost = (first - (difference - change)) - (product + change)
+    correction = n.fma(-HALF_PI[2], lost - product_low)
+    r = difference + correction
+    usual = r, correction - (r - difference), bits(low_bits)
     turns, far, far_low = quarter_turns(x)
     r, low, quarter = rarely(x >= SMALLEST, (far, far_low, turns + shift), usual)
     return Reduced(r, low, quarter)
@@ -149,7 +149,7 @@ def quarter_turns(x: Expr) -> tuple[Expr, Expr, Expr]:
     The low bits of the word n hold the quarter; r is rounded from r + low, which is right to
     2**-60 of itself. An infinite x makes r NaN; smaller x make all three meaningless.
     """
-    k, parts = _whole(x), _window(x)
+    k, parts = _integer_mantissa(x), _window(x)
     first = k * parts[0]
     first_low = k.fma(parts[0], -first)
     second = k * parts[1]
@@ -161,15 +161,15 @@ def quarter_turns(x: Expr) -> tuple[Expr, Expr, Expr]:
     low_bits = near + layout_of(x).rounder
     n = low_bits - layout_of(x).rounder
     small, small_low = _two_sum(lost + second_low, third)
-    r, rest = _two_sum(near - n, small)
-    rest = rest + (small_low + k.fma(parts[3], third_low))
+    r, low = _two_sum(near - n, small)
+    low = low + (small_low + k.fma(parts[3], third_low))
     product = r * HALF_PI[0]
-    tail = r.fma(HALF_PI[0], -product) + r.fma(HALF_PI[1], rest * HALF_PI[0])
+    tail = r.fma(HALF_PI[0], -product) + r.fma(HALF_PI[1], low * HALF_PI[0])
     total = product + tail
     return bits(low_bits), total + (x - x), tail - (total - product)
 
 
-def _whole(x: Expr) -> Expr:
+def _integer_mantissa(x: Expr) -> Expr:
     """k in [2**52, 2**53), as a float."""
     layout = layout_of(x)
     return ((bits(x) & layout.fraction_mask) | layout.bits_of(2.0**52)).bitcast(F64)
@@ -193,8 +193,8 @@ def _window(x: Expr) -> list[Expr]:
 def _two_sum(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """a + b and what its rounding lost (Knuth)."""
     total = a + b
-    taken = total - a
-    return total, (a - (total - taken)) + (b - taken)
+    added_part = total - a
+    return total, (a - (total - added_part)) + (b - added_part)
 
 
 def _waves(reduced: Reduced) -> tuple[Expr, Expr]:
@@ -243,8 +243,8 @@ def cos(x: Expr) -> Expr:
 def tan(x: Expr) -> Expr:
     """tan x; NaN at inf. -0 stays -0. No float is a pole: the largest f64 result is about 2e18."""
     tangent, quarter = _TANGENTS[x.dtype](abs(x))
-    odd, one = _is_odd(quarter), literal(1.0, x.dtype)
-    ratio = select(odd, one, tangent) / select(odd, tangent, one)
+    odd, unit = _is_odd(quarter), literal(1.0, x.dtype)
+    ratio = select(odd, unit, tangent) / select(odd, tangent, unit)
     return flip_sign(ratio, (quarter << (x.dtype.bits - 1)) ^ sign_bit(x))
 
 

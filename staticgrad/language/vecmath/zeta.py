@@ -70,21 +70,21 @@ def _zeta(s: Expr, q: Expr, least: float) -> Expr:
 
     a, term, total = iterate(2 * TERMS, (q, first, first), step, usual=TERMS)
     inverse = 1.0 / a
-    rest = term * a / (s - 1.0) - term * 0.5
+    tail = term * a / (s - 1.0) - term * 0.5
     factor = term * s * inverse
     for place, number in enumerate(BERNOULLI):
-        rest = rest + factor * number
+        tail = tail + factor * number
         if place < len(BERNOULLI) - 1:
             once, twice = s + (2.0 * place + 1.0), s + (2.0 * place + 2.0)
             factor = factor * (once * inverse) * (twice * inverse)
-    usual = select(term > total * least, total + rest, total)
+    usual = select(term > total * least, total + tail, total)
     small = 1.0 / q
     large = pow_(q, 1.0 - s) * (
         1.0 / (s - 1.0) + small * (at_most(s, MOST) * small * BERNOULLI[0] + 0.5)
     )
-    (whole,) = rarely(q > LARGE, [large], [usual])
+    (value,) = rarely(q > LARGE, [large], [usual])
     nowhere = literal(math.nan, F64)
     pole = literal(math.inf, F64)
     borders = select((q <= 0.0) & (s > 1.0) & q.floor().eq(q), pole, nowhere)
     borders = select(s.eq(1.0) & q.eq(q), pole, borders)
-    return select(proper, whole, borders)
+    return select(proper, value, borders)

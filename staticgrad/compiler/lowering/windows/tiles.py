@@ -171,7 +171,7 @@ def best_cut(node: Node) -> Cut:
     out, inner = (hint_value(size) for size in node.args[1].type.shape[:2][:: 1 - 2 * of_image])
     *deep, down, across = (TileAxis(axis, not of_image) for axis in form.axes)
     high, wide = (max(1, -(-hint_value(axis.phase) // RESULTS)) for axis in (down, across))
-    products = down.piece_taps.combined * across.piece_taps.combined
+    products = down.piece_taps.combined_taps * across.piece_taps.combined_taps
     planes, spread = down.stride * across.stride, down.step * across.step
     more, along = down.blocks - 1, across.blocks - 1
     batch = max(1, hint_value(node.args[0].type.shape[0]))
@@ -803,7 +803,7 @@ class WindowTileFilters(WindowTiles):
     @property
     def _combined_taps(self) -> int:
         """The number of combined taps."""
-        return prod(axis.piece_taps.combined for axis in self.axes)
+        return prod(axis.piece_taps.combined_taps for axis in self.axes)
 
     def _combine_results(self) -> Map:
         loops = o, image, row, column = self._for_tiles(self.channel_count, self.image_count)
@@ -843,7 +843,7 @@ class WindowTileFilters(WindowTiles):
         a_start: Size = 0
         b_start: Size = 0
         to_start: Size = 0
-        units, tap_strides = self._piece_units(), (self.axes[1].piece_taps.combined, 1)
+        units, tap_strides = self._piece_units(), (self.axes[1].piece_taps.combined_taps, 1)
         combination_strides = (len(self.axes[1].active), 1)
         for axis, run, unit, n, stride in zip(
             self.axes, runs, units, tap_strides, combination_strides, strict=True
@@ -875,7 +875,10 @@ class WindowTileFilters(WindowTiles):
 
     def _taps_of(self, numbers: Sequence[Sequence[int]]) -> Map:
         """Return the map of the taps of pieces with these numbers along each axis."""
-        size, tap_strides = self.channel_count * self.inner, (self.axes[1].piece_taps.combined, 1)
+        size, tap_strides = (
+            self.channel_count * self.inner,
+            (self.axes[1].piece_taps.combined_taps, 1),
+        )
         loops = [self.loop(len(n), taps=True) if len(n) > 1 else None for n in numbers]
         o, column = self.nest(self.channel_count, self.inner)
         moves = [(loop, n * size) for loop, n in zip(loops, tap_strides, strict=True)]

@@ -24,11 +24,11 @@ from staticgrad.language.ops.movement import expand_dims, reshape, swapaxes, tra
 from staticgrad.language.ops.operands import (
     PositiveInt,
     as_value,
+    describe_operands,
     floating,
     integer,
     positive,
     promoted_values,
-    related,
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
@@ -90,16 +90,16 @@ def _sizes(image: Any, places: Any) -> list[int]:
         raise RankError(
             f"grid_sample: images {image.type} and a grid {places.type}",
             hint="x [batch, channels, height, width] and grid [batch, rows, columns, 2]",
-            related=related(image, places),
+            related=describe_operands(image, places),
         )
     if places.shape[-1] != axes:
         raise ShapeError(
             f"grid_sample: places of {places.shape[-1]} numbers in images of {axes} axes",
-            related=related(image, places),
+            related=describe_operands(image, places),
         )
     sizes = [integer("size", size, image) for size in image.shape[2:]]
     if 0 in sizes:
-        raise ShapeError("grid_sample: images without elements", related=related(image))
+        raise ShapeError("grid_sample: images without elements", related=describe_operands(image))
     return sizes
 
 
@@ -164,8 +164,9 @@ def affine_grid(
     if maps.ndim != 3 or tuple(maps.shape[1:]) != (axes, axes + 1) or not axes:
         raise ShapeError(
             f"affine_grid: theta {maps.type} for images of {axes} axes",
-            hint="[batch, 2, 3] for size (batch, channels, height, width)", related=related(maps),
-        )  # fmt: skip
+            hint="[batch, 2, 3] for size (batch, channels, height, width)",
+            related=describe_operands(maps),
+        )
     at = np.indices(sizes)
     ends = [max(n - 1, 1) if align_corners else n for n in sizes]
     lines = [
@@ -193,7 +194,7 @@ def pixel_shuffle(x: ArrayLike[AnyValue], upscale_factor: PositiveInt) -> AnyVal
     if channel_count % (r * r):
         raise ShapeError(
             f"pixel_shuffle: {channel_count} channels are not divisible by {r * r}",
-            related=related(image),
+            related=describe_operands(image),
         )
     blocks = reshape(image, (*batch, channel_count // (r * r), r, r, height, width))
     n = len(batch)
@@ -212,7 +213,8 @@ def pixel_unshuffle(x: ArrayLike[AnyValue], downscale_factor: PositiveInt) -> An
     rows, columns = (integer("size", s, image) for s in (height, width))
     if rows % r or columns % r:
         raise ShapeError(
-            f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}", related=related(image)
+            f"pixel_unshuffle: {rows} x {columns} is not divisible by {r}",
+            related=describe_operands(image),
         )
     blocks = reshape(image, (*batch, channels, rows // r, r, columns // r, r))
     n = len(batch)
@@ -226,7 +228,7 @@ def _image(x: Any) -> Any:
     if image.ndim < 3:
         raise RankError(
             f"{called_name()}: expected shape [..., channels, height, width], got {image.type}",
-            related=related(image),
+            related=describe_operands(image),
         )
     return image
 
@@ -304,7 +306,7 @@ def resize(
     if options.method != "nearest":
         value = floating(value)
     if (shape is None) == (scale is None):
-        raise ArgumentError("resize: takes either shape or scale", related=related(value))
+        raise ArgumentError("resize: takes either shape or scale", related=describe_operands(value))
     # Scales as fractions: 0.6 is 3/5, also as a float32.
     scales = () if scale is None else scale if isinstance(scale, list | tuple) else (scale,)
     for factor in scales:
@@ -314,7 +316,9 @@ def resize(
     entries: tuple[Any, ...] = factors or sizes
     if len(entries) > value.ndim:
         count = len(entries)
-        raise ArgumentError(f"resize: {count} sizes for {value.type}", related=related(value))
+        raise ArgumentError(
+            f"resize: {count} sizes for {value.type}", related=describe_operands(value)
+        )
     for axis, entry in enumerate(entries, start=value.ndim - len(entries)):
         old = value.shape[axis]
         new, ratio = entry, (old, entry)
@@ -322,7 +326,9 @@ def resize(
             ratio = (entry.denominator, entry.numerator)
             new = old * entry.numerator // entry.denominator
         if any(isinstance(size, int) and size < 1 for size in (old, new)):
-            raise ShapeError(f"resize: from {old} to {new} elements", related=related(value))
+            raise ShapeError(
+                f"resize: from {old} to {new} elements", related=describe_operands(value)
+            )
         if ratio[0] != ratio[1]:
             value = _resize_axis(value, axis, new, ratio, options)
     return value
@@ -390,7 +396,7 @@ def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int
         raise ArgumentError(
             f"resize: {what} from {q} to {p} elements: their ratio is only known in a run",
             hint="scale= gives it",
-            related=related(x),
+            related=describe_operands(x),
         )
     return max(radius, -(-radius * q // p))
 

@@ -29,10 +29,10 @@ from staticgrad.language.ops.operands import (
     as_value,
     check_equal,
     check_vector,
+    describe_operands,
     floating,
     integer,
     promoted_values,
-    related,
     shape_text,
     size_of,
 )
@@ -129,7 +129,7 @@ def windows_over(
                 raise ShapeError(
                     text,
                     hint='padding="same", a smaller window, or less dilation',
-                    related=related(x),
+                    related=describe_operands(x),
                 )
         extents.append(window_count)
         overhangs.append(overhang)
@@ -150,7 +150,7 @@ def per_axis(what: str, argument: Any, count: int, *values: Value) -> tuple[int,
             f"{called_name()}: {what}={quote(argument)} for {count}"
             f" ax{'i' if count == 1 else 'e'}s",
             hint="one number for all, or one for each axis of the image",
-            related=related(*values),
+            related=describe_operands(*values),
         )
     return result
 
@@ -173,7 +173,7 @@ def _borders(
         raise RankError(
             f"{called_name()}: padding={quote(padding)} for {len(image)} axes of the image",
             hint="one number or (before, after) for each",
-            related=related(x),
+            related=describe_operands(x),
         )
     return [_pair(entry, x) for entry in padding]
 
@@ -201,7 +201,7 @@ def spatial(x: Value, others: int, what: str = "the image") -> int:
         raise RankError(
             f"{called_name()}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
             hint="[batch, channels, places...]",
-            related=related(x),
+            related=describe_operands(x),
         )
     return rank - others
 
@@ -361,7 +361,7 @@ def _crop_sizes(
         text = f"conv_transpose: a border of {low} and {high} leaves nothing of {size + extra}"
         left = size + extra - low - high
         if not dims.at_least(places * left, 0, text):
-            raise ShapeError(text, related=related(x))
+            raise ShapeError(text, related=describe_operands(x))
         sizes.append(dims.maximum(left, 0))  # less where there is no place to spread
     return pads.before, tuple(sizes)
 
@@ -373,17 +373,18 @@ def _check_filters(x: AnyValue, w: AnyValue, groups: int) -> None:
             f"{called_name()}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
             hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]"
             + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
-            related=related(x, w),
+            related=describe_operands(x, w),
         )
     if 0 in taps:
         raise ShapeError(
-            f"{called_name()}: a filter {shape_text(w.shape)} without taps", related=related(w)
+            f"{called_name()}: a filter {shape_text(w.shape)} without taps",
+            related=describe_operands(w),
         )
     if groups > 1 and isinstance(w.shape[0], int) and w.shape[0] % groups:
         raise ArgumentError(
             f"{called_name()}: {groups} groups do not divide the {w.shape[0]} filters",
             hint="each group has as many",
-            related=related(x, w),
+            related=describe_operands(x, w),
         )
 
 
@@ -461,7 +462,7 @@ def fold(
     if value.ndim != 2 + 2 * count or not count:
         raise RankError(
             f"fold: {shape_text(value.shape)} is not [n, c, taps..., windows...]",
-            related=related(value),
+            related=describe_operands(value),
         )
     sizes = extents if isinstance(extents, tuple) else (extents,) * count
     taps = tuple(integer("taps", size, value) for size in value.shape[2 : 2 + count])
@@ -631,7 +632,7 @@ def _adaptive(kind: str, x: AnyValue, extents: PerAxis) -> AnyValue:
             raise ShapeError(
                 f"{called_name()}: {parts} parts of axis {axis} of size {size}",
                 hint="a named size must be a multiple of them: sg.dim(name, multiple_of=...)",
-                related=related(x),
+                related=describe_operands(x),
             )
         pieces = [
             combine(
@@ -670,7 +671,7 @@ def _pool(
                 f"{called_name()}: a window of {k} taps lies wholly in a border of {low} and"
                 f" {high}",
                 hint="the border is smaller than a window",
-                related=related(x),
+                related=describe_operands(x),
             )
     return windows
 

@@ -54,9 +54,9 @@ from staticgrad.language.ops.operands import (
     Integer,
     as_value,
     check_equal,
+    describe_operands,
     floating,
     promoted_values,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.positions import iota
@@ -545,7 +545,7 @@ def block_diag(*arrays: ArrayLike[AnyValue]) -> AnyValue:
     for block in blocks:
         if block.ndim > 2:
             what = f"block_diag: {block.type} has more than two axes"
-            raise RankError(what, related=related(block))
+            raise RankError(what, related=describe_operands(block))
     blocks = [reshape(block, (1,) * (2 - block.ndim) + block.shape) for block in blocks]
     rows = []
     for k, block in enumerate(blocks):
@@ -660,7 +660,9 @@ def cond(x: ArrayLike[AnyValue], p: Any = None) -> AnyValue:
     if p in (None, 2, -2):
         s = svdvals(value)
         if s.shape[-1] == 0:
-            raise ArgumentError(f"cond: {value.type} has no elements", related=related(value))
+            raise ArgumentError(
+                f"cond: {value.type} has no elements", related=describe_operands(value)
+            )
         largest, smallest = (take(s, place, -1) for place in (0, -1))
         return smallest / largest if p == -2 else largest / smallest
     inverse = inv(value, errors="nan")
@@ -704,7 +706,7 @@ def matrices(x: ArrayLike[AnyValue]) -> AnyValue:
         raise RankError(
             f"{called_name()}: {value.type} is not a matrix",
             hint="matrices are the last two axes: x[:, None] is a column",
-            related=related(value),
+            related=describe_operands(value),
         )
     return value
 
@@ -724,7 +726,9 @@ def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any
     left, right = promoted_values((a, b))
     left, right = matrices(left), floating(right)
     if right.ndim == 0:
-        raise RankError(f"{called_name()}: b is a scalar", hint="b / a", related=related(right))
+        raise RankError(
+            f"{called_name()}: b is a scalar", hint="b / a", related=describe_operands(right)
+        )
     is_vector = right.ndim == 1
     if is_vector:
         right = expand_dims(right, -1)
@@ -742,7 +746,7 @@ def right_side(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> tuple[Any, Any
         raise ShapeError(
             f"{called_name()}: batch axes do not broadcast, {error.left} != {error.right}",
             details=details,
-            related=related(left, right),
+            related=describe_operands(left, right),
         ) from None
     left, right = (in_batch(matrix, batch) for matrix in (left, right))
     return left, right, is_vector
@@ -816,7 +820,9 @@ def as_matrices(x: ArrayLike[AnyValue]) -> AnyValue:
     """x of any dtype, if it has two axes."""
     value = as_value(x)
     if value.ndim < 2:
-        raise RankError(f"{called_name()}: {value.type} is not a matrix", related=related(value))
+        raise RankError(
+            f"{called_name()}: {value.type} is not a matrix", related=describe_operands(value)
+        )
     return value
 
 

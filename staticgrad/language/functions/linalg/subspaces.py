@@ -18,7 +18,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.linalg import adjoint
 from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.operands import related
+from staticgrad.language.ops.operands import describe_operands
 from staticgrad.support.errors import RankError
 from staticgrad.support.errors.tracebacks import called_name
 
@@ -82,7 +82,9 @@ def _orthonormal(columns: Any) -> Any:
 def _matrix(a: Any) -> Any:
     value: Any = matrices(a)
     if value.ndim != 2:
-        raise RankError(f"{called_name()}: {value.type} is not a matrix", related=related(value))
+        raise RankError(
+            f"{called_name()}: {value.type} is not a matrix", related=describe_operands(value)
+        )
     return value
 
 

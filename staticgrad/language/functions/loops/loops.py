@@ -350,9 +350,9 @@ class FirstCarries:
         """Make floats float64 unless a carry of fixed dtype, or one of ``others`` (the dtypes of
         everything else that the loop reads), is float32; return whether any changed."""
         strong = {v.dtype for place, v in enumerate(self.values) if place not in self._narrow}
-        return F32 not in strong | others and self.widen()
+        return F32 not in strong | others and self.widen_floats()
 
-    def widen(self) -> bool:
+    def widen_floats(self) -> bool:
         """Make floats that are still float32 by default float64; whether there are any."""
         narrow = self._narrow
         for place in narrow:
@@ -769,7 +769,7 @@ def _trace_loop(
         try:
             ends = build(trace, carries, kinds)
         except CarryError:  # of a loop inside, perhaps of a float that began as float32
-            if not first.widen():
+            if not first.widen_floats():
                 raise
             continue
         if first.follow(ends):

@@ -29,9 +29,9 @@ from staticgrad.language.ops.operands import (
     axis_of,
     check_equal,
     check_vector,
+    describe_operands,
     floating,
     promoted_values,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.selection import where
@@ -63,7 +63,7 @@ def alike(left: ArrayLike[AnyValue], right: ArrayLike[AnyValue]) -> tuple[AnyVal
             raise ShapeError(
                 text,
                 hint="losses do not broadcast: reshape one of the two",
-                related=related(first, second),
+                related=describe_operands(first, second),
             )
     return first, second
 
@@ -158,13 +158,13 @@ def cross_entropy(
         shapes = f"{shape_text(targets.shape)} for logits {shape_text(scores.shape)}"
         raise ShapeError(
             f"cross_entropy: probabilities {shapes}: one for each logit",
-            related=related(scores, targets),
+            related=describe_operands(scores, targets),
         )
     elif ignore_index is not None:
         raise ArgumentError(
             f"cross_entropy: ignore_index={quote(ignore_index)}, but the target has probabilities",
             hint="it is for labels: leave rows out by reduction='none'",
-            related=related(scores, targets),
+            related=describe_operands(scores, targets),
         )
     scores = floating(scores)
     by_class = _weights(scores, weight, place)
@@ -195,7 +195,8 @@ def class_axis(scores: Value, axis: int | None) -> int:
     """Return the axis of the classes: PyTorch's, which is 1, or 0 of a vector, unless given."""
     if scores.ndim == 0:
         raise RankError(
-            f"{called_name()}: the logits have no axis of classes", related=related(scores)
+            f"{called_name()}: the logits have no axis of classes",
+            related=describe_operands(scores),
         )
     return min(1, scores.ndim - 1) if axis is None else axis_of(axis, scores)
 
@@ -280,7 +281,7 @@ def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> 
         raise DTypeError(
             f"{called_name()}: labels are integers, not {labels.dtype.numpy}",
             hint=_how_to_label(logits, labels),
-            related=related(logits, labels),
+            related=describe_operands(logits, labels),
         )
     rows = (*logits.shape[:place], *logits.shape[place + 1 :])
     if labels.shape == rows:
@@ -295,14 +296,14 @@ def check_labels(logits: Value, labels: Value, place: int, axis: int | None) -> 
             column = labels.shape[-1] == 1 and logits.shape[-1] != 1
             hint = f"one-hot: y.argmax(axis={place})"
             hint = "a column of labels is labels[:, 0]" if column else hint
-        raise RankError(text, hint=hint, related=related(logits, labels))
+        raise RankError(text, hint=hint, related=describe_operands(logits, labels))
     if not _fits(rows, labels.shape):
         text += "" if logits.ndim < 3 else f": the classes lie along axis {place}"
         last = axis is None and _fits(logits.shape[:-1], labels.shape)
         raise ShapeError(
             text,
             hint="axis=-1 takes the classes along the last axis" if last else "",
-            related=related(logits, labels),
+            related=describe_operands(logits, labels),
         )
     for size, of_label in zip(rows, labels.shape, strict=True):
         check_equal(text, size, of_label, logits, labels)

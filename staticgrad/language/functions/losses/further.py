@@ -38,8 +38,8 @@ from staticgrad.language.ops.operands import (
     as_values,
     check_equal,
     check_vector,
+    describe_operands,
     floating,
-    related,
     shape_text,
 )
 from staticgrad.language.ops.selection import maximum, where
@@ -141,7 +141,9 @@ def kl_div(
         losses = xlogy(targets, targets) - targets * scores
     if reduction == "batchmean":
         if not losses.ndim:
-            raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
+            raise RankError(
+                "kl_div: the mean over a batch of one number", related=describe_operands(scores)
+            )
         losses, reduction = aggregate.sum(losses) / losses.shape[0], "none"
     return reduce_losses(losses, reduction)
 
@@ -283,7 +285,7 @@ def ctc_loss(
         if value.ndim != rank:
             raise RankError(
                 f"ctc_loss: expected shape [{axes}], got {value.type}",
-                related=related(logs, labels),
+                related=describe_operands(logs, labels),
                 hint="labels in rows, padded behind their ends; one sequence is a batch of one",
             )  # fmt: skip
     _check_integers("targets", labels)
@@ -308,7 +310,9 @@ def ctc_loss(
 
 def _check_integers(name: str, value: Any) -> None:
     if not value.dtype.is_integer:
-        raise DTypeError(f"ctc_loss: {name} are {value.dtype}, no integers", related=related(value))
+        raise DTypeError(
+            f"ctc_loss: {name} are {value.dtype}, no integers", related=describe_operands(value)
+        )
 
 
 def _lengths(name: str, lengths: Any, logs: Any, default: Any) -> Any:

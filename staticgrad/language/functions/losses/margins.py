@@ -30,9 +30,9 @@ from staticgrad.language.ops.operands import (
     Integer,
     PositiveFloat,
     as_values,
+    describe_operands,
     floating,
     promoted_values,
-    related,
 )
 from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.ops.transcendental import exp, log
@@ -148,7 +148,7 @@ def multi_margin_loss(
     if scores.ndim not in (1, 2):
         raise RankError(
             f"multi_margin_loss: expected scores [n, C], got {scores.type}",
-            related=related(scores),
+            related=describe_operands(scores),
         )
     if p not in (1, 2):
         raise ArgumentError(f"multi_margin_loss: p={p} is neither 1 nor 2")
