@@ -21,8 +21,8 @@ from benchmarks.rows import arguments, printed
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.comparison import causes, memory, peers, suite
-from staticgrad.tools.comparison.loading import beside, subject
-from staticgrad.tools.comparison.programs import unchanged
+from staticgrad.tools.comparison.loading import load_peer, subject
+from staticgrad.tools.comparison.programs import restore_afterwards
 from staticgrad.tools.comparison.report import why_more, why_other
 from staticgrad.tools.comparison.timing import one_thread
 from staticgrad.tools.comparison.ways import DefineThenRun
@@ -39,11 +39,11 @@ def measured(file: Path) -> dict[str, Any]:
     spec = f"{file}:example"
     chosen = subject(spec)
     try:
-        other = beside(spec, "torch")
+        other = load_peer(spec, "torch")
     except UnknownNameError:
         other = None  # a module, which is translated
     row: dict[str, Any] = {"program": file.stem, "arena": None}
-    with one_thread(), unchanged(chosen):
+    with one_thread(), restore_afterwards(chosen):
         batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
         warm = 2 if chosen.graph is not None else 0  # a first step, if steps differ
         tape = memory.tape_memory(chosen, batch, warm)

@@ -1,1 +1,1 @@
-"""What is built on the public names: comparison, tests for users, lints, pages, commands."""
+"""Tools that use public names alone: comparison, tests for users, lints, pages, commands."""

@@ -60,7 +60,7 @@ class BatchAxes(NamedTuple):
         return f"{where}: {self.reason}"
 
 
-def asked(axis: Asked, arrays: Arrays) -> BatchAxes:
+def read_asked_axes(axis: Asked, arrays: Arrays) -> BatchAxes:
     """Return the axis that the user asks for.
 
     A number is the axis of each array whose size there is that of the first array which has it.
@@ -101,7 +101,7 @@ def asked(axis: Asked, arrays: Arrays) -> BatchAxes:
     return BatchAxes({n: number % arrays[n].ndim for n, number in axis.items()}, ASKED)
 
 
-def named(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxes | None:
+def find_named_axes(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxes | None:
     """Return the axis whose size has the name of examples, or the only name; None without one."""
     axes_by_label: dict[str, dict[str, int]] = {}
     for array, labels in names.items():
@@ -115,7 +115,7 @@ def named(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxe
     return BatchAxes(axes_by_label[fitting[0]], f"which the program names {fitting[0]}")
 
 
-def assumed(arrays: Arrays) -> BatchAxes:
+def assume_first_axes(arrays: Arrays) -> BatchAxes:
     """Return the first axis of those arrays that are as long as the first one."""
     return next((BatchAxes(axes, ASSUMED) for axes in _first(arrays)), BatchAxes({}, ASSUMED))
 
@@ -143,14 +143,14 @@ def find(
     for reason, holds in ((ADDS, _adds_up), (ANY_ORDER, _in_any_order)):
         for axes in tried:
             if time.process_time() > end:
-                return assumed(arrays)
+                return assume_first_axes(arrays)
             try:
                 base = loss(arrays) if base is None else base
                 if np.isfinite(base) and holds(arrays, axes, loss, base, tolerance) and uses(axes):
                     return BatchAxes(axes, reason)
             except Exception:  # of the user's program, with numbers that it has not seen
                 continue
-    return assumed(arrays)
+    return assume_first_axes(arrays)
 
 
 def candidates(arrays: Arrays) -> list[dict[str, int]]:

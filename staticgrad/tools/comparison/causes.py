@@ -93,7 +93,7 @@ class Moments:
     def __init__(self) -> None:
         self.objects = 0
         self._fullest: tuple[str, Counter[_Array]] = ("f", Counter())
-        self._kept: Counter[_Array] = Counter()
+        self._residuals: Counter[_Array] = Counter()
         self._left: Counter[_Array] = Counter()
         self._part, self._depth = "f", 0
 
@@ -105,7 +105,7 @@ class Moments:
             return
         self._depth += 1 if event == "call" else -1
         if event == "call" and self._part == "f":
-            self._kept, self._part = self._look(), "b"
+            self._residuals, self._part = self._look(), "b"
         elif event == "return" and not self._depth:
             self._left, self._part = self._look(), "u"
 
@@ -117,7 +117,7 @@ class Moments:
         for allocation, count in arrays.items():
             size, places = allocation
             in_walk = any(place.filename == WALK.co_filename for place in places)
-            stays = min(count, self._left[allocation] if in_walk else self._kept[allocation])
+            stays = min(count, self._left[allocation] if in_walk else self._residuals[allocation])
             bytes_by_cause[cause("b", "u") if in_walk else cause("f", "b")] += size * stays
             part_of_temporaries = "u" if part == "u" and not in_walk else "f"
             bytes_by_cause[cause(part_of_temporaries, part_of_temporaries)] += size * (

@@ -25,10 +25,10 @@ _SEED: Final = 11
 
 
 class CoursePlan(NamedTuple):
-    """What a course is made of: the usual size, another one that some step has, whether an edit."""
+    """Plan of a course: the usual size, another one that some step has, whether an edit."""
 
     size: int
-    other: int | None = None
+    other_size: int | None = None
     edited: bool = True
 
 
@@ -45,8 +45,8 @@ def steps(chosen: ComparedProgram, plan: CoursePlan) -> Iterator[CourseStep]:
     draw = np.random.default_rng(_SEED)
     for k in range(1, _MOST + 1):
         size, event = plan.size, ""
-        if not chosen.changes and k == _NEW_SIZE and plan.other is not None:
-            size, event = plan.other, f"{plan.other} examples"
+        if not chosen.changes and k == _NEW_SIZE and plan.other_size is not None:
+            size, event = plan.other_size, f"{plan.other_size} examples"
         if not chosen.changes and k == _EDIT and plan.edited:
             event = "an edit"
         yield CourseStep(chosen.fresh(size, draw), size, event)
@@ -97,13 +97,13 @@ def distinct(
     chosen: ComparedProgram, plan: CoursePlan, count: int
 ) -> tuple[Sequence[Batch], list[int]]:
     """Return the batches of a course that have new shapes, and for each step which it is."""
-    found: dict[Any, int] = {}
+    numbers_by_shapes: dict[Any, int] = {}
     batches: list[Batch] = []
     numbers: list[int] = []
     for step, _ in zip(steps(chosen, plan), range(count), strict=False):
         shapes = tuple(array.shape for array in step.batch.values())
-        if shapes not in found:
-            found[shapes] = len(batches)
+        if shapes not in numbers_by_shapes:
+            numbers_by_shapes[shapes] = len(batches)
             batches.append(step.batch)
-        numbers.append(found[shapes])
+        numbers.append(numbers_by_shapes[shapes])
     return batches, numbers

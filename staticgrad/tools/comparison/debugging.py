@@ -252,14 +252,14 @@ def _run_planted(
     """
     ran: Ran = []
 
-    def then(seen: RanAt, value: Any) -> Any:
+    def record(seen: RanAt, value: Any) -> Any:
         if plant is not None and at is not None and at.is_at(seen, way):
             value = plant(value)
         ran.append((seen, value if isinstance(value, Symbolic) else _Typed(value.type)))
         return value
 
     try:
-        with _intercept_results(Symbolic if way in (_build, _run_compiled) else Tensor, then):
+        with _intercept_results(Symbolic if way in (_build, _run_compiled) else Tensor, record):
             return ran, way(chosen)
     except Exception as error:  # of the user's program, too, with a value that it has not seen
         return ran, error
@@ -528,7 +528,7 @@ def _inspect_value(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt
     """
     with _record_losses() as losses:
         _build(chosen)
-    is_trained = bool(losses) or bool(chosen.wanted)
+    is_trained = bool(losses) or bool(chosen.gradient_arguments)
     for place in places:
         if place.then_run is None:
             continue  # in the body of a loop, which has no result for it
@@ -587,7 +587,7 @@ class _Watched:
             graph = _run_planted(self._chosen, _build, self._place, stop)[1]
         if not values or isinstance(graph, Exception):
             return
-        if self._chosen.wanted:
+        if self._chosen.gradient_arguments:
             losses = [(next(iter(graph.outputs.values())), 1.0)]
         self.value = values[0]
         for loss, scale in losses:

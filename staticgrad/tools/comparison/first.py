@@ -20,5 +20,5 @@ if __name__ == "__main__":
     imports = time.monotonic() - float(started)
     course, batch = json.loads(plan)
     chosen = subject(spec, batch_axis=BatchAxes(*batch))
-    found = courses.run(chosen, way, courses.CoursePlan(*course), imports)
-    print(json.dumps(vars(found)))  # noqa: T201
+    result = courses.run(chosen, way, courses.CoursePlan(*course), imports)
+    print(json.dumps(vars(result)))  # noqa: T201

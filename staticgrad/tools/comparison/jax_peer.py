@@ -34,7 +34,9 @@ class JaxTraining:
         self._state: Any = None
         self._start = jax.tree.map(np.array, state)  # copies: parameters are trained in place
         with jax.enable_x64(doubles):
-            shape = jax.eval_shape(self._function, self._copy(), *self._given(_example(chosen)))
+            shape = jax.eval_shape(
+                self._function, self._copy(), *self._narrow_batch(_example(chosen))
+            )
         self._is_loss = not isinstance(shape, tuple)
         self._jitted = self._jit(self._function)
         self.restore()
@@ -42,7 +44,7 @@ class JaxTraining:
     def call(self, batch: Batch) -> Any:
         """Run one step and wait for its loss and its state."""
         with jax.enable_x64(self._doubles):
-            loss, self._state = self._jitted(self._state, *self._given(batch))
+            loss, self._state = self._jitted(self._state, *self._narrow_batch(batch))
             jax.block_until_ready((loss, self._state))
             return loss
 
@@ -58,30 +60,38 @@ class JaxTraining:
     def peak(self, batch: Batch) -> int:
         """Return what XLA plans: temporaries and results, without those in the place of state."""
         with jax.enable_x64(self._doubles):
-            made = self._jitted.lower(self._state, *self._given(batch)).compile().memory_analysis()
-        return int(made.temp_size_in_bytes + made.output_size_in_bytes - made.alias_size_in_bytes)
+            analysis = (
+                self._jitted.lower(self._state, *self._narrow_batch(batch))
+                .compile()
+                .memory_analysis()
+            )
+        return int(
+            analysis.temp_size_in_bytes
+            + analysis.output_size_in_bytes
+            - analysis.alias_size_in_bytes
+        )
 
     def causes(self, name: str, batch: Batch) -> None:
         """XLA plans one sum."""
 
-    def recomputed(self) -> JaxTraining | None:
+    def make_checkpointed(self) -> JaxTraining | None:
         """Return the same over ``jax.checkpoint``, if the program is a loss."""
         if not self._is_loss or self._rate() is None:
             return None
-        other = object.__new__(JaxTraining)
-        vars(other).update(vars(self))
-        other._jitted = self._jit(jax.checkpoint(self._function))
-        other.restore()
-        return other
+        way = object.__new__(JaxTraining)
+        vars(way).update(vars(self))
+        way._jitted = self._jit(jax.checkpoint(self._function))
+        way.restore()
+        return way
 
     def _jit(self, function: Callable[..., Any]) -> Any:
         """Return the jitted step: as it is, with the gradient by arrays, or with an update."""
         if not self._is_loss:
             return jax.jit(function, donate_argnums=0)
-        rate, wanted = self._rate(), self._chosen.wanted
+        rate, arguments = self._rate(), self._chosen.gradient_arguments
 
         def gradient(state: Any, *arrays: Any) -> Any:
-            by = [1 + k for k in wanted]
+            by = [1 + k for k in arguments]
             loss, slopes = jax.value_and_grad(function, by)(state, *arrays)
             return (loss, slopes), state
 
@@ -89,7 +99,7 @@ class JaxTraining:
             loss, slopes = jax.value_and_grad(function)(state, *arrays)
             return loss, jax.tree.map(lambda p, g: p - rate * g, state, slopes)
 
-        if wanted:
+        if arguments:
             run = jax.jit(gradient)
             return lambda state, *arrays: (run(state, *arrays)[0][0], state)
         if rate is not None:
@@ -111,8 +121,8 @@ class JaxTraining:
     def _copy(self) -> Any:
         return jax.tree.map(lambda array: jax.numpy.array(array, copy=True), self._start)
 
-    def _given(self, batch: Batch) -> list[Any]:
-        return [_narrowed(array, self._doubles) for array in batch.values()]
+    def _narrow_batch(self, batch: Batch) -> list[Any]:
+        return [_narrow_integers(array, self._doubles) for array in batch.values()]
 
 
 def _example(chosen: ComparedProgram) -> Batch:
@@ -123,6 +133,6 @@ def _arrays(chosen: ComparedProgram) -> list[Any]:
     return [*_example(chosen).values(), *chosen.parameters.values()]
 
 
-def _narrowed(array: Any, doubles: bool) -> Any:
+def _narrow_integers(array: Any, doubles: bool) -> Any:
     """Return an array of 64-bit integers as one of 32 bits, unless JAX has 64 bits switched on."""
     return array.astype(np.int32) if array.dtype == np.int64 and not doubles else array

@@ -28,7 +28,7 @@ class _OutOfTimeError(BaseException):
 
 
 @contextmanager
-def limited(name: str, at: Location, seconds: float | None = None) -> Iterator[None]:
+def limit_time(name: str, at: Location, seconds: float | None = None) -> Iterator[None]:
     """Stop a step of the program ``name`` after ``seconds``, by default ``LIMIT``.
 
     Only Python code is stopped, between two instructions.

@@ -19,7 +19,12 @@ from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.models import MODELS
-from staticgrad.tools.comparison.programs import ComparedProgram, function_line, named, program
+from staticgrad.tools.comparison.programs import (
+    ComparedProgram,
+    code_errors,
+    function_line,
+    program,
+)
 
 #: A name, ``path.py:name``, a function that makes a program, or the thing itself.
 Spec = str | Callable[..., Any] | tuple[Any, ...]
@@ -53,55 +58,57 @@ def subject(
         ProgramError: the user's file or function fails by itself.
     """
     beside: dict[str, Any] = {}
-    found: Any = spec
+    candidate: Any = spec
     if isinstance(spec, str):
-        found = MODELS.get(spec)
-        if found is None:
-            found, beside = _from_file(spec)
+        candidate = MODELS.get(spec)
+        if candidate is None:
+            candidate, beside = _from_file(spec)
             batch_axis = beside.get("batch_axis") if batch_axis is None else batch_axis
     if arrays:
-        return program(found, arrays, loss, optimizer, batch_axis)
+        return program(candidate, arrays, loss, optimizer, batch_axis)
     if loss is not None or optimizer is not None:
         raise ArgumentError(
             "loss= and optimizer= are of a module or function that is given with its arrays",
             hint="compare(module, x, target, optimizer=...)",
         )
-    name = spec if isinstance(spec, str) else getattr(found, "__name__", "model")
-    if callable(found) and not isinstance(found, Module | Function):
-        if _needed(found):
+    name = spec if isinstance(spec, str) else getattr(candidate, "__name__", "model")
+    if callable(candidate) and not isinstance(candidate, Module | Function):
+        if _needs_arguments(candidate):
             raise ArgumentError(
-                f"{name!r} takes {inspect.signature(found)}: a function of arrays needs some",
+                f"{name!r} takes {inspect.signature(candidate)}: a function of arrays needs some",
                 hint="compare(function, x, y), or in a file: def name(): return function, x, y",
-                at=function_line(found),
+                at=function_line(candidate),
             )
-        with named(f"{name!r}", found):
-            found = found()
-    if isinstance(found, tuple) and found and callable(found[0]):
-        return program(found[0], found[1:], batch_axis=batch_axis)
-    if isinstance(found, Module) and beside:
-        return program(found, _arrays_beside(str(spec), found, beside), batch_axis=batch_axis)
-    if isinstance(found, Module | Function):
-        return program(found, ())  # raises: there are no arrays
+        with code_errors(f"{name!r}", candidate):
+            candidate = candidate()
+    if isinstance(candidate, tuple) and candidate and callable(candidate[0]):
+        return program(candidate[0], candidate[1:], batch_axis=batch_axis)
+    if isinstance(candidate, Module) and beside:
+        return program(
+            candidate, _arrays_beside(str(spec), candidate, beside), batch_axis=batch_axis
+        )
+    if isinstance(candidate, Module | Function):
+        return program(candidate, ())  # raises: there are no arrays
     is_named = callable(spec) or isinstance(spec, str)
     raise ArgumentError(
-        f"model {name!r} is or returns {type(found).__name__}" if is_named else
+        f"model {name!r} is or returns {type(candidate).__name__}" if is_named else
         f"a model is a name, or a module or function with arrays, not {type(spec).__name__}",
         hint="a tuple (module or function, *arrays)",
         at=function_line(spec) if is_named else None,
     )  # fmt: skip
 
 
-def beside(spec: Spec, other: Any) -> Any:
+def load_peer(spec: Spec, peer: Any) -> Any:
     """Return the program of another library: ``name`` stands for one in the file of ``spec``.
 
     Raises:
         UnknownNameError: no such name, or ``spec`` is not in a file.
     """
-    if not isinstance(other, str):
-        return other
-    file, name = (spec, other) if isinstance(spec, str) else ("", other)
-    if ".py" in other:
-        return _from_file(other, again=False)[0]
+    if not isinstance(peer, str):
+        return peer
+    file, name = (spec, peer) if isinstance(spec, str) else ("", peer)
+    if ".py" in peer:
+        return _from_file(peer, again=False)[0]
     path = file if file.endswith(".py") else file.rpartition(":")[0]
     if not path:
         raise UnknownNameError(f"{name!r} is not in a file", hint="--torch path.py:name")
@@ -121,34 +128,34 @@ def _from_file(spec: str, *, again: bool = True) -> tuple[Any, dict[str, Any]]:
                 f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:name"
             )
     file = Path(path).resolve()
-    taken = sys.modules.get(file.stem)
-    is_free = taken is None or getattr(taken, "__file__", None) == str(file)
+    loaded = sys.modules.get(file.stem)
+    is_free = loaded is None or getattr(loaded, "__file__", None) == str(file)
     module_name = file.stem if is_free else f"compared_{file.stem}"
-    known = sys.modules.get(module_name)
-    if not again and name and is_free and known is not None:
-        if not hasattr(known, name):
+    running = sys.modules.get(module_name)
+    if not again and name and is_free and running is not None:
+        if not hasattr(running, name):
             raise UnknownNameError(
-                f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(known))
+                f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(running))
             )
-        return getattr(known, name), vars(known)
+        return getattr(running, name), vars(running)
     loading = importlib.util.spec_from_file_location(module_name, file)
     if loading is None or loading.loader is None or not file.is_file():
         raise UnknownNameError(f"there is no Python file {path!r}")
     module = importlib.util.module_from_spec(loading)
     # As for a script, the module has its name and its folder is on the path while the file runs
     # and afterwards, since functions may import later; unless the file fails.
-    paths, before = [*sys.path], sys.modules.get(module_name)
+    paths, previous = [*sys.path], sys.modules.get(module_name)
     sys.modules[module_name] = module
     if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
     try:
-        with named(f"{path!r}", None):
+        with code_errors(f"{path!r}", None):
             loading.loader.exec_module(module)
     except BaseException:
         sys.path[:] = paths
         del sys.modules[module_name]
-        if before is not None:
-            sys.modules[module_name] = before
+        if previous is not None:
+            sys.modules[module_name] = previous
         raise
     if not name:
         name = _only_candidate(path, module)
@@ -157,13 +164,13 @@ def _from_file(spec: str, *, again: bool = True) -> tuple[Any, dict[str, Any]]:
     return getattr(module, name), vars(module)
 
 
-def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]:
+def _arrays_beside(spec: str, module: Module, names: dict[str, Any]) -> list[Any]:
     """The arrays of a file that has a module: one, or two of the same number of examples."""
     arrays = {n: v for n, v in names.items() if isinstance(v, np.ndarray) and n[:1] != "_"}
     rows = {array.shape[:1] for array in arrays.values()}
     if 1 <= len(arrays) <= 2 and len(rows) == 1 and rows != {()}:
         return [*arrays.values()]
-    name = next(n for n, v in names.items() if v is found)
+    name = next(n for n, v in names.items() if v is module)
     shapes = [f"{n} {list(array.shape)}" for n, array in arrays.items()]
     chosen = ", ".join([*arrays][:2]) or "x, y"
     raise ArgumentError(
@@ -176,23 +183,23 @@ def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]
 def _only_candidate(path: str, module: ModuleType) -> str:
     """The name of what a file has to compare: tuples, else functions, else modules."""
 
-    own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
-    ready = [n for n, v in own.items() if isinstance(v, tuple) and len(v) > 1 and callable(v[0])]
+    public = {n: v for n, v in vars(module).items() if not n.startswith("_")}
+    ready = [n for n, v in public.items() if isinstance(v, tuple) and len(v) > 1 and callable(v[0])]
     makers = [
         n
-        for n, v in own.items()
-        if inspect.isfunction(v) and v.__module__ == module.__name__ and not _needed(v)
+        for n, v in public.items()
+        if inspect.isfunction(v) and v.__module__ == module.__name__ and not _needs_arguments(v)
     ]
-    found = ready or makers or [n for n, v in own.items() if isinstance(v, Module)]
-    if len(found) != 1:
-        listed = ", ".join(f"{path}:{n}" for n in found) or f"{path}:name"
+    candidates = ready or makers or [n for n, v in public.items() if isinstance(v, Module)]
+    if len(candidates) != 1:
+        listed = ", ".join(f"{path}:{n}" for n in candidates) or f"{path}:name"
         raise UnknownNameError(
-            f"{path!r} has {len(found) or 'no'} candidates for a comparison",
+            f"{path!r} has {len(candidates) or 'no'} candidates for a comparison",
             hint=f"say which: {listed}",
         )
-    return found[0]
+    return candidates[0]
 
 
-def _needed(function: Callable[..., Any]) -> bool:
+def _needs_arguments(function: Callable[..., Any]) -> bool:
     takes = inspect.signature(function).parameters.values()
     return any(p.default is p.empty and p.kind in _NEEDED for p in takes)

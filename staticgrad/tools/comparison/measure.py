@@ -36,11 +36,17 @@ from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.debugging import mistakes_in
-from staticgrad.tools.comparison.limits import limited
-from staticgrad.tools.comparison.loading import Spec, beside, subject
+from staticgrad.tools.comparison.limits import limit_time
+from staticgrad.tools.comparison.loading import Spec, load_peer, subject
 from staticgrad.tools.comparison.mistakes import Debugging
 from staticgrad.tools.comparison.page import ShownComparison, ShownTape
-from staticgrad.tools.comparison.programs import BATCH, LITERAL, Batch, ComparedProgram, unchanged
+from staticgrad.tools.comparison.programs import (
+    BATCH,
+    LITERAL,
+    Batch,
+    ComparedProgram,
+    restore_afterwards,
+)
 from staticgrad.tools.comparison.report import (
     EMPTY,
     HERE,
@@ -126,7 +132,7 @@ def compare(
         MeasurementError: a process that measures a first result failed.
     """
     chosen = subject(spec, arrays, loss, optimizer, batch_axis)
-    torch, jax = beside(spec, torch), beside(spec, jax)
+    torch, jax = load_peer(spec, torch), load_peer(spec, jax)
     peers.check(torch, jax)
     about: dict[str, Any] = {
         "model": chosen.name,
@@ -137,18 +143,20 @@ def compare(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores,"
         f" Python {platform.python_version()}",
     }
-    with one_thread(), unchanged(chosen):
+    with one_thread(), restore_afterwards(chosen):
         if chosen.graph is None:
             watch("the tape alone: there is no graph")
-            others = partial(peers.measured, chosen, seconds, torch, jax, watch)
+            others = partial(peers.measure_peers, chosen, seconds, torch, jax, watch)
             return _tape_alone(chosen, seconds, about, others)
         usual = chosen.batch_size
         watch("whether both ways agree")
         trained = DefineThenRun(chosen)
         agreed = agreement(chosen, trained)
         named = [*trained.graph.sizes] == [BATCH]
-        wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
-        serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
+        candidate_sizes = batches or ((max(usual // 4, 1), usual * 4) if named else ())
+        serves = {
+            n: _refused_size(chosen, trained, n) for n in candidate_sizes if named and n != usual
+        }
         sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
         refusal = next(filter(None, (chosen.refusal, *serves.values())), None)
         timings = [_race(chosen, n) for n in sizes]
@@ -172,7 +180,7 @@ def compare(
         checkpointed = memory.checkpointed_tape(chosen, batch, seconds / 4)
         course = courses.CoursePlan(usual, next((n for n in reversed(sizes) if n != usual), None))
         ran = courses_of(spec, chosen, course, watch)
-        held, changes = _along(chosen, trained, course, ran, peaks)
+        held_bytes, changes = _along(chosen, trained, course, ran, peaks)
         watch("what a graph cannot do")
         return ShownComparison(
             **about,
@@ -181,7 +189,7 @@ def compare(
             batches=tuple(race.pair() for race in timings),
             forward=forward[0].pair() if forward else None,
             courses=ran,
-            held=held,
+            held=held_bytes,
             memories=memories,
             budgets=budgets,
             checkpointed=checkpointed,
@@ -198,7 +206,7 @@ def compare(
             changes=changes,
             debugging=_debugging(chosen, watch),
             causes=(tape.causes, causes.of_plan("compiled", trained.plan(usual))),
-            peers=peers.measured(chosen, seconds, torch, jax, watch),
+            peers=peers.measure_peers(chosen, seconds, torch, jax, watch),
         )
 
 
@@ -241,24 +249,24 @@ def _tape_alone(
     losses, operations = [], []
 
     for batch in batches:
-        before = next(serials)
-        with limited(chosen.name, chosen.origin):
+        serial = next(serials)
+        with limit_time(chosen.name, chosen.origin):
             losses.append(tape.step(batch))
-        operations.append(next(serials) - before - 1)
-    race = Race(chosen.batch_size, lambda: tape.call(batches[0]), before=chosen.restore)
+        operations.append(next(serials) - serial - 1)
+    race = Race(chosen.batch_size, lambda: tape.call(batches[0]), reset=chosen.restore)
     for _ in range(2):
         race.run(seconds)
     assert chosen.refusal is not None
-    held = memory.tape_memory(chosen, batches[0], warm=0)  # of a first step, as its time
+    tape_bytes = memory.tape_memory(chosen, batches[0], warm=0)  # of a first step, as its time
     return ShownTape(
         **about,
         threads=_pools_while_timed(),
         refusal=chosen.refusal,
         tape=race.timings()[0],
-        nbytes=held.peak,
+        nbytes=tape_bytes.peak,
         operations=tuple(operations),
         losses=tuple(losses),
-        timeline=held.timeline,
+        timeline=tape_bytes.timeline,
         peers=others(),
     )
 
@@ -271,11 +279,11 @@ def _along(
 
     ``peaks``: those of the tape by the number of examples, where sizes do not change.
     """
-    count = min(len(each.steps) for every in ran.values() for each in every)
+    count = min(len(course.steps) for every in ran.values() for course in every)
     batches, numbers = courses.distinct(chosen, plan, count)
     function = chosen.new_function()
 
-    def planned(batch: Batch) -> int:
+    def plan_peak(batch: Batch) -> int:
         if chosen.retraces:
             return function.compile(*batch.values()).plan().peak_bytes
         shapes = {name: array.shape for name, array in batch.items()}
@@ -284,12 +292,15 @@ def _along(
     if chosen.changes:
         tape = [memory.tape_memory(chosen, batch, warm=1).peak for batch in batches]
     else:
-        tape = [peaks[plan.size], *(peaks[plan.other or plan.size],) * (len(batches) - 1)]
-    arena = [*map(planned, batches)]
+        tape = [peaks[plan.size], *(peaks[plan.other_size or plan.size],) * (len(batches) - 1)]
+    arena = [*map(plan_peak, batches)]
     chosen.restore()
-    held = {TAPE: tuple(tape[k] for k in numbers), "compiled": tuple(arena[k] for k in numbers)}
+    held_bytes = {
+        TAPE: tuple(tape[k] for k in numbers),
+        "compiled": tuple(arena[k] for k in numbers),
+    }
     if not chosen.changes:
-        return held, None
+        return held_bytes, None
     axes: dict[str, set[int]] = {}
     for batch in batches:
         for name, array in batch.items():
@@ -301,12 +312,14 @@ def _along(
     is_new = [k not in numbers[:at] for at, k in enumerate(numbers)]
 
     def median(way: str, *, new: bool | None) -> float | None:
-        wanted = [k for k in range(1, count) if new is None or is_new[k] == new]
-        found = [each.steps[k] for each in ran[way] for k in wanted]
-        return statistics.median(found) if found else None
+        selected = [k for k in range(1, count) if new is None or is_new[k] == new]
+        times = [course.steps[k] for course in ran[way] for k in selected]
+        return statistics.median(times) if times else None
 
-    return held, Changes(
-        sizes={name: (min(found), max(found)) for name, found in axes.items() if len(found) > 1},
+    return held_bytes, Changes(
+        sizes={
+            name: (min(extents), max(extents)) for name, extents in axes.items() if len(extents) > 1
+        },
         steps=count,
         shapes=len(batches),
         graphs=graphs,
@@ -316,8 +329,8 @@ def _along(
         again=median(state, new=False),
         planned={
             name: tuple(
-                trained.compiled.plan(**{**usual, name: each}).peak_bytes
-                for each in (max(size // 2, 1), size, size * 2)
+                trained.compiled.plan(**{**usual, name: other_size}).peak_bytes
+                for other_size in (max(size // 2, 1), size, size * 2)
             )
             for name, size in usual.items()
         },
@@ -360,7 +373,7 @@ def courses_of(
                 every.setdefault(state, []).append(fresh(spec, state, plan, cache, chosen.batch))
         if time.monotonic() - begin > _LONG:
             break
-    return {state: tuple(each) for state, each in every.items()}
+    return {state: tuple(repeats) for state, repeats in every.items()}
 
 
 def fresh(
@@ -378,9 +391,9 @@ def fresh(
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MeasurementError(f"the process that measures the first result failed: {last}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    found |= {"steps": (*found["steps"],), "events": (*map(tuple, found["events"]),)}
-    return Course(**found)
+    fields = json.loads(done.stdout.splitlines()[-1])
+    fields |= {"steps": (*fields["steps"],), "events": (*map(tuple, fields["events"]),)}
+    return Course(**fields)
 
 
 def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
@@ -390,10 +403,10 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     explained = step.compiled.explanation(before=False, **sizes)
 
     def row(name: str, graph: Graph) -> WorkRow:
-        found = work_of(graph.nodes, sizes)
-        return WorkRow(name, found.operations, found.nbytes, found.flops)
+        total = work_of(graph.nodes, sizes)
+        return WorkRow(name, total.operations, total.nbytes, total.flops)
 
-    def shown(row: WorkRow) -> tuple[int, str, str]:
+    def show_row(row: WorkRow) -> tuple[int, str, str]:
         return row.operations, nbytes(row.nbytes), number(row.flops)
 
     rows = [row(WRITTEN, step.graph)]
@@ -406,9 +419,9 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
         ))  # fmt: skip
     for report in explained.passes:
         if isinstance(report.after, Graph):
-            after = row(f"after {report.name}", report.after)
-            if shown(after) != shown(rows[-1]):
-                rows.append(after)
+            pass_row = row(f"after {report.name}", report.after)
+            if show_row(pass_row) != show_row(rows[-1]):
+                rows.append(pass_row)
     plan = step.compiled.plan(**sizes)
     size_of = dict(plan.buffer_bytes)
     written = [b.name for b in plan.schedule.buffers if b.role in ("temp", "output", "scratch")]
@@ -419,19 +432,25 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
 def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, int]) -> Anatomy:
     """Return the compiled form of a graph, and the time of its steps with a batch."""
     compiled = way.compiled
-    found = compiled.explanation(before=False, **sizes)
+    explanation = compiled.explanation(before=False, **sizes)
     timed = compiled.profile(batch, runs=_RUNS)
     steps = compiled.schedule.steps
-    names = [(section.kernel, step) for section, step in zip(found.steps, steps, strict=True)]
+    names = [(section.kernel, step) for section, step in zip(explanation.steps, steps, strict=True)]
     return Anatomy(
         graph=graph,
-        reports=found.passes,
+        reports=explanation.passes,
         runners=tuple(runners(names)),
         kernels=compiled.kernels,
         plan=compiled.plan(**sizes),
         costs=tuple(
-            StepCost(each.kernel, steps[each.step].phase, each.computes, each.lines, each.fastest)
-            for each in timed.steps
+            StepCost(
+                timing.kernel,
+                steps[timing.step].phase,
+                timing.computes,
+                timing.lines,
+                timing.fastest,
+            )
+            for timing in timed.steps
         ),
-        apart=tuple(dict.fromkeys(each.description for each in found.unfused_pairs)),
+        apart=tuple(dict.fromkeys(pair.description for pair in explanation.unfused_pairs)),
     )

@@ -108,12 +108,12 @@ def tape_memory(
             if calls == at or frame.f_code is WALK:
                 seen.see(frame, event, calls == at)
 
-        _traced(lambda: tape.step(batch), look, FRAMES)
+        _trace_peak(lambda: tape.step(batch), look, FRAMES)
         return seen
 
-    peak = _traced(lambda: tape.step(batch), read)
+    peak = _trace_peak(lambda: tape.step(batch), read)
     seen = look_at_call(at)
-    peak = min(peak, _traced(lambda: tape.step(batch)))  # without what was made once
+    peak = min(peak, _trace_peak(lambda: tape.step(batch)))  # without what was made once
     causes = seen.causes("staticgrad's tape")
     # What the look does not contain are arrays that lived within one call.
     inside = max(peak - causes.total - seen.objects, 0)
@@ -145,7 +145,7 @@ def _arrays_by_call(tape: DefineByRun, batch: Batch, calls: int) -> dict[int, in
         if number in sampled_calls:
             bytes_by_call[number] = array_bytes()
 
-    _traced(lambda: tape.step(batch), note)
+    _trace_peak(lambda: tape.step(batch), note)
     return bytes_by_call
 
 
@@ -158,13 +158,13 @@ def tape_peak(chosen: ComparedProgram, batch: Batch, objects: int | None = None)
     """
     tape = DefineByRun(chosen)
     tape.step(batch)
-    peak = 0 if objects is None else _traced(lambda: tape.step(batch))
+    peak = 0 if objects is None else _trace_peak(lambda: tape.step(batch))
     if objects is None or peak < 20 * objects:
         return tape_memory(chosen, batch).peak
     return peak - objects
 
 
-def _traced(
+def _trace_peak(
     step: Callable[[], object], note: Callable[[FrameType, str, int], None] | None = None,
     frames: int = 1,
 ) -> int:  # fmt: skip
@@ -225,7 +225,7 @@ def measured_budgets(
     last = len(budgets) - 1
     numbers = sorted({round(k * last / (_MEASURED - 1)) for k in range(_MEASURED)})
     measured = [budgeted for budgeted, _ in budgets]
-    runs = [way.call, *(way.planned(budgets[k][1]) for k in numbers)]
+    runs = [way.call, *(way.call_with_plan(budgets[k][1]) for k in numbers)]
     race = Race(0, *(lambda run=run: run(batch) for run in runs))
     for _ in range(PARTS):
         race.run(seconds / PARTS)

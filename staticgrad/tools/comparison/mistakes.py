@@ -1,4 +1,4 @@
-"""What was planted in a program, and how each way found it, as data and as a table."""
+"""Mistakes planted in a program, and the search for them in each way, as data and as a table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Trail:
 
 @dataclass(frozen=True)
 class Hunt:
-    """What was planted or asked for, at which line, and how each way finds it."""
+    """Search for a planted mistake or an answer: what, at which line, and the trail of each way."""
 
     what: str
     line: str
@@ -54,7 +54,7 @@ class Hunt:
 
 @dataclass(frozen=True)
 class Debugging:
-    """How mistakes in a program are found, by run and then run."""
+    """Searches for the mistakes of a program, by run and then run."""
 
     model: str
     hunts: tuple[Hunt, ...]
@@ -62,7 +62,7 @@ class Debugging:
     @property
     def holds(self) -> bool:
         """True if each way found everything."""
-        return all(each.found for hunt in self.hunts for each in (hunt.by_run, hunt.then_run))
+        return all(trail.found for hunt in self.hunts for trail in (hunt.by_run, hunt.then_run))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return a row for each search: what, way, actions, time, found, the last action."""
@@ -83,10 +83,12 @@ class Debugging:
     def summary(self) -> str:
         """A sentence: what was looked for, and in how many actions each way found it."""
 
-        def found(trail: Trail) -> str:
+        def tell_outcome(trail: Trail) -> str:
             return str(len(trail.actions)) if trail.found else "not found"
 
-        counts = (f"{h.what} {found(h.by_run)} and {found(h.then_run)}" for h in self.hunts)
+        counts = (
+            f"{h.what} {tell_outcome(h.by_run)} and {tell_outcome(h.then_run)}" for h in self.hunts
+        )
         return f"Actions by run and then run: {'; '.join(counts)}"
 
     def html(self) -> str:

@@ -26,8 +26,8 @@ class Perceptron(sg.nn.Sequential):
 
     def __init__(self, activation: Callable[[], Any], *widths: int) -> None:
         layers: list[Any] = []
-        for k, (width, after) in enumerate(pairwise(widths)):
-            linear = sg.nn.Linear(width, after, init="kaiming_normal", seed=k)
+        for k, (width, next_width) in enumerate(pairwise(widths)):
+            linear = sg.nn.Linear(width, next_width, init="kaiming_normal", seed=k)
             layers += [linear, activation()]
         super().__init__(*layers[:-1])
 
@@ -112,5 +112,5 @@ def chars() -> Example:
 
 
 MODELS: Final[Mapping[str, Callable[[], Example]]] = {
-    made.__name__: made for made in (linear, mlp, deep, chars)
+    make.__name__: make for make in (linear, mlp, deep, chars)
 }

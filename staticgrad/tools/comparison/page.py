@@ -310,7 +310,7 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
     """Return the lines of the program with their costs and links, and whether all are ours."""
     costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
     for cost in anatomy.costs:
-        of_cost = list(dict.fromkeys(each for line in cost.lines for each in _LINE.findall(line)))
+        of_cost = list(dict.fromkeys(name for line in cost.lines for name in _LINE.findall(line)))
         for line_name in of_cost:
             costs.setdefault(line_name, [0.0, 0.0])[bool(cost.phase)] += cost.seconds / len(of_cost)
     most = max(map(sum, costs.values()), default=1.0) or 1.0

@@ -54,11 +54,11 @@ class PeerWay(Protocol):
     def causes(self, name: str, batch: Batch) -> Causes | None:
         """Return the bytes at the peak by cause; None if the library does not show them."""
 
-    def recomputed(self) -> PeerWay | None:
+    def make_checkpointed(self) -> PeerWay | None:
         """Return the same with recomputation, as the library does it; None if it cannot."""
 
 
-def measured(
+def measure_peers(
     chosen: ComparedProgram, seconds: float, torch: Any = None, jax: Any = None,
     watch: Watch = lambda what: None,
 ) -> tuple[Peer, ...]:  # fmt: skip
@@ -83,7 +83,7 @@ def measured(
         stack.callback(chosen.restore)
         for name, make in _makers(chosen, torch, jax, stack).items():
             watch(name)
-            rows[name], way = _started(name, make, chosen, batches[0], stack)
+            rows[name], way = _start_way(name, make, chosen, batches[0], stack)
             if way is not None:
                 ways[name] = way
         if not ways:
@@ -94,7 +94,7 @@ def measured(
             peak = way.peak(batches[0])
             rows[name] = Peer(
                 name, race.pair(k, -1), peak, rows[name].first, rows[name].losses,
-                recompute=_recomputed(way, batches, peak, seconds),
+                recompute=_measure_recomputation(way, batches, peak, seconds),
                 causes=way.causes(name, batches[0]),
                 imports=_imports("jax" if name == JAX else "torch"),
             )  # fmt: skip
@@ -110,14 +110,14 @@ def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
     with ExitStack() as stack:
         stack.callback(chosen.restore)
         make = _makers(chosen, torch, None, stack)[TORCH]
-        row, way = _started(TORCH, make, chosen, batch, stack)
+        row, way = _start_way(TORCH, make, chosen, batch, stack)
         if way is None:
             return row
         causes = way.causes(TORCH, batch)
         return replace(row, tape=causes.total if causes else way.peak(batch), causes=causes)
 
 
-def _started(
+def _start_way(
     name: str, make: Callable[[], PeerWay], chosen: ComparedProgram, batch: Batch, stack: ExitStack
 ) -> tuple[Peer, PeerWay | None]:
     """Return the row of a library after its first steps, and its way; None if there is a reason."""
@@ -175,10 +175,10 @@ def _makers(
             from staticgrad.tools.comparison import torch_peer
 
             torch_program = None if torch is True else torch
-            makers[TORCH] = lambda: torch_peer.training(chosen, _made(torch_program))
+            makers[TORCH] = lambda: torch_peer.training(chosen, _call_maker(torch_program))
             if torch is not None:
                 makers[COMPILED_TORCH] = lambda: torch_peer.training(
-                    chosen, _made(torch_program), compiled=True
+                    chosen, _call_maker(torch_program), compiled=True
                 )
             else:
                 makers[COMPILED_TORCH] = _missing("not asked for: torch=True, or --torch")
@@ -192,11 +192,11 @@ def _makers(
             stack.enter_context(_environment("XLA_FLAGS", flags))
         from staticgrad.tools.comparison import jax_peer
 
-        makers[JAX] = lambda: jax_peer.JaxTraining(chosen, _made(jax))
+        makers[JAX] = lambda: jax_peer.JaxTraining(chosen, _call_maker(jax))
     return makers
 
 
-def _made(program: Any) -> Any:
+def _call_maker(program: Any) -> Any:
     """Return a program, or what a function without arguments returns: that imports its library."""
     is_maker = inspect.isfunction(program) and not inspect.signature(program).parameters
     return program() if is_maker else program
@@ -297,18 +297,18 @@ def _race(
     if chosen is not None:
         runs.append(runner(DefineByRun(chosen) if alone else DefineThenRun(chosen, called=True)))
     race = Race(
-        chosen.batch_size if chosen else 0, *runs, before=restore if alone else None
+        chosen.batch_size if chosen else 0, *runs, reset=restore if alone else None
     )  # fmt: skip
     for _ in range(PARTS):
         race.run(seconds / PARTS)
     return race
 
 
-def _recomputed(
+def _measure_recomputation(
     way: PeerWay, batches: Sequence[Batch], peak: int, seconds: float
 ) -> tuple[int, float] | None:
     """Return bytes and relative time of a way with recomputation, if that needs fewer bytes."""
-    recomputing = way.recomputed()
+    recomputing = way.make_checkpointed()
     if recomputing is None:
         return None
     size = recomputing.peak(batches[0])

@@ -49,14 +49,14 @@ from staticgrad.tools.comparison.axes import (
     CHANGING,
     Asked,
     BatchAxes,
-    asked,
-    assumed,
+    assume_first_axes,
     differ,
     find,
-    named as named_axis,
+    find_named_axes,
+    read_asked_axes,
     twice,
 )
-from staticgrad.tools.comparison.limits import limited
+from staticgrad.tools.comparison.limits import limit_time
 from staticgrad.tools.comparison.report import Refusal, refusal_of
 
 Array = npt.NDArray[Any]
@@ -115,7 +115,7 @@ class ComparedProgram:
 
     trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
     optimizer: Optimizer | None = None
-    wanted: Sequence[int] = ()
+    gradient_arguments: Sequence[int] = ()
 
     def __init__(
         self, evaluate: Step, example: Batch, drawn: Draw | None, made_of: Any, rule: str,
@@ -123,13 +123,13 @@ class ComparedProgram:
         batch: BatchAxes | None = None,
     ) -> None:  # fmt: skip
         """Trace it; ``batch`` are the axes that count examples, None to look for them."""
-        self.name, self._blamed = _called(made_of), _inner(loss or made_of)
+        self.name, self._blamed = _name_of(made_of), _inner(loss or made_of)
         self.origin = function_line(_inner(made_of))
         self.written = _inner(made_of)
         self.rule, self._evaluate, self._wrap = rule, evaluate, wrap or (lambda step: step)
         self.plain = self._wrap(evaluate)
         self._example, self._drawn_arrays, self.changes = example, drawn, drawn is not None
-        self.batch = batch or assumed(example)
+        self.batch = batch or assume_first_axes(example)
         if drawn is not None:
             self.batch = BatchAxes(self.batch.axes, CHANGING)
         self._look_for_axes = batch is None and drawn is None
@@ -144,7 +144,7 @@ class ComparedProgram:
         self._start: list[tuple[Parameter, Array]] = []
         self._sizes: Mapping[str, Sequence[str | None]] = {}
         self._trace()
-        self.loss = wrap and self._traced(evaluate, self._sizes)
+        self.loss = wrap and self._make_function(evaluate, self._sizes)
         self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
 
     @property
@@ -193,35 +193,35 @@ class ComparedProgram:
 
     def at_once(self, batch: Batch) -> Any:
         """Return the result of the function, computed line by line."""
-        with named(self.name, self._blamed):
+        with code_errors(self.name, self._blamed):
             return self.function.eagerly(*batch.values())
 
     def new_function(self, change: Step | None = None) -> Function[..., Any]:
         """Return the step as a function that has not been traced, with ``change(loss)``."""
         if change is None:
-            return self._traced(self.plain, self._sizes)
+            return self._make_function(self.plain, self._sizes)
 
-        def changed(*arrays: Any) -> Any:
+        def change_result(*arrays: Any) -> Any:
             result = self._evaluate(*arrays)
             with within(self.origin):
                 return change(first_part(result))
 
-        step = self._wrap(changed)
+        step = self._wrap(change_result)
         step.__name__ = self.name
-        return self._traced(step, self._sizes)
+        return self._make_function(step, self._sizes)
 
-    def traced(self, step: Step) -> Function[..., Any]:
+    def trace(self, step: Step) -> Function[..., Any]:
         """Return another step of the same arrays as a function that has not been traced."""
-        return self._traced(step, self._sizes)
+        return self._make_function(step, self._sizes)
 
-    def frozen(self) -> str:
+    def describe_frozen(self) -> str:
         """Return a description of numbers that are frozen in the graph; empty if none are."""
         if self.warned or self.retraces:
             return self.warned
         with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
             warnings.simplefilter("ignore")
-            traces = [self._traced(self._evaluate, self._sizes) for _ in range(2)]
-            graphs = [each.graph(*self._example.values()) for each in traces]
+            traces = [self._make_function(self._evaluate, self._sizes) for _ in range(2)]
+            graphs = [trace.graph(*self._example.values()) for trace in traces]
         numbers = [[n.op for n in graph.nodes if isinstance(n.op, Constant)] for graph in graphs]
         return "" if numbers[0] == numbers[1] else _FROZEN
 
@@ -231,12 +231,12 @@ class ComparedProgram:
 
     def own_graph(self) -> Graph:
         """Return the graph over its own parameters, with the start values."""
-        found: Graph = pickle.loads(self._copy)
-        return found
+        graph: Graph = pickle.loads(self._copy)
+        return graph
 
     def _trace(self) -> None:
         """Trace with sizes as numbers; then with a name for the examples; or run the tape alone."""
-        self.function, self._sizes = self._traced(self.plain, {}), {}
+        self.function, self._sizes = self._make_function(self.plain, {}), {}
         try:
             self.graph, self.warned = self._drawn()
         except GradientError:
@@ -262,7 +262,7 @@ class ComparedProgram:
         """Trace with a name for the number of examples, if the program takes one."""
         literal = self.function, self.graph, self.warned
         self._sizes = self._names(self.batch.axes)
-        self.function = self._traced(self.plain, self._sizes)
+        self.function = self._make_function(self.plain, self._sizes)
         try:
             self.graph, self.warned = self._drawn()
         except Exception as error:
@@ -293,7 +293,7 @@ class ComparedProgram:
             ProgramError: it has not ended soon: with other numbers a loop may never end.
         """
         with (
-            limited(self.name, self.origin, _SOON), python_random_kept(),
+            limit_time(self.name, self.origin, _SOON), python_random_kept(),
             np.errstate(all="ignore"), at_once([*arrays.values()]) as run,
         ):  # fmt: skip
             try:
@@ -306,17 +306,19 @@ class ComparedProgram:
 
         One that refuses the name does not serve other sizes, which is said elsewhere.
         """
-        function = self._traced(self._evaluate, self._names(axes))
+        function = self._make_function(self._evaluate, self._names(axes))
         try:
             with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
                 warnings.simplefilter("ignore")
-                graph = self._named(function.graph(*self._example.values()), self._names(axes))
-            one, two = (self._in_float64(each, graph) for each in twice(self._example, axes))
+                graph = self._name_loss(function.graph(*self._example.values()), self._names(axes))
+            left, right = (self._in_float64(batch, graph) for batch in twice(self._example, axes))
         except Exception:
             return True
-        return differ(one, two)
+        return differ(left, right)
 
-    def _traced(self, step: Step, sizes: Mapping[str, Sequence[str | None]]) -> Function[..., Any]:
+    def _make_function(
+        self, step: Step, sizes: Mapping[str, Sequence[str | None]]
+    ) -> Function[..., Any]:
         """Return a step as a function of arrays with these names and named sizes."""
 
         def named_step(*arrays: Any) -> Any:
@@ -330,20 +332,24 @@ class ComparedProgram:
     def _drawn(self) -> tuple[Graph, str]:
         arrays = [*self._example.values()]
         with (
-            warnings.catch_warnings(record=True) as said, python_random_kept(),
-            as_scopes(*self.modules), named(self.name, self._blamed),
+            warnings.catch_warnings(record=True) as caught, python_random_kept(),
+            as_scopes(*self.modules), code_errors(self.name, self._blamed),
         ):  # fmt: skip
             warnings.simplefilter("always")
-            found = self.function.graph(*arrays)
-            if not found.outputs:
+            graph = self.function.graph(*arrays)
+            if not graph.outputs:
                 raise ArgumentError(
                     f"{self.name} gives no result that depends on its arrays", at=self.origin
                 )
-        texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
-        return self._named(found), texts[0] if texts else ""
+        texts = [
+            str(warning.message)
+            for warning in caught
+            if issubclass(warning.category, TracingWarning)
+        ]
+        return self._name_loss(graph), texts[0] if texts else ""
 
-    def _named(
-        self, found: Graph, sizes: Mapping[str, Sequence[str | None]] | None = None
+    def _name_loss(
+        self, graph: Graph, sizes: Mapping[str, Sequence[str | None]] | None = None
     ) -> Graph:
         """Return the graph with its first floating result under the name ``loss``.
 
@@ -351,34 +357,38 @@ class ComparedProgram:
         names that it was traced with, by default the program's.
         """
         sizes = self._sizes if sizes is None else sizes
-        results = list(found.outputs.values())
+        results = list(graph.outputs.values())
         first = next((v for v in results if v.type.dtype.is_float), results[0])
-        rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
-        inputs: dict[str, Any] = {value.node.label: value for value in found.inputs}
+        further = {f"result{k}": v for k, v in enumerate(results) if v is not first}
+        inputs: dict[str, Any] = {value.node.label: value for value in graph.inputs}
         for name, array in self._example.items():
             if name not in inputs and not self.changes:
                 names = sizes.get(name, (None,) * array.ndim)
                 shape = [label or size for label, size in zip(names, array.shape, strict=True)]
                 inputs[name] = sg.input(name, shape, array.dtype)
         inputs = {name: inputs[name] for name in self._example if name in inputs}
-        outputs = {"loss": first, **rest}
-        return Graph(outputs, found.updates, inputs=[*inputs.values()], name="step")
+        outputs = {"loss": first, **further}
+        return Graph(outputs, graph.updates, inputs=[*inputs.values()], name="step")
 
     def _refused_names(self) -> Refusal | None:
         """Trace with further sizes; return the reason if the function takes no names for them."""
         for seed in (1, 2, 3):
             batch = self.draw(self.batch_size, np.random.default_rng(seed))
-            with warnings.catch_warnings(), named(self.name, self._blamed):
+            with warnings.catch_warnings(), code_errors(self.name, self._blamed):
                 warnings.simplefilter("ignore")
-                found = self.function.graph(*batch.values())
-        refused = [each for each in self.function.stats.reasons if _REFUSES in each]
+                graph = self.function.graph(*batch.values())
+        refused = [reason for reason in self.function.stats.reasons if _REFUSES in reason]
         if not refused:
-            self.graph = self._named(found)
+            self.graph = self._name_loss(graph)
             return None
         try:
-            with python_random_kept(), warnings.catch_warnings(), named(self.name, self._blamed):
+            with (
+                python_random_kept(),
+                warnings.catch_warnings(),
+                code_errors(self.name, self._blamed),
+            ):
                 warnings.simplefilter("ignore")
-                self._traced(self.plain, self._changing()).graph(*self._example.values())
+                self._make_function(self.plain, self._changing()).graph(*self._example.values())
         except StaticgradError as error:
             return refusal_of(error, self.origin, _EACH_SIZE)
         where = self.origin.resolve()  # with other names the function is not refused
@@ -389,27 +399,27 @@ class ComparedProgram:
         """Return names for the axes whose sizes change; axes of equal sizes have one name."""
         drawn = [self.draw(self.batch_size, np.random.default_rng(seed)) for seed in range(4)]
         named: dict[tuple[int, ...], str] = {}
-        found: dict[str, list[str | None]] = {}
+        labels: dict[str, list[str | None]] = {}
         for name, array in self._example.items():
-            found[name] = []
+            labels[name] = []
             for axis in range(array.ndim):
                 sizes = tuple(batch[name].shape[axis] for batch in drawn)
                 is_one = len({*sizes}) == 1
                 label = None if is_one else named.setdefault(sizes, f"{name}_{axis}")
-                found[name].append(label)
-        return found
+                labels[name].append(label)
+        return labels
 
     def _runs_on_the_tape(self) -> bool:
         """Run the program on the tape, and note the parameters that it reads and updates."""
-        with limited(self.name, self.origin):
+        with limit_time(self.name, self.origin):
             try:
                 with python_random_kept(), at_once([*self._example.values()]) as run:
-                    found = self.plain(*run.noted.inputs or ())
+                    results = self.plain(*run.noted.inputs or ())
                     read, pending = [*run.noted.read_stores], [p for p, _ in run.noted.updates]
                     run.restore()
             except Exception:
                 return False
-        leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in flatten(results)[0] if isinstance(leaf, Tensor)]
         updated = [*run.updated.values(), *pending]
         self.updates = any(p.dtype.is_float for p in updated)
         self.is_loss = len(leaves) == 1 and leaves[0].size == 1 and leaves[0].dtype.is_float
@@ -433,7 +443,7 @@ def program(
         )
     if not arrays:
         raise ArgumentError(
-            f"{_called(what)} needs arrays to be called with", at=function_line(_inner(what)),
+            f"{_name_of(what)} needs arrays to be called with", at=function_line(_inner(what)),
             hint="compare(model, x, y), or in a file: def name(): return model, x, y",
         )  # fmt: skip
     if optimizer is not None and not isinstance(optimizer, Optimizer):
@@ -446,14 +456,14 @@ def program(
     if len(arrays) == 1 and inspect.isroutine(arrays[0]):
 
         def drawn_arguments(random: np.random.Generator) -> tuple[Any, ...]:
-            found = arguments_of(random)
-            return found if isinstance(found, tuple) else (found,)
+            arguments = arguments_of(random)
+            return arguments if isinstance(arguments, tuple) else (arguments,)
 
         def drawn_batch(random: np.random.Generator) -> Batch:
             return _in_a_row(names, drawn_arguments(random))[0]
 
         arguments_of, drawn = arrays[0], drawn_batch
-        with named(f"the draw of {_called(what)}", arguments_of):
+        with code_errors(f"the draw of {_name_of(what)}", arguments_of):
             arrays = drawn_arguments(np.random.default_rng(0))
     if isinstance(what, Module):
         evaluate, names = _of_module(what, arrays, loss)
@@ -472,9 +482,9 @@ def program(
     if not isinstance(what, Module):
         return _of_function(what, evaluate, example, drawn, steps, rule, batch)
     wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss, batch)
-    made.trained, made.optimizer = (what, loss, steps), steps
-    return made
+    compared = ComparedProgram(evaluate, example, drawn, what, rule, wrap, loss, batch)
+    compared.trained, compared.optimizer = (what, loss, steps), steps
+    return compared
 
 
 def _given_axes(
@@ -484,24 +494,24 @@ def _given_axes(
     if isinstance(batch_axis, BatchAxes):
         return batch_axis
     if batch_axis is not None:
-        return asked(batch_axis, example)
-    return named_axis(what.sizes, example) if isinstance(what, Function) else None
+        return read_asked_axes(batch_axis, example)
+    return find_named_axes(what.sizes, example) if isinstance(what, Function) else None
 
 
 def _of_module(
     module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
 ) -> tuple[Step, list[str]]:
     """Return the loss of a module as a function of all arrays, and their names."""
-    wanted = module_arguments(module)
-    count = min(max(len(wanted), 1), len(arrays))
+    parameters = module_arguments(module)
+    count = min(max(len(parameters), 1), len(arrays))
     targets = len(arrays) - count
     if loss is None and targets != 1:
         raise ArgumentError(
-            f"{_called(module)} is given {len(arrays)} arrays, of which forward takes {count}:"
+            f"{_name_of(module)} is given {len(arrays)} arrays, of which forward takes {count}:"
             f" {targets} are left for the loss",
             hint="compare(module, x, target), or loss=lambda output, *rest: ...",
         )
-    names = [*(wanted[:count] or ["x"]), *(["target"] if targets == 1 else [])]
+    names = [*(parameters[:count] or ["x"]), *(["target"] if targets == 1 else [])]
     names += [f"target{k}" for k in range(len(arrays) - len(names))]
     return training.loss_of(module, loss or training.usual_loss, count), names
 
@@ -535,17 +545,17 @@ def _of_function(
         return as_is
     if any(p.dtype.is_float for p in free):
         wrap = lambda f: training.step_of(f, steps)  # noqa: E731
-        made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
-        made.optimizer = steps
-        return made
-    wanted = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
-    if not wanted:
+        compared = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
+        compared.optimizer = steps
+        return compared
+    floats = [k for k, a in enumerate(example.values()) if a.dtype.kind == "f"]
+    if not floats:
         return as_is
     rule = "nothing: the value and its gradient are compared"
-    wrap = lambda f: training.gradient_of(f, wanted)  # noqa: E731
-    made = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
-    made.wanted = wanted
-    return made
+    wrap = lambda f: training.gradient_of(f, floats)  # noqa: E731
+    compared = ComparedProgram(evaluate, example, drawn, what, rule, wrap, batch=as_is.batch)
+    compared.gradient_arguments = floats
+    return compared
 
 
 # -- arguments ------------------------------------------------------------------------------------
@@ -559,28 +569,28 @@ def _in_a_row(
     An array in a container is named by the path to it, ``batch['x']`` as ``batch_x``.
     """
     takes = inspect.Signature([inspect.Parameter(n, _POSITIONAL) for n in names])
-    given = CallArguments(takes.bind(*map(_with_arrays, arguments)), ())
-    own = [re.sub(r"\W+", "_", name).strip("_") for name in given.arrays]
-    if len({*own}) < len(own):
-        own = [f"{name}_{k}" for k, name in enumerate(own)]
+    call = CallArguments(takes.bind(*map(_with_arrays, arguments)), ())
+    array_names = [re.sub(r"\W+", "_", name).strip("_") for name in call.arrays]
+    if len({*array_names}) < len(array_names):
+        array_names = [f"{name}_{k}" for k, name in enumerate(array_names)]
 
     def in_a_row(function: Step) -> Step:
-        if [*given.arrays] == [*names]:
+        if [*call.arrays] == [*names]:
             return function
 
         def evaluate(*arrays: Any) -> Any:
-            return given.called(function, arrays)[0]
+            return call.called(function, arrays)[0]
 
         evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
         return evaluate
 
-    return dict(zip(own, given.arrays.values(), strict=True)), in_a_row
+    return dict(zip(array_names, call.arrays.values(), strict=True)), in_a_row
 
 
 def _with_arrays(tree: Any) -> Any:
     """Return the tree with arrays in the place of numbers, lists of numbers and tensors."""
     if isinstance(tree, dict):
-        return {key: _with_arrays(each) for key, each in tree.items()}
+        return {key: _with_arrays(part) for key, part in tree.items()}
     if isinstance(tree, list | tuple) and not is_named_tuple(type(tree)):
         leaves, _ = flatten(tree)
         if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
@@ -601,12 +611,12 @@ def _names_of(function: Any, count: int) -> list[str]:
         signature.bind(*range(count))
     except TypeError as error:
         raise ArgumentError(
-            f"{_called(function)} is given {count} arrays: {error}", at=function_line(function)
+            f"{_name_of(function)} is given {count} arrays: {error}", at=function_line(function)
         ) from None
     except ValueError:  # built in, without a signature
         return [f"x{k}" for k in range(count)]
-    own = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    return [own[k] if k < len(own) else f"x{k}" for k in range(count)]
+    parameters = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    return [parameters[k] if k < len(parameters) else f"x{k}" for k in range(count)]
 
 
 def as_number(result: Any) -> float:
@@ -617,7 +627,7 @@ def as_number(result: Any) -> float:
     return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 
 
-def _called(what: Any) -> str:
+def _name_of(what: Any) -> str:
     inner = _inner(what)
     return getattr(inner, "__name__", None) or type(inner).__name__
 
@@ -634,12 +644,12 @@ def _modules_of(what: Any) -> list[Module]:
         around = inspect.getclosurevars(_inner(what))
     except TypeError:
         return []
-    held = [*around.nonlocals.values(), *around.globals.values()]
-    return [each for each in held if isinstance(each, Module)]
+    referenced = [*around.nonlocals.values(), *around.globals.values()]
+    return [value for value in referenced if isinstance(value, Module)]
 
 
 @contextmanager
-def unchanged(chosen: ComparedProgram) -> Iterator[None]:
+def restore_afterwards(chosen: ComparedProgram) -> Iterator[None]:
     """Restore the parameters of a program at the end."""
     try:
         yield
@@ -673,7 +683,7 @@ def function_line(function: Any) -> Location:
 
 
 @contextmanager
-def named(what: str, function: Any) -> Iterator[None]:
+def code_errors(what: str, function: Any) -> Iterator[None]:
     """Errors of a function as coded errors with the user's lines, innermost last."""
     try:
         yield

@@ -291,9 +291,9 @@ def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
     if not isinstance(error, StaticgradError):
         return Refusal(f"{type(error).__name__}: {error}", "", "", cure or _OTHERWISE)
     places = (error.at, *(origin for _, _, origin in reversed(error.related)), origin)
-    found = (place.resolve() for place in places if place is not None)
+    resolved = (place.resolve() for place in places if place is not None)
     where = next(
-        (place for place in found if not place.file.startswith(_PACKAGE)), origin.resolve()
+        (place for place in resolved if not place.file.startswith(_PACKAGE)), origin.resolve()
     )
     line, text = where.short, where.text.strip()
     if isinstance(error, ProgramError) and error.details:
@@ -349,8 +349,8 @@ class _Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON has it; numbers that are not finite are texts."""
-        found: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **self._data()})
-        return found
+        fields: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **self._data()})
+        return fields
 
     @property
     def holds(self) -> bool:
@@ -450,7 +450,7 @@ def why_other(tape: Causes, torch: Causes) -> str:
     )
 
 
-def why_more(arena: int, compiled: Causes, other: Causes, largest: Sequence[str]) -> str:
+def why_more(arena: int, compiled: Causes, peer: Causes, largest: Sequence[str]) -> str:
     """Return a sentence on the cause for which a compiled step holds more bytes than PyTorch.
 
     Args:
@@ -462,21 +462,21 @@ def why_more(arena: int, compiled: Causes, other: Causes, largest: Sequence[str]
     Returns:
         the sentence; empty if the compiled step holds no more.
     """
-    if not 0 < other.total < arena:
+    if not 0 < peer.total < arena:
         return ""
-    more = {why: compiled.parts[why] - other.parts[why] for why in compiled.parts}
+    more = {why: compiled.parts[why] - peer.parts[why] for why in compiled.parts}
     why = max(more, key=more.__getitem__)
     between = arena - compiled.total
     if between > more[why]:
         reason = f"{nbytes(between)} lie between buffers, which begin at multiples of 64 bytes"
     else:
         reason = (
-            f"{why.capitalize()}: {nbytes(compiled.parts[why])} and {nbytes(other.parts[why])};"
+            f"{why.capitalize()}: {nbytes(compiled.parts[why])} and {nbytes(peer.parts[why])};"
             f" {_COMPILED_MORE_THAN_TORCH[why]}"
         )
     shown = f" The largest at the peak: {', '.join(largest)}." if largest else ""
     return (
-        f"The compiled step holds {arena / other.total:.2f} times the bytes of PyTorch."
+        f"The compiled step holds {arena / peer.total:.2f} times the bytes of PyTorch."
         f" {reason}.{shown}"
     )
 
@@ -544,8 +544,8 @@ class Comparison(_Report):
         torch = self.peer.causes if self.peer is not None else None
         if torch is None or not self.causes:
             return ()
-        said = why_other(self.causes[0], torch)
-        return (said,) * bool(said)
+        sentence = why_other(self.causes[0], torch)
+        return (sentence,) * bool(sentence)
 
     @property
     def about_compiled_memory(self) -> tuple[str, ...]:
@@ -554,8 +554,8 @@ class Comparison(_Report):
         if torch is None or len(self.causes) < 2:
             return ()
         arena = next(iter(self.memory.arena.values()))
-        said = why_more(arena, self.causes[1], torch, largest_at_peak(self.anatomy.plan))
-        return (said,) * bool(said)
+        sentence = why_more(arena, self.causes[1], torch, largest_at_peak(self.anatomy.plan))
+        return (sentence,) * bool(sentence)
 
     @property
     def peer(self) -> Peer | None:
@@ -567,7 +567,7 @@ class Comparison(_Report):
         """The repeat with the earliest first result of each way, in fresh processes."""
         states = [state for state in self.courses if state in (TAPE, EMPTY, WARM)]
         fresh = states if EMPTY in states else []
-        return {state: min(self.courses[state], key=lambda each: each.total) for state in fresh}
+        return {state: min(self.courses[state], key=lambda course: course.total) for state in fresh}
 
     @property
     def state(self) -> str:
@@ -610,16 +610,16 @@ class Comparison(_Report):
     def warnings(self) -> tuple[str, ...]:
         """Sentences that warn a reader of the times."""
         waiting = [(pair.by_run.waiting, pair.then_run.waiting) for pair in self.batches]
-        found = []
+        sentences = []
         if max(map(max, waiting)) > BUSY:
-            found.append(
+            sentences.append(
                 f"The machine was not quiet: wall time was {max(map(max, waiting)):.1f} times"
                 " processor time. Ratios are of processor time, but caches and clocks were shared"
                 " too."
             )
         if self.threads > 1 or min(map(min, waiting)) < 1 / BUSY:
-            found.append("The matrix library ran on several threads: the two ways did not.")
-        return tuple(found)
+            sentences.append("The matrix library ran on several threads: the two ways did not.")
+        return tuple(sentences)
 
     @property
     def about_the_tape(self) -> str:
@@ -638,35 +638,35 @@ class Comparison(_Report):
         policy, planned = next(iter(self.memory.arena.items()))
         ways = [("the tape", self.usual, self.memory.tape)]
         ways += [(peer.name, peer.pair, peer.tape) for peer in self.peers if peer.pair is not None]
-        found = [
+        sentences = [
             f"The compiled step ({policy}) holds {planned / size:.2f} times what {who} holds."
             for who, _, size in ways
             if 0 < size < planned
         ]
-        found += [
+        sentences += [
             f"The compiled step takes {1 / pair.ratio:.2f} times as long as a step of {who}."
             for who, pair, _ in ways
             if pair.ratio < 1
         ]
-        found += self._of_sizes
-        found += [
+        sentences += self._of_sizes
+        sentences += [
             f"The first result, {state}, comes {late:.2f} s later than on the tape."
             for state, late in ((state, min(every)) for state, every in self._late.items())
             if late >= 0.005  # below that the text would say 0.00 s
         ]
-        return tuple(found)
+        return tuple(sentences)
 
     @property
     def _of_sizes(self) -> list[str]:
         """A sentence if the steps of a course take longer than on the tape."""
         if self.changes is None:
             return []
-        one, two = self.spent(TAPE), self.spent(self.state)
+        tape, compiled = self.spent(TAPE), self.spent(self.state)
         return [
             f"{self.changes.steps} steps with {self.changes.shapes} different shapes take"
-            f" {seconds(two)} {self.state}, what they compile included, and {seconds(one)} on"
+            f" {seconds(compiled)} {self.state}, what they compile included, and {seconds(tape)} on"
             " the tape."
-        ] * (two > one)
+        ] * (compiled > tape)
 
     @property
     def break_even(self) -> Mapping[str, Interval]:
@@ -679,26 +679,28 @@ class Comparison(_Report):
         if self.changes is not None:
             return {state: self._ahead(state) for state in self.courses if state != TAPE}
         low, high = (self.usual.then_run.cpu * (ratio - 1) for ratio in self.usual.ratios)
-        found = {}
+        intervals = {}
         for state, late in self._late.items():
             least = max(min(late) / high, 0.0) if high > 0 else None
-            found[state] = Interval(least, max(max(late) / low, 0.0) if low > 0 else None)
-        return found
+            intervals[state] = Interval(least, max(max(late) / low, 0.0) if low > 0 else None)
+        return intervals
 
     def _ahead(self, state: str) -> Interval:
         """Return from which step of a course on the compiled way is ahead of the tape."""
-        found = []
+        crossings = []
         for tape in self.courses[TAPE]:
             for compiled in self.courses[state]:
                 pairs = [*zip(tape.ends(), compiled.ends(), strict=False)]
-                behind = [
+                late_steps = [
                     k
                     for k, (tape_end, compiled_end) in enumerate(pairs, 1)
                     if compiled_end > tape_end
                 ]
-                last = behind[-1] if behind else 0
-                found.append(math.inf if last == len(pairs) else float(last + 1))
-        low, high = (None if step == math.inf else step for step in (min(found), max(found)))
+                last = late_steps[-1] if late_steps else 0
+                crossings.append(math.inf if last == len(pairs) else float(last + 1))
+        low, high = (
+            None if step == math.inf else step for step in (min(crossings), max(crossings))
+        )
         return Interval(low, high)
 
     @property
@@ -707,7 +709,9 @@ class Comparison(_Report):
         states = [state for state in self.courses if state != TAPE]
         return {
             state: [
-                one.cpu - tape.cpu for one in self.courses[state] for tape in self.courses[TAPE]
+                compiled.cpu - tape.cpu
+                for compiled in self.courses[state]
+                for tape in self.courses[TAPE]
             ]
             for state in states
         }

@@ -26,10 +26,10 @@ from staticgrad.support.pictures import markup
 from staticgrad.support.pictures.markup import nbytes, ratio, seconds
 from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison import courses, memory, peers
-from staticgrad.tools.comparison.limits import limited
-from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.limits import limit_time
+from staticgrad.tools.comparison.loading import load_peer, subject
 from staticgrad.tools.comparison.measure import fresh
-from staticgrad.tools.comparison.programs import ComparedProgram, unchanged
+from staticgrad.tools.comparison.programs import ComparedProgram, restore_afterwards
 from staticgrad.tools.comparison.report import (
     COMPILED_TORCH,
     EMPTY,
@@ -42,7 +42,7 @@ from staticgrad.tools.comparison.report import (
     Timing,
     as_plain,
 )
-from staticgrad.tools.comparison.table import FigureTable, between
+from staticgrad.tools.comparison.table import FigureTable, format_range
 from staticgrad.tools.comparison.timing import PARTS, Race, Run, one_thread
 from staticgrad.tools.comparison.ways import DefineByRun, DefineThenRun, agreement
 
@@ -110,22 +110,22 @@ class Suite:
 
     def as_json(self) -> dict[str, Any]:
         """Return the suite as JSON has it."""
-        found: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **vars(self)})
-        return found
+        fields: dict[str, Any] = as_plain({"schema": SCHEMA, "holds": self.holds, **vars(self)})
+        return fields
 
     def tables(self) -> Sequence[FigureTable]:
         """Return tables with a row for each program; columns without a figure are left out."""
         every = [_cells(row) for row in self.rows]
-        found = []
+        tables = []
         for title, heads in _TABLES.items():
-            shown = [k for k in range(len(heads)) if any(each[title][k] != "-" for each in every)]
+            shown = [k for k in range(len(heads)) if any(cells[title][k] != "-" for cells in every)]
             rows = [
-                (row.name, *(each[title][k] for k in shown))
-                for row, each in zip(self.rows, every, strict=True)
+                (row.name, *(cells[title][k] for k in shown))
+                for row, cells in zip(self.rows, every, strict=True)
             ]
             if shown:
-                found.append(FigureTable(title, [heads[k] for k in shown], rows))
-        return found
+                tables.append(FigureTable(title, [heads[k] for k in shown], rows))
+        return tables
 
     def text(self) -> RenderableType:
         """Return the tables for a terminal, and the reasons for missing figures."""
@@ -136,11 +136,11 @@ class Suite:
     @property
     def reasons(self) -> Sequence[str]:
         """Sentences on programs that fail, that make no graph, or that other libraries lack."""
-        found = [f"{row.name}: PROBLEM: {row.problem}" for row in self.rows if row.problem]
-        found += [f"{row.name}: no graph: {row.refusal}" for row in self.rows if row.refusal]
-        return found + [
-            f"{row.name}: {each.name}: {each.reason}"
-            for row in self.rows for each in row.peers if each.reason
+        sentences = [f"{row.name}: PROBLEM: {row.problem}" for row in self.rows if row.problem]
+        sentences += [f"{row.name}: no graph: {row.refusal}" for row in self.rows if row.refusal]
+        return sentences + [
+            f"{row.name}: {peer.name}: {peer.reason}"
+            for row in self.rows for peer in row.peers if peer.reason
         ]  # fmt: skip
 
     def html(self) -> str:
@@ -163,33 +163,33 @@ class Suite:
 
 def _cells(row: SuiteRow) -> Mapping[str, Sequence[str]]:
     """Return the figures of a row by table."""
-    found = {title: ["-"] * len(heads) for title, heads in _TABLES.items()}
+    cells = {title: ["-"] * len(heads) for title, heads in _TABLES.items()}
     if row.alone is not None:
-        found["time of a step"][0] = seconds(row.alone.cpu)
-        sizes = {each.name: nbytes(each.tape) for each in row.peers if each.tape}
-        found["bytes of a step"][:2] = [nbytes(row.tape), sizes.get(TORCH, "-")]
+        cells["time of a step"][0] = seconds(row.alone.cpu)
+        sizes = {peer.name: nbytes(peer.tape) for peer in row.peers if peer.tape}
+        cells["bytes of a step"][:2] = [nbytes(row.tape), sizes.get(TORCH, "-")]
     if row.pair is None:
-        return found
+        return cells
     times, sizes = {}, {}
-    for each in row.peers:
-        if each.pair is not None:
-            times[each.name], sizes[each.name] = seconds(each.pair.by_run.cpu), nbytes(each.tape)
+    for peer in row.peers:
+        if peer.pair is not None:
+            times[peer.name], sizes[peer.name] = seconds(peer.pair.by_run.cpu), nbytes(peer.tape)
     then = (COMPILED_TORCH, JAX)
-    found["time of a step"] = [
+    cells["time of a step"] = [
         seconds(row.pair.by_run.cpu), times.get(TORCH, "-"), seconds(row.pair.then_run.cpu),
-        *(times.get(name, "-") for name in then), ratio(row.pair.ratio), between(row.pair),
+        *(times.get(name, "-") for name in then), ratio(row.pair.ratio), format_range(row.pair),
     ]  # fmt: skip
-    found["bytes of a step"] = [
+    cells["bytes of a step"] = [
         nbytes(row.tape), sizes.get(TORCH, "-"), nbytes(row.arena),
         *(sizes.get(name, "-") for name in then),
     ]  # fmt: skip
-    first = [seconds(each.total) for each in row.first] or ["-", "-"]
-    found["first result"] = [*first[:2], str(row.lines or "-")]
+    first = [seconds(course.total) for course in row.first] or ["-", "-"]
+    cells["first result"] = [*first[:2], str(row.lines or "-")]
     if row.budget < row.arena:
-        found["half the bytes"] = [
+        cells["half the bytes"] = [
             nbytes(row.arena), nbytes(row.budget), ratio(row.predicted), ratio(row.measured)
         ]  # fmt: skip
-    return found
+    return cells
 
 
 def run(
@@ -212,8 +212,8 @@ def run(
     """
     files = {file.stem: file for file in sorted(Path(folder).glob("*.py"))}
     short = SMALL if small and Path(folder) == FOLDER else files
-    wanted = [*(names or short)]
-    if not files or (unknown := [name for name in wanted if name not in files]):
+    selected = [*(names or short)]
+    if not files or (unknown := [name for name in selected if name not in files]):
         raise UnknownNameError(
             f"{str(folder)!r} has no program {unknown[0]!r}" if files else
             f"{str(folder)!r} has no programs",
@@ -221,7 +221,7 @@ def run(
             "a folder with files that have example = step, x, y",
         )  # fmt: skip
     rows = []
-    for name in wanted:
+    for name in selected:
         watch(name)
         try:
             rows.append(_row(name, files[name], 0.0 if small else seconds, first, small))
@@ -235,27 +235,27 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
     spec = f"{file}:example"
     chosen = subject(spec)
 
-    def beside_of(other: str) -> Any:
+    def beside_of(library: str) -> Any:
         try:
-            return beside(spec, other)
+            return load_peer(spec, library)
         except UnknownNameError:
             return None
 
     others = {"torch": beside_of("torch") or True, "jax": beside_of("jax")}
     if chosen.graph is None:
         return _alone(name, chosen, spent, False if small else others["torch"])
-    with one_thread(), unchanged(chosen):
+    with one_thread(), restore_afterwards(chosen):
         trained, size = DefineThenRun(chosen), chosen.batch_size
-        both = agreement(chosen, trained)
+        agreed = agreement(chosen, trained)
         chosen.restore()
         batch = chosen.draw(size, np.random.default_rng(0))
         within = memory.half(trained, size, _BUDGET)
         tape, called = DefineByRun(chosen), DefineThenRun(chosen, called=True)
-        race = _timed(size, spent, lambda: tape.call(batch), lambda: called.call(batch))
+        race = _time_steps(size, spent, lambda: tape.call(batch), lambda: called.call(batch))
         measured = 1.0
         if within is not None:  # by itself: beside a tape short steps took 4 to 6 times as long
-            less = trained.planned(within[1])
-            runs = _timed(size, spent, lambda: trained.call(batch), lambda: less(batch))
+            less = trained.call_with_plan(within[1])
+            runs = _time_steps(size, spent, lambda: trained.call(batch), lambda: less(batch))
             measured = 1.0 / runs.pair().ratio
         chosen.restore()
         plan = trained.plan(size)
@@ -267,10 +267,10 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
             within[0].peak if within else plan.peak_bytes,
             within[0].time if within else 1.0,
             measured,
-            lines=_changed(beside_of("by_run"), chosen),
+            lines=_count_changed_lines(beside_of("by_run"), chosen),
             first=_first_results(spec, chosen) if first and not small else (),
-            peers=() if small else peers.measured(chosen, spent, **others),
-            problem=both.problem,
+            peers=() if small else peers.measure_peers(chosen, spent, **others),
+            problem=agreed.problem,
             batch_size=size,
             batch_axes=str(chosen.batch),
         )  # fmt: skip
@@ -279,11 +279,11 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
 def _alone(name: str, chosen: ComparedProgram, spent: float, torch: Any) -> SuiteRow:
     """Return the row of a program without a graph: a first step of the tape, PyTorch's bytes."""
     assert chosen.refusal is not None
-    with one_thread(), unchanged(chosen):
+    with one_thread(), restore_afterwards(chosen):
         tape, batch = DefineByRun(chosen), chosen.draw(chosen.batch_size, np.random.default_rng(0))
-        with limited(chosen.name, chosen.origin):
+        with limit_time(chosen.name, chosen.origin):
             tape.call(batch)
-        race = Race(chosen.batch_size, lambda: tape.call(batch), before=chosen.restore)
+        race = Race(chosen.batch_size, lambda: tape.call(batch), reset=chosen.restore)
         race.run(spent)
         chosen.restore()
         return SuiteRow(
@@ -304,7 +304,7 @@ def _first_results(spec: str, chosen: ComparedProgram) -> tuple[Course, ...]:
         return tuple(fresh(spec, state, plan, cache, chosen.batch) for state in (TAPE, EMPTY))
 
 
-def _timed(size: int, spent: float, *runs: Run) -> Race:
+def _time_steps(size: int, spent: float, *runs: Run) -> Race:
     """Return steps, timed in turns."""
     race = Race(size, *runs)
     for _ in range(PARTS):
@@ -312,9 +312,11 @@ def _timed(size: int, spent: float, *runs: Run) -> Race:
     return race
 
 
-def _changed(by_run: Any, chosen: ComparedProgram) -> int:
+def _count_changed_lines(by_run: Any, chosen: ComparedProgram) -> int:
     """Return how many lines the program has otherwise than ``by_run``, its form for the tape."""
     if by_run is None:
         return 0
-    one, two = (inspect.getsource(f).splitlines()[1:] for f in (by_run, chosen.written))
-    return sum(line.startswith("+ ") for line in difflib.ndiff(one, two))
+    tape_lines, graph_lines = (
+        inspect.getsource(f).splitlines()[1:] for f in (by_run, chosen.written)
+    )
+    return sum(line.startswith("+ ") for line in difflib.ndiff(tape_lines, graph_lines))

@@ -161,13 +161,13 @@ def times(comparison: Comparison) -> FigureTable:
     ]
     pairs += [("  its forward pass", comparison.forward)] if comparison.forward else []
     rows = [
-        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
+        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), format_range(p))
         for what, p in pairs
     ]
     return FigureTable("a step", ("tape", "compiled", "ratio", "its range"), rows)
 
 
-def between(pair: Pair) -> str:
+def format_range(pair: Pair) -> str:
     """Return the range of the ratio."""
     return "-".join(ratio(value).removesuffix("x") for value in pair.ratios)
 
@@ -218,15 +218,15 @@ def reasons(comparison: Comparison | TapeAlone) -> list[str]:
 def _row(peer: Peer, kind: str) -> tuple[str, ...]:
     if peer.pair is None:
         return (f"{kind}{peer.name}", *["-"] * 6)
-    cost = "" if peer.recompute is None else _recomputed(*peer.recompute)
-    time = f"{ratio(peer.pair.ratio)} ({between(peer.pair)})"
+    cost = "" if peer.recompute is None else _format_recomputation(*peer.recompute)
+    time = f"{ratio(peer.pair.ratio)} ({format_range(peer.pair)})"
     return (
         f"{kind}{peer.name}", seconds(peer.pair.by_run.cpu), time, nbytes(peer.tape),
         seconds(peer.first), cost, f"to {peer.losses:.0e}",
     )  # fmt: skip
 
 
-def _recomputed(size: int, longer: float) -> str:
+def _format_recomputation(size: int, longer: float) -> str:
     return f"{nbytes(size)} at {ratio(longer)}"
 
 
@@ -336,8 +336,8 @@ def headline(comparison: Comparison) -> tuple[str, str]:
     """Return the figure of time and what it is: of changing sizes that of all steps together."""
     usual, size_changes = comparison.usual, comparison.changes
     step = (
-        f"the processor time per step on the tape, relative to the compiled step ({between(usual)}"
-        f" among parts of the measurement). {comparison.about_the_tape}"
+        f"the processor time per step on the tape, relative to the compiled step"
+        f" ({format_range(usual)} among parts of the measurement). {comparison.about_the_tape}"
     )
     if size_changes is None:
         return ratio(usual.ratio), step

@@ -41,12 +41,12 @@ class Race:
     so several races take turns, too.
     """
 
-    def __init__(self, at: int, *runs: Run, before: Run | None = None) -> None:
+    def __init__(self, at: int, *runs: Run, reset: Run | None = None) -> None:
         """Run each way, to warm up and to estimate its time.
 
         ``before`` is called before each run, and does not count; each run is measured by itself.
         """
-        self._at, self._runs, self._before = at, runs, before
+        self._at, self._runs, self._reset = at, runs, reset
         self._repeats, longest = [], 0.0
         for run in runs:
             self._sample(run, 1)
@@ -56,7 +56,7 @@ class Race:
                 once = min(once, *(self._sample(run, 1)[1] for _ in range(_BURST)))
             once = max(once, 1e-6)
             longest = max(longest, once)
-            times = 1 if before is not None else int(_LEAST / once)
+            times = 1 if reset is not None else int(_LEAST / once)
             self._repeats.append(max(1, min(1000, times)))
         self._burst = next((n for least, n in _BURSTS if longest >= least), _BURST)
         self._parts: list[list[list[Sample]]] = []  # of each part the samples of all ways
@@ -69,13 +69,13 @@ class Race:
             for turn in range(_MOST):
                 if turn and time.perf_counter() > end:
                     break
-                for run, times, own in zip(self._runs, self._repeats, samples, strict=True):
-                    own += [self._sample(run, times) for _ in range(self._burst)]
+                for run, times, way_samples in zip(self._runs, self._repeats, samples, strict=True):
+                    way_samples += [self._sample(run, times) for _ in range(self._burst)]
         self._parts.append(samples)
 
     def _sample(self, run: Run, times: int) -> Sample:
-        if self._before is not None:
-            self._before()
+        if self._reset is not None:
+            self._reset()
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(times):
             run()

@@ -55,8 +55,8 @@ def _model() -> Any:
             self.blocks = nn.ModuleList([Block() for _ in range(2)])
             self.norm, self.out = nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, characters)
 
-        def forward(self, before: Any) -> Any:
-            hidden = self.tokens(before) + self.positions(torch.arange(_CONTEXT))
+        def forward(self, indices: Any) -> Any:
+            hidden = self.tokens(indices) + self.positions(torch.arange(_CONTEXT))
             for block in self.blocks:
                 hidden = block(hidden)
             return self.out(self.norm(hidden))

@@ -42,7 +42,7 @@ _HYPERPARAMETERS: Final = {
 }  # fmt: skip
 
 
-def training(chosen: ComparedProgram, given: Any = None, compiled: bool = False) -> TorchWay:
+def training(chosen: ComparedProgram, program: Any = None, compiled: bool = False) -> TorchWay:
     """Return the program in PyTorch: translated, or what the user gives for it.
 
     Args:
@@ -54,15 +54,15 @@ def training(chosen: ComparedProgram, given: Any = None, compiled: bool = False)
     Raises:
         NoPeer: there is no translation.
     """
-    if given is None or isinstance(given, torch.nn.Module):
-        return TorchTraining(chosen, given, compiled)
-    return TorchProgram(chosen, given, compiled)
+    if program is None or isinstance(program, torch.nn.Module):
+        return TorchTraining(chosen, program, compiled)
+    return TorchProgram(chosen, program, compiled)
 
 
 class TorchWay(ABC):
-    """What both kinds of programs do: run under the profiler, and start again."""
+    """Base of both kinds of programs: run under the profiler, and start again."""
 
-    _held: _Held
+    _snapshot: _Snapshot
     _compiles = False
     _is_first = False  # whether bytes are those of a step from the start values
 
@@ -77,9 +77,9 @@ class TorchWay(ABC):
 
     def restore(self) -> None:
         """Write the start values to everything that the program reads."""
-        self._held.restore()
+        self._snapshot.restore()
 
-    def recomputed(self) -> TorchWay | None:
+    def make_checkpointed(self) -> TorchWay | None:
         """Return the same with ``torch.utils.checkpoint``; None where the program has its own."""
         return None
 
@@ -112,14 +112,14 @@ class TorchWay(ABC):
         def part(time: int) -> str:
             return "f" if not last or time < first else "b" if time <= last else "u"
 
-        made = [
+        allocations = [
             (e.start_time_ns, e.extra_fields.ptr, e.extra_fields.alloc_size)
             for e in events if e.name == "[memory]"
         ]  # fmt: skip
-        made.sort(key=lambda each: each[0])
-        return of_events(name, [(ptr, size, part(time)) for time, ptr, size in made])
+        allocations.sort(key=lambda allocation: allocation[0])
+        return of_events(name, [(ptr, size, part(time)) for time, ptr, size in allocations])
 
-    def _called(self, function: Any) -> Any:
+    def _compile_function(self, function: Any) -> Any:
         """Return a function compiled with an empty cache, if this way compiles."""
         if not self._compiles:
             return function
@@ -142,28 +142,28 @@ class TorchProgram(TorchWay):
 
     def __init__(self, chosen: ComparedProgram, function: Any, compiled: bool) -> None:
         """Run it once to see whether it trains by itself; its tensors have their values again."""
-        self._compiles, self._wanted = compiled, chosen.wanted
+        self._compiles, self._gradient_arguments = compiled, chosen.gradient_arguments
         self._is_first = chosen.graph is None
-        self._held = _Held(function)
+        self._snapshot = _Snapshot(function)
         self._optimizer, batch = None, chosen.draw(chosen.batch_size, np.random.default_rng(0))
         if chosen.optimizer is not None:
-            versions = [tensor._version for tensor in self._held.tensors]
+            versions = [tensor._version for tensor in self._snapshot.tensors]
             loss = function(*self._tensors(batch))
-            if versions == [tensor._version for tensor in self._held.tensors]:
+            if versions == [tensor._version for tensor in self._snapshot.tensors]:
                 leaves = _leaves(loss)
                 if not leaves:
                     raise NoPeer("its loss depends on no tensor that requires a gradient")
-                self._held.add(leaves)
+                self._snapshot.add(leaves)
                 self._optimizer = _optimizer(chosen.optimizer, leaves)
-                self._held.add([self._optimizer])
+                self._snapshot.add([self._optimizer])
             self.restore()
-        self._function = self._called(function)
+        self._function = self._compile_function(function)
 
     def call(self, batch: Batch) -> Any:
         """Call it once; differentiate and update where the program's own step does so."""
         result = self._function(*self._tensors(batch))
         result = first_part(result)
-        if self._optimizer is not None or self._wanted:
+        if self._optimizer is not None or self._gradient_arguments:
             result.backward()
         if self._optimizer is not None:
             self._optimizer.step()
@@ -171,10 +171,10 @@ class TorchProgram(TorchWay):
         return result
 
     def _tensors(self, batch: Batch) -> list[Any]:
-        found = [torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values()]
-        for k in self._wanted:
-            found[k].requires_grad_()
-        return found
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in batch.values()]
+        for k in self._gradient_arguments:
+            tensors[k].requires_grad_()
+        return tensors
 
 
 class TorchTraining(TorchWay):
@@ -188,22 +188,22 @@ class TorchTraining(TorchWay):
             raise NoPeer("a module of several arrays is not translated to PyTorch: torch=step")
         module, _, rule = chosen.trained
         self._chosen, self._compiles, self._is_first = chosen, compiled, chosen.graph is None
-        self._net = _translated(module) if net is None else net
+        self._net = _translate_module(module) if net is None else net
         chosen.restore()
         state: dict[str, Any] = module.torch_state()
-        given = {n: torch.from_numpy(array) for n, array in state.items()}
+        tensors = {n: torch.from_numpy(array) for n, array in state.items()}
         try:
-            said = self._net.load_state_dict(given, strict=False)
+            keys = self._net.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
             raise NoPeer(" ".join(str(error).split())[:160]) from None
         parameters = {name for name, _ in self._net.named_parameters()}
-        if missing := sorted(parameters & {*said.missing_keys}):
+        if missing := sorted(parameters & {*keys.missing_keys}):
             raise NoPeer(f"the module has no values for {missing[0]} of PyTorch's")
         self._parameters, self._max_norm = list(self._net.parameters()), rule.max_norm
         self._optimizer = _optimizer(rule, self._parameters)
-        self._held = _Held(None)
-        self._held.add([self._net, self._optimizer])
-        self._loss = self._called(self._loss_of)
+        self._snapshot = _Snapshot(None)
+        self._snapshot.add([self._net, self._optimizer])
+        self._loss = self._compile_function(self._loss_of)
 
     def _loss_of(self, x: Any, target: Any) -> Any:
         output = self._net(x)
@@ -221,22 +221,20 @@ class TorchTraining(TorchWay):
         self._optimizer.zero_grad()
         return loss
 
-    def recomputed(self) -> TorchTraining | None:
+    def make_checkpointed(self) -> TorchTraining | None:
         """Return the same in about sqrt(n) segments of layers, each computed again."""
         if self._compiles or not isinstance(self._net, torch.nn.Sequential) or len(self._net) < 4:
             return None
         checkpoint: Any = import_module("torch.utils.checkpoint")
-        other = TorchTraining(self._chosen)
-        net, segments = other._net, round(len(other._net) ** 0.5)
-        other._net = lambda x: checkpoint.checkpoint_sequential(
-            net, segments, x, use_reentrant=False
-        )
-        return other
+        way = TorchTraining(self._chosen)
+        net, segments = way._net, round(len(way._net) ** 0.5)
+        way._net = lambda x: checkpoint.checkpoint_sequential(net, segments, x, use_reentrant=False)
+        return way
 
 
 def _leaves(loss: Any) -> list[Any]:
     """Return the tensors that a loss is differentiated by."""
-    found: dict[int, Any] = {}
+    leaves: dict[int, Any] = {}
     seen, ahead = set(), [getattr(loss, "grad_fn", None)]
     while ahead:
         node = ahead.pop()
@@ -244,12 +242,12 @@ def _leaves(loss: Any) -> list[Any]:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found[id(node.variable)] = node.variable
+            leaves[id(node.variable)] = node.variable
         ahead += [function for function, _ in node.next_functions]
-    return [*found.values()]
+    return [*leaves.values()]
 
 
-class _Held:
+class _Snapshot:
     """Modules, optimizers and tensors that a function reads, with their start values.
 
     They are looked for in closures, globals, attributes and containers, also of functions that
@@ -266,8 +264,8 @@ class _Held:
 
     def add(self, things: Sequence[Any]) -> None:
         """Note the values of further ones."""
-        for each in things:
-            self._walk(each, 1)
+        for root in things:
+            self._walk(root, 1)
 
     def restore(self) -> None:
         """Write the values that were there at first."""
@@ -306,8 +304,8 @@ class _Held:
             inside = [thing.func, *getattr(thing, "args", ())]
         elif hasattr(thing, "__dict__") and not isinstance(thing, type | ModuleType):
             inside = [*vars(thing).values()]
-        for each in inside:
-            self._walk(each, depth - 1)
+        for child in inside:
+            self._walk(child, depth - 1)
 
 
 def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
@@ -323,13 +321,15 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
     }  # fmt: skip
     if not plain or type(rule) not in kinds:
         raise NoPeer(f"{type(rule).__name__} with these options is not translated to PyTorch")
-    given = {_HYPERPARAMETERS[name]: v for name, v in options.items() if name in _HYPERPARAMETERS}
+    arguments = {
+        _HYPERPARAMETERS[name]: v for name, v in options.items() if name in _HYPERPARAMETERS
+    }
     if "beta1" in options:
-        given["betas"] = options["beta1"], options["beta2"]
-    return kinds[type(rule)](parameters, **given)
+        arguments["betas"] = options["beta1"], options["beta2"]
+    return kinds[type(rule)](parameters, **arguments)
 
 
-def _translated(module: Any) -> Any:
+def _translate_module(module: Any) -> Any:
     """Return the module built of PyTorch's layers."""
     if isinstance(module, CharacterTransformer):
         return characters(len(module.tokens.weight.value))
@@ -347,8 +347,10 @@ def _layer(layer: Any) -> Any:
         what = name if isinstance(layer, nn.Module) else getattr(layer, "__name__", name)
         raise NoPeer(f"{what} is not among the layers that are translated to PyTorch")
     kind = getattr(torch.nn, name)
-    own = {_OPTIONS.get(name, {}).get(k, k): value for k, value in vars(layer).items()}
-    options = {key: own[key] for key in inspect.signature(kind).parameters if key in own}
+    attributes = {_OPTIONS.get(name, {}).get(k, k): value for k, value in vars(layer).items()}
+    options = {
+        key: attributes[key] for key in inspect.signature(kind).parameters if key in attributes
+    }
     if "bias" in inspect.signature(kind).parameters:
         options["bias"] = layer.bias is not None
     return kind(**options)

@@ -28,19 +28,19 @@ def step_of(
     """Return a training step of these parameters, by default of all that the loss reads."""
 
     def step(*arrays: Any) -> Any:
-        found = loss(*arrays)
-        optimizer.minimize(found, parameters)
-        return found
+        value = loss(*arrays)
+        optimizer.minimize(value, parameters)
+        return value
 
     return step
 
 
-def gradient_of(loss: Callable[..., Any], wanted: Sequence[int]) -> Callable[..., Any]:
+def gradient_of(loss: Callable[..., Any], arguments: Sequence[int]) -> Callable[..., Any]:
     """Return a function that computes a loss and its gradient by some of its arguments."""
 
     def evaluate(*arrays: Any) -> Any:
-        found = loss(*arrays)
-        return found, sg.grad(found, [arrays[k] for k in wanted])
+        value = loss(*arrays)
+        return value, sg.grad(value, [arrays[k] for k in arguments])
 
     return evaluate
 

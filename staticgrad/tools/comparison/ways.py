@@ -27,7 +27,7 @@ from staticgrad.nn import Sequential
 from staticgrad.nn.module import Module
 from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.tools.comparison import training
-from staticgrad.tools.comparison.limits import limited
+from staticgrad.tools.comparison.limits import limit_time
 from staticgrad.tools.comparison.programs import (
     BATCH,
     Array,
@@ -78,14 +78,14 @@ class Checkpointed(DefineByRun):
             ArgumentError: the program is no module with parts.
         """
         super().__init__(program)
-        self._run = program.traced(_checkpointed(program)).eagerly
+        self._run = program.trace(_make_checkpointed_step(program)).eagerly
 
     def call(self, batch: Batch) -> object:
         """Call it once and return its loss."""
         return self._run(*batch.values())
 
 
-def _checkpointed(program: ComparedProgram) -> Any:
+def _make_checkpointed_step(program: ComparedProgram) -> Any:
     """Return the training step of a module with checkpointed parts."""
     if program.trained is None:
         raise ArgumentError("only modules have parts that are computed again")
@@ -160,7 +160,7 @@ class DefineThenRun:
         """The graph, compiled."""
         return sg.compile(self.graph, checkpoint=self._checkpoint, threads=1)
 
-    def planned(self, plan: Plan) -> Callable[[Batch], object]:
+    def call_with_plan(self, plan: Plan) -> Callable[[Batch], object]:
         """Return a call of the compiled program with one of its plans, made for these sizes.
 
         A plan that ``sg.tradeoff`` found need not be sought again.
@@ -231,7 +231,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     batches = [chosen.draw(chosen.batch_size, draw) for _ in range(STEPS)]
     taped: list[float] = []
     for batch in batches:
-        with limited(chosen.name, chosen.origin), _after(taped, chosen.name):
+        with limit_time(chosen.name, chosen.origin), _after(taped, chosen.name):
             taped.append(tape.step(batch))
     values = {name: np.array(value) for name, value in tape.values().items()}
     chosen.restore()
@@ -240,7 +240,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
     kinds = [array.dtype.name for array in chosen.parameters.values()]
     default = TOLERANCE["float32"]
     tolerance = max((TOLERANCE.get(kind, default) for kind in kinds), default=default)
-    problem = chosen.frozen() or _diverged(taped, ran)
+    problem = chosen.describe_frozen() or _describe_divergence(taped, ran)
     if not problem and not losses <= tolerance:
         problem = f"the losses differ by {losses:.1e}, relatively"
     return Agreement(tuple(taped), ran, losses, _apart(values, compiled.values()), problem)
@@ -262,7 +262,7 @@ def _after(losses: Sequence[float], name: str) -> Iterator[None]:
         ) from error
 
 
-def _diverged(by_run: Sequence[float], then_run: Sequence[float]) -> str:
+def _describe_divergence(by_run: Sequence[float], then_run: Sequence[float]) -> str:
     """Return a sentence on the first step with a loss that is not finite, or ""."""
     tape, graph = (
         next((k for k, loss in enumerate(losses, 1) if not math.isfinite(loss)), math.inf)

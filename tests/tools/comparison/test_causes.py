@@ -12,7 +12,7 @@ from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.tools.comparison.causes import of_events, of_plan
 from staticgrad.tools.comparison.memory import tape_memory, tape_peak
 from staticgrad.tools.comparison.peers import torch_memory
-from staticgrad.tools.comparison.programs import program, unchanged
+from staticgrad.tools.comparison.programs import program, restore_afterwards
 from staticgrad.tools.comparison.report import (
     BACKWARD,
     FORWARD,
@@ -52,7 +52,7 @@ def test_events_by_hand() -> None:
 def test_the_tape_holds_all_gradients_when_it_is_fullest() -> None:
     chosen = made()
     batch = chosen.draw(4, RANDOM)  # of more examples the activations are larger
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         both = tape_memory(chosen, batch)
     tape, peak = both.causes, both.peak
     gradients = 4 * (40 * 300 + 300 + 300 * 5 + 5)
@@ -77,7 +77,7 @@ def test_the_tape_and_pytorch_by_cause() -> None:
 
     chosen = made()
     batch = chosen.draw(32, RANDOM)
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         tape = tape_memory(chosen, batch).causes
         torch = torch_peer.training(chosen).causes("PyTorch", batch)
     assert torch.gradients == pytest.approx(tape.gradients, rel=0.01)
@@ -114,7 +114,7 @@ def test_what_makes_most_temporaries(kind: str) -> None:
         return sg.tanh(sg.tanh(x @ w) * 3.0).mean()
 
     chosen = program(step, (x,))
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         found = tape_memory(chosen, chosen.draw(chosen.batch_size, RANDOM)).causes
     wanted = {"draws": RANDOM_NUMBERS, "narrow": NARROW, "forward": FORWARD, "backward": BACKWARD}
     assert found.of == wanted[kind]
@@ -173,7 +173,7 @@ def test_dropout_on_the_tape_holds_what_its_numbers_take() -> None:
     """Draws are made in blocks: 4.1 times PyTorch's bytes when all were made at once."""
     net = sg.nn.Sequential(sg.nn.Linear(8, 4096), sg.nn.Dropout(0.5), sg.nn.Linear(4096, 4))
     chosen = program(net, (RANDOM.normal(size=(64, 8)).astype("float32"), np.arange(64) % 4))
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         peak = tape_peak(chosen, chosen.draw(64, RANDOM))
     one = 4 * 64 * 4096
     assert peak < 6 * one

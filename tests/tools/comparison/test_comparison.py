@@ -94,7 +94,7 @@ def test_what_comes_before_does_not_count():
             pass
         done.append("restored")
 
-    race = Race(1, lambda: done.append("ran"), before=restore)
+    race = Race(1, lambda: done.append("ran"), reset=restore)
     race.run(0.0)
     assert race.timings()[0].cpu < 0.01
     assert done == ["restored", "ran"] * (len(done) // 2)
@@ -129,7 +129,7 @@ def test_a_plan_of_a_tradeoff_runs_without_another_search():
     assert executor.latest is plan
     assert executor.run(chosen.draw(4, np.random.default_rng(0))).keys() == {"loss"}  # its plan
     assert executor.latest is not plan
-    assert ways[0].planned(plan)(batch).keys() == {"loss"}
+    assert ways[0].call_with_plan(plan)(batch).keys() == {"loss"}
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import ArgumentError, UnknownNameError
 from staticgrad.tools.comparison import compare, peers, table
-from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.loading import load_peer, subject
 from staticgrad.tools.comparison.page import page
-from staticgrad.tools.comparison.peers import measured
+from staticgrad.tools.comparison.peers import measure_peers
 from staticgrad.tools.comparison.programs import program
 from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Peer, TapeAlone
 from staticgrad.tools.comparison.ways import DefineByRun
@@ -37,7 +37,7 @@ def step(x: Any, y: Any) -> Any:
 
 def rows(what: Any, **programs: Any) -> dict[str, Peer]:
     chosen = program(what, (X, Y))
-    found = {each.name: each for each in measured(chosen, 0.0, **programs)}
+    found = {each.name: each for each in measure_peers(chosen, 0.0, **programs)}
     np.testing.assert_array_equal(W.value, START)
     return found
 
@@ -245,7 +245,7 @@ def test_a_program_that_is_none(programs: Any, says: str) -> None:
 def test_names_of_the_same_file(tmp_path: Any) -> None:
     file = tmp_path / "two_programs.py"
     file.write_text("def one(): return 1\ndef other(x): return x\n")
-    assert beside(f"{file}:one", "other")(3) == 3
-    assert beside("mlp", f"{file}:other")(4) == 4
+    assert load_peer(f"{file}:one", "other")(3) == 3
+    assert load_peer("mlp", f"{file}:other")(4) == 4
     with pytest.raises(UnknownNameError, match="not in a file"):
-        beside("mlp", "other")
+        load_peer("mlp", "other")

@@ -14,7 +14,7 @@ from rich.console import Console
 from staticgrad.errors import UnknownNameError
 from staticgrad.tools.commands.cli import main
 from staticgrad.tools.comparison import peers, suite
-from staticgrad.tools.comparison.loading import beside, subject
+from staticgrad.tools.comparison.loading import load_peer, subject
 from staticgrad.tools.comparison.table import FigureTable
 from staticgrad.tools.comparison.ways import DefineThenRun, agreement
 
@@ -238,11 +238,11 @@ def test_every_program_is_the_same_in_other_libraries(
     spec = f"{file}:example"
     chosen = subject(spec)
     try:
-        other = beside(spec, library)
+        other = load_peer(spec, library)
     except UnknownNameError:
         other = True  # a module, which is translated
     given = {"torch": False, "jax": None} | {library: other}
-    (row, *_) = peers.measured(chosen, 0.0, **given)
+    (row, *_) = peers.measure_peers(chosen, 0.0, **given)
     assert not row.reason
     assert row.pair is not None
 
@@ -257,7 +257,9 @@ def test_a_maker_imports_its_library_and_reads_start_values(
     file.write_text(MAKER)
     spec = f"{file}:example"
     chosen = subject(spec)
-    (row,) = (p for p in peers.measured(chosen, 0.0, beside(spec, "torch")) if p.name == "PyTorch")
+    (row,) = (
+        p for p in peers.measure_peers(chosen, 0.0, load_peer(spec, "torch")) if p.name == "PyTorch"
+    )
     assert not row.reason
     with pytest.raises(UnknownNameError, match="has no 'jax'"):
-        beside(spec, "jax")
+        load_peer(spec, "jax")

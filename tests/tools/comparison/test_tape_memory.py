@@ -10,7 +10,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.tools.comparison.memory import tape_memory, tape_peak
-from staticgrad.tools.comparison.programs import program, unchanged
+from staticgrad.tools.comparison.programs import program, restore_afterwards
 
 RULES: dict[str, Callable[[], Any]] = {
     "sgd": lambda: sg.optim.SGD(0.01),
@@ -55,7 +55,7 @@ def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
     net, arrays = made()
     chosen = program(net, arrays, optimizer=RULES[rule]())
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         way = torch_peer.TorchTraining(chosen)
         for _ in range(2):
             way.step(batch)
@@ -75,7 +75,7 @@ def test_small_arrays_are_counted_where_they_are_most() -> None:
         return loss
 
     chosen = program(step, (x, x.sum(2, keepdims=True)))
-    with unchanged(chosen):
+    with restore_afterwards(chosen):
         found = tape_memory(chosen, chosen.draw(25, random))
     assert 4 * 25 * 4 <= found.peak < 3000
     assert found.causes.kept >= 4 * 25 * 4

@@ -138,7 +138,7 @@ def test_a_step_that_fails_after_others_says_so() -> None:
     ],
 )
 def test_losses_that_are_no_numbers(by_run, then_run, says) -> None:
-    said = ways._diverged(by_run, then_run)
+    said = ways._describe_divergence(by_run, then_run)
     assert said.startswith(says)
     assert bool(said) == bool(says)
 
