@@ -245,8 +245,8 @@ MUTANTS = (
         (
             "peers-of-the-tape-go-on",
             "staticgrad/tools/comparison/peers.py",
-            "before=restore if alone else None",
-            "before=None",
+            "reset=restore if alone else None",
+            "reset=None",
             "later steps of a program without a graph are timed, of another length",
             "tests/tools/comparison/test_peers.py -k beside_the_tape",
         ),
@@ -1211,7 +1211,7 @@ MUTANTS = (
          "what is kept counts as what makes temporaries of the tape",
          "tests/tools/comparison/test_causes.py -k temporaries"),
         ("reason-without-need", "staticgrad/tools/comparison/report.py",
-         "if not 0 < other.total < arena:", "if not other.total:",
+         "if not 0 < peer.total < arena:", "if not peer.total:",
          "an arena that is no larger than PyTorch's bytes has a reason",
          "tests/tools/comparison/test_causes.py -k reason"),
     ),
@@ -2217,7 +2217,7 @@ MUTANTS = (
         ("no-sync", "staticgrad/saving", "        _sync(temporary)\n", "",
          "a file takes its place before it is on the disk",
          "tests/training/test_saving.py -k 'stood or damaged or killed or comes or written'"),
-        ("no-checksum", "staticgrad/saving", "if _sum(arrays, text) != wanted:", "if False:",
+        ("no-checksum", "staticgrad/saving", "if _sum(arrays, text) != checksum:", "if False:",
          "changed bytes are loaded", "tests/training/test_saving.py -k damaged"),
         ("young-files-removed", "staticgrad/saving",
          "if time() - left.stat().st_mtime > _ABANDONED:", "if True:",
@@ -3118,8 +3118,8 @@ MUTANTS = (
         (
             "ahead-for-one-step",
             "staticgrad/tools/comparison/report.py",
-            "last = behind[-1] if behind else 0",
-            "last = behind[0] if behind else 0",
+            "last = late_steps[-1] if late_steps else 0",
+            "last = late_steps[0] if late_steps else 0",
             "compiling has paid for itself though it falls behind again",
             "tests/tools/comparison/test_courses.py -k from_a_step_on",
         ),
@@ -3206,7 +3206,7 @@ MUTANTS = (
         (
             "axis-whose-further-examples-are-not-read",
             "staticgrad/tools/comparison/programs.py",
-            "return differ(one, two)",
+            "return differ(left, right)",
             "return True",
             "a literal number of parts counts as examples",
             "tests/tools/comparison/test_axes.py -k kind_of_program",
@@ -3230,7 +3230,7 @@ MUTANTS = (
         (
             "restoring-is-timed",
             "staticgrad/tools/comparison/timing.py",
-            """            self._before()
+            """            self._reset()
         wall, cpu = time.perf_counter(), time.process_time()""",
             """            pass
         wall, cpu = time.perf_counter(), time.process_time()

@@ -19,7 +19,7 @@ from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ops.collective import means, rows_of
 from staticgrad.language.ops.operands import as_value
-from staticgrad.saving import restored
+from staticgrad.saving import restore_tree
 from staticgrad.saving.trees import content_of
 from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError, DTypeError
@@ -115,7 +115,7 @@ def broadcast(tree: Any) -> None:
     job = ranks.job()
     content = job.broadcast(content_of(tree))
     if job.rank:
-        restored(content, "the tree of rank 0", tree)
+        restore_tree(content, "the tree of rank 0", tree)
 
 
 def check_equal(tree: Any) -> None:

@@ -63,11 +63,11 @@ def _path(path: Any, function: str) -> Path:
 _CHECKPOINT: Final = 'sg.train.fit wrote it: sg.load(path, into={"state": ...})'
 
 
-def _is_checkpoint(found: Any, into: Any) -> bool:
+def _is_checkpoint(tree: Any, into: Any) -> bool:
     """Return whether the requested tree lies one level deeper, as ``sg.train.fit`` saves it."""
     return (
-        isinstance(found, dict)
-        and {*found} == {"state", "fit"}
+        isinstance(tree, dict)
+        and {*tree} == {"state", "fit"}
         and (not isinstance(into, dict) or "state" not in into)
     )
 
@@ -102,18 +102,18 @@ def load(path: Any, into: Any = None) -> Any:
     {'w': array([1., 1.]), 'step': 3}
     """
     source = _path(path, "load")
-    return restored(ranks.on_first(lambda: read_file(source)), path, into)
+    return restore_tree(ranks.on_first(lambda: read_file(source)), path, into)
 
 
-def restored(content: Content, path: Any, into: Any) -> Any:
+def restore_tree(content: Content, path: Any, into: Any) -> Any:
     """Return the tree of a content; write it into a tree that is not None."""
-    found = tree_of(content, path)
+    tree = tree_of(content, path)
     if into is not None:
         try:
             restoring = Restoring(renamed_in(into, names_of(content)))
-            restoring.look(into, found)
+            restoring.look(into, tree)
         except RecursionError:
             raise endless("load") from None
-        restoring.check(path, _CHECKPOINT if _is_checkpoint(found, into) else "")
+        restoring.check(path, _CHECKPOINT if _is_checkpoint(tree, into) else "")
         restoring.write()
-    return found
+    return tree

@@ -54,7 +54,7 @@ def write_file(path: Path, content: Content) -> None:
     write = _write_npz if _suffix(path) == ".npz" else _write_safetensors
     arrays = {name: _plain(array) for name, array in content.arrays.items()}
     note = json.dumps({"text": content.text, "crc32": _sum(arrays, content.text)})
-    with _replaced(path) as temporary:
+    with _replace_file(path) as temporary:
         write(temporary, arrays, note)
 
 
@@ -66,11 +66,11 @@ def read_file(path: Path) -> Content:
         return Content(arrays, None)
     try:
         noted = json.loads(note)
-        text, wanted = str(noted["text"]), int(noted["crc32"])
+        text, checksum = str(noted["text"]), int(noted["crc32"])
     except (ValueError, KeyError, TypeError):
-        raise _damaged(path, "what it says of itself cannot be read") from None
-    if _sum(arrays, text) != wanted:
-        raise _damaged(path, "its contents are not those that were written")
+        raise _refuse_damaged(path, "what it says of itself cannot be read") from None
+    if _sum(arrays, text) != checksum:
+        raise _refuse_damaged(path, "its contents are not those that were written")
     return Content(arrays, text)
 
 
@@ -112,22 +112,22 @@ def _check_name(name: str) -> None:
 
 def _plain(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """An array in C order, in the processor's order of bytes."""
-    found = np.asarray(array, order="C")
-    return found.astype(found.dtype.newbyteorder("="), copy=False)
+    contiguous = np.asarray(array, order="C")
+    return contiguous.astype(contiguous.dtype.newbyteorder("="), copy=False)
 
 
 def _sum(arrays: Arrays, text: str | None) -> int:
     """A sum over the text, and names, types and bytes of arrays in the order of their names."""
-    found = crc32(repr(text).encode())
+    checksum = crc32(repr(text).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
-        found = crc32(f"{name} {array.dtype.name} {array.shape}".encode(), found)
-        found = crc32(array.reshape(-1).view(np.uint8).data, found)
-    return found
+        checksum = crc32(f"{name} {array.dtype.name} {array.shape}".encode(), checksum)
+        checksum = crc32(array.reshape(-1).view(np.uint8).data, checksum)
+    return checksum
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
+def _replace_file(path: Path) -> Iterator[Path]:
     """Inside, a file beside ``path`` is written; then it takes its place, on the disk too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     _sweep(path)
@@ -160,7 +160,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _damaged(path: Path, why: str) -> SavedFileError:
+def _refuse_damaged(path: Path, why: str) -> SavedFileError:
     return SavedFileError(f"{path} is damaged, or was written by something else: {why}")
 
 
@@ -169,9 +169,9 @@ def _damaged(path: Path, why: str) -> SavedFileError:
 
 def _write_npz(path: Path, arrays: Arrays, note: str) -> None:
     noted = {**arrays, _NOTE: np.frombuffer(note.encode(), np.uint8)}
-    with ZipFile(path, "x", ZIP_STORED) as whole:
+    with ZipFile(path, "x", ZIP_STORED) as archive:
         for name, array in noted.items():
-            with whole.open(f"{name}.npy", "w", force_zip64=True) as part:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as part:
                 np.lib.format.write_array(part, _bits(array), allow_pickle=False)
 
 
@@ -187,9 +187,10 @@ def _values(array: Any) -> Any:
 def _read_npz(path: Path) -> tuple[Arrays, str | None]:
     with path.open("rb") as file:
         try:
-            with ZipFile(file) as whole:
-                found = {
-                    entry.removesuffix(".npy"): _entry(whole, entry) for entry in whole.namelist()
+            with ZipFile(file) as archive:
+                arrays = {
+                    entry.removesuffix(".npy"): _entry(archive, entry)
+                    for entry in archive.namelist()
                 }
         except (
             BadZipFile,
@@ -200,13 +201,13 @@ def _read_npz(path: Path) -> tuple[Arrays, str | None]:
             RuntimeError,
             OSError,
         ) as e:
-            raise _damaged(path, str(e)) from None
-    note = found.pop(_NOTE, None)
-    return found, None if note is None else note.tobytes().decode(errors="replace")
+            raise _refuse_damaged(path, str(e)) from None
+    note = arrays.pop(_NOTE, None)
+    return arrays, None if note is None else note.tobytes().decode(errors="replace")
 
 
-def _entry(whole: ZipFile, name: str) -> Any:
-    with whole.open(name) as part:
+def _entry(archive: ZipFile, name: str) -> Any:
+    with archive.open(name) as part:
         array = np.lib.format.read_array(part, allow_pickle=False)
         if part.read(1):  # and so the sum over the entry's bytes is looked at
             raise ValueError(f"{name} is longer than its array")
@@ -239,13 +240,13 @@ _KINDS: Final = {
 def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
     data = path.read_bytes()
     try:
-        found = {name: _array(path, name, view) for name, view in safetensors.deserialize(data)}
+        arrays = {name: _array(path, name, view) for name, view in safetensors.deserialize(data)}
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (safetensors.SafetensorError, ValueError) as error:
         if isinstance(error, SavedFileError):
             raise
-        raise _damaged(path, str(error)) from None
-    return found, header.get("__metadata__", {}).get(_NOTE)
+        raise _refuse_damaged(path, str(error)) from None
+    return arrays, header.get("__metadata__", {}).get(_NOTE)
 
 
 def _array(path: Path, name: str, view: Mapping[str, Any]) -> Any:

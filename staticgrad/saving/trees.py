@@ -1,4 +1,4 @@
-"""What a tree holds: as arrays by name and a text, and written back into the same places.
+"""Trees as arrays by name and a text, and written back into the same places.
 
 The text is JSON: containers with their keys, numbers as they are, and the name of each array. An
 array has the name of its path (``model.0.weight``), as other libraries have it; a complex one is
@@ -39,13 +39,13 @@ def _names_in(tree: Any, path: str = "") -> dict[str, str]:
     tree = stored_of(tree)
     if isinstance(tree, Parameter):
         return {path: tree.name}
-    held = parts(tree)
-    if held is None or held.are_names:
+    container = parts(tree)
+    if container is None or container.are_names:
         return {}
-    found: dict[str, str] = {}
-    for key, part in (held.paths or held.by_key)().items():
-        found |= _names_in(part, f"{path}.{key}" if path else str(key))
-    return found
+    names: dict[str, str] = {}
+    for key, part in (container.paths or container.by_key)().items():
+        names |= _names_in(part, f"{path}.{key}" if path else str(key))
+    return names
 
 
 # -- to a file ------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def content_of(tree: Any) -> Content:
     """Return the content of a file for ``tree``."""
     arrays: dict[str, Any] = {}
     try:
-        text = json.dumps({**_described(tree, "", arrays, 0), _NAMES: _names_in(tree)})
+        text = json.dumps({**_describe_tree(tree, "", arrays, 0), _NAMES: _names_in(tree)})
     except StaticgradError:
         raise
     except RecursionError:
@@ -70,19 +70,19 @@ def endless(function: str) -> ArgumentError:
     return ArgumentError(f"{function}: the tree contains itself, or is nested too deeply")
 
 
-def _described(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
+def _describe_tree(tree: Any, path: str, arrays: dict[str, Any], level: int) -> Any:
     if level > _MOST_LEVELS:
         raise endless("save")
     tree = stored_of(tree)
-    held = parts(tree)
-    if held is not None:
+    container = parts(tree)
+    if container is not None:
         kind = "list" if isinstance(tree, list) else "tuple" if isinstance(tree, tuple) else "dict"
         items = []
-        for key, part in held.by_key().items():
+        for key, part in container.by_key().items():
             if not isinstance(key, str | int):
                 raise ArgumentError(f"save: the key {quote(key)} is neither a text nor an integer")
             part_path = f"{path}.{key}" if path else str(key)
-            items.append([key, _described(part, part_path, arrays, level + 1)])
+            items.append([key, _describe_tree(part, part_path, arrays, level + 1)])
         return {kind: items}
     if type(tree) in (bool, int, float, str) or tree is None:
         return {"value": tree}
@@ -130,7 +130,7 @@ def tree_of(content: Content, path: Any) -> Any:
     try:
         described = json.loads(content.text)
         return _built(
-            {kind: each for kind, each in described.items() if kind != _NAMES}, content.arrays
+            {kind: value for kind, value in described.items() if kind != _NAMES}, content.arrays
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedFileError(f"{path} says of itself what cannot be read: {error}") from None
@@ -138,8 +138,8 @@ def tree_of(content: Content, path: Any) -> Any:
 
 def names_of(content: Content) -> dict[str, str]:
     """The path of each parameter that was saved -> its name then; empty of files without names."""
-    found = json.loads(content.text or "{}").get(_NAMES, {})
-    return {str(path): str(name) for path, name in found.items()} if type(found) is dict else {}
+    names = json.loads(content.text or "{}").get(_NAMES, {})
+    return {str(path): str(name) for path, name in names.items()} if type(names) is dict else {}
 
 
 def _built(described: Any, arrays: Arrays) -> Any:
@@ -158,20 +158,20 @@ def _built(described: Any, arrays: Arrays) -> Any:
     return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)
 
 
-def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> dict[Any, Any]:
+def _by_present_names(parts: Mapping[str, Parameter], state: dict[Any, Any]) -> dict[Any, Any]:
     """Return the saved state of parameters by name, old names replaced by the present ones."""
     present = {}
     for name, p in parts.items():
-        latest = (f for f in p.store.former if f in found and f not in parts)
-        if name not in found and (former := next(latest, None)) is not None:
+        latest = (f for f in p.store.former if f in state and f not in parts)
+        if name not in state and (former := next(latest, None)) is not None:
             present[former] = name
-    return {present.get(key, key): part for key, part in found.items()}
+    return {present.get(key, key): part for key, part in state.items()}
 
 
-def _is_kept(found: Any) -> bool:
+def _is_kept(tree: Any) -> bool:
     """Return whether it holds more than numbers and texts, which are not restored in place."""
-    parts = parts_in(found)
-    return isinstance(found, np.ndarray) if parts is None else any(map(_is_kept, parts))
+    parts = parts_in(tree)
+    return isinstance(tree, np.ndarray) if parts is None else any(map(_is_kept, parts))
 
 
 def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
@@ -179,8 +179,8 @@ def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
 
     Empty where one name stands for two parameters, then or now.
     """
-    here = _names_in(tree)
-    pairs = {(name, here[path]) for path, name in saved.items() if path in here}
+    present = _names_in(tree)
+    pairs = {(name, present[path]) for path, name in saved.items() if path in present}
     if len({old for old, _ in pairs}) < len(pairs) or len({new for _, new in pairs}) < len(pairs):
         return {}
     return dict(sorted(pairs, key=lambda pair: -len(pair[0])))
@@ -199,43 +199,43 @@ class Restoring:
         self._arrays: list[tuple[Any, Any]] = []
         self._states: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
 
-    def look(self, tree: Any, found: Any, path: str = "") -> None:
+    def look(self, tree: Any, saved: Any, path: str = "") -> None:
         """Note what of ``found`` belongs where in ``tree``, or why it does not."""
         tree = stored_of(tree)
-        held = parts(tree)
-        if held is not None and held.are_names and isinstance(found, dict):
-            found = self._in_our_names(found)
-        if held is not None and held.restore is not None:
-            if isinstance(found, dict):
-                self._states.append((held.by_key, held.restore, found))
+        container = parts(tree)
+        if container is not None and container.are_names and isinstance(saved, dict):
+            saved = self._in_our_names(saved)
+        if container is not None and container.restore is not None:
+            if isinstance(saved, dict):
+                self._states.append((container.by_key, container.restore, saved))
             else:
-                self._differs(path, "what a file keeps by name", found)
-        elif held is not None:
-            own = held.by_key()
-            if held.are_names and isinstance(found, dict):
-                found = _by_present_names(own, found)
-            self._look_inside(own, found, path)
+                self._differs(path, "what a file keeps by name", saved)
+        elif container is not None:
+            children = container.by_key()
+            if container.are_names and isinstance(saved, dict):
+                saved = _by_present_names(children, saved)
+            self._look_inside(children, saved, path)
         elif isinstance(tree, Parameter):
-            if tree.store.is_complex and isinstance(found, np.ndarray) and found.dtype.kind == "c":
-                found = as_parts(found)  # files of before have these
-            found = tree.store.part_of(found)
+            if tree.store.is_complex and isinstance(saved, np.ndarray) and saved.dtype.kind == "c":
+                saved = as_parts(saved)  # files of before have these
+            saved = tree.store.part_of(saved)
             noted = self._parameters
-            self._fit(tree.value, found, path, lambda array: noted.append((tree, array)), True)
-        elif isinstance(tree, Complex) and isinstance(found, np.ndarray):
-            self.look(tree.re, found.real, f"{path}.real")
-            self.look(tree.im, found.imag, f"{path}.imag")
+            self._fit(tree.value, saved, path, lambda array: noted.append((tree, array)), True)
+        elif isinstance(tree, Complex) and isinstance(saved, np.ndarray):
+            self.look(tree.re, saved.real, f"{path}.real")
+            self.look(tree.im, saved.imag, f"{path}.imag")
         elif isinstance(tree, Value | np.ndarray):
             array = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
             target = array_of(array, f"load: {path or 'into'}")
-            self._fit(target, found, path, lambda array: self._arrays.append((target, array)))
+            self._fit(target, saved, path, lambda array: self._arrays.append((target, array)))
 
     def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
         """Return state that is keyed ``w`` or ``w.momentum``, with the present parameter names."""
-        found = {}
-        for key, each in state.items():
+        renamed = {}
+        for key, value in state.items():
             name = next((n for n in self._renamed if f"{key}.".startswith(f"{n}.")), None)
-            found[key if name is None else self._renamed[name] + key[len(name) :]] = each
-        return found
+            renamed[key if name is None else self._renamed[name] + key[len(name) :]] = value
+        return renamed
 
     def write(self) -> None:
         """Write all of it, or nothing."""
@@ -245,59 +245,61 @@ class Restoring:
                 done.append((restore, state_of()))
                 restore(state)
         except StaticgradError as error:
-            for restore, before in done[:-1]:
-                restore(before)
+            for restore, previous in done[:-1]:
+                restore(previous)
             raise SavedFileError(error.headline, details=error.details, hint=error.hint) from error
         write_all([(p.store, array) for p, array in self._parameters])
-        for own, array in self._arrays:
-            np.copyto(own, array)
+        for target, array in self._arrays:
+            np.copyto(target, array)
 
-    def _look_inside(self, parts: Mapping[Any, Any], found: Any, path: str) -> None:
-        items = items_of(found)
+    def _look_inside(self, parts: Mapping[Any, Any], saved: Any, path: str) -> None:
+        items = items_of(saved)
         if items is None:
-            self._differs(path, f"{len(parts)} parts", found)
+            self._differs(path, f"{len(parts)} parts", saved)
             return
-        given = dict(items)
+        saved_by_key = dict(items)
         for key, part in parts.items():
             inner = f"{path}.{key}" if path else str(key)
-            if key in given:
-                self.look(part, given[key], inner)
+            if key in saved_by_key:
+                self.look(part, saved_by_key[key], inner)
             else:
                 self.problems.append(f"{inner} is not in the file")
-        for key in [each for each, part in given.items() if each not in parts and _is_kept(part)]:
+        for key in [
+            name for name, part in saved_by_key.items() if name not in parts and _is_kept(part)
+        ]:
             inner = f"{path}.{key}" if path else str(key)
             self.problems.append(f"{inner} is in the file alone")
 
     def _fit(
         self,
-        own: Any,
-        found: Any,
+        target: Any,
+        saved: Any,
         path: str,
         note: Callable[[Any], None],
         is_stored: bool = False,
     ) -> None:
-        if not isinstance(found, np.ndarray):
-            self._differs(path, f"{own.dtype.name}{[*own.shape]}", found)
-        elif found.shape != own.shape or found.dtype != own.dtype:
-            inside = f"{found.dtype.name}{[*found.shape]}"
-            self._differs(path, f"{own.dtype.name}{[*own.shape]}", inside)
-        elif isinstance(own, np.ndarray) and not (own.flags.writeable or is_stored):
+        if not isinstance(saved, np.ndarray):
+            self._differs(path, f"{target.dtype.name}{[*target.shape]}", saved)
+        elif saved.shape != target.shape or saved.dtype != target.dtype:
+            inside = f"{saved.dtype.name}{[*saved.shape]}"
+            self._differs(path, f"{target.dtype.name}{[*target.shape]}", inside)
+        elif isinstance(target, np.ndarray) and not (target.flags.writeable or is_stored):
             self.problems.append(
                 f"{path or 'it'} is a read-only array, as of a sparse matrix: load cannot write it"
             )
         else:
-            note(found)
+            note(saved)
 
-    def _differs(self, path: str, own: str, found: Any) -> None:
-        inside = found if isinstance(found, str) else kind_of(found)
-        self.problems.append(f"{path or 'it'} is {own} here, {inside} in the file")
+    def _differs(self, path: str, expected: str, saved: Any) -> None:
+        inside = saved if isinstance(saved, str) else kind_of(saved)
+        self.problems.append(f"{path or 'it'} is {expected} here, {inside} in the file")
 
     def check(self, path: Any, cure: str = "") -> None:
         """Refuse a file that does not fit; ``cure`` is said first."""
         if self.problems:
-            found = sorted(self.problems)
-            more = len(found) - _MOST_SHOWN
-            lines = [*found[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+            problems = sorted(self.problems)
+            more = len(problems) - _MOST_SHOWN
+            lines = [*problems[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
             raise SavedFileError(
                 f"{path} does not fit: {lines[0]}", hint="\n".join(filter(None, [cure, *lines[1:]]))
             )

@@ -67,13 +67,15 @@ class History:
 
         NaN is larger than all others.
         """
-        found = [(isnan(each), each) for each in self.measures or self.losses]
-        return min(range(len(found)), key=found.__getitem__, default=-1)
+        keys = [(isnan(measure), measure) for measure in self.measures or self.losses]
+        return min(range(len(keys)), key=keys.__getitem__, default=-1)
 
     def _columns(self) -> dict[str, list[float]]:
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
-        own |= self.metrics
-        return {name: found for name, found in own.items() if found and isinstance(found, list)}
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns |= self.metrics
+        return {
+            name: values for name, values in columns.items() if values and isinstance(values, list)
+        }
 
     def _title(self) -> str:
         best = f", the best is {self.best}" if self.losses else ""
@@ -87,17 +89,17 @@ class History:
             if count > 2 * _ENDS and _ENDS <= epoch < count - _ENDS:
                 lines += ["  ..."] if epoch == _ENDS else []
                 continue
-            found = [f"{c[epoch]:12.6g}" if epoch < len(c) else 12 * " " for c in columns.values()]
-            lines.append("  ".join([f"{epoch:5}", *found]))
+            cells = [f"{c[epoch]:12.6g}" if epoch < len(c) else 12 * " " for c in columns.values()]
+            lines.append("  ".join([f"{epoch:5}", *cells]))
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         from staticgrad.support.pictures import charts, markup
 
         series = [
-            charts.Line(name, [*enumerate(found)])
-            for name, found in self._columns().items()
-            if all(map(isfinite, found))
+            charts.Line(name, [*enumerate(values)])
+            for name, values in self._columns().items()
+            if all(map(isfinite, values))
         ]
         chart = charts.lines(series, "epoch", "", log_x=False, log_y=False) if series else ""
         return markup.fragment(
@@ -182,16 +184,16 @@ def fit(
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
     [0.375, 0.125]
     """
-    data = _batched(data, batch_size)
+    data = _cut_batches(data, batch_size)
     _check(step, data, epochs)
     _check_options(state, checkpoint, callbacks, validate=validate)
-    data = _shuffled(data, shuffle)
+    data = _shuffle_data(data, shuffle)
     run = _Progress(step, data, epochs, state, checkpoint, reporter(progress))
     with run.ended_by_sigterm(), closing(run.report):
         while run.epoch < epochs and not (run.history.stop_reason or run.is_ending):
             run.through_an_epoch()
             if validate is not None:
-                run.measured(validate())
+                run.record_measures(validate())
             for callback in callbacks:
                 run.call(callback)
             latest, best = len(run.history.losses) - 1, run.history.best
@@ -201,7 +203,7 @@ def fit(
     return run.history
 
 
-def _batched(data: Any, size: int | None) -> Any:
+def _cut_batches(data: Any, size: int | None) -> Any:
     """Return batches of examples; the data itself if it is batches."""
     if size is None:
         return data
@@ -242,7 +244,7 @@ def _check(step: object, data: Any, epochs: object) -> None:
         )
 
 
-def _shuffled(data: Any, shuffle: object) -> Any:
+def _shuffle_data(data: Any, shuffle: object) -> Any:
     """The data in another order in each epoch, which follows from a seed and the epoch."""
     if shuffle is False:
         return data
@@ -277,20 +279,20 @@ class _Mixed:
         return (self._data[int(place)] for place in order[start:])
 
 
-def _numbers(who: str, found: Any) -> dict[str, float]:
+def _numbers(who: str, result: Any) -> dict[str, float]:
     """The loss and what else a step or ``validate`` gives, by name."""
-    named = found if isinstance(found, Mapping) else {"loss": found}
+    named = result if isinstance(result, Mapping) else {"loss": result}
     if "loss" not in named:
         raise ArgumentError(
             f"fit: {who} gives {', '.join(map(quote, named)) or 'an empty dict'}, and no loss",
             hint='return {"loss": loss, "accuracy": accuracy}',
         )
     numbers = {}
-    for name, each in named.items():
+    for name, value in named.items():
         try:
-            numbers[str(name)] = float(each)
+            numbers[str(name)] = float(value)
         except (TypeError, ValueError):
-            what = f"{quote(each)} as {name!r}" if named is found else quote(each)
+            what = f"{quote(value)} as {name!r}" if named is result else quote(value)
             raise ArgumentError(
                 f"fit: {who} gives {what}, not one number", hint="return loss, or a dict of numbers"
             ) from None
@@ -309,7 +311,7 @@ def _rows(batch: Any) -> int:
     """Return the rows of the first array in a batch that has an axis; 1 without one."""
     parts = parts_in(batch)
     if parts is not None:
-        return next((_rows(each) for each in parts if _has_rows(each)), 1)
+        return next((_rows(part) for part in parts if _has_rows(part)), 1)
     return int(batch.shape[0]) if _has_rows(batch) else 1
 
 
@@ -327,11 +329,11 @@ def _check_options(state: object, checkpoint: object, callbacks: Any, **called: 
             f"fit: callbacks is {kind_of(callbacks)}, not a list of functions",
             hint="callbacks=[function]",
         )
-    numbered = {f"callback {number}": each for number, each in enumerate(callbacks)}
-    for name, given in {**called, **numbered}.items():
-        if given is not None and not callable(given):
+    numbered = {f"callback {number}": callback for number, callback in enumerate(callbacks)}
+    for name, function in {**called, **numbered}.items():
+        if function is not None and not callable(function):
             raise ArgumentError(
-                f"fit: {name} is {kind_of(given)}, not a function",
+                f"fit: {name} is {kind_of(function)}, not a function",
             )
     if checkpoint is not None and state is None:
         raise ArgumentError(
@@ -362,13 +364,13 @@ class _Progress:
         if self.checkpoint is not None:
             check_place(self.checkpoint)
         if self.checkpoint is not None and ranks.on_first(self.checkpoint.exists):
-            found = load(self.checkpoint, into={"state": state})["fit"]
-            self.history = History(found["losses"], found["measures"], found["stopped"])
-            self.epoch, self.place = found["epoch"], found["place"]
-            self.history.metrics, self.sums = found.get("metrics", {}), found.get("sums", {})
-            if "total" in found and self.place:  # an older file: a sum over batches, not over rows
+            saved = load(self.checkpoint, into={"state": state})["fit"]
+            self.history = History(saved["losses"], saved["measures"], saved["stopped"])
+            self.epoch, self.place = saved["epoch"], saved["place"]
+            self.history.metrics, self.sums = saved.get("metrics", {}), saved.get("sums", {})
+            if "total" in saved and self.place:  # an older file: a sum over batches, not over rows
                 rows = sum(map(_rows, islice(self._batches(0), self.place)))
-                self.sums["loss"] = [found["total"] / self.place * rows, rows]
+                self.sums["loss"] = [saved["total"] / self.place * rows, rows]
 
     def through_an_epoch(self) -> None:
         """The batches of an epoch that are left."""
@@ -376,11 +378,11 @@ class _Progress:
         self.report.begin(self.epoch, self.epochs, self.place, _length(self.data))
         batches = prefetch(self._batches(self.place))
         for batch in batches:
-            found = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
+            result = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
             rows = _rows_of_all(batch)
-            for name, each in _numbers("step", found).items():
+            for name, value in _numbers("step", result).items():
                 entry = self.sums.setdefault(name, [0.0, 0.0])
-                entry[0] += each * rows
+                entry[0] += value * rows
                 entry[1] += rows
             self.place += 1
             self.report.batch(self.place, self._means(), time.perf_counter() - began)
@@ -405,23 +407,23 @@ class _Progress:
         """Return the means so far over the rows of this epoch, of the loss and the metrics."""
         return {name: total / rows if rows else nan for name, (total, rows) in self.sums.items()}
 
-    def measured(self, found: Any) -> None:
-        numbers = _numbers("validate", found)
+    def record_measures(self, result: Any) -> None:
+        numbers = _numbers("validate", result)
         self.history.measures.append(numbers.pop("loss"))
-        for name, each in numbers.items():
-            self.history.metrics.setdefault(f"val_{name}", []).append(each)
+        for name, value in numbers.items():
+            self.history.metrics.setdefault(f"val_{name}", []).append(value)
 
     def call(self, callback: Callable[[Epoch], Any]) -> None:
         """Show the epoch that has ended to a callback, which may end the training."""
-        own = self.history
-        latest = {name: each[-1] for name, each in own.metrics.items()}
-        measure = own.measures[-1] if own.measures else None
-        said = callback(Epoch(self.epoch - 1, own.losses[-1], measure, latest, own))
-        if said is True or (isinstance(said, str) and said):
-            own.stop_reason = said if isinstance(said, str) else "a callback ended it"
-        elif said is not None and said is not False and said != "":
+        history = self.history
+        latest = {name: values[-1] for name, values in history.metrics.items()}
+        measure = history.measures[-1] if history.measures else None
+        answer = callback(Epoch(self.epoch - 1, history.losses[-1], measure, latest, history))
+        if answer is True or (isinstance(answer, str) and answer):
+            history.stop_reason = answer if isinstance(answer, str) else "a callback ended it"
+        elif answer is not None and answer is not False and answer != "":
             raise ArgumentError(
-                f"fit: a callback gives {quote(said)}",
+                f"fit: a callback gives {quote(answer)}",
                 hint="True, or a text that says why, ends the training; None goes on",
             )
 
@@ -439,10 +441,14 @@ class _Progress:
 
     def save(self) -> None:
         if self.checkpoint is not None:
-            own = self.history
-            numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stop_reason}
+            history = self.history
+            numbers = {
+                "losses": history.losses,
+                "measures": history.measures,
+                "stopped": history.stop_reason,
+            }
             where = {"epoch": self.epoch, "place": self.place}
-            sums = {"metrics": own.metrics, "sums": self.sums}
+            sums = {"metrics": history.metrics, "sums": self.sums}
             save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where, **sums}})
 
     @contextmanager
@@ -455,11 +461,11 @@ class _Progress:
         def end(number: int, frame: Any) -> None:
             self.is_ending = True
 
-        before = signal.signal(signal.SIGTERM, end)
+        previous = signal.signal(signal.SIGTERM, end)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, previous)
         if self.is_ending:  # it came while an epoch was measured or written
             raise SystemExit(_ENDED)
 

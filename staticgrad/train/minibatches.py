@@ -106,7 +106,7 @@ class Batches(Generic[B]):
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")
         self._examples = arrays[0] if len(arrays) == 1 and is_data_set(arrays[0]) else None
-        self.arrays = [_array(each) for each in arrays] if self._examples is None else []
+        self.arrays = [_array(array) for array in arrays] if self._examples is None else []
         counts = [int(array.shape[0]) for array in self.arrays] or [len(arrays[0])]
         if len(set(counts)) != 1:
             raise ShapeError(f"Batches: arrays of {counts} examples")
@@ -119,10 +119,10 @@ class Batches(Generic[B]):
         arrays = f"{len(self.arrays)} array{'s' * (len(self.arrays) > 1)}"
         if self._examples is not None:
             arrays = kind_of(self._examples)
-        said = f", seed={self.seed}" if self.seed is not None else ""
+        seed = f", seed={self.seed}" if self.seed is not None else ""
         last = ", drop_last=True" if self.drop_last else ""
         share = f", rank={self.rank}, ranks={self.ranks}" if self.ranks > 1 else ""
-        return f"Batches({arrays} of {self._count} examples, size={self.size}{said}{last}{share})"
+        return f"Batches({arrays} of {self._count} examples, size={self.size}{seed}{last}{share})"
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
@@ -143,12 +143,12 @@ class Batches(Generic[B]):
             chosen: Any = slice(first + self.rank * share, first + (self.rank + 1) * share)
             if self._examples is not None:
                 numbers = range(self._total)[chosen] if order is None else order[chosen]
-                yield stacked([self._examples[int(each)] for each in numbers])
+                yield stack_examples([self._examples[int(number)] for number in numbers])
                 continue
             if order is not None:
                 chosen = order[chosen]
-            found: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
-            yield found if len(found) > 1 else found[0]
+            batch: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
+            yield batch if len(batch) > 1 else batch[0]
 
 
 def is_data_set(data: Any) -> bool:
@@ -160,18 +160,18 @@ def is_data_set(data: Any) -> bool:
     return has_number and not is_array
 
 
-def stacked(examples: list[Any]) -> Any:
+def stack_examples(examples: list[Any]) -> Any:
     """Stack examples, arrays or numbers in equal tuples or dicts, along a new first axis."""
     first = examples[0]
     if isinstance(first, Mapping):
-        return {name: stacked([each[name] for each in examples]) for name in first}
+        return {name: stack_examples([example[name] for example in examples]) for name in first}
     if isinstance(first, tuple | list):
-        return tuple(stacked([*part]) for part in zip(*examples, strict=True))
-    arrays = [array_of(each, "an example") for each in examples]
-    shapes = {each.shape for each in arrays}
+        return tuple(stack_examples([*part]) for part in zip(*examples, strict=True))
+    arrays = [array_of(example, "an example") for example in examples]
+    shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
-        found = " and ".join(map(str, sorted(shapes)[:2]))
-        raise ShapeError(f"Batches: examples have shapes {found}, and a batch stacks them")
+        texts = " and ".join(map(str, sorted(shapes)[:2]))
+        raise ShapeError(f"Batches: examples have shapes {texts}, and a batch stacks them")
     return np.stack(arrays)
 
 
@@ -208,10 +208,10 @@ def prefetch(items: Iterable[Item], ahead: PositiveInt = 2) -> Iterator[Item]:
     >>> list(prefetch(n * n for n in range(4)))
     [0, 1, 4, 9]
     """
-    return _prefetched(items, ahead)
+    return _prefetch_items(items, ahead)
 
 
-def _prefetched(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+def _prefetch_items(items: Iterable[Item], ahead: int) -> Iterator[Item]:
     waiting: Queue[tuple[bool, Any]] = Queue(ahead)
     left = Event()
     thread = Thread(target=_make, args=(items, waiting, left), name="prefetch", daemon=True)

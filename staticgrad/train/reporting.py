@@ -92,7 +92,7 @@ def reporter(progress: object) -> Display:
         if bars is not None:
             return _Bar(bars)
         if progress is True and not terminal.is_there():
-            return _Lines(_printed, each_batch=False)
+            return _Lines(_print_line, each_batch=False)
         return _Lines(terminal.write) if is_shown else Display()
     if not callable(progress):
         raise ArgumentError(
@@ -102,7 +102,7 @@ def reporter(progress: object) -> Display:
     return _Lines(progress)
 
 
-def _printed(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
@@ -144,8 +144,8 @@ class TensorBoard:
         numbers = {"loss": epoch.loss, **epoch.metrics}
         if epoch.measure is not None:
             numbers["measure"] = epoch.measure
-        for name, each in numbers.items():
-            self.writer.add_scalar(name, each, epoch.number)
+        for name, value in numbers.items():
+            self.writer.add_scalar(name, value, epoch.number)
         if hasattr(self.writer, "flush"):
             self.writer.flush()
 

@@ -214,12 +214,12 @@ def compare(
             Path(page).write_text(every.html(), encoding="utf-8")
             click.echo(f"written: {page}", err=True)
         return Answer(every.as_json(), every.text(), every.holds)
-    found = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
+    comparison = run(spec, torch=True if torch == "" else torch, jax=jax, batches=batches,
                 batch_axis=_axis(axis), seconds=seconds, watch=watch)  # fmt: skip
     if page is not None:
-        Path(page).write_text(pages.page(found), encoding="utf-8")
+        Path(page).write_text(pages.page(comparison), encoding="utf-8")
         click.echo(f"written: {page}", err=True)
-    return Answer(found.as_json(), table.tables(found), found.holds)
+    return Answer(comparison.as_json(), table.tables(comparison), comparison.holds)
 
 
 def _axis(text: str | None) -> int | dict[str, int] | None:
@@ -229,7 +229,7 @@ def _axis(text: str | None) -> int | dict[str, int] | None:
     try:
         if "=" not in text:
             return int(text)
-        pairs = (each.partition("=") for each in text.split(","))
+        pairs = (pair.partition("=") for pair in text.split(","))
         return {name.strip(): int(axis) for name, _, axis in pairs}
     except ValueError:
         raise click.BadParameter(
@@ -251,8 +251,8 @@ def doctor() -> Answer:
     holds = all(finding.holds for finding in findings)
     width = max(len(finding.check) for finding in findings)
     lines = [
-        f"{'ok  ' if each.holds else 'FAIL'}  {each.check:<{width}}  {each.found}"
-        for each in findings
+        f"{'ok  ' if finding.holds else 'FAIL'}  {finding.check:<{width}}  {finding.found}"
+        for finding in findings
     ]
     checks = [{"check": f.check, "holds": f.holds, "found": f.found} for f in findings]
     return Answer({"holds": holds, "checks": checks}, "\n".join(lines), holds)
@@ -272,17 +272,17 @@ def info() -> Answer:
     """Show the folder of the cache, the number of its kernels, and their bytes."""
     from staticgrad import native
 
-    found = native.cache_info()
-    folder = None if found.directory is None else str(found.directory)
+    info = native.cache_info()
+    folder = None if info.directory is None else str(info.directory)
     data = {
-        "directory": folder, "kernels": found.entries, "bytes": found.bytes,
-        "other_installations": found.others, "limit": found.limit, "refusal": found.refusal,
+        "directory": folder, "kernels": info.entries, "bytes": info.bytes,
+        "other_installations": info.others, "limit": info.limit, "refusal": info.refusal,
     }  # fmt: skip
     if folder is None:
-        return Answer(data, f"no directory that is safe to write: {found.refusal}")
-    others = f"; {found.others} of other installations" if found.others else ""
-    size = f"{found.bytes} of {found.limit} bytes"
-    return Answer(data, f"{folder}: {found.entries} kernels, {size}{others}")
+        return Answer(data, f"no directory that is safe to write: {info.refusal}")
+    others = f"; {info.others} of other installations" if info.others else ""
+    size = f"{info.bytes} of {info.limit} bytes"
+    return Answer(data, f"{folder}: {info.entries} kernels, {size}{others}")
 
 
 @cache.command()
@@ -319,9 +319,9 @@ def directory() -> Answer:
     """Print the cache's directory; exit code 1 if there is none."""
     from staticgrad import native
 
-    found = native.cache_info().directory
-    shown = None if found is None else str(found)
-    return Answer({"directory": shown}, shown or "", found is not None)
+    folder = native.cache_info().directory
+    shown = None if folder is None else str(folder)
+    return Answer({"directory": shown}, shown or "", folder is not None)
 
 
 # Documentation
@@ -400,11 +400,11 @@ def opt(
     )  # fmt: skip
     text = str(graph).rstrip("\n")
     if report:
-        took = [f"{each}, {each.seconds * 1e3:.2f} ms" for each in reports]
+        took = [f"{report}, {report.seconds * 1e3:.2f} ms" for report in reports]
         click.echo("\n".join(took), err=True)
     if output is not None:
         output.write(text + "\n")
-    did = [{**each.as_json(), "seconds": each.seconds} for each in reports]
+    did = [{**report.as_json(), "seconds": report.seconds} for report in reports]
     return Answer({"graph": text, "passes": did}, text if output is None else None)
 
 
@@ -442,8 +442,8 @@ def tune(file: IO[str], sizes: dict[str, int]) -> Answer:
     are taken at their hints. Choices go to the kernel cache, where sg.compile(tune=True) and
     STATICGRAD_TUNE=1 find them for sizes of the same class.
     """
-    found = sg.compile(read_graph(file), sizes=sizes, tune=True).explanation().tuning
-    return Answer({"tuning": [*found]}, "\n".join(found) or "no kernel has a choice of schedules")
+    tuning = sg.compile(read_graph(file), sizes=sizes, tune=True).explanation().tuning
+    return Answer({"tuning": [*tuning]}, "\n".join(tuning) or "no kernel has a choice of schedules")
 
 
 @main.command("lint")
@@ -456,9 +456,9 @@ def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
 
     The graph is read from FILE, by default standard input. Exit code 1 if there are any.
     """
-    found = sg.lint(read_graph(file), without=without, notes=notes)
-    data = {"holds": not found, "findings": [finding.as_json() for finding in found]}
-    return Answer(data, "\n\n".join(map(str, found)) or "no hazards found", not found)
+    findings = sg.lint(read_graph(file), without=without, notes=notes)
+    data = {"holds": not findings, "findings": [finding.as_json() for finding in findings]}
+    return Answer(data, "\n\n".join(map(str, findings)) or "no hazards found", not findings)
 
 
 def _message(error: StaticgradError) -> str:

@@ -156,10 +156,10 @@ def run(
             feeds = {
                 "images": digits.train_images[chosen], "classes": digits.train_classes[chosen]
             }  # fmt: skip
-            before = time.perf_counter_ns()
-            found = step.run(feeds)["loss"]
-            times[len(chosen)].append(time.perf_counter_ns() - before)
-            total += float(found) * len(chosen)
+            start_ns = time.perf_counter_ns()
+            loss_value = step.run(feeds)["loss"]
+            times[len(chosen)].append(time.perf_counter_ns() - start_ns)
+            total += float(loss_value) * len(chosen)
             if compiled_at_first < 0:
                 compiled_at_first = native.statistics().compiled
         loss = total / len(digits.train_images)
@@ -170,7 +170,7 @@ def run(
     programs = (step.stats, predict.stats)
     reports: tuple[PassReport, ...] = pipeline(_PIPELINE).run(network.step)[1]
     built = NodeCount("build", len(network.step.nodes))
-    counts = (built, *(NodeCount(each.name, each.nodes_after) for each in reports))
+    counts = (built, *(NodeCount(report.name, report.nodes_after) for report in reports))
     return DemoReport(
         seed=seed,
         epochs=epochs,
@@ -211,13 +211,13 @@ def build(random: np.random.Generator) -> Network:
     classes = sg.input("classes", ("batch",), "int64")
     weights: list[sg.Parameter] = []
     hidden: Any = images
-    for depth, (width, after) in enumerate(pairwise(LAYERS), 1):
-        initial = random.normal(0.0, np.sqrt(2.0 / width), (width, after)).astype(np.float32)
+    for depth, (width, next_width) in enumerate(pairwise(LAYERS), 1):
+        initial = random.normal(0.0, np.sqrt(2.0 / width), (width, next_width)).astype(np.float32)
         w = sg.parameter(f"w{depth}", initial)
-        b = sg.parameter(f"b{depth}", np.zeros(after, np.float32))
+        b = sg.parameter(f"b{depth}", np.zeros(next_width, np.float32))
         weights += [w, b]
         hidden = hidden @ w + b
-        if after != LAYERS[-1]:
+        if next_width != LAYERS[-1]:
             hidden = nn.relu(hidden)
     loss: Any = nn.cross_entropy(hidden, classes)
     updates = Adam(LEARNING_RATE).updates(loss, weights)

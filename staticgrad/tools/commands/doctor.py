@@ -46,7 +46,7 @@ def examine() -> tuple[CheckResult, ...]:
         CheckResult("python", True, f"{platform.python_version()} on {platform.platform()}"),
         *(_version(name, required=True) for name in _REQUIRED),
         *(_version(name, required=False) for name in _OPTIONAL),
-        *(_checked(name, check) for name, check in _CHECKS.items()),
+        *(_run_check(name, check) for name, check in _CHECKS.items()),
     )
 
 
@@ -59,7 +59,7 @@ def _version(name: str, *, required: bool) -> CheckResult:
         )
 
 
-def _checked(name: str, check: Callable[[], str]) -> CheckResult:
+def _run_check(name: str, check: Callable[[], str]) -> CheckResult:
     try:
         return CheckResult(name, True, check())
     except StaticgradError as error:
@@ -111,8 +111,8 @@ def _compiled_gradient() -> str:
     loss = (sg.tanh(x) * x).sum()
     program = {"loss": loss, "slope": sg.grad(loss, x)}
     feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
-    found, wanted = sg.compile(program).run(feeds), sg.evaluate(program, feeds)
-    errors = [float(np.max(np.abs(found[name] - wanted[name]))) for name in program]
+    compiled, evaluated = sg.compile(program).run(feeds), sg.evaluate(program, feeds)
+    errors = [float(np.max(np.abs(compiled[name] - evaluated[name]))) for name in program]
     if max(errors) > 1e-4:
         raise SelfTestError(
             f"a compiled gradient is off by {max(errors):.1e}", hint="report this machine"
@@ -125,8 +125,10 @@ def _compilers() -> str:
     x = sg.input("x", ("rows", 5), "float32")
     program = sg.tanh(x).sum(axis=0)
     feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
-    found = {name: sg.compile(program, backend=name).run(feeds) for name in native.BUILT_IN}
-    wrong = [name for name, value in found.items() if value.tobytes() != found["auto"].tobytes()]
+    results = {name: sg.compile(program, backend=name).run(feeds) for name in native.BUILT_IN}
+    wrong = [
+        name for name, value in results.items() if value.tobytes() != results["auto"].tobytes()
+    ]
     if wrong:
         raise SelfTestError(
             f"backends give other bytes than auto: {', '.join(wrong)}", hint="report this machine"
@@ -162,13 +164,13 @@ def _libraries() -> str:
 
 
 def _cache() -> str:
-    held = cache.info()
-    folder = held.directory
+    info = cache.info()
+    folder = info.directory
     if folder is None:
-        raise OSError(f"none, kernels are compiled anew in every process: {held.refusal}")
+        raise OSError(f"none, kernels are compiled anew in every process: {info.refusal}")
     with tempfile.TemporaryFile(dir=folder):
         pass
-    return f"{folder}, writable, {held.entries} kernels, {held.bytes} bytes"
+    return f"{folder}, writable, {info.entries} kernels, {info.bytes} bytes"
 
 
 _CHECKS: Final[dict[str, Callable[[], str]]] = {

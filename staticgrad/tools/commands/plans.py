@@ -27,13 +27,13 @@ _FILE = click.Path(dir_okay=False)
 
 def _named_sizes(_context: object, _option: object, texts: tuple[str, ...]) -> dict[str, int]:
     """Return ``NAME=N`` as names and numbers."""
-    found = {}
+    sizes = {}
     for text in texts:
         name, _, number = text.rpartition("=")
         if not name or not number.isdecimal():
             raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
-        found[name] = int(number)
-    return found
+        sizes[name] = int(number)
+    return sizes
 
 
 #: A graph's text, from a file or from standard input, and its named sizes.
@@ -64,10 +64,10 @@ def plan(
     The file has ops and values (staticgrad-memgraph/1), the plan is staticgrad-schedule/1. Exit
     code 1: the file is no problem, or no plan within the budget was found.
     """
-    with _told():
-        found = plan_abstract(file, _bytes(budget), effort=effort, align=align)
-    _write(written, lambda: _json(found.document()))
-    click.echo(found.summary())
+    with _report_errors():
+        abstract_plan = plan_abstract(file, _bytes(budget), effort=effort, align=align)
+    _write(written, lambda: _json(abstract_plan.document()))
+    click.echo(abstract_plan.summary())
 
 
 @click.command()
@@ -90,21 +90,21 @@ def tradeoff(
     The graph is read from FILE, by default standard input. The page is of the plan of the budget,
     or of the one that stores everything. Exit code 1: no plan is within the budget.
     """
-    with _told():
-        found = sg.tradeoff(read_graph(file), sizes)
-        given = _bytes(budget)
-        chosen = found.everything if given is None else found.within(given)
+    with _report_errors():
+        tradeoffs = sg.tradeoff(read_graph(file), sizes)
+        nbytes = _bytes(budget)
+        chosen = tradeoffs.everything if nbytes is None else tradeoffs.within(nbytes)
         if chosen is None:
             raise BudgetInfeasible(
-                f"no plan found of {found.graph!r} is within {budget}",
-                hint=f"the smallest needs {found.smallest.peak_bytes:,} bytes",
+                f"no plan found of {tradeoffs.graph!r} is within {budget}",
+                hint=f"the smallest needs {tradeoffs.smallest.peak_bytes:,} bytes",
             )
-    _write(written, lambda: _json(found.as_json()))
-    _write(page, lambda: memory_page(found.graph, chosen.plan, found))
-    _write(problem, lambda: _json(problem_document(found.problem)))
-    click.echo(found)
+    _write(written, lambda: _json(tradeoffs.as_json()))
+    _write(page, lambda: memory_page(tradeoffs.graph, chosen.plan, tradeoffs))
+    _write(problem, lambda: _json(problem_document(tradeoffs.problem)))
+    click.echo(tradeoffs)
     if budget is not None:
-        share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+z.1%}"
+        share, more = f"{tradeoffs.share(chosen):.1%}", f"{tradeoffs.extra(chosen):+z.1%}"
         click.echo(f"within {budget}: {chosen.peak_bytes:,} bytes, {share}, {more} of time")
 
 
@@ -118,7 +118,7 @@ def _bytes(budget: str | None) -> int | str | None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """An error of staticgrad on standard error, and exit code 1."""
     try:
         yield
