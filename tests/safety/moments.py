@@ -2,6 +2,7 @@
 
 import dis
 import sys
+import threading
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -39,26 +40,63 @@ def places_of_interrupts(code):
 def moments(n, act, without=()):
     """Act at the n-th moment from here on at which code of this project could be interrupted.
 
-    Files ``without`` have no moments. Yields whether there has been one.
+    Files ``without`` have no moments, nor have other threads. Yields whether there has been one.
     """
-    seen = 0
+    seen, acts = 0, False
+
+    def note(code, offset):
+        nonlocal seen, acts
+        if acts or code.co_filename.endswith(without) or offset not in places_of_interrupts(code):
+            return
+        seen += 1
+        if seen == n:
+            acts = True
+            try:
+                act()
+            finally:
+                acts = False
+
+    with traced_instructions(note) if sys.version_info < (3, 12) else watched_instructions(note):
+        yield lambda: seen >= n
+
+
+@contextmanager
+def traced_instructions(note):
+    """Call ``note`` before each instruction of this project's code in this thread."""
 
     def trace(frame, event, argument):
-        nonlocal seen
-        file = frame.f_code.co_filename
-        if not file.startswith(PACKAGES) or file.endswith(without):
+        if not frame.f_code.co_filename.startswith(PACKAGES):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        if event == "opcode" and frame.f_lasti in places_of_interrupts(frame.f_code):
-            seen += 1
-            if seen == n:
-                act()
+        if event == "opcode":
+            note(frame.f_code, frame.f_lasti)
         return trace
 
-    # Python 3.12 traces opcodes only if the frame that sets the function asks for it, too.
-    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
-        yield lambda: seen >= n
+        yield
     finally:
         sys.settrace(None)
+
+
+@contextmanager
+def watched_instructions(note):
+    """Do the same by ``sys.monitoring``, which also sees the first run of a function."""
+    monitoring, tool, thread = sys.monitoring, sys.monitoring.DEBUGGER_ID, threading.get_ident()
+
+    def watch(code, offset):
+        if not code.co_filename.startswith(PACKAGES):
+            return monitoring.DISABLE
+        if threading.get_ident() == thread:
+            note(code, offset)
+        return None
+
+    monitoring.use_tool_id(tool, "moments")
+    monitoring.register_callback(tool, monitoring.events.INSTRUCTION, watch)
+    monitoring.set_events(tool, monitoring.events.INSTRUCTION)
+    try:
+        yield
+    finally:
+        monitoring.set_events(tool, 0)
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, None)
+        monitoring.free_tool_id(tool)

@@ -125,12 +125,21 @@ def bind(feeds):
     return bound, *_bound[key]
 
 
+def references(arrays):
+    """Return how many references each array of a list has, those of this function included."""
+    return [sys.getrefcount(array) for array in arrays]
+
+
+# The count of an array that a list alone holds: interpreters count differently from 3.14 on.
+_UNUSED = references([np.empty(0)])[0]
+
+
 def result_of(name, shape, dtype):
     """Return an array for a result: one of former runs, if it has no other references. New memory
     is slower to write than most kernels are."""
     former = _results.setdefault(name, [])
-    for array in former:
-        if sys.getrefcount(array) == 3 and array.shape == shape:  # the list, the loop, the call
+    for array, count in zip(former, references(former)):
+        if count == _UNUSED and array.shape == shape:
             return array
     former[2:] = []
     former.insert(0, np.empty(shape, dtype))

@@ -761,11 +761,17 @@ def as_imported(error: AttributeError) -> Exception:
 
 
 def runs(frame: FrameType, instruction: str) -> bool:
-    """Return whether a line runs an instruction: ``out[i] = x`` is STORE_SUBSCR."""
-    from opcode import opname  # for messages: a correct program never loads it
+    """Return whether a line runs an instruction: ``out[i] = x`` is STORE_SUBSCR.
 
-    code = frame.f_code.co_code
-    return frame.f_lasti >= 0 and opname[code[frame.f_lasti]] == instruction
+    ``array[x]`` is BINARY_SUBSCR, and from Python 3.14 on the operator ``[]`` of BINARY_OP.
+    """
+    from dis import get_instructions  # for messages: a correct program never loads it
+
+    for step in get_instructions(frame.f_code):
+        if step.offset == frame.f_lasti:
+            is_index = step.opname == "BINARY_OP" and step.argrepr == "[]"
+            return ("BINARY_SUBSCR" if is_index else step.opname) == instruction
+    return False
 
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
