@@ -60,7 +60,7 @@ def grad(
     if len(given) != len(of):
         raise ArgumentError(f"grad: {len(given)} seeds for {len(of)} outputs")
     _check_recorded(by)
-    pairs = [y.seeded(seed) for y, seed in zip(of, given, strict=True)]
+    pairs = [y.backward_seed(seed) for y, seed in zip(of, given, strict=True)]
     edges = [x.edge for x in by if x.edge is not None]
     nodes = tape.nodes_behind([y.edge for y in of])
     keep = create_graph if retain_graph is None else retain_graph
@@ -99,7 +99,7 @@ def _joined(x: Tensor | ComplexTensor, slopes: Sequence[Any]) -> Any:
 def check_connected(output: Tensor, inputs: Sequence[Tensor]) -> None:
     """Raise as ``grad`` would, where the tape shows it without computing anything."""
     _check_recorded(inputs)
-    edge, _ = output.seeded(None)
+    edge, _ = output.backward_seed(None)
     reached = {edge, *(each for node in tape.nodes_behind([edge]) for each in node.operands)}
     if any(tensor.edge not in reached for tensor in inputs):
         raise _disconnected()
@@ -153,7 +153,7 @@ def _transposed(
     # The operands stand on the tape that is being walked: what is behind them is not for this walk.
     nodes = tape.nodes_behind([tangent.edge], since)
     edges = [each.edge for each in stand_ins if each is not None and each.edge is not None]
-    found = iter(_walked(nodes, [tangent.seeded(ct)], edges, is_recording, is_recording))
+    found = iter(_walked(nodes, [tangent.backward_seed(ct)], edges, is_recording, is_recording))
     return tuple(None if each is None else next(found) for each in stand_ins)
 
 

@@ -48,6 +48,7 @@ from staticgrad.language.ops.selection import where
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import Shape, TensorType, convert_array
 from staticgrad.language.types.dtype import F32, DType, whole_bools
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import (
     DTypeError,
     GradientError,
@@ -447,7 +448,7 @@ class Tensor(WithArray, Recorded, Value):
             ShapeError (a ValueError): a ``gradient`` of another shape.
             TapeError (a RuntimeError): nothing was recorded, or the tape has been released.
         """
-        edge, seed = self.seeded(gradient)
+        edge, seed = self.backward_seed(gradient)
         nodes = tape.nodes_behind([edge])
         for each in {edge for node in nodes for edge in node.operands if edge is not None}:
             tensor = each.tensor()
@@ -473,7 +474,9 @@ class Tensor(WithArray, Recorded, Value):
         for tensor, own in sums:  # Only here, where nothing can fail any more, anything changes.
             tensor._grad = own
 
-    def seeded(self, gradient: Any) -> tuple[Edge, Tensor]:
+    seeded = deprecated_attribute("0.2", "backward_seed")
+
+    def backward_seed(self, gradient: Any) -> tuple[Edge, Tensor]:
         """Return the edge of this tensor and ``gradient`` as a tensor of its dtype, default 1.
 
         Raises the errors of ``backward``.

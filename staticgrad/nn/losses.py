@@ -18,7 +18,7 @@ class _Loss(FunctionLayer):
 
     def forward(self, input: Any, target: Any) -> Any:  # type: ignore[override]
         """The loss, reduced."""
-        return self.computed(input, target)
+        return self.compute(input, target)
 
 
 class MSELoss(_Loss, function=mse):
@@ -190,7 +190,7 @@ class GaussianNLLLoss(FunctionLayer, function=margins.gaussian_nll_loss):
 
     def forward(self, input: Any, target: Any, var: Any) -> Any:  # type: ignore[override]
         """The loss of means, targets and variances."""
-        return self.computed(input, target, var)
+        return self.compute(input, target, var)
 
 
 class MarginRankingLoss(FunctionLayer, function=margins.margin_ranking_loss):
@@ -205,7 +205,7 @@ class MarginRankingLoss(FunctionLayer, function=margins.margin_ranking_loss):
 
     def forward(self, input1: Any, input2: Any, target: Any) -> Any:  # type: ignore[override]
         """The loss of two scores and which of them is to be larger."""
-        return self.computed(input1, input2, target)
+        return self.compute(input1, input2, target)
 
 
 class CosineEmbeddingLoss(MarginRankingLoss, function=margins.cosine_embedding_loss):
@@ -230,7 +230,7 @@ class TripletMarginLoss(FunctionLayer, function=further.triplet_margin_loss):
 
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:  # type: ignore[override]
         """The loss of rows, of rows that are alike, and of rows that are not."""
-        return self.computed(anchor, positive, negative)
+        return self.compute(anchor, positive, negative)
 
 
 class CTCLoss(FunctionLayer, function=further.ctc_loss):
@@ -248,7 +248,7 @@ class CTCLoss(FunctionLayer, function=further.ctc_loss):
         self, log_probs: Any, targets: Any, input_lengths: Any = None, target_lengths: Any = None
     ) -> Any:
         """The loss of labellings [batch, labels]."""
-        return self.computed(log_probs, targets, input_lengths, target_lengths)
+        return self.compute(log_probs, targets, input_lengths, target_lengths)
 
 
 class CosineSimilarity(FunctionLayer, function=further.cosine_similarity):
@@ -263,7 +263,7 @@ class CosineSimilarity(FunctionLayer, function=further.cosine_similarity):
 
     def forward(self, x1: Any, x2: Any) -> Any:  # type: ignore[override]
         """The cosine between rows."""
-        return self.computed(x1, x2)
+        return self.compute(x1, x2)
 
 
 class PairwiseDistance(FunctionLayer, function=further.pairwise_distance):
@@ -279,4 +279,4 @@ class PairwiseDistance(FunctionLayer, function=further.pairwise_distance):
 
     def forward(self, x1: Any, x2: Any) -> Any:  # type: ignore[override]
         """The distance between rows."""
-        return self.computed(x1, x2)
+        return self.compute(x1, x2)

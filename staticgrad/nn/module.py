@@ -73,6 +73,7 @@ from staticgrad.nn.torch_weights import (
 )
 from staticgrad.support.building import within
 from staticgrad.support.containers import items_of, parts_in
+from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import ArgumentError, ParameterValueError
 from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
@@ -717,6 +718,7 @@ class FunctionLayer(Layer):
 
     def __init_subclass__(cls, function: Callable[..., Any] | None = None, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        adopt_overrides(cls)
         if function is not None:
             cls._function = staticmethod(function)
         if vars(cls).get("__annotations__"):
@@ -725,12 +727,14 @@ class FunctionLayer(Layer):
             cls.__init__.__module__ = cls.__module__  # where its annotations are names
             cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
 
-    def computed(self, *operands: Any) -> Any:
+    computed = deprecated_attribute("0.2", "compute")
+
+    def compute(self, *operands: Any) -> Any:
         """The function of operands and of the fields."""
         return self._function(*operands, **{n: getattr(self, n) for n in self._options})
 
     def forward(self, x: Any) -> Any:
-        return self.computed(x)
+        return self.compute(x)
 
 
 def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:

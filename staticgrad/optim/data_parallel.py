@@ -52,7 +52,7 @@ def sharded(
     """
     job = ranks.job()
     if job.ranks == 1 or not grads:
-        return optimizer.advanced(grads)
+        return optimizer.advance(grads)
     if is_late:
         raise ArgumentError("shard_state: in eager mode each rank keeps the whole state")
     _check_elementwise(optimizer, grads)
@@ -72,7 +72,7 @@ def sharded(
         return means(job.ranks, [number])[0] * job.ranks
 
     with states_made_by(make), asked_of(of_part.get), of_parts(over):
-        stepped = optimizer.advanced(dict(zip(own, slopes, strict=True)))
+        stepped = optimizer.advance(dict(zip(own, slopes, strict=True)))
     sizes = tuple(prod(p.shape) for p in grads)
     after = gather(job.ranks, sizes, [stepped.pop(part) for part in own])
     moved = {p: flat.reshape(p.shape) for p, flat in zip(grads, after, strict=True)}
@@ -89,7 +89,7 @@ def _check_elementwise(optimizer: Stepping, grads: Mapping[Any, Any]) -> None:
 
     slopes = {p: graph_input("gradient", p.shape, p.dtype.compute) for p in grads}
     with states_made_by(make):
-        found = optimizer.scheduled(slopes)
+        found = optimizer.scheduled_step(slopes)
     marked = {value.node for value in (*slopes, *slopes.values(), *states) if value.shape}
     for node in sorted(ancestors([*found.values()]), key=lambda node: node.serial):
         if node in marked or not any(value.node in marked for value in node.args):

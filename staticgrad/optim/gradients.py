@@ -19,6 +19,7 @@ from staticgrad.language.ops.logic import equal, logical_and
 from staticgrad.language.ops.operands import PositiveFloat, PositiveInt, as_value
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.transcendental import sqrt
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import make_boundaries
 from staticgrad.support.records import Settings, dataclass
@@ -151,7 +152,9 @@ class LossScale(Settings):
         doublings = state("doublings").astype("float64") + log2(self.initial)
         return power(2.0, doublings).astype("float32")
 
-    def adjusted(self, state: Callable[[str], Any], finite: Any) -> dict[Any, Any]:
+    adjusted = deprecated_attribute("0.2", "adjust")
+
+    def adjust(self, state: Callable[[str], Any], finite: Any) -> dict[Any, Any]:
         """Its state after a step whose gradients were ``finite``, or not."""
         doublings, steps = state("doublings"), state("finite_steps")
         due = equal(steps + 1, self.every)

@@ -84,7 +84,7 @@ class _RuleGraph:
             states_made_by(state),
             asked_of(tensor_of),
         ):
-            found = rule.advanced(dict(zip(map(stand_in, params), slopes, strict=True)))
+            found = rule.advance(dict(zip(map(stand_in, params), slopes, strict=True)))
         self._updates = [(tensor_of(target), value) for target, value in found.items()]
         read = ancestors([v for _, v in self._updates if isinstance(v, Symbolic)])
         self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}

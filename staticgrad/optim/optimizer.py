@@ -58,6 +58,7 @@ from staticgrad.optim.state import (
     states_made_once,
     states_noted_by,
 )
+from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -331,9 +332,12 @@ class Optimizer(Settings):
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
-        return self.advanced(checked_gradients("apply", grads))
+        return self.advance(checked_gradients("apply", grads))
 
-    def advanced(self, grads: Mapping[Any, Any]) -> Updates:
+    advanced = deprecated_attribute("0.2", "advance")
+    scheduled = deprecated_attribute("0.2", "scheduled_step")
+
+    def advance(self, grads: Mapping[Any, Any]) -> Updates:
         """A step, or where gradients are accumulated one run of that; nothing is checked.
 
         Steps of parameters in a storage dtype, and their state, have its compute dtype (1e-8 is
@@ -461,10 +465,10 @@ class Optimizer(Settings):
             from staticgrad.eager.at_once import step_now
 
             with states_kept_by(self):
-                step_now(grads, self, self.advanced)
+                step_now(grads, self, self.advance)
             return
         with states_kept_by(self):
-            updates = self.advanced(grads)
+            updates = self.advance(grads)
         noted.step(self, updates)
 
     def on(self, tensors: Iterable[Any]) -> TensorSteps:
@@ -529,6 +533,7 @@ class Optimizer(Settings):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        adopt_overrides(cls)
         if "__repr__" not in vars(cls):  # a data class would write every setting
             cls.__repr__ = Optimizer.__repr__  # type: ignore[method-assign]
         if "step" in cls.__dict__:
@@ -581,7 +586,7 @@ class Optimizer(Settings):
         self.load_state_dict(options.pop(_KEPT))
         vars(self).update(options)
 
-    def scheduled(self, grads: Mapping[Any, Any]) -> Updates:
+    def scheduled_step(self, grads: Mapping[Any, Any]) -> Updates:
         """``step`` at the learning rate of this step, where that is a schedule."""
         rate = vars(self).get("learning_rate")
         if not isinstance(rate, RateSchedule):
@@ -611,11 +616,11 @@ class Optimizer(Settings):
         """A step by the gradients of the scaled loss."""
         grads = self._unscaled(slopes)
         if not ways.data_parallel:
-            return self.advanced(grads)
+            return self.advance(grads)
         wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}
         if ways.shard_state:
             return sharded(self, wide, ways.rows, ways.is_late)
-        return self.advanced(averaged(wide, ways.rows, ways.is_late))
+        return self.advance(averaged(wide, ways.rows, ways.is_late))
 
     def _loss_scale(self) -> Any:
         if isinstance(self.loss_scale, LossScale):
@@ -630,13 +635,13 @@ class Optimizer(Settings):
             own = {p: clip(g, -top, top) for p, g in own.items()}
         if self.max_norm is not None:
             own = dict(zip(own, clipped([*own.values()], self.max_norm), strict=True))
-        stepped = self.scheduled(own)
+        stepped = self.scheduled_step(own)
         if not self.skip_nonfinite and self.loss_scale is None:
             return stepped
         finite = are_finite([*grads.values()])
         kept = {p: where(finite, after, p) for p, after in stepped.items()}
         if isinstance(self.loss_scale, LossScale):
-            kept |= self.loss_scale.adjusted(self.state, finite)
+            kept |= self.loss_scale.adjust(self.state, finite)
         return kept
 
     def _accumulated(self, grads: Mapping[Any, Any]) -> Updates:
@@ -803,7 +808,7 @@ class ParameterGroups(Optimizer):
         updates: Updates = {}
         for place, part in parts.items():
             how = self.default if place < 0 else made[place][1]
-            updates |= how.scheduled(part)
+            updates |= how.scheduled_step(part)
         return updates
 
 

@@ -16,6 +16,7 @@ from staticgrad.optim.gradients import require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.docstrings import like
 
 
@@ -139,12 +140,15 @@ class Adam(Optimizer):
         least = correction * self.eps
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            m, v = self.moments(p, self.penalised(g, p), updates)
+            m, v = self.moments(p, self.add_penalty(g, p), updates)
             spread = sqrt(v) * scale.astype(m.dtype)
-            updates[p] = self.moved(p, m / (spread + least.astype(m.dtype)))
+            updates[p] = self.move(p, m / (spread + least.astype(m.dtype)))
         return updates
 
-    def penalised(self, g: Any, p: Parameter) -> Any:
+    penalised = deprecated_attribute("0.2", "add_penalty")
+    moved = deprecated_attribute("0.2", "move")
+
+    def add_penalty(self, g: Any, p: Parameter) -> Any:
         """The gradient of the loss with the L2 penalty."""
         return with_decay(g, self.weight_decay, p)
 
@@ -162,7 +166,7 @@ class Adam(Optimizer):
         updates[largest] = maximum(largest, updates[v])
         return updates[m], updates[largest]
 
-    def moved(self, p: Parameter, direction: Any) -> Any:
+    def move(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step of the learning rate along ``-direction``."""
         return p - rate_for(self.learning_rate, p) * direction
 
@@ -189,13 +193,13 @@ class AdamW(Adam):
 
     weight_decay: NonNegativeFloat = 1e-2
 
-    def penalised(self, g: Any, p: Parameter) -> Any:
+    def add_penalty(self, g: Any, p: Parameter) -> Any:
         """The gradient: the decay is decoupled."""
         return g
 
-    def moved(self, p: Parameter, direction: Any) -> Any:
+    def move(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero."""
-        return super().moved(p, direction + self.weight_decay * p)
+        return super().move(p, direction + self.weight_decay * p)
 
 
 #: Coefficients of x, x**3 and x**5, which take singular values near 1 in five rounds: Jordan's.
@@ -253,7 +257,7 @@ class Muon(AdamW):
             if self.nesterov:
                 d = moving_average(d, g, self.momentum)
             direction = self._factor(p) * orthogonal(d, self.rounds)
-            updates[p] = self.moved(p, direction)
+            updates[p] = self.move(p, direction)
         return updates
 
     def _factor(self, p: Parameter) -> float:

@@ -42,10 +42,10 @@ class Stepping(Protocol):
     def parts(self) -> Sequence[Stepping]:
         """The optimizers whose rules it applies."""
 
-    def advanced(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
+    def advance(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
         """A step, or one run of those whose gradients are added up."""
 
-    def scheduled(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
+    def scheduled_step(self, grads: Mapping[Any, Any], /) -> dict[Any, Any]:
         """A step at the learning rate of this step."""
 
 
@@ -312,7 +312,7 @@ def _names(optimizer: Stepping) -> frozenset[str] | None:
             p = parameter("p", np.zeros(shape, np.float32))
             try:
                 with states_made_by(make):
-                    part.advanced({p: p})
+                    part.advance({p: p})
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 return None  # a rule from outside, for parameters of its own
     return frozenset(found)

@@ -145,11 +145,11 @@ class NAdam(Adam):
         scale = 1.0 / sqrt(1.0 - power(self.beta2, t))
         updates: Updates = {count: count + 1, logs: so_far}
         for p, g in grads.items():
-            g = self.penalised(g, p)
+            g = self.add_penalty(g, p)
             m, v = self.moments(p, g, updates)
             direction = of_gradient.astype(m.dtype) * g + of_mean.astype(m.dtype) * m
             spread = sqrt(v) * scale.astype(m.dtype) + self.eps
-            updates[p] = self.moved(p, direction / spread)
+            updates[p] = self.move(p, direction / spread)
         return updates
 
     def _momentum(self, t: Any) -> Any:
@@ -186,11 +186,11 @@ class RAdam(Adam):
         factor = sqrt(share * second)
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            g = self.penalised(g, p)
+            g = self.add_penalty(g, p)
             m, v = self.moments(p, g, updates)
             adapted = factor.astype(m.dtype) / (sqrt(v) + self.eps)
             direction = m / correction.astype(m.dtype)
-            updates[p] = self.moved(p, direction * where(is_long, adapted, 1.0))
+            updates[p] = self.move(p, direction * where(is_long, adapted, 1.0))
         return updates
 
 
@@ -216,14 +216,14 @@ class LAMB(Adam):
 
     weight_decay: NonNegativeFloat = 1e-2
 
-    def penalised(self, g: Any, p: Parameter) -> Any:
+    def add_penalty(self, g: Any, p: Parameter) -> Any:
         """The gradient: the decay is part of the direction."""
         return g
 
-    def moved(self, p: Parameter, direction: Any) -> Any:
+    def move(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step that is as long as it is itself."""
         direction = with_decay(direction, self.weight_decay, p)
         own, length = norm(p.astype(direction.dtype)), norm(direction)
         counts = (own > 0) & (length > 0)
         share = where(counts, own / where(counts, length, 1.0), 1.0)
-        return super().moved(p, (share * direction).astype(direction.dtype))
+        return super().move(p, (share * direction).astype(direction.dtype))

@@ -71,6 +71,8 @@ class Deprecation(NamedTuple):
 
 #: Place -> the deprecation. Complete once all modules are imported.
 DEPRECATIONS: Final[dict[str, Deprecation]] = {}
+#: Old names of attributes, by which overrides of methods are looked for.
+_OLD_ATTRIBUTES: Final[set[str]] = set()
 
 
 def _declare(
@@ -113,6 +115,7 @@ class deprecated_attribute:  # noqa: N801 - written as a decorator is
     def __set_name__(self, owner: type[Any], name: str) -> None:
         if hasattr(self, "deprecation"):  # that of a base, in the body of a subclass
             return
+        _OLD_ATTRIBUTES.add(name)
         self.deprecation = _declare(
             "attribute",
             f"{owner.__module__}:{owner.__qualname__}.{name}",
@@ -143,7 +146,8 @@ def adopt_overrides(subclass: type[Any]) -> None:
 
     For ``__init_subclass__`` of classes whose users override methods.
     """
-    for name, attribute in [*vars(subclass).items()]:
+    for name in sorted(vars(subclass).keys() & _OLD_ATTRIBUTES):
+        attribute = vars(subclass)[name]
         for base in subclass.__mro__[1:]:
             alias = vars(base).get(name)
             if isinstance(alias, deprecated_attribute):

@@ -37,7 +37,7 @@ def whole(rule, params, grads):
 
     for slopes in grads:
         with no_grad(), states_made_by(state):
-            found = rule.advanced(dict(zip(params, map(Tensor.of, slopes), strict=True)))
+            found = rule.advance(dict(zip(params, map(Tensor.of, slopes), strict=True)))
         for tensor, value in found.items():
             tensor.data = np.array(value.data)
 

@@ -18,6 +18,7 @@ from passes.cse import CommonSubexpressions
 from passes.narrow import Narrow
 from passes.rewrite.driver import rewrite
 from passes.rules.identities import IDENTITIES
+from staticgrad.eager import Tensor
 from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
 from staticgrad.support.deprecations import (
     DEPRECATIONS,
@@ -70,6 +71,11 @@ INSTANCES = {
     "staticgrad.compiler.reports.explain:UnfusedPair": lambda: explanation().unfused_pairs[0],
     "staticgrad.compiler.reports.explain:UnreadGradients": lambda: explanation().dead.unread,
     "staticgrad.language.ir.graph:Graph": small_graph,
+    "staticgrad.eager.tensor:Tensor": lambda: Tensor(np.ones(2), requires_grad=True),
+    "staticgrad.nn.module:FunctionLayer": sg.nn.ReLU,
+    "staticgrad.optim.gradients:LossScale": sg.optim.LossScale,
+    "staticgrad.optim.optimizer:Optimizer": lambda: sg.optim.SGD(0.1),
+    "staticgrad.optim.rules:Adam": lambda: sg.optim.Adam(0.1),
     "staticgrad.optim.averaging:Average": lambda: sg.optim.Average(
         [sg.parameter("w", np.ones(3))], 0.5
     ),
@@ -173,10 +179,10 @@ def test_an_override_by_an_old_name_is_used():
                 return Narrow()
 
     assert [warning.category for warning in caught] == [DeprecatedNameWarning] * 2
-    assert [str(warning.message).split()[1] for warning in caught] == [
+    assert {str(warning.message).split()[1] for warning in caught} == {
         "test_an_override_by_an_old_name_is_used.<locals>.Old.traced",
         "test_an_override_by_an_old_name_is_used.<locals>.Old.unrounded",
-    ]
+    }
     assert {warning.lineno for warning in caught} == {Old.line}
     graph = small_graph()
     assert Old().apply(graph) == (graph, {"old": 3})
@@ -197,6 +203,24 @@ def test_an_old_method_of_the_base_may_be_taken_over():
 
     graph = small_graph()
     assert Plain().apply(graph) == (graph, {})
+
+
+def test_an_optimizer_and_a_layer_with_old_overrides_are_used():
+    with pytest.warns(DeprecatedNameWarning, match=r"Halved\.moved is .* use Adam\.move"):
+
+        class Halved(sg.optim.Adam):
+            def moved(self, p, direction):
+                return p - direction * 0.5
+
+    p = sg.parameter("p", np.ones(2))
+    assert str(Halved(0.1).move(p, p)) == str(p - p * 0.5)
+    with pytest.warns(DeprecatedNameWarning, match=r"use FunctionLayer\.compute"):
+
+        class Doubled(sg.nn.ReLU):
+            def computed(self, x):
+                return x * 2.0
+
+    assert Doubled()(np.ones(2)).tolist() == [2.0, 2.0]
 
 
 class Shelf:
