@@ -22,7 +22,7 @@ from staticgrad.tools.lints import (
     gradients,
     precision,
 )
-from staticgrad.tools.lints.program import LintedGraph, stabilized
+from staticgrad.tools.lints.program import LintedGraph, stabilize_program
 from staticgrad.tools.lints.table import (
     Finding as Finding,
     Findings,
@@ -41,10 +41,10 @@ def __dir__() -> list[str]:
 _SUBJECTS: Final = (derivatives, exponentials, precision, gradients, broadcasting, draws)
 #: Every lint, by name.
 LINTS: Final[Mapping[str, Lint]] = {
-    each.name: each
+    rule.name: rule
     for subject in _SUBJECTS
-    for each in vars(subject).values()
-    if isinstance(each, Lint)
+    for rule in vars(subject).values()
+    if isinstance(rule, Lint)
 }
 
 
@@ -83,13 +83,17 @@ def lint(
             hint=f"{did_you_mean(unknown[0], LINTS)}there are {list_names(list(LINTS))}",
         )
     built = LintedGraph(program if isinstance(program, Graph) else Graph(program))
-    chosen = [each for each in LINTS.values() if each.name not in without]
-    found = [
-        *_findings(built, [each for each in chosen if each.where == "built"]),
-        *_findings(stabilized(built), [each for each in chosen if each.where == "stabilized"]),
+    chosen = [rule for rule in LINTS.values() if rule.name not in without]
+    findings = [
+        *_findings(built, [rule for rule in chosen if rule.where == "built"]),
+        *_findings(
+            stabilize_program(built), [rule for rule in chosen if rule.where == "stabilized"]
+        ),
     ]
-    kept = {(each.rule, each.at): each for each in reversed(found)}
-    shown = [each for each in reversed(kept.values()) if notes or each.severity == "warning"]
+    by_place = {(finding.rule, finding.at): finding for finding in reversed(findings)}
+    shown = [
+        finding for finding in reversed(by_place.values()) if notes or finding.severity == "warning"
+    ]
     return Findings(sorted(shown, key=_place))
 
 
@@ -99,8 +103,8 @@ def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:
         finding
         for node in program.graph.nodes
         if not node.order
-        for each in table.get(node.op.name, ())
-        for finding in each.findings(program, node)
+        for rule in table.get(node.op.name, ())
+        for finding in rule.findings(program, node)
     ]
 
 

@@ -44,18 +44,18 @@ def _outer(program: LintedGraph, node: Node) -> Seen | None:
         if column.ndim != rank or _is_asked_for(column):
             continue
         for row in node.args:
-            if _crossed(column.shape, row.shape):
+            if _crosses(column.shape, row.shape):
                 shapes = f"{shape_text(column.shape)} and {shape_text(row.shape)}"
-                given = shape_text(node.types[0].shape)
+                result = shape_text(node.types[0].shape)
                 return Seen(
-                    f"{node.op.name} of {shapes} gives {given}: all pairs, not element by element",
+                    f"{node.op.name} of {shapes} gives {result}: all pairs, not element by element",
                     "element by element: y[:, None] gives the second an axis, x[:, 0] takes one"
                     " from the first; all pairs: x[:, None] - y[None, :]",
                 )
     return None
 
 
-def _crossed(column: Shape, row: Shape) -> bool:
+def _crosses(column: Shape, row: Shape) -> bool:
     """Return whether ``column`` has an axis that ``row`` lacks, and 1 where ``row`` has one."""
     missing = len(column) - len(row)
     for j, size in enumerate(row, missing):

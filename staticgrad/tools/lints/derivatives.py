@@ -174,11 +174,11 @@ def _division(program: LintedGraph, node: Node) -> Seen | None:
 )
 def _arc(program: LintedGraph, node: Node) -> Seen | None:
     operand = node.args[0]
-    found = program.range(operand)
-    if found.number is not None or not program.takes_gradient(node, operand):
+    bounds = program.range(operand)
+    if bounds.number is not None or not program.takes_gradient(node, operand):
         return None
-    reaches = found.low == -1.0 or found.high == 1.0
-    open_ended = found.low < -1.0 and found.high > 1.0
+    reaches = bounds.low == -1.0 or bounds.high == 1.0
+    open_ended = bounds.low < -1.0 and bounds.high > 1.0
     if not (reaches or open_ended) or program.guard(node, operand) is not Shield.NONE:
         return None
     return Seen(

@@ -59,7 +59,7 @@ def _exponential(value: Symbolic) -> Node | None:
     ),
     where="stabilized",
 )
-def _unshifted(program: LintedGraph, node: Node) -> Seen | None:
+def _find_unshifted(program: LintedGraph, node: Node) -> Seen | None:
     grown = _exponential(node.args[0])
     if grown is None or program.range(grown.args[0]).high <= _LARGE:
         return None
@@ -78,9 +78,9 @@ def _use(program: LintedGraph, node: Node) -> str | None:
     for _ in range(_STEPS):
         if not pending:
             return None
-        each = pending.pop()
-        for reader in program.readers(each):
-            if reader.op.name == "div" and reader.args[1].node is each:
+        user = pending.pop()
+        for reader in program.readers(user):
+            if reader.op.name == "div" and reader.args[1].node is user:
                 return "a divisor"
             if reader.op.name in ("log", "log2", "log10", "log1p"):
                 return "a logarithm"
@@ -111,11 +111,11 @@ def _probability(value: Symbolic) -> str:
 
 def _is_share(node: Node) -> bool:
     """Return whether a quotient is an exponential over a sum of exponentials."""
-    whole = skip_moves(node.args[1]).node
+    divisor = skip_moves(node.args[1]).node
     return (
         _exponential(node.args[0]) is not None
-        and whole.op.name == "sum"
-        and _exponential(whole.args[0]) is not None
+        and divisor.op.name == "sum"
+        and _exponential(divisor.args[0]) is not None
     )
 
 

@@ -40,7 +40,7 @@ def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
     if not node.types[0].dtype.is_float:
         return None
-    for zero, other in ((a, b), (b, a)):
+    for zero, factor in ((a, b), (b, a)):
         if program.range(zero).number != 0 or zero.key in program.moving:
             continue
         if zero.node.order:
@@ -48,7 +48,7 @@ def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
                 "the gradient here is zero everywhere",
                 "no path carries it: look for floor, comparisons and stop_gradient before the loss",
             )
-        if other.key in program.moving:
+        if factor.key in program.moving:
             return Seen(
                 "a product with 0: its gradient is zero, and a NaN or infinity gives NaN",
                 "leave the term out; where zeros are wanted: sg.zeros_like(x)",
@@ -99,8 +99,8 @@ def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
         lambda: sg.argmax(sg.parameter("v", np.ones(3, "float32")) * 2.0),
     ),
 )
-def _unreached(program: LintedGraph, node: Node) -> Seen | None:
-    if not node.types[0].dtype.is_float or program.differentiated:
+def _find_unreached(program: LintedGraph, node: Node) -> Seen | None:
+    if not node.types[0].dtype.is_float or program.has_gradients:
         return None
     outputs = program.graph.outputs.values()
     if not any(value.ndim == 0 and value.key in program.moving for value in outputs):

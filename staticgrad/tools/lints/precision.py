@@ -49,28 +49,28 @@ def _count(sizes: Shape) -> int:
         lambda x: sg.sum(x, dtype="float64"),
     ),
 )
-def _widened(program: LintedGraph, node: Node) -> Seen | None:
+def _find_widening(program: LintedGraph, node: Node) -> Seen | None:
     if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
         return None
     for reader in program.readers(node):
         if not _same_place(reader, node) or not reader.op.elementwise:
             continue
-        for other in reader.args:
-            if other.node is not node and other.dtype is F64 and _is_cause(other, node):
-                what, fix = _cause(other)
+        for operand in reader.args:
+            if operand.node is not node and operand.dtype is F64 and _is_cause(operand, node):
+                what, fix = _cause(operand)
                 return Seen(f"float32 becomes float64 here: {what}", fix)
     return None
 
 
-def _is_cause(other: Symbolic, cast: Node) -> bool:
+def _is_cause(operand: Symbolic, cast: Node) -> bool:
     """Return whether ``other`` widened the operand of ``cast``; parsed text has no columns."""
-    if other.node.op.name == "cast":
+    if operand.node.op.name == "cast":
         return False
-    return cast.origin.resolve().column is not None or (other.node.is_leaf and other.ndim > 0)
+    return cast.origin.resolve().column is not None or (operand.node.is_leaf and operand.ndim > 0)
 
 
-def _cause(other: Symbolic) -> tuple[str, str]:
-    op = other.node.op
+def _cause(operand: Symbolic) -> tuple[str, str]:
+    op = operand.node.op
     if isinstance(op, Constant) and op.data.array.ndim == 0:
         number = op.data.array.item()
         return f"np.float64({number:g}) is an array's number", f"a Python number: {number:g}"
@@ -79,8 +79,8 @@ def _cause(other: Symbolic) -> tuple[str, str]:
     label = getattr(op, "label", "")
     if label:
         return f"it meets {label!r}, which is float64", "declare both with one dtype"
-    made = other.node.origin.short
-    return f"it meets a float64 value, made at {made}", 'convert it: value.astype("float32")'
+    line = operand.node.origin.short
+    return f"it meets a float64 value, made at {line}", 'convert it: value.astype("float32")'
 
 
 @hazard(
@@ -157,7 +157,7 @@ def _big_count(program: LintedGraph, node: Node) -> Seen | None:
 _COUNTS: Final = ("constant", "size")
 
 
-def _squared(value: Symbolic) -> Symbolic | None:
+def _base_of_square(value: Symbolic) -> Symbolic | None:
     """x, if the value is x * x."""
     node = skip_moves(value).node
     op: Any = node.op
@@ -167,7 +167,7 @@ def _squared(value: Symbolic) -> Symbolic | None:
     return node.args[0] if same else None
 
 
-def _averaged(value: Symbolic) -> Symbolic | None:
+def _operand_of_mean(value: Symbolic) -> Symbolic | None:
     """x, if the value is a mean of x."""
     node = skip_moves(value).node
     if node.op.name != "div" or (by := skip_moves(node.args[1]).node).op.name not in _COUNTS:
@@ -193,10 +193,10 @@ def _averaged(value: Symbolic) -> Symbolic | None:
     ),
 )
 def _variance(program: LintedGraph, node: Node) -> Seen | None:
-    mean_of = _averaged(node.args[0])
-    root = _squared(node.args[1])
-    square = None if mean_of is None else _squared(mean_of)
-    mean = None if root is None else _averaged(root)
+    mean_of = _operand_of_mean(node.args[0])
+    root = _base_of_square(node.args[1])
+    square = None if mean_of is None else _base_of_square(mean_of)
+    mean = None if root is None else _operand_of_mean(root)
     if square is None or mean is None or skip_moves(square).key != skip_moves(mean).key:
         return None
     return Seen(
@@ -215,7 +215,7 @@ _EXACT: Final = frozenset(
 )
 
 
-def _computed(value: Symbolic) -> bool:
+def _is_computed(value: Symbolic) -> bool:
     """Return whether a floating value is the rounded result of arithmetic."""
     for _ in range(16):
         node = skip_moves(value).node
@@ -253,7 +253,7 @@ def _equality(program: LintedGraph, node: Node) -> Seen | None:
     a, b = node.args
     if not a.dtype.is_float or skip_moves(a).key == skip_moves(b).key:
         return None
-    computed = [value for value in (a, b) if _computed(value)]
+    computed = [value for value in (a, b) if _is_computed(value)]
     if not computed or all(program.is_internal(node, value) for value in computed):
         return None
     numbers = [program.range(value).number for value in (a, b)]
@@ -269,15 +269,15 @@ def _equality(program: LintedGraph, node: Node) -> Seen | None:
     )
 
 
-def _same_place(one: Node, two: Node) -> bool:
+def _same_place(left: Node, right: Node) -> bool:
     """Return whether one call made both."""
-    return one.origin.places[0] == two.origin.places[0]
+    return left.origin.places[0] == right.origin.places[0]
 
 
 def _is_picked(a: Symbolic, b: Symbolic) -> bool:
     """Return whether one is picked out of the other: x == max(x)."""
-    one, two = skip_moves(a).node, skip_moves(b).node
-    for whole, part in ((one, two), (two, one)):
-        if part.op.name in _EXACT and any(skip_moves(arg).node is whole for arg in part.args):
+    left, right = skip_moves(a).node, skip_moves(b).node
+    for source, part in ((left, right), (right, left)):
+        if part.op.name in _EXACT and any(skip_moves(arg).node is source for arg in part.args):
             return True
     return False

@@ -68,7 +68,7 @@ class LintedGraph:
     # -- gradients --------------------------------------------------------------------------------
 
     @cached_property
-    def differentiated(self) -> bool:
+    def has_gradients(self) -> bool:
         """Return whether the graph has gradients; if not, any node may be differentiated later."""
         return any(node.order for node in self.built.nodes)
 
@@ -80,21 +80,21 @@ class LintedGraph:
     @cached_property
     def moving(self) -> frozenset[ValueKey]:
         """Values through which a gradient can flow to an input or parameter."""
-        found: set[ValueKey] = set()
+        carriers: set[ValueKey] = set()
         for node in self.graph.nodes:
             if node.is_leaf:
                 flows = node.op.name in ("input", "parameter")
             else:
-                flows = node.op.differentiable and any(arg.key in found for arg in node.args)
+                flows = node.op.differentiable and any(arg.key in carriers for arg in node.args)
             if flows:
-                found.update(v.key for v in node.values if v.dtype.is_float)
-        return frozenset(found)
+                carriers.update(v.key for v in node.values if v.dtype.is_float)
+        return frozenset(carriers)
 
     def takes_gradient(self, node: Node, operand: Symbolic) -> bool:
         """Return whether the gradient of ``operand`` through ``node`` is or may be needed."""
         if operand.key not in self.moving or node.order:
             return False
-        return not self.differentiated or not self._lines_of_gradients.isdisjoint(
+        return not self.has_gradients or not self._lines_of_gradients.isdisjoint(
             node.origin.places[:1]
         )
 
@@ -106,27 +106,27 @@ class LintedGraph:
         A ``where`` counts if its condition is computed from the operand, or from what the operand
         is computed from.
         """
-        told = frozenset(_ancestors(operand, 8))
-        found = Shield.WHOLE
+        ancestors = frozenset(_ancestors(operand, 8))
+        shield = Shield.WHOLE
         pending: list[tuple[Node, bool]] = [(node, True)]
         seen: set[tuple[Node, bool]] = set()
         while pending:
-            each, masked = pending.pop()
-            if (each, masked) in seen:
+            user, masked = pending.pop()
+            if (user, masked) in seen:
                 continue
-            seen.add((each, masked))
-            if len(seen) > _WALK or any(v.key in self.roots for v in each.values):
+            seen.add((user, masked))
+            if len(seen) > _WALK or any(v.key in self.roots for v in user.values):
                 return Shield.NONE
-            for reader in self.readers(each):
+            for reader in self.readers(user):
                 if not any(kind.dtype.is_float for kind in reader.types):
                     continue  # a comparison has no infinity to hand on
-                alike = masked and reader.types[0].shape == each.types[0].shape
-                is_choice = reader.op.name == "where" and reader.args[0].node is not each
-                if is_choice and any(n in told for n in _ancestors(reader.args[0], _WALK)):
-                    found = found if alike else Shield.FORWARD
+                alike = masked and reader.types[0].shape == user.types[0].shape
+                is_choice = reader.op.name == "where" and reader.args[0].node is not user
+                if is_choice and any(n in ancestors for n in _ancestors(reader.args[0], _WALK)):
+                    shield = shield if alike else Shield.FORWARD
                 else:
                     pending.append((reader, alike and reader.op.elementwise))
-        return found
+        return shield
 
 
 def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
@@ -142,7 +142,7 @@ def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
     return iter(seen)
 
 
-def stabilized(program: LintedGraph) -> LintedGraph:
+def stabilize_program(program: LintedGraph) -> LintedGraph:
     """The program as every level compiles it: formulas that a rule mends are gone."""
     from passes.pipelines import pipeline
 

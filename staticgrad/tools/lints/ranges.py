@@ -23,16 +23,20 @@ Ranges = Mapping[ValueKey, Range]
 
 def ranges_of(graph: Graph) -> dict[ValueKey, Range]:
     """The range of every value of ``graph``."""
-    found: dict[ValueKey, Range] = {}
+    ranges: dict[ValueKey, Range] = {}
     for node in graph.nodes:
         for value in node.values:
             if node.is_leaf:
-                found[value.key] = _of_leaf(node)
+                ranges[value.key] = _of_leaf(node)
                 continue
-            one = len(node.types) == 1
-            known = node.op.value_range(lambda v: found[v.key], *node.args) if one else None
-            found[value.key] = _of_type(value.type) if known is None else _sane(known, value.type)
-    return found
+            is_single = len(node.types) == 1
+            inferred = (
+                node.op.value_range(lambda v: ranges[v.key], *node.args) if is_single else None
+            )
+            ranges[value.key] = (
+                _of_type(value.type) if inferred is None else _sane(inferred, value.type)
+            )
+    return ranges
 
 
 def _of_leaf(node: Node) -> Range:
@@ -53,10 +57,10 @@ def _of_type(kind: TensorType) -> Range:
     return Range(0.0) if kind.dtype.kind == "u" else ANY
 
 
-def _sane(found: Range, kind: TensorType) -> Range:
+def _sane(bounds: Range, kind: TensorType) -> Range:
     """Return the range without NaN; zero is excluded if it is outside of the interval."""
-    if math.isnan(found.low) or math.isnan(found.high):
-        found = replace(found, low=-math.inf, high=math.inf)
-    if found.low > 0 or found.high < 0:
-        return replace(found, zero=Zero.NEVER)
-    return found if kind.dtype.is_float else replace(found, zero=min(found.zero, Zero.CHOSEN))
+    if math.isnan(bounds.low) or math.isnan(bounds.high):
+        bounds = replace(bounds, low=-math.inf, high=math.inf)
+    if bounds.low > 0 or bounds.high < 0:
+        return replace(bounds, zero=Zero.NEVER)
+    return bounds if kind.dtype.is_float else replace(bounds, zero=min(bounds.zero, Zero.CHOSEN))

@@ -87,11 +87,11 @@ def hazard(
 
 def by_op(lints: Iterable[Lint]) -> dict[str, list[Lint]]:
     """Op name -> the lints that look at it."""
-    found: dict[str, list[Lint]] = {}
+    lints_by_op: dict[str, list[Lint]] = {}
     for lint in lints:
         for name in lint.ops:
-            found.setdefault(name, []).append(lint)
-    return found
+            lints_by_op.setdefault(name, []).append(lint)
+    return lints_by_op
 
 
 #: ``warning``: the formula itself reaches the hazard. ``note``: nothing in it stays away from it.
@@ -152,7 +152,9 @@ class Findings(tuple[Finding, ...]):
         if not self:
             return fragment(paragraph("no hazard found"))
         rows = []
-        for each in self:
-            where = each.at.resolve()
-            rows.append([where.short, where.text.strip(), each.rule, each.headline, each.fix])
+        for finding in self:
+            where = finding.at.resolve()
+            rows.append(
+                [where.short, where.text.strip(), finding.rule, finding.headline, finding.fix]
+            )
         return fragment(table(("line", "", "lint", "hazard", "write instead"), rows))
