@@ -63,7 +63,7 @@ UNNAMED: set[str] = {
     "staticgrad/tools/commands/", "staticgrad/tools/comparison/mistakes.py",
     "staticgrad/tools/comparison/models.py", "staticgrad/tools/comparison/report.py",
     "staticgrad/tools/comparison/ways.py", "staticgrad/tools/documentation/",
-    "staticgrad/tools/lints/", "staticgrad/tools/testing/",
+    "staticgrad/tools/testing/",
 }  # fmt: skip
 
 
