@@ -51,6 +51,8 @@ class Samples:
     Attributes:
         draws: the tree of ``init``, each array with the axes (chains, draws) in front.
         divergences: how many trajectories after the warm-up diverged, by chain.
+        at_max_depth: how many trajectories after the warm-up ended at ``max_depth`` before they
+            turned, by chain: draws are less independent than they could be.
         acceptance: the mean acceptance probability, by chain.
         step_size: after adaptation, by chain.
         steps: how many leapfrog steps each draw took, (chains, draws).
@@ -59,6 +61,7 @@ class Samples:
     def __init__(self, draws: Any, found: dict[str, Any]) -> None:
         self.draws = draws
         self.divergences = found["diverging"].sum(-1)
+        self.at_max_depth = found["at_max_depth"].sum(-1)
         self.acceptance = found["acceptance"].mean(-1)
         self.step_size = found["step_size"][:, -1]
         self.steps = found["steps"]
@@ -68,7 +71,10 @@ class Samples:
 
     def __repr__(self) -> str:
         chains, draws = self.steps.shape
-        return f"Samples({chains} chains of {draws} draws, {self.divergences.sum()} divergences)"
+        counts = f"{self.divergences.sum()} divergences"
+        if self.at_max_depth.any():
+            counts += f", {self.at_max_depth.sum()} at max_depth"
+        return f"Samples({chains} chains of {draws} draws, {counts})"
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Return mean, standard deviation, its error, ``ess`` and ``rhat`` of each array."""
@@ -112,7 +118,8 @@ def nuts(
         transforms: for a dict, the transforms by name, of ``sg.stats.transforms``; names that are
             left out have no constraint. The log-determinants are added to the density.
         target: the acceptance probability that the step size is adapted to.
-        max_depth: trajectories have at most 2 ** max_depth steps.
+        max_depth: trajectories have at most 2 ** max_depth steps; ``at_max_depth`` of the result
+            counts those that it ended.
         step_size: the first one.
         jitter: chains begin at uniform distances up to it from ``init``, unconstrained.
 
@@ -401,7 +408,10 @@ class _Fixed:
         new = {"u": u, "value": value, "slope": slope}
         state = {name: where(moves, new[name], state[name]) for name in state}
         taken = state["value"] * 0.0 + float(self.steps)
-        return state, {"acceptance": chance, "diverging": grown > DIVERGENT, "steps": taken}
+        return state, {
+            "acceptance": chance, "diverging": grown > DIVERGENT, "steps": taken,
+            "at_max_depth": taken < 0.0,
+        }  # fmt: skip
 
 
 class _Doubling:
@@ -453,7 +463,10 @@ class _Doubling:
 
         tree = while_loop(goes_on, double, tree)
         acceptance = tree["acceptance"] / tree["steps"]
-        found = {"acceptance": acceptance, "diverging": tree["diverging"], "steps": tree["steps"]}
+        found = {
+            "acceptance": acceptance, "diverging": tree["diverging"], "steps": tree["steps"],
+            "at_max_depth": ~tree["turning"] & ~tree["diverging"],
+        }  # fmt: skip
         return tree["chosen"], found
 
     def _subtree(

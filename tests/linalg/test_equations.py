@@ -297,3 +297,47 @@ def test_what_has_no_result():
         sg.linalg.lu_solve((np.eye(2), np.zeros((3, 2), int)), np.ones(2))
     with assert_refused(ArgumentError, "trans=3 is not one of 0, 1, 2", line="lu_solve"):
         sg.linalg.lu_solve(factors, np.ones(2), 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("power", [-60, -36, 0, 36, 60])
+def test_functions_of_matrices_of_extraordinary_size(dtype, power):
+    size = 2.0 ** (power * (2 if dtype == "float32" else 16))
+    a = np.array([[4.0, 1.0], [0.5, 3.0]]).astype(dtype)
+    values, vectors = np.linalg.eig(a.astype("complex128"))
+
+    def expected(f):
+        return (vectors * f(values)) @ np.linalg.inv(vectors)
+
+    tolerance = {"rtol": 1e-4 if dtype == "float32" else 1e-10}
+    scaled = a * np.asarray(size, dtype)
+    root, logarithm, sign = (f(scaled) for f in (sg.linalg.sqrtm, sg.linalg.logm, sg.linalg.signm))
+    np.testing.assert_allclose(root / np.sqrt(size), expected(np.sqrt), **tolerance)
+    with_log = expected(np.log) + np.log(size) * np.eye(2)
+    np.testing.assert_allclose(logarithm, with_log, atol=tolerance["rtol"] * 10)
+    np.testing.assert_allclose(sign, np.eye(2), atol=tolerance["rtol"])
+
+
+@pytest.mark.parametrize("x", [1e-200, 1e-300, 3.0, 1e200])
+def test_derivatives_of_functions_of_a_tiny_or_huge_number(x):
+    for function, slope in (
+        (sg.linalg.sqrtm, 0.5 / np.sqrt(x)),
+        (sg.linalg.logm, 1.0 / x),
+        (sg.linalg.signm, 0.0),
+    ):
+        gradient = sg.grad(lambda a, function=function: function(a).sum())(np.array([[x]]))
+        np.testing.assert_allclose(gradient, [[slope]], rtol=1e-9, atol=1e-12 / x)
+
+
+@pytest.mark.parametrize("shapes", [((1, 1), (1, 1)), ((2, 2), (2, 2)), ((3, 3), (3, 1))])
+def test_angles_to_all_of_the_space_are_zero_to_second_order(shapes):
+    random = np.random.default_rng(0)
+    a, b = (random.normal(size=shape) for shape in shapes)
+    for one, other in ((a, b), (b, a)):
+        assert np.array_equal(sg.linalg.subspace_angles(one, other), np.zeros(b.shape[1]))
+
+        def angles(x, other=other):
+            return sg.linalg.subspace_angles(x, other).sum()
+
+        assert np.array_equal(sg.grad(angles)(one), np.zeros(one.shape))
+        assert not np.any(sg.hessian(angles)(one))

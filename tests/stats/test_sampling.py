@@ -198,3 +198,18 @@ def test_arguments_of_samplers():
         ours.nuts(lambda x: sg.log(x - 50.0).sum(), np.zeros(1), 0)
     with assert_refused(ArgumentError, "draws=0", line="nuts"):
         ours.nuts(lambda x: x.sum(), np.zeros(1), 0, draws=0)
+
+
+def test_trajectories_that_max_depth_ends_are_counted():
+    def normal(x):
+        return -0.5 * (x**2).sum()
+
+    options = {"draws": 20, "warmup": 0, "chains": 2}  # three steps of 0.01 do not turn
+    short = sg.stats.nuts(normal, np.zeros(2), 0, max_depth=2, step_size=0.01, **options)
+    assert (short.steps == 3).all()
+    np.testing.assert_array_equal(short.at_max_depth, [20, 20])
+    assert repr(short) == "Samples(2 chains of 20 draws, 0 divergences, 40 at max_depth)"
+    turning = sg.stats.nuts(normal, np.zeros(2), 0, step_size=0.5, **options)
+    assert not turning.at_max_depth.any()
+    assert "max_depth" not in repr(turning)
+    assert not sg.stats.hmc(normal, np.zeros(2), 0, **options).at_max_depth.any()

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.complex_numbers import abs_square, real
-from staticgrad.language.functions.creation import eye, zeros_like
+from staticgrad.language.functions.creation import eye, full_like, zeros_like
 from staticgrad.language.functions.linalg.matrices import (
     Errors,
     eig,
@@ -34,7 +36,7 @@ from staticgrad.language.functions.linalg.matrices import (
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import absolute, isfinite, square
+from staticgrad.language.ops.arithmetic import absolute, isfinite, rint, square
 from staticgrad.language.ops.complex_linalg import of_adjoints
 from staticgrad.language.ops.custom import CustomFunction, custom_vjp
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -46,7 +48,7 @@ from staticgrad.language.ops.marks import stop_gradient
 from staticgrad.language.ops.movement import broadcast_to, reshape
 from staticgrad.language.ops.operands import promoted_values
 from staticgrad.language.ops.selection import clip, where
-from staticgrad.language.ops.transcendental import arccos, arcsin, exp, log, sqrt
+from staticgrad.language.ops.transcendental import arccos, arcsin, exp, exp2, log, log2, sqrt
 from staticgrad.language.types.arrays import broadcast_shapes
 from staticgrad.support.errors import ArgumentError, ShapeError
 
@@ -270,6 +272,18 @@ def _mask_inaccurate(value: Any, recomputed: Any, a: Any) -> Any:
     return where(error <= _WRONG[a.dtype.numpy.name] * size, value, math.nan)
 
 
+def _scale_into_range(a: Any) -> Any:
+    """Return 1 for each matrix, or a power of 4 that brings tiny and huge elements near 1.
+
+    Squares of these elements, or of those of the inverse, would be out of range.
+    """
+    largest = aggregate.max(absolute(a), (-2, -1), keepdims=True, initial=0.0)
+    exponent = np.finfo(largest.dtype.numpy).maxexp  # 128 or 1024
+    limit = 2.0 ** (exponent * 25 // 64)
+    power = clip(-2.0 * rint(0.5 * log2(largest)), 2.0 - exponent, exponent - 2.0)
+    return where((largest < 1.0 / limit) | (largest > limit), exp2(power), full_like(largest, 1.0))
+
+
 def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFunction:
     """Make a function whose derivative is a block of it, of [[a.T, ct], [0, a.T]]."""
 
@@ -280,7 +294,9 @@ def _function_of_matrices(name: str, compute: Callable[[Any], Any]) -> CustomFun
     @function.rule
     @of_adjoints
     def _(ct: Any, out: Any, a: Any) -> tuple[Any, ...]:
-        return (_block(function, adjoint(a), ct),)
+        scale = _scale_into_range(stop_gradient(a))
+        # The derivative at scale * a is that at a, divided by the scale, of log and of sign.
+        return (_block(function, adjoint(a) * scale, ct) * scale,)
 
     return function
 
@@ -312,9 +328,11 @@ def _scaled_root(a: Any) -> Any:
 @custom_vjp(name="staticgrad.sqrtm")
 def _root(a: Any) -> Any:
     a = stop_gradient(a)
+    scale = _scale_into_range(a)
+    a = a * scale
     root = _scaled_root(a)
     better = root + Sylvester("nan")(root, root, a - root @ root)
-    return _mask_inaccurate(better, better @ better, a)
+    return _mask_inaccurate(better, better @ better, a) / sqrt(scale)
 
 
 @_root.rule
@@ -339,6 +357,8 @@ def sqrtm(A: ArrayLike[AnyValue]) -> AnyValue:
 
 def _logarithm(a: Any) -> Any:
     unit = identity_like(a)
+    scale = _scale_into_range(a)
+    a = a * scale
     root = a
     for _ in range(_ROOTS):
         root = _scaled_root(root)
@@ -350,7 +370,8 @@ def _logarithm(a: Any) -> Any:
     for _ in range(_REFINED):
         power = expm(logarithm, errors="nan")
         logarithm = logarithm + 2.0 * solve(power + a, a - power, errors="nan")
-    return _mask_inaccurate(logarithm, expm(logarithm, errors="nan"), a)
+    logarithm = _mask_inaccurate(logarithm, expm(logarithm, errors="nan"), a)
+    return logarithm - log(scale) * unit
 
 
 _log = _function_of_matrices("logm", _logarithm)
@@ -376,6 +397,7 @@ def _newton_sign(a: Any) -> Any:
         scale = exp(0.25 * (log(inverse_size) - log(size)))
         return 0.5 * (scale * x + inverse / scale)
 
+    a = a * _scale_into_range(a)
     matrix_sign = fori_loop(0, _STEPS, step, a)
     matrix_sign = 0.5 * (matrix_sign + inv(matrix_sign, errors="nan"))
     return _mask_inaccurate(matrix_sign, matrix_sign @ matrix_sign @ a, a)
@@ -596,9 +618,13 @@ def subspace_angles(A: ArrayLike[AnyValue], B: ArrayLike[AnyValue]) -> AnyValue:
     array([0.785])
     """
     basis_a, basis_b = (qr(matrix)[0] for matrix in _broadcast_batches(A, B))
+    a_is_wider = basis_a.shape[-1] >= basis_b.shape[-1]
+    wider, narrower = (basis_a, basis_b) if a_is_wider else (basis_b, basis_a)
+    if wider.shape[-1] == wider.shape[-2]:  # it spans the space: no part of the other is outside
+        others = aggregate.sum(absolute(wider), (-2, -1), keepdims=True)
+        return 0.0 * aggregate.sum(absolute(narrower) + others, -2)
     overlap: Any = adjoint(basis_a) @ basis_b
     cosines = flip(clip(svdvals(overlap), -1.0, 1.0), -1)
-    a_is_wider = basis_a.shape[-1] >= basis_b.shape[-1]
     complement = basis_b - basis_a @ overlap if a_is_wider else basis_a - basis_b @ adjoint(overlap)
     sines = clip(svdvals(complement), -1.0, 1.0)
     large = square(cosines) >= 0.5
