@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import sys
 import threading
 import tracemalloc
 from functools import partial
@@ -93,6 +94,10 @@ def test_memory_that_the_system_does_not_give_changes_nothing(module, training, 
     assert f.run({"x": np.ones((3000, 5), np.float32)})["h"].shape == (3000, 6)
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="with lock: can keep the lock, cpython#148874",
+)
 def test_a_real_ctrl_c_leaves_no_lock_taken():
     """SIGINT at random moments: the swap is whole, and every lock is free for another thread."""
     if threading.current_thread() is not threading.main_thread():
