@@ -126,20 +126,20 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
 
     Updates are written, all or none; the generators that it drew from advance by a step.
     """
-    before = {each: each.streams for each in list(GENERATORS)}
+    streams_before = {generator: generator.streams for generator in list(GENERATORS)}
     with at_once(arrays) as run:
         noted = run.noted
-        found = call(list(noted.inputs or ()))
-        for each in list(GENERATORS):
-            step = each.step
-            moved = each.streams > before.get(each, 0)
+        results_tree = call(list(noted.inputs or ()))
+        for generator in list(GENERATORS):
+            step = generator.step
+            has_drawn = generator.streams > streams_before.get(generator, 0)
             updated = run.updated.keys() | noted.pending.keys()
-            if moved and isinstance(step, Parameter) and step.node not in updated:
+            if has_drawn and isinstance(step, Parameter) and step.node not in updated:
                 noted.update(step, step + np.uint64(1))
-        leaves, tree = flatten(found)
+        leaves, tree = flatten(results_tree)
         results = [_array(leaf) for leaf in leaves]
         noted.inputs = None
-        del found, leaves  # the tape, but for what steps of optimizers need
+        del results_tree, leaves  # the tape, but for what steps of optimizers need
     try:
         _write(noted, retain_graph=False)
     except BaseException:
@@ -235,41 +235,41 @@ def _rule_graph(
     way: Hashable | None,
 ) -> _RuleGraph:
     """The graph of a step, made once for each ``way`` that is not None."""
-    known = {} if way is None else _rules.setdefault(optimizer, {})
+    graphs = {} if way is None else _rules.setdefault(optimizer, {})
     key = (way, *((p.node, type) for p, type in types.items()))
-    if key not in known:
-        held: dict[Node, Tensor] = {}
+    if key not in graphs:
+        tensors: dict[Node, Tensor] = {}
 
         inputs = {p: rule_input(type) for p, type in types.items()}
-        with standing_in(held):
+        with standing_in(tensors):
             updates = advance(inputs)
-        behind = ancestors([each for each in updates.values() if isinstance(each, Symbolic)])
-        reads = [node for node in behind if isinstance(node.op, ParameterLeaf)]
-        known[key] = _RuleGraph(
-            [each.node for each in inputs.values()], held, updates, frozenset(reads)
+        nodes = ancestors([update for update in updates.values() if isinstance(update, Symbolic)])
+        reads = [node for node in nodes if isinstance(node.op, ParameterLeaf)]
+        graphs[key] = _RuleGraph(
+            [value.node for value in inputs.values()], tensors, updates, frozenset(reads)
         )
-    return known[key]
+    return graphs[key]
 
 
 def rule_input(type: TensorType) -> Symbolic:
     """An input of the graph of a rule."""
-    found: Symbolic = Symbolic.bind(Input("x", type), ())
-    return found
+    result: Symbolic = Symbolic.bind(Input("x", type), ())
+    return result
 
 
 @contextmanager
-def standing_in(held: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
+def standing_in(tensors: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
     """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``held``.
 
     It gives the function that makes the input of a tensor, once for each.
     """
-    made: dict[int, Symbolic] = {}
+    stand_ins: dict[int, Symbolic] = {}
 
     def stand_in(tensor: Tensor) -> Symbolic:
-        if id(tensor) not in made:
-            made[id(tensor)] = rule_input(tensor.type)
-            held[made[id(tensor)].node] = tensor
-        return made[id(tensor)]
+        if id(tensor) not in stand_ins:
+            stand_ins[id(tensor)] = rule_input(tensor.type)
+            tensors[stand_ins[id(tensor)].node] = tensor
+        return stand_ins[id(tensor)]
 
     with in_graphs(), holding(stand_in):
         yield stand_in
@@ -344,11 +344,11 @@ def read_by(loss: Any, excluded: Collection[Node]) -> list[Parameter]:
     owners = {edge.tensor() for edge in (loss.edge, *edges) if edge is not None}
     read = [owner.parameter for owner in owners if isinstance(owner, TapeLeaf)]
     free = [p for p in read if p is not None and p.node not in excluded]
-    found = sorted(free, key=lambda p: p.node.serial)
-    if not found:
+    parameters = sorted(free, key=lambda p: p.node.serial)
+    if not parameters:
         raise ArgumentError(
             "minimize: the loss depends on no parameter that is free",
             hint='sg.parameter("w", array) makes one; w.value, an array, is a constant\n'
             "one of integers or bools has no gradient",
         )
-    return found
+    return parameters

@@ -70,40 +70,42 @@ silent: Final = _Silent()
 def application(op: Op, args: tuple[Any, ...]) -> Application:
     """Return how to run ``op`` on tensors of the types of ``args``."""
     key = (op.__class__, *op.__dict__.values(), *map(id, map(_type, args)))
-    found = _applications.get(key)
-    if found is None:
+    applied = _applications.get(key)
+    if applied is None:
         types = list(map(_type, args))
         try:
             inferred = result_types(op, types)
         except StaticgradError as error:
             operands = [(f"operand {i}", str(t), None) for i, t in enumerate(types, 1)]
             raise error.with_related(operands) from None
-        several = isinstance(inferred, tuple)
-        outs = tuple(map(_interned, inferred if isinstance(inferred, tuple) else (inferred,)))
+        is_tuple = isinstance(inferred, tuple)
+        outs = tuple(map(_intern, inferred if isinstance(inferred, tuple) else (inferred,)))
         carries = op.differentiable and any(t.dtype.is_float for t in outs)
         node: Any = named_node(OpNode, type(op).__name__) if carries else None
         runs: Any = type(op).reference if type(op).eager is Op.eager else type(op).eager
         if getattr(runs, "__code__", None) is _QUIET_CODE:
             runs = runs.__wrapped__
         run = round_results(runs, op, types, outs)
-        found = _kept(_applications, key, Application(run, outs, several, node, tuple(types), {}))
-    return found
+        applied = _cache_entry(
+            _applications, key, Application(run, outs, is_tuple, node, tuple(types), {})
+        )
+    return applied
 
 
 def type_of(array: Array) -> TensorType:
     """The type of an array: one object for all arrays that have it."""
     key = (array.dtype, array.shape)
-    found = _types.get(key)
-    return _interned(TensorType(as_dtype(array.dtype), array.shape)) if found is None else found
+    interned = _types.get(key)
+    return _intern(TensorType(as_dtype(array.dtype), array.shape)) if interned is None else interned
 
 
-def _interned(found: TensorType) -> TensorType:
-    key = (found.dtype.numpy, found.shape)
-    known = _types.get(key)
-    return _kept(_types, key, found) if known is None else known
+def _intern(tensor_type: TensorType) -> TensorType:
+    key = (tensor_type.dtype.numpy, tensor_type.shape)
+    interned = _types.get(key)
+    return _cache_entry(_types, key, tensor_type) if interned is None else interned
 
 
-def _kept(table: dict[Any, Any], key: Any, entry: Any) -> Any:
+def _cache_entry(table: dict[Any, Any], key: Any, entry: Any) -> Any:
     """``entry``, put into a table that is emptied when it is full."""
     if len(table) >= _MOST_KEPT:
         table.clear()

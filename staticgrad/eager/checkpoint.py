@@ -67,28 +67,28 @@ class Recording:
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
         """The arrays of an operation."""
-        found = silent.context.run(applied.run, op, *arrays)
+        result = silent.context.run(applied.run, op, *arrays)
         number = len(self._done)
         saved = is_saved(self.parts, op, applied.types)
         if saved:
-            self.kept[number] = KeptResult(op, applied.types, found)
+            self.kept[number] = KeptResult(op, applied.types, result)
         base = self._made.get(id(arrays[0])) if isinstance(op, SAME_BYTES) else None
-        self._done.append(_Done(op, applied.types, _held_weakly(found), base))
+        self._done.append(_Done(op, applied.types, _held_weakly(result), base))
         if name_of(op):
             self._names[name_of(op)] = None
             if saved:
                 self._keep(base)
-        if isinstance(found, np.ndarray):
-            self._made[id(found)] = number
-        return found
+        if isinstance(result, np.ndarray):
+            self._made[id(result)] = number
+        return result
 
     def _keep(self, number: int | None) -> None:
         """Keep a value that has a name, and the values that it is a view of."""
         while number is not None:
             done = self._done[number]
-            found = done.found()
-            if found is not None:
-                self.kept[number] = KeptResult(done.op, done.types, found)
+            result = done.found()
+            if result is not None:
+                self.kept[number] = KeptResult(done.op, done.types, result)
             number = done.base
 
     def ended(self) -> Mapping[int, KeptResult]:
@@ -100,25 +100,25 @@ class Recording:
 class Taking:
     """The second run: takes what is kept, and computes the rest."""
 
-    def __init__(self, kept: Mapping[int, KeptResult]) -> None:
-        self.kept = kept
+    def __init__(self, stored: Mapping[int, KeptResult]) -> None:
+        self.kept = stored
         self._numbers = count()
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
         """The arrays of an operation."""
-        kept = self.kept.get(next(self._numbers))
-        if kept is None:
+        stored = self.kept.get(next(self._numbers))
+        if stored is None:
             return silent.context.run(applied.run, op, *arrays)
-        if kept.op != op or kept.types != applied.types:
+        if stored.op != op or stored.types != applied.types:
             raise TapeError(
-                f"checkpoint: the function runs {op.name} where it ran {kept.op.name} first",
+                f"checkpoint: the function runs {op.name} where it ran {stored.op.name} first",
                 hint="it must compute the same both times: a policy stores results of the first",
             )
-        return kept.found
+        return stored.found
 
 
-def _held_weakly(found: Any) -> Callable[[], Any]:
-    return ref(found) if isinstance(found, np.ndarray) else lambda: found
+def _held_weakly(result: Any) -> Callable[[], Any]:
+    return ref(result) if isinstance(result, np.ndarray) else lambda: result
 
 
 #: Generators with their steps and the number of their draws, and NumPy's global state.
@@ -127,26 +127,28 @@ State = tuple[list[tuple[Any, Any, int]], Any]
 
 def states() -> State:
     """Return the state of every generator, and NumPy's global state."""
-    own = [(each, each.step.value, each.streams) for each in list(GENERATORS)]
-    return own, np.random.get_state()
+    states = [
+        (generator, generator.step.value, generator.streams) for generator in list(GENERATORS)
+    ]
+    return states, np.random.get_state()
 
 
 @contextmanager
-def replayed(before: State) -> Iterator[None]:
+def replayed(state: State) -> Iterator[None]:
     """Draw again from ``before``; afterwards go on from where all stood."""
     now = states()
     try:
-        _restore(before)
+        _restore(state)
         yield
     finally:
         _restore(now)
 
 
 def _restore(state: State) -> None:
-    for each, step, streams in state[0]:
-        each.streams = streams
-        if each.step.value != step:  # a parameter, which a running program may hold
-            each.step.value = step
+    for generator, step, streams in state[0]:
+        generator.streams = streams
+        if generator.step.value != step:  # a parameter, which a running program may hold
+            generator.step.value = step
     np.random.set_state(state[1])
 
 
@@ -179,12 +181,12 @@ def recomputed(
     """``checkpoint``; what the policy saves is not computed again."""
     if not recording.innermost():
         return function(*args)
-    since, before = next(tape.serials), states()
+    since, state = next(tape.serials), states()
     selection = None if policy is None else Recording(policy)
     with Block[Any](tape.selection, watched(selection)):
-        found = function(*args)
-    kept = {} if selection is None else selection.ended()
-    results = _results(found)
+        outputs = function(*args)
+    stored = {} if selection is None else selection.ended()
+    results = _results(outputs)
     outs = tuple([result.detach() for result in results])
     # The edges older than node number `since` that results depend on.
     reached = [result.edge for result in results]
@@ -197,15 +199,15 @@ def recomputed(
 
     def again() -> tuple[Tensor, ...]:
         """The results, recorded, from the same random numbers as the first time."""
-        chosen = Taking(kept) if kept else None
-        with replayed(before), enable_grad(), Block[Any](tape.selection, watched(chosen)):
+        chosen = Taking(stored) if stored else None
+        with replayed(state), enable_grad(), Block[Any](tape.selection, watched(chosen)):
             return _results(function(*args))
 
     if outside:
         owners = [edge.tensor() for edge in outside]
         read = [arg for arg in (*args, *owners) if isinstance(arg, Tensor)]
         CheckpointBackward(again, outside, outs, read)
-    return unflatten(flatten(found)[1], outs)
+    return unflatten(flatten(outputs)[1], outs)
 
 
 class CheckpointBackward(tape.TapeNode):
@@ -234,10 +236,10 @@ class CheckpointBackward(tape.TapeNode):
         self.again = None
 
 
-def _results(found: Any) -> tuple[Tensor, ...]:
-    results = tuple(flatten(found)[0])
+def _results(outputs: Any) -> tuple[Tensor, ...]:
+    results = tuple(flatten(outputs)[0])
     if not results or not all(isinstance(result, Tensor) for result in results):
-        raise ArgumentError(f"checkpoint: the function gives {quote(found)}, not tensors alone")
+        raise ArgumentError(f"checkpoint: the function gives {quote(outputs)}, not tensors alone")
     return results
 
 

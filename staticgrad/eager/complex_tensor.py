@@ -41,21 +41,21 @@ class ComplexTensor(WithArray, Complex):
 
     @property
     def data(self) -> Array:
-        found: Array = np.empty(self.shape, self.dtype.numpy)
-        found.real, found.imag = self.real.data, self.imag.data
-        return found
+        array: Array = np.empty(self.shape, self.dtype.numpy)
+        array.real, array.imag = self.real.data, self.imag.data
+        return array
 
     @property
     def grad(self) -> Array | None:
         parts = [None if part is None else part.grad for part in (self.re, self.im)]
         if all(part is None for part in parts):
             return None
-        found = np.zeros(self.shape, self.dtype.numpy)
+        gradient = np.zeros(self.shape, self.dtype.numpy)
         if parts[0] is not None:
-            found.real = parts[0]
+            gradient.real = parts[0]
         if parts[1] is not None:
-            found.imag = -parts[1]
-        return found
+            gradient.imag = -parts[1]
+        return gradient
 
     @property
     def requires_grad(self) -> bool:

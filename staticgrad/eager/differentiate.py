@@ -53,26 +53,26 @@ def grad(
     >>> first.item(), grad(first, x).item()
     (27.0, 18.0)
     """
-    wanted = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
-    parts = [_real_parts(each) for each in wanted]
-    of, by = _listed(outputs), [part for each in parts for part in each]
-    given = [seeds] if isinstance(outputs, Tensor) else seeds or [None] * len(of)
-    if len(given) != len(of):
-        raise ArgumentError(f"grad: {len(given)} seeds for {len(of)} outputs")
+    targets = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
+    parts = [_real_parts(tensor) for tensor in targets]
+    of, by = _as_list(outputs), [part for tensor_parts in parts for part in tensor_parts]
+    cotangents = [seeds] if isinstance(outputs, Tensor) else seeds or [None] * len(of)
+    if len(cotangents) != len(of):
+        raise ArgumentError(f"grad: {len(cotangents)} seeds for {len(of)} outputs")
     _check_recorded(by)
-    pairs = [y.backward_seed(seed) for y, seed in zip(of, given, strict=True)]
+    pairs = [y.backward_seed(seed) for y, seed in zip(of, cotangents, strict=True)]
     edges = [x.edge for x in by if x.edge is not None]
     nodes = tape.nodes_behind([y.edge for y in of])
     keep = create_graph if retain_graph is None else retain_graph
-    found = _walked(nodes, pairs, edges, create_graph, keep)
-    if not allow_disconnected and any(each is None for each in found):
-        raise _disconnected()
+    slopes = _walk_back(nodes, pairs, edges, create_graph, keep)
+    if not allow_disconnected and any(slope is None for slope in slopes):
+        raise _disconnected_error()
     completed = iter([
-        Tensor.fitting(edge.type, ZERO, "") if each is None else each
-        for edge, each in zip(edges, found, strict=True)
+        Tensor.fitting(edge.type, ZERO, "") if slope is None else slope
+        for edge, slope in zip(edges, slopes, strict=True)
     ])  # fmt: skip
-    results = tuple([_joined(x, [next(completed) for _ in own])
-                     for x, own in zip(wanted, parts, strict=True)])  # fmt: skip
+    results = tuple([_join_parts(x, [next(completed) for _ in tensor_parts])
+                     for x, tensor_parts in zip(targets, parts, strict=True)])  # fmt: skip
     return results[0] if isinstance(inputs, Tensor | ComplexTensor) else results
 
 
@@ -87,12 +87,12 @@ def _real_parts(x: Tensor | ComplexTensor) -> list[Tensor]:
     return [part for part in parts if part.requires_grad] or parts
 
 
-def _joined(x: Tensor | ComplexTensor, slopes: Sequence[Any]) -> Any:
+def _join_parts(x: Tensor | ComplexTensor, slopes: Sequence[Any]) -> Any:
     """The gradient by a tensor of those by its parts."""
     if isinstance(x, Tensor):
         return slopes[0]
-    own = dict(zip(map(id, _real_parts(x)), slopes, strict=True))
-    re, im = own.get(id(x.re)), own.get(id(x.im))
+    slope_by_part = dict(zip(map(id, _real_parts(x)), slopes, strict=True))
+    re, im = slope_by_part.get(id(x.re)), slope_by_part.get(id(x.im))
     return ComplexTensor(re, None if im is None else -im)
 
 
@@ -100,9 +100,9 @@ def check_connected(output: Tensor, inputs: Sequence[Tensor]) -> None:
     """Raise as ``grad`` would, where the tape shows it without computing anything."""
     _check_recorded(inputs)
     edge, _ = output.backward_seed(None)
-    reached = {edge, *(each for node in tape.nodes_behind([edge]) for each in node.operands)}
+    reached = {edge, *(edge for node in tape.nodes_behind([edge]) for edge in node.operands)}
     if any(tensor.edge not in reached for tensor in inputs):
-        raise _disconnected()
+        raise _disconnected_error()
 
 
 def _check_recorded(inputs: Sequence[Tensor]) -> None:
@@ -110,14 +110,14 @@ def _check_recorded(inputs: Sequence[Tensor]) -> None:
         raise GradientError("grad: an input does not require a gradient: nothing was recorded")
 
 
-def _disconnected() -> DisconnectedError:
+def _disconnected_error() -> DisconnectedError:
     return DisconnectedError(
         "grad: no differentiable path leads from the outputs to an input",
         hint="grad(..., allow_disconnected=True) gives zeros",
     )
 
 
-def _walked(
+def _walk_back(
     nodes: list[tape.TapeNode],
     pairs: Sequence[tuple[tape.Edge, Any]],
     edges: Sequence[tape.Edge],
@@ -126,16 +126,16 @@ def _walked(
 ) -> list[Any]:
     """The cotangent of each of ``edges``, None where no path leads to it."""
     with enable_grad() if create_graph else no_grad():
-        found = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
+        cotangents = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
     if create_graph:
-        return [found.get(edge) for edge in edges]
-    held = {id(seed.array) for _, seed in pairs}
-    for edge in list(found):  # what has to be copied is let go of, one after the other
-        found[edge] = Tensor.of(owned(found.pop(edge).array, held))
-    return [found.get(edge) for edge in edges]
+        return [cotangents.get(edge) for edge in edges]
+    seed_arrays = {id(seed.array) for _, seed in pairs}
+    for edge in list(cotangents):  # what has to be copied is let go of, one after the other
+        cotangents[edge] = Tensor.of(owned(cotangents.pop(edge).array, seed_arrays))
+    return [cotangents.get(edge) for edge in edges]
 
 
-def _transposed(
+def _transpose_push(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Tensor], ct: Tensor
 ) -> tuple[Any, ...]:
     """Return the cotangent of each operand by transposing ``push``, linear in tangents."""
@@ -152,15 +152,21 @@ def _transposed(
         return (None,) * len(args)
     # The operands stand on the tape that is being walked: what is behind them is not for this walk.
     nodes = tape.nodes_behind([tangent.edge], since)
-    edges = [each.edge for each in stand_ins if each is not None and each.edge is not None]
-    found = iter(_walked(nodes, [tangent.backward_seed(ct)], edges, is_recording, is_recording))
-    return tuple(None if each is None else next(found) for each in stand_ins)
+    edges = [
+        stand_in.edge
+        for stand_in in stand_ins
+        if stand_in is not None and stand_in.edge is not None
+    ]
+    cotangents = iter(
+        _walk_back(nodes, [tangent.backward_seed(ct)], edges, is_recording, is_recording)
+    )
+    return tuple(None if stand_in is None else next(cotangents) for stand_in in stand_ins)
 
 
-TRANSPOSES[Tensor] = _transposed
+TRANSPOSES[Tensor] = _transpose_push
 
 
-def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
@@ -230,23 +236,23 @@ def gradcheck(
     >>> gradcheck(lambda x: x * x, Tensor([1.0, 2.0], requires_grad=True))
     True
     """
-    given = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
-    wide: list[Any] = [_wide(t) for t in given]
-    moved = [part for tensor in wide for part in _real_parts(tensor) if part.requires_grad]
-    if not moved:
+    tensors = [inputs] if isinstance(inputs, Tensor | ComplexTensor) else list(inputs)
+    wide: list[Any] = [_wide(t) for t in tensors]
+    variables = [part for tensor in wide for part in _real_parts(tensor) if part.requires_grad]
+    if not variables:
         raise CheckError("gradcheck: no input requires a gradient")
-    found = grad(_total(function, wide), moved, allow_disconnected=True)
-    for number, (tensor, ct) in enumerate(zip(moved, found, strict=True), 1):
+    gradients = grad(_total(function, wide), variables, allow_disconnected=True)
+    for number, (tensor, ct) in enumerate(zip(variables, gradients, strict=True), 1):
         # Central differences by every element of `moved`.
         expected = np.zeros_like(tensor.data)
         with no_grad():
             for place in np.ndindex(*expected.shape):
-                kept = tensor.data[place]
-                tensor.data[place] = kept + eps
+                original = tensor.data[place]
+                tensor.data[place] = original + eps
                 above = _total(function, wide).item()
-                tensor.data[place] = kept - eps
+                tensor.data[place] = original - eps
                 below = _total(function, wide).item()
-                tensor.data[place] = kept
+                tensor.data[place] = original
                 expected[place] = (above - below) / (2.0 * eps)
         wrong = ~np.isclose(ct.data, expected, rtol, atol)
         if not wrong.any():
@@ -273,8 +279,9 @@ def _total(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
     total: Any = 0.0
     listed = results if isinstance(results, tuple) else (results,)
     parts = [
-        (each.real, each.imag) if isinstance(each, ComplexTensor) else (each,) for each in listed
+        (result.real, result.imag) if isinstance(result, ComplexTensor) else (result,)
+        for result in listed
     ]
-    for result in (part for each in parts for part in each):
+    for result in (part for pair in parts for part in pair):
         total = total + (result * random.uniform(0.5, 1.5, result.shape)).sum()
     return total

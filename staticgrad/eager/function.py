@@ -85,16 +85,16 @@ class Function:
         ctx = Context()
         ctx.needs_input_grad = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
         with no_grad():
-            given = cls.forward(ctx, *args)
-        several = isinstance(given, tuple)
-        results = given if several else (given,)
+            output = cls.forward(ctx, *args)
+        is_tuple = isinstance(output, tuple)
+        results = output if is_tuple else (output,)
         for result in results:
             real_dtype(f"{cls.__name__}: forward", result)
         outs = tuple([Tensor.of(Tensor.lift(result).array) for result in results])
         if recording.innermost() and any(ctx.needs_input_grad):
             node: type[FunctionNode] = tape.named_node(FunctionNode, cls.__name__)
             node(cls, ctx, args, results, outs)
-        return outs if several else outs[0]
+        return outs if is_tuple else outs[0]
 
 
 class FunctionNode(tape.TapeNode):
@@ -112,9 +112,9 @@ class FunctionNode(tape.TapeNode):
     ) -> None:
         self.function, self.ctx = function, ctx
         numbers = {id(result): number for number, result in enumerate(results)}
-        given = {id(arg) for arg in args}
+        argument_ids = {id(arg) for arg in args}
         saved = ctx.__dict__.pop("saved_tensors", ())
-        places = [None if id(t) in given else numbers.get(id(t)) for t in saved]
+        places = [None if id(t) in argument_ids else numbers.get(id(t)) for t in saved]
         self.kept: list[Any] = [
             t if place is None else (place, outs[place].array)
             for place, t in zip(places, saved, strict=True)
@@ -129,30 +129,30 @@ class FunctionNode(tape.TapeNode):
         return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
 
     def settle(self) -> None:
-        for each in self.kept:
-            if isinstance(each, Tensor):
-                each.settle()
+        for stored in self.kept:
+            if isinstance(stored, Tensor):
+                stored.settle()
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         ctx = self.ctx
         ctx.saved_tensors = saved = self.saved()
         try:
-            found = self.function.backward(ctx, *completed(cts, self.types))
+            gradients = self.function.backward(ctx, *completed(cts, self.types))
         finally:
             del ctx.saved_tensors
-        shares = found if isinstance(found, tuple) else (found,)
+        shares = gradients if isinstance(gradients, tuple) else (gradients,)
         if len(shares) != len(self.slots):
             raise OpDefinitionError(
                 f"{self.name}: backward gives {len(shares)} cotangents"
                 f" for {len(self.slots)} arguments of forward"
             )
-        given = [share for share, slot in zip(shares, self.slots, strict=True) if slot]
-        for share in given:
+        tensor_shares = [share for share, slot in zip(shares, self.slots, strict=True) if slot]
+        for share in tensor_shares:
             if share is not None:
                 real_dtype(f"{self.name}: backward", share)
         lifted = [
             None if share is None or edge is None else Tensor.lift(share, edge.type.dtype)
-            for share, edge in zip(given, self.operands, strict=True)
+            for share, edge in zip(tensor_shares, self.operands, strict=True)
         ]
         return lifted if recording.innermost() else tape.apart(lifted, Tensor, saved)
 

@@ -40,10 +40,10 @@ _ZEROS: Final = "allow_disconnected=True gives zeros there"
 
 def reads_others(ys: Tensors, stands: Tensors) -> bool:
     """Return whether results depend on tensors that need gradients, beside ``stands``."""
-    own = {stand.edge for stand in stands}
+    stand_edges = {stand.edge for stand in stands}
     edges = [edge for node in tape.nodes_behind(y.edge for y in ys) for edge in node.operands]
     edges += [y.edge for y in ys]
-    return any(edge and edge.node is None and edge not in own for edge in edges)
+    return any(edge and edge.node is None and edge not in stand_edges for edge in edges)
 
 
 def cotangents(
@@ -54,12 +54,12 @@ def cotangents(
     ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
     """
     _check_floating(ys)
-    given = [None] * len(ys) if cts is None else cts
-    pairs = [(y, ct) for y, ct in zip(ys, given, strict=True) if y.edge is not None]
+    seeds = [None] * len(ys) if cts is None else cts
+    pairs = [(y, ct) for y, ct in zip(ys, seeds, strict=True) if y.edge is not None]
     if not (pairs or allow_disconnected):
-        raise _disconnected()
+        raise _disconnected_error()
     if not pairs:
-        return [_zeros(each.type) for each in by]
+        return [_zeros(tensor.type) for tensor in by]
     try:
         return list(
             grad(
@@ -72,7 +72,7 @@ def cotangents(
             )
         )
     except DisconnectedError:
-        raise _disconnected() from None
+        raise _disconnected_error() from None
 
 
 class Tangents:
@@ -85,11 +85,11 @@ class Tangents:
         self._live = [y for y in ys if y.edge is not None]
         self.cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
         if not allow_disconnected and len(self._live) < len(ys):
-            raise _disconnected()
+            raise _disconnected_error()
         with enable_grad():
             self.slopes = cotangents(self._live, by, self.cts, True, True)
-        if not allow_disconnected and any(each.edge is None for each in self.slopes):
-            raise _disconnected()
+        if not allow_disconnected and any(slope.edge is None for slope in self.slopes):
+            raise _disconnected_error()
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
         """Return the tangent of each result."""
@@ -100,8 +100,10 @@ class Tangents:
             if slope.edge is not None
         ]
         slopes, ways = [slope for slope, _ in moving], [way for _, way in moving]
-        found = iter(cotangents(slopes, self.cts, ways, self._allow, again) if moving else [])
-        live = {id(y): next(found, None) for y in self._live}
+        tangents_of_live = iter(
+            cotangents(slopes, self.cts, ways, self._allow, again) if moving else []
+        )
+        live = {id(y): next(tangents_of_live, None) for y in self._live}
         tangents = [live.get(id(y)) for y in self._ys]
         return [_zeros(y.type) if t is None else t for y, t in zip(self._ys, tangents, strict=True)]
 
@@ -110,40 +112,40 @@ def matrices(
     y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
     """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer."""
-    columns = sum(each.size for each in by)
+    columns = sum(tensor.size for tensor in by)
     forward = mode == "forward" if mode else columns < y.size
     _check_floating([y])
     if not (y.size and columns) or (allow_disconnected and y.edge is None):
-        return [_zeros(y.type.with_shape((*y.shape, *each.shape))) for each in by]
+        return [_zeros(y.type.with_shape((*y.shape, *tensor.shape))) for tensor in by]
     with enable_grad() if again else no_grad():
         if not forward:
-            found = _rows(y, by, allow_disconnected, again)
+            parts = _rows(y, by, allow_disconnected, again)
         else:
             tangents = Tangents([y], by, allow_disconnected)
             transposed = [
                 _rows(slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
-            found = [moveaxis(each, 0, -1) for each in transposed]
-        pairs = zip(found, by, strict=True)
-        return [reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
+            parts = [moveaxis(matrix, 0, -1) for matrix in transposed]
+        pairs = zip(parts, by, strict=True)
+        return [reshape(part, (*y.shape, *tensor.shape)) for part, tensor in pairs]
 
 
 def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
     """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis."""
 
-    def one(ct: Tensor) -> list[Tensor]:
+    def row(ct: Tensor) -> list[Tensor]:
         return cotangents([y], by, [ct], allow_disconnected, again)
 
     def absent(x: Tensor) -> Tensor:
         if not allow_disconnected:
-            raise _disconnected()
+            raise _disconnected_error()
         return _zeros(x.type)
 
     if y.edge is None:
         count = int(y.size)
         return [_zeros(x.type.with_shape((count, *x.shape))) for x in map(absent, by)]
-    return stacked_rows(y, by, one, absent)
+    return stacked_rows(y, by, row, absent)
 
 
 # -- values that are tensors, in containers -------------------------------------------------------
@@ -164,7 +166,7 @@ def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
     """``sg.jvp`` of tensors."""
     ys, of = flatten(y)
-    by, tree = _moved(x)
+    by, tree = _lift_leaves(x)
     ways = match_leaves("tangent", tangent, tree, Tensor)
     allow = allow_disconnected or bool(pairs_in(of, ys) or pairs_in(tree, by))
     return unflatten(of, Tangents(ys, by, allow).along(ways, True))
@@ -185,14 +187,14 @@ def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
 
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
-    by, tree = _moved(x)
+    by, tree = _lift_leaves(x)
     ways = fitted("tangent", by, match_leaves("tangent", v, tree, Tensor))
     allow = allow_disconnected or bool(pairs_in(tree, by))
     slopes = cotangents([y], by, None, allow, True)
     return unflatten(tree, cotangents(slopes, by, ways, allow, True), conjugate=True)
 
 
-def _moved(x: Any) -> tuple[list[Any], Tree]:
+def _lift_leaves(x: Any) -> tuple[list[Any], Tree]:
     """The tensors to differentiate by, and their containers."""
     check_whole(x)
     return flatten(map_leaves(Tensor.lift, x))
@@ -200,24 +202,24 @@ def _moved(x: Any) -> tuple[list[Any], Tree]:
 
 def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
     """What a rule gives by tensors; of a complex one a part may have no path."""
-    stands, tree = _moved(x)
-    found = rule(stands, allow or bool(pairs_in(tree, stands)))
-    return unflatten(tree, found, conjugate=True)
+    stands, tree = _lift_leaves(x)
+    results = rule(stands, allow or bool(pairs_in(tree, stands)))
+    return unflatten(tree, results, conjugate=True)
 
 
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def fitted(what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
+def fitted(what: str, tensors: Tensors, arrays: Sequence[Any]) -> list[Tensor]:
     """Return cotangents or tangents as tensors of the types of their values; convert arrays."""
-    found = [Tensor.lift(one, of.dtype) for one, of in zip(given, tensors, strict=True)]
-    for one, of in zip(found, tensors, strict=True):
-        if one.type != of.type:
+    lifted = [Tensor.lift(array, of.dtype) for array, of in zip(arrays, tensors, strict=True)]
+    for tensor, of in zip(lifted, tensors, strict=True):
+        if tensor.type != of.type:
             raise GradientError(
-                f"{called_name()}: a {what} is {one.type}, what it belongs to is {of.type}: they"
+                f"{called_name()}: a {what} is {tensor.type}, what it belongs to is {of.type}: they"
                 " must be equal"
             )
-    return found
+    return lifted
 
 
 def _check_floating(ys: Tensors) -> None:
@@ -232,7 +234,7 @@ def _check_floating(ys: Tensors) -> None:
             )
 
 
-def _disconnected() -> DisconnectedError:
+def _disconnected_error() -> DisconnectedError:
     return DisconnectedError(
         f"{called_name()}: no differentiable path leads from what moves to a result",
         hint="comparisons, floor, integers, stop_gradient and tensors that were made from arrays"

@@ -63,8 +63,8 @@ def _parts(function: Rowwise, args: Sequence[Any]) -> Iterator[list[Any]]:
 
 def _blocks(args: Sequence[Any]) -> Iterator[slice]:
     array = args[0].array
-    each = max(1, _BLOCK * len(array) // array.nbytes)
-    return (slice(k, k + each) for k in range(0, len(array), each))
+    rows = max(1, _BLOCK * len(array) // array.nbytes)
+    return (slice(k, k + rows) for k in range(0, len(array), rows))
 
 
 class RowsNode(tape.TapeNode):
@@ -98,41 +98,43 @@ class RowsNode(tape.TapeNode):
                 out = self.function.function(*self.args, **self.kwargs)
             return self.shares_of_rerun([out], since, cts, needed)
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
-        moved = [k for k, need in zip(places, needed, strict=True) if need]
-        found: dict[int, Any] = {}
+        variables = [k for k, need in zip(places, needed, strict=True) if need]
+        gradients: dict[int, Any] = {}
         for rows, part in zip(_blocks(self.args), _parts(self.function, self.args), strict=True):
-            for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), moved):
-                self._collect(found, k, rows, slope.array)
+            for k, slope in self._slopes(part, Tensor.of(ct.array[rows]), variables):
+                self._collect(gradients, k, rows, slope.array)
         return [
-            Tensor.of(_in_dtype(found[k], self.args[k].dtype)) if k in found else None
+            Tensor.of(_in_dtype(gradients[k], self.args[k].dtype)) if k in gradients else None
             for k in places
         ]
 
     def _slopes(
-        self, part: list[Any], ct: Tensor, moved: Sequence[int]
+        self, part: list[Any], ct: Tensor, variables: Sequence[int]
     ) -> list[tuple[int, Tensor]]:
         """The gradients of one block by the arguments ``moved``; nothing else of it is kept."""
-        for k in moved:
+        for k in variables:
             part[k].requires_grad = True
-        edges = [part[k].edge for k in moved]
+        edges = [part[k].edge for k in variables]
         with enable_grad():
             out = self.function.function(*part, **self.kwargs)
         part.clear()
         sweep = tape.TapeSweep(tape.nodes_behind([out.edge]), edges, release=True)
         slopes = sweep.run([(out.edge, ct)])
-        return [(k, slopes[edge]) for k, edge in zip(moved, edges, strict=True) if edge in slopes]
+        return [
+            (k, slopes[edge]) for k, edge in zip(variables, edges, strict=True) if edge in slopes
+        ]
 
-    def _collect(self, found: dict[int, Any], k: int, rows: slice, slope: Any) -> None:
+    def _collect(self, gradients: dict[int, Any], k: int, rows: slice, slope: Any) -> None:
         """Put the gradient of a block in its place, or add it to that of the blocks before."""
         if k < self.function.rows:
-            if k not in found:
-                found[k] = np.zeros_like(self.args[k].array, order="C")
-            found[k][rows] = slope
-        elif k in found:
+            if k not in gradients:
+                gradients[k] = np.zeros_like(self.args[k].array, order="C")
+            gradients[k][rows] = slope
+        elif k in gradients:
             with np.errstate(all="ignore"):
-                found[k] += slope
+                gradients[k] += slope
         else:  # what blocks add up to is rounded to a narrow float at the end
-            found[k] = np.array(_in_dtype(slope, self.args[k].dtype.compute))
+            gradients[k] = np.array(_in_dtype(slope, self.args[k].dtype.compute))
 
     def release(self) -> None:
         """Let go of the operands."""
@@ -155,32 +157,32 @@ Walk = Callable[[Any], Sequence[Any]]
 Absent = Callable[[Tensor], Tensor]
 
 
-def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> list[Tensor]:
+def stacked_rows(y: Tensor, by: Sequence[Tensor], walk_one: Walk, absent: Absent) -> list[Tensor]:
     """The gradients of every element of ``y`` by each of ``by``, stacked along a first axis.
 
     ``one`` gives those for one cotangent, ``absent`` that by what ``y`` does not depend on.
     """
-    edges = [each.edge for each in by]
+    edges = [tensor.edge for tensor in by]
     nodes = tape.nodes_behind([y.edge])
     count = int(y.size)
-    made = [edge() for node in nodes for edge in node.outs]
-    seen = [edge for edge in (*made, *(e for node in nodes for e in node.operands)) if edge]
+    result_edges = [edge() for node in nodes for edge in node.outs]
+    seen = [edge for edge in (*result_edges, *(e for node in nodes for e in node.operands)) if edge]
     symbols = all(node.takes_symbols for node in nodes) and not any(edge.hooks for edge in seen)
     if count >= FEWEST and None not in edges and symbols:
         # Few tensors are differentiated by their elements.
         from staticgrad.language.functions.batching import over_elements
 
-        sizes: list[Any] = [edge.type.size for edge in (*made, *edges) if edge]
-        each = max(1, MOST // max(sizes))
+        sizes: list[Any] = [edge.type.size for edge in (*result_edges, *edges) if edge]
+        rows_at_once = max(1, MOST // max(sizes))
 
         def walk(unit: Any) -> list[Any]:
-            found = tape.TapeSweep(nodes, [e for e in edges if e]).run([(y.edge, unit)])  # type: ignore[list-item]
-            return [found[x.edge] if x.edge in found else absent(x) for x in by]
+            cotangents = tape.TapeSweep(nodes, [e for e in edges if e]).run([(y.edge, unit)])  # type: ignore[list-item]
+            return [cotangents[x.edge] if x.edge in cotangents else absent(x) for x in by]
 
         try:
             parts = [
-                over_elements(walk, (_units(y, k, k + each),), {}, (0, 0), None)
-                for k in range(0, count, each)
+                over_elements(walk, (_units(y, k, k + rows_at_once),), {}, (0, 0), None)
+                for k in range(0, count, rows_at_once)
             ]
         except SymbolicValueError:
             pass  # a rule of the user's that asks for numbers
@@ -188,7 +190,7 @@ def stacked_rows(y: Tensor, by: Sequence[Tensor], one: Walk, absent: Absent) -> 
             if len(parts) == 1:
                 return list(parts[0])
             return [concatenate(list(part)) for part in zip(*parts, strict=True)]
-    rows = [one(_units(y, k, k + 1)[0]) for k in range(count)]
+    rows = [walk_one(_units(y, k, k + 1)[0]) for k in range(count)]
     return [stack(list(row)) for row in zip(*rows, strict=True)]
 
 

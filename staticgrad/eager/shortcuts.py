@@ -28,16 +28,16 @@ _INFINITY: Final = float("inf")
 def _operator(op: Op, general: Operator, turned: bool = False) -> Operator:
     """The operator of a tensor; ``turned``: the tensor is the second operand."""
 
-    def operator(self: Tensor, other: Any) -> Any:
+    def operator(self: Tensor, operand: Any) -> Any:
         try:
             dtype = self.type.dtype
             if dtype.kind == "f":
-                if other.__class__ is Tensor and other.type.dtype is dtype and not turned:
-                    return Tensor.bind(op, (self, other))
-                if other.__class__ in _NUMBERS and _is_held(other):
-                    number = Tensor.lift(other, dtype)
+                if operand.__class__ is Tensor and operand.type.dtype is dtype and not turned:
+                    return Tensor.bind(op, (self, operand))
+                if operand.__class__ in _NUMBERS and _is_held(operand):
+                    number = Tensor.lift(operand, dtype)
                     return Tensor.bind(op, (number, self) if turned else (self, number))
-            return general(self, other)
+            return general(self, operand)
         except Exception as error:
             cut_frames(error)
             raise

@@ -51,8 +51,8 @@ def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[]
     roots = [(array, value.node) for array, value in writes if isinstance(value, Symbolic)]
     nodes = sorted(ancestors([Symbolic(node) for _, node in roots]), key=lambda n: n.serial)
     in_place = _elementwise(nodes, leaves) if _are_apart(roots, leaves) else set()
-    known = _computed(nodes, in_place, leaves, {node for _, node in roots})
-    taken: dict[
+    arrays = _compute_nodes(nodes, in_place, leaves, {node for _, node in roots})
+    representatives: dict[
         Node, Node
     ] = {}  # what each node in blocks stands for, where a condition is known now
     for node in nodes:
@@ -60,21 +60,22 @@ def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[]
             chosen = node
             if type(node.op) is Where:
                 condition, yes, no = node.args
-                chosen = yes.node if known[condition.node] else no.node
-            taken[node] = taken.get(chosen, chosen)
-    whole = [(a, np.asarray(v)) for a, v in writes if not isinstance(v, Symbolic)]
+                chosen = yes.node if arrays[condition.node] else no.node
+            representatives[node] = representatives.get(chosen, chosen)
+    computed = [(a, np.asarray(v)) for a, v in writes if not isinstance(v, Symbolic)]
     blocks = []
     for array, node in roots:
-        node = taken.get(node, node)
-        if node not in known:
+        node = representatives.get(node, node)
+        if node not in arrays:
             blocks.append((array, node))
-        elif (value := known[node]) is not array:  # an array of a leaf may be written before
-            whole.append((array, value.copy() if node in leaves else value))
+        elif (value := arrays[node]) is not array:  # an array of a leaf may be written before
+            computed.append((array, value.copy() if node in leaves else value))
     rooms: list[Array] = []
     calls = [
-        _stream(*part, taken, known, rooms) for part in _parts(blocks, nodes, taken, known, leaves)
+        _stream(*part, representatives, arrays, rooms)
+        for part in _parts(blocks, nodes, representatives, arrays, leaves)
     ]
-    places, values = [place for place, _ in whole], [value for _, value in whole]
+    places, values = [place for place, _ in computed], [value for _, value in computed]
 
     def write() -> None:
         every = chain(chain.from_iterable(calls), map(_set_item, places, repeat(...), values))
@@ -92,47 +93,54 @@ def _are_apart(roots: Sequence[tuple[Array, Node]], leaves: Arrays) -> bool:
 
 def _elementwise(nodes: Sequence[Node], leaves: Arrays) -> set[Node]:
     """The nodes that are computed in blocks: elementwise, and read by no others than such."""
-    found: set[Node] = set()
+    elementwise: set[Node] = set()
     for node in nodes:
         if node in leaves or not node.types[0].shape:
             continue
-        own, operands = node.types[0], node.args
+        result_type, operands = node.types[0], node.args
         if type(node.op) is Where and not node.args[0].type.shape:
             operands = node.args[1:]
-        elif type(node.op) not in _UFUNCS or own.dtype.is_storage or own.dtype.kind == "b":
+        elif (
+            type(node.op) not in _UFUNCS
+            or result_type.dtype.is_storage
+            or result_type.dtype.kind == "b"
+        ):
             continue
-        fit = [a.type.dtype is own.dtype and a.type.shape in ((), own.shape) for a in operands]
+        fit = [
+            a.type.dtype is result_type.dtype and a.type.shape in ((), result_type.shape)
+            for a in operands
+        ]
         if all(fit) and not any(a.index for a in node.args):
-            found.add(node)
+            elementwise.add(node)
     for node in reversed(nodes):
-        if node not in found:
-            found.difference_update([arg.node for arg in node.args])
-    return found
+        if node not in elementwise:
+            elementwise.difference_update([arg.node for arg in node.args])
+    return elementwise
 
 
-def _computed(
+def _compute_nodes(
     nodes: Sequence[Node], in_place: set[Node], leaves: Arrays, roots: set[Node]
 ) -> dict[Node, Array]:
     last = {arg.node: node for node in nodes if node not in in_place for arg in node.args}
-    kept = roots.union(arg.node for node in in_place for arg in node.args)
-    found: dict[Node, tuple[Tensor, ...]] = {n: (Tensor.of(a),) for n, a in leaves.items()}
+    retained = roots.union(arg.node for node in in_place for arg in node.args)
+    tensors: dict[Node, tuple[Tensor, ...]] = {n: (Tensor.of(a),) for n, a in leaves.items()}
     with no_grad():
         for node in nodes:
             if node in leaves or node in in_place:
                 continue
-            outs = Tensor.bind(node.op, tuple([found[arg.node][arg.index] for arg in node.args]))
-            found[node] = outs if isinstance(outs, tuple) else (outs,)
-            for read in {arg.node for arg in node.args} - kept:
+            outs = Tensor.bind(node.op, tuple([tensors[arg.node][arg.index] for arg in node.args]))
+            tensors[node] = outs if isinstance(outs, tuple) else (outs,)
+            for read in {arg.node for arg in node.args} - retained:
                 if last[read] is node and read not in leaves:
-                    del found[read]
-    return {node: outs[0].array for node, outs in found.items()}
+                    del tensors[read]
+    return {node: outs[0].array for node, outs in tensors.items()}
 
 
 def _parts(
     roots: Sequence[tuple[Array, Node]],
     nodes: Sequence[Node],
-    taken: Mapping[Node, Node],
-    known: Mapping[Node, Array],
+    representatives: Mapping[Node, Node],
+    arrays: Mapping[Node, Array],
     leaves: Arrays,
 ) -> Iterable[tuple[list[Node], list[tuple[Array, Node]]]]:
     holders = {id(array): node for node, array in leaves.items()}
@@ -140,9 +148,9 @@ def _parts(
     links = [(node, holders[id(a)]) for a, node in roots if id(a) in holders]
     for node in reversed(nodes):
         if node in needed:
-            read = [taken.get(arg.node, arg.node) for arg in node.args]
-            needed.update(each for each in read if each not in known)
-            links += [(node, each) for each in read if each.types[0].shape]
+            read = [representatives.get(arg.node, arg.node) for arg in node.args]
+            needed.update(operand for operand in read if operand not in arrays)
+            links += [(node, operand) for operand in read if operand.types[0].shape]
     first: dict[Node, Node] = {}
 
     def find(node: Node) -> Node:
@@ -151,8 +159,8 @@ def _parts(
             node = above
         return node
 
-    for one, other in links:
-        first[find(one)] = find(other)
+    for left, right in links:
+        first[find(left)] = find(right)
     parts: dict[Node, tuple[list[Node], list[tuple[Array, Node]]]] = {}
     for node in nodes:
         if node in needed:
@@ -165,27 +173,27 @@ def _parts(
 def _stream(
     nodes: Sequence[Node],
     writes: Sequence[tuple[Array, Node]],
-    taken: Mapping[Node, Node],
-    known: Mapping[Node, Array],
+    representatives: Mapping[Node, Node],
+    arrays: Mapping[Node, Array],
     rooms: list[Array],
 ) -> Iterable[object]:
     """An iterator, made of builtins alone, that computes and writes a block at each step."""
-    operands = [[taken.get(arg.node, arg.node) for arg in node.args] for node in nodes]
+    operands = [[representatives.get(arg.node, arg.node) for arg in node.args] for node in nodes]
     last: dict[Any, int] = {x: place for place, args in enumerate(operands) for x in args}
     targets: dict[Node, list[Array]] = {}
     for array, node in writes:
         targets.setdefault(node, []).append(array)
-    read = {each: known[each] for each in last if each in known}
+    read = {operand: arrays[operand] for operand in last if operand in arrays}
     cut = _Cut([*(a for a in read.values() if a.ndim), *(array for array, _ in writes)])
-    holders: dict[int, Any] = {id(array): each for each, array in read.items()}
-    where = {each: cut.blocks(array) for each, array in read.items()}
+    holders: dict[int, Any] = {id(array): operand for operand, array in read.items()}
+    where = {operand: cut.blocks(array) for operand, array in read.items()}
     spare: list[Any] = []
     steps, copies, used = [], [], 0
     for place, (node, args) in enumerate(zip(nodes, operands, strict=True)):
-        spare += [where[x] for x in {*args} if x not in known and last[x] == place]
-        own = targets.get(node, [])
+        spare += [where[x] for x in {*args} if x not in arrays and last[x] == place]
+        target_arrays = targets.get(node, [])
         # Where the old value of an array is read no more, the new one is computed into it.
-        into = next((a for a in own if last.get(holders.get(id(a)), -1) <= place), None)
+        into = next((a for a in target_arrays if last.get(holders.get(id(a)), -1) <= place), None)
         if into is not None:
             where[node] = cut.blocks(into)
         elif spare:
@@ -196,9 +204,11 @@ def _stream(
         steps.append(
             map(_UFUNCS[type(node.op)], *[chain(*where[x]) for x in args], chain(*where[node]))
         )
-        others = [cut.blocks(array) for array in own if array is not into]
-        copies += [map(np.positive, chain(*where[node]), chain(*other)) for other in others]
-        if own:
+        others = [cut.blocks(array) for array in target_arrays if array is not into]
+        copies += [
+            map(np.positive, chain(*where[node]), chain(*destination)) for destination in others
+        ]
+        if target_arrays:
             last[node] = len(nodes)  # it stays where it is
     return zip(*steps, *copies, strict=True)
 
@@ -222,11 +232,11 @@ class _Cut:
         """Views of the parts of an array, made as they are read; a number again and again."""
         if not array.ndim:
             return ([array] * (self.many + 1),)
-        whole = array.reshape(self.shape) if self.is_flat else array
-        equal, rest = whole[: self.many * self.each], whole[self.many * self.each :]
+        flat = array.reshape(self.shape) if self.is_flat else array
+        equal, remainder = flat[: self.many * self.each], flat[self.many * self.each :]
         if self.is_flat:
-            return equal.reshape(self.many, self.each), [rest]
-        return [equal[k : k + self.each] for k in range(0, len(equal), self.each)], [rest]
+            return equal.reshape(self.many, self.each), [remainder]
+        return [equal[k : k + self.each] for k in range(0, len(equal), self.each)], [remainder]
 
     def scratch(self, dtype: Any, rooms: list[Array], number: int) -> _Blocks:
         """Memory for the block that is computed, which all streams use one after the other."""
@@ -237,8 +247,8 @@ class _Cut:
         if rooms[number].size < nbytes:
             rooms[number] = np.empty(nbytes, np.uint8)
         room = rooms[number][:nbytes].view(dtype).reshape(shape)
-        rest = room[: self.shape[0] - self.many * self.each]
+        remainder = room[: self.shape[0] - self.many * self.each]
         again = np.lib.stride_tricks.as_strided(
             room, (self.many, *shape), (0, *room.strides), writeable=True
         )
-        return again, [rest]
+        return again, [remainder]

@@ -175,13 +175,13 @@ def _checksum(tensor: Any) -> tuple[Any, ...]:
 moved: Final[dict[int, Array]] = {}
 
 
-def shared_with(store: ParameterStore, known: Any, forget: Callable[[], object]) -> Any:
+def shared_with(store: ParameterStore, base_bytes: Any, forget: Callable[[], object]) -> Any:
     """Return a parameter's bytes, read-only and unchanged until the parameter is written.
 
     Every view of them has them as its base, for they are no view of an array.
     """
-    if known is not None or not store.array.size:
-        return known
+    if base_bytes is not None or not store.array.size:
+        return base_bytes
     raw: Any = store.array.reshape(-1).view(np.uint8)
     base: Any = np.frombuffer(memoryview(raw).toreadonly(), np.uint8)
     alive = ref(base)
@@ -212,9 +212,9 @@ def settled(array: Any) -> Any:
         return array
     copy = moved[id(base)]
     start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-    found: Array = np.ndarray(array.shape, array.dtype, copy, start, array.strides)
-    found.flags.writeable = False
-    return found
+    view: Array = np.ndarray(array.shape, array.dtype, copy, start, array.strides)
+    view.flags.writeable = False
+    return view
 
 
 Cotangents = Sequence[Any]
@@ -471,8 +471,8 @@ class OpNode(TapeNode):
         args, first = self.args, next(ct for ct in cts if ct is not None)
         if is_holding():  # beside a value of a graph all are such
             plain = first.value if isinstance(first, Masked) else first
-            _, *held = present((plain, *args, *outs))
-            args, outs = held[: len(args)], held[len(args) :]
+            _, *operands = present((plain, *args, *outs))
+            args, outs = operands[: len(args)], operands[len(args) :]
         shares = shares_of(self.op, cts, outs, args, needed)
         return shares if recording.innermost() else apart(shares, self.tensor, (*args, *outs))
 
@@ -481,17 +481,17 @@ class OpNode(TapeNode):
         self.args, self.results = (), ()
 
 
-def apart(shares: Cotangents, kind: type[Recorded], held: Iterable[Any]) -> Cotangents:
+def apart(shares: Cotangents, kind: type[Recorded], tensors: Iterable[Any]) -> Cotangents:
     """``shares``, with copies of the arrays that one of ``held`` has, too."""
-    arrays = [tensor.array for tensor in held if tensor.__class__ is kind]
+    arrays = [tensor.array for tensor in tensors if tensor.__class__ is kind]
     for share in shares:
         if share.__class__ is kind and any(share.array is array for array in arrays):
             break
     else:
         return shares
-    taken = set(map(id, arrays))
+    array_ids = set(map(id, arrays))
     return [
-        kind.of(s.array.copy()) if s.__class__ is kind and id(s.array) in taken else s
+        kind.of(s.array.copy()) if s.__class__ is kind and id(s.array) in array_ids else s
         for s in shares
     ]
 
@@ -584,19 +584,19 @@ class TapeSweep(Sweep[TapeNode, Edge]):
 
     def add(self, key: Edge, share: Any) -> None:
         """Add to a tensor's cotangent, in place where its array is of this walk alone."""
-        before: Any = self.pending.get(key)
-        total, more = before, share
-        if before.__class__ is share.__class__ is PartCotangent:
-            total, more = before.plain_cotangent, share.plain_cotangent
+        pending: Any = self.pending.get(key)
+        total, more = pending, share
+        if pending.__class__ is share.__class__ is PartCotangent:
+            total, more = pending.plain_cotangent, share.plain_cotangent
         kind: Any = TapeNode.tensor
         if key in self.sums and total.__class__ is more.__class__ is kind:
             with np.errstate(all="ignore"):
                 np.add(total.array, more.array, out=total.array)
-            if before is not total:
-                self.pending[key] = PartCotangent(before.support.union(share.support), total)
+            if pending is not total:
+                self.pending[key] = PartCotangent(pending.support.union(share.support), total)
             return
         super().add(key, share)
-        if before is not None and not recording.innermost():
+        if pending is not None and not recording.innermost():
             self.sums.add(key)
 
     def take_cotangent(self, key: Edge | None) -> Any:

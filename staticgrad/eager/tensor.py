@@ -169,8 +169,8 @@ class Tensor(WithArray, Recorded, Value):
                 hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
             )
         with np.errstate(all="ignore"):
-            found = leaf_array(data, dtype, of_floats=F32)
-        self.array = np.array(whole_bools(found), order="C")
+            array = leaf_array(data, dtype, of_floats=F32)
+        self.array = np.array(whole_bools(array), order="C")
         self.type = type_of(self.array)
         self._grad, self.edge = None, None
         if requires_grad:
@@ -179,7 +179,7 @@ class Tensor(WithArray, Recorded, Value):
     @staticmethod
     def of(array: Array) -> Tensor:
         """A tensor of this array itself, no copy, that needs no gradient."""
-        return _made(array, type_of(array))
+        return _tensor_of(array, type_of(array))
 
     if TYPE_CHECKING:
 
@@ -222,15 +222,16 @@ class Tensor(WithArray, Recorded, Value):
             return
         if not self.type.dtype.is_float:
             raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
-        given = as_array(gradient, "Tensor.grad")
-        if given.shape != self.type.shape:
-            raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
-        own = self.type.dtype.numpy
-        if given.dtype != own:
+        array = as_array(gradient, "Tensor.grad")
+        if array.shape != self.type.shape:
+            raise ShapeError(f"a gradient of shape {array.shape}, a tensor of shape {self.shape}")
+        dtype = self.type.dtype.numpy
+        if array.dtype != dtype:
             raise DTypeError(
-                f"a gradient of {given.dtype}, a tensor of {own}", hint=f'gradient.astype("{own}")'
+                f"a gradient of {array.dtype}, a tensor of {dtype}",
+                hint=f'gradient.astype("{dtype}")',
             )
-        self._grad = given
+        self._grad = array
 
     @property
     def requires_grad(self) -> bool:
@@ -277,13 +278,13 @@ class Tensor(WithArray, Recorded, Value):
                 arg.settle()
         chosen = selection.innermost()
         if chosen is None:
-            found = silent.context.run(applied.run, op, *map(_array, args))
+            results = silent.context.run(applied.run, op, *map(_array, args))
         else:
-            found = chosen.run(applied, op, [*map(_array, args)])
+            results = chosen.run(applied, op, [*map(_array, args)])
         if applied.several:
-            outs = tuple(map(_made, found, applied.outs))
+            outs = tuple(map(_tensor_of, results, applied.outs))
         else:
-            outs = (_made(found, applied.outs[0]),)
+            outs = (_tensor_of(results, applied.outs[0]),)
         if applied.node is not None and recording.innermost():
             for arg in args:
                 if arg.edge is not None:
@@ -313,10 +314,10 @@ class Tensor(WithArray, Recorded, Value):
         if isinstance(data, Parameter):
             return leaf_of(data)  # type: ignore[return-value]
         if isinstance(data, Complex):
-            found: Any = data
-            stored = found.is_stored
+            complex_value: Any = data
+            stored = complex_value.is_stored
             kind: Any = cls.complex_kind
-            return kind.of(leaf_of(found.stored)) if stored else found  # type: ignore[no-any-return]
+            return kind.of(leaf_of(complex_value.stored)) if stored else complex_value  # type: ignore[no-any-return]
         if (like is not None and like.is_complex) or is_complex_data(data):
             kind = cls.complex_kind
             return kind.constant(data, like, cls.lift)  # type: ignore[no-any-return]
@@ -343,7 +344,9 @@ class Tensor(WithArray, Recorded, Value):
                 f"a tensor has no attribute {name!r}",
                 hint=lambda: (
                     instead_of_method(name, of_tensor=True)
-                    or did_you_mean(name, [each for each in dir(type(self)) if each[0] != "_"])
+                    or did_you_mean(
+                        name, [attribute for attribute in dir(type(self)) if attribute[0] != "_"]
+                    )
                 ),
             )
 
@@ -397,8 +400,8 @@ class Tensor(WithArray, Recorded, Value):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if is_scipy_product(sys._getframe(1)):
-            whole: Array = as_object(self)
-            return whole
+            object_array: Array = as_object(self)
+            return object_array
         return np.array(self.data, dtype, copy=copy)
 
     def __float__(self) -> float:
@@ -452,27 +455,30 @@ class Tensor(WithArray, Recorded, Value):
         nodes = tape.nodes_behind([edge])
         for each in {edge for node in nodes for edge in node.operands if edge is not None}:
             tensor = each.tensor()
-            own = None if tensor is None else tensor.grad
-            if own is not None and own.shape != each.type.shape:
+            gradient_array = None if tensor is None else tensor.grad
+            if gradient_array is not None and gradient_array.shape != each.type.shape:
                 raise ShapeError(
-                    f"a gradient of shape {own.shape} is set on a tensor {each.type}",
+                    f"a gradient of shape {gradient_array.shape} is set on a tensor {each.type}",
                     hint="zero_grad() removes it",
                 )
         with no_grad():
-            found = tape.TapeSweep(nodes, release=not retain_graph).run([(edge, seed)])
-        held = {id(seed.array)}
+            cotangents = tape.TapeSweep(nodes, release=not retain_graph).run([(edge, seed)])
+        seed_arrays = {id(seed.array)}
         sums = []
         with np.errstate(all="ignore"):
-            while found:  # what has to be copied is let go of, one after the other
-                each, ct = found.popitem()
-                tensor, own = each.tensor(), owned(ct.array, held)
+            while cotangents:  # what has to be copied is let go of, one after the other
+                each, ct = cotangents.popitem()
+                tensor, gradient_array = each.tensor(), owned(ct.array, seed_arrays)
                 del ct
                 if tensor is not None:
                     if tensor.grad is not None:
-                        np.add(tensor.grad, own, out=own)
-                    sums.append((tensor, own))
-        for tensor, own in sums:  # Only here, where nothing can fail any more, anything changes.
-            tensor._grad = own
+                        np.add(tensor.grad, gradient_array, out=gradient_array)
+                    sums.append((tensor, gradient_array))
+        for (
+            tensor,
+            gradient_array,
+        ) in sums:  # Only here, where nothing can fail any more, anything changes.
+            tensor._grad = gradient_array
 
     seeded = deprecated_attribute("0.2", "backward_seed")
 
@@ -491,16 +497,16 @@ class Tensor(WithArray, Recorded, Value):
                 f"a tensor of shape {self.shape} has no one gradient: it needs a seed",
                 hint="reduce it first, y.sum(), or pass backward(gradient)",
             )
-        given = Tensor.lift(np.ones_like(self.data) if gradient is None else gradient)
-        if given.shape != self.shape:
-            raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
-        return self.edge, given.astype(self.dtype)
+        seed = Tensor.lift(np.ones_like(self.data) if gradient is None else gradient)
+        if seed.shape != self.shape:
+            raise ShapeError(f"a gradient of shape {seed.shape}, a tensor of shape {self.shape}")
+        return self.edge, seed.astype(self.dtype)
 
     @staticmethod
     def fitting(type: TensorType, share: Any, rule: str) -> Any:
         """``share``, if it is a cotangent of ``type``; else OpDefinitionError: a wrong rule."""
         if isinstance(share, float):  # a rule that hands on an unused cotangent
-            return _made(np.full(type.shape, share, type.dtype.numpy), type)
+            return _tensor_of(np.full(type.shape, share, type.dtype.numpy), type)
         if share.type != type:
             raise OpDefinitionError(f"{rule}: a cotangent {share.type} of an operand {type}")
         return share
@@ -594,7 +600,7 @@ class TapeLeaf(Hollow):
             else:
                 self.base = ref(base)
                 array = base.view(store.array.dtype).reshape(store.array.shape)
-            latest = _made(array, self.type)
+            latest = _tensor_of(array, self.type)
             latest.edge = self.edge
             if base is not None:
                 self.latest = ref(latest)
@@ -619,14 +625,14 @@ def leaf_of(parameter: Parameter) -> Tensor:
     if noted is None:
         return cast(TapeLeaf, store.leaf).met(store)
     noted.settle_pending(parameter)
-    found = noted.present.get(store)
-    if found is None:
+    leaf = noted.present.get(store)
+    if leaf is None:
         noted.read_stores[store] = None
-        found = noted.present[store] = store.leaf.met(store)
-    return cast(Tensor, found)
+        leaf = noted.present[store] = store.leaf.met(store)
+    return cast(Tensor, leaf)
 
 
-def _made(array: Any, type: TensorType) -> Tensor:
+def _tensor_of(array: Any, type: TensorType) -> Tensor:
     """A tensor that needs no gradient, of an array of this type (of a NumPy scalar: 0-d)."""
     out = object.__new__(Tensor)
     out.array = array if array.__class__ is np.ndarray else np.asarray(array)
@@ -636,15 +642,15 @@ def _made(array: Any, type: TensorType) -> Tensor:
 
 
 def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
-    wanted = tuple([arg.edge is not None for arg in args])
-    kept = applied.kept.get(wanted)
-    if kept is None:
+    needed = tuple([arg.edge is not None for arg in args])
+    hollows = applied.kept.get(needed)
+    if hollows is None:
         types = [arg.type for arg in args], [out.type for out in outs]
-        kept = applied.kept[wanted] = tuple([
-            [None if read else Hollow(type) for read, type in zip(reads, own, strict=True)]
-            for reads, own in zip(rule_reads(op, *types, wanted), types, strict=True)
+        hollows = applied.kept[needed] = tuple([
+            [None if read else Hollow(type) for read, type in zip(reads, group, strict=True)]
+            for reads, group in zip(rule_reads(op, *types, needed), types, strict=True)
         ])  # fmt: skip
-    of_args, of_outs = kept
+    of_args, of_outs = hollows
     applied.node(
         op, args, outs,
         [arg if hollow is None else hollow for hollow, arg in zip(of_args, args, strict=True)],
@@ -659,8 +665,8 @@ def _needs_gradient(data: Any) -> bool:
     return isinstance(data, Tensor) and data.requires_grad
 
 
-def owned(array: Array, held: set[int]) -> Array:
+def owned(array: Array, array_ids: set[int]) -> Array:
     """``array``, or a copy where others hold it (``held``, by id) or it is a view."""
-    own = array.base is None and array.flags.writeable and id(array) not in held
-    held.add(id(array))
-    return array if own else array.copy()
+    is_exclusive = array.base is None and array.flags.writeable and id(array) not in array_ids
+    array_ids.add(id(array))
+    return array if is_exclusive else array.copy()

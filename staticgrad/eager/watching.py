@@ -45,12 +45,12 @@ class Watcher:
         """The arrays of an operation."""
         begin = perf_counter()
         if self.inner is None:
-            found = silent.context.run(applied.run, op, *arrays)
+            result = silent.context.run(applied.run, op, *arrays)
         else:
-            found = self.inner.run(applied, op, arrays)
+            result = self.inner.run(applied, op, arrays)
         spent = perf_counter() - begin
-        self.look(self, op, arrays, [*found] if applied.several else [found], spent)
-        return found
+        self.look(self, op, arrays, [*result] if applied.several else [result], spent)
+        return result
 
     def around(self, runner: Any) -> Watcher:
         """Return what looks in the same way at operations that ``runner`` runs."""
@@ -66,8 +66,8 @@ class Watcher:
     def line(self) -> Location:
         """The line of the program that runs, or whose gradient is computed."""
         seal = None if self.node is None else self.node.seal
-        found: Location = capture() if seal is None else seal.origin
-        return found
+        origin: Location = capture() if seal is None else seal.origin
+        return origin
 
 
 class _Mode(Decorator):
@@ -77,16 +77,21 @@ class _Mode(Decorator):
         self._blocks: list[tuple[Block[Any], Block[Any]]] = []
 
     def look(
-        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self,
+        watch: Watcher,
+        op: Op,
+        arrays: Sequence[Array],
+        results: Sequence[Array],
+        spent: float,
     ) -> None:
         """Look at an operation that has run."""
 
     def __enter__(self) -> Any:
-        kept = Block[Any](tape.checking, tape.checking.innermost() or NodeLine)
+        checking = Block[Any](tape.checking, tape.checking.innermost() or NodeLine)
         watch = Block[Any](tape.selection, Watcher(self.look, tape.selection.innermost()))
-        kept.__enter__()
+        checking.__enter__()
         watch.__enter__()
-        self._blocks.append((kept, watch))
+        self._blocks.append((checking, watch))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -116,9 +121,14 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
     """
 
     def look(
-        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self,
+        watch: Watcher,
+        op: Op,
+        arrays: Sequence[Array],
+        results: Sequence[Array],
+        spent: float,
     ) -> None:
-        for result in map(np.asarray, found):
+        for result in map(np.asarray, results):
             if result.dtype.kind not in "fc" and result.dtype.name != "bfloat16":
                 continue
             good = np.isfinite(result)
@@ -126,14 +136,14 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
                 continue
             clean = [np.isfinite(array) for array in arrays if array.dtype.kind in "fc"]
             if op.elementwise:
-                made = ~good
-                for each in clean:
-                    made = made & each
-            elif all(each.all() for each in clean):
-                made = ~good
+                is_new = ~good
+                for is_finite in clean:
+                    is_new = is_new & is_finite
+            elif all(is_finite.all() for is_finite in clean):
+                is_new = ~good
             else:
                 continue
-            if made.any():
+            if is_new.any():
                 from staticgrad.analysis.nonfinite import (
                     derivative,
                     nonfinite_error,
@@ -141,7 +151,7 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
 
                 operands = [(f"operand {k}", array, None) for k, array in enumerate(arrays, 1)]
                 prefix = derivative(int(watch.node is not None))
-                raise nonfinite_error(op, result, made, operands, prefix=prefix, at=watch.line)
+                raise nonfinite_error(op, result, is_new, operands, prefix=prefix, at=watch.line)
 
 
 @dataclass(frozen=True)
@@ -205,21 +215,26 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         return sum(ran.seconds for ran in self.operations)
 
     def look(
-        self, watch: Watcher, op: Op, arrays: Sequence[Array], found: Sequence[Array], spent: float
+        self,
+        watch: Watcher,
+        op: Op,
+        arrays: Sequence[Array],
+        results: Sequence[Array],
+        spent: float,
     ) -> None:
-        held = {id(_owner(array)) for array in arrays}
-        results: list[Any] = [*found]
-        made = [_owner(each) for each in results if isinstance(each, np.ndarray)]
+        operand_ids = {id(_owner(array)) for array in arrays}
+        values: list[Any] = [*results]
+        owners = [_owner(value) for value in values if isinstance(value, np.ndarray)]
         size = 0
-        for owner in made:
-            size += self._new(owner, held)
+        for owner in owners:
+            size += self._new(owner, operand_ids)
         phase = FORWARD if watch.node is None else BACKWARD
         self.operations.append(Ran(op.name, phase, watch.line, spent, size, self.memory_allocated))
 
-    def _new(self, owner: Array, held: set[int]) -> int:
+    def _new(self, owner: Array, operand_ids: set[int]) -> int:
         """Count an array until it is gone, and return its bytes; 0 if it is not new."""
         key, size = id(owner), owner.nbytes
-        if key in held or key in self._alive:
+        if key in operand_ids or key in self._alive:
             return 0
         alive = self._alive
 
@@ -243,10 +258,10 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         spent = sorted(groups.items(), key=lambda item: -sum(ran.seconds for ran in item[1]))
         return [
             (
-                seconds(sum(ran.seconds for ran in own)), str(len(own)),
-                nbytes(sum(ran.nbytes for ran in own)), phase, name, line,
+                seconds(sum(ran.seconds for ran in runs)), str(len(runs)),
+                nbytes(sum(ran.nbytes for ran in runs)), phase, name, line,
             )
-            for (line, name, phase), own in spent
+            for (line, name, phase), runs in spent
         ]  # fmt: skip
 
     def _title(self) -> str:
@@ -267,10 +282,12 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         from staticgrad.support.pictures import charts
         from staticgrad.support.pictures.markup import details, fragment, nbytes, table
 
-        points = [(float(k), float(held)) for k, held in enumerate(self.timeline, 1)]
+        points = [(float(k), float(nbytes_held)) for k, nbytes_held in enumerate(self.timeline, 1)]
         switch = sum(ran.phase == FORWARD for ran in self.operations)
         parts = [("forward", points[:switch]), ("backward", points[max(switch - 1, 0) :])]
-        series = [charts.Line(name, own) for name, own in parts if own]
+        series = [
+            charts.Line(name, points_of_phase) for name, points_of_phase in parts if points_of_phase
+        ]
         chart = charts.lines(
             series, "operation", "bytes of arrays", show_y=nbytes, log_x=False, log_y=False,
             class_of="ba",
@@ -284,7 +301,7 @@ _HEADS: Final = ("time", "times", "bytes made", "phase", "operation", "line")
 
 def _owner(array: Any) -> Array:
     """The array that has the bytes of a view."""
-    found: Array = np.asarray(array)
-    while isinstance(found.base, np.ndarray):
-        found = found.base
-    return found
+    owner: Array = np.asarray(array)
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return owner

@@ -159,11 +159,11 @@ def finfo(type: Any, /) -> SimpleNamespace:
     >>> sg.xp.finfo(sg.xp.float32).eps
     1.1920928955078125e-07
     """
-    found = staticgrad.finfo(type)
+    limits = staticgrad.finfo(type)
     numbers = {
-        name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
+        name: float(getattr(limits, name)) for name in ("eps", "max", "min", "smallest_normal")
     }
-    return SimpleNamespace(bits=found.bits, dtype=as_dtype(found.dtype), **numbers)
+    return SimpleNamespace(bits=limits.bits, dtype=as_dtype(limits.dtype), **numbers)
 
 
 @boundary
@@ -185,9 +185,9 @@ def _array(name: str, x: Any) -> Any:
     return array
 
 
-def _several(found: Any) -> Any:
+def _several(arrays: Any) -> Any:
     """NumPy's named tuple of arrays, as one of tensors."""
-    return type(found)(*map(_tensor, found))
+    return type(arrays)(*map(_tensor, arrays))
 
 
 def _tensor(array: Any) -> Tensor:
@@ -210,9 +210,9 @@ class _Info:
         return {"real floating": F64, "integral": I64, "indexing": I64}
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
-        known = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+        dtypes = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
         isdtype = staticgrad.isdtype
-        return {each.name: each for each in known if kind is None or isdtype(each, kind)}
+        return {dtype.name: dtype for dtype in dtypes if kind is None or isdtype(dtype, kind)}
 
 
 def __array_namespace_info__() -> _Info:  # noqa: N807 - the standard's name
@@ -241,13 +241,13 @@ def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature
     more = (
         ("copy", "device") if name == "astype" else ("device",) if name in _MAKING.split() else ()
     )
-    known = [*signature.parameters.values()]
-    known += [
-        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
-        for each in more
-        if each not in signature.parameters
+    parameters = [*signature.parameters.values()]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
+        for name in more
+        if name not in signature.parameters
     ]
-    return signature.replace(parameters=known)
+    return signature.replace(parameters=parameters)
 
 
 class _Room(SimpleNamespace):
@@ -262,13 +262,18 @@ def __getattr__(name: str) -> Any:
     package = staticgrad
     if name == "linalg":
         room = package.linalg
-        found: Any = _Room(**{each: _at_once(getattr(room, each)) for each in _LINALG.split()})
+        attribute: Any = _Room(
+            **{
+                function_name: _at_once(getattr(room, function_name))
+                for function_name in _LINALG.split()
+            }
+        )
     elif name in _SHARED.split():
         value = getattr(package, name)
-        found = _at_once(value) if callable(value) and not isinstance(value, DType) else value
+        attribute = _at_once(value) if callable(value) and not isinstance(value, DType) else value
     else:
         raise as_imported(no_such_name("sg.xp", name, tuple(__all__)))
-    return globals().setdefault(name, found)
+    return globals().setdefault(name, attribute)
 
 
 def __dir__() -> list[str]:
