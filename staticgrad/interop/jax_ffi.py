@@ -102,7 +102,7 @@ class XlaCall:
         return None
 
     def _has_changed(self) -> bool:
-        return bool(self._referenced and self._referenced[0].changed())
+        return bool(self._referenced and self._referenced[0].describe_change())
 
     def _enter(self, arrays: Sequence[Any]) -> None:
         """Let native code run it, if the program has a native entry of these operands."""
@@ -151,7 +151,7 @@ class XlaCall:
 
 
 def _find_change(traced: TracedProgram) -> str | None:
-    return traced.changed() or None
+    return traced.describe_change() or None
 
 
 def _arrays(frame: int, word: FrameWord, kinds: Sequence[Any]) -> list[Any]:

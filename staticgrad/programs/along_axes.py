@@ -34,12 +34,12 @@ def apply_along_axis(
     place = axis_of(axis, value)
     rows = moveaxis(value, place, -1)
     around: Any = rows.shape[:-1]
-    each = vmap(lambda row: as_value(func1d(row, *args, **kwargs)))
-    found: Any = each(reshape(rows, (prod(around), rows.shape[-1])))
-    found = reshape(found, (*around, *found.shape[1:]))
-    count = found.ndim - len(around)
-    last = range(len(around), found.ndim)
-    return moveaxis(found, tuple(last), tuple(range(place, place + count)))  # type: ignore[no-any-return]
+    mapped = vmap(lambda row: as_value(func1d(row, *args, **kwargs)))
+    results: Any = mapped(reshape(rows, (prod(around), rows.shape[-1])))
+    results = reshape(results, (*around, *results.shape[1:]))
+    count = results.ndim - len(around)
+    last = range(len(around), results.ndim)
+    return moveaxis(results, tuple(last), tuple(range(place, place + count)))  # type: ignore[no-any-return]
 
 
 def apply_over_axes(
@@ -56,13 +56,13 @@ def apply_over_axes(
     value: Any = as_value(a)
     for axis in [axes] if isinstance(axes, int) else axes:
         place = axis_of(axis, value)
-        found: Any = as_value(func(value, place))
-        if found.ndim == value.ndim - 1:
-            found = expand_dims(found, place)
-        if found.ndim != value.ndim:
+        result: Any = as_value(func(value, place))
+        if result.ndim == value.ndim - 1:
+            result = expand_dims(result, place)
+        if result.ndim != value.ndim:
             raise ShapeError(
-                f"{called_name()}: the function gives {found.type} of {value.type}",
+                f"{called_name()}: the function gives {result.type} of {value.type}",
                 related=describe_operands(value),
             )
-        value = found
+        value = result
     return value  # type: ignore[no-any-return]

@@ -68,17 +68,23 @@ class CallArguments:
     ) -> None:
         """Store the arguments of a call; some mean something else when given by name."""
         self._takes = bound.signature
-        held = {name: each for name, each in bound.arguments.items() if name in static}
-        free = {name: each for name, each in bound.arguments.items() if name not in static}
-        self._order, self._held = tuple(bound.arguments), held
+        static_arguments = {
+            name: argument for name, argument in bound.arguments.items() if name in static
+        }
+        free = {name: argument for name, argument in bound.arguments.items() if name not in static}
+        self._order, self._static_arguments = tuple(bound.arguments), static_arguments
         self.leaves, self._tree = flatten(free)
         self.arrays: dict[str, Any] = {}
-        self.statics: dict[str, Any] = dict(held)
+        self.statics: dict[str, Any] = dict(static_arguments)
         self.dtypes: list[DType] = []
         self.shapes: list[tuple[int, ...]] = []
         self.numbers: dict[str, Number] = {}
         self._places: dict[str, tuple[int, int]] = {}  # of numbers: in leaves and in the key
-        key: list[Any] = [self._tree, by_name, *map(_hashable, held, held.values())]
+        key: list[Any] = [
+            self._tree,
+            by_name,
+            *map(_hashable, static_arguments, static_arguments.values()),
+        ]
         self.has_values = False
         for place, name in enumerate(_names(self._tree, "")):
             leaf = self.leaves[place]
@@ -106,7 +112,7 @@ class CallArguments:
                 self.statics[name] = leaf
                 key.append(_hashable(name, leaf))
         self.key = tuple(key)
-        self.objects = {n: each for n, each in bound.arguments.items() if n in self.statics}
+        self.objects = {n: argument for n, argument in bound.arguments.items() if n in self.statics}
         self.sizes = tuple(size for shape in self.shapes for size in shape)
 
     def key_with(self, inputs: Collection[str]) -> tuple[Any, ...]:
@@ -116,7 +122,7 @@ class CallArguments:
             key[self._places[name][1]] = (name, type(self.numbers[name]))
         return tuple(key)
 
-    def called(
+    def call(
         self,
         function: Callable[..., Any],
         values: Sequence[Any],
@@ -127,21 +133,21 @@ class CallArguments:
         ``numbers`` replace those of their names. Also return the names of those arguments whose
         containers it changes.
         """
-        given = iter(values)
-        leaves = [next(given) if is_array(leaf) else leaf for leaf in self.leaves]
+        replacements = iter(values)
+        leaves = [next(replacements) if is_array(leaf) else leaf for leaf in self.leaves]
         for name, number in numbers.items():
             leaves[self._places[name][0]] = number
-        free = {**unflatten(self._tree, leaves), **self._held}
+        free = {**unflatten(self._tree, leaves), **self._static_arguments}
         bound = BoundArguments(self._takes, {name: free[name] for name in self._order})
-        found = function(*bound.args, **bound.kwargs)
+        result = function(*bound.args, **bound.kwargs)
         first, changed = 0, []
         for name, part in zip(self._tree.keys, self._tree.parts, strict=True):
-            own = leaves[first : first + part.count]
+            leaves_before = leaves[first : first + part.count]
             first += part.count
             again, tree = flatten(free[name], keep_complex=True)
-            if tree != part or not all(map(is_, again, own)):
+            if tree != part or not all(map(is_, again, leaves_before)):
                 changed.append(name)
-        return found, changed
+        return result, changed
 
 
 def tells_names(f: Any) -> bool:
@@ -151,14 +157,14 @@ def tells_names(f: Any) -> bool:
 
 def with_names(takes: Signature, names: Iterable[str]) -> Signature:
     """A signature whose parameters of these names are given by name alone."""
-    wanted = {*names}
+    keyword_names = {*names}
     parameters = [
-        each.replace(kind=each.KEYWORD_ONLY)
-        if each.name in wanted and each.kind is each.POSITIONAL_OR_KEYWORD
-        else each
-        for each in takes.parameters.values()
+        parameter.replace(kind=parameter.KEYWORD_ONLY)
+        if parameter.name in keyword_names and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        else parameter
+        for parameter in takes.parameters.values()
     ]
-    return takes.replace(parameters=sorted(parameters, key=lambda each: each.kind))
+    return takes.replace(parameters=sorted(parameters, key=lambda parameter: parameter.kind))
 
 
 def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArguments:
@@ -189,14 +195,14 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
     function has no batch axis.
     """
     try:
-        known = signature_of(f)
+        signature = signature_of(f)
     except (TypeError, ValueError):
         return None
     parameters = [
-        each if each.default is Signature.empty else each.replace(default=_OPTIONAL)
-        for each in known.parameters.values()
+        parameter if parameter.default is Signature.empty else parameter.replace(default=_OPTIONAL)
+        for parameter in signature.parameters.values()
     ]
-    return known.replace(parameters=parameters)
+    return signature.replace(parameters=parameters)
 
 
 def is_array(leaf: Any) -> bool:
@@ -257,13 +263,15 @@ def _names(tree: Tree, name: str) -> list[str]:
     return [leaf for path, part in inner for leaf in _names(part, path)]
 
 
-def spec_of(seen: Sequence[Sequence[int]], labels: Sequence[str], said: Mapping[int, str]) -> Spec:
+def spec_of(
+    seen: Sequence[Sequence[int]], labels: Sequence[str], user_names: Mapping[int, str]
+) -> Spec:
     """The sizes, named where they differ among the calls."""
     names: dict[tuple[int, ...], str] = {}
     spec: list[int | str] = []
     for place, column in enumerate(zip(*seen, strict=True)):
-        if place in said:
-            spec.append(said[place])
+        if place in user_names:
+            spec.append(user_names[place])
         elif len(set(column)) == 1:
             spec.append(column[0])
         else:
@@ -273,17 +281,19 @@ def spec_of(seen: Sequence[Sequence[int]], labels: Sequence[str], said: Mapping[
 
 def fits(spec: Spec, sizes: Sequence[int]) -> bool:
     """Return whether a program of these sizes takes arguments of those sizes."""
-    known: dict[str, int] = {}
+    sizes_by_name: dict[str, int] = {}
     return len(spec) == len(sizes) and all(
-        known.setdefault(wanted, size) == size if isinstance(wanted, str) else wanted == size
-        for wanted, size in zip(spec, sizes, strict=True)
+        sizes_by_name.setdefault(expected, size) == size
+        if isinstance(expected, str)
+        else expected == size
+        for expected, size in zip(spec, sizes, strict=True)
     )
 
 
 def shapes_of(spec: Spec, ranks: Sequence[int]) -> list[Spec]:
     """The sizes by argument."""
-    found, start = [], 0
+    specs, start = [], 0
     for rank in ranks:
-        found.append(spec[start : start + rank])
+        specs.append(spec[start : start + rank])
         start += rank
-    return found
+    return specs

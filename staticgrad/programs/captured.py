@@ -89,47 +89,47 @@ class Captured:
         self._modules: set[int] = set()
         self._follow(function, objects)
         while self._waiting and len(self._seen) < _MOST_FUNCTIONS:
-            found, bound = self._waiting.pop()
-            cells = dict(zip(found.__code__.co_freevars, found.__closure__ or (), strict=True))
-            self._scan(found.__code__, found.__globals__, cells, bound)
+            callee, bound = self._waiting.pop()
+            cells = dict(zip(callee.__code__.co_freevars, callee.__closure__ or (), strict=True))
+            self._scan(callee.__code__, callee.__globals__, cells, bound)
 
     # -- walking ----------------------------------------------------------------------------------
 
-    def _follow(self, found: Any, objects: Mapping[str, Any] | None = None) -> None:
+    def _follow(self, callee: Any, objects: Mapping[str, Any] | None = None) -> None:
         """Look into what may be called, if it is the user's."""
-        while isinstance(found, functools.partial):
-            found = found.func
-        owner = [found.__self__] if isinstance(found, MethodType) else []
-        if _is_module(found) or (owner and _is_module(owner[0])):
-            self._follow_module(owner[0] if owner else found)
+        while isinstance(callee, functools.partial):
+            callee = callee.func
+        owner = [callee.__self__] if isinstance(callee, MethodType) else []
+        if _is_module(callee) or (owner and _is_module(owner[0])):
+            self._follow_module(owner[0] if owner else callee)
             if not owner:
                 return
-        found = unwrap(found.__func__ if owner else found)
-        if not isinstance(found, FunctionType):
-            call = getattr_static(type(found), "__call__", None)
-            if not isinstance(call, FunctionType) or not _is_users(type(found)):
+        callee = unwrap(callee.__func__ if owner else callee)
+        if not isinstance(callee, FunctionType):
+            call = getattr_static(type(callee), "__call__", None)
+            if not isinstance(call, FunctionType) or not _is_users(type(callee)):
                 return
-            found, owner = call, [found]
-        code = found.__code__
+            callee, owner = call, [callee]
+        code = callee.__code__
         bound = dict(zip(code.co_varnames[: code.co_argcount], owner, strict=False))
         bound.update(objects or {})
-        key = (code, *map(id, found.__closure__ or ()), *map(id, bound.values()))
+        key = (code, *map(id, callee.__closure__ or ()), *map(id, bound.values()))
         if key not in self._seen and is_user_file(code.co_filename):
             self._seen.add(key)
-            self._waiting.append((found, bound))
+            self._waiting.append((callee, bound))
 
     def _follow_module(self, module: Any) -> None:
         """Read all that a module and those inside of it hold, and look into what the user's do."""
         if id(module) in self._modules:
             return
-        for path, each in module.named_modules():
-            self._modules.add(id(each))
+        for path, submodule in module.named_modules():
+            self._modules.add(id(submodule))
             label = ".".join([type(module).__name__, *[path] * bool(path)])
-            for name in {"training": True, **vars(each)}:
-                place = OuterName(vars(each), name, f"{label}.{name}")
+            for name in {"training": True, **vars(submodule)}:
+                place = OuterName(vars(submodule), name, f"{label}.{name}")
                 self.reads[id(place.holder), name] = place
                 self._follow_values(place.value)
-            self._follow(MethodType(type(each).forward, each))
+            self._follow(MethodType(type(submodule).forward, submodule))
 
     def _scan(
         self,
@@ -180,10 +180,10 @@ class Captured:
         return value
 
     def _follow_values(self, value: Any) -> None:
-        several = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
-        for each in _contents(value) if several else (value,):
-            if callable(each) and not isinstance(each, type):
-                self._follow(each)
+        is_container = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
+        for member in _contents(value) if is_container else (value,):
+            if callable(member) and not isinstance(member, type):
+                self._follow(member)
 
     def _write(self, place: OuterName) -> None:
         self.writes[id(place.holder), place.name] = place
@@ -200,16 +200,16 @@ class Captured:
         if name in (getattr(owner, "__dict__", None) or ()) and not isinstance(owner, type):
             return self._read(OuterName(vars(owner), name, label))
         kind = owner if isinstance(owner, type) else type(owner)
-        found = getattr_static(kind, name, None)
-        if isinstance(found, property):
-            found = found.fget
-        elif isinstance(found, staticmethod | classmethod):
-            found = found.__func__
-        if isinstance(found, FunctionType):
-            self._follow(found if isinstance(owner, type) else MethodType(found, owner))
+        attribute = getattr_static(kind, name, None)
+        if isinstance(attribute, property):
+            attribute = attribute.fget
+        elif isinstance(attribute, staticmethod | classmethod):
+            attribute = attribute.__func__
+        if isinstance(attribute, FunctionType):
+            self._follow(attribute if isinstance(owner, type) else MethodType(attribute, owner))
             return _MISSING
-        where = next((each for each in kind.__mro__ if name in vars(each)), None)
-        if where is None or not _is_users(where) or hasattr(found, "__get__"):
+        where = next((base for base in kind.__mro__ if name in vars(base)), None)
+        if where is None or not _is_users(where) or hasattr(attribute, "__get__"):
             return _MISSING
         return self._read(OuterName(vars(where), name, label))
 
@@ -229,13 +229,13 @@ def _is_module(value: Any) -> bool:
 # -- before and after -----------------------------------------------------------------------------
 
 
-class Before:
+class Snapshot:
     """The values around a function before it was traced."""
 
     def __init__(self, around: Captured) -> None:
         self._around = around
         self._written = {key: place.value for key, place in around.writes.items()}
-        self._held = {
+        self._containers = {
             key: (place.value, _contents(place.value))
             for key, place in around.reads.items()
             if isinstance(place.value, _CONTAINERS)
@@ -246,7 +246,7 @@ class Before:
         for key, place in self._around.writes.items():
             if place.value is not self._written[key]:
                 yield place.label, "assigns"
-        for key, (container, contents) in self._held.items():
+        for key, (container, contents) in self._containers.items():
             if list(map(id, _contents(container))) != list(map(id, contents)):
                 yield self._around.reads[key].label, "changes"
 
@@ -259,9 +259,11 @@ def _contents(container: Any) -> list[Any]:
 
 def _inner(container: Any, depth: int = 3) -> list[Any]:
     """Return the contents of a container and of nested ones, up to ``depth`` levels."""
-    found = _contents(container)
-    inner = [each for each in found if depth and isinstance(each, (tuple, *_CONTAINERS))]
-    return found + [each for part in inner if len(part) <= _FEW for each in _inner(part, depth - 1)]
+    contents = _contents(container)
+    inner = [part for part in contents if depth and isinstance(part, (tuple, *_CONTAINERS))]
+    return contents + [
+        element for part in inner if len(part) <= _FEW for element in _inner(part, depth - 1)
+    ]
 
 
 class Frozen:
@@ -274,17 +276,17 @@ class Frozen:
             (p.holder, p.name, v, p) for p, v in places if type(p.holder) is not CellType
         ]
         self._cells = [(p, v) for p, v in places if type(p.holder) is CellType]
-        self._held = [
+        self._containers = [
             (p, v, _inner(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
         ]
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing around the function was read."""
-        return not (self._names or self._cells or self._held)
+        return not (self._names or self._cells or self._containers)
 
-    def changed(self) -> OuterName | None:
-        """A place where something else stands now, or None."""
+    def find_change(self) -> OuterName | None:
+        """Return a name whose value has changed since tracing, or None."""
         for holder, name, value, place in self._names:
             now = holder.get(name, _MISSING)
             if now is not value and not _equal(now, value):
@@ -292,7 +294,7 @@ class Frozen:
         for place, value in self._cells:
             if place.value is not value and not _equal(place.value, value):
                 return place
-        for place, container, contents in self._held:
+        for place, container, contents in self._containers:
             now = _inner(container)
             pairs = zip(now, contents, strict=False)
             if len(now) != len(contents) or not all(a is b or _equal(a, b) for a, b in pairs):
@@ -304,13 +306,15 @@ class Frozen:
 _NEVER_BOUND_ANEW: Final = (ModuleType, type, BuiltinFunctionType)
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _equal(first: Any, second: Any) -> bool:
     """Return whether two plain values are equal; other values have to be identical."""
-    if type(one) is not type(other):
+    if type(first) is not type(second):
         return False
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_equal, one, other))
-    return isinstance(one, _PLAIN) and bool(one == other or (one != one and other != other))
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return isinstance(first, _PLAIN) and bool(
+        first == second or (first != first and second != second)
+    )
 
 
 def random_states(around: Captured) -> list[bytes]:
@@ -331,13 +335,13 @@ def random_states(around: Captured) -> list[bytes]:
 
 
 def differences(
-    one: Graph | None, other: Graph | None, kept: Sequence[tuple[Any, Any]]
+    first_graph: Graph | None, second_graph: Graph | None, constants: Sequence[tuple[Any, Any]]
 ) -> Iterator[str]:
     """Yield the differences between two traces of one function, with the lines.
 
     ``kept`` has the constant parts of the results, of both.
     """
-    nodes = [() if graph is None else graph.nodes for graph in (one, other)]
+    nodes = [() if graph is None else graph.nodes for graph in (first_graph, second_graph)]
     if len(nodes[0]) != len(nodes[1]):
         yield f"the program has {len(nodes[0])} operations, and another time {len(nodes[1])}"
         return
@@ -348,6 +352,6 @@ def differences(
             what = "a constant" if isinstance(first.op, Constant) else first.op.name
             line = first.origin.places[0].resolve()
             yield f"{what} of {line.short}, {line.text.strip()}"
-    for before, after in kept:
-        if type(before) is not type(after) or repr(before) != repr(after):
-            yield f"the result {before!r}"
+    for first_value, second_value in constants:
+        if type(first_value) is not type(second_value) or repr(first_value) != repr(second_value):
+            yield f"the result {first_value!r}"

@@ -52,17 +52,17 @@ def differentiates_by(word: str) -> Callable[[Callable[..., Any]], Callable[...,
         UnknownArgumentError: a value without ``word``.
     """
 
-    def decorated(derivative: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(derivative: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(derivative)
-        def called(*args: Any, **kwargs: Any) -> Any:
+        def call_derivative(*args: Any, **kwargs: Any) -> Any:
             argnums = kwargs.pop("argnums", None)
             if args or "y" in kwargs:
                 _check_second(derivative.__name__, derivative, word, argnums, args, kwargs)
             return derivative(*args, **kwargs if argnums is None else {**kwargs, word: argnums})
 
-        return called
+        return call_derivative
 
-    return decorated
+    return decorate
 
 
 @names_messages
@@ -490,10 +490,10 @@ def linearize(
             f"linearize: f is {quote(f)}, not a function",
             hint="of values: sg.jvp(y, x, tangent)",
         )
-    found: tuple[Any, AnyFunction] = rules_of_functions().linearize(
+    linearization: tuple[Any, AnyFunction] = rules_of_functions().linearize(
         f, x, allow_disconnected, argnums
     )
-    return found
+    return linearization
 
 
 def rules_of_functions() -> Any:

@@ -85,12 +85,14 @@ class _Numbers:
     """Python numbers of calls that are alike but for these: the first ones, and which changed."""
 
     def __init__(self, first: Mapping[str, Number]) -> None:
-        self.first = {name: repr(each) for name, each in first.items()}
+        self.first = {name: repr(number) for name, number in first.items()}
         self.changed: set[str] = set()
 
     def see(self, numbers: Mapping[str, Number]) -> None:
         """Note which of a call's numbers differ from the first ones."""
-        self.changed |= {name for name, each in numbers.items() if repr(each) != self.first[name]}
+        self.changed |= {
+            name for name, number in numbers.items() if repr(number) != self.first[name]
+        }
 
 
 class FunctionMaker(Protocol):
@@ -114,7 +116,7 @@ class Function(OfArrays[P, R]):
         functools.update_wrapper(self, function)
         self._name: str = getattr(function, "__qualname__", repr(function))
         self._function, self._static, self._options = function, static, dict(options)
-        self._said = {name: tuple(names) for name, names in sizes.items()}
+        self._size_names = {name: tuple(names) for name, names in sizes.items()}
         try:
             self._takes = signature_of(function)
         except (TypeError, ValueError):  # functions of C have none
@@ -132,7 +134,7 @@ class Function(OfArrays[P, R]):
         #: Arguments that are numbers which Python needs when it traces, and what needs them.
         self._steering: dict[str, str] = {}
         self._tracer = Tracer(function, self._name)
-        self._kept: list[Any] = []  # static arguments that are compared by identity
+        self._static_objects: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
         self._calls = 0
         self._lock = ProcessLock()
@@ -140,11 +142,11 @@ class Function(OfArrays[P, R]):
     @property
     def sizes(self) -> Mapping[str, tuple[str | None, ...]]:
         """The names of sizes by input, as ``sg.function`` was given them."""
-        return dict(self._said)
+        return dict(self._size_names)
 
     def __reduce__(self) -> Any:
         """Pickle by name, or by value with cloudpickle, as functions are pickled."""
-        arguments = (self._function, self._static, self._said, self._options)
+        arguments = (self._function, self._static, self._size_names, self._options)
         return reduce_wrapper(self, self._name, (Function, arguments))
 
     def __copy__(self) -> Function[P, R]:
@@ -170,7 +172,7 @@ class Function(OfArrays[P, R]):
         """Bind as a method: the instance is the first argument."""
         return self if owner is None else MethodType(self, owner)
 
-    def _called(self, *args: Any, **kwargs: Any) -> Any:
+    def _run_call(self, *args: Any, **kwargs: Any) -> Any:
         """The results for arrays, as arrays and scalars. Of values and tensors the plain function.
 
         Raises:
@@ -180,18 +182,18 @@ class Function(OfArrays[P, R]):
             if running_session() is not None:
                 return self._function(*args, **kwargs)
             call = PlainArguments(args, kwargs)
-            found = self._run_again(call)
-            if found is not None:
-                return found[0]
-            given = self._given(args, kwargs)
-            if given.has_values:
-                with computing(given.kind):
+            results = self._run_again(call)
+            if results is not None:
+                return results[0]
+            arguments = self._bind_call(args, kwargs)
+            if arguments.has_values:
+                with computing(arguments.kind):
                     return self._function(*args, **kwargs)
             with self._lock.mutex:
                 self._calls += 1
-                traced = self._traced(given)
-            self._repeated.note(call, given, traced, kwargs)
-            return traced.run(*traced.feeds(given.arrays, given.numbers), self._options)
+                traced = self._find_or_trace(arguments)
+            self._repeated.note(call, arguments, traced, kwargs)
+            return traced.run(*traced.feeds(arguments.arrays, arguments.numbers), self._options)
         except Exception as error:
             cut_frames(error)
             raise
@@ -209,14 +211,14 @@ class Function(OfArrays[P, R]):
         again = self._repeated.find(call)
         if again is None:
             return None
-        traced, given = again
+        traced, numbers = again
         feeds, values = dict(zip(traced.names, call.arrays, strict=True)), []
         if traced.arithmetic is not None:
-            found = traced.numbers(given)
-            if found is None:
+            number_feeds = traced.numbers(numbers)
+            if number_feeds is None:
                 return None
-            values = found[1]
-            feeds.update(found[0])
+            values = number_feeds[1]
+            feeds.update(number_feeds[0])
         self._calls += 1
         return (traced.run(traced.read_of(feeds), values, self._options),)
 
@@ -232,16 +234,16 @@ class Function(OfArrays[P, R]):
         Raises:
             ArgumentError: values of a graph or tensors: of these it is the plain function.
         """
-        given = self._given(args, kwargs)
-        if given.has_values:
+        arguments = self._bind_call(args, kwargs)
+        if arguments.has_values:
             raise self._without_graph()
         from staticgrad.eager.at_once import run_at_once  # who never runs one does without
 
         def call(tensors: Sequence[Any]) -> Any:
-            return given.called(self._function, tensors)[0]
+            return arguments.call(self._function, tensors)[0]
 
         with draws_from_0():
-            return map_leaves(as_result, run_at_once(call, [*given.arrays.values()]))
+            return map_leaves(as_result, run_at_once(call, [*arguments.arrays.values()]))
 
     if TYPE_CHECKING:  # the types of calls are those of the base
 
@@ -249,7 +251,7 @@ class Function(OfArrays[P, R]):
         def eagerly(self) -> OfArrays[P, R]: ...
 
     else:
-        __call__, eagerly = _called, _eagerly
+        __call__, eagerly = _run_call, _eagerly
 
     @boundary
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
@@ -258,10 +260,10 @@ class Function(OfArrays[P, R]):
         Raises:
             GraphError: the results depend on no array and on no parameter.
         """
-        found = self._of(args, kwargs).graph
-        if found is None:
+        graph = self._of(args, kwargs).graph
+        if graph is None:
             raise GraphError(f"{self._name}: there is nothing to compute")
-        return found
+        return graph
 
     @boundary
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
@@ -302,13 +304,15 @@ class Function(OfArrays[P, R]):
         from staticgrad.language.ir.pictures import graph_html
         from staticgrad.support.pictures.markup import fragment, text_block
 
-        found = [each.graph for kind in self._signatures.values() for each in kind.graphs]
-        graphs = [graph for graph in found if graph is not None]
+        traced_graphs = [
+            traced.graph for kind in self._signatures.values() for traced in kind.graphs
+        ]
+        graphs = [graph for graph in traced_graphs if graph is not None]
         return fragment(text_block(str(self))) + (graph_html(graphs[-1]) if graphs else "")
 
     # -- tracing ----------------------------------------------------------------------------------
 
-    def _given(self, args: Any, kwargs: Any) -> CallArguments:
+    def _bind_call(self, args: Any, kwargs: Any) -> CallArguments:
         name = self._name.rpartition(".")[2]
         bound = bound_to(self._takes, name, args, kwargs)
         if not (kwargs and self._tells_names):
@@ -325,116 +329,120 @@ class Function(OfArrays[P, R]):
             hint="pass arrays as in a call; their numbers do not matter",
         )
 
-    def _traced(self, given: CallArguments) -> TracedProgram:
+    def _find_or_trace(self, arguments: CallArguments) -> TracedProgram:
         """A graph that takes these arguments: one that is known, or a new one."""
-        if given.numbers and given.key not in self._signatures:
-            found = self._of_any_numbers(given)
-            if found is not None:
-                return found
-        return self._of_key(given)
+        if arguments.numbers and arguments.key not in self._signatures:
+            traced = self._of_any_numbers(arguments)
+            if traced is not None:
+                return traced
+        return self._of_key(arguments)
 
-    def _of_any_numbers(self, given: CallArguments) -> TracedProgram | None:
+    def _of_any_numbers(self, arguments: CallArguments) -> TracedProgram | None:
         """A graph with the numbers as inputs that have changed; None where Python needs them all.
 
         Whatever error such a trace ends in, the numbers are then static: an error of the user's is
         that of a plain trace.
         """
-        alike = given.key_with(given.numbers)
-        seen = self._numbers.setdefault(alike, _Numbers(given.numbers))
-        seen.see(given.numbers)
+        alike = arguments.key_with(arguments.numbers)
+        seen = self._numbers.setdefault(alike, _Numbers(arguments.numbers))
+        seen.see(arguments.numbers)
         needed: dict[str, str] = {}
-        found = None
-        while found is None:
+        traced = None
+        while traced is None:
             names = seen.changed - self._steering.keys() - needed.keys()
             if not names:
                 break
             try:
-                found = self._of_key(given, frozenset(names))
+                traced = self._of_key(arguments, frozenset(names))
             except Exception as error:
                 blamed = names.intersection(_numbers_in(error)) or names
                 why = getattr(error, "headline", None) or f"{type(error).__name__}: {error}"
                 needed |= dict.fromkeys(sorted(blamed), why)
-        if found is not None and found.numbers(given.numbers) is None:
+        if traced is not None and traced.numbers(arguments.numbers) is None:
             return None  # a plain trace raises, or gives results of another type
         if needed:
-            found = found or self._of_key(given)
+            traced = traced or self._of_key(arguments)
             self._steering |= needed
             why = "; ".join(dict.fromkeys(needed.values()))
             self._reasons[-1] += f"; static: {', '.join(needed)}, for {why}"
-            if any(isinstance(given.numbers[name], float) for name in needed):
+            if any(isinstance(arguments.numbers[name], float) for name in needed):
                 self._warn_of(needed)
-        return found
+        return traced
 
-    def _of_key(self, given: CallArguments, numbers: frozenset[str] = frozenset()) -> TracedProgram:
+    def _of_key(
+        self, arguments: CallArguments, numbers: frozenset[str] = frozenset()
+    ) -> TracedProgram:
         """A graph for these arguments, in which these numbers are inputs."""
-        key = given.key_with(numbers)
-        known = self._signatures.get(key)
-        signature = known or _Signature()
-        other = ""
-        for each in reversed(signature.graphs):
-            if fits(each.spec, given.sizes):
-                changed = each.changed()
+        key = arguments.key_with(numbers)
+        cached = self._signatures.get(key)
+        signature = cached or _Signature()
+        first_change = ""
+        for candidate in reversed(signature.graphs):
+            if fits(candidate.spec, arguments.sizes):
+                changed = candidate.describe_change()
                 if not changed:
-                    return each
-                other = other or changed
-        arrays = tuple((name, len(s)) for name, s in zip(given.arrays, given.shapes, strict=True))
-        seen = [*self._seen.get(arrays, ()), given.sizes]
-        labels, said = self._labels(given)
-        spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, said)
-        why = other or self._reason(spec, known is not None, numbers)
-        kinds = zip(given.arrays, given.dtypes, given.shapes, strict=True)
+                    return candidate
+                first_change = first_change or changed
+        arrays = tuple(
+            (name, len(s)) for name, s in zip(arguments.arrays, arguments.shapes, strict=True)
+        )
+        seen = [*self._seen.get(arrays, ()), arguments.sizes]
+        labels, user_names = self._labels(arguments)
+        spec = spec_of(seen[-1:] if signature.is_literal else seen, labels, user_names)
+        why = first_change or self._reason(spec, cached is not None, numbers)
+        kinds = zip(arguments.arrays, arguments.dtypes, arguments.shapes, strict=True)
         shapes = ", ".join(f"{n}: {d.name}[{', '.join(map(str, s))}]" for n, d, s in kinds)
         reason = f"{shapes}: {why}"
         try:
-            found = self._tracer.trace(given, spec, numbers)
+            traced = self._tracer.trace(arguments, spec, numbers)
         except Exception as error:
-            literal = tuple(said.get(k, size) for k, size in enumerate(given.sizes))
+            literal = tuple(user_names.get(k, size) for k, size in enumerate(arguments.sizes))
             if literal == spec or numbers.intersection(_numbers_in(error)):
                 raise
-            found = self._tracer.trace(given, literal, numbers)  # its error names plain sizes
+            traced = self._tracer.trace(arguments, literal, numbers)  # its error names plain sizes
             reason += f", which it refuses: {getattr(error, 'headline', error)}"
             signature.is_literal = True
-        signature.graphs.append(found)
+        signature.graphs.append(traced)
         self._seen[arrays] = seen
         self._signatures[key] = signature
-        self._kept.extend(given.statics.values())
+        self._static_objects.extend(arguments.statics.values())
         self._reasons.append(reason)
-        statics = {name: each for name, each in given.statics.items() if name not in numbers}
-        if len(signature.graphs) == _MANY and other:
-            self._warn(f"because {other}")
-        elif known is None and len(self._signatures) == _MANY and statics:
+        statics = {name: value for name, value in arguments.statics.items() if name not in numbers}
+        if len(signature.graphs) == _MANY and first_change:
+            self._warn(f"because {first_change}")
+        elif cached is None and len(self._signatures) == _MANY and statics:
             static = ", ".join(f"{name}={quote(value)}" for name, value in statics.items())
             self._warn(f"of which this one has the static arguments {static}")
-        return found
+        return traced
 
-    def _labels(self, given: CallArguments) -> tuple[list[str], dict[int, str]]:
+    def _labels(self, arguments: CallArguments) -> tuple[list[str], dict[int, str]]:
         """The name of each axis where its size has one, and those that the user gave."""
         labels: list[str] = []
-        said: dict[int, str] = {}
-        unknown = self._said.keys() - given.arrays.keys()
+        user_names: dict[int, str] = {}
+        unknown = self._size_names.keys() - arguments.arrays.keys()
         if unknown:
             raise ArgumentError(
                 f"{self._name}: sizes names {quote(min(unknown))}, which is not an array here",
-                hint=f"the arrays are {', '.join(given.arrays) or 'none'}",
+                hint=f"the arrays are {', '.join(arguments.arrays) or 'none'}",
             )
-        for name, shape in zip(given.arrays, given.shapes, strict=True):
-            names = self._said.get(name, (None,) * len(shape))
+        for name, shape in zip(arguments.arrays, arguments.shapes, strict=True):
+            names = self._size_names.get(name, (None,) * len(shape))
             if len(names) != len(shape):
                 raise ArgumentError(
                     f"{self._name}: sizes has {len(names)} entries for {name}, which has"
                     f" {len(shape)} axes"
                 )
-            for axis, own in enumerate(names):
-                if own is not None:
-                    said[len(labels)] = own
+            for axis, user_name in enumerate(names):
+                if user_name is not None:
+                    user_names[len(labels)] = user_name
                 labels.append(f"{name}.{axis}")
-        return labels, said
+        return labels, user_names
 
     # -- words ------------------------------------------------------------------------------------
 
-    def _reason(self, spec: Spec, known: bool, numbers: frozenset[str]) -> str:
+    def _reason(self, spec: Spec, has_signature: bool, numbers: frozenset[str]) -> str:
         names = sorted({size for size in spec if isinstance(size, str)})
-        if known:
+        if has_signature:
             return f"other sizes, now named {', '.join(names)}"
         if numbers:
             return f"another {', another '.join(sorted(numbers))}, from now on an input"
@@ -474,11 +482,11 @@ def traced_call(
     Raises:
         ArgumentError: arguments are values.
     """
-    given = f._given(args, kwargs)
-    if given.has_values:
+    arguments = f._bind_call(args, kwargs)
+    if arguments.has_values:
         raise f._without_graph()
     with f._lock.mutex:
-        return f._traced(given), given
+        return f._find_or_trace(arguments), arguments
 
 
 @overload
@@ -592,7 +600,9 @@ def function(
         )
     names = (static,) if isinstance(static, str) else tuple(static)
     takes = signature(f) if names else None
-    if takes and not any(each.kind is each.VAR_KEYWORD for each in takes.parameters.values()):
+    if takes and not any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in takes.parameters.values()
+    ):
         for name in names:
             if name not in takes.parameters:
                 raise ArgumentError(

@@ -85,12 +85,12 @@ def root(
     """
     _check(f)
 
-    def solve(x: Any, *given: Any) -> Any:
+    def solve(x: Any, *operands: Any) -> Any:
         def step(at: Any) -> Any:
-            residual, slopes = _linearized(f, at, given)
-            return at - _solved(slopes, residual)
+            residual, slopes = _linearize(f, at, operands)
+            return at - _solve_linear(slopes, residual)
 
-        return _repeated(step, lambda at: f(at, *given), x, limits)[0]
+        return _repeat_until_small(step, lambda at: f(at, *operands), x, limits)[0]
 
     limits = _Limits("root", tol, max_steps, on_failure)
     return _implicit(f, solve, x0, args)
@@ -117,14 +117,14 @@ def fixed_point(
     """
     _check(f)
 
-    def residual(x: Any, *given: Any) -> Any:
-        return x - f(x, *given)
+    def residual(x: Any, *operands: Any) -> Any:
+        return x - f(x, *operands)
 
-    def solve(x: Any, *given: Any) -> Any:
+    def solve(x: Any, *operands: Any) -> Any:
         def step(at: Any) -> Any:
-            return f(at, *given)
+            return f(at, *operands)
 
-        return _repeated(step, lambda at: residual(at, *given), x, limits)[0]
+        return _repeat_until_small(step, lambda at: residual(at, *operands), x, limits)[0]
 
     limits = _Limits("fixed_point", tol, max_steps, on_failure)
     return _implicit(residual, solve, x0, args)
@@ -157,23 +157,23 @@ def argmin(
     """
     _check(f)
 
-    def slope(x: Any, *given: Any) -> Any:
+    def slope(x: Any, *operands: Any) -> Any:
         with recording(x):
             at = leaf(x)
-            return grad(f(at, *given), at)
+            return grad(f(at, *operands), at)
 
-    def solve(x: Any, *given: Any) -> Any:
+    def solve(x: Any, *operands: Any) -> Any:
         def step(state: Any) -> Any:
             at, damping = state
-            gradient, hessian = _linearized(slope, at, given)
+            gradient, hessian = _linearize(slope, at, operands)
             damped = hessian + damping * eye(hessian.shape[0], dtype=at.dtype, like=at)
-            after = at - _solved(damped, gradient)
-            lower = f(after, *given) <= f(at, *given)
+            candidate = at - _solve_linear(damped, gradient)
+            lower = f(candidate, *operands) <= f(at, *operands)
             changed = where(lower, damping * 0.1, damping * 10.0 + 1e-6)
-            return where(lower, after, at), changed
+            return where(lower, candidate, at), changed
 
         begin = aggregate.sum(x * 0.0) + 1e-3
-        return _repeated(step, lambda at: slope(at, *given), (x, begin), limits)[0]
+        return _repeat_until_small(step, lambda at: slope(at, *operands), (x, begin), limits)[0]
 
     limits = _Limits("argmin", tol, max_steps, on_failure)
     return _implicit(slope, solve, x0, args)
@@ -198,15 +198,18 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
-    def _(ct: Any, out: Any, first: Any, *given: Any) -> tuple[Any, ...]:
+    def _(ct: Any, out: Any, first: Any, *operands: Any) -> tuple[Any, ...]:
         with recording(out):
-            _, slopes = _linearized(residual, out, given)
-            back = _solved(transpose(slopes), ct)
-            moved = [leaf(each) if each.dtype.is_float else each for each in given]
-            targets = [each for each in moved if each.dtype.is_float]
-            pulled = aggregate.sum(residual(out, *moved) * -back)
-            found = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
-        return (None, *(next(found) if each.dtype.is_float else None for each in given))
+            _, slopes = _linearize(residual, out, operands)
+            back = _solve_linear(transpose(slopes), ct)
+            leaves = [leaf(operand) if operand.dtype.is_float else operand for operand in operands]
+            targets = [value for value in leaves if value.dtype.is_float]
+            pulled = aggregate.sum(residual(out, *leaves) * -back)
+            gradients = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
+        return (
+            None,
+            *(next(gradients) if operand.dtype.is_float else None for operand in operands),
+        )
 
     return solution(x0, *args)
 
@@ -232,7 +235,9 @@ class _Limits(NamedTuple):
     on_failure: Failure
 
 
-def _repeated(step: Function, measure: Function, begin: Any, limits: _Limits) -> tuple[Any, ...]:
+def _repeat_until_small(
+    step: Function, measure: Function, begin: Any, limits: _Limits
+) -> tuple[Any, ...]:
     """Repeat ``step`` until no element of the measure is above the tolerance.
 
     A step takes a solution, or a tuple that begins with one, and gives the next; the result is a
@@ -242,17 +247,17 @@ def _repeated(step: Function, measure: Function, begin: Any, limits: _Limits) ->
     least = limits.tol or _TOLERANCES.get(first[0].dtype.numpy.itemsize, 1e-3)
 
     def residual(x: Any) -> Any:
-        return _detached(aggregate.max(absolute(measure(x)), initial=0.0))
+        return _detach(aggregate.max(absolute(measure(x)), initial=0.0))
 
     def is_far(state: Any) -> Any:
         _, largest, count = state
         return logical_and(count < limits.max_steps, logical_not(largest <= least))
 
     def further(state: Any) -> Any:
-        before, _, count = state
-        after = step(before if isinstance(begin, tuple) else before[0])
-        after = tuple(map(_detached, after if isinstance(begin, tuple) else (after,)))
-        return after, residual(after[0]), count + 1
+        previous, _, count = state
+        next_state = step(previous if isinstance(begin, tuple) else previous[0])
+        next_state = tuple(map(_detach, next_state if isinstance(begin, tuple) else (next_state,)))
+        return next_state, residual(next_state[0]), count + 1
 
     count = aggregate.sum(astype(first[0], "int64") * 0)
     (x, *more), largest, _ = while_loop(is_far, further, (first, residual(first[0]), count))
@@ -263,29 +268,29 @@ def _repeated(step: Function, measure: Function, begin: Any, limits: _Limits) ->
     return x if limits.on_failure == "last" else where(arrived, x, float("nan")), *more
 
 
-def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
+def _linearize(f: Function, x: Any, operands: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return a function's value at x, and its derivative by x as a matrix."""
     with recording(x):
         at = leaf(x)
-        found = f(at, *given)
-        check_real(found, of="implicit")
-        if not isinstance(found, Value) or found.shape != x.shape:
-            what = found.type if isinstance(found, Value) else kind_of(found)
+        result = f(at, *operands)
+        check_real(result, of="implicit")
+        if not isinstance(result, Value) or result.shape != x.shape:
+            what = result.type if isinstance(result, Value) else kind_of(result)
             raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")
         if x.computes:
-            flat = ravel(found)
+            flat = ravel(result)
             rows = [ravel(grad(flat[k], at)) for k in range(x.size)]
-            return found, stack(rows)
-        return found, reshape(jacobian(found, at), (x.size, x.size))
+            return result, stack(rows)
+        return result, reshape(jacobian(result, at), (x.size, x.size))
 
 
-def _solved(matrix: Any, right: Any) -> Any:
+def _solve_linear(matrix: Any, right: Any) -> Any:
     """The solution of a linear system, in the shape of its right side."""
-    found = linalg.solve(matrix, ravel(right))
-    return reshape(found, right.shape)
+    solution = linalg.solve(matrix, ravel(right))
+    return reshape(solution, right.shape)
 
 
-def _detached(x: Any) -> Any:
+def _detach(x: Any) -> Any:
     """A state for the next step: of tensors without the tape."""
     return x.detach() if x.computes else x
 

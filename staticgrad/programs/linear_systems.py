@@ -18,7 +18,7 @@ _numbers: Final = itertools.count()
 Function = Callable[..., Any]
 
 
-def transposed(apply: Function) -> Function:
+def transpose_linear(apply: Function) -> Function:
     """Return the transpose of a function that is linear in its first argument, a vector."""
 
     def product(v: Any, *operands: Any) -> Any:
@@ -45,25 +45,29 @@ def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool)
     b, x0, operands = system
     numbers: list[Any] = []
 
-    def found(right: Any, first: Any, *given: Any) -> Any:
-        x, number = solve(back, right, first, given)
+    def solve_and_count(right: Any, first: Any, *operands: Any) -> Any:
+        x, number = solve(back, right, first, operands)
         numbers.append(number)
         return x
 
-    solution = custom_vjp(found, name=f"staticgrad.linear.{next(_numbers)}")
+    solution = custom_vjp(solve_and_count, name=f"staticgrad.linear.{next(_numbers)}")
 
     @solution.rule
-    def _(ct: Any, out: Any, right: Any, first: Any, *given: Any) -> tuple[Any, ...]:
-        by_right, _ = _linear(operator, solve, (ct, ct * 0.0, given), not back)
+    def _(ct: Any, out: Any, right: Any, first: Any, *operands: Any) -> tuple[Any, ...]:
+        by_right, _ = _linear(operator, solve, (ct, ct * 0.0, operands), not back)
         with recording(out):
-            moved = [leaf(each) if each.dtype.is_float else each for each in given]
-            targets = [each for each in moved if each.dtype.is_float]
+            leaves = [leaf(operand) if operand.dtype.is_float else operand for operand in operands]
+            targets = [value for value in leaves if value.dtype.is_float]
             apply = operator.transposed if back else operator.apply
-            pulled = apply(out, *moved)
+            pulled = apply(out, *leaves)
             slopes = iter(
                 vjp(pulled, targets, -by_right, allow_disconnected=True) if targets else ()
             )
-        return by_right, None, *(next(slopes) if each.dtype.is_float else None for each in given)
+        return (
+            by_right,
+            None,
+            *(next(slopes) if operand.dtype.is_float else None for operand in operands),
+        )
 
     return solution(b, x0, *operands), numbers[0]
 

@@ -52,14 +52,14 @@ class PlainArguments:
         key: list[Any] = []
         self.is_plain = self._see(args, key)
         if kwargs and self.is_plain:
-            before = len(self.numbers)
-            for name, each in kwargs.items():
+            positional_count = len(self.numbers)
+            for name, argument in kwargs.items():
                 key.append(name)
                 count = len(self.numbers)
-                self.is_plain = self.is_plain and self._see((each,), key)
-                if len(self.numbers) > count and not is_number(each):
+                self.is_plain = self.is_plain and self._see((argument,), key)
+                if len(self.numbers) > count and not is_number(argument):
                     self.is_plain = False  # numbers in a container that has a name
-            self.by_name = len(self.numbers) - before
+            self.by_name = len(self.numbers) - positional_count
         self.key = tuple(key)
 
     def _see(self, items: Iterable[Any], key: list[Any]) -> bool:
@@ -118,13 +118,13 @@ class RepeatedCalls:
         """Return the program of a call with its numbers; None where there was no such call."""
         if not call.is_plain:
             return None
-        found = self._stored.get(call.key)
-        if found is None:
-            found = self._stored.get(call.exact_key()) if call.numbers else None
-            if found is None:
+        stored = self._stored.get(call.key)
+        if stored is None:
+            stored = self._stored.get(call.exact_key()) if call.numbers else None
+            if stored is None:
                 return None
-        traced, names, fixed = found
-        if traced.changed():
+        traced, names, fixed = stored
+        if traced.describe_change():
             return None
         numbers = fixed
         if names:
@@ -132,33 +132,36 @@ class RepeatedCalls:
         return traced, numbers
 
     def note(
-        self, call: PlainArguments, given: CallArguments, traced: TracedProgram, by_name: Any
+        self, call: PlainArguments, arguments: CallArguments, traced: TracedProgram, by_name: Any
     ) -> None:
         """Store the program of a call; ``by_name`` are the names of arguments given by name."""
         sources = call.arrays if call.sources is None else call.sources
-        if not call.is_plain or len(given.arrays) != len(sources):
+        if not call.is_plain or len(arguments.arrays) != len(sources):
             return
-        pairs = zip(sources, given.arrays.values(), strict=True)
+        pairs = zip(sources, arguments.arrays.values(), strict=True)
         if not all(source is array for source, array in pairs):
             return  # they are in another order
         if len(self._stored) >= _MOST:
             self._stored.clear()
-        numbers = None if self._static else self._names(call, given, by_name)
+        numbers = None if self._static else self._names(call, arguments, by_name)
         if not call.numbers:
-            self._stored[call.key] = _Stored(traced, (), given.numbers)
+            self._stored[call.key] = _Stored(traced, (), arguments.numbers)
         elif numbers is not None and traced.takes_all(numbers):
-            self._stored[call.key] = _Stored(traced, numbers, given.numbers)
+            self._stored[call.key] = _Stored(traced, numbers, arguments.numbers)
         else:
-            self._stored[call.exact_key()] = _Stored(traced, (), given.numbers)
+            self._stored[call.exact_key()] = _Stored(traced, (), arguments.numbers)
 
     def _names(
-        self, call: PlainArguments, given: CallArguments, by_name: Any
+        self, call: PlainArguments, arguments: CallArguments, by_name: Any
     ) -> tuple[str, ...] | None:
         """Return the names of a call's numbers in order; None where they are not certain."""
         first = len(call.numbers) - call.by_name
-        names = [*[*given.numbers][:first], *[n for n, each in by_name.items() if is_number(each)]]
+        names = [
+            *[*arguments.numbers][:first],
+            *[n for n, argument in by_name.items() if is_number(argument)],
+        ]
         if len(names) != len(call.numbers):
             return None
         pairs = zip(names, call.numbers, strict=True)
-        certain = all(given.numbers.get(name) is number for name, number in pairs)
+        certain = all(arguments.numbers.get(name) is number for name, number in pairs)
         return tuple(names) if certain else None

@@ -95,7 +95,7 @@ class SparseDerivative:
         self.name, self._argnums, self._sparsity, self._mode = name, argnums, sparsity, mode
         self._symmetric = symmetric
         self._f = transformed.gradient("grad", f, argnums, False, True) if symmetric else f
-        self._known: dict[Any, _Products] = {}
+        self._cached_products: dict[Any, _Products] = {}
         self._lock = ProcessLock()
         self._made_of = f, name, argnums, sparsity, mode, symmetric
         self.__module__ = getattr(f, "__module__", type(self).__module__)
@@ -103,8 +103,8 @@ class SparseDerivative:
         self._reverse = self._program(transformed.vjp)
 
     def __reduce__(self) -> Any:
-        own = getattr(self._made_of[0], "__qualname__", "")
-        return reduce_wrapper(self, own, (SparseDerivative, self._made_of))
+        qualname = getattr(self._made_of[0], "__qualname__", "")
+        return reduce_wrapper(self, qualname, (SparseDerivative, self._made_of))
 
     @public
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -116,18 +116,18 @@ class SparseDerivative:
                 leaves out derivatives.
             ShapeError: a pattern of another shape.
         """
-        args, x = self._checked(args, kwargs)
+        args, x = self._check_arguments(args, kwargs)
         key = self._key(args, kwargs)
         with self._lock.mutex:
-            known = self._known.get(key)
-        products = known or self._products(args, kwargs)
-        found = self._matrix(products, args, kwargs, x)
-        if known is None:
+            cached = self._cached_products.get(key)
+        products = cached or self._products(args, kwargs)
+        matrix = self._matrix(products, args, kwargs, x)
+        if cached is None:
             if self._sparsity is not None:
-                self._check(found, args, kwargs, x)
+                self._check(matrix, args, kwargs, x)
             with self._lock.mutex:
-                self._known[key] = products
-        return found
+                self._cached_products[key] = products
+        return matrix
 
     @public
     def pattern(self, *args: Any, **kwargs: Any) -> Any:
@@ -136,7 +136,7 @@ class SparseDerivative:
         Raises:
             As a call.
         """
-        args, _ = self._checked(args, kwargs)
+        args, _ = self._check_arguments(args, kwargs)
         return self._products(args, kwargs).pattern.copy()
 
     @public
@@ -146,9 +146,9 @@ class SparseDerivative:
         Raises:
             As a call.
         """
-        args, _ = self._checked(args, kwargs)
-        found = self._products(args, kwargs)
-        return len(found.seeds) if found.pattern.nnz else 0
+        args, _ = self._check_arguments(args, kwargs)
+        plan = self._products(args, kwargs)
+        return len(plan.seeds) if plan.pattern.nnz else 0
 
     # -- what is computed -------------------------------------------------------------------------
 
@@ -169,34 +169,34 @@ class SparseDerivative:
         """The function of the argument alone, and the argument."""
 
         def f(x: Any) -> Any:
-            found = self._f(*args[: self._argnums], x, *args[self._argnums + 1 :], **kwargs)
-            if flatten(found)[1].kind is not object:
+            result = self._f(*args[: self._argnums], x, *args[self._argnums + 1 :], **kwargs)
+            if flatten(result)[1].kind is not object:
                 raise GradientError(f"{self.name}: the function gives containers, not one value")
-            return found
+            return result
 
         return f, args[self._argnums]
 
-    def _matrix(self, found: _Products, args: Any, kwargs: Any, x: Any) -> Any:
-        pattern, colours = found.pattern, found.colours
+    def _matrix(self, plan: _Products, args: Any, kwargs: Any, x: Any) -> Any:
+        pattern, colours = plan.pattern, plan.colours
         if not pattern.nnz:
             data = np.zeros(0, x.dtype)
         else:
-            program = self._forward if found.forward else self._reverse
-            products = program(args, kwargs, found.seeds).reshape(len(found.seeds), -1)
+            program = self._forward if plan.forward else self._reverse
+            products = program(args, kwargs, plan.seeds).reshape(len(plan.seeds), -1)
             if self._symmetric:
                 data = read_symmetric(pattern, colours, products)
-            elif found.forward:
+            elif plan.forward:
                 data = read_columns(pattern, colours, products)
             else:
                 data = read_rows(pattern, colours, products)
-        own = (data, pattern.indices.copy(), pattern.indptr.copy())
-        return type(pattern)(own, shape=pattern.shape)
+        csr_arrays = (data, pattern.indices.copy(), pattern.indptr.copy())
+        return type(pattern)(csr_arrays, shape=pattern.shape)
 
     # -- patterns ---------------------------------------------------------------------------------
 
     def _products(self, args: Any, kwargs: Any) -> _Products:
-        tangent, made = self._linear(args, kwargs)
-        pattern = self._own_pattern(tangent, made)
+        tangent, result_tangent = self._linear(args, kwargs)
+        pattern = self._own_pattern(tangent, result_tangent)
         if self._symmetric:
             pattern = _ones(pattern + pattern.T)
             count = pattern.shape[0]
@@ -215,45 +215,45 @@ class SparseDerivative:
             if self._mode in (None, "forward" if forward else "reverse")
         }
         forward = min(ways, key=lambda way: (ways[way].max(initial=-1), not way))
-        seeds = units(ways[forward], tangent if forward else made)
+        seeds = units(ways[forward], tangent if forward else result_tangent)
         return _Products(pattern, ways[forward], forward, seeds)
 
-    def _own_pattern(self, tangent: Any, made: Any) -> Any:
+    def _own_pattern(self, tangent: Any, result_tangent: Any) -> Any:
         """That of the graph, or what was given in its place."""
         if self._sparsity is None:
-            return _ones(dependence(Graph({"tangent": made}), made, tangent))
-        given = _ones(self._sparsity)
-        shape = (prod(made.shape), prod(tangent.shape))
-        if given.shape != shape:
+            return _ones(dependence(Graph({"tangent": result_tangent}), result_tangent, tangent))
+        pattern = _ones(self._sparsity)
+        shape = (prod(result_tangent.shape), prod(tangent.shape))
+        if pattern.shape != shape:
             raise ShapeError(
-                f"{self.name}: the pattern is {given.shape}, the matrix is {shape}",
+                f"{self.name}: the pattern is {pattern.shape}, the matrix is {shape}",
                 hint="a row for each element of the result, a column for each of the argument",
             )
-        return given
+        return pattern
 
     def _linear(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """A tangent of the argument as an input of a graph, and that of the result."""
         leaves, tree = flatten((args, kwargs))
         with in_graphs():
             values = [
-                graph_input(f"argument{k}", each.shape, each.dtype)
-                if isinstance(each, np.ndarray | np.generic)
-                else each
-                for k, each in enumerate(leaves)
+                graph_input(f"argument{k}", leaf.shape, leaf.dtype)
+                if isinstance(leaf, np.ndarray | np.generic)
+                else leaf
+                for k, leaf in enumerate(leaves)
             ]
-            given, named = unflatten(tree, values)
-            f, x = self._of_one(given, named)
+            graph_args, named = unflatten(tree, values)
+            f, x = self._of_one(graph_args, named)
             tangent = graph_input("tangent", x.shape, x.dtype)
             return tangent, transformed.jvp(f, x, tangent, True)[1]
 
     def _check(self, matrix: Any, args: Any, kwargs: Any, x: Any) -> None:
         """Compare a product with the derivative along a vector, which needs no pattern."""
         along = np.random.default_rng(0).uniform(0.5, 1.5, x.shape).astype(x.dtype)
-        wanted = self._forward(args, kwargs, along[None]).ravel()
-        found = matrix @ along.ravel()
+        expected = self._forward(args, kwargs, along[None]).ravel()
+        product = matrix @ along.ravel()
         near = float(np.finfo(x.dtype).eps) ** _NEAR
-        scale = near * float(np.abs(wanted).max(initial=0.0))
-        if not np.allclose(found, wanted, near, scale, equal_nan=True):
+        scale = near * float(np.abs(expected).max(initial=0.0))
+        if not np.allclose(product, expected, near, scale, equal_nan=True):
             raise GradientError(
                 f"{self.name}: the pattern leaves out elements of the matrix that are not zero",
                 hint="sparsity=None finds one from the graph; f.pattern(*args) shows it",
@@ -261,7 +261,7 @@ class SparseDerivative:
 
     # -- arguments --------------------------------------------------------------------------------
 
-    def _checked(self, args: tuple[Any, ...], kwargs: Any) -> tuple[tuple[Any, ...], Any]:
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: Any) -> tuple[tuple[Any, ...], Any]:
         """The arguments, and the one that the matrix is by, an array."""
         if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
             raise ArgumentError(
@@ -284,8 +284,8 @@ class SparseDerivative:
     def _key(self, args: Any, kwargs: Any) -> Any:
         leaves, tree = flatten((args, kwargs))
         return str(tree), tuple(
-            (each.shape, each.dtype) if isinstance(each, np.ndarray | np.generic) else repr(each)
-            for each in leaves
+            (leaf.shape, leaf.dtype) if isinstance(leaf, np.ndarray | np.generic) else repr(leaf)
+            for leaf in leaves
         )
 
     def __repr__(self) -> str:
@@ -300,11 +300,11 @@ def _ones(matrix: Any) -> Any:
     """A pattern as a CSR array of ones, without zeros that are written down."""
     from scipy.sparse import csr_array
 
-    found = csr_array(matrix != 0) if isinstance(matrix, np.ndarray) else csr_array(matrix)
-    found.eliminate_zeros()
-    found.sum_duplicates()
-    found.data = np.ones(found.nnz, np.int8)
-    return found
+    pattern = csr_array(matrix != 0) if isinstance(matrix, np.ndarray) else csr_array(matrix)
+    pattern.eliminate_zeros()
+    pattern.sum_duplicates()
+    pattern.data = np.ones(pattern.nnz, np.int8)
+    return pattern
 
 
 @public

@@ -148,8 +148,8 @@ def multigrad_dict(
         except TypeError as error:
             raise ArgumentError(f"multigrad_dict: the function takes {takes}: {error}") from None
         bound.apply_defaults()
-        found: dict[str, Any] = gradient(dict(bound.arguments))
-        return found
+        gradients: dict[str, Any] = gradient(dict(bound.arguments))
+        return gradients
 
     return multigrad_dict
 
@@ -167,13 +167,13 @@ def eval_shape(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     {'y': f64[2, 4]}
     """
     leaves, tree = flatten((args, kwargs))
-    given = [
+    values = [
         input(f"x{place}", tuple(leaf.shape), str(leaf.dtype))
         if hasattr(leaf, "shape") and hasattr(leaf, "dtype")
         else leaf
         for place, leaf in enumerate(leaves)
     ]
-    places, words = unflatten(tree, given)
+    places, words = unflatten(tree, values)
     return map_leaves(
         lambda leaf: leaf.type if isinstance(leaf, Value) else leaf, f(*places, **words)
     )

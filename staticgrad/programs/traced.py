@@ -38,7 +38,7 @@ from staticgrad.language.ops.elementwise import number_array
 from staticgrad.language.types.arrays import ArrayData, convert_array, is_constant
 from staticgrad.language.types.dim import named_sizes
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of
-from staticgrad.programs.captured import Before, Captured, Frozen, differences, random_states
+from staticgrad.programs.captured import Captured, Frozen, Snapshot, differences, random_states
 from staticgrad.support.config import in_blocks
 from staticgrad.support.errors import (
     ArgumentError,
@@ -103,28 +103,28 @@ class TracedProgram:
         """Return whether it depends on nothing around the function."""
         return not self._arrays and (self._frozen is None or self._frozen.is_empty)
 
-    def changed(self) -> str:
+    def describe_change(self) -> str:
         """Return what has changed since tracing, in words; empty if the program is still valid."""
-        place = None if self._frozen is None else self._frozen.changed()
+        place = None if self._frozen is None else self._frozen.find_change()
         if place is not None:
             return f"{place.label} is another"
-        for source, held in self._arrays:
+        for source, constant in self._arrays:
             array = source()
-            if array is not None and not _same_numbers(array, held):
+            if array is not None and not _same_numbers(array, constant):
                 return "an array that it reads was written to"
         return ""
 
     def program(self, options: Mapping[str, Any]) -> Compiled:
         """The graph, compiled once for each set of settings that it is called with."""
         around = in_blocks()
-        found = self._compiled.get(around)
-        if found is None:
+        compiled = self._compiled.get(around)
+        if compiled is None:
             if self.graph is None:
                 raise GraphError("there is nothing to compute: no result depends on an array")
-            found = self._compiled[around] = compile_graph(self.graph, **options)
-        return found
+            compiled = self._compiled[around] = compile_graph(self.graph, **options)
+        return compiled
 
-    def numbers(self, given: Mapping[str, Number]) -> tuple[dict[str, Any], list[Number]] | None:
+    def numbers(self, numbers: Mapping[str, Number]) -> tuple[dict[str, Any], list[Number]] | None:
         """Return the feeds that are Python numbers, and all numbers by index.
 
         None: with these numbers Python or NumPy do something else, an error or another type.
@@ -132,7 +132,7 @@ class TracedProgram:
         if self.arithmetic is None:
             return {}, []
         try:
-            values = self.arithmetic.values(given)
+            values = self.arithmetic.values(numbers)
             pairs = self.arithmetic.inputs
             return {v.name: number_array(values[k], v.dtype) for v, k in pairs}, values
         except (TypeError, ValueError, ArithmeticError):
@@ -149,28 +149,28 @@ class TracedProgram:
 
         ``feeds`` are those of the graph, ``values`` all Python numbers by index.
         """
-        found = self.program(options).run(feeds) if self.graph else {}
-        return self.results(found, values)
+        outputs = self.program(options).run(feeds) if self.graph else {}
+        return self.results(outputs, values)
 
     def feeds(
         self, arrays: Mapping[str, Any], numbers: Mapping[str, Number]
     ) -> tuple[dict[str, Any], list[Number]]:
         """Return the feeds of the graph, and all Python numbers by index."""
-        own, values = self.numbers(numbers) or ({}, [])
-        return self.read_of({**arrays, **own}), values
+        number_feeds, values = self.numbers(numbers) or ({}, [])
+        return self.read_of({**arrays, **number_feeds}), values
 
     def read_of(self, feeds: dict[str, Any]) -> dict[str, Any]:
         """Return those feeds that the graph reads."""
         if self._reads_all:
             return feeds
-        return {name: each for name, each in feeds.items() if name in self._read}
+        return {name: feed for name, feed in feeds.items() if name in self._read}
 
-    def results(self, found: Mapping[str, Any], values: Sequence[Number]) -> Any:
+    def results(self, outputs: Mapping[str, Any], values: Sequence[Number]) -> Any:
         """Return the outputs of the graph in the containers of the function's results."""
         leaves = []
         for leaf in self.leaves:
             if isinstance(leaf, Out):
-                leaf = as_result(found[leaf])
+                leaf = as_result(outputs[leaf])
             elif type(leaf) is PythonNumber:
                 leaf = values[leaf.place]
             leaves.append(leaf)
@@ -187,17 +187,17 @@ class Tracer:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self._function, self._name = function, name
-        self._made: list[Parameter] = []
+        self._new_parameters: list[Parameter] = []
         self._warned: set[str] = set()
 
     def trace(
-        self, given: CallArguments, spec: Spec, numbers: Collection[str] = ()
+        self, arguments: CallArguments, spec: Spec, numbers: Collection[str] = ()
     ) -> TracedProgram:
         """The graph of the function over arguments of these sizes; ``numbers`` are inputs."""
-        around = Captured(self._function, given.objects)
-        before, states = Before(around), random_states(around)
+        around = Captured(self._function, arguments.objects)
+        snapshot, states = Snapshot(around), random_states(around)
         noted = Session()
-        traced = self._once(given, spec, noted, numbers)
+        traced = self._once(arguments, spec, noted, numbers)
         traced.freeze(around, noted)
         if noted.drawn:
             self._warn(
@@ -205,16 +205,16 @@ class Tracer:
                 f"each trace draws other first values, of {noted.drawn[0].name!r} for one:"
                 " make the module outside of the function",
             )
-        for label, done in before.changes():
+        for label, done in snapshot.changes():
             self._warn(
                 f"{done} {label!r}",
                 "this happens when it is traced, not at each call: return what it makes, or keep"
                 " it in a parameter, p.update(value)",
             )
         if around.asks_time or states != random_states(around):
-            again = self._once(given, spec, Session(), numbers)
-            kept = list(zip(traced.leaves, again.leaves, strict=False))
-            for place in differences(traced.graph, again.graph, kept):
+            again = self._once(arguments, spec, Session(), numbers)
+            leaf_pairs = list(zip(traced.leaves, again.leaves, strict=False))
+            for place in differences(traced.graph, again.graph, leaf_pairs):
                 self._warn(
                     f"freezes a number that differs from time to time, {place}",
                     "each call has the one of the trace: pass it as an argument, or draw from"
@@ -223,20 +223,20 @@ class Tracer:
         return traced
 
     def _once(
-        self, given: CallArguments, spec: Spec, noted: Session, numbers: Collection[str]
+        self, arguments: CallArguments, spec: Spec, noted: Session, numbers: Collection[str]
     ) -> TracedProgram:
-        shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
+        shapes = shapes_of(spec, [len(shape) for shape in arguments.shapes])
         inputs: list[Any] = [
             graph_input(name, shape, dtype)
-            for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
+            for name, shape, dtype in zip(arguments.arrays, shapes, arguments.dtypes, strict=True)
         ]
         noted.inputs = inputs
-        first = _stored(inputs[0]).node.serial if inputs else inf
-        chosen = {name: each for name, each in given.numbers.items() if name in numbers}
-        arithmetic = Arithmetic(chosen, given.arrays)
+        first = _real_input(inputs[0]).node.serial if inputs else inf
+        chosen = {name: number for name, number in arguments.numbers.items() if name in numbers}
+        arithmetic = Arithmetic(chosen, arguments.arrays)
         try:
             with traced_in(noted), in_graphs(), draws_from_0():
-                found, changed = given.called(self._function, inputs, arithmetic.call_numbers)
+                result, changed = arguments.call(self._function, inputs, arithmetic.call_numbers)
         except SymbolicValueError as error:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
             raise
@@ -250,9 +250,9 @@ class Tracer:
             raise
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
-        traced = self._program(found, spec, noted, inputs, arithmetic)
+        traced = self._program(result, spec, noted, inputs, arithmetic)
         # Refuse a graph whose named sizes are not those of the call.
-        named = zip(traced.spec, given.sizes, strict=True)
+        named = zip(traced.spec, arguments.sizes, strict=True)
         values = {name: size for name, size in named if isinstance(name, str)}
         for guard, node in traced.graph.guards if traced.graph and values else ():
             if not guard.holds(values):
@@ -260,39 +260,43 @@ class Tracer:
         # Refuse what another trace would begin anew; what was there before may keep what is
         # made.
         updates = traced.graph.updates if traced.graph else ()
-        own = [p for p, _ in updates if p.node not in noted.state_nodes]
-        made = [parameter for parameter in own if parameter.node.serial > first]
-        if made and self._made:
+        updated = [p for p, _ in updates if p.node not in noted.state_nodes]
+        new_parameters = [parameter for parameter in updated if parameter.node.serial > first]
+        if new_parameters and self._new_parameters:
             raise GraphError(
-                f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"
+                f"{self._name} makes the parameter {new_parameters[0].name!r} when it is traced: in"
                 " another trace its values would begin again",
                 hint="make it outside of the function; opt.minimize(loss) keeps what it makes\n"
                 'or name the sizes that differ at first: sg.function(sizes={"x": ("batch", None)})',
             )
-        self._made += made
+        self._new_parameters += new_parameters
         return traced
 
     def _program(
         self,
-        found: Any,
+        result: Any,
         spec: Spec,
         noted: Session,
         inputs: Sequence[Symbolic],
         arithmetic: Arithmetic,
     ) -> TracedProgram:
-        stored = [_stored(value) for value in inputs]
+        stored = [_real_input(value) for value in inputs]
         names = [value.node.label for value in stored]
-        own = {value.node for value in (*stored, *(value for value, _ in arithmetic.inputs))}
-        if isinstance(found, Graph):
-            outputs: dict[str, Any] = {name: found[name] for name in found.outputs}
-            updates = found.updates
+        argument_nodes = {
+            value.node for value in (*stored, *(value for value, _ in arithmetic.inputs))
+        }
+        if isinstance(result, Graph):
+            outputs: dict[str, Any] = {name: result[name] for name in result.outputs}
+            updates = result.updates
             outs: Any = {name: Out(name) for name in outputs}
             leaves, tree = flatten(outs["output"] if [*outputs] == ["output"] else outs)
         else:
-            given, tree = flatten(found, keep_complex=True)
-            given = [noted.read(leaf) if isinstance(leaf, Parameter) else leaf for leaf in given]
-            self._check_results(given)
-            named = list(zip(paths(tree, "result"), given, strict=True))
+            result_leaves, tree = flatten(result, keep_complex=True)
+            result_leaves = [
+                noted.read(leaf) if isinstance(leaf, Parameter) else leaf for leaf in result_leaves
+            ]
+            self._check_results(result_leaves)
+            named = list(zip(paths(tree, "result"), result_leaves, strict=True))
             values = (Symbolic, SymbolicComplex)
             outputs = {name: leaf for name, leaf in named if isinstance(leaf, values)}
             leaves = [Out(name) if name in outputs else leaf for name, leaf in named]
@@ -300,7 +304,11 @@ class Tracer:
         pairs: list[tuple[Parameter, Any]] = [*updates, *noted.updates]
         nodes = ancestors(flatten([*outputs.values(), *(value for _, value in pairs)])[0])
         for node in nodes:
-            if isinstance(node.op, Input) and node not in own and not is_body_input(node):
+            if (
+                isinstance(node.op, Input)
+                and node not in argument_nodes
+                and not is_body_input(node)
+            ):
                 raise GraphError(
                     f"{self._name} reads {node.label!r}, {node.types[0]}, which is not one of its"
                     " arguments",
@@ -308,18 +316,18 @@ class Tracer:
                     " number",
                     related=[(node.label, str(node.types[0]), node.origin)],
                 )
-        taken = {parameter.node for parameter, _ in pairs}
-        pairs += [(p, v) for p, v in next_steps(nodes) if p.node not in taken]
-        if found is None and not pairs:
+        updated_nodes = {parameter.node for parameter, _ in pairs}
+        pairs += [(p, v) for p, v in next_steps(nodes) if p.node not in updated_nodes]
+        if result is None and not pairs:
             self._warn("returns nothing and updates nothing", "return what it computes")
         name = self._name.rpartition(".")[2]
         graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
         if graph:  # inputs that nothing reads but for their sizes, which no other tells
-            sized, told = [], {name for value in graph.inputs for name in _names(value)}
+            sized, size_names = [], {name for value in graph.inputs for name in _names(value)}
             for value in inputs:
-                if (_names(value) & graph.sizes.keys()) - told:
+                if (_names(value) & graph.sizes.keys()) - size_names:
                     sized.append(value)
-                    told |= _names(value)
+                    size_names |= _names(value)
             if sized:
                 graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(
@@ -347,21 +355,21 @@ def _names(value: Symbolic) -> set[str]:
     return {named.name for size in value.shape for named in named_sizes(size)}
 
 
-def _same_numbers(source: Any, held: ArrayData) -> bool:
+def _same_numbers(source: Any, constant: ArrayData) -> bool:
     """Return whether a constant still equals its array, in the dtype that it took."""
-    if source.dtype != held.array.dtype:
-        source = convert_array(source.astype(source.dtype.newbyteorder("=")), held.dtype)
-    other = held.array
+    if source.dtype != constant.array.dtype:
+        source = convert_array(source.astype(source.dtype.newbyteorder("=")), constant.dtype)
+    array = constant.array
     # Large arrays are compared in place, without copies.
-    if source.nbytes != other.nbytes or source.nbytes < _LARGE:
-        return bool(source.tobytes() == other.tobytes())
-    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (source, other)]
+    if source.nbytes != array.nbytes or source.nbytes < _LARGE:
+        return bool(source.tobytes() == array.tobytes())
+    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (source, array)]
     words = source.nbytes // 8 * 8
-    first, second = (each[:words].view(np.uint64) for each in bytes_of)
-    rest, others = (each[words:] for each in bytes_of)
-    return bool((first == second).all() and (rest == others).all())
+    first, second = (view[:words].view(np.uint64) for view in bytes_of)
+    tail, other_tail = (view[words:] for view in bytes_of)
+    return bool((first == second).all() and (tail == other_tail).all())
 
 
-def _stored(value: Any) -> Any:
+def _real_input(value: Any) -> Any:
     """Return the real input that a complex one is stored as; another as it is."""
     return value.stored if isinstance(value, SymbolicComplex) else value

@@ -80,8 +80,8 @@ class Transformed:
         functools.update_wrapper(self, f, updated=())
         if isinstance(f, np.ufunc):
             self.__signature__ = signature_of(f)
-        own = getattr(f, "__name__", "function")
-        self.__name__ = self.__qualname__ = f"{name}({own})"
+        function_name = getattr(f, "__name__", "function")
+        self.__name__ = self.__qualname__ = f"{name}({function_name})"
         self._name, self._rule, self._places = name, rule, places
         if tells_names(f):
             vars(self)[TELLS_NAMES] = True
@@ -95,14 +95,14 @@ class Transformed:
                 return ran[0]
         if runs_directly(args, kwargs):
             return called_as(self._name, self._rule, args, kwargs, False)
-        given = [
-            map_leaves(as_array, each) if place in self._places else each
-            for place, each in enumerate(args)
+        arguments = [
+            map_leaves(as_array, argument) if place in self._places else argument
+            for place, argument in enumerate(args)
         ]
         try:
-            return self.program(*given, **kwargs)
-        except TensorMet as met:
-            with computing(met.kind):
+            return self.program(*arguments, **kwargs)
+        except TensorMet as error:
+            with computing(error.kind):
                 return called_as(self._name, self._rule, args, kwargs, False)
 
     @functools.cached_property
@@ -118,15 +118,15 @@ class Transformed:
         return Function(direct, (), {}, {})
 
     def __reduce__(self) -> Any:
-        own = getattr(vars(self).get("__wrapped__"), "__qualname__", "")
-        state = {name: each for name, each in vars(self).items() if name != "program"}
-        return reduce_wrapper(self, own, (copyreg.__newobj__, (Transformed,), state))  # type: ignore[attr-defined]
+        qualname = getattr(vars(self).get("__wrapped__"), "__qualname__", "")
+        state = {name: attribute for name, attribute in vars(self).items() if name != "program"}
+        return reduce_wrapper(self, qualname, (copyreg.__newobj__, (Transformed,), state))  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f"<{self.__qualname__}>"
 
 
-def runs_directly(*given: Any) -> bool:
+def runs_directly(*arguments: Any) -> bool:
     """Return whether a call with these arguments runs by its rule, uncompiled.
 
     That is the case for values, while a function is traced, and in ``eager_mode``, where arrays are
@@ -134,7 +134,7 @@ def runs_directly(*given: Any) -> bool:
     """
     if running_session() is not None or computing_kind() is not None:
         return True
-    return any(map(is_value, flatten(given)[0]))
+    return any(map(is_value, flatten(arguments)[0]))
 
 
 def as_array(leaf: Any) -> Any:
@@ -150,7 +150,7 @@ class _Programs:
 
     def __init__(self, owner: Any) -> None:
         self.owner = ref(owner)
-        self.made: dict[Hashable, Any] = {}
+        self.by_key: dict[Hashable, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (dict, ())  # a function that travels leaves its programs behind
@@ -163,13 +163,13 @@ def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
     """Return the result of ``make`` for a function, cached if the function has attributes."""
     if not isinstance(f, FunctionType):
         return make()
-    kept = vars(f).get(_KEPT)
-    if not isinstance(kept, _Programs) or kept.owner() is not f:
-        kept = _Programs(f)
-        setattr(f, _KEPT, kept)
-    if key not in kept.made:
-        kept.made[key] = make()
-    return kept.made[key]
+    programs = vars(f).get(_KEPT)
+    if not isinstance(programs, _Programs) or programs.owner() is not f:
+        programs = _Programs(f)
+        setattr(f, _KEPT, programs)
+    if key not in programs.by_key:
+        programs.by_key[key] = make()
+    return programs.by_key[key]
 
 
 # -- where a function is differentiated -----------------------------------------------------------
@@ -178,8 +178,8 @@ def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
 def places_of(by: Any) -> tuple[int, ...] | None:
     """The places of arguments that ``by`` names, or None where it names parameters."""
     entries = by if isinstance(by, list | tuple) else (by,)
-    if entries and all(isinstance(each, int | np.integer) for each in entries):
-        if any(isinstance(each, bool) or each < 0 for each in entries):
+    if entries and all(isinstance(entry, int | np.integer) for entry in entries):
+        if any(isinstance(entry, bool) or entry < 0 for entry in entries):
             raise ArgumentError(
                 f"{called_name()}: argnums is {quote(by)}, not a place: 0 is the first argument"
             )
@@ -209,7 +209,7 @@ class DerivativePoint:
         """
         self.args = args = list(with_complex_values(tuple(args)))
         self.places = places_of(by)
-        self._one = not isinstance(by, list | tuple)
+        self._is_single = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
         if is_holding():  # what is mapped over tensors may be read without being an argument
             self.kind = Symbolic
@@ -226,14 +226,16 @@ class DerivativePoint:
                     hint="the first is 0",
                 )
         chosen = tuple([self.args[place] for place in self.places])
-        leaves, self.tree = flatten(chosen[0] if self._one else chosen)
-        parts = zip(self.places, [self.tree] if self._one else self.tree.parts, strict=True)
+        leaves, self.tree = flatten(chosen[0] if self._is_single else chosen)
+        parts = zip(self.places, [self.tree] if self._is_single else self.tree.parts, strict=True)
         labels = [label for place, part in parts for label in paths(part, f"argument {place}")]
         pairs = zip(labels, leaves, strict=True)
         self.stands = [self._stand(label, leaf, direct) for label, leaf in pairs]
-        found = unflatten(self.tree, self.stands)
-        for place, own in zip(self.places, [found] if self._one else found, strict=True):
-            self.args[place] = own
+        substitutes = unflatten(self.tree, self.stands)
+        for place, substitute in zip(
+            self.places, [substitutes] if self._is_single else substitutes, strict=True
+        ):
+            self.args[place] = substitute
 
     @property
     def is_eager(self) -> bool:
@@ -256,19 +258,19 @@ class DerivativePoint:
                 hint="a floating array, x.astype('float32'); or name other arguments, argnums=1",
             )
         if self.is_eager:
-            return _recorded(leaf, self._recorded_outside)
+            return _record_tensor(leaf, self._recorded_outside)
         return leaf if direct else apart(as_graph_value(leaf))
 
-    def value(self, found: Any, holomorphic: bool = False) -> Any:
+    def value(self, result: Any, holomorphic: bool = False) -> Any:
         """Return the result of the function as one real value."""
-        leaves, tree = flatten(with_complex_values(found))
+        leaves, tree = flatten(with_complex_values(result))
         if tree.kind is BothParts:
             return reverse.real_loss(unflatten(tree, leaves), holomorphic)
         if tree.kind is not object:
             raise GradientError(
                 f"{called_name()}: the function gives {tree} (? stands for a value), not one value",
                 hint="a function without return gives None"
-                if found is None
+                if result is None
                 else "a pair of the loss and anything else: has_aux=True",
             )
         return self.values(leaves)[0]
@@ -296,21 +298,21 @@ class DerivativePoint:
         if self.is_eager:
             again = again or self._is_differentiated([y])
             allow_disconnected |= bool(self.together)
-            found = _tape().cotangents([y], self.stands, None, allow_disconnected, again)
-            return list(found)
-        own = self.stands
-        return list(reverse.grad(y, own, None, allow_disconnected, together=self.together))
+            cotangents = _tape().cotangents([y], self.stands, None, allow_disconnected, again)
+            return list(cotangents)
+        targets = self.stands
+        return list(reverse.grad(y, targets, None, allow_disconnected, together=self.together))
 
-    def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
+    def pull_back(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
         """Return the cotangents of the arguments for the cotangents of ``ys``."""
         if not self.is_eager:
-            given = (list(ys), self.stands, list(cts), allow_disconnected, self.together)
-            return self.put_back(reverse.vjp(*given))
+            arguments = (list(ys), self.stands, list(cts), allow_disconnected, self.together)
+            return self.put_back(reverse.vjp(*arguments))
         allow_disconnected |= bool(self.together)
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
-        given = _tape().fitted("cotangent", ys, cts)
-        found = _tape().cotangents(ys, self.stands, given, allow_disconnected, again)
-        return self.put_back(found)
+        fitted = _tape().fitted("cotangent", ys, cts)
+        cotangents = _tape().cotangents(ys, self.stands, fitted, allow_disconnected, again)
+        return self.put_back(cotangents)
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
         """Return a function from tangents of the arguments to the tangents of ``ys``."""
@@ -326,18 +328,18 @@ class DerivativePoint:
         if not self.is_eager:
             return list(of_values.jacobian(y, self.stands, mode, allow_disconnected))
         again = self._is_differentiated([y])
-        found = _tape().matrices(y, self.stands, mode, allow_disconnected, again)
-        return list(found)
+        matrices = _tape().matrices(y, self.stands, mode, allow_disconnected, again)
+        return list(matrices)
 
-    def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
+    def _is_differentiated_by(self, cts: Sequence[Any]) -> bool:
         return self._recorded_outside and any(
-            isinstance(each, Value) and each.computes and each.requires_grad  # type: ignore[attr-defined]
-            for each in given
+            isinstance(ct, Value) and ct.computes and ct.requires_grad  # type: ignore[attr-defined]
+            for ct in cts
         )
 
-    def put_back(self, found: Sequence[Any]) -> Any:
+    def put_back(self, derivatives: Sequence[Any]) -> Any:
         """One derivative for each value, in the containers of what is named."""
-        return unflatten(self.tree, found, conjugate=True)
+        return unflatten(self.tree, derivatives, conjugate=True)
 
     @property
     def together(self) -> list[tuple[Any, Any]]:
@@ -365,12 +367,12 @@ def _is_recording() -> bool:
     return recording.innermost()
 
 
-def _recorded(tensor: Any, outside: bool) -> Any:
+def _record_tensor(tensor: Any, outside: bool) -> Any:
     if tensor.requires_grad and outside:
         return apart(tensor)
-    found = tensor.detach()
-    found.requires_grad = True
-    return found
+    detached = tensor.detach()
+    detached.requires_grad = True
+    return detached
 
 
 @contextmanager
@@ -394,7 +396,7 @@ def at_point(
     name: str,
     rule: Callable[[Any, Any, bool], Any],
     x: Any,
-    given: Any,
+    seeds: Any,
     by: Any,
     options: Hashable,
 ) -> Any:
@@ -403,20 +405,20 @@ def at_point(
     It is differentiated by the arguments at ``by``, a place or several; programs are kept for each
     choice and ``options``.
     """
-    if runs_directly(x, given):
-        return called_as(name, rule, x, given, False)
+    if runs_directly(x, seeds):
+        return called_as(name, rule, x, seeds, False)
 
-    def made() -> Function[..., Any]:
-        def direct(x: Any, given: Any) -> Any:
-            return called_as(name, rule, x, given, True)
+    def make() -> Function[..., Any]:
+        def direct(x: Any, seeds: Any) -> Any:
+            return called_as(name, rule, x, seeds, True)
 
         direct.__signature__ = signature(direct)  # type: ignore[attr-defined]
         direct.__wrapped__ = f  # type: ignore[attr-defined]
         direct.__qualname__ = f"{name}({getattr(f, '__name__', 'function')})"
         return Function(direct, (), {}, {})
 
-    program = made_once(f, (name, by, options), made)
-    return program(with_arrays(x, by), map_leaves(as_array, given))
+    program = made_once(f, (name, by, options), make)
+    return program(with_arrays(x, by), map_leaves(as_array, seeds))
 
 
 def with_arrays(x: Any, by: Any) -> Any:
@@ -439,31 +441,31 @@ def gradient(
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint(args, by, direct)
         with recording(point):
-            found, aux = f(*point.args, **kwargs), None
+            result, aux = f(*point.args, **kwargs), None
             if has_aux:
-                found, aux = _pair(found)
-            y = point.given_back(found)  # while the tape is there
-            found = point.value(found, holomorphic)
-            slopes = point.put_back(point.slope_list(found, allow))
+                result, aux = _pair(result)
+            y = point.given_back(result)  # while the tape is there
+            result = point.value(result, holomorphic)
+            slopes = point.put_back(point.slope_list(result, allow))
         if name == "grad":
             return (slopes, aux) if has_aux else slopes
         return ((y, aux), slopes) if has_aux else (y, slopes)
 
-    def made() -> Transformed:
+    def make() -> Transformed:
         return Transformed(f, name, rule, places or ())
 
     options = (name, repr(by), has_aux, allow, holomorphic)
-    return made() if places is None else made_once(f, options, made)
+    return make() if places is None else made_once(f, options, make)
 
 
-def _pair(found: Any) -> tuple[Any, Any]:
-    if not isinstance(found, tuple) or len(found) != 2:
+def _pair(result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
         raise GradientError(
-            f"{called_name()}: the function gives {quote(found)},"
+            f"{called_name()}: the function gives {quote(result)},"
             " not a pair of the value and anything else",
             hint="has_aux=True is for functions that return loss, others",
         )
-    return found
+    return result
 
 
 @by_all_operands
@@ -473,7 +475,7 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any 
     if ct is not None:
         return _along("vjp", f, x, ct, by, allow_disconnected)
     if runs_directly(x):
-        return _started("vjp", f, x, by, False, allow_disconnected)
+        return _linearize_at("vjp", f, x, by, False, allow_disconnected)
     return _value_of(f, x, by), lambda ct: vjp(f, x, ct, allow_disconnected, argnums)[1]
 
 
@@ -488,19 +490,19 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) ->
     """Return a function's result at a point, with the function of tangents."""
     by = _by(x, argnums)
     if runs_directly(x):
-        return _started("linearize", f, x, by, False, allow_disconnected)
+        return _linearize_at("linearize", f, x, by, False, allow_disconnected)
     return _value_of(f, x, by), lambda tangent: jvp(f, x, tangent, allow_disconnected, by)[1]
 
 
-def _along(name: str, f: AnyFunction, x: Any, given: Any, by: Any, allow: bool) -> Any:
-    def rule(x: Any, given: Any, direct: bool) -> Any:
-        found, along = _started(name, f, x, by, direct, allow)
-        return found, along(given)
+def _along(name: str, f: AnyFunction, x: Any, seeds: Any, by: Any, allow: bool) -> Any:
+    def rule(x: Any, seeds: Any, direct: bool) -> Any:
+        result, along = _linearize_at(name, f, x, by, direct, allow)
+        return result, along(seeds)
 
-    return at_point(f, name, rule, x, given, by, allow)
+    return at_point(f, name, rule, x, seeds, by, allow)
 
 
-def _started(
+def _linearize_at(
     name: str, f: AnyFunction, x: Any, by: Any, direct: bool, allow: bool
 ) -> tuple[Any, Any]:
     """Return a function's result at a point, and a function of its cotangents (vjp), or from
@@ -512,17 +514,17 @@ def _started(
         allow_push = allow or bool(pairs_in(tree, values))
         pushed = None if name == "vjp" else point.pushing(values, allow_push)
 
-    def along(given: Any) -> Any:
+    def along(seeds: Any) -> Any:
         if pushed is None:
-            cts = match_leaves("cotangent", given, tree, point.kind)
+            cts = match_leaves("cotangent", seeds, tree, point.kind)
             with recording(point):
-                return point.pulled(values, cts, allow)
-        tangents = match_leaves("tangent", given, point.tree, point.kind)
+                return point.pull_back(values, cts, allow)
+        tangents = match_leaves("tangent", seeds, point.tree, point.kind)
         with recording(point):
             return unflatten(tree, pushed(tangents))
 
-    found = unflatten(tree, [point.given_back(value) for value in values])
-    return found, lambda given: called_as(name, along, given)
+    result = unflatten(tree, [point.given_back(value) for value in values])
+    return result, lambda seeds: called_as(name, along, seeds)
 
 
 def _by(x: Any, argnums: Any) -> Any:
@@ -551,16 +553,16 @@ def jacobian(f: AnyFunction, by: Any, mode: Direction | None, allow_disconnected
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint(args, by, direct)
         with recording(point):
-            found = f(*point.args, **kwargs)
-            point.check_real(found)
-            leaves, tree = flatten(found)
+            result = f(*point.args, **kwargs)
+            point.check_real(result)
+            leaves, tree = flatten(result)
             rows = [
-                point.put_back(point.jacobian(each, mode, allow_disconnected))
-                for each in point.values(leaves)
+                point.put_back(point.jacobian(value, mode, allow_disconnected))
+                for value in point.values(leaves)
             ]
         return unflatten(tree, rows)
 
-    return _transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
+    return _make_transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
 
 
 def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
@@ -576,7 +578,7 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
             rows = [point.jacobian(slope, mode, allow_disconnected) for slope in slopes]
         return point.put_back([point.put_back(row) for row in rows])
 
-    return _transformed(f, "hessian", rule, by, allow_disconnected)
+    return _make_transformed(f, "hessian", rule, by, allow_disconnected)
 
 
 def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) -> Any:
@@ -591,13 +593,13 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) 
             y = point.value(f(*point.args))
             if point.is_eager:  # a tape runs backwards only: reverse over reverse
                 slopes = point.slope_list(y, allow, again=True)
-                return point.pulled(slopes, along, allow)
+                return point.pull_back(slopes, along, allow)
         return point.put_back(of_values.hvp(y, point.stands, along, allow))
 
     return at_point(f, "hvp", rule, x, v, by, allow_disconnected)
 
 
-def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
+def _make_transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
     places = places_of(by)
     if places is None:
         return Transformed(f, name, rule)
@@ -674,12 +676,14 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         return over_elements(f, args, kwargs, (in_axes, out_axes), axis_size)
 
-    def made() -> Transformed:
-        found = Transformed(f, "vmap", rule)
-        found.__signature__ = without_defaults(f)  # for whoever traces a call of it
-        vars(found)[TELLS_NAMES] = True  # those have their elements in front, whatever in_axes says
-        return found
+    def make() -> Transformed:
+        mapped = Transformed(f, "vmap", rule)
+        mapped.__signature__ = without_defaults(f)  # for whoever traces a call of it
+        vars(mapped)[TELLS_NAMES] = (
+            True  # those have their elements in front, whatever in_axes says
+        )
+        return mapped
 
     if isinstance(axis_size, Dim):
-        return made()
-    return made_once(f, ("vmap", repr(in_axes), repr(out_axes), repr(axis_size)), made)
+        return make()
+    return made_once(f, ("vmap", repr(in_axes), repr(out_axes), repr(axis_size)), make)

@@ -52,62 +52,71 @@ EULER: Final = 0.5772156649015329
 Formula = Callable[..., Any]
 
 
-def is_plain(given: Any) -> bool:
+def is_plain(argument: Any) -> bool:
     """Return whether an argument is an array or a number, and no value is in it."""
-    if isinstance(given, list | tuple):
-        return all(is_plain(each) for each in given)
-    return not isinstance(given, Value | Dim)
+    if isinstance(argument, list | tuple):
+        return all(is_plain(entry) for entry in argument)
+    return not isinstance(argument, Value | Dim)
 
 
-def computed(name: str, formula: Formula, given: Sequence[Any]) -> Any:
+def compute_formula(name: str, formula: Formula, arguments: Sequence[Any]) -> Any:
     """Return ``formula`` of the arguments as values of one floating dtype.
 
     Of arrays and numbers alone the result is an array, computed at once. Narrow floats are computed
     in float32, and the result is rounded once.
     """
-    if computing_kind() is None and all(map(is_plain, given)):
+    if computing_kind() is None and all(map(is_plain, arguments)):
         with eager_mode(), no_grad():
-            return as_arrays(computed(name, formula, given))
-    values, dtype = as_floats(name, given)
-    found = formula(*values)
-    return rounded(found, dtype) if dtype.is_storage else found
+            return as_arrays(compute_formula(name, formula, arguments))
+    values, dtype = as_floats(name, arguments)
+    result = formula(*values)
+    return round_to(result, dtype) if dtype.is_storage else result
 
 
-def as_floats(name: str, given: Sequence[Any]) -> tuple[list[Any], DType]:
+def as_floats(name: str, arguments: Sequence[Any]) -> tuple[list[Any], DType]:
     """Return arguments as values of one dtype, in which narrow floats are computed, and theirs."""
-    given = [np.asarray(each) if isinstance(each, list | tuple) else each for each in given]
-    dtype = common_dtype(name, given)
+    arguments = [
+        np.asarray(argument) if isinstance(argument, list | tuple) else argument
+        for argument in arguments
+    ]
+    dtype = common_dtype(name, arguments)
     if dtype.is_complex:
         raise DTypeError(f"{name}: takes real numbers, got {dtype.numpy}")
     dtype = dtype if dtype.is_float else F64
-    kind = binding_kind(tuple(given))
-    return [lift_operand(name, kind, each, dtype.compute) for each in given], dtype
+    kind = binding_kind(tuple(arguments))
+    return [lift_operand(name, kind, argument, dtype.compute) for argument in arguments], dtype
 
 
-def as_arrays(found: Any) -> Any:
+def as_arrays(results: Any) -> Any:
     """Return tensors as arrays; those without axes as numbers of NumPy."""
-    if isinstance(found, tuple):
-        return tuple([as_arrays(each) for each in found])
-    given: Any = found
-    return given.numpy()[()] if isinstance(found, Value) else found
+    if isinstance(results, tuple):
+        return tuple([as_arrays(result) for result in results])
+    tensor: Any = results
+    return tensor.numpy()[()] if isinstance(results, Value) else results
 
 
-def rounded(found: Any, dtype: DType) -> Any:
+def round_to(results: Any, dtype: DType) -> Any:
     """Return results in a narrow dtype."""
-    if isinstance(found, tuple):
-        return tuple([rounded(each, dtype) for each in found])
-    return astype(found, dtype) if found.dtype is dtype.compute else found
+    if isinstance(results, tuple):
+        return tuple([round_to(result, dtype) for result in results])
+    return astype(results, dtype) if results.dtype is dtype.compute else results
 
 
 def all_of(*conditions: Any) -> Any:
     """Return where all conditions hold; True ones are left out."""
-    found: Any = True
-    for each in conditions:
-        found = each if found is True else found if each is True else logical_and(found, each)
-    return found
+    conjunction: Any = True
+    for condition in conditions:
+        conjunction = (
+            condition
+            if conjunction is True
+            else conjunction
+            if condition is True
+            else logical_and(conjunction, condition)
+        )
+    return conjunction
 
 
-def chosen(condition: Any, inside: Any, outside: Any) -> Any:
+def select(condition: Any, inside: Any, outside: Any) -> Any:
     """``where`` that takes True for a condition."""
     return inside if condition is True else where(condition, inside, outside)
 
@@ -140,7 +149,7 @@ def log1p_square(z: Any) -> Any:
 
 
 class NamedDistribution:
-    """What distributions, and distributions with parameters, have in common: answers to names."""
+    """The base of distributions, with or without parameters: lookup of names."""
 
     names_messages: ClassVar[bool] = True
     name: str
@@ -155,14 +164,16 @@ class NamedDistribution:
         """Refuse a name that there is not, with the nearest one."""
         if word.startswith("_"):
             raise AttributeError(word)
-        known = [each for each in dir(type(self)) if not each.startswith("_")]
-        other = {"pdf": "pmf", "logpdf": "logpmf", "pmf": "pdf", "logpmf": "logpdf"}.get(word, "")
+        names = [name for name in dir(type(self)) if not name.startswith("_")]
+        counterpart = {"pdf": "pmf", "logpdf": "logpmf", "pmf": "pdf", "logpmf": "logpdf"}.get(
+            word, ""
+        )
 
         def hint() -> str:
-            if other in known:
-                kind = "discrete" if other.endswith("pmf") else "continuous"
-                return f"it is {kind}: {self.name}.{other}"
-            return did_you_mean(word, known)
+            if counterpart in names:
+                kind = "discrete" if counterpart.endswith("pmf") else "continuous"
+                return f"it is {kind}: {self.name}.{counterpart}"
+            return did_you_mean(word, names)
 
         raise UnknownAttributeError(f"{self.title} has no {word!r}", hint=hint)
 
@@ -208,13 +219,13 @@ class Distribution(NamedDistribution):
         """The arguments of a method."""
         first, further = _ARGUMENTS.get(method, (("x",), ()))
         kind = Parameter.POSITIONAL_OR_KEYWORD
-        fixed = [Parameter(each, kind) for each in first]
+        fixed = [Parameter(name, kind) for name in first]
         defaults = {**self.defaults, **self.location_and_scale}
         fixed += [
-            Parameter(each, kind, default=defaults.get(each, Parameter.empty))
-            for each in self.parameters
+            Parameter(name, kind, default=defaults.get(name, Parameter.empty))
+            for name in self.parameters
         ]
-        fixed += [Parameter(each, kind, default=None) for each in further]
+        fixed += [Parameter(name, kind, default=None) for name in further]
         return Signature(fixed)
 
     def _read(self, method: str, args: Any, kwargs: Any) -> dict[str, Any]:
@@ -234,11 +245,11 @@ class Distribution(NamedDistribution):
 
     def _call(self, method: str, args: Any, kwargs: Any) -> Any:
         family = self._form(kwargs)
-        given = [*family._read(method, args, kwargs).values()]
+        arguments = [*family._read(method, args, kwargs).values()]
         of = getattr(family, f"_{method}", None)
         try:
             if of is not None:
-                return computed(f"{self.name}.{method}", of, given)
+                return compute_formula(f"{self.name}.{method}", of, arguments)
         except NotImplementedError:  # a formula that the family does not have
             pass
         draws = f"from draws: {self.name}.rvs(..., size=10_000, random_state=0)"
@@ -264,12 +275,12 @@ class Distribution(NamedDistribution):
         Without ``size`` it is one draw for each element of the parameters.
         """
         family = self._form(kwargs)
-        given = family._read("rvs", args, kwargs)
-        size, source = given.pop("size"), given.pop("random_state")
+        arguments = family._read("rvs", args, kwargs)
+        size, source = arguments.pop("size"), arguments.pop("random_state")
         name = f"{self.name}.rvs"
         if not family._can_draw():
             raise UnknownAttributeError(f"{self.title} has no 'rvs': it is not drawn from here")
-        parameters = [*given.values()]
+        parameters = [*arguments.values()]
         if isinstance(source, Generator):
             return drawn(name, family, source, size, parameters)
         if isinstance(source, int | np.integer) and not isinstance(source, bool):
@@ -399,7 +410,7 @@ class Continuous(Univariate):
 
     def valid(self, *s: Any) -> Any:
         """Return where shape parameters are in their range."""
-        return all_of(*[each > 0.0 for each in s])
+        return all_of(*[parameter > 0.0 for parameter in s])
 
     def log_density(self, z: Any, *s: Any) -> Any:
         """Logarithm of the density of z."""
@@ -455,13 +466,13 @@ class Continuous(Univariate):
 
     # -- what follows
 
-    def _split(self, given: Sequence[Any]) -> tuple[Sequence[Any], Any, Any, Any]:
+    def _split(self, parameters: Sequence[Any]) -> tuple[Sequence[Any], Any, Any, Any]:
         """Shape parameters, location and scale, and where all are in their range."""
-        *s, loc, scale = given
+        *s, loc, scale = parameters
         return s, loc, scale, all_of(self.valid(*s), scale > 0.0)
 
     def _inside(self, z: Any, s: Sequence[Any]) -> tuple[Any, Any]:
-        """Where z is in the support, and z with ``typical`` elsewhere."""
+        """Return a mask of the support, and z with ``typical`` outside of it."""
         low, high = self._ends(s)
         outside: Any = None
         for end, beyond in ((low, z < low), (high, z > high)):
@@ -473,41 +484,43 @@ class Continuous(Univariate):
         typical = self.typical(*s) if callable(self.typical) else self.typical
         return inside, where(inside, z, typical)
 
-    def _logpdf(self, x: Any, *given: Any) -> Any:
-        s, loc, scale, valid = self._split(given)
+    def _logpdf(self, x: Any, *parameters: Any) -> Any:
+        s, loc, scale, valid = self._split(parameters)
         inside, z = self._inside((x - loc) / scale, s)
-        found = where(
+        logpdf = where(
             inside, self.log_density(z, *s) - log(where(scale > 0.0, scale, 1.0)), -math.inf
         )
-        return where(valid, found, math.nan)
+        return where(valid, logpdf, math.nan)
 
-    def _pdf(self, x: Any, *given: Any) -> Any:
-        return exp(self._logpdf(x, *given))
+    def _pdf(self, x: Any, *parameters: Any) -> Any:
+        return exp(self._logpdf(x, *parameters))
 
-    def _by(self, of: Formula, x: Any, given: Sequence[Any], before: float, after: float) -> Any:
+    def _by(
+        self, of: Formula, x: Any, parameters: Sequence[Any], at_low: float, at_high: float
+    ) -> Any:
         """A function of z in the support; ``before`` and ``after`` it constants."""
-        s, loc, scale, valid = self._split(given)
+        s, loc, scale, valid = self._split(parameters)
         z = (x - loc) / scale
         low, high = self._ends(s)
         inside = (z > low) & (z < high)
         typical = self.typical(*s) if callable(self.typical) else self.typical
-        found = where(inside, of(where(inside, z, typical), *s), where(z <= low, before, after))
-        return where(valid & (z == z), found, math.nan)
+        result = where(inside, of(where(inside, z, typical), *s), where(z <= low, at_low, at_high))
+        return where(valid & (z == z), result, math.nan)
 
-    def _cdf(self, x: Any, *given: Any) -> Any:
-        return self._by(self.below, x, given, 0.0, 1.0)
+    def _cdf(self, x: Any, *parameters: Any) -> Any:
+        return self._by(self.below, x, parameters, 0.0, 1.0)
 
-    def _sf(self, x: Any, *given: Any) -> Any:
-        return self._by(self.above, x, given, 1.0, 0.0)
+    def _sf(self, x: Any, *parameters: Any) -> Any:
+        return self._by(self.above, x, parameters, 1.0, 0.0)
 
-    def _logcdf(self, x: Any, *given: Any) -> Any:
-        return self._by(self.log_below, x, given, -math.inf, 0.0)
+    def _logcdf(self, x: Any, *parameters: Any) -> Any:
+        return self._by(self.log_below, x, parameters, -math.inf, 0.0)
 
-    def _logsf(self, x: Any, *given: Any) -> Any:
-        return self._by(self.log_above, x, given, 0.0, -math.inf)
+    def _logsf(self, x: Any, *parameters: Any) -> Any:
+        return self._by(self.log_above, x, parameters, 0.0, -math.inf)
 
-    def _inverse(self, of: Formula, q: Any, given: Sequence[Any], upper: bool) -> Any:
-        s, loc, scale, valid = self._split(given)
+    def _inverse(self, of: Formula, q: Any, parameters: Sequence[Any], upper: bool) -> Any:
+        s, loc, scale, valid = self._split(parameters)
         inside = (q > 0.0) & (q < 1.0)
         low, high = self._ends(s)
         z = of(where(inside, q, 0.5), *s)
@@ -515,26 +528,26 @@ class Continuous(Univariate):
         z = where(inside, z, ends)
         return where(valid & (q >= 0.0) & (q <= 1.0), z * scale + loc, math.nan)
 
-    def _ppf(self, q: Any, *given: Any) -> Any:
-        return self._inverse(self.quantile, q, given, False)
+    def _ppf(self, q: Any, *parameters: Any) -> Any:
+        return self._inverse(self.quantile, q, parameters, False)
 
-    def _isf(self, q: Any, *given: Any) -> Any:
-        return self._inverse(self.upper_quantile, q, given, True)
+    def _isf(self, q: Any, *parameters: Any) -> Any:
+        return self._inverse(self.upper_quantile, q, parameters, True)
 
-    def _mean(self, *given: Any) -> Any:
-        s, loc, scale, valid = self._split(given)
+    def _mean(self, *parameters: Any) -> Any:
+        s, loc, scale, valid = self._split(parameters)
         return where(valid, self.moments(*s)[0] * scale + loc, math.nan)
 
-    def _var(self, *given: Any) -> Any:
-        s, _, scale, valid = self._split(given)
+    def _var(self, *parameters: Any) -> Any:
+        s, _, scale, valid = self._split(parameters)
         return where(valid, self.moments(*s)[1] * scale * scale, math.nan)
 
-    def _entropy(self, *given: Any) -> Any:
-        s, _, scale, valid = self._split(given)
+    def _entropy(self, *parameters: Any) -> Any:
+        s, _, scale, valid = self._split(parameters)
         return where(valid, self.spread(*s) + log(where(valid, scale, 1.0)), math.nan)
 
-    def _rvs(self, rng: Any, shape: Any, dtype: DType, *given: Any) -> Any:
-        s, loc, scale, _ = self._split(given)
+    def _rvs(self, rng: Any, shape: Any, dtype: DType, *parameters: Any) -> Any:
+        s, loc, scale, _ = self._split(parameters)
         return self.draw(rng, shape, dtype, *s) * scale + loc
 
 
@@ -593,73 +606,75 @@ class Discrete(Univariate):
     def draw(self, rng: Any, shape: Any, dtype: DType, *s: Any) -> Any:
         """Draws in floats: quantiles of uniform ones."""
         unit, _ = rng._open_unit(shape, F64)
-        return self.quantile(unit, *[astype(each, F64) for each in s])
+        return self.quantile(unit, *[astype(parameter, F64) for parameter in s])
 
     # -- what follows
 
-    def _logpmf(self, k: Any, *given: Any) -> Any:
-        *s, loc = given
+    def _logpmf(self, k: Any, *parameters: Any) -> Any:
+        *s, loc = parameters
         k = k - loc
         low, high = self._ends(s)
         valid = self.valid(*s)
         inside = (k >= low) & (k <= high) & (floor(k) == k) & (k < math.inf)
         at = where(inside, k, low)
-        found = where(inside, self.log_mass(at, *self._safe(s)), -math.inf)
-        return where(valid & (k == k), found, math.nan)
+        logpmf = where(inside, self.log_mass(at, *self._safe(s)), -math.inf)
+        return where(valid & (k == k), logpmf, math.nan)
 
     def _safe(self, s: Sequence[Any]) -> Sequence[Any]:
         return self.safe(*s)
 
-    def _pmf(self, k: Any, *given: Any) -> Any:
-        return exp(self._logpmf(k, *given))
+    def _pmf(self, k: Any, *parameters: Any) -> Any:
+        return exp(self._logpmf(k, *parameters))
 
-    def _by(self, of: Formula, k: Any, given: Sequence[Any], before: float, after: float) -> Any:
-        *s, loc = given
+    def _by(
+        self, of: Formula, k: Any, parameters: Sequence[Any], at_low: float, at_high: float
+    ) -> Any:
+        *s, loc = parameters
         k = floor(k - loc)
         low, high = self._ends(s)
         inside = (k >= low) & (k < high)
-        found = of(where(inside, k, low), *self._safe(s))
-        found = where(inside, found, where(k < low, before, after))
-        return where(self.valid(*s) & (k == k), found, math.nan)
+        result = of(where(inside, k, low), *self._safe(s))
+        result = where(inside, result, where(k < low, at_low, at_high))
+        return where(self.valid(*s) & (k == k), result, math.nan)
 
-    def _cdf(self, k: Any, *given: Any) -> Any:
-        return self._by(self.below, k, given, 0.0, 1.0)
+    def _cdf(self, k: Any, *parameters: Any) -> Any:
+        return self._by(self.below, k, parameters, 0.0, 1.0)
 
-    def _sf(self, k: Any, *given: Any) -> Any:
-        return self._by(self.above, k, given, 1.0, 0.0)
+    def _sf(self, k: Any, *parameters: Any) -> Any:
+        return self._by(self.above, k, parameters, 1.0, 0.0)
 
-    def _logcdf(self, k: Any, *given: Any) -> Any:
-        return self._by(self.log_below, k, given, -math.inf, 0.0)
+    def _logcdf(self, k: Any, *parameters: Any) -> Any:
+        return self._by(self.log_below, k, parameters, -math.inf, 0.0)
 
-    def _logsf(self, k: Any, *given: Any) -> Any:
-        return self._by(self.log_above, k, given, 0.0, -math.inf)
+    def _logsf(self, k: Any, *parameters: Any) -> Any:
+        return self._by(self.log_above, k, parameters, 0.0, -math.inf)
 
     def quantile(self, q: Any, *s: Any) -> Any:
         """The first whole number whose ``below`` is at least q, by bisection."""
-        return self._bisected(lambda k: self.below(k, *s) >= q, q, s)
+        return self._bisect(lambda k: self.below(k, *s) >= q, q, s)
 
     def upper_quantile(self, q: Any, *s: Any) -> Any:
         """The first whole number whose ``above`` is at most q."""
-        return self._bisected(lambda k: self.above(k, *s) <= q, q, s)
+        return self._bisect(lambda k: self.above(k, *s) <= q, q, s)
 
-    def _bisected(self, reached: Formula, q: Any, s: Sequence[Any]) -> Any:
+    def _bisect(self, reached: Formula, q: Any, s: Sequence[Any]) -> Any:
         """The first whole number of the support that is ``reached``."""
-        zero = stop_gradient(sum([each * 0.0 for each in s], q * 0.0))
+        zero = stop_gradient(sum([parameter * 0.0 for parameter in s], q * 0.0))
         low, _ = self._ends(s)
         start = zero + (low - 1.0)  # not reached
         end = ceil(zero + self.far(*s))  # reached
 
         def step(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-            before, after = state
-            middle = floor((before + after) * 0.5)
-            middle = where(middle > before, middle, after)
-            found = reached(middle)
-            return where(found, before, middle), where(found, middle, after)
+            lower, upper = state
+            middle = floor((lower + upper) * 0.5)
+            middle = where(middle > lower, middle, upper)
+            is_reached = reached(middle)
+            return where(is_reached, lower, middle), where(is_reached, middle, upper)
 
         return fori_loop(0, _HALVINGS, step, (start, end))[1]
 
-    def _inverse(self, of: Formula, q: Any, given: Sequence[Any], upper: bool) -> Any:
-        *s, loc = given
+    def _inverse(self, of: Formula, q: Any, parameters: Sequence[Any], upper: bool) -> Any:
+        *s, loc = parameters
         inside = (q > 0.0) & (q < 1.0)
         low, high = self._ends(s)
         k = of(where(inside, q, 0.5), *self._safe(s))
@@ -668,22 +683,22 @@ class Discrete(Univariate):
         k = where(inside, k, ends)
         return where(self.valid(*s) & (q >= 0.0) & (q <= 1.0), k + loc, math.nan)
 
-    def _ppf(self, q: Any, *given: Any) -> Any:
-        return self._inverse(self.quantile, q, given, False)
+    def _ppf(self, q: Any, *parameters: Any) -> Any:
+        return self._inverse(self.quantile, q, parameters, False)
 
-    def _isf(self, q: Any, *given: Any) -> Any:
-        return self._inverse(self.upper_quantile, q, given, True)
+    def _isf(self, q: Any, *parameters: Any) -> Any:
+        return self._inverse(self.upper_quantile, q, parameters, True)
 
-    def _mean(self, *given: Any) -> Any:
-        *s, loc = given
+    def _mean(self, *parameters: Any) -> Any:
+        *s, loc = parameters
         return where(self.valid(*s), self.moments(*self._safe(s))[0] + loc, math.nan)
 
-    def _var(self, *given: Any) -> Any:
-        *s, _ = given
+    def _var(self, *parameters: Any) -> Any:
+        *s, _ = parameters
         return where(self.valid(*s), self.moments(*self._safe(s))[1], math.nan)
 
-    def _rvs(self, rng: Any, shape: Any, dtype: DType, *given: Any) -> Any:
-        *s, loc = given
+    def _rvs(self, rng: Any, shape: Any, dtype: DType, *parameters: Any) -> Any:
+        *s, loc = parameters
         return astype(self.draw(rng, shape, dtype, *s) + loc, I64)
 
 
@@ -706,8 +721,8 @@ class FrozenDistribution(NamedDistribution):
         return title
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{word}={quote(each)}" for word, each in self.parameters.items())
-        return f"{self.title}({given})"
+        text = ", ".join(f"{word}={quote(value)}" for word, value in self.parameters.items())
+        return f"{self.title}({text})"
 
     def __reduce__(self) -> Any:
         return FrozenDistribution, (self.family, self.parameters)

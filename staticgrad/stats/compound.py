@@ -30,7 +30,7 @@ from staticgrad.stats.base import (
     FrozenDistribution,
     NamedDistribution,
     as_arrays,
-    computed,
+    compute_formula,
     is_plain,
     log1mexp,
 )
@@ -87,22 +87,22 @@ class Compound(NamedDistribution):
 
     def logcdf(self, x: Any) -> Any:
         """Logarithm of ``cdf``."""
-        return computed(f"{self.name}.logcdf", log, [self.cdf(x)])
+        return compute_formula(f"{self.name}.logcdf", log, [self.cdf(x)])
 
     def logsf(self, x: Any) -> Any:
         """Logarithm of ``sf``."""
-        return computed(f"{self.name}.logsf", log, [self.sf(x)])
+        return compute_formula(f"{self.name}.logsf", log, [self.sf(x)])
 
     def sf(self, x: Any) -> Any:
         """Probability of more than ``x``."""
-        return computed(f"{self.name}.sf", lambda below: 1.0 - below, [self.cdf(x)])
+        return compute_formula(f"{self.name}.sf", lambda below: 1.0 - below, [self.cdf(x)])
 
     def cdf(self, x: Any) -> Any:
         """Probability of at most ``x``."""
         raise NotImplementedError
 
     def _exp(self, method: str, logs: Any) -> Any:
-        return computed(f"{self.name}.{method}", exp, [logs])
+        return compute_formula(f"{self.name}.{method}", exp, [logs])
 
     def _log_at(self, x: Any) -> Any:
         raise NotImplementedError
@@ -149,8 +149,8 @@ class Mixture(Compound):
 
     def _parts(self) -> Sequence[Any]:
         laws = self.components if isinstance(self.components, tuple) else (self.components,)
-        further = [each for law in laws for each in _parameters(law)]
-        return [*further, *(each for each in (self.weights, self.logits) if each is not None)]
+        further = [parameter for law in laws for parameter in _parameters(law)]
+        return [*further, *(array for array in (self.weights, self.logits) if array is not None)]
 
     def _each(self, method: str, x: Any) -> list[Any]:
         """Results of the components, in one array or several."""
@@ -158,53 +158,53 @@ class Mixture(Compound):
             return [getattr(law, method)(x) for law in self.components]
         return [getattr(self.components, method)(x)]
 
-    def _combined(self, method: str, of: Any, x: Any) -> Any:
+    def _combine(self, method: str, of: Any, x: Any) -> Any:
         """``of`` the logarithms of the weights and the results, along the last axis."""
-        several = isinstance(self.components, tuple)
-        if not several:
+        is_tuple = isinstance(self.components, tuple)
+        if not is_tuple:
             x = np.asarray(x)[..., None] if is_plain(x) else x[..., None]
-        given = self.weights if self.logits is None else self.logits
+        raw_weights = self.weights if self.logits is None else self.logits
 
-        def formula(weights: Any, *each: Any) -> Any:
+        def formula(weights: Any, *results: Any) -> Any:
             logs = log(weights) if self.logits is None else log_softmax(weights, -1)
-            return of(logs, stack(each, -1) if several else each[0])
+            return of(logs, stack(results, -1) if is_tuple else results[0])
 
-        return computed(f"mixture.{method}", formula, [given, *self._each(method, x)])
+        return compute_formula(f"mixture.{method}", formula, [raw_weights, *self._each(method, x)])
 
     def _log_at(self, x: Any) -> Any:
         method = "logpmf" if self.discrete else "logpdf"
-        return self._combined(method, lambda w, f: special.logsumexp(w + f, -1), x)
+        return self._combine(method, lambda w, f: special.logsumexp(w + f, -1), x)
 
     def cdf(self, x: Any) -> Any:
         """Probability of at most ``x``."""
-        return self._combined("cdf", lambda w, f: total(exp(w) * f, -1), x)
+        return self._combine("cdf", lambda w, f: total(exp(w) * f, -1), x)
 
     def sf(self, x: Any) -> Any:
         """Probability of more than ``x``."""
-        return self._combined("sf", lambda w, f: total(exp(w) * f, -1), x)
+        return self._combine("sf", lambda w, f: total(exp(w) * f, -1), x)
 
     def logcdf(self, x: Any) -> Any:
         """Logarithm of ``cdf``."""
-        return self._combined("logcdf", lambda w, f: special.logsumexp(w + f, -1), x)
+        return self._combine("logcdf", lambda w, f: special.logsumexp(w + f, -1), x)
 
     def logsf(self, x: Any) -> Any:
         """Logarithm of ``sf``."""
-        return self._combined("logsf", lambda w, f: special.logsumexp(w + f, -1), x)
+        return self._combine("logsf", lambda w, f: special.logsumexp(w + f, -1), x)
 
     def _moments(self, of: Any) -> Any:
-        several = isinstance(self.components, tuple)
-        laws = self.components if several else (self.components,)
-        given = self.weights if self.logits is None else self.logits
-        pairs = [each for law in laws for each in (law.mean(), law.var())]
+        is_tuple = isinstance(self.components, tuple)
+        laws = self.components if is_tuple else (self.components,)
+        raw_weights = self.weights if self.logits is None else self.logits
+        pairs = [moment for law in laws for moment in (law.mean(), law.var())]
 
-        def formula(weights: Any, *each: Any) -> Any:
+        def formula(weights: Any, *moments: Any) -> Any:
             share = weights if self.logits is None else exp(log_softmax(weights, -1))
-            mean, var = each[::2], each[1::2]
-            means = stack(mean, -1) if several else mean[0]
-            spreads = stack(var, -1) if several else var[0]
+            mean, var = moments[::2], moments[1::2]
+            means = stack(mean, -1) if is_tuple else mean[0]
+            spreads = stack(var, -1) if is_tuple else var[0]
             return of(share, means, spreads)
 
-        return computed("mixture.mean", formula, [given, *pairs])
+        return compute_formula("mixture.mean", formula, [raw_weights, *pairs])
 
     def mean(self) -> Any:
         """Mean."""
@@ -221,22 +221,22 @@ class Mixture(Compound):
 
     def std(self) -> Any:
         """Standard deviation."""
-        return computed("mixture.std", sqrt, [self.var()])
+        return compute_formula("mixture.std", sqrt, [self.var()])
 
     def _draw(self, rng: Any, shape: Any) -> Any:
-        given = self.weights if self.logits is None else self.logits
-        logs = special.xlogy(1.0, given) if self.logits is None else given
+        raw_weights = self.weights if self.logits is None else self.logits
+        logs = special.xlogy(1.0, raw_weights) if self.logits is None else raw_weights
         chosen = rng.categorical(logs, shape=shape)
         if not isinstance(self.components, tuple):
-            count = given.shape[-1]
+            count = raw_weights.shape[-1]
             draws = self.components.rvs(size=(*shape, count), random_state=rng)
             draws = [draws[..., k] for k in range(count)]
         else:
             draws = [law.rvs(size=shape, random_state=rng) for law in self.components]
-        found = draws[0]
-        for k, each in enumerate(draws[1:], 1):
-            found = where(chosen == k, each, found)
-        return found
+        selected = draws[0]
+        for k, draw in enumerate(draws[1:], 1):
+            selected = where(chosen == k, draw, selected)
+        return selected
 
 
 @public
@@ -259,8 +259,8 @@ def mixture(components: Any, weights: Any = None, logits: Any = None) -> Mixture
     if isinstance(components, list | tuple):
         if not components:
             raise ArgumentError("mixture: there are no components")
-        laws = tuple([check_law("mixture", each) for each in components])
-        if len({is_discrete(each) for each in laws}) > 1:
+        laws = tuple([check_law("mixture", component) for component in components])
+        if len({is_discrete(law) for law in laws}) > 1:
             raise ArgumentError("mixture: components are continuous and discrete")
         return Mixture(laws, weights, logits)
     return Mixture(check_law("mixture", components), weights, logits)
@@ -281,36 +281,36 @@ class AtZero(Compound):
         def formula(k: Any, p: Any, at: Any, zero: Any) -> Any:
             valid = (p >= 0.0) & (p <= 1.0)
             some = where(valid, p, 0.5)
-            rest, own = special.xlog1py(1.0, -some), special.xlogy(1.0, some)
+            log_q, log_p = special.xlog1py(1.0, -some), special.xlogy(1.0, some)
             if self._hurdle:
                 below = where(zero < 0.0, zero, -1.0)
-                found = where(k == 0.0, own, rest + at - log1mexp(below))
+                logpmf = where(k == 0.0, log_p, log_q + at - log1mexp(below))
             else:
-                found = where(k == 0.0, self._joined(some, rest, zero), rest + at)
-            return where(valid, found, math.nan)
+                logpmf = where(k == 0.0, self._log_mix(some, log_q, zero), log_q + at)
+            return where(valid, logpmf, math.nan)
 
-        given = [k, self.p, self.law.logpmf(k), self.law.logpmf(0.0)]
-        return computed(f"{self.name}.logpmf", formula, given)
+        arguments = [k, self.p, self.law.logpmf(k), self.law.logpmf(0.0)]
+        return compute_formula(f"{self.name}.logpmf", formula, arguments)
 
     @staticmethod
-    def _joined(p: Any, rest: Any, zero: Any) -> Any:
+    def _log_mix(p: Any, log_q: Any, zero: Any) -> Any:
         """log(p + (1 - p) * exp(zero)), with slopes where p is 0."""
         large = p > exp(zero)
-        far = logaddexp(log(where(large, p, 1.0)), rest + where(large, zero, 0.0))
+        far = logaddexp(log(where(large, p, 1.0)), log_q + where(large, zero, 0.0))
         near, share = where(large, 0.0, zero), where(large | (p >= 1.0), 0.0, p)
         return where(
-            large, far, rest + near + log1p(share / (1.0 - share) * exp(minimum(-near, 700.0)))
+            large, far, log_q + near + log1p(share / (1.0 - share) * exp(minimum(-near, 700.0)))
         )
 
     def cdf(self, k: Any) -> Any:
         """Probability of at most ``k``."""
 
         def formula(k: Any, p: Any, below: Any, zero: Any) -> Any:
-            rest = (below - zero) / (1.0 - zero) if self._hurdle else below
-            return where(k < 0.0, 0.0, p + (1.0 - p) * rest)
+            law_cdf = (below - zero) / (1.0 - zero) if self._hurdle else below
+            return where(k < 0.0, 0.0, p + (1.0 - p) * law_cdf)
 
-        given = [k, self.p, self.law.cdf(k), self.law.pmf(0.0)]
-        return computed(f"{self.name}.cdf", formula, given)
+        arguments = [k, self.p, self.law.cdf(k), self.law.pmf(0.0)]
+        return compute_formula(f"{self.name}.cdf", formula, arguments)
 
     def mean(self) -> Any:
         """Mean."""
@@ -318,7 +318,9 @@ class AtZero(Compound):
         def formula(p: Any, mean: Any, zero: Any) -> Any:
             return (1.0 - p) * (mean / (1.0 - zero) if self._hurdle else mean)
 
-        return computed(f"{self.name}.mean", formula, [self.p, self.law.mean(), self.law.pmf(0.0)])
+        return compute_formula(
+            f"{self.name}.mean", formula, [self.p, self.law.mean(), self.law.pmf(0.0)]
+        )
 
     def _draw(self, rng: Any, shape: Any) -> Any:
         is_zero = rng.bernoulli(self.p, shape=shape)
@@ -370,7 +372,7 @@ class Truncated(Compound):
         """Logarithms of both tails at both ends; of counts the lower end is included."""
         low = self.low
         if self.discrete:
-            low = computed("truncated", lambda low: low - 1.0, [low])
+            low = compute_formula("truncated", lambda low: low - 1.0, [low])
         law = self.law
         return [law.logcdf(low), law.logcdf(self.high), law.logsf(low), law.logsf(self.high)]
 
@@ -380,21 +382,21 @@ class Truncated(Compound):
         upper = below > -0.6931471805599453
         large, small = where(upper, above, until), where(upper, beyond, below)
         proper = small > -math.inf
-        apart = where(proper, small - where(proper, large, 0.0), -1.0)
-        return large + where(proper, log1mexp(where(apart < 0.0, apart, -1e-300)), 0.0)
+        log_ratio = where(proper, small - where(proper, large, 0.0), -1.0)
+        return large + where(proper, log1mexp(where(log_ratio < 0.0, log_ratio, -1e-300)), 0.0)
 
     def _log_at(self, x: Any) -> Any:
         def formula(x: Any, low: Any, high: Any, at: Any, *tails: Any) -> Any:
             inside = (x >= low) & (x <= high)
-            found = where(inside, at, 0.0) - self._mass(*tails)
+            log_density = where(inside, at, 0.0) - self._mass(*tails)
             return where(
                 low < high if not self.discrete else low <= high,
-                where(inside, found, where(x == x, -math.inf, math.nan)),
+                where(inside, log_density, where(x == x, -math.inf, math.nan)),
                 math.nan,
             )
 
-        given = [x, self.low, self.high, _logs(self.law, x), *self._tails()]
-        return computed("truncated.logpdf", formula, given)
+        arguments = [x, self.low, self.high, _logs(self.law, x), *self._tails()]
+        return compute_formula("truncated.logpdf", formula, arguments)
 
     def cdf(self, x: Any) -> Any:
         """Probability of at most ``x``."""
@@ -403,17 +405,17 @@ class Truncated(Compound):
             below, _, above, _ = tails
             some = (x >= low) & (x < high)
             part = self._mass(below, where(some, at, tails[1]), above, where(some, over, tails[3]))
-            found = where(x >= high, 1.0, exp(part - self._mass(*tails)))
-            return where(x < low if self.discrete else x <= low, 0.0, found)
+            probability = where(x >= high, 1.0, exp(part - self._mass(*tails)))
+            return where(x < low if self.discrete else x <= low, 0.0, probability)
 
-        given = [x, self.low, self.high, self.law.logcdf(x), self.law.logsf(x), *self._tails()]
-        return computed("truncated.cdf", formula, given)
+        arguments = [x, self.low, self.high, self.law.logcdf(x), self.law.logsf(x), *self._tails()]
+        return compute_formula("truncated.cdf", formula, arguments)
 
     def ppf(self, q: Any) -> Any:
         """Quantile: the inverse of ``cdf``."""
         low = self.low
         if self.discrete:
-            low = computed("truncated", lambda low: low - 1.0, [low])
+            low = compute_formula("truncated", lambda low: low - 1.0, [low])
         ends = [
             self.law.cdf(low),
             self.law.cdf(self.high),
@@ -427,22 +429,38 @@ class Truncated(Compound):
         def upper(q: Any, below: Any, until: Any, above: Any, beyond: Any) -> Any:
             return above - (above - beyond) * q
 
-        near = self.law.ppf(computed("truncated.ppf", share, [q, *ends]))
-        far = self.law.isf(computed("truncated.ppf", upper, [q, *ends]))
+        near = self.law.ppf(compute_formula("truncated.ppf", share, [q, *ends]))
+        far = self.law.isf(compute_formula("truncated.ppf", upper, [q, *ends]))
         _, until, above, _ = ends
-        given = [ends[0], until, above, near, far, self._normal_quantile(q), self.low, self.high]
+        arguments = [
+            ends[0],
+            until,
+            above,
+            near,
+            far,
+            self._normal_quantile(q),
+            self.low,
+            self.high,
+        ]
 
-        def chosen(
-            below: Any, until: Any, above: Any, near: Any, far: Any, other: Any, low: Any, high: Any
+        def select_quantile(
+            below: Any,
+            until: Any,
+            above: Any,
+            near: Any,
+            far: Any,
+            by_normal: Any,
+            low: Any,
+            high: Any,
         ) -> Any:
             upper = below > 0.5
-            found = where(upper, far, near)
+            quantile = where(upper, far, near)
             least = 1e7 * float(np.finfo(below.dtype.numpy).tiny)
-            found = where(where(upper, above, until) > least, found, other)
-            found = where(found < low, low, found)
-            return where(found > high, high, found)
+            quantile = where(where(upper, above, until) > least, quantile, by_normal)
+            quantile = where(quantile < low, low, quantile)
+            return where(quantile > high, high, quantile)
 
-        return computed("truncated.ppf", chosen, given)
+        return compute_formula("truncated.ppf", select_quantile, arguments)
 
     def _normal_quantile(self, q: Any) -> Any:
         """The quantile of a normal distribution, of others NaN."""
@@ -453,13 +471,16 @@ class Truncated(Compound):
         def standard(x: Any, loc: Any, scale: Any) -> Any:
             return (x - loc) / scale
 
-        ends = [computed("truncated.ppf", standard, [x, loc, scale]) for x in (self.low, self.high)]
+        ends = [
+            compute_formula("truncated.ppf", standard, [x, loc, scale])
+            for x in (self.low, self.high)
+        ]
         return truncnorm.ppf(q, *ends, loc, scale)
 
     def _draw(self, rng: Any, shape: Any) -> Any:
         unit, _ = rng._open_unit(shape, F64)
-        found = self.ppf(unit)
-        return astype(found, I64) if self.discrete else found
+        draws = self.ppf(unit)
+        return astype(draws, I64) if self.discrete else draws
 
 
 @public

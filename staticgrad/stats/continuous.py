@@ -370,17 +370,17 @@ class Beta(Continuous):
         return special.betainccinv(a, b, q)
 
     def moments(self, a: Any, b: Any) -> tuple[Any, Any]:
-        both = a + b
-        mean = a / both
-        return mean, mean * (b / both) / (both + 1.0)
+        concentration = a + b
+        mean = a / concentration
+        return mean, mean * (b / concentration) / (concentration + 1.0)
 
     def spread(self, a: Any, b: Any) -> Any:
-        rest = (a + b - 2.0) * special.digamma(a + b)
+        digamma_term = (a + b - 2.0) * special.digamma(a + b)
         return (
             special.betaln(a, b)
             - (a - 1.0) * special.digamma(a)
             - (b - 1.0) * special.digamma(b)
-            + rest
+            + digamma_term
         )
 
     def draw(self, rng: Any, shape: Any, dtype: DType, a: Any, b: Any) -> Any:
@@ -402,8 +402,8 @@ class StudentT(Continuous):
         some = where(normal, 1.0, df)
         half = some * 0.5
         tail = (half + 0.5) * log1p_square(z / sqrt(some))
-        found = -tail - 0.5 * log(some) - special.betaln(half, some * 0.0 + 0.5)
-        return where(normal, z * z * -0.5 - LOG_ROOT_TAU, found)
+        log_student = -tail - 0.5 * log(some) - special.betaln(half, some * 0.0 + 0.5)
+        return where(normal, z * z * -0.5 - LOG_ROOT_TAU, log_student)
 
     def below(self, z: Any, df: Any) -> Any:
         return special.stdtr(df, z)
@@ -734,9 +734,9 @@ class Pareto(Continuous):
         return q ** (-1.0 / b)
 
     def moments(self, b: Any) -> tuple[Any, Any]:
-        one, two = where(b > 1.0, b - 1.0, 1.0), where(b > 2.0, b, 3.0)
-        mean = where(b > 1.0, b / one, math.inf)
-        return mean, where(b > 2.0, two / ((two - 1.0) ** 2 * (two - 2.0)), math.inf)
+        excess, safe_b = where(b > 1.0, b - 1.0, 1.0), where(b > 2.0, b, 3.0)
+        mean = where(b > 1.0, b / excess, math.inf)
+        return mean, where(b > 2.0, safe_b / ((safe_b - 1.0) ** 2 * (safe_b - 2.0)), math.inf)
 
     def spread(self, b: Any) -> Any:
         return 1.0 + 1.0 / b - log(b)
@@ -853,10 +853,10 @@ class TruncatedNormal(Continuous):
     def log_above(self, z: Any, a: Any, b: Any) -> Any:
         return self._log_share(self._mass(z, b), self._mass(a, z), self._mass(a, b))
 
-    def _log_share(self, part: Any, other: Any, whole: Any) -> Any:
-        """part - whole, from the other part where this one is nearly all."""
-        near = part - whole > -LOG_2
-        return where(near, log1mexp(where(near, other - whole, -1.0)), part - whole)
+    def _log_share(self, part: Any, complement: Any, log_total: Any) -> Any:
+        """Return ``part - log_total``, by the complement where the part is nearly all."""
+        near = part - log_total > -LOG_2
+        return where(near, log1mexp(where(near, complement - log_total, -1.0)), part - log_total)
 
     def below(self, z: Any, a: Any, b: Any) -> Any:
         return exp(self.log_below(z, a, b))
@@ -871,7 +871,7 @@ class TruncatedNormal(Continuous):
         far = maximum(first, last) < edge
         below, until = special.ndtr(first), special.ndtr(last)
         z = special.ndtri(where(far, 0.5, below + (until - below) * q))
-        below, until = (special.log_ndtr(where(far, each, edge)) for each in (first, last))
+        below, until = (special.log_ndtr(where(far, bound, edge)) for bound in (first, last))
         share = logaddexp(below + log1p(-q), until + log(q))
         z = where(far, _normal_quantile_of_log(minimum(share, edge * edge * -0.49)), z)
         return where(upper, -z, z)
@@ -879,7 +879,7 @@ class TruncatedNormal(Continuous):
     def upper_quantile(self, q: Any, a: Any, b: Any) -> Any:
         return -self.quantile(q, -b, -a)
 
-    def _tilted(self, z: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    def _boundary_density(self, z: Any, a: Any, b: Any) -> tuple[Any, Any]:
         """The density at an end, and z times it: 0 at an infinite one."""
         finite = absolute(z) < math.inf
         at = where(finite, z, 0.0)
@@ -887,12 +887,15 @@ class TruncatedNormal(Continuous):
         return density, at * density
 
     def moments(self, a: Any, b: Any) -> tuple[Any, Any]:
-        (low, low_z), (high, high_z) = self._tilted(a, a, b), self._tilted(b, a, b)
+        (low, low_z), (high, high_z) = (
+            self._boundary_density(a, a, b),
+            self._boundary_density(b, a, b),
+        )
         mean = low - high
         return mean, 1.0 + low_z - high_z - mean * mean
 
     def spread(self, a: Any, b: Any) -> Any:
-        (_, low_z), (_, high_z) = self._tilted(a, a, b), self._tilted(b, a, b)
+        (_, low_z), (_, high_z) = self._boundary_density(a, a, b), self._boundary_density(b, a, b)
         return LOG_ROOT_TAU + 0.5 + self._mass(a, b) + (low_z - high_z) * 0.5
 
 

@@ -173,10 +173,10 @@ class Binomial(Discrete):
         return log_lower_beta(k + 1.0, maximum(n - k, 0.5), p)
 
     def quantile(self, q: Any, n: Any, p: Any) -> Any:
-        return self._bisected(lambda k: (k >= n) | (self.below(k, n, p) >= q), q, (n, p))
+        return self._bisect(lambda k: (k >= n) | (self.below(k, n, p) >= q), q, (n, p))
 
     def upper_quantile(self, q: Any, n: Any, p: Any) -> Any:
-        return self._bisected(lambda k: (k >= n) | (self.above(k, n, p) <= q), q, (n, p))
+        return self._bisect(lambda k: (k >= n) | (self.above(k, n, p) <= q), q, (n, p))
 
     def moments(self, n: Any, p: Any) -> tuple[Any, Any]:
         return n * p, n * p * (1.0 - p)

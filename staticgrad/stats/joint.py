@@ -56,8 +56,8 @@ class Joint(Distribution):
         """Differential entropy in nats."""
         return self._call("entropy", args, kwargs)
 
-    def _pdf(self, *given: Any) -> Any:
-        return exp(self._logpdf(*given))
+    def _pdf(self, *arguments: Any) -> Any:
+        return exp(self._logpdf(*arguments))
 
 
 class JointCounts(Distribution):
@@ -81,8 +81,8 @@ class JointCounts(Distribution):
         """Entropy in nats."""
         return self._call("entropy", args, kwargs)
 
-    def _pmf(self, *given: Any) -> Any:
-        return exp(self._logpmf(*given))
+    def _pmf(self, *arguments: Any) -> Any:
+        return exp(self._logpmf(*arguments))
 
 
 def has_axes(name: str, value: Any, count: int) -> Any:
@@ -98,17 +98,17 @@ def log_diagonal(factor: Any) -> Any:
     return total(log(diagonal(factor, 0, -2, -1)), -1)
 
 
-def whitened(factor: Any, x: Any) -> Any:
+def whiten_vectors(factor: Any, x: Any) -> Any:
     """Solve factor @ z = x for vectors along the last axis."""
     if factor.ndim == 2 and x.ndim <= 2:
-        return swapped(solve_triangular(factor, swapped(x), lower=True))
+        return transpose_matrix(solve_triangular(factor, transpose_matrix(x), lower=True))
     batch = x.shape[:-1] if x.ndim > factor.ndim - 1 else factor.shape[:-2]
     many = broadcast_to(factor, (*batch, *factor.shape[-2:]))
     column = expand_dims(broadcast_to(x, (*batch, x.shape[-1])), -1)
     return squeeze(solve_triangular(many, column, lower=True), -1)
 
 
-def swapped(x: Any) -> Any:
+def transpose_matrix(x: Any) -> Any:
     """The transpose of a matrix; a vector itself."""
     return swapaxes(x, -1, -2) if x.ndim > 1 else x
 
@@ -141,7 +141,7 @@ class MultivariateNormal(Joint):
     def _logpdf(self, x: Any, mean: Any, cov: Any) -> Any:
         x = has_axes("multivariate_normal.logpdf", x, 1)
         factor = self._factor(cov, x.shape[-1])
-        white = whitened(factor, x - mean)
+        white = whiten_vectors(factor, x - mean)
         count = white.shape[-1]
         if isinstance(count, int):
             square = total(white * white, -1) * 0.5 + count * LOG_ROOT_TAU
@@ -188,14 +188,14 @@ class MultivariateT(MultivariateNormal):
     def _logpdf(self, x: Any, loc: Any, shape: Any, df: Any) -> Any:  # type: ignore[override]
         x = has_axes("multivariate_t.logpdf", x, 1)
         factor = self._factor(shape, x.shape[-1])
-        white = whitened(factor, x - loc)
+        white = whiten_vectors(factor, x - loc)
         half, count = df * 0.5, float(white.shape[-1]) * 0.5
         tail = (half + count) * log1p(total(white * white, -1) / df)
         front = special.gammaln(half + count) - special.gammaln(half) - count * log(df * math.pi)
         return front - tail - log_diagonal(factor)
 
-    def _rvs(self, rng: Any, shape: Any, dtype: DType, *given: Any) -> Any:
-        loc, matrix, df = given
+    def _rvs(self, rng: Any, shape: Any, dtype: DType, *parameters: Any) -> Any:
+        loc, matrix, df = parameters
         draws = super()._rvs(rng, shape, dtype, loc * 0.0, matrix)
         spread = rng.gamma(df * 0.5, shape=shape, dtype=dtype) / (df * 0.5)
         return draws / expand_dims(sqrt(spread), -1) + loc
@@ -220,17 +220,17 @@ class Dirichlet(Joint):
         at = where(x >= 0.0, x, 0.5)
         powers = total(special.xlogy(alpha - 1.0, at), -1)
         norm = total(special.gammaln(alpha), -1) - special.gammaln(total(alpha, -1))
-        found = where(inside, powers - norm, -math.inf)
-        return where(every(alpha > 0.0, -1), found, math.nan)
+        logpdf = where(inside, powers - norm, -math.inf)
+        return where(every(alpha > 0.0, -1), logpdf, math.nan)
 
     def _mean(self, alpha: Any) -> Any:
         return alpha / total(alpha, -1, keepdims=True)
 
     def _entropy(self, alpha: Any) -> Any:
-        both, count = total(alpha, -1), float(alpha.shape[-1])
-        norm = total(special.gammaln(alpha), -1) - special.gammaln(both)
+        concentration, count = total(alpha, -1), float(alpha.shape[-1])
+        norm = total(special.gammaln(alpha), -1) - special.gammaln(concentration)
         slopes = total((alpha - 1.0) * special.digamma(alpha), -1)
-        return norm + (both - count) * special.digamma(both) - slopes
+        return norm + (concentration - count) * special.digamma(concentration) - slopes
 
     def _rvs(self, rng: Any, shape: Any, dtype: DType, alpha: Any) -> Any:
         return rng.dirichlet(alpha, shape=shape, dtype=dtype)
@@ -312,22 +312,24 @@ def _literal(matrix: Any) -> float:
     return float(count)
 
 
-def _square(one: Any, other: Any) -> Any:
+def _square(factor_a: Any, factor_b: Any) -> Any:
     """The trace of inv(A) @ B, by their Cholesky factors."""
-    white = solve_triangular(one, other, lower=True)
+    white = solve_triangular(factor_a, factor_b, lower=True)
     return total(white * white, (-2, -1))
 
 
 def _log_volume(count: int, eta: Any) -> Any:
     """The logarithm of LKJ's normalizing constant."""
-    found: Any = eta * 0.0
+    log_volume: Any = eta * 0.0
     for k in range(1, count):
-        rest = count - k
-        half = eta + (rest - 1) * 0.5
-        found = (
-            found + (2.0 * eta - 2.0 + rest) * (rest * LOG_2) + rest * special.betaln(half, half)
+        remaining = count - k
+        half = eta + (remaining - 1) * 0.5
+        log_volume = (
+            log_volume
+            + (2.0 * eta - 2.0 + remaining) * (remaining * LOG_2)
+            + remaining * special.betaln(half, half)
         )
-    return found
+    return log_volume
 
 
 class LKJ(Joint):
@@ -374,11 +376,11 @@ class Multinomial(JointCounts):
         x = has_axes("multinomial.logpmf", x, 1)
         inside = every((x >= 0.0) & (floor(x) == x), -1) & (total(x, -1) == n)
         at = where(x >= 0.0, x, 0.0)
-        found = special.gammaln(n + 1.0) + total(
+        logpmf = special.gammaln(n + 1.0) + total(
             special.xlogy(at, p) - special.gammaln(at + 1.0), -1
         )
         valid = every((p >= 0.0) & (p <= 1.0), -1) & (absolute(total(p, -1) - 1.0) < NEARLY)
-        return where(valid, where(inside, found, -math.inf), math.nan)
+        return where(valid, where(inside, logpmf, -math.inf), math.nan)
 
     def _mean(self, n: Any, p: Any) -> Any:
         return expand_dims(n, -1) * p
@@ -386,14 +388,14 @@ class Multinomial(JointCounts):
     def _rvs(self, rng: Any, shape: Any, dtype: DType, n: Any, p: Any) -> Any:
         """One binomial draw after the other, of what is left."""
         p, left = astype(p, F64), broadcast_to(astype(n, F64), shape)
-        found, rest = [], broadcast_to(p[..., 0] * 0.0 + 1.0, shape)
+        counts, left_probability = [], broadcast_to(p[..., 0] * 0.0 + 1.0, shape)
         for k in range(p.shape[-1] - 1):
             unit, _ = rng._open_unit(shape, F64)
-            share = clip(p[..., k] / maximum(rest, 1e-300), 0.0, 1.0)
+            share = clip(p[..., k] / maximum(left_probability, 1e-300), 0.0, 1.0)
             count = binom.quantile(unit, left, share)
-            found.append(count)
-            left, rest = left - count, rest - p[..., k]
-        return astype(stack([*found, left], -1), I64)
+            counts.append(count)
+            left, left_probability = left - count, left_probability - p[..., k]
+        return astype(stack([*counts, left], -1), I64)
 
     def _shape(self, size: Any, parameters: Any) -> Any:
         return parameters[1].shape[:-1] if size is None else drawn_shape(size)
@@ -425,12 +427,12 @@ class Categorical(JointCounts):
         inside = (k >= 0.0) & (k <= last) & (floor(k) == k)
         at = astype(where(inside, k, 0.0), I64)
         if logs.ndim == 1:
-            found = take(logs, at)
+            logpmf = take(logs, at)
         else:
             at = broadcast_to(at, logs.shape[:-1]) if at.ndim < logs.ndim - 1 else at
             many = broadcast_to(logs, (*at.shape, logs.shape[-1]))
-            found = squeeze(take_along_axis(many, expand_dims(at, -1), -1), -1)
-        return where(inside, found, -math.inf)
+            logpmf = squeeze(take_along_axis(many, expand_dims(at, -1), -1), -1)
+        return where(inside, logpmf, -math.inf)
 
     def _entropy(self, p: Any) -> Any:
         return total(special.entr(exp(self._logs(p))), -1)

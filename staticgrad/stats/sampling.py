@@ -58,13 +58,13 @@ class Samples:
         steps: how many leapfrog steps each draw took, (chains, draws).
     """
 
-    def __init__(self, draws: Any, found: dict[str, Any]) -> None:
+    def __init__(self, draws: Any, statistics: dict[str, Any]) -> None:
         self.draws = draws
-        self.divergences = found["diverging"].sum(-1)
+        self.divergences = statistics["diverging"].sum(-1)
         self.at_max_depth = found["at_max_depth"].sum(-1)
-        self.acceptance = found["acceptance"].mean(-1)
-        self.step_size = found["step_size"][:, -1]
-        self.steps = found["steps"]
+        self.acceptance = statistics["acceptance"].mean(-1)
+        self.step_size = statistics["step_size"][:, -1]
+        self.steps = statistics["steps"]
 
     def __getitem__(self, name: Any) -> Any:
         return self.draws[name]
@@ -132,7 +132,7 @@ def nuts(
     >>> normal.draws.shape
     (4, 200, 2)
     """
-    transition = _Doubling(_counted("max_depth", max_depth))
+    transition = _Doubling(_check_count("max_depth", max_depth))
     return _run(
         transition,
         logdensity,
@@ -167,7 +167,7 @@ def hmc(
     Other arguments and the result are those of ``nuts``. The step size of each draw is multiplied
     by a random number from 0.6 to 1.4, so that trajectories do not close.
     """
-    transition = _Fixed(_counted("steps", steps))
+    transition = _Fixed(_check_count("steps", steps))
     return _run(
         transition,
         logdensity,
@@ -183,10 +183,10 @@ def hmc(
     )
 
 
-def _counted(word: str, given: Any) -> int:
-    if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < 1:
-        raise ArgumentError(f"{word}={quote(given)} is not a whole number from 1 on")
-    return int(given)
+def _check_count(word: str, count: Any) -> int:
+    if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+        raise ArgumentError(f"{word}={quote(count)} is not a whole number from 1 on")
+    return int(count)
 
 
 # -- a chain --------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def _run(
     step_size: float,
     jitter: float,
 ) -> Samples:
-    draws, chains = _counted("draws", draws), _counted("chains", chains)
-    warmup = _counted("warmup", warmup) if warmup else 0
+    draws, chains = _check_count("draws", draws), _check_count("chains", chains)
+    warmup = _check_count("warmup", warmup) if warmup else 0
     if not callable(logdensity):
         raise ArgumentError(f"logdensity={quote(logdensity)} is not a function")
     if not isinstance(key, int | np.integer) or isinstance(key, bool):
@@ -217,34 +217,37 @@ def _run(
     rng = Generator(int(key))
 
     def density(u: Any) -> Any:
-        tree, log_det = space.constrained(u)
+        tree, log_det = space.constrain(u)
         return logdensity(tree) + log_det
 
-    both = value_and_grad(density)
+    value_and_slope = value_and_grad(density)
     schedule = _windows(warmup, draws)
 
     @function
     def chain(start: Any, first: Any, flags: Any) -> Any:
-        value, slope = both(start)
+        value, slope = value_and_slope(start)
         state = {"u": start, "value": value, "slope": slope}
         adapted = _Adaptation(first, start)
 
         def step(carry: Any, flag: Any) -> Any:
             state, adaptation = carry
-            state, found = transition(both, state, adaptation, rng, flag)
+            state, statistics = transition(value_and_slope, state, adaptation, rng, flag)
             adaptation = adapted.following(
-                adaptation, state["u"], found["acceptance"], flag, target
+                adaptation, state["u"], statistics["acceptance"], flag, target
             )
-            tree, _ = space.constrained(state["u"])
+            tree, _ = space.constrain(state["u"])
             leaves, _ = flatten(tree)
-            return (state, adaptation), (tuple(leaves), {**found, "step_size": adaptation["step"]})
+            return (state, adaptation), (
+                tuple(leaves),
+                {**statistics, "step_size": adaptation["step"]},
+            )
 
-        _, found = scan(step, (state, adapted.initial()), flags)
-        return found
+        _, trace = scan(step, (state, adapted.initial()), flags)
+        return trace
 
     @function
     def at(start: Any) -> Any:
-        value, slope = both(start)
+        value, slope = value_and_slope(start)
         return value, slope
 
     results = []
@@ -259,10 +262,10 @@ def _run(
             )
         results.append(chain(start, np.float64(step_size), schedule))
     leaves = [
-        np.stack([found[0][k][warmup:] for found in results]) for k in range(len(results[0][0]))
+        np.stack([result[0][k][warmup:] for result in results]) for k in range(len(results[0][0]))
     ]
     counts = {
-        name: np.stack([found[1][name][warmup:] for found in results]) for name in results[0][1]
+        name: np.stack([result[1][name][warmup:] for result in results]) for name in results[0][1]
     }
     return Samples(unflatten(space.tree, leaves), counts)
 
@@ -272,7 +275,7 @@ class _Space:
 
     def __init__(self, init: Any, transforms: Any) -> None:
         leaves, self.tree = flatten(init)
-        arrays = [np.asarray(each, np.float64) for each in leaves]
+        arrays = [np.asarray(leaf, np.float64) for leaf in leaves]
         if transforms and not isinstance(init, dict):
             raise ArgumentError("transforms belong to a dict of arrays: init is none")
         names = [*init] if isinstance(init, dict) else [None]
@@ -291,7 +294,7 @@ class _Space:
             parts.append(free.ravel())
         self.start = np.concatenate(parts)
 
-    def constrained(self, u: Any) -> tuple[Any, Any]:
+    def constrain(self, u: Any) -> tuple[Any, Any]:
         """The tree at a vector, and the sum of log-determinants."""
         leaves, place, log_det = [], 0, u[:1].sum() * 0.0
         for shape, to in zip(self.shapes, self.transforms, strict=True):
@@ -306,7 +309,7 @@ class _Space:
 
 
 def _windows(warmup: int, draws: int) -> dict[str, Any]:
-    """What is done at each draw: Stan's windows of 75, then 25, 50, 100, ..., and 50 at the end."""
+    """Return flags of draws: Stan's windows of 75, then 25, 50, 100, ..., and 50 at the end."""
     first, last = (75, 50) if warmup >= 150 else (int(0.15 * warmup), int(0.1 * warmup))
     count = warmup + draws
     adapts = np.arange(count) < warmup
@@ -347,9 +350,9 @@ class _Adaptation:
         weight = count**-KAPPA
         mean_log = weight * log_step + (1.0 - weight) * a["mean_log"]
         seen = a["seen"] + 1.0
-        apart = u - a["mean"]
-        mean = a["mean"] + apart / seen
-        square = a["square"] + apart * (u - mean)
+        deviation = u - a["mean"]
+        mean = a["mean"] + deviation / seen
+        square = a["square"] + deviation * (u - mean)
         seen, mean, square = (
             where(learns, new, old)
             for new, old in ((seen, a["seen"]), (mean, a["mean"]), (square, a["square"]))
@@ -372,10 +375,12 @@ class _Adaptation:
 # -- transitions ----------------------------------------------------------------------------------
 
 
-def _leapfrog(both: Any, u: Any, p: Any, slope: Any, step: Any, inverse: Any) -> tuple[Any, ...]:
+def _leapfrog(
+    value_and_slope: Any, u: Any, p: Any, slope: Any, step: Any, inverse: Any
+) -> tuple[Any, ...]:
     half = p + 0.5 * step * slope
     new = u + step * inverse * half
-    value, slope = both(new)
+    value, slope = value_and_slope(new)
     return new, half + 0.5 * step * slope, slope, value
 
 
@@ -389,28 +394,30 @@ class _Fixed:
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
-    def __call__(self, both: Any, state: Tree, adaptation: Tree, rng: Any, flag: Tree) -> Any:
+    def __call__(
+        self, value_and_slope: Any, state: Tree, adaptation: Tree, rng: Any, flag: Tree
+    ) -> Any:
         inverse = adaptation["inverse"]
         step = adaptation["step"] * (0.6 + 0.8 * rng.uniform(shape=(), dtype="float64"))
         p = rng.normal(shape=state["u"].shape, dtype="float64") / sqrt(inverse)
-        before = _kinetic(p, inverse) - state["value"]
+        start_energy = _kinetic(p, inverse) - state["value"]
 
         def body(_: Any, s: Any) -> Any:
             u, p, slope, _value = s
-            return _leapfrog(both, u, p, slope, step, inverse)
+            return _leapfrog(value_and_slope, u, p, slope, step, inverse)
 
         first = (state["u"], p, state["slope"], state["value"])
         u, p, slope, value = fori_loop(0, self.steps, body, first)
-        grown = _kinetic(p, inverse) - value - before
+        grown = _kinetic(p, inverse) - value - start_energy
         grown = where(grown == grown, grown, math.inf)
         chance = minimum(exp(-grown), 1.0)
         moves = rng.uniform(shape=(), dtype="float64") < chance
         new = {"u": u, "value": value, "slope": slope}
         state = {name: where(moves, new[name], state[name]) for name in state}
-        taken = state["value"] * 0.0 + float(self.steps)
+        steps = state["value"] * 0.0 + float(self.steps)
         return state, {
-            "acceptance": chance, "diverging": grown > DIVERGENT, "steps": taken,
-            "at_max_depth": taken < 0.0,
+            "acceptance": chance, "diverging": grown > DIVERGENT, "steps": steps,
+            "at_max_depth": steps < 0.0,
         }  # fmt: skip
 
 
@@ -425,7 +432,9 @@ class _Doubling:
         #: Of leaf n: the last checkpoint, and the first of the subtrees that end with it.
         self.last, self.first = bits, bits - ones + 1
 
-    def __call__(self, both: Any, state: Tree, adaptation: Tree, rng: Any, flag: Tree) -> Any:
+    def __call__(
+        self, value_and_slope: Any, state: Tree, adaptation: Tree, rng: Any, flag: Tree
+    ) -> Any:
         step, inverse = adaptation["step"], adaptation["inverse"]
         p = rng.normal(shape=state["u"].shape, dtype="float64") / sqrt(inverse)
         energy = _kinetic(p, inverse) - state["value"]
@@ -444,7 +453,7 @@ class _Doubling:
             forward = rng.uniform(shape=(), dtype="float64") < 0.5
             from_edge = _either(forward, tree["right"], tree["left"])
             signed = where(forward, step, -step)
-            sub = self._subtree(both, rng, from_edge, signed, inverse, energy, tree)
+            sub = self._subtree(value_and_slope, rng, from_edge, signed, inverse, energy, tree)
             stops = sub["turning"] | sub["diverging"]
             chance = minimum(exp(sub["weight"] - tree["weight"]), 1.0)
             moves = (rng.uniform(shape=(), dtype="float64") < chance) & ~stops
@@ -463,14 +472,23 @@ class _Doubling:
 
         tree = while_loop(goes_on, double, tree)
         acceptance = tree["acceptance"] / tree["steps"]
-        found = {
-            "acceptance": acceptance, "diverging": tree["diverging"], "steps": tree["steps"],
+        statistics = {
+            "acceptance": acceptance,
+            "diverging": tree["diverging"],
+            "steps": tree["steps"],
             "at_max_depth": ~tree["turning"] & ~tree["diverging"],
         }  # fmt: skip
-        return tree["chosen"], found
+        return tree["chosen"], statistics
 
     def _subtree(
-        self, both: Any, rng: Any, edge: Tree, step: Any, inverse: Any, energy: Any, tree: Tree
+        self,
+        value_and_slope: Any,
+        rng: Any,
+        edge: Tree,
+        step: Any,
+        inverse: Any,
+        energy: Any,
+        tree: Tree,
     ) -> Tree:
         zero = energy * 0.0
         no = zero > 1.0
@@ -488,7 +506,7 @@ class _Doubling:
 
         def leaf(s: Tree) -> Tree:
             u, p, slope, value = _leapfrog(
-                both, s["edge"]["u"], s["edge"]["p"], s["edge"]["slope"], step, inverse
+                value_and_slope, s["edge"]["u"], s["edge"]["p"], s["edge"]["slope"], step, inverse
             )
             grown = _kinetic(p, inverse) - value - energy
             grown = where(grown == grown, grown, math.inf)
@@ -499,8 +517,8 @@ class _Doubling:
             number = s["steps"].astype("int64")
             last, first = take(self.last, number), take(self.first, number)
             even = (number & 1) == 0
-            here = (rows == last) & even
-            column = here[:, None]
+            stored_row = (rows == last) & even
+            column = stored_row[:, None]
             kept_p = where(column, p[None], s["momenta"])
             kept_sum = where(column, momenta[None], s["sums"])
             between = momenta[None] - kept_sum + kept_p
@@ -519,8 +537,8 @@ class _Doubling:
         return while_loop(goes_on, leaf, start)
 
 
-def _either(condition: Any, one: Tree, other: Tree) -> Tree:
-    return {name: where(condition, one[name], other[name]) for name in other}
+def _either(condition: Any, if_true: Tree, if_false: Tree) -> Tree:
+    return {name: where(condition, if_true[name], if_false[name]) for name in if_false}
 
 
 def _turns(inverse: Any, first: Any, last: Any, momenta: Any) -> Any:
@@ -541,7 +559,7 @@ def _split(draws: Any) -> Any:
     return np.concatenate([draws[:, :half], draws[:, -half:]])
 
 
-def _ranked(chains: Any) -> Any:
+def _rank_normalize(chains: Any) -> Any:
     """Normal scores of the ranks among all draws (Blom)."""
     flat = chains.reshape(-1, *chains.shape[2:])
     ranks = np.argsort(np.argsort(flat, axis=0, kind="stable"), axis=0, kind="stable") + 1.0
@@ -566,7 +584,7 @@ def rhat(draws: Any) -> Any:
     """
     chains = _split(draws)
     folded = np.abs(chains - np.median(chains, axis=(0, 1)))
-    return np.maximum(_rhat(_ranked(chains)), _rhat(_ranked(folded)))[()]
+    return np.maximum(_rhat(_rank_normalize(chains)), _rhat(_rank_normalize(folded)))[()]
 
 
 @public
@@ -577,7 +595,7 @@ def ess(draws: Any) -> Any:
     >>> bool(sg.stats.ess(draws) > 2000)
     True
     """
-    chains = _ranked(_split(draws))
+    chains = _rank_normalize(_split(draws))
     many, count = chains.shape[:2]
     centred = chains - chains.mean(axis=1, keepdims=True)
     size = 1 << (2 * count - 1).bit_length()

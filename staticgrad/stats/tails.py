@@ -32,7 +32,7 @@ SMALL: Final = 1e-17
 MOST: Final = 10_000
 
 
-def _summed(ratio: Callable[[Any], Any], wanted: Any) -> Any:
+def _sum_series(ratio: Callable[[Any], Any], mask: Any) -> Any:
     """1 + r(1) + r(1) r(2) + ... where ``wanted``, of falling ratios of terms, all below 1.
 
     The terms behind the last one are summed as a geometric series, since ratios change slowly where
@@ -48,30 +48,30 @@ def _summed(ratio: Callable[[Any], Any], wanted: Any) -> Any:
         term = term * ratio(n + 1.0)
         return n + 1.0, term, total + term
 
-    one = where(wanted, 1.0, 0.0)
-    n, term, total = while_loop(goes_on, step, (one * 0.0, one, one))
-    last = where(wanted, ratio(n + 1.0), 0.0)
+    first_term = where(mask, 1.0, 0.0)
+    n, term, total = while_loop(goes_on, step, (first_term * 0.0, first_term, first_term))
+    last = where(mask, ratio(n + 1.0), 0.0)
     return total + term * last / (1.0 - last)
 
 
 def _lower_gamma(a: Any, x: Any) -> Any:
-    found = special.gammainc(a, x)
-    wanted = (found < TINY) & (x > 0.0) & (x < a)
-    at = where(wanted, x, 0.0)
-    total = where(wanted, _summed(lambda n: at / (a + n), wanted), 1.0)
-    some = where(wanted, x, 1.0)
+    lower = special.gammainc(a, x)
+    underflows = (lower < TINY) & (x > 0.0) & (x < a)
+    at = where(underflows, x, 0.0)
+    total = where(underflows, _sum_series(lambda n: at / (a + n), underflows), 1.0)
+    some = where(underflows, x, 1.0)
     tail = a * log(some) - some - special.gammaln(a + 1.0) + log(total)
-    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.gammaincc(a, x)))
+    return where(underflows, tail, log_of(where(underflows, 1.0, lower), special.gammaincc(a, x)))
 
 
 def _upper_gamma(a: Any, x: Any) -> Any:
     """By the fraction of DLMF 8.9.2, whose convergents are a sum of positive terms."""
-    found = special.gammaincc(a, x)
-    wanted = (found < TINY) & (x > a) & (x < math.inf)
-    some = where(wanted, x, a + 10.0)
+    upper = special.gammaincc(a, x)
+    underflows = (upper < TINY) & (x > a) & (x < math.inf)
+    some = where(underflows, x, a + 10.0)
 
     def goes_on(state: tuple[Any, ...]) -> Any:
-        return aggregate.any(wanted & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
+        return aggregate.any(underflows & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
 
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         n, c, d, _, h = state
@@ -87,7 +87,7 @@ def _upper_gamma(a: Any, x: Any) -> Any:
     start = (first * 0.0, first * 0.0 + 1e300, 1.0 / first, first * 0.0, 1.0 / first)
     fraction = while_loop(goes_on, step, start)[4]
     tail = a * log(some) - some - special.gammaln(a) + log(fraction)
-    return where(wanted, tail, log_of(where(wanted, 1.0, found), special.gammainc(a, x)))
+    return where(underflows, tail, log_of(where(underflows, 1.0, upper), special.gammainc(a, x)))
 
 
 def _gamma_tail(name: str, of: Callable[[Any, Any], Any], sign: float) -> Any:
@@ -96,7 +96,7 @@ def _gamma_tail(name: str, of: Callable[[Any, Any], Any], sign: float) -> Any:
         return of(a, x)
 
     @logarithm.rule
-    def moved(tangents: Any, out: Any, a: Any, x: Any) -> Any:
+    def tangent_rule(tangents: Any, out: Any, a: Any, x: Any) -> Any:
         by_a, by_x = tangents
         inside = (x > 0.0) & (x < math.inf)
         u = log(where(inside, x, 1.0))
@@ -122,29 +122,29 @@ def log_upper_gamma(a: Any, x: Any) -> Any:
 
 
 @custom_jvp(name="staticgrad.log_betainc")
-def _log_beta(a: Any, b: Any, x: Any, rest: Any) -> Any:
+def _log_beta(a: Any, b: Any, x: Any, complement: Any) -> Any:
     """log(I(x; a, b)), of x + rest = 1, by DLMF 8.17.22's series where it underflows."""
-    found = special.betainc(a, b, x)
-    found = where(is_by_lower(a, rest), 1.0 - special.betainc(b, a, rest), found)
-    wanted = (found < TINY) & (x > 0.0) & (x * (a + b) < a)
-    at = where(wanted, x, 0.0)
-    total = _summed(lambda n: at * (a + b + (n - 1.0)) / (a + n), wanted)
-    some, other = where(wanted, x, 0.5), where(wanted, rest, 0.5)
-    tail = a * log(some) + b * log(other) - log(a) - special.betaln(a, b)
-    tail = tail + log(where(wanted, total, 1.0))
-    upper = where(is_by_lower(b, x), 1.0 - found, special.betainc(b, a, rest))
-    return where(wanted, tail, log_of(where(wanted, 1.0, found), upper))
+    lower = special.betainc(a, b, x)
+    lower = where(is_by_lower(a, complement), 1.0 - special.betainc(b, a, complement), lower)
+    underflows = (lower < TINY) & (x > 0.0) & (x * (a + b) < a)
+    at = where(underflows, x, 0.0)
+    total = _sum_series(lambda n: at * (a + b + (n - 1.0)) / (a + n), underflows)
+    some, safe_complement = where(underflows, x, 0.5), where(underflows, complement, 0.5)
+    tail = a * log(some) + b * log(safe_complement) - log(a) - special.betaln(a, b)
+    tail = tail + log(where(underflows, total, 1.0))
+    upper = where(is_by_lower(b, x), 1.0 - lower, special.betainc(b, a, complement))
+    return where(underflows, tail, log_of(where(underflows, 1.0, lower), upper))
 
 
 @_log_beta.rule
-def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, x: Any, rest: Any) -> Any:
+def _moved_beta(tangents: Any, out: Any, a: Any, b: Any, x: Any, complement: Any) -> Any:
     by_a, by_b, by_x, by_rest = tangents
-    inside = (x > 0.0) & (rest > 0.0)
-    some, other = where(inside, x, 0.5), where(inside, rest, 0.5)
-    v = log(some) - log(other)
+    inside = (x > 0.0) & (complement > 0.0)
+    some, safe_complement = where(inside, x, 0.5), where(inside, complement, 0.5)
+    v = log(some) - log(safe_complement)
     ratio = where(inside, exp(beta_density(a, b, v) - out), 0.0)
-    moved = beta_slope(b, a, -v) * by_b - beta_slope(a, b, v) * by_a
-    return ratio * moved + ratio / (some * other) * (by_x - by_rest) * 0.5
+    tangent = beta_slope(b, a, -v) * by_b - beta_slope(a, b, v) * by_a
+    return ratio * tangent + ratio / (some * safe_complement) * (by_x - by_rest) * 0.5
 
 
 def log_lower_beta(a: Any, b: Any, x: Any) -> Any:

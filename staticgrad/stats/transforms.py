@@ -32,7 +32,7 @@ from staticgrad.language.ops.movement import reshape, swapaxes
 from staticgrad.language.ops.scans import cumsum
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import arctanh, exp, log, sigmoid, sqrt, tanh
-from staticgrad.stats.base import LOG_2, computed
+from staticgrad.stats.base import LOG_2, compute_formula
 from staticgrad.support.errors import ShapeError
 from staticgrad.support.errors.tracebacks import make_boundaries
 
@@ -56,15 +56,15 @@ class Transform:
 
     def forward(self, u: Any) -> Any:
         """Return the constrained numbers."""
-        return computed(self.name, self._forward, [u])
+        return compute_formula(self.name, self._forward, [u])
 
     def inverse(self, x: Any) -> Any:
         """Return the unconstrained numbers."""
-        return computed(self.name, self._inverse, [x])
+        return compute_formula(self.name, self._inverse, [x])
 
     def log_det(self, u: Any) -> Any:
         """Return log(abs(det)) of the Jacobian of ``forward`` at ``u``."""
-        return computed(self.name, self._log_det, [u])
+        return compute_formula(self.name, self._log_det, [u])
 
     def _forward(self, u: Any) -> Any:
         raise NotImplementedError
@@ -172,13 +172,13 @@ class Simplex(Transform):
         """Logarithms of the broken parts, of what is left of each, and of the stick before it."""
         count = u.shape[-1]
         shifted = u - np.log(np.arange(count, 0, -1)).astype(u.dtype.numpy)
-        part, rest = -softplus(-shifted), -softplus(shifted)
-        after = cumsum(rest, -1)
-        return part, after, after - rest
+        part, log_remainder = -softplus(-shifted), -softplus(shifted)
+        log_left = cumsum(log_remainder, -1)
+        return part, log_left, log_left - log_remainder
 
     def _forward(self, u: Any) -> Any:
-        part, after, before = self._sticks(u)
-        return exp(concatenate([part + before, after[..., -1:]], -1))
+        part, log_left, log_before = self._sticks(u)
+        return exp(concatenate([part + log_before, log_left[..., -1:]], -1))
 
     def _inverse(self, x: Any) -> Any:
         count = x.shape[-1] - 1
@@ -188,8 +188,8 @@ class Simplex(Transform):
         return log(x[..., :-1]) - log(left) + shift
 
     def _log_det(self, u: Any) -> Any:
-        part, after, _ = self._sticks(u)
-        return total(part + after, -1)
+        part, log_left, _ = self._sticks(u)
+        return total(part + log_left, -1)
 
 
 def _side(count: Any, diagonal: bool) -> int:
@@ -232,14 +232,14 @@ class CholeskyCorrelation(Transform):
     def _parts(self, u: Any) -> tuple[Any, Any, Any]:
         """Partial correlations z, log(1 - z**2), and its sums over the columns before."""
         spread = _triangle(u, _side(u.shape[-1], False) if u.shape[-1] else 1, -1)
-        rest = 2.0 * (LOG_2 - spread - softplus(-2.0 * spread))
-        return tanh(spread), rest, cumsum(rest, -1) - rest
+        log_complement = 2.0 * (LOG_2 - spread - softplus(-2.0 * spread))
+        return tanh(spread), log_complement, cumsum(log_complement, -1) - log_complement
 
     def _forward(self, u: Any) -> Any:
-        z, _, before = self._parts(u)
+        z, _, log_before = self._parts(u)
         size = z.shape[-1]
         below = np.tril(np.ones((size, size)), -1) > 0
-        scale = exp(before * 0.5)
+        scale = exp(log_before * 0.5)
         return where(below, z * scale, where(np.eye(size) > 0, scale, 0.0))
 
     def _inverse(self, x: Any) -> Any:
@@ -251,10 +251,10 @@ class CholeskyCorrelation(Transform):
         return _elements(arctanh(z), -1)
 
     def _log_det(self, u: Any) -> Any:
-        _, rest, before = self._parts(u)
-        size = rest.shape[-1]
+        _, log_complement, log_before = self._parts(u)
+        size = log_complement.shape[-1]
         below = np.tril(np.ones((size, size)), -1) > 0
-        return total(where(below, rest + before * 0.5, 0.0), (-2, -1))
+        return total(where(below, log_complement + log_before * 0.5, 0.0), (-2, -1))
 
 
 class PositiveDefinite(Transform):

@@ -59,7 +59,7 @@ UNNAMED: set[str] = {
     "staticgrad/language/ops/convolution.py", "staticgrad/language/ops/selection.py",
     "staticgrad/language/ops/windows.py", "staticgrad/language/storage/parameter.py",
     "staticgrad/native/by_numba/helpers.py", "staticgrad/nn/", "staticgrad/optim/",
-    "staticgrad/programs/", "staticgrad/stats/", "staticgrad/support/deprecations.py",
+    "staticgrad/stats/compound.py", "staticgrad/support/deprecations.py",
     "staticgrad/tools/commands/", "staticgrad/tools/comparison/mistakes.py",
     "staticgrad/tools/comparison/models.py", "staticgrad/tools/comparison/report.py",
     "staticgrad/tools/comparison/ways.py", "staticgrad/tools/documentation/",

@@ -579,7 +579,7 @@ def _in_a_row(
             return function
 
         def evaluate(*arrays: Any) -> Any:
-            return call.called(function, arrays)[0]
+            return call.call(function, arrays)[0]
 
         evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
         return evaluate

@@ -76,7 +76,7 @@ def _operator(matrix: Any, args: Sequence[Any], kind: type[Any]) -> Operator:
     if callable(matrix) and not isinstance(matrix, Value):
         operands = tuple(as_value(arg, kind) for arg in args)
         return Operator(
-            matrix, up("staticgrad.programs.linear_systems").transposed(matrix), operands
+            matrix, up("staticgrad.programs.linear_systems").transpose_linear(matrix), operands
         )
     dense = floating(as_value(matrix, kind))
     if dense.ndim != 2:
