@@ -61,7 +61,7 @@ class Samples:
     def __init__(self, draws: Any, statistics: dict[str, Any]) -> None:
         self.draws = draws
         self.divergences = statistics["diverging"].sum(-1)
-        self.at_max_depth = found["at_max_depth"].sum(-1)
+        self.at_max_depth = statistics["at_max_depth"].sum(-1)
         self.acceptance = statistics["acceptance"].mean(-1)
         self.step_size = statistics["step_size"][:, -1]
         self.steps = statistics["steps"]
