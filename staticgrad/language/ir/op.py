@@ -26,6 +26,7 @@ from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, ArrayData, TensorType, array_of
 from staticgrad.language.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.language.types.dtype import DType
+from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import NameConflictError, OpDefinitionError, ShapeError
 from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import Immutable, dataclass
@@ -84,6 +85,7 @@ class Op(Immutable):
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        adopt_overrides(cls)
         # Most ops declare no field of their own: what they inherit serves, and import is quicker.
         if cls.__annotations__ or "__post_init__" in cls.__dict__:
             dataclass(frozen=True, eq=False, repr=False)(cls)
@@ -163,6 +165,9 @@ class Op(Immutable):
         no rule but a loop over the batch.
         """
         return None
+
+    batched = deprecated_attribute("0.2", "batching_rule")
+    counted = deprecated_attribute("0.2", "operand_masks")
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Return how the op accesses memory."""

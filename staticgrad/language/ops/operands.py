@@ -43,6 +43,7 @@ from staticgrad.language.types.arrays import (
 )
 from staticgrad.language.types.dim import Dim, Size, equal
 from staticgrad.language.types.dtype import F64, I64, U64, DType, as_dtype
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Related, ShapeError
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import quote
@@ -60,6 +61,8 @@ class LinearOp(Op):
     def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
         raise self._missing_rule("its transpose", "transpose_rule(self, ct, x, *indices)")
+
+    transposed = deprecated_attribute("0.2", "transpose_rule")
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The transpose, for floating elements."""
