@@ -20,6 +20,9 @@ from passes.rewrite.driver import rewrite
 from passes.rules.identities import IDENTITIES
 from staticgrad.eager import Tensor
 from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
+from staticgrad.language.ir.op import Op
+from staticgrad.language.ops.movement import Reshape
+from staticgrad.language.ops.transcendental import Tanh
 from staticgrad.support.deprecations import (
     DEPRECATIONS,
     Deprecation,
@@ -72,6 +75,8 @@ INSTANCES = {
     "staticgrad.compiler.reports.explain:UnreadGradients": lambda: explanation().dead.unread,
     "staticgrad.language.ir.graph:Graph": small_graph,
     "staticgrad.eager.tensor:Tensor": lambda: Tensor(np.ones(2), requires_grad=True),
+    "staticgrad.language.ir.op:Op": Tanh,
+    "staticgrad.language.ops.operands:LinearOp": lambda: Reshape((2, 2)),
     "staticgrad.nn.module:FunctionLayer": sg.nn.ReLU,
     "staticgrad.optim.gradients:LossScale": sg.optim.LossScale,
     "staticgrad.optim.optimizer:Optimizer": lambda: sg.optim.SGD(0.1),
@@ -221,6 +226,23 @@ def test_an_optimizer_and_a_layer_with_old_overrides_are_used():
                 return x * 2.0
 
     assert Doubled()(np.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_an_op_with_an_old_rule_is_mapped():
+    with pytest.warns(DeprecatedNameWarning, match=r"Thrice\.batched is .* use Op\.batching_rule"):
+
+        class Thrice(Op, name="tests.thrice"):
+            def infer(self, x):
+                return x
+
+            def reference(self, x):
+                return x * 3
+
+            def batched(self, size, args, over):
+                return self(args[0])
+
+    x = sg.input("x", (2, 3))
+    assert "tests.thrice" in str(sg.Graph(sg.vmap(Thrice())(x)))
 
 
 class Shelf:

@@ -83,6 +83,9 @@ class Op(Immutable):
     exchanges: ClassVar[bool] = False
     _fields: ClassVar[tuple[tuple[str, Any], ...]] = ()  # (name, default)
 
+    batched = deprecated_attribute("0.2", "batching_rule")
+    counted = deprecated_attribute("0.2", "operand_masks")
+
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         adopt_overrides(cls)

@@ -57,6 +57,7 @@ class LinearOp(Op):
     """An op that is linear in its first operand; the others are indices and carry no gradient."""
 
     rounds_once = True
+    transposed = deprecated_attribute("0.2", "transpose_rule")
 
     def transpose_rule(self, ct: Any, x: Any, *indices: Any) -> Any:
         """The cotangent of ``x``, given that of the result."""
