@@ -18,11 +18,14 @@ from passes.cse import CommonSubexpressions
 from passes.narrow import Narrow
 from passes.rewrite.driver import rewrite
 from passes.rules.identities import IDENTITIES
+from staticgrad.analysis.planning.problem import MemoryProblem
 from staticgrad.eager import Tensor
 from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
 from staticgrad.language.ir.op import Op
+from staticgrad.language.ir.schedule import Buffer
 from staticgrad.language.ops.movement import Reshape
 from staticgrad.language.ops.transcendental import Tanh
+from staticgrad.language.types.dtype import F32
 from staticgrad.support.deprecations import (
     DEPRECATIONS,
     Deprecation,
@@ -58,6 +61,14 @@ def rewriting():
     return seen[0]
 
 
+@cache
+def kernel():
+    x = sg.input("x", (4, 3), "float32")
+    (step,) = sg.compile(sg.tanh(x)).schedule.steps
+    (only,) = step.kernels()
+    return only
+
+
 def problem():
     from passes.remat.base import Problem
 
@@ -69,6 +80,9 @@ INSTANCES = {
     "passes.base:Pass": CommonSubexpressions,
     "passes.remat.base:Problem": problem,
     "passes.rewrite.driver:Rewriting": rewriting,
+    "staticgrad.analysis.planning.problem:MemoryProblem": lambda: object.__new__(MemoryProblem),
+    "staticgrad.language.ir.schedule:Buffer": lambda: Buffer("t", "temp", F32, 4, retained=True),
+    "staticgrad.language.ir.kernels.kernel:Kernel": kernel,
     "staticgrad.compiler.reports.explain:Explanation": explanation,
     "staticgrad.compiler.reports.explain:NodeCounts": lambda: explanation().dead,
     "staticgrad.compiler.reports.explain:UnfusedPair": lambda: explanation().unfused_pairs[0],

@@ -23,6 +23,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from staticgrad.support import config
 from staticgrad.support.caches import cached_property
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import StaticgradError, VerifyError
 from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.records import NamedTuple, dataclass
@@ -130,6 +131,8 @@ class MemoryProblem:
     def cost(self) -> float:
         """The cost of running every op once."""
         return fsum(op.cost for op in self.ops)
+
+    owned = deprecated_attribute("0.2", "bytes_owned")
 
     def bytes_owned(self, name: Identifier) -> int:
         """Bytes of the arena that a value owns."""

@@ -57,6 +57,7 @@ from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import DType
 from staticgrad.language.types.lexis import name_text, quote
 from staticgrad.support.caches import cached_property
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.records import NamedTuple, dataclass, fields_alone
 from staticgrad.support.source import Location
 
@@ -68,8 +69,8 @@ class Buffer:
     """A contiguous span of ``size`` elements. temp, scratch and check buffers live in the arena.
 
     ``name``: unique in the schedule; for inputs, parameters and outputs the user's name follows in
-    ``label``. ``origin`` is the line whose value it holds. ``kept``: the user wants the value kept
-    until its last use, whatever else is computed twice.
+    ``label``. ``origin`` is the line whose value it holds. ``retained``: the user wants to keep
+    the value until its last use, whatever else is computed twice.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Buffer:
     data: ArrayData | None = field(default=None, compare=False)
     origin: Location | None = field(default=None, compare=False)
     retained: bool = False
+
+    kept = deprecated_attribute("0.2", "retained")
 
     @property
     def nbytes(self) -> Size:

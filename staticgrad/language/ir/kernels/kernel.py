@@ -60,6 +60,7 @@ from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import Size, maximum, sum_of
 from staticgrad.language.types.dtype import BOOL
 from staticgrad.support.caches import cached_property
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.records import dataclass
 
 S = TypeVar("S", bound=Size)
@@ -88,6 +89,11 @@ GEMM_BLOCK: Final = 4096
 @dataclass(frozen=True, eq=False)
 class Kernel(KernelParts):
     """A kernel, with what follows from its parts: its iterations, vectors and scratch."""
+
+    transposed = deprecated_attribute("0.2", "transposed_loads")
+    jammed = deprecated_attribute("0.2", "interleaved_rows")
+    evaluated = deprecated_attribute("0.2", "distinct_exprs")
+    known = deprecated_attribute("0.2", "facts")
 
     @cached_property
     def outer(self) -> Outer:

@@ -87,7 +87,7 @@ INDENT: Final = "  "
 class KernelParts:
     """Operands, integer arguments, outer axes, stages: what the text says, and no more.
 
-    Kernels of one text are equal. ``known``: what holds of some arguments in every step, in their
+    Kernels of one text are equal. ``facts``: what holds of some arguments in every step, in their
     order.
     """
 
