@@ -288,6 +288,8 @@ def spellings() -> None:
     assert_type(rng.normal(size=(2, 3)), sg.Value)
     assert_type(rng.normal(0.0, 2.0, size=3, dtype="float64"), sg.Value)
     assert_type(rng.uniform(low=-1.0, shape=("n",)), sg.Value)
+    assert_type(x.exp().mm(x.t()), sg.Value)
+    assert_type(x.add(other=1.0), sg.Value)
 
 
 def refused() -> list[Callable[[], object]]:
@@ -297,6 +299,7 @@ def refused() -> list[Callable[[], object]]:
     return [
         lambda: y.summ(),  # type: ignore[attr-defined]
         lambda: x.sum(axes=1),  # type: ignore[call-arg]
+        lambda: x.exp(1),  # type: ignore[call-arg]
         lambda: float(y),  # type: ignore[arg-type]
         lambda: sg.nothere(x),  # type: ignore[attr-defined]
         lambda: sg.nn.sofmax(x),  # type: ignore[attr-defined]

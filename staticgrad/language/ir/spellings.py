@@ -8,14 +8,48 @@ or ours; the hints of ``support/errors/hints.py`` say what to write for the othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.functional import functions, namespace_of
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import quote
+
+S = TypeVar("S")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _unary(self: S) -> S:
+    """Declare the parameters of a method of one operand, for type checkers."""
+    return self
+
+
+def _binary(self: S, other: Any) -> S:
+    """Declare the parameters of a method of two operands, for type checkers."""
+    return self
+
+
+def _forward(parameters: F, name: str, summary: str, function: str = "") -> F:
+    """Return the method ``name``, which calls our function of its name or another ``function``."""
+    function = function or name
+
+    def unary(self: Any) -> Any:
+        return getattr(functions, function)(self)
+
+    def binary(self: Any, other: Any) -> Any:
+        return getattr(functions, function)(self, other)
+
+    method: Any = unary if parameters is _unary else binary
+    qualified = f"TorchSpellings.{name}"
+    method.__code__ = method.__code__.replace(co_name=name, co_qualname=qualified)
+    method.__name__, method.__qualname__, method.__doc__ = name, qualified, summary
+    operand = {} if method is unary else {"other": "Any"}
+    method.__annotations__ = {**operand, "return": "Self"}
+    public_method: Any = public(method)
+    return public_method
 
 
 class TorchSpellings:
@@ -88,10 +122,7 @@ class TorchSpellings:
         chunk_size = -(-size // chunks) or 1
         return tuple(functions.split(value, [*range(chunk_size, size, chunk_size)], axis))
 
-    @public
-    def matmul(self, other: Any) -> Self:
-        """``self @ other``."""
-        return functions.matmul(self, other)
+    matmul = _forward(_binary, "matmul", "``self @ other``.")
 
     @public
     def pow(self, exponent: Any) -> Self:
@@ -112,50 +143,15 @@ class TorchSpellings:
         value: Any = self
         return len(value.shape)
 
-    @public
-    def abs(self) -> Self:
-        """The absolute values of the elements."""
-        return functions.abs(self)
-
-    @public
-    def exp(self) -> Self:
-        """The exponentials of the elements."""
-        return functions.exp(self)
-
-    @public
-    def log(self) -> Self:
-        """The natural logarithms of the elements."""
-        return functions.log(self)
-
-    @public
-    def sqrt(self) -> Self:
-        """The square roots of the elements."""
-        return functions.sqrt(self)
-
-    @public
-    def sin(self) -> Self:
-        """The sines of the elements."""
-        return functions.sin(self)
-
-    @public
-    def cos(self) -> Self:
-        """The cosines of the elements."""
-        return functions.cos(self)
-
-    @public
-    def tanh(self) -> Self:
-        """The hyperbolic tangents of the elements."""
-        return functions.tanh(self)
-
-    @public
-    def sigmoid(self) -> Self:
-        """The logistic functions of the elements."""
-        return functions.sigmoid(self)
-
-    @public
-    def t(self) -> Self:
-        """``transpose``: a matrix with its axes exchanged."""
-        return functions.transpose(self)
+    abs = _forward(_unary, "abs", "The absolute values of the elements.")
+    exp = _forward(_unary, "exp", "The exponentials of the elements.")
+    log = _forward(_unary, "log", "The natural logarithms of the elements.")
+    sqrt = _forward(_unary, "sqrt", "The square roots of the elements.")
+    sin = _forward(_unary, "sin", "The sines of the elements.")
+    cos = _forward(_unary, "cos", "The cosines of the elements.")
+    tanh = _forward(_unary, "tanh", "The hyperbolic tangents of the elements.")
+    sigmoid = _forward(_unary, "sigmoid", "The logistic functions of the elements.")
+    t = _forward(_unary, "t", "``transpose``: a matrix with its axes exchanged.", "transpose")
 
     @public
     def expand_as(self, other: Any) -> Self:
@@ -172,75 +168,20 @@ class TorchSpellings:
         """``astype`` of the dtype of another value."""
         return functions.astype(self, other.dtype)
 
-    @public
-    def add(self, other: Any) -> Self:
-        """``self + other``."""
-        return functions.add(self, other)
-
-    @public
-    def sub(self, other: Any) -> Self:
-        """``self - other``."""
-        return functions.subtract(self, other)
-
-    @public
-    def mul(self, other: Any) -> Self:
-        """``self * other``."""
-        return functions.multiply(self, other)
-
-    @public
-    def div(self, other: Any) -> Self:
-        """``self / other``."""
-        return functions.divide(self, other)
-
-    @public
-    def neg(self) -> Self:
-        """``-self``."""
-        return functions.negative(self)
-
-    @public
-    def eq(self, other: Any) -> Self:
-        """``self == other``."""
-        return functions.equal(self, other)
-
-    @public
-    def ne(self, other: Any) -> Self:
-        """``self != other``."""
-        return functions.not_equal(self, other)
-
-    @public
-    def lt(self, other: Any) -> Self:
-        """``self < other``."""
-        return functions.less(self, other)
-
-    @public
-    def le(self, other: Any) -> Self:
-        """``self <= other``."""
-        return functions.less_equal(self, other)
-
-    @public
-    def gt(self, other: Any) -> Self:
-        """``self > other``."""
-        return functions.greater(self, other)
-
-    @public
-    def ge(self, other: Any) -> Self:
-        """``self >= other``."""
-        return functions.greater_equal(self, other)
-
-    @public
-    def mm(self, other: Any) -> Self:
-        """``self @ other``, of matrices."""
-        return functions.matmul(self, other)
-
-    @public
-    def bmm(self, other: Any) -> Self:
-        """``self @ other``, of batches of matrices."""
-        return functions.matmul(self, other)
-
-    @public
-    def mv(self, other: Any) -> Self:
-        """``self @ other``, of a matrix and a vector."""
-        return functions.matmul(self, other)
+    add = _forward(_binary, "add", "``self + other``.")
+    sub = _forward(_binary, "sub", "``self - other``.", "subtract")
+    mul = _forward(_binary, "mul", "``self * other``.", "multiply")
+    div = _forward(_binary, "div", "``self / other``.", "divide")
+    neg = _forward(_unary, "neg", "``-self``.", "negative")
+    eq = _forward(_binary, "eq", "``self == other``.", "equal")
+    ne = _forward(_binary, "ne", "``self != other``.", "not_equal")
+    lt = _forward(_binary, "lt", "``self < other``.", "less")
+    le = _forward(_binary, "le", "``self <= other``.", "less_equal")
+    gt = _forward(_binary, "gt", "``self > other``.", "greater")
+    ge = _forward(_binary, "ge", "``self >= other``.", "greater_equal")
+    mm = _forward(_binary, "mm", "``self @ other``, of matrices.", "matmul")
+    bmm = _forward(_binary, "bmm", "``self @ other``, of batches of matrices.", "matmul")
+    mv = _forward(_binary, "mv", "``self @ other``, of a matrix and a vector.", "matmul")
 
     @public
     def softmax(self, axis: int) -> Self:
@@ -262,55 +203,21 @@ class TorchSpellings:
         """The positive parts of the elements."""
         return functions.maximum(self, 0)
 
-    @public
-    def square(self) -> Self:
-        """The squares of the elements."""
-        return functions.square(self)
-
-    @public
-    def reciprocal(self) -> Self:
-        """The reciprocals of the elements."""
-        return functions.reciprocal(self)
+    square = _forward(_unary, "square", "The squares of the elements.")
+    reciprocal = _forward(_unary, "reciprocal", "The reciprocals of the elements.")
 
     @public
     def rsqrt(self) -> Self:
         """The reciprocals of the square roots of the elements."""
         return functions.divide(1.0, functions.sqrt(self))
 
-    @public
-    def sign(self) -> Self:
-        """The signs of the elements."""
-        return functions.sign(self)
-
-    @public
-    def floor(self) -> Self:
-        """The elements, rounded down."""
-        return functions.floor(self)
-
-    @public
-    def ceil(self) -> Self:
-        """The elements, rounded up."""
-        return functions.ceil(self)
-
-    @public
-    def log1p(self) -> Self:
-        """The logarithms of 1 + x."""
-        return functions.log1p(self)
-
-    @public
-    def expm1(self) -> Self:
-        """The exponentials - 1."""
-        return functions.expm1(self)
-
-    @public
-    def isnan(self) -> Self:
-        """Return which elements are NaN."""
-        return functions.isnan(self)
-
-    @public
-    def isinf(self) -> Self:
-        """Return which elements are infinite."""
-        return functions.isinf(self)
+    sign = _forward(_unary, "sign", "The signs of the elements.")
+    floor = _forward(_unary, "floor", "The elements, rounded down.")
+    ceil = _forward(_unary, "ceil", "The elements, rounded up.")
+    log1p = _forward(_unary, "log1p", "The logarithms of 1 + x.")
+    expm1 = _forward(_unary, "expm1", "The exponentials - 1.")
+    isnan = _forward(_unary, "isnan", "Return which elements are NaN.")
+    isinf = _forward(_unary, "isinf", "Return which elements are infinite.")
 
     @public
     def unbind(self, axis: int = 0) -> tuple[Self, ...]:
@@ -349,10 +256,7 @@ class TorchSpellings:
         """``sg.tril``: zeros above diagonal k."""
         return functions.tril(self, k)
 
-    @public
-    def outer(self, other: Any) -> Self:
-        """``sg.outer``: the products of all elements of two vectors."""
-        return functions.outer(self, other)
+    outer = _forward(_binary, "outer", "``sg.outer``: the products of all elements of two vectors.")
 
     @public
     def lerp(self, end: Any, weight: Any) -> Self:
