@@ -14,25 +14,12 @@ import numpy as np
 from passes.rewrite import Match, Rule, hole, holes, number_of, rule, some
 from staticgrad.language import functions as sg
 from staticgrad.language.ops.convert import Cast
-from staticgrad.language.ops.lengths import CornerMark
 from staticgrad.language.ops.marks import StopGradient
 from staticgrad.language.types.dtype import DType, as_dtype, holds_float
 
 x, y, z = holes("x y z")
 c, d = hole("c", "bool"), hole("d", "bool")
 INTEGERS: Final = "iu"
-
-
-def _corner_of_zeros(x: Any) -> Any:
-    """An example: what the gradient of a length adds, to mark it."""
-    sums = x * x
-    return CornerMark(())(sg.full_like(x, -0.0), sums, sums, x)
-
-
-def _marks_minus_zero(match: Match) -> bool:
-    """Return whether what is marked is -0.0, which changes no sum."""
-    number = number_of(match["corner"].node.args[0])
-    return number == 0.0 and bool(np.signbit(number))
 
 
 # -- identities of arithmetic ---------------------------------------------------------------------
@@ -60,13 +47,6 @@ IDENTITIES: Final[tuple[Rule, ...]] = (
     *(
         rule(f"{of.__name__}-twice", of(of(x)), of(x))
         for of in (sg.floor, sg.ceil, sg.rint, sg.trunc, sg.sign)
-    ),
-    rule(
-        "add-corner",
-        x + some(CornerMark, ..., name="corner"),
-        lambda m: m.op("corner")(m.x, *m["corner"].node.args[1:]),
-        where=_marks_minus_zero,
-        examples=(lambda x: x + _corner_of_zeros(x),),
     ),
     rule("stop-gradient-twice", StopGradient()(StopGradient()(x)), StopGradient()(x)),
     rule("stop-gradient-of-integers", StopGradient()(x), x, dtypes="biu"),

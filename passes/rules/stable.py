@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from passes.rewrite import Match, Rule, holds, hole, holes, number_of, rule, some
-from passes.rewrite.rule import Applied, name_term
+from passes.rewrite import Match, Rule, holds, holes, number_of, rule, some
+from passes.rewrite.rule import name_term
 from staticgrad.language import functions as sg
 from staticgrad.language.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.language.ir.forms import Identity, Pointwise, ReshapeForm, View
@@ -32,7 +32,6 @@ from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.ranges import ANY, Range
 from staticgrad.language.ops.arithmetic import Div, FlatPower, IntegerPow, Neg, Sub, flat_root
 from staticgrad.language.ops.indexing import Slice, Take, TakeAlong
-from staticgrad.language.ops.lengths import LengthMark
 from staticgrad.language.ops.marks import StopGradient
 from staticgrad.language.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.language.ops.reduce import Max, Sum
@@ -236,16 +235,6 @@ def _exponent(match: Match) -> int:
     return exponent
 
 
-def _length_of(x: Any) -> Any:
-    """An example: the length of a vector."""
-    return sg.norm(x)
-
-
-def _complex_length(x: Any) -> Any:
-    """An example: the length of a complex vector."""
-    return sg.norm(x + 0.5j * x)
-
-
 def _half_power(match: Match, square: Any) -> Any:
     """The even power of what ``square`` is the square of."""
     half = _exponent(match) // 2
@@ -280,20 +269,9 @@ def _range(value: Symbolic, depth: int) -> Range:
 
 
 _LENGTH, _OTHER = (some(FlatPower, x, name=name) for name in ("root", "other"))
-
-
-def _marked_lengths(part_count: int) -> Iterator[Applied]:
-    """Yield patterns of two lengths of the sum x that are marked with so many parts."""
-    for name in ("root", "other"):
-        parts = [hole(f"{name}_part_{k}") for k in range(part_count)]
-        yield some(LengthMark, hole(f"{name}_length"), x, *parts, name=name)
-
-
 #: Name, what is multiplied by itself, what stands for its powers, a condition, and an example.
 _LENGTHS: Final[tuple[Any, ...]] = (
     ("length", (_LENGTH, _OTHER), _of_length, None, lambda x: flat_root(x * x)),
-    ("marked-length", tuple(_marked_lengths(1)), _of_length, None, _length_of),
-    ("marked-complex-length", tuple(_marked_lengths(2)), _of_length, None, _complex_length),
     ("magnitude", (abs(x), abs(x)), _of_magnitude, _is_even, sg.abs),
     ("hypot", (sg.hypot(x, y), sg.hypot(x, y)), _of_hypot, _is_even, sg.hypot),
     ("root", (sg.sqrt(x), sg.sqrt(x)), _of_root, _is_even, lambda x: sg.sqrt(x * x)),

@@ -101,7 +101,6 @@ def test_programs_hold_every_kind_of_op():
     rare = {
         *("custom_vjp", "custom_jvp", "logical_and", "logical_not", "logical_xor", "logical_or"),
         *("again", "checkpoint_name", "recomputed"),  # marks: tests of checkpoint policies
-        *("corner_mark", "length_mark", "undefined_slope"),  # of lengths: tests/ops/test_lengths.py
         *("bit_not", "panel_matmul"),  # of loops of many iterations
         *("rank_mean", "rank_part", "rank_scatter", "rank_gather"),  # of several processes
         "fft",  # of pairs, as the next ones: tests/complex_numbers

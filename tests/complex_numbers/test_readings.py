@@ -85,7 +85,6 @@ WITHOUT = {
 INTERNAL = {
     "again", "checkpoint_name", "conv_filter", "conv_image", "custom_jvp", "custom_vjp", "fold",
     "panel_matmul", "scatter_along", "stop_gradient", "window_sum", "unfold", "recomputed",
-    "corner_mark", "length_mark", "undefined_slope",
     "scatter_add", "checkpoint", "fft",
 }  # fmt: skip
 

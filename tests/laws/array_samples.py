@@ -326,33 +326,6 @@ def _custom_jvp(rng):
     yield from _marked(rng, op_class("custom_jvp")("tests.no_tangent"))
 
 
-def _marked_lengths(rng, name, *attributes):
-    """Vectors and the sums of their squares, and, since marks read nothing, any numbers."""
-    shapes = ("lengths", "sums", "x") if attributes else ("x", "sums", "sums", "x")
-    for shape in ((2, 3), (), (4, 0), (0, 2), (5, 90)):
-        op = op_class(name)(tuple(range(len(shape)))[1:], *attributes)
-        sizes = [shape if each == "x" else shape[:1] for each in shapes]
-        for dtype in (t for t in ALL_DTYPES if t.is_float):
-            yield Sample(op, [counted(size, dtype) for size in sizes])
-        for dtype in (F32, F64) if shape == (5, 90) else ():
-            for same in (True, False):
-                sizes = [shape if same else size for size in sizes]
-                yield Sample(op, [extraordinary(rng, size, dtype) for size in sizes])
-    x = apart(rng, (2, 3))
-    sums = (x * x).sum(axis=1)
-    yield Sample(op, (np.sqrt(sums), sums, x) if attributes else (x, sums, sums, x), smooth=True)
-
-
-@provides("length_mark")
-def _length_mark(rng):
-    yield from _marked_lengths(rng, "length_mark", 0.5)
-
-
-@provides("corner_mark")
-def _corner_mark(rng):
-    yield from _marked_lengths(rng, "corner_mark")
-
-
 @provides("recomputed")
 def _recomputed(rng):
     for saved in (0, 1):

@@ -272,24 +272,6 @@ def _ended(n, dtype):
 declare("recomputed", "x", (ALL, ALL), _made(_ended), refused=(1,))
 
 
-def _length(n, dtype):
-    x = _rows(n, dtype)
-    sums = (x * x).sum(axis=1)
-    return [Sample(op_class("length_mark")((1,), 0.5), (np.sqrt(sums), sums, x))]
-
-
-def _corner(n, dtype):
-    x = _rows(n, dtype)
-    sums = (x * x).sum(axis=1)
-    return [Sample(op_class("corner_mark")((1,)), (x, sums, sums, x))]
-
-
-_ZERO_OR_NAN = "np.where(x == 0, x.dtype.type(0), x.dtype.type(np.nan))"
-declare("undefined_slope", _ZERO_OR_NAN, fixed=(0,))
-declare("length_mark", "x", ("f",) * 3, _made(_length), refused=(0, 1))
-declare("corner_mark", "x", ("f",) * 4, _made(_corner))
-
-
 def _counted(n):
     for dtype in (F32, F64, I64):
         yield Sample(op_class("iota")((3, n), 1, dtype), ())

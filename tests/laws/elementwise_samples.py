@@ -192,11 +192,6 @@ def _integer_pow(rng):
         yield from smooth_line(op_class("integer_pow")(exponent), rng, 0.5, 2.0)
 
 
-@provides("undefined_slope")
-def _undefined_slope(rng):
-    yield from in_line(op_class("undefined_slope")(), FLOATS)
-
-
 @provides("flat_power")
 def _flat_power(rng):
     for exponent in (0.5, -0.5, 1.5, -1.5, 1.0 / 3.0, -2.0 / 3.0):

@@ -43,7 +43,6 @@ _BY_OTHERS: Final[dict[str, Callable[..., Any]]] = {
     "flat_power": lambda x, exponent: sg.where(
         x == 0, 0.0 if exponent > -1 else np.nan, sg.power(x, exponent)
     ),
-    "undefined_slope": lambda x: sg.where(x == 0, 0.0, np.nan),
     "hypot": lambda x, y: sg.sqrt(x * x + y * y),
     "log10": lambda x: sg.log(x) * float(1.0 / np.log(10.0)),
     "log1p": lambda x: sg.log(x + 1.0),

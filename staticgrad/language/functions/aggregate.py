@@ -23,9 +23,9 @@ from staticgrad.language.functions.rounding import rounded_as_first, rounded_onc
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
+from staticgrad.language.ops.arithmetic import flat_root
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.lengths import root_of_sum
 from staticgrad.language.ops.logic import equal, logical_or, not_equal
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import (
@@ -254,7 +254,7 @@ def _variance(
     deviation = value - (_mean(value, axes, mask, keepdims=True) if mean is None else mean)
     squares = reduce_axes(Sum, fill_outside_mask(abs_square(deviation), mask, 0.0), axes, keepdims)
     variance = squares / degrees_of_freedom(value, axes, mask, keepdims, dof_correction)
-    return root_of_sum(variance, deviation, axes) if root else variance
+    return flat_root(variance) if root else variance
 
 
 @variant(var)

@@ -17,11 +17,10 @@ from staticgrad.language.functions.statistics import prod
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
-from staticgrad.language.ops.arithmetic import isnan
+from staticgrad.language.ops.arithmetic import flat_root, isnan
 from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.lengths import root_of_sum
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import Axes, as_value, dtype_of, floating, reduction_axes
 from staticgrad.language.ops.scans import cumprod, cumsum
@@ -184,7 +183,7 @@ def _variance(
     count = _present(value, axes, keepdims) - float(dof_correction)
     mean_square = of.sum(abs_squared(deviation), axes, keepdims=keepdims) / count
     variance = selection.where(count > 0.0, mean_square, np.full((), np.nan, value.dtype.numpy))
-    return root_of_sum(variance, deviation, axes) if root else variance
+    return flat_root(variance) if root else variance
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:

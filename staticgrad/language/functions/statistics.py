@@ -20,7 +20,7 @@ from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
-from staticgrad.language.ops.arithmetic import absolute, ceil, conj, floor, power, rint
+from staticgrad.language.ops.arithmetic import absolute, ceil, conj, flat_root, floor, power, rint
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.convert import astype, size_value
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -35,7 +35,6 @@ from staticgrad.language.ops.indexing import (
     take,
     take_along_axis,
 )
-from staticgrad.language.ops.lengths import root_of_sum
 from staticgrad.language.ops.linalg import SVDVals
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import (
@@ -855,8 +854,7 @@ def _interpolate(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 def norm_of_matrices(x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
     """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
-        axes = axes_of((-2, -1), x)
-        return root_of_sum(of.sum(abs_square(x), axes, keepdims=keepdims), x, axes)
+        return flat_root(of.sum(abs_square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):
         sum_axis, other_axis = (-2, -1) if ord in (1, -1) else (-1, -2)
         sums = of.sum(absolute(x), sum_axis, keepdims=True)
@@ -981,7 +979,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
     """The norm of the vectors that are made of the elements along some axes."""
     axes = axes_of(axis, value)
     if ord == 2:
-        return root_of_sum(of.sum(abs_square(value), axes, keepdims=keepdims), value, axes)
+        return flat_root(of.sum(abs_square(value), axes, keepdims=keepdims))
     magnitude = absolute(value)
     if ord == math.inf:
         return of.max(magnitude, axes, keepdims=keepdims)
@@ -997,7 +995,7 @@ def vector_norm_over(value: AnyValue, ord: Any, axis: Axes, keepdims: bool) -> A
         powers = where(magnitude == 0.0, 0.0 if ord > 0 else math.inf, powers)
     total = of.sum(powers, axes, keepdims=keepdims)
     if ord > 0:
-        return root_of_sum(total, value, axes, ord)
+        return flat_root(total, ord)
     return where(total == math.inf, 0.0, power(total, 1.0 / ord))
 
 

@@ -19,10 +19,9 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, Zero
 from staticgrad.language.ops import selection
-from staticgrad.language.ops.arithmetic import isinf
+from staticgrad.language.ops.arithmetic import FlatPower, isinf
 from staticgrad.language.ops.cotangent import ZERO, Partial
 from staticgrad.language.ops.elementwise import ArrayLike, Floating, binary, scipy_special, unary
-from staticgrad.language.ops.lengths import mark_corner
 from staticgrad.language.ops.logic import logical_and
 from staticgrad.language.ops.selection import minimum
 from staticgrad.language.types.dtype import F32, F64, DType
@@ -317,8 +316,7 @@ class Atan2(Floating, name="atan2"):
 class Hypot(Floating, name="hypot"):
     """sqrt(x ** 2 + y ** 2) without overflow or underflow; inf where either is infinite.
 
-    Derivatives: x / out and y / out; 0 at the origin, where the derivatives of these are NaN, and 0
-    along a tangent of 0.
+    Derivatives: x / out and y / out; 0 at the origin, where further ones are NaN.
     """
 
     numpy = np.hypot
@@ -335,11 +333,9 @@ class Hypot(Floating, name="hypot"):
         return select(infinite, literal(inf, x.dtype), length)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        at_origin = out == 0.0
-        safe_out = selection.where(at_origin, 1.0, out)
-        return tuple(
-            mark_corner(selection.where(at_origin, 0.0, leg / safe_out), out, leg) for leg in (x, y)
-        )
+        where, origin = selection.where, out == 0.0
+        zero = FlatPower(-0.5)(out)  # at the origin; its own derivative there is NaN
+        return where(origin, zero, x / out), where(origin, zero, y / out)
 
 
 tan = unary(Tan, "tan", "sg.tan([0.0, 1.0])", "array([0.        , 1.55740772])")
