@@ -17,7 +17,7 @@ layer = sg.nn.Conv2d(3, 8, 3)
 CALLS = {
     "an elementwise function": (lambda: sg.tanh(x), 26),
     "an operator": (lambda: x + x, 26),
-    "a reduction": (lambda: sg.sum(x), 44),
+    "a reduction": (lambda: sg.sum(x), 46),
     "a parameter": (lambda: sg.parameter("w", [1.0]), 44),
     "a layer": (lambda: sg.nn.Conv2d(3, 8, 3), 130),
     "a layer that is applied": (lambda: layer(image), 175),
