@@ -29,7 +29,7 @@ def test_errors_and_bytes_are_those_of_both_programs():
     size = np.sqrt(np.mean(exact["next"].astype("f8") ** 2))
     last = found.errors[-1]
     np.testing.assert_allclose([last.largest, last.mean], [apart.max() / size, apart.mean() / size])
-    assert (found.ulp, found.rounded, last.overflowed) == (2.0**-10, 5, 0)
+    assert (found.ulp, found.rounded_values, last.overflowed) == (2.0**-10, 5, 0)
     peaks = [sg.compile(step, pipeline=p).plan().peak_bytes for p in ("O1", found.pipeline)]
     assert [found.exact.peak_bytes, found.narrow.peak_bytes] == peaks
     told = json.loads(json.dumps(found.as_json()))
@@ -67,7 +67,7 @@ def test_what_overflows_is_counted():
     graph = {"loss": (h * h).sum() * 0, "slope": sg.grad((h * h * 1e-5).sum(), x)}
     found = sg.precision(graph, {"x": [1.0, 12.0, 13.0, 2.0]}, dtype="float16", pipeline="O0")
     assert [e.overflowed for e in found.errors] == [0, 2]
-    assert sg.precision(h, {"x": np.zeros(4)}, runs=1).rounded == 0
+    assert sg.precision(h, {"x": np.zeros(4)}, runs=1).rounded_values == 0
 
 
 def test_what_cannot_be_compared_is_told():

@@ -120,8 +120,8 @@ def test_a_profile_folds_small_rows_by_kernel_and_module():
     steps += [timed(f"k{k}", 0.004, "head") for k in range(2, 12)]
     steps += [timed(f"k{k}", 0.0001, f"layer{k}") for k in range(12, 20)]
     found = profiled(steps)
-    told = [row.told for row in found.rows()]
-    assert told == ["k0 mul", "k1 mul, 40 times", "10 steps of 10 kernels in head",
+    descriptions = [row.description for row in found.rows()]
+    assert descriptions == ["k0 mul", "k1 mul, 40 times", "10 steps of 10 kernels in head",
                     "8 steps of 8 kernels"]  # fmt: skip
     assert sum(row.seconds for row in found.rows()) == pytest.approx(found.seconds)
     assert len(str(found).splitlines()) == 3 + 4

@@ -19,6 +19,7 @@ from passes.narrow import Narrow
 from passes.rewrite.driver import rewrite
 from passes.rules.identities import IDENTITIES
 from staticgrad.analysis.planning.problem import MemoryProblem
+from staticgrad.compiler.compiling.mixed_precision import Precision
 from staticgrad.eager import Tensor
 from staticgrad.errors import DeprecatedNameWarning, UnknownArgumentError
 from staticgrad.language.ir.op import Op
@@ -34,6 +35,7 @@ from staticgrad.support.deprecations import (
     deprecated_attribute,
     deprecated_members,
 )
+from staticgrad.tools.comparison.report import Comparison
 from staticgrad.tools.documentation.reference import entry
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,19 @@ def rewriting():
     return seen[0]
 
 
+def bare(kind, **fields):
+    """Return a record with some of its fields alone."""
+    record = object.__new__(kind)
+    vars(record).update(fields)
+    return record
+
+
+@cache
+def profile():
+    x = sg.input("x", (4, 3), "float32")
+    return sg.compile(sg.tanh(x)).profile({"x": np.ones((4, 3), "float32")})
+
+
 @cache
 def kernel():
     x = sg.input("x", (4, 3), "float32")
@@ -83,6 +98,14 @@ INSTANCES = {
     "staticgrad.analysis.planning.problem:MemoryProblem": lambda: object.__new__(MemoryProblem),
     "staticgrad.language.ir.schedule:Buffer": lambda: Buffer("t", "temp", F32, 4, retained=True),
     "staticgrad.language.ir.kernels.kernel:Kernel": kernel,
+    "staticgrad.compiler.compiling.mixed_precision:Precision": lambda: bare(
+        Precision, rounded_values=3
+    ),
+    "staticgrad.compiler.reports.profiling:StepProfile": lambda: profile().steps[0],
+    "staticgrad.compiler.reports.profiling:ProfileRow": lambda: profile().rows()[0],
+    "staticgrad.tools.comparison.report:Comparison": lambda: bare(
+        Comparison, work=(types.SimpleNamespace(name="built"),)
+    ),
     "staticgrad.compiler.reports.explain:Explanation": explanation,
     "staticgrad.compiler.reports.explain:NodeCounts": lambda: explanation().dead,
     "staticgrad.compiler.reports.explain:UnfusedPair": lambda: explanation().unfused_pairs[0],

@@ -27,6 +27,7 @@ from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import dtype_of
 from staticgrad.language.types.dtype import as_dtype, kind_of_elements
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.pictures.markup import (
     details,
@@ -82,18 +83,20 @@ class Precision:
     graph: str
     dtype: str
     pipeline: str
-    rounded: int
+    rounded_values: int
     ulp: float
     errors: tuple[ResultError, ...]
     exact: Cost
     narrow: Cost
+
+    rounded = deprecated_attribute("0.2", "rounded_values")
 
     def as_json(self) -> dict[str, Any]:
         """Return all figures as JSON has them."""
         costs = {"exact": self.exact, "narrow": self.narrow}
         return {
             "schema": SCHEMA, "graph": self.graph, "dtype": self.dtype, "pipeline": self.pipeline,
-            "rounded": self.rounded, "ulp": self.ulp,
+            "rounded": self.rounded_values, "ulp": self.ulp,
             "errors": [
                 {
                     "result": e.name, "largest": e.largest, "mean": e.mean,
@@ -125,7 +128,9 @@ class Precision:
         return fragment(paragraph(self._title()), *map(paragraph, self._savings()), *shown)
 
     def _title(self) -> str:
-        return f"{self.graph}: {self.rounded} values in {self.dtype}, pipeline {self.pipeline}"
+        return (
+            f"{self.graph}: {self.rounded_values} values in {self.dtype}, pipeline {self.pipeline}"
+        )
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
@@ -143,7 +148,7 @@ class Precision:
             ("a run", seconds(one.seconds), seconds(other.seconds)),
         )
         lines = [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
-        if not self.rounded:
+        if not self.rounded_values:
             lines.append("nothing is rounded: there is no value to choose that is stored")
         elif other.peak_bytes > 0.95 * one.peak_bytes:
             lines.append(

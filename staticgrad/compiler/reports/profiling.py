@@ -26,6 +26,7 @@ from staticgrad.compiler.runtime.probed import TimedTable
 from staticgrad.language.functions.creation import input as symbolic
 from staticgrad.language.ir.plan import Plan, PlannedStep
 from staticgrad.language.ir.value import Value
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
 from staticgrad.support.records import dataclass
@@ -82,8 +83,10 @@ class StepProfile:
     products: float = 0.0
     module: str = ""
 
+    told = deprecated_attribute("0.2", "description")
+
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The kernel, what it computes, and the time of an iteration if it is a loop."""
         text = f"{self.kernel} {self.computes}"
         if self.iterations < 2:
@@ -103,12 +106,14 @@ class ProfileRow:
         """The time of all steps together."""
         return sum(step.seconds for step in self.steps)
 
+    told = deprecated_attribute("0.2", "description")
+
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """A description of what the steps compute, or their number."""
         first, count = self.steps[0], len(self.steps)
         if count == 1:
-            return first.told
+            return first.description
         kernels = {step.kernel for step in self.steps}
         if len(kernels) == 1:
             return f"{first.kernel} {first.computes}, {count} times"
@@ -132,7 +137,7 @@ class ProfileRow:
             f"{sum(step.nbytes for step in self.steps) / spent / 1e9:.1f}",
             f"{sum(step.flops for step in self.steps) / spent / 1e9:.1f}",
             "-" if profile.doubt else "in caches" if share > 1 else f"{100 * share:.1f}",
-            self.told,
+            self.description,
             ", ".join(lines[:_LINES]) + more,
         )
 
@@ -225,7 +230,7 @@ class Profile:
     def _repr_html_(self) -> str:
         """Return a chart of the slowest steps, and the table."""
         rows = self.rows()
-        bars = [(row.told, row.seconds) for row in rows[:_MOST_BARS]]
+        bars = [(row.description, row.seconds) for row in rows[:_MOST_BARS]]
         heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
         chart = charts.bars([(name[:32], spent) for name, spent in bars], seconds, "time of steps")
         return fragment(

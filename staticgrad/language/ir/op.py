@@ -169,9 +169,6 @@ class Op(Immutable):
         """
         return None
 
-    batched = deprecated_attribute("0.2", "batching_rule")
-    counted = deprecated_attribute("0.2", "operand_masks")
-
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Return how the op accesses memory."""
         raise self._missing_rule("how it touches memory", "form(self, out, *types)")

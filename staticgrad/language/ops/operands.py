@@ -63,8 +63,6 @@ class LinearOp(Op):
         """The cotangent of ``x``, given that of the result."""
         raise self._missing_rule("its transpose", "transpose_rule(self, ct, x, *indices)")
 
-    transposed = deprecated_attribute("0.2", "transpose_rule")
-
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
         """The transpose, for floating elements."""
         share = self.transpose_rule(ct, *args) if out.dtype.is_float else None

@@ -279,7 +279,7 @@ def _head(comparison: Comparison) -> str:
             f" ({plan}, {ratio(longer)} the predicted time)",
         ),
         (
-            f"{comparison.written.operations} to {comparison.work[-1].operations}",
+            f"{comparison.source_work.operations} to {comparison.work[-1].operations}",
             "from operations of the program and its gradient to kernels",
         ),
     ]

@@ -15,6 +15,7 @@ from staticgrad.compiler.compiling.artifacts import CompiledKernel
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
 from staticgrad.language.ir.plan import Plan
+from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ProgramError, StaticgradError
 from staticgrad.support.pictures.markup import nbytes, seconds
 from staticgrad.support.records import dataclass
@@ -589,8 +590,10 @@ class Comparison(_Report):
         """True if both ways agree."""
         return not self.agreement.problem
 
+    written = deprecated_attribute("0.2", "source_work")
+
     @property
-    def written(self) -> WorkRow:
+    def source_work(self) -> WorkRow:
         """The work of the graph as the program wrote it, ahead of all passes."""
         return next((row for row in self.work if row.name == WRITTEN), self.work[0])
 
