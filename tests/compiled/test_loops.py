@@ -507,6 +507,94 @@ def test_a_long_loop_is_interrupted(joined, interrupts):
     sent.join()
 
 
+def _long_loop(new, iterations):
+    return sg.fori_loop(0, iterations, lambda i, c: sg.tanh(c @ new + 0.1), sg.ones(8, "float64"))
+
+
+def _reads_the_new_value(w, v, new, iterations):
+    return _long_loop(new, iterations), {w: new}
+
+
+def _reads_an_average_of_new_values(w, v, new, iterations):
+    average = 0.9 * v + 0.1 * new
+    return _long_loop(average, iterations), {w: new, v: average}
+
+
+def _computes_the_new_value(w, v, new, iterations):
+    last = sg.fori_loop(0, iterations, lambda i, c: sg.tanh(c * 0.5 + new), v)
+    return last.sum(), {w: new, v: last}
+
+
+def _two_loops(w, v, new, iterations):
+    first = _long_loop(new, 3)
+    newer = v + first
+    return _long_loop(newer, iterations).sum() + (first @ new).sum(), {w: new, v: newer}
+
+
+def _in_a_branch(w, v, new, iterations):
+    y = sg.cond(v.sum() > 0, lambda: _long_loop(new, iterations), lambda: new[0])
+    return y, {w: new, v: v + 1.0}
+
+
+def _updating(build, iterations):
+    """A step whose loop depends on new values of parameters."""
+    w, v = (sg.parameter(name, np.eye(8) * 0.5) for name in "wv")
+    x = sg.input("x", (8,), "float64")
+    new = w - 0.1 * sg.grad(((x @ w) ** 2).mean(), w)
+    y, updates = build(w, v, new, iterations)
+    return sg.compile(sg.Graph({"y": y}, updates=updates)), (w, v)
+
+
+UPDATING = (
+    _reads_the_new_value, _reads_an_average_of_new_values, _computes_the_new_value, _two_loops,
+    _in_a_branch,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("build", UPDATING)
+def test_an_interrupt_in_a_loop_behind_updates_leaves_all_parameters_old(build, interrupts):
+    f, parameters = _updating(build, 3_000_000)
+    old = [parameter.value for parameter in parameters]
+    sent = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+    sent.start()
+    with pytest.raises(KeyboardInterrupt):
+        f.run({"x": np.ones(8)})
+    sent.join()
+    for parameter, value in zip(parameters, old, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+
+
+@pytest.mark.parametrize("build", UPDATING)
+def test_loops_that_depend_on_new_values_compute_what_numpy_does(build):
+    f, parameters = _updating(build, 3)
+    w, v = (parameter.value for parameter in parameters)
+    x = np.ones(8)
+    new = w - 0.1 * np.outer(x, 2.0 * (x @ w) / 8.0)
+
+    def long_loop(matrix):
+        c = np.ones(8)
+        for _ in range(3):
+            c = np.tanh(c @ matrix + 0.1)
+        return c
+
+    y, expected_w, expected_v = long_loop(new), new, v
+    if build is _reads_an_average_of_new_values:
+        expected_v = 0.9 * v + 0.1 * new
+        y = long_loop(expected_v)
+    elif build is _computes_the_new_value:
+        for _ in range(3):
+            expected_v = np.tanh(expected_v * 0.5 + new)
+        y = expected_v.sum()
+    elif build is _two_loops:
+        expected_v = v + y
+        y = long_loop(expected_v).sum() + (y @ new).sum()
+    elif build is _in_a_branch:
+        expected_v = v + 1.0
+    np.testing.assert_allclose(f.run({"x": x})["y"], y, rtol=1e-12)
+    for parameter, value in zip(parameters, (expected_w, expected_v), strict=True):
+        np.testing.assert_allclose(parameter.value, value, rtol=1e-12)
+
+
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [1, 40])
 def test_an_index_out_of_range_is_the_drivers(rows, monkeypatch):

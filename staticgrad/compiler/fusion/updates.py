@@ -4,6 +4,9 @@ While groups are lowered, the new value of a parameter has a buffer of its own. 
 whether it is the buffer of the parameter (then all other readers of the old value must run before),
 or a temporary that is copied to the parameter after the last read of the old value. It decides once
 for all updates together, from the reads and writes of the lowered kernels.
+
+A run may be cancelled until the first parameter is written, and a loop takes long. So a new value
+that a loop depends on, or computes, is a temporary: the loop can run before anything is written.
 """
 
 from __future__ import annotations
@@ -68,18 +71,35 @@ def _writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
     return writers
 
 
+def _values_up_to_loops(
+    steps: Sequence[PendingStep], writers: Mapping[Key, Sequence[int]]
+) -> set[Key]:
+    """Return the values that loops, and the steps that loops depend on, compute."""
+    waiting = [number for number, pending in enumerate(steps) if pending.step.runs_loop]
+    visited = set(waiting)
+    while waiting:
+        earlier = {n for key in steps[waiting.pop()].reads for n in writers.get(key, ())} - visited
+        visited |= earlier
+        waiting += earlier
+    return {key for number in visited for key in steps[number].writes}
+
+
 def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
     """Return the updates that must go through a copy; the others write in place.
 
-    With these copies every reader of an old value can run before it is overwritten.
+    With these copies every reader of an old value can run before it is overwritten, and every loop
+    before anything is.
     """
     if not updates:
         return []
     writers = _writers(steps)
+    before_loops = _values_up_to_loops(steps, writers)
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
     def may_overwrite(update: Update) -> bool:
         # Its kernels check no index, and read the old value only where they write.
+        if update.key in before_loops:
+            return False
         writing = writers[update.key]
         for number in writing:
             pending = steps[number]

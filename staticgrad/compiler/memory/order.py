@@ -1,9 +1,9 @@
 """Orders in which the steps of a schedule may run, for the planner to choose from.
 
 Each order runs every pair of conflicting steps as listed, and every index check before the first
-write of a parameter. Orders differ in the steps that run early: updates, so that the lifetime of a
-gradient ends with its use; checks, so that updates may start; or steps that free the most bytes.
-The planner chooses one at concrete sizes.
+write of a parameter; loops run before that, too, where an order allows it. Orders differ in the
+steps that run early: updates, so that the lifetime of a gradient ends with its use; checks, so that
+updates may start; or steps that free the most bytes. The planner chooses one at concrete sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Priority = Callable[[int], tuple[int, ...]]
 
 
 def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
-    """Return distinct valid orders, the listed one (if valid) first; see ``_delay_free_steps``."""
+    """Return distinct valid orders, the listed one (if valid) first; see ``_delay_free_steps``.
+
+    Only those with the fewest loops behind the first write of a parameter.
+    """
     edges = _Edges(flow)
     commits = set(flow.commits)
     early = _ancestors(edges.predecessors, flow.checks)
@@ -35,7 +38,24 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
         _Greedy(flow, edges, arena, 1, free).order(),
         tuple(reversed(_Greedy(flow, backwards, arena, -1, free).order())),
     ]
-    return tuple(dict.fromkeys(_delay_free_steps(flow, order, free) for order in orders))
+    loops = {number for number, step in enumerate(flow.schedule.steps) if step.runs_loop}
+    if loops and commits:
+        orders.append(_sort_topologically(edges, lambda step: (step in commits, step)))
+    distinct = tuple(dict.fromkeys(_delay_free_steps(flow, order, free) for order in orders))
+    return _with_fewest_loops_behind_commit(flow, distinct, loops)
+
+
+def _with_fewest_loops_behind_commit(
+    flow: Flow, orders: tuple[Order, ...], loops: AbstractSet[int]
+) -> tuple[Order, ...]:
+    """Return the orders with the fewest loops behind the first write of a parameter.
+
+    A run may be cancelled until then, and a loop may take long.
+    """
+    if not loops:
+        return orders
+    counts = [sum(step in loops for step in order[flow.commit(order) :]) for order in orders]
+    return tuple(o for o, count in zip(orders, counts, strict=True) if count == min(counts))
 
 
 def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:

@@ -298,6 +298,14 @@ class Step(ABC):
         return ()
 
     @property
+    def runs_loop(self) -> bool:
+        """True if the step is a loop, or a branch with a loop in one of its cases."""
+        bodies = self.bodies()
+        if bodies and self.control.kind == "branch":
+            return any(step.runs_loop for body in bodies for step in body.schedule.steps)
+        return bool(bodies)
+
+    @property
     def control(self) -> Control:
         """The way in which the step runs its bodies, if it has any."""
         return Control()
