@@ -124,7 +124,7 @@ class _Body:
     def _needs(self, expr: Expr) -> list[Expr]:
         if expr.op != "rarely":
             return list(expr.args)
-        return [expr.args[0], *(other.args[2] for other in self.together[expr.args[0]])]
+        return [expr.args[0], *(choice.args[2] for choice in self.together[expr.args[0]])]
 
     def _line(self, expr: Expr) -> None:
         if isinstance(expr, Iterated):
@@ -170,7 +170,7 @@ class _Body:
         for choice in choices:
             usual = choice.args[2]
             self._assign(choice, self._vector(usual))
-        known, ended, written = dict(self.names), dict(self.ended), dict(self.written)
+        outer_names, ended, written = dict(self.names), dict(self.ended), dict(self.written)
         self.lines.add(f"if some({condition}):")
         self.lines.indent += 1
         self._write(choice.args[1] for choice in choices)
@@ -178,17 +178,17 @@ class _Body:
             name, unusual = self.names[choice], self.names[choice.args[1]]
             self.lines.add(f"{name} = select({condition}, {unusual}, {name})")
         self.lines.indent -= 1
-        self.names, self.ended, self.written = known, ended, written
+        self.names, self.ended, self.written = outer_names, ended, written
 
     def _loop(self, first: Iterated) -> None:
         """A loop until no lane goes on; the values of lanes that do not go on stay."""
         loop = first.loop
-        held = [f"v{self.count + place}" for place in range(len(loop.carried))]
-        self.count += len(held)
-        for name, initial in zip(held, first.args, strict=False):
+        variables = [f"v{self.count + place}" for place in range(len(loop.carried))]
+        self.count += len(variables)
+        for name, initial in zip(variables, first.args, strict=False):
             self.lines.add(f"{name} = {self._vector(initial)}")
-        known, ended, written = dict(self.names), dict(self.ended), dict(self.written)
-        self.names |= zip(loop.carried, held, strict=True)
+        outer_names, ended, written = dict(self.names), dict(self.ended), dict(self.written)
+        self.names |= zip(loop.carried, variables, strict=True)
         self.lines.add(f"for _ in range({loop.iterations}):")
         self.lines.indent += 1
         self._write([loop.going])
@@ -196,12 +196,12 @@ class _Body:
         self.lines.add(f"if not some({going}):")
         self.lines.add("    break")
         self._write(loop.following)
-        pairs = zip(loop.following, held, strict=True)
-        after = [f"select({going}, {self._vector(e)}, {name})" for e, name in pairs]
-        self.lines.add(f"{', '.join(held)} = {', '.join(after)}")
+        pairs = zip(loop.following, variables, strict=True)
+        selected = [f"select({going}, {self._vector(e)}, {name})" for e, name in pairs]
+        self.lines.add(f"{', '.join(variables)} = {', '.join(selected)}")
         self.lines.indent -= 1
-        self.names, self.ended, self.written = known, ended, written
-        self.ended[loop] = held
+        self.names, self.ended, self.written = outer_names, ended, written
+        self.ended[loop] = variables
 
     def _call(self, expr: Expr) -> str:
         texts = [self.names[a] for a in expr.args]

@@ -31,7 +31,7 @@ from staticgrad.compiler.nest.sums import (
     levels_at,
 )
 from staticgrad.compiler.nest.transposed import LoadedTiles
-from staticgrad.compiler.nest.values import Values, operation, stored
+from staticgrad.compiler.nest.values import Values, operation, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, postorder
 from staticgrad.language.ir.forms import COMBINERS
@@ -82,10 +82,10 @@ class ColumnSums:
         """Rows in groups; columns are summed over the rows of a group by the column rule."""
         k, b, lanes = self.nest.kernel, self.nest.b, self.nest.kernel.lanes
         rows = k.axes[len(k.axes) - k.grouped :]
-        apart = k.axes[: len(k.axes) - k.grouped]
+        outer_axes = k.axes[: len(k.axes) - k.grouped]
         total = self.nest.positions(rows)
         height = self.height(total)
-        groups = (total + (height - 1)) // height if apart else None
+        groups = (total + (height - 1)) // height if outer_axes else None
         columns: dict[Extent, list[ColumnAccumulate]] = {}
         too_long = set[Extent]()  # rows with a sum whose vectors are not written out
         for stage in k.stages:
@@ -98,14 +98,14 @@ class ColumnSums:
         widths = {
             extent: (self.nest.number(extent) + (lanes - 1)) // lanes * lanes for extent in columns
         }
-        scratch = frozenset(s.scratch for each in columns.values() for s in each)
-        written = stored(k.stages) | scratch
-        written |= {s.partials for each in columns.values() for s in each}
+        scratch = frozenset(s.scratch for accumulates in columns.values() for s in accumulates)
+        written = stored_operands(k.stages) | scratch
+        written |= {s.partials for accumulates in columns.values() for s in accumulates}
         with b.loop(begin, end, 1, written, "g") as group:
             number: Any = group
             if groups is not None:
                 number = group % groups
-                self.nest.decode(apart, group // groups)
+                self.nest.decode(outer_axes, group // groups)
             first = number * height
             last = b.least(first + height, total)
             pushed = b.variable("n", "copy", 0)
@@ -113,12 +113,12 @@ class ColumnSums:
                 past = b.least(block + COLUMN_BLOCK, last)
                 for extent, sums in columns.items():
                     if extent not in too_long:
-                        count = -(-self.nest.told(extent).most // lanes)
+                        count = -(-self.nest.facts_of(extent).most // lanes)
                         for s in sums:
                             kind = f"{element(s.value.dtype)}x{lanes}"
                             neutral = COMBINERS[s.kind].identity(s.value.dtype)
-                            own = [b.variable("a", kind, neutral) for _ in range(count)]
-                            self.held[s.scratch] = own
+                            accumulators = [b.variable("a", kind, neutral) for _ in range(count)]
+                            self.held[s.scratch] = accumulators
                         continue
                     with b.loop(0, self.nest.number(extent), lanes, scratch, "j") as j:
                         for s in sums:
@@ -139,17 +139,23 @@ class ColumnSums:
 
         def push(vectors: Sequence[tuple[Any, Name, Word]]) -> None:
             terms = [
-                (s.kind, own, self.nest.pointer(s.scratch), lanes, partial(self.level, width, j))
-                for s, own, j in vectors
+                (s.kind, vector, self.nest.pointer(s.scratch), lanes, partial(self.level, width, j))
+                for s, vector, j in vectors
             ]
             self.sums.push(terms, pushed, final)
             with b.branch("eq", final, 1):
-                for s, own, j in vectors:
+                for s, vector, j in vectors:
                     at = b.pointer(self.nest.pointer(s.partials), place_at((group, stop), (j, 1)))
-                    b.do("store", *at, own, b.op(f"mask{lanes}", stop - j), stores=s.partials)
+                    b.do("store", *at, vector, b.op(f"mask{lanes}", stop - j), stores=s.partials)
 
         if all(s.scratch in self.held for s in sums):
-            push([(s, own, n * lanes) for s in sums for n, own in enumerate(self.held[s.scratch])])
+            push(
+                [
+                    (s, vector, n * lanes)
+                    for s in sums
+                    for n, vector in enumerate(self.held[s.scratch])
+                ]
+            )
             return
         written = frozenset(x for s in sums for x in (s.scratch, s.partials))
         with b.loop(0, stop, lanes, written, "j") as j:
@@ -168,12 +174,12 @@ class ColumnSums:
         """A vector of each row into the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        index, held = self.nest.index(LANES), self.held.get(s.scratch)
+        index, accumulators = self.nest.index(LANES), self.held.get(s.scratch)
         at = b.pointer(self.nest.pointer(s.scratch), self.nest.place_of(index))
-        own: Name | None = None
-        if held is not None:
+        accumulator: Name | None = None
+        if accumulators is not None:
             assert isinstance(index, int)
-            grown = own = held[index // lanes]
+            grown = accumulator = accumulators[index // lanes]
         else:
             grown = b.load(s.scratch, f"load{lanes}", *at)
         for copy in range(values.copies):
@@ -181,15 +187,17 @@ class ColumnSums:
             if copy and self.nest.on is not None:
                 more = b.op("select_mask", self.nest.on[copy - 1], more, grown)
             grown = more
-        if own is not None:
-            b.assign(own, "copy", grown)
+        if accumulator is not None:
+            b.assign(accumulator, "copy", grown)
         else:
             b.do(f"store{lanes}", *at, grown, stores=s.scratch)
 
     def height(self, rows: Any) -> Any:
         """Rows of a group."""
-        each = (rows + (GROUPS - 1)) // GROUPS
-        return self.nest.b.op("choose_lt", each, SHORTEST_GROUP, SHORTEST_GROUP, each)
+        rows_per_group = (rows + (GROUPS - 1)) // GROUPS
+        return self.nest.b.op(
+            "choose_lt", rows_per_group, SHORTEST_GROUP, SHORTEST_GROUP, rows_per_group
+        )
 
     def neutral(self, s: Accumulate | ColumnAccumulate, lanes: int) -> Any:
         """A vector of what changes no result."""
@@ -203,9 +211,12 @@ class ColumnSums:
         if stage.in_lanes or self.is_read_by_rows(stage):
             self.by_rows(stage, start, stop)
             return
-        b, stop = self.nest.b, self.nest.not_before(start, stop, self.nest.told(stage.axis.extent))
+        b, stop = (
+            self.nest.b,
+            self.nest.not_before(start, stop, self.nest.facts_of(stage.axis.extent)),
+        )
         lanes, mixed = self.nest.kernel.lanes, may_be_mixed([*stage.body, *stage.stores])
-        count = self.nest.chosen(Interleave, "factor", 1, stage, "j") if mixed else 1
+        count = self.nest.directive_value(Interleave, "factor", 1, stage, "j") if mixed else 1
         if not small(stage.rows) and self.tiles_of(stage) is not None:
             count = 1
         total = self.nest.positions(stage.rows)
@@ -214,26 +225,26 @@ class ColumnSums:
         def body(values: Values) -> None:
             for sums in self.passes(stage):
                 if small(stage.rows):
-                    self.nest.refs |= self.unrolled(stage, sums, values)
+                    self.nest.refs |= self.unroll_rows(stage, sums, values)
                 elif in_blocks(sums[0]):
-                    self.nest.refs |= self.down(stage, sums, total, values)
+                    self.nest.refs |= self.sum_down_rows(stage, sums, total, values)
                 else:
                     self.nest.refs |= self.extremes(stage, sums, total, values)
             self.nest.vector_refs |= {s.name for s in stage.body}
             for store in stage.stores:
-                behind = Values(self.nest, values.lanes, True, values.offsets, values.mask)
-                behind.store(store)
+                store_values = Values(self.nest, values.lanes, True, values.offsets, values.mask)
+                store_values.store(store)
 
-        told = self.nest.told(stage.axis.extent)
-        vectors = -(-told.most // lanes)
-        if not (told.fixed and 1 < vectors <= count and told.most < count * lanes):
+        facts = self.nest.facts_of(stage.axis.extent)
+        vectors = -(-facts.most // lanes)
+        if not (facts.fixed and 1 < vectors <= count and facts.most < count * lanes):
             self.nest.vectors(start, stop, lanes, count, Known(""), False, written, body)
             return
         offsets = tuple(range(0, vectors * lanes, lanes))
         with b.loop(start, stop, vectors * lanes, written, "j") as index:  # all in one pass
             self.nest.at[LANES] = index
             left = [stop - index - offset for offset in offsets]
-            masks = Each(b.op(f"mask{lanes}", each) for each in left)
+            masks = Each(b.op(f"mask{lanes}", remaining) for remaining in left)
             body(Values(self.nest, lanes, True, offsets, masks))
 
     def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
@@ -246,7 +257,7 @@ class ColumnSums:
         others = [(s,) for s in stage.body if not in_blocks(s)]
         return [*others, *(trees[n::count] for n in range(count))]
 
-    def unrolled(
+    def unroll_rows(
         self, stage: Columns, sums: Sequence[Accumulate], values: Values
     ) -> dict[str, Any]:
         """A few rows, one after the other."""
@@ -255,8 +266,8 @@ class ColumnSums:
         for s in sums:
             dtype = s.value.dtype
             empty = COMBINERS[s.kind].empty(dtype)
-            none = self.nest.b.op(f"{element(dtype)}x{values.lanes}", empty)
-            results[s.name] = self.neutral(s, values.lanes) if prod(extents) else none
+            empty_vector = self.nest.b.op(f"{element(dtype)}x{values.lanes}", empty)
+            results[s.name] = self.neutral(s, values.lanes) if prod(extents) else empty_vector
         for places in np.ndindex(*extents):
             for axis, place in zip(stage.rows, places, strict=True):
                 self.nest.at[axis.name] = int(place)
@@ -271,19 +282,19 @@ class ColumnSums:
     ) -> dict[str, Any]:
         """All rows one after the other: every order gives the same bits."""
         b, lanes, count = self.nest.b, values.lanes, values.copies
-        held: dict[str, Any] = {}
+        accumulators: dict[str, Any] = {}
         for s in sums:
             kind = f"{element(key_dtype(s))}x{lanes}", self.sums.neutral_key(s)
-            held[s.name] = copies_of(b.variable("a", *kind) for _ in range(count))
+            accumulators[s.name] = copies_of(b.variable("a", *kind) for _ in range(count))
         tiles = self.tiles_of(stage)
         with b.loop(0, total, COLUMN_BLOCK, prefix="k") as block:
             past = b.least(block + COLUMN_BLOCK, total)
-            for each in self.rows_of_block(stage, values, tiles, block, past):
+            for row_values in self.rows_of_block(stage, values, tiles, block, past):
                 for s in sums:
-                    value = self.sums.key(s, each.vec(s.value))
-                    own = held[s.name]
-                    b.assign(own, operation(COMBINERS[s.kind].combine), own, value)
-        return {s.name: self.sums.from_key(s, held[s.name]) for s in sums}
+                    value = self.sums.key(s, row_values.vec(s.value))
+                    accumulator = accumulators[s.name]
+                    b.assign(accumulator, operation(COMBINERS[s.kind].combine), accumulator, value)
+        return {s.name: self.sums.from_key(s, accumulators[s.name]) for s in sums}
 
     def rows_of_block(
         self, stage: Columns, values: Values, tiles: LoadedTiles | None, block: Any, past: Any
@@ -296,11 +307,11 @@ class ColumnSums:
             tiles.load(self.nest, width, past - block)
         with b.loop(block, past, prefix="r") as row:
             self.nest.decode(stage.rows, row)
-            each = Values(self.nest, lanes, True, values.offsets, values.mask)
+            row_values = Values(self.nest, lanes, True, values.offsets, values.mask)
             if tiles is not None:
-                each.runs = dict.fromkeys(tiles.loads, row - block)
-                each.load_run = tiles.read
-            yield each
+                row_values.runs = dict.fromkeys(tiles.loads, row - block)
+                row_values.load_run = tiles.read
+            yield row_values
 
     def tiles_of(self, stage: Columns) -> LoadedTiles | None:
         """The loads that are contiguous from row to row, whose blocks are transposed."""
@@ -310,7 +321,7 @@ class ColumnSums:
         loads = tuple(loads_across(roots(stage.body[0]), row, LANES))
         return LoadedTiles.of(self.nest, loads, COLUMN_BLOCK) if loads else None
 
-    def down(
+    def sum_down_rows(
         self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
     ) -> dict[str, Any]:
         """All rows by the column rule: groups in their order, blocks by the counter rule."""
@@ -332,27 +343,42 @@ class ColumnSums:
         with b.loop(0, total, height, prefix="g") as first:
             last = b.least(first + height, total)
             pushed = b.variable("n", "copy", 0)
-            held = {s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in sums}
+            accumulators = {
+                s.name: begin(s, "a", COMBINERS[s.kind].identity(s.value.dtype)) for s in sums
+            }
             with b.loop(first, last, COLUMN_BLOCK, prefix="k") as block:
                 past = b.least(block + COLUMN_BLOCK, last)
                 for s in sums:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
-                    b.assign(held[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
-                for each in self.rows_of_block(stage, values, tiles, block, past):
+                    b.assign(accumulators[s.name], f"{element(s.value.dtype)}x{lanes}", identity)
+                for row_values in self.rows_of_block(stage, values, tiles, block, past):
                     for s in sums:
-                        own = held[s.name]
-                        b.assign(own, operation(COMBINERS[s.kind].combine), own, each.vec(s.value))
+                        accumulator = accumulators[s.name]
+                        b.assign(
+                            accumulator,
+                            operation(COMBINERS[s.kind].combine),
+                            accumulator,
+                            row_values.vec(s.value),
+                        )
                 final = b.op("choose_eq", past, last, 1, 0)
                 terms = [
-                    (s.kind, held[s.name], stacks[s.name], lanes, partial(levels_at, step=lanes))
+                    (
+                        s.kind,
+                        accumulators[s.name],
+                        stacks[s.name],
+                        lanes,
+                        partial(levels_at, step=lanes),
+                    )
                     for s in sums
                 ]
                 self.sums.push(terms, pushed, final)
                 b.assign(pushed, "add", pushed, 1)
             is_first = b.op(f"mask{lanes}", b.op("choose_eq", first, 0, lanes, 0))
             for s in sums:
-                joined = b.op(operation(COMBINERS[s.kind].combine), results[s.name], held[s.name])
-                b.assign(results[s.name], "select_mask", is_first, held[s.name], joined)
+                joined = b.op(
+                    operation(COMBINERS[s.kind].combine), results[s.name], accumulators[s.name]
+                )
+                b.assign(results[s.name], "select_mask", is_first, accumulators[s.name], joined)
         return results
 
     def is_read_by_rows(self, stage: Columns) -> bool:
@@ -418,8 +444,8 @@ class ColumnSums:
                 j = self.nest.index(LANES)
                 for s in stage.body:
                     at = b.pointer(results[s.name], place(j))
-                    found = b.variable("x", f"load{lanes}", *at)
-                    self.nest.refs[s.name] = self.sums.from_key(s, found)
+                    key = b.variable("x", f"load{lanes}", *at)
+                    self.nest.refs[s.name] = self.sums.from_key(s, key)
                     self.nest.vector_refs.add(s.name)
                 for store in stage.stores:
                     values.store(store)
@@ -476,51 +502,61 @@ class ColumnSums:
                 for s in sums:
                     neutral = self.begins(s, COMBINERS[s.kind].identity)
                     b.do(f"store{lanes}", rooms[s.name][0], Offset(((at, 1),)), neutral)
-            whole: Word = block
+            interleaved_end: Word = block
             if together > 1:
                 step = parts * together
-                whole = block + (end - block) // step * step
-                loops = b.loop(block, whole, step, prefix="r"), b.loop(0, parts, prefix="r")
+                interleaved_end = block + (end - block) // step * step
+                loops = (
+                    b.loop(block, interleaved_end, step, prefix="r"),
+                    b.loop(0, parts, prefix="r"),
+                )
                 with loops[0] as around, loops[1] as part:
                     row = around + part
                     more = [row + parts * n for n in range(1, together)]
                     add(Each((row, *more)), together, part * lanes)
-            with b.loop(whole, end, prefix="r") as row:
+            with b.loop(interleaved_end, end, prefix="r") as row:
                 lane = (row - block) % parts
                 add(row, 1, lane * lanes)
             final = b.op("choose_eq", end, last, 1, 0)
             with b.loop(chunk, past, lanes, prefix="j") as j:
                 terms = []
                 for s in sums:
-                    own = self.halved(s, rooms[s.name][0], parts, j, chunk)
+                    accumulator = self.combine_by_halving(s, rooms[s.name][0], parts, j, chunk)
 
                     def level_at(level: Name, j: Name = j) -> Offset:
                         return Offset(((level, most), (j, 1), (chunk, -1)))
 
-                    terms.append((s.kind, own, rooms[s.name][1], lanes, level_at))
+                    terms.append((s.kind, accumulator, rooms[s.name][1], lanes, level_at))
                 self.sums.push(terms, pushed, final)
                 with b.branch("eq", final, 1):
-                    for s, (_, own, *_) in zip(sums, terms, strict=True):
+                    for s, (_, accumulator, *_) in zip(sums, terms, strict=True):
                         into = b.pointer(results[s.name], Offset(((j, 1), (chunk, -1))))
                         with b.branch("gt", first, 0):
                             older = b.variable("x", f"load{lanes}", *into)
-                            b.assign(own, operation(COMBINERS[s.kind].combine), older, own)
-                        b.do(f"store{lanes}", *into, own)
+                            b.assign(
+                                accumulator,
+                                operation(COMBINERS[s.kind].combine),
+                                older,
+                                accumulator,
+                            )
+                        b.do(f"store{lanes}", *into, accumulator)
             b.assign(pushed, "add", pushed, 1)
 
-    def halved(self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name) -> Name:
+    def combine_by_halving(
+        self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name
+    ) -> Name:
         """The accumulators of a block's columns, joined by halving."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         place = Offset(((j, parts), (chunk, -parts)))
-        pointer, rest = b.pointer(room, place)
-        found = [
-            b.variable("x", f"load{lanes}", pointer, Offset(rest.terms, part * lanes))
+        pointer, offset = b.pointer(room, place)
+        accumulators = [
+            b.variable("x", f"load{lanes}", pointer, Offset(offset.terms, part * lanes))
             for part in range(parts)
         ]
         combine, half = operation(COMBINERS[s.kind].combine), parts // 2
         while half:
             for part in range(half):
-                b.assign(found[part], combine, found[part], found[part + half])
+                b.assign(accumulators[part], combine, accumulators[part], accumulators[part + half])
             half //= 2
-        own: Name = found[0]
-        return own
+        total: Name = accumulators[0]
+        return total

@@ -73,13 +73,13 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
     """Return the directives of a kernel, and those of a machine for what they leave open."""
-    found = [*kernel.directives]
+    directives = [*kernel.directives]
     for number, (stage, around) in enumerate(nested_stages(kernel.stages)):
         if isinstance(stage, Map) and not around:
-            found += _of_map(kernel, stage, number, machine)
+            directives += _of_map(kernel, stage, number, machine)
         elif isinstance(stage, Columns) and not around and not _has(kernel, Interleave, number):
-            found.append(Interleave("j", _columns_together(stage, machine), number))
-    return tuple(found)
+            directives.append(Interleave("j", _columns_together(stage, machine), number))
+    return tuple(directives)
 
 
 def _has(kernel: Kernel, kind: type[Prefetch | Interleave | Vector], number: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the middle of a row needs not ask: where parts begin and end, and which part is read.
+"""Find the middle of a row, where no vector crosses an end and one part is read.
 
 Values assembled from parts are choices by position: the first rows and columns come from one part,
 the others from another (``lowering/windows/parts.py``). Loads of parts have ends. Vectors in the
@@ -23,12 +23,12 @@ _OPPOSITE: Final = {"lt": "ge", "ge": "lt"}
 
 @dataclass(frozen=True)
 class Interior:
-    """Where vectors need no masks.
+    """The region of a map where vectors need no masks.
 
     ``columns`` are positions that lanes move and ``rows`` those that stand still in a row: all lie
     inside of their ends. ``tests`` are comparisons that hold, each as the axis, "lt" or "ge", and
-    the place. ``chosen`` has for each expression of the body that is another one there what is
-    computed instead.
+    the place. ``chosen`` has for each expression of the body that is another one there its
+    replacement.
     """
 
     columns: tuple[Position, ...] = ()
@@ -43,28 +43,28 @@ class Interior:
 def interior(stage: Map) -> Interior | None:
     """Return what holds in the middle of a map; None if vectors have masks everywhere, or nowhere,
     as where a program chooses by position between operands without ends."""
-    wanted = [root for s in stage.body for root in roots(s)]
-    if not _ends(stage, wanted):
+    exprs = [root for s in stage.body for root in roots(s)]
+    if not _ends(stage, exprs):
         return None
-    found = _decided(wanted)
-    tests, chosen = found or ((), {})
-    ends = _ends(stage, [chosen.get(e, e) for e in wanted])
+    decision = _decide_choices(exprs)
+    tests, chosen = decision or ((), {})
+    ends = _ends(stage, [chosen.get(e, e) for e in exprs])
     columns = [p for p in ends if p.step(LANES) != 0]
     if any(p.step(LANES) != 1 for p in columns):
         return None  # these have masks in all vectors
-    rows = [] if found is None else [p for p in ends if p.step(LANES) == 0]
+    rows = [] if decision is None else [p for p in ends if p.step(LANES) == 0]
     return Interior(tuple(columns), tuple(rows), tuple(dict.fromkeys(tests)), chosen)
 
 
-def _ends(stage: Map, wanted: Sequence[Expr]) -> dict[Position, None]:
+def _ends(stage: Map, exprs: Sequence[Expr]) -> dict[Position, None]:
     """Return the positions that have ends, of stores and of loads that expressions need."""
-    accesses = [e.attribute for e in postorder(wanted) if isinstance(e.attribute, Access)]
+    accesses = [e.attribute for e in postorder(exprs) if isinstance(e.attribute, Access)]
     accesses += [s.access for s in stage.body if isinstance(s, Store)]
     return dict.fromkeys(p for access in accesses for p in access.bounded_positions)
 
 
-def _decided(
-    wanted: Sequence[Expr],
+def _decide_choices(
+    exprs: Sequence[Expr],
 ) -> tuple[list[tuple[str, str, Expr]], dict[Expr, Expr]] | None:
     """Return the tests by which choices by position are decided, and what is left of them.
 
@@ -73,18 +73,18 @@ def _decided(
     """
     tests: list[tuple[str, str, Expr]] = []
     chosen: dict[Expr, Expr] = {}
-    for e in postorder(wanted):
+    for e in postorder(exprs):
         args = tuple([chosen.get(arg, arg) for arg in e.args])
         comparisons = _comparisons(e.args[0]) if e.op == "select" else None
         if comparisons is not None:
-            _, part, other = args
-            if other.op == "literal":
+            _, part, alternative = args
+            if alternative.op == "literal":
                 tests += comparisons
                 chosen[e] = part
             elif len(comparisons) == 1:
                 ((axis, op, place),) = comparisons
                 tests.append((axis, _OPPOSITE[op], place))
-                chosen[e] = other
+                chosen[e] = alternative
             else:
                 return None
         elif any(new is not old for new, old in zip(args, e.args, strict=True)):
@@ -95,8 +95,12 @@ def _decided(
 def _comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:
     """Return the comparisons of positions that all have to hold; None for another condition."""
     if condition.op == "and":
-        both = [_comparisons(arg) for arg in condition.args]
-        return None if None in both else [test for tests in both for test in tests or ()]
+        operand_tests = [_comparisons(arg) for arg in condition.args]
+        return (
+            None
+            if None in operand_tests
+            else [test for tests in operand_tests for test in tests or ()]
+        )
     if condition.op not in _OPPOSITE:
         return None
     at, place = condition.args

@@ -40,7 +40,7 @@ from staticgrad.compiler.nest.runs import load_run, store_at_last
 from staticgrad.compiler.nest.sorting import Sorting
 from staticgrad.compiler.nest.sums import RowSums
 from staticgrad.compiler.nest.transposed import TransposedRows
-from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.compiler.nest.values import Values, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, LEAVES, Access, postorder
 from staticgrad.language.ir.kernels.directives import (
@@ -120,21 +120,23 @@ class KernelLowering(NestWriter):
     def nest(self) -> Nest:
         """The whole kernel."""
         k, b = self.kernel, self.b
-        t, own, begin, end = parameters = tuple([Name(n, 0, builder=b) for n in PARAMETERS])
+        t, private_table, begin, end = parameters = tuple(
+            [Name(n, 0, builder=b) for n in PARAMETERS]
+        )
         self.table = t
         b.reserved |= {*PARAMETERS, *k.arguments, *(o.name for o in k.operands)}
         shared = private = 0
         for o in k.operands:
-            source, number = (own, private) if o.is_own else (t, shared)
+            source, number = (private_table, private) if o.is_own else (t, shared)
             private, shared = private + o.is_own, shared + (not o.is_own)
             word = b.op("getitem", source, number)
-            self.pointers[o.name] = b.named(o.name, f"ptr_{element(o.dtype)}", word)
+            self.pointers[o.name] = b.define(o.name, f"ptr_{element(o.dtype)}", word)
         for number, argument in enumerate(k.arguments):
-            known = self.known.get(argument)
-            if known is not None and known.fixed:
-                self.words[argument] = known.most
+            fact = self.facts.get(argument)
+            if fact is not None and fact.fixed:
+                self.words[argument] = fact.most
             else:
-                self.words[argument] = b.named(argument, "getitem", t, shared + number)
+                self.words[argument] = b.define(argument, "getitem", t, shared + number)
         if k.outer == "elements":
             (stage,) = k.stages
             self.stage(stage, begin, end)
@@ -147,7 +149,7 @@ class KernelLowering(NestWriter):
         elif k.outer == "tiles" and isinstance(k.stages[0], Gemm) and k.stages[0].plain:
             write_gemm(self, k.stages[0], begin, end)
         elif k.outer == "tiles":
-            with b.loop(begin, end, 1, stored(k.stages), "o") as turn:
+            with b.loop(begin, end, 1, stored_operands(k.stages), "o") as turn:
                 self.at["o"] = turn
                 self.stage(k.stages[0])
         else:
@@ -174,8 +176,8 @@ class KernelLowering(NestWriter):
         start: Word,
         stop: Word,
         stages: Sequence[Stage],
-        before: Callable[[Words], None] = lambda numbers: None,
-        behind: Callable[[Words], None] = lambda numbers: None,
+        prologue: Callable[[Words], None] = lambda numbers: None,
+        epilogue: Callable[[Words], None] = lambda numbers: None,
         together: int = 0,
     ) -> None:
         """Some stages, for the rows along ``axes``, with something before and behind them.
@@ -183,7 +185,7 @@ class KernelLowering(NestWriter):
         ``together``: the rows that run at a time, of which there is a multiple; 0: as directed.
         """
         k = self.kernel
-        count = together or self.chosen(Interleave, "factor", 1, axis="o")
+        count = together or self.directive_value(Interleave, "factor", 1, axis="o")
         sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
 
         def inside(numbers: Words, copies: int) -> None:
@@ -191,38 +193,39 @@ class KernelLowering(NestWriter):
             if copies > 1:
                 shared = {name: self.pointer(name) for name in sizes}
                 self.pointers = pointers | {
-                    name: Each(self.derived(shared[name], size, n) for n in range(copies))
+                    name: Each(self.shift_pointer(shared[name], size, n) for n in range(copies))
                     for name, size in sizes.items()
                 }
             self.decode(axes, numbers)
             self.at["o"] = numbers
             self.turn = None if copies > 1 or isinstance(numbers, Each) else (numbers, stop)
-            before(numbers)
+            prologue(numbers)
             for stage in k.stages:
-                if any(stage is each for each in stages):
+                if any(stage is selected for selected in stages):
                     self.stage(stage)
-            behind(numbers)
+            epilogue(numbers)
             self.pointers, self.words = pointers, words
 
-        self.jammed(start, stop, count, stages, inside, together > 0)
+        self.unroll_and_jam(start, stop, count, stages, inside, together > 0)
 
-    def jammed(
+    def unroll_and_jam(
         self,
         start: Word,
         stop: Word,
         count: int,
         stages: Sequence[Stage],
         inside: Callable[[Words, int], None],
-        whole: bool = False,
+        no_remainder: bool = False,
     ) -> None:
         """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
-        runs again to fill them; else what is left runs one by one. ``whole``: nothing is left."""
+        runs again to fill them; else the remainder runs one by one, if there is any
+        (``no_remainder``: the count is a multiple)."""
         b, every = self.b, [s for stage, _ in nested_stages(stages) for s in statements(stage)]
         columns = any(isinstance(s, ColumnAccumulate) for s in every)
         adds = any(isinstance(s, Store) and s.combine for s in every)
-        written, outer, on = stored(stages), self.copies, self.on
+        written, outer, on = stored_operands(stages), self.copies, self.on
         checks = any(isinstance(s, Check) for s in every)
-        if whole:
+        if no_remainder:
             parts: list[tuple[Word, Word, int, Word | None]] = [(start, stop, count, None)]
         elif count > 1 and (adds or checks or (columns and not self.machine.has_mask_registers)):
             middle = start + (stop - start) // count * count
@@ -234,15 +237,21 @@ class KernelLowering(NestWriter):
                 self.copies, self.on = max(copies, outer), None
                 numbers: Words = number
                 if copies > 1:
-                    behind = [number + n for n in range(1, copies)]
+                    next_numbers = [number + n for n in range(1, copies)]
                     if last is not None:
                         final = last - 1
                         if columns:
                             lanes = self.kernel.lanes
-                            counts = [b.op("choose_lt", each, last, lanes, 0) for each in behind]
-                            self.on = [b.op(f"mask{lanes}", each) for each in counts]
-                        behind = [b.op("choose_lt", each, last, each, final) for each in behind]
-                    numbers = Each((number, *behind))
+                            counts = [
+                                b.op("choose_lt", iteration, last, lanes, 0)
+                                for iteration in next_numbers
+                            ]
+                            self.on = [b.op(f"mask{lanes}", lane_count) for lane_count in counts]
+                        next_numbers = [
+                            b.op("choose_lt", iteration, last, iteration, final)
+                            for iteration in next_numbers
+                        ]
+                    numbers = Each((number, *next_numbers))
                 inside(numbers, copies)
             self.copies, self.on = outer, on
 
@@ -256,33 +265,37 @@ class KernelLowering(NestWriter):
         """
         b, k, lanes = self.b, self.kernel, self.kernel.lanes
         runs = [[*run] for _, run in groupby(k.stages, key=lambda s: isinstance(s, Scalar))]
-        given = {s.name: s.value for stages in runs for s in _results(stages)}
+        exprs_by_name = {s.name: s.value for stages in runs for s in _results(stages)}
         passed = {
             name
             for n, stages in enumerate(runs)
             for name in _read(stages)
             if any(s.name == name for earlier in runs[:n] for s in _results(earlier))
         }
-        together: int = self.chosen(Interleave, "factor", 1, axis="o")
+        together: int = self.directive_value(Interleave, "factor", 1, axis="o")
         maps = [s for s in k.stages if isinstance(s, Map)]
         parts: list[tuple[Word, Word, int]] = [(start, stop, 0)]
         if together > 1 and all(map(self.is_written_out, maps)):
             middle = start + (stop - start) // COLUMN_BLOCK * COLUMN_BLOCK
             parts = [(start, middle, COLUMN_BLOCK), (middle, stop, 0)]
         room = {
-            name: b.local(element(given[name].dtype), max(lanes, parts[0][2]))
+            name: b.local(element(exprs_by_name[name].dtype), max(lanes, parts[0][2]))
             for name in sorted(passed)
         }
-        for first, end, whole in parts:
-            with b.loop(first, end, whole or lanes, stored(k.stages), "s") as strip:
-                past = strip + whole if whole else b.least(strip + lanes, end)
+        for first, end, strip_height in parts:
+            with b.loop(first, end, strip_height or lanes, stored_operands(k.stages), "s") as strip:
+                past = strip + strip_height if strip_height else b.least(strip + lanes, end)
                 for stages in runs:
                     if not isinstance(stages[0], Scalar):
-                        self.rows_of_strip(row, strip, past, stages, room, whole > 0)
+                        self.rows_of_strip(row, strip, past, stages, room, strip_height > 0)
                         continue
-                    vectors = b.loop(strip, past, lanes, stored(stages), "s") if whole else None
+                    vectors = (
+                        b.loop(strip, past, lanes, stored_operands(stages), "s")
+                        if strip_height
+                        else None
+                    )
                     with vectors or nullcontext(strip) as number:
-                        mask = None if whole else b.op(f"mask{lanes}", past - strip)
+                        mask = None if strip_height else b.op(f"mask{lanes}", past - strip)
                         self.scalars_of_strip(row, number, strip, stages, room, mask)
 
     def scalars_of_strip(
@@ -295,20 +308,20 @@ class KernelLowering(NestWriter):
         mask: Name | None,
     ) -> None:
         """Stages of scalars for a vector of the rows of a strip."""
-        b, lanes, made = self.b, self.kernel.lanes, {s.name for s in _results(stages)}
-        read = [name for name in room if name in _read(stages) and name not in made]
-        here = self.here(number, strip)
+        b, lanes, result_names = self.b, self.kernel.lanes, {s.name for s in _results(stages)}
+        read = [name for name in room if name in _read(stages) and name not in result_names]
+        offset = self.strip_offset(number, strip)
         self.at[row.name] = number
         for name in read:
-            self.refs[name] = b.load("", f"load{lanes}", room[name], here)
-        self.vector_refs |= {*read, *made}
+            self.refs[name] = b.load("", f"load{lanes}", room[name], offset)
+        self.vector_refs |= {*read, *result_names}
         for stage in stages:
             assert isinstance(stage, Scalar)
             self.scalar(stage, Values(self, lanes, True, mask=mask, axis=row.name))
         for name in room:
-            if name in made:
-                b.do(f"store{lanes}", room[name], here, pick(self.refs[name], 0))
-        self.vector_refs -= {*read, *made}
+            if name in result_names:
+                b.do(f"store{lanes}", room[name], offset, pick(self.refs[name], 0))
+        self.vector_refs -= {*read, *result_names}
 
     def rows_of_strip(
         self,
@@ -317,38 +330,38 @@ class KernelLowering(NestWriter):
         past: Word,
         stages: Sequence[Stage],
         room: dict[str, Name],
-        whole: bool,
+        is_full: bool,
     ) -> None:
-        """Stages that are no scalars for the rows of a strip; ``whole``: all of them exist."""
+        """Stages that are no scalars for the rows of a strip; ``is_full``: all of them exist."""
         b, lanes = self.b, self.kernel.lanes
-        made = {s.name for s in _results(stages)}
-        read = [name for name in room if name in _read(stages) and name not in made]
-        is_joined = whole and self.machine.has_mask_registers
+        result_names = {s.name for s in _results(stages)}
+        read = [name for name in room if name in _read(stages) and name not in result_names]
+        is_joined = is_full and self.machine.has_mask_registers
         across = self.sums_across(stages) if is_joined else {}
 
         def place(number: Word) -> Offset:
             return self.place_of(number - strip)
 
-        def before(numbers: Words) -> None:
+        def load_scalars(numbers: Words) -> None:
             for name in read:
                 places = map(place, words_of(numbers))
-                found = (b.load("", "load1", room[name], each) for each in places)
-                self.refs[name] = copies_of(found)
+                loads = (b.load("", "load1", room[name], offset) for offset in places)
+                self.refs[name] = copies_of(loads)
 
-        def behind(numbers: Words) -> None:
+        def store_scalars(numbers: Words) -> None:
             for name in room:
                 if name in across:
-                    vector = self.sums.joined_across(across[name], self.refs[name])
+                    vector = self.sums.join_across(across[name], self.refs[name])
                     first = place(words_of(numbers)[0])
                     b.do(f"store{lanes}", room[name], first, vector)
-                elif name in made:
+                elif name in result_names:
                     for copy, n in enumerate(words_of(numbers)):
                         b.do("store1", room[name], place(n), pick(self.refs[name], copy))
 
-        together: int = self.chosen(Interleave, "factor", 1, axis="o") if whole else 0
+        together: int = self.directive_value(Interleave, "factor", 1, axis="o") if is_full else 0
         self.sums.across = frozenset(across)
         every = lanes if is_joined else together
-        self.some_rows([row], strip, past, stages, before, behind, every)
+        self.some_rows([row], strip, past, stages, load_scalars, store_scalars, every)
         self.sums.across = frozenset()
 
     def sums_across(self, stages: Sequence[Stage]) -> dict[str, Accumulate]:
@@ -368,14 +381,14 @@ class KernelLowering(NestWriter):
     def is_written_out(self, stage: Map) -> bool:
         """Return whether the vectors of a map are written one after the other: a row has a fixed
         number of them, and the body is short."""
-        told = self.told(stage.axis.extent)
-        if not told.fixed or stage.rows or stage.axis.limits or interior(stage):
+        facts = self.facts_of(stage.axis.extent)
+        if not facts.fixed or stage.rows or stage.axis.limits or interior(stage):
             return False
         exprs = [*postorder([root for s in stage.body for root in roots(s)])]
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
-        return lines * -(-told.most // self.kernel.lanes) <= _WRITTEN_OUT
+        return lines * -(-facts.most // self.kernel.lanes) <= _WRITTEN_OUT
 
-    def here(self, number: Name, strip: Name) -> Offset:
+    def strip_offset(self, number: Name, strip: Name) -> Offset:
         """The place of a row of a strip, which is read anew in each iteration of a loop."""
         return Offset(((number, 0),)) if number is strip else self.place_of(number - strip)
 
@@ -386,7 +399,7 @@ class KernelLowering(NestWriter):
         total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         count = max(1, whole_vectors(total, LANE_VECTORS, _LANES_ROOM))
         self.vectors(
-            start, stop, k.lanes, count, Known(""), False, stored(k.stages),
+            start, stop, k.lanes, count, Known(""), False, stored_operands(k.stages),
             lambda values: self.lane_stages(k.stages, values),
         )  # fmt: skip
 
@@ -400,18 +413,18 @@ class KernelLowering(NestWriter):
 
     around: Values | None = None
 
-    def derived(self, pointer: Name, size: Word, times: int) -> Name:
+    def shift_pointer(self, pointer: Name, size: Word, times: int) -> Name:
         """A pointer so many times a size further on."""
         if times == 0:
             return pointer
         place = self.place_of(size * times) if isinstance(size, int) else Offset(((size, times),))
-        found: Name = self.b.op("at", pointer, place)
-        found.at = pointer, place
-        return found
+        shifted: Name = self.b.op("at", pointer, place)
+        shifted.at = pointer, place
+        return shifted
 
     def own_size(self, operand: str) -> Word:
         """The elements of a scratch operand that each row has for itself."""
-        found: Word | None = None
+        largest: Word | None = None
         for axes, access in self.kernel.own_rows[operand]:
             size: Word = 1
             for axis, stride in access.strides:
@@ -424,9 +437,11 @@ class KernelLowering(NestWriter):
                     for axis, step in p.terms:
                         last = last + self.farthest(axes[axis], step, 1)
                 size = size + last * self.number(p.stride)
-            found = size if found is None else self.b.word("choose_gt", found, size, found, size)
-        assert found is not None
-        return found
+            largest = (
+                size if largest is None else self.b.word("choose_gt", largest, size, largest, size)
+            )
+        assert largest is not None
+        return largest
 
     def farthest(self, axis: Axis, stride: Extent, less: int) -> Word:
         """Return by how much the last position along a loop moves an access."""
@@ -436,15 +451,15 @@ class KernelLowering(NestWriter):
     # -- stages
 
     def stage(self, stage: Stage, start: Word = 0, stop: Word | None = None) -> None:
-        """One stage, for the rows that are there; its loop from ``start`` to ``stop``."""
+        """Write one stage for the current rows; its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
-            told = Known("")
+            facts = Known("")
             if stop is None:
                 start, stop = self.span(stage.axis)
-                told = told if stage.axis.past else self.told(stage.axis.extent)
+                facts = facts if stage.axis.past else self.facts_of(stage.axis.extent)
             if any(axis.limits for axis in stage.rows):
                 raise UnsupportedError("inner loops that end early")
-            self.map(stage, start, stop, told)
+            self.map(stage, start, stop, facts)
         elif isinstance(stage, Columns):
             stop = self.number(stage.axis.extent) if stop is None else stop
             self.column_sums.write(stage, start, stop)
@@ -466,14 +481,16 @@ class KernelLowering(NestWriter):
         """A loop of stages, with what it carries from iteration to iteration."""
         b = self.b
         start, stop = self.span(stage.axis)
-        together = self.chosen(Interleave, "factor", 1, stage, stage.axis.name)
+        together = self.directive_value(Interleave, "factor", 1, stage, stage.axis.name)
         if together > 1:
             stop = self.not_before(start, stop, Known(""))
         values, limits = self.scope(), _limits(self.kernel)
         first = [values.result(c.value, c.name in limits) for c in stage.first]
         for carry, value in zip(stage.first, first, strict=True):
-            own = (b.variable("c", "copy", pick(value, copy)) for copy in range(values.copies))
-            self.refs[carry.name] = copies_of(own)
+            variables = (
+                b.variable("c", "copy", pick(value, copy)) for copy in range(values.copies)
+            )
+            self.refs[carry.name] = copies_of(variables)
             if values.vector and carry.name not in limits:
                 self.vector_refs.add(carry.name)
 
@@ -496,7 +513,7 @@ class KernelLowering(NestWriter):
             for carry, value in zip(stage.following, following, strict=True):
                 b.assign(self.refs[carry.name], "copy", value)
 
-        self.jammed(start, stop, together, stage.stages, inside)
+        self.unroll_and_jam(start, stop, together, stage.stages, inside)
 
     def scalar(self, stage: Scalar, values: Values) -> None:
         """Statements once per row."""
@@ -517,13 +534,13 @@ class KernelLowering(NestWriter):
 
     # -- maps
 
-    def map(self, stage: Map, start: Word, stop: Word, told: Known) -> None:
+    def map(self, stage: Map, start: Word, stop: Word, facts: Known) -> None:
         """The vector loop of a Map, and what is accumulated over it."""
         if self.kernel.outer != "elements":
-            stop = self.not_before(start, stop, told)
+            stop = self.not_before(start, stop, facts)
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
         half = half_registers(self.kernel, stage)
-        if half and type(start) is int and told.short and 0 < told.most <= half:
+        if half and type(start) is int and facts.short and 0 < facts.most <= half:
             lanes = half  # processors take half the time for half registers
         runs = runs_of(stage)
         running: dict[str, Value] = {}
@@ -550,17 +567,17 @@ class KernelLowering(NestWriter):
             return None
 
         with ExitStack() as stack:
-            written = stored([stage])
+            written = stored_operands([stage])
             for axis in stage.rows:
                 loop = self.b.loop(0, self.number(axis.extent), stored=written)
                 self.at[axis.name] = stack.enter_context(loop)
-            count = self.chosen(Interleave, "factor", 1, stage, "j")
+            count = self.directive_value(Interleave, "factor", 1, stage, "j")
             mixed = self.copies == 1 and may_be_mixed(stage.body)
             if not mixed or runs.loads or runs.waiting or any(s.blocks for s in sums):
                 count = 1
-            masked = self.chosen(Vector, "tail", "peel", stage) == "mask"
-            short = type(start) is int and told.short
-            told = replace(told, fixed=told.fixed and self.is_written_out(stage))
+            masked = self.directive_value(Vector, "tail", "peel", stage) == "mask"
+            short = type(start) is int and facts.short
+            facts = replace(facts, fixed=facts.fixed and self.is_written_out(stage))
 
             adds = self.adds_rows(stage)
             middle = self.interior(stage)
@@ -570,12 +587,14 @@ class KernelLowering(NestWriter):
             for s in still:
                 self.scope().check(s)
 
-            def vectors(first: Word, last: Word, known: Known) -> None:
-                self.vectors(first, last, lanes, count, known, masked, written, body, adds, middle)
+            def vectors(first: Word, last: Word, part_facts: Known) -> None:
+                self.vectors(
+                    first, last, lanes, count, part_facts, masked, written, body, adds, middle
+                )
 
             for name in leaves:
                 running[name] = self.sums.per_copy(partial(self.b.variable, "d", "copy", 0))
-            self.sums.reduced(sums, running, vectors, start, stop, told, short, written)
+            self.sums.write_reductions(sums, running, vectors, start, stop, facts, short, written)
 
     def stands_still(self, s: Check, written: Set[str]) -> bool:
         """Return whether an index is the same for all vectors of a map that writes operands."""
@@ -588,36 +607,38 @@ class KernelLowering(NestWriter):
         return True
 
     def interior(self, stage: Map) -> Interior | None:
-        """What holds for vectors in the middle, if there are some that need masks elsewhere, and
+        """Return what holds for vectors in the middle if others need masks, and
         if the body is short enough to be written twice more."""
-        found = interior(stage)
-        if not found:
+        middle = interior(stage)
+        if not middle:
             return None
         exprs = [*postorder([root for s in stage.body for root in roots(s)])]
         lines = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         extent, masks = stage.axis.extent, self.machine.has_mask_registers
-        whole = isinstance(extent, int) and extent % self.kernel.lanes == 0
-        if len(found.columns) == 1 and not found.tests and masks and not whole:
+        no_remainder = isinstance(extent, int) and extent % self.kernel.lanes == 0
+        if len(middle.columns) == 1 and not middle.tests and masks and not no_remainder:
             return None  # vectors have a mask of their own: that of the window joins it
-        return found if lines <= _LONGEST else None
+        return middle if lines <= _LONGEST else None
 
-    def peeled(
+    def peel_ends(
         self,
         start: Word,
         stop: Word,
         lanes: int,
-        whole: bool,
+        no_remainder: bool,
         written: frozenset[str],
         body: Callable[[Values], Word | None],
         middle: Interior,
     ) -> None:
-        """Vectors that may cross an end, those that do not, and those that may again; ``whole``:
-        the last one has all lanes."""
+        """Peel the vectors that may cross an end, at both ends, from those that do not.
+
+        ``no_remainder``: the last one has all lanes.
+        """
         b = self.b
         self.at[LANES] = start
         inner, outer = Values(self, lanes, True).middle(middle, start, stop)
-        behind = inner - start + (lanes - 1)
-        low = start + behind // lanes * lanes
+        distance = inner - start + (lanes - 1)
+        low = start + distance // lanes * lanes
         length = b.op("choose_gt", outer, low, outer - low, 0)
         high = low + length // lanes * lanes
         with b.loop(0, 2, 1, written, "e") as part:
@@ -625,7 +646,7 @@ class KernelLowering(NestWriter):
             last = b.op("choose_eq", part, 0, b.least(low, stop), stop)
             with b.loop(first, last, lanes, written, "j") as index:
                 self.at[LANES] = index
-                left = None if whole else stop - index
+                left = None if no_remainder else stop - index
                 mask = None if left is None else b.op(f"mask{lanes}", left)
                 body(Values(self, lanes, True, mask=mask, left=left))
             first = b.op("choose_eq", part, 0, low, high)
@@ -644,8 +665,8 @@ class KernelLowering(NestWriter):
         indices = [*postorder([index for s in stores for index in s.indices])]
         loads = [e.attribute for e in indices if isinstance(e.attribute, Access)]
         along = any(e.op == "index" and e.attribute == LANES for e in indices)
-        moved = any(access.stride(LANES) != 0 for access in loads) or along
-        return not moved and not any(s.access.bounded_positions for s in stores)
+        indices_vary = any(access.stride(LANES) != 0 for access in loads) or along
+        return not indices_vary and not any(s.access.bounded_positions for s in stores)
 
     def in_turn(self, stage: Map, values: Values) -> None:
         """Compute stored values that are long and alike one operation of each in turn: a processor
@@ -683,7 +704,7 @@ class KernelLowering(NestWriter):
         stop: Word,
         lanes: int,
         count: int,
-        told: Known,
+        facts: Known,
         masked: bool,
         written: frozenset[str],
         body: Callable[[Values], Word | None],
@@ -693,9 +714,9 @@ class KernelLowering(NestWriter):
         """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
         ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
         b, from_zero = self.b, type(start) is int and start == 0
-        multiple = told.multiple if from_zero else 1
+        multiple = facts.multiple if from_zero else 1
 
-        def one(index: Word, left: Word | None, loops: bool = True) -> None:
+        def write_vector(index: Word, left: Word | None, loops: bool = True) -> None:
             self.at[LANES] = index
             mask = None if left is None else b.op(f"mask{lanes}", left)
             done = body(Values(self, lanes, True, mask=mask, left=left, is_last=not loops))
@@ -703,23 +724,23 @@ class KernelLowering(NestWriter):
                 with b.branch("eq", done, 1):
                     b.do("break")
 
-        if from_zero and told.short and 0 < told.most <= lanes:  # one vector
-            one(0, None if multiple % lanes == 0 else stop, False)
+        if from_zero and facts.short and 0 < facts.most <= lanes:  # one vector
+            write_vector(0, None if multiple % lanes == 0 else stop, False)
             return
-        if from_zero and told.fixed:
-            for first in range(0, told.most, lanes):
-                left = told.most - first
-                one(first, None if left >= lanes else left, False)
+        if from_zero and facts.fixed:
+            for first in range(0, facts.most, lanes):
+                left = facts.most - first
+                write_vector(first, None if left >= lanes else left, False)
             return
         step = lanes * count
         if middle and self.copies == 1:
-            self.peeled(start, stop, lanes, multiple % lanes == 0, written, body, middle)
+            self.peel_ends(start, stop, lanes, multiple % lanes == 0, written, body, middle)
             return
         if type(stop) is int and from_zero and stop < step:
             masked = True
         if masked:
             with b.loop(start, stop, lanes, written, "j") as index:
-                one(index, None if multiple % lanes == 0 else stop - index)
+                write_vector(index, None if multiple % lanes == 0 else stop - index)
             return
         exact = multiple % step == 0
         end = stop if exact else start + (stop - start) // step * step
@@ -742,17 +763,17 @@ class KernelLowering(NestWriter):
             return
         if count == 1:
             with b.branch("lt", end, stop):
-                one(end, stop - end, False)
+                write_vector(end, stop - end, False)
             return
         with b.loop(end, stop, lanes, written, "j") as index:
-            whole = multiple % lanes == 0
-            one(index, None if whole else stop - index)
+            no_remainder = multiple % lanes == 0
+            write_vector(index, None if no_remainder else stop - index)
 
     # -- prefetches
 
     def prefetch_next(self, stage: Map, values: Values) -> None:
         """Prefetch the next vectors of rows that run a vector each before any runs the next."""
-        self.prefetched(stage, values, [Prefetch(LANES, self.kernel.lanes)])
+        self.write_prefetches(stage, values, [Prefetch(LANES, self.kernel.lanes)])
 
     def prefetch(self, stage: Map, values: Values) -> None:
         """Prefetch what is touched further on, each line of memory once."""
@@ -761,9 +782,9 @@ class KernelLowering(NestWriter):
         if values.is_last:
             ahead = [d for d in ahead if d.axis != LANES]
         if ahead:
-            self.prefetched(stage, values, ahead)
+            self.write_prefetches(stage, values, ahead)
 
-    def prefetched(self, stage: Map, values: Values, ahead: Sequence[Prefetch]) -> None:
+    def write_prefetches(self, stage: Map, values: Values, ahead: Sequence[Prefetch]) -> None:
         scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
         touched: list[tuple[str, Access]] = [
             ("prefetch_write", s.access)
@@ -785,12 +806,12 @@ class KernelLowering(NestWriter):
                 for copy in range(values.copies):
                     place = values.place(access, (), copy)
                     for first in range(0, values.lanes, self.machine.line // size):
-                        moved = self.moved(place, far, first)
-                        key = (access.operand, moved, copy if self.copies > 1 else 0)
+                        prefetch_place = self.shift_place(place, far, first)
+                        key = (access.operand, prefetch_place, copy if self.copies > 1 else 0)
                         if key not in done:
                             done[key] = None
                             pointer = pick(self.pointers[access.operand], copy)
-                            self.b.do(word, *self.b.pointer(pointer, moved))
+                            self.b.do(word, *self.b.pointer(pointer, prefetch_place))
 
     def far(self, stage: Map, access: Access, d: Prefetch) -> Word:
         """Return how many elements ahead an access is prefetched; 0 if it is not."""

@@ -70,10 +70,10 @@ class UnsupportedError(CompileError):
 
 
 def _by_copies(operation: Callable[[Any, Any], Any]) -> Any:
-    def applied(each: Each, other: Any) -> Each:
-        return Each(operation(own, pick(other, copy)) for copy, own in enumerate(each))
+    def apply(copies: Each, operand: Any) -> Each:
+        return Each(operation(value, pick(operand, copy)) for copy, value in enumerate(copies))
 
-    return applied
+    return apply
 
 
 class Each(tuple[Arg, ...]):
@@ -83,7 +83,7 @@ class Each(tuple[Arg, ...]):
 
     __add__ = __radd__ = _by_copies(operator.add)
     __mul__ = __rmul__ = _by_copies(operator.mul)
-    __sub__, __rsub__ = _by_copies(operator.sub), _by_copies(lambda own, other: other - own)
+    __sub__, __rsub__ = _by_copies(operator.sub), _by_copies(lambda value, operand: operand - value)
     __floordiv__, __mod__ = _by_copies(operator.floordiv), _by_copies(operator.mod)
 
 
@@ -117,8 +117,8 @@ def _spell(value: Any, words: list[str]) -> None:
     """Add the words of a record, or of a part of one; ``repr`` of a long record is cut."""
     if isinstance(value, tuple):
         words.append(f"{type(value).__name__}(")
-        for each in value:
-            _spell(each, words)
+        for part in value:
+            _spell(part, words)
         words.append(")")
     else:
         words.append(repr(value))
@@ -133,20 +133,24 @@ class Nest(NamedTuple):
 
 def functions_of(nest: Nest) -> Mapping[str, frontend.Function]:
     """Return the functions of a nest by name, the entry last; those that are source are read."""
-    found: dict[str, frontend.Function] = {}
-    for each in nest.functions.values():
-        found |= {each.name: each} if isinstance(each, Function) else frontend.functions_of(each)
-    return {**found, nest.entry.name: nest.entry}
+    functions: dict[str, frontend.Function] = {}
+    for function in nest.functions.values():
+        functions |= (
+            {function.name: function}
+            if isinstance(function, Function)
+            else frontend.functions_of(function)
+        )
+    return {**functions, nest.entry.name: nest.entry}
 
 
 class _Open:
     """A block under construction."""
 
-    __slots__ = ("assigned", "is_branch", "known", "out", "stored")
+    __slots__ = ("assigned", "available", "is_branch", "out", "stored")
 
     def __init__(self, stored: frozenset[str], is_branch: bool) -> None:
         self.out: list[Statement] = []
-        self.known: dict[Any, Name] = {}
+        self.available: dict[Any, Name] = {}
         self.assigned: dict[Name, None] = {}
         self.stored, self.is_branch = stored, is_branch
 
@@ -174,11 +178,11 @@ class Builder:
             return self.name(prefix, depth, is_variable)
         return Name(text, depth, is_variable, self)
 
-    def named(self, text: str, name: str, *args: Arg) -> Name:
+    def define(self, text: str, name: str, *args: Arg) -> Name:
         """A value before all loops whose name is given."""
-        found = Name(text, 0, False, self)
-        self.blocks[0].out.append(Let(found, Apply(name, args)))
-        return found
+        new_name = Name(text, 0, False, self)
+        self.blocks[0].out.append(Let(new_name, Apply(name, args)))
+        return new_name
 
     def op(self, name: str, *args: Value) -> Any:
         """The value of an operation that touches no memory, for each copy if operands differ."""
@@ -190,8 +194,8 @@ class Builder:
 
     def word(self, name: str, *args: Arg) -> Word:
         """The value of an operation on words that gives a word."""
-        found: Word = self.op(name, *args)
-        return found
+        word: Word = self.op(name, *args)
+        return word
 
     def quotient(self, a: Arg, b: Arg) -> Name:
         """a // b of words, of which b is at least 1."""
@@ -231,12 +235,12 @@ class Builder:
                 key.append(arg)
             elif kind is Offset:
                 for term in arg.terms:
-                    for each in term:
-                        if type(each) is Name:
-                            if each.is_variable:
+                    for factor in term:
+                        if type(factor) is Name:
+                            if factor.is_variable:
                                 is_fixed = False
-                            elif each.depth > depth:
-                                depth = each.depth
+                            elif factor.depth > depth:
+                                depth = factor.depth
                 key.append(arg)
             else:
                 key.append(repr(arg))
@@ -245,11 +249,13 @@ class Builder:
         numbered, first = tuple(key), depth
         depth = max(depth, least, self._inside)
         for block in self.blocks[first : depth + 1]:  # what is computed around is there already
-            found = block.known.get(numbered)
-            if found is not None:
-                return found
-        found = self.blocks[depth].known[numbered] = self._let(prefix, Apply(name, args), depth)
-        return found
+            available = block.available.get(numbered)
+            if available is not None:
+                return available
+        available = self.blocks[depth].available[numbered] = self._let(
+            prefix, Apply(name, args), depth
+        )
+        return available
 
     def _let(self, prefix: str, value: Apply, depth: int) -> Name:
         name = self.name(prefix, depth)
@@ -258,22 +264,22 @@ class Builder:
 
     def pointer(self, pointer: Name, place: Offset) -> tuple[Name, Offset]:
         """A pointer that has what outer loops add, and the rest of a place."""
-        here = len(self.blocks) - 1
+        innermost = len(self.blocks) - 1
         by_depth: dict[int, list[tuple[Name, Name | int]]] = {}
         for term in place.terms:
             a, b = term
-            depth = here if a.is_variable else a.depth
+            depth = innermost if a.is_variable else a.depth
             if type(b) is Name:
-                depth = here if b.is_variable else max(depth, b.depth)
+                depth = innermost if b.is_variable else max(depth, b.depth)
             by_depth.setdefault(depth, []).append(term)
         for depth in sorted(by_depth):
-            if depth < here:
+            if depth < innermost:
                 part = Offset(tuple(by_depth.pop(depth)))
                 derived = self._place("q", "at", (pointer, part), 0)
                 derived.at = pointer, part
                 pointer = derived
-        rest = by_depth.get(here, ())
-        return pointer, Offset(tuple(rest), place.constant)
+        inner_terms = by_depth.get(innermost, ())
+        return pointer, Offset(tuple(inner_terms), place.constant)
 
     # -- statements
 
@@ -291,16 +297,18 @@ class Builder:
         count = max((len(a) for a in value.args if type(a) is Each), default=0)
         if count:
             args = [tuple(pick(a, k) for a in value.args) for k in range(count)]
-            return Each(self.new_variable(prefix, Apply(value.name, own)) for own in args)
-        found = self.name(prefix, len(self.blocks) - 1, True)
-        self.blocks[-1].out.append(Let(found, value))
-        return found
+            return Each(
+                self.new_variable(prefix, Apply(value.name, copy_args)) for copy_args in args
+            )
+        variable = self.name(prefix, len(self.blocks) - 1, True)
+        self.blocks[-1].out.append(Let(variable, value))
+        return variable
 
     def assign(self, variable: Value, name: str, *args: Value) -> None:
         """A variable (of each copy) gets a new value."""
         if type(variable) is Each:
-            for k, own in enumerate(variable):
-                self.assign(own, name, *(pick(arg, k) for arg in args))
+            for k, copy_variable in enumerate(variable):
+                self.assign(copy_variable, name, *(pick(arg, k) for arg in args))
             return
         assert isinstance(variable, Name)
         for block in self.blocks[variable.depth + 1 :]:
@@ -375,15 +383,15 @@ class Builder:
         self.blocks[-1].out.append(branch._replace(orelse=tuple(block.out)))
 
     def cases(self, cases: Sequence[tuple[tuple[Any, ...], Callable[[], None]]]) -> None:
-        """What the first case whose test holds writes; the last one has no test."""
-        (test, write), *rest = cases
-        if not rest:
+        """Write the first case whose test holds; the last one has no test."""
+        (test, write), *later_cases = cases
+        if not later_cases:
             write()
             return
         with self.branch(*test):
             write()
         with self.otherwise():
-            self.cases(rest)
+            self.cases(later_cases)
 
     def _enter(self, stored: frozenset[str], is_branch: bool) -> _Open:
         for operand in stored:
@@ -394,8 +402,8 @@ class Builder:
 
 def copies_of(values: Iterable[Any]) -> Any:
     """One value, or those of all copies."""
-    found = Each(values)
-    return found if len(found) > 1 else found[0]
+    copies = Each(values)
+    return copies if len(copies) > 1 else copies[0]
 
 
 def words_of(words: Words) -> Sequence[Word]:
@@ -405,7 +413,7 @@ def words_of(words: Words) -> Sequence[Word]:
 
 def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:
     """Return the sum of products of words, and a constant."""
-    found: list[tuple[Name, Word]] = []
+    products: list[tuple[Name, Word]] = []
     for a, b in terms:
         if isinstance(a, int):
             a, b = b, a
@@ -413,8 +421,8 @@ def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:
             assert isinstance(b, int)
             constant += a * b
         elif not (isinstance(b, int) and b == 0):
-            found.append((a, b))
-    return Offset(tuple(found), constant)
+            products.append((a, b))
+    return Offset(tuple(products), constant)
 
 
 def function(name: str, parameters: Sequence[str], write: Callable[..., None]) -> Function:

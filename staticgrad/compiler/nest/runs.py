@@ -20,11 +20,11 @@ SHARED_RUN: Final = 8
 
 def load_run(values: Values, run: Run) -> None:
     """Load all places of a run, each into a vector."""
-    found = [_loaded(values, run, copy) for copy in range(values.copies)]
+    names_by_copy = [_load_vectors(values, run, copy) for copy in range(values.copies)]
     for number, alike in enumerate(run.loads):
-        each = [names[number] for names in found]
+        vectors = [names[number] for names in names_by_copy]
         for e in alike:
-            values.names[e] = each[0] if all(n is each[0] for n in each) else Each(each)
+            values.names[e] = vectors[0] if all(n is vectors[0] for n in vectors) else Each(vectors)
             values.moving.add(e)
 
 
@@ -56,7 +56,7 @@ def _count(values: Values, run: Run) -> Any:
     return values.lanes * run.step if values.mask is None else values.left * run.step
 
 
-def _loaded(values: Values, run: Run, copy: int) -> list[Name]:
+def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
     b, lanes, operand = values.nest.b, values.lanes, run.access.operand
     factors = _dealt(values, run)
     if factors and run.size < SHARED_RUN:
@@ -67,7 +67,7 @@ def _loaded(values: Values, run: Run, copy: int) -> list[Name]:
     at = b.pointer(*_start(values, run, copy))
     if factors:
         tile = b.local(code, run.size * lanes)
-        name = _between(values.nest.functions, "dealt", lanes, code, factors)
+        name = _deal_function_name(values.nest.functions, "dealt", lanes, code, factors)
         b.do(name, *at, _count(values, run), tile)
     else:
         tile = b.local(code, -(-run.size // lanes) * lanes * lanes)
@@ -95,7 +95,7 @@ def {name}(p, at, stride, high, wide, q, to):
     return name
 
 
-def _between(
+def _deal_function_name(
     functions: dict[str, Any], word: str, lanes: int, code: str, factors: tuple[int, ...]
 ) -> str:
     """Return the name of the function that deals a run out into vectors, or merges them into it.
@@ -116,7 +116,7 @@ def _between_function(
     size = prod(factors)
 
     def write(b: Builder, p: Name, at: Name, count: Name, q: Name) -> None:
-        def each(number: int) -> tuple[Name, Offset]:
+        def run_at(number: int) -> tuple[Name, Offset]:
             return p, Offset(((at, 1),), number * lanes)
 
         def room(number: int) -> tuple[Name, Offset]:
@@ -129,10 +129,10 @@ def _between_function(
             rows = [b.variable("x", f"{code}x{lanes}", 0) for _ in range(size)]
             with b.branch("lt", count, size * lanes, rare=True):
                 for number, row in enumerate(rows):
-                    b.assign(row, "load", *each(number), mask(number))
+                    b.assign(row, "load", *run_at(number), mask(number))
             with b.otherwise():
                 for number, row in enumerate(rows):
-                    b.assign(row, f"load{lanes}", *each(number))
+                    b.assign(row, f"load{lanes}", *run_at(number))
             for number, value in enumerate(_deal(b, rows, factors)):
                 b.do(f"store{lanes}", *room(number), value)
             return
@@ -140,10 +140,10 @@ def _between_function(
         merged = _merge(b, rows, factors)
         with b.branch("lt", count, size * lanes, rare=True):
             for number, value in enumerate(merged):
-                b.do("store", *each(number), value, mask(number))
+                b.do("store", *run_at(number), value, mask(number))
         with b.otherwise():
             for number, value in enumerate(merged):
-                b.do(f"store{lanes}", *each(number), value)
+                b.do(f"store{lanes}", *run_at(number), value)
 
     return function(name, ("p", "at", "count", "q"), write)
 
@@ -152,23 +152,23 @@ def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[N
     """Vectors of one element of each row, from all elements one behind the other."""
     if not factors:
         return list(vectors)
-    first, *rest = factors
-    found: list[Any] = [None] * len(vectors)
+    first, *later_factors = factors
+    outputs: list[Any] = [None] * len(vectors)
     for number in range(first):
         stream = [
             b.op(f"every{number}", *vectors[at : at + first])
             for at in range(0, len(vectors), first)
         ]
-        found[number::first] = _deal(b, stream, rest)
-    return found
+        outputs[number::first] = _deal(b, stream, later_factors)
+    return outputs
 
 
 def _merge(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
     """The inverse: all elements one behind the other, from vectors of one of each row."""
     if not factors:
         return list(vectors)
-    first, *rest = factors
-    streams = [_merge(b, vectors[number::first], rest) for number in range(first)]
+    first, *later_factors = factors
+    streams = [_merge(b, vectors[number::first], later_factors) for number in range(first)]
     return [
         b.op(f"turn{number}", *together)
         for together in zip(*streams, strict=True)
@@ -182,20 +182,20 @@ def store_run(values: Values, run: Run) -> None:
     vectors = [values.vec(store.value) for store in run.stores]
     factors = _dealt(values, run)
     for copy in range(values.copies):
-        own = [pick(vector, copy) for vector in vectors]
+        copy_vectors = [pick(vector, copy) for vector in vectors]
         if factors and run.size < SHARED_RUN:
             word = f"store{lanes}" if values.mask is None else "store"
-            for number, value in enumerate(_merge(b, own, factors)):
+            for number, value in enumerate(_merge(b, copy_vectors, factors)):
                 pointer, place, *mask = _vector(values, run, copy, number)
                 b.do(word, pointer, place, value, *mask, stores=operand)
             continue
         code = element(run.dtype)
         tile = b.local(code, -(-run.size // lanes) * lanes * lanes)
-        for number, value in enumerate(own):
+        for number, value in enumerate(copy_vectors):
             b.do(f"store{lanes}", tile, Offset((), number * lanes), value)
         pointer, place = _start(values, run, copy)
         if factors:
-            name = _between(values.nest.functions, "merged", lanes, code, factors)
+            name = _deal_function_name(values.nest.functions, "merged", lanes, code, factors)
             b.do(name, *b.pointer(pointer, place), _count(values, run), tile, stores=operand)
             continue
         back = b.local(code, lanes * lanes)

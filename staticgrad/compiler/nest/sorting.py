@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from staticgrad.compiler.nest.records import Apply, Offset, UnsupportedError
-from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.compiler.nest.values import Values, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.kernels.known import Known
 from staticgrad.language.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
@@ -181,16 +181,16 @@ class Sorting:
 
     def write(self) -> None:
         """Write the whole sort."""
-        found = self.b.variable("f", "copy", 0)
+        sorted_at = self.b.variable("f", "copy", 0)
         if self.stage.sorts_all:
             self.collect(self.extent)
-            self.sort(found, self.extent)
+            self.sort(sorted_at, self.extent)
         else:
-            self.rounds(found)
+            self.rounds(sorted_at)
 
         def body(values: Values) -> None:
             b, name = self.b, self.order.name
-            at = self.at(found, values.position(), self.apart if self.wide else 0)
+            at = self.at(sorted_at, values.position(), self.apart if self.wide else 0)
             word = b.load(self.order.scratch, "load", *at, values.full())
             self.nest.refs[name] = word if self.wide else b.op("and_", word, (1 << 32) - 1)
             self.nest.vector_refs.add(name)
@@ -209,7 +209,9 @@ class Sorting:
     def vectors(self, start: Any, stop: Any, body: Any) -> None:
         """A loop over vectors of a row, each under its mask."""
         nest = self.nest
-        nest.vectors(start, stop, nest.kernel.lanes, 1, Known(""), True, stored([self.stage]), body)
+        nest.vectors(
+            start, stop, nest.kernel.lanes, 1, Known(""), True, stored_operands([self.stage]), body
+        )
 
     def words(self, key: Any, position: Any) -> Any:
         """A vector of keys, each with its position if they share a word."""
@@ -231,33 +233,33 @@ class Sorting:
 
         self.vectors(0, stop, body)
 
-    def sort(self, found: Any, count: Any) -> None:
-        """The first ``count`` words; ``found`` becomes the place where they lie then."""
+    def sort(self, sorted_at: Any, count: Any) -> None:
+        """The first ``count`` words; ``sorted_at`` becomes their offset after it."""
         more = (self.apart,) if self.wide else ()
-        self.b.assign(found, NAMES[self.wide], self.pointer, count, self.room, *more)
+        self.b.assign(sorted_at, NAMES[self.wide], self.pointer, count, self.room, *more)
 
-    def rounds(self, found: Any) -> None:
-        """As much as there is room for, in order; then again with the kept ones and all before
+    def rounds(self, sorted_at: Any) -> None:
+        """Sort as much as fits; then again with the retained ones and all smaller
         them."""
         b, lanes = self.b, self.nest.kernel.lanes
         hits, new = b.local("b8", lanes), b.local("i64", lanes)
         seen, count = b.variable("n", "copy", 0), b.variable("n", "copy", 0)
-        loop = b.repeat(Apply("lt", (seen, self.extent)), stored([self.stage]))
+        loop = b.repeat(Apply("lt", (seen, self.extent)), stored_operands([self.stage]))
         with b.branch("gt", self.kept, 0), loop:
             with b.branch("eq", seen, 0):
                 b.assign(seen, "copy", b.least(self.room, self.extent))
                 self.collect(seen)
                 b.assign(count, "copy", seen)
             with b.otherwise():
-                with b.branch("gt", found, 0):
-                    self.vectors(0, self.kept, lambda values: self.move_to_front(found, values))
+                with b.branch("gt", sorted_at, 0):
+                    self.vectors(0, self.kept, lambda values: self.move_to_front(sorted_at, values))
                 self.passes(seen, count, hits, new)
-            self.sort(found, count)
+            self.sort(sorted_at, count)
 
-    def move_to_front(self, found: Any, values: Values) -> None:
+    def move_to_front(self, sorted_at: Any, values: Values) -> None:
         """A vector of those that are kept."""
         for more in (0, self.apart) if self.wide else (0,):
-            at = self.at(found, values.position(), more)
+            at = self.at(sorted_at, values.position(), more)
             word = self.b.load(self.order.scratch, "load", *at, values.full())
             self.b.do("store", *self.at(values.position(), more), word, values.full())
 
@@ -278,9 +280,9 @@ class Sorting:
             with b.branch("ne", b.op("word", b.op("cast_i64", b.op("hor", hit))), 0):
                 b.do(f"store{lanes}", hits, Offset(()), hit)
                 b.do(f"store{lanes}", new, Offset(()), self.words(key, j))
-                with b.loop(0, lanes, stored=stored([self.stage])) as lane:
-                    own = b.variable("x", "load1", new, Offset(((lane, 1),)))
-                    self.b.do("store1", *self.at(count), own)
+                with b.loop(0, lanes, stored=stored_operands([self.stage])) as lane:
+                    word = b.variable("x", "load1", new, Offset(((lane, 1),)))
+                    self.b.do("store1", *self.at(count), word)
                     if self.wide:
                         place = b.op("i64x1", j + lane)
                         self.b.do("store1", *self.at(count, self.apart), place)

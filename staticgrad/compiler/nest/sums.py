@@ -58,14 +58,14 @@ class RowSums:
     def __init__(self, nest: NestWriter) -> None:
         self.nest = nest
 
-    def reduced(
+    def write_reductions(
         self,
         sums: Sequence[Accumulate],
         running: dict[str, Any],
         vectors: Callable[[Any, Any, Known], None],
         start: Any,
         stop: Any,
-        told: Known,
+        facts: Known,
         short: bool,
         written: frozenset[str],
     ) -> None:
@@ -75,14 +75,14 @@ class RowSums:
             if s not in trees or short:
                 running[s.name] = self.begin_counter(s) if s.blocks else self.accumulator(s)
         if not trees or short:
-            vectors(start, stop, told)
+            vectors(start, stop, facts)
         else:
             self.in_blocks(trees, running, vectors, start, stop, written)
         for s in sums:
             if s.blocks:
                 self.nest.refs[s.name] = self.end_counter(s, running[s.name])
             elif s not in trees or short:
-                self.nest.refs[s.name] = self.joined(s, running[s.name])
+                self.nest.refs[s.name] = self.join_lanes(s, running[s.name])
 
     def in_blocks(
         self,
@@ -105,7 +105,7 @@ class RowSums:
                 running[s.name] = self.accumulator(s)
             vectors(block, last, Known(""))
             for s in trees:
-                b.assign(results[s.name], "copy", self.joined(s, running[s.name]))
+                b.assign(results[s.name], "copy", self.join_lanes(s, running[s.name]))
             with b.branch("gt", length, BLOCK):
                 final = b.op("choose_eq", last, stop, 1, 0)
                 terms = [(s.kind, results[s.name], stacks[s.name], 1, levels_at) for s in trees]
@@ -135,7 +135,7 @@ class RowSums:
         return min(sum_lanes(dtype), lanes)
 
     def accumulator(self, s: Accumulate) -> Any:
-        """What the lanes of a row begin with: a variable of each row."""
+        """Return a variable for each row with the identity in all lanes."""
         identity = self.neutral_key(s)
         kind = f"{element(key_dtype(s))}x{self.width(s)}"
         return self.per_copy(lambda: self.nest.b.variable("a", kind, identity))
@@ -151,17 +151,17 @@ class RowSums:
     def accumulate(self, s: Accumulate, values: Values, running: dict[str, Any]) -> None:
         """One vector of each row, or some of a row in their order, into its accumulator."""
         b, combiner = self.nest.b, COMBINERS[s.kind]
-        value, own = values.vec(s.value), running[s.name]
+        value, accumulators = values.vec(s.value), running[s.name]
         if values.mask is not None:
             value = b.op("select_mask", values.mask, value, combiner.identity(s.value.dtype))
         if s.blocks:
-            self.push_lanes(s, value, own)
+            self.push_lanes(s, value, accumulators)
             return
         parts = self.parts(s, self.key(s, value))
         for copy in range(values.copies):
             for part in parts:
-                held = pick(own, copy)
-                b.assign(held, operation(combiner.combine), held, pick(part, copy))
+                accumulator = pick(accumulators, copy)
+                b.assign(accumulator, operation(combiner.combine), accumulator, pick(part, copy))
 
     def parts(self, s: Accumulate, value: Any) -> list[Any]:
         """A vector, or its halves where an accumulator has half of its lanes."""
@@ -177,9 +177,9 @@ class RowSums:
         Positions are compared where some lane has one, and in the first vector, for what stands
         for none; where that lies among the positions, or on their other side, always.
         """
-        b, (holds, _, other) = self.nest.b, s.value.args
-        values.emit([holds, other])
-        if holds not in values.moving or other in values.moving:
+        b, (holds, _, default) = self.nest.b, s.value.args
+        values.emit([holds, default])
+        if holds not in values.moving or default in values.moving:
             self.accumulate(s, values, running)
             return
         flags = values.vec(holds)
@@ -187,22 +187,26 @@ class RowSums:
             flags = b.op("select_mask", values.mask, flags, False)
         combine, first = operation(COMBINERS[s.kind].combine), f"{s.name} found"
         for copy in range(values.copies):
-            own, at = pick(flags, copy), pick(values.position(), copy)
-            none = pick(values.word(other), copy)
-            hits = b.op("word", b.op("cast_i64", b.op("hor", own)))
-            outside = ("choose_lt", none, stop) if is_first(s) else ("choose_gt", none, start)
+            flag, at = pick(flags, copy), pick(values.position(), copy)
+            no_position = pick(values.word(default), copy)
+            hits = b.op("word", b.op("cast_i64", b.op("hor", flag)))
+            outside = (
+                ("choose_lt", no_position, stop)
+                if is_first(s)
+                else ("choose_gt", no_position, start)
+            )
             counts = b.op(*outside, 1, 0)
             begins = b.op("choose_eq", at, start, 1, 0)
-            held = pick(running[s.name], copy)
+            accumulator = pick(running[s.name], copy)
             with b.branch("gt", hits + begins + counts, 0, rare=True):
                 where = b.op(
-                    "select", own, b.op(f"iota{values.lanes}", at), pick(values.vec(other), copy)
+                    "select", flag, b.op(f"iota{values.lanes}", at), pick(values.vec(default), copy)
                 )
                 if values.mask is not None:
                     identity = COMBINERS[s.kind].identity(s.value.dtype)
                     where = b.op("select_mask", values.mask, where, identity)
                 for part in self.parts(s, where):
-                    b.assign(held, combine, held, part)
+                    b.assign(accumulator, combine, accumulator, part)
                 if first in running:
                     b.assign(pick(running[first], copy), *outside, 0, hits)
 
@@ -217,33 +221,33 @@ class RowSums:
         sign = b.op("and_", b.op("rshift", bits, ints.bits - 1), most)
         return b.op("select", b.op("eq", value, value), b.op("xor", bits, sign), winner)
 
-    def joined(self, s: Accumulate, held: Any) -> Any:
+    def join_lanes(self, s: Accumulate, accumulator: Any) -> Any:
         """The lanes of a row joined by halving."""
         if s.name in self.across:
-            return held
-        return self.from_key(s, self.nest.b.op(COMBINERS[s.kind].horizontal, held))
+            return accumulator
+        return self.from_key(s, self.nest.b.op(COMBINERS[s.kind].horizontal, accumulator))
 
-    def joined_across(self, s: Accumulate, held: Any) -> Any:
+    def join_across(self, s: Accumulate, accumulators: Any) -> Any:
         """A vector of the results of as many rows, whose lanes are joined by halving together: an
         operation joins those of two vectors, which then lie in turn."""
         b, combine = self.nest.b, operation(COMBINERS[s.kind].combine)
 
-        def joined(rows: Sequence[Any]) -> Any:
+        def join_rows(rows: Sequence[Any]) -> Any:
             if len(rows) == 1:
                 return rows[0]
-            both = joined(rows[::2]), joined(rows[1::2])
-            return b.op(combine, b.op("turn0", *both), b.op("turn1", *both))
+            halves = join_rows(rows[::2]), join_rows(rows[1::2])
+            return b.op(combine, b.op("turn0", *halves), b.op("turn1", *halves))
 
-        return self.from_key(s, joined(held))
+        return self.from_key(s, join_rows(accumulators))
 
-    def from_key(self, s: Accumulate, found: Any) -> Any:
+    def from_key(self, s: Accumulate, key: Any) -> Any:
         """Return the value of a key."""
         if not is_by_key(s):
-            return found
+            return key
         b = self.nest.b
         ints = s.value.dtype.signed
-        sign = b.op("and_", b.op("rshift", found, ints.bits - 1), (1 << (ints.bits - 1)) - 1)
-        return b.op(f"bitcast_{s.value.dtype.code}", b.op("xor", found, sign))
+        sign = b.op("and_", b.op("rshift", key, ints.bits - 1), (1 << (ints.bits - 1)) - 1)
+        return b.op(f"bitcast_{s.value.dtype.code}", b.op("xor", key, sign))
 
     def begin_counter(self, s: Accumulate) -> Any:
         """A counter whose terms are the elements of a row: its stack, room for a vector, count."""
@@ -269,15 +273,15 @@ class RowSums:
         """All that is left in a counter, joined: a neutral term is pushed behind the last one."""
         b, (stack, _, pushed) = self.nest.b, counter
         code, dtype = element(s.value.dtype), s.value.dtype
-        found = self.per_copy(
+        total = self.per_copy(
             lambda: b.variable("r", f"{code}x1", COMBINERS[s.kind].identity(dtype))
         )
         empty = COMBINERS[s.kind].empty(dtype)
         with b.branch("eq", pushed, 0):
-            b.assign(found, f"{code}x1", empty)
+            b.assign(total, f"{code}x1", empty)
         with b.branch("gt", pushed, 0):
-            self.push([(s.kind, found, stack, 1, levels_at)], pushed, 1)
-        return found
+            self.push([(s.kind, total, stack, 1, levels_at)], pushed, 1)
+        return total
 
     def push(self, terms: Sequence[tuple[str, Any, Any, int, Any]], pushed: Any, last: Any) -> None:
         """Push terms to their counters; with ``last`` (a word, 1) they become the sum of all.
@@ -302,9 +306,9 @@ class RowSums:
             with b.branch("eq", odd, 1):
                 for kind, term, stack, lanes, place in terms:
                     for copy in range(len(term) if type(term) is Each else 1):
-                        own = pick(term, copy)
+                        copy_term = pick(term, copy)
                         older = b.load("", f"load{lanes}", pick(stack, copy), place(level))
-                        b.assign(own, operation(COMBINERS[kind].combine), older, own)
+                        b.assign(copy_term, operation(COMBINERS[kind].combine), older, copy_term)
             b.assign(bits, "floordiv", bits, 2)
             b.assign(level, "add", level, 1)
             more()

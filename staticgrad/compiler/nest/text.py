@@ -92,7 +92,7 @@ def _operation(op: Apply) -> str:
         while pointer.at is not None:
             pointer, outer = pointer.at
             terms[:0] = outer.terms
-        where = " + ".join([*(_term(*each) for each in terms), *_constant(place, terms)])
+        where = " + ".join([*(_term(*term) for term in terms), *_constant(place, terms)])
         return f"{name}({', '.join([pointer.text, where, *map(_text, args[2:])])})"
     return f"{name}({', '.join(map(_text, args))})"
 

@@ -60,15 +60,15 @@ def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
                 store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
 
 
-def loading(dtype: DType, lanes: int, whole: bool) -> tuple[str, str]:
+def loading(dtype: DType, lanes: int, full_tiles: bool) -> tuple[str, str]:
     """Return the name and the text of the function that transposes lines of memory into a tile.
 
-    ``whole``: hardly any squares are not whole.
+    ``full_tiles``: hardly any tiles are partial.
     """
-    kind = f"{element(dtype)}{'_whole' if whole else ''}"
-    rest = (_WHOLE if whole else _MASKED).format(lanes=lanes)
+    kind = f"{element(dtype)}{'_whole' if full_tiles else ''}"
+    loop_text = (_WHOLE if full_tiles else _MASKED).format(lanes=lanes)
     name = f"shared_transposed{lanes}_{kind}"
-    return name, _LOAD.format(lanes=lanes, kind=kind, rest=rest)
+    return name, _LOAD.format(lanes=lanes, kind=kind, rest=loop_text)
 
 
 def storing(dtype: DType, lanes: int) -> tuple[str, str]:
@@ -95,11 +95,11 @@ class LoadedTiles(NamedTuple):
                 rooms[e.attribute] = room, e.dtype
         return cls(tuple(loads), rooms, rows)
 
-    def load(self, nest: NestWriter, high: Any, wide: Any, whole: bool = False) -> None:
+    def load(self, nest: NestWriter, high: Any, wide: Any, full_tiles: bool = False) -> None:
         """Fill all tiles: ``wide`` elements, from the position of the row on, of ``high`` lines."""
         lanes = nest.kernel.lanes
         for access, (room, dtype) in self.rooms.items():
-            name, text = loading(dtype, lanes, whole)
+            name, text = loading(dtype, lanes, full_tiles)
             nest.functions[name] = text
             at = _place(nest, access)
             stride = nest.number_of(access.stride(LANES))
@@ -109,13 +109,13 @@ class LoadedTiles(NamedTuple):
         """The vectors of a row (of each copy) from all tiles."""
         b, lanes = values.nest.b, values.lanes
         for access, (room, _) in self.rooms.items():
-            found = copies_of(
-                b.variable("x", f"load{lanes}", room, values.nest.place_of(each))
-                for each in (pick(row, copy) * lanes for copy in range(values.copies))
+            vectors = copies_of(
+                b.variable("x", f"load{lanes}", room, values.nest.place_of(offset))
+                for offset in (pick(row, copy) * lanes for copy in range(values.copies))
             )
             for e in self.loads:
                 if e.attribute == access:
-                    values.names[e] = found
+                    values.names[e] = vectors
                     values.moving.add(e)
 
 
@@ -144,14 +144,16 @@ class TransposedRows:
         nest, b, lanes, row = self.nest, self.nest.b, self.kernel.lanes, self.kernel.axes[-1]
         extent = nest.number(self.stage.axis.extent)
         written = frozenset(s.access.operand for s in self.stage.body if isinstance(s, Store))
-        known = [nest.told(each).multiple for each in (self.stage.axis.extent, row.extent)]
+        multiples = [
+            nest.facts_of(length).multiple for length in (self.stage.axis.extent, row.extent)
+        ]
         number = b.variable("o", "copy", start)
         with b.repeat(Apply("lt", (number, stop)), written):
             nest.decode(self.kernel.axes, b.op("copy", number))
             first = nest.at[row.name]
             turn = b.least(nest.number(row.extent) - first, stop - number)
             turn = b.least(turn, self.rows)
-            is_whole = all(each % lanes == 0 for each in known)
+            is_whole = all(multiple % lanes == 0 for multiple in multiples)
 
             def body(values: Values) -> None:
                 left = lanes if values.left is None else values.left
@@ -162,8 +164,8 @@ class TransposedRows:
                 nest.at[row.name] = first
                 self.store(left, turn)
 
-            told = nest.told(self.stage.axis.extent)
-            nest.vectors(0, extent, lanes, 1, told, False, written, body)
+            facts = nest.facts_of(self.stage.axis.extent)
+            nest.vectors(0, extent, lanes, 1, facts, False, written, body)
             b.assign(number, "add", number, turn)
 
     def each_row(self, first: Any, turn: Any, around: Values, written: Any) -> None:
@@ -172,8 +174,8 @@ class TransposedRows:
         exprs = [*postorder([root for s in self.stage.body for root in roots(s)])]
         lines = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
         count = max(1, whole_vectors(lines, MOST)) if lines > SHORT else 1
-        whole = turn // count * count if count > 1 else 0
-        for begin, end, copies in ((0, whole, count), (whole, turn, 1)):
+        interleaved_end = turn // count * count if count > 1 else 0
+        for begin, end, copies in ((0, interleaved_end, count), (interleaved_end, turn, 1)):
             if type(end) is int and end == 0:
                 continue
             with b.loop(begin, end, copies, written, "r") as number:

@@ -72,8 +72,8 @@ _LAST: Final = 2**63 - 1
 
 def _is_place(expr: Expr) -> bool:
     """Return whether sizes and positions make a number, so that words hold what is next to it."""
-    made = ("literal", "index", "size", "add", "sub", "mul")
-    return all(each.op in made for each in postorder([expr]))
+    index_ops = ("literal", "index", "size", "add", "sub", "mul")
+    return all(node.op in index_ops for node in postorder([expr]))
 
 
 def operation(op: str) -> str:
@@ -105,7 +105,7 @@ class Values:
     moving: set[Expr] = field(default_factory=set)
     wide: dict[Any, Any] = field(default_factory=dict)
     inverses: dict[Expr, tuple[Any, Any]] = field(default_factory=dict)
-    met: set[int] = field(default_factory=set)
+    visited: set[int] = field(default_factory=set)
 
     def moves_itself(self, e: Expr) -> bool:
         """Return whether an expression is a vector, whatever its arguments are."""
@@ -119,12 +119,10 @@ class Values:
 
     # -- values
 
-    def emit(self, wanted: Sequence[Expr]) -> None:
-        """Compute everything that ``wanted`` needs."""
+    def emit(self, exprs: Sequence[Expr]) -> None:
+        """Compute everything that ``exprs`` need."""
         chosen = self.inside.chosen
-        for e in unvisited_postorder(
-            [chosen.get(e, e) for e in wanted] if chosen else wanted, self.met
-        ):
+        for e in unvisited_postorder([chosen.get(e, e) for e in exprs] if chosen else exprs, self.visited):
             if e in self.runs and e not in self.names and self.load_run is not None:
                 self.load_run(self, self.runs[e])
             if e not in self.names:
@@ -188,7 +186,7 @@ class Values:
             beyond = self._beyond(e)
             if beyond is not None:
                 return beyond
-        return self._computed(e)
+        return self._compute_op(e)
 
     def _beyond(self, e: Expr) -> Any:
         """A comparison of the position along the vectors with a uniform place, as a mask.
@@ -202,7 +200,7 @@ class Values:
         first: Expr | None = None
         if at.op == "add" and self._runs_on(at.args[1]):
             first, at = at.args
-        around = [each for each in (first, end) if each is not None]
+        around = [bound for bound in (first, end) if bound is not None]
         if not self._runs_on(at) or any(x in self.moving or not _is_place(x) for x in around):
             return None
         self.moving.add(e)
@@ -220,7 +218,7 @@ class Values:
     def _runs_on(self, e: Expr) -> bool:
         return e.op == "index" and e.attribute == self.axis
 
-    def _computed(self, e: Expr) -> Any:
+    def _compute_op(self, e: Expr) -> Any:
         b, code = self.nest.b, element
         moves = any(a in self.moving for a in e.args)
         lanes = self.lanes if moves else 1
@@ -287,12 +285,12 @@ class Values:
         return max(len(self.offsets), self.nest.copies)
 
     def each(self, make: Callable[[int], Arg]) -> Value:
-        """What ``make`` gives for each copy; one value if all are the same."""
-        found = [make(k) for k in range(self.copies)]
-        first = found[0]
-        if all(value is first or value == first for value in found[1:]):
+        """Return ``make(k)`` of each copy k; one value if all are the same."""
+        results = [make(k) for k in range(self.copies)]
+        first = results[0]
+        if all(value is first or value == first for value in results[1:]):
             return first
-        return Each(found)
+        return Each(results)
 
     def position(self) -> Any:
         """The position of the first lane, as a word."""
@@ -334,10 +332,10 @@ class Values:
             stride = nest.number(p.stride)
             add(nest.number(p.start), stride)
             for axis, step in p.terms:
-                both = nest.number(step) * stride
-                add(pick(nest.at[axis], copy), both)
+                scaled_stride = nest.number(step) * stride
+                add(pick(nest.at[axis], copy), scaled_stride)
                 if self.vector and axis == self.axis:
-                    add(self._offset(copy), both)
+                    add(self._offset(copy), scaled_stride)
         for index, step in zip(indices, access.gather, strict=True):
             if index not in self.moving:
                 add(pick(self.word(index), copy), nest.number(step))
@@ -346,30 +344,30 @@ class Values:
     def _spot(self, p: Position, copy: int, skip: bool = False) -> Any:
         """A position as a word; ``skip``: without what the vector axis adds."""
         nest = self.nest
-        found: Any = nest.number(p.start)
+        word: Any = nest.number(p.start)
         for axis, step in p.terms:
             if self.vector and axis == self.axis:
                 if skip:
                     continue
-                found = found + nest.number(step) * self._offset(copy)
+                word = word + nest.number(step) * self._offset(copy)
             at = pick(nest.at[axis], copy)
-            found = found + at * nest.number(step)
-        return found
+            word = word + at * nest.number(step)
+        return word
 
     def guard(self, access: Access, copy: int) -> Any:
         """The mask of the lanes that count and whose positions lie inside of their ends."""
-        masks = [self._ends(p, copy) for p in self._crossed(access)]
+        masks = [self._ends(p, copy) for p in self._bounded_positions(access)]
         if self.mask is not None:
             masks.insert(0, pick(self.mask, copy))
-        found = masks[0] if masks else self.full()
+        joint_mask = masks[0] if masks else self.full()
         for mask in masks[1:]:
-            found = self.nest.b.op("and_", found, mask)
-        return found
+            joint_mask = self.nest.b.op("and_", joint_mask, mask)
+        return joint_mask
 
-    def _crossed(self, access: Access) -> list[Position]:
+    def _bounded_positions(self, access: Access) -> list[Position]:
         """The positions that may lie beyond their ends."""
-        known = (*self.inside.columns, *self.inside.rows)
-        return [p for p in access.bounded_positions if p not in known]
+        inside_positions = (*self.inside.columns, *self.inside.rows)
+        return [p for p in access.bounded_positions if p not in inside_positions]
 
     def middle(self, inside: Interior, first: Any, end: Any) -> tuple[Any, Any]:
         """The positions along the vectors from which and to which all that is asked holds.
@@ -378,9 +376,9 @@ class Values:
         """
         b, nest = self.nest.b, self.nest
         for p in inside.columns:
-            rest, extent = self._spot(p, 0, skip=True), nest.number(p.extent)  # type: ignore[arg-type]
-            first = b.op("choose_lt", first, 0 - rest, 0 - rest, first)
-            end = b.least(end, extent - rest)
+            base, extent = self._spot(p, 0, skip=True), nest.number(p.extent)  # type: ignore[arg-type]
+            first = b.op("choose_lt", first, 0 - base, 0 - base, first)
+            end = b.least(end, extent - base)
         for axis, op, place in inside.tests:
             if axis == self.axis and op == "ge":
                 first = b.op("choose_lt", first, self.word(place), self.word(place), first)
@@ -405,8 +403,8 @@ class Values:
             last, first = extent - at, 0 - at
             if step > 1:
                 last, first = ((n + (step - 1)) // step for n in (last, first))
-            before = b.op("xor", b.op(f"mask{lanes}", lanes), b.op(f"mask{lanes}", first))
-            return b.op("and_", b.op(f"mask{lanes}", last), before)
+            nonnegative = b.op("xor", b.op(f"mask{lanes}", lanes), b.op(f"mask{lanes}", first))
+            return b.op("and_", b.op(f"mask{lanes}", last), nonnegative)
         spot = b.op("mul", b.op(f"iota{lanes}", 0), nest.number(step))
         spot = b.op("add", spot, at)
         return b.op("mask_of", b.op("and_", b.op("ge", spot, 0), b.op("lt", spot, extent)))
@@ -416,7 +414,7 @@ class Values:
 
         A processor takes hundreds of cycles for an unmapped address, of which no lane is loaded.
         """
-        crossed = self._crossed(access)
+        crossed = self._bounded_positions(access)
         if not crossed:
             return place
         nest, where = self.nest, self.nest.place_word(place)
@@ -430,18 +428,18 @@ class Values:
     def lanes_at(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
         """The element of each lane of a gather or scatter, without the place that all add."""
         b, nest = self.nest.b, self.nest
-        found: Any = None
-        moved = access.stride(self.axis)
-        if moved != 0:
+        elements: Any = None
+        lane_stride = access.stride(self.axis)
+        if lane_stride != 0:
             at = nest.at[self.axis] + self._offset(copy)
-            found = b.op(f"iota{self.lanes}", at)
-            if moved != 1:
-                found = b.op("mul", found, nest.number_of(moved))
+            elements = b.op(f"iota{self.lanes}", at)
+            if lane_stride != 1:
+                elements = b.op("mul", elements, nest.number_of(lane_stride))
         for index, step in zip(indices, access.gather, strict=True):
             if index in self.moving:
                 part = b.op("mul", pick(self.names[index], copy), nest.number(step))
-                found = part if found is None else b.op("add", found, part)
-        return found
+                elements = part if elements is None else b.op("add", elements, part)
+        return elements
 
     def _still(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
         """The place that all lanes of a gather or scatter have in common."""
@@ -456,7 +454,7 @@ class Values:
         )
         return self.place(still, indices, copy)
 
-    def _scattered(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+    def _scatter_elements(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
         base = self.nest.place_word(self._still(access, indices, copy))
         lanes = self.lanes_at(access, indices, copy)
         return lanes if base == 0 else self.nest.b.op("add", lanes, base)
@@ -475,43 +473,43 @@ class Values:
             lanes = self.lanes
         else:
             return Values(self.nest)._uniform(self, e, indices, fill)
-        return self._loaded(access, indices, fill, lanes, gathers)
+        return self._load_access(access, indices, fill, lanes, gathers)
 
     def _uniform(self, around: Values, e: Expr, indices: Sequence[Expr], fill: Any) -> Any:
         """A load of one lane, for a loop of vectors."""
-        self.names, self.met = around.names, around.met
+        self.names, self.visited = around.names, around.visited
         assert isinstance(e.attribute, Access)
-        return self._loaded(e.attribute, indices, fill, 1, False)
+        return self._load_access(e.attribute, indices, fill, 1, False)
 
-    def _loaded(
+    def _load_access(
         self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool
     ) -> Value:
         b, nest, operand = self.nest.b, self.nest, access.operand
         step = access.stride(self.axis) if self.vector else 1
 
-        def filled(value: Name, mask: Any) -> Name:
+        def fill_beyond(value: Name, mask: Any) -> Name:
             if fill is None:
                 return value
             beyond = b.op(f"{element(fill.dtype)}x{lanes}", fill.attribute)
-            found: Name = b.op("select_mask", mask, value, beyond)
-            return found
+            result: Name = b.op("select_mask", mask, value, beyond)
+            return result
 
         def load(copy: int) -> Arg:
             pointer = pick(nest.pointers[operand], copy)
             if gathers:
                 mask = self.guard(access, copy)
-                there = self._scattered(access, indices, copy)
-                return filled(b.load(operand, "load_at", pointer, there, mask), mask)
+                elements = self._scatter_elements(access, indices, copy)
+                return fill_beyond(b.load(operand, "load_at", pointer, elements, mask), mask)
             place = self.place(access, indices, copy)
-            if self._crossed(access):
+            if self._bounded_positions(access):
                 mask = self.guard(access, copy)
                 if step == 1:
                     place = self._near(access, place, copy)
-                    found = b.load(operand, "load", *b.pointer(pointer, place), mask)
+                    loaded = b.load(operand, "load", *b.pointer(pointer, place), mask)
                 else:
                     at = b.pointer(pointer, place)
-                    found = b.load(operand, "load_strided", *at, nest.number_of(step), mask)
-                return filled(found, mask)
+                    loaded = b.load(operand, "load_strided", *at, nest.number_of(step), mask)
+                return fill_beyond(loaded, mask)
             at = b.pointer(pointer, place)
             if step != 1:
                 return b.load(operand, "load_strided", *at, nest.number_of(step), self.full(copy))
@@ -532,11 +530,11 @@ class Values:
         if step == 0 and not scatters:
             step = 1  # the loop has one iteration
         for copy in range(self.copies):
-            pointer, own = pick(nest.pointers[operand], copy), pick(value, copy)
-            is_whole = self.mask is None and not self._crossed(access)
+            pointer, copy_value = pick(nest.pointers[operand], copy), pick(value, copy)
+            is_whole = self.mask is None and not self._bounded_positions(access)
             if scatters:
                 verb, mask = "_at", [self.guard(access, copy)]
-                at: tuple[Any, ...] = (pointer, self._scattered(access, s.indices, copy))
+                at: tuple[Any, ...] = (pointer, self._scatter_elements(access, s.indices, copy))
             else:
                 at = b.pointer(pointer, self.place(access, s.indices, copy))
                 verb = "_strided" if step != 1 else str(self.lanes) if is_whole else ""
@@ -544,16 +542,18 @@ class Values:
                 if step != 1:
                     mask.insert(0, nest.number_of(step))
             if s.combine:
-                there = b.load(operand, f"load{verb}", *at, *mask)
-                own = b.op(operation(COMBINERS[s.combine].combine), there, own)
-            behind = (own, *mask) if verb != "_strided" else (*mask[:1], own, *mask[1:])
+                old_value = b.load(operand, f"load{verb}", *at, *mask)
+                copy_value = b.op(operation(COMBINERS[s.combine].combine), old_value, copy_value)
+            operands = (
+                (copy_value, *mask) if verb != "_strided" else (*mask[:1], copy_value, *mask[1:])
+            )
             if self.vector and operand in nest.streamed and step == 1 and fills and not scatters:
                 with b.branch("fits", *at, self.guard(access, copy)):
-                    b.do("stream", *at, own, stores=operand)
+                    b.do("stream", *at, copy_value, stores=operand)
                 with b.otherwise():
-                    b.do(f"store{verb}", *at, *behind, stores=operand)
+                    b.do(f"store{verb}", *at, *operands, stores=operand)
             else:
-                b.do(f"store{verb}", *at, *behind, stores=operand)
+                b.do(f"store{verb}", *at, *operands, stores=operand)
 
     # -- checks
 
@@ -566,54 +566,54 @@ class Values:
         b, nest, extent = self.nest.b, self.nest, self.nest.number(c.extent)
         index, position = self.word(c.index), self.word(c.position)
 
-        def checked(copy: int) -> Name:
+        def check_copy(copy: int) -> Name:
             i, at = pick(index, copy), pick(position, copy)
             wrapped = b.op("choose_lt", i, 0, i + extent, i) if c.wrap else i
-            kept = b.variable("w", "copy", wrapped)
+            clamped = b.variable("w", "copy", wrapped)
             with b.branch("outside", wrapped, extent, rare=True):
                 b.do(nest.note(), pick(nest.pointers[c.operand], copy), at, i)
-                b.assign(kept, "copy", 0)
-            found: Name = b.op("i64x1", kept)
-            return found
+                b.assign(clamped, "copy", 0)
+            vector: Name = b.op("i64x1", clamped)
+            return vector
 
-        nest.refs[c.name] = self.each(checked)
+        nest.refs[c.name] = self.each(check_copy)
 
     def search(self, s: Search) -> None:
         """Count the elements of a sorted operand below each lane's value, by halving."""
         b, nest, lanes = self.nest.b, self.nest, self.lanes
-        wanted = self._ordered(s, self.vec(s.value))
+        queries = self._cast_to_ordered(s, self.vec(s.value))
         step = nest.number(s.stride)
 
-        def counted(copy: int) -> Name:
-            own = pick(wanted, copy)
+        def count_below(copy: int) -> Name:
+            query = pick(queries, copy)
 
-            def before(at: Any) -> Any:
+            def is_before(at: Any) -> Any:
                 place = b.op("mul", at, step)
-                found = b.load(s.operand, "load_at", nest.pointer(s.operand), place, self.full())
-                found = self._ordered(s, found)
-                less = b.op("le" if s.right else "lt", found, own)
+                elements = b.load(s.operand, "load_at", nest.pointer(s.operand), place, self.full())
+                elements = self._cast_to_ordered(s, elements)
+                less = b.op("le" if s.right else "lt", elements, query)
                 if s.value.dtype.is_float:
-                    other = b.op("ne", own, own)
+                    is_nan = b.op("ne", query, query)
                     if not s.right:
-                        other = b.op("and_", other, b.op("eq", found, found))
-                    less = b.op("or_", less, other)
+                        is_nan = b.op("and_", is_nan, b.op("eq", elements, elements))
+                    less = b.op("or_", less, is_nan)
                 return less
 
             count: Name = b.variable("s", f"i64x{lanes}", 0)
             left = b.variable("n", "copy", nest.number(s.extent))
             with b.repeat(Apply("gt", (left, 1))):
                 half = b.op("floordiv", left, 2)
-                less = before(b.op("add", count, b.op("sub", half, 1)))
+                less = is_before(b.op("add", count, b.op("sub", half, 1)))
                 b.assign(count, "select", less, b.op("add", count, half), count)
                 b.assign(left, "sub", left, half)
             with b.branch("eq", left, 1):
-                b.assign(count, "select", before(count), b.op("add", count, 1), count)
+                b.assign(count, "select", is_before(count), b.op("add", count, 1), count)
             return count
 
-        nest.refs[s.name] = self.each(counted)
+        nest.refs[s.name] = self.each(count_below)
         nest.vector_refs.add(s.name)
 
-    def _ordered(self, s: Search, value: Any) -> Any:
+    def _cast_to_ordered(self, s: Search, value: Any) -> Any:
         """Elements of a search in a dtype that has an order."""
         dtype = s.value.dtype
         return (
@@ -626,7 +626,7 @@ class Values:
         index, position = self.vec(c.index), self.vec(c.position)
         zero, last = b.op(f"i64x{lanes}", 0), b.op(f"i64x{lanes}", _LAST)
 
-        def checked(copy: int) -> Name:
+        def check_copy(copy: int) -> Name:
             i, at = pick(index, copy), pick(position, copy)
             wrapped = i
             if c.wrap:
@@ -634,23 +634,23 @@ class Values:
             wrong = b.op("or_", b.op("lt", wrapped, 0), b.op("ge", wrapped, extent))
             if self.mask is not None:
                 wrong = b.op("select_mask", self.mask, wrong, False)
-            found: Name = b.op("select", wrong, zero, wrapped)
+            clamped: Name = b.op("select", wrong, zero, wrapped)
             with b.branch("some", wrong, rare=True):
                 places = b.op("select", wrong, at, last)
                 first = b.op("hmin", places)
                 same = b.op("eq", places, b.op(f"splat{lanes}", first))
                 which = b.op("hmin", b.op("select", same, i, last))
                 b.do(nest.note(), operand, b.op("word", first), b.op("word", which))
-            return found
+            return clamped
 
-        nest.refs[c.name] = self.each(checked)
+        nest.refs[c.name] = self.each(check_copy)
         nest.vector_refs.add(c.name)
 
 
-def stored(stages: Sequence[Stage]) -> frozenset[str]:
+def stored_operands(stages: Sequence[Stage]) -> frozenset[str]:
     """The operands that stages store to."""
     every = [s for stage, _ in nested_stages(stages) for s in statements(stage)]
     orders = {s.scratch for s in every if isinstance(s, Order)}
-    found = orders | {s.access.operand for s in every if isinstance(s, Store)}
-    found |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
-    return frozenset(found | {s.operand for s in every if isinstance(s, Check)})
+    operands = orders | {s.access.operand for s in every if isinstance(s, Store)}
+    operands |= {s.scratch for s in every if isinstance(s, ColumnAccumulate)}
+    return frozenset(operands | {s.operand for s in every if isinstance(s, Check)})

@@ -59,7 +59,7 @@ class NestWriter(ABC):
         self.functions: dict[str, str | Function] = {}
         self.copies = 1
         self.on: Sequence[Value] | None = None
-        self.known = {each.name: each for each in kernel.facts}
+        self.facts = {fact.name: fact for fact in kernel.facts}
         self.streamed = streamed_operands(directives)
         self.numbers = {id(stage): n for n, (stage, _) in enumerate(nested_stages(kernel.stages))}
 
@@ -67,15 +67,15 @@ class NestWriter(ABC):
 
     def pointer(self, operand: str) -> Name:
         """The pointer of an operand that is the same for all copies."""
-        found = self.pointers[operand]
-        assert isinstance(found, Name)
-        return found
+        pointer = self.pointers[operand]
+        assert isinstance(pointer, Name)
+        return pointer
 
     def index(self, axis: str) -> Word:
         """The position along a loop that is the same for all copies."""
-        found = self.at[axis]
-        assert not isinstance(found, Each)
-        return found
+        position = self.at[axis]
+        assert not isinstance(position, Each)
+        return position
 
     def number(self, extent: Extent) -> Word:
         """An argument or a literal."""
@@ -83,14 +83,14 @@ class NestWriter(ABC):
 
     def positions(self, axes: Iterable[Axis]) -> Word:
         """The number of positions of loops."""
-        found: Word = 1
+        count: Word = 1
         for axis in axes:
-            found = found * self.number(axis.extent)
-        return found
+            count = count * self.number(axis.extent)
+        return count
 
-    def not_before(self, start: Word, stop: Word, told: Known) -> Word:
+    def not_before(self, start: Word, stop: Word, facts: Known) -> Word:
         """The end of a loop, or its start: differences of sizes may be negative extents."""
-        if told.short or told.many:
+        if facts.short or facts.many:
             return stop
         if type(start) is int and type(stop) is int:
             return max(start, stop)
@@ -98,26 +98,26 @@ class NestWriter(ABC):
 
     def place_word(self, place: Offset) -> Word:
         """A place as a word."""
-        found: Word = 0
+        word: Word = 0
         for a, b in place.terms:
-            found = found + a * b
-        return found + place.constant
+            word = word + a * b
+        return word + place.constant
 
     def place_of(self, word: Word) -> Offset:
         """A word as a place."""
         return Offset((), word) if isinstance(word, int) else Offset(((word, 1),))
 
-    def moved(self, place: Offset, far: Word, first: int) -> Offset:
+    def shift_place(self, place: Offset, far: Word, first: int) -> Offset:
         """A place so far on."""
         if isinstance(far, int):
             return Offset(place.terms, place.constant + far + first)
         return Offset((*place.terms, (far, 1)), place.constant + first)
 
-    def told(self, extent: Extent) -> Known:
+    def facts_of(self, extent: Extent) -> Known:
         """Return the facts about an extent."""
         if isinstance(extent, int):
             return known_of(str(extent), [extent])
-        return self.known.get(extent, Known(extent))
+        return self.facts.get(extent, Known(extent))
 
     def note(self) -> str:
         """The function that notes an index that does not fit, if it is the first."""
@@ -126,20 +126,20 @@ class NestWriter(ABC):
 
     def decode(self, axes: Sequence[Axis], flat: Words) -> None:
         """The positions along axes, given their flat number in C order."""
-        rest = flat
+        quotient = flat
         for axis in reversed(axes[1:]):
             extent = self.number(axis.extent)
-            self.at[axis.name] = rest % extent
-            rest = rest // extent
+            self.at[axis.name] = quotient % extent
+            quotient = quotient // extent
         if axes:
-            self.at[axes[0].name] = rest
+            self.at[axes[0].name] = quotient
 
     def limit(self, axis: Axis, name: str) -> Word:
-        """Where a loop ends (or begins) that does so at a number of the row."""
-        kept = self.refs[name]
-        if isinstance(kept, Each):
+        """Return the bound of a loop that depends on the row."""
+        bound = self.refs[name]
+        if isinstance(bound, Each):
             raise UnsupportedError("rows side by side that end apart")
-        return self.b.least(self.b.word("word", kept), self.number(axis.extent))
+        return self.b.least(self.b.word("word", bound), self.number(axis.extent))
 
     def span(self, axis: Axis) -> tuple[Word, Word]:
         """The start and the end of a loop."""
@@ -153,21 +153,21 @@ class NestWriter(ABC):
     def number_of(self, stride: Stride) -> Word:
         """A stride as a word."""
         words: Any = self.words
-        found: Word = number_of(stride, words)
-        return found
+        word: Word = number_of(stride, words)
+        return word
 
-    def chosen(
+    def directive_value(
         self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
     ) -> Any:
         """The value of a directive, of a stage or of all of them."""
-        found, number = default, self.numbers.get(id(stage), -1)
+        setting, number = default, self.numbers.get(id(stage), -1)
         for d in self.directives:
             if isinstance(d, kind) and getattr(d, "axis", "") == axis:
                 if getattr(d, "stage", -1) == number:
                     return getattr(d, field)
                 if getattr(d, "stage", -1) == -1:
-                    found = getattr(d, field)
-        return found
+                    setting = getattr(d, field)
+        return setting
 
     # -- what the writer of stages writes for the others
 
@@ -191,7 +191,7 @@ class NestWriter(ABC):
         stop: Word,
         lanes: int,
         count: int,
-        told: Known,
+        facts: Known,
         masked: bool,
         written: frozenset[str],
         body: Callable[[Any], Word | None],

@@ -111,32 +111,32 @@ class DirectProduct:
         self.columns = p.columns  # of a panel
         if self.spans or 0 < p.most_columns <= self.lanes:
             self.columns = self.lanes
-        lies = p.across == 1 or p.transposed
+        is_contiguous = p.across == 1 or p.transposed
         #: Whether there may be so few rows that all columns are read in their order.
-        self.streams = lies and not (self.narrow or p.tall or p.is_narrow)
+        self.streams = is_contiguous and not (self.narrow or p.tall or p.is_narrow)
         operations = sum(work(e) for e in postorder(p.stored_exprs))
         self.in_registers = operations + len(p.stage.stores) <= _PLAIN
         #: Whether rows of few columns are joined: each would be a vector with lanes to spare.
         few_columns = 0 < p.most_columns <= self.lanes // 2
         self.is_joined = few_columns and not self.in_registers and self._rows_are_joined()
         #: Vectors of columns side by side: two load less for each multiplication than one does.
-        whole = p.fills_panels and p.tiles.wide and self.in_registers
-        self.jammed = 2 if whole and not 0 < p.most_terms <= FEW_TERMS else 1
+        has_full_panels = p.fills_panels and p.tiles.wide and self.in_registers
+        self.jammed = 2 if has_full_panels and not 0 < p.most_terms <= FEW_TERMS else 1
 
     def _rows_are_joined(self) -> bool:
         """Return whether all that is loaded and stored lies like the result, or does not move."""
         p = self.p
-        found = [store.access for store in p.stage.stores if not store.indices]
-        if len(found) < len(p.stage.stores) or any(store.combine for store in p.stage.stores):
+        accesses = [store.access for store in p.stage.stores if not store.indices]
+        if len(accesses) < len(p.stage.stores) or any(store.combine for store in p.stage.stores):
             return False
         for e in postorder(p.stored_exprs):
             if e.op == "index" and e.attribute in ("i", LANES):
                 return False
             if isinstance(e.attribute, Access):
-                found.append(e.attribute)
-        strides = [(access.stride("i"), access.stride(LANES)) for access in found]
-        simple = not any(access.gather or access.positions for access in found)
-        return simple and all(each in ((p.n, 1), (0, 0)) for each in strides)
+                accesses.append(e.attribute)
+        strides = [(access.stride("i"), access.stride(LANES)) for access in accesses]
+        simple = not any(access.gather or access.positions for access in accesses)
+        return simple and all(pair in ((p.n, 1), (0, 0)) for pair in strides)
 
     @property
     def serves_few_terms(self) -> bool:
@@ -154,7 +154,7 @@ class DirectProduct:
                 panel = max(panel, (self.span + lanes) * (p.most_terms + lanes))
         p.declare(tile, panel)
         if self.packs_rows:
-            self.packed = self.b.named("packed", p.local, p.most_terms * self.pitch + lanes)
+            self.packed = self.b.define("packed", p.local, p.most_terms * self.pitch + lanes)
 
     def write(self) -> None:
         """All rows and columns of the iteration.
@@ -184,7 +184,7 @@ class DirectProduct:
     def pack(self, j0: Name, to: Word) -> None:
         """All terms of some columns from ``j0`` on."""
         p = self.p
-        name = p.panels.panel(p.nest.functions, self.columns, p.lies)
+        name = p.panels.panel(p.nest.functions, self.columns, p.panel_layout)
         place = p.base_of(p.stage.b, MATRIX) + j0 * p.b_across
         size = p.b_down, p.b_across, p.terms, p.columns_of_c - j0, to
         p.b.do(name, p.pointer(p.stage.b), p.panel, place, *size, stores="panel")
@@ -203,11 +203,14 @@ class DirectProduct:
     def rows(self, columns: tuple[Word, Word] | None, j0: Word, values: Any = None) -> None:
         """Tiles of all rows, each with some columns, or with the vectors that ``values`` has."""
         p, (highest, least) = self.p, self.heights
-        whole = p.first_row + p.count // highest * highest
-        for height, first, past in ((highest, p.first_row, whole), (least, whole, p.last_row)):
+        full_end = p.first_row + p.count // highest * highest
+        for height, first, past in (
+            (highest, p.first_row, full_end),
+            (least, full_end, p.last_row),
+        ):
             with p.loop(first, past, height, "top") as top:
                 rows = lines = [top + row for row in range(height)]
-                if past is not whole:
+                if past is not full_end:
                     lines = [top, *(self.b.least(row, p.last_row - 1) for row in rows[1:])]
                 if self.packs_rows:
                     self.pack_rows(top)
@@ -239,58 +242,58 @@ class DirectProduct:
         sums = [[b.variable("s", "copy", zeros) for _ in offsets] for _ in rows]
         with b.loop(0, p.terms, prefix="k") as k:
             columns = [
-                self.column(k, nest.at[LANES] + each, j0, pick(mask, copy))
-                for copy, each in enumerate(offsets)
+                self.column(k, nest.at[LANES] + offset, j0, pick(mask, copy))
+                for copy, offset in enumerate(offsets)
             ]
-            for number, (line, own) in enumerate(zip(lines, sums, strict=True)):
+            for number, (line, row_sums) in enumerate(zip(lines, sums, strict=True)):
                 x = self.element(k, line, number)
-                for y, total in zip(columns, own, strict=True):
+                for y, total in zip(columns, row_sums, strict=True):
                     b.assign(total, *p.tiles.fma(b, x, y, total))
 
-        def store(row: Word, found: Sequence[Name]) -> None:
+        def store(row: Word, totals: Sequence[Name]) -> None:
             nest.at["i"] = row
-            p.store(Values(nest, self.lanes, True, offsets, mask), copies_of(found))
+            p.store(Values(nest, self.lanes, True, offsets, mask), copies_of(totals))
 
         if self.in_registers:
-            for line, row, own in zip(lines, rows, sums, strict=True):
+            for line, row, row_sums in zip(lines, rows, sums, strict=True):
                 with nullcontext() if line is row else b.branch("lt", row, last):
-                    store(row, own)
+                    store(row, row_sums)
             return
         past = rows[0] + len(rows) if lines is rows else b.least(rows[0] + len(rows), last)
         if self.is_joined:
-            self.joined_rows(rows[0], past, sums)
+            self.store_joined_rows(rows[0], past, sums)
             return
-        for number, (own,) in enumerate(sums):
-            p.local_store("tile", p.tile, number * self.lanes, own)
+        for number, (row_sums,) in enumerate(sums):
+            p.local_store("tile", p.tile, number * self.lanes, row_sums)
         with p.loop(rows[0], past) as i:
             store(i, [p.local_load("tile", p.tile, (i - rows[0]) * self.lanes)])
 
-    def joined_rows(self, first: Word, past: Word, sums: Sequence[Sequence[Name]]) -> None:
+    def store_joined_rows(self, first: Word, past: Word, sums: Sequence[Sequence[Name]]) -> None:
         """Store rows from the first one on, which lie one behind the other, by whole vectors.
 
         Each row is written behind the one before, whose other lanes it overwrites.
         """
         p, nest = self.p, self.p.nest
         column, width = nest.at[LANES], p.columns_of_c
-        for number, (own,) in enumerate(sums):
-            p.local_store("tile", p.tile, number * width, own)
+        for number, (row_sum,) in enumerate(sums):
+            p.local_store("tile", p.tile, number * width, row_sum)
         nest.at["i"] = first
 
         def body(values: Values) -> None:
-            at = [nest.at[LANES] + each for each in values.offsets]
-            p.store(values, copies_of([p.local_load("tile", p.tile, each) for each in at]))
+            at = [nest.at[LANES] + offset for offset in values.offsets]
+            p.store(values, copies_of([p.local_load("tile", p.tile, position) for position in at]))
 
-        told = Known("")
-        nest.vectors(0, (past - first) * width, self.lanes, 1, told, True, p.written, body)
+        facts = Known("")
+        nest.vectors(0, (past - first) * width, self.lanes, 1, facts, True, p.written, body)
         nest.at[LANES] = column
 
     def column(self, k: Name, j: Word, j0: Word, mask: Name | None) -> Name:
         """A vector of b."""
         p, b = self.p, self.b
         if self.packs:
-            here = (j - j0) * p.terms if self.spans else j - j0
-            found: Name = p.local_load("panel", p.panel, k * self.columns + here)
-            return found
+            column = (j - j0) * p.terms if self.spans else j - j0
+            vector: Name = p.local_load("panel", p.panel, k * self.columns + column)
+            return vector
         at = b.pointer(
             p.pointer(p.stage.b), place_at((p.base_of(p.stage.b, MATRIX), 1), (k, p.b_down), (j, 1))
         )
@@ -301,9 +304,11 @@ class DirectProduct:
         """An element of a in every lane."""
         p, b, a = self.p, self.b, self.p.stage.a
         if self.packs_rows:
-            one = b.load("packed", "load1", self.packed, place_at((k, self.pitch), constant=number))
+            scalar = b.load(
+                "packed", "load1", self.packed, place_at((k, self.pitch), constant=number)
+            )
         else:
             place = place_at((p.base_of(a, MATRIX), 1), (line, p.a_row), (k, p.a_inner))
-            one = p.packing.widen(b, b.load(a.operand, "load1", *b.pointer(p.pointer(a), place)))
-        found: Name = b.op(f"splat{self.lanes}", one)
-        return found
+            scalar = p.packing.widen(b, b.load(a.operand, "load1", *b.pointer(p.pointer(a), place)))
+        vector: Name = b.op(f"splat{self.lanes}", scalar)
+        return vector

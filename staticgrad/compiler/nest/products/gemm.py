@@ -71,7 +71,7 @@ class MatrixProduct(PlainProduct):
 
     # the iterations, as ``gemm_iterations`` counts them
 
-    def cut(self, begin: Name, end: Name) -> None:
+    def partition(self, begin: Name, end: Name) -> None:
         """Compute the partition into iterations, before the loop over them."""
         b, m, columns, stage = self.b, self.rows_of_c, self.columns, self.stage
         self.begin, self.end = begin, end
@@ -82,8 +82,8 @@ class MatrixProduct(PlainProduct):
         self.panels_of_c = panels = panel_count(self.columns_of_c, self.dtype)
         chunks = chunk_count(m, panels, high_from(stage), b.least, b.most)
         self.chunks = b.most(chunks, 1)  # there may be no rows
-        each = b.quotient(m + self.chunks - 1, self.chunks)
-        self.chunk = (each + 1) // 2 * 2
+        rows_per_chunk = b.quotient(m + self.chunks - 1, self.chunks)
+        self.chunk = (rows_per_chunk + 1) // 2 * 2
         group = group_panels(m, panels, self.chunks, self.dtype, self.streamed, b.least, b.most)
         self.groups = b.quotient(panels + group - 1, group)
         self.group = group * columns
@@ -92,20 +92,20 @@ class MatrixProduct(PlainProduct):
         """Read which inner indices and iterations a call computes, if k is split over calls."""
         b, words = self.b, record_words(self.kernel)
         starts = {"first": 0, "past": self.terms, "begin": self.begin, "end": self.end}
-        held = [b.variable(name, "copy", value) for name, value in starts.items()]
+        bounds = [b.variable(name, "copy", value) for name, value in starts.items()]
         with b.branch("lt", self.end, 0):
-            for number, each in enumerate(held):
-                b.assign(each, "getitem", self.nest.table, words + number)
-        self.first_k, self.past_k, self.begin, self.end = (b.op("copy", each) for each in held)
+            for number, bound in enumerate(bounds):
+                b.assign(bound, "getitem", self.nest.table, words + number)
+        self.first_k, self.past_k, self.begin, self.end = (b.op("copy", bound) for bound in bounds)
 
     def position(self, turn: Name) -> None:
         """The rows and columns of an iteration."""
         b = self.b
         self.turn = self.nest.at["o"] = turn
         self.left = turn % self.groups * self.group
-        rest = turn // self.groups
-        self.first_row = rest % self.chunks * self.chunk
-        self.nest.decode(self.kernel.axes, rest // self.chunks)
+        quotient = turn // self.groups
+        self.first_row = quotient % self.chunks * self.chunk
+        self.nest.decode(self.kernel.axes, quotient // self.chunks)
         self.last_row = b.least(self.first_row + self.chunk, self.rows_of_c)
         self.right = b.least(self.left + self.group, self.columns_of_c)
         self.count = self.last_row - self.first_row
@@ -120,8 +120,8 @@ class MatrixProduct(PlainProduct):
         if self.straight is not None or self.one_part:
             on = b.variable("chunks", "copy", 1)
             with b.branch("eq", self.left, 0), b.branch("gt", self.end - turn, self.groups):
-                behind = self.chunks - turn // self.groups % self.chunks
-                b.assign(on, "copy", b.least((self.end - turn) // self.groups, behind))
+                chunks_left = self.chunks - turn // self.groups % self.chunks
+                b.assign(on, "copy", b.least((self.end - turn) // self.groups, chunks_left))
             chunks = b.op("copy", on)
             self.last_row = b.least(self.first_row + chunks * self.chunk, self.rows_of_c)
             self.count = self.last_row - self.first_row
@@ -134,7 +134,7 @@ class MatrixProduct(PlainProduct):
     def write(self, begin: Name, end: Name, inside: Callable[[MatrixProduct], None]) -> None:
         """All iterations: some rows times some columns each."""
         b = self.b
-        self.cut(begin, end)
+        self.partition(begin, end)
         # No load is moved before this test: operands may be empty where there are no iterations.
         loop = self.loop(self.begin, self.end, 1, "o")
         with b.branch("lt", self.begin, self.end), loop as turn:
@@ -143,19 +143,19 @@ class MatrixProduct(PlainProduct):
 
     def declare(self, tile: int, panel: int) -> None:
         """Local memory for results, and for panels."""
-        self.tile = self.b.named("tile", self.local, tile) if tile else None
-        self.panel = self.b.named("panel", self.local, panel) if panel else None
+        self.tile = self.b.define("tile", self.local, tile) if tile else None
+        self.panel = self.b.define("panel", self.local, panel) if panel else None
 
     def _declare_packed(self) -> None:
         """Local memory for what is packed."""
         b = self.b
         self.packs: Word = 0
         if self.packs_rows:
-            self.packed_rows = b.named("packed", self.local, self.packed_elements)
+            self.packed_rows = b.define("packed", self.local, self.packed_elements)
             self.packs = self._packs()
         if self.widens_squares:
             stored = f"local_{element(self.b_stored)}"
-            self.square = b.named("square", stored, self.lanes * self.lanes)
+            self.square = b.define("square", stored, self.lanes * self.lanes)
 
     def _packs(self) -> Word:
         """1 if rows are packed, as a word.
@@ -199,7 +199,11 @@ class MatrixProduct(PlainProduct):
             self.last_column = b.least(self.first_column + self.span, self.right)
             with self.iterations(0, most, GEMM_BLOCK, self.one_block, "block") as self.block:
                 self.stop = b.least(self.block + GEMM_BLOCK, terms)
-                self.into = 0 if self.one_block else self.choose("gt", self.block, 0, self.whole, 0)
+                self.into = (
+                    0
+                    if self.one_block
+                    else self.choose("gt", self.block, 0, self.result_elements, 0)
+                )
                 past = (
                     self.stop if self.one_block else self.choose("gt", self.stop, 1, self.stop, 1)
                 )
@@ -212,7 +216,7 @@ class MatrixProduct(PlainProduct):
                     self._tiles()
 
     def _prefetch_panels(self) -> None:
-        """How tiles bring the next panels near: ``every`` so many of them the same vector."""
+        """Set how tiles prefetch the next panels: ``every`` consecutive tiles one vector."""
         lines = self.lanes if self.transposed else self.b_down * self.lanes
         self.every: Word = 1
         if not self.transposed:
@@ -234,9 +238,9 @@ class MatrixProduct(PlainProduct):
         if self.in_panels:
             return
         if self.reads_in_place:
-            whole = (self.last_column - self.first_column) // columns * columns
-            whole = self.choose("le", self.count, FEW_ROWS, whole, 0)
-            start = self.packed_from = self.first_column + whole
+            full_columns = (self.last_column - self.first_column) // columns * columns
+            full_columns = self.choose("le", self.count, FEW_ROWS, full_columns, 0)
+            start = self.packed_from = self.first_column + full_columns
         with self.loop(start, self.last_column, columns, "j") as j0:
             if self.widens_squares:
                 self._pack_squares(j0)
@@ -246,7 +250,7 @@ class MatrixProduct(PlainProduct):
                 + self.depth_at * self.b_down
                 + j0 * self.b_across
             )
-            name = self.panels.panel(self.nest.functions, columns, self.lies)
+            name = self.panels.panel(self.nest.functions, columns, self.panel_layout)
             at = self.pointer(self.stage.b), self.panel, place, self.b_down, self.b_across
             size = self.past - self.depth_at, self.columns_of_c - j0, self.slot(j0)
             self.b.do(name, *at, *size, stores="panel")
@@ -290,7 +294,7 @@ class MatrixProduct(PlainProduct):
             b.assign(over, "copy", self.under)
 
     def _first_prefetch(self) -> None:
-        """What tiles prefetch first: the next part of the panels, or the next panels."""
+        """Set the first prefetch of tiles: the next part of the panels, or the next panels."""
         b = self.b
         k = self.choose("eq", self.past, self.terms, 0, self.past)
         j = self.choose("eq", self.past, self.terms, self.last_column, self.first_column)
@@ -317,7 +321,7 @@ class MatrixProduct(PlainProduct):
         if not self.packs_rows:
             return
         values = {"a": b.op("address", a), "at": at, "row": row, "inner": inner}
-        held = {name: b.variable(name, "copy", value) for name, value in values.items()}
+        variables = {name: b.variable(name, "copy", value) for name, value in values.items()}
         steps = self.past - self.depth_at
         with b.branch("eq", self.packs, 1):
             packed, functions = self.packed_rows, self.nest.functions
@@ -330,10 +334,10 @@ class MatrixProduct(PlainProduct):
                 size = self.under - self.top, steps, row
                 b.do(name, a, packed, at, self.a_row, inner, *size, stores="packed")
                 inner = 1
-            found = {"a": b.op("address", packed), "at": 0, "row": row, "inner": inner}
-            for key, value in found.items():
-                b.assign(held[key], "copy", value)
-        self.tile_rows = {key: b.op("copy", each) for key, each in held.items()}
+            packed_values = {"a": b.op("address", packed), "at": 0, "row": row, "inner": inner}
+            for key, value in packed_values.items():
+                b.assign(variables[key], "copy", value)
+        self.tile_rows = {key: b.op("copy", variable) for key, variable in variables.items()}
         self.tile_rows["a"] = b.op(f"ptr_{self.element}", self.tile_rows["a"])
 
     @property
@@ -344,9 +348,9 @@ class MatrixProduct(PlainProduct):
         """A tile of rows times a panel, and what follows the last inner index."""
         b = self.b
         wide = self.columns_of_c - j0
-        given = {**self.tile_rows, **self._panel_place(j0)}
-        given |= {"last": self.under - self.top - 1, "depth": self.past - self.depth_at}
-        given |= {"fresh": self.fresh, "wide": wide}
+        common = {**self.tile_rows, **self._panel_place(j0)}
+        common |= {"last": self.under - self.top - 1, "depth": self.past - self.depth_at}
+        common |= {"fresh": self.fresh, "wide": wide}
         to, c = self.straight, self.tile
         place, width = self.into, self.width
         if to is None and not self.one_part:
@@ -362,10 +366,10 @@ class MatrixProduct(PlainProduct):
         vectors = max(self.tiles.heights)
         name = self.tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
-            own = given | {"c": c, "width": width}
-            own |= {"to": place + part, "down": given["down"] + part}
+            arguments = common | {"c": c, "width": width}
+            arguments |= {"to": place + part, "down": common["down"] + part}
             with b.branch("gt", wide, part) if part else nullcontext():
-                b.do(name, *(own[each] for each in self.tiles.arguments), stores=memory)
+                b.do(name, *(arguments[name] for name in self.tiles.arguments), stores=memory)
         if to is None:
             self._finish(j0, place)
         elif not self.fills_panels:
@@ -393,25 +397,25 @@ class MatrixProduct(PlainProduct):
         ahead = {"near": address, "hop": self.b_down, "leap": self.b_down * self.lanes}
         first = ahead | {"ahead": down + self.b_down * AHEAD + (self.lanes - 1)}
         if self.in_panels:
-            behind = down + (self.past - self.depth_at) * self.b_down + (self.lanes - 1)
+            next_part = down + (self.past - self.depth_at) * self.b_down + (self.lanes - 1)
             values |= lying | ahead
-            values["ahead"] = self.choose("eq", self.top, 0, first["ahead"], behind)
+            values["ahead"] = self.choose("eq", self.top, 0, first["ahead"], next_part)
         else:
-            held = {name: b.variable(name, "copy", value) for name, value in values.items()}
+            variables = {name: b.variable(name, "copy", value) for name, value in values.items()}
             if not self.is_one_panel:
-                self._next_prefetch(j0, held)
+                self._next_prefetch(j0, variables)
             if self.reads_in_place:
                 with b.branch("lt", j0, self.packed_from):
                     for name, value in lying.items():
-                        b.assign(held[name], "copy", value)
+                        b.assign(variables[name], "copy", value)
                     with b.branch("eq", self.top, 0):
                         for name, value in first.items():
-                            b.assign(held[name], "copy", value)
-            values = {name: b.op("copy", each) for name, each in held.items()}
+                            b.assign(variables[name], "copy", value)
+            values = {name: b.op("copy", variable) for name, variable in variables.items()}
         values["b"], values["near"] = (b.op(pointer, values[name]) for name in ("b", "near"))
         return values
 
-    def _next_prefetch(self, j0: Word, held: dict[str, Name]) -> None:
+    def _next_prefetch(self, j0: Word, variables: dict[str, Name]) -> None:
         """Let tiles bring a vector of the next panels near, so many each; the first one the rows.
 
         One tile would bring more lines than arrive from beyond L2 meanwhile. Those of
@@ -420,10 +424,10 @@ class MatrixProduct(PlainProduct):
         b, steps = self.b, self.past - self.depth_at
         span = self.choose("gt", j0, self.first_column, self.columns, self.span)
         with b.branch("eq", span, self.columns):
-            b.assign(held["near"], "address", self.pointer(self.stage.b))
-            b.assign(held["ahead"], "copy", self.next_line)
-            b.assign(held["hop"], "copy", self.b_across if self.transposed else self.b_down)
-            b.assign(held["leap"], "copy", self.next_leap)
+            b.assign(variables["near"], "address", self.pointer(self.stage.b))
+            b.assign(variables["ahead"], "copy", self.next_line)
+            b.assign(variables["hop"], "copy", self.b_across if self.transposed else self.b_down)
+            b.assign(variables["leap"], "copy", self.next_leap)
             b.assign(self.next_line, "add", self.next_line, steps // self.lanes * self.next_leap)
             b.assign(self.repeated, "add", self.repeated, 1)
             with b.branch("eq", self.repeated, self.every):
@@ -439,32 +443,34 @@ class MatrixProduct(PlainProduct):
         """Results of a panel that is not full, of which tiles store more, in local memory."""
         b = self.b
         address = b.variable("c", "address", c)
-        held = [b.variable("to", "copy", each) for each in (place, width)]
+        variables = [b.variable("to", "copy", value) for value in (place, width)]
         with b.branch("lt", wide, self.columns):
             b.assign(address, "address", self.tile)
-            b.assign(held[0], "copy", 0)
-            b.assign(held[1], "copy", self.columns)
+            b.assign(variables[0], "copy", 0)
+            b.assign(variables[1], "copy", self.columns)
             if not self.one_part:
                 with b.branch("eq", self.fresh, 0):
                     self._last_panel(wide, place, stores=False)
-        place, width = (b.op("copy", each) for each in held)
+        place, width = (b.op("copy", variable) for variable in variables)
         return b.op(f"ptr_{self.element}", address), place, width
 
-    def _last_panel(self, wide: Word, there: Word, stores: bool) -> None:
-        """Copy such results from where they belong, or to there."""
+    def _last_panel(self, wide: Word, target: Word, stores: bool) -> None:
+        """Copy such results from ``target``, or to it."""
         b, to = self.b, self.straight
         assert to is not None
         c, stride = self.pointer(to), self.nest.number_of(to.stride("i"))
         with self.loop(0, self.under - self.top) as i:
             for half in range(0, self.columns, self.lanes):
                 mask = b.op(f"mask{self.lanes}", wide - half)
-                at = c, self.nest.place_of(there + i * stride + half)
-                here = i * self.columns + half
+                at = c, self.nest.place_of(target + i * stride + half)
+                source = i * self.columns + half
                 if stores:
-                    value = self.local_load("tile", self.tile, here)
+                    value = self.local_load("tile", self.tile, source)
                     b.do("store", *at, value, mask, stores=to.operand)
                 else:
-                    self.local_store("tile", self.tile, here, b.load(to.operand, "load", *at, mask))
+                    self.local_store(
+                        "tile", self.tile, source, b.load(to.operand, "load", *at, mask)
+                    )
 
     # the epilogue
 
@@ -486,13 +492,13 @@ class MatrixProduct(PlainProduct):
             if access.stride(LANES) == 1 and access.stride("i") != 0
             if not (access.gather or access.bounded_positions or access.operand in scratch)
         ]
-        held = nest.machine.l2 // self.dtype.itemsize
-        if not lines or (straight and 0 < self.most_rows * self.most_columns <= held):
+        l2_elements = nest.machine.l2 // self.dtype.itemsize
+        if not lines or (straight and 0 < self.most_rows * self.most_columns <= l2_elements):
             return
         column, top = j0, self.first_row + self.top
         pays: AbstractContextManager[None] = nullcontext()
         if straight:
-            pays = b.branch("gt", self.rows_of_c * self.columns_of_c, held)
+            pays = b.branch("gt", self.rows_of_c * self.columns_of_c, l2_elements)
             column, following, last = self.first_column, j0 + self.columns, self.last_column
             top = top + self.choose("lt", following, last, 0, self.tile_height)
             column = self.choose("lt", following, last, following, column)
@@ -505,17 +511,17 @@ class MatrixProduct(PlainProduct):
                 place, pointer = values.place(access, (), 0), self.pointer(access)
                 line = nest.machine.line // self.kernel.operand(access.operand).dtype.itemsize
                 for first in range(0, self.columns, line):
-                    b.do(word, *b.pointer(pointer, nest.moved(place, 0, first)))
+                    b.do(word, *b.pointer(pointer, nest.shift_place(place, 0, first)))
 
     def _finish(self, j0: Word, to: Word) -> None:
-        """What follows the tiles of some rows: blocks are added, and results stored."""
-        b, whole = self.b, self.whole
+        """Add blocks and store results, after the tiles of some rows."""
+        b, block_distance = self.b, self.result_elements
         if not self.one_block:
             ends = self.choose("gt", self.block, 0, self.past, -1)
             with b.branch("eq", ends, self.stop), self.loop(0, self.under - self.top) as i:
                 cell = to + i * self.width
                 for half in range(0, self.columns, self.lanes):
-                    self.add_block(cell + (half - whole), cell + half)
+                    self.add_block(cell + (half - block_distance), cell + half)
         end = b.least(j0 + self.columns, self.last_column)
         rows = self.first_row + self.top, self.first_row + self.under
         with nullcontext() if self.one_part else b.branch("eq", self.past, self.terms):
@@ -534,9 +540,9 @@ class MatrixProduct(PlainProduct):
             begun = place + (i - first) * width
 
             def body(values: Values) -> None:
-                at = [begun + ((nest.at[LANES] + each) - j0) for each in values.offsets]
-                found = [self.local_load("tile", self.tile, each) for each in at]
-                self.store(values, copies_of(found))
+                at = [begun + ((nest.at[LANES] + offset) - j0) for offset in values.offsets]
+                vectors = [self.local_load("tile", self.tile, position) for position in at]
+                self.store(values, copies_of(vectors))
 
             count = 2 if len([*postorder(self.stored_exprs)]) <= PLAIN else 1
             if self.fills_vectors:

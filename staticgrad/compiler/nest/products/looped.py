@@ -77,25 +77,33 @@ class LoopedProduct(ProductLoops):
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
         self.down = flat_step(self._steps(b), self.rest)
         self.tiles = Tiles(
-            self.element, self.lanes, self.dtype.is_float, self.one_register, placed=places
+            self.element, self.lanes, self.dtype.is_float, self.one_register, indexed=places
         )
-        self.lying = replace(self.tiles, looked=self.lies and self.down is None)
-        self.rows = self.lying.highest
+        self.unpacked_tiles = replace(
+            self.tiles, looked=self.reads_panels_in_place and self.down is None
+        )
+        self.rows = self.unpacked_tiles.highest
         packed = PANEL_BYTES // (self.columns * self.dtype.itemsize)
-        self.depth = FED_DEPTH if self.first else DEPTH if self.lies else max(self.lanes, packed)
+        self.depth = (
+            FED_DEPTH
+            if self.first
+            else DEPTH
+            if self.reads_panels_in_place
+            else max(self.lanes, packed)
+        )
         #: The loops of k that are a run of rows, with those around.
         count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
         self.around, self.along = self.rest[:count], self.rest[count:]
         self.run = self.nest.positions(self.along)
-        block = len(stage.k) == 1 and self.nest.told(stage.k[0].extent).short
+        block = len(stage.k) == 1 and self.nest.facts_of(stage.k[0].extent).short
         #: Whether there is one block of k, one part of it.
         self.one_block, self.one_part = block, block and self.most(stage.k) <= self.depth
         #: Offsets of b by words: the steps along k of each table, and its memory.
         self.tables: dict[str, Mapping[str, Stride]] = {}
         self.packed_b = None
-        if not (self.is_transposed or (self.lies and self.fills_vectors)):
+        if not (self.is_transposed or (self.reads_panels_in_place and self.fills_vectors)):
             self.packed_b = self._packed_access()
-        if self.lying.looked:
+        if self.unpacked_tiles.looked:
             self.tables["b"] = self._steps(b)
         self._declare()
 
@@ -105,11 +113,13 @@ class LoopedProduct(ProductLoops):
         return {axis: stride for axis, stride in access.moves if axis in names}
 
     @cached_property
-    def lies(self) -> bool:
+    def reads_panels_in_place(self) -> bool:
         """True if whole panels of b are read in place."""
         b, packs = self.stage.b, self.packs_rows or self.b_stored.is_storage
-        lies = len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
-        return lies and not (self.first or b.bounded_positions or packs)
+        is_contiguous = (
+            len(self.stage.j) == 1 and b.stride(LANES) == 1 and self.kernel.outer != "tiles"
+        )
+        return is_contiguous and not (self.first or b.bounded_positions or packs)
 
     def _step(self, first: int) -> Stride | None:
         """The stride of rows along the loops of a position from a number on, if it is one."""
@@ -128,10 +138,10 @@ class LoopedProduct(ProductLoops):
         self.begin: Word = self.nest.span(self.stage.k[0])[0]
         self.each = self.nest.positions(self.rest) if self.first else self.deep
         self.tile = None if self.stores_all else self._local("tile", self.element, 2 * self.room)
-        if not (self.lies and self.fills_vectors):
+        if not (self.reads_panels_in_place and self.fills_vectors):
             room = self.depth * self.columns
             if self.keeps_panels:
-                self.kept, self.of = (
+                self.packed_until, self.of = (
                     self.before_all(f"{self.name}_kept", 0),
                     self.before_all(f"{self.name}_of", -1),
                 )
@@ -139,11 +149,11 @@ class LoopedProduct(ProductLoops):
             self.panel = self._local("panel", self.element, room + self.lanes * self.columns)
         if self.packs_rows:
             self.packed_rows = self._local("rows", self.element, self.rows * self.depth)
-        if self.tiles.placed:
+        if self.tiles.indexed:
             self.places = self._local("places", "i64", self.chunk)
             self.runs = self._local("runs", "i64", GEMM_BLOCK + 2)
         self.words = {name: self._local(f"{name}_t", "i64", GEMM_BLOCK) for name in self.tables}
-        self.has_words = bool(self.tables) or self.tiles.placed
+        self.has_words = bool(self.tables) or self.tiles.indexed
         if self.has_words:
             self.tabled = self.before_all(f"{self.name}_tabled", -1)
 
@@ -153,7 +163,7 @@ class LoopedProduct(ProductLoops):
         return past
 
     def _local(self, name: str, code: str, count: int) -> Name:
-        return self.b.named(f"{self.name}_{name}", f"local_{code}", count)
+        return self.b.define(f"{self.name}_{name}", f"local_{code}", count)
 
     @cached_property
     def keeps_panels(self) -> bool:
@@ -168,10 +178,10 @@ class LoopedProduct(ProductLoops):
             return False
         if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
             return False
-        around = next(loops for each, loops in nested_stages(kernel.stages) if each is self.stage)
+        around = next(loops for stage, loops in nested_stages(kernel.stages) if stage is self.stage)
         names = {axis.name for axis in around}
-        whole = not any(axis.limits for axis in self.stage.k)
-        return bool(around) and whole and not any(axis in names for axis, _ in b.moves)
+        has_fixed_ends = not any(axis.limits for axis in self.stage.k)
+        return bool(around) and has_fixed_ends and not any(axis in names for axis, _ in b.moves)
 
     @property
     def is_transposed(self) -> bool:
@@ -184,7 +194,7 @@ class LoopedProduct(ProductLoops):
         """The positions of loops, at most."""
 
         def positions(extent: Extent) -> float:
-            return extent if isinstance(extent, int) else self.nest.told(extent).most or inf
+            return extent if isinstance(extent, int) else self.nest.facts_of(extent).most or inf
 
         return prod(positions(axis.extent) for axis in axes)
 
@@ -192,21 +202,23 @@ class LoopedProduct(ProductLoops):
     def fills_vectors(self) -> bool:
         """True if columns are known to be whole vectors: the last panel may have one less."""
         (j, *more) = self.stage.j
-        return not (more or j.past) and self.nest.told(j.extent).multiple % self.lanes == 0
+        return not (more or j.past) and self.nest.facts_of(j.extent).multiple % self.lanes == 0
 
     def write(self) -> None:
         """The chunks of rows, each panel by panel; or one of these."""
         columns, chunk = self.columns, self.chunk
         if self.kernel.outer == "tiles":
-            panels, rest = (self.n + (columns - 1)) // columns, self.nest.at["o"]
+            panels, quotient = (self.n + (columns - 1)) // columns, self.nest.at["o"]
             chunks = (self.m + (chunk - 1)) // chunk
-            self.left, rest = rest % panels * columns, rest // panels
-            self.first_row = rest % chunks * chunk
-            self.nest.decode(self.kernel.axes, rest // chunks)
+            self.left, quotient = quotient % panels * columns, quotient // panels
+            self.first_row = quotient % chunks * chunk
+            self.nest.decode(self.kernel.axes, quotient // chunks)
             self._write_tile()
             return
         stage = self.stage
-        has_columns = all(not axis.limits and self.nest.told(axis.extent).short for axis in stage.j)
+        has_columns = all(
+            not axis.limits and self.nest.facts_of(axis.extent).short for axis in stage.j
+        )
         once_panel = self.most(stage.j) <= columns and has_columns
         once_chunk = self.most(stage.i) <= chunk
         with (
@@ -221,7 +233,7 @@ class LoopedProduct(ProductLoops):
         self.last = b.least(self.first_row + self.chunk, self.m)
         self.past = b.least(self.left + self.columns, self.n)
         self._choose_height()
-        if self.tiles.placed:
+        if self.tiles.indexed:
             self._write_places()
         if not self.one_block:
             self.into, self.fresh = b.variable("into", "copy", 0), b.variable("fresh", "copy", 1)
@@ -257,11 +269,11 @@ class LoopedProduct(ProductLoops):
         def begin(row: Name, v: Name, mask: Name | None) -> None:
             values = Values(self.nest, self.lanes, True, mask=mask)
             place = (row - self.first_row) * self.columns + (v - self.left)
-            found = values.vec(value)
+            vector = values.vec(value)
             if mask is None:
-                self.local_store("tile", self.tile, place, found)
+                self.local_store("tile", self.tile, place, vector)
             else:
-                self._store_masked(self.tile, "tile", place, found, mask)
+                self._store_masked(self.tile, "tile", place, vector, mask)
 
         self._each_vector(begin)
 
@@ -293,7 +305,7 @@ class LoopedProduct(ProductLoops):
             if self.first:
                 self.end = b.least(self.end, self.base + GEMM_BLOCK)
             self._write_tables()
-        if not self.lies:
+        if not self.reads_panels_in_place:
             self._write_pack()
         elif not self.fills_vectors:
             with b.branch("lt", self.past - self.left, self.columns):
@@ -335,22 +347,22 @@ class LoopedProduct(ProductLoops):
         steps: dict[str, Stride] = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
         for at, position in enumerate(b.positions):
-            own = {axis: step for axis, step in position.terms if axis in inside}
+            inner_terms = {axis: step for axis, step in position.terms if axis in inside}
             terms = tuple(term for term in position.terms if term[0] not in inside)
             if not position.has_ends:
-                steps |= {axis: b.stride(axis) for axis in own}
+                steps |= {axis: b.stride(axis) for axis in inner_terms}
             else:
-                terms += self._along_k(f"q{at}", own)
+                terms += self._along_k(f"q{at}", inner_terms)
             positions.append(Position(terms, position.start, position.stride, position.extent))
         outer = tuple(move for move in b.strides if move[0] not in inside)
         return Access(b.operand, outer + self._along_k("b", steps), (), tuple(positions))
 
-    def _moved(self, steps: Mapping[str, Stride], axes: Iterable[str]) -> Word:
-        """What loops add, by their strides."""
-        found: Word = 0
+    def _loop_offset(self, steps: Mapping[str, Stride], axes: Iterable[str]) -> Word:
+        """Return the offset that loops add, by their strides."""
+        offset: Word = 0
         for axis in axes:
-            found = found + self.nest.at[axis] * self.nest.number_of(steps.get(axis, 0))
-        return found
+            offset = offset + self.nest.at[axis] * self.nest.number_of(steps.get(axis, 0))
+        return offset
 
     def _store_word(self, table: Name, at: Word, word: Word) -> None:
         self.b.do("store1", table, self.nest.place_of(at), self.b.op("i64x1", word))
@@ -360,33 +372,33 @@ class LoopedProduct(ProductLoops):
         b, nest, base = self.b, self.nest, self.base
         with b.branch("ne", self.tabled, base):
             b.assign(self.tabled, "copy", base)
-            made = b.least(base + GEMM_BLOCK, self.nest.positions(self.rest))
-            if self.tiles.placed:
+            end = b.least(base + GEMM_BLOCK, self.nest.positions(self.rest))
+            if self.tiles.indexed:
                 steps, names = self._steps(self.stage.a), [axis.name for axis in self.around]
-                first, last = (b.quotient(each, self.run) for each in (base, made))
+                first, last = (b.quotient(bound, self.run) for bound in (base, end))
                 with self.loop(first, last + 1, 1, "run") as at:
                     nest.decode(self.around, at)
-                    self._store_word(self.runs, at - first, self._moved(steps, names))
+                    self._store_word(self.runs, at - first, self._loop_offset(steps, names))
             if not self.tables:
                 return
             nest.decode(self.rest, base)
-            held = {
+            positions = {
                 axis.name: b.variable(axis.name, "copy", nest.at[axis.name]) for axis in self.rest
             }
-            with self.loop(base, made, 1, "at") as at:
-                nest.at.update(held)
+            with self.loop(base, end, 1, "at") as at:
+                nest.at.update(positions)
                 for table, moves in self.tables.items():
-                    self._store_word(self.words[table], at - base, self._moved(moves, moves))
-                self._count_on(held, self.rest)
+                    self._store_word(self.words[table], at - base, self._loop_offset(moves, moves))
+                self._count_on(positions, self.rest)
 
-    def _count_on(self, held: Mapping[str, Name], axes: Sequence[Axis]) -> None:
+    def _count_on(self, positions: Mapping[str, Name], axes: Sequence[Axis]) -> None:
         """The next positions along loops."""
         b, (*around, last) = self.b, axes
-        b.assign(held[last.name], "add", held[last.name], 1)
+        b.assign(positions[last.name], "add", positions[last.name], 1)
         if around:
-            with b.branch("eq", held[last.name], self.nest.number(last.extent)):
-                b.assign(held[last.name], "copy", 0)
-                self._count_on(held, around)
+            with b.branch("eq", positions[last.name], self.nest.number(last.extent)):
+                b.assign(positions[last.name], "copy", 0)
+                self._count_on(positions, around)
 
     def _write_places(self) -> None:
         """Write the table of the offsets of the chunk's rows from the first row of all."""
@@ -394,7 +406,7 @@ class LoopedProduct(ProductLoops):
         steps = {axis: step for axis, step in self.stage.a.moves if axis in names}
         with self.loop(self.first_row, self.last, 1, "row") as row:
             self.nest.decode(self.stage.i, row)
-            self._store_word(self.places, row - self.first_row, self._moved(steps, steps))
+            self._store_word(self.places, row - self.first_row, self._loop_offset(steps, steps))
 
     # packing
 
@@ -437,13 +449,13 @@ class LoopedProduct(ProductLoops):
         most = self.choose("gt", self.deep, self.depth, KEPT + 1, slot + size)
         with b.branch("gt", most, KEPT):
             b.assign(slot, "copy", 0)
-            b.assign(self.kept, "copy", 0)
+            b.assign(self.packed_until, "copy", 0)
         with b.otherwise():
-            before = self.choose("eq", self.of, self.nest.index("o"), self.kept, 0)
-            with b.branch("lt", self.left, before):
+            packed_until = self.choose("eq", self.of, self.nest.index("o"), self.packed_until, 0)
+            with b.branch("lt", self.left, packed_until):
                 b.assign(packs, "copy", 0)
             with b.otherwise():
-                b.assign(self.kept, "copy", self.left + self.columns)
+                b.assign(self.packed_until, "copy", self.left + self.columns)
                 b.assign(self.of, "copy", self.nest.at["o"])
         self.slot = b.op("copy", slot)
         self.packs = b.op("copy", packs)
@@ -479,8 +491,8 @@ class LoopedProduct(ProductLoops):
                     mask = b.op(f"mask{lanes}", run - v)
                     values = Values(nest, lanes, True, mask=mask)
                     place = row * self.depth + (at + v - self.begun)
-                    found = values.vec(value)
-                    self._store_masked(self.packed_rows, "packed", place, found, mask)
+                    vector = values.vec(value)
+                    self._store_masked(self.packed_rows, "packed", place, vector, mask)
 
         self._inner_runs(rows)
 
@@ -530,7 +542,7 @@ class LoopedProduct(ProductLoops):
 
     def _choose_height(self) -> None:
         """Rows from tile to tile, equal heights if two tiles do, and which of the tiles store."""
-        heights = self.lying.heights[max(self.lying.heights)]
+        heights = self.unpacked_tiles.heights[max(self.unpacked_tiles.heights)]
         count = self.last - self.first_row
         self.tall: Word = self.rows
         if 2 * heights[1] > self.rows:
@@ -540,15 +552,15 @@ class LoopedProduct(ProductLoops):
             return
         # The end of the rows whose tiles store: they store no row beyond the last one.
         self.kept_rows: Word = self.last
-        if not self.lying.is_exact:
-            rest = self.b.op("mod", count, self.tall)
-            self.kept_rows = self.last - rest
-            for height in (0, *self.lying.covering):
-                self.kept_rows = self.choose("eq", rest, height, self.last, self.kept_rows)
+        if not self.unpacked_tiles.is_exact:
+            remainder = self.b.op("mod", count, self.tall)
+            self.kept_rows = self.last - remainder
+            for height in (0, *self.unpacked_tiles.covering):
+                self.kept_rows = self.choose("eq", remainder, height, self.last, self.kept_rows)
         if not self.one_block:
-            for test, other in (("gt", GEMM_BLOCK), ("eq", 0)):
+            for test, bound in (("gt", GEMM_BLOCK), ("eq", 0)):
                 first = self.first_row
-                self.kept_rows = self.choose(test, self.deep, other, first, self.kept_rows)
+                self.kept_rows = self.choose(test, self.deep, bound, first, self.kept_rows)
 
     @cached_property
     def straight(self) -> Access | None:
@@ -559,14 +571,14 @@ class LoopedProduct(ProductLoops):
         limited = onto is None and (stage.i[0].past or stage.k[0].limits)
         if to is None or limited or onto not in (None, to):
             return None
-        if not (self.lies and self.fills_vectors):
+        if not (self.reads_panels_in_place and self.fills_vectors):
             return None
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
     @cached_property
     def stores_all(self) -> bool:
         """True if tiles store all results where they belong."""
-        return self.straight is not None and self.lying.is_exact and self.one_block
+        return self.straight is not None and self.unpacked_tiles.is_exact and self.one_block
 
     def _write_chains(self) -> None:
         """The FMA chains of a tile of rows."""
@@ -574,7 +586,7 @@ class LoopedProduct(ProductLoops):
         self.count = b.least(self.last - self.top, self.tall)
         if self.packs_rows:
             self._pack_rows()
-        elif self.tiles.placed:
+        elif self.tiles.indexed:
             skip = {axis.name for axis in (*self.rest, *self.stage.i)}
             self.a_at = self.base_of(self.stage.a, skip)
         else:
@@ -591,17 +603,17 @@ class LoopedProduct(ProductLoops):
                 self.first_part = 0
         else:
             self.to, self.first_part = self.into + below, b.op("copy", self.fresh)
-        if self.lies and not self.fills_vectors:
+        if self.reads_panels_in_place and not self.fills_vectors:
             with b.branch("eq", self.wide, self.columns):
                 self._write_calls(packed=False)
             with b.otherwise():
                 self._write_calls(packed=True)
         else:
-            self._write_calls(packed=not self.lies)
+            self._write_calls(packed=not self.reads_panels_in_place)
 
     def _write_calls(self, packed: bool) -> None:
         """The calls of tiles, for each part of the panel that one takes."""
-        b, tiles, to = self.b, self.tiles if packed else self.lying, self.straight
+        b, tiles, to = self.b, self.tiles if packed else self.unpacked_tiles, self.straight
         vectors = max(tiles.heights)
         name = tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
@@ -609,7 +621,7 @@ class LoopedProduct(ProductLoops):
                 named = self._arguments(part, packed)
 
                 def call(named: Mapping[str, Any], memory: str) -> None:
-                    b.do(name, *(named[each] for each in tiles.arguments), stores=memory)
+                    b.do(name, *(named[argument] for argument in tiles.arguments), stores=memory)
 
                 if to is None:
                     call(named, "tile")
@@ -617,12 +629,12 @@ class LoopedProduct(ProductLoops):
                 axis = self.stage.i[0].name
                 width = self.nest.number_of(to.stride(axis))
                 place = self.base_of(to, {LANES, axis}) + self.top * width + self.left + part
-                own = {"c": self.pointer(to), "to": place, "width": width}
+                stored_result = {"c": self.pointer(to), "to": place, "width": width}
                 if self.stores_all:
-                    call(named | own, to.operand)
+                    call(named | stored_result, to.operand)
                     continue
                 with b.branch("lt", self.top, self.kept_rows):
-                    call(named | own, to.operand)
+                    call(named | stored_result, to.operand)
                 with b.otherwise():
                     call(named, "tile")
 
@@ -642,7 +654,7 @@ class LoopedProduct(ProductLoops):
             "depth": self.end - self.begun,
             "fresh": self.first_part,
         }
-        if self.tiles.placed:
+        if self.tiles.indexed:
             named |= {"places": self.places, "top": self.top - self.first_row, "runs": self.runs}
             begun = self.b.quotient(self.base, self.run) * self.run
             named |= {"run": self.run, "went": self.begun - begun}
@@ -655,7 +667,7 @@ class LoopedProduct(ProductLoops):
         pointer = self.pointer(access)
         named |= {"b": pointer, "near": pointer}
         base = self.base_of(access, {LANES, *self.inner}) + self.left + part
-        if self.lying.looked:
+        if self.unpacked_tiles.looked:
             lead = self.begun - self.base
             named |= {"down": base, "reads": self.words["b"], "lead": lead}
             return named | {"ahead": 0, "hop": 0, "leap": 0}
@@ -670,8 +682,8 @@ class LoopedProduct(ProductLoops):
         access = self.stage.b
         across = self.nest.number_of(access.stride(LANES))
         base = self.base_of(access, {LANES, *self.inner}) + self.begun
-        behind = self.choose("gt", self.top, self.first_row, across * self.lanes, 0)
-        ahead = base + (self.left + self.columns) * across + behind
+        second_half = self.choose("gt", self.top, self.first_row, across * self.lanes, 0)
+        ahead = base + (self.left + self.columns) * across + second_half
         hop, leap = self.packs * across, self.packs * self.lanes
         return {"near": self.pointer(access), "ahead": ahead, "hop": hop, "leap": leap}
 
@@ -715,12 +727,12 @@ def flat_step(steps: Mapping[str, Stride], axes: Sequence[Axis]) -> Stride | Non
     if all(step == 0 for step in steps.values()):
         return 0
     inner = steps.get(axes[-1].name, 0)
-    wanted = inner
+    flat = inner
     for axis, around in zip(reversed(axes), reversed(axes[:-1]), strict=False):
-        if not isinstance(wanted, int) or not isinstance(axis.extent, int):
+        if not isinstance(flat, int) or not isinstance(axis.extent, int):
             return None
-        wanted = wanted * axis.extent
-        if steps.get(around.name, 0) != wanted:
+        flat = flat * axis.extent
+        if steps.get(around.name, 0) != flat:
             return None
     return inner
 

@@ -10,7 +10,7 @@ from typing import Any
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.products.packing import Packing
 from staticgrad.compiler.nest.records import Apply, Let, Name, Word
-from staticgrad.compiler.nest.values import Values, stored
+from staticgrad.compiler.nest.values import Values, stored_operands
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import Access, Expr
 from staticgrad.language.ir.kernels.stages import Gemm, panel_columns, roots
@@ -27,7 +27,7 @@ class ProductLoops:
 
     def __init__(self, nest: NestWriter, stage: Gemm) -> None:
         self.nest, self.b, self.kernel, self.stage = nest, nest.b, nest.kernel, stage
-        #: How the factors lie: those of a dtype for storage are widened while they are packed.
+        #: Stored dtypes of the factors: storage dtypes are widened while they are packed.
         self.a_stored, self.b_stored = (
             nest.kernel.operand(f.operand).dtype for f in (stage.a, stage.b)
         )
@@ -38,10 +38,10 @@ class ProductLoops:
         #: Whether a vector is one register.
         self.one_register = self.lanes * self.dtype.bits <= nest.machine.vector_bits
         self.packing, self.panels = (
-            Packing(self.element, self.lanes, element(each))
-            for each in (self.a_stored, self.b_stored)
+            Packing(self.element, self.lanes, element(dtype))
+            for dtype in (self.a_stored, self.b_stored)
         )
-        self.written = stored([stage]) | {"tile", "panel", "packed", "square"}
+        self.written = stored_operands([stage]) | {"tile", "panel", "packed", "square"}
 
     def choose(self, test: str, a: Word, b: Word, yes: Word, no: Word) -> Any:
         """One of two words."""
@@ -56,17 +56,17 @@ class ProductLoops:
     def base_of(self, access: Access, skip: Set[str]) -> Word:
         """Return the position of an access without what some loops add."""
         nest = self.nest
-        found: Word = 0
+        offset: Word = 0
         for axis, stride in access.strides:
             if axis not in skip:
-                found = found + nest.index(axis) * nest.number_of(stride)
+                offset = offset + nest.index(axis) * nest.number_of(stride)
         for p in access.positions:
-            moved = nest.number(p.start)
+            position = nest.number(p.start)
             for axis, step in p.terms:
                 if axis not in skip:
-                    moved = moved + nest.index(axis) * nest.number_of(step)
-            found = found + moved * nest.number_of(p.stride)
-        return found
+                    position = position + nest.index(axis) * nest.number_of(step)
+            offset = offset + position * nest.number_of(p.stride)
+        return offset
 
     def loop(self, start: Word, stop: Word, step: Word = 1, prefix: str = "i") -> Any:
         """A counted loop that may store to all that the product stores to."""
@@ -85,9 +85,9 @@ class ProductLoops:
 
     def before_all(self, name: str, value: Word) -> Name:
         """A variable that is there before all loops."""
-        found = self.b.name(name, 0, True)
-        self.b.blocks[0].out.append(Let(found, Apply("copy", (value,))))
-        return found
+        variable = self.b.name(name, 0, True)
+        self.b.blocks[0].out.append(Let(variable, Apply("copy", (value,))))
+        return variable
 
     def local_load(self, memory: str, pointer: Name, place: Word) -> Any:
         """A vector of local memory."""
@@ -112,5 +112,5 @@ class ProductLoops:
         nest = self.nest
         nest.refs[PRODUCT] = sums
         nest.vector_refs.add(PRODUCT)
-        for each in self.stage.stores:
-            values.store(each)
+        for store in self.stage.stores:
+            values.store(store)

@@ -57,7 +57,7 @@ def write_rows_for_lanes(p: MatrixProduct) -> None:
     b, n = p.b, p.columns_of_c
     columns = _rows_together(p)
     p.declare(columns * p.columns, (p.depth + p.lanes) * columns)
-    sums = b.named("sums", p.local, (p.most_columns + p.height) * columns)
+    sums = b.define("sums", p.local, (p.most_columns + p.height) * columns)
     height = _heights(p, columns // p.lanes)[0]
     turn = p.panels.panel(p.nest.functions, p.columns, "transposed")
     with p.loop(p.first_row, p.last_row, columns, "start") as start:
@@ -67,8 +67,14 @@ def write_rows_for_lanes(p: MatrixProduct) -> None:
             fresh = p.choose("eq", depth, 0, 1, 0)
             with p.loop(0, n, height, "top") as top:
                 last = b.least(n - top - 1, height - 1)
-                given = {"c": sums, "fresh": fresh, "depth": past - depth, "last": last, **vectors}
-                _write_tile(p, top, depth, columns, given)
+                arguments = {
+                    "c": sums,
+                    "fresh": fresh,
+                    "depth": past - depth,
+                    "last": last,
+                    **vectors,
+                }
+                _write_tile(p, top, depth, columns, arguments)
         b.do(turn, sums, p.tile, 0, 1, columns, columns, n, 0, stores="tile")
         past = b.least(start + columns, p.last_row)
         p.epilogue((start, past), (0, n), 0, p.columns)
@@ -80,7 +86,7 @@ def _vectors(
     """The address of vectors of rows, which are packed if they exceed the rows."""
     b, a, (depth, past) = p.b, p.pointer(p.stage.a), span
     place = p.base_of(p.stage.a, MATRIX) + start + depth * p.a_inner
-    held = [
+    variables = [
         b.variable("b", "address", a),
         b.variable("down", "copy", place),
         b.variable("step", "copy", p.a_inner),
@@ -89,19 +95,19 @@ def _vectors(
         pack = p.packing.panel(p.nest.functions, columns, "along")
         size = past - depth, p.rows_of_c - start, 0
         b.do(pack, a, p.panel, place, p.a_inner, 1, *size, stores="panel")
-        b.assign(held[0], "address", p.panel)
-        b.assign(held[1], "copy", 0)
-        b.assign(held[2], "copy", columns)
-    address, down, step = (b.op("copy", each) for each in held)
+        b.assign(variables[0], "address", p.panel)
+        b.assign(variables[1], "copy", 0)
+        b.assign(variables[2], "copy", columns)
+    address, down, step = (b.op("copy", variable) for variable in variables)
     return {"b": b.op(f"ptr_{p.element}", address), "down": down, "step": step}
 
 
 def _write_tile(
-    p: MatrixProduct, top: Name, depth: Word, columns: int, given: dict[str, Any]
+    p: MatrixProduct, top: Name, depth: Word, columns: int, common: dict[str, Any]
 ) -> None:
     """Some columns of the product, which are the rows of a tile, for all vectors of rows."""
-    vectors, down = max(p.tiles.heights), given["down"]
-    given |= {
+    vectors, down = max(p.tiles.heights), common["down"]
+    common |= {
         "a": p.pointer(p.stage.b),
         "near": p.pointer(p.stage.a),
         "at": p.base_of(p.stage.b, MATRIX) + top * p.b_across + depth * p.b_down,
@@ -110,10 +116,10 @@ def _write_tile(
         "wide": columns,
         "width": columns,
         "ahead": down + (columns + p.lanes - 1),
-        "hop": given["step"],
-        "leap": given["step"] * p.lanes,
+        "hop": common["step"],
+        "leap": common["step"] * p.lanes,
     }
     name = p.tiles.function(p.nest.functions, vectors)
     for start in range(0, columns, vectors * p.lanes):
-        own = given | {"down": down + start, "to": top * columns + start}
-        p.b.do(name, *(own[each] for each in p.tiles.arguments), stores="sums")
+        arguments = common | {"down": down + start, "to": top * columns + start}
+        p.b.do(name, *(arguments[name] for name in p.tiles.arguments), stores="sums")

@@ -48,18 +48,18 @@ class Packing:
         """Stored elements as those that are multiplied."""
         if self.stored == self.element:
             return value
-        found: Name = b.op(f"cast_{self.element}", value)
-        return found
+        widened: Name = b.op(f"cast_{self.element}", value)
+        return widened
 
-    def panel(self, functions: dict[str, Any], columns: int, lies: str) -> str:
+    def panel(self, functions: dict[str, Any], columns: int, layout: str) -> str:
         """The name of the function that packs a panel of so many columns.
 
-        ``lies``: one column next to the other (``along``), one inner index next to the other
+        ``layout``: one column next to the other (``along``), one inner index next to the other
         (``transposed``), or neither (``strided``).
         """
-        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
+        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{layout}"
         if name not in functions:
-            functions[name] = _panel(self, name, columns, lies)
+            functions[name] = _panel(self, name, columns, layout)
         return name
 
     def lines(self, functions: dict[str, Any], along: bool) -> str:
@@ -90,7 +90,7 @@ class Packing:
 
 
 @cache
-def _panel(packing: Packing, name: str, columns: int, lies: str) -> Function:
+def _panel(packing: Packing, name: str, columns: int, layout: str) -> Function:
     lanes = packing.lanes
 
     def squares(b: Builder, p: Mapping[str, Name]) -> None:
@@ -102,10 +102,10 @@ def _panel(packing: Packing, name: str, columns: int, lies: str) -> Function:
             to = p["panel"], p["to"] + k * columns + half, columns
             b.do(f"transpose{lanes}", p["b"], place, *size, *to, stores="panel")
 
-    def write(b: Builder, *given: Name) -> None:
-        p = dict(zip(PANEL, given, strict=True))
-        across = 1 if lies == "along" else p["across"]
-        if lies == "transposed":
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(PANEL, parameters, strict=True))
+        across = 1 if layout == "along" else p["across"]
+        if layout == "transposed":
             squares(b, p)
             return
         stepped = Stepped((p["b"], p["at"], p["step"], across), p["panel"], p["to"], columns)
@@ -116,8 +116,8 @@ def _panel(packing: Packing, name: str, columns: int, lies: str) -> Function:
 
 @cache
 def _rows(packing: Packing, name: str, height: int) -> Function:
-    def write(b: Builder, *given: Name) -> None:
-        p = dict(zip(ROWS, given, strict=True))
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(ROWS, parameters, strict=True))
         stepped = Stepped((p["a"], p["at"], p["inner"], 1), p["packed"], 0, packing.pitch(height))
         stepped.write(packing, b, p["left"], p["steps"], height)
 
@@ -133,8 +133,8 @@ class Stepped(NamedTuple):
     to: Word
     pitch: int
 
-    def write(self, packing: Packing, b: Builder, there: Name, steps: Name, columns: int) -> None:
-        """The vectors of ``columns``, of which so many are ``there``, for all inner indices.
+    def write(self, packing: Packing, b: Builder, present: Name, steps: Name, columns: int) -> None:
+        """The vectors of ``columns``, of which ``present`` exist, for all inner indices.
 
         The processor brings nothing near for masked loads, so whole vectors run apart.
         """
@@ -156,12 +156,12 @@ class Stepped(NamedTuple):
                     b.do(f"store{lanes}", *b.pointer(self.target, to), packing.widen(b, value))
 
         def ends() -> None:
-            loop({part: b.op(f"mask{lanes}", there - part) for part in parts})
+            loop({part: b.op(f"mask{lanes}", present - part) for part in parts})
 
         if across != 1:
             ends()
             return
-        with b.branch("ge", there, len(parts) * lanes):
+        with b.branch("ge", present, len(parts) * lanes):
             loop({})
         with b.otherwise():
             ends()
@@ -171,17 +171,17 @@ class Stepped(NamedTuple):
 def _lines(packing: Packing, name: str, along: bool) -> Function:
     lanes = packing.lanes
 
-    def write(b: Builder, *given: Name) -> None:
-        p = dict(zip(LINES, given, strict=True))
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(LINES, parameters, strict=True))
         inner: Word = 1 if along else p["inner"]
-        whole: Word = p["steps"] // lanes * lanes if along else 0
+        full_end: Word = p["steps"] // lanes * lanes if along else 0
         with b.loop(0, p["rows"], prefix="i") as i:
-            for first, past in ((0, whole), (whole, p["steps"])):
+            for first, past in ((0, full_end), (full_end, p["steps"])):
                 if first is past:
                     continue
                 with b.loop(first, past, lanes, prefix="k") as k:
                     place = place_at((p["at"], 1), (i, p["row"]), (k, inner))
-                    if past is whole:
+                    if past is full_end:
                         value = b.load("", f"load{lanes}", *b.pointer(p["a"], place))
                     else:
                         mask = b.op(f"mask{lanes}", p["steps"] - k)
@@ -198,7 +198,7 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
 def may_collide(nest: NestWriter, stride: Stride, itemsize: int) -> bool:
     """Return whether elements at this stride may map to the same lines of L1."""
     elements = WAY // itemsize
-    uneven = not isinstance(stride, tuple) and nest.told(stride).uneven
+    uneven = not isinstance(stride, tuple) and nest.facts_of(stride).uneven
     return not (
         (elements % EVEN == 0 and uneven) or (isinstance(stride, int) and stride % elements != 0)
     )

@@ -40,8 +40,8 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
     plain = value.op == "ref" and value.attribute == PRODUCT
     plain = plain and value.dtype == kernel.operand(to.operand).dtype
     simple = plain and not (store.indices or store.combine or to.bounded_positions)
-    lies = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
-    return to if alone and simple and lies else None
+    is_by_rows = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
+    return to if alone and simple and is_by_rows else None
 
 
 class PlainProduct(ProductLoops):
@@ -56,7 +56,7 @@ class PlainProduct(ProductLoops):
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.transposed = self.down == 1 != self.across
         self.height = self.tiles.highest
-        m, n, k = (nest.told(extent) for extent in (self.m, self.n, self.k))
+        m, n, k = (nest.facts_of(extent) for extent in (self.m, self.n, self.k))
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Rows up to which b is read as it lies; whether there are always, or never, so few.
         self.streamed = streamed_rows(stage)
@@ -86,9 +86,11 @@ class PlainProduct(ProductLoops):
         self.packed = panels * self.columns
         #: Whether results of all packed panels are in local memory; a stream's are, too.
         self.keeps_blocks = keeps and not self.is_one_panel
-        kept = CHUNK * self.packed if keeps else self.height * self.columns
-        self.whole = max(kept, (WIDEST + self.streamed * self.columns) * self.streams)
-        self.room = self.whole * (1 if self.one_block else 2)
+        tile_elements = CHUNK * self.packed if keeps else self.height * self.columns
+        self.result_elements = max(
+            tile_elements, (WIDEST + self.streamed * self.columns) * self.streams
+        )
+        self.room = self.result_elements * (1 if self.one_block else 2)
         #: Whether rows may be packed, tile by tile.
         self.packs_rows = (
             (self.rows == "across" and not 0 < m.most <= TALL_ROWS)
@@ -106,10 +108,15 @@ class PlainProduct(ProductLoops):
         Then an iteration is one panel with contiguous rows, and nothing is packed.
         """
         a, b = self.stage.a, self.stage.b
-        whole = self.fills_panels and 0 < self.most_columns <= self.columns
-        lies = self.reads_in_place and self.down == self.n
-        moved = [axis.name for axis in self.kernel.axes if b.stride(axis.name) != 0]
-        return whole and lies and bool(moved) and all(a.stride(name) == 0 for name in moved)
+        is_one_full_panel = self.fills_panels and 0 < self.most_columns <= self.columns
+        are_consecutive = self.reads_in_place and self.down == self.n
+        outer_axes = [axis.name for axis in self.kernel.axes if b.stride(axis.name) != 0]
+        return (
+            is_one_full_panel
+            and are_consecutive
+            and bool(outer_axes)
+            and all(a.stride(name) == 0 for name in outer_axes)
+        )
 
     @property
     def reads_in_place(self) -> bool:
@@ -117,7 +124,7 @@ class PlainProduct(ProductLoops):
         return self.across == 1 and not self.b_stored.is_storage
 
     @property
-    def lies(self) -> str:
+    def panel_layout(self) -> str:
         """The layout of the columns of b, as the packing functions name it."""
         return "transposed" if self.transposed else "along" if self.across == 1 else "strided"
 

@@ -34,8 +34,8 @@ def write_few_rows(p: MatrixProduct) -> None:
         columns = p.columns
         width = (p.right - p.left + (columns - 1)) // columns * columns
         # Rows a page apart displace each other.
-        apart = p.choose("eq", width % (WAY // p.dtype.itemsize), 0, columns, 0)
-        _write_rows(p, width + apart)
+        padding = p.choose("eq", width % (WAY // p.dtype.itemsize), 0, columns, 0)
+        _write_rows(p, width + padding)
 
 
 def _write_rows(p: MatrixProduct, width: Word) -> None:
@@ -48,11 +48,11 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
             _move(p, left, width, stores=False)
     with p.iterations(start, past, GEMM_BLOCK, p.one_block, "block") as block:
         stop = b.least(block + GEMM_BLOCK, past)
-        into = 0 if p.one_block else p.choose("gt", block, start, p.whole, 0)
+        into = 0 if p.one_block else p.choose("gt", block, start, p.result_elements, 0)
         _call(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
         if not p.one_block:
             with b.branch("gt", block, start), p.loop(0, p.count * width, p.lanes, "at") as at:
-                p.add_block(at, at + p.whole)
+                p.add_block(at, at + p.result_elements)
 
     def end() -> None:
         p.epilogue((p.first_row, p.last_row), (p.left, p.right), 0, width)
@@ -66,11 +66,11 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
         end()
 
 
-def _call(p: MatrixProduct, span: tuple[Word, Word], given: dict[str, Word]) -> None:
+def _call(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) -> None:
     """The function for few rows, for some inner indices."""
     a, b, (block, stop) = p.stage.a, p.stage.b, span
     down = p.base_of(b, MATRIX) + block * p.b_down + p.left * p.b_across
-    named: dict[str, Any] = given | {
+    named: dict[str, Any] = common | {
         "a": p.pointer(a),
         "b": p.pointer(b),
         "c": p.tile,
@@ -101,13 +101,13 @@ def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
         def move(values: Values) -> None:
             j = nest.at[LANES]
             at = p.pointer(to), nest.place_of(p.base_of(to, {"i", LANES}) + i * stride + j)
-            here = (i - p.first_row) * width + (j - p.left)
+            position = (i - p.first_row) * width + (j - p.left)
             if stores:
-                value = p.local_load("tile", p.tile, here)
+                value = p.local_load("tile", p.tile, position)
                 p.b.do("store", *at, value, values.full(), stores=to.operand)
             else:
                 value = p.b.load(to.operand, "load", *at, values.full())
-                p.local_store("tile", p.tile, here, value)
+                p.local_store("tile", p.tile, position, value)
 
         nest.vectors(p.left, p.right, p.lanes, 1, Known(""), True, p.written, move)
 

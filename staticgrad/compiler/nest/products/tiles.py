@@ -68,7 +68,7 @@ class Tiles:
     lanes: int
     floating: bool
     wide: bool
-    placed: bool = False
+    indexed: bool = False
     looked: bool = False
 
     @property
@@ -78,19 +78,19 @@ class Tiles:
             return NARROW
         if self.looked:
             return LOOKED
-        return PLACED if self.placed else WIDE
+        return PLACED if self.indexed else WIDE
 
     @property
     def is_exact(self) -> bool:
         """True if no tile stores rows beyond the last one: they are that one again."""
-        return not (self.placed or self.looked)
+        return not (self.indexed or self.looked)
 
     @property
     def covering(self) -> tuple[int, ...]:
         """So many rows left are computed by a tile that stores no row beyond them, however many
         vectors it has."""
         widest = self.heights[max(self.heights)]
-        return tuple(h for h in widest if all(h in each for each in self.heights.values()))
+        return tuple(h for h in widest if all(h in heights for heights in self.heights.values()))
 
     @property
     def highest(self) -> int:
@@ -104,8 +104,8 @@ class Tiles:
 
     def zeros(self, b: Builder) -> Name:
         """A vector of zeros."""
-        found: Name = b.op(f"{self.element}x{self.lanes}", 0.0 if self.floating else 0)
-        return found
+        vector: Name = b.op(f"{self.element}x{self.lanes}", 0.0 if self.floating else 0)
+        return vector
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Tiles:
         """
         places = (
             "at",
-            *(("inner", "places", "top", "runs", "run", "went") if self.placed else STRIDES),
+            *(("inner", "places", "top", "runs", "run", "went") if self.indexed else STRIDES),
             "last",
             "wide",
             "down",
@@ -142,7 +142,7 @@ class Tiles:
 
         It computes the rows up to the ``last``.
         """
-        kind = f"{'_placed' if self.placed else ''}{'_looked' if self.looked else ''}"
+        kind = f"{'_placed' if self.indexed else ''}{'_looked' if self.looked else ''}"
         name = f"shared_tiles{vectors}_{self.element}{kind}"
         if name not in functions:
             functions[name] = _tile_function(self, name, vectors)
@@ -155,7 +155,7 @@ class Tiles:
     @property
     def stream_arguments(self) -> tuple[str, ...]:
         """The argument names of functions for a few rows: those of tiles up to ``fresh``."""
-        names = replace(self, placed=False).arguments
+        names = replace(self, indexed=False).arguments
         names = tuple([name for name in names if name != "width"])
         return (*names[:3], *names[names.index("at") : names.index("ahead")], "width")
 
@@ -185,8 +185,8 @@ class Tiles:
 
 @cache
 def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
-    def write(b: Builder, *given: Name) -> None:
-        tile = _Tile(tiles, b, dict(zip(tiles.arguments, given, strict=True)))
+    def write(b: Builder, *parameters: Name) -> None:
+        tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
         (tile.exact if tiles.is_exact else tile.covering)(
             [v for v in tiles.heights if v <= vectors]
         )
@@ -203,8 +203,8 @@ class _Tile:
 
     def address(self, pointer: str, elements: Word) -> Word:
         """The bytes at which an element of a parameter lies."""
-        found: Word = self.b.op("address", self.p[pointer]) + elements * self.size
-        return found
+        byte_address: Word = self.b.op("address", self.p[pointer]) + elements * self.size
+        return byte_address
 
     def exact(self, widths: Sequence[int]) -> None:
         """The highest tile where all of its rows are there, else lower ones, some rows at a time.
@@ -224,18 +224,18 @@ class _Tile:
                     results.append(results[-1] + b.op("choose_ge", left, r, p["width"], 0))
                 self.by_width(widths, lambda v: self.by_height(lower[v], v, left, rows, results))
 
-        def whole() -> None:
+        def highest_or_lower() -> None:
             with b.branch("ge", p["last"], highest - 1):
-                self.whole(most)
+                self.highest_tile(most)
             with b.otherwise():
                 lower_ones()
 
         if most == 1:
-            whole()
+            highest_or_lower()
             return
-        both = b.op("choose_gt", p["wide"], self.lanes, p["last"], 0)
-        with b.branch("ge", both, highest - 1):
-            self.whole(most)
+        last_of_wide = b.op("choose_gt", p["wide"], self.lanes, p["last"], 0)
+        with b.branch("ge", last_of_wide, highest - 1):
+            self.highest_tile(most)
         with b.otherwise():
             lower_ones()
 
@@ -243,7 +243,7 @@ class _Tile:
         """The least tile that covers all rows: past the last one it reads that again."""
         b, p, rows = self.b, self.p, list[Word]()
         for r in range(self.tiles.highest):
-            if self.tiles.placed:
+            if self.tiles.indexed:
                 row = p["top"] + b.op("choose_gt", p["last"], r, r, p["last"])
                 rows.append(p["at"] + b.op("getitem", p["places"], row))
             else:
@@ -283,25 +283,25 @@ class _Tile:
             ]
         )
 
-    def whole(self, vectors: int) -> None:
+    def highest_tile(self, vectors: int) -> None:
         """The highest tile, whose rows are all there, by few addresses."""
         b, p, height = self.b, self.p, self.tiles.highest
         base = self.address("a", p["at"])
         bases: list[Name] = []
-        for each in range(0, height, BASED):
-            first = ("add", bases[-1], p["row"] * (BASED * self.size)) if each else ("copy", base)
+        for row in range(0, height, BASED):
+            first = ("add", bases[-1], p["row"] * (BASED * self.size)) if row else ("copy", base)
             bases.append(b.variable("base", *first))
         distances = [p["row"] * r for r in range(BASED)]
         further = p["inner"] * self.size
 
         def rows() -> Iterator[Name]:
-            pointers = [b.op(self.pointer, each) for each in bases]
+            pointers = [b.op(self.pointer, base) for base in bases]
             for r in range(height):
                 yield self.element_of_a(pointers[r // BASED], distances[r % BASED])
 
         def on() -> None:
-            for each in bases:
-                b.assign(each, "add", each, further)
+            for base in bases:
+                b.assign(base, "add", base, further)
 
         self.tile(height, vectors, None, rows, on)
 
@@ -309,26 +309,26 @@ class _Tile:
         self, height: int, vectors: int, rows: Sequence[Word], results: Sequence[Word] | None
     ) -> None:
         """A lower tile, or one that reads by words."""
-        b, p, placed = self.b, self.p, self.tiles.placed
+        b, p, is_indexed = self.b, self.p, self.tiles.indexed
         # An address that moves, and distances of rows that do not, take one addition a step.
-        here = b.variable("here", *(("copy", 0) if placed else ("address", p["a"])))
+        address = b.variable("here", *(("copy", 0) if is_indexed else ("address", p["a"])))
 
-        def loaded() -> Iterator[Name]:
-            pointer = p["a"] if placed else b.op(self.pointer, here)
+        def load_elements() -> Iterator[Name]:
+            pointer = p["a"] if is_indexed else b.op(self.pointer, address)
             for row in rows[:height]:
-                yield self.element_of_a(pointer, row, *((here,) if placed else ()))
+                yield self.element_of_a(pointer, row, *((address,) if is_indexed else ()))
 
         def on() -> None:
-            b.assign(here, "add", here, p["inner"] * (1 if placed else self.size))
+            b.assign(address, "add", address, p["inner"] * (1 if is_indexed else self.size))
 
-        self.tile(height, vectors, results, loaded, on, here)
+        self.tile(height, vectors, results, load_elements, on, address)
 
     def element_of_a(self, pointer: Name, *places: Word) -> Name:
         """An element of a in every lane."""
-        place = place_at(*((each, 1) for each in places))
-        one = self.b.load("a", "load1", *self.b.pointer(pointer, place))
-        found: Name = self.b.op(f"splat{self.lanes}", one)
-        return found
+        place = place_at(*((place, 1) for place in places))
+        scalar = self.b.load("a", "load1", *self.b.pointer(pointer, place))
+        vector: Name = self.b.op(f"splat{self.lanes}", scalar)
+        return vector
 
     def tile(
         self,
@@ -337,9 +337,9 @@ class _Tile:
         results: Sequence[Word] | None,
         rows: Callable[[], Iterator[Name]],
         on: Callable[[], None],
-        here: Name | None = None,
+        address: Name | None = None,
     ) -> None:
-        """All steps of k of a tile whose rows of results begin there, or ``width`` apart.
+        """All steps of k of a tile whose rows of results begin at ``results``, or ``width`` apart.
 
         An element of a is loaded right before it is multiplied: there are no registers for more.
         """
@@ -371,9 +371,9 @@ class _Tile:
             else:
                 b.assign(start, "add", start, p["step"] * (self.size if plain else 1))
 
-        if self.tiles.placed:
-            assert here is not None
-            self.placed_steps(step, here)
+        if self.tiles.indexed:
+            assert address is not None
+            self.write_indexed_steps(step, address)
         elif looked:
             with b.loop(0, p["depth"], prefix="k"):
                 step()
@@ -386,7 +386,7 @@ class _Tile:
         self, cells: Sequence[Sequence[Name]], results: Sequence[Word] | None
     ) -> list[tuple[Name, tuple[Name, Offset]]]:
         """Every vector of every row of the results, and where it lies."""
-        b, p, found = self.b, self.p, []
+        b, p, cell_places = self.b, self.p, []
         at = b.variable("row", "copy", p["to"])
         for r, row in enumerate(cells):
             if results is not None:
@@ -395,22 +395,22 @@ class _Tile:
                 b.assign(at, "add", at, p["width"])
             place = b.op("copy", at)
             for v, cell in enumerate(row):
-                found.append((cell, (p["c"], Offset(((place, 1),), v * self.lanes))))
-        return found
+                cell_places.append((cell, (p["c"], Offset(((place, 1),), v * self.lanes))))
+        return cell_places
 
-    def placed_steps(self, step: Callable[[], None], here: Name) -> None:
+    def write_indexed_steps(self, step: Callable[[], None], address: Name) -> None:
         """``step`` for every k, run by run."""
         b, p, run = self.b, self.p, self.p["run"]
         number = b.variable("run", "floordiv", p["went"], run)
         first = b.variable("k", "copy", 0)
         begun = p["went"] - number * run
-        b.assign(here, "add", b.op("getitem", p["runs"], number), begun * p["inner"])
+        b.assign(address, "add", b.op("getitem", p["runs"], number), begun * p["inner"])
         with b.repeat(Apply("lt", (first, p["depth"]))):
             stop = b.least((number + 1) * run - p["went"], p["depth"])
             with b.loop(0, stop - first, prefix="k"):
                 step()
             b.assign(number, "add", number, 1)
-            b.assign(here, "getitem", p["runs"], number)
+            b.assign(address, "getitem", p["runs"], number)
             b.assign(first, "copy", stop)
 
     def prefetching_steps(self, step: Callable[[], None]) -> None:
@@ -432,8 +432,8 @@ def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
     lanes = tiles.lanes
     large = 2 * l2 // tiles.size  # elements of twice L2
 
-    def write(b: Builder, *given: Name) -> None:
-        p = dict(zip(tiles.stream_arguments, given, strict=True))
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(tiles.stream_arguments, parameters, strict=True))
         depth, step, wide = p["depth"], p["step"], p["wide"]
         _write_zeros(tiles, b, p)
         elements = depth * step
@@ -448,12 +448,12 @@ def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
         )
         far = b.op("choose_gt", elements, large, far, 0)
         jammed = MOST_JAMMED if tiles.wide else MOST_JAMMED // 2
-        whole = wide // (jammed * lanes) * (jammed * lanes)
-        whole = b.op("choose_gt", elements, large * BEYOND, 0, whole)
+        full_end = wide // (jammed * lanes) * (jammed * lanes)
+        full_end = b.op("choose_gt", elements, large * BEYOND, 0, full_end)
         k = b.variable("k", "copy", 0)
         at, down = b.variable("at", "copy", p["at"]), b.variable("down", "copy", p["down"])
         for count, loops in (
-            (STEPS, ((0, whole, jammed), (whole, wide, jammed // 2))),
+            (STEPS, ((0, full_end, jammed), (full_end, wide, jammed // 2))),
             (1, ((0, wide, 1),)),
         ):
             with b.repeat(Apply("le", (k, depth - count))):
@@ -492,28 +492,28 @@ def _few_steps(
     """
     (steps, vectors), (at, down, j), lanes = count, place, tiles.lanes
     masks = [b.op(f"mask{lanes}", p["wide"] - j - v * lanes) for v in range(vectors if ends else 0)]
-    here = down + j
+    column = down + j
 
-    def around(q: int, v: int) -> Offset:
-        return place_at((here, 1), (p["step"], q), constant=v * lanes)
+    def place_of(q: int, v: int) -> Offset:
+        return place_at((column, 1), (p["step"], q), constant=v * lanes)
 
     if steps == STEPS:
         with b.branch("gt", far, 0):
             for q, v in product(range(steps), range(vectors)):
-                terms, part = around(q, v)
+                terms, part = place_of(q, v)
                 b.do("prefetch_second", *b.pointer(p["b"], Offset((*terms, (far, 1)), part)))
     columns = {}
     for q, v in product(range(steps), range(vectors)):
         word, mask = ("load", (masks[v],)) if ends else (f"load{lanes}", ())
-        columns[q, v] = b.load("b", word, *b.pointer(p["b"], around(q, v)), *mask)
+        columns[q, v] = b.load("b", word, *b.pointer(p["b"], place_of(q, v)), *mask)
     cell = b.variable("cell", "copy", p["to"] + j)
     line = b.variable("line", "copy", at)
     with b.loop(0, p["last"] + 1, prefix="r"):
         places = [(p["c"], Offset(((cell, 1),), v * lanes)) for v in range(vectors)]
         sums = [b.load("c", f"load{lanes}", *place) for place in places]
         for q in range(steps):
-            one = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
-            x = b.op(f"splat{lanes}", one)
+            scalar = b.load("a", "load1", *b.pointer(p["a"], place_at((line, 1), (p["inner"], q))))
+            x = b.op(f"splat{lanes}", scalar)
             for v in range(vectors):
                 sums[v] = b.op(*tiles.fma(b, x, columns[q, v], sums[v]))
         for sum_, place_ in zip(sums, places, strict=True):
@@ -527,8 +527,8 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
     lanes = tiles.lanes
     names = (*tiles.stream_arguments, "square")
 
-    def write(b: Builder, *given: Name) -> None:
-        p = dict(zip(names, given, strict=True))
+    def write(b: Builder, *parameters: Name) -> None:
+        p = dict(zip(names, parameters, strict=True))
         depth, step, wide, square = p["depth"], p["step"], p["wide"], p["square"]
 
         def rows(k: Name, j: Name, steps: int | None) -> None:
@@ -537,7 +537,7 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
                 place = b.pointer(p["c"], Offset(((p["to"], 1), (r, p["width"]), (j, 1))))
                 total = b.variable("v", f"load{lanes}", *place)
 
-                def one(q: Word) -> None:
+                def add_term(q: Word) -> None:
                     line = place_at((p["at"], 1), (r, p["row"]), (k + q, p["inner"]))
                     x = b.op(f"splat{lanes}", b.load("a", "load1", *b.pointer(p["a"], line)))
                     y = b.load("square", f"load{lanes}", square, place_at((q, lanes)))
@@ -545,10 +545,10 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
 
                 if steps is None:
                     with b.loop(0, depth - k, prefix="q") as term:
-                        one(term)
+                        add_term(term)
                 else:
                     for q in range(steps):
-                        one(q)
+                        add_term(q)
                 b.do(f"store{lanes}", *place, total)
 
         _write_zeros(tiles, b, p)
@@ -556,8 +556,8 @@ def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
         with b.loop(0, wide, lanes, stored, "j") as j, b.loop(0, depth, lanes, stored, "k") as k:
             place = place_at((p["down"] + j * step + k, 1))
             at, to = (p["b"], place, step), (square, 0, lanes)
-            whole = b.op("choose_ge", wide, j + lanes, depth, 0)
-            with b.branch("ge", whole, k + lanes):
+            covered = b.op("choose_ge", wide, j + lanes, depth, 0)
+            with b.branch("ge", covered, k + lanes):
                 b.do(f"transpose{lanes}", *at, lanes, lanes, *to, stores="square")
             with b.otherwise():
                 b.do(f"transpose{lanes}", *at, wide - j, depth - k, *to, stores="square")
