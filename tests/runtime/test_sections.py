@@ -3,7 +3,12 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.compiler.runtime.sections import LEAST_SECTION, Alone, PlannedRow, shared
+from staticgrad.compiler.runtime.sections import (
+    LEAST_SECTION,
+    Alone,
+    PlannedRow,
+    divide_into_sections,
+)
 from staticgrad.native import Row
 
 ROWS = st.lists(
@@ -25,7 +30,7 @@ ROWS = st.lists(
 @pytest.mark.parametrize("workers", [2, 3, 8])
 @given(rows=ROWS)
 def test_sections_keep_what_the_plan_decided(rows, workers):
-    found = shared(rows, workers)
+    found = divide_into_sections(rows, workers)
     assert [(r.row.total, r.waits, r.seconds) for r in found] == [
         (r.row.total, r.waits, r.seconds) for r in rows
     ]
@@ -50,11 +55,11 @@ def test_sections_keep_what_the_plan_decided(rows, workers):
 def test_rows_of_one_section_and_of_two():
     """Three rows of 10 us each; the third waits for the others."""
     one = PlannedRow(Row(1, 2, 3, 100, 8), False, 1e-5)
-    found = shared([one, one, one._replace(waits=True)], 2)
+    found = divide_into_sections([one, one, one._replace(waits=True)], 2)
     assert [each.row.section for each in found] == [2, 1, 1]
     assert [each.row.first for each in found] == [0, -(-100 // found[0].row.grain), 0]
     assert {each.row.grain % 8 for each in found} == {0}
-    assert [each.alone for each in shared([one], 1)] == [Alone.ONE_WORKER]
+    assert [each.alone for each in divide_into_sections([one], 1)] == [Alone.ONE_WORKER]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,7 @@ def test_rows_of_one_section_and_of_two():
 )
 def test_tiles_of_a_product_are_joined_where_workers_have_equally_many(tiles, workers, each):
     product = PlannedRow(Row(1, 2, 3, tiles, 1), False, 1e-3, packs=True)
-    assert [row.row.grain for row in shared([product], workers)] == [each]
-    assert [row.row.grain for row in shared([product._replace(packs=False)], workers)] == [
-        -(-tiles // (16 * workers))
-    ]
+    assert [row.row.grain for row in divide_into_sections([product], workers)] == [each]
+    assert [
+        row.row.grain for row in divide_into_sections([product._replace(packs=False)], workers)
+    ] == [-(-tiles // (16 * workers))]

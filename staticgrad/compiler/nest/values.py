@@ -122,7 +122,9 @@ class Values:
     def emit(self, exprs: Sequence[Expr]) -> None:
         """Compute everything that ``exprs`` need."""
         chosen = self.inside.chosen
-        for e in unvisited_postorder([chosen.get(e, e) for e in exprs] if chosen else exprs, self.visited):
+        for e in unvisited_postorder(
+            [chosen.get(e, e) for e in exprs] if chosen else exprs, self.visited
+        ):
             if e in self.runs and e not in self.names and self.load_run is not None:
                 self.load_run(self, self.runs[e])
             if e not in self.names:

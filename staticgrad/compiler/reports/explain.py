@@ -21,7 +21,7 @@ from staticgrad.analysis.work import GraphWork, work_of
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler.runtime.cuts import TOGETHER, cuts
 from staticgrad.compiler.runtime.places import BufferPlaces
-from staticgrad.compiler.runtime.sections import Alone, shared
+from staticgrad.compiler.runtime.sections import Alone, divide_into_sections
 from staticgrad.compiler.runtime.words import Codes, RowWriter
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
@@ -255,7 +255,7 @@ class Sharing:
         """Read the rows of a plan's table; steps with bodies are the caller's."""
         writer = RowWriter(plan.workers, Codes(defaultdict(int), {}), TOGETHER)
         first_rows = writer.write(BufferPlaces(plan, {}))
-        rows = shared(writer.drafts, plan.workers)
+        rows = divide_into_sections(writer.drafts, plan.workers)
         reasons: dict[Alone | None, list[int]] = {None: []}
         chains: list[tuple[int, ...]] = []
         in_parts: list[int] = []

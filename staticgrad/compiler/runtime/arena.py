@@ -178,11 +178,11 @@ class BoundRun(Generic[T]):
     __slots__ = ("_enter", "_executor", "_feeds", "_given", "_words")
 
     def __init__(
-        self, executor: RunsBound, feeds: Mapping[str, Any], given: Mapping[str, Any] | None
+        self, executor: RunsBound, feeds: Mapping[str, Any], output_arrays: Mapping[str, Any] | None
     ) -> None:
         """``feeds`` by input name; ``given``: arrays by output name."""
         self._executor, self._feeds = executor, dict(feeds)
-        self._given = None if given is None else dict(given)
+        self._given = None if output_arrays is None else dict(output_arrays)
         self._words: _BoundWords | None = None
         self._enter: Callable[[], Any] = _no_entry
 
@@ -191,8 +191,8 @@ class BoundRun(Generic[T]):
         results: T | None = self._enter()
         if results is not None:
             return results
-        found: T = self._executor.run_bound(self._feeds, self._given, self)
-        return found
+        results_of_plan: T = self._executor.run_bound(self._feeds, self._given, self)
+        return results_of_plan
 
     def note(self, entry: NativeEntry, record: Addressed, results: Mapping[str, Array]) -> None:
         """A run has gone well, and the entry may run the same again; while that is closed."""
@@ -207,15 +207,15 @@ class _BoundWords:
     """The words of ``BoundWord``, and what they point to."""
 
     def __init__(
-        self, entry: NativeEntry, feeds: Mapping[str, Any], given: Mapping[str, Any]
+        self, entry: NativeEntry, feeds: Mapping[str, Any], output_arrays: Mapping[str, Any]
     ) -> None:
-        self._feeds = [feeds[each.name] for each in entry.inputs]
-        self._given = [given.get(each.name) for each in entry.outputs]
-        self._names = [each.name for each in entry.outputs]
-        self._objects = _filled([id(feed) for feed in self._feeds])
-        self._arrays = _filled([0 if array is None else id(array) for array in self._given])
-        self._feed_addresses = _filled([0] * len(self._feeds))
-        self._result_addresses = _filled([0] * len(self._given))
+        self._feeds = [feeds[port.name] for port in entry.inputs]
+        self._given = [output_arrays.get(port.name) for port in entry.outputs]
+        self._names = [port.name for port in entry.outputs]
+        self._objects = _word_array([id(feed) for feed in self._feeds])
+        self._arrays = _word_array([0 if array is None else id(array) for array in self._given])
+        self._feed_addresses = _word_array([0] * len(self._feeds))
+        self._result_addresses = _word_array([0] * len(self._given))
         self._entry = entry
         self.words = np.zeros(len(BoundWord), np.int64)
         for word, pointed in (
@@ -233,14 +233,14 @@ class _BoundWords:
         self.words[BoundWord.RECORD] = 0
         for number, feed in enumerate(self._feeds):
             # 0: a number lies in no array, and -1: nothing does
-            other = 0 if type(feed) in _NUMBERS else -1
-            self._feed_addresses[number] = address_of(feed) if type(feed) is np.ndarray else other
+            address = 0 if type(feed) in _NUMBERS else -1
+            self._feed_addresses[number] = address_of(feed) if type(feed) is np.ndarray else address
         for number, name in enumerate(self._names):
             self._result_addresses[number] = address_of(results[name])
         self.words[BoundWord.RECORD] = record.address
 
 
-def _filled(words: list[int]) -> npt.NDArray[np.int64]:
+def _word_array(words: list[int]) -> npt.NDArray[np.int64]:
     return np.array([*words, 0], np.int64)
 
 

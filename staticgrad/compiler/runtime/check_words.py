@@ -43,14 +43,14 @@ class CheckWords:
             )
         if not noted:
             return None
-        position, found = min(noted)
+        position, index = min(noted)
         step = self.plan.schedule.steps[self.planned.step]
         if not isinstance(step, CallStep):
             schedule, in_body = self.plan.schedule, len(self.path) > 1
             return index_failure(
-                schedule, self.planned, self.operand, position, found, self.origin, in_body
+                schedule, self.planned, self.operand, position, index, self.origin, in_body
             )
-        error = routines.failure(step.routine.name, position, found)
+        error = routines.failure(step.routine.name, position, index)
         if isinstance(error, StaticgradError) and self.origin is not None:
             error.at = self.origin
         return error
@@ -62,7 +62,7 @@ def find_checks(places: BufferPlaces) -> list[CheckWords]:
     What runs again after the commit has passed its check.
     """
     plan = places.plan
-    found: list[CheckWords] = []
+    checks: list[CheckWords] = []
     for position, planned in enumerate(plan.steps[: plan.commit]):
         step = plan.schedule.steps[planned.step]
         parts = {
@@ -70,8 +70,8 @@ def find_checks(places: BufferPlaces) -> list[CheckWords]:
             for check in step.checks()
             if places.offset(check.buffer, position) is not None
         }
-        found += _checks_of(plan, planned, parts, (planned.step,))
-    return sorted(found, key=lambda check: check.path)
+        checks += _checks_of(plan, planned, parts, (planned.step,))
+    return sorted(checks, key=lambda check: check.path)
 
 
 def _checks_of(
@@ -94,8 +94,8 @@ def _checks_of(
             for name, access in body.outside
             if accesses[access].buffer in parts
         }
-        for each in inner.steps:
-            yield from _checks_of(inner, each, inside, (*path, number, each.step))
+        for inner_step in inner.steps:
+            yield from _checks_of(inner, inner_step, inside, (*path, number, inner_step.step))
 
 
 def _origin(step: Step) -> Location | None:

@@ -103,16 +103,16 @@ def cuts(plan: Plan, rows: Rows) -> dict[int, StepCut]:
         return {at: StepCut(at + 1, False) for at in range(len(plan.steps))}
     waits = {*barriers(plan)}
     chained = chains(plan) if rows == TOGETHER else {}
-    staged, kept = staged_products(plan) if rows != "single" else ({}, frozenset[int]())
-    waits |= {position + more for position in kept for more in (0, 1)}
+    staged, kept_positions = staged_products(plan) if rows != "single" else ({}, frozenset[int]())
+    waits |= {position + more for position in kept_positions for more in (0, 1)}
     waits |= {chain.behind for chain in chained.values()}
-    found: dict[int, StepCut] = {}
+    cuts_by_position: dict[int, StepCut] = {}
     at = 0
     while at < len(plan.steps):
-        cut = StepCut(at + 1, at in waits, at in kept, stages=staged.get(at, ()))
-        found[at] = cut = chained.get(at) or cut
+        cut = StepCut(at + 1, at in waits, at in kept_positions, stages=staged.get(at, ()))
+        cuts_by_position[at] = cut = chained.get(at) or cut
         at = cut.behind
-    return found
+    return cuts_by_position
 
 
 # -- rows that are independent --------------------------------------------------------------------
@@ -156,16 +156,16 @@ class RowPart(NamedTuple):
 
 def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
     """The part of a step for some rows: a product has fewer rows, a map fewer iterations."""
-    kernel, total, own = call.kernel, planned.total, [*call.arguments]
-    whole = RowPart(call.arguments, (0,) * len(planned.offsets), 0, total)
+    kernel, total, arguments = call.kernel, planned.total, [*call.arguments]
+    full_part = RowPart(call.arguments, (0,) * len(planned.offsets), 0, total)
     if rows is None or not isinstance(kernel, Kernel):
-        return whole
+        return full_part
     if (number := rows_of(kernel)) is None:
-        first, behind = rows.iterations(total)
-        return whole._replace(first=first, total=behind)
-    own[number] = rows.behind - rows.first
-    moved = tuple(rows.first * step for step in _row_bytes(kernel, call.arguments) or ())
-    return RowPart(tuple(own), moved, 0, evaluate(kernel.iterations(own), {}))
+        first, end = rows.iterations(total)
+        return full_part._replace(first=first, total=end)
+    arguments[number] = rows.behind - rows.first
+    byte_offsets = tuple(rows.first * step for step in _row_bytes(kernel, call.arguments) or ())
+    return RowPart(tuple(arguments), byte_offsets, 0, evaluate(kernel.iterations(arguments), {}))
 
 
 @lru_cache(maxsize=4096)
@@ -188,7 +188,7 @@ def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[R
     if _row_bytes(kernel, arguments) is None:
         return ()
     ends = (*range(0, rows, share), rows)
-    return tuple(RowRange(first, behind, rows) for first, behind in pairwise(ends))
+    return tuple(RowRange(first, end, rows) for first, end in pairwise(ends))
 
 
 def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
@@ -197,14 +197,14 @@ def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
     values = dict(zip(kernel.arguments, arguments, strict=True))
-    found: dict[str, int] = {}
+    row_bytes: dict[str, int] = {}
     for access in _accesses(stage):
         name, stride = access.operand, access.stride(ROWS)
         step = number_of(stride, values) * kernel.operand(name).dtype.itemsize
-        if found.setdefault(name, step) != step:
+        if row_bytes.setdefault(name, step) != step:
             return None
-    steps = [found.get(operand.name, 0) for operand in kernel.operands]
-    return None if found.get(stage.b.operand, 0) != 0 else steps
+    steps = [row_bytes.get(operand.name, 0) for operand in kernel.operands]
+    return None if row_bytes.get(stage.b.operand, 0) != 0 else steps
 
 
 @lru_cache(maxsize=1024)
@@ -263,7 +263,7 @@ class _Link(NamedTuple):
 
 def _links(plan: Plan) -> list[_Link | None]:
     """The steps of a plan; None for one that workers cannot share by rows."""
-    found: list[_Link | None] = []
+    links: list[_Link | None] = []
     for planned in plan.steps:
         called, link = call_of(plan.schedule.steps[planned.step], planned), None
         if called is not None:
@@ -271,8 +271,8 @@ def _links(plan: Plan) -> list[_Link | None]:
             ranges = ranges_of(kernel, call.arguments, plan.workers)
             if ranges or (kernel.outer != "tiles" and row_loop(kernel)[0] is not None):
                 link = _Link(kernel, call.arguments, ranges, call_seconds(call, FASTEST))
-        found.append(link)
-    return found
+        links.append(link)
+    return links
 
 
 def _products(links: Sequence[_Link | None]) -> int:
@@ -281,17 +281,17 @@ def _products(links: Sequence[_Link | None]) -> int:
 
 def chains(plan: Plan) -> dict[int, StepCut]:
     """The chains of a plan by their first positions; none goes on behind the commit."""
-    found: dict[int, StepCut] = {}
+    chains_by_position: dict[int, StepCut] = {}
     links, spans = _links(plan), BufferSpans(plan)
     for first, last, ranges in _runs(links, plan.commit):
         while first < last:
-            behind = _apart(plan, links, spans, (first, last), ranges)
-            span = [link for link in links[first:behind] if link]
+            end = _end_of_independent(plan, links, spans, (first, last), ranges)
+            span = [link for link in links[first:end] if link]
             seconds = sum(link.seconds for link in span)
             if _products(span) >= FEWEST_PRODUCTS and seconds >= LEAST_SECONDS:
-                found[first] = StepCut(behind, True, False, ranges, seconds)
-            first = max(behind, first + 1)
-    return found
+                chains_by_position[first] = StepCut(end, True, False, ranges, seconds)
+            first = max(end, first + 1)
+    return chains_by_position
 
 
 def _runs(
@@ -302,18 +302,18 @@ def _runs(
     first, seconds = 0, 0.0
     ranges: tuple[RowRange, ...] = ()
     for position, link in enumerate((*links, None)):
-        own = link.ranges if link else ()
+        link_ranges = link.ranges if link else ()
         seconds += link.seconds if link else 0.0
         ends = link is None or position == commit or seconds > LONGEST
-        if ends or (own and ranges and own != ranges):
+        if ends or (link_ranges and ranges and link_ranges != ranges):
             if _products(links[first:position]) >= FEWEST_PRODUCTS:
                 yield first, position, ranges
             first, seconds = position + (link is None), link.seconds if link else 0.0
             ranges = ()
-        ranges = own or ranges
+        ranges = link_ranges or ranges
 
 
-def _apart(
+def _end_of_independent(
     plan: Plan,
     links: Sequence[_Link | None],
     spans: BufferSpans,
@@ -327,21 +327,21 @@ def _apart(
         accesses = plan.schedule.steps[planned.step].accesses()
         wholes = [spans.all_bytes(access.buffer, position) for access in accesses]
         touched: list[StepBytes] = []
-        for reached in _reached(link, ranges) if link else ():
+        for reached in _reach_of_parts(link, ranges) if link else ():
             reads: dict[ByteRange, None] = {}
             writes: dict[ByteRange, None] = {}
-            each = zip(accesses, wholes, planned.offsets, reached, strict=True)
-            for access, whole, begin, reach in each:
+            operands = zip(accesses, wholes, planned.offsets, reached, strict=True)
+            for access, span, begin, reach in operands:
                 if not access.is_own:
-                    (reads if access.mode == "in" else writes)[whole.part(begin, reach)] = None
+                    (reads if access.mode == "in" else writes)[span.part(begin, reach)] = None
             touched.append(StepBytes((*reads,), (*writes,)))
-        own = [whole for access, whole in zip(accesses, wholes, strict=True) if access.is_own]
-        if not touched or not rows.take(touched, own):
+        own_spans = [span for access, span in zip(accesses, wholes, strict=True) if access.is_own]
+        if not touched or not rows.take(touched, own_spans):
             return position
     return positions[1]
 
 
-def _reached(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...]]:
+def _reach_of_parts(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...]]:
     """Return the reach of each part's rows, by operand; empty if they cannot be divided."""
     row, extent = row_loop(link.kernel)
     number = link.kernel.arguments.index(extent) if isinstance(extent, str) else None
@@ -368,16 +368,16 @@ class RowsApart:
             return False
         self.scratch.add(others)
         self.places.update(others)
-        for own, part in enumerate(step):
-            self.touched[own].add((*part.reads, *part.writes))
-            self.written[own].add(part.writes)
+        for number, part in enumerate(step):
+            self.touched[number].add((*part.reads, *part.writes))
+            self.written[number].add(part.writes)
         return not any(
             self.scratch.meet((*part.reads, *part.writes))
-            or self.touched[other].meet(part.writes)
-            or self.written[other].meet(part.reads)
-            for own, part in enumerate(step)
-            for other in range(len(step))
-            if other != own
+            or self.touched[other_number].meet(part.writes)
+            or self.written[other_number].meet(part.reads)
+            for number, part in enumerate(step)
+            for other_number in range(len(step))
+            if other_number != number
         )
 
 
@@ -396,11 +396,11 @@ def row_ranges(
         return (), 0.0
     seconds = iterations * sum(link.seconds for link in links if link)
     spans = BufferSpans(plan, {name: f"/carry {number}" for name, number in body.carried})
-    (found,) = ranges
+    (common_ranges,) = ranges
     end = len(links)
-    if seconds > LONGEST or _apart(plan, links, spans, (0, end), found) < end:
+    if seconds > LONGEST or _end_of_independent(plan, links, spans, (0, end), common_ranges) < end:
         return (), 0.0
-    return found, seconds
+    return common_ranges, seconds
 
 
 # -- products of few rows -------------------------------------------------------------------------
@@ -427,9 +427,11 @@ def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
             assert isinstance(stage, Gemm)
             number = [operand.name for operand in kernel.operands].index(stage.b.operand)
             products[position] = accesses[number].buffer, stages
-    found = {at: stages for at, (factor, stages) in products.items() if factor in written}
-    factors = {products[at][0] for at in found}
-    return found, frozenset(at for at, buffers in touched.items() if factors & buffers)
+    written_products = {
+        at: stages for at, (factor, stages) in products.items() if factor in written
+    }
+    factors = {products[at][0] for at in written_products}
+    return written_products, frozenset(at for at, buffers in touched.items() if factors & buffers)
 
 
 def _stages(kernel: Kernel, call: Call, total: int, workers: int) -> Stages:

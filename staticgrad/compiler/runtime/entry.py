@@ -79,12 +79,14 @@ class TableRecord:
         """``key`` is what tables are kept by; the last two are of the inputs, then the outputs."""
         self.key, self.table, self.base = key, table, base
         sheet = _Sheet(len(RecordWord))
-        for kinds, each, extents, places in zip(
+        for kinds, operand_shapes, extents, places in zip(
             operands, shapes, (RecordWord.SHAPES_AT, RecordWord.RESULT_SHAPES_AT),
             (RecordWord.FEEDS_AT, RecordWord.RESULTS_AT), strict=True,
         ):  # fmt: skip
-            sheet.point(extents, sheet.add([extent for shape in each for extent in shape]))
-            sheet.point(places, _write_places(sheet, table, base, kinds, each))
+            sheet.point(
+                extents, sheet.add([extent for shape in operand_shapes for extent in shape])
+            )
+            sheet.point(places, _write_places(sheet, table, base, kinds, operand_shapes))
         sheet.put(RecordWord.BLOCK, table.block)
         sheet.put(RecordWord.COMMIT, table.commit_row)
         sheet.put(RecordWord.ROWS, table.all_rows)
@@ -160,14 +162,14 @@ class Entry(AtFork):
         spans = [word for span in written for word in span]
         sheet = _Sheet(len(HeadWord))
         for at, words in (
-            (HeadWord.NAMES_AT, [id(each.name) for each in inputs]),
-            (HeadWord.TYPES_AT, [id(each.dtype) for each in inputs]),
-            (HeadWord.RANKS_AT, [each.rank for each in inputs]),
-            (HeadWord.BOOLS_AT, [int(each.is_checked) for each in inputs]),
-            (HeadWord.NUMBERS_AT, [each.number_bytes for each in inputs]),
-            (HeadWord.RESULT_NAMES_AT, [id(each.name) for each in outputs]),
-            (HeadWord.RESULT_TYPES_AT, [id(each.dtype) for each in outputs]),
-            (HeadWord.RESULT_RANKS_AT, [each.rank for each in outputs]),
+            (HeadWord.NAMES_AT, [id(port.name) for port in inputs]),
+            (HeadWord.TYPES_AT, [id(port.dtype) for port in inputs]),
+            (HeadWord.RANKS_AT, [port.rank for port in inputs]),
+            (HeadWord.BOOLS_AT, [int(port.is_checked) for port in inputs]),
+            (HeadWord.NUMBERS_AT, [port.number_bytes for port in inputs]),
+            (HeadWord.RESULT_NAMES_AT, [id(port.name) for port in outputs]),
+            (HeadWord.RESULT_TYPES_AT, [id(port.dtype) for port in outputs]),
+            (HeadWord.RESULT_RANKS_AT, [port.rank for port in outputs]),
             (HeadWord.WRITTEN_AT, spans),
         ):
             sheet.point(at, sheet.add(words))
@@ -190,9 +192,9 @@ class Entry(AtFork):
             sheet.put(at, word)
         self.head = sheet.array()
         self._head = self.head.data
-        for number, each in enumerate(outputs):
+        for number, port in enumerate(outputs):
             first = pool_words + 2 * number
-            pools[each.name].note_blocks(self._head[first : first + 2])
+            pools[port.name].note_blocks(self._head[first : first + 2])
         self.enter: Callable[[object], Any] = native_entry.with_feeds(self.head)
 
     @property
@@ -229,7 +231,7 @@ class Entry(AtFork):
 
     def note_keys(self, keys: Iterable[tuple[str, object]]) -> None:
         """Inputs by name, and the values by which they were fed; while closed."""
-        number = {each.name: at for at, each in enumerate(self.inputs)}
+        number = {port.name: at for at, port in enumerate(self.inputs)}
         for name, key in keys:
             self._head[self._key_words + number[name]] = id(key)
             self._keys[number[name]] = key  # it lives on, and what it replaces is not looked for
@@ -247,8 +249,8 @@ class Entry(AtFork):
 
     def refuse(self, table: Table) -> None:
         """Let it run a plan no more; while closed."""
-        if any(each.table is table for each in self._records):
-            self.keep([each for each in self._records if each.table is not table])
+        if any(record.table is table for record in self._records):
+            self.keep([record for record in self._records if record.table is not table])
 
     def keep(self, records: Sequence[TableRecord]) -> None:
         """Let it run these plans only; while closed."""

@@ -78,14 +78,14 @@ class Memory:
         return self.arena + self.feeds + self.parameters + self.outputs + self.constants
 
     def __str__(self) -> str:
-        rows = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        rows = [(pool.name, getattr(self, pool.name)) for pool in fields(self)]
         rows.append(("total", self.total))
         return "\n".join([f"{name:<10}  {nbytes:>15,} bytes" for name, nbytes in rows])
 
     def _repr_html_(self) -> str:
         from staticgrad.support.pictures import charts, markup
 
-        rows = [(each.name, float(getattr(self, each.name))) for each in fields(self)]
+        rows = [(pool.name, float(getattr(self, pool.name))) for pool in fields(self)]
         chart = charts.bars(rows, markup.nbytes, "bytes of a step")
         return markup.fragment(
             markup.paragraph(f"{markup.nbytes(self.total)} for a step"),
@@ -171,7 +171,7 @@ class Executor:
                 first = address_of(array)
                 self._written.refuse(port.name, first, first + array.nbytes)
         if out is not None:
-            self._given(out, self._result_shapes(sizes), bound)
+            self._check_outputs(out, self._result_shapes(sizes), bound)
             out = out if isinstance(out, Mapping) else {self._outputs[0].name: out}
         from staticgrad.compiler.runtime.arena import BoundRun
 
@@ -299,7 +299,7 @@ class Executor:
         driver = getattr(self.program.driver, "address", None)
         if driver is None or unused_references() is None:
             return None
-        made = self._entry = Entry(
+        entry = self._entry = Entry(
             self._inputs,
             self._outputs,
             self._pools,
@@ -308,8 +308,8 @@ class Executor:
             driver,
             self._single,
         )
-        self.enter = made.enter
-        return made
+        self.enter = entry.enter
+        return entry
 
     @property
     def native_entry(self) -> Entry | None:
@@ -378,8 +378,8 @@ class Executor:
             return prepared
         sizes = self._sizes(bound)
         plan = self._make_plan(sizes, self.buffers_of(bound.staged))
-        made = self._make_table(self.program.of(plan), plan)
-        prepared = _Prepared(made, self._result_shapes(sizes))
+        new_table = self._make_table(self.program.of(plan), plan)
+        prepared = _Prepared(new_table, self._result_shapes(sizes))
         table = prepared.table
         self._tables.store(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)
         if self._entry is not None:
@@ -396,32 +396,32 @@ class Executor:
         return all(self._named[name].number_bytes for name in staged)
 
     def _is_kept(self, record: TableRecord) -> bool:
-        found = self._tables.peek(record.key)
-        return found is not None and found.table is record.table
+        prepared = self._tables.peek(record.key)
+        return prepared is not None and prepared.table is record.table
 
     def _result_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         return {n: concrete_shape(t.shape, sizes) for n, t in self._graph.output_types.items()}
 
-    def _given(
+    def _check_outputs(
         self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds
     ) -> dict[str, Array]:
         """The caller's arrays for results, checked."""
-        given = given_outputs(out, shapes, self._dtypes)
+        output_arrays = given_outputs(out, shapes, self._dtypes)
         feeds = [(f"feed {n!r}", a) for n, a in zip(self._named, bound.arrays, strict=True)]
         stores = [(f"parameter {n!r}", s.array) for n, s in self.program.stores.items()]
-        check_apart(given, [*feeds, *stores])
-        return given
+        check_apart(output_arrays, [*feeds, *stores])
+        return output_arrays
 
     def _results(
         self, prepared: _Prepared, bound: BoundFeeds, out: object
     ) -> tuple[dict[str, Array], dict[str, int]]:
         """An array per output, and its address."""
-        given = {} if out is None else self._given(out, prepared.shapes, bound)
+        output_arrays = {} if out is None else self._check_outputs(out, prepared.shapes, bound)
         results, addresses = {}, {}
         for name, pool in self._pools.items():
-            if name in given:
-                results[name] = given[name]
-                addresses[name] = address_of(given[name])
+            if name in output_arrays:
+                results[name] = output_arrays[name]
+                addresses[name] = address_of(output_arrays[name])
             else:
                 results[name], addresses[name] = pool.take(prepared.shapes[name])
         return results, addresses

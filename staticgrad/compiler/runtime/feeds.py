@@ -87,8 +87,10 @@ class FeedBinder:
             if type(data) is not np.ndarray:
                 with default_environment():
                     data = feed_array(self._inputs[name], data)
-            own = data.dtype  # mostly the very object
-            if (own is not dtype and own != dtype) or data.flags.num & _IN_PLACE != _IN_PLACE:
+            array_dtype = data.dtype  # mostly the very object
+            if (
+                array_dtype is not dtype and array_dtype != dtype
+            ) or data.flags.num & _IN_PLACE != _IN_PLACE:
                 data = feed_array(self._inputs[name], data)
                 if name not in self._unused:
                     staged.append(name)
@@ -115,14 +117,14 @@ class FeedBinder:
 
 def views_of(feeds: Feeds) -> dict[Any, Array]:
     """Return those feeds that are arrays of another library, as NumPy's over their memory."""
-    found = {}
+    views = {}
     for name, data in feeds.items() if type(feeds) is dict else ():
         if type(data) is not np.ndarray:
             view = viewer_of(type(data))
             array = None if view is None else view(data)
             if array is not None:
-                found[name] = array
-    return found
+                views[name] = array
+    return views
 
 
 def copy_feed(place: Array, feed: Array) -> None:
@@ -135,11 +137,11 @@ def copy_feed(place: Array, feed: Array) -> None:
         np.copyto(place, feed, casting="same_kind")
 
 
-def _reason(name: str, given: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
+def _reason(name: str, feed: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
     """Return why a feed is copied, and what needs no copy."""
     shown = name if name.isidentifier() else "feed"
-    if not isinstance(given, np.ndarray):
-        was = f"it is {kind_of(given)}, which NumPy makes {array.dtype}, and the input is {dtype}"
+    if not isinstance(feed, np.ndarray):
+        was = f"it is {kind_of(feed)}, which NumPy makes {array.dtype}, and the input is {dtype}"
         return was, f"np.asarray({shown}, {dtype.name!r})"
     contiguous = bool(array.flags.c_contiguous)
     if array.dtype != dtype:
@@ -203,7 +205,7 @@ class OutputPool:
         for block in self._blocks:
             if block.template.shape == shape and block.references() == _UNUSED:
                 return block.template.view(), block.address
-        kept = [block for block in self._blocks if block.template.shape == shape]
+        same_shape = [block for block in self._blocks if block.template.shape == shape]
         try:
             block = _Block(shape, self.dtype)
         except (MemoryError, ValueError, OverflowError):
@@ -211,7 +213,7 @@ class OutputPool:
                 f"output {self.name!r} of shape {shape} does not fit into memory",
                 hint="nothing was run and no parameter has changed",
             ) from None
-        self._keep([*kept[len(kept) + 1 - _BLOCKS :], block])
+        self._keep([*same_shape[len(same_shape) + 1 - _BLOCKS :], block])
         return block.template.view(), block.address
 
     def note_blocks(self, words: memoryview) -> None:
@@ -248,11 +250,11 @@ def given_outputs(
                 hint=f"give a dict with the keys {', '.join(map(repr, shapes))}",
             )
         out = {next(iter(shapes)): out}
-    given: dict[str, Array] = {}
+    output_arrays: dict[str, Array] = {}
     for name, data in out.items():
         if name not in shapes:
-            known = ", ".join(map(repr, shapes))
-            raise OutputArrayError(f"out= names {name!r}; the outputs are {known}")
+            output_names = ", ".join(map(repr, shapes))
+            raise OutputArrayError(f"out= names {name!r}; the outputs are {output_names}")
         if not isinstance(data, np.ndarray):
             raise OutputArrayError(
                 f"the array for output {name!r} is {kind_of(data)}, not an array",
@@ -265,8 +267,8 @@ def given_outputs(
                 f"the array for output {name!r} {problem}",
                 hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
             )
-        given[name] = array
-    return given
+        output_arrays[name] = array
+    return output_arrays
 
 
 def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
@@ -281,7 +283,7 @@ def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return ""
 
 
-def check_apart(given: Mapping[str, Array], others: Iterable[tuple[str, Array]]) -> None:
+def check_apart(output_arrays: Mapping[str, Array], others: Iterable[tuple[str, Array]]) -> None:
     """Check that the caller's output arrays share no byte with each other or with ``others``.
 
     Args:
@@ -291,23 +293,23 @@ def check_apart(given: Mapping[str, Array], others: Iterable[tuple[str, Array]])
     Raises:
         OutputArrayError: two that do, or might.
     """
-    arrays = list(given.items())
+    arrays = list(output_arrays.items())
     for i, (name, array) in enumerate(arrays):
-        rest: Sequence[tuple[str, Array]] = [(f"output {n!r}", a) for n, a in arrays[:i]]
-        for what, other in (*rest, *others):
-            if _meet(array, other):
+        earlier_outputs: Sequence[tuple[str, Array]] = [(f"output {n!r}", a) for n, a in arrays[:i]]
+        for what, array_of_step in (*earlier_outputs, *others):
+            if _meet(array, array_of_step):
                 raise OutputArrayError(
                     f"the array for output {name!r} shares memory with {what}",
                     hint="outputs are written while the step runs: give a separate array",
                 )
 
 
-def _meet(one: Array, two: Array) -> bool:
-    if not np.may_share_memory(one, two):
+def _meet(a: Array, b: Array) -> bool:
+    if not np.may_share_memory(a, b):
         return False
     try:
         # NumPy takes any amount of work; its stubs know two of them
-        return np.shares_memory(one, two, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
+        return np.shares_memory(a, b, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
@@ -333,10 +335,10 @@ def input_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
     """The inputs of a graph, in order."""
     buffers = {b.label: b.name for b in schedule.buffers if b.role == "input"}
     read = {name for step in schedule.steps for name in step.reads()}
-    return tuple([_input(value, buffers, read) for value in graph.inputs])
+    return tuple([_input_port(value, buffers, read) for value in graph.inputs])
 
 
-def _input(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
+def _input_port(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
     name, kind = value.node.label, fed_type(value)
     buffer = buffers.get(name)
     is_read = buffer in read

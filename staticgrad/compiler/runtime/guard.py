@@ -84,15 +84,15 @@ class GuardedCopy:
     def describe(self, byte: int, row: int) -> str:
         """A byte of the copy in terms of the buffers that are there while a row runs."""
         places = sorted(self._places(row))
-        before = places[: bisect_right(places, byte, key=lambda place: place[0].begin)]
-        for span, name in reversed(before):
+        preceding = places[: bisect_right(places, byte, key=lambda place: place[0].begin)]
+        for span, name in reversed(preceding):
             if byte < span.end:
                 return f"byte {byte - span.begin} of {name!r}"
         inside = self.in_arena.begin <= byte < self.in_arena.end
         zone = f"byte {byte - ZONE} of the arena" if inside else "a red zone"
-        if not before:
+        if not preceding:
             return f"{zone}, {self.in_arena.begin - byte} bytes before the arena"
-        span, name = max(before, key=lambda place: place[0].end)
+        span, name = max(preceding, key=lambda place: place[0].end)
         return f"{zone}, {byte - span.end} bytes behind the end of {name!r}"
 
     def _places(self, row: int) -> Iterator[tuple[ByteSpan, str]]:
@@ -110,8 +110,8 @@ def span_of(place: Placement) -> ByteSpan:
 
 def bytes_at(address: int, nbytes: int) -> Bytes:
     """The memory at an address, as it is."""
-    there = (ctypes.c_ubyte * nbytes).from_address(address)
-    return np.ndarray((nbytes,), np.uint8, memoryview(there).cast("B"))
+    memory = (ctypes.c_ubyte * nbytes).from_address(address)
+    return np.ndarray((nbytes,), np.uint8, memoryview(memory).cast("B"))
 
 
 class Touched(NamedTuple):
@@ -183,8 +183,8 @@ class WatchedRun:
 
     def _note(self, end: int) -> None:
         """The arena bytes below ``end`` (in the copy) count as touched."""
-        begin, behind = self._copy.in_arena
-        if end <= behind:
+        begin, end_of_arena = self._copy.in_arena
+        if end <= end_of_arena:
             self.highest = max(self.highest, -(-(end - begin) // ALIGNMENT) * ALIGNMENT)
 
     def run(self, first: int, last: int) -> None:
@@ -236,19 +236,23 @@ class WatchedRun:
         fresh = []
         for operand in (t for t in touched if t.is_written):
             span = operand.span
-            known = self.known[span.slice] | ~(first.left(span) & second.left(span))
-            known |= self._table.is_skipped(row)  # a failing check is raised when all have run
+            known_bytes = self.known[span.slice] | ~(first.left(span) & second.left(span))
+            known_bytes |= self._table.is_skipped(
+                row
+            )  # a failing check is raised when all have run
             self.truth[span.slice] = second.results[span]
-            fresh.append((operand, known))
+            fresh.append((operand, known_bytes))
         for place in self._ending.get(row, ()):
             self.known[span_of(place).slice] = False
-        for operand, known in fresh:
-            last = np.flatnonzero(known)[-1:]
+        for operand, known_bytes in fresh:
+            last = np.flatnonzero(known_bytes)[-1:]
             if last.size:
                 self._note(operand.span.begin + int(last[0]) + 1)
             if operand.mode in ("scratch", "check"):  # a kernel's own room, which it need not fill
                 self._note(operand.span.end)
-            self.known[operand.span.slice] = known if self._lives_on(operand.buffer, row) else False
+            self.known[operand.span.slice] = (
+                known_bytes if self._lives_on(operand.buffer, row) else False
+            )
 
     def _is_looked_at(self, operand: Touched, row: int) -> bool:
         return operand.mode != "check" or row < self._plan.commit
@@ -284,16 +288,16 @@ class WatchedRun:
         Raises:
             KernelAccessError: a byte has changed outside the buffers that the row writes.
         """
-        before = poison.copy()
+        input_bytes = poison.copy()
         for span in dict.fromkeys(operand.span for operand in touched):
-            np.copyto(before[span.slice], self.truth[span.slice], where=self.known[span.slice])
-        self.block[:] = before
+            np.copyto(input_bytes[span.slice], self.truth[span.slice], where=self.known[span.slice])
+        self.block[:] = input_bytes
         self._table.run_row(row)
         results = {t.span: self.block[t.span.slice].copy() for t in touched if t.is_written}
         for span in results:
-            self.block[span.slice] = before[span.slice]
-        if not np.array_equal(self.block.view(np.int64), before.view(np.int64)):
-            raise self._stray_write(row, touched, np.flatnonzero(self.block != before))
+            self.block[span.slice] = input_bytes[span.slice]
+        if not np.array_equal(self.block.view(np.int64), input_bytes.view(np.int64)):
+            raise self._stray_write(row, touched, np.flatnonzero(self.block != input_bytes))
         return _Outcome(poison, results)
 
     # -- what went wrong --------------------------------------------------------------------------
@@ -386,9 +390,11 @@ class GuardedTable(Table):
         """
         fixed = fixed_addresses(self._program)
         steps = {row.step: self._schedule.steps[row.step] for row in self.plan.steps if row.bodies}
-        held = [access.buffer for step in steps.values() for access in step.accesses()]
+        control_buffers = [access.buffer for step in steps.values() for access in step.accesses()]
         staged = {place.buffer for place in self.plan.placements}  # feeds copied into the arena
-        outside = [n for n in held if n in fixed or (n in self._outside and n not in staged)]
+        outside = [
+            n for n in control_buffers if n in fixed or (n in self._outside and n not in staged)
+        ]
         names = dict.fromkeys([*self._slots, *outside])  # bodies of no iterations leave no slot
         real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in names}
         copy = self._copy = GuardedCopy(self.plan, real)
@@ -428,11 +434,11 @@ class GuardedTable(Table):
         """The buffers that a row's record points into, in bytes from ``base``."""
         planned = self.plan.steps[row]
         step = self._schedule.steps[planned.step]
-        found = []
+        operands = []
         for begin, access in zip(self._begins(row, base), step.accesses(), strict=True):
             span = ByteSpan(begin, begin + self._nbytes[access.buffer])
-            found.append(Touched(access.buffer, span, access.mode))
-        return found
+            operands.append(Touched(access.buffer, span, access.mode))
+        return operands
 
     def _begins(self, row: int, base: int) -> Sequence[int]:
         """Return where the buffer of each access begins, by the record or, for bodies, the plan."""
@@ -442,8 +448,8 @@ class GuardedTable(Table):
             places = [self._places.find(access.buffer, row) for access in accesses]
             return [self._copy.begin(*p) for p in places if not isinstance(p, Moved)]
         words = self._words.of_row(self._words.first_rows[row], accesses)
-        found = (int(self._words.array[word]) - base for word in words)
-        return [begin - inside for begin, inside in zip(found, planned.offsets, strict=True)]
+        begins = (int(self._words.array[word]) - base for word in words)
+        return [begin - inside for begin, inside in zip(begins, planned.offsets, strict=True)]
 
     def error(self, row: int, what: str, details: list[str]) -> KernelAccessError:
         """A fault of the kernel at a row, with the lines that it computes."""

@@ -105,7 +105,7 @@ class BufferPlaces:
         planned = self.plan.steps[position]
         step = self.plan.schedule.steps[planned.step]
         accesses = step.accesses()
-        (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
+        (room,) = (touch.buffer for touch in step.scratch() if touch.per == "bodies")
         checks = {
             name: self.parts(accesses[access].buffer, position, planned.offsets[access])
             for name, access in step.bodies()[number].outside
@@ -123,6 +123,6 @@ class BufferPlaces:
             raise VerifyError(f"{buffer!r} belongs to workers and is not in the arena")
         if self.plan.workers == 1:
             return (place + inside,)
-        found = self.plan.schedule.buffer(buffer)
-        stride = own_stride(found.role, evaluate(found.nbytes, dict(self.plan.sizes)))
+        buffer_entry = self.plan.schedule.buffer(buffer)
+        stride = own_stride(buffer_entry.role, evaluate(buffer_entry.nbytes, dict(self.plan.sizes)))
         return [place + inside + worker * stride for worker in range(self.plan.workers)]

@@ -85,24 +85,26 @@ class _Suspicious:
         """
         if body not in self._known:
             self._known[body] = _AskedBody(body, self._kind, self._sizes, self._compile)
-        known = self._known[body]
-        given = [np.array(array, order="C") for array in arrays]
-        feeds = dict(zip(known.labels, map(address_of, given), strict=True))
-        if known.search is not None:
-            answers, failure = known.search.run(feeds)
-            guilty = known.probe.guilty(answers, None if failure is None else failure.at)
+        program = self._known[body]
+        body_inputs = [np.array(array, order="C") for array in arrays]
+        feeds = dict(zip(program.labels, map(address_of, body_inputs), strict=True))
+        if program.search is not None:
+            answers, failure = program.search.run(feeds)
+            guilty = program.probe.guilty(answers, None if failure is None else failure.at)
             if guilty is not None:
-                iterations = (*self._around, self._iteration(body, given))
+                iterations = (*self._around, self._iteration(body, body_inputs))
                 _accuse(guilty, self._sizes, feeds, self._compile, iterations)
-        results, failure = known.results.run(feeds)
+        results, failure = program.results.run(feeds)
         if failure is not None:
             raise failure
-        return [results[name].copy() for name in known.names]
+        return [results[name].copy() for name in program.names]
 
-    def _iteration(self, body: Graph, given: Sequence[Array]) -> Iteration:
+    def _iteration(self, body: Graph, body_inputs: Sequence[Array]) -> Iteration:
         """Return the current iteration, in words."""
         if body.inputs[0].node.label == "i":
-            return Iteration(f"iteration {int(given[0])}", self._node.op.name, self._node.origin)
+            return Iteration(
+                f"iteration {int(body_inputs[0])}", self._node.op.name, self._node.origin
+            )
         case = bodies_of(self._node).index(body)
         return Iteration(f"case {case}", self._node.op.name, self._node.origin)
 
@@ -117,7 +119,7 @@ class _AskedBody:
     def __init__(
         self, body: Graph, kind: Kind, sizes: Mapping[str, int], compile_graph: Compile
     ) -> None:
-        inputs = [_named(value) for value in body.inputs]
+        inputs = [_name_input(value) for value in body.inputs]
         self.labels = [value.node.label for value in inputs]
         values = inline_body(body, inputs)
         self.names = [*body.outputs]
@@ -128,7 +130,7 @@ class _AskedBody:
         self.results = SideRun(compile_graph(graph), sizes)
 
 
-def _named(value: Symbolic) -> Symbolic:
+def _name_input(value: Symbolic) -> Symbolic:
     """An input of a graph like one of a body, with a name for messages."""
     label = value.node.label
     name = " ".join(filter(None, (_ROLES[label[0]], label[1:])))
@@ -274,11 +276,11 @@ def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
 
     timed, program = executor.with_tables(make), executor.program
     arrays = [program.stores[name].array for name in sorted(program.updated)]
-    before = [array.copy() for array in arrays]
+    saved_arrays = [array.copy() for array in arrays]
 
     def put_back(_: object, begin_writing: Callable[[], object]) -> None:
         begin_writing()
-        write_together(arrays, before)
+        write_together(arrays, saved_arrays)
 
     try:
         for _ in range(runs + 1):

@@ -58,7 +58,7 @@ class PlannedRow(NamedTuple):
     packs: bool = False
 
 
-def shared(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
+def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
     """The rows in sections for so many workers; ``alone`` says why others are in none."""
     if workers == 1 or not rows:
         return [row._replace(alone=Alone.ONE_WORKER) for row in rows]
@@ -82,17 +82,17 @@ def shared(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
 
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[PlannedRow] | None:
     """The rows of a section; None where they are a single group."""
-    rows, before = [], 0
+    rows, first_group = [], 0
     flags = wakes * pool_code.WAKES
     if span[0].keeps:
         flags |= pool_code.KEEPS
     for number, planned in enumerate(span):
         row, section = planned.row, len(span) - number
         grain = _grain(planned, workers)
-        row = row._replace(grain=grain, section=section, first=before, flags=flags)
+        row = row._replace(grain=grain, section=section, first=first_group, flags=flags)
         rows.append(planned._replace(row=row))
-        before += -(-row.total // grain) if grain else 1
-    return rows if before > 1 else None
+        first_group += -(-row.total // grain) if grain else 1
+    return rows if first_group > 1 else None
 
 
 def _grain(planned: PlannedRow, workers: int) -> int:
@@ -101,10 +101,10 @@ def _grain(planned: PlannedRow, workers: int) -> int:
     if row.grain == 0:
         return 0
     groups = -(-row.total // row.grain)
-    wanted = min(max(1, int(planned.seconds / LEAST_GROUP)), MOST_GROUPS * workers)
-    if wanted == 1 or groups <= 1:
+    wanted_groups = min(max(1, int(planned.seconds / LEAST_GROUP)), MOST_GROUPS * workers)
+    if wanted_groups == 1 or groups <= 1:
         return 0
-    least = -(-groups // wanted)
+    least = -(-groups // wanted_groups)
     longest = groups // (FEW_OF_PRODUCT * workers) if planned.packs else 0
-    even = (each for each in range(longest, least, -1) if groups % (each * workers) == 0)
+    even = (count for count in range(longest, least, -1) if groups % (count * workers) == 0)
     return row.grain * next(even, least)

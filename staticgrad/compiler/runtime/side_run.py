@@ -46,13 +46,13 @@ class SideRun:
         self._arena = Arena()
         self._arena.reserve(self._table.plan.peak_bytes)
         self._table.bind_arena(self._arena)
-        self._results, made = dict[str, Array](), dict[str, Array]()
+        self._results, arrays = dict[str, Array](), dict[str, Array]()
         for name, buffer in self._schedule.outputs:
             value = side.graph.outputs[name]
-            if buffer not in made:
-                made[buffer] = np.empty(concrete_shape(value.shape, sizes), value.dtype.numpy)
-                self._table.bind(buffer, address_of(made[buffer]))
-            self._results[name] = made[buffer]
+            if buffer not in arrays:
+                arrays[buffer] = np.empty(concrete_shape(value.shape, sizes), value.dtype.numpy)
+                self._table.bind(buffer, address_of(arrays[buffer]))
+            self._results[name] = arrays[buffer]
 
     def run(self, feeds: Mapping[str, int]) -> tuple[dict[str, Array], IndexOutOfRange | None]:
         """See ``SideProgram.run``."""

@@ -53,13 +53,19 @@ class Pace:
     def __init__(self, plan: Plan) -> None:
         steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
         seconds = [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
-        before = plan.steps[: plan.commit]
-        own = seconds[: plan.commit]
+        steps_to_commit = plan.steps[: plan.commit]
+        step_seconds = seconds[: plan.commit]
         self.seconds = sum(seconds)
-        self.pieces = _pieces(own)
-        loops = [spent for each, spent in zip(before, own, strict=True) if each.bodies]
+        self.pieces = _pieces(step_seconds)
+        loops = [
+            spent
+            for planned, spent in zip(steps_to_commit, step_seconds, strict=True)
+            if planned.bodies
+        ]
         self.has_long_loop = any(spent > PIECE for spent in loops)
-        self.has_open_end = any(_has_open_end(each, plan.schedule) for each in before)
+        self.has_open_end = any(
+            _has_open_end(planned, plan.schedule) for planned in steps_to_commit
+        )
 
     @property
     def comes_back(self) -> bool:
@@ -87,7 +93,9 @@ def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
     """Return whether a step is a loop that ends by a test, or runs one."""
     is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
     return bool(is_while) or any(
-        _has_open_end(each, body.schedule) for body in planned.bodies for each in body.steps
+        _has_open_end(inner_step, body.schedule)
+        for body in planned.bodies
+        for inner_step in body.steps
     )
 
 
@@ -254,13 +262,15 @@ class Table:
 
     def _pool_address(self) -> int:
         """The memory of the pool whose workers take part; 0 where only the caller runs rows."""
-        found = pool.pool(self.plan.workers)
-        return 0 if found is None else found.address
+        workers = pool.pool(self.plan.workers)
+        return 0 if workers is None else workers.address
 
     def _make_shadows(self, program: Program) -> Shadows | None:
         """Return the copies that rows update, if the run may end between two of them: by an
         interrupt, or as a kernel fails behind the commit."""
-        late = {self._schedule.steps[each.step] for each in self.plan.steps[self.plan.commit :]}
+        late = {
+            self._schedule.steps[planned.step] for planned in self.plan.steps[self.plan.commit :]
+        }
         kernels = {kernel for step in late for kernel in step.kernels()}
         if not (program.is_divisible or kernels & program.failing):
             return None
@@ -270,7 +280,7 @@ class Table:
     def held_bytes(self) -> int:
         """About how many bytes the table's own objects take, without the plan."""
         words = (self._words.array, self._words.arena_words, self._words.arena_offsets)
-        slots = sum(len(found) for found in self._slots.values())
+        slots = sum(len(words_of_slot) for words_of_slot in self._slots.values())
         return (
             4000
             + 150 * len(self._outside)
@@ -377,10 +387,10 @@ class Table:
     def _first_failure(self, words: memoryview) -> BaseException:
         """The error of the smallest (step, position) of all that workers have noted."""
         failures = (check.failure(words) for check in self._checks)
-        found = next((each for each in failures if each is not None), None)
-        if found is None:
+        failure = next((failure for failure in failures if failure is not None), None)
+        if failure is None:
             raise AssertionError("no step has noted an index")
-        return found
+        return failure
 
     def _drive(self, first: int, last: int) -> None:
         """Run rows ``first`` to ``last`` (exclusive).

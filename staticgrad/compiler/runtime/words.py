@@ -33,7 +33,7 @@ from staticgrad.compiler.runtime.places import (
     Place,
     further,
 )
-from staticgrad.compiler.runtime.sections import Alone, PlannedRow, shared
+from staticgrad.compiler.runtime.sections import Alone, PlannedRow, divide_into_sections
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.control_flow import control_flow
@@ -131,7 +131,7 @@ class RowWriter:
         planned = places.plan.steps[position]
         step = places.plan.schedule.steps[planned.step]
         (call,) = step.calls(planned.arguments)
-        workers, own = len(self.blocks), 8 * len(self.blocks[0])
+        workers, block_offset = len(self.blocks), 8 * len(self.blocks[0])
         accesses = [*zip(step.accesses(), planned.offsets, strict=True)]
         for access, inside in accesses:
             if access.is_own:
@@ -152,14 +152,14 @@ class RowWriter:
                 if cut.stages:
                     total = PART if words else 0
                 code, record = self._addresses[call.kernel], len(self.records)
-                row = Row(code, record, own, total, grain, first=part.first)
+                row = Row(code, record, block_offset, total, grain, first=part.first)
                 waits = (cut.waits and number == 0) or alone is not None  # parts run together
                 draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps, packs)
                 self.drafts.append(draft)
-                for (access, inside), moved in zip(accesses, part.moved, strict=True):
+                for (access, inside), byte_offset in zip(accesses, part.moved, strict=True):
                     if not access.is_own:
                         place = places.find(access.buffer, position, inside)
-                        self.point(self.word(), further(place, moved))
+                        self.point(self.word(), further(place, byte_offset))
                 self.records += (*part.arguments, *tail, *(words or ()))
 
     def _write_notes(
@@ -214,8 +214,8 @@ class RowWriter:
     def entries(self, loop: Moves) -> tuple[int, int, int]:
         """The entries of a loop whose body is written: where they begin, and how many of each."""
         begin = len(self.records)
-        moved = sorted(loop, key=lambda each: each[1].third is not None)
-        for word, place in moved:
+        entries = sorted(loop, key=lambda entry: entry[1].third is not None)
+        for word, place in entries:
             at = len(self.records)
             self.records += [0] * len(EntryWord)
             self.pointers.append((at + EntryWord.WORD, word))
@@ -225,8 +225,8 @@ class RowWriter:
                 self.records[at + EntryWord.THIRD] = place.stride
             else:
                 self.point(at + EntryWord.THIRD, place.third)
-        turns = sum(place.third is not None for _, place in moved)
-        return begin, len(moved) - turns, turns
+        turns = sum(place.third is not None for _, place in entries)
+        return begin, len(entries) - turns, turns
 
 
 class _BodyWriter:
@@ -257,15 +257,15 @@ class _BodyWriter:
 
     def write(self) -> None:
         """Control rows, and those of the bodies between them."""
-        for each in control_flow(self.step):
-            match each:
+        for instruction in control_flow(self.step):
+            match instruction:
                 case flow.Move():
-                    self._write_move(each)
+                    self._write_move(instruction)
                 case flow.Branch():
-                    self._write_branch(each)
+                    self._write_branch(instruction)
                 case flow.Loop():
-                    if not self._write_parts(each):
-                        self._write_iterations(each)
+                    if not self._write_parts(instruction):
+                        self._write_iterations(instruction)
         self._finish()
 
     def _place(self, place: flow.Place) -> Place:
@@ -274,8 +274,12 @@ class _BodyWriter:
             case flow.At(access, offset, row):
                 touch = self.accesses[access]
                 inside = self.planned.offsets[access] + self._bytes(offset, access)
-                found = self.places.find(touch.buffer, self.position, inside)
-                return found if row is None else self._rows(found, self._bytes(row, access))
+                buffer_place = self.places.find(touch.buffer, self.position, inside)
+                return (
+                    buffer_place
+                    if row is None
+                    else self._rows(buffer_place, self._bytes(row, access))
+                )
             case flow.Turn(carry, written):
                 return self._turns(carry)[written]
         return WORDS, self.record + LoopWord.NUMBER
@@ -293,9 +297,9 @@ class _BodyWriter:
     def _turns(self, carry: int) -> tuple[Moved, Moved]:
         """Return where a carried value is read and where it is written, over the iterations."""
         turns = self.loop.turns[carry]
-        one, two = map(self._place, turns.write_places(self.iterations))
-        read = Moved(self.moves, self._place(turns.first), one, two)
-        return read, Moved(self.moves, one, two, one)
+        even_place, odd_place = map(self._place, turns.write_places(self.iterations))
+        read = Moved(self.moves, self._place(turns.first), even_place, odd_place)
+        return read, Moved(self.moves, even_place, odd_place, even_place)
 
     def _write_run(self, run: flow.Run) -> None:
         """The rows of one body, of which the first waits for what was before."""
@@ -355,12 +359,12 @@ class _BodyWriter:
         times = writer.times
         writer.times = times * max(1, self.iterations if self.step.control.kind == "loop" else 1)
         leaves = []
-        for each in loop.inside:
-            if isinstance(each, flow.Run):
-                self._write_run(each)
+        for instruction in loop.inside:
+            if isinstance(instruction, flow.Run):
+                self._write_run(instruction)
             else:
                 leaves.append(writer.control(ControlKind.UNLESS))
-                writer.point(writer.word(), self._place(each.goes))
+                writer.point(writer.word(), self._place(instruction.goes))
         writer.times = times
         end = writer.control(ControlKind.END, self.record)
         writer.go(end, begin + 1)
@@ -406,7 +410,7 @@ class Words:
         writer = RowWriter(workers, codes, rows)
         self.first_rows = (*writer.write(places), len(writer.drafts))
         self.waits = bytes(draft.waits for draft in writer.drafts)
-        written = [each.row for each in shared(writer.drafts, workers)]
+        written = [draft.row for draft in divide_into_sections(writer.drafts, workers)]
         first = ROW_WORDS * len(written)
         blocks = writer.blocks
         self._block_start, self._block_words = first + len(writer.records), len(blocks[0])
@@ -461,8 +465,8 @@ class Words:
 
     def of_row(self, row: int, accesses: Sequence[Touch]) -> Iterator[int]:
         """The word that points to each operand of a row, as the first worker has it."""
-        at, own = (int(word) for word in self.array[ROW_WORDS * row + 1 : ROW_WORDS * row + 3])
-        at, own = (at - self.address) // 8, self._block_start + own // 8
+        at, own_word = (int(word) for word in self.array[ROW_WORDS * row + 1 : ROW_WORDS * row + 3])
+        at, own_word = (at - self.address) // 8, self._block_start + own_word // 8
         for access in accesses:
-            yield own if access.is_own else at
-            at, own = at + (not access.is_own), own + access.is_own
+            yield own_word if access.is_own else at
+            at, own_word = at + (not access.is_own), own_word + access.is_own
