@@ -40,17 +40,11 @@ from staticgrad.programs.function import Function, traced_call
 from staticgrad.support.errors import ExportError, StaticgradError
 from staticgrad.support.optional import jax
 
+#: Ops that NumPy computes by several functions, or by one of another name -> ``jax.numpy``'s.
 _NAMES: Final = """
-    abs:abs acos:arccos acosh:arccosh add:add asin:arcsin asinh:arcsinh atan:arctan atan2:arctan2
-    atanh:arctanh at_least:maximum at_most:minimum bit_and:bitwise_and bit_not:invert
-    bit_or:bitwise_or bit_xor:bitwise_xor cbrt:cbrt ceil:ceil cos:cos cosh:cosh div:divide eq:equal
-    exp:exp exp2:exp2 expm1:expm1 floor:floor floor_divide:floor_divide fmod:fmod ge:greater_equal
-    gt:greater hypot:hypot le:less_equal left_shift:left_shift log:log log10:log10 log1p:log1p
-    log2:log2 logaddexp:logaddexp logical_and:logical_and logical_not:logical_not
-    logical_or:logical_or logical_xor:logical_xor lt:less maximum:maximum minimum:minimum
-    mul:multiply ne:not_equal neg:negative pow:power remainder:remainder right_shift:right_shift
-    sign:sign signbit:signbit sin:sin sinh:sinh sqrt:sqrt sub:subtract tan:tan tanh:tanh
-    where:where
+    at_least:maximum at_most:minimum bit_and:bitwise_and bit_not:invert bit_or:bitwise_or
+    bit_xor:bitwise_xor ceil floor logical_and logical_not logical_or logical_xor maximum minimum
+    where
 """
 _SPECIAL: Final = """
     entr erf erfc erfcx erfinv gamma gammaln i0e i1e log_ndtr logit ndtr ndtri
@@ -58,7 +52,8 @@ _SPECIAL: Final = """
 """
 
 Row = Callable[..., Any]
-#: Op -> its function of the op and its operands.
+#: Op -> its function of the op and its operands. Ops with a ufunc, ``Elementwise.numpy``, need no
+#: row: ``jax.numpy`` has the function of the same name.
 ROWS: Final[dict[str, Row]] = {}
 
 
@@ -833,7 +828,7 @@ class Lowered:
             raise ExportError(REFUSED[name])
         if name in RULED:
             return _by_rule(op, types, lambda *arrays: _by_row(op, arrays), args)
-        if name in ROWS:
+        if _find_row(op) is not None:
             return _by_row(op, args)
         return _by_rule(op, types, lambda *arrays: _on_host(op, *arrays), args)
 
@@ -848,8 +843,19 @@ class Lowered:
 EXACT: Final = frozenset(["bitcast"])
 
 
+def _find_row(op: Any) -> Row | None:
+    """Return the row of an op, or the function of ``jax.numpy`` that has the name of its ufunc."""
+    name = getattr(getattr(op, "numpy", None), "__name__", "")
+    if op.name in ROWS or not name or getattr(np, name, None) is not op.numpy:
+        return ROWS.get(op.name)
+    function = getattr(jax.numpy, name, None)
+    return function and (lambda _, *args: function(*args))
+
+
 def _by_row(op: Any, args: Sequence[Any]) -> Any:
-    return ROWS[op.name](op, *(args if op.name in EXACT else map(_widen_storage, args)))
+    row = _find_row(op)
+    assert row is not None
+    return row(op, *(args if op.name in EXACT else map(_widen_storage, args)))
 
 
 def _stored_form(data: Any, leaf: Any) -> Any:
