@@ -12,6 +12,7 @@ from pathlib import Path
 
 from staticgrad.eager import xp
 from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
+from staticgrad.language.functions import special as special_functions
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
@@ -28,6 +29,14 @@ def functions():
     rooms = ("fft", "linalg", "nn", "random", "sparse", "special")
     modules = {f"staticgrad.language.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
+
+
+def special():
+    """``staticgrad/language/functions/special.pyi``."""
+    table = {}
+    for name, (home, attribute) in special_functions.NAMES.items():
+        table.setdefault(home, []).append(f"{name}={attribute}")
+    return stub({home: " ".join(sorted(entries)) for home, entries in table.items()}, {})
 
 
 def layers():
@@ -167,6 +176,7 @@ def wrapped(start, text, end):
 STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
     Path(import_module("staticgrad.language.functions").__file__).with_suffix(".pyi"): functions,
+    Path(special_functions.__file__).with_suffix(".pyi"): special,
     ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
     ROOT / "staticgrad" / "nn" / "functional.py": functional,
     ROOT / "staticgrad" / "eager" / "xp.pyi": standard,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from staticgrad.language.functions.special_constants import of_numbers
+from staticgrad.language.functions.special_values import define_on_numbers
 
 
 def _nodes(name: str, operands: str, of: str) -> Callable[..., Any]:
     values = " ".join(["3", *["1.5"] * len(operands.split())]).replace(" ", ", ")
     text = f"Nodes and weights of the quadrature of {of} of degree n; with mu=True their sum, too."
-    return of_numbers(
+    return define_on_numbers(
         name,
         f"n {operands} mu=False",
         text,

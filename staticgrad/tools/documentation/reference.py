@@ -232,7 +232,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "others": (
             "Beta, zeta, softmax, quantiles and other functions",
-            "functions.special functions.quantiles functions.elementwise functions.nn",
+            "functions.gamma_functions functions.quantiles functions.elementwise functions.nn",
         ),
         "bessel": ("Bessel and Struve functions", "functions.bessel"),
         "integrals": (
