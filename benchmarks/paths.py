@@ -466,7 +466,7 @@ PATHS: Final = (
     ),
     Path(
         "touches",
-        _NEST + "lower:KernelLowering.prefetched",
+        _NEST + "lower:KernelLowering.write_prefetches",
         _returns(None),
         always=True,
         row="suite:layernorm",
@@ -521,7 +521,7 @@ PATHS: Final = (
     ),
     Path(
         "in_place",
-        _NEST + "products.looped:LoopedProduct.lies",
+        _NEST + "products.looped:LoopedProduct.reads_panels_in_place",
         _returns(False),
         row="small:attention 512",
     ),
