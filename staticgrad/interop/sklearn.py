@@ -15,7 +15,7 @@ import numpy as np
 from staticgrad import nn, optim
 from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.calls import namespace
-from staticgrad.nn.initial import seeded
+from staticgrad.nn.initial import seed_first_values
 from staticgrad.programs.function import Function, function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support import optional
@@ -160,7 +160,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _make_module(self, inputs: int, outputs: int, seed: int) -> nn.Module:
         if isinstance(self.module, nn.Module):
             return deepcopy(self.module).train()
-        with seeded(seed):
+        with seed_first_values(seed):
             model = (self.module or _perceptron)(inputs, outputs)
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"module gives {kind_of(model)}, not a Module")

@@ -31,8 +31,8 @@ def __getattr__(name: str) -> Any:
     if name not in _FILES:
         raise as_imported(no_such_name("sg.nn", name))
     home, attribute = _FILES[name]
-    found = getattr(import_module(home), attribute)
+    attribute_value = getattr(import_module(home), attribute)
     if home.startswith("staticgrad.language"):
-        found = public_form(found, __name__)
-    globals()[name] = found
-    return found
+        attribute_value = public_form(attribute_value, __name__)
+    globals()[name] = attribute_value
+    return attribute_value

@@ -38,7 +38,7 @@ from staticgrad.language.functions.nn import (
 )
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.operands import Number, PositiveInt
-from staticgrad.nn.module import FunctionLayer, Layer, named
+from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 
 
 class Identity(Layer):
@@ -86,7 +86,7 @@ class PReLU(Layer):
     ) -> None:
         self.num_parameters = num_parameters
         slopes = np.full(self.num_parameters, init)
-        self.weight = parameter(f"{named('prelu')}.weight", slopes, dtype)
+        self.weight = parameter(f"{new_layer_name('prelu')}.weight", slopes, dtype)
 
     def forward(self, x: Any) -> Any:
         return prelu(x, self.weight)

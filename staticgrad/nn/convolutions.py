@@ -24,7 +24,7 @@ from staticgrad.language.functions.images.windows import (
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, describe_operands
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import FunctionLayer, Layer, named
+from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError
 from staticgrad.support.errors.tracebacks import called_name
@@ -70,24 +70,24 @@ class _Filters(SpatialLayer):
         name: str,
         sizes: tuple[int, int, PerAxis],
         bias: bool,
-        given: tuple[Initial, Any, Seed],
+        init_dtype_seed: tuple[Initial, Any, Seed],
         transposed: bool = False,
     ) -> None:
         self.in_channels, self.out_channels, kernel_size = sizes
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         channels = self.in_channels, self.out_channels
         second, first = channels[::-1] if transposed else channels
-        each = channels_in_groups((second, first), self.groups)
+        channels_per_group = channels_in_groups((second, first), self.groups)
         taps = prod(self.kernel_size)
         self.weight, self.bias = weight_and_bias(
-            named(name),
-            (first, each, *self.kernel_size),
+            new_layer_name(name),
+            (first, channels_per_group, *self.kernel_size),
             self.out_channels if bias else None,
-            (each * taps, first * taps // self.groups),
-            given,
+            (channels_per_group * taps, first * taps // self.groups),
+            init_dtype_seed,
         )
 
-    def _filtered(self, function: Callable[..., Any], x: Any, **options: Any) -> Any:
+    def _convolve(self, function: Callable[..., Any], x: Any, **options: Any) -> Any:
         for name in ("stride", "padding", "dilation", "groups"):
             options[name] = getattr(self, name)
         return function(x, self.weight, self.bias, **options)
@@ -131,7 +131,7 @@ class Conv1d(_Filters):
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, windows...]."""
-        return self._filtered(conv, x)
+        return self._convolve(conv, x)
 
 
 class Conv2d(Conv1d, axes=2):
@@ -189,7 +189,7 @@ class ConvTranspose1d(_Filters):
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, image...]."""
-        return self._filtered(conv_transpose, x, output_padding=self.output_padding)
+        return self._convolve(conv_transpose, x, output_padding=self.output_padding)
 
 
 class ConvTranspose2d(ConvTranspose1d, axes=2):

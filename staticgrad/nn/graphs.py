@@ -7,7 +7,7 @@ from typing import Any
 from staticgrad.language.functions import matmul
 from staticgrad.language.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer, new_layer_name
 
 
 class GraphConv(Layer):
@@ -44,7 +44,11 @@ class GraphConv(Layer):
         self.in_features, self.out_features = in_features, out_features
         fans = (in_features, out_features)
         self.weight, self.bias = weight_and_bias(
-            named("graph_conv"), fans, out_features if bias else None, fans, (init, dtype, seed)
+            new_layer_name("graph_conv"),
+            fans,
+            out_features if bias else None,
+            fans,
+            (init, dtype, seed),
         )
 
     def forward(self, x: Any, A: Any) -> Any:

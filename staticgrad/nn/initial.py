@@ -75,7 +75,7 @@ def manual_seed(seed: int) -> None:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_first_values(seed: int) -> Iterator[None]:
     """Inside, the first values of modules follow from ``seed``; afterwards the source goes on."""
     token = _seeded.set(_generator(seed))
     try:
@@ -105,15 +105,15 @@ def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> A
     tall = flat.T if rows < flat.shape[1] else flat
     q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diagonal(r))
-    found: Array = (q.T if rows < flat.shape[1] else q).reshape(shape)
-    return found
+    matrix: Array = (q.T if rows < flat.shape[1] else q).reshape(shape)
+    return matrix
 
 
-def _bounded(bound: Callable[[int, int], float]) -> Callable[..., Array]:
+def _uniform_within(bound: Callable[[int, int], float]) -> Callable[..., Array]:
     def drawn(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
         end = bound(*fans)
-        found: Array = random.uniform(-end, end, shape)
-        return found
+        samples: Array = random.uniform(-end, end, shape)
+        return samples
 
     return drawn
 
@@ -123,13 +123,13 @@ def _spread(sd: Callable[[int, int], float]) -> Callable[..., Array]:
 
 
 INITIAL: Final[dict[str, Callable[..., Array]]] = {
-    "uniform": _bounded(lambda given, out: 1.0 / sqrt(max(given, 1))),
-    "xavier_uniform": _bounded(lambda given, out: sqrt(6.0 / max(given + out, 1))),
-    "xavier_normal": _spread(lambda given, out: sqrt(2.0 / max(given + out, 1))),
-    "kaiming_uniform": _bounded(lambda given, out: sqrt(6.0 / max(given, 1))),
-    "kaiming_normal": _spread(lambda given, out: sqrt(2.0 / max(given, 1))),
-    "normal": _spread(lambda given, out: 1.0),
-    "small_normal": _spread(lambda given, out: 0.02),
+    "uniform": _uniform_within(lambda fan_in, out: 1.0 / sqrt(max(fan_in, 1))),
+    "xavier_uniform": _uniform_within(lambda fan_in, out: sqrt(6.0 / max(fan_in + out, 1))),
+    "xavier_normal": _spread(lambda fan_in, out: sqrt(2.0 / max(fan_in + out, 1))),
+    "kaiming_uniform": _uniform_within(lambda fan_in, out: sqrt(6.0 / max(fan_in, 1))),
+    "kaiming_normal": _spread(lambda fan_in, out: sqrt(2.0 / max(fan_in, 1))),
+    "normal": _spread(lambda fan_in, out: 1.0),
+    "small_normal": _spread(lambda fan_in, out: 0.02),
     "orthogonal": _orthogonal,
     "zeros": lambda random, shape, fans: np.zeros(shape),
     "ones": lambda random, shape, fans: np.ones(shape),
@@ -150,22 +150,22 @@ def first_value(
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if prod(shape) > _MOST:
         raise ArgumentError(f"{name}: a shape of {quote(shape)} does not fit in memory")
-    known: object = how
+    initializer: object = how
     if callable(how):
-        made = np.asarray(_made_by(how, name, shape, random))
-    elif isinstance(known, str) and known in INITIAL:
-        made = INITIAL[known](random, shape, fans)
+        array = np.asarray(_made_by(how, name, shape, random))
+    elif isinstance(initializer, str) and initializer in INITIAL:
+        array = INITIAL[initializer](random, shape, fans)
     else:
         raise ArgumentError(
             f"{name}: init={quote(how)} is unknown",
             hint=did_you_mean(str(how), [*INITIAL])
             or f"one of {', '.join(INITIAL)}, or a function",
         )
-    if made.shape != shape:
-        raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
-    first = parameter(name, made, dtype)
+    if array.shape != shape:
+        raise ArgumentError(f"{name}: init gives shape {array.shape}, not {shape}")
+    first = parameter(name, array, dtype)
     noted = running_session()
-    if noted is not None and random is source(None) and known not in ("zeros", "ones"):
+    if noted is not None and random is source(None) and initializer not in ("zeros", "ones"):
         noted.drawn.append(first)
     return first
 
@@ -189,10 +189,10 @@ def weight_and_bias(
     shape: tuple[int, ...],
     bias: int | None,
     fans: tuple[int, int],
-    given: tuple[Initial, Any, Seed],
+    init_dtype_seed: tuple[Initial, Any, Seed],
 ) -> tuple[Parameter, Parameter | None]:
     """Return a weight of a shape, and a bias of a number of elements, or no bias."""
-    init, dtype, seed = given
+    init, dtype, seed = init_dtype_seed
     random = source(seed)
     weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
     if bias is None:

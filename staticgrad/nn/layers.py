@@ -18,8 +18,8 @@ from staticgrad.language.ops.operands import Fraction, as_value, axis_of
 from staticgrad.language.types.arrays import product
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
-from staticgrad.nn.module import FunctionLayer, Layer, named
-from staticgrad.nn.torch_weights import Matching, transposed
+from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
+from staticgrad.nn.torch_weights import Matching, transpose_matrices
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
 from staticgrad.support.errors.tracebacks import make_boundaries
@@ -58,7 +58,11 @@ class Linear(Layer):
         self.in_features, self.out_features = in_features, out_features
         fans = (in_features, out_features)
         self.weight, self.bias = weight_and_bias(
-            named("linear"), fans, out_features if bias else None, fans, (init, dtype, seed)
+            new_layer_name("linear"),
+            fans,
+            out_features if bias else None,
+            fans,
+            (init, dtype, seed),
         )
 
     def forward(self, x: Any) -> Any:
@@ -67,7 +71,7 @@ class Linear(Layer):
         return out if self.bias is None else out + self.bias
 
     def _torch_layouts(self) -> Iterator[Matching]:
-        yield Matching((self.weight,), ("weight",), transposed, transposed)
+        yield Matching((self.weight,), ("weight",), transpose_matrices, transpose_matrices)
 
 
 class Flatten(FunctionLayer):
@@ -110,8 +114,10 @@ class Dropout(Layer):
 
     @public
     def __init__(self, p: Fraction = 0.5, *, seed: int | None = None) -> None:
-        own = int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
-        self.p, self.generator = p, Generator(own, named("dropout"))
+        generator_seed = (
+            int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
+        )
+        self.p, self.generator = p, Generator(generator_seed, new_layer_name("dropout"))
 
     def forward(self, x: Any) -> Any:
         return self.generator.dropout(x, self.p) if self.training and self.p else x
@@ -233,7 +239,7 @@ class Bilinear(Layer):
         self.in1_features, self.in2_features = in1_features, in2_features
         self.out_features = out_features
         self.weight, self.bias = weight_and_bias(
-            named("bilinear"),
+            new_layer_name("bilinear"),
             (out_features, in1_features, in2_features),
             out_features if bias else None,
             (in1_features, out_features),
@@ -273,7 +279,7 @@ class Embedding(Layer):
         seed: Seed = None,
     ) -> None:
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        shape, name = (num_embeddings, embedding_dim), named("embedding")
+        shape, name = (num_embeddings, embedding_dim), new_layer_name("embedding")
         self.weight = first_value(f"{name}.weight", shape, init, shape, source(seed), dtype)
 
     def forward(self, ids: Any) -> Any:
@@ -326,7 +332,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     _torch_names = {"layers": ""}  # noqa: RUF012 - as the base declares it
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
-        self.layers = [_layer(each) for each in layers]
+        self.layers = [_layer(layer) for layer in layers]
 
     def forward(self, x: Any) -> Any:
         """Return the result of the last layer."""
@@ -346,8 +352,8 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     def __getitem__(self, place: slice) -> Sequential: ...
     def __getitem__(self, place: int | slice) -> Any:
         """A layer; or those of a slice, shared, in a Sequential."""
-        found = self.layers[self._checked(place)]
-        return Sequential(*found) if isinstance(found, list) else found
+        selected = self.layers[self._check_index(place)]
+        return Sequential(*selected) if isinstance(selected, list) else selected
 
     @overload
     def __setitem__(self, place: int, layer: Callable[..., Any]) -> None: ...
@@ -355,11 +361,11 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     def __setitem__(self, place: slice, layer: Iterable[Callable[..., Any]]) -> None: ...
     def __setitem__(self, place: Any, layer: Any) -> None:
         """Put a layer in the place of another one, or layers in those of a slice."""
-        place = self._checked(place)
+        place = self._check_index(place)
         if not isinstance(place, slice):
             self.layers[place] = _layer(layer)
         elif isinstance(layer, Iterable):
-            self.layers[place] = [_layer(each) for each in layer]
+            self.layers[place] = [_layer(element) for element in layer]
         else:
             raise ArgumentError(
                 f"Sequential: a slice takes layers, not {quote(layer)}",
@@ -367,7 +373,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
             )
 
     def __delitem__(self, place: int | slice) -> None:
-        del self.layers[self._checked(place)]
+        del self.layers[self._check_index(place)]
 
     def insert(self, index: int, value: Callable[..., Any]) -> None:
         """Put a layer in front of the one at a place."""
@@ -375,15 +381,15 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
 
     def extend(self, values: Iterable[Callable[..., Any]]) -> None:
         """Put layers behind the last one, all of them or none."""
-        self.layers.extend([_layer(each) for each in values])
+        self.layers.extend([_layer(layer) for layer in values])
 
-    def __add__(self, other: Iterable[Callable[..., Any]]) -> Sequential:
+    def __add__(self, layers: Iterable[Callable[..., Any]]) -> Sequential:
         """The layers of both, shared."""
-        if isinstance(other, Sequential | list | tuple):
-            return Sequential(*self.layers, *other)
+        if isinstance(layers, Sequential | list | tuple):
+            return Sequential(*self.layers, *layers)
         return NotImplemented
 
-    def _checked(self, place: Any) -> Any:
+    def _check_index(self, place: Any) -> Any:
         """A place of a layer, or a slice."""
         if isinstance(place, slice):
             return place
@@ -392,17 +398,17 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
                 f"Sequential: a layer is at an integer, not {quote(place)}",
                 hint="net[0], net[-1]",
             )
-        found, count = integer(place), len(self.layers)
-        if not -count <= found < count:
-            raise IndexOutOfRange(f"Sequential has {count} layers, none at {found}")
-        return found
+        index, count = integer(place), len(self.layers)
+        if not -count <= index < count:
+            raise IndexOutOfRange(f"Sequential has {count} layers, none at {index}")
+        return index
 
 
-def _layer(given: Any) -> Callable[..., Any]:
-    if not callable(given) or isinstance(given, type):
+def _layer(candidate: Any) -> Callable[..., Any]:
+    if not callable(candidate) or isinstance(candidate, type):
         raise ArgumentError(
-            f"Sequential: a layer is {quote(given)}, {kind_of(given)}",
+            f"Sequential: a layer is {quote(candidate)}, {kind_of(candidate)}",
             hint="Sequential(*layers), and objects of the classes: sg.nn.ReLU()",
         )
-    found: Callable[..., Any] = given
-    return found
+    layer: Callable[..., Any] = candidate
+    return layer

@@ -117,7 +117,7 @@ _paths: Final[WeakValueDictionary[str, ParameterStore]] = WeakValueDictionary()
 _INSIDE: Final = "staticgrad.nn: inside of a module"
 
 
-def named(kind: str) -> str:
+def new_layer_name(kind: str) -> str:
     """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
     return _of_layers.new(kind)
 
@@ -170,56 +170,56 @@ def _parameters_in(value: Any, depth: int = 8) -> list[Parameter]:
         return [value]
     if isinstance(value, ComplexParameter):
         return [value.stored]
-    found: list[Parameter] = []
+    parameters: list[Parameter] = []
     for part in (parts_in(value) or ()) if depth else ():
         if part.__class__ not in _PLAIN:
-            found += _parameters_in(part, depth - 1)
-    return found
+            parameters += _parameters_in(part, depth - 1)
+    return parameters
 
 
 def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
     """Return a deep copy whose parameters have new names: ``linear_copy.weight``."""
     if _INSIDE in memo:
-        return _copied(module, memo)
-    own = {id(store): store for store in stores}
-    before = memo.keys() & own.keys()
+        return _copy_by_default(module, memo)
+    stores_by_id = {id(store): store for store in stores}
+    already_copied = memo.keys() & stores_by_id.keys()
     memo[_INSIDE] = True
     try:
-        copied = _copied(module, memo)
+        copied = _copy_by_default(module, memo)
     finally:
         del memo[_INSIDE]
     layers: dict[str, str] = {}
-    for key, store in own.items():
+    for key, store in stores_by_id.items():
         fresh = memo.get(key)
-        if key not in before and isinstance(fresh, ParameterStore):
+        if key not in already_copied and isinstance(fresh, ParameterStore):
             fresh.rename(_name_of_copy(store.name, layers))
     return copied
 
 
-def _copied(module: M, memo: dict[Any, Any]) -> M:
+def _copy_by_default(module: M, memo: dict[Any, Any]) -> M:
     """Return the default result of ``copy.deepcopy`` for an object without ``__deepcopy__``."""
     reduced: Any = module.__reduce_ex__(4)
-    make, arguments, *rest = reduced
+    make, arguments, *state_parts = reduced
     copied: Any = make(*deepcopy(arguments, memo))
     memo[id(module)] = copied
-    state = deepcopy(rest[0], memo) if rest and rest[0] is not None else {}
-    own, slots = state if isinstance(state, tuple) else (state, None)
+    state = deepcopy(state_parts[0], memo) if state_parts and state_parts[0] is not None else {}
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
     if hasattr(copied, "__setstate__"):
         copied.__setstate__(state)
     else:
-        vars(copied).update(own or {})
+        vars(copied).update(attributes or {})
         for name, value in (slots or {}).items():
             setattr(copied, name, value)
-    found: M = copied
-    return found
+    typed_copy: M = copied
+    return typed_copy
 
 
 def _name_of_copy(name: str, layers: dict[str, str]) -> str:
     """The name of a copied parameter: those of a layer have one beginning."""
-    layer, dot, own = name.partition(".")
+    layer, dot, attribute = name.partition(".")
     if layer not in layers:
-        layers[layer] = named(re.sub(r"_copy\d*$", "", layer) + "_copy")
-    return layers[layer] + dot + own
+        layers[layer] = new_layer_name(re.sub(r"_copy\d*$", "", layer) + "_copy")
+    return layers[layer] + dot + attribute
 
 
 class _Called(NamedTuple):
@@ -251,8 +251,8 @@ def as_scopes(*roots: Module, kinds: bool = True) -> Iterator[None]:
     """
     paths: dict[int, str] = {}
     for root in roots:
-        for each, path in _name_parameters(root).items():
-            paths.setdefault(each, path)
+        for module_id, path in _name_parameters(root).items():
+            paths.setdefault(module_id, path)
     token = _called.set(_Called(paths, "", kinds))
     try:
         yield
@@ -273,8 +273,8 @@ class scope_of:  # noqa: N801 - a context manager, used as a function
         path = None if around is None else around.paths.get(id(module))
         if around is None or path is None:
             around, path = _Called(_name_parameters(module)), ""
-        own = path.removeprefix(f"{around.path}.")
-        name = f"{own} {type(module).__name__}" if around.kinds else own
+        relative_path = path.removeprefix(f"{around.path}.")
+        name = f"{relative_path} {type(module).__name__}" if around.kinds else relative_path
         self._scope = within(scope=name) if path and path != around.path else _NO_SCOPE
         same = path == around.path
         self._token = _called.set(around if same else _Called(around.paths, path, around.kinds))
@@ -294,15 +294,15 @@ def _name_parameters(root: Any) -> dict[int, str]:
 
 
 def _walk(
-    found: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
+    container: Any, path: str, paths: dict[int, str], stored: list[tuple[str, Parameter]]
 ) -> None:
-    if is_module(found):
-        if id(found) in paths:
+    if is_module(container):
+        if id(container) in paths:
             return
-        paths[id(found)] = path
-        inside: Iterable[tuple[Any, Any]] = vars(found).items()
+        paths[id(container)] = path
+        inside: Iterable[tuple[Any, Any]] = vars(container).items()
     else:
-        inside = _items_in(found)
+        inside = _items_in(container)
     for name, part in inside:
         if part.__class__ in _PLAIN:
             continue
@@ -325,60 +325,66 @@ def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None)
 
 
 def _lines(name: str, module: Any) -> Iterator[str]:
-    inner = [(path, each) for path, each in _entries("", module) if _has_line(each)]
+    inner = [(path, child) for path, child in _entries("", module) if _has_line(child)]
     title = f"{name}: {_text_of_call(module)}" if name else _text_of_call(module)
-    own = [f"{path} {p.type}" for path, p in _entries("", module) if isinstance(p, Parameter)]
+    parameter_lines = [
+        f"{path} {p.type}" for path, p in _entries("", module) if isinstance(p, Parameter)
+    ]
     if not inner:
-        yield title + (f": {', '.join(own)}" if own else "") + _mode(module)
+        yield title + (f": {', '.join(parameter_lines)}" if parameter_lines else "") + _mode(module)
         return
     yield title + _mode(module)
-    for path, each in inner:
-        if isinstance(each, Module):
-            yield from (f"  {line}" for line in _lines(path, each))
+    for path, child in inner:
+        if isinstance(child, Module):
+            yield from (f"  {line}" for line in _lines(path, child))
         else:
-            yield f"  {path}: {getattr(each, '__name__', each)}"
-    yield from (f"  {line}" for line in own)
+            yield f"  {path}: {getattr(child, '__name__', child)}"
+    yield from (f"  {line}" for line in parameter_lines)
 
 
 def _mode(module: Any) -> str:
     return "" if module.training else " (eval)"
 
 
-def _has_line(each: Any) -> bool:
-    return is_module(each) or (callable(each) and not isinstance(each, type | Generator))
+def _has_line(child: Any) -> bool:
+    return is_module(child) or (callable(child) and not isinstance(child, type | Generator))
 
 
-def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    for name, each in contents(found):
+def _entries(path: str, container: Any) -> Iterator[tuple[str, Any]]:
+    for name, child in contents(container):
         inner = f"{path}.{name}" if path else str(name)
-        yield inner, each
-        if isinstance(each, list | tuple | dict):
-            yield from _entries(inner, each)
+        yield inner, child
+        if isinstance(child, list | tuple | dict):
+            yield from _entries(inner, child)
 
 
 def _text_of_call(module: Any) -> str:
     """The class with those arguments that the module keeps under their names."""
-    own = vars(module)
-    given = []
+    attributes = vars(module)
+    arguments = []
     for name, argument in signature(type(module)).parameters.items():
-        default, value = argument.default, own.get(name)
-        if default is True and name in own and value is None:
+        default, value = argument.default, attributes.get(name)
+        if default is True and name in attributes and value is None:
             value = False
         if not isinstance(value, bool | int | float | str | tuple) or value == default:
             continue
         required = default is Argument.empty and argument.kind is not Argument.KEYWORD_ONLY
-        given.append(repr(value) if required else f"{name}={value!r}")
-    return f"{type(module).__name__}({', '.join(given)})" if given else type(module).__name__
+        arguments.append(repr(value) if required else f"{name}={value!r}")
+    return (
+        f"{type(module).__name__}({', '.join(arguments)})" if arguments else type(module).__name__
+    )
 
 
-def contents(found: Any) -> Iterable[tuple[Any, Any]]:
+def contents(container: Any) -> Iterable[tuple[Any, Any]]:
     """Return the direct contents of a module, container or generator, by name."""
-    return vars(found).items() if is_module(found) else _items_in(found)
+    return vars(container).items() if is_module(container) else _items_in(container)
 
 
-def _items_in(found: Any) -> Iterable[tuple[Any, Any]]:
-    held = parts(found) if isinstance(found, Generator) else None
-    return (items_of(found) or ()) if held is None else held.by_key().items()
+def _items_in(container: Any) -> Iterable[tuple[Any, Any]]:
+    generator_parts = parts(container) if isinstance(container, Generator) else None
+    return (
+        (items_of(container) or ()) if generator_parts is None else generator_parts.by_key().items()
+    )
 
 
 def module_html(module: Module) -> str:
@@ -477,12 +483,12 @@ class Module:
         """Return the result of ``forward``, in the mode of its operands."""
         this: Any = self
         if are_plain(args, kwargs) and not this.parameters():
-            at_once: R = computed_at_once(this._called, args, kwargs)
+            at_once: R = computed_at_once(this._call_in_mode, args, kwargs)
             return at_once
-        found: R = this._called(args, kwargs)
-        return found
+        result: R = this._call_in_mode(args, kwargs)
+        return result
 
-    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_in_mode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _mode_of(args, kwargs), scope_of(self):
             if running_session() is not None or computing_kind() is not None:
                 return self._forward(args, kwargs)
@@ -518,10 +524,10 @@ class Module:
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """This module, whose path is empty, and those inside of it with their paths, each once."""
         seen: set[int] = set()
-        for path, found in _inside("", self):
-            if isinstance(found, Module) and id(found) not in seen:
-                seen.add(id(found))
-                yield path, found
+        for path, module in _inside("", self):
+            if isinstance(module, Module) and id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
 
     def scopes(self) -> AbstractContextManager[None]:
         """Name the nodes built inside by their paths from this module: ``decoder/layers.0``.
@@ -543,11 +549,11 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield parameters with their paths."""
-        return ((path, p) for path, p, is_state in stored(self) if not is_state)
+        return ((path, p) for path, p, is_state in walk_parameters(self) if not is_state)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all that it keeps, by path: parameters, running statistics, generators."""
-        return {path: p.store.numbers(p.value) for path, p, _ in stored(self)}
+        return {path: p.store.numbers(p.value) for path, p, _ in walk_parameters(self)}
 
     @public
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
@@ -566,13 +572,13 @@ class Module:
                 f"load_state_dict takes arrays by name, not {kind_of(state)}",
                 hint="model.load_state_dict(other.state_dict())",
             )
-        own = {path: parameter for path, parameter, _ in stored(self)}
-        differences = [f"{name}: missing" for name in own if name not in state]
-        differences += [f"{quote(name)}: unknown" for name in state if name not in own]
+        parameters = {path: parameter for path, parameter, _ in walk_parameters(self)}
+        differences = [f"{name}: missing" for name in parameters if name not in state]
+        differences += [f"{quote(name)}: unknown" for name in state if name not in parameters]
         differences = differences if strict else []
         pairs = []
-        for name in own.keys() & state.keys():
-            store = own[name].store
+        for name in parameters.keys() & state.keys():
+            store = parameters[name].store
             try:
                 pairs.append((store, store.fit_array(state[name])))
             except ParameterValueError as error:
@@ -638,7 +644,7 @@ class Module:
         1.running_mean (2,)      -> layers.1.running_mean (2,)
         1.running_var (2,)       -> layers.1.running_var (2,)
         """
-        paths = {p.node: path for path, p, _ in stored(self)}
+        paths = {p.node: path for path, p, _ in walk_parameters(self)}
         return torch_weights.torch_mapping(layouts(self), paths)
 
     #: Parts of a path here -> PyTorch's; "" leaves the part out.
@@ -668,7 +674,11 @@ class Module:
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
         """Return a module with new parameters, whose names are new: both may be in one graph."""
-        stores = (found.store for _, found in _inside("", self) if isinstance(found, Parameter))
+        stores = (
+            parameter.store
+            for _, parameter in _inside("", self)
+            if isinstance(parameter, Parameter)
+        )
         return copied_apart(self, stores, memo)
 
     def __str__(self) -> str:
@@ -683,8 +693,8 @@ class Module:
 
 parts.register(
     Module,
-    lambda each: ObjectParts(
-        each.state_dict, each.load_state_dict, lambda: dict(each.named_parameters())
+    lambda module: ObjectParts(
+        module.state_dict, module.load_state_dict, lambda: dict(module.named_parameters())
     ),
 )
 
@@ -695,8 +705,8 @@ class Layer(Module):
     if not TYPE_CHECKING:  # a type checker knows what ``object`` takes
 
         @boundary
-        def __init__(self, *given: Any, **options: Any) -> None:
-            check_takes_nothing(type(self).__name__, given, options)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            check_takes_nothing(type(self).__name__, args, options)
 
         __init__.__signature__ = Signature([Argument("self", Argument.POSITIONAL_ONLY)])
 
@@ -755,49 +765,51 @@ def _holds_values(attribute: Any) -> bool:
     return isinstance(attribute, Value | np.ndarray | Module) or hasattr(attribute, "__dlpack__")
 
 
-def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
-    found = stored_of(found)
-    if isinstance(found, Module | Generator | Parameter):
-        yield path, found
-    for name, each in contents(found):
-        yield from _inside(f"{path}.{name}" if path else str(name), each)
+def _inside(path: str, container: Any) -> Iterator[tuple[str, Any]]:
+    container = stored_of(container)
+    if isinstance(container, Module | Generator | Parameter):
+        yield path, container
+    for name, child in contents(container):
+        yield from _inside(f"{path}.{name}" if path else str(name), child)
 
 
-def stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
+def walk_parameters(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
     """Yield every parameter once, with its path, and whether optimizers leave it unchanged."""
     states = {
         id(parameter)
-        for each in module.modules()
-        for name in each.states
-        for _, parameter in _inside("", getattr(each, name, None))
+        for submodule in module.modules()
+        for name in submodule.states
+        for _, parameter in _inside("", getattr(submodule, name, None))
     }
     seen = set()
-    for path, found in _inside("", module):
-        if isinstance(found, Parameter) and found.node not in seen:
-            seen.add(found.node)
-            yield path, found, id(found) in states or not found.dtype.is_float
+    for path, parameter in _inside("", module):
+        if isinstance(parameter, Parameter) and parameter.node not in seen:
+            seen.add(parameter.node)
+            yield path, parameter, id(parameter) in states or not parameter.dtype.is_float
 
 
-def layouts(found: Any, path: str = "") -> Iterator[Matching]:
+def layouts(container: Any, path: str = "") -> Iterator[Matching]:
     """The layouts of a module and of all that is inside of it in PyTorch, with whole names."""
-    if isinstance(found, Parameter):
-        yield Matching((found,), (path,), same, same)
+    if isinstance(container, Parameter):
+        yield Matching((container,), (path,), same, same)
     renamed: Mapping[str, str] = {}
     done: set[int] = set()
-    if isinstance(found, Module):
-        renamed = found._torch_names
-        for each in found._torch_layouts():
-            done.update(map(id, each.parameters))
-            yield each._replace(names=tuple([_joined(path, name) for name in each.names]))
-    elif not isinstance(found, list | tuple | dict):
+    if isinstance(container, Module):
+        renamed = container._torch_names
+        for matching in container._torch_layouts():
+            done.update(map(id, matching.parameters))
+            yield matching._replace(
+                names=tuple([_join_path(path, name) for name in matching.names])
+            )
+    elif not isinstance(container, list | tuple | dict):
         return
-    for name, part in contents(found):
-        for each in layouts(part, _joined(path, renamed.get(name, str(name)))):
-            if not done.issuperset(map(id, each.parameters)) or not each.parameters:
-                yield each
+    for name, part in contents(container):
+        for matching in layouts(part, _join_path(path, renamed.get(name, str(name)))):
+            if not done.issuperset(map(id, matching.parameters)) or not matching.parameters:
+                yield matching
 
 
-def _joined(path: str, name: str) -> str:
+def _join_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
@@ -811,12 +823,14 @@ def updates() -> Iterator[dict[Parameter, Any]]:
     and generators by itself. The dict is filled when the block ends.
     """
     noted = Session()
-    found: dict[Parameter, Any] = {}
-    before = {each: each.streams for each in list(GENERATORS)}
+    next_values: dict[Parameter, Any] = {}
+    streams_before = {generator: generator.streams for generator in list(GENERATORS)}
     with traced_in(noted):
-        yield found
-    for each in list(GENERATORS):
-        if isinstance(each.step, Parameter) and each.streams > before.get(each, 0):
-            noted.updates += each.updates.items()
+        yield next_values
+    for generator in list(GENERATORS):
+        if isinstance(generator.step, Parameter) and generator.streams > streams_before.get(
+            generator, 0
+        ):
+            noted.updates += generator.updates.items()
     check_updates(noted.updates)
-    found.update(noted.updates)
+    next_values.update(noted.updates)

@@ -32,7 +32,7 @@ from staticgrad.language.ops.operands import (
 from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, ShapeError
@@ -42,11 +42,11 @@ def scale_and_shift(
     module: Any, kind: str, size: int, weight: bool, bias: bool, dtype: Any
 ) -> None:
     """Give a module ``weight``, ones at first, and ``bias``, zeros at first; or None."""
-    name, random = named(kind), source(0)
+    name, random = new_layer_name(kind), source(0)
     for attribute, is_there, how in (("weight", weight, "ones"), ("bias", bias, "zeros")):
         label = f"{name}.{attribute}"
-        made = first_value(label, (size,), how, (1, 1), random, dtype) if is_there else None
-        setattr(module, attribute, made)
+        first = first_value(label, (size,), how, (1, 1), random, dtype) if is_there else None
+        setattr(module, attribute, first)
 
 
 class LayerNorm(Layer):
@@ -265,9 +265,9 @@ class BatchNorm1d(SpatialLayer):
         scale_and_shift(self, "batchnorm", num_features, affine, affine, dtype)
         self.running_mean = self.running_var = None
         if track_running_stats:
-            name, rest = named("running"), ((1, 1), source(0), dtype)
-            self.running_mean = first_value(f"{name}.mean", (num_features,), "zeros", *rest)
-            self.running_var = first_value(f"{name}.var", (num_features,), "ones", *rest)
+            name, init_options = new_layer_name("running"), ((1, 1), source(0), dtype)
+            self.running_mean = first_value(f"{name}.mean", (num_features,), "zeros", *init_options)
+            self.running_var = first_value(f"{name}.var", (num_features,), "ones", *init_options)
 
     def forward(self, x: Any) -> Any:
         x = as_value(x)
@@ -276,24 +276,29 @@ class BatchNorm1d(SpatialLayer):
         if mean is None or var is None:
             return batch_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         if not self.training:
-            kept = stop_gradient(mean), stop_gradient(var)
-            return batch_norm(x, weight=self.weight, bias=self.bias, statistics=kept, eps=self.eps)
+            running_moments = stop_gradient(mean), stop_gradient(var)
+            return batch_norm(
+                x, weight=self.weight, bias=self.bias, statistics=running_moments, eps=self.eps
+            )
         wide = astype(x, x.dtype.compute)
-        found = batch_statistics(wide)
-        self._move(mean, found[0], 1.0)
-        self._move(var, found[1], _correction(wide))
-        own = found if wide is x else None  # of narrow floats the result is rounded, nothing else
-        return batch_norm(x, weight=self.weight, bias=self.bias, statistics=own, eps=self.eps)
+        batch_moments = batch_statistics(wide)
+        self._move(mean, batch_moments[0], 1.0)
+        self._move(var, batch_moments[1], _correction(wide))
+        # Narrow floats: only the result is rounded, so the moments in the compute type are not used.
+        reused_moments = batch_moments if wide is x else None
+        return batch_norm(
+            x, weight=self.weight, bias=self.bias, statistics=reused_moments, eps=self.eps
+        )
 
     def _torch_layouts(self) -> Iterator[Matching]:
         if self.running_mean is not None:
             yield Matching((), ("num_batches_tracked",), lambda _: (), lambda _: (np.array(0),))
 
-    def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
-        new = astype(stop_gradient(found), kept.dtype.compute) * factor
-        old = stop_gradient(kept) if self.momentum < 1.0 else new
-        old = astype(old, kept.dtype.compute)
-        kept.update(astype(old + self.momentum * (new - old), kept.dtype))
+    def _move(self, running: Parameter, batch_value: Any, factor: Any) -> None:
+        new = astype(stop_gradient(batch_value), running.dtype.compute) * factor
+        old = stop_gradient(running) if self.momentum < 1.0 else new
+        old = astype(old, running.dtype.compute)
+        running.update(astype(old + self.momentum * (new - old), running.dtype))
 
 
 def _correction(x: Any) -> Any:

@@ -34,14 +34,14 @@ class ZeroPad1d(SpatialLayer):
     def forward(self, x: Any) -> Any:
         """[n, c, ...], each spatial axis longer by its pair."""
         self.require_rank(x)
-        rest = {"constant_values": self.value} if self.mode == "constant" else {}
-        return pad(x, ((0, 0), (0, 0), *self._pairs), self.mode, **rest)
+        options = {"constant_values": self.value} if self.mode == "constant" else {}
+        return pad(x, ((0, 0), (0, 0), *self._pairs), self.mode, **options)
 
 
 def _pairs(cls: Any, padding: Any) -> tuple[tuple[int, int], ...]:
     """Elements before and after each spatial axis, the first axis first."""
     sizes = padding if isinstance(padding, tuple | list) else (padding,) * (2 * cls.axes)
-    if len(sizes) != 2 * cls.axes or any(type(each) is not int for each in sizes):
+    if len(sizes) != 2 * cls.axes or any(type(size) is not int for size in sizes):
         raise ArgumentError(
             f"{cls.__name__}: padding={quote(padding)} is neither an integer nor"
             f" {2 * cls.axes} integers",

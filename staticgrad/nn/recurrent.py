@@ -17,8 +17,8 @@ from staticgrad.language.ir.kinds import AnyValue, ArrayLike
 from staticgrad.language.ops.operands import Integer, PositiveInt, as_value
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
-from staticgrad.nn.module import Module, named
-from staticgrad.nn.torch_weights import Arrays, Matching, transposed
+from staticgrad.nn.module import Module, new_layer_name
+from staticgrad.nn.torch_weights import Arrays, Matching, transpose_matrices
 from staticgrad.support.docstrings import like
 
 
@@ -28,11 +28,11 @@ def give_gates(
     sizes: tuple[int, int],
     gates: int,
     bias: bool,
-    given: tuple[Initial, Any, Any],
+    init_dtype_random: tuple[Initial, Any, Any],
 ) -> None:
     """Give a module the weights of a cell: ``weight``, ``recurrent``, ``bias`` and ``bias_new``."""
     inputs, hidden = sizes
-    init, dtype, random = given
+    init, dtype, random = init_dtype_random
     fans, wide = (hidden, hidden), gates * hidden
     shapes = {"weight": (inputs, wide), "recurrent": (hidden, wide)}
     shapes |= {"bias": (wide,)} if bias else {}  # type: ignore[dict-item]
@@ -40,30 +40,30 @@ def give_gates(
     module.bias = module.bias_new = None
     for attribute, shape in shapes.items():
         how = "uniform" if attribute.startswith("bias") else init
-        made = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
-        setattr(module, attribute, made)
+        weight = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
+        setattr(module, attribute, weight)
 
 
 def _torch_gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
     """The weights of a cell, which PyTorch has under names with this end."""
     weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
-    yield Matching((cell.weight, cell.recurrent), weights, transposed, transposed)
+    yield Matching((cell.weight, cell.recurrent), weights, transpose_matrices, transpose_matrices)
     biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
     if cell.bias_new is not None:
         yield Matching((cell.bias, cell.bias_new), biases, _read_gru_biases, _write_gru_biases)
     elif cell.bias is not None:
-        zero = lambda own: (own[0], np.zeros_like(own[0]))  # noqa: E731
-        yield Matching((cell.bias,), biases, lambda both: (both[0] + both[1],), zero)
+        zero = lambda arrays: (arrays[0], np.zeros_like(arrays[0]))  # noqa: E731
+        yield Matching((cell.bias,), biases, lambda arrays: (arrays[0] + arrays[1],), zero)
 
 
-def _read_gru_biases(both: Arrays) -> Arrays:
-    inputs, states = both
+def _read_gru_biases(arrays: Arrays) -> Arrays:
+    inputs, states = arrays
     new = 2 * len(inputs) // 3  # where the new gate begins
     return np.concatenate([inputs[:new] + states[:new], inputs[new:]]), states[new:]
 
 
-def _write_gru_biases(own: Arrays) -> Arrays:
-    bias, new = own
+def _write_gru_biases(arrays: Arrays) -> Arrays:
+    bias, new = arrays
     return bias, np.concatenate([np.zeros(2 * len(new), new.dtype), new])
 
 
@@ -76,7 +76,7 @@ class Direction(Module):
     def __init__(
         self, sizes: tuple[int, int], gates: int, bias: bool, init: Initial, dtype: Any, random: Any
     ) -> None:
-        give_gates(self, named("recurrent"), sizes, gates, bias, (init, dtype, random))
+        give_gates(self, new_layer_name("recurrent"), sizes, gates, bias, (init, dtype, random))
 
     weight: Any
     recurrent: Any
@@ -150,17 +150,17 @@ class RNN(Module):
         out = swapaxes(x, 0, 1) if self.batch_first else x
         ways, lasts = 1 + self.bidirectional, []
         for k in range(0, len(self.directions), ways):
-            found = []
+            outputs = []
             for way in range(ways):
                 first = None if state is None else self._of_layer(state, k + way)
                 options = {"lengths": lengths, "reverse": way == 1}
-                given, last = self.directions[k + way](self.layer, out, first, **options)
-                found.append(given)
+                output, last = self.directions[k + way](self.layer, out, first, **options)
+                outputs.append(output)
                 lasts.append(last)
-            out = concatenate(found, -1) if ways > 1 else found[0]
+            out = concatenate(outputs, -1) if ways > 1 else outputs[0]
             if self.dropout is not None and k + ways < len(self.directions):
                 out = self.dropout(out)
-        return swapaxes(out, 0, 1) if self.batch_first else out, self._joined(lasts)
+        return swapaxes(out, 0, 1) if self.batch_first else out, self._stack_states(lasts)
 
     if TYPE_CHECKING:
 
@@ -171,7 +171,7 @@ class RNN(Module):
     def _of_layer(self, state: Any, number: int) -> Any:
         return state[number]
 
-    def _joined(self, lasts: list[Any]) -> Any:
+    def _stack_states(self, lasts: list[Any]) -> Any:
         return stack(lasts, 0)
 
     def _torch_layouts(self) -> Iterator[Matching]:
@@ -223,7 +223,7 @@ class LSTM(RNN):
     def _of_layer(self, state: Any, number: int) -> Any:
         return state[0][number], state[1][number]
 
-    def _joined(self, lasts: list[Any]) -> Any:
+    def _stack_states(self, lasts: list[Any]) -> Any:
         return stack([h for h, _ in lasts], 0), stack([c for _, c in lasts], 0)
 
 
@@ -256,7 +256,9 @@ class RNNCell(Module):
     ) -> None:
         self.input_size, self.hidden_size = sizes = input_size, hidden_size
         drawn = init, dtype, source(seed)
-        give_gates(self, named(type(self).__name__.lower()), sizes, self.gates, bias, drawn)
+        give_gates(
+            self, new_layer_name(type(self).__name__.lower()), sizes, self.gates, bias, drawn
+        )
 
     def forward(self, x: Any, state: Any = None) -> Any:
         """The next state: of inputs [batch, input_size] and a state [batch, hidden_size].

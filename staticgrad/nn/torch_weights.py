@@ -59,7 +59,7 @@ def same(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def transposed(arrays: Arrays) -> Arrays:
+def transpose_matrices(arrays: Arrays) -> Arrays:
     """Return each matrix transposed."""
     return tuple([array.T for array in arrays])
 
@@ -70,21 +70,21 @@ def transposed(arrays: Arrays) -> Arrays:
 def torch_state(layouts: Iterable[Matching]) -> dict[str, Array]:
     """Return the state under PyTorch's names, as ``Module.torch_state``."""
     state: dict[str, Array] = {}
-    for each in layouts:
-        arrays = each.write(tuple([parameter.value for parameter in each.parameters]))
-        state |= {n: np.array(a, order="C") for n, a in zip(each.names, arrays, strict=True)}
+    for matching in layouts:
+        arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
+        state |= {n: np.array(a, order="C") for n, a in zip(matching.names, arrays, strict=True)}
     return state
 
 
 def torch_mapping(layouts: Iterable[Matching], paths: Mapping[Node, str]) -> str:
     """Return the mapping as text, as ``Module.torch_mapping``; ``paths`` name what is here."""
     rows = []
-    for each in layouts:
-        there = each.write(tuple([parameter.value for parameter in each.parameters]))
-        left = [f"{n} {a.shape}" for n, a in zip(each.names, there, strict=True)]
-        right = [f"{paths[stored_of(p).node]} {p.shape}" for p in each.parameters]
-        how = ", transposed" if each.read is transposed else ", converted"
-        how = "" if each.read is same else how
+    for matching in layouts:
+        torch_arrays = matching.write(tuple([parameter.value for parameter in matching.parameters]))
+        left = [f"{n} {a.shape}" for n, a in zip(matching.names, torch_arrays, strict=True)]
+        right = [f"{paths[stored_of(p).node]} {p.shape}" for p in matching.parameters]
+        how = ", transposed" if matching.read is transpose_matrices else ", converted"
+        how = "" if matching.read is same else how
         rows.append((" + ".join(left), " + ".join(right) + how if right else "not used"))
     width = max([len(left) for left, _ in rows], default=0)
     return "\n".join([f"{left:{width}} -> {right}" for left, right in rows])
@@ -107,25 +107,27 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
             problems.append(f"{name}: {array.shape} in PyTorch, {shapes[name]} here")
     loaded: dict[Any, tuple[str, Any, Array]] = {}
     absent = []
-    for each in layouts:
-        if not state.keys() >= {*each.names}:
-            absent.append(each)
-        elif arrays.keys() >= {*each.names}:
-            own = each.read(tuple([arrays[name] for name in each.names]))
-            for parameter, array in zip(each.parameters, own, strict=True):
+    for matching in layouts:
+        if not state.keys() >= {*matching.names}:
+            absent.append(matching)
+        elif arrays.keys() >= {*matching.names}:
+            own_arrays = matching.read(tuple([arrays[name] for name in matching.names]))
+            for parameter, array in zip(matching.parameters, own_arrays, strict=True):
                 try:
-                    new = each.names[0], *stored_array(parameter, array)
+                    new = matching.names[0], *stored_array(parameter, array)
                 except ParameterValueError as error:
-                    problems.append(f"{each.names[0]}: {error.headline}")
+                    problems.append(f"{matching.names[0]}: {error.headline}")
                     continue
                 old = loaded.setdefault(stored_of(parameter).node, new)
                 if old[2].tobytes() != new[2].tobytes():
                     problems.append(f"{old[0]}, {new[0]}: two arrays for one parameter")
     # The state may name an array once that several modules share.
     absent = [
-        each for each in absent if any(stored_of(p).node not in loaded for p in each.parameters)
+        matching
+        for matching in absent
+        if any(stored_of(p).node not in loaded for p in matching.parameters)
     ]
-    missing = [name for each in absent for name in each.names if name not in state]
+    missing = [name for matching in absent for name in matching.names if name not in state]
     unexpected = [str(name) for name in state if name not in shapes]
     if strict:
         problems += [f"{name}: missing" for name in missing]
@@ -141,13 +143,13 @@ def load_torch(layouts: Sequence[Matching], source: Any, strict: bool, model: st
     return Incomplete(missing, unexpected)
 
 
-def _advice(state: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+def _advice(state: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Say where the state is, if it is nested or was saved from a wrapped model."""
-    for name, each in state.items():
-        if isinstance(each, Mapping) and own.keys() & each.keys():
+    for name, entry in state.items():
+        if isinstance(entry, Mapping) and expected.keys() & entry.keys():
             return f"the state is one level deeper: load_torch(checkpoint[{name!r}])"
     for start in dict.fromkeys(f"{str(name).partition('.')[0]}." for name in state):
-        if any(start + name in state for name in own if name not in state):
+        if any(start + name in state for name in expected if name not in state):
             return (
                 f"remove {start!r} from the names:"
                 f" {{name.removeprefix({start!r}): x for name, x in state.items()}}"
@@ -161,17 +163,17 @@ def _state_of(source: Any) -> Mapping[str, Any]:
         from staticgrad.saving import load  # few models are read from files
 
         is_ours = Path(source).suffix in (".safetensors", ".npz")
-        found = (
+        state = (
             load(source) if is_ours else torch.load(source, map_location="cpu", weights_only=True)
         )
     else:
-        found = source.state_dict() if hasattr(source, "state_dict") else source
-    if not isinstance(found, Mapping):
+        state = source.state_dict() if hasattr(source, "state_dict") else source
+    if not isinstance(state, Mapping):
         raise ParameterValueError(
-            f"load_torch takes tensors or arrays by name, not {kind_of(found)}",
+            f"load_torch takes tensors or arrays by name, not {kind_of(state)}",
             hint="model.load_torch(torch_model.state_dict()), or the name of a file",
         )
-    return found
+    return state
 
 
 def _array(name: str, data: Any) -> Array:
@@ -196,4 +198,4 @@ def is_torch_state(layouts: Iterable[Matching], state: Mapping[str, Any]) -> boo
 
 def is_converted(layouts: Iterable[Matching]) -> bool:
     """Return whether an array of the module has another layout in PyTorch."""
-    return any(each.read is not same for each in layouts)
+    return any(matching.read is not same for matching in layouts)

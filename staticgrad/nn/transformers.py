@@ -24,7 +24,7 @@ from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
-from staticgrad.nn.torch_weights import Arrays, Matching, transposed
+from staticgrad.nn.torch_weights import Arrays, Matching, transpose_matrices
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.support.records import NamedTuple
 
@@ -98,14 +98,16 @@ class MultiHeadAttention(Module):
         weights = tuple([part.weight for part in parts])
         if all(weight.shape == weights[0].shape for weight in weights):
             yield Matching(
-                weights, ("in_proj_weight",), _apart, lambda own: (np.concatenate(own, 1).T,)
+                weights, ("in_proj_weight",), _apart, lambda arrays: (np.concatenate(arrays, 1).T,)
             )
         else:
             names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-            yield Matching(weights, names, transposed, transposed)
+            yield Matching(weights, names, transpose_matrices, transpose_matrices)
         if self.query.bias is not None:
             biases: Any = tuple([part.bias for part in parts])
-            yield Matching(biases, ("in_proj_bias",), _apart, lambda own: (np.concatenate(own),))
+            yield Matching(
+                biases, ("in_proj_bias",), _apart, lambda arrays: (np.concatenate(arrays),)
+            )
 
     if TYPE_CHECKING:
 
@@ -165,7 +167,7 @@ class MultiHeadAttention(Module):
             )
         for theirs in (attn_mask, key_padding_mask):
             if theirs is not None:
-                mask = self._allowed(theirs, theirs is attn_mask, mask)
+                mask = self._merge_masks(theirs, theirs is attn_mask, mask)
         key = query if key is None else key
         q, k = self._heads(self.query(query)), self._heads(self.key(key))
         v = self._heads(self.value(key if value is None else value))
@@ -173,10 +175,10 @@ class MultiHeadAttention(Module):
         if self.rotary:
             q, k = rotary(q, start), rotary(k, start)
         if cache is not None:
-            cache, mask = self._joined(cache, k, v, mask)
+            cache, mask = self._extend_cache(cache, k, v, mask)
             k, v = cache.keys, cache.values
-        found = attention(q, k, v, mask, causal=(self.causal or is_causal) and cache is None)
-        rows = swapaxes(found, 1, 2)
+        heads = attention(q, k, v, mask, causal=(self.causal or is_causal) and cache is None)
+        rows = swapaxes(heads, 1, 2)
         out = self.out(reshape(rows, (*rows.shape[:2], self.embed_dim)))
         if self.dropout is not None:
             out = self.dropout(out)
@@ -184,16 +186,16 @@ class MultiHeadAttention(Module):
             return out, None
         return out if cache is None else (out, cache)
 
-    def _allowed(self, forbidden: Any, by_query: bool, mask: Any) -> Any:
+    def _merge_masks(self, forbidden: Any, by_query: bool, mask: Any) -> Any:
         """Return ``mask`` together with one of PyTorch's masks, in which True forbids."""
         word = "attn_mask" if by_query else "key_padding_mask"
-        given = forbidden if hasattr(forbidden, "ndim") else np.asarray(forbidden)
-        if np.dtype(given.dtype).kind != "b":
+        forbidden_keys = forbidden if hasattr(forbidden, "ndim") else np.asarray(forbidden)
+        if np.dtype(forbidden_keys.dtype).kind != "b":
             raise DTypeError(
-                f"MultiHeadAttention: {word} is {np.dtype(given.dtype).name}, not bool",
+                f"MultiHeadAttention: {word} is {np.dtype(forbidden_keys.dtype).name}, not bool",
                 hint=f"True forbids a key; for numbers that are added: {word}=numbers < 0",
             )
-        allowed = logical_not(given)
+        allowed = logical_not(forbidden_keys)
         if not by_query:
             allowed = allowed[:, None, None, :]
         elif allowed.ndim == 3:  # of each head
@@ -210,7 +212,7 @@ class MultiHeadAttention(Module):
         size = features // self.num_heads
         return swapaxes(reshape(x, (batch, time, self.num_heads, size)), 1, 2)
 
-    def _joined(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
+    def _extend_cache(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
         time, most = k.shape[2], cache.keys.shape[2]
         places = arange(time, like=k) + cache.length
         keys = at(cache.keys)[:, :, places].set(k)
@@ -222,7 +224,7 @@ class MultiHeadAttention(Module):
 
 def _apart(arrays: Arrays) -> Arrays:
     """PyTorch's arrays of queries, keys and values, which are one, each transposed."""
-    return transposed(tuple(np.split(arrays[0], 3)))
+    return transpose_matrices(tuple(np.split(arrays[0], 3)))
 
 
 class TransformerBlock(Module):
@@ -300,15 +302,15 @@ class TransformerBlock(Module):
 
     def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
         """The shape of x [batch, t, embed_dim]; with a cache a pair, as ``MultiHeadAttention``."""
-        given = self.norm_attention(x) if self.norm_first else x
-        found = self.attention(given, mask=mask, cache=cache)
-        seen, cache = found if cache is not None else (found, None)
-        x = x + self._dropped(seen)
+        block_input = self.norm_attention(x) if self.norm_first else x
+        attended = self.attention(block_input, mask=mask, cache=cache)
+        seen, cache = attended if cache is not None else (attended, None)
+        x = x + self._drop_out(seen)
         x = x if self.norm_first else self.norm_attention(x)
-        given = self.norm_mlp(x) if self.norm_first else x
-        x = x + self._dropped(self.down(self.activation(self.up(given))))
+        block_input = self.norm_mlp(x) if self.norm_first else x
+        x = x + self._drop_out(self.down(self.activation(self.up(block_input))))
         x = x if self.norm_first else self.norm_mlp(x)
         return x if cache is None else (x, cache)
 
-    def _dropped(self, x: Any) -> Any:
+    def _drop_out(self, x: Any) -> Any:
         return x if self.dropout is None else self.dropout(x)

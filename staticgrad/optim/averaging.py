@@ -84,10 +84,10 @@ class Average:
             from staticgrad.eager.at_once import next_values  # graphs do without the tape
 
             new = {p.node: value for p, value in noted.updates}
-            found = {p: new.get(p.node, p) for p in self.averages}
+            new_values = {p: new.get(p.node, p) for p in self.averages}
             with next_values(noted) if noted.computes else nullcontext():
-                after = self._after(found, lambda p: p)
-            for p, value in after.items():
+                averages = self._after(new_values, lambda p: p)
+            for p, value in averages.items():
                 p.update(value)
             return
         now = {p: tensor_of(p.value) for p in self.averages}
@@ -99,24 +99,24 @@ class Average:
     @contextmanager
     def average_parameters(self) -> Iterator[None]:
         """Inside, the parameters hold their averages; afterwards what they held before."""
-        before = {p: p.value for p in self.averages}
+        values = {p: p.value for p in self.averages}
         try:
             for p, mean in self.averages.items():
                 p.value = mean.value.astype(p.dtype.numpy)
             yield
         finally:
-            for p, value in before.items():
+            for p, value in values.items():
                 p.value = value
 
     def _after(self, new: Mapping[Parameter, Any], now: Any) -> dict[Parameter, Any]:
         """The state after parameters have the values ``new``; ``now`` gives what state holds."""
         decay: Any = self.decay
-        found: dict[Parameter, Any] = {}
+        averages: dict[Parameter, Any] = {}
         if self.count is not None:
             t = astype(now(self.count), "float64")
             decay = minimum((1.0 + t) / (self.warm_up + t), self.decay)
-            found[self.count] = now(self.count) + 1
+            averages[self.count] = now(self.count) + 1
         for p, mean in self.averages.items():
-            own = decay.astype(mean.dtype) if self.count is not None else decay
-            found[mean] = own * now(mean) + (1.0 - own) * in_compute_dtype(new[p], p)
-        return found
+            factor = decay.astype(mean.dtype) if self.count is not None else decay
+            averages[mean] = factor * now(mean) + (1.0 - factor) * in_compute_dtype(new[p], p)
+        return averages

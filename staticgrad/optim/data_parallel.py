@@ -29,7 +29,7 @@ from staticgrad.support.ranks import Job
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()
 
 
-def averaged(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any, Any]:
+def average_gradients(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any, Any]:
     """Return the means of gradients over all ranks, by one exchange; make their parameters equal.
 
     ``rows``: by which they are weighted. ``is_late``: the gradients have been computed already, so
@@ -42,7 +42,7 @@ def averaged(grads: Mapping[Any, Any], rows: Rows, is_late: bool) -> Mapping[Any
     return dict(zip(grads, means(job.ranks, [*grads.values()], rows), strict=True))
 
 
-def sharded(
+def step_shards(
     optimizer: Stepping, grads: Mapping[Any, Any], rows: Rows, is_late: bool
 ) -> dict[Any, Any]:
     """Return the updates of an optimizer of which each rank steps a part of every parameter.
@@ -58,8 +58,8 @@ def sharded(
     _check_elementwise(optimizer, grads)
     _synchronize(job, grads, is_late)
     states_expected_of(optimizer, grads)
-    own = parts(job.ranks, [*grads])
-    of_part = dict(zip(own, grads, strict=True))
+    shards = parts(job.ranks, [*grads])
+    of_part = dict(zip(shards, grads, strict=True))
     slopes = parts_of_means(job.ranks, [*grads.values()], rows)
     inner = state_maker()
 
@@ -72,11 +72,11 @@ def sharded(
         return means(job.ranks, [number])[0] * job.ranks
 
     with states_made_by(make), asked_of(of_part.get), of_parts(over):
-        stepped = optimizer.advance(dict(zip(own, slopes, strict=True)))
+        stepped = optimizer.advance(dict(zip(shards, slopes, strict=True)))
     sizes = tuple(prod(p.shape) for p in grads)
-    after = gather(job.ranks, sizes, [stepped.pop(part) for part in own])
-    moved = {p: flat.reshape(p.shape) for p, flat in zip(grads, after, strict=True)}
-    return {**moved, **stepped}
+    gathered = gather(job.ranks, sizes, [stepped.pop(part) for part in shards])
+    new_parameters = {p: flat.reshape(p.shape) for p, flat in zip(grads, gathered, strict=True)}
+    return {**new_parameters, **stepped}
 
 
 def _check_elementwise(optimizer: Stepping, grads: Mapping[Any, Any]) -> None:
@@ -84,14 +84,14 @@ def _check_elementwise(optimizer: Stepping, grads: Mapping[Any, Any]) -> None:
     states: list[Any] = []
 
     def make(p: Any, name: str, shape: Any, dtype: Any) -> Any:
-        states.append(made := graph_input(f"state{len(states)}", shape, dtype))
-        return made
+        states.append(state := graph_input(f"state{len(states)}", shape, dtype))
+        return state
 
     slopes = {p: graph_input("gradient", p.shape, p.dtype.compute) for p in grads}
     with states_made_by(make):
-        found = optimizer.scheduled_step(slopes)
+        updates = optimizer.scheduled_step(slopes)
     marked = {value.node for value in (*slopes, *slopes.values(), *states) if value.shape}
-    for node in sorted(ancestors([*found.values()]), key=lambda node: node.serial):
+    for node in sorted(ancestors([*updates.values()]), key=lambda node: node.serial):
         if node in marked or not any(value.node in marked for value in node.args):
             continue
         if not node.op.elementwise:
@@ -114,19 +114,19 @@ def _synchronize(job: Job, parameters: Iterable[Any], is_late: bool) -> None:
     if not new:
         return
     every = job.gather([(f"{p.name}: {p.store.type}", ranks.digest(p.store.array)) for p in new])
-    types = [[text for text, _ in each] for each in every]
-    for rank, other in enumerate(types):
-        pairs = zip_longest(types[0], other, fillvalue="no further parameter")
+    types = [[text for text, _ in descriptions] for descriptions in every]
+    for rank, rank_types in enumerate(types):
+        pairs = zip_longest(types[0], rank_types, fillvalue="no further parameter")
         differing = [(a, b) for a, b in pairs if _without_number(a) != _without_number(b)]
         if differing:
-            here, there = differing[0]
+            expected_type, rank_type = differing[0]
             raise DistributedError(
                 "the ranks train different parameters",
-                details=[f"rank 0: {here}", f"rank {rank}: {there}"],
+                details=[f"rank 0: {expected_type}", f"rank {rank}: {rank_type}"],
                 hint="every rank builds the same model",
             )
-    digests = [[digest for _, digest in each] for each in every]
-    if any(each != digests[0] for each in digests):
+    digests = [[digest for _, digest in descriptions] for descriptions in every]
+    if any(rank_digests != digests[0] for rank_digests in digests):
         if is_late:
             raise DistributedError(
                 "the parameters differ between the ranks, and the loss has been computed with them",

@@ -34,7 +34,7 @@ def require(holds: bool, name: str, what: str) -> None:
 _TAKES: Final = "clipping takes gradients, values of a graph or arrays"
 
 
-def _lifted(grads: Any) -> Any:
+def _lift_arrays(grads: Any) -> Any:
     """Return ``grads`` with constants in place of arrays and numbers."""
     plain = (np.ndarray, np.generic, float)
     return map_leaves(lambda g: as_value(g) if isinstance(g, plain) else g, grads)
@@ -48,7 +48,7 @@ def global_norm(grads: Any) -> Any:
     >>> sg.evaluate(norm, {x: [1.5, 2.0]})
     array(5., dtype=float32)
     """
-    return _norm(leaves(_lifted(grads), _TAKES))
+    return _norm(leaves(_lift_arrays(grads), _TAKES))
 
 
 def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
@@ -65,7 +65,7 @@ def clip_by_global_norm(grads: Any, max_norm: PositiveFloat) -> Any:
     >>> sg.evaluate(clipped["w"])
     array([0.6, 0.8])
     """
-    grads = _lifted(grads)
+    grads = _lift_arrays(grads)
     scale = _scale(leaves(grads, _TAKES), max_norm)
     return map_leaves(lambda g: g * scale.astype(g.dtype), grads)
 
@@ -80,12 +80,12 @@ def clip_by_value(grads: Any, max_value: PositiveFloat) -> Any:
     >>> sg.evaluate(slope, {x: [3.0, 0.25]})
     array([1. , 0.5], dtype=float32)
     """
-    grads = _lifted(grads)
+    grads = _lift_arrays(grads)
     leaves(grads, _TAKES)
     return map_leaves(lambda g: clip(g, -max_value, max_value), grads)
 
 
-def clipped(grads: Sequence[Any], max_norm: float) -> list[Any]:
+def clip_to_norm(grads: Sequence[Any], max_norm: float) -> list[Any]:
     """Clip as ``clip_by_global_norm``, for values of any kind, tensors included; without checks."""
     scale = _scale(grads, max_norm)
     return [g * scale.astype(g.dtype) for g in grads]
@@ -169,8 +169,8 @@ class LossScale(Settings):
 
 def are_finite(grads: Sequence[Any]) -> Any:
     """Return whether every element of every gradient is finite: a 0-d bool."""
-    found: Any = aggregate.all(isfinite(grads[0]))
+    finite: Any = aggregate.all(isfinite(grads[0]))
     for g in grads[1:]:
-        found = logical_and(found, aggregate.all(isfinite(g)))
+        finite = logical_and(finite, aggregate.all(isfinite(g)))
     over = _over_ranks.get()
-    return found if over is None else equal(over((~found).astype("float32")), 0.0)
+    return finite if over is None else equal(over((~finite).astype("float32")), 0.0)

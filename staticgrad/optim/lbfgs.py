@@ -112,28 +112,30 @@ class LBFGS(Settings):
         state = (first, (steps, steps), space.count(0), space.count(1))
 
         def goes_on(state: Any) -> Any:
-            at, _, taken, moves = state
+            at, _, iterations, moves = state
             return logical_and(
-                logical_and(taken < self.max_iter, moves > 0),
+                logical_and(iterations < self.max_iter, moves > 0),
                 logical_not(_largest(at.slope) <= self.tolerance_grad),
             )
 
         def further(state: Any) -> Any:
-            at, pairs, taken, _ = state
+            at, pairs, iterations, _ = state
             along = -_times_inverse(at.slope, *pairs)
-            found, moved = _searched(space, at, along, taken)
-            step, change = found.x - at.x, found.slope - at.slope
+            reached, has_moved = _search_line(space, at, along, iterations)
+            step, change = reached.x - at.x, reached.slope - at.slope
             curves = (step * change).sum() > _LEAST_CURVATURE * (change * change).sum()
             pairs = tuple(
-                where(curves, concatenate([kept[1:], new[None]]), kept)
-                for kept, new in zip(pairs, (step, change), strict=True)
+                where(curves, concatenate([history[1:], new[None]]), history)
+                for history, new in zip(pairs, (step, change), strict=True)
             )
-            moves = astype(moved, taken.dtype)
-            return found, pairs, taken + moves, moves
+            moves = astype(has_moved, iterations.dtype)
+            return reached, pairs, iterations + moves, moves
 
-        at, _, taken, _ = while_loop(goes_on, further, state)
+        at, _, iterations, _ = while_loop(goes_on, further, state)
         least = _largest(at.slope)
-        return Minimized(space.tree(at.x), at.value, least, taken, least <= self.tolerance_grad)
+        return Minimized(
+            space.tree(at.x), at.value, least, iterations, least <= self.tolerance_grad
+        )
 
     def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimized:
         """Let parameters become those of the minimum: at each call of a traced function, or now.
@@ -144,13 +146,13 @@ class LBFGS(Settings):
             args: what else ``f`` takes.
         """
         owners = flatten(params, keep_complex=True)[0]
-        for each in owners:
-            if not isinstance(each, Parameter | ComplexParameter):
-                raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is not a parameter")
-        found = self.minimum(f, params, *args)
-        for parameter, value in zip(owners, flatten(found.x, keep_complex=True)[0], strict=True):
+        for owner in owners:
+            if not isinstance(owner, Parameter | ComplexParameter):
+                raise ArgumentError(f"LBFGS.minimize: {kind_of(owner)} is not a parameter")
+        minimum = self.minimum(f, params, *args)
+        for parameter, value in zip(owners, flatten(minimum.x, keep_complex=True)[0], strict=True):
             parameter.update(value)
-        return found
+        return minimum
 
 
 class _Space:
@@ -173,7 +175,7 @@ class _Space:
         if len(dtypes) > 1 or not values[0].dtype.is_float or values[0].dtype.is_storage:
             names = ", ".join(sorted(map(str, dtypes)))
             raise DTypeError(f"LBFGS: moves values of one floating dtype, not {names}")
-        self.begin: Any = _detached(concatenate(values) if len(values) > 1 else values[0])
+        self.begin: Any = _detach(concatenate(values) if len(values) > 1 else values[0])
 
     def tree(self, x: Any) -> Any:
         leaves, first = [], 0
@@ -189,9 +191,9 @@ class _Space:
     def at(self, x: Any) -> _At:
         """A place with the loss and the gradient there."""
         if not x.computes:
-            apart = x * 1.0
-            value = self._value(apart)
-            return _At(x, value, grad(value, [apart])[0])
+            variable = x * 1.0
+            value = self._value(variable)
+            return _At(x, value, grad(value, [variable])[0])
         from staticgrad.eager.differentiate import grad as of_tape  # loaded if there are tensors
         from staticgrad.eager.tape import enable_grad
         from staticgrad.eager.tensor import Tensor
@@ -200,7 +202,7 @@ class _Space:
             leaf = Tensor(x.array, requires_grad=True)
             value = self._value(leaf)
             (slope,) = of_tape([value], [leaf])
-        return _At(x, _detached(value), _detached(slope))
+        return _At(x, _detach(value), _detach(slope))
 
     def _value(self, x: Any) -> Any:
         value = self._f(self.tree(x), *self._args)
@@ -210,7 +212,7 @@ class _Space:
         return value.astype(x.dtype)
 
 
-def _detached(x: Any) -> Any:
+def _detach(x: Any) -> Any:
     return x.detach() if x.computes else x
 
 
@@ -226,10 +228,10 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
     from staticgrad.language.functions.loops.loops import scan
 
     products = (steps * changes).sum(1)
-    known = products > 0.0
-    inverses = where(known, 1.0 / where(known, products, 1.0), 0.0)
+    is_used = products > 0.0
+    inverses = where(is_used, 1.0 / where(is_used, products, 1.0), 0.0)
 
-    def down(q: Any, pair: Any) -> Any:
+    def first_loop(q: Any, pair: Any) -> Any:
         step, change, inverse = pair
         part = inverse * (step * q).sum()
         return q - part * change, part
@@ -238,13 +240,13 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
         step, change, inverse, part = pair
         return r + step * (part - inverse * (change * r).sum()), None
 
-    q, parts = scan(down, slope, (steps, changes, inverses), reverse=True)
+    q, parts = scan(first_loop, slope, (steps, changes, inverses), reverse=True)
     size = (changes[-1] * changes[-1]).sum()
-    scale = where(known[-1], products[-1] / where(known[-1], size, 1.0), 1.0)
+    scale = where(is_used[-1], products[-1] / where(is_used[-1], size, 1.0), 1.0)
     return scan(up, scale * q, (steps, changes, inverses, parts))[0]
 
 
-def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]:
+def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_At, Any]:
     """A place along a direction that meets the strong Wolfe conditions, and whether it moved.
 
     Between a step that is too short and one that is too long the middle is tried; while none was
@@ -254,7 +256,7 @@ def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]
 
     falls = (at.slope * along).sum()
     shorter = minimum(1.0, 1.0 / aggregate.sum(absolute(at.slope)))
-    first = where(taken > 0, ones_like(shorter), shorter)
+    first = where(iterations > 0, ones_like(shorter), shorter)
     nothing = first * 0.0
     state = (at, first, nothing, nothing, space.count(0), space.count(0))
 
@@ -264,9 +266,9 @@ def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]
 
     def further(state: Any) -> Any:
         _, size, low, high, tries, _ = state
-        found = space.at(at.x + size * along)
-        rise = (found.slope * along).sum()
-        fell = found.value <= at.value + _FALL * size * falls
+        trial = space.at(at.x + size * along)
+        rise = (trial.slope * along).sum()
+        fell = trial.value <= at.value + _FALL * size * falls
         too_long = logical_or(logical_not(fell), rise > -_FLATTER * falls)
         too_short = logical_and(logical_not(too_long), rise < _FLATTER * falls)
         is_good = logical_not(logical_or(too_long, too_short))
@@ -274,9 +276,9 @@ def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]
         low = where(too_short, size, low)
         between = where(high > 0.0, 0.5 * (low + high), 2.0 * size)
         size = where(is_good, size, between)
-        return found, size, low, high, tries + 1, is_good.astype(tries.dtype)
+        return trial, size, low, high, tries + 1, is_good.astype(tries.dtype)
 
-    found, *_ = while_loop(goes_on, further, state)
-    is_lower = logical_and(found.value < at.value, falls < 0.0)
-    kept = _At(*[where(is_lower, new, old) for new, old in zip(found, at, strict=True)])
-    return kept, is_lower
+    reached, *_ = while_loop(goes_on, further, state)
+    is_lower = logical_and(reached.value < at.value, falls < 0.0)
+    accepted = _At(*[where(is_lower, new, old) for new, old in zip(reached, at, strict=True)])
+    return accepted, is_lower

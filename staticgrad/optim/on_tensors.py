@@ -33,11 +33,11 @@ class TensorSteps:
         self._graph: Any = None
         if not self.params:
             raise ArgumentError(f"{type(rule).__name__}: there are no parameters")
-        for each in self.params:
-            if not isinstance(each, Tensor):
+        for param in self.params:
+            if not isinstance(param, Tensor):
                 what = f"{type(rule).__name__}.on takes tensors of staticgrad.eager"
                 raise ArgumentError(
-                    f"{what}, not {quote(each)}",
+                    f"{what}, not {quote(param)}",
                     hint="updates(loss, params) steps the parameters of a graph",
                 )
 
@@ -84,8 +84,8 @@ class _RuleGraph:
             states_made_by(state),
             asked_of(tensor_of),
         ):
-            found = rule.advance(dict(zip(map(stand_in, params), slopes, strict=True)))
-        self._updates = [(tensor_of(target), value) for target, value in found.items()]
+            updates = rule.advance(dict(zip(map(stand_in, params), slopes, strict=True)))
+        self._updates = [(tensor_of(target), value) for target, value in updates.items()]
         read = ancestors([v for _, v in self._updates if isinstance(v, Symbolic)])
         self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}
 

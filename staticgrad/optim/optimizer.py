@@ -38,11 +38,11 @@ from staticgrad.language.ops.operands import (
     shape_text,
 )
 from staticgrad.language.ops.selection import clip, where
-from staticgrad.optim.data_parallel import averaged, sharded
+from staticgrad.optim.data_parallel import average_gradients, step_shards
 from staticgrad.optim.gradients import (
     LossScale,
     are_finite,
-    clipped,
+    clip_to_norm,
 )
 from staticgrad.optim.schedules import RateSchedule, read_rate
 from staticgrad.optim.state import (
@@ -114,16 +114,16 @@ def _is_default(value: object, default: object) -> bool:
 @dataclass_transform(frozen_default=True, eq_default=False)
 def rule(cls: type[T]) -> type[T]:
     """Make a class of hyperparameters: a frozen dataclass, which says how a rate is changed."""
-    made = dataclass(frozen=True, eq=False)(cls)
-    plain = made.__init__
+    rule_class = dataclass(frozen=True, eq=False)(cls)
+    plain = rule_class.__init__
     ours = signature(plain)
 
     @wraps(plain)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         kwargs = without_synonyms(cls.__name__, ours, kwargs)
-        given = None
+        params = None
         if steps_parameters(ours):
-            given, args, kwargs = _parameters_apart(cls.__name__, args, kwargs)
+            params, args, kwargs = _parameters_apart(cls.__name__, args, kwargs)
         if args and "learning_rate" in kwargs:
             _read_first(cls.__name__, args[0])
             check_arguments(cls.__name__, ours, (self, *args), kwargs)
@@ -133,13 +133,13 @@ def rule(cls: type[T]) -> type[T]:
             if not raised_inside(error):
                 check_arguments(cls.__name__, ours, (self, *args), kwargs)
             raise
-        if given is not None:
-            vars(self)[_GIVEN] = given
+        if params is not None:
+            vars(self)[_GIVEN] = params
 
-    made.__init__ = init  # type: ignore[method-assign]
-    made = make_boundaries(made)
-    made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
-    return made
+    rule_class.__init__ = init  # type: ignore[method-assign]
+    rule_class = make_boundaries(rule_class)
+    rule_class.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
+    return rule_class
 
 
 def steps_parameters(ours: Signature) -> bool:
@@ -155,43 +155,47 @@ def _parameters_apart(
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Split the parameters, which PyTorch's optimizers take first, from the options."""
     if "params" in kwargs:
-        given, kwargs = kwargs["params"], {n: v for n, v in kwargs.items() if n != "params"}
+        params, kwargs = kwargs["params"], {n: v for n, v in kwargs.items() if n != "params"}
     elif args and _holds_parameters(args[0]):
-        given, args = args[0], args[1:]
+        params, args = args[0], args[1:]
     else:
         return None, args, kwargs
-    return _read_given(name, given), args, kwargs
+    return _read_given(name, params), args, kwargs
 
 
-def _holds_parameters(given: Any) -> bool:
-    if isinstance(given, RateSchedule):
+def _holds_parameters(argument: Any) -> bool:
+    if isinstance(argument, RateSchedule):
         return False
-    return isinstance(given, list | tuple | dict | Iterator) or has_parameters(given)
+    return isinstance(argument, list | tuple | dict | Iterator) or has_parameters(argument)
 
 
 @names_messages
-def _read_given(name: str, given: Any) -> list[Any]:
+def _read_given(name: str, params: Any) -> list[Any]:
     """Return the parameters of a constructor: of graphs, or tensors of ``staticgrad.eager``."""
-    if isinstance(given, Iterator):
-        given = list(given)
-    if isinstance(given, list | tuple) and any(isinstance(each, dict) for each in given):
+    if isinstance(params, Iterator):
+        params = list(params)
+    if isinstance(params, list | tuple) and any(isinstance(param, dict) for param in params):
         raise ArgumentError(
             f"{name}: groups of parameters",
             hint=f"sg.optim.ParameterGroups(sg.optim.{name}(0.1), [(model.head, {{'learning_rate':"
             " 0.01})])",
         )
-    if isinstance(given, list | tuple) and given and all(getattr(t, "computes", 0) for t in given):
-        return [*given]
-    found = listed_parameters(given)
-    if not found:
+    if (
+        isinstance(params, list | tuple)
+        and params
+        and all(getattr(t, "computes", 0) for t in params)
+    ):
+        return [*params]
+    parameters = listed_parameters(params)
+    if not parameters:
         raise ArgumentError(f"{name}: there are no parameters to update")
-    return found
+    return parameters
 
 
 @names_messages
-def _read_first(name: str, given: Any) -> None:
+def _read_first(name: str, rate: Any) -> None:
     """Refuse what is no rate in the place of the rate."""
-    read_rate("learning_rate", given)
+    read_rate("learning_rate", rate)
 
 
 def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
@@ -213,26 +217,26 @@ class Ways(NamedTuple):
     @classmethod
     def of(cls, loss: Any, data_parallel: bool, shard_state: bool, rows: Any) -> Ways:
         """Read the options of ``minimize``."""
-        for name, given in (("shard_state", shard_state), ("rows", rows is not None)):
-            if given and not data_parallel:
+        for name, is_used in (("shard_state", shard_state), ("rows", rows is not None)):
+            if is_used and not data_parallel:
                 raise ArgumentError(
                     f"{name} is of steps of several ranks",
                     hint=f"minimize(loss, data_parallel=True, {name}=...)",
                 )
-        known = rows_of("minimize", loss, rows) if data_parallel else Rows()
-        return cls(data_parallel, shard_state, known)
+        batch_rows = rows_of("minimize", loss, rows) if data_parallel else Rows()
+        return cls(data_parallel, shard_state, batch_rows)
 
     @property
     def key(self) -> Hashable | None:
         """Equal where the graphs of steps are; None of rows that are values, of one step alone."""
-        sizes = [each.tobytes() for each in self.rows.sizes if isinstance(each, np.ndarray)]
+        sizes = [size.tobytes() for size in self.rows.sizes if isinstance(size, np.ndarray)]
         if len(sizes) < len(self.rows.sizes):
             return None
         return (self.data_parallel, self.shard_state, self.rows.attribute, *sizes)
 
 
-def _read_scale(word: str, given: Any) -> Any:
-    return given if isinstance(given, LossScale) else positive(word, given)
+def _read_scale(word: str, scale: Any) -> Any:
+    return scale if isinstance(scale, LossScale) else positive(word, scale)
 
 
 Scale = Annotated[LossScale | float, Argument(_read_scale)]
@@ -280,13 +284,14 @@ class Optimizer(Settings):
 
     def __repr__(self) -> str:
         """Return the learning rate and the options that differ from their defaults."""
-        given = sorted(fields(self), key=lambda each: bool(each.kw_only))
-        said = [
-            f"{each.name}={getattr(self, each.name)!r}"
-            for each in given
-            if each.default is MISSING or not _is_default(getattr(self, each.name), each.default)
+        options = sorted(fields(self), key=lambda option: bool(option.kw_only))
+        texts = [
+            f"{option.name}={getattr(self, option.name)!r}"
+            for option in options
+            if option.default is MISSING
+            or not _is_default(getattr(self, option.name), option.default)
         ]
-        return f"{type(self).__name__}({', '.join(said)})"
+        return f"{type(self).__name__}({', '.join(texts)})"
 
     @public
     def updates(
@@ -315,20 +320,20 @@ class Optimizer(Settings):
             GradientError: the loss has no gradient with respect to one of them.
             ArgumentError: an element of ``params`` is not a parameter, or there are no parameters.
         """
-        params = self._given if params is None else params
+        params = self._own_parameters if params is None else params
         if params is None:
             raise UnknownArgumentError(
                 f"{type(self).__name__}.updates: missing a required argument: 'params'",
                 hint="updates(loss, [w, b]), or updates(loss, model)",
             )
-        wanted = listed_parameters(params)
-        if not wanted:
+        parameters = listed_parameters(params)
+        if not parameters:
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
-        _check_floating(f"{type(self).__name__}.updates", wanted)
+        _check_floating(f"{type(self).__name__}.updates", parameters)
         with states_noted_by(self), states_made_once():
-            found = dict(zip(wanted, grad(self._scaled(loss), wanted), strict=True))
+            gradients = dict(zip(parameters, grad(self._scale_loss(loss), parameters), strict=True))
             ways = Ways.of(loss, data_parallel, shard_state, rows)
-            return self._stepped(found, ways)
+            return self._step_scaled(gradients, ways)
 
     def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return updates as ``updates``, for gradients computed elsewhere, of an unscaled loss."""
@@ -348,7 +353,9 @@ class Optimizer(Settings):
         computed = {p: in_compute_dtype(g, p) for p, g in grads.items()}
         with states_noted_by(self), states_made_once():
             stepped = (
-                self._guarded(computed) if self.accumulate == 1 else self._accumulated(computed)
+                self._step_guarded(computed)
+                if self.accumulate == 1
+                else self._step_accumulated(computed)
             )
         return {
             p: astype(value, p.dtype) if p.dtype.is_storage else value
@@ -401,7 +408,7 @@ class Optimizer(Settings):
         >>> step(np.zeros(3)), step(np.zeros(3))
         (np.float64(3.0), np.float64(0.0))
         """
-        params = self._given if params is None else params
+        params = self._own_parameters if params is None else params
         if isinstance(loss, Value) and loss.computes:
             from staticgrad.eager.at_once import (  # who has tensors has most of it
                 eager_mode,
@@ -410,10 +417,10 @@ class Optimizer(Settings):
 
             with states_kept_by(self):
                 with eager_mode():
-                    scaled = self._scaled(loss)
-                wanted = None if params is None else listed_parameters(params)
+                    scaled = self._scale_loss(loss)
+                parameters = None if params is None else listed_parameters(params)
                 ways = Ways.of(loss, data_parallel, shard_state, rows)._replace(is_late=True)
-                minimize(scaled, wanted, self, partial(self._stepped, ways=ways), ways.key)
+                minimize(scaled, parameters, self, partial(self._step_scaled, ways=ways), ways.key)
             return
         noted = running_session()
         if noted is None:
@@ -421,11 +428,11 @@ class Optimizer(Settings):
             raise GraphError(what, hint=_MINIMIZE)
         with states_kept_by(self):
             if params is None:
-                found = gradients_of_free_parameters(
-                    self._scaled(loss), noted.updated_by_others(self)
+                gradients = gradients_of_free_parameters(
+                    self._scale_loss(loss), noted.updated_by_others(self)
                 )
                 ways = Ways.of(loss, data_parallel, shard_state, rows)
-                updates = self._stepped(found, ways)
+                updates = self._step_scaled(gradients, ways)
             else:
                 updates = self.updates(
                     loss, params, data_parallel=data_parallel, shard_state=shard_state, rows=rows
@@ -490,19 +497,19 @@ class Optimizer(Settings):
         return TensorSteps(self, tensors)
 
     @property
-    def _given(self) -> list[Any] | None:
+    def _own_parameters(self) -> list[Any] | None:
         """The parameters that the optimizer was made with."""
         return vars(self).get(_GIVEN)
 
     def _step_given(self) -> None:
         """Step the parameters that the optimizer was made with by the gradients in them."""
-        given = self._given or []
-        if given and all(isinstance(each, Parameter) for each in given):
-            self.apply_gradients({p: p.grad for p in given if p.grad is not None})
+        params = self._own_parameters or []
+        if params and all(isinstance(param, Parameter) for param in params):
+            self.apply_gradients({p: p.grad for p in params if p.grad is not None})
             return
         steps = vars(self).get(_STEPS)
         if steps is None:
-            steps = vars(self)[_STEPS] = self.on(given)
+            steps = vars(self)[_STEPS] = self.on(params)
         steps.step()
 
     @public
@@ -519,13 +526,13 @@ class Optimizer(Settings):
         (array([0.75, 1.75]), None)
         """
         del set_to_none
-        if self._given is None:
+        if self._own_parameters is None:
             raise ArgumentError(
                 f"{type(self).__name__}.zero_grad: the optimizer was made without parameters",
                 hint=_ZERO,
             )
-        for each in self._given:
-            each.zero_grad()
+        for param in self._own_parameters:
+            param.zero_grad()
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Apply the gradients once: return the next parameters and their state."""
@@ -596,63 +603,65 @@ class Optimizer(Settings):
         vars(now).update(vars(self), learning_rate=rate.at(count.astype("float64")))
         return {**now.step(grads), count: count + 1}
 
-    def _scaled(self, loss: Any) -> Any:
+    def _scale_loss(self, loss: Any) -> Any:
         scale = self._loss_scale()
         if scale is None or not getattr(getattr(loss, "dtype", None), "is_float", False):
             return loss
         return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
 
-    def _unscaled(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    def _unscale_gradients(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
         scale = self._loss_scale()
         if scale is None:
             return grads
-        found = {}
+        unscaled = {}
         for p, g in grads.items():
             wide = in_compute_dtype(g, p)
-            found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
-        return found
+            unscaled[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
+        return unscaled
 
-    def _stepped(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
+    def _step_scaled(self, slopes: Mapping[Any, Any], ways: Ways) -> Updates:
         """A step by the gradients of the scaled loss."""
-        grads = self._unscaled(slopes)
+        grads = self._unscale_gradients(slopes)
         if not ways.data_parallel:
             return self.advance(grads)
         wide = {p: in_compute_dtype(g, p) for p, g in grads.items()}
         if ways.shard_state:
-            return sharded(self, wide, ways.rows, ways.is_late)
-        return self.advance(averaged(wide, ways.rows, ways.is_late))
+            return step_shards(self, wide, ways.rows, ways.is_late)
+        return self.advance(average_gradients(wide, ways.rows, ways.is_late))
 
     def _loss_scale(self) -> Any:
         if isinstance(self.loss_scale, LossScale):
             return self.loss_scale.scale(self.state)
         return self.loss_scale
 
-    def _guarded(self, grads: Mapping[Any, Any]) -> Updates:
+    def _step_guarded(self, grads: Mapping[Any, Any]) -> Updates:
         """A step with clipped gradients, which is skipped if they are not finite and shall be."""
-        own = dict(grads)
+        limited = dict(grads)
         if self.max_value is not None:
             top = self.max_value
-            own = {p: clip(g, -top, top) for p, g in own.items()}
+            limited = {p: clip(g, -top, top) for p, g in limited.items()}
         if self.max_norm is not None:
-            own = dict(zip(own, clipped([*own.values()], self.max_norm), strict=True))
-        stepped = self.scheduled_step(own)
+            limited = dict(
+                zip(limited, clip_to_norm([*limited.values()], self.max_norm), strict=True)
+            )
+        stepped = self.scheduled_step(limited)
         if not self.skip_nonfinite and self.loss_scale is None:
             return stepped
         finite = are_finite([*grads.values()])
-        kept = {p: where(finite, after, p) for p, after in stepped.items()}
+        updates = {p: where(finite, new, p) for p, new in stepped.items()}
         if isinstance(self.loss_scale, LossScale):
-            kept |= self.loss_scale.adjust(self.state, finite)
-        return kept
+            updates |= self.loss_scale.adjust(self.state, finite)
+        return updates
 
-    def _accumulated(self, grads: Mapping[Any, Any]) -> Updates:
+    def _step_accumulated(self, grads: Mapping[Any, Any]) -> Updates:
         """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
         seen = self.state("micro_step")
         due = equal(seen + 1, self.accumulate)
         slots = {p: slot(p, ACCUMULATOR) for p in grads}
         totals = {p: slots[p] + gradient for p, gradient in grads.items()}
-        stepped = self._guarded({p: total / self.accumulate for p, total in totals.items()})
+        stepped = self._step_guarded({p: total / self.accumulate for p, total in totals.items()})
         return {
-            **{p: where(due, after, p) for p, after in stepped.items()},
+            **{p: where(due, new, p) for p, new in stepped.items()},
             **{slots[p]: where(due, 0.0, total) for p, total in totals.items()},
             seen: where(due, 0, seen + 1),
         }
@@ -669,13 +678,13 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
     >>> sg.optim.Adam in sg.optim.registered_optimizers()
     True
     """
-    found: dict[type[Optimizer], None] = {}
+    classes: dict[type[Optimizer], None] = {}
     waiting = Optimizer.__subclasses__()
     while waiting:
         cls = waiting.pop(0)
-        found[cls] = None
+        classes[cls] = None
         waiting += cls.__subclasses__()
-    return tuple(found)
+    return tuple(classes)
 
 
 parts.register(
@@ -686,15 +695,15 @@ parts.register(
 def _graph_step(step: Any) -> Any:
 
     @wraps(step)
-    def stepped(self: Optimizer, *grads: Any) -> Any:
-        if not grads and self._given is not None:
+    def step_or_refuse(self: Optimizer, *grads: Any) -> Any:
+        if not grads and self._own_parameters is not None:
             return self._step_given()
         if len(grads) != 1 or not isinstance(grads[0], Mapping):
             what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
             raise UnknownArgumentError(what, hint=_STEP)
         return step(self, *grads)
 
-    return stepped
+    return step_or_refuse
 
 
 # -- parameters and gradients ---------------------------------------------------------------------
@@ -703,8 +712,8 @@ def _graph_step(step: Any) -> Any:
 def listed_parameters(params: Any) -> list[Parameter]:
     """Return the parameters in ``params``, each once."""
     has_them = has_parameters(params)
-    found: list[Any] = list(params.parameters()) if has_them else leaves(params, _TAKES)
-    for value in found:
+    parameters: list[Any] = list(params.parameters()) if has_them else leaves(params, _TAKES)
+    for value in parameters:
         if not isinstance(value, Parameter):
             raise ArgumentError(
                 f"an optimizer updates parameters; {value!r} is none",
@@ -712,11 +721,11 @@ def listed_parameters(params: Any) -> list[Parameter]:
                 related=describe_operands(value),
             )
     seen = set()
-    for p in found:
+    for p in parameters:
         if p.node in seen:
             raise ArgumentError(f"parameter {p.name!r} is listed twice")
         seen.add(p.node)
-    return found
+    return parameters
 
 
 def _check_floating(name: str, params: Iterable[Parameter]) -> None:
@@ -778,13 +787,13 @@ class ParameterGroups(Optimizer):
         _check_inner(self.default)
         if isinstance(self.groups, Mapping) or not isinstance(self.groups, Sequence):
             raise _no_groups(self.groups)
-        made = [self._group(each) for each in self.groups]
-        object.__setattr__(self, "_made", made)
+        group_rules = [self._group(pair) for pair in self.groups]
+        object.__setattr__(self, "_made", group_rules)
 
     def parts(self) -> tuple[Optimizer, ...]:
         """The default one and those of the groups."""
-        made: list[tuple[Any, Optimizer]] = vars(self)["_made"]
-        return (self.default, *[how for _, how in made])
+        group_rules: list[tuple[Any, Optimizer]] = vars(self)["_made"]
+        return (self.default, *[how for _, how in group_rules])
 
     def _group(self, pair: Any) -> tuple[Callable[[Any], bool], Optimizer]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -795,19 +804,19 @@ class ParameterGroups(Optimizer):
         _check_inner(how)
         if callable(chosen) and not has_parameters(chosen):
             return chosen, how
-        own = {p.node for p in listed_parameters(chosen)}
-        return (lambda p: getattr(p, "node", None) in own), how
+        members = {p.node for p in listed_parameters(chosen)}
+        return (lambda p: getattr(p, "node", None) in members), how
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Return the results of the optimizers of the groups."""
-        made: list[tuple[Callable[[Any], bool], Optimizer]] = vars(self)["_made"]
+        group_rules: list[tuple[Callable[[Any], bool], Optimizer]] = vars(self)["_made"]
         parts: dict[int, dict[Parameter, Any]] = {}
         for p, g in grads.items():
-            place = next((k for k, (has, _) in enumerate(made) if has(as_given(p))), -1)
+            place = next((k for k, (has, _) in enumerate(group_rules) if has(as_given(p))), -1)
             parts.setdefault(place, {})[p] = g
         updates: Updates = {}
         for place, part in parts.items():
-            how = self.default if place < 0 else made[place][1]
+            how = self.default if place < 0 else group_rules[place][1]
             updates |= how.scheduled_step(part)
         return updates
 
@@ -830,8 +839,8 @@ def _check_inner(optimizer: Any) -> None:
             )
 
 
-def _no_groups(given: Any) -> ArgumentError:
+def _no_groups(groups: Any) -> ArgumentError:
     return ArgumentError(
-        f"ParameterGroups takes pairs of what belongs and how it steps, not {kind_of(given)}",
+        f"ParameterGroups takes pairs of what belongs and how it steps, not {kind_of(groups)}",
         hint='ParameterGroups(sg.optim.AdamW(), [(lambda p: p.ndim < 2, {"weight_decay": 0.0})])',
     )

@@ -87,8 +87,8 @@ class SGD(Optimizer):
             if self.momentum:
                 velocity = slot(p, "momentum")
                 new = g if share is None else share.astype(g.dtype) * g
-                updates[velocity] = moved = self.momentum * velocity + new
-                g = g + self.momentum * moved if self.nesterov else moved
+                updates[velocity] = new_velocity = self.momentum * velocity + new
+                g = g + self.momentum * new_velocity if self.nesterov else new_velocity
             updates[p] = p - rate_for(self.learning_rate, p) * g
         return updates
 
@@ -473,15 +473,15 @@ class Adafactor(Optimizer):
     def _direction(self, p: Parameter, g: Any, keep: Any, updates: Updates) -> Any:
         """The gradient over the root of its second moment, which goes into ``updates``."""
         squares = g * g + self.eps
-        kept = keep.astype(squares.dtype)
+        decay = keep.astype(squares.dtype)
         if p.ndim < 2:
             v = slot(p, "second_moment")
-            updates[v] = kept * v + (1.0 - kept) * squares
+            updates[v] = decay * v + (1.0 - decay) * squares
             return g / sqrt(updates[v])
         rows = state_of(p, "rows", p.shape[:-1], p.dtype.compute.numpy)
         columns = state_of(p, "columns", (*p.shape[:-2], p.shape[-1]), p.dtype.compute.numpy)
-        updates[rows] = r = kept * rows + (1.0 - kept) * squares.mean(-1)
-        updates[columns] = c = kept * columns + (1.0 - kept) * squares.mean(-2)
+        updates[rows] = r = decay * rows + (1.0 - decay) * squares.mean(-1)
+        updates[columns] = c = decay * columns + (1.0 - decay) * squares.mean(-2)
         r = r / expand_dims(r.mean(-1), -1)
         by_row = expand_dims(sqrt(r), -1)
         return g / (by_row * expand_dims(sqrt(c), -2))

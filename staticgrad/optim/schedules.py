@@ -77,8 +77,8 @@ class RateSchedule(Settings):
         if isinstance(t, Value):
             return self.at(astype(t, "float64"))
         steps = np.asarray(t, "float64")
-        found = np.broadcast_to(np.asarray(self.at(tensor_of(steps))), steps.shape)
-        return found if found.shape else float(found)
+        rates = np.broadcast_to(np.asarray(self.at(tensor_of(steps))), steps.shape)
+        return rates if rates.shape else float(rates)
 
     def __repr__(self) -> str:
         return f"RateSchedule({getattr(self.formula, '__qualname__', self.formula)})"
@@ -117,7 +117,7 @@ Rate = Annotated[Any, Argument(read_rate)]
 def _read_steps(word: str, steps: Any) -> Any:
     if not isinstance(steps, tuple | list):
         raise ArgumentError(f"{called_name()}: {word} is {quote(steps)}, not a tuple of numbers")
-    return tuple(non_negative(word, each) for each in steps)
+    return tuple(non_negative(word, step) for step in steps)
 
 
 Steps = Annotated[tuple[float, ...], Argument(_read_steps)]
@@ -414,8 +414,8 @@ class Plateau(RateSchedule):
                 p.update(value)
             return
         state = [tensor_of(p.value) for p in self.parameters()]
-        given = tensor_of(measure, "float64")
-        for p, value in zip(self.parameters(), self._next(given, *state), strict=True):
+        measured = tensor_of(measure, "float64")
+        for p, value in zip(self.parameters(), self._next(measured, *state), strict=True):
             p.value = np.asarray(value)
 
     def _next(self, measure: Any, rate: Any, best: Any, waited: Any) -> tuple[Any, Any, Any]:

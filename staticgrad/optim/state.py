@@ -33,7 +33,7 @@ Maker = Callable[[Any, str, Any, Any], Any]
 
 
 class Stepping(Protocol):
-    """What is read of an optimizer, whose class is above this file."""
+    """The interface of an optimizer that this file reads; its class is in a higher layer."""
 
     @property
     def accumulate(self) -> int:
@@ -72,16 +72,16 @@ def states_made_by(maker: Maker) -> Iterator[None]:
 def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
     shard = shape if isinstance(shape, Shard) else None
     name = name if p is None else f"{p.name}.{name}"
-    made = parameter(name, np.zeros(shape if shard is None else shard.part, dtype))
-    made.store.shard = shard
-    return made
+    state = parameter(name, np.zeros(shape if shard is None else shard.part, dtype))
+    state.store.shard = shard
+    return state
 
 
 class _Kept:
     """Makes state, or finds again what it made before."""
 
-    def __init__(self, known: dict[Any, Any], maker: Maker = _parameter_of_zeros) -> None:
-        self._known, self._maker = known, maker
+    def __init__(self, states: dict[Any, Any], maker: Maker = _parameter_of_zeros) -> None:
+        self._known, self._maker = states, maker
 
     def __call__(self, owner: Any, name: str, shape: Any, dtype: Any) -> Any:
         key = (owner.node if isinstance(owner, Parameter) else owner, name)
@@ -118,14 +118,14 @@ class _Memory:
             return [p.store for p in self.made.values()]
         if len({store.name for store in self.of_graphs}) < len(self.of_graphs):
             gc.collect()  # a graph that nobody has any more may be part of a circle
-        found = sorted(self.of_graphs, key=lambda store: store.name)
-        for one, other in pairwise(found):
-            if one.name == other.name:
+        stores = sorted(self.of_graphs, key=lambda store: store.name)
+        for first, second in pairwise(stores):
+            if first.name == second.name:
                 raise SavedFileError(
-                    f"the optimizer made the state {one.name!r} for two graphs",
+                    f"the optimizer made the state {first.name!r} for two graphs",
                     hint='save what was compiled of them: sg.save(path, {"one": f, "other": g})',
                 )
-        return found
+        return stores
 
     def make(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
         """Create a state of zeros, or of loaded values.
@@ -133,27 +133,27 @@ class _Memory:
         Raises:
             SavedFileError: other states were loaded, but none of that name, shape and type.
         """
-        made = _parameter_of_zeros(owner, name, shape, dtype)
+        state = _parameter_of_zeros(owner, name, shape, dtype)
         if owner is not None:
-            made.store.belong_to(owner.store, name)
+            state.store.belong_to(owner.store, name)
         if not self.loaded:
-            return made
-        known = _name_among(self.loaded, made.store)
-        given = made.store.part_of(self.loaded.get(known))
-        if given is None:
+            return state
+        name_in_file = _name_among(self.loaded, state.store)
+        array = state.store.part_of(self.loaded.get(name_in_file))
+        if array is None:
             raise SavedFileError(
-                f"of the state {made.name!r} nothing was loaded",
+                f"of the state {state.name!r} nothing was loaded",
                 hint=f"the file has {list_names(sorted(self.loaded))}\n"
                 "sg.save and sg.load of a tree that has the parameters, too, find the places",
             )
-        if given.shape != made.value.shape or given.dtype != made.value.dtype:
+        if array.shape != state.value.shape or array.dtype != state.value.dtype:
             raise SavedFileError(
-                f"the state {made.name!r} is {made.type}, {given.dtype.name}{[*given.shape]} in"
+                f"the state {state.name!r} is {state.type}, {array.dtype.name}{[*array.shape]} in"
                 " the file"
             )
-        made.value = given
-        del self.loaded[known]
-        return made
+        state.value = array
+        del self.loaded[name_in_file]
+        return state
 
 
 def _name_among(states: Mapping[str, Any], store: ParameterStore) -> str:
@@ -169,10 +169,10 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
     noted = running_session()
 
     def make(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-        made = memory.make(owner, name, shape, dtype)
-        if noted is not None and not any(each is optimizer for each in noted.born):
-            noted.state_nodes.add(made.node)
-        return made
+        state = memory.make(owner, name, shape, dtype)
+        if noted is not None and not any(born is optimizer for born in noted.born):
+            noted.state_nodes.add(state.node)
+        return state
 
     return states_made_by(_Kept(memory.made, make))
 
@@ -184,9 +184,9 @@ def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
     memory = _memories.setdefault(optimizer, _Memory())
 
     def make(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-        made = memory.make(owner, name, shape, dtype)
-        memory.of_graphs.add(made.store)
-        return made
+        state = memory.make(owner, name, shape, dtype)
+        memory.of_graphs.add(state.store)
+        return state
 
     return states_made_by(make)
 
@@ -201,12 +201,12 @@ def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
 
 def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -> dict[str, Any]:
     elsewhere = dict.fromkeys(name.rpartition(".")[0] for name in states)
-    here = renumbered(elsewhere, owners)
-    found = {}
+    own_names = match_names(elsewhere, owners)
+    renamed = {}
     for name, array in states.items():
-        owner, dot, own = name.rpartition(".")
-        found[here.get(owner, owner) + dot + own] = array
-    return found
+        owner, dot, state_name = name.rpartition(".")
+        renamed[own_names.get(owner, owner) + dot + state_name] = array
+    return renamed
 
 
 def kept_states(optimizer: object) -> dict[str, Any]:
@@ -228,16 +228,16 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     waiting = _in_names_of(owners, states)
     pairs = []
     for store in stores:
-        own = store.array
+        current = store.array
         name = _name_among(waiting, store)
-        given = waiting.pop(name, None) if states else np.zeros_like(own)
-        given = store.part_of(given)
-        if given is None or given.shape != own.shape or given.dtype != own.dtype:
-            inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"
+        array = waiting.pop(name, None) if states else np.zeros_like(current)
+        array = store.part_of(array)
+        if array is None or array.shape != current.shape or array.dtype != current.dtype:
+            inside = "nothing" if array is None else f"{array.dtype.name}{[*array.shape]}"
             raise SavedFileError(
                 f"the state {store.name!r} is {store.type} here, {inside} in the file"
             )
-        pairs.append((store, given))
+        pairs.append((store, array))
     write_all(pairs)
     memory.loaded = waiting
 
@@ -249,8 +249,8 @@ def state_maker() -> Maker:
 
 def state_of(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
     """The state of that name."""
-    made: Parameter = _maker.get()(owner, name, shape, dtype)
-    return made
+    state: Parameter = _maker.get()(owner, name, shape, dtype)
+    return state
 
 
 _maker: Final[ContextVar[Maker]] = ContextVar("optimizer_state", default=_parameter_of_zeros)
@@ -285,26 +285,28 @@ def refuse_other_kind(optimizer: Stepping, states: Mapping[str, Any]) -> None:
     Those of the optimizer as a whole, which are single numbers, may differ: a rate that was a
     schedule, say.
     """
-    given = {name.rpartition(".")[2] for name, array in states.items() if np.shape(array) != ()}
-    if not given or running_session() is not None:
+    loaded_names = {
+        name.rpartition(".")[2] for name, array in states.items() if np.shape(array) != ()
+    }
+    if not loaded_names or running_session() is not None:
         return
-    own = _names(optimizer)
-    if own is not None and not given <= own:
-        keeps = f"keeps {list_names(sorted(own))}" if own else "keeps nothing"
+    own_names = _names(optimizer)
+    if own_names is not None and not loaded_names <= own_names:
+        keeps = f"keeps {list_names(sorted(own_names))}" if own_names else "keeps nothing"
         raise SavedFileError(
             f"states of another optimizer: {type(optimizer).__name__} {keeps} for a parameter, and"
-            f" is given {list_names(sorted(given))}",
+            f" is given {list_names(sorted(loaded_names))}",
             hint="make the optimizer with the options that it was saved with",
         )
 
 
 def _names(optimizer: Stepping) -> frozenset[str] | None:
     """Return the names of its state for parameters; None if its rule cannot take them."""
-    found = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
+    names = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
 
     def make(owner: Any, name: str, shape: Any, dtype: Any) -> Any:
         if owner is not None:
-            found.add(name)
+            names.add(name)
         return parameter(name, np.zeros(shape, dtype))
 
     for part in optimizer.parts():
@@ -315,7 +317,7 @@ def _names(optimizer: Stepping) -> frozenset[str] | None:
                     part.advance({p: p})
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                 return None  # a rule from outside, for parameters of its own
-    return frozenset(found)
+    return frozenset(names)
 
 
 # -- names that differ in their numbers ------------------------------------------------------------
@@ -326,7 +328,9 @@ def _names(optimizer: Stepping) -> frozenset[str] | None:
 _NUMBER: Final = re.compile(r"_?(\d+)(?=\.|$)")
 
 
-def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str, str]:
+def match_names(
+    foreign_names: Iterable[str], own_names: Iterable[tuple[str, ...]]
+) -> dict[str, str]:
     """Match names from elsewhere with ours: given name -> our name.
 
     ``own`` has for each of ours its name, and others by which it is known, too. Names that differ
@@ -336,20 +340,20 @@ def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str
     numbers.
     """
     theirs: defaultdict[str, list[str]] = defaultdict(list)
-    for name in given:
+    for name in foreign_names:
         theirs[_stem(name)].append(name)
     ours: defaultdict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
-    for names in own:
+    for names in own_names:
         alike = next((name for name in names if _stem(name) in theirs), names[0])
         ours[_stem(alike)].append((alike, names))
-    found: dict[str, str] = {}
+    matches: dict[str, str] = {}
     for stem, group in ours.items():
         others = theirs[stem]
-        known = {*others}
-        if len(others) == len(group) and any(known.isdisjoint(names) for _, names in group):
+        foreign_group = {*others}
+        if len(others) == len(group) and any(foreign_group.isdisjoint(names) for _, names in group):
             firsts = [names[0] for _, names in sorted(group, key=lambda pair: _order(pair[0]))]
-            found.update(zip(sorted(others, key=_order), firsts, strict=True))
-    return found
+            matches.update(zip(sorted(others, key=_order), firsts, strict=True))
+    return matches
 
 
 def _stem(name: str) -> str:

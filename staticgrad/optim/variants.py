@@ -181,8 +181,13 @@ class RAdam(Adam):
         most = 2.0 / (1.0 - self.beta2) - 1.0
         length = most - 2.0 * t * power(self.beta2, t) / second
         is_long = length > 5.0
-        held = where(is_long, length, 5.0)
-        share = (held - 4.0) * (held - 2.0) * most / ((most - 4.0) * (most - 2.0) * held)
+        clamped_length = where(is_long, length, 5.0)
+        share = (
+            (clamped_length - 4.0)
+            * (clamped_length - 2.0)
+            * most
+            / ((most - 4.0) * (most - 2.0) * clamped_length)
+        )
         factor = sqrt(share * second)
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
@@ -223,7 +228,7 @@ class LAMB(Adam):
     def move(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step that is as long as it is itself."""
         direction = with_decay(direction, self.weight_decay, p)
-        own, length = norm(p.astype(direction.dtype)), norm(direction)
-        counts = (own > 0) & (length > 0)
-        share = where(counts, own / where(counts, length, 1.0), 1.0)
+        parameter_norm, length = norm(p.astype(direction.dtype)), norm(direction)
+        counts = (parameter_norm > 0) & (length > 0)
+        share = where(counts, parameter_norm / where(counts, length, 1.0), 1.0)
         return super().move(p, (share * direction).astype(direction.dtype))
