@@ -19,7 +19,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
-from staticgrad.eager.stepping import prepared
+from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.language.functions.streams import GENERATORS
 from staticgrad.language.functions.trees import flatten, unflatten
@@ -91,7 +91,7 @@ class _Run:
 
     def __init__(self, noted: Session) -> None:
         self.noted = noted
-        self.before: dict[ParameterStore, Array] = {}
+        self.arrays_before: dict[ParameterStore, Array] = {}
         self.updated: dict[Node, Parameter] = {}
 
     def settle(self) -> None:
@@ -99,8 +99,8 @@ class _Run:
         noted = self.noted
         for p, _ in noted.updates:
             self.updated[p.node] = p
-            if p.store not in self.before:
-                self.before[p.store] = p.store.array.copy()
+            if p.store not in self.arrays_before:
+                self.arrays_before[p.store] = p.store.array.copy()
         settle, noted.settle = noted.settle, None  # what is written reads old values
         try:
             _write(noted, retain_graph=True)
@@ -115,10 +115,10 @@ class _Run:
         self.noted.present.clear()
 
         def write() -> None:
-            for store, array in self.before.items():
+            for store, array in self.arrays_before.items():
                 np.copyto(store.array, array)
 
-        change_together(self.before, write)
+        change_together(self.arrays_before, write)
 
 
 def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> Any:
@@ -206,19 +206,19 @@ def _write(noted: Session, retain_graph: bool) -> None:
                 arrays[node] = first.array
             first = None
     noted.present.clear()  # with the last tensor of a parameter nothing shares its array
-    change_together(stores, prepared(writes, arrays))
+    change_together(stores, prepare_step(writes, arrays))
 
 
 @dataclass(frozen=True)
 class _RuleGraph:
     """The graph of an optimizer's rule: the next values as functions of ``inputs``.
 
-    ``held`` are the tensors for which other inputs stand, as a learning rate; ``reads`` are the
-    parameters whose present values it reads.
+    ``stand_in_tensors`` are the tensors for which other inputs stand, as a learning rate;
+    ``reads`` are the parameters whose present values it reads.
     """
 
     inputs: Sequence[Node]
-    held: Mapping[Node, Tensor]
+    stand_in_tensors: Mapping[Node, Tensor]
     updates: Mapping[Parameter, Any]
     reads: frozenset[Node]
 
@@ -334,7 +334,7 @@ def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
         rule.reads.union(p.node for p in rule.updates)
     ):
         noted.settle()
-    noted.tensors.update(rule.held)
+    noted.tensors.update(rule.stand_in_tensors)
     noted.step(optimizer, rule.updates)
 
 

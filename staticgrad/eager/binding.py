@@ -42,18 +42,19 @@ _QUIET_CODE: Final = quiet(len).__code__
 class Application(NamedTuple):
     """An op on operands of certain types.
 
-    ``outs`` are the types of the results; ``several``: they come as a tuple. ``node`` is the class
+    ``outs`` are the types of the results; ``is_tuple``: they come as a tuple. ``node`` is the class
     that records it, None where nothing can carry a gradient. ``types`` are those of the operands,
-    kept so that their ids stay theirs. ``kept`` is filled by who records: per pattern of operands
-    that need gradients, for operands and results None if the rule reads it, else what stands in.
+    kept so that their ids stay theirs. ``saved_forms`` is filled when a node is recorded: per
+    pattern of operands that need gradients, for operands and results None if the rule reads it,
+    else what stands in.
     """
 
     run: Callable[..., Any]
     outs: tuple[TensorType, ...]
-    several: bool
+    is_tuple: bool
     node: Any  # type[OpNode] | None
     types: tuple[TensorType, ...]
-    kept: dict[tuple[bool, ...], Any]
+    saved_forms: dict[tuple[bool, ...], Any]
 
 
 class _Silent(threading.local):

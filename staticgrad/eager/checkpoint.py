@@ -19,7 +19,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.tape import enable_grad, recording, watched
+from staticgrad.eager.tape import enable_grad, recording, watch_runner
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.functions.checkpoints.marks import (
     SAME_BYTES,
@@ -39,19 +39,19 @@ from staticgrad.support.records import NamedTuple
 
 
 class KeptResult(NamedTuple):
-    """An operation, the types of its operands, and what it gave."""
+    """An operation, the types of its operands, and its result."""
 
     op: Op
     types: tuple[TensorType, ...]
-    found: Any
+    result: Any
 
 
 class _Done(NamedTuple):
-    """An operation of the first run: what ``found`` gives is None once nobody holds the array."""
+    """An operation of the first run: ``get_result`` returns None once nobody holds the array."""
 
     op: Op
     types: tuple[TensorType, ...]
-    found: Callable[[], Any]
+    get_result: Callable[[], Any]
     base: int | None  # the operation whose bytes it gives
 
 
@@ -60,9 +60,9 @@ class Recording:
 
     def __init__(self, policy: Saveable) -> None:
         self.policy, self.parts = policy, parts_of(policy)
-        self.kept: dict[int, KeptResult] = {}
+        self.saved_results: dict[int, KeptResult] = {}
         self._done: list[_Done] = []
-        self._made: dict[int, int] = {}  # id of an array -> the operation that gave it last
+        self._producers: dict[int, int] = {}  # id of an array -> the operation that gave it last
         self._names: dict[str, None] = {}
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
@@ -71,42 +71,42 @@ class Recording:
         number = len(self._done)
         saved = is_saved(self.parts, op, applied.types)
         if saved:
-            self.kept[number] = KeptResult(op, applied.types, result)
-        base = self._made.get(id(arrays[0])) if isinstance(op, SAME_BYTES) else None
+            self.saved_results[number] = KeptResult(op, applied.types, result)
+        base = self._producers.get(id(arrays[0])) if isinstance(op, SAME_BYTES) else None
         self._done.append(_Done(op, applied.types, _held_weakly(result), base))
         if name_of(op):
             self._names[name_of(op)] = None
             if saved:
                 self._keep(base)
         if isinstance(result, np.ndarray):
-            self._made[id(result)] = number
+            self._producers[id(result)] = number
         return result
 
     def _keep(self, number: int | None) -> None:
         """Keep a value that has a name, and the values that it is a view of."""
         while number is not None:
             done = self._done[number]
-            result = done.found()
+            result = done.get_result()
             if result is not None:
-                self.kept[number] = KeptResult(done.op, done.types, result)
+                self.saved_results[number] = KeptResult(done.op, done.types, result)
             number = done.base
 
-    def ended(self) -> Mapping[int, KeptResult]:
+    def finish(self) -> Mapping[int, KeptResult]:
         """Return the kept results by operation number."""
         check_names(self.policy, self._names)
-        return self.kept
+        return self.saved_results
 
 
 class Taking:
     """The second run: takes what is kept, and computes the rest."""
 
     def __init__(self, stored: Mapping[int, KeptResult]) -> None:
-        self.kept = stored
+        self.saved_results = stored
         self._numbers = count()
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
         """The arrays of an operation."""
-        stored = self.kept.get(next(self._numbers))
+        stored = self.saved_results.get(next(self._numbers))
         if stored is None:
             return silent.context.run(applied.run, op, *arrays)
         if stored.op != op or stored.types != applied.types:
@@ -114,7 +114,7 @@ class Taking:
                 f"checkpoint: the function runs {op.name} where it ran {stored.op.name} first",
                 hint="it must compute the same both times: a policy stores results of the first",
             )
-        return stored.found
+        return stored.result
 
 
 def _held_weakly(result: Any) -> Callable[[], Any]:
@@ -134,7 +134,7 @@ def states() -> State:
 
 
 @contextmanager
-def replayed(state: State) -> Iterator[None]:
+def replay_draws(state: State) -> Iterator[None]:
     """Draw again from ``before``; afterwards go on from where all stood."""
     now = states()
     try:
@@ -172,10 +172,10 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     >>> x.grad
     array([2., 4.], dtype=float32)
     """
-    return recomputed(function, args)
+    return run_checkpointed(function, args)
 
 
-def recomputed(
+def run_checkpointed(
     function: Callable[..., Any], args: tuple[Any, ...], policy: Saveable | None = None
 ) -> Any:
     """``checkpoint``; what the policy saves is not computed again."""
@@ -183,9 +183,9 @@ def recomputed(
         return function(*args)
     since, state = next(tape.serials), states()
     selection = None if policy is None else Recording(policy)
-    with Block[Any](tape.selection, watched(selection)):
+    with Block[Any](tape.selection, watch_runner(selection)):
         outputs = function(*args)
-    stored = {} if selection is None else selection.ended()
+    stored = {} if selection is None else selection.finish()
     results = _results(outputs)
     outs = tuple([result.detach() for result in results])
     # The edges older than node number `since` that results depend on.
@@ -200,7 +200,7 @@ def recomputed(
     def again() -> tuple[Tensor, ...]:
         """The results, recorded, from the same random numbers as the first time."""
         chosen = Taking(stored) if stored else None
-        with replayed(state), enable_grad(), Block[Any](tape.selection, watched(chosen)):
+        with replay_draws(state), enable_grad(), Block[Any](tape.selection, watch_runner(chosen)):
             return _results(function(*args))
 
     if outside:
@@ -243,4 +243,4 @@ def _results(outputs: Any) -> tuple[Tensor, ...]:
     return results
 
 
-Tensor.recomputed = staticmethod(recomputed)
+Tensor.run_checkpointed = staticmethod(run_checkpointed)

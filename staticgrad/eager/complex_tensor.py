@@ -33,7 +33,7 @@ class ComplexTensor(WithArray, Complex):
 
     @classmethod
     def made_of(cls, data: Any, requires_grad: bool = False, dtype: Any = None) -> Self:
-        """What ``Tensor(data, ...)`` makes of numbers: complex64 of Python's, as of floats."""
+        """Return ``Tensor(data, ...)``; Python numbers become complex64, floats float32."""
         array = np.asarray(data, None if dtype is None else dtype)
         if dtype is None and not hasattr(data, "dtype"):
             array = array.astype(np.complex64)

@@ -16,7 +16,7 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.complex_tensor import ComplexTensor
 from staticgrad.eager.tape import enable_grad, no_grad, recording
-from staticgrad.eager.tensor import Tensor, owned
+from staticgrad.eager.tensor import Tensor, copy_if_shared
 from staticgrad.language.ops.cotangent import TRANSPOSES, ZERO
 from staticgrad.support.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 
@@ -77,7 +77,7 @@ def grad(
 
 
 def _real_parts(x: Tensor | ComplexTensor) -> list[Tensor]:
-    """What of a tensor gradients go to: the tensor, or the parts of a complex one that need some.
+    """Return the tensors that receive gradients: ``x``, or the parts of a complex one.
 
     A complex one without a part that needs any gives both, for the error that it needs none.
     """
@@ -131,7 +131,7 @@ def _walk_back(
         return [cotangents.get(edge) for edge in edges]
     seed_arrays = {id(seed.array) for _, seed in pairs}
     for edge in list(cotangents):  # what has to be copied is let go of, one after the other
-        cotangents[edge] = Tensor.of(owned(cotangents.pop(edge).array, seed_arrays))
+        cotangents[edge] = Tensor.of(copy_if_shared(cotangents.pop(edge).array, seed_arrays))
     return [cotangents.get(edge) for edge in edges]
 
 

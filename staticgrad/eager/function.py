@@ -100,7 +100,7 @@ class Function:
 class FunctionNode(tape.TapeNode):
     """One call of a Function. A saved result is kept as its number: the result holds this node."""
 
-    __slots__ = ("ctx", "function", "kept", "slots", "types")
+    __slots__ = ("ctx", "function", "saved_or_results", "slots", "types")
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class FunctionNode(tape.TapeNode):
         argument_ids = {id(arg) for arg in args}
         saved = ctx.__dict__.pop("saved_tensors", ())
         places = [None if id(t) in argument_ids else numbers.get(id(t)) for t in saved]
-        self.kept: list[Any] = [
+        self.saved_or_results: list[Any] = [
             t if place is None else (place, outs[place].array)
             for place, t in zip(places, saved, strict=True)
         ]
@@ -124,20 +124,22 @@ class FunctionNode(tape.TapeNode):
         operands = [arg for arg in args if isinstance(arg, Tensor)]
         super().__init__(tuple([arg.edge for arg in operands]), outs, operands)
 
-    def saved(self) -> tuple[Tensor, ...]:
+    def read_saved(self) -> tuple[Tensor, ...]:
         """Return the saved tensors; a result is created again because it refers to this node."""
-        return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
+        return tuple(
+            [self.result(*t) if isinstance(t, tuple) else t for t in self.saved_or_results]
+        )
 
     def settle(self) -> None:
-        for stored in self.kept:
+        for stored in self.saved_or_results:
             if isinstance(stored, Tensor):
                 stored.settle()
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         ctx = self.ctx
-        ctx.saved_tensors = saved = self.saved()
+        ctx.saved_tensors = saved = self.read_saved()
         try:
-            gradients = self.function.backward(ctx, *completed(cts, self.types))
+            gradients = self.function.backward(ctx, *fill_cotangents(cts, self.types))
         finally:
             del ctx.saved_tensors
         shares = gradients if isinstance(gradients, tuple) else (gradients,)
@@ -158,10 +160,10 @@ class FunctionNode(tape.TapeNode):
 
     def release(self) -> None:
         super().release()
-        self.kept, self.ctx = [], Context()
+        self.saved_or_results, self.ctx = [], Context()
 
 
-def completed(cts: Sequence[Any], types: Sequence[TensorType]) -> list[Any]:
+def fill_cotangents(cts: Sequence[Any], types: Sequence[TensorType]) -> list[Any]:
     """Return a plain cotangent for every result: zeros for unused results."""
     pairs = zip(cts, types, strict=True)
     return [resolve(Tensor.fitting(type, ZERO, "") if ct is None else ct) for ct, type in pairs]

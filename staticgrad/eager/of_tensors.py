@@ -93,7 +93,7 @@ class Tangents:
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
         """Return the tangent of each result."""
-        ways = fitted("tangent", self.slopes, directions)
+        ways = lift_derivatives("tangent", self.slopes, directions)
         moving = [
             (slope, way)
             for slope, way in zip(self.slopes, ways, strict=True)
@@ -159,7 +159,7 @@ def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
     """``sg.vjp`` of tensors."""
     ys, tree = flatten(y)
-    cts = fitted("cotangent", ys, match_leaves("cotangent", ct, tree, Tensor))
+    cts = lift_derivatives("cotangent", ys, match_leaves("cotangent", ct, tree, Tensor))
     return _by(x, allow_disconnected, lambda by, allow: cotangents(ys, by, cts, allow, True))
 
 
@@ -188,7 +188,7 @@ def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
     """``sg.hvp`` of a tensor: reverse over reverse."""
     by, tree = _lift_leaves(x)
-    ways = fitted("tangent", by, match_leaves("tangent", v, tree, Tensor))
+    ways = lift_derivatives("tangent", by, match_leaves("tangent", v, tree, Tensor))
     allow = allow_disconnected or bool(pairs_in(tree, by))
     slopes = cotangents([y], by, None, allow, True)
     return unflatten(tree, cotangents(slopes, by, ways, allow, True), conjugate=True)
@@ -201,7 +201,7 @@ def _lift_leaves(x: Any) -> tuple[list[Any], Tree]:
 
 
 def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) -> Any:
-    """What a rule gives by tensors; of a complex one a part may have no path."""
+    """Return the results of a rule; a part of a complex tensor may have no path."""
     stands, tree = _lift_leaves(x)
     results = rule(stands, allow or bool(pairs_in(tree, stands)))
     return unflatten(tree, results, conjugate=True)
@@ -210,7 +210,7 @@ def _by(x: Any, allow: bool, rule: Callable[[list[Any], bool], list[Tensor]]) ->
 # -- what is refused ------------------------------------------------------------------------------
 
 
-def fitted(what: str, tensors: Tensors, arrays: Sequence[Any]) -> list[Tensor]:
+def lift_derivatives(what: str, tensors: Tensors, arrays: Sequence[Any]) -> list[Tensor]:
     """Return cotangents or tangents as tensors of the types of their values; convert arrays."""
     lifted = [Tensor.lift(array, of.dtype) for array, of in zip(arrays, tensors, strict=True)]
     for tensor, of in zip(lifted, tensors, strict=True):

@@ -85,7 +85,7 @@ class RowsNode(tape.TapeNode):
         self.function, self.args, self.kwargs = function, args, kwargs
         super().__init__(tuple([t.edge for t in operands]), (out,), operands)
 
-    def saved(self) -> tuple[Tensor, ...]:
+    def read_saved(self) -> tuple[Tensor, ...]:
         """The operands: all are read when the function runs again."""
         return tuple([arg for arg in self.args if isinstance(arg, Tensor)])
 

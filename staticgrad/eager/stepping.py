@@ -41,7 +41,7 @@ Arrays = Mapping[Node, Array]
 _set_item: Final[Any] = setitem
 
 
-def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[], object]:
+def prepare_step(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[], object]:
     """Compute all that is not written in place, and return the call that writes."""
     for array, value in writes:
         if value.shape != array.shape:
@@ -225,30 +225,35 @@ class _Cut:
         self.is_flat = all(array.flags.c_contiguous for array in arrays)
         self.shape = (size,) if self.is_flat else shape
         row = size // max(self.shape[0], 1)
-        self.each = max(min(_BLOCK // max(row, 1), self.shape[0]), 1)
-        self.many = self.shape[0] // self.each
+        self.rows_per_block = max(min(_BLOCK // max(row, 1), self.shape[0]), 1)
+        self.block_count = self.shape[0] // self.rows_per_block
 
     def blocks(self, array: Array) -> _Blocks:
         """Views of the parts of an array, made as they are read; a number again and again."""
         if not array.ndim:
-            return ([array] * (self.many + 1),)
+            return ([array] * (self.block_count + 1),)
         flat = array.reshape(self.shape) if self.is_flat else array
-        equal, remainder = flat[: self.many * self.each], flat[self.many * self.each :]
+        equal, remainder = (
+            flat[: self.block_count * self.rows_per_block],
+            flat[self.block_count * self.rows_per_block :],
+        )
         if self.is_flat:
-            return equal.reshape(self.many, self.each), [remainder]
-        return [equal[k : k + self.each] for k in range(0, len(equal), self.each)], [remainder]
+            return equal.reshape(self.block_count, self.rows_per_block), [remainder]
+        return [
+            equal[k : k + self.rows_per_block] for k in range(0, len(equal), self.rows_per_block)
+        ], [remainder]
 
     def scratch(self, dtype: Any, rooms: list[Array], number: int) -> _Blocks:
         """Memory for the block that is computed, which all streams use one after the other."""
-        shape = (self.each, *self.shape[1:])
+        shape = (self.rows_per_block, *self.shape[1:])
         nbytes = prod(shape) * dtype.itemsize
         if number == len(rooms):
             rooms.append(np.empty(0, np.uint8))
         if rooms[number].size < nbytes:
             rooms[number] = np.empty(nbytes, np.uint8)
         room = rooms[number][:nbytes].view(dtype).reshape(shape)
-        remainder = room[: self.shape[0] - self.many * self.each]
+        remainder = room[: self.shape[0] - self.block_count * self.rows_per_block]
         again = np.lib.stride_tricks.as_strided(
-            room, (self.many, *shape), (0, *room.strides), writeable=True
+            room, (self.block_count, *shape), (0, *room.strides), writeable=True
         )
         return again, [remainder]

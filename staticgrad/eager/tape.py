@@ -63,7 +63,7 @@ checking: Final = Nested[Callable[[Sequence[Any], Sequence[Any]], Any] | None](
 selection: Final = Nested[Any]("staticgrad_selection", None)
 
 
-def watched(runner: Any) -> Any:
+def watch_runner(runner: Any) -> Any:
     """Return ``runner``; within a mode of ``watching.py`` one that this mode looks at, too."""
     around = getattr(selection.innermost(), "around", None)
     return runner if around is None else around(runner)
@@ -172,7 +172,7 @@ def _checksum(tensor: Any) -> tuple[Any, ...]:
 
 
 #: By the id of a shared array, which is alive: what it held before its parameter was written.
-moved: Final[dict[int, Array]] = {}
+copies_before_write: Final[dict[int, Array]] = {}
 
 
 def shared_with(store: ParameterStore, base_bytes: Any, forget: Callable[[], object]) -> Any:
@@ -190,7 +190,7 @@ def shared_with(store: ParameterStore, base_bytes: Any, forget: Callable[[], obj
         forget()
         shared = alive()
         if shared is not None:
-            moved[id(shared)] = shared.copy()
+            copies_before_write[id(shared)] = shared.copy()
             _alive[id(shared)] = ref(shared, partial(_drop, id(shared)))
 
     return base if store.lock.share(before_write) else None
@@ -201,16 +201,16 @@ _alive: Final[dict[int, Any]] = {}
 
 
 def _drop(key: int, _: object) -> None:
-    moved.pop(key, None)
+    copies_before_write.pop(key, None)
     _alive.pop(key, None)
 
 
-def settled(array: Any) -> Any:
+def redirect_to_copy(array: Any) -> Any:
     """An array of a tape: as a view of the copy, if it was one of a parameter written since."""
     base = array.base
-    if base is None or id(base) not in moved:
+    if base is None or id(base) not in copies_before_write:
         return array
-    copy = moved[id(base)]
+    copy = copies_before_write[id(base)]
     start = array.__array_interface__["data"][0] - base.__array_interface__["data"][0]
     view: Array = np.ndarray(array.shape, array.dtype, copy, start, array.strides)
     view.flags.writeable = False
@@ -227,7 +227,7 @@ serials: Final = count()
 
 
 class Recorded:
-    """What the tape asks of tensors: an array, and an edge where its gradient arrives."""
+    """The interface of tensors for the tape: an array, and an edge where its gradient arrives."""
 
     __slots__ = ()
 
@@ -295,7 +295,7 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-def hooked(edge: Edge, ct: Any, kind: type[Recorded]) -> Any:
+def run_hooks(edge: Edge, ct: Any, kind: type[Recorded]) -> Any:
     """The cotangent of a tensor after its hooks have seen it, in the order of registration."""
     for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
@@ -378,9 +378,9 @@ class TapeNode:
     def saved_tensors(self) -> tuple[Any, ...]:
         """The operands that the rule reads. Raises TapeError when they have been released."""
         self.operands  # noqa: B018 - refuses where they have been released
-        return self.saved()
+        return self.read_saved()
 
-    def saved(self) -> tuple[Recorded, ...]:
+    def read_saved(self) -> tuple[Recorded, ...]:
         """The operands that are kept."""
         return ()
 
@@ -418,7 +418,7 @@ class TapeNode:
 
     def settle(self) -> None:
         """Let saved arrays keep the values that they had, whatever was written since."""
-        for tensor in self.saved():
+        for tensor in self.read_saved():
             tensor.settle()
 
     def release(self) -> None:
@@ -456,12 +456,14 @@ class OpNode(TapeNode):
     def name(self) -> str:
         return self.op.name
 
-    def saved(self) -> tuple[Recorded, ...]:
+    def read_saved(self) -> tuple[Recorded, ...]:
         return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
 
     def settle(self) -> None:
         TapeNode.settle(self)
-        self.results = [settled(x) if x.__class__ is np.ndarray else x for x in self.results]
+        self.results = [
+            redirect_to_copy(x) if x.__class__ is np.ndarray else x for x in self.results
+        ]
 
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
         outs = [
@@ -512,7 +514,7 @@ def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNod
         if node is not None and node not in seen and node.serial >= since:
             seen.add(node)
             stack += node.operands
-            if moved:
+            if copies_before_write:
                 node.settle()
             if node.seal is not None:
                 node.seal.check(node.name)
@@ -540,23 +542,23 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         self.active.discard(None)
         self.sums: set[Edge] = set()  # whose pending cotangent is an array of this walk alone
         runner = selection.innermost()
-        self.entered = None if runner is None else getattr(runner, "entered", None)
+        self.on_node = None if runner is None else getattr(runner, "enter_node", None)
 
     def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
         """Return every edge found with its cotangent, given those of the outputs."""
         try:
             self.through(seeds, self.nodes)
         finally:
-            if self.entered is not None:
-                self.entered(None)
+            if self.on_node is not None:
+                self.on_node(None)
         for edge in list(self.pending):
             self.take_cotangent(edge)
         return self.cotangents
 
     def visit(self, node: TapeNode) -> None:
         """Give the operands their shares; what is behind a mask is let go of before the node is."""
-        if self.entered is not None:
-            self.entered(node)
+        if self.on_node is not None:
+            self.on_node(node)
         cts = [self.take_cotangent(edge()) for edge in node.outs]
         if not node.takes_masks:
             cts = [None if ct is None else resolve(ct) for ct in cts]
@@ -604,7 +606,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         ct = None if key is None else in_dtype_of(self.pending.pop(key, None), key.type)
         if ct is not None and key is not None:
             if key.hooks:
-                ct = hooked(key, resolve(ct), TapeNode.tensor)
+                ct = run_hooks(key, resolve(ct), TapeNode.tensor)
             if key in self.targets if self.targets is not None else key.owner is not None:
                 self.cotangents[key] = resolve(ct)
         return ct

@@ -28,11 +28,11 @@ from staticgrad.eager.tape import (
     Handle,
     Hook,
     Recorded,
-    moved,
+    copies_before_write,
     no_grad,
     recording,
+    redirect_to_copy,
     selection,
-    settled,
     shared_with,
 )
 from staticgrad.language.ir.calls import public
@@ -68,7 +68,7 @@ _NUMBERS: Final = (bool, int, float)
 
 
 class WithArray:
-    """What a value that computes at once has of its array ``data``."""
+    """The attributes that an eager value takes from its array ``data``."""
 
     __slots__ = ()
 
@@ -137,9 +137,9 @@ class Tensor(WithArray, Recorded, Value):
     _parked: Edge  # that of a leaf which needs no gradient for a while
     #: A function by rows, of tensors: ``rowwise.by_rows``, which sets it.
     of_rows: ClassVar[Callable[..., Any]]
-    #: ``checkpoint.recomputed``, which sets it: ``recomputed(f, args, policy)`` runs f again to be
-    #: differentiated, and keeps what the policy saves.
-    recomputed: ClassVar[Callable[..., Any]]
+    #: ``checkpoint.run_checkpointed``, which sets it: ``run_checkpointed(f, args, policy)`` runs f
+    #: again to be differentiated, and stores what the policy saves.
+    run_checkpointed: ClassVar[Callable[..., Any]]
 
     def __new__(cls, data: Any = None, requires_grad: bool = False, dtype: Any = None) -> Self:
         """A tensor; of complex numbers the pair of two."""
@@ -188,7 +188,7 @@ class Tensor(WithArray, Recorded, Value):
 
     @property
     def data(self) -> Array:
-        if moved:
+        if copies_before_write:
             self.settle()
         return self.array
 
@@ -202,7 +202,7 @@ class Tensor(WithArray, Recorded, Value):
 
     def settle(self) -> None:
         """Keep the values that the array had before a parameter that it shares was written."""
-        self.array = settled(self.array)
+        self.array = redirect_to_copy(self.array)
 
     @property
     def grad(self) -> Array | None:
@@ -239,25 +239,25 @@ class Tensor(WithArray, Recorded, Value):
 
     @requires_grad.setter
     @boundary
-    def requires_grad(self, wanted: bool) -> None:
+    def requires_grad(self, required: bool) -> None:
         """Set, of a leaf, whether operations on it are recorded from here on.
 
         Raises:
             GradientError: a tensor of integers or bools, or one that an operation made.
         """
-        if wanted and not self.type.dtype.is_float:
+        if required and not self.type.dtype.is_float:
             raise GradientError(
                 f"a tensor of {self.type.dtype.numpy} carries no gradient",
                 hint='Tensor(data, requires_grad=True, dtype="float32")',
             )
         if self.grad_fn is not None:
-            if wanted:
+            if required:
                 return
             raise GradientError(
                 "this tensor is the result of a recorded operation",
                 hint="y.detach() is the same array without a gradient",
             )
-        if not wanted:
+        if not required:
             if self.edge is not None:
                 self._parked, self.edge = self.edge, None
         elif self.edge is None:
@@ -273,7 +273,7 @@ class Tensor(WithArray, Recorded, Value):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """Run ``op``; its result, or a tuple of them, recorded if an operand needs a gradient."""
         applied = application(op, args)
-        if moved:
+        if copies_before_write:
             for arg in args:
                 arg.settle()
         chosen = selection.innermost()
@@ -281,7 +281,7 @@ class Tensor(WithArray, Recorded, Value):
             results = silent.context.run(applied.run, op, *map(_array, args))
         else:
             results = chosen.run(applied, op, [*map(_array, args)])
-        if applied.several:
+        if applied.is_tuple:
             outs = tuple(map(_tensor_of, results, applied.outs))
         else:
             outs = (_tensor_of(results, applied.outs[0]),)
@@ -290,7 +290,7 @@ class Tensor(WithArray, Recorded, Value):
                 if arg.edge is not None:
                     _record(applied, op, args, outs)
                     break
-        return outs if applied.several else outs[0]
+        return outs if applied.is_tuple else outs[0]
 
     @classmethod
     def by_rows(cls, function: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -453,12 +453,12 @@ class Tensor(WithArray, Recorded, Value):
         """
         edge, seed = self.backward_seed(gradient)
         nodes = tape.nodes_behind([edge])
-        for each in {edge for node in nodes for edge in node.operands if edge is not None}:
-            tensor = each.tensor()
+        for target in {edge for node in nodes for edge in node.operands if edge is not None}:
+            tensor = target.tensor()
             gradient_array = None if tensor is None else tensor.grad
-            if gradient_array is not None and gradient_array.shape != each.type.shape:
+            if gradient_array is not None and gradient_array.shape != target.type.shape:
                 raise ShapeError(
-                    f"a gradient of shape {gradient_array.shape} is set on a tensor {each.type}",
+                    f"a gradient of shape {gradient_array.shape} is set on a tensor {target.type}",
                     hint="zero_grad() removes it",
                 )
         with no_grad():
@@ -467,8 +467,8 @@ class Tensor(WithArray, Recorded, Value):
         sums = []
         with np.errstate(all="ignore"):
             while cotangents:  # what has to be copied is let go of, one after the other
-                each, ct = cotangents.popitem()
-                tensor, gradient_array = each.tensor(), owned(ct.array, seed_arrays)
+                target, ct = cotangents.popitem()
+                tensor, gradient_array = target.tensor(), copy_if_shared(ct.array, seed_arrays)
                 del ct
                 if tensor is not None:
                     if tensor.grad is not None:
@@ -559,7 +559,7 @@ class Hollow(Tensor):
     def array(self) -> Any:  # type: ignore[override]
         raise OpDefinitionError(
             f"a derivative rule reads a value of {self.type} that was not kept for it",
-            hint="what a rule reads may depend on types, and on which cotangents are wanted",
+            hint="what a rule reads may depend on types, and on which cotangents are required",
         )
 
     shape, ndim, size = Value.shape, Value.ndim, Value.size  # type: ignore[assignment]
@@ -569,7 +569,7 @@ STAND_INS[Hollow] = Hollow
 
 
 class TapeLeaf(Hollow):
-    """What tapes know of a parameter: where its gradients arrive. Its arrays are others' (``met``).
+    """A parameter on a tape: where its gradients arrive. Its arrays come from ``met``.
 
     ``latest`` is the tensor of the array that was read last, ``base`` the bytes that this and views
     of it share with the parameter: while a tape still has them, and the parameter is not written.
@@ -643,10 +643,10 @@ def _tensor_of(array: Any, type: TensorType) -> Tensor:
 
 def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
     needed = tuple([arg.edge is not None for arg in args])
-    hollows = applied.kept.get(needed)
+    hollows = applied.saved_forms.get(needed)
     if hollows is None:
         types = [arg.type for arg in args], [out.type for out in outs]
-        hollows = applied.kept[needed] = tuple([
+        hollows = applied.saved_forms[needed] = tuple([
             [None if read else Hollow(type) for read, type in zip(reads, group, strict=True)]
             for reads, group in zip(rule_reads(op, *types, needed), types, strict=True)
         ])  # fmt: skip
@@ -665,8 +665,8 @@ def _needs_gradient(data: Any) -> bool:
     return isinstance(data, Tensor) and data.requires_grad
 
 
-def owned(array: Array, array_ids: set[int]) -> Array:
-    """``array``, or a copy where others hold it (``held``, by id) or it is a view."""
+def copy_if_shared(array: Array, array_ids: set[int]) -> Array:
+    """``array``, or a copy where others hold it (``array_ids``) or it is a view."""
     is_exclusive = array.base is None and array.flags.writeable and id(array) not in array_ids
     array_ids.add(id(array))
     return array if is_exclusive else array.copy()

@@ -49,18 +49,18 @@ class Watcher:
         else:
             result = self.inner.run(applied, op, arrays)
         spent = perf_counter() - begin
-        self.look(self, op, arrays, [*result] if applied.several else [result], spent)
+        self.look(self, op, arrays, [*result] if applied.is_tuple else [result], spent)
         return result
 
     def around(self, runner: Any) -> Watcher:
         """Return what looks in the same way at operations that ``runner`` runs."""
         return Watcher(self.look, runner)
 
-    def entered(self, node: TapeNode | None) -> None:
+    def enter_node(self, node: TapeNode | None) -> None:
         """Note that the walk back has come to a node, or to its end."""
         self.node = node
-        if self.inner is not None and hasattr(self.inner, "entered"):
-            self.inner.entered(node)
+        if self.inner is not None and hasattr(self.inner, "enter_node"):
+            self.inner.enter_node(node)
 
     @property
     def line(self) -> Location:

@@ -225,15 +225,16 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @boundary
     @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def call_in_eager_mode(*args: Any, **kwargs: Any) -> Any:
         if floating and kwargs.get("dtype") is None:
             kwargs["dtype"] = F64
         with eager_mode():
             return function(*args, **kwargs)
 
-    called.__module__ = __name__
-    called.__signature__ = _with_standard(inspect.signature(function), function.__name__)  # type: ignore[attr-defined]
-    return called
+    call_in_eager_mode.__module__ = __name__
+    signature = _with_standard(inspect.signature(function), function.__name__)
+    call_in_eager_mode.__signature__ = signature  # type: ignore[attr-defined]
+    return call_in_eager_mode
 
 
 def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature:

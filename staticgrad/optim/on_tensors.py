@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager.at_once import rule_input, standing_in
-from staticgrad.eager.stepping import prepared
+from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import Tensor
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.nodes import Symbolic
@@ -53,7 +53,7 @@ class TensorSteps:
         if key != self._key:
             self._key, self._graph = None, _RuleGraph(self.rule, list(grads), self._states)
             self._key = key
-        write = prepared(*self._graph.step([g.array for g in grads.values()]))
+        write = prepare_step(*self._graph.step([g.array for g in grads.values()]))
         write()
 
     def zero_grad(self) -> None:

@@ -310,8 +310,8 @@ class DerivativePoint:
             return self.put_back(reverse.vjp(*arguments))
         allow_disconnected |= bool(self.together)
         again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
-        fitted = _tape().fitted("cotangent", ys, cts)
-        cotangents = _tape().cotangents(ys, self.stands, fitted, allow_disconnected, again)
+        lifted = _tape().lift_derivatives("cotangent", ys, cts)
+        cotangents = _tape().cotangents(ys, self.stands, lifted, allow_disconnected, again)
         return self.put_back(cotangents)
 
     def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:

@@ -26,7 +26,7 @@ from staticgrad.language.ops.marks import Mark
 from staticgrad.language.ops.special_functions import SpecialFunction
 from staticgrad.language.types.dtype import F32, F64
 from staticgrad.language.vecmath.blocks import LONG, ULP
-from staticgrad.tools.testing.variants import LAYOUTS, repeated, views
+from staticgrad.tools.testing.variants import LAYOUTS, repeat_first_row, views
 from tests.compiled.agreement import (
     assert_near,
     assert_same,
@@ -97,7 +97,7 @@ class Program:
         found = {name: array.copy() for name, array in f.run(feeds).items()}
         for layout, change in list(LAYOUTS.items())[every]:
             assert_same(f.run({n: change(a) for n, a in feeds.items()}), found, layout)
-        same_rows = {name: repeated(array) for name, array in feeds.items()}
+        same_rows = {name: repeat_first_row(array) for name, array in feeds.items()}
         copied = f.run({name: array.copy() for name, array in same_rows.items()})
         copied = {name: array.copy() for name, array in copied.items()}
         assert_same(f.run(same_rows), copied, "broadcast")

@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
-from staticgrad.eager.checkpoint import replayed, states
+from staticgrad.eager.checkpoint import replay_draws, states
 from staticgrad.errors import (
     ArgumentError,
     AxisError,
@@ -339,7 +339,7 @@ def test_a_copy_of_a_generator_is_drawn_from_again_where_values_are_computed_aga
         with sg.eager_mode():
             before = states()
             first = generator.normal(shape=(4,)).data
-            with replayed(before):
+            with replay_draws(before):
                 assert np.array_equal(generator.normal(shape=(4,)).data, first)
             assert not np.array_equal(generator.normal(shape=(4,)).data, first)
 

@@ -47,17 +47,17 @@ def derivatives(function: Callable[..., Any], operands: tuple[str, ...]) -> dict
         graph, _ = pipeline(_SHORTENED).run(graph)
     except (StaticgradError, TypeError, ValueError):
         return {}
-    made = [node.op.name for node in graph.nodes if node.args]
-    if len(made) > _LONGEST or made.count("where") > 1:
+    op_names = [node.op.name for node in graph.nodes if node.args]
+    if len(op_names) > _LONGEST or op_names.count("where") > 1:
         return {}
     texts: dict[Any, tuple[str, int]] = {}
     for node in graph.nodes:
-        text = _written(node, texts)
+        text = _write_node(node, texts)
         if text is None:
             return {}
         texts[node] = text
-    found = {name: texts[value.node][0] for name, value in graph.outputs.items()}
-    return found if made else {}
+    formulas = {name: texts[value.node][0] for name, value in graph.outputs.items()}
+    return formulas if op_names else {}
 
 
 def _by_elements(result: Any) -> bool:
@@ -68,7 +68,7 @@ def _by_elements(result: Any) -> bool:
     return all(not node.args or node.op.elementwise for node in nodes)
 
 
-def _written(node: Any, texts: dict[Any, tuple[str, int]]) -> tuple[str, int] | None:
+def _write_node(node: Any, texts: dict[Any, tuple[str, int]]) -> tuple[str, int] | None:
     """Return a node as text and how strongly it binds; None if options say more than the text."""
     op, name = node.op, node.op.name
     if isinstance(op, Constant):
@@ -76,19 +76,19 @@ def _written(node: Any, texts: dict[Any, tuple[str, int]]) -> tuple[str, int] | 
         return f"{number:.12g}", _ATOM if number >= 0 else _UNARY
     if not node.args:
         return node.label, _ATOM
-    known = [texts[value.node] for value in node.args]
-    if name in _SIGNS and len(known) == 2:
+    operands = [texts[value.node] for value in node.args]
+    if name in _SIGNS and len(operands) == 2:
         sign, binds = _SIGNS[name]
-        left, right = known
-        after = binds + (sign in "-/")  # a - (b - c), a / (b * c)
-        return f"{_within(left, binds)} {sign} {_within(right, after)}", binds
+        left, right = operands
+        right_binds = binds + (sign in "-/")  # a - (b - c), a / (b * c)
+        return f"{_within(left, binds)} {sign} {_within(right, right_binds)}", binds
     if name == "neg":
-        return f"-{_within(known[0], _UNARY)}", _UNARY
+        return f"-{_within(operands[0], _UNARY)}", _UNARY
     options = dict(op.attributes())
     named = options.pop("function", name)
     if options or not any(hasattr(module, named) for module in (sg, sg.special, sg.nn)):
         return None
-    return f"{named}({', '.join(text for text, _ in known)})", _ATOM
+    return f"{named}({', '.join(text for text, _ in operands)})", _ATOM
 
 
 def _within(text: tuple[str, int], binds: int) -> str:

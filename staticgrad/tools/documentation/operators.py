@@ -20,8 +20,8 @@ def page() -> str:
     """Its Markdown."""
     rows = ["| operator | arguments |", "|---|---|"]
     for name in sorted(OPERATORS, key=lambda name: name.lstrip("_")):
-        given = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
-        rows.append(f"| `aten.{name}` | {given} |")
+        arguments = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
+        rows.append(f"| `aten.{name}` | {arguments} |")
     random = sorted(name for name, row in OPERATORS.items() if draws_of(row))
     lead = (
         f"The {len(OPERATORS)} operators of ATen that have a row, with the arguments that may be"
@@ -31,7 +31,7 @@ def page() -> str:
     fallback = (
         f'`torch.compile(f, backend="staticgrad")` runs {len(OPERATORS) - len(random)} of them.'
         f" PyTorch runs the {len(random)} that draw random numbers, so that these are PyTorch's:"
-        f" {_quoted(random)}. It also runs whatever has no row, and a variant that a row refuses,"
+        f" {_quote(random)}. It also runs whatever has no row, and a variant that a row refuses,"
         f" with one warning. These {len(aten.REFUSED)} have no row for a reason:"
     )
     parts = ["# Operators of PyTorch", lead, "\n".join(rows), "## What PyTorch runs", fallback,
@@ -45,7 +45,7 @@ def _reasons(table: Mapping[str, str], what: str) -> str:
     for name, why in table.items():
         reasons.setdefault(why, []).append(name)
     rows = [f"| refused, since | {what} |", "|---|---|"]
-    rows += [f"| {why} | {_quoted(sorted(names))} |" for why, names in reasons.items()]
+    rows += [f"| {why} | {_quote(sorted(names))} |" for why, names in reasons.items()]
     return "\n".join(rows)
 
 
@@ -69,21 +69,21 @@ def page_of_primitives() -> str:
     """Return the Markdown of the page of JAX's primitives."""
     rows = ["| primitive | operands and parameters |", "|---|---|"]
     for name in sorted(PRIMITIVES):
-        given = _arguments(PRIMITIVES[name], ("primitive", "out", "_"))
-        rows.append(f"| `{name}` | {given} |")
+        arguments = _arguments(PRIMITIVES[name], ("primitive", "out", "_"))
+        rows.append(f"| `{name}` | {arguments} |")
     lead = (
         f"The {len(PRIMITIVES)} primitives of JAX that `sg.jax.trace` computes by a row;"
-        f" {len(CALLS)} more call functions: {_quoted(sorted(CALLS))}. What has no row is an error"
+        f" {len(CALLS)} more call functions: {_quote(sorted(CALLS))}. What has no row is an error"
         " with its name and your line. [How it is used](jax-programs.md)."
     )
     parts = [
-        "# Primitives of JAX", lead, "\n".join(rows), _reasons(REFUSED, "primitives"), _lowered(),
+        "# Primitives of JAX", lead, "\n".join(rows), _reasons(REFUSED, "primitives"), _lowering(),
         _sizes(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
-def _lowered() -> str:
+def _lowering() -> str:
     """Return the section of ops that ``sg.jax.lower`` writes."""
     ops = [name for name in registered_ops() if "." not in name]
     bodies = (*lowering.BODIES, "custom_vjp", "input", "parameter")
@@ -92,8 +92,8 @@ def _lowered() -> str:
     others = [name for name in ops if name not in by_row and name not in refused]
     lead = (
         f"`sg.jax.lower` writes {len(by_row)} ops by a row. {len(others)} are computed by NumPy in"
-        f" a callback, with our derivatives: {_quoted(sorted(others))}. {len(refused)} are refused"
-        f" where there are several processes: {_quoted(sorted(refused))}."
+        f" a callback, with our derivatives: {_quote(sorted(others))}. {len(refused)} are refused"
+        f" where there are several processes: {_quote(sorted(refused))}."
     )
     rows = ["| op | units in the last place | of |", "|---|--:|---|"]
     for name in sorted({*accuracy.UNITS, *accuracy.OF_LARGEST, *accuracy.OF_ONE}):
@@ -107,8 +107,8 @@ def _lowered() -> str:
 
 
 def _arguments(function: Callable[..., Any], hidden: Iterable[str]) -> str:
-    return _quoted(each for each in signature(function).parameters if each not in hidden)
+    return _quote(name for name in signature(function).parameters if name not in hidden)
 
 
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"`{each}`" for each in names)
+def _quote(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

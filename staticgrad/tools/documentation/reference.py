@@ -36,8 +36,8 @@ def docstring(value: Any) -> str:
     """Return the docstring of a function, or of a class together with that of its ``__init__``."""
     text = inspect.getdoc(value) or ""
     if isinstance(value, type) and "__init__" in vars(value):
-        made = inspect.cleandoc(value.__init__.__doc__ or "")  # type: ignore[misc]
-        text += f"\n\n{made}"
+        init_docstring = inspect.cleandoc(value.__init__.__doc__ or "")  # type: ignore[misc]
+        text += f"\n\n{init_docstring}"
     return text
 
 
@@ -48,8 +48,8 @@ def markdown(text: str) -> str:
     for block in blocks(text):
         head = _HEAD.match(block[0])
         if head is not None:
-            rest = [head[2].strip()] if head[2].strip() else []
-            sections.setdefault(head[1], []).extend([*rest, *block[1:]])
+            lines_after_head = [head[2].strip()] if head[2].strip() else []
+            sections.setdefault(head[1], []).extend([*lines_after_head, *block[1:]])
         elif block[0].startswith(">>>"):
             example = "\n".join(block)
             examples.append(f"```python\n{with_imports(example)}\n```")
@@ -77,33 +77,33 @@ def with_imports(example: str) -> str:
 
 def blocks(text: str) -> Iterator[list[str]]:
     """Runs of lines: a paragraph, an example, or a section with all that is indented under it."""
-    found: list[str] = []
+    run: list[str] = []
     for line in text.splitlines():
-        within = bool(found) and _HEAD.match(found[0]) is not None and line.startswith(" ")
-        starts = line.startswith(">>>") and not (found and found[0].startswith(">>>"))
-        if found and not within and (not line.strip() or starts or _HEAD.match(line)):
-            yield found
-            found = []
+        within = bool(run) and _HEAD.match(run[0]) is not None and line.startswith(" ")
+        starts = line.startswith(">>>") and not (run and run[0].startswith(">>>"))
+        if run and not within and (not line.strip() or starts or _HEAD.match(line)):
+            yield run
+            run = []
         if line.strip():
-            found.append(line)
-    if found:
-        yield found
+            run.append(line)
+    if run:
+        yield run
 
 
 def entries(lines: Sequence[str]) -> str:
     """Return a section as Markdown: a list of named entries, or else the text."""
     shortest = min((len(line) - len(line.lstrip()) for line in lines if line[:1] == " "), default=0)
-    found: list[str] = []
+    entry_lines: list[str] = []
     for line in lines:
-        own = line[shortest:] if line[:1] == " " else line
-        entry = _ENTRY.match(own)
+        text = line[shortest:] if line[:1] == " " else line
+        entry = _ENTRY.match(text)
         if entry is not None:
-            found.append(f"- `{entry[1]}`: {entry[2]}")
-        elif found:
-            found[-1] += f" {own.strip()}"
+            entry_lines.append(f"- `{entry[1]}`: {entry[2]}")
+        elif entry_lines:
+            entry_lines[-1] += f" {text.strip()}"
         else:
-            found.append(own)
-    return code("\n".join(found))
+            entry_lines.append(text)
+    return code("\n".join(entry_lines))
 
 
 def code(text: str) -> str:
@@ -267,13 +267,13 @@ def rooms() -> dict[str, Room]:
     for name, home in sorted(MODULES.items()):
         if name not in ("errors", "passes"):  # which have pages of their own
             everything[f"sg.{name}"] = tuple(sorted(import_module(home).__all__))
-    found: dict[str, Room] = {}
+    page_rooms: dict[str, Room] = {}
     for path, names in everything.items():
         if path in SUBJECTS:
-            found |= dict(_by_subject(path, names))
+            page_rooms |= dict(_by_subject(path, names))
         else:
-            found[path.removeprefix("sg.")] = (path, path, names)
-    return found
+            page_rooms[path.removeprefix("sg.")] = (path, path, names)
+    return page_rooms
 
 
 def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]:
@@ -306,22 +306,22 @@ def page(room: Room, *, sources: bool = False) -> str:
     ]
     if same:
         parts.append("The same as in `sg`: " + ", ".join(f"`{name}`" for name in same) + ".")
-    own = [(name, getattr(room_of, name)) for name in names if name not in same]
-    parts += [entry(f"{path}.{name}", value, sources=sources) for name, value in own]
+    entries_here = [(name, getattr(room_of, name)) for name in names if name not in same]
+    parts += [entry(f"{path}.{name}", value, sources=sources) for name, value in entries_here]
     return "\n\n".join(parts) + "\n"
 
 
 def _is_of_sg(name: str, value: Any) -> bool:
     """Return whether the name is also one of ``sg``, with the same meaning."""
-    there = getattr(sg, name, None)
-    if callable(value) and callable(there):
-        return inspect.unwrap(value) is inspect.unwrap(there)
-    return there is not None and value == there
+    counterpart = getattr(sg, name, None)
+    if callable(value) and callable(counterpart):
+        return inspect.unwrap(value) is inspect.unwrap(counterpart)
+    return counterpart is not None and value == counterpart
 
 
 def indexes() -> dict[str, str]:
     """The pages of prefixes with several pages: all names by subject, with what each is."""
-    known, found = rooms(), {}
+    pages_of_reference, index_pages = rooms(), {}
     for path, subjects in SUBJECTS.items():
         room = path.removeprefix("sg.")
         parts = [f"# {path}", *([code(summary(owner(path)))] if path != "sg" else [])]
@@ -331,11 +331,11 @@ def indexes() -> dict[str, str]:
                 f"| [`{name}`]({address}.md#{path}.{name}) | "
                 + code(first_sentence(getattr(owner(path), name))).replace("|", r"\|")
                 + " |"
-                for name in known[address][2]
+                for name in pages_of_reference[address][2]
             ]
             parts += [f"## {title}", "\n".join(["| name | |", "|---|---|", *rows])]
-        found[room] = "\n\n".join(parts) + "\n"
-    return found
+        index_pages[room] = "\n\n".join(parts) + "\n"
+    return index_pages
 
 
 def summary(value: Any) -> str:
@@ -348,9 +348,9 @@ def find(name: str) -> tuple[str, Any] | None:
     asked = name.removeprefix("sg.").removeprefix("staticgrad.")
     for _, path, names in rooms().values():
         room = path.removeprefix("sg").removeprefix("staticgrad").removeprefix(".")
-        for each in names:
-            if asked in (each, f"{room}.{each}".lstrip(".")):
-                return f"{path}.{each}", getattr(owner(path), each)
+        for public_name in names:
+            if asked in (public_name, f"{room}.{public_name}".lstrip(".")):
+                return f"{path}.{public_name}", getattr(owner(path), public_name)
     return None
 
 
@@ -364,33 +364,34 @@ def entry(path: str, value: Any, *, sources: bool = False) -> str:
     lines = [f"## {path}"]
     if not callable(value):
         return "\n\n".join([*lines, f"`{value!r}`"])
-    lines += [f"```python\n{path}{called(value)}\n```", markdown(docstring(value))]
+    lines += [f"```python\n{path}{signature_text(value)}\n```", markdown(docstring(value))]
     slopes = derivatives(value, _operands(value))
     if slopes:
         lines += ["**Derivatives**"]
         lines += ["\n".join(f"- by `{name}`: `{slope}`" for name, slope in slopes.items())]
-    given = dtypes(value)
-    if given:
-        lines += ["**Element types**", given]
+    type_lines = dtypes(value)
+    if type_lines:
+        lines += ["**Element types**", type_lines]
     if isinstance(value, type):
         lines += list(_methods(value))
-    lines.append(_defined(value, sources=sources))
+    lines.append(_describe_source(value, sources=sources))
     return "\n\n".join(part for part in lines if part)
 
 
-def _defined(value: Any, *, sources: bool) -> str:
+def _describe_source(value: Any, *, sources: bool) -> str:
     """Return where a function or a class is defined, with its source, but without docstrings."""
-    made = inspect.unwrap(value)
-    cells = [cell.cell_contents for cell in getattr(made, "__closure__", None) or ()]
+    definition = inspect.unwrap(value)
+    cells = [cell.cell_contents for cell in getattr(definition, "__closure__", None) or ()]
     ops = [type(cell) for cell in cells if isinstance(cell, Op)]
-    if ops or not isinstance(made, type | FunctionType):
-        made = (ops or [type(made)])[0]  # functions of one op are made alike; the op says more
-    import_module(made.__module__)  # a public module: inspect looks among the imported ones
+    if ops or not isinstance(definition, type | FunctionType):
+        # The functions of ops are closures of one factory; the class of the op says more.
+        definition = (ops or [type(definition)])[0]
+    import_module(definition.__module__)  # a public module: inspect looks among the imported ones
     try:
-        file = Path(inspect.getsourcefile(made) or "")
-        lines, first = inspect.getsourcelines(made)
+        file = Path(inspect.getsourcefile(definition) or "")
+        lines, first = inspect.getsourcelines(definition)
     except (OSError, TypeError):  # a name that stands for a class of another module
-        return f"*Defined in* `{made.__module__}`"
+        return f"*Defined in* `{definition.__module__}`"
     home = f"`{file.relative_to(_ROOT).as_posix()}`"
     if not sources:
         return f"*Defined in* {home}, line {first}"
@@ -401,9 +402,9 @@ def _defined(value: Any, *, sources: bool) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None
     ]
     for body in sorted(bodies, key=lambda body: -body[0].lineno):
-        said = body[0]
-        rows[said.lineno - 1 : said.end_lineno] = (
-            [] if body[1:] else [" " * said.col_offset + "..."]
+        docstring_node = body[0]
+        rows[docstring_node.lineno - 1 : docstring_node.end_lineno] = (
+            [] if body[1:] else [" " * docstring_node.col_offset + "..."]
         )
     text = "\n".join(rows)
     return (
@@ -412,38 +413,38 @@ def _defined(value: Any, *, sources: bool) -> str:
     )
 
 
-def called(value: Any) -> str:
+def signature_text(value: Any) -> str:
     """Return the parameters of a callable with their defaults, without types."""
     if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
         return ""
-    made: Any = value
-    signature = inspect.signature(made.__init__ if isinstance(value, type) else value)
+    function: Any = value
+    signature = inspect.signature(function.__init__ if isinstance(value, type) else value)
     plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    own = plain[isinstance(value, type) :]  # without self
-    return str(signature.replace(parameters=own, return_annotation=signature.empty))
+    parameters = plain[isinstance(value, type) :]  # without self
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
 
 
 def first_sentence(value: Any) -> str:
     """The first paragraph of a docstring in one line; of a constant what it is."""
     if not callable(value):
         return f"`{value!r}`"
-    known = f"{value.code}. " if getattr(value, "code", "") else ""
-    return known + " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+    code_prefix = f"{value.code}. " if getattr(value, "code", "") else ""
+    return code_prefix + " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
 
 
 def _methods(kind: type) -> Iterator[str]:
     """The public methods and properties that the class itself defines."""
-    found = []
+    lines = []
     for name, member in sorted(vars(kind).items()):
         function = getattr(member, "fget", None) or getattr(member, "__func__", member)
         if name.startswith("_") or not (inspect.isfunction(function) and function.__doc__):
             continue
-        shown = name if isinstance(member, property) else f"{name}{called(function)}"
+        shown = name if isinstance(member, property) else f"{name}{signature_text(function)}"
         shown = shown.replace("(self, ", "(").replace("(self)", "()").replace("(cls, ", "(")
-        found.append(f"- `{shown}`: {code(first_sentence(function))}")
-    if found:
+        lines.append(f"- `{shown}`: {code(first_sentence(function))}")
+    if lines:
         yield "**Methods and properties**"
-        yield "\n".join(found)
+        yield "\n".join(lines)
 
 
 def dtypes(value: Callable[..., Any]) -> str:
@@ -456,10 +457,10 @@ def dtypes(value: Callable[..., Any]) -> str:
         return ""
     gives: dict[str, list[str]] = {}
     for dtype in _TYPES:
-        found = _tried(value, count, dtype)
-        if found is None:
+        result_type = _try_dtype(value, count, dtype)
+        if result_type is None:
             continue
-        pattern = found.replace(f"{dtype.code}[", "T[")
+        pattern = result_type.replace(f"{dtype.code}[", "T[")
         gives.setdefault(pattern, []).append(dtype.code)
     operands = ", ".join(["T[n, 3]"] * count)
     return "\n".join(
@@ -480,27 +481,27 @@ def _operands(value: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in needed) if plain else ()
 
 
-def _tried(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
+def _try_dtype(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
     """Return the result type for operands of one type; None if the function refuses them."""
     operands = [sg.input(f"x{k}", ("n", 3), dtype) for k in range(count)]
     try:
-        found = value(*operands)
+        result = value(*operands)
     except (StaticgradError, TypeError, ValueError):
         return None
-    several = found if isinstance(found, tuple | list) else [found]
-    if not all(isinstance(each, sg.Value) for each in several):
+    results = result if isinstance(result, tuple | list) else [result]
+    if not all(isinstance(output, sg.Value) for output in results):
         return None
-    return ", ".join(str(each.type) for each in several)
+    return ", ".join(str(output.type) for output in results)
 
 
 def codes() -> str:
     """The page of error codes: what each means, and the classes that carry it."""
-    known: dict[str, list[type]] = {}
+    kinds_by_code: dict[str, list[type]] = {}
     everything: Any = import_module("staticgrad.support.errors")
     for name in everything.__all__:
         kind = getattr(everything, name)
         if isinstance(kind, type) and "code" in vars(kind):
-            known.setdefault(vars(kind)["code"], []).append(kind)
+            kinds_by_code.setdefault(vars(kind)["code"], []).append(kind)
     parts = [
         "# Error codes",
         "Every error begins with a code, which never changes its meaning. Below 900 they are"
@@ -509,7 +510,7 @@ def codes() -> str:
     ]
     for number in CODES:
         parts.append(f"## {number}")
-        for kind in known[number]:
+        for kind in kinds_by_code[number]:
             bases = [base.__name__ for base in kind.__mro__[1:] if base.__module__ == "builtins"]
             python = [n for n in bases if n not in ("Exception", "BaseException", "object")]
             like = f" (also {', '.join(f'`{name}`' for name in python[:2])})" if python else ""

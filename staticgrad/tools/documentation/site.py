@@ -178,11 +178,11 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
 
 def pages() -> dict[str, str]:
     """Return all pages: the address, as in ``reference/nn``, and the Markdown, with sources."""
-    found = {name: page(name) for names in CONTENTS.values() for name in names}
+    guide_pages = {name: page(name) for names in CONTENTS.values() for name in names}
     rooms = reference.rooms()
-    known = {name: reference.page(room, sources=True) for name, room in rooms.items()}
-    return found | {
-        f"reference/{name}": text for name, text in (known | reference.indexes()).items()
+    reference_pages = {name: reference.page(room, sources=True) for name, room in rooms.items()}
+    return guide_pages | {
+        f"reference/{name}": text for name, text in (reference_pages | reference.indexes()).items()
     }
 
 
@@ -209,11 +209,11 @@ def page(name: str) -> str:
     indexes = reference.indexes() if address else {}
     if address in indexes:
         return indexes[address]
-    known = reference.find(name)
-    if known is not None:
-        return reference.entry(*known)
-    listed = [each for part in CONTENTS.values() for each in part]
-    public = [each for _, _, known in rooms.values() for each in known]
+    entry = reference.find(name)
+    if entry is not None:
+        return reference.entry(*entry)
+    listed = [page_name for part in CONTENTS.values() for page_name in part]
+    public = [public_name for _, _, names in rooms.values() for public_name in names]
     raise UnknownNameError(
         f"there is no page and no public name {name!r}",
         hint=did_you_mean(name, [*listed, *public]) or "staticgrad docs lists the pages",
@@ -236,15 +236,17 @@ def contents() -> str:
 
 def titles() -> dict[str, dict[str, str]]:
     """Part -> address -> title, of all pages; parts of the reference come last, by prefix."""
-    found = {part: {name: title(page(name)) for name in names} for part, names in CONTENTS.items()}
+    titles_by_part = {
+        part: {name: title(page(name)) for name in names} for part, names in CONTENTS.items()
+    }
     rooms = reference.rooms()
     for path in reference.SUBJECTS:
         room = path.removeprefix("sg.")
-        found[path] = {f"reference/{room}": f"All names of {path}"}
-        found[path] |= {
+        titles_by_part[path] = {f"reference/{room}": f"All names of {path}"}
+        titles_by_part[path] |= {
             f"reference/{name}": rooms[name][0] for name in rooms if name.startswith(f"{room}/")
         }
-    found["Other modules"] = {
+    titles_by_part["Other modules"] = {
         f"reference/{name}": rooms[name][0] for name in rooms if "/" not in name
     }
-    return found
+    return titles_by_part

@@ -59,12 +59,12 @@ def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
     left, right = (g if isinstance(g, Graph) else Graph(g) for g in (found, expected))
     difference = first_difference(left, right)
     if difference is not None:
-        one, other = difference.split("\n")
+        left_line, right_line = difference.split("\n")
         raise CheckError(
             "the graphs differ",
             details=[
-                f"found:    {one.partition(': ')[2].strip()}",
-                f"expected: {other.partition(': ')[2].strip()}",
+                f"found:    {left_line.partition(': ')[2].strip()}",
+                f"expected: {right_line.partition(': ')[2].strip()}",
             ],
         )
 
@@ -139,13 +139,13 @@ def check_gradients(
         operands = dict(enumerate(program.feeds))
         places = argnums if isinstance(argnums, tuple) else (argnums,)
         for place in places:
-            if operands.get(place) not in set(program.moved):
+            if operands.get(place) not in set(program.floating):
                 raise ArgumentError(
                     f"check_gradients: argnums={quote(argnums)}: operand {place} is not a floating"
                     " array"
                 )
-        program.moved = [operands[place] for place in places]
-    if not program.moved or not program.outputs:
+        program.floating = [operands[place] for place in places]
+    if not program.floating or not program.outputs:
         types = ", ".join(sorted({x.dtype.name for x in program.feeds})) or "none"
         raise ArgumentError(
             "check_gradients: there is no floating input or no floating output to check",
@@ -196,10 +196,10 @@ def check_grads(
         leaves, tree = flatten([args[place] for place in places])
 
         def of_leaves(*leaves: Any) -> Any:
-            given = list(args)
+            operands = list(args)
             for place, part in zip(places, unflatten(tree, leaves), strict=True):
-                given[place] = part
-            return flatten(y(*given, **kwargs))[0]
+                operands[place] = part
+            return flatten(y(*operands, **kwargs))[0]
 
         check_gradients(of_leaves, leaves, order=order)
 
@@ -208,10 +208,10 @@ def check_grads(
 
 @dataclass
 class _Program:
-    """Values over inputs only, with a feed for each; ``moved`` are the floating inputs."""
+    """Values over inputs only, with a feed for each; ``floating`` are the inputs of floats."""
 
     outputs: list[Symbolic]
-    moved: list[Symbolic]
+    floating: list[Symbolic]
     feeds: dict[Symbolic, Array]
 
 
@@ -226,13 +226,13 @@ def _program(target: Any, feeds: Feeds) -> _Program:
         if len(feeds):
             raise ArgumentError("the feeds of a graph are a dict, by input")
         feeds = {}
-    given = {_name(k) if isinstance(k, Symbolic) else k: a for k, a in feeds.items()}
+    feeds_by_name = {_name(k) if isinstance(k, Symbolic) else k: a for k, a in feeds.items()}
     bound: dict[Node, Symbolic] = {value.node: value for value in graph.inputs}
-    arrays: dict[Symbolic, Any] = {x: given.pop(_name(x), None) for x in graph.inputs}
+    arrays: dict[Symbolic, Any] = {x: feeds_by_name.pop(_name(x), None) for x in graph.inputs}
     for parameter in graph.parameters:
         bound[parameter.node] = _variable(parameter.name, parameter.type)
         arrays[bound[parameter.node]] = parameter.value
-    wrong = [*map(str, given), *(_name(x) for x, array in arrays.items() if array is None)]
+    wrong = [*map(str, feeds_by_name), *(_name(x) for x, array in arrays.items() if array is None)]
     if wrong:
         raise ArgumentError(f"{wrong[0]!r} has no feed, or is not an input")
     graph = graph.replace_nodes(lambda node, _: [bound[node]] if node in bound else None)
@@ -265,8 +265,8 @@ def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
         array = array.astype(np.float64) if array.dtype.kind == "f" else array
         arrays[_variable(name, TensorType(as_dtype(array.dtype), array.shape))] = array
     values = list(arrays)
-    found = function(**dict(zip(named, values, strict=True))) if by_name else function(*values)
-    return _of_values(list(_graph(found).outputs.values()), arrays)
+    result = function(**dict(zip(named, values, strict=True))) if by_name else function(*values)
+    return _of_values(list(_graph(result).outputs.values()), arrays)
 
 
 def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Program:
@@ -323,22 +323,22 @@ class _Check:
 
     def level(self, current: Value, order: int, directions: int) -> Value:
         """Check the first derivative of ``current``; give its product with a direction."""
-        moved = self.program.moved
+        inputs = self.program.floating
         along = [
-            _variable(f"direction {order} of {_name(x)}", x.type.with_dtype(F64)) for x in moved
+            _variable(f"direction {order} of {_name(x)}", x.type.with_dtype(F64)) for x in inputs
         ]
-        gradients = grad(current, moved, allow_disconnected=True)
+        gradients = grad(current, inputs, allow_disconnected=True)
         slope = _total(zip(gradients, along, strict=True))
         scale = _total((abs(g), abs(v)) for g, v in zip(gradients, along, strict=True))
-        tangents = [v.astype(x.dtype) for v, x in zip(along, moved, strict=True)]
-        tangent = jvp(current, moved, tangents, allow_disconnected=True)
+        tangents = [v.astype(x.dtype) for v, x in zip(along, inputs, strict=True)]
+        tangent = jvp(current, inputs, tangents, allow_disconnected=True)
         for turn in range(directions):
-            for x, v in zip(moved, along, strict=True):
+            for x, v in zip(inputs, along, strict=True):
                 self.added[v] = self.direction(self.program.feeds[x].shape)
-            found = self.values([slope, tangent, scale])
-            by_rule, by_tangent, size = (float(number) for number in found)
-            here = {x: self.added[v] for x, v in zip(moved, along, strict=True)}
-            difference = self.difference(current, here)
+            results = self.values([slope, tangent, scale])
+            by_rule, by_tangent, size = (float(number) for number in results)
+            steps = {x: self.added[v] for x, v in zip(inputs, along, strict=True)}
+            difference = self.difference(current, steps)
             error = abs(by_rule - difference)
             where = f"order {order}, direction {turn + 1} of {directions}"
             if not error <= self.atol + self.rtol * max(size, abs(difference)):
@@ -357,10 +357,10 @@ class _Check:
         return np.asarray(numbers / max(1.0, np.abs(numbers).max(initial=0.0)))
 
     def values(
-        self, values: Sequence[Value], moved: Mapping[Symbolic, Array] | None = None
+        self, values: Sequence[Value], overrides: Mapping[Symbolic, Array] | None = None
     ) -> list[Any]:
         """The arrays of ``values`` in float64, with some inputs elsewhere."""
-        feeds = {**self.program.feeds, **self.added, **(moved or {})}
+        feeds = {**self.program.feeds, **self.added, **(overrides or {})}
         named = {str(i): value for i, value in enumerate(values)}
         return list(evaluate(Graph(named, inputs=list(feeds)), feeds, dtype="float64").values())
 
@@ -369,36 +369,38 @@ class _Check:
 
         def at(distance: float) -> float:
             feeds = self.program.feeds
-            moved = {x: feeds[x] + distance * self.step * v for x, v in along.items()}
-            return float(self.values([value], moved)[0])
+            shifted = {x: feeds[x] + distance * self.step * v for x, v in along.items()}
+            return float(self.values([value], shifted)[0])
 
         return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * self.step)
 
     def failure(
-        self, value: Value, gradients: Sequence[Value], where: str, rule: float, found: float
+        self, value: Value, gradients: Sequence[Value], where: str, rule: float, difference: float
     ) -> CheckError:
         """The error, with the element that is farthest off."""
         return CheckError(
-            f"the rules give a slope of {rule!r}, differences {found!r} ({where})",
+            f"the rules give a slope of {rule!r}, differences {difference!r} ({where})",
             details=[*self.farthest(value, gradients), *self.sample()],
-            hint="" if np.isfinite(found) else "the point is too near the border of the domain",
+            hint=""
+            if np.isfinite(difference)
+            else "the point is too near the border of the domain",
         )
 
     def farthest(self, value: Value, gradients: Sequence[Value]) -> list[str]:
         """Return the input element with the largest error, unless there are too many to try."""
-        feeds, moved = self.program.feeds, self.program.moved
-        if sum(feeds[x].size for x in moved) > _MOST_PROBES:
+        feeds, inputs = self.program.feeds, self.program.floating
+        if sum(feeds[x].size for x in inputs) > _MOST_PROBES:
             return []
         lines = [(-1.0, "")]
-        for x, slopes in zip(moved, self.values(gradients), strict=True):
+        for x, slopes in zip(inputs, self.values(gradients), strict=True):
             for place in np.ndindex(*feeds[x].shape):
                 unit = np.zeros(feeds[x].shape)
                 unit[place] = 1.0
-                found = self.difference(value, {x: unit})
-                error = abs(found - float(slopes[place]))
+                difference = self.difference(value, {x: unit})
+                error = abs(difference - float(slopes[place]))
                 at = f"[{', '.join(map(str, place))}]" if place else ""
                 text = f"by {_name(x)}{at} = {feeds[x][place]:.6g}: rule {slopes[place]:.9g},"
-                text += f" difference {found:.9g}"
+                text += f" difference {difference:.9g}"
                 lines.append((np.inf if np.isnan(error) else error, text))
         return [max(lines)[1]]
 
@@ -445,14 +447,14 @@ def smooth_points(function: Function, points: Operands) -> Operands:
     """Return the points at which an elementwise function is smooth in all operands."""
     keep = np.ones(points[0].shape, bool)
 
-    def moved(position: int, step: float) -> Array:
+    def at_offset(position: int, step: float) -> Array:
         return _first(
             function, tuple(a + step if k == position else a for k, a in enumerate(points))
         )
 
     for position, array in enumerate(points):
         if array.dtype.kind == "f":
-            keep &= _stable(partial(moved, position))
+            keep &= _stable(partial(at_offset, position))
     return tuple(array[keep] for array in points)
 
 
@@ -461,31 +463,31 @@ def is_smooth(function: Function, operands: Operands, rng: np.random.Generator) 
     along = [rng.uniform(-1, 1, a.shape) if a.dtype.kind == "f" else 0 for a in operands]
 
     def at(step: float) -> Array:
-        moved = [a + step * v if a.dtype.kind == "f" else a for a, v in zip(operands, along)]  # noqa: B905
-        return _first(function, tuple(moved))
+        shifted = [a + step * v if a.dtype.kind == "f" else a for a, v in zip(operands, along)]  # noqa: B905
+        return _first(function, tuple(shifted))
 
     return bool(np.all(_stable(at)))
 
 
 def _stable(at: Callable[[float], Array]) -> Array:
     with np.errstate(all="ignore"):
-        here = at(0.0)
-        if here.dtype.kind != "f":
-            return np.zeros(here.shape, bool)
+        center = at(0.0)
+        if center.dtype.kind != "f":
+            return np.zeros(center.shape, bool)
         wide, narrow = (
             (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h) for h in (_STEP, _STEP / 2)
         )
         near = np.abs(wide - narrow) <= _AGREE * (1 + np.abs(narrow))
         # Of smooth functions h**2 f'', of a kink in the middle proportional to h.
-        bend, half = (at(h) + at(-h) - 2 * here for h in (_STEP, _STEP / 2))
-        near &= np.abs(bend - 4 * half) <= _AGREE * (1 + np.abs(here) + np.abs(narrow))
-        return np.asarray(near & np.isfinite(here) & np.isfinite(narrow))
+        bend, half = (at(h) + at(-h) - 2 * center for h in (_STEP, _STEP / 2))
+        near &= np.abs(bend - 4 * half) <= _AGREE * (1 + np.abs(center) + np.abs(narrow))
+        return np.asarray(near & np.isfinite(center) & np.isfinite(narrow))
 
 
 def _first(function: Function, operands: Operands) -> Array:
     """The first result."""
-    found = function(*operands)
-    return np.asarray(found[0] if isinstance(found, tuple) else found)
+    results = function(*operands)
+    return np.asarray(results[0] if isinstance(results, tuple) else results)
 
 
 def kinks(function: Function, operands: Operands) -> Iterator[str]:
@@ -494,8 +496,8 @@ def kinks(function: Function, operands: Operands) -> Iterator[str]:
     if not positions:
         return
     with np.errstate(all="ignore"):
-        here = np.ravel(_first(function, operands))
-    if here.dtype != np.float64 or not np.isfinite(here).any():
+        center = np.ravel(_first(function, operands))
+    if center.dtype != np.float64 or not np.isfinite(center).any():
         return
     for position in positions:
         array = operands[position]
@@ -503,7 +505,7 @@ def kinks(function: Function, operands: Operands) -> Iterator[str]:
             if not np.isfinite(array[place]) or abs(array[place]) > _LARGEST:
                 continue
             steps = [sign * distance for distance in _DISTANCES for sign in (1, -1)]
-            slopes = [_slope(function, operands, here, position, place, step) for step in steps]
+            slopes = [_slope(function, operands, center, position, place, step) for step in steps]
             if _differ(np.array(slopes)):
                 yield f"operand {position + 1} at {float(array[place])!r}"
 
@@ -511,20 +513,20 @@ def kinks(function: Function, operands: Operands) -> Iterator[str]:
 def _slope(
     function: Function,
     operands: Operands,
-    here: Array,
+    center: Array,
     position: int,
     place: tuple[int, ...],
     step: float,
 ) -> float:
     """The weighed slopes of the results, which are ``here``, over a step; NaN where one ends."""
-    moved = list(operands)
-    moved[position] = moved[position].copy()
-    moved[position][place] += step
-    step = float(moved[position][place] - operands[position][place])
+    shifted = list(operands)
+    shifted[position] = shifted[position].copy()
+    shifted[position][place] += step
+    step = float(shifted[position][place] - operands[position][place])
     with np.errstate(all="ignore"):
-        there = np.ravel(_first(function, tuple(moved)))
-        weights = np.cos(np.arange(here.size)) + 2.0
-        return float(np.sum(((there - here) * weights)[np.isfinite(here)]) / step)
+        result = np.ravel(_first(function, tuple(shifted)))
+        weights = np.cos(np.arange(center.size)) + 2.0
+        return float(np.sum(((result - center) * weights)[np.isfinite(center)]) / step)
 
 
 def _differ(slopes: Array) -> bool:
@@ -532,6 +534,6 @@ def _differ(slopes: Array) -> bool:
     inside = slopes[np.isfinite(slopes)]
     if inside.size < slopes.size:
         return inside.size > 0 and bool(np.abs(inside[-1]) > 5 * np.abs(inside[0]) + 1e3)
-    apart = [abs(s[0] - s[1]) / (1 + np.abs(s).max()) for s in (slopes[:2], slopes[2:])]
+    gaps = [abs(s[0] - s[1]) / (1 + np.abs(s).max()) for s in (slopes[:2], slopes[2:])]
     grows = np.abs(slopes[2:]).max() > 5 * np.abs(slopes[:2]).max() + 1e3
-    return bool(min(apart) > 1e-2 or grows)
+    return bool(min(gaps) > 1e-2 or grows)

@@ -108,12 +108,12 @@ def check_op(
     >>> check_op(Tanh(), [(np.array([0.5, -1.0]),)], compiled=False)
     """
     smooth, further = _copies(samples), _copies(rough)
-    given = [*smooth, *further]
-    if not given:
-        raise ArgumentError(f"check_op: there are no samples of {_checked(op).name}")
+    all_samples = [*smooth, *further]
+    if not all_samples:
+        raise ArgumentError(f"check_op: there are no samples of {_require_op(op).name}")
     native = all(map(util.find_spec, ("numba", "llvmlite"))) if compiled is None else compiled
-    declared = _declared(op, dtypes, given)
-    _OpCheck(_checked(op), rtol, atol, native, declared).all(smooth, given, order, edges)
+    declared = _check_dtypes(op, dtypes, all_samples)
+    _OpCheck(_require_op(op), rtol, atol, native, declared).all(smooth, all_samples, order, edges)
 
 
 def _copies(samples: Iterable[Sequence[npt.ArrayLike]]) -> list[tuple[Array, ...]]:
@@ -121,7 +121,7 @@ def _copies(samples: Iterable[Sequence[npt.ArrayLike]]) -> list[tuple[Array, ...
     return [tuple(map(np.array, sample)) for sample in samples]
 
 
-def _checked(op: Any) -> Op:
+def _require_op(op: Any) -> Op:
     """``op``, if it is one."""
     if isinstance(op, Op):
         return op
@@ -131,10 +131,12 @@ def _checked(op: Any) -> Op:
     raise ArgumentError(f"check_op takes an op, not {kind_of(op)}", hint=hint)
 
 
-def _declared(op: Op, dtypes: Iterable[str], given: Sequence[tuple[Array, ...]]) -> tuple[str, ...]:
+def _check_dtypes(
+    op: Op, dtypes: Iterable[str], samples: Sequence[tuple[Array, ...]]
+) -> tuple[str, ...]:
     """The floating dtypes that the op is said to take, checked against the samples."""
     floats = tuple(dtypes)
-    used = {a.dtype.name for sample in given for a in sample if a.dtype.kind == "f"}
+    used = {a.dtype.name for sample in samples for a in sample if a.dtype.kind == "f"}
     if not used | {"float64"} <= {*floats} <= {*FLOATS}:
         raise ArgumentError(
             f"check_op: the samples of {op.name} are {', '.join(sorted(used)) or 'integers'}, "
@@ -157,32 +159,32 @@ class _OpCheck:
     def all(
         self,
         smooth: Sequence[tuple[Array, ...]],
-        given: Sequence[tuple[Array, ...]],
+        samples: Sequence[tuple[Array, ...]],
         order: int,
         edges: bool,
     ) -> None:
         """Everything: definition, values, derivatives."""
         self.definition()
         with np.errstate(all="ignore"):
-            self.everywhere(given, edges)
+            self.everywhere(samples, edges)
             for sample in smooth:
                 self.derivatives(sample, order)
             self.elsewhere(smooth, order)
-            self.kinks(given)
+            self.kinks(samples)
 
-    def everywhere(self, given: Sequence[tuple[Array, ...]], edges: bool) -> None:
+    def everywhere(self, samples: Sequence[tuple[Array, ...]], edges: bool) -> None:
         """Values and text at the samples and at what can be made of them."""
-        for sample in given:
+        for sample in samples:
             self.values(sample)
             self.text(sample)
-        for sample in type_variants(self.op, given, self.floats):
+        for sample in type_variants(self.op, samples, self.floats):
             self.values(sample)
-        for sample in refused_samples(self.op, given, self.floats):
+        for sample in refused_samples(self.op, samples, self.floats):
             self.refuses(sample)
-        for sample in edge_samples(self.op, given, self.floats) if edges else ():
+        for sample in edge_samples(self.op, samples, self.floats) if edges else ():
             self.values(sample)
         if self.native:
-            self.kernels(given)
+            self.kernels(samples)
 
     def definition(self) -> None:
         """Attributes and pickle rebuild the op, under a registered name."""
@@ -199,15 +201,16 @@ class _OpCheck:
     def infer(self, sample: tuple[Array, ...]) -> None:
         """Types agree with the reference on a sample as it was given."""
         with_types = self.attempt("infer", sample, lambda: self.op.infer(*types_of(sample)))
-        before = [array.tobytes() for array in sample]
-        found = self.attempt("reference", sample, lambda: self.op.reference(*sample))
-        if before != [array.tobytes() for array in sample]:
+        operand_bytes = [array.tobytes() for array in sample]
+        reference_results = self.attempt("reference", sample, lambda: self.op.reference(*sample))
+        if operand_bytes != [array.tobytes() for array in sample]:
             raise self.failure("reference writes to its operands", sample)
-        inferred, arrays = as_tuple(with_types), as_tuple(found)
-        said = [str(t) for t in inferred]
-        given = [str(types_of((np.asarray(a),))[0]) for a in arrays]
-        if said != given:
-            text = f"infer says {', '.join(said)}, reference gives {', '.join(given)}"
+        inferred, arrays = as_tuple(with_types), as_tuple(reference_results)
+        inferred_types = [str(t) for t in inferred]
+        reference_types = [str(types_of((np.asarray(a),))[0]) for a in arrays]
+        if inferred_types != reference_types:
+            text = f"infer says {', '.join(inferred_types)}"
+            text += f", reference gives {', '.join(reference_types)}"
             raise self.failure(text, sample)
 
     def values(self, sample: tuple[Array, ...]) -> None:
@@ -236,8 +239,8 @@ class _OpCheck:
         leaves = [ref(str(i), t.dtype) for i, t in enumerate(types)]
         root = self.attempt("scalar", sample, lambda: form.scalar(*leaves))
         named = {str(i): array for i, array in enumerate(sample)}
-        (found,) = interpret([root], lambda leaf: named[leaf.attribute])
-        self.compare("scalar", sample, np.broadcast_to(found, expected[0].shape), expected[0])
+        (result,) = interpret([root], lambda leaf: named[leaf.attribute])
+        self.compare("scalar", sample, np.broadcast_to(result, expected[0].shape), expected[0])
 
     def kernel(self, sample: tuple[Array, ...], expected: list[Array]) -> None:
         """The compiled op against the reference."""
@@ -246,40 +249,40 @@ class _OpCheck:
         graph = Graph({f"y{i}": out for i, out in enumerate(outs)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(sample)}
         f = self.attempt("the kernel", sample, lambda: compile_graph(graph))
-        found = self.attempt("the kernel", sample, lambda: f.run(feeds))
-        for name, array in zip(found, expected, strict=True):
-            self.compare("the kernel", sample, found[name], array)
+        results = self.attempt("the kernel", sample, lambda: f.run(feeds))
+        for name, array in zip(results, expected, strict=True):
+            self.compare("the kernel", sample, results[name], array)
         self.layouts(sample, f, feeds)
 
-    def kernels(self, given: Sequence[tuple[Array, ...]]) -> None:
+    def kernels(self, samples: Sequence[tuple[Array, ...]]) -> None:
         """The compiled op at any size, and with views for operands."""
-        for sample in sized_samples(self.op, given):
+        for sample in sized_samples(self.op, samples):
             self.kernel(sample, [np.asarray(a) for a in as_tuple(self.op.reference(*sample))])
-        for sample in given:
+        for sample in samples:
             expected = [np.asarray(a) for a in as_tuple(self.op.reference(*sample))]
             for way in range(_WAYS):
-                kinds, feeds, operands = viewed(sample, way)
+                kinds, feeds, operands = view_operands(sample, way)
                 outs = as_tuple(self.op(*operands))
                 graph = Graph({f"y{i}": out for i, out in enumerate(outs)})
-                found = self.attempt(kinds, sample, partial(self.run, graph, feeds))
-                for name, array in zip(found, expected, strict=True):
-                    self.compare(f"the kernel, {kinds},", sample, found[name], array)
+                results = self.attempt(kinds, sample, partial(self.run, graph, feeds))
+                for name, array in zip(results, expected, strict=True):
+                    self.compare(f"the kernel, {kinds},", sample, results[name], array)
 
     def run(self, graph: Graph, feeds: dict[str, Array]) -> dict[str, Array]:
         """The results of a graph, whose inputs may be fewer than the feeds."""
         used = [value.node.label for value in graph.inputs]
-        found: dict[str, Array] = compile_graph(graph).run({name: feeds[name] for name in used})
-        return found
+        results: dict[str, Array] = compile_graph(graph).run({name: feeds[name] for name in used})
+        return results
 
     def layouts(self, sample: tuple[Array, ...], f: Compiled, feeds: dict[str, Array]) -> None:
         """Check that results are bitwise equal for every operand layout and surrounding memory."""
-        wanted = {name: array.copy() for name, array in f.run(feeds).items()}
+        expected = {name: array.copy() for name, array in f.run(feeds).items()}
         for way, change in {**LAYOUTS, **SURROUNDED}.items():
-            found = f.run({name: change(array) for name, array in feeds.items()})
-            for name, array in wanted.items():
-                if not same_bytes(found[name], array):
+            results = f.run({name: change(array) for name, array in feeds.items()})
+            for name, array in expected.items():
+                if not same_bytes(results[name], array):
                     text = f"the kernel gives other bytes from operands that are {way}"
-                    details = [f"{array_text(found[name])}, not {array_text(array)}"]
+                    details = [f"{array_text(results[name])}, not {array_text(array)}"]
                     raise self.failure(text, sample, details)
 
     def text(self, sample: tuple[Array, ...]) -> None:
@@ -304,11 +307,11 @@ class _OpCheck:
         """Cotangents only where the op is differentiable, and those right."""
         wide = tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in sample)
         if self.op.differentiable:
-            moved = [i for i, array in enumerate(wide) if array.dtype.kind == "f"]
+            positions = [i for i, array in enumerate(wide) if array.dtype.kind == "f"]
             types = types_of(wide)
             outs = as_tuple(self.attempt("infer", wide, lambda: self.op.infer(*types)))
-            if moved and any(t.dtype.is_float for t in outs):
-                self.attempt("a derivative", wide, lambda: self.differences(wide, moved, order))
+            if positions and any(t.dtype.is_float for t in outs):
+                self.attempt("a derivative", wide, lambda: self.differences(wide, positions, order))
             return
         inputs = variables(wide)
         outs = as_tuple(self.op(*inputs))
@@ -331,17 +334,17 @@ class _OpCheck:
         """Gradients in float32: of the operands' types, and near those in float64."""
         arrays = tuple(a.astype(np.float32) if a.dtype.kind == "f" else a for a in sample)
         inputs = variables(arrays)
-        moved = [x for x in inputs if x.dtype.is_float]
+        floating = [x for x in inputs if x.dtype.is_float]
         outs = [out for out in as_tuple(self.op(*inputs)) if out.dtype.is_float]
-        if not moved or not outs:
+        if not floating or not outs:
             return
         total = sum((aggregate.sum(out) for out in outs[1:]), aggregate.sum(outs[0]))
-        gradients = grad(total, moved, allow_disconnected=True)
+        gradients = grad(total, floating, allow_disconnected=True)
         graph = Graph({f"by {i}": g for i, g in enumerate(gradients)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(arrays)}
         wide = evaluate(graph, feeds, dtype="float64")
-        found = compile_graph(graph).run(feeds) if self.native else evaluate(graph, feeds)
-        for (name, array), x in zip(found.items(), moved, strict=True):
+        gradient_arrays = compile_graph(graph).run(feeds) if self.native else evaluate(graph, feeds)
+        for (name, array), x in zip(gradient_arrays.items(), floating, strict=True):
             if array.dtype != np.float32 or array.shape != x.shape:
                 raise self.failure(f"a derivative is {array.dtype}{list(array.shape)}", arrays)
             scale = 1.0 + float(np.abs(wide[name]).max(initial=0.0))
@@ -349,11 +352,11 @@ class _OpCheck:
                 details = [f"{array_text(array)}, in float64 {array_text(wide[name])}"]
                 raise self.failure("a float32 derivative is off", arrays, details)
 
-    def kinks(self, given: Sequence[tuple[Array, ...]]) -> None:
+    def kinks(self, samples: Sequence[tuple[Array, ...]]) -> None:
         """A class says what the derivative is where its reference has a kink."""
         if not self.op.differentiable or self.op.kink:
             return
-        for sample in corner_samples(self.op, given):
+        for sample in corner_samples(self.op, samples):
             for place in kinks(self.op.reference, sample):
                 raise self.failure(
                     f"has a kink, {place}, and its class says nothing in `kink`",
@@ -361,38 +364,38 @@ class _OpCheck:
                     hint='say what the derivative is there: kink = "the derivative at 0 is 0"',
                 )
 
-    def differences(self, sample: tuple[Array, ...], moved: list[int], order: int) -> None:
+    def differences(self, sample: tuple[Array, ...], positions: list[int], order: int) -> None:
         """Derivatives by the operands ``moved`` against differences."""
 
-        def applied(*values: Symbolic) -> list[Symbolic]:
-            by_place = dict(zip(moved, values, strict=True))
+        def apply_op(*values: Symbolic) -> list[Symbolic]:
+            by_place = dict(zip(positions, values, strict=True))
             operands = [by_place.get(i, array) for i, array in enumerate(sample)]
             lifted = [constant(a) if isinstance(a, np.ndarray) else a for a in operands]
             return list(as_tuple(self.op(*lifted)))
 
-        check_gradients(applied, [sample[i] for i in moved], order=order)
+        check_gradients(apply_op, [sample[i] for i in positions], order=order)
 
-    def compare(self, what: str, sample: tuple[Array, ...], found: Array, expected: Array) -> None:
+    def compare(self, what: str, sample: tuple[Array, ...], result: Array, expected: Array) -> None:
         """Refuse an array that is not the reference's: in bits, or within the tolerance."""
-        if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-            text = f"{found.dtype}{list(found.shape)}, reference {expected.dtype}"
+        if (result.dtype, result.shape) != (expected.dtype, expected.shape):
+            text = f"{result.dtype}{list(result.shape)}, reference {expected.dtype}"
             raise self.failure(f"{what} gives {text}{list(expected.shape)}", sample)
         exact = self.op.exact or expected.dtype.kind != "f"
         if exact:
-            wrong = _differing_bits(found, expected)
+            wrong = _differing_bits(result, expected)
         else:
             limits = np.finfo(expected.dtype)
             relative = self.rtol * limits.eps
             absolute = self.atol * limits.eps + self.rtol * limits.smallest_subnormal
-            wrong = ~np.isclose(found, expected, relative, absolute, equal_nan=True)
-            zero = (found == 0) & (expected == 0)
+            wrong = ~np.isclose(result, expected, relative, absolute, equal_nan=True)
+            zero = (result == 0) & (expected == 0)
             if self.op.elementwise:  # a sum starts from -0
-                wrong |= zero & (np.signbit(found) != np.signbit(expected))
+                wrong |= zero & (np.signbit(result) != np.signbit(expected))
         if wrong.any():
             raise self.failure(
                 f"{what} and reference differ in {int(wrong.sum())} of {wrong.size} elements",
                 sample,
-                _shown(sample, found, expected, wrong),
+                _show_differences(sample, result, expected, wrong),
             )
 
     def attempt(self, what: str, sample: tuple[Array, ...], action: Callable[[], Any]) -> Any:
@@ -430,14 +433,16 @@ class _OpCheck:
         return CheckError(f"{self.op!r}: {text}", details=[*details, *operands], hint=hint)
 
 
-def _differing_bits(found: Array, expected: Array) -> Array:
+def _differing_bits(result: Array, expected: Array) -> Array:
     if expected.dtype.kind != "f":
-        return np.asarray(found != expected)
-    same = (found == expected) & (np.signbit(found) == np.signbit(expected))
-    return np.asarray(~(same | (np.isnan(found) & np.isnan(expected))))
+        return np.asarray(result != expected)
+    same = (result == expected) & (np.signbit(result) == np.signbit(expected))
+    return np.asarray(~(same | (np.isnan(result) & np.isnan(expected))))
 
 
-def _shown(sample: tuple[Array, ...], found: Array, expected: Array, wrong: Array) -> Iterator[str]:
+def _show_differences(
+    sample: tuple[Array, ...], result: Array, expected: Array, wrong: Array
+) -> Iterator[str]:
     """The first elements that differ, with their operands where those broadcast."""
     try:
         operands = [np.broadcast_to(array, expected.shape) for array in sample]
@@ -447,7 +452,7 @@ def _shown(sample: tuple[Array, ...], found: Array, expected: Array, wrong: Arra
         at = tuple(int(i) for i in place)
         of = ", ".join(repr(array[at].item()) for array in operands)
         where = f"at ({of})" if operands else f"at {list(at)}"
-        yield f"{where}: {found[at].item()!r}, reference {expected[at].item()!r}"
+        yield f"{where}: {result[at].item()!r}, reference {expected[at].item()!r}"
 
 
 def types_of(arrays: Iterable[Array]) -> list[TensorType]:
@@ -462,17 +467,19 @@ def variables(arrays: Iterable[Array]) -> list[Symbolic]:
     return [Symbolic(Node(leaf, (), (leaf.type,), capture())) for leaf in leaves]
 
 
-def viewed(sample: tuple[Array, ...], way: int) -> tuple[str, dict[str, Array], list[Symbolic]]:
-    """What the views are, feeds, and a view of each that has the elements of an operand."""
-    kinds, feeds, made = [], {}, []
+def view_operands(
+    sample: tuple[Array, ...], way: int
+) -> tuple[str, dict[str, Array], list[Symbolic]]:
+    """Return the names of the views, feeds, and views of them with the elements of the operands."""
+    kinds, feeds, feeds_and_views = [], {}, []
     for i, array in enumerate(sample):
         ways = list(views(array)) or [("as it is", array, lambda x: x)]
         kind, feed, view = ways[way % len(ways)]
         kinds.append(kind)
         feeds[f"x{i}"] = feed
-        made.append((feed, view))
-    inputs = variables(feed for feed, _ in made)
-    operands = [view(x) for x, (_, view) in zip(inputs, made, strict=True)]
+        feeds_and_views.append((feed, view))
+    inputs = variables(feed for feed, _ in feeds_and_views)
+    operands = [view(x) for x, (_, view) in zip(inputs, feeds_and_views, strict=True)]
     return f"of operands {', '.join(kinds)}", feeds, operands
 
 

@@ -36,13 +36,13 @@ def type_variants(op: Op, samples: Sequence[Operands], floats: Sequence[str]) ->
     for sample in samples:
         for width in floats:
             if any(a.dtype.kind == "f" and a.dtype != width for a in sample):
-                yield _widened(sample, width)
+                yield _convert_floats(sample, width)
     if isinstance(op, Elementwise):
         first = samples[0]
         for dtype in _uniform(op, first, floats):
-            yield tuple(_converted(a, dtype) for a in first)
+            yield tuple(_convert(a, dtype) for a in first)
         for turn in range(len(_SHAPES)):
-            reshaped = tuple(_reshaped(a, turn + 5 * i) for i, a in enumerate(first))
+            reshaped = tuple(_reshape(a, turn + 5 * i) for i, a in enumerate(first))
             if _broadcast(reshaped):
                 yield reshaped
 
@@ -55,10 +55,10 @@ def refused_samples(
     if isinstance(op, Elementwise) and _is_uniform(first) and first:
         for dtype in ALL_DTYPES:
             if dtype.kind not in op.kinds:
-                yield tuple(_converted(a, dtype) for a in first)
+                yield tuple(_convert(a, dtype) for a in first)
     for width in FLOATS:
         if width not in floats and any(a.dtype.kind == "f" for a in first):
-            yield _widened(first, width)
+            yield _convert_floats(first, width)
 
 
 def edge_samples(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> Iterator[Operands]:
@@ -93,8 +93,8 @@ def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
         return
     for sample in samples:
         for change in (np.negative, lambda a: 3 * a + 0.011, lambda a: a * _signs(a.shape)):
-            moved = (change(a.astype(np.float64)) if a.dtype.kind == "f" else a for a in sample)
-            yield tuple(moved)
+            probes = (change(a.astype(np.float64)) if a.dtype.kind == "f" else a for a in sample)
+            yield tuple(probes)
 
 
 def corner_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -140,25 +140,25 @@ def _uniform(op: Elementwise, sample: Operands, floats: Sequence[str]) -> list[D
     """The dtypes that all operands may have at once."""
     if not _is_uniform(sample):
         return []
-    taken = [d for d in ALL_DTYPES if d.kind in op.kinds]
-    return [d for d in taken if not d.is_float or d.numpy.name in floats]
+    allowed = [d for d in ALL_DTYPES if d.kind in op.kinds]
+    return [d for d in allowed if not d.is_float or d.numpy.name in floats]
 
 
 def _is_uniform(sample: Operands) -> bool:
     return len({a.dtype for a in sample}) <= 1
 
 
-def _converted(array: Array, dtype: DType) -> Array:
+def _convert(array: Array, dtype: DType) -> Array:
     with np.errstate(all="ignore"):
         return array.astype(dtype.numpy)
 
 
-def _reshaped(array: Array, turn: int) -> Array:
+def _reshape(array: Array, turn: int) -> Array:
     shape = _SHAPES[turn % len(_SHAPES)]
     return np.resize(array, shape).astype(array.dtype) if array.size else array
 
 
-def _widened(sample: Operands, width: str) -> Operands:
+def _convert_floats(sample: Operands, width: str) -> Operands:
     """The sample with its floating operands in the dtype ``width``."""
     return tuple(a.astype(width) if a.dtype.kind == "f" else a for a in sample)
 
@@ -188,7 +188,7 @@ def _read_only(array: Array) -> Array:
     return frozen
 
 
-def _reversed(array: Array) -> Array:
+def _reverse_layout(array: Array) -> Array:
     flip = (slice(None, None, -1),) * array.ndim
     return np.asarray(array[flip].copy()[flip])
 
@@ -196,12 +196,12 @@ def _reversed(array: Array) -> Array:
 #: Name -> the same elements in another layout; a 0-d array may come back as it was.
 LAYOUTS: Final[dict[str, Callable[[Array], Array]]] = {
     "Fortran": lambda a: a.copy("F"),
-    "reversed": _reversed,
+    "reversed": _reverse_layout,
     "strided": lambda a: np.repeat(a, 2, -1)[..., ::2] if a.ndim else a,
     "inside a larger array": lambda a: np.pad(a, 3)[(slice(3, -3),) * a.ndim],
     "misaligned": partial(_in_bytes, filler=0, offset=1),
     "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "byte-swapped and reversed": lambda a: _reversed(a.astype(a.dtype.newbyteorder())),
+    "byte-swapped and reversed": lambda a: _reverse_layout(a.astype(a.dtype.newbyteorder())),
     "read-only": _read_only,
 }
 
@@ -213,7 +213,7 @@ SURROUNDED: Final[dict[str, Callable[[Array], Array]]] = {
 }
 
 
-def repeated(array: Array) -> Array:
+def repeat_first_row(array: Array) -> Array:
     """Return the first row for every row, without memory: stride 0 along the first axis."""
     return np.broadcast_to(array[:1], array.shape) if array.ndim and array.shape[0] else array
 

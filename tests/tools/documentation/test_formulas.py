@@ -45,7 +45,7 @@ def number(result):
 
 def test_formulas_are_the_slopes_of_their_functions(monkeypatch):
     monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time
-    monkeypatch.setattr(reference, "_defined", lambda value, sources: "")
+    monkeypatch.setattr(reference, "_describe_source", lambda value, sources: "")
     count, step = 0, 1e-6
     for path, value, operands, slopes in shown():
         at = WITHIN.get(path.rpartition(".")[2], (0.4, 0.7, 0.3))[: len(operands)]

@@ -196,7 +196,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         leaves, tree = flatten((args, kwargs))
         kind: Any = binding_kind(tuple(leaves))
         if kind is not Symbolic.kind:
-            return kind.recomputed(functools.partial(f, **kwargs), args, policy)
+            return kind.run_checkpointed(functools.partial(f, **kwargs), args, policy)
         if policy is not None:
             return _with_region(f, policy, args, kwargs)
         args, kwargs = unflatten(tree, [_mark_leaf(leaf) for leaf in leaves])
