@@ -63,11 +63,11 @@ def rows(name: str, seen: set[object]) -> Iterator[Row]:
         if key in seen or len(every) == 1:
             continue
         seen.add(key)
-        tuning.measured(every, arguments, elements)  # compiles all of them
+        tuning.find_fastest(every, arguments, elements)  # compiles all of them
         start = perf_counter()
-        chosen, _ = tuning.measured(tuning.candidates(step.kernel), arguments, elements)
+        chosen, _ = tuning.find_fastest(tuning.candidates(step.kernel), arguments, elements)
         seconds = perf_counter() - start
-        _, times = tuning.measured(every, arguments, elements)
+        _, times = tuning.find_fastest(every, arguments, elements)
         fastest, default = min(times, key=lambda each: times[each]), next(iter(every))
         yield Row(
             name,

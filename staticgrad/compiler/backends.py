@@ -156,12 +156,12 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     settings = config.current(backend=name)
     if not settings.jit:
         return native.kernel(source_of(kernel, machine.Machine()))  # lanes of Python: any number
-    backend = _found(settings.backend)
+    backend = _find_backend(settings.backend)
     if backend.name in native.BUILT_IN:
         return backend.compile(kernel)  # which keeps what it made, by its key
-    known = _codes.get((backend, kernel))
-    if known is not None:
-        return replace(known, origin="memory", compile_seconds=0.0)
+    code = _codes.get((backend, kernel))
+    if code is not None:
+        return replace(code, origin="memory", compile_seconds=0.0)
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
@@ -189,11 +189,11 @@ def begin(
     sources = {kernel: source_of(kernel, host) for kernel in kernels}
     end = native.begin([*sources.values(), *routines], loops, is_long)
 
-    def ended() -> dict[Kernel, Code]:
-        found = end()
-        return {k: found[source.key] for k, source in sources.items() if source.key in found}
+    def finish() -> dict[Kernel, Code]:
+        codes = end()
+        return {k: codes[source.key] for k, source in sources.items() if source.key in codes}
 
-    return ended
+    return finish
 
 
 def prepare(
@@ -207,18 +207,18 @@ def prepare(
     return begin(kernels, name, loops, is_long, routines)()
 
 
-def _found(name: str) -> Backend:
+def _find_backend(name: str) -> Backend:
     """The backend of a name that the setting takes."""
-    found: object = _registered.get(name)
-    if found is None:
+    backend: object = _registered.get(name)
+    if backend is None:
         for entry, loaded in load_entry_points(ENTRY_POINTS):
             if entry.name == name:
-                found = loaded
+                backend = loaded
                 if isinstance(loaded, Backend):
                     return _registered.setdefault(name, loaded)
-    if isinstance(found, Backend):
-        return found
-    what = "nothing that can be imported" if found is None else kind_of(found)
+    if isinstance(backend, Backend):
+        return backend
+    what = "nothing that can be imported" if backend is None else kind_of(backend)
     raise ConfigError(
         f"a package announces {name!r} as a backend: that is {what}",
         hint="an entry point names a backends.Backend",

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.compiler.reports import profiling
 from staticgrad.compiler.reports.profiling import Limits
-from staticgrad.compiler.runtime.sections import Alone
+from staticgrad.compiler.runtime.sections import SoloReason
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
 
@@ -99,18 +99,18 @@ def _loop():
 #: A function by each reason that a step is not shared, and a step of which it is the reason.
 X, FEW, LONG = sg.input("x", (512, 512)), sg.input("few", (8,)), sg.input("long", (100_000,))
 NOT_SHARED = {
-    Alone.ONE_WORKER: lambda: (sg.compile({"y": X @ X}, threads=1), "matmul"),
-    Alone.BODIES: _loop,
-    Alone.CALL: lambda: (sg.compile({"y": sg.fft.rfft(X @ X, 511)}, threads=2), "fft"),
-    Alone.SHORT: lambda: (
+    SoloReason.ONE_WORKER: lambda: (sg.compile({"y": X @ X}, threads=1), "matmul"),
+    SoloReason.BODIES: _loop,
+    SoloReason.CALL: lambda: (sg.compile({"y": sg.fft.rfft(X @ X, 511)}, threads=2), "fft"),
+    SoloReason.SHORT: lambda: (
         sg.compile({"long": sg.tanh(X @ X), "y": sg.exp(FEW.sum())}, threads=2), "exp",
     ),
-    Alone.WHOLE: lambda: (sg.compile({"y": sg.cumsum(sg.tanh(LONG))}, threads=2), "cumsum"),
+    SoloReason.WHOLE: lambda: (sg.compile({"y": sg.cumsum(sg.tanh(LONG))}, threads=2), "cumsum"),
 }  # fmt: skip
 
 
 @pytest.mark.thinned(3)
-@pytest.mark.parametrize("why", Alone)
+@pytest.mark.parametrize("why", SoloReason)
 def test_explain_says_why_a_step_is_not_shared(why):
     f, label = NOT_SHARED[why]()
     sharing = f.explanation().sharing
@@ -119,4 +119,4 @@ def test_explain_says_why_a_step_is_not_shared(why):
     assert sharing.alone[why.value] == (number,)
     assert number not in sharing.steps
     text = f"the calling one alone, since {why.value}: {number}"
-    assert (text in f.explain()) is (why is not Alone.ONE_WORKER)
+    assert (text in f.explain()) is (why is not SoloReason.ONE_WORKER)

@@ -59,7 +59,7 @@ class _HasDlpack:
 @pytest.mark.parametrize("data", [_read_only(), _HasArray(), _HasDlpack(), memoryview(DATA)])
 def test_what_is_an_array_in_disguise_is_not_copied(data):
     bound = bind_x(data)
-    assert not bound.staged
+    assert not bound.staged_names
     assert np.array_equal(bound.arrays[0], DATA)
     if not isinstance(data, np.ndarray):
         assert np.shares_memory(bound.arrays[0], DATA)
@@ -91,7 +91,7 @@ def _misaligned():
 )
 def test_any_other_array_is_staged_and_not_converted_yet(data):
     bound = bind_x(data)
-    assert bound.staged == {"x"}
+    assert bound.staged_names == {"x"}
     assert bound.arrays[0].shape == (4, 3)
     assert np.array_equal(bound.arrays[0], np.asarray(data))
 

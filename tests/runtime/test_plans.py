@@ -118,7 +118,7 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch):
     f = sg.compile(training(2))
     for n in range(1, 30):
         f.run({"x": np.zeros((n, 8), "f4")})
-        assert f._plans._kept.nbytes <= 5.5 * size
+        assert f._plans._plans_by_key.nbytes <= 5.5 * size
         assert f._executor._tables.nbytes <= 10.5 * size
     assert 2 <= len(f._executor._tables) <= 10
     assert f.stats.plans == 29

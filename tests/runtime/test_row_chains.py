@@ -103,7 +103,7 @@ def steps_of(f, given, workers):
     executor = with_workers(f, workers, 0, ChainedClaims)
     executor.run(given)
     assert executor._latest is not None
-    return [cut.behind - first for first, cut in chains(executor._latest.plan).items()]
+    return [cut.end - first for first, cut in chains(executor._latest.plan).items()]
 
 
 @pytest.mark.thinned

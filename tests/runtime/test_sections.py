@@ -5,8 +5,8 @@ from hypothesis import given, strategies as st
 
 from staticgrad.compiler.runtime.sections import (
     LEAST_SECTION,
-    Alone,
     PlannedRow,
+    SoloReason,
     divide_into_sections,
 )
 from staticgrad.native import Row
@@ -14,7 +14,11 @@ from staticgrad.native import Row
 ROWS = st.lists(
     st.builds(
         lambda total, grain, waits, seconds, alone, packs: PlannedRow(
-            Row(1, 2, 3, total, grain), waits, seconds, Alone.CALL if alone else None, packs=packs
+            Row(1, 2, 3, total, grain),
+            waits,
+            seconds,
+            SoloReason.CALL if alone else None,
+            packs=packs,
         ),
         st.integers(1, 500),
         st.integers(0, 16),
@@ -59,7 +63,7 @@ def test_rows_of_one_section_and_of_two():
     assert [each.row.section for each in found] == [2, 1, 1]
     assert [each.row.first for each in found] == [0, -(-100 // found[0].row.grain), 0]
     assert {each.row.grain % 8 for each in found} == {0}
-    assert [each.alone for each in divide_into_sections([one], 1)] == [Alone.ONE_WORKER]
+    assert [each.alone for each in divide_into_sections([one], 1)] == [SoloReason.ONE_WORKER]
 
 
 @pytest.mark.parametrize(

@@ -94,15 +94,15 @@ def read_passes(pipeline: object) -> str | Pass:
     )
 
 
-def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
+def read_checkpoint(passes: Pipeline, checkpoint: object) -> tuple[Pipeline, Policy]:
     """The policy over steps, and the passes: with one that clones where a predicate is given."""
     from passes.remat import Policy, as_policy
 
-    if isinstance(given, Policy) or (isinstance(given, str) and given in _OF_STEPS):
-        return passes, as_policy(given)
+    if isinstance(checkpoint, Policy) or (isinstance(checkpoint, str) and checkpoint in _OF_STEPS):
+        return passes, as_policy(checkpoint)
     from passes.saved import with_checkpoint
 
-    return with_checkpoint(passes, given)
+    return with_checkpoint(passes, checkpoint)
 
 
 def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
@@ -118,34 +118,34 @@ def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
 def read_size(name: object, value: Any) -> int:
     """Return the value of one named size."""
     try:
-        found = -1 if isinstance(value, bool) else index(value)
+        size = -1 if isinstance(value, bool) else index(value)
     except TypeError:
-        found = -1
-    if found < 0:
+        size = -1
+    if size < 0:
         raise ArgumentError(
             f"size {str(name)!r} is {value!r}, not a number of elements", hint="a whole number"
         )
-    return found
+    return size
 
 
-def all_sizes(graph: Graph, fixed: Mapping[str, int], given: Mapping[str, Any]) -> dict[str, int]:
+def all_sizes(graph: Graph, fixed: Mapping[str, int], sizes: Mapping[str, Any]) -> dict[str, int]:
     """Return a value for each size that ``graph`` declares, from fixed and given ones."""
     declared = [*graph.sizes]
-    known = {**fixed, **{name: read_size(name, value) for name, value in given.items()}}
-    for name in known:
+    sizes_by_name = {**fixed, **{name: read_size(name, value) for name, value in sizes.items()}}
+    for name in sizes_by_name:
         if name not in declared:
             raise unknown_size(name, graph)
     for name in declared:
-        if name not in known:
+        if name not in sizes_by_name:
             hint = f"its sizes are {', '.join(declared)}"
             raise UnknownNameError(f"size {name!r} is missing", hint=hint)
-    return {name: known[name] for name in declared}
+    return {name: sizes_by_name[name] for name in declared}
 
 
 def unknown_size(name: object, graph: Graph) -> UnknownNameError:
     """The error for a size that ``graph`` does not have."""
     names = [*graph.sizes]
-    shapes = [f"{each.node.label} {each.shape}" for each in graph.inputs]
+    shapes = [f"{value.node.label} {value.shape}" for value in graph.inputs]
     return UnknownNameError(
         f"the graph has no size {str(name)!r}",
         hint=f"{did_you_mean(name, names)}its sizes are {list_names(names)}"
@@ -163,19 +163,19 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
     share = read_share(budget)
     if share is not None:
         return BudgetShare(share)
-    found = read_bytes(budget)
-    if found is None and (isinstance(budget, float) or "%" in str(budget)):
+    nbytes = read_bytes(budget)
+    if nbytes is None and (isinstance(budget, float) or "%" in str(budget)):
         raise ArgumentError(
             f"memory_budget={budget!r}: a share of what storing everything needs is above 0 and at"
             " most 1 (100%)",
             hint="bytes are a whole number, 2_000_000, or text with a unit, '2MB'",
         )
-    if found is None:
+    if nbytes is None:
         raise ArgumentError(
             f"memory_budget={budget!r} is not a number of bytes, no share and not 'fit'",
             hint=f"{SPELLING}; {SHARES}; 'fit' is what fits in memory",
         )
-    return found
+    return nbytes
 
 
 def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare | BudgetFit | None:

@@ -107,13 +107,13 @@ class Kernels:
         self._counts = counts
         self._backend = backend
         self._threads = threads
-        self._found: dict[str | native.KernelSource, CompiledKernel] = {}
+        self._kernels_by_source: dict[str | native.KernelSource, CompiledKernel] = {}
         self._of: dict[Kernel, CompiledKernel] = {}
 
     @property
     def all(self) -> tuple[CompiledKernel, ...]:
         """The distinct kernels in order of first use."""
-        return tuple(self._found.values())
+        return tuple(self._kernels_by_source.values())
 
     def kernels_of(self, *schedules: Schedule | None) -> tuple[CompiledKernel, ...]:
         """Return the distinct kernels of schedules that are compiled, in order of first use."""
@@ -133,12 +133,12 @@ class Kernels:
         """
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
-        called = [each.name for each in routines(schedule)]
+        called = [routine.name for routine in routines(schedule)]
         beside = native_routines.sources(called)
         end = backends.begin(steps, self._backend, loops, partial(_is_long, schedule), beside)
-        return lambda: self._ended(schedule, parameters, steps, loops, end())
+        return lambda: self._finish(schedule, parameters, steps, loops, end())
 
-    def _ended(
+    def _finish(
         self,
         schedule: Schedule,
         parameters: Iterable[Parameter],
@@ -146,8 +146,8 @@ class Kernels:
         loops: bool,
         codes: Mapping[Kernel, Code],
     ) -> Program:
-        made = {k: self._compiled(k, step, codes.get(k)) for k, step in steps.items()}
-        self._of.update(made)
+        kernels = {k: self._compile_kernel(k, step, codes.get(k)) for k, step in steps.items()}
+        self._of.update(kernels)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
         if loops:
             native.control()  # now, for no run compiles anything
@@ -155,13 +155,13 @@ class Kernels:
                 native.through()
         return Program(
             schedule,
-            {kernel: code.address for kernel, code in made.items()},
-            {each.name: each.store for each in parameters if each.name in used},
+            {kernel: code.address for kernel, code in kernels.items()},
+            {parameter.name: parameter.store for parameter in parameters if parameter.name in used},
             native.driver(),
-            {kernel: code.name for kernel, code in made.items()},
-            {each: native_routines.code(each.name) for each in routines(schedule)},
+            {kernel: code.name for kernel, code in kernels.items()},
+            {routine: native_routines.code(routine.name) for routine in routines(schedule)},
             partial(self.program, parameters=parameters),
-            frozenset(kernel for kernel, code in made.items() if code.fails),
+            frozenset(kernel for kernel, code in kernels.items() if code.fails),
         )
 
     def name(self, step: Step) -> str:
@@ -188,7 +188,7 @@ class Kernels:
             for step in schedule.steps
         )
 
-    def _compiled(self, kernel: Kernel, step: Step, code: Code | None) -> CompiledKernel:
+    def _compile_kernel(self, kernel: Kernel, step: Step, code: Code | None) -> CompiledKernel:
         try:
             code = code or backends.compiled(kernel, self._backend)
         except CompileError as error:
@@ -196,32 +196,32 @@ class Kernels:
             source = backends.render(kernel)
             error.add_note(f"the kernel computes {step.label}; its source:\n{source}")
             raise
-        if code.source not in self._found:
+        if code.source not in self._kernels_by_source:
             lines = lines_of(step.origins)
             label = f"{step.label} at {lines}" if lines else step.label
-            name = f"k{len(self._found)}"
-            made = CompiledKernel(
+            name = f"k{len(self._kernels_by_source)}"
+            compiled_kernel = CompiledKernel(
                 name, code.source, label, code.origin, code.address, code.compiler, code.fails
             )
-            self._found[code.source] = made
+            self._kernels_by_source[code.source] = compiled_kernel
             self._counts.add_kernel(name, label, code)
-        return self._found[code.source]
+        return self._kernels_by_source[code.source]
 
 
 def _is_long(schedule: Schedule) -> bool:
     """Return whether the products of one run take longer by quick code than to compile fully."""
     steps = schedule.steps
-    found = (counted_work(step, tuple(map(hint_value, step.arguments))) for step in steps)
-    return sum(each.products for each in found) > LONG_PRODUCTS
+    works = (counted_work(step, tuple(map(hint_value, step.arguments))) for step in steps)
+    return sum(work.products for work in works) > LONG_PRODUCTS
 
 
 def first_steps(schedule: Schedule) -> dict[Kernel, Step]:
     """The distinct kernels in order of first use, each with the first step that uses it."""
-    found: dict[Kernel, Step] = {}
+    step_by_kernel: dict[Kernel, Step] = {}
     for step in schedule.steps:
         for kernel in step.kernels():
-            found.setdefault(kernel, step)
-    return found
+            step_by_kernel.setdefault(kernel, step)
+    return step_by_kernel
 
 
 def unfused_pairs(pairs: Iterable[KernelPair]) -> tuple[UnfusedPair, ...]:
@@ -255,7 +255,7 @@ class Plans:
     def __init__(self, make: Make, counts: Counts) -> None:
         self._make, self._counts = make, counts
         self._lock = ProcessLock()
-        self._kept: Kept[object, Plan] = Kept(SEEN_SIZES)
+        self._plans_by_key: Kept[object, Plan] = Kept(SEEN_SIZES)
         #: By the hash of a kind, which has the identity of the schedule: it must not go away.
         self._verified: Kept[int, Schedule] = Kept(_VERIFIED)
 
@@ -265,16 +265,16 @@ class Plans:
         """The plan at these sizes; feeds of the ``staged`` buffers are copied first."""
         key = (tuple(sorted(sizes.items())), staged)
         with self._lock.mutex:
-            found = self._kept.get(key)
-            if found is None:
-                found = self._make(sizes, staged=staged)
-                kind = hash(_kind(found))
+            plan = self._plans_by_key.get(key)
+            if plan is None:
+                plan = self._make(sizes, staged=staged)
+                kind = hash(_kind(plan))
                 if self._verified.get(kind) is None or config.current().check:
-                    verify_plan(found)
-                    self._verified.store(kind, found.schedule, 200)
-                self._counts.add_plan(found)
-                self._kept.store(key, found, found.held_bytes)
-        return found
+                    verify_plan(plan)
+                    self._verified.store(kind, plan.schedule, 200)
+                self._counts.add_plan(plan)
+                self._plans_by_key.store(key, plan, plan.held_bytes)
+        return plan
 
 
 def _kind(plan: Plan) -> tuple[object, ...]:

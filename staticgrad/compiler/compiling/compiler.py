@@ -37,7 +37,7 @@ from staticgrad.compiler.compiling.arguments import (
     unknown_size,
 )
 from staticgrad.compiler.compiling.artifacts import CompiledKernel, Kernels, Plans, unfused_pairs
-from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
+from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.reports.stats import Counts, Stats
 from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
@@ -200,10 +200,10 @@ class Compiled(Generic[Results]):
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
-            known = [each for each in dir(type(self)) if not each.startswith("_")]
+            names = [attribute for attribute in dir(type(self)) if not attribute.startswith("_")]
             raise UnknownAttributeError(
                 f"a compiled program has no {name!r}",
-                hint=lambda: hints.OF_PROGRAMS.get(name) or did_you_mean(name, known),
+                hint=lambda: hints.OF_PROGRAMS.get(name) or did_you_mean(name, names),
             )
 
     @collection_paused()
@@ -242,7 +242,9 @@ class Compiled(Generic[Results]):
                 self.threads,
                 LEAST_SECTION,
             ),
-            partial(scheduled, fuse=options.fuse, tuned_at=options.sizes if options.tune else None),
+            partial(
+                make_schedule, fuse=options.fuse, tuned_at=options.sizes if options.tune else None
+            ),
             None if options.debug else (options.fuse, options.backend, options.tune),
             self._kernels,
             once,
@@ -258,8 +260,8 @@ class Compiled(Generic[Results]):
             try:  # while LLVM compiles in other threads
                 self._scheduling.store()
                 fixed = dict(options.sizes)
-                known = self.program_graph.sizes.keys() <= fixed.keys()
-                self._fixed_plan = self._planned(fixed, frozenset()) if known else None
+                has_fixed_sizes = self.program_graph.sizes.keys() <= fixed.keys()
+                self._fixed_plan = self._plan_at(fixed, frozenset()) if has_fixed_sizes else None
             finally:
                 step = end()
         self._executor = Executor(
@@ -353,13 +355,13 @@ class Compiled(Generic[Results]):
 
     def _with_sizes(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
         """Types with the sizes that were given when it was compiled."""
-        known = dict(self.options.sizes)
+        sizes = dict(self.options.sizes)
 
-        def fixed(size: Size) -> Size:
+        def fix_size(size: Size) -> Size:
             names = {named.name for named in named_sizes(size)}
-            return evaluate(size, known) if names <= known.keys() else size
+            return evaluate(size, sizes) if names <= sizes.keys() else size
 
-        return {n: t.with_shape(tuple(map(fixed, t.shape))) for n, t in types.items()}
+        return {n: t.with_shape(tuple(map(fix_size, t.shape))) for n, t in types.items()}
 
     # -- planning and memory ----------------------------------------------------------------------
 
@@ -382,11 +384,11 @@ class Compiled(Generic[Results]):
             SizeGuardError: sizes that the graph's conditions exclude.
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
-        known = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
+        sizes_by_name = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
         copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
-        return self._planned(known, copied)
+        return self._plan_at(sizes_by_name, copied)
 
-    def _planned(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
+    def _plan_at(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
         check_sizes(self.program_graph, sizes)
         return self._plans.plan(sizes, staged)
 
@@ -456,7 +458,7 @@ class Compiled(Generic[Results]):
             from staticgrad.compiler.runtime.side_run import SideProgram
 
             def beside(graph: Graph) -> SideProgram:  # with a kernel for each operation
-                schedule = scheduled(graph, fuse=False)
+                schedule = make_schedule(graph, fuse=False)
                 code = Kernels(Counts(), self.options.backend).program(schedule, graph.parameters)
                 return SideProgram(graph, code, Planner(schedule).plan)
 
@@ -633,12 +635,15 @@ class Compiled(Generic[Results]):
         fixed = dict(self.options.sizes)
         free = [name for name, values in sizes.items() if isinstance(values, Sequence)]
         opened = [n for n in self.program_graph.sizes if n not in fixed and n not in sizes]
-        several = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
-        chosen = [dict(zip(sizes, values, strict=True)) for values in product(*several)]
-        known = [fixed | dict(read_sizes(values)) for values in chosen]
-        typical = [typical_sizes(self.program_graph, values) for values in known]
+        value_lists = [v if isinstance(v, Sequence) else [v] for v in sizes.values()]
+        chosen = [dict(zip(sizes, values, strict=True)) for values in product(*value_lists)]
+        fixed_sizes = [fixed | dict(read_sizes(values)) for values in chosen]
+        typical = [typical_sizes(self.program_graph, values) for values in fixed_sizes]
         try:
-            plans = [self.plan(**one, **other) for one, other in zip(chosen, typical, strict=True)]
+            plans = [
+                self.plan(**chosen_sizes, **other_sizes)
+                for chosen_sizes, other_sizes in zip(chosen, typical, strict=True)
+            ]
             if self.options.memory_budget is not None:
                 make = self._scheduling.new_plans().plan
                 plans = [make(dict(plan.sizes)) for plan in plans]

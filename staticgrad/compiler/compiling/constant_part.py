@@ -25,34 +25,34 @@ ROOM: Final = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class ConstantPart:
-    """The constant part of ``whole``: ``graph`` computes ``values``, in order.
+    """The constant part of ``program``: ``graph`` computes ``values``, in order.
 
     ``graph`` has neither inputs nor parameters nor named sizes.
     """
 
-    whole: Graph
+    program: Graph
     values: tuple[Symbolic, ...]
 
     @property
     def graph(self) -> Graph:
         """The part as a program; its outputs are called by their numbers."""
         named = {str(number): value for number, value in enumerate(self.values)}
-        return Graph(named, name=f"{self.whole.name} once")
+        return Graph(named, name=f"{self.program.name} once")
 
-    def unfilled(self) -> Graph:
+    def fill_zeros(self) -> Graph:
         """Return the whole with zeros in place of the part's results, for planning only."""
         kinds = [(value.type.shape, value.dtype.numpy) for value in self.values]
-        return self.replaced({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
+        return self.substitute_results({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
 
-    def replaced(self, arrays: Mapping[str, Any]) -> Graph:
+    def substitute_results(self, arrays: Mapping[str, Any]) -> Graph:
         """The whole with the part's results as constants, at their lines and orders."""
-        known = {v.key: _constant(v, arrays[str(n)]) for n, v in enumerate(self.values)}
+        constant_by_key = {v.key: _constant(v, arrays[str(n)]) for n, v in enumerate(self.values)}
         nodes = {value.node for value in self.values}
 
         def constants(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-            return [known.get(v.key, v) for v in node.values] if node in nodes else None
+            return [constant_by_key.get(v.key, v) for v in node.values] if node in nodes else None
 
-        return self.whole.replace_nodes(constants).without_dead_nodes()
+        return self.program.replace_nodes(constants).without_dead_nodes()
 
 
 def constant_part(graph: Graph) -> ConstantPart | None:
@@ -67,19 +67,19 @@ def constant_part(graph: Graph) -> ConstantPart | None:
     if not worth:
         return None
     room = ROOM + sum(n.op.data.array.nbytes for n in graph.nodes if isinstance(n.op, Constant))
-    wanted = {value.key: value for value in graph.roots}
-    held: list[Symbolic] = []
+    live = {value.key: value for value in graph.roots}
+    results: list[Symbolic] = []
     for node in reversed(graph.nodes):
-        read = [value for value in node.values if value.key in wanted]
+        read = [value for value in node.values if value.key in live]
         nbytes = sum(map(_nbytes, read)) if node in worth else 0
         if not read:
             continue
         if node in worth and not _is_free(node) and nbytes <= room:
             room -= nbytes
-            held += read
+            results += read
         else:
-            wanted.update((arg.key, arg) for arg in node.args)
-    return ConstantPart(graph, tuple(reversed(held))) if held else None
+            live.update((arg.key, arg) for arg in node.args)
+    return ConstantPart(graph, tuple(reversed(results))) if results else None
 
 
 def _constant(value: Symbolic, array: Any) -> Symbolic:

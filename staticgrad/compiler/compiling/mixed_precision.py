@@ -142,15 +142,18 @@ class Precision:
         ]  # fmt: skip
 
     def _savings(self) -> list[str]:
-        one, other = self.exact, self.narrow
+        exact, narrow = self.exact, self.narrow
         pairs = (
-            ("arena", nbytes(one.peak_bytes), nbytes(other.peak_bytes)),
-            ("a run", seconds(one.seconds), seconds(other.seconds)),
+            ("arena", nbytes(exact.peak_bytes), nbytes(narrow.peak_bytes)),
+            ("a run", seconds(exact.seconds), seconds(narrow.seconds)),
         )
-        lines = [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
+        lines = [
+            f"{what}: {exact_text} exact, {narrow_text} narrow"
+            for what, exact_text, narrow_text in pairs
+        ]
         if not self.rounded_values:
             lines.append("nothing is rounded: there is no value to choose that is stored")
-        elif other.peak_bytes > 0.95 * one.peak_bytes:
+        elif narrow.peak_bytes > 0.95 * exact.peak_bytes:
             lines.append(
                 "little is saved: at the peak of the arena lie other values than those that are"
                 " rounded, which f.explain() lists"
@@ -218,8 +221,8 @@ def precision(
     if type(runs) is not int or runs < 1:
         raise ArgumentError(f"precision: runs={runs!r} is not a positive number")
     graph = program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
-    before = read_pipeline(read_passes(pipeline))
-    after = Pipeline((*before.passes, narrow))
+    exact_pipeline = read_pipeline(read_passes(pipeline))
+    narrow_pipeline = Pipeline((*exact_pipeline.passes, narrow))
     written = {f"next {parameter.name}": value for parameter, value in graph.updates}
     unmoved = graph
     if written:  # they count among the outputs, so that no parameter moves
@@ -227,45 +230,53 @@ def precision(
     fed = bind_feeds(graph, feeds or {})
     sizes = bind_sizes(graph, {name: array.shape for name, array in fed.items()})
     compiled = partial(compile, memory_budget=memory_budget)
-    both = [compiled(unmoved, pipeline=each) for each in (before, after)]
-    (wanted, found), times = _run(both, fed, runs)
+    programs = [compiled(unmoved, pipeline=passes) for passes in (exact_pipeline, narrow_pipeline)]
+    (exact_results, narrow_results), times = _run(programs, fed, runs)
     if unmoved is not graph:
-        both = [compiled(graph, pipeline=each) for each in (before, after)]
-    peaks = [each.plan(**sizes).peak_bytes for each in both]
-    exact, narrowed = (Cost(*each) for each in zip(peaks, times, strict=True))
-    rounded = sum(report.hits.get(narrow.name, 0) for report in after.run(graph)[1])
+        programs = [
+            compiled(graph, pipeline=passes) for passes in (exact_pipeline, narrow_pipeline)
+        ]
+    peaks = [candidate.plan(**sizes).peak_bytes for candidate in programs]
+    exact, narrowed = (Cost(*cost) for cost in zip(peaks, times, strict=True))
+    rounded = sum(report.hits.get(narrow.name, 0) for report in narrow_pipeline.run(graph)[1])
     ulp = 2.0 ** (1 - as_dtype(narrow.dtype).digits)
-    errors = tuple(_error(name, array, found[name]) for name, array in wanted.items())
-    return Precision(graph.name, narrow.dtype, str(after), rounded, ulp, errors, exact, narrowed)
+    errors = tuple(
+        _error(name, array, narrow_results[name]) for name, array in exact_results.items()
+    )
+    return Precision(
+        graph.name, narrow.dtype, str(narrow_pipeline), rounded, ulp, errors, exact, narrowed
+    )
 
 
 def _run(
-    both: Sequence[Compiled], feeds: Mapping[str, Array], runs: int
+    programs: Sequence[Compiled], feeds: Mapping[str, Array], runs: int
 ) -> tuple[list[dict[str, Array]], list[float]]:
     """The results of both programs, and the least seconds of some runs in turns."""
-    results = [dict(each.run(feeds)) for each in both]
+    results = [dict(program.run(feeds)) for program in programs]
     times = [inf, inf]
     for _ in range(runs):
-        for place, each in enumerate(both):
+        for place, program in enumerate(programs):
             start = time.perf_counter()
-            each.run(feeds)
+            program.run(feeds)
             times[place] = min(times[place], time.perf_counter() - start)
     return results, times
 
 
-def _error(name: str, wanted: Array, found: Array) -> ResultError:
+def _error(name: str, exact: Array, narrow: Array) -> ResultError:
     """Return the error of one result; if it is not a float, the share of elements that differ."""
-    if wanted.size == 0:
+    if exact.size == 0:
         return ResultError(name, 0.0, 0.0, 0)
-    if kind_of_elements(wanted.dtype) != "f":
-        share = float(np.mean(wanted != found))
+    if kind_of_elements(exact.dtype) != "f":
+        share = float(np.mean(exact != narrow))
         return ResultError(name, share, share, 0)
-    one, other = wanted.astype(np.float64), found.astype(np.float64)
-    known = np.isfinite(one)
-    lost = int(np.sum(known & ~np.isfinite(other)))
-    known &= np.isfinite(other)
-    if not known.any():
+    exact_values, narrow_values = exact.astype(np.float64), narrow.astype(np.float64)
+    finite = np.isfinite(exact_values)
+    lost = int(np.sum(finite & ~np.isfinite(narrow_values)))
+    finite &= np.isfinite(narrow_values)
+    if not finite.any():
         return ResultError(name, 0.0, 0.0, lost)
-    apart = np.abs(one[known] - other[known])
-    size = float(np.sqrt(np.mean(np.square(one[known])))) or 1.0
-    return ResultError(name, float(apart.max() / size), float(apart.mean() / size), lost)
+    differences = np.abs(exact_values[finite] - narrow_values[finite])
+    size = float(np.sqrt(np.mean(np.square(exact_values[finite])))) or 1.0
+    return ResultError(
+        name, float(differences.max() / size), float(differences.mean() / size), lost
+    )

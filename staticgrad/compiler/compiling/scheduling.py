@@ -78,7 +78,7 @@ class KnownSchedule(NamedTuple):
         return (self.schedule,) if self.once is None else (self.schedule, self.once)
 
 
-def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | None:
+def entry_name(graph: Graph, passes: Pipeline, policy: object, options: object) -> str | None:
     """Return the name of a program's cache entry; None for one that is not stored."""
     settings = config.current()
     watched = settings.check or settings.dump is not None or "passes" in settings.log
@@ -87,10 +87,10 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, told: object) -> 
     if cache.directory(settings) is None:
         return None
     sources = _sources()
-    if sources is None or not all(map(_is_own, (policy, *_each(passes)))):
+    if sources is None or not all(map(_is_own, (policy, *_iterate_passes(passes)))):
         return None
     try:
-        text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
+        text = "\n".join([sources, str(passes), repr((policy, options)), *_describe_graph(graph)])
         text += f"\n{machine.current()}"
     except (OpDefinitionError, _NotKeptError):
         return None
@@ -103,17 +103,19 @@ def read_entry(name: str) -> KnownSchedule | None:
     if entry is None or entry.symbol != _KIND:
         return None
     try:
-        _, found = pickle.loads(entry.elf)
+        _, entry_schedule = pickle.loads(entry.elf)
     except Exception as error:  # whatever reading it runs into: a schedule can be made anew
         config.logger.warning("a schedule on disk cannot be read, made anew: %r", error)
         cache.discard(name)
         return None
-    if not isinstance(found, KnownSchedule) or not isinstance(found.schedule, Schedule):
+    if not isinstance(entry_schedule, KnownSchedule) or not isinstance(
+        entry_schedule.schedule, Schedule
+    ):
         return None
-    return found
+    return entry_schedule
 
 
-def write_entry(name: str, found: KnownSchedule) -> None:
+def write_entry(name: str, schedule: KnownSchedule) -> None:
     """Keeps a schedule for later processes.
 
     Unless they are too large, or deeper than pickle goes. Expressions stand before the schedule,
@@ -121,7 +123,7 @@ def write_entry(name: str, found: KnownSchedule) -> None:
     parts, then goes one expression deep.
     """
     try:
-        content = pickle.dumps((_expressions(found), found), protocol=5)
+        content = pickle.dumps((_expressions(schedule), schedule), protocol=5)
     except RecursionError:
         config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
         return
@@ -129,9 +131,9 @@ def write_entry(name: str, found: KnownSchedule) -> None:
         cache.write(name, ObjectCode(content, _KIND))
 
 
-def _expressions(found: KnownSchedule) -> list[Expr]:
+def _expressions(known_schedule: KnownSchedule) -> list[Expr]:
     """Every expression of the kernels, operands before their readers."""
-    steps = [step for schedule in found.schedules for step in schedule.steps]
+    steps = [step for schedule in known_schedule.schedules for step in schedule.steps]
     kernels = {id(kernel): kernel for step in steps for kernel in step.kernels()}
     return [*postorder([root for kernel in kernels.values() for root in kernel.expressions])]
 
@@ -143,18 +145,18 @@ class _NotKeptError(Exception):
     """Something in a program is not of this package, or large."""
 
 
-def _each(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
+def _iterate_passes(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
     """The passes, those of passes too."""
-    for each in passes.passes:
-        yield each
-        if isinstance(each, Pipeline | Fixpoint):
-            yield from _each(each)
+    for member in passes.passes:
+        yield member
+        if isinstance(member, Pipeline | Fixpoint):
+            yield from _iterate_passes(member)
 
 
-def _is_own(each: object) -> bool:
+def _is_own(member: object) -> bool:
     """Return whether a pass or policy depends only on code of this package."""
-    own = type(each).__module__.partition(".")[0] in cache.PACKAGES
-    return own and not getattr(each, "is_foreign", False)
+    in_package = type(member).__module__.partition(".")[0] in cache.PACKAGES
+    return in_package and not getattr(member, "is_foreign", False)
 
 
 def _sources() -> str | None:
@@ -162,7 +164,7 @@ def _sources() -> str | None:
     return cache.state_of_sources(Path(__file__).parents[3])
 
 
-def _described(graph: Graph) -> Iterator[str]:
+def _describe_graph(graph: Graph) -> Iterator[str]:
     """Everything about a graph that a schedule or a message of its run may show."""
     files: dict[str, None] = {}
     operations = _Operations()
@@ -210,20 +212,20 @@ class _Operations:
             return op_text(op)
         if isinstance(op, Input | ParameterLeaf):
             return f"{op.name} {op.label!r}"
-        found = self._ops.get(op.key)
-        if found is None:
+        text = self._ops.get(op.key)
+        if text is None:
             if not _is_own(op) or op.rule_is_foreign:
                 raise _NotKeptError
-            found = self._ops[op.key] = op_text(op)
+            text = self._ops[op.key] = op_text(op)
             self.call_lapack |= hasattr(op, "routine")  # ops.linalg.base.LinearAlgebra
-        return found
+        return text
 
     def types(self, node: Node) -> str:
         """The types of a node's results."""
-        found = self._types.get(node.types)
-        if found is None:
-            found = self._types[node.types] = str(node.types)
-        return found
+        text = self._types.get(node.types)
+        if text is None:
+            text = self._types[node.types] = str(node.types)
+        return text
 
 
 def _place(
@@ -235,15 +237,15 @@ def _place(
     """
     if isinstance(origin, Origin):
         code, offset, scope = origin
-        found = instructions.get((id(code), offset))
-        if found is None:
+        place_text = instructions.get((id(code), offset))
+        if place_text is None:
             place = f"{code.co_filename}:{code.co_qualname}:{code.co_firstlineno}"
-            found = instructions[id(code), offset] = f"{place} {position(code, offset)}"
+            place_text = instructions[id(code), offset] = f"{place} {position(code, offset)}"
             files[code.co_filename] = None
-        return f"{found} {scope}"
-    for each in origin.places:
-        if isinstance(each, Origin):
-            files[each[0].co_filename] = None
+        return f"{place_text} {scope}"
+    for location in origin.places:
+        if isinstance(location, Origin):
+            files[location[0].co_filename] = None
     return repr(origin.resolve())
 
 
@@ -263,7 +265,7 @@ LOOP_LIMIT: Final = 1_000_000_000
 Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 
-def scheduled(
+def make_schedule(
     graph: Graph, fuse: bool, tuned_at: Iterable[tuple[str, int]] | None = None
 ) -> Schedule:
     """Return the schedule of a graph, checked by code that shares nothing with fusion.
@@ -278,9 +280,9 @@ def scheduled(
 
     schedule = with_shared_kernels(fuse_graph(graph, fuse))
     if tuned_at is not None:
-        from staticgrad.compiler.compiling.tuning import tuned  # not by default
+        from staticgrad.compiler.compiling.tuning import tune_schedule  # not by default
 
-        schedule = tuned(schedule, dict(tuned_at))
+        schedule = tune_schedule(schedule, dict(tuned_at))
     verify_schedule(schedule)
     return schedule
 
@@ -289,8 +291,8 @@ def scheduled(
 class Scheduling:
     """The stages from one program to its schedule.
 
-    ``make`` makes the schedule of a graph; ``told`` is all else that it depends on, as values that
-    print alike if they are equal; None where the schedule is not to be kept. ``make_table``: what
+    ``make`` makes the schedule of a graph; ``options`` is all else that it depends on, as values
+    that print alike if they are equal; None where the schedule is not stored. ``make_table``: what
     runs the part of constants.
     """
 
@@ -299,35 +301,35 @@ class Scheduling:
     sizes: Mapping[str, int]
     limits: Limits
     make: Callable[[Graph], Schedule]
-    told: object
+    options: object
     kernels: Kernels
     make_table: MakeTable
 
     @cached_property
     def result(self) -> tuple[KnownSchedule, Divisions]:
         """Return the schedule, from disk or new, and its plans."""
-        known = self._stored
-        if known is None:
-            made, known = self._made
-            return known, Divisions(made.planner, self._divisions)
-        if known.once is not None:
-            self.kernels.program(known.once)  # whose kernels reports name
-        return known, Divisions(Planner(known.schedule, *self._limits), self._divisions)
+        schedule = self._disk_schedule
+        if schedule is None:
+            division, schedule = self._new_schedule
+            return schedule, Divisions(division.planner, self._divisions)
+        if schedule.once is not None:
+            self.kernels.program(schedule.once)  # whose kernels reports name
+        return schedule, Divisions(Planner(schedule.schedule, *self._limits), self._divisions)
 
     def store(self) -> None:
         """Store a new schedule on disk."""
-        if self._entry is not None and self._stored is None:
+        if self._entry is not None and self._disk_schedule is None:
             write_entry(self._entry, self.result[0])
 
     @cached_property
     def _entry(self) -> str | None:
-        if self.told is None:
+        if self.options is None:
             return None
-        told = (self.told, *self._deciding, *self.sizes.items())
-        return entry_name(self.program, self.passes, self.limits[0], told)
+        options = (self.options, *self._deciding, *self.sizes.items())
+        return entry_name(self.program, self.passes, self.limits[0], options)
 
     @cached_property
-    def _stored(self) -> KnownSchedule | None:
+    def _disk_schedule(self) -> KnownSchedule | None:
         return None if self._entry is None else read_entry(self._entry)
 
     def new_plans(self) -> Divisions:
@@ -337,26 +339,26 @@ class Scheduling:
     def planners(self) -> Iterator[Planner]:
         """The planners of the program's divisions, that of its schedule first."""
         yield self.result[1].chosen
-        yield from (each.planner for each in self._divisions())
+        yield from (division.planner for division in self._divisions())
 
     @property
     def graph(self) -> Graph:
         """The graph after the passes."""
-        return self._passed[0]
+        return self._pass_output[0]
 
     @property
     def reports(self) -> tuple[Report, ...]:
         """The report of each pass."""
-        return self._passed[1]
+        return self._pass_output[1]
 
     def graph_of(self, schedule: Schedule) -> Graph:
         """Return the graph whose operations a schedule of this program runs."""
-        return self.result[1].graph(schedule) or self._made[0].graph
+        return self.result[1].graph(schedule) or self._new_schedule[0].graph
 
     def _divisions(self) -> Iterator[Divided]:
         if not self._has_bodies:
             return iter(())
-        return all_divisions(self._computed[0], self.make, self._limits)
+        return all_divisions(self._folding_output[0], self.make, self._limits)
 
     @property
     def _deciding(self) -> tuple[object, ...]:
@@ -382,21 +384,23 @@ class Scheduling:
     @cached_property
     def _everything(self) -> Planner:
         """Plans that store everything, of loops as they are."""
-        whole = self.make(self._computed[0]) if self._has_bodies else self.result[0].schedule
-        return Planner(whole, StoreAll(), None, *self.limits[2:])
+        schedule = (
+            self.make(self._folding_output[0]) if self._has_bodies else self.result[0].schedule
+        )
+        return Planner(schedule, StoreAll(), None, *self.limits[2:])
 
     @cached_property
-    def _passed(self) -> tuple[Graph, tuple[Report, ...]]:
+    def _pass_output(self) -> tuple[Graph, tuple[Report, ...]]:
         return self.passes.run(self.program)
 
     @cached_property
-    def _made(self) -> tuple[Divided, KnownSchedule]:
-        graph, once, note = self._computed
+    def _new_schedule(self) -> tuple[Divided, KnownSchedule]:
+        graph, once, note = self._folding_output
         chosen = choose_division(graph, self.sizes, self.make, self._limits)
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
     @cached_property
-    def _computed(self) -> tuple[Graph, Schedule | None, str]:
+    def _folding_output(self) -> tuple[Graph, Schedule | None, str]:
         """The graph with what its constants give as constants: computed here, once, by kernels.
 
         With the schedule that did it, and a note. Where that fails, takes loops longer than
@@ -424,7 +428,7 @@ class Scheduling:
             return self.graph, None, ""
         nbytes = sum(array.nbytes for array in arrays.values())
         note = f"computed once: {len(arrays)} values of constants, {nbytes} bytes"
-        return part.replaced(arrays), schedule, note
+        return part.substitute_results(arrays), schedule, note
 
     def _limited_table(self, program: Program, plan: Plan) -> Table:
         """A table whose loops may take no longer than ``LOOP_LIMIT``."""

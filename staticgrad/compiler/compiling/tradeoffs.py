@@ -28,7 +28,7 @@ from staticgrad.compiler.compiling.arguments import (
     room_here,
 )
 from staticgrad.compiler.compiling.constant_part import constant_part
-from staticgrad.compiler.compiling.scheduling import Scheduling, scheduled
+from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
@@ -124,16 +124,16 @@ class Tradeoff:
         Raises:
             ArgumentError: it is not a budget.
         """
-        wanted = room_here(read_budget(budget))
-        if wanted is None:
+        limit = room_here(read_budget(budget))
+        if limit is None:
             return self.everything
-        most = wanted if isinstance(wanted, int) else wanted.of(self.everything.plan)
-        return next((each for each in self.choices if each.peak_bytes <= most), None)
+        most = limit if isinstance(limit, int) else limit.of(self.everything.plan)
+        return next((choice for choice in self.choices if choice.peak_bytes <= most), None)
 
     def share(self, choice: Choice) -> float:
         """The bytes of a choice beside those of storing everything."""
-        whole = self.everything.peak_bytes
-        return choice.peak_bytes / whole if whole else 1.0
+        everything_bytes = self.everything.peak_bytes
+        return choice.peak_bytes / everything_bytes if everything_bytes else 1.0
 
     def extra(self, choice: Choice) -> float:
         """The predicted time of a choice beside that of storing everything, less one."""
@@ -258,32 +258,32 @@ def tradeoff(
     """
     of_calls = getattr(program, "graph", None)  # of a function; of a compiled program, its graph
     if arguments is not None or callable(of_calls):
-        program = _traced(of_calls, arguments)
+        program = _trace_call(of_calls, arguments)
     scheduling = getattr(program, "_scheduling", None)
     if isinstance(scheduling, Scheduling):
-        graph, told = scheduling.program, dict(scheduling.sizes)
+        graph, fixed_sizes = scheduling.program, dict(scheduling.sizes)
         planners = [*scheduling.planners()]
     else:
-        (graph, _), told = read_program(program), {}
+        (graph, _), fixed_sizes = read_program(program), {}
         passed, _ = read_pipeline(read_passes(pipeline)).run(graph)
         part = constant_part(passed)  # what ``compile`` computes once, no step does
-        passed = passed if part is None else part.unfilled()
-        make = partial(scheduled, fuse=read_fuse(fuse))
+        passed = passed if part is None else part.fill_zeros()
+        make = partial(make_schedule, fuse=read_fuse(fuse))
         workers = processors.threads(config.current(threads=threads).threads)
         limits = (StoreAll(), None, workers, LEAST_SECTION)
-        planners = [each.planner for each in all_divisions(passed, make, limits)]
+        planners = [division.planner for division in all_divisions(passed, make, limits)]
         planners = planners or [Planner(make(passed), *limits)]
-    at = all_sizes(graph, told, dict(read_sizes(sizes)))
+    at = all_sizes(graph, fixed_sizes, dict(read_sizes(sizes)))
     check_sizes(graph, at)
     plans = [plan for planner in planners for plan, _ in planner.front(at)]
-    kept: list[Choice] = []
-    for each in sorted(map(_choice, plans), key=lambda c: (c.seconds, c.peak_bytes)):
-        if not kept or each.peak_bytes < kept[-1].peak_bytes:
-            kept.append(each)
-    return Tradeoff(graph.name, tuple(at.items()), tuple(kept), min(map(lower_bound, plans)))
+    front: list[Choice] = []
+    for choice in sorted(map(_choice, plans), key=lambda c: (c.seconds, c.peak_bytes)):
+        if not front or choice.peak_bytes < front[-1].peak_bytes:
+            front.append(choice)
+    return Tradeoff(graph.name, tuple(at.items()), tuple(front), min(map(lower_bound, plans)))
 
 
-def _traced(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
+def _trace_call(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
     """The graph of a function's call."""
     if not callable(of_calls):
         raise ArgumentError("tradeoff: arguments are of a function, and this is none")
@@ -292,8 +292,8 @@ def _traced(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
             "tradeoff: a function is traced with the arguments of a call, in a list or a tuple",
             hint="sg.tradeoff(f, arguments=(x, y))",
         )
-    found: Graph = of_calls(*arguments)
-    return found
+    graph: Graph = of_calls(*arguments)
+    return graph
 
 
 def _choice(plan: Plan) -> Choice:

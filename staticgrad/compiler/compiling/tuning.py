@@ -81,24 +81,24 @@ class ScheduleChoice:
 # -- sets that are tried --------------------------------------------------------------------------
 
 
-def _without(directives: Directives, *kinds: type) -> Directives:
+def _drop_kinds(directives: Directives, *kinds: type) -> Directives:
     return tuple(d for d in directives if not isinstance(d, kinds))
 
 
 def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
-    def changed(kernel: Kernel, default: Directives) -> Directives:
-        others = _without(default, Strips)
+    def set_rows(kernel: Kernel, default: Directives) -> Directives:
+        others = _drop_kinds(default, Strips)
         others = tuple(d for d in others if not (isinstance(d, Interleave) and d.axis == "o"))
         return (Interleave("o", count), *others) if count > 1 else others
 
-    return changed
+    return set_rows
 
 
 def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
     """Prefetch the longest map: along its vectors if it has no rows, else some rows ahead."""
 
-    def changed(kernel: Kernel, default: Directives) -> Directives:
-        others = _without(default, Prefetch)
+    def set_prefetch(kernel: Kernel, default: Directives) -> Directives:
+        others = _drop_kinds(default, Prefetch)
         maps = [
             (number, stage)
             for number, (stage, around) in enumerate(nested_stages(kernel.stages))
@@ -111,11 +111,11 @@ def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives
             return (*others, Prefetch(kernel.axes[-1].name, rows, number))
         return (*others, Prefetch(stage.axis.name, vectors * kernel.lanes, number))
 
-    return changed
+    return set_prefetch
 
 
-def _streamed(kernel: Kernel, default: Directives) -> Directives:
-    others = _without(default, Stream)
+def _stream_stores(kernel: Kernel, default: Directives) -> Directives:
+    others = _drop_kinds(default, Stream)
     if others != default:
         return others
     stores = [s for stage in kernel.stages for s in statements(stage) if isinstance(s, Store)]
@@ -123,13 +123,13 @@ def _streamed(kernel: Kernel, default: Directives) -> Directives:
 
 
 def _in_strips(kernel: Kernel, default: Directives) -> Directives:
-    others = _without(default, Strips)
+    others = _drop_kinds(default, Strips)
     return others if others != default else (*default, Strips())
 
 
 #: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
 CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
-    "elements": (_ahead(32, 0), _ahead(0, 0), _streamed, _ahead(128, 0)),
+    "elements": (_ahead(32, 0), _ahead(0, 0), _stream_stores, _ahead(128, 0)),
     "axes": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
     "squares": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
     "groups": (_rows(4), _rows(1), _ahead(32, 16), _rows(2), _in_strips, _ahead(0, 0)),
@@ -139,15 +139,15 @@ CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directi
 def candidates(kernel: Kernel, most: int = MOST) -> dict[Directives, Kernel]:
     """Return the kernel by default, then with up to ``most`` other legal sets of directives."""
     default = kernel.directives
-    found = {default: kernel}
+    kernels = {default: kernel}
     for change in CANDIDATES.get(kernel.outer, ()):
-        if len(found) <= most:
+        if len(kernels) <= most:
             try:
                 changed = with_directives(kernel, change(kernel, default))
             except IllegalDirectiveError:
                 continue
-            found.setdefault(changed.directives, changed)
-    return found
+            kernels.setdefault(changed.directives, changed)
+    return kernels
 
 
 # -- measuring ------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class TimedOperands:
         self._arrays: list[np.ndarray[Any, Any]] = []
         self._changed: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
         shared: list[int] = []
-        own: list[int] = []
+        scratch: list[int] = []
         for operand, size in zip(kernels[0].operands, elements, strict=True):
             if operand.mode == "scratch":
                 size = max(hint_value(room.get(operand.name, 0)) for room in rooms)
@@ -178,16 +178,16 @@ class TimedOperands:
             if operand.mode == "inout":
                 self._changed.append((array, array.copy()))
             self._arrays.append(array)
-            (own if operand.is_own else shared).append(array.ctypes.data)
+            (scratch if operand.is_own else shared).append(array.ctypes.data)
         self._table = np.array([*shared, *arguments], np.int64)
-        self._own = np.array([*own, 0], np.int64)
+        self._scratch_table = np.array([*scratch, 0], np.int64)
         self._iterations = hint_value(kernels[0].iterations(arguments))
 
-    def timed(self, address: int) -> int:
+    def time_once(self, address: int) -> int:
         """Run the kernel at an address once; return the nanoseconds that it took."""
-        for array, before in self._changed:
-            array[:] = before
-        call, words = _CALL(address), (self._table.ctypes.data, self._own.ctypes.data)
+        for array, initial in self._changed:
+            array[:] = initial
+        call, words = _CALL(address), (self._table.ctypes.data, self._scratch_table.ctypes.data)
         start = perf_counter_ns()
         call(*words, 0, self._iterations)
         return perf_counter_ns() - start
@@ -198,17 +198,17 @@ def measure(
 ) -> dict[Directives, list[int]]:
     """Return the times of each set in nanoseconds, from as many rounds in turns."""
     native.wait()
-    first = {each: operands.timed(address) for each, address in addresses.items()}
+    first = {directives: operands.time_once(address) for directives, address in addresses.items()}
     least, most = ROUNDS
     rounds = min(max(BUDGET // max(*first.values(), 1), least), most)
-    times: dict[Directives, list[int]] = {each: [] for each in addresses}
+    times: dict[Directives, list[int]] = {directives: [] for directives in addresses}
     for _ in range(rounds):
-        for each, address in addresses.items():
-            times[each].append(operands.timed(address))
+        for directives, address in addresses.items():
+            times[directives].append(operands.time_once(address))
     return times
 
 
-def measured(
+def find_fastest(
     sets: Mapping[Directives, Kernel], arguments: Sequence[int], elements: Sequence[int]
 ) -> tuple[Directives, dict[Directives, int]]:
     """Return the fastest of some sets, the first unless another one is faster twice, and the times.
@@ -219,32 +219,32 @@ def measured(
         elements: the number of elements of each operand.
     """
     codes = {}
-    for directives, each in sets.items():
+    for directives, kernel in sets.items():
         try:
-            codes[directives] = native.kernel(source_of(each)).address
+            codes[directives] = native.kernel(source_of(kernel)).address
         except CompileError:  # of a set that this machine does not take
             continue
     default, operands = next(iter(sets)), TimedOperands([*sets.values()], arguments, elements)
-    least = {each: min(times) for each, times in measure(codes, operands).items()}
-    best = min(least, key=lambda each: least[each])
+    least = {d: min(times) for d, times in measure(codes, operands).items()}
+    best = min(least, key=lambda d: least[d])
     if best == default or least[default] < LEAST or least[best] > MARGIN * least[default]:
         return default, least
-    again = measure({each: codes[each] for each in (default, best)}, operands)
+    again = measure({d: codes[d] for d in (default, best)}, operands)
     return best if min(again[best]) <= MARGIN * min(again[default]) else default, least
 
 
 #: What was measured in this process, by key, where there is no cache on disk.
-_known: Final[dict[str, str]] = {}
+_choice_texts: Final[dict[str, str]] = {}
 
 
 def _key(kernel: Kernel, arguments: Sequence[int], elements: Sequence[int]) -> str:
-    classes = [each.bit_length() for each in (*arguments, *elements)]
+    classes = [n.bit_length() for n in (*arguments, *elements)]
     return cache.key(f"directives\0{with_directives(kernel, ()).text}\0{classes}", loader.host())
 
 
-def recalled(key: str, label: str) -> ScheduleChoice | None:
+def recall_choice(key: str, label: str) -> ScheduleChoice | None:
     """Return the choice that was made before, in this process or by one with the same cache."""
-    text = _known.get(key) or cache.recall(key)
+    text = _choice_texts.get(key) or cache.recall(key)
     return None if text is None else ScheduleChoice(label, *json.loads(text))
 
 
@@ -261,21 +261,23 @@ def choose(kernel: Kernel, label: str, arguments: Sequence[int], elements: Seque
     nbytes = (n * o.dtype.itemsize for o, n in zip(kernel.operands, elements, strict=True))
     if len(sets) == 1 or sum(nbytes) > MOST_BYTES:
         return kernel
-    by_text = {describe(each): made for each, made in sets.items()}
+    by_text = {describe(directives): variant for directives, variant in sets.items()}
     key = _key(kernel, arguments, elements)
-    known = recalled(key, label)
-    if known is not None and known.chosen in by_text:
-        return by_text[known.chosen]
-    best, least = measured(sets, arguments, elements)
-    _known[key] = json.dumps([describe(best), {describe(each): ns for each, ns in least.items()}])
-    cache.remember(key, _known[key])
+    choice = recall_choice(key, label)
+    if choice is not None and choice.chosen in by_text:
+        return by_text[choice.chosen]
+    best, least = find_fastest(sets, arguments, elements)
+    _choice_texts[key] = json.dumps(
+        [describe(best), {describe(directives): ns for directives, ns in least.items()}]
+    )
+    cache.remember(key, _choice_texts[key])
     return sets[best]
 
 
 # -- schedules ------------------------------------------------------------------------------------
 
 
-def tuned(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
+def tune_schedule(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
     """Return the schedule with the fastest directives of each kernel at these sizes.
 
     Args:
@@ -302,7 +304,7 @@ def tuned(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
 
 def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, int]) -> Step:
     if isinstance(step, BodyStep):
-        return replace(step, schedules=tuple(tuned(body, sizes) for body in step.schedules))
+        return replace(step, schedules=tuple(tune_schedule(body, sizes) for body in step.schedules))
     if not isinstance(step, KernelStep):
         return step
     kernel = choose(step.kernel, step.label, *sizes_of(step, buffers, sizes))
@@ -318,10 +320,10 @@ def choices(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[ScheduleCh
         for body in step.bodies():
             yield from choices(body.schedule, sizes)
         if isinstance(step, KernelStep):
-            found = recalled(
+            choice = recall_choice(
                 _key(step.kernel, *sizes_of(step, schedule.by_name, sizes)), step.label
             )
-            yield from [] if found is None else [found]
+            yield from [] if choice is None else [choice]
 
 
 def sizes_of(
@@ -334,4 +336,4 @@ def sizes_of(
         return evaluate(size, {n.name: sizes.get(n.name, typical_value(n)) for n in names})
 
     elements = [number(buffers[binding.buffer].size) for binding in step.operands]
-    return [number(each) for each in step.arguments], elements
+    return [number(argument) for argument in step.arguments], elements

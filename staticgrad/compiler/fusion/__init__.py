@@ -1,4 +1,4 @@
-"""Which nodes of a graph share a kernel: Graph -> Groups.
+"""The partition of a graph into fusion groups: Graph -> Groups.
 
 ``preparation`` rewrites the graph for it, and ``grouping`` grows groups of one phase. The
 ``engine`` then applies moves to them: ``merging`` has the table of all moves, and ``sinking``,

@@ -149,7 +149,7 @@ class _Ordering:
         self._in_place = in_place
         self._checked = len(steps)
         count = self._checked + 1 + len(in_place)
-        self._after: list[list[int]] = [[] for _ in range(count)]
+        self._successors: list[list[int]] = [[] for _ in range(count)]
         self._open_dependencies = [0] * count
         self._finished: set[int] = set()
         self._writers = {u.old: set(writers[u.key]) for u in in_place}
@@ -213,7 +213,7 @@ class _Ordering:
                 self._add_edge(vertex, number)
 
     def _add_edge(self, earlier: int, later: int) -> None:
-        self._after[earlier].append(later)
+        self._successors[earlier].append(later)
         self._open_dependencies[later] += 1
 
     def _priority(self, number: int) -> tuple[bool, int, int]:
@@ -230,7 +230,7 @@ class _Ordering:
         if number in self._finished:
             return
         self._finished.add(number)
-        for later in self._after[number]:
+        for later in self._successors[number]:
             self._release(later)
         if number in self._old_reads:
             for value in self._old.ran(number, self._old_reads[number]):

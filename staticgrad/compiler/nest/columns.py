@@ -12,9 +12,9 @@ import numpy as np
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.directives import HELD, work
 from staticgrad.compiler.nest.records import (
-    Each,
     Name,
     Offset,
+    PerCopy,
     UnsupportedError,
     Word,
     copies_of,
@@ -76,7 +76,7 @@ class ColumnSums:
     def __init__(self, nest: NestWriter, sums: RowSums) -> None:
         self.nest, self.sums = nest, sums
         #: By scratch the accumulators that are variables instead, one for each vector of a row.
-        self.held: dict[str, list[Name]] = {}
+        self.accumulators_by_scratch: dict[str, list[Name]] = {}
 
     def groups(self, begin: Any, end: Any) -> None:
         """Rows in groups; columns are summed over the rows of a group by the column rule."""
@@ -118,7 +118,7 @@ class ColumnSums:
                             kind = f"{element(s.value.dtype)}x{lanes}"
                             neutral = COMBINERS[s.kind].identity(s.value.dtype)
                             accumulators = [b.variable("a", kind, neutral) for _ in range(count)]
-                            self.held[s.scratch] = accumulators
+                            self.accumulators_by_scratch[s.scratch] = accumulators
                         continue
                     with b.loop(0, self.nest.number(extent), lanes, scratch, "j") as j:
                         for s in sums:
@@ -148,12 +148,12 @@ class ColumnSums:
                     at = b.pointer(self.nest.pointer(s.partials), place_at((group, stop), (j, 1)))
                     b.do("store", *at, vector, b.op(f"mask{lanes}", stop - j), stores=s.partials)
 
-        if all(s.scratch in self.held for s in sums):
+        if all(s.scratch in self.accumulators_by_scratch for s in sums):
             push(
                 [
                     (s, vector, n * lanes)
                     for s in sums
-                    for n, vector in enumerate(self.held[s.scratch])
+                    for n, vector in enumerate(self.accumulators_by_scratch[s.scratch])
                 ]
             )
             return
@@ -174,7 +174,7 @@ class ColumnSums:
         """A vector of each row into the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
-        index, accumulators = self.nest.index(LANES), self.held.get(s.scratch)
+        index, accumulators = self.nest.index(LANES), self.accumulators_by_scratch.get(s.scratch)
         at = b.pointer(self.nest.pointer(s.scratch), self.nest.place_of(index))
         accumulator: Name | None = None
         if accumulators is not None:
@@ -244,7 +244,7 @@ class ColumnSums:
         with b.loop(start, stop, vectors * lanes, written, "j") as index:  # all in one pass
             self.nest.at[LANES] = index
             left = [stop - index - offset for offset in offsets]
-            masks = Each(b.op(f"mask{lanes}", remaining) for remaining in left)
+            masks = PerCopy(b.op(f"mask{lanes}", remaining) for remaining in left)
             body(Values(self.nest, lanes, True, offsets, masks))
 
     def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
@@ -513,7 +513,7 @@ class ColumnSums:
                 with loops[0] as around, loops[1] as part:
                     row = around + part
                     more = [row + parts * n for n in range(1, together)]
-                    add(Each((row, *more)), together, part * lanes)
+                    add(PerCopy((row, *more)), together, part * lanes)
             with b.loop(interleaved_end, end, prefix="r") as row:
                 lane = (row - block) % parts
                 add(row, 1, lane * lanes)

@@ -21,13 +21,13 @@ from staticgrad.compiler.nest.products.methods import write_gemm
 from staticgrad.compiler.nest.records import (
     Apply,
     Block,
-    Each,
     Function,
     If,
     Let,
     Name,
     Nest,
     Offset,
+    PerCopy,
     UnsupportedError,
     Value,
     Word,
@@ -193,12 +193,12 @@ class KernelLowering(NestWriter):
             if copies > 1:
                 shared = {name: self.pointer(name) for name in sizes}
                 self.pointers = pointers | {
-                    name: Each(self.shift_pointer(shared[name], size, n) for n in range(copies))
+                    name: PerCopy(self.shift_pointer(shared[name], size, n) for n in range(copies))
                     for name, size in sizes.items()
                 }
             self.decode(axes, numbers)
             self.at["o"] = numbers
-            self.turn = None if copies > 1 or isinstance(numbers, Each) else (numbers, stop)
+            self.turn = None if copies > 1 or isinstance(numbers, PerCopy) else (numbers, stop)
             prologue(numbers)
             for stage in k.stages:
                 if any(stage is selected for selected in stages):
@@ -251,7 +251,7 @@ class KernelLowering(NestWriter):
                             b.op("choose_lt", iteration, last, iteration, final)
                             for iteration in next_numbers
                         ]
-                    numbers = Each((number, *next_numbers))
+                    numbers = PerCopy((number, *next_numbers))
                 inside(numbers, copies)
             self.copies, self.on = outer, on
 
@@ -498,7 +498,7 @@ class KernelLowering(NestWriter):
             self.at[stage.axis.name] = numbers
             if stage.going:
                 going = b.op("word", self.refs[stage.going])
-                if type(going) is Each:
+                if type(going) is PerCopy:
                     raise UnsupportedError("rows side by side that end apart")
                 with b.branch("eq", going, 0):
                     b.do("break")

@@ -6,8 +6,8 @@ share one by accident. The builder does three things as it goes, each record tou
 - *value numbering*: an equal operation over equal operands gives the name that is there;
 - *placement*: a value stands in the outermost block in which its operands have their values, and a
   load stays inside of the loops that store to its operand;
-- *copies*: a value that differs between copies of a loop's body (``Each``) is computed for each of
-  them, everything else once. This is unroll-and-jam, for rows and for vectors.
+- *copies*: a value that differs between copies of a loop's body (``PerCopy``) is computed for each
+  of them, everything else once. This is unroll-and-jam, for rows and for vectors.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "Block",
     "Builder",
     "Do",
-    "Each",
+    "PerCopy",
     "For",
     "Function",
     "Let",
@@ -70,13 +70,13 @@ class UnsupportedError(CompileError):
 
 
 def _by_copies(operation: Callable[[Any, Any], Any]) -> Any:
-    def apply(copies: Each, operand: Any) -> Each:
-        return Each(operation(value, pick(operand, copy)) for copy, value in enumerate(copies))
+    def apply(copies: PerCopy, operand: Any) -> PerCopy:
+        return PerCopy(operation(value, pick(operand, copy)) for copy, value in enumerate(copies))
 
     return apply
 
 
-class Each(tuple[Arg, ...]):
+class PerCopy(tuple[Arg, ...]):
     """The values of one operand in all copies of a loop's body; words have arithmetic."""
 
     __slots__ = ()
@@ -87,9 +87,9 @@ class Each(tuple[Arg, ...]):
     __floordiv__, __mod__ = _by_copies(operator.floordiv), _by_copies(operator.mod)
 
 
-Value = Arg | Each
+Value = Arg | PerCopy
 #: A word, or one for each copy.
-Words = Word | Each
+Words = Word | PerCopy
 
 
 @dataclass(eq=False)
@@ -187,7 +187,7 @@ class Builder:
     def op(self, name: str, *args: Value) -> Any:
         """The value of an operation that touches no memory, for each copy if operands differ."""
         for arg in args:
-            if type(arg) is Each:
+            if type(arg) is PerCopy:
                 return self.each(name, args)
         fails = name in _FAILING and type(args[1]) is Name
         return self._place("v", name, args, len(self.blocks) - 1 if fails else 0)
@@ -201,10 +201,10 @@ class Builder:
         """a // b of words, of which b is at least 1."""
         return self._place("v", "floordiv", (a, b), 0)
 
-    def each(self, name: str, args: tuple[Value, ...]) -> Each:
+    def each(self, name: str, args: tuple[Value, ...]) -> PerCopy:
         """The same over operands of which some differ between copies."""
-        count = max(len(arg) for arg in args if type(arg) is Each)
-        return Each(self.op(name, *(pick(arg, k) for arg in args)) for k in range(count))
+        count = max(len(arg) for arg in args if type(arg) is PerCopy)
+        return PerCopy(self.op(name, *(pick(arg, k) for arg in args)) for k in range(count))
 
     def load(self, operand: str, name: str, *args: Arg) -> Name:
         """The value of a load of an operand's memory."""
@@ -294,10 +294,10 @@ class Builder:
         return self.new_variable(prefix, Apply(name, args))
 
     def new_variable(self, prefix: str, value: Apply) -> Any:
-        count = max((len(a) for a in value.args if type(a) is Each), default=0)
+        count = max((len(a) for a in value.args if type(a) is PerCopy), default=0)
         if count:
             args = [tuple(pick(a, k) for a in value.args) for k in range(count)]
-            return Each(
+            return PerCopy(
                 self.new_variable(prefix, Apply(value.name, copy_args)) for copy_args in args
             )
         variable = self.name(prefix, len(self.blocks) - 1, True)
@@ -306,7 +306,7 @@ class Builder:
 
     def assign(self, variable: Value, name: str, *args: Value) -> None:
         """A variable (of each copy) gets a new value."""
-        if type(variable) is Each:
+        if type(variable) is PerCopy:
             for k, copy_variable in enumerate(variable):
                 self.assign(copy_variable, name, *(pick(arg, k) for arg in args))
             return
@@ -402,13 +402,13 @@ class Builder:
 
 def copies_of(values: Iterable[Any]) -> Any:
     """One value, or those of all copies."""
-    copies = Each(values)
+    copies = PerCopy(values)
     return copies if len(copies) > 1 else copies[0]
 
 
 def words_of(words: Words) -> Sequence[Word]:
     """Return a word, or that of each copy."""
-    return cast("Sequence[Word]", words) if isinstance(words, Each) else [words]
+    return cast("Sequence[Word]", words) if isinstance(words, PerCopy) else [words]
 
 
 def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:
@@ -436,4 +436,4 @@ def function(name: str, parameters: Sequence[str], write: Callable[..., None]) -
 
 def pick(value: Any, copy: int) -> Any:
     """The value in one copy."""
-    return value[copy] if type(value) is Each else value
+    return value[copy] if type(value) is PerCopy else value

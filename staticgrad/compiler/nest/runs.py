@@ -8,7 +8,15 @@ from math import prod
 from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.records import Builder, Each, Function, Name, Offset, function, pick
+from staticgrad.compiler.nest.records import (
+    Builder,
+    Function,
+    Name,
+    Offset,
+    PerCopy,
+    function,
+    pick,
+)
 from staticgrad.compiler.nest.values import Values
 from staticgrad.language.ir.kernels.interleaving import Run, StageRuns
 from staticgrad.language.ir.kernels.stages import Statement, roots
@@ -24,7 +32,9 @@ def load_run(values: Values, run: Run) -> None:
     for number, alike in enumerate(run.loads):
         vectors = [names[number] for names in names_by_copy]
         for e in alike:
-            values.names[e] = vectors[0] if all(n is vectors[0] for n in vectors) else Each(vectors)
+            values.names[e] = (
+                vectors[0] if all(n is vectors[0] for n in vectors) else PerCopy(vectors)
+            )
             values.moving.add(e)
 
 

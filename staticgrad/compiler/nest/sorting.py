@@ -169,13 +169,13 @@ class Sorting:
         self.nest, self.b, self.stage, self.order = nest, nest.b, stage, stage.order
         self.wide = keys_apart(stage.order.key.dtype)
         self.pointer = nest.pointers[stage.order.scratch]
-        self.extent, self.kept = (
+        self.extent, self.sorted_count = (
             nest.number(stage.axis.extent),
             nest.number(stage.sorted_axis.extent),
         )
         self.room = self.extent
         if not stage.sorts_all:
-            self.room = self.kept * 2 + ORDER_ROOM
+            self.room = self.sorted_count * 2 + ORDER_ROOM
         self.apart = self.room * 2
         nest.functions[NAMES[self.wide]] = merge_sort(self.wide)
 
@@ -198,7 +198,7 @@ class Sorting:
                 values.store(store)
 
         if self.stage.stores:
-            self.vectors(0, self.kept, body)
+            self.vectors(0, self.sorted_count, body)
 
     def at(self, *words: Any) -> tuple[Any, ...]:
         """The place of scratch that some words add up to; pointers there would take registers."""
@@ -245,14 +245,16 @@ class Sorting:
         hits, new = b.local("b8", lanes), b.local("i64", lanes)
         seen, count = b.variable("n", "copy", 0), b.variable("n", "copy", 0)
         loop = b.repeat(Apply("lt", (seen, self.extent)), stored_operands([self.stage]))
-        with b.branch("gt", self.kept, 0), loop:
+        with b.branch("gt", self.sorted_count, 0), loop:
             with b.branch("eq", seen, 0):
                 b.assign(seen, "copy", b.least(self.room, self.extent))
                 self.collect(seen)
                 b.assign(count, "copy", seen)
             with b.otherwise():
                 with b.branch("gt", sorted_at, 0):
-                    self.vectors(0, self.kept, lambda values: self.move_to_front(sorted_at, values))
+                    self.vectors(
+                        0, self.sorted_count, lambda values: self.move_to_front(sorted_at, values)
+                    )
                 self.passes(seen, count, hits, new)
             self.sort(sorted_at, count)
 
@@ -267,11 +269,11 @@ class Sorting:
         """From where the last round ended: what comes before the last one kept, until room is
         short."""
         b, lanes = self.b, self.nest.kernel.lanes
-        last = b.load(self.order.scratch, "load1", *self.at(self.kept, -1))
+        last = b.load(self.order.scratch, "load1", *self.at(self.sorted_count, -1))
         if not self.wide:
             last = b.op("cast_i32", b.op("rshift", last, 32))
         last = b.op(f"splat{lanes}", last)
-        b.assign(count, "copy", self.kept)
+        b.assign(count, "copy", self.sorted_count)
 
         def body(values: Values) -> None:
             j, key = values.position(), values.vec(self.order.key)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.compiler.nest.block_functions import element
-from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
+from staticgrad.compiler.nest.records import Apply, Name, Offset, PerCopy, copies_of, pick
 from staticgrad.compiler.nest.values import Values, operation
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.forms import COMBINERS
@@ -305,7 +305,7 @@ class RowSums:
         with b.repeat(Apply("gt", (go, 0))):
             with b.branch("eq", odd, 1):
                 for kind, term, stack, lanes, place in terms:
-                    for copy in range(len(term) if type(term) is Each else 1):
+                    for copy in range(len(term) if type(term) is PerCopy else 1):
                         copy_term = pick(term, copy)
                         older = b.load("", f"load{lanes}", pick(stack, copy), place(level))
                         b.assign(copy_term, operation(COMBINERS[kind].combine), older, copy_term)
@@ -313,5 +313,5 @@ class RowSums:
             b.assign(level, "add", level, 1)
             more()
         for _, term, stack, lanes, place in terms:
-            for copy in range(len(term) if type(term) is Each else 1):
+            for copy in range(len(term) if type(term) is PerCopy else 1):
                 b.do(f"store{lanes}", pick(stack, copy), place(level), pick(term, copy))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from staticgrad.compiler.nest.block_functions import element
 from staticgrad.compiler.nest.directives import SHORT, work
-from staticgrad.compiler.nest.records import Apply, Each, Name, Offset, copies_of, pick
+from staticgrad.compiler.nest.records import Apply, Name, Offset, PerCopy, copies_of, pick
 from staticgrad.compiler.nest.values import Values
 from staticgrad.compiler.nest.writer import NestWriter
 from staticgrad.language.ir.expr import BLOCKS, Access, Expr, postorder
@@ -181,7 +181,7 @@ class TransposedRows:
             with b.loop(begin, end, copies, written, "r") as number:
                 places: Any = number
                 if copies > 1:
-                    places = Each((number, *(number + n for n in range(1, copies))))
+                    places = PerCopy((number, *(number + n for n in range(1, copies))))
                 nest.copies = copies
                 nest.at[self.kernel.axes[-1].name] = first + places
                 values = Values(nest, self.kernel.lanes, True, mask=around.mask, left=around.left)

@@ -2,7 +2,7 @@
 
 A value is *uniform* if it is the same for all lanes: then it is a vector of one lane, which is
 broadcast where a vector reads it. Where several rows, or several vectors, run side by side, a value
-that differs between them is an ``Each``.
+that differs between them is a ``PerCopy``.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
     Apply,
     Arg,
-    Each,
     Name,
     Offset,
+    PerCopy,
     UnsupportedError,
     Value,
     pick,
@@ -94,7 +94,7 @@ class Values:
     lanes: int = 1
     vector: bool = False
     offsets: tuple[int, ...] = (0,)
-    mask: Name | Each | None = None
+    mask: Name | PerCopy | None = None
     axis: str = LANES
     left: Any = None
     inside: Interior = Interior()
@@ -292,14 +292,14 @@ class Values:
         first = results[0]
         if all(value is first or value == first for value in results[1:]):
             return first
-        return Each(results)
+        return PerCopy(results)
 
     def position(self) -> Any:
         """The position of the first lane, as a word."""
         at = self.nest.at[self.axis]
         if len(self.offsets) == 1:
             return at
-        return Each(at + offset for offset in self.offsets)
+        return PerCopy(at + offset for offset in self.offsets)
 
     def full(self, copy: int = 0) -> Any:
         """The mask of the lanes that count."""

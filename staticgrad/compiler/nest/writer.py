@@ -13,10 +13,10 @@ from typing import Any, Final
 from staticgrad.compiler.nest.interior import Interior
 from staticgrad.compiler.nest.records import (
     Builder,
-    Each,
     Function,
     Name,
     Offset,
+    PerCopy,
     UnsupportedError,
     Value,
     Word,
@@ -53,7 +53,7 @@ class NestWriter(ABC):
         self.b = Builder()
         self.words: dict[str, Word] = {}
         self.at: dict[str, Words] = {}
-        self.pointers: dict[str, Name | Each] = {}
+        self.pointers: dict[str, Name | PerCopy] = {}
         self.refs: dict[str, Value] = {}
         self.vector_refs: set[str] = set()
         self.functions: dict[str, str | Function] = {}
@@ -74,7 +74,7 @@ class NestWriter(ABC):
     def index(self, axis: str) -> Word:
         """The position along a loop that is the same for all copies."""
         position = self.at[axis]
-        assert not isinstance(position, Each)
+        assert not isinstance(position, PerCopy)
         return position
 
     def number(self, extent: Extent) -> Word:
@@ -137,7 +137,7 @@ class NestWriter(ABC):
     def limit(self, axis: Axis, name: str) -> Word:
         """Return the bound of a loop that depends on the row."""
         bound = self.refs[name]
-        if isinstance(bound, Each):
+        if isinstance(bound, PerCopy):
             raise UnsupportedError("rows side by side that end apart")
         return self.b.least(self.b.word("word", bound), self.number(axis.extent))
 

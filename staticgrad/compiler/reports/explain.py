@@ -21,7 +21,7 @@ from staticgrad.analysis.work import GraphWork, work_of
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler.runtime.cuts import TOGETHER, cuts
 from staticgrad.compiler.runtime.places import BufferPlaces
-from staticgrad.compiler.runtime.sections import Alone, divide_into_sections
+from staticgrad.compiler.runtime.sections import SoloReason, divide_into_sections
 from staticgrad.compiler.runtime.words import Codes, RowWriter
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.language.ir.plan import Plan
@@ -256,19 +256,19 @@ class Sharing:
         writer = RowWriter(plan.workers, Codes(defaultdict(int), {}), TOGETHER)
         first_rows = writer.write(BufferPlaces(plan, {}))
         rows = divide_into_sections(writer.drafts, plan.workers)
-        reasons: dict[Alone | None, list[int]] = {None: []}
+        reasons: dict[SoloReason | None, list[int]] = {None: []}
         chains: list[tuple[int, ...]] = []
         in_parts: list[int] = []
         for at, cut in cuts(plan, TOGETHER).items():
-            steps = [planned.step for planned in plan.steps[at : cut.behind]]
+            steps = [planned.step for planned in plan.steps[at : cut.end]]
             if cut.ranges:
                 chains.append(tuple(steps))
             elif cut.stages:
                 in_parts += steps
-            why = Alone.BODIES if plan.steps[at].bodies else rows[first_rows[at]].alone
+            why = SoloReason.BODIES if plan.steps[at].bodies else rows[first_rows[at]].alone
             reasons.setdefault(why, []).extend(steps)
         every = tuple(sorted(reasons[None]))
-        alone = {why.value: tuple(sorted(reasons[why])) for why in Alone if why in reasons}
+        alone = {why.value: tuple(sorted(reasons[why])) for why in SoloReason if why in reasons}
         return cls(plan.workers, every, tuple(in_parts), tuple(chains), alone)
 
     def __str__(self) -> str:

@@ -145,7 +145,7 @@ class HasName(Protocol):
 
 
 class NativeEntry(Protocol):
-    """What is read of the native entry of a program, whose class is above this file."""
+    """The part of a program's native entry that runs read; its class is in a higher layer."""
 
     @property
     def inputs(self) -> Sequence[HasName]: ...
@@ -156,7 +156,7 @@ class NativeEntry(Protocol):
 
 
 class Addressed(Protocol):
-    """What is read of the words of a table: where they are."""
+    """The address of the words of a table."""
 
     @property
     def address(self) -> int: ...
@@ -175,14 +175,14 @@ class BoundRun(Generic[T]):
     each call looks at that, as ``run`` does.
     """
 
-    __slots__ = ("_enter", "_executor", "_feeds", "_given", "_words")
+    __slots__ = ("_enter", "_executor", "_feeds", "_output_arrays", "_words")
 
     def __init__(
         self, executor: RunsBound, feeds: Mapping[str, Any], output_arrays: Mapping[str, Any] | None
     ) -> None:
-        """``feeds`` by input name; ``given``: arrays by output name."""
+        """``feeds`` by input name; ``output_arrays``: arrays by output name."""
         self._executor, self._feeds = executor, dict(feeds)
-        self._given = None if output_arrays is None else dict(output_arrays)
+        self._output_arrays = None if output_arrays is None else dict(output_arrays)
         self._words: _BoundWords | None = None
         self._enter: Callable[[], Any] = _no_entry
 
@@ -191,15 +191,15 @@ class BoundRun(Generic[T]):
         results: T | None = self._enter()
         if results is not None:
             return results
-        results_of_plan: T = self._executor.run_bound(self._feeds, self._given, self)
+        results_of_plan: T = self._executor.run_bound(self._feeds, self._output_arrays, self)
         return results_of_plan
 
     def note(self, entry: NativeEntry, record: Addressed, results: Mapping[str, Array]) -> None:
         """A run has gone well, and the entry may run the same again; while that is closed."""
         if self._words is None:
-            self._words = _BoundWords(entry, self._feeds, self._given or {})
+            self._words = _BoundWords(entry, self._feeds, self._output_arrays or {})
             self._enter = native_entry.with_bound(self._words.words)
-        if self._given:
+        if self._output_arrays:
             self._words.note(record, results)
 
 
@@ -210,12 +210,14 @@ class _BoundWords:
         self, entry: NativeEntry, feeds: Mapping[str, Any], output_arrays: Mapping[str, Any]
     ) -> None:
         self._feeds = [feeds[port.name] for port in entry.inputs]
-        self._given = [output_arrays.get(port.name) for port in entry.outputs]
+        self._output_arrays = [output_arrays.get(port.name) for port in entry.outputs]
         self._names = [port.name for port in entry.outputs]
         self._objects = _word_array([id(feed) for feed in self._feeds])
-        self._arrays = _word_array([0 if array is None else id(array) for array in self._given])
+        self._arrays = _word_array(
+            [0 if array is None else id(array) for array in self._output_arrays]
+        )
         self._feed_addresses = _word_array([0] * len(self._feeds))
-        self._result_addresses = _word_array([0] * len(self._given))
+        self._result_addresses = _word_array([0] * len(self._output_arrays))
         self._entry = entry
         self.words = np.zeros(len(BoundWord), np.int64)
         for word, pointed in (
@@ -226,7 +228,7 @@ class _BoundWords:
             (BoundWord.RESULT_ADDRESSES_AT, self._result_addresses),
         ):
             self.words[word] = address_of(pointed)
-        self.words[BoundWord.GIVEN] = int(any(array is not None for array in self._given))
+        self.words[BoundWord.GIVEN] = int(any(array is not None for array in self._output_arrays))
 
     def note(self, record: Addressed, results: Mapping[str, Array]) -> None:
         """The arrays, where they are now, do not meet; their shapes are those of the record."""

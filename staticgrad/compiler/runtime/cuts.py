@@ -70,26 +70,26 @@ Stages = tuple[tuple[ChainPart | None, ...], ...]
 
 
 class RowRange(NamedTuple):
-    """Rows from ``first`` to ``behind``, of ``rows``."""
+    """Rows from ``first`` to ``end``, of ``rows``."""
 
     first: int
-    behind: int
+    end: int
     rows: int
 
     def iterations(self, total: int) -> tuple[int, int]:
         """Return the first and last iterations of a map over all rows, of ``total`` iterations."""
-        return self.first * total // self.rows, self.behind * total // self.rows
+        return self.first * total // self.rows, self.end * total // self.rows
 
 
 class StepCut(NamedTuple):
-    """How the steps of a plan up to position ``behind`` are cut among workers.
+    """A cut of the steps of a plan up to position ``end`` among workers.
 
     A chain has ``ranges``, the rows of each part, and its predicted ``seconds``; a product of few
     rows has ``stages``. Without either it is a single step in groups of iterations. ``waits``:
     every earlier step must be finished before it begins. ``keeps``: workers keep to their parts.
     """
 
-    behind: int
+    end: int
     waits: bool
     keeps: bool = False
     ranges: tuple[RowRange, ...] = ()
@@ -105,13 +105,13 @@ def cuts(plan: Plan, rows: Rows) -> dict[int, StepCut]:
     chained = chains(plan) if rows == TOGETHER else {}
     staged, kept_positions = staged_products(plan) if rows != "single" else ({}, frozenset[int]())
     waits |= {position + more for position in kept_positions for more in (0, 1)}
-    waits |= {chain.behind for chain in chained.values()}
+    waits |= {chain.end for chain in chained.values()}
     cuts_by_position: dict[int, StepCut] = {}
     at = 0
     while at < len(plan.steps):
         cut = StepCut(at + 1, at in waits, at in kept_positions, stages=staged.get(at, ()))
         cuts_by_position[at] = cut = chained.get(at) or cut
-        at = cut.behind
+        at = cut.end
     return cuts_by_position
 
 
@@ -145,11 +145,13 @@ def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
 
 
 class RowPart(NamedTuple):
-    """What a worker runs of a step for some rows: outer iterations from ``first`` to ``total``,
-    with these arguments; each operand begins so many bytes further than for the whole step."""
+    """The part of a step that a worker runs for some rows.
+
+    It has the outer iterations from ``first`` to ``total``, with these arguments; operands begin
+    ``byte_offsets`` further than for all rows."""
 
     arguments: tuple[int, ...]
-    moved: tuple[int, ...]
+    byte_offsets: tuple[int, ...]
     first: int
     total: int
 
@@ -163,7 +165,7 @@ def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
     if (number := rows_of(kernel)) is None:
         first, end = rows.iterations(total)
         return full_part._replace(first=first, total=end)
-    arguments[number] = rows.behind - rows.first
+    arguments[number] = rows.end - rows.first
     byte_offsets = tuple(rows.first * step for step in _row_bytes(kernel, call.arguments) or ())
     return RowPart(tuple(arguments), byte_offsets, 0, evaluate(kernel.iterations(arguments), {}))
 

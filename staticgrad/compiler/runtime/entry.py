@@ -51,7 +51,7 @@ class _Sheet:
         self._words += words
         return at
 
-    def put(self, at: int, word: int) -> None:
+    def write(self, at: int, word: int) -> None:
         self._words[at] = word
 
     def point(self, at: int, place: int) -> None:
@@ -87,13 +87,13 @@ class TableRecord:
                 extents, sheet.add([extent for shape in operand_shapes for extent in shape])
             )
             sheet.point(places, _write_places(sheet, table, base, kinds, operand_shapes))
-        sheet.put(RecordWord.BLOCK, table.block)
-        sheet.put(RecordWord.COMMIT, table.commit_row)
-        sheet.put(RecordWord.ROWS, table.all_rows)
+        sheet.write(RecordWord.BLOCK, table.block)
+        sheet.write(RecordWord.COMMIT, table.commit_row)
+        sheet.write(RecordWord.ROWS, table.all_rows)
         notes = table.notes(base)
-        sheet.put(RecordWord.NOTES, len(notes))
+        sheet.write(RecordWord.NOTES, len(notes))
         sheet.point(RecordWord.NOTES_AT, sheet.add(notes))
-        sheet.put(RecordWord.RELEASES, int(table.pace.seconds > LONG))
+        sheet.write(RecordWord.RELEASES, int(table.pace.seconds > LONG))
         if table.pace.has_open_end:
             for word, value in (
                 (RecordWord.FUEL, FUEL),
@@ -101,7 +101,7 @@ class TableRecord:
                 (RecordWord.RESUME_AT, table.head_at("resume")),
                 (RecordWord.ENDLESS, ENDLESS),
             ):
-                sheet.put(word, value)
+                sheet.write(word, value)
         self.words = sheet.array()
         self.address = address_of(self.words)
 
@@ -120,12 +120,12 @@ def _write_places(
         size = operand.dtype.itemsize
         for extent in shape:
             size *= extent
-        sheet.put(at + PlaceWord.BYTES, size)
+        sheet.write(at + PlaceWord.BYTES, size)
         slots = () if operand.buffer is None else table.slots(operand.buffer)
-        sheet.put(at + PlaceWord.BOUND_AT, table.bound_at(operand.buffer))
-        sheet.put(at + PlaceWord.SLOTS, len(slots))
+        sheet.write(at + PlaceWord.BOUND_AT, table.bound_at(operand.buffer))
+        sheet.write(at + PlaceWord.SLOTS, len(slots))
         if operand.name in table.staged and operand.number_bytes:
-            sheet.put(at + PlaceWord.NUMBER_AT, base + table.staged[operand.name])
+            sheet.write(at + PlaceWord.NUMBER_AT, base + table.staged[operand.name])
         words = [word for place, inside in slots for word in (table.word_at(place), inside)]
         sheet.point(at + PlaceWord.SLOTS_AT, sheet.add(words))
     return first
@@ -189,7 +189,7 @@ class Entry(AtFork):
             (HeadWord.DRIVER, driver),
             (HeadWord.UNUSED, native_entry.unused_references() or 0),
         ):
-            sheet.put(at, word)
+            sheet.write(at, word)
         self.head = sheet.array()
         self._head = self.head.data
         for number, port in enumerate(outputs):
@@ -240,7 +240,7 @@ class Entry(AtFork):
         """Let it run a plan, the one that is tried first; while closed."""
         if self._records and self._records[0] is record:
             return
-        others = [each for each in self._records if each.table is not record.table]
+        others = [earlier for earlier in self._records if earlier.table is not record.table]
         self.keep([record, *others[: MOST_RECORDS - 1]])
 
     def takes_long(self, table: Table) -> bool:

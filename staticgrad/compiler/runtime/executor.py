@@ -129,7 +129,7 @@ class Executor:
         self._dtypes = {port.name: port.dtype for port in self._outputs}
         self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
         self._locks = ParameterLocks(program)
-        self._written = WrittenMemory(program.stores[name].array for name in program.updated)
+        self._written = WrittenMemory(program.stores[name].array for name in program.updated_labels)
         self._single = single
         self._named = {port.name: port for port in self._inputs}
         self._keys: tuple[tuple[str, object], ...] = ()
@@ -167,7 +167,7 @@ class Executor:
         bound = self._feeds.bind(feeds)
         sizes = self._sizes(bound)
         for port, array in zip(self._inputs, bound.arrays, strict=True):
-            if port.name not in bound.staged and self._written:
+            if port.name not in bound.staged_names and self._written:
                 first = address_of(array)
                 self._written.refuse(port.name, first, first + array.nbytes)
         if out is not None:
@@ -175,7 +175,7 @@ class Executor:
             out = out if isinstance(out, Mapping) else {self._outputs[0].name: out}
         from staticgrad.compiler.runtime.arena import BoundRun
 
-        return BoundRun(self, self._feeds.named(feeds), out)
+        return BoundRun(self, self._feeds.by_name(feeds), out)
 
     def run_bound(self, feeds: Feeds, out: object, whose: BoundRun[Any]) -> Any:
         """Run as ``run`` does; ``whose`` may note that its arrays have been checked."""
@@ -253,7 +253,7 @@ class Executor:
         self._runs += 1
         if self._entry is not None and self._entry.takes_long(table):
             self._entry.refuse(table)
-        elif table.is_native and self._takes_numbers(bound.staged) and not self._duplicates:
+        elif table.is_native and self._takes_numbers(bound.staged_names) and not self._duplicates:
             self._admit(prepared, bound, results, whose)
         return results
 
@@ -377,7 +377,7 @@ class Executor:
         if prepared is not None:
             return prepared
         sizes = self._sizes(bound)
-        plan = self._make_plan(sizes, self.buffers_of(bound.staged))
+        plan = self._make_plan(sizes, self.buffers_of(bound.staged_names))
         new_table = self._make_table(self.program.of(plan), plan)
         prepared = _Prepared(new_table, self._result_shapes(sizes))
         table = prepared.table
@@ -427,7 +427,7 @@ class Executor:
         return results, addresses
 
     def _bind_feeds(self, table: Table, bound: BoundFeeds) -> None:
-        staged = bound.staged
+        staged = bound.staged_names
         for port, array in zip(self._inputs, bound.arrays, strict=True):
             if port.name in staged:
                 place = self._arena.array(table.staged[port.name], port.dtype, array.shape)

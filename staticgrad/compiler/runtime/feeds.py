@@ -52,7 +52,7 @@ class BoundFeeds(NamedTuple):
         return self.key[0]
 
     @property
-    def staged(self) -> frozenset[str]:
+    def staged_names(self) -> frozenset[str]:
         return self.key[1]
 
 
@@ -79,7 +79,7 @@ class FeedBinder:
         """
         named = feeds
         if type(feeds) is not dict or feeds.keys() != self._inputs.keys():
-            named = self.named(feeds)
+            named = self.by_name(feeds)
         arrays = []
         staged = []
         for name, dtype, is_bool in self._dtypes:
@@ -102,15 +102,15 @@ class FeedBinder:
 
     def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
         """Return why each copied feed is copied, and what to feed instead, by input, in order."""
-        named = self.named(feeds)
+        named = self.by_name(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
             name: _reason(name, named[name], arrays[name], fed_type(self._inputs[name]).dtype.numpy)
             for name in arrays
-            if name in bound.staged
+            if name in bound.staged_names
         }
 
-    def named(self, feeds: Feeds) -> Mapping[str, Any]:
+    def by_name(self, feeds: Feeds) -> Mapping[str, Any]:
         """The feeds by the names of their inputs."""
         return name_feeds(self._graph, feeds)
 

@@ -156,7 +156,7 @@ class WatchedRun:
         self._table, self._plan, self._copy = table, table.plan, copy
         self.block = copy.block
         self.truth = np.full(self.block.size, POISON[0], np.uint8)
-        self.known = np.zeros(self.block.size, np.bool_)
+        self.is_defined = np.zeros(self.block.size, np.bool_)
         self.highest = 0
         self._lives: dict[str, list[Placement]] = {}
         self._ending: dict[int, list[Placement]] = {}
@@ -172,13 +172,13 @@ class WatchedRun:
         for name, span in self._copy.outside.items():
             if roles[name].role != "output":
                 self.truth[span.slice] = self._copy.original(name)
-                self.known[span.slice] = True
+                self.is_defined[span.slice] = True
         for place in self._plan.placements:
             role, span = roles[place.buffer].role, span_of(place)
             if role == "input":
                 self.truth[span.slice] = bytes_at(arena.base + place.offset, place.nbytes)
             if role == "input" or (role == "check" and place.first < self._plan.commit):
-                self.known[span.slice] = True
+                self.is_defined[span.slice] = True
                 self._note(span.end)
 
     def _note(self, end: int) -> None:
@@ -206,7 +206,7 @@ class WatchedRun:
         """
         for name in self._results():
             span = self._copy.outside[name]
-            missing = np.flatnonzero(~self.known[span.slice])
+            missing = np.flatnonzero(~self.is_defined[span.slice])
             if missing.size:
                 text = f"leaves byte {missing[0]} of {name!r} unwritten"
                 row, size = self._last_writer(name), span.end - span.begin
@@ -227,7 +227,7 @@ class WatchedRun:
 
     def _step(self, row: int) -> None:
         """Run a row over both poisons, compare, and take over what it wrote."""
-        touched = self._table.touched(row, self._copy.base)
+        touched = self._table.touched_buffers(row, self._copy.base)
         first, second = (self._execute(row, touched, self._poison(touched, k)) for k in (0, 1))
         # a check that runs again after the commit notes failures in words that nobody looks at
         compared = [t.span for t in touched if t.is_written and self._is_looked_at(t, row)]
@@ -236,21 +236,21 @@ class WatchedRun:
         fresh = []
         for operand in (t for t in touched if t.is_written):
             span = operand.span
-            known_bytes = self.known[span.slice] | ~(first.left(span) & second.left(span))
+            known_bytes = self.is_defined[span.slice] | ~(first.left(span) & second.left(span))
             known_bytes |= self._table.is_skipped(
                 row
             )  # a failing check is raised when all have run
             self.truth[span.slice] = second.results[span]
             fresh.append((operand, known_bytes))
         for place in self._ending.get(row, ()):
-            self.known[span_of(place).slice] = False
+            self.is_defined[span_of(place).slice] = False
         for operand, known_bytes in fresh:
             last = np.flatnonzero(known_bytes)[-1:]
             if last.size:
                 self._note(operand.span.begin + int(last[0]) + 1)
             if operand.mode in ("scratch", "check"):  # a kernel's own room, which it need not fill
                 self._note(operand.span.end)
-            self.known[operand.span.slice] = (
+            self.is_defined[operand.span.slice] = (
                 known_bytes if self._lives_on(operand.buffer, row) else False
             )
 
@@ -266,7 +266,7 @@ class WatchedRun:
         """Return whether the results of two runs differ, other than by poison left by both."""
         for span in spans:
             different = first.results[span] != second.results[span]
-            unwritten = first.left(span) & second.left(span) & ~self.known[span.slice]
+            unwritten = first.left(span) & second.left(span) & ~self.is_defined[span.slice]
             if np.any(different & ~unwritten):
                 return True
         return False
@@ -290,7 +290,9 @@ class WatchedRun:
         """
         input_bytes = poison.copy()
         for span in dict.fromkeys(operand.span for operand in touched):
-            np.copyto(input_bytes[span.slice], self.truth[span.slice], where=self.known[span.slice])
+            np.copyto(
+                input_bytes[span.slice], self.truth[span.slice], where=self.is_defined[span.slice]
+            )
         self.block[:] = input_bytes
         self._table.run_row(row)
         results = {t.span: self.block[t.span.slice].copy() for t in touched if t.is_written}
@@ -430,7 +432,7 @@ class GuardedTable(Table):
         """Return whether a row has no iterations because an index in it is sure to fail."""
         return bool(self.plan.steps[row].fails)
 
-    def touched(self, row: int, base: int) -> list[Touched]:
+    def touched_buffers(self, row: int, base: int) -> list[Touched]:
         """The buffers that a row's record points into, in bytes from ``base``."""
         planned = self.plan.steps[row]
         step = self._schedule.steps[planned.step]

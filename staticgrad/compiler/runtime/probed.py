@@ -74,7 +74,7 @@ class _Suspicious:
     ) -> None:
         self._node, self._kind, self._sizes = node, kind, sizes
         self._compile, self._around = compile_graph, around
-        self._known: dict[Graph, _AskedBody] = {}
+        self._programs: dict[Graph, _AskedBody] = {}
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a body.
@@ -83,9 +83,9 @@ class _Suspicious:
             NonFiniteError: an operation of it makes what is looked for.
             IndexOutOfRange: a lookup fails.
         """
-        if body not in self._known:
-            self._known[body] = _AskedBody(body, self._kind, self._sizes, self._compile)
-        program = self._known[body]
+        if body not in self._programs:
+            self._programs[body] = _AskedBody(body, self._kind, self._sizes, self._compile)
+        program = self._programs[body]
         body_inputs = [np.array(array, order="C") for array in arrays]
         feeds = dict(zip(program.labels, map(address_of, body_inputs), strict=True))
         if program.search is not None:
@@ -275,7 +275,7 @@ def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
         return tables[-1]
 
     timed, program = executor.with_tables(make), executor.program
-    arrays = [program.stores[name].array for name in sorted(program.updated)]
+    arrays = [program.stores[name].array for name in sorted(program.updated_labels)]
     saved_arrays = [array.copy() for array in arrays]
 
     def put_back(_: object, begin_writing: Callable[[], object]) -> None:

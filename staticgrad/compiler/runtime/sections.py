@@ -30,7 +30,7 @@ FEW_OF_PRODUCT: Final = 4
 LEAST_AWAKE: Final = 45e-6
 
 
-class Alone(Enum):
+class SoloReason(Enum):
     """The reason why the caller runs a row alone."""
 
     ONE_WORKER = "there is one thread"
@@ -52,7 +52,7 @@ class PlannedRow(NamedTuple):
     row: Row
     waits: bool
     seconds: float = 0.0
-    alone: Alone | None = None
+    alone: SoloReason | None = None
     times: int = 1
     keeps: bool = False
     packs: bool = False
@@ -61,7 +61,7 @@ class PlannedRow(NamedTuple):
 def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
     """The rows in sections for so many workers; ``alone`` says why others are in none."""
     if workers == 1 or not rows:
-        return [row._replace(alone=Alone.ONE_WORKER) for row in rows]
+        return [row._replace(alone=SoloReason.ONE_WORKER) for row in rows]
     spans = list[Sequence[PlannedRow]]()
     starts = [
         at for at, row in enumerate(rows) if at == 0 or row.waits or row.alone or rows[at - 1].alone
@@ -71,11 +71,11 @@ def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[Plann
         span, section = rows[first:last], None
         seconds, why = sum(row.seconds for row in span), span[0].alone
         if why is None and seconds < LEAST_SECTION and not span[0].keeps:
-            why = Alone.SHORT
+            why = SoloReason.SHORT
         if why is None:
             remaining += seconds * span[0].times
             section = _section(span, workers, remaining >= LEAST_AWAKE)
-            why = Alone.WHOLE
+            why = SoloReason.WHOLE
         spans.append(section or [row._replace(alone=why) for row in span])
     return [row for span in reversed(spans) for row in span]
 

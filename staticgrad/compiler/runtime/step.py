@@ -141,7 +141,7 @@ class Program:
         return Codes(addresses, tails)
 
     @property
-    def updated(self) -> frozenset[str]:
+    def updated_labels(self) -> frozenset[str]:
         """Labels of the parameters that the schedule writes."""
         written = {name for step in self.schedule.steps for name in step.writes()}
         return frozenset(
@@ -158,7 +158,7 @@ class ParameterLocks(LockSet):
     """The locks of a program's parameters, in creation order, so that two runs cannot deadlock."""
 
     def __init__(self, program: Program) -> None:
-        updated = program.updated
+        updated = program.updated_labels
         used = {b.label for b in program.schedule.buffers if b.role == "parameter"}
         stores = sorted(program.stores.items(), key=lambda item: item[1].lock.serial)
         super().__init__((store.lock, label in updated) for label, store in stores if label in used)
@@ -274,7 +274,7 @@ class Table:
         kernels = {kernel for step in late for kernel in step.kernels()}
         if not (program.is_divisible or kernels & program.failing):
             return None
-        return Shadows(program.stores[name] for name in program.updated)
+        return Shadows(program.stores[name] for name in program.updated_labels)
 
     @property
     def held_bytes(self) -> int:

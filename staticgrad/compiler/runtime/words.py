@@ -33,7 +33,7 @@ from staticgrad.compiler.runtime.places import (
     Place,
     further,
 )
-from staticgrad.compiler.runtime.sections import Alone, PlannedRow, divide_into_sections
+from staticgrad.compiler.runtime.sections import PlannedRow, SoloReason, divide_into_sections
 from staticgrad.language.ir import control_flow as flow
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.control_flow import control_flow
@@ -71,7 +71,7 @@ class RowWriter:
         self.in_arena: list[tuple[int, int]] = []
         self.outside: list[tuple[int, str, int]] = []
         self.pointers: list[tuple[int, int]] = []
-        self._known: dict[Call, float] = {}
+        self._seconds_by_call: dict[Call, float] = {}
         self.times = 1  # iterations of the loops around what is written now, as far as known
         self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
 
@@ -85,7 +85,7 @@ class RowWriter:
             first_rows.append(len(self.drafts))
             if cut.ranges:
                 self._write_chain(places, position, cut)
-                first_rows += [len(self.drafts)] * (cut.behind - position - 1)
+                first_rows += [len(self.drafts)] * (cut.end - position - 1)
             elif planned.bodies:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
@@ -96,7 +96,7 @@ class RowWriter:
 
     def _write_chain(self, places: BufferPlaces, first: int, cut: StepCut) -> None:
         def write() -> None:
-            for position in range(first, cut.behind):
+            for position in range(first, cut.end):
                 self._write_row(places, position, StepCut(position + 1, False))
 
         self.write_through(cut.ranges, cut.seconds, write)
@@ -138,7 +138,7 @@ class RowWriter:
                 parts = places.parts(access.buffer, position, inside)
                 for block, own_place in zip(self.blocks, parts, strict=True):
                     block.append(own_place)
-        alone = Alone.CALL if isinstance(call.kernel, Routine) and call.kernel.alone else None
+        alone = SoloReason.CALL if isinstance(call.kernel, Routine) and call.kernel.alone else None
         part = part_of(call, planned, self.part)
         seconds, total, grain = 0.0, part.total, planned.grain
         if workers > 1 and total:
@@ -156,7 +156,7 @@ class RowWriter:
                 waits = (cut.waits and number == 0) or alone is not None  # parts run together
                 draft = PlannedRow(row, waits, seconds, alone, self.times, cut.keeps, packs)
                 self.drafts.append(draft)
-                for (access, inside), byte_offset in zip(accesses, part.moved, strict=True):
+                for (access, inside), byte_offset in zip(accesses, part.byte_offsets, strict=True):
                     if not access.is_own:
                         place = places.find(access.buffer, position, inside)
                         self.point(self.word(), further(place, byte_offset))
@@ -174,9 +174,9 @@ class RowWriter:
 
     def _seconds(self, call: Call) -> float:
         """Return the predicted seconds of a row on one processor at its best."""
-        if call not in self._known:
-            self._known[call] = call_seconds(call, FASTEST)
-        return self._known[call]
+        if call not in self._seconds_by_call:
+            self._seconds_by_call[call] = call_seconds(call, FASTEST)
+        return self._seconds_by_call[call]
 
     # -- words and control ------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ class RowWriter:
     def control(self, kind: ControlKind, record: int | None = None) -> int:
         """A row that runs nothing, with the record that is written next or another one."""
         at = len(self.records) if record is None else record
-        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, Alone.BODIES))
+        self.drafts.append(PlannedRow(Row(0, at, kind, 0, 0), True, 0.0, SoloReason.BODIES))
         return len(self.drafts) - 1
 
     def go(self, row: int, to: int | None = None) -> None:

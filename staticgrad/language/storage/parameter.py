@@ -183,9 +183,9 @@ class ParameterStore:
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""
         try:
-            found = array_of(value, f"parameter {self.name!r}", ParameterValueError)
-            if kind_of_elements(found.dtype) in "biufc":
-                return found
+            array = array_of(value, f"parameter {self.name!r}", ParameterValueError)
+            if kind_of_elements(array.dtype) in "biufc":
+                return array
             why = "None is none" if value is None else f"{quote(value)} is {kind_of(value)}"
         except SymbolicValueError:
             why = f"{quote(value)} is symbolic: it has no numbers before a run"

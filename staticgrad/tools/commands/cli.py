@@ -251,10 +251,10 @@ def doctor() -> Answer:
     holds = all(finding.holds for finding in findings)
     width = max(len(finding.check) for finding in findings)
     lines = [
-        f"{'ok  ' if finding.holds else 'FAIL'}  {finding.check:<{width}}  {finding.found}"
+        f"{'ok  ' if finding.holds else 'FAIL'}  {finding.check:<{width}}  {finding.details}"
         for finding in findings
     ]
-    checks = [{"check": f.check, "holds": f.holds, "found": f.found} for f in findings]
+    checks = [{"check": f.check, "holds": f.holds, "found": f.details} for f in findings]
     return Answer({"holds": holds, "checks": checks}, "\n".join(lines), holds)
 
 

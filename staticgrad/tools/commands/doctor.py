@@ -36,7 +36,7 @@ class CheckResult:
 
     check: str
     holds: bool
-    found: str
+    details: str
 
 
 def examine() -> tuple[CheckResult, ...]:

@@ -298,7 +298,7 @@ class DirectProduct:
             p.pointer(p.stage.b), place_at((p.base_of(p.stage.b, MATRIX), 1), (k, p.b_down), (j, 1))
         )
         word, masks = (f"load{self.lanes}", ()) if mask is None else ("load", (mask,))
-        return p.panels.widen(b, b.load(p.stage.b.operand, word, *at, *masks))
+        return p.panels.cast_to_element(b, b.load(p.stage.b.operand, word, *at, *masks))
 
     def element(self, k: Name, line: Word, number: int) -> Name:
         """An element of a in every lane."""
@@ -309,6 +309,8 @@ class DirectProduct:
             )
         else:
             place = place_at((p.base_of(a, MATRIX), 1), (line, p.a_row), (k, p.a_inner))
-            scalar = p.packing.widen(b, b.load(a.operand, "load1", *b.pointer(p.pointer(a), place)))
+            scalar = p.packing.cast_to_element(
+                b, b.load(a.operand, "load1", *b.pointer(p.pointer(a), place))
+            )
         vector: Name = b.op(f"splat{self.lanes}", scalar)
         return vector

@@ -268,7 +268,7 @@ class MatrixProduct(PlainProduct):
             with self.loop(0, lanes, 1, "row") as row:
                 to = self.slot(j0) + (k - self.depth_at + row) * columns + half
                 value = self.local_load("square", self.square, row * lanes)
-                self.local_store("panel", self.panel, to, self.panels.widen(b, value))
+                self.local_store("panel", self.panel, to, self.panels.cast_to_element(b, value))
 
     # tiles of rows
 

@@ -71,11 +71,11 @@ class LoopedProduct(ProductLoops):
         self.chunk = gemm_chunk(stage)
         #: The loop of k whose positions are multiplied one after the other, and the others.
         self.first = stage.k[0] if stage.by_first else None
-        self.rest = stage.k[1:] if self.first else stage.k
+        self.remaining_axes = stage.k[1:] if self.first else stage.k
         self.inner = frozenset(axis.name for axis in stage.k)
         self.packs_rows = bool(a.bounded_positions) or self.a_stored.is_storage
         places = not self.packs_rows and (len(stage.i) > 1 or self._step(0) is None)
-        self.down = flat_step(self._steps(b), self.rest)
+        self.down = flat_step(self._steps(b), self.remaining_axes)
         self.tiles = Tiles(
             self.element, self.lanes, self.dtype.is_float, self.one_register, indexed=places
         )
@@ -92,8 +92,8 @@ class LoopedProduct(ProductLoops):
             else max(self.lanes, packed)
         )
         #: The loops of k that are a run of rows, with those around.
-        count = next(n for n in range(len(self.rest)) if self._step(n) is not None)
-        self.around, self.along = self.rest[:count], self.rest[count:]
+        count = next(n for n in range(len(self.remaining_axes)) if self._step(n) is not None)
+        self.around, self.along = self.remaining_axes[:count], self.remaining_axes[count:]
         self.run = self.nest.positions(self.along)
         block = len(stage.k) == 1 and self.nest.facts_of(stage.k[0].extent).short
         #: Whether there is one block of k, one part of it.
@@ -109,7 +109,7 @@ class LoopedProduct(ProductLoops):
 
     def _steps(self, access: Access) -> dict[str, Stride]:
         """The strides of an access along the loops of a position of k."""
-        names = {axis.name for axis in self.rest}
+        names = {axis.name for axis in self.remaining_axes}
         return {axis: stride for axis, stride in access.moves if axis in names}
 
     @cached_property
@@ -123,9 +123,9 @@ class LoopedProduct(ProductLoops):
 
     def _step(self, first: int) -> Stride | None:
         """The stride of rows along the loops of a position from a number on, if it is one."""
-        names = {axis.name for axis in self.rest[first:]}
+        names = {axis.name for axis in self.remaining_axes[first:]}
         steps = {name: step for name, step in self._steps(self.stage.a).items() if name in names}
-        return flat_step(steps, self.rest[first:])
+        return flat_step(steps, self.remaining_axes[first:])
 
     @property
     def room(self) -> int:
@@ -136,7 +136,7 @@ class LoopedProduct(ProductLoops):
         """Extents, local memory and tables, before the loop over iterations."""
         self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
         self.begin: Word = self.nest.span(self.stage.k[0])[0]
-        self.each = self.nest.positions(self.rest) if self.first else self.deep
+        self.inner_depth = self.nest.positions(self.remaining_axes) if self.first else self.deep
         self.tile = None if self.stores_all else self._local("tile", self.element, 2 * self.room)
         if not (self.reads_panels_in_place and self.fills_vectors):
             room = self.depth * self.columns
@@ -245,7 +245,7 @@ class LoopedProduct(ProductLoops):
                 nest.at[self.first.name] = at
                 for fed in stage.fed:
                     nest.stage(fed)
-                self.origin = at * self.each
+                self.origin = at * self.inner_depth
                 self._write_parts()
         else:
             if stage.onto is not None and not self.stores_all:
@@ -283,13 +283,13 @@ class LoopedProduct(ProductLoops):
         """The parts of k, or of a position of its first loop: each in one block and one table."""
         b = self.b
         if self.one_part:
-            self.begun, self.end = self.begin, self.each
+            self.begun, self.end = self.begin, self.inner_depth
             self._write_part(0)
             return
         depth = b.variable("depth", "copy", self.begin)
-        with b.repeat(Apply("lt", (depth, self.each)), self.written):
+        with b.repeat(Apply("lt", (depth, self.inner_depth)), self.written):
             self.begun = b.op("copy", depth)
-            self.end = b.least(self.begun + self.depth, self.each)
+            self.end = b.least(self.begun + self.depth, self.inner_depth)
             at: Word = self.origin + self.begun
             stop = at // GEMM_BLOCK * GEMM_BLOCK + GEMM_BLOCK - self.origin
             if not self.one_block:
@@ -334,7 +334,7 @@ class LoopedProduct(ProductLoops):
 
     def _along_k(self, label: str, steps: Mapping[str, Stride]) -> tuple[tuple[str, Extent], ...]:
         """A term over the flattened k, or over the words of a table, for steps along its loops."""
-        flat = flat_step(steps, self.rest)
+        flat = flat_step(steps, self.remaining_axes)
         if flat is not None:
             stride: Any = flat  # accesses of this product alone may move by products of two
             return ((f"{self.name}_at", stride),) if flat != 0 else ()
@@ -343,7 +343,7 @@ class LoopedProduct(ProductLoops):
 
     def _packed_access(self) -> Access:
         """The access to b, whose loops of a position of k add terms of their own."""
-        b, inside = self.stage.b, {axis.name for axis in self.rest}
+        b, inside = self.stage.b, {axis.name for axis in self.remaining_axes}
         steps: dict[str, Stride] = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
         for at, position in enumerate(b.positions):
@@ -372,7 +372,7 @@ class LoopedProduct(ProductLoops):
         b, nest, base = self.b, self.nest, self.base
         with b.branch("ne", self.tabled, base):
             b.assign(self.tabled, "copy", base)
-            end = b.least(base + GEMM_BLOCK, self.nest.positions(self.rest))
+            end = b.least(base + GEMM_BLOCK, self.nest.positions(self.remaining_axes))
             if self.tiles.indexed:
                 steps, names = self._steps(self.stage.a), [axis.name for axis in self.around]
                 first, last = (b.quotient(bound, self.run) for bound in (base, end))
@@ -381,15 +381,16 @@ class LoopedProduct(ProductLoops):
                     self._store_word(self.runs, at - first, self._loop_offset(steps, names))
             if not self.tables:
                 return
-            nest.decode(self.rest, base)
+            nest.decode(self.remaining_axes, base)
             positions = {
-                axis.name: b.variable(axis.name, "copy", nest.at[axis.name]) for axis in self.rest
+                axis.name: b.variable(axis.name, "copy", nest.at[axis.name])
+                for axis in self.remaining_axes
             }
             with self.loop(base, end, 1, "at") as at:
                 nest.at.update(positions)
                 for table, moves in self.tables.items():
                     self._store_word(self.words[table], at - base, self._loop_offset(moves, moves))
-                self._count_on(positions, self.rest)
+                self._count_on(positions, self.remaining_axes)
 
     def _count_on(self, positions: Mapping[str, Name], axes: Sequence[Axis]) -> None:
         """The next positions along loops."""
@@ -525,15 +526,15 @@ class LoopedProduct(ProductLoops):
     def _inner_runs(self, body: Callable[[Word, Word], None]) -> None:
         """Inner indices of a part, ``run`` of the innermost k at a time."""
         b, nest = self.b, self.nest
-        if len(self.rest) == 1:
-            nest.at[self.rest[0].name] = self.begun
+        if len(self.remaining_axes) == 1:
+            nest.at[self.remaining_axes[0].name] = self.begun
             body(self.begun, self.end - self.begun)
             return
         over = b.variable("at", "copy", self.begun)
         with b.repeat(Apply("lt", (over, self.end)), self.written):
             at = b.op("copy", over)
-            nest.decode(self.rest, at)
-            last = self.rest[-1]
+            nest.decode(self.remaining_axes, at)
+            last = self.remaining_axes[-1]
             run = b.least(nest.number(last.extent) - nest.at[last.name], self.end - at)
             body(at, run)
             b.assign(over, "copy", at + run)
@@ -587,11 +588,11 @@ class LoopedProduct(ProductLoops):
         if self.packs_rows:
             self._pack_rows()
         elif self.tiles.indexed:
-            skip = {axis.name for axis in (*self.rest, *self.stage.i)}
+            skip = {axis.name for axis in (*self.remaining_axes, *self.stage.i)}
             self.a_at = self.base_of(self.stage.a, skip)
         else:
             self.nest.decode(self.stage.i, self.top)
-            base = self.base_of(self.stage.a, {axis.name for axis in self.rest})
+            base = self.base_of(self.stage.a, {axis.name for axis in self.remaining_axes})
             self.a_at = base + self.begun * self.nest.number_of(self._step(0) or 0)
         self.wide = self.past - self.left
         below = (self.top - self.first_row) * self.columns

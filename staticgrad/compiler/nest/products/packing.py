@@ -44,7 +44,7 @@ class Packing:
     def _suffix(self) -> str:
         return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
 
-    def widen(self, b: Builder, value: Name) -> Name:
+    def cast_to_element(self, b: Builder, value: Name) -> Name:
         """Stored elements as those that are multiplied."""
         if self.stored == self.element:
             return value
@@ -153,7 +153,11 @@ class Stepped(NamedTuple):
                     mask = (masks[part],) if masks else ()
                     value = b.load("", verb, *b.pointer(pointer, place), *stride, *mask)
                     to = place_at((self.to, 1), (k, self.pitch), constant=part)
-                    b.do(f"store{lanes}", *b.pointer(self.target, to), packing.widen(b, value))
+                    b.do(
+                        f"store{lanes}",
+                        *b.pointer(self.target, to),
+                        packing.cast_to_element(b, value),
+                    )
 
         def ends() -> None:
             loop({part: b.op(f"mask{lanes}", present - part) for part in parts})
@@ -190,7 +194,11 @@ def _lines(packing: Packing, name: str, along: bool) -> Function:
                             "", *verb, *b.pointer(p["a"], place), *(() if along else (inner,)), mask
                         )
                     to = place_at((i, p["depth"]), (k, 1))
-                    b.do(f"store{lanes}", *b.pointer(p["packed"], to), packing.widen(b, value))
+                    b.do(
+                        f"store{lanes}",
+                        *b.pointer(p["packed"], to),
+                        packing.cast_to_element(b, value),
+                    )
 
     return function(name, LINES, write)
 
