@@ -169,13 +169,14 @@ class Opaque:
     phase: int
     label: str
     origins: tuple[Location, ...]
+    runs_loop: bool
     reaches: Callable[[tuple[int, ...]], tuple[Reach, ...]] = field(compare=False)
 
     @classmethod
     def of(cls, step):
         return cls(
             step.accesses(), step.in_place(), step.arguments, step.total, step.grain, step.phase,
-            step.label, step.origins, step.reaches,
+            step.label, step.origins, step.runs_loop, step.reaches,
         )  # fmt: skip
 
     def accesses(self):

@@ -146,7 +146,7 @@ WRONG_FLIPS = {
         "the kernel and reference differ",
     ),
     "its transpose is not a transpose": (
-        {"transposed": lambda self, ct, x, *indices: ct},
+        {"transpose_rule": lambda self, ct, x, *indices: ct},
         "the rules give a slope of",
     ),
     "its shape is wrong": (
