@@ -284,7 +284,7 @@ class BatchNorm1d(SpatialLayer):
         batch_moments = batch_statistics(wide)
         self._move(mean, batch_moments[0], 1.0)
         self._move(var, batch_moments[1], _correction(wide))
-        # Narrow floats: only the result is rounded, so the moments in the compute type are not used.
+        # Narrow floats: only the result is rounded, so the moments of the compute type go unused.
         reused_moments = batch_moments if wide is x else None
         return batch_norm(
             x, weight=self.weight, bias=self.bias, statistics=reused_moments, eps=self.eps
