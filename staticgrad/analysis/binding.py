@@ -208,7 +208,7 @@ _TYPICAL_AT_MOST: Final = 256
 
 
 def typical_sizes(graph: Graph, fixed: Mapping[str, int]) -> dict[str, int]:
-    """Return typical values of the named sizes that are not ``known``.
+    """Return typical values of the named sizes that are not ``fixed``.
 
     These are the hints, or 64; where conditions of the graph exclude them, others that meet all
     conditions, or more of them. They depend on nothing but the arguments.

@@ -90,7 +90,7 @@ def index_failure(
     at: Location | None,
     in_body: bool = False,
 ) -> IndexOutOfRange:
-    """The error about the index ``found``, which a step noted in its check operand.
+    """Return the error about ``index``, which a step noted in its check operand.
 
     Several checks of a kernel may share the operand; the error is about the first that the index
     fails. It names the feeds that the index was read from, ``in_body`` what the body was given, and

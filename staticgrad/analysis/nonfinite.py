@@ -2,9 +2,9 @@
 
 ``Probe`` answers for every floating value in one run: has an element of it become NaN or infinite
 although what it was computed from was finite? ``evidence`` and ``accusation`` say more of the one
-that has. ``counted`` says which elements count for the results: an element that every ``where``
-behind it discards does not count, whatever its value, nor does an operand of a test
-for finiteness.
+that has. ``find_counted_elements`` says which elements count for the results: an element that every
+``where`` behind it discards does not count, whatever its value, nor does an operand of a test for
+finiteness.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Kind = Literal["nonfinite", "nan"]
 class Suspect:
     """A value whose operation may make bad numbers.
 
-    It has where ``made`` holds, if that is anywhere (the answer ``found``, a count) and the
+    It has where ``is_made`` holds, if that is anywhere (``answer``, a count) and the
     answers ``clean`` are all 0.
     """
 
@@ -58,9 +58,10 @@ class Suspect:
 class Probe:
     """The suspects of a graph, and the ``graph`` that counts their bad elements (None: no suspect).
 
-    A value is guilty where an element of it that counts (see ``counted``) is NaN or infinite and
-    the operation's operands are finite: of an elementwise operation at that element, of any other
-    everywhere. The kind "nan" looks for NaNs made of operands without NaN, infinities or not.
+    A value is guilty where an element of it that counts (see ``find_counted_elements``) is NaN or
+    infinite and the operation's operands are finite: of an elementwise operation at that element,
+    of any other everywhere. The kind "nan" looks for NaNs made of operands without NaN, infinities
+    or not.
     """
 
     def __init__(self, graph: Graph, kind: Kind = "nonfinite") -> None:
@@ -89,7 +90,7 @@ class Probe:
     ) -> Suspect | None:
         """The first suspect, in the order of the graph, that the answers of ``graph`` convict.
 
-        ``before``: the line of a lookup that failed, so that what comes after it says nothing.
+        ``failed_line``: the line of a lookup that failed, so that what comes after it says nothing.
         """
         following_nodes = set() if failed_line is None else self._from(failed_line)
         for suspect in self.suspects:

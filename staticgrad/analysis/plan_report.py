@@ -41,7 +41,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class BodyWork:
-    """The cost of one run of a body: ``seconds`` (predicted), bytes ``moved``, and its ``arena``.
+    """The cost of one run of a body: ``seconds`` (predicted), ``nbytes`` moved, its ``arena``.
 
     ``iterations``: how often it runs; of a loop that a test ends, at most. 0: it is one of some
     cases.

@@ -86,7 +86,7 @@ def at_once(arrays: Sequence[Any]) -> Iterator[_Run]:
 class _Run:
     """The writes of a function that runs at once.
 
-    ``before`` are the arrays of parameters that have been written, as they were at first.
+    ``arrays_before`` are the arrays of parameters that have been written, as they were at first.
     """
 
     def __init__(self, noted: Session) -> None:
@@ -259,7 +259,7 @@ def rule_input(type: TensorType) -> Symbolic:
 
 @contextmanager
 def standing_in(tensors: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
-    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``held``.
+    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``tensors``.
 
     It gives the function that makes the input of a tensor, once for each.
     """

@@ -135,7 +135,7 @@ def states() -> State:
 
 @contextmanager
 def replay_draws(state: State) -> Iterator[None]:
-    """Draw again from ``before``; afterwards go on from where all stood."""
+    """Draw again from ``state``; afterwards go on from where all stood."""
     now = states()
     try:
         _restore(state)

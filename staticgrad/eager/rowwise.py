@@ -111,7 +111,7 @@ class RowsNode(tape.TapeNode):
     def _slopes(
         self, part: list[Any], ct: Tensor, variables: Sequence[int]
     ) -> list[tuple[int, Tensor]]:
-        """The gradients of one block by the arguments ``moved``; nothing else of it is kept."""
+        """The gradients of one block by the arguments ``variables``; nothing else of it is kept."""
         for k in variables:
             part[k].requires_grad = True
         edges = [part[k].edge for k in variables]

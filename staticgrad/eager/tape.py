@@ -484,7 +484,7 @@ class OpNode(TapeNode):
 
 
 def apart(shares: Cotangents, kind: type[Recorded], tensors: Iterable[Any]) -> Cotangents:
-    """``shares``, with copies of the arrays that one of ``held`` has, too."""
+    """``shares``, with copies of the arrays that one of ``tensors`` has, too."""
     arrays = [tensor.array for tensor in tensors if tensor.__class__ is kind]
     for share in shares:
         if share.__class__ is kind and any(share.array is array for array in arrays):

@@ -42,7 +42,7 @@ def typical(size: Any) -> int:
 
 
 def open_sizes(sizes: Any, names: Mapping[str, Dim]) -> dict[str, Any]:
-    """Return PyTorch's integers for the names that ``named`` has found in these sizes."""
+    """Return PyTorch's integers for the ``names`` in these sizes."""
     integers: dict[str, Any] = {}
     for size in filter(is_open, sizes):
         for symbol in size.node.expr.free_symbols:

@@ -67,7 +67,7 @@ def format_target(target: Target) -> str:
 
 
 def read(line: str) -> Target:
-    """Return the target that ``written`` has written."""
+    """Return the target that a line describes."""
     triple, cpu, features, vector_bits, level = line.split("|")
     return Target(triple, cpu, features, int(vector_bits), int(level))
 

@@ -333,11 +333,11 @@ def match_names(
 ) -> dict[str, str]:
     """Match names from elsewhere with ours: given name -> our name.
 
-    ``own`` has for each of ours its name, and others by which it is known, too. Names that differ
-    in numbers alone make a group. Where each name of ours in a group, or another of its names, is
-    given, and where the group has another number of names, the names of the group are left out, for
-    they are equal or nothing is known of them; else they stand for each other in the order of their
-    numbers.
+    ``own_names`` has for each of ours its name, and others by which it is known, too. Names that
+    differ in numbers alone make a group. Where each name of ours in a group, or another of its
+    names, is given, and where the group has another number of names, the names of the group are
+    left out, for they are equal or nothing is known of them; else they stand for each other in the
+    order of their numbers.
     """
     theirs: defaultdict[str, list[str]] = defaultdict(list)
     for name in foreign_names:

@@ -339,7 +339,7 @@ def differences(
 ) -> Iterator[str]:
     """Yield the differences between two traces of one function, with the lines.
 
-    ``kept`` has the constant parts of the results, of both.
+    ``constants`` has the constant parts of the results, of both.
     """
     nodes = [() if graph is None else graph.nodes for graph in (first_graph, second_graph)]
     if len(nodes[0]) != len(nodes[1]):

@@ -200,7 +200,7 @@ class Restoring:
         self._states: list[tuple[Callable[[], Any], Callable[[Any], object], Any]] = []
 
     def look(self, tree: Any, saved: Any, path: str = "") -> None:
-        """Note what of ``found`` belongs where in ``tree``, or why it does not."""
+        """Note what of ``saved`` belongs where in ``tree``, or why it does not."""
         tree = stored_of(tree)
         container = parts(tree)
         if container is not None and container.are_names and isinstance(saved, dict):

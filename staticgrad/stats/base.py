@@ -498,7 +498,7 @@ class Continuous(Univariate):
     def _by(
         self, of: Formula, x: Any, parameters: Sequence[Any], at_low: float, at_high: float
     ) -> Any:
-        """A function of z in the support; ``before`` and ``after`` it constants."""
+        """A function of z in the support; ``at_low`` and ``at_high`` it constants."""
         s, loc, scale, valid = self._split(parameters)
         z = (x - loc) / scale
         low, high = self._ends(s)

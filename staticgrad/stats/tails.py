@@ -33,7 +33,7 @@ MOST: Final = 10_000
 
 
 def _sum_series(ratio: Callable[[Any], Any], mask: Any) -> Any:
-    """1 + r(1) + r(1) r(2) + ... where ``wanted``, of falling ratios of terms, all below 1.
+    """1 + r(1) + r(1) r(2) + ... where ``mask`` is True, of falling ratios of terms, all below 1.
 
     The terms behind the last one are summed as a geometric series, since ratios change slowly where
     there are many terms.
@@ -123,7 +123,7 @@ def log_upper_gamma(a: Any, x: Any) -> Any:
 
 @custom_jvp(name="staticgrad.log_betainc")
 def _log_beta(a: Any, b: Any, x: Any, complement: Any) -> Any:
-    """log(I(x; a, b)), of x + rest = 1, by DLMF 8.17.22's series where it underflows."""
+    """log(I(x; a, b)), of x + complement = 1, by DLMF 8.17.22's series where it underflows."""
     lower = special.betainc(a, b, x)
     lower = where(is_by_lower(a, complement), 1.0 - special.betainc(b, a, complement), lower)
     underflows = (lower < TINY) & (x > 0.0) & (x * (a + b) < a)

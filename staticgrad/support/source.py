@@ -210,7 +210,7 @@ class Origin(tuple[CodeType, int, str]):
 
 
 class Merged(tuple[Origin | SourceLine, ...]):
-    """Several places, the one that counts first, as yet not looked up. ``merged`` makes them."""
+    """Places that ``merge_locations`` has joined, not yet looked up; the first one counts."""
 
     __slots__ = ()
 

@@ -52,7 +52,7 @@ def levels_at(level: Name, step: int = 1) -> Offset:
 class RowSums:
     """The reductions along rows of a kernel, for the rows side by side."""
 
-    #: The sums whose rows are joined later, by ``joined_across``.
+    #: The sums whose rows are joined later, by ``join_across``.
     across: frozenset[str] = frozenset()
 
     def __init__(self, nest: NestWriter) -> None:

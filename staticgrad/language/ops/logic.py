@@ -40,7 +40,7 @@ class Relation(Truth):
     allows: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
 
     def refine(self, operand_range: Range, number: float, holds: bool = True) -> Range:
-        """``kept``, where its elements compared with ``number`` give ``holds``."""
+        """``operand_range``, where its elements compared with ``number`` give ``holds``."""
         less, equal, greater = (allowed is holds for allowed in self.allows)
         if not less and not greater:
             return Range(number, number, Zero.NEVER if number else Zero.CHOSEN)

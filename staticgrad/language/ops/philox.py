@@ -30,7 +30,7 @@ ROUNDS: Final = 10
 LOW: Final = 0xFFFFFFFF
 #: Streams of one generator: they stand above the position in the counter.
 STREAMS: Final = 1 << 16
-#: The last of them makes the keys of the iterations of loops: ``folded``.
+#: The last of them makes the keys of the iterations of loops: ``fold_key``.
 FOLDED: Final = STREAMS - 1
 
 
@@ -92,7 +92,7 @@ class RandomBits(Op, name="random_bits"):
         return bits.reshape(draw_shape)
 
     def _bits(self, key: Array, step: Array, first: int, count: int, draw_shape: Any) -> Any:
-        """Return ``count`` numbers of each draw from number ``first`` on, in the shape ``own``."""
+        """Return ``count`` numbers of each draw from number ``first`` on, of ``draw_shape``."""
         draw_size = int(np.prod(self.shape[self.keys :], dtype=np.int64))  # type: ignore[arg-type]
         begin = np.uint64(self.rank * draw_size + first)
         position = (begin + np.arange(count, dtype=np.uint64)).reshape(draw_shape)

@@ -56,7 +56,7 @@ def quote(text: str) -> str:
 
 
 def unquote(token: str) -> str:
-    """The text that ``quoted`` wrote."""
+    """The text that ``quote`` wrote."""
     return re.sub(_ESCAPE, _unescape, token[1:-1])
 
 

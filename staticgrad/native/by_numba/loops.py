@@ -55,7 +55,7 @@ def array(word: Any, kind: Any) -> Any:
 def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -> Any:
     """Return Numba's C function of the kernel that a text defines.
 
-    ``kept``: its machine code is read from the kernel cache and written there.
+    ``is_cached``: its machine code is read from the kernel cache and written there.
 
     Raises:
         CompileError: Numba does not compile it.

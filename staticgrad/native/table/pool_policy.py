@@ -7,8 +7,8 @@ pool's memory and of the caller's block.
 Before a run, what the run before took is noted, and decided how this one goes. A trial is twelve
 runs: four go the preferred way, four the other and four the preferred one; of each four the least
 of the last three counts. It ends where the first two or three the other way take a quarter more.
-After it come ``rest`` runs of the preferred way, or few where these take a quarter more by then
-than the other way took in the trial: a program that is called less often than before finds its
+After it come the runs of the interval, the preferred way, or few where these take a quarter more by
+then than the other way took in the trial: a program that is called less often than before finds its
 workers asleep. A shared run of which others ran no more than a quarter of what is theirs does not
 say that sharing is fast.
 """

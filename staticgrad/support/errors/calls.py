@@ -169,8 +169,8 @@ def check_keywords(
 ) -> None:
     """Refuse words that are handed on to ``taker`` later, unless it takes them.
 
-    ``without``: parameters of it that are not handed on; ``own``: what the function ``name`` itself
-    takes, for the hint.
+    ``without``: parameters of it that are not handed on; ``extra``: what the function ``name``
+    itself takes, for the hint.
     """
     ours = signature(taker)
     parameters = [Parameter(word, Parameter.KEYWORD_ONLY) for word in extra]
@@ -251,7 +251,7 @@ def _fits(value: Any, expected: Any) -> bool:
 
 
 def _fits_one(value: Any, expected: Any) -> bool:
-    """Return False where ``given`` is surely of another kind."""
+    """Return False where ``value`` is surely of another kind."""
     if expected in (None, type(None)):
         return value is None
     if expected is int:

@@ -104,7 +104,7 @@ def measure_peers(
 def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
     """Return eager PyTorch's bytes of a step, without its time; else the reason for none.
 
-    ``torch`` is that of ``measured``.
+    ``torch`` is that of ``chosen``.
     """
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     with ExitStack() as stack:

@@ -44,7 +44,7 @@ class Race:
     def __init__(self, at: int, *runs: Run, reset: Run | None = None) -> None:
         """Run each way, to warm up and to estimate its time.
 
-        ``before`` is called before each run, and does not count; each run is measured by itself.
+        ``reset`` is called before each run, and does not count; each run is measured by itself.
         """
         self._at, self._runs, self._reset = at, runs, reset
         self._repeats, longest = [], 0.0

@@ -63,7 +63,7 @@ def _find_widening(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _is_cause(operand: Symbolic, cast: Node) -> bool:
-    """Return whether ``other`` widened the operand of ``cast``; parsed text has no columns."""
+    """Return whether ``operand`` widened the operand of ``cast``; parsed text has no columns."""
     if operand.node.op.name == "cast":
         return False
     return cast.origin.resolve().column is not None or (operand.node.is_leaf and operand.ndim > 0)

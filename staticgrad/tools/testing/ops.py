@@ -365,7 +365,7 @@ class _OpCheck:
                 )
 
     def differences(self, sample: tuple[Array, ...], positions: list[int], order: int) -> None:
-        """Derivatives by the operands ``moved`` against differences."""
+        """Derivatives by the operands ``positions`` against differences."""
 
         def apply_op(*values: Symbolic) -> list[Symbolic]:
             by_place = dict(zip(positions, values, strict=True))

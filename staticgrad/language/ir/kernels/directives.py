@@ -2,7 +2,7 @@
 
 The stages of a kernel say *what* is computed, ``Kernel.directives`` says how. ``legality`` says
 which directives a kernel may have; ``staticgrad/compiler/nest/directives.py`` adds those of a
-machine. Stages are counted as ``nested`` yields them; stage -1 is all of them. Estimates and
+machine. Stages are counted as ``nested_stages`` yields them; stage -1 is all of them. Estimates and
 kernels share the number of vectors that an iteration interleaves.
 """
 

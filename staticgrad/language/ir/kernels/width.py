@@ -199,7 +199,7 @@ def differs(
 ) -> bool:
     """Return whether an expression may vary along loops, whatever its arguments are.
 
-    ``stored``: operands that are stored to; ``given``: results that differ.
+    ``stored``: operands that are stored to; ``varying``: results that differ.
     """
     access = expr.attribute
     if isinstance(access, Access):
