@@ -147,9 +147,10 @@ class WatchedRun:
     """One watched run.
 
     ``truth`` holds what each byte of the copy is worth, ``is_defined`` whether it was written in
-    this life of its buffer; kernels run in the copy's ``block``, where the records point. ``highest`` is
-    where the highest arena byte ends that was written, or given to a kernel as scratch or to note
-    a failing index, on the next border of 64: the planner aligns to it, and counts it in the peak.
+    this life of its buffer; kernels run in the copy's ``block``, where the records point.
+    ``highest`` is where the highest arena byte ends that was written, or given to a kernel as
+    scratch or to note a failing index, on the next border of 64: the planner aligns to it, and
+    counts it in the peak.
     """
 
     def __init__(self, table: GuardedTable, arena: Arena, copy: GuardedCopy) -> None:
