@@ -223,7 +223,7 @@ def as_told() -> Iterator[None]:
 _UNCHANGED: Final = _returns(())
 _FUSION: Final = "staticgrad.compiler.fusion."
 _NEST: Final = "staticgrad.compiler.nest."
-_PREPARED: Final = "staticgrad.compiler.preparation."
+_PREPARED: Final = "passes.late."
 _LOWERED: Final = "staticgrad.compiler.lowering."
 
 PATHS: Final = (
@@ -351,7 +351,7 @@ PATHS: Final = (
     ),
     Path(
         "tested_iterations",
-        "staticgrad.compiler.preparation.loops:strip_mine_loops",
+        "passes.late.loops:strip_mine_loops",
         _first,
         row="small:endless loop",
     ),

@@ -14,7 +14,7 @@ from typing import Any, Final
 STAGES: Final = {
     "grad": ("staticgrad:grad",),
     "passes": ("passes.base:Pipeline.run",),
-    "prepare": ("staticgrad.compiler.lowering.fuse:prepare_graph",),
+    "prepare": ("staticgrad.compiler.lowering.fuse:run_late_passes",),
     "fuse": (
         "staticgrad.compiler.lowering.fuse:groups_of",
         "staticgrad.compiler.lowering.fuse:add_copies",

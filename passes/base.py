@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, dataclass_transform
+from typing import Any, ClassVar, Final, Literal, dataclass_transform
 
 from staticgrad.analysis.pass_report import Report as Report
 from staticgrad.language.ir.bodies import map_bodies
@@ -30,7 +30,7 @@ from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import PassInterfaceError, PipelineError
-from staticgrad.support.errors.wording import kind_of
+from staticgrad.support.errors.wording import did_you_mean, kind_of
 from staticgrad.support.records import Immutable, dataclass
 
 
@@ -163,6 +163,8 @@ class Pass(Immutable):
         takes, gives: the level of its input and output; ``graph`` by default.
         inside: if true, the pipeline also runs it in the bodies of loops and branches, inner ones
             first. A pass that does not return a graph must handle bodies itself.
+        required: why no program compiles without the pass, so that it cannot be disabled; empty
+            by default.
     """
 
     name: ClassVar[str] = ""
@@ -170,6 +172,7 @@ class Pass(Immutable):
     takes: ClassVar[str] = "graph"
     gives: ClassVar[str] = "graph"
     inside: ClassVar[bool] = True
+    required: ClassVar[str] = ""
 
     traced = deprecated_attribute("0.2", "apply")
     unrounded = deprecated_attribute("0.2", "without_rounding")
@@ -271,7 +274,7 @@ class Pipeline(Pass, name="pipeline"):
         *,
         verify: bool = True,
         disable: Collection[str] = (),
-        dump: Path | str | None = None,
+        dump: Path | str | Literal[False] | None = None,
         watch: Watch | None = None,
         check: bool | None = None,
     ) -> tuple[Any, tuple[Report, ...]]:
@@ -281,9 +284,10 @@ class Pipeline(Pass, name="pipeline"):
             program: a Graph, or the input level of the first pass.
             verify: check the program's invariants before the first pass and after each that
                 changed something.
-            disable: names of passes to leave out; all of them must occur in the pipeline.
+            disable: names of passes to leave out, also inside of fixpoints; all of them must occur
+                in the pipeline.
             dump: a folder for ``00-input.sg``, ``01-dce.sg`` and so on; the setting
-                ``dump`` (``STATICGRAD_DUMP``) by default.
+                ``dump`` (``STATICGRAD_DUMP``) by default. False: nothing is written.
             watch: called with each rewrite, with its rule, as it happens.
             check: evaluate each graph before and after each pass on small random feeds; the setting
                 ``check`` (``STATICGRAD_CHECK``) by default.
@@ -295,9 +299,9 @@ class Pipeline(Pass, name="pipeline"):
             PassMismatchError: with ``check``, a pass changed a result; with a minimal graph.
             PipelineError: a disabled name does not occur, or neighbours no longer fit without it.
         """
-        enabled = _disable_passes(self, disable)
-        settings = config.current(dump=dump, check=check)
-        folder = settings.dump
+        enabled = disable_passes(self, disable)
+        settings = config.current(dump=None if dump is False else dump, check=check)
+        folder = None if dump is False else settings.dump
         if verify:
             _verify_program(
                 program, enabled.passes[0].takes if enabled.passes else "graph", "the input"
@@ -384,16 +388,52 @@ def _gives(pass_: Pass) -> str:
     return _gives(inner[-1]) if inner else pass_.gives
 
 
-def _disable_passes(pipeline: Pipeline, names: Collection[str]) -> Pipeline:
+def disable_passes(
+    pipeline: Pipeline, names: Collection[str], others: Mapping[str, object] | None = None
+) -> Pipeline:
+    """Return the pipeline without the passes of these names, also inside of fixpoints.
+
+    ``others``: names that may be disabled elsewhere, and are ignored here.
+
+    Raises:
+        PipelineError: a name that occurs nowhere, or a pass that is required.
+    """
     if not names:
         return pipeline
-    unknown = set(names) - {pass_.name for pass_ in pipeline.passes}
-    if unknown:
+    passes = {pass_.name: pass_ for pass_ in _all_passes(pipeline)}
+    available = [*passes, *(others or ())]
+    if unknown := sorted({*names}.difference(available)):
         raise PipelineError(
-            f"no pass {', '.join(map(repr, sorted(unknown)))} to disable",
+            f"no pass {', '.join(map(repr, unknown))} to disable",
+            hint=f"{did_you_mean(unknown[0], available)}there are {', '.join(available)}",
             details=[f"in the pipeline {pipeline}"],
         )
-    return Pipeline(tuple(pass_ for pass_ in pipeline.passes if pass_.name not in names))
+    for name in names:
+        if name in passes and passes[name].required:
+            raise PipelineError(
+                f"pass {name!r} cannot be disabled: {passes[name].required}",
+                hint=f"remove {name!r} from disable",
+            )
+    return Pipeline(tuple(_enabled_passes(pipeline, names)))
+
+
+def _all_passes(pipeline: Pipeline | Fixpoint) -> Iterator[Pass]:
+    for pass_ in pipeline.passes:
+        yield pass_
+        if isinstance(pass_, Pipeline | Fixpoint):
+            yield from _all_passes(pass_)
+
+
+def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> Iterator[Pass]:
+    for pass_ in pipeline.passes:
+        if pass_.name in names:
+            continue
+        if not isinstance(pass_, Pipeline | Fixpoint):
+            yield pass_
+        elif enabled := tuple(_enabled_passes(pass_, names)):
+            yield (
+                Pipeline(enabled) if isinstance(pass_, Pipeline) else Fixpoint(enabled, pass_.limit)
+            )
 
 
 def _run_pass(

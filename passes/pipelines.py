@@ -48,6 +48,41 @@ PASSES: Final[tuple[type[Pass], ...]] = (
 #: Passes that few pipelines have: name -> the module that defines it, imported where it is named.
 RARE: Final[Mapping[str, str]] = MappingProxyType({"saved": "passes.saved"})
 
+#: Passes that run when kernels are made, after the pipeline that ``sg.compile`` is given, in this
+#: order -> the module that defines each. What they are for: ``passes/late/``.
+LATE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "marks": "passes.late.marks",
+        "im2col": "passes.late.windows",
+        "space-to-depth": "passes.late.windows",
+        "vector-products": "passes.late.products",
+        "wide-totals": "passes.late.products",
+        "broadcast-windows": "passes.late.windows",
+        "winograd": "passes.late.windows",
+        "split-filter-gradients": "passes.late.windows",
+        "split-k": "passes.late.products",
+        "split-scatters": "passes.late.scatters",
+        "if-conversion": "passes.late.loops",
+        "strip-mining": "passes.late.loops",
+        "transposed-factors": "passes.late.loops",
+        "disjoint-pads": "passes.late.regions",
+        "slices-of-pads": "passes.late.slices",
+        "shifted-formulas": "passes.late.columns",
+        "recomputed-formulas": "passes.late.columns",
+        "shared-stacks": "passes.late.loops",
+        "panels": "passes.late.products",
+    }
+)
+#: The first late pass that runs only if nodes are fused. Those before it decide the bits of
+#: results; the others save memory traffic, and each node's kernel has the same bits without them.
+_FIRST_OF_FUSED: Final = "if-conversion"
+#: Passes that a memory budget or a policy tries before the late ones -> the module.
+OF_BUDGETS: Final[Mapping[str, str]] = MappingProxyType(
+    {"products-in-loops": "passes.loops.rows_inside", "segments": "passes.loops.segments"}
+)
+#: Every pass that is imported when it is named.
+_LOADED: Final[Mapping[str, str]] = MappingProxyType({**RARE, **LATE, **OF_BUDGETS})
+
 #: Where other packages announce their passes.
 GROUP: Final = "staticgrad.passes"
 
@@ -56,6 +91,11 @@ LEVELS: Final[Mapping[str, str]] = {
     "O0": "stabilize,parts",
     "O1": "stabilize,parts,dce,loops,fixpoint(simplify,cse,fold),dce,residuals",
     "O2": "stabilize,parts,dce,loops,fixpoint(simplify,algebra,cse,fold),dce,residuals",
+}
+#: The late passes, with fusion and without -> their pipeline.
+STAGES: Final[Mapping[str, str]] = {
+    "late": ",".join(LATE),
+    "late-unfused": ",".join([*LATE][: [*LATE].index(_FIRST_OF_FUSED)]),
 }
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -68,9 +108,10 @@ def pipeline(text: str | Pass) -> Pipeline:
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
             repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``. A level
-            stands for its passes: ``O1,residuals``. A pass is known by its name once its class is
-            defined; passes of installed packages are found by entry points of the group
-            ``staticgrad.passes``. A pass, instead of text, is the pipeline of itself alone.
+            stands for its passes: ``O1,residuals``; so does ``late``. A pass is known by its name
+            once its class is defined; passes of installed packages are found by entry points of
+            the group ``staticgrad.passes``. A pass, instead of text, is a
+            pipeline of one pass.
 
     Raises:
         ParseError: text that is no pipeline, an unknown pass or option; points at the place.
@@ -90,8 +131,8 @@ def _load(name: str) -> None:
     Raises:
         PipelineError: the entry point called ``name`` is no Pass.
     """
-    if name in RARE:
-        import_module(RARE[name])
+    if name in _LOADED:
+        import_module(_LOADED[name])
         return
     for entry, loaded in load_entry_points(GROUP):
         if not (isinstance(loaded, type) and issubclass(loaded, Pass) and loaded.name):
@@ -129,9 +170,9 @@ class _PipelineReader:
         match = _NAME.match(self.text, self.at)
         if match is None:
             self.fail("expected the name of a pass")
-        if match[0] in LEVELS:
+        if text := LEVELS.get(match[0]) or STAGES.get(match[0]):
             self.at = match.end()
-            return _PipelineReader(LEVELS[match[0]]).passes()
+            return _PipelineReader(text).passes()
         return (self.read_pass(match),)
 
     def read_pass(self, match: re.Match[str]) -> Pass:
@@ -139,12 +180,13 @@ class _PipelineReader:
         if name not in REGISTRY:
             _load(name)
         if name not in REGISTRY or name == Pipeline.name:
-            names = dict.fromkeys((*(cls.name for cls in PASSES), *RARE, *REGISTRY))
+            names = dict.fromkeys((*(cls.name for cls in PASSES), *_LOADED, *REGISTRY))
             del names[Pipeline.name]
             self.fail(
                 f"no pass is named {name!r}",
                 width=len(name),
-                hint=f"{did_you_mean(name, (*names, *LEVELS))}there are {', '.join(names)},"
+                hint=f"{did_you_mean(name, (*names, *LEVELS, *STAGES))}"
+                f"there are {', '.join(names)},"
                 f" and the levels {', '.join(LEVELS)}"
                 "\na pass of your own is known by its name once its class is defined or imported",
             )

@@ -20,24 +20,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from passes.base import Pass, Watch
+from passes.late.marks import attach_stripped, is_mark, strip_marks
+from passes.late.regions import attach_joined, join_disjoint_pads
 from staticgrad.analysis.liveness import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.compiler.preparation.marks import attach_stripped, is_mark, strip_marks
-from staticgrad.compiler.preparation.regions import attach_joined, join_disjoint_pads
 from staticgrad.language.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.language.ir.graph import BodyOp, Graph, Node, Symbolic, rebuild
 from staticgrad.language.types.arrays import hint_bytes, hint_product
 from staticgrad.support.caches import cached_property
 from staticgrad.support.records import dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.compiler.fusion.groups import (  # fusion is loaded where the pass runs
-        Group,
-        ResultBuffer,
-    )
+from staticgrad.support.upward import up
 
 #: Bytes that are worth ``flops`` operations.
 WORTH_BYTES: Final = 4
@@ -318,32 +313,28 @@ class _Kernels:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        from staticgrad.compiler.fusion.merging import fuse_graph
-
         self.seen, self._new = strip_marks(graph)
-        self.groups = fuse_graph(self.seen)
+        self.groups: Any = up("staticgrad.compiler.fusion.merging").fuse_graph(self.seen)
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def _place(self, key: ValueKey) -> ResultBuffer:
+    def _place(self, key: ValueKey) -> Any:
         node, index = key
-        from staticgrad.compiler.fusion.groups import ResultBuffer
-
-        return ResultBuffer(*(self._new[node][index].key if node in self._new else key))
+        return up("staticgrad.compiler.fusion.groups").ResultBuffer(
+            *(self._new[node][index].key if node in self._new else key)
+        )
 
     def stores(self, key: ValueKey) -> bool:
-        return self.groups.stores(self._place(key))
+        return bool(self.groups.stores(self._place(key)))
 
-    def home(self, key: ValueKey) -> Group | None:
+    def home(self, key: ValueKey) -> object:
         return self.groups.home(self._place(key))
 
     def leave(self) -> None:
         """Store the groups with the graph, so that fusion need not run again."""
-        from staticgrad.compiler.fusion.merging import attach_groups
-
         attach_stripped(self.graph, self.seen)
-        attach_groups(self.seen, self.groups)
+        up("staticgrad.compiler.fusion.merging").attach_groups(self.seen, self.groups)
 
 
 class Border:
@@ -600,7 +591,7 @@ class Border:
             )
         )
 
-    def _home(self, key: ValueKey) -> Group | None:
+    def _home(self, key: ValueKey) -> object:
         return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:

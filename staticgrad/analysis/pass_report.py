@@ -25,7 +25,8 @@ class Report:
 
     ``hits`` counts how often each rule of the pass applied, ``seconds`` is wall time. Nodes and
     bytes are counted at first use, bytes at ``sizes`` or, without any, at the hints of the
-    named sizes. Reports of equal counts are equal.
+    named sizes. ``inside``: the part of the program that the pass changed, if not all of it.
+    Reports of equal counts are equal.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Report:
     hits: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     sizes: Mapping[str, int] = field(default_factory=dict)
+    inside: str = ""
 
     def at(self, sizes: Mapping[str, int]) -> Report:
         """The report with its bytes at these values of the named sizes."""
@@ -64,10 +66,11 @@ class Report:
     @property
     def summary(self) -> str:
         """The name and the counts, without rules."""
+        name = f"{self.name} in {self.inside}" if self.inside else self.name
         if not self.changed:
-            return f"{self.name}: unchanged"
+            return f"{name}: unchanged"
         return (
-            f"{self.name}: {self.nodes_before} -> {self.nodes_after} nodes,"
+            f"{name}: {self.nodes_before} -> {self.nodes_after} nodes,"
             f" {self.bytes_before} -> {self.bytes_after} bytes"
         )
 
@@ -84,6 +87,7 @@ class Report:
         """The counts as JSON has them."""
         return {
             "name": self.name,
+            "inside": self.inside,
             "nodes_before": self.nodes_before,
             "nodes_after": self.nodes_after,
             "bytes_before": self.bytes_before,

@@ -1,1 +1,1 @@
-"""From a graph to a running step: preparation, fusion, kernels, memory, runtime."""
+"""From a graph to a running step: fusion, kernels, memory, runtime."""

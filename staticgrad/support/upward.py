@@ -19,6 +19,8 @@ UPWARD: Final = {
     "staticgrad.autodiff.forward": "tangents of loops, and of functions of eigenvalues",
     "staticgrad.autodiff.jacobian": "implicit steps solve systems with Jacobians",
     "staticgrad.autodiff.reverse": "the derivative of a loop is one of its body; adjoints of ODEs",
+    "staticgrad.compiler.fusion.merging": "what a backward pass reads depends on what fuses",
+    "staticgrad.compiler.fusion.groups": "what a backward pass reads depends on what fuses",
 }
 
 

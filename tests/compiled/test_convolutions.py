@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
+from passes.late.windows import use_patch_matrices, use_stride_remainders
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.compiler.preparation.sequence import prepare_graph
-from staticgrad.compiler.preparation.windows import use_patch_matrices, use_stride_remainders
 from staticgrad.language.ir.forms import WindowReduce
 from staticgrad.language.ir.kernels.stages import Gemm
 from staticgrad.language.ops.convolution import Conv, ConvFilter, ConvImage
@@ -239,7 +238,7 @@ def test_the_reference_of_parts_adds_up_to_the_whole(batch):
 
 def in_tiles(outputs):
     """How many convolutions are computed in tiles."""
-    return sum(getattr(node.op, "tiles", False) for node in prepare_graph(outputs, None).nodes)
+    return sum(getattr(node.op, "tiles", False) for node in pipeline("late-unfused")(outputs).nodes)
 
 
 TILED = [

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.late import loops
+from passes.loops import segments
 from passes.loops.divisions import segment_length
+from passes.loops.loop_pairs import pairs_of
+from passes.loops.segments import run_in_segments
 from passes.pipelines import pipeline
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler.lowering.fuse import fuse
-from staticgrad.compiler.memory import segments
 from staticgrad.compiler.memory.divided import Divisions, all_divisions
-from staticgrad.compiler.memory.loop_pairs import pairs_of
 from staticgrad.compiler.memory.planner import Planner
-from staticgrad.compiler.memory.segments import run_in_segments
-from staticgrad.compiler.preparation import loops
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.language.ir.bodies import BodyStep, body_input, body_of, walk_bodies
 from staticgrad.language.ir.schedule_text import parse_schedule

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
+from passes.late.regions import MOST_STEP
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.compiler.fusion.windows import FEW_ELEMENTS
-from staticgrad.compiler.preparation.regions import MOST_STEP
 from staticgrad.language.ops.indexing import Concat, Pad, Slice
 from tests.compiled.ways import numbers
 from tests.helpers.diagonals import diagonals

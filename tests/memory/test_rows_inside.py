@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.loops.loop_pairs import pairs_of
+from passes.loops.rows_inside import move_products_into_loops
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler.memory.loop_pairs import pairs_of
-from staticgrad.compiler.memory.rows_inside import move_products_into_loops
 from staticgrad.language.ir.verify import verify_graph
 from staticgrad.language.ops import loop_sums
 

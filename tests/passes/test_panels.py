@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.late.loops import FEWEST_ITERATIONS, transpose_invariants
 from passes.pipelines import pipeline
-from staticgrad.compiler.preparation.loops import FEWEST_ITERATIONS, transpose_invariants
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.graph import bodies_of
 from tests.helpers.diagonals import diagonals

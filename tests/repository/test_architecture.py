@@ -220,7 +220,7 @@ def test_the_layers_hold():
 def test_what_goes_up_is_listed():
     """A text that names a module of the package is imported by ``up``, or in its own package."""
     asked = set()
-    for path in (ROOT / "staticgrad").rglob("*.py"):
+    for path in [*(ROOT / "staticgrad").rglob("*.py"), *(ROOT / "passes").rglob("*.py")]:
         folder = ".".join(path.relative_to(ROOT).parts[:2])
         for node in ast.walk(syntax_tree(path)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):

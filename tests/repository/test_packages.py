@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 #: are written with ops as users write them.
 NAMING = (
     *("staticgrad/language/ops/", "staticgrad/language/functions/", "staticgrad/tools/lints/"),
-    *("passes/rules/", "staticgrad/compiler/preparation/"),
+    *("passes/rules/", "passes/late/"),
 )
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
@@ -30,10 +30,10 @@ EXCEPTIONS = {
     ),
     "staticgrad/interop/lax/primitives.py": "no function of the package gives the bits of a number",
     "staticgrad/interop/onnx/writer.py": "ops are written as operators of ONNX",
-    "staticgrad/compiler/memory/loop_pairs.py": "loops over what others stack, or blocks of rows",
+    "passes/loops/loop_pairs.py": "loops over what others stack, or blocks of rows",
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
-    "staticgrad/compiler/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
+    "passes/loops/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of iterations",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",
 }

@@ -25,6 +25,8 @@ from staticgrad.tools.lints import LINTS, Lint
 from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
+#: Passes that are imported when they are named.
+LOADED = (*pipelines.RARE, *pipelines.LATE, *pipelines.OF_BUDGETS)
 
 
 class Kind(NamedTuple):
@@ -62,7 +64,7 @@ KINDS = {
         lambda: [
             *(Pipeline, Fixpoint),
             *pipelines.PASSES,
-            *(type(each) for name in pipelines.RARE for each in pipelines.pipeline(name).passes),
+            *(type(each) for name in LOADED for each in pipelines.pipeline(name).passes),
         ],
     ),
     "rule": Kind("passes.rules", Rule, _applied),

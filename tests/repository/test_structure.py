@@ -20,7 +20,6 @@ LAZY = {
     "staticgrad.compiler.lowering.stages": "few programs have windows, scans or short rows",
     "staticgrad.compiler.memory.planner": "few programs exceed a budget",
     "passes.remat.front": "a program without a budget starts without the search",
-    "passes.residuals": "fusion is loaded where no schedule is on disk",
     "passes.narrow": "the exchange of ranks loads linear algebra",
     "passes.rewrite": "the base class needs the package's own names",
     "staticgrad.analysis.plan_report": "placements that first fit finds need no search",

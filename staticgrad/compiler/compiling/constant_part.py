@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.preparation.marks import remove_marks
+from passes.late.marks import remove_marks
 from staticgrad.language.ir.forms import Identity, ReshapeForm, View
 from staticgrad.language.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.types.arrays import ArrayData

@@ -22,8 +22,15 @@ facts of their own, two steps of one computation would be two kernels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
+from passes.base import Pipeline, Report, disable_passes
+from passes.late.loops import StripMining
+from passes.late.products import is_wide_copy, narrowest
+from passes.pipelines import pipeline
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import (
     CheckBuffer,
@@ -37,8 +44,6 @@ from staticgrad.compiler.fusion.merging import groups_of
 from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_updates, order_steps
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
-from staticgrad.compiler.preparation.products import is_wide_copy, narrowest
-from staticgrad.compiler.preparation.sequence import prepare_graph
 from staticgrad.language.ir.bodies import BodyStep
 from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.expr import Stride
@@ -79,6 +84,7 @@ from staticgrad.language.ir.schedule import (
 )
 from staticgrad.language.types.dim import Size
 from staticgrad.language.types.dtype import I64, DType
+from staticgrad.support import config
 from staticgrad.support.caches import collection_paused
 from staticgrad.support.errors import GraphError
 from staticgrad.support.records import dataclass, replace
@@ -91,14 +97,19 @@ if TYPE_CHECKING:
     from staticgrad.compiler.lowering.loops.time_loops import Stretches
 
 
+#: The late pass that runs when groups are chosen: only some products read narrow floats.
+NARROW_FACTORS: Final = "narrow-factors"
+
+
 @collection_paused()
-def fuse(graph: Graph, merge: bool = True) -> Schedule:
+def fuse(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Schedule:
     """Return the schedule of ``graph``: outputs go to output buffers, updates to parameters.
 
     With ``merge`` off every node is a separate kernel; the results are bitwise identical.
+    ``disable`` leaves out late passes by name; other names have no effect.
     Takes time almost linear in the number of nodes. Run ``dce`` first: dead nodes get kernels, too.
     """
-    return fusion(graph, merge).schedule
+    return fusion(graph, merge, disable).schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +117,15 @@ class Fusion:
     """A schedule with the fusion groups of its steps.
 
     ``steps``: the number of each step's group. ``updates``: the parameter's name for each group
-    that copies a new value to its parameter at the end.
+    that copies a new value to its parameter at the end. ``reports``: what each late pass did, also
+    in the bodies of loops and branches.
     """
 
     schedule: Schedule
     groups: Groups
     steps: tuple[int, ...]
     updates: Mapping[int, str]
+    reports: tuple[Report, ...] = ()
 
     def neighbours(self) -> list[KernelPair]:
         """Return every pair of steps in which one reads a result of the other, with the reason."""
@@ -125,13 +138,46 @@ class Fusion:
         ]
 
 
-def fusion(graph: Graph, merge: bool = True) -> Fusion:
+def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Fusion:
     """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
-    computed = prepare_graph(graph, fuse if merge else None)
+    computed, reports = run_late_passes(graph, merge, disable)
     groups = groups_of(computed, merge)
-    if merge and (narrow := _with_narrow_factors(groups)) is not groups.graph:
-        groups = groups_of(narrow, merge)
-    return lower_groups(add_copies(groups))
+    if merge and NARROW_FACTORS not in disable:
+        start = perf_counter()
+        narrow = _with_narrow_factors(groups)
+        if narrow is not computed:
+            seconds = perf_counter() - start
+            reports += (Report(NARROW_FACTORS, computed, narrow, {}, seconds),)
+            groups = groups_of(narrow, merge)
+    return lower_groups(add_copies(groups), disable, reports)
+
+
+def run_late_passes(
+    graph: Graph, merge: bool, disable: tuple[str, ...] = (), dump: Path | None = None
+) -> tuple[Graph, tuple[Report, ...]]:
+    """Return the graph that kernels are made of, and what each late pass did.
+
+    With ``dump`` the graph after each pass is written to this folder.
+    """
+    checks = config.current().check
+    return _late_pipeline(merge, disable).run(graph, verify=checks, dump=dump or False)
+
+
+@cache
+def _late_pipeline(merge: bool, disable: tuple[str, ...]) -> Pipeline:
+    every = pipeline("late" if merge else "late-unfused")
+    schedule = partial(fuse, disable=disable)
+    passes = [StripMining(schedule) if isinstance(p, StripMining) else p for p in every.passes]
+    names = {pass_.name for pass_ in passes}
+    return disable_passes(Pipeline(tuple(passes)), names.intersection(disable))
+
+
+def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folder: Path) -> None:
+    """Write the graph after each late pass; those of bodies to a folder for each."""
+    computed, _ = run_late_passes(graph, merge, disable, folder)
+    bodies = dict.fromkeys(body for node in computed.nodes for body in bodies_of(node))
+    for number, body in enumerate(bodies):
+        write_late_graphs(body, merge, disable, folder / f"body{number}")
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
@@ -162,13 +208,17 @@ def _with_narrow_factors(groups: Groups) -> Graph:
     return groups.graph.replace_nodes(narrow).without_dead_nodes()
 
 
-def lower_groups(copied: GroupsWithCopies) -> Fusion:
+def lower_groups(
+    copied: GroupsWithCopies, disable: tuple[str, ...] = (), reports: tuple[Report, ...] = ()
+) -> Fusion:
     """Return the schedule of these groups: lower each one, then choose the buffers of updates.
 
+    ``reports``: those of the late passes over the graph; those over bodies, made without the passes
+    in ``disable``, follow them.
     While groups are lowered, the new value of a parameter has a separate buffer, ``new.name``.
     """
     graph = copied.groups.graph
-    builder = _Builder(copied)
+    builder = _Builder(copied, disable)
     works = builder.drop_implied_checks(
         [builder.lower_group(copied.groups, group) for group in copied.groups.all]
     )
@@ -188,14 +238,17 @@ def lower_groups(copied: GroupsWithCopies) -> Fusion:
     buffers = tuple(builder.buffers.values())
     schedule = Schedule(graph.name, buffers, tuple(steps), builder.outputs)
     numbers = tuple(work.group for work in ordered)
-    return Fusion(schedule, builder.groups, numbers, builder.late)
+    reports += tuple(builder.body_reports)
+    return Fusion(schedule, builder.groups, numbers, builder.late, reports)
 
 
 class _Builder:
     """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
 
-    def __init__(self, copied: GroupsWithCopies) -> None:
+    def __init__(self, copied: GroupsWithCopies, disable: tuple[str, ...]) -> None:
         self.copied = copied
+        self.disable = disable
+        self.body_reports: list[Report] = []
         self.groups = copied.groups  # later with the copies of ``late_copies``
         self.late: dict[int, str] = {}  # the parameter that each of these copies writes
         self.buffers: dict[str, Buffer] = {}
@@ -313,7 +366,9 @@ class _Builder:
             (node,) = group.nodes
             for body in bodies_of(node):
                 if body.computation not in self._inner:
-                    self._inner[body.computation] = fuse(body, self.groups.fused)
+                    inner = fusion(body, self.groups.fused, self.disable)
+                    self._inner[body.computation] = inner.schedule
+                    self.body_reports += [_report_in_body(r, node) for r in inner.reports]
             schedules = [self._inner[body.computation] for body in bodies_of(node)]
             bodies = lower_bodies(groups, group, schedules)
             time_loop: LoweredStep | Stretches | LoopRefusal | None = None  # of a branch
@@ -386,6 +441,10 @@ class _Builder:
             *_describe_group(group),
             reason,
         )
+
+
+def _report_in_body(report: Report, node: Node) -> Report:
+    return replace(report, inside=report.inside or f"the body of {node.op.name}")
 
 
 def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:

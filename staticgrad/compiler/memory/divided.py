@@ -108,7 +108,7 @@ def _interface(schedule: Schedule) -> object:
 
 def _has_pairs(graph: Graph) -> bool:
     """Return whether there are pairs of loops, which could be divided."""
-    from staticgrad.compiler.memory.loop_pairs import pairs_of  # few programs need it
+    from passes.loops.loop_pairs import pairs_of  # few programs need it
 
     return bool(pairs_of(graph))
 
@@ -127,7 +127,7 @@ def all_divisions(
         return
     from fractions import Fraction
 
-    from staticgrad.compiler.memory.segments import run_in_segments
+    from passes.loops.segments import run_in_segments
 
     def make_division(divided_graph: Graph) -> Divided:
         scheduled = schedule(divided_graph)
@@ -151,7 +151,7 @@ def all_divisions(
 
 def _undivided_graphs(graph: Graph) -> Iterator[Graph]:
     """Yield the graph itself, and the graph with products inside its loops if it has any."""
-    from staticgrad.compiler.memory.rows_inside import move_products_into_loops
+    from passes.loops.rows_inside import move_products_into_loops
 
     yield graph
     inside = move_products_into_loops(graph)
@@ -189,7 +189,7 @@ def choose_division(
     first = make_division(graph)
     if (budget_option is None and policy == StoreAll()) or not _has_pairs(graph):
         return first
-    from staticgrad.compiler.memory.segments import run_in_segments
+    from passes.loops.segments import run_in_segments
 
     budget = first.planner.budget_at(at)
     if budget is None:
@@ -236,7 +236,7 @@ def _kept_parts(graph: Graph) -> list[Fraction]:
     """Return the parts of iterations that may be a level less deep, for all pairs of loops."""
     from fractions import Fraction
 
-    from staticgrad.compiler.memory.loop_pairs import pairs_of
+    from passes.loops.loop_pairs import pairs_of
 
     parts: set[Fraction] = set()
     for pair in pairs_of(graph):

@@ -14,7 +14,7 @@ bits do not depend on how a kernel is cut, what follows in it, or the number of 
 outside of the image counts as zeros: how these multiply with what is not finite is not defined.
 The references add up in double precision.
 
-Dense windows of three by three taps over many channels (``preparation/windows.py`` says which) are
+Dense windows of three by three taps over many channels (``passes/late/windows.py`` says which) are
 computed in tiles, also with dilation, and along the last two of three axes: y and x are then sums
 of sixteen such products over the channels, and the taps of the first of three axes, of differences
 of elements and of combined taps. So are windows of up to nine by nine taps, also with strides,
@@ -23,13 +23,13 @@ the three other results of its tile. Of a gradient w, the sums over the tiles of
 and are added up strip by strip.
 
 Where strides hardly make filters of whole strides longer, elements of y have the order of terms
-that they have with remainders of the strides as channels (``preparation/windows.py``), and so
+that they have with remainders of the strides as channels (``passes/late/windows.py``), and so
 have those of x, if there are many remainders.
 
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
-many images after each other, so that several threads have work (``preparation/windows.py``
+many images after each other, so that several threads have work (``passes/late/windows.py``
 says how many). Of each the terms are flattened and added up as above. One of windows side by side
-whose taps fill half a vector is a product of matrices instead (``preparation/windows.py``).
+whose taps fill half a vector is a product of matrices instead (``passes/late/windows.py``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ order of these sums is that of nodes of the graph.
 For many iterations the products are those of blocks of about ``BLOCK_ROWS`` rows, added up by a
 loop over blocks in the order of the loop before it. A block is complete when that loop has made its
 iterations. So a loop that runs in segments of whole blocks can add up each of them, and the stacks
-need not exist as a whole (``staticgrad/compiler/memory/segments.py``).
+need not exist as a whole (``passes/loops/segments.py``).
 
 A product of the inputs of all steps in front of a loop has such a gradient too: a product over all
 steps of what the loop that runs back stacks, and for a bias its sum. The rule of the product builds

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import Final
 
+from passes.late.windows import LEAST_ROWS, even_part, is_fed, split_iterations
 from staticgrad.analysis.layout import collapse
 from staticgrad.compiler.fusion.groups import Source
 from staticgrad.compiler.lowering.operands import VECTOR, LoweredStep
 from staticgrad.compiler.lowering.windows.places import AffineIndex, loop_indices, map_over
 from staticgrad.compiler.lowering.windows.products import WindowProducts
 from staticgrad.compiler.lowering.windows.strips import STRIP
-from staticgrad.compiler.preparation.windows import LEAST_ROWS, even_part, is_fed, split_iterations
 from staticgrad.language.ir import expr as ex
 from staticgrad.language.ir.forms import WindowProduct
 from staticgrad.language.ir.graph import Node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from passes.late.windows import is_fed
 from staticgrad.compiler.fusion.groups import Group, GroupValues
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.windows.channels import WindowChannels, is_by_channels
@@ -22,7 +23,6 @@ from staticgrad.compiler.lowering.windows.strips import (
     has_phases,
 )
 from staticgrad.compiler.lowering.windows.tiles import WindowTileFilters, WindowTiles
-from staticgrad.compiler.preparation.windows import is_fed
 from staticgrad.language.ir.forms import WindowProduct
 
 

@@ -6,7 +6,7 @@ minimizes the cost of both for each useful tile within the limit.
 
 **Results.** A tile of results needs four by four elements of the image. These are combined by
 additions (``IMAGE``). Sixteen products over the channels with the combined filters follow, one for
-each combination (``staticgrad/compiler/preparation/windows.py``); sums of these are the results
+each combination (``passes/late/windows.py``); sums of these are the results
 (``RESULT``). An iteration takes a strip of an image, or several images, so that all data passed
 between stages stays in L2, and the combinations, four of the sixteen at a time, in L1. Even and odd
 rows of the strip are copied separately, with the border; even and odd columns are separated in

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
+from passes.late.base import LatePass
 from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body, rebuilt
@@ -161,6 +162,16 @@ def transpose_invariants(graph: Graph) -> Graph:
     return arrange_invariants(graph, _TRANSPOSED)
 
 
+class TransposedFactors(LatePass, name="transposed-factors"):
+    """Transpose loop-invariant factors in front of their loops."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``transpose_invariants``."""
+        return transpose_invariants(graph)
+
+
 #: Forms of nodes that may run speculatively, for a case that is not taken.
 _PURE: Final = (Pointwise, View, ReshapeForm, Identity, Reduce, Contract)
 #: Operations of all cases of a branch, at most: they take no longer than leaving the kernel for
@@ -200,6 +211,14 @@ def select_branches(graph: Graph) -> Graph:
     return graph.replace_ops((Loop, While), select_in_bodies)
 
 
+class IfConversion(LatePass, name="if-conversion"):
+    """Compute all cases of cheap branches in loops, and select the results."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``select_branches``."""
+        return select_branches(graph)
+
+
 #: Iterations of a chunk, at most; a loop of no more iterations is not split.
 _MOST_ITERATIONS: Final = 4096
 #: And at least: between chunks the carries are stored.
@@ -224,6 +243,24 @@ def strip_mine_loops(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
         return _build_outer_loop(node, args, _build_chunk(node, length))
 
     return graph.replace_ops(While, strip_mine)
+
+
+class StripMining(LatePass, name="strip-mining"):
+    """Run long tested loops in chunks, so that a run handles signals between two of them.
+
+    ``schedule`` makes the schedule of a chunk, whose predicted time chooses the chunk's length.
+    The compiler passes its own. Without one, as in ``staticgrad opt -p late``, loops do not change.
+    """
+
+    schedule: Callable[[Graph], Schedule] | None = None
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``strip_mine_loops``."""
+        return graph if self.schedule is None else strip_mine_loops(graph, self.schedule)
+
+    def options(self) -> dict[str, Any]:
+        """Return no option: text names no function."""
+        return {}
 
 
 def _is_short(op: While) -> bool:
@@ -317,6 +354,14 @@ def share_stacks_with_carries(graph: Graph) -> Graph:
         return _build_logged_loop(node, op, args, stacks) if stacks else None
 
     return graph.replace_ops(Loop, share_stacks)
+
+
+class SharedStacks(LatePass, name="shared-stacks"):
+    """Store carries in the stacks of their loops, instead of copying them there."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``share_stacks_with_carries``."""
+        return share_stacks_with_carries(graph)
 
 
 def _is_driven(body: Graph) -> bool:

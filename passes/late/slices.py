@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
+from passes.late.base import LatePass
 from staticgrad.analysis.liveness import users_of
 from staticgrad.language.ir.graph import Graph, Node, Symbolic
 from staticgrad.language.ops.arithmetic import Add, Mul, Neg, Sub
@@ -46,6 +47,14 @@ def slice_pads(graph: Graph) -> Graph:
     if not moving.slices and not moving.concatenations:
         return graph
     return graph.replace_nodes(moving.rewrite).without_dead_nodes()
+
+
+class SlicesOfPads(LatePass, name="slices-of-pads"):
+    """Turn slices of padded arrays into pads of slices, which no kernel stores."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``slice_pads``."""
+        return slice_pads(graph)
 
 
 class _SliceMover:

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
+from passes.base import Pass
 from passes.loops.divisions import Begin, Division, part, segment_length
+from passes.loops.loop_pairs import Follower, LoopPair, loop_of, pairs_of
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.compiler.memory.loop_pairs import Follower, LoopPair, loop_of, pairs_of
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
 from staticgrad.language.ops.indexing import Slice
@@ -52,6 +53,23 @@ def run_in_segments(graph: Graph, levels: int = 1, kept_part: Fraction = NOTHING
             return graph
         graph, new_loops = _divide_pair_nested(graph, pair, levels, kept_part)
         done |= new_loops
+
+
+class Segments(Pass, name="segments"):
+    """Recompute loops in nested segments for the loops that run backwards over them.
+
+    A memory budget or a policy chooses the options. ``levels``: how deep segments are nested; with
+    0 nothing is recomputed. ``kept_part``: the last iterations, as a part of all, whose segments
+    are a level less deep, ``'3/4'``.
+    """
+
+    inside = False
+    levels: int = 1
+    kept_part: str = "0"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``run_in_segments``."""
+        return run_in_segments(graph, self.levels, Fraction(self.kept_part))
 
 
 def _divide_pair_nested(

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final, cast
 
-from staticgrad.compiler.preparation.loops import Arrangement, arrange_invariants
+from passes.late.base import LatePass
+from passes.late.loops import Arrangement, arrange_invariants
 from staticgrad.language.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.language.ir.kernels.kernel import GEMM_BLOCK
@@ -63,6 +64,17 @@ def widen_accumulation(graph: Graph) -> Graph:
     if not any(t.dtype.is_storage for node in graph.nodes for t in node.types):
         return graph
     return graph.replace_nodes(widen_node)
+
+
+class WideTotals(LatePass, name="wide-totals"):
+    """Add in the compute dtype where scans and scatters have a storage dtype."""
+
+    keeps = "close"
+    required = "a narrow total would be rounded at each addition"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``widen_accumulation``."""
+        return widen_accumulation(graph)
 
 
 def wide(value: Symbolic) -> Symbolic:
@@ -114,6 +126,16 @@ def split_long_products(graph: Graph) -> Graph:
         return (_sum_of_blocks(a, b),)
 
     return graph.replace_ops(MatMul, split_product)
+
+
+class SplitK(LatePass, name="split-k"):
+    """Turn products of few rows over many terms into sums of products of blocks."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``split_long_products``."""
+        return split_long_products(graph)
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
@@ -172,6 +194,16 @@ def expand_vector_products(graph: Graph) -> Graph:
     return (
         expanded_graph.without_dead_nodes() if expanding.removes_reads else expanded_graph
     )  # casts that are not read any more
+
+
+class VectorProducts(LatePass, name="vector-products"):
+    """Turn products with one row, column or term into multiplications and sums."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``expand_vector_products``."""
+        return expand_vector_products(graph)
 
 
 class _ProductExpander:
@@ -297,6 +329,16 @@ _PANELS: Final = Arrangement(
 def pack_panels(graph: Graph) -> Graph:
     """Return the graph whose loops read factors in panels; elements are unchanged."""
     return arrange_invariants(graph, _PANELS)
+
+
+class Panels(LatePass, name="panels"):
+    """Pack loop-invariant factors into panels in front of their loops."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``pack_panels``."""
+        return pack_panels(graph)
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:

@@ -54,6 +54,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from passes.late.base import LatePass
 from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.forms import (
     WINDOWED,
@@ -108,6 +109,16 @@ def materialize_broadcast_windows(graph: Graph) -> Graph:
     return graph.replace_nodes(materialize)
 
 
+class BroadcastWindows(LatePass, name="broadcast-windows"):
+    """Materialize broadcast images and filters of convolutions and pools."""
+
+    required = "kernels read zeros around an image, and an axis of stride 0 has no room for them"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``materialize_broadcast_windows``."""
+        return materialize_broadcast_windows(graph)
+
+
 def _copy_value(value: Symbolic) -> Value:
     return Pad(value.shape, (0,) * value.ndim, (1,) * value.ndim)(value)
 
@@ -143,6 +154,16 @@ def use_patch_matrices(graph: Graph) -> Graph:
         return (_PatchProduct(node).result(*args),)
 
     return graph.replace_ops(Convolution, use_patches)
+
+
+class PatchMatrices(LatePass, name="im2col"):
+    """Turn convolutions over adjacent windows into products of matrices."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``use_patch_matrices``."""
+        return use_patch_matrices(graph)
 
 
 def _has_adjacent_windows(node: Node) -> bool:
@@ -285,6 +306,16 @@ def split_filter_gradients(graph: Graph) -> Graph:
     return graph.replace_ops(ConvFilter, split_gradient)
 
 
+class SplitFilterGradients(LatePass, name="split-filter-gradients"):
+    """Sum gradients of filters over parts of the batch, which threads share."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``split_filter_gradients``."""
+        return split_filter_gradients(graph)
+
+
 def sum_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
     """Return the gradient of a filter as a sum of those of parts of the batch."""
     assert isinstance(node.op, ConvFilter)
@@ -388,6 +419,16 @@ def use_winograd_tiles(graph: Graph) -> Graph:
     return graph.replace_ops(Convolution, use_tiles)
 
 
+class Winograd(LatePass, name="winograd"):
+    """Compute dense convolutions in tiles of two by two results, by minimal filtering."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``use_winograd_tiles``."""
+        return use_winograd_tiles(graph)
+
+
 def _is_dense(node: Node) -> bool:
     form, dtype = node.form, node.types[0].dtype
     if not isinstance(form, WindowProduct) or form.tiles or len(form.axes) not in (2, 3):
@@ -482,6 +523,16 @@ def use_stride_remainders(graph: Graph) -> Graph:
         return (result,)
 
     return graph.replace_ops((Conv, ConvImage), use_remainders)
+
+
+class SpaceToDepth(LatePass, name="space-to-depth"):
+    """Turn strided convolutions into dense ones: elements at equal remainders become channels."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``use_stride_remainders``."""
+        return use_stride_remainders(graph)
 
 
 def _has_channel_remainders(node: Node) -> bool:

@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Final, cast
 
+from passes.late.base import LatePass
 from staticgrad.analysis.cost import instructions
 from staticgrad.analysis.liveness import ValueKey, users_of
 from staticgrad.language.ir.forms import Pointwise, Reduce, View
@@ -65,6 +66,14 @@ def copy_formulas_of_sums(graph: Graph) -> Graph:
 
     rewritten_graph = graph.replace_nodes(copy_formula)
     return graph if rewritten_graph is graph else rewritten_graph.without_dead_nodes()
+
+
+class RecomputedFormulas(LatePass, name="recomputed-formulas"):
+    """Compute cheap formulas again in the sums across rows that read them."""
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``copy_formulas_of_sums``."""
+        return copy_formulas_of_sums(graph)
 
 
 def _sums_across(node: Node) -> bool:
@@ -165,6 +174,16 @@ def shift_formulas(graph: Graph) -> Graph:
         return shifting.extend_sum(node) if isinstance(node.op, Sum) else None
 
     return graph.replace_nodes(rewrite).without_dead_nodes()
+
+
+class ShiftedFormulas(LatePass, name="shifted-formulas"):
+    """Compute shifted cheap formulas where they are read, from shifted operands."""
+
+    keeps = "close"
+
+    def __call__(self, graph: Graph) -> Graph:
+        """Return the result of ``shift_formulas``."""
+        return shift_formulas(graph)
 
 
 class _FormulaShifter:
