@@ -389,7 +389,7 @@ def _gives(pass_: Pass) -> str:
 
 
 def disable_passes(
-    pipeline: Pipeline, names: Collection[str], others: Mapping[str, object] | None = None
+    pipeline: Pipeline, names: Collection[str], others: Collection[str] = ()
 ) -> Pipeline:
     """Return the pipeline without the passes of these names, also inside of fixpoints.
 
@@ -401,7 +401,7 @@ def disable_passes(
     if not names:
         return pipeline
     passes = {pass_.name: pass_ for pass_ in _all_passes(pipeline)}
-    available = [*passes, *(others or ())]
+    available = [*passes, *others]
     if unknown := sorted({*names}.difference(available)):
         raise PipelineError(
             f"no pass {', '.join(map(repr, unknown))} to disable",

@@ -80,6 +80,9 @@ _FIRST_OF_FUSED: Final = "if-conversion"
 OF_BUDGETS: Final[Mapping[str, str]] = MappingProxyType(
     {"products-in-loops": "passes.loops.rows_inside", "segments": "passes.loops.segments"}
 )
+#: What fusion does to the graph once groups are chosen: some products read narrow floats. It may be
+#: disabled like a pass.
+NARROW_FACTORS: Final = "narrow-factors"
 #: Every pass that is imported when it is named.
 _LOADED: Final[Mapping[str, str]] = MappingProxyType({**RARE, **LATE, **OF_BUDGETS})
 

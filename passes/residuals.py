@@ -328,7 +328,7 @@ class _Kernels:
     def stores(self, key: ValueKey) -> bool:
         return bool(self.groups.stores(self._place(key)))
 
-    def home(self, key: ValueKey) -> object:
+    def home(self, key: ValueKey) -> Any:
         return self.groups.home(self._place(key))
 
     def leave(self) -> None:
@@ -591,7 +591,7 @@ class Border:
             )
         )
 
-    def _home(self, key: ValueKey) -> object:
+    def _home(self, key: ValueKey) -> Any:
         return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:

@@ -51,6 +51,7 @@ class Options:
     backend: str | None = None
     threads: int | str | None = None
     tune: bool = False
+    disable: tuple[str, ...] = ()
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
@@ -92,6 +93,32 @@ def read_passes(pipeline: object) -> str | Pass:
         f"pipeline={quote(pipeline)} is neither text nor a pass, but {what}",
         hint='a level, "O0" or "O1", passes as text, "dce,cse,fold", or a passes.base.Pass',
     )
+
+
+def read_names(disable: object) -> tuple[str, ...]:
+    """Return the names of passes that are left out, sorted."""
+    names = [*disable] if isinstance(disable, Iterable) and not isinstance(disable, str) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ArgumentError(
+            f"disable={quote(disable)} is not a list of names of passes",
+            hint='disable=["winograd"]',
+        )
+    return tuple(sorted(set(names)))
+
+
+def disable_early_passes(passes: Pipeline, names: tuple[str, ...]) -> Pipeline:
+    """Return the passes of a program without some, after all names are checked.
+
+    Late passes, and those that budgets try, are not in the pipeline of a program.
+    """
+    if not names:
+        return passes
+    from passes.base import disable_passes
+    from passes.pipelines import LATE, NARROW_FACTORS, OF_BUDGETS, pipeline
+
+    enabled = disable_passes(passes, names, (*LATE, *OF_BUDGETS, NARROW_FACTORS))
+    disable_passes(pipeline("late"), [name for name in names if name in LATE])  # any required?
+    return enabled
 
 
 def read_checkpoint(passes: Pipeline, checkpoint: object) -> tuple[Pipeline, Policy]:

@@ -7,7 +7,7 @@ asks about afterwards: the graph, the schedule, the kernels' sources, and why ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from itertools import product
@@ -26,10 +26,12 @@ from staticgrad.compiler.compiling.arguments import (
     Compilable,
     Options,
     all_sizes,
+    disable_early_passes,
     feeds_by_keyword,
     read_budget,
     read_checkpoint,
     read_fuse,
+    read_names,
     read_passes,
     read_program,
     read_sizes,
@@ -97,6 +99,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    disable: Iterable[str] = (),
 ) -> Compiled[Array]: ...
 @overload
 def compile(
@@ -111,6 +114,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    disable: Iterable[str] = (),
 ) -> Compiled[dict[str, Array]]: ...
 @public
 def compile(
@@ -125,6 +129,7 @@ def compile(
     backend: str | None = None,
     threads: int | Literal["auto"] | None = None,
     tune: bool | None = None,
+    disable: Iterable[str] = (),
 ) -> Compiled[Any]:
     """Compile a Graph, one Value, or a dict of Values, for all values of its named sizes.
 
@@ -151,6 +156,8 @@ def compile(
         tune: True: each kernel is timed with a few schedules at its sizes (named sizes that
             ``sizes`` lacks: at their hints), and the fastest is used from then on. Choices are
             stored in the kernel cache. None: the setting.
+        disable: names of passes to leave out, of the pipeline and of the late pipeline, which makes
+            the graph that kernels are made of: ``["cse", "winograd"]``. To look for a defect.
 
     Returns:
         The program: ``run`` it with feeds, ask for its ``plan``. Its results are bitwise identical
@@ -158,6 +165,7 @@ def compile(
 
     Raises:
         ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
+        PipelineError: ``disable`` names no pass of the program, or one that kernels need.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel does not compile; this processor is not supported.
 
@@ -177,6 +185,7 @@ def compile(
         backend=backend,
         threads=None if threads is None else settings.threads,
         tune=settings.tune,
+        disable=read_names(disable),
     )
     return copy_context().run(Compiled, program, options)  # its np.errstate ends with it
 
@@ -224,6 +233,7 @@ class Compiled(Generic[Results]):
             error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
             error.at = capture()
             raise
+        passes = disable_early_passes(passes, options.disable)
         passes, policy = read_checkpoint(passes, options.checkpoint)
         for name, _ in options.sizes:
             if name not in self.program_graph.sizes:
@@ -243,17 +253,28 @@ class Compiled(Generic[Results]):
                 LEAST_SECTION,
             ),
             partial(
-                make_schedule, fuse=options.fuse, tuned_at=options.sizes if options.tune else None
+                make_schedule,
+                fuse=options.fuse,
+                tuned_at=options.sizes if options.tune else None,
+                disable=options.disable,
             ),
-            None if options.debug else (options.fuse, options.backend, options.tune),
+            None
+            if options.debug
+            else (options.fuse, options.backend, options.tune, options.disable),
             self._kernels,
             once,
+            options.disable,
         )
         with terminal.working(f"compiling {self.program_graph.name}") as line:
             line.stage = "passes and fusion"
             (self.schedule, self._constants, note), planner = self._scheduling.result
             if note:
                 self._counts.note(note)
+            if (folder := config.current().dump) is not None:
+                from staticgrad.compiler.lowering.fuse import write_late_graphs
+
+                graph = self._scheduling.graph_of(self.schedule)
+                write_late_graphs(graph, options.fuse, options.disable, folder / "late")
             self._plans = Plans(planner.plan, self._counts)
             line.stage = f"machine code of {len(self.schedule.steps)} steps"
             end = self._kernels.begin(self.schedule, self.program_graph.parameters)
@@ -498,19 +519,23 @@ class Compiled(Generic[Results]):
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._fixed_plan
         schedule = self.schedule if plan is None else plan.schedule
+        at = {} if plan is None else dict(plan.sizes)
         graph, reports = self._scheduling.graph_of(schedule), self._scheduling.reports
         computed_once = () if once is None else self._kernels.sections(once)
         steps = self._kernels.sections(schedule)
         kernels = self._kernels.kernels_of(schedule, once)
+        fused = fusion(graph, self.options.fuse, self.options.disable)
+        late = (*self._scheduling.division_reports(schedule), *fused.reports)
         return Explanation(
             graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),
-            passes=tuple([r.at({} if plan is None else dict(plan.sizes)) for r in reports]),
+            passes=tuple([report.at(at) for report in reports]),
+            late=tuple([report.at(at) for report in late]),
             computed_once=computed_once,
             steps=steps,
             kernels=len(kernels),
             compilers=Counter(kernel.compiler for kernel in kernels),
-            unfused_pairs=unfused_pairs(fusion(graph, self.options.fuse).neighbours()),
+            unfused_pairs=unfused_pairs(fused.neighbours()),
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,

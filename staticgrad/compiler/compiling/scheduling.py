@@ -266,11 +266,15 @@ Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 
 def make_schedule(
-    graph: Graph, fuse: bool, tuned_at: Iterable[tuple[str, int]] | None = None
+    graph: Graph,
+    fuse: bool,
+    tuned_at: Iterable[tuple[str, int]] | None = None,
+    disable: tuple[str, ...] = (),
 ) -> Schedule:
     """Return the schedule of a graph, checked by code that shares nothing with fusion.
 
     ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
+    ``disable``: late passes that are left out.
     """
     from staticgrad.compiler.lowering.fuse import (
         fuse as fuse_graph,  # not where the schedule is on disk
@@ -278,7 +282,7 @@ def make_schedule(
     from staticgrad.compiler.lowering.numbers import with_shared_kernels
     from staticgrad.language.ir.verify_schedule import verify_schedule
 
-    schedule = with_shared_kernels(fuse_graph(graph, fuse))
+    schedule = with_shared_kernels(fuse_graph(graph, fuse, disable))
     if tuned_at is not None:
         from staticgrad.compiler.compiling.tuning import tune_schedule  # not by default
 
@@ -293,7 +297,7 @@ class Scheduling:
 
     ``make`` makes the schedule of a graph; ``options`` is all else that it depends on, as values
     that print alike if they are equal; None where the schedule is not stored. ``make_table``: what
-    runs the part of constants.
+    runs the part of constants. ``disable``: passes that no budget or policy tries.
     """
 
     program: Graph
@@ -304,6 +308,7 @@ class Scheduling:
     options: object
     kernels: Kernels
     make_table: MakeTable
+    disable: tuple[str, ...] = ()
 
     @cached_property
     def result(self) -> tuple[KnownSchedule, Divisions]:
@@ -355,10 +360,17 @@ class Scheduling:
         """Return the graph whose operations a schedule of this program runs."""
         return self.result[1].graph(schedule) or self._new_schedule[0].graph
 
+    def division_reports(self, schedule: Schedule) -> tuple[Report, ...]:
+        """Return what a budget or policy had done to the loops of the graph of a schedule."""
+        if not self._has_bodies:
+            return ()
+        reports = self.result[1].reports(schedule)
+        return self._new_schedule[0].reports if reports is None else reports
+
     def _divisions(self) -> Iterator[Divided]:
         if not self._has_bodies:
             return iter(())
-        return all_divisions(self._folding_output[0], self.make, self._limits)
+        return all_divisions(self._folding_output[0], self.make, self._limits, self.disable)
 
     @property
     def _deciding(self) -> tuple[object, ...]:
@@ -396,7 +408,7 @@ class Scheduling:
     @cached_property
     def _new_schedule(self) -> tuple[Divided, KnownSchedule]:
         graph, once, note = self._folding_output
-        chosen = choose_division(graph, self.sizes, self.make, self._limits)
+        chosen = choose_division(graph, self.sizes, self.make, self._limits, self.disable)
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
     @cached_property

@@ -25,12 +25,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from passes.base import Pipeline, Report, disable_passes
 from passes.late.loops import StripMining
 from passes.late.products import is_wide_copy, narrowest
-from passes.pipelines import pipeline
+from passes.pipelines import NARROW_FACTORS, pipeline
 from staticgrad.compiler.fusion.copies import GroupsWithCopies, add_copies, add_late_copies
 from staticgrad.compiler.fusion.groups import (
     CheckBuffer,
@@ -95,10 +95,6 @@ if TYPE_CHECKING:
     from staticgrad.compiler.lowering.loops.driven import LoweredBodies
     from staticgrad.compiler.lowering.loops.refusals import LoopRefusal
     from staticgrad.compiler.lowering.loops.time_loops import Stretches
-
-
-#: The late pass that runs when groups are chosen: only some products read narrow floats.
-NARROW_FACTORS: Final = "narrow-factors"
 
 
 @collection_paused()
@@ -366,9 +362,9 @@ class _Builder:
             (node,) = group.nodes
             for body in bodies_of(node):
                 if body.computation not in self._inner:
-                    inner = fusion(body, self.groups.fused, self.disable)
-                    self._inner[body.computation] = inner.schedule
-                    self.body_reports += [_report_in_body(r, node) for r in inner.reports]
+                    fused = fusion(body, self.groups.fused, self.disable)
+                    self._inner[body.computation] = fused.schedule
+                    self.body_reports += [_report_in_body(r, node) for r in fused.reports]
             schedules = [self._inner[body.computation] for body in bodies_of(node)]
             bodies = lower_bodies(groups, group, schedules)
             time_loop: LoweredStep | Stretches | LoopRefusal | None = None  # of a branch

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy
 from passes.remat.recompute import StoreAll
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
+from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
@@ -42,11 +43,15 @@ MOST_TRIES: Final = 4
 
 
 class Divided(NamedTuple):
-    """A graph with its loops unchanged or in segments, with its schedule and planner."""
+    """A graph with its loops unchanged or in segments, with its schedule and planner.
+
+    ``reports``: what the passes did that divided it.
+    """
 
     graph: Graph
     schedule: Schedule
     planner: Planner
+    reports: tuple[Report, ...] = ()
 
 
 class Divisions:
@@ -85,6 +90,11 @@ class Divisions:
             (division.graph for division in self._built if division.schedule is schedule), None
         )
 
+    def reports(self, schedule: Schedule) -> tuple[Report, ...] | None:
+        """Return the reports of another division with this schedule; None for the chosen one."""
+        built = (division for division in self._built if division.schedule is schedule)
+        return next((division.reports for division in built), None)
+
     def _other_divisions(self) -> Iterator[Divided]:
         """Yield the other divisions: those built before, then new ones."""
         yield from self._built
@@ -117,43 +127,55 @@ def all_divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
+    disable: Collection[str] = (),
 ) -> Iterator[Divided]:
     """Yield each division of a graph; nothing if there is no pair of loops.
+
+    ``disable``: names of passes that are not tried.
 
     First those of full levels, then those of one level that do not recompute a part of the
     iterations: with few segments, one of these may need the fewest bytes of all.
     """
-    if not _has_pairs(graph):
+    if "segments" in disable or not _has_pairs(graph):
         return
     from fractions import Fraction
 
     from passes.loops.segments import run_in_segments
 
-    def make_division(divided_graph: Graph) -> Divided:
+    def make_division(divided_graph: Graph, undivided: Graph) -> Divided:
         scheduled = schedule(divided_graph)
-        return Divided(divided_graph, scheduled, Planner(scheduled, *limits))
+        reports = _report_division(graph, undivided, divided_graph)
+        return Divided(divided_graph, scheduled, Planner(scheduled, *limits), reports)
 
-    wholes = [*_undivided_graphs(graph)]
+    wholes = [*_undivided_graphs(graph, disable)]
     for undivided in wholes:
         segmented = undivided
-        yield make_division(undivided)
+        yield make_division(undivided, undivided)
         for levels in range(MOST_LEVELS + 1):
             last, segmented = segmented, run_in_segments(undivided, levels)
             if segmented is not last:
-                yield make_division(segmented)
+                yield make_division(segmented, undivided)
     for undivided in wholes:
         segments = run_in_segments(undivided, 1)
         for percent in KEPT:
             segmented = run_in_segments(undivided, 1, Fraction(percent, 100))
             if segmented is not undivided and segmented is not segments:
-                yield make_division(segmented)
+                yield make_division(segmented, undivided)
 
 
-def _undivided_graphs(graph: Graph) -> Iterator[Graph]:
+def _report_division(graph: Graph, undivided: Graph, divided: Graph) -> tuple[Report, ...]:
+    """Return what the passes did; ``undivided``: the graph that was divided into segments."""
+    stages = (("products-in-loops", graph, undivided), ("segments", undivided, divided))
+    return tuple([Report(*stage) for stage in stages if stage[1] is not stage[2]])
+
+
+def _undivided_graphs(graph: Graph, disable: Collection[str]) -> Iterator[Graph]:
     """Yield the graph itself, and the graph with products inside its loops if it has any."""
+    yield graph
+    if "products-in-loops" in disable:
+        return
     from passes.loops.rows_inside import move_products_into_loops
 
-    yield graph
     inside = move_products_into_loops(graph)
     if inside is not graph:
         yield inside
@@ -176,30 +198,38 @@ def choose_division(
     sizes: Mapping[str, int],
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
+    disable: Collection[str] = (),
 ) -> Divided:
-    """Return the graph with its loops unchanged, or in segments."""
+    """Return the graph with its loops unchanged, or in segments.
+
+    ``disable``: names of passes that are not tried.
+    """
     policy, budget_option, *_ = limits
     open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
     at = open_sizes | dict(sizes)
 
-    def make_division(divided_graph: Graph) -> Divided:
+    def make_division(divided_graph: Graph, undivided: Graph) -> Divided:
         scheduled = schedule(divided_graph)
-        return Divided(divided_graph, scheduled, Planner(scheduled, *limits))
+        reports = _report_division(graph, undivided, divided_graph)
+        return Divided(divided_graph, scheduled, Planner(scheduled, *limits), reports)
 
-    first = make_division(graph)
-    if (budget_option is None and policy == StoreAll()) or not _has_pairs(graph):
+    first = make_division(graph, graph)
+    is_unlimited = budget_option is None and policy == StoreAll()
+    if is_unlimited or "segments" in disable or not _has_pairs(graph):
         return first
     from passes.loops.segments import run_in_segments
 
     budget = first.planner.budget_at(at)
     if budget is None:
-        segments = make_division(run_in_segments(graph))
+        segments = make_division(run_in_segments(graph), graph)
         return min(
             _try_division(first, at), _try_division(segments, at), key=lambda tried: tried.peak
         ).divided
     best = _try_division(first, at)
-    for undivided in _undivided_graphs(graph):
-        above = best if undivided is graph else _try_division(make_division(undivided), at)
+    for undivided in _undivided_graphs(graph, disable):
+        above = (
+            best if undivided is graph else _try_division(make_division(undivided, undivided), at)
+        )
         best = min(best, above, key=lambda tried: _rank(tried, budget))
         for levels in range(MOST_LEVELS + 1):
             if best.stored <= budget:
@@ -207,14 +237,16 @@ def choose_division(
             segmented = run_in_segments(undivided, levels)
             if segmented is above.divided.graph:
                 continue
-            tried = _try_division(make_division(segmented), at, max(best.peak, budget + 1))
+            tried = _try_division(
+                make_division(segmented, undivided), at, max(best.peak, budget + 1)
+            )
             if levels and tried.peak <= budget:
 
                 def try_part(
                     part: Fraction, undivided: Graph = undivided, levels: int = levels
                 ) -> _Tried:
                     return _try_division(
-                        make_division(run_in_segments(undivided, levels, part)), at
+                        make_division(run_in_segments(undivided, levels, part), undivided), at
                     )
 
                 filled = _search_part(tried, above.stored, budget, _kept_parts(undivided), try_part)

@@ -341,6 +341,7 @@ class Explanation:
     ``kernels``, ``compilers``: how many distinct kernels these steps have, and how many of them
     each backend compiled.
     ``unfused_pairs``: every pair of steps of which one reads what the other computes.
+    ``late``: what the late passes and those of a budget did to the graph that kernels are made of.
     ``tuning``: kernels whose schedules were measured, with the times (``sg.compile(tune=True)``).
     ``dead``: the nodes that nothing needs, counted. ``source_graph``: the graph ahead
     of all passes, if it was asked for.
@@ -361,6 +362,7 @@ class Explanation:
     dead: NodeCounts | None = None
     source_graph: Graph | None = None
     tuning: tuple[str, ...] = ()
+    late: tuple[Report, ...] = ()
 
     apart = deprecated_attribute("0.2", "unfused_pairs")
     before = deprecated_attribute("0.2", "source_graph")
@@ -397,6 +399,9 @@ class Explanation:
         for report in self.passes:
             yield f"  {report.summary}"
             yield from (f"      {count:4}x {name}" for name, count in report.hits.items())
+        if changes := [report.summary for report in self.late if report.changed]:
+            yield "late passes, for kernels:"
+            yield from (f"  {summary}" for summary in changes)
         if self.computed_once:
             yield "computed once, of constants:"
             yield from (f"      {step}" for step in self.computed_once)
@@ -446,6 +451,7 @@ class Explanation:
             "graph": self.graph,
             "pipeline": self.pipeline,
             "passes": [report.as_json() for report in self.passes],
+            "late": [report.as_json() for report in self.late],
             "computed_once": [asdict(section) for section in self.computed_once],
             "steps": [asdict(section) for section in self.steps],
             "kernels": self.kernels,

@@ -1,0 +1,117 @@
+"""The late pipeline: its passes have names, reports and dumps, and may be disabled."""
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.pipelines import LATE, OF_BUDGETS, pipeline
+from staticgrad.errors import ArgumentError, PipelineError
+
+TAPS, IMAGES = (64, 16, 3, 3), (2, 16, 32, 32)
+
+
+def convolved():
+    """A convolution that is computed in tiles, and feeds."""
+    random = np.random.default_rng(0)
+    x = sg.input("x", IMAGES, "float32")
+    w = sg.input("w", TAPS, "float32")
+    feeds = {"x": random.normal(size=x.shape), "w": random.normal(size=TAPS)}
+    return sg.nn.conv2d(x, w, padding=1), {n: a.astype("float32") for n, a in feeds.items()}
+
+
+def changes(program):
+    return {report.name for report in program.explanation().late if report.changed}
+
+
+def test_explain_has_a_line_for_each_late_pass_that_changed_the_graph():
+    value, _ = convolved()
+    explanation = sg.compile(value).explanation()
+    (report,) = [report for report in explanation.late if report.changed]
+    assert report.name == "winograd"
+    assert report.nodes_after > report.nodes_before == 3
+    assert f"late passes, for kernels:\n  {report.summary}" in str(explanation)
+    assert [row["name"] for row in explanation.as_json()["late"]][: len(LATE)] == [*LATE]
+
+
+def test_a_disabled_late_pass_does_not_run_and_results_differ_by_rounding_alone():
+    value, feeds = convolved()
+    tiled, direct = sg.compile(value), sg.compile(value, disable=["winograd"])
+    assert changes(tiled) == {"winograd"}
+    assert changes(direct) == set()
+    np.testing.assert_allclose(direct.run(feeds), tiled.run(feeds), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*LATE, *OF_BUDGETS, "narrow-factors", "cse", "residuals"])
+def test_each_pass_may_be_disabled_or_says_why_not(name):
+    value, feeds = convolved()
+    required = LATE.get(name) and pipeline(name).passes[0].required
+    if required:
+        with pytest.raises(PipelineError, match=f"{name!r} cannot be disabled: {required}"):
+            sg.compile(value, disable=[name])
+    else:
+        result = sg.compile(value, disable=[name]).run(feeds)
+        np.testing.assert_allclose(result, sg.compile(value).run(feeds), rtol=1e-4, atol=1e-4)
+
+
+def test_a_name_that_no_pass_has_is_refused_with_the_nearest():
+    value, _ = convolved()
+    with pytest.raises(PipelineError, match="no pass 'winogard' to disable") as refusal:
+        sg.compile(value, disable=["winogard"])
+    assert "did you mean 'winograd'?" in str(refusal.value)
+    with pytest.raises(ArgumentError, match="not a list of names"):
+        sg.compile(value, disable="winograd")
+
+
+def test_a_pass_inside_of_a_fixpoint_is_disabled():
+    x = sg.input("x", (4,), "float64")
+    graph = sg.Graph({"a": sg.tanh(x), "b": sg.tanh(x)})
+    assert len(pipeline("O1")(graph).nodes) == 2
+    disabled, _ = pipeline("O1").run(graph, disable=["cse"])
+    assert len(disabled.nodes) == 3
+    with pytest.raises(PipelineError, match="cannot be disabled"):
+        pipeline("late").run(graph, disable=["marks"])
+
+
+def test_the_graph_after_each_late_pass_is_written(tmp_path, monkeypatch):
+    value, _ = convolved()
+    monkeypatch.setenv("STATICGRAD_DUMP", str(tmp_path))
+    sg.compile(value)
+    names = [path.stem.split("-", 1)[1] for path in sorted((tmp_path / "late").glob("*.sg"))]
+    assert names == ["input", *LATE]
+    texts = {path.stem[3:]: path.read_text("utf-8") for path in (tmp_path / "late").glob("*.sg")}
+    assert "tiles" in texts["winograd"] != texts["broadcast-windows"]
+
+
+def test_nodes_of_late_passes_have_the_line_of_the_user():
+    value, _ = convolved()
+    graph = pipeline("late")(sg.Graph(value))
+    lines = {place.resolve().file for node in graph.nodes for place in node.origin.places}
+    assert lines == {__file__}
+
+
+def test_late_passes_of_bodies_are_reported():
+    random = np.random.default_rng(0)
+    w = sg.input("w", (48, 48), "float32")
+    rows = sg.input("x", (6, 2, 48), "float32")
+
+    def iteration(carry, row):
+        inner = sg.scan(lambda c, _: (sg.tanh(c @ w.T), None), carry, length=20)[0]
+        return sg.tanh(inner + row), carry
+
+    program = sg.compile(sg.scan(iteration, sg.zeros((2, 48), "float32"), rows)[0])
+    reports = [report for report in program.explanation().late if report.changed]
+    assert any(report.inside.startswith("the body of") for report in reports)
+    feeds = {"w": random.normal(size=(48, 48)) / 9, "x": random.normal(size=(6, 2, 48))}
+    assert np.isfinite(program.run({n: a.astype("float32") for n, a in feeds.items()})).all()
+
+
+def test_loops_in_segments_are_reported_and_may_be_disabled():
+    w = sg.parameter("w", np.ones(256))
+    last, _ = sg.scan(
+        lambda c, _: (sg.tanh(c * w), None), sg.input("x", (256,), "float64"), length=400
+    )
+    slope = sg.grad(last.sum(), w)
+    program = sg.compile(slope, memory_budget=0.3)
+    assert "segments" in changes(program)
+    with pytest.raises(sg.errors.BudgetInfeasible):
+        sg.compile(slope, memory_budget=program.peak_bytes, disable=["segments"])
