@@ -67,11 +67,11 @@ def functional():
         "",
         *wrapped("__all__ = [", names, "]"),
         "",
-        '_other, __dir__ = attributes("sg.nn.functional", __all__)',
+        '_find_attribute, __dir__ = attributes("sg.nn.functional", __all__)',
         "",
         "",
         "def __getattr__(name: str) -> Any:",
-        "    return getattr(nn, name) if name in __all__ else _other(name)",
+        "    return getattr(nn, name) if name in __all__ else _find_attribute(name)",
     ]) + "\n"  # fmt: skip
 
 

@@ -481,6 +481,7 @@ class Tensor(WithArray, Recorded, Value):
             tensor._grad = gradient_array
 
     seeded = deprecated_attribute("0.2", "backward_seed")
+    recomputed = deprecated_attribute("0.2", "run_checkpointed")
 
     def backward_seed(self, gradient: Any) -> tuple[Edge, Tensor]:
         """Return the edge of this tensor and ``gradient`` as a tensor of its dtype, default 1.

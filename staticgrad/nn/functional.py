@@ -35,8 +35,8 @@ __all__ = [
     "triplet_margin_loss", "unfold"
 ]
 
-_no_attribute, __dir__ = attributes("sg.nn.functional", __all__)
+_find_attribute, __dir__ = attributes("sg.nn.functional", __all__)
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(nn, name) if name in __all__ else _no_attribute(name)
+    return getattr(nn, name) if name in __all__ else _find_attribute(name)

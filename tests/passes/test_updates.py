@@ -283,7 +283,7 @@ def test_an_update_to_its_own_value_is_no_step_and_waits_for_no_reader(level, sa
     v = sg.parameter("v", np.zeros((2, 3), "f4"))
     f = sg.compile(sg.Graph({"double": w * 2.0}, {w: same(w), v: w}), pipeline=level)
     assert len(f.schedule.steps) == 2  # the product, and one copy into v
-    assert f._executor.program.updated == {"v"}
+    assert f._executor.program.updated_labels == {"v"}
     assert f.peak_bytes == 0
     results = []
 

@@ -58,9 +58,10 @@ UNNAMED: set[str] = {
     "staticgrad/language/ops/windows.py", "staticgrad/native/by_numba/helpers.py",
     "staticgrad/optim/optimizer.py", "staticgrad/optim/state.py", "staticgrad/stats/compound.py",
     "staticgrad/support/deprecations.py", "staticgrad/tools/commands/cli.py",
-    "staticgrad/tools/commands/demo.py", "staticgrad/tools/comparison/models.py",
-    "staticgrad/tools/comparison/report.py", "staticgrad/tools/comparison/ways.py",
-    "staticgrad/tools/documentation/reference.py", "staticgrad/tools/testing/gradients.py",
+    "staticgrad/tools/commands/demo.py", "staticgrad/tools/comparison/mistakes.py",
+    "staticgrad/tools/comparison/models.py", "staticgrad/tools/comparison/report.py",
+    "staticgrad/tools/comparison/ways.py", "staticgrad/tools/documentation/reference.py",
+    "staticgrad/tools/testing/gradients.py",
 }  # fmt: skip
 
 

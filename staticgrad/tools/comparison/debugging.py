@@ -458,7 +458,7 @@ def _hunt_dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | No
             dead_trained = [name for name in dead if name in trained]
             if 0 < len(dead_trained) < len(trained):
                 hunt = _trace_dead(chosen, place, ", ".join(dead_trained), trained, steps)
-                if hunt.then_run.is_found:
+                if hunt.then_run.found:
                     return hunt
                 differs = differs or hunt  # a gradient that is 0 looks dead on a tape
     return differs or (None if everything is None else _trace_all_dead(chosen, everything))

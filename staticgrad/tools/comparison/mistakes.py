@@ -30,11 +30,11 @@ class Action:
 
 @dataclass(frozen=True)
 class Trail:
-    """The actions of one way; ``is_found``: the last text has what was looked for."""
+    """The actions of one way; ``found``: the last text has what was looked for."""
 
     way: str
     actions: tuple[Action, ...]
-    is_found: bool
+    found: bool
 
     @property
     def seconds(self) -> float:
@@ -62,14 +62,14 @@ class Debugging:
     @property
     def holds(self) -> bool:
         """True if each way found everything."""
-        return all(trail.is_found for hunt in self.hunts for trail in (hunt.by_run, hunt.then_run))
+        return all(trail.found for hunt in self.hunts for trail in (hunt.by_run, hunt.then_run))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return a row for each search: what, way, actions, time, found, the last action."""
         return [
             (
                 f"{hunt.what}, {hunt.line}", search.way, str(len(search.actions)),
-                seconds(search.seconds), "yes" if search.is_found else "no",
+                seconds(search.seconds), "yes" if search.found else "no",
                 search.actions[-1].what,
             )
             for hunt in self.hunts
@@ -84,7 +84,7 @@ class Debugging:
         """A sentence: what was looked for, and in how many actions each way found it."""
 
         def tell_outcome(trail: Trail) -> str:
-            return str(len(trail.actions)) if trail.is_found else "not found"
+            return str(len(trail.actions)) if trail.found else "not found"
 
         counts = (
             f"{h.what} {tell_outcome(h.by_run)} and {tell_outcome(h.then_run)}" for h in self.hunts

@@ -213,11 +213,6 @@ SURROUNDED: Final[dict[str, Callable[[Array], Array]]] = {
 }
 
 
-def repeat_first_row(array: Array) -> Array:
-    """Return the first row for every row, without memory: stride 0 along the first axis."""
-    return np.broadcast_to(array[:1], array.shape) if array.ndim and array.shape[0] else array
-
-
 def views(array: Array) -> Iterator[tuple[str, Array, View]]:
     """Name, what to feed, and the view of it that has the elements of ``array``."""
     if not array.ndim:
