@@ -193,7 +193,7 @@ def test_a_nan_is_planted_where_the_loss_needs_the_number() -> None:
     both = hunt(find_mistakes(compared, X), "a NaN")
     for search in (both.by_run, both.then_run):
         assert search.actions[0].shown == "loss nan"
-        assert search.is_found
+        assert search.found
 
 
 def test_gradients_that_are_accumulated_are_compared_after_an_update() -> None:
@@ -207,8 +207,8 @@ def test_gradients_that_are_accumulated_are_compared_after_an_update() -> None:
 
     dead = hunt(find_mistakes(step, X, Y), "a dead gradient")
     assert "2 steps, which are one update" in dead.by_run.actions[-1].what
-    assert dead.by_run.is_found
-    assert dead.then_run.is_found
+    assert dead.by_run.found
+    assert dead.then_run.found
 
 
 def test_without_a_gradient_the_value_is_looked_at() -> None:
@@ -231,7 +231,7 @@ def test_a_program_of_one_parameter_says_that_nothing_is_trained() -> None:
     dead = hunt(find_mistakes(lambda x: (sg.tanh(x * a) ** 2).mean(), X), "a dead gradient")
     for search in (dead.by_run, dead.then_run):
         assert "the loss depends on no parameter" in search.actions[0].shown
-        assert search.is_found
+        assert search.found
 
 
 def test_a_program_of_numbers_alone_has_no_place() -> None:
