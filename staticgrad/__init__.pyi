@@ -4,6 +4,7 @@ import passes as passes
 import staticgrad.compiler.backends as backends
 import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
+import staticgrad.extend as extend
 import staticgrad.interop.distributed as distributed
 import staticgrad.interop.jax as jax
 import staticgrad.interop.onnx as onnx
@@ -255,10 +256,10 @@ __all__ = [
     "divmod", "dot", "dsplit", "dstack", "dynamic_slice", "dynamic_update_slice", "e", "eager",
     "eager_mode", "ediff1d", "einsum", "elementwise_grad", "empty", "empty_like", "equal",
     "erf", "erfc", "errors", "eval_shape", "evaluate", "exp", "exp2", "expand_dims", "expm1",
-    "extract", "eye", "fabs", "fft", "finfo", "fix", "flatnonzero", "flip", "fliplr", "flipud",
-    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "fori_loop", "frexp", "fromfunction", "full", "full_like", "function", "gcd",
-    "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal", "hamming",
+    "extend", "extract", "eye", "fabs", "fft", "finfo", "fix", "flatnonzero", "flip", "fliplr",
+    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "frexp", "fromfunction", "full", "full_like", "function",
+    "gcd", "geomspace", "getitem", "grad", "gradient", "greater", "greater_equal", "hamming",
     "hanning", "heaviside", "hessian", "hessian_vector_product", "histogram", "histogram2d",
     "histogram_bin_edges", "histogramdd", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0",
     "identity", "iinfo", "imag", "implicit", "indices", "inf", "inner", "input", "insert",

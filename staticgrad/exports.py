@@ -261,6 +261,7 @@ MODULES = {
     "distributed": "staticgrad.interop.distributed",
     "eager": "staticgrad.eager",
     "errors": "staticgrad.support.errors",
+    "extend": "staticgrad.extend",
     "fft": "staticgrad.language.functions.fft",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.language.functions.linalg",

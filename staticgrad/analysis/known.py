@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.advances import check_without_updates
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ir.pairs import SymbolicComplex
+from staticgrad.language.trees import flatten, unflatten
 
 T = TypeVar("T")
 _IN_GRAPHS: Final = (Symbolic, SymbolicComplex)

@@ -28,7 +28,6 @@ from staticgrad.autodiff.structure import (
     leaves,
     pair_leaves,
 )
-from staticgrad.language.functions.trees import check_whole, flatten, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Node, Symbolic
@@ -41,6 +40,7 @@ from staticgrad.language.ops.cotangent import (
     shares_of,
     widen_cotangent,
 )
+from staticgrad.language.trees import check_whole, flatten, unflatten
 from staticgrad.support.building import within
 from staticgrad.support.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.support.errors.wording import quote

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
-from staticgrad.language.functions.trees import check_real, check_whole, map_leaves
 from staticgrad.language.ir.bodies import body_input
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
@@ -25,6 +24,7 @@ from staticgrad.language.ops.cotangent import zeros_like_type
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.trees import check_real, check_whole, map_leaves
 from staticgrad.support.building import within
 from staticgrad.support.errors import DisconnectedError
 

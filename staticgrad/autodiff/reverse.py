@@ -52,7 +52,6 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     pair_leaves,
 )
-from staticgrad.language.functions.trees import check_whole, flatten, map_leaves, pairs_in
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
@@ -73,6 +72,7 @@ from staticgrad.language.ops.cotangent import (
 from staticgrad.language.ops.marks import region_behind
 from staticgrad.language.ops.movement import reshape, swapaxes
 from staticgrad.language.ops.sweep import Sweep
+from staticgrad.language.trees import check_whole, flatten, map_leaves, pairs_in
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import equal
 from staticgrad.support.building import current, within

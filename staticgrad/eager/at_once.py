@@ -22,7 +22,6 @@ from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.execution import computing, holding, in_graphs
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.nodes import (
@@ -38,6 +37,7 @@ from staticgrad.language.ir.op import Array, Input, ParameterLeaf
 from staticgrad.language.ir.pairs import is_complex_data
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, change_together
+from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.tracebacks import make_boundaries

@@ -28,9 +28,9 @@ from staticgrad.language.functions.checkpoints.marks import (
 )
 from staticgrad.language.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.marks import name_of
+from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import Block
 from staticgrad.support.errors import ArgumentError, TapeError

@@ -18,7 +18,8 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.rowwise import stacked_rows
 from staticgrad.eager.tape import enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.functions.trees import (
+from staticgrad.language.ops.movement import moveaxis, reshape
+from staticgrad.language.trees import (
     Tree,
     check_real,
     check_whole,
@@ -28,7 +29,6 @@ from staticgrad.language.functions.trees import (
     pairs_in,
     unflatten,
 )
-from staticgrad.language.ops.movement import moveaxis, reshape
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.errors import DisconnectedError, GradientError
 from staticgrad.support.errors.tracebacks import called_name

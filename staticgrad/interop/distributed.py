@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.language.ir.calls import namespace
+from staticgrad.extend import as_value, namespace
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ops.collective import means, rows_of
-from staticgrad.language.ops.operands import as_value
 from staticgrad.saving import restore_tree
 from staticgrad.saving.trees import content_of
 from staticgrad.support import ranks

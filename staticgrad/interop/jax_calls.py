@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend.optional import jax
+from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.interop.jax_ffi import call_of, target_name
 from staticgrad.interop.lax.lowering import lowered_function
 from staticgrad.interop.lax.reading import literal_shape
 from staticgrad.interop.programs import Programs
-from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.support.optional import jax
 
 #: Calls outside of ``jit`` with the same kinds of arrays, from which on XLA runs them: its compiler
 #: takes some milliseconds.

@@ -26,25 +26,33 @@ from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
 from staticgrad.autodiff import forward as forward_mode, reverse
+from staticgrad.extend import (
+    Session,
+    Size,
+    Symbolic,
+    ancestors,
+    as_value,
+    in_graphs,
+    kind_of,
+    quote,
+    running_session,
+    traced_in,
+)
+from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.ops import astype, conj
+from staticgrad.extend.sizes import collecting_guards
+from staticgrad.extend.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.calls import reduce_wrapper
-from staticgrad.language.ir.execution import in_graphs
-from staticgrad.language.ir.graph import Graph, Symbolic, ancestors
-from staticgrad.language.ir.nodes import Session, running_session, traced_in
+from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pairs import Complex, join_parts
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
-from staticgrad.language.ops.arithmetic import conj
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.operands import as_value
-from staticgrad.language.types.dim import Guard, Size, collecting_guards
-from staticgrad.language.types.dtype import F64, I64
+from staticgrad.language.types.dim import Guard
 from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of, quote
 
 
 class ResultTypes(NamedTuple):

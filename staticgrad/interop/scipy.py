@@ -12,17 +12,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from staticgrad.language.functions.trees import flatten, paths, unflatten
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.pairs import check_real
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate
+from staticgrad.extend import check_real, kind_of, namespace
+from staticgrad.extend.ops import astype, concatenate
+from staticgrad.extend.trees import flatten, paths, unflatten
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
 from staticgrad.programs.function import Function, function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
 from staticgrad.programs.transformed import made_once
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
 
 __all__ = [
     "hessian_operator", "jacobian_operator", "least_squares", "minimize", "ravel", "root",

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad import nn, optim
+from staticgrad.extend import kind_of, namespace, quote
 from staticgrad.language.functions import aggregate
-from staticgrad.language.ir.calls import namespace
 from staticgrad.nn.initial import seed_first_values
 from staticgrad.programs.function import Function, function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support import optional
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.train import Batches, Epoch, fit
 
 __all__ = ["Classifier", "Regressor"]

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from staticgrad.extend import namespace
+from staticgrad.extend.optional import torch
+from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.interop.aten.backend import compile_dynamo_graph
 from staticgrad.interop.aten.module import TorchModule, module_of
 from staticgrad.interop.aten.report import TorchReport, explain_compilation
 from staticgrad.interop.aten.steps import TorchStep
 from staticgrad.interop.programs import Bridged, Programs, caller
 from staticgrad.interop.torch_tracing import opaque, run_programs
-from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import namespace
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.optional import torch
 
 __all__ = ["backend", "explain", "function", "module", "step"]
 

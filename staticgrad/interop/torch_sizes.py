@@ -6,8 +6,10 @@ import operator as python
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from staticgrad.language.types.dim import Dim, dim, floordiv, maximum, minimum, named_sizes
-from staticgrad.support.optional import torch
+from staticgrad.extend import Dim
+from staticgrad.extend.optional import torch
+from staticgrad.extend.sizes import floordiv, maximum, minimum, named_sizes
+from staticgrad.language.types.dim import dim
 
 
 class UnnamedSizeError(Exception):

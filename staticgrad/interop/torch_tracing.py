@@ -15,13 +15,14 @@ from importlib.util import find_spec
 from typing import Any, Final
 from weakref import WeakSet
 
+from staticgrad.extend import Dim
+from staticgrad.extend.optional import torch
+from staticgrad.extend.sizes import evaluate
+from staticgrad.extend.trees import Tree, flatten
 from staticgrad.interop.programs import Programs, find_programs
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, name_size, open_sizes
-from staticgrad.language.functions.trees import Tree, flatten
-from staticgrad.language.types.dim import Dim, evaluate
 from staticgrad.support.errors import StaticgradError
-from staticgrad.support.optional import torch
 
 
 def run_programs(

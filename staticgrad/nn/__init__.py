@@ -12,9 +12,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from staticgrad.exports import LAYERS, homes
-from staticgrad.language.ir.calls import public_form
+from staticgrad.extend import boundary, public_form
 from staticgrad.support.errors.hints import as_imported, no_such_name
-from staticgrad.support.errors.tracebacks import boundary
 
 _FILES: Final = homes(LAYERS)
 __all__ = [*_FILES]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import Number, PositiveInt, public
 from staticgrad.language.functions import sigmoid, tanh
 from staticgrad.language.functions.activations import (
     celu,
@@ -36,8 +37,6 @@ from staticgrad.language.functions.nn import (
     softmax,
     softplus,
 )
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import Number, PositiveInt
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 
 

@@ -10,6 +10,15 @@ from dataclasses import field
 from math import prod
 from typing import Any, ClassVar
 
+from staticgrad.extend import (
+    Integer,
+    PositiveInt,
+    as_value,
+    called_name,
+    describe_operands,
+    like,
+    public,
+)
 from staticgrad.language.functions.images.windows import (
     Padding,
     PerAxis,
@@ -21,13 +30,9 @@ from staticgrad.language.functions.images.windows import (
     max_pool,
     per_axis,
 )
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import Integer, PositiveInt, as_value, describe_operands
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.errors.tracebacks import called_name
 
 
 class SpatialLayer(Layer):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticgrad.extend import public
 from staticgrad.language.functions import matmul
-from staticgrad.language.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer, new_layer_name
 

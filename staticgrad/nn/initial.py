@@ -23,14 +23,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend import (
+    Array,
+    did_you_mean,
+    integer,
+    public,
+    quote,
+    raised_inside,
+    running_session,
+)
 from staticgrad.language.functions.creation import parameter
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.nodes import Parameter, running_session
-from staticgrad.language.ir.op import Array
-from staticgrad.language.ops.operands import integer
+from staticgrad.language.ir.nodes import Parameter
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.calls import raised_inside
-from staticgrad.support.errors.wording import did_you_mean, quote
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]

@@ -8,22 +8,27 @@ from typing import Any, overload
 
 import numpy as np
 
+from staticgrad.extend import (
+    Fraction,
+    as_value,
+    axis_of,
+    kind_of,
+    like,
+    make_boundaries,
+    product,
+    public,
+    quote,
+)
 from staticgrad.language.functions import einsum, matmul, ones, reshape, where
 from staticgrad.language.functions.attention import embedding
 from staticgrad.language.functions.images.resizing import pixel_shuffle, pixel_unshuffle
 from staticgrad.language.functions.normalization import local_response_norm
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.operands import Fraction, as_value, axis_of
-from staticgrad.language.types.arrays import product
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import Initial, Seed, first_value, source, weight_and_bias
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching, transpose_matrices
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, IndexOutOfRange
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
 
 
 class Linear(Layer):

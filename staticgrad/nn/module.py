@@ -40,28 +40,56 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from staticgrad.extend import (
+    AnyValue,
+    Array,
+    ArrayLike,
+    ComplexParameter,
+    NamedTuple,
+    ParameterStore,
+    Session,
+    Symbolic,
+    adopt_overrides,
+    are_plain,
+    boundary,
+    computed_at_once,
+    computing_kind,
+    dataclass,
+    deprecated_attribute,
+    in_graphs,
+    kind_of,
+    no_such_attribute,
+    public,
+    quote,
+    raised_inside,
+    running_session,
+    stored_of,
+    traced_in,
+    within,
+    write_all,
+)
+from staticgrad.extend.pages import details, fragment, paragraph, table, text_block
+from staticgrad.extend.trees import (
+    Contents,
+    ObjectParts,
+    flatten,
+    is_module,
+    items_of,
+    parts,
+    parts_in,
+)
 from staticgrad.language.functions.call_types import P, R
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.functions.trees import Contents, ObjectParts, flatten, is_module, parts
-from staticgrad.language.ir.calls import computed_at_once, public
-from staticgrad.language.ir.execution import are_plain, computing, computing_kind, in_graphs
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike
+from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.nodes import (
     ModuleCall,
     Parameter,
-    Session,
-    Symbolic,
     check_updates,
     collect_updates,
     next_serial,
-    running_session,
-    traced_in,
 )
-from staticgrad.language.ir.op import Array
-from staticgrad.language.ir.pairs import ComplexParameter, stored_of
 from staticgrad.language.ir.value import Value
-from staticgrad.language.storage.parameter import ParameterStore, write_all
 from staticgrad.nn import torch_weights
 from staticgrad.nn.torch_weights import (
     Incomplete,
@@ -71,16 +99,10 @@ from staticgrad.nn.torch_weights import (
     is_torch_state,
     same,
 )
-from staticgrad.support.building import within
-from staticgrad.support.containers import items_of, parts_in
-from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import ArgumentError, ParameterValueError
-from staticgrad.support.errors.calls import check_call, check_takes_nothing, raised_inside
-from staticgrad.support.errors.hints import OF_MODULES, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, cut_frames
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.pictures.markup import details, fragment, paragraph, table, text_block
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.errors.calls import check_call, check_takes_nothing
+from staticgrad.support.errors.hints import OF_MODULES
+from staticgrad.support.errors.tracebacks import cut_frames
 
 M = TypeVar("M")
 

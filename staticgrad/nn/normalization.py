@@ -11,6 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import (
+    Integer,
+    PositiveInt,
+    UnitFloat,
+    as_value,
+    describe_operands,
+    like,
+    public,
+)
+from staticgrad.extend.sizes import equal
 from staticgrad.language.functions import astype, constant, maximum, size_value, stop_gradient
 from staticgrad.language.functions.normalization import (
     batch_norm,
@@ -20,21 +30,11 @@ from staticgrad.language.functions.normalization import (
     layer_norm,
     rms_norm,
 )
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.nodes import Parameter
-from staticgrad.language.ops.operands import (
-    Integer,
-    PositiveInt,
-    UnitFloat,
-    as_value,
-    describe_operands,
-)
-from staticgrad.language.types.dim import equal
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, new_layer_name
 from staticgrad.nn.torch_weights import Matching
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, ShapeError
 
 

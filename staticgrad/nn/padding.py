@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from staticgrad.extend import public, quote
 from staticgrad.language.functions.arrange import PadMode, pad
-from staticgrad.language.ir.calls import public
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import quote
 
 
 class ZeroPad1d(SpatialLayer):

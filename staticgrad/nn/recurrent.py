@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, Integer, PositiveInt, as_value, like, public
 from staticgrad.language.functions import concatenate, stack, swapaxes, zeros
 from staticgrad.language.functions.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ops.operands import Integer, PositiveInt, as_value
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.layers import Dropout
 from staticgrad.nn.module import Module, new_layer_name
 from staticgrad.nn.torch_weights import Arrays, Matching, transpose_matrices
-from staticgrad.support.docstrings import like
 
 
 def give_gates(

@@ -22,15 +22,20 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.ir.nodes import Node, Parameter
-from staticgrad.language.ir.op import Array
-from staticgrad.language.ir.pairs import stored_array, stored_of
-from staticgrad.language.storage.parameter import write_all
-from staticgrad.language.types.arrays import array_of
+from staticgrad.extend import (
+    Array,
+    NamedTuple,
+    Node,
+    array_of,
+    kind_of,
+    quote,
+    stored_of,
+    write_all,
+)
+from staticgrad.extend.optional import torch
+from staticgrad.language.ir.nodes import Parameter
+from staticgrad.language.ir.pairs import stored_array
 from staticgrad.support.errors import ParameterValueError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.optional import torch
-from staticgrad.support.records import NamedTuple
 
 Arrays = tuple[Array, ...]
 

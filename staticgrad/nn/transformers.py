@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, Integer, NamedTuple, PositiveInt, public
 from staticgrad.language.functions import (
     arange,
     at,
@@ -17,16 +18,12 @@ from staticgrad.language.functions import (
 )
 from staticgrad.language.functions.attention import attention, rotary
 from staticgrad.language.functions.nn import gelu
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ops.operands import Integer, PositiveInt
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.layers import Dropout, Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
 from staticgrad.nn.torch_weights import Arrays, Matching, transpose_matrices
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.records import NamedTuple
 
 
 class Cache(NamedTuple):

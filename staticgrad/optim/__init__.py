@@ -14,8 +14,7 @@ steps tensors of ``staticgrad.eager``.
 
 from __future__ import annotations
 
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
+from staticgrad.extend import namespace, present
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.gradients import (
     LossScale,

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import (
+    Fraction,
+    NonNegativeFloat,
+    deprecated_attribute,
+    make_boundaries,
+    public,
+    running_session,
+)
+from staticgrad.extend.ops import astype, minimum
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.nodes import running_session
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.operands import Fraction, NonNegativeFloat
-from staticgrad.language.ops.selection import minimum
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
-from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.errors.tracebacks import make_boundaries
 
 
 @make_boundaries

@@ -9,10 +9,10 @@ from math import prod
 from typing import Any, Final
 from weakref import WeakSet
 
+from staticgrad.extend import ParameterStore, ancestors, write_all
 from staticgrad.language.functions import input as graph_input
-from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ops.collective import Rows, gather, means, parts, parts_of_means
-from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.language.storage.parameter import Shard
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import (
     Stepping,

@@ -11,18 +11,30 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.autodiff.structure import leaves
+from staticgrad.extend import (
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    as_value,
+    check_fields,
+    dataclass,
+    deprecated_attribute,
+    make_boundaries,
+)
+from staticgrad.extend.ops import (
+    clip,
+    equal,
+    isfinite,
+    logical_and,
+    maximum,
+    minimum,
+    power,
+    sqrt,
+    where,
+)
+from staticgrad.extend.trees import map_leaves
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.trees import map_leaves
-from staticgrad.language.ir.calls import check_fields
-from staticgrad.language.ops.arithmetic import isfinite, power
-from staticgrad.language.ops.logic import equal, logical_and
-from staticgrad.language.ops.operands import PositiveFloat, PositiveInt, as_value
-from staticgrad.language.ops.selection import clip, maximum, minimum, where
-from staticgrad.language.ops.transcendental import sqrt
-from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.records import Settings, dataclass
 
 
 def require(holds: bool, name: str, what: str) -> None:

@@ -12,24 +12,36 @@ from math import prod
 from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
+from staticgrad.extend import (
+    ComplexParameter,
+    NamedTuple,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    check_fields,
+    dataclass,
+    kind_of,
+    make_boundaries,
+)
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    concatenate,
+    logical_and,
+    logical_not,
+    logical_or,
+    minimum,
+    ravel,
+    reshape,
+    stack,
+    where,
+)
+from staticgrad.extend.trees import flatten, unflatten, with_complex_values
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like
-from staticgrad.language.functions.trees import flatten, unflatten, with_complex_values
-from staticgrad.language.ir.calls import check_fields
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.pairs import ComplexParameter
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate, stack
-from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
-from staticgrad.language.ops.movement import ravel, reshape
-from staticgrad.language.ops.operands import PositiveFloat, PositiveInt
-from staticgrad.language.ops.selection import minimum, where
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import NamedTuple, Settings, dataclass
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
 _FALL: Final = 1e-4

@@ -10,12 +10,9 @@ import numpy as np
 from staticgrad.eager.at_once import rule_input, standing_in
 from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import Tensor
-from staticgrad.language.ir.graph import ancestors
-from staticgrad.language.ir.nodes import Symbolic
-from staticgrad.language.ir.op import ParameterLeaf
+from staticgrad.extend import ParameterLeaf, Symbolic, ancestors, quote
 from staticgrad.optim.state import asked_of, states_made_by
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import quote
 
 
 class TensorSteps:

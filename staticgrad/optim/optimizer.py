@@ -21,23 +21,35 @@ import numpy as np
 
 from staticgrad.autodiff.reverse import grad, gradients_of_free_parameters
 from staticgrad.autodiff.structure import leaves
-from staticgrad.language.functions.trees import ObjectParts, has_parameters, parts
-from staticgrad.language.ir.calls import Argument, check_fields, public, without_synonyms
+from staticgrad.extend import (
+    Argument,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    adopt_overrides,
+    boundary,
+    check_arguments,
+    check_fields,
+    deprecated_attribute,
+    describe_operands,
+    kind_of,
+    make_boundaries,
+    names_messages,
+    no_such_attribute,
+    positive,
+    public,
+    quote,
+    raised_inside,
+    running_session,
+    shape_text,
+)
+from staticgrad.extend.ops import astype, clip, equal, where
+from staticgrad.extend.trees import ObjectParts, has_parameters, parts
+from staticgrad.language.ir.calls import without_synonyms
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import real_gradients
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.collective import Rows, rows_of
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.logic import equal
-from staticgrad.language.ops.operands import (
-    PositiveFloat,
-    PositiveInt,
-    describe_operands,
-    positive,
-    shape_text,
-)
-from staticgrad.language.ops.selection import clip, where
 from staticgrad.optim.data_parallel import average_gradients, step_shards
 from staticgrad.optim.gradients import (
     LossScale,
@@ -58,7 +70,6 @@ from staticgrad.optim.state import (
     states_made_once,
     states_noted_by,
 )
-from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -67,11 +78,7 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownArgumentError,
 )
-from staticgrad.support.errors.calls import check_arguments, raised_inside
-from staticgrad.support.errors.hints import OF_OPTIMIZERS, no_such_attribute
-from staticgrad.support.errors.tracebacks import boundary, make_boundaries, names_messages
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.records import Settings
+from staticgrad.support.errors.hints import OF_OPTIMIZERS
 
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps

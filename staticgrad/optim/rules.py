@@ -6,18 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from staticgrad.extend import (
+    Fraction,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    deprecated_attribute,
+    like,
+)
+from staticgrad.extend.ops import expand_dims, maximum, minimum, power, sign, sqrt, transpose, where
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ops.arithmetic import power, sign
-from staticgrad.language.ops.movement import expand_dims, transpose
-from staticgrad.language.ops.operands import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from staticgrad.language.ops.selection import maximum, minimum, where
-from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.optim.gradients import require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot, state_of
-from staticgrad.support.deprecations import deprecated_attribute
-from staticgrad.support.docstrings import like
 
 
 def moving_average(old: Any, new: Any, decay: float) -> Any:

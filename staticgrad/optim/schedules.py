@@ -15,29 +15,32 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-from staticgrad.language.functions import parameter
-from staticgrad.language.ir.calls import Argument, check_fields, public
-from staticgrad.language.ir.graph import Parameter, Symbolic
-from staticgrad.language.ir.nodes import running_session
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import floor, power
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.operands import (
+from staticgrad.extend import (
+    Argument,
     NonNegativeFloat,
     NonNegativeInt,
     OpenFraction,
     PositiveFloat,
     PositiveInt,
+    Settings,
+    Symbolic,
+    called_name,
+    check_fields,
+    dataclass,
     describe_operands,
     is_number,
+    kind_of,
+    make_boundaries,
     non_negative,
+    public,
+    quote,
+    running_session,
 )
-from staticgrad.language.ops.selection import clip, maximum, where
-from staticgrad.language.ops.transcendental import cos, log
+from staticgrad.extend.ops import astype, clip, cos, floor, log, maximum, power, where
+from staticgrad.language.functions import parameter
+from staticgrad.language.ir.graph import Parameter
+from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import called_name, make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.records import Settings, dataclass
 
 T = TypeVar("T")
 

@@ -19,12 +19,11 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
+from staticgrad.extend import ParameterStore, list_names, running_session, write_all
 from staticgrad.language.functions import parameter
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.nodes import running_session
-from staticgrad.language.storage.parameter import ParameterStore, Shard, write_all
+from staticgrad.language.storage.parameter import Shard
 from staticgrad.support.errors import SavedFileError
-from staticgrad.support.errors.wording import list_names
 
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from staticgrad.extend import Fraction, NonNegativeFloat, like
+from staticgrad.extend.ops import absolute, exp, log, maximum, power, sqrt, where
 from staticgrad.language.functions import norm
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ops.arithmetic import absolute, power
-from staticgrad.language.ops.operands import Fraction, NonNegativeFloat
-from staticgrad.language.ops.selection import maximum, where
-from staticgrad.language.ops.transcendental import exp, log, sqrt
 from staticgrad.optim.optimizer import Optimizer, Updates, rule
 from staticgrad.optim.rules import Adam, moving_average, with_decay
 from staticgrad.optim.schedules import Rate, rate_for
 from staticgrad.optim.state import slot
-from staticgrad.support.docstrings import like
 
 
 @rule

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.functions.trees import Tree, flatten, unflatten
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.op import as_array
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import dtype_of
+from staticgrad.language.trees import Tree, flatten, unflatten
 from staticgrad.language.types.arrays import is_array_like
 from staticgrad.language.types.dtype import DType, as_dtype
 from staticgrad.support.errors import ArgumentError

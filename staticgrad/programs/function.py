@@ -24,7 +24,6 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.streams import draws_from_0
-from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ir.calls import reduce_wrapper
 from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.graph import Graph
@@ -32,6 +31,7 @@ from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import Number
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.value import Value
+from staticgrad.language.trees import map_leaves
 from staticgrad.programs.arguments import (
     CallArguments,
     Spec,

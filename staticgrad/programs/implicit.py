@@ -11,31 +11,38 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
+from staticgrad.extend import (
+    NamedTuple,
+    as_value,
+    called_name,
+    check_real,
+    kind_of,
+    like,
+    namespace,
+    present,
+)
+from staticgrad.extend.derivatives import custom_vjp
+from staticgrad.extend.dtypes import F32, F64
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    logical_and,
+    logical_not,
+    ravel,
+    reshape,
+    stack,
+    transpose,
+    where,
+)
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
-from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.custom import custom_vjp
-from staticgrad.language.ops.indexing import stack
 from staticgrad.language.ops.limits import reached_end
-from staticgrad.language.ops.logic import logical_and, logical_not
-from staticgrad.language.ops.movement import ravel, reshape, transpose
-from staticgrad.language.ops.operands import as_value
-from staticgrad.language.ops.selection import where
-from staticgrad.language.types.dtype import F32, F64
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import NamedTuple
 
 __all__ = ["argmin", "fixed_point", "root"]
 

@@ -28,7 +28,6 @@ from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.calls import public, reduce_wrapper
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
@@ -36,6 +35,7 @@ from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
+from staticgrad.language.trees import flatten, unflatten
 from staticgrad.programs import transformed
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.derivatives import (

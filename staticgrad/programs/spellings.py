@@ -9,10 +9,10 @@ from typing import Any
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import input
-from staticgrad.language.functions.trees import flatten, map_leaves, unflatten
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.trees import flatten, map_leaves, unflatten
 from staticgrad.programs.arguments import signature_of
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.sparse import hvp, jacobian

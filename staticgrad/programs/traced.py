@@ -25,7 +25,6 @@ import numpy as np
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import draws_from_0
-from staticgrad.language.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.bodies import is_body_input
 from staticgrad.language.ir.execution import in_graphs
@@ -35,6 +34,7 @@ from staticgrad.language.ir.pairs import SymbolicComplex
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import number_array
+from staticgrad.language.trees import Tree, flatten, paths, unflatten
 from staticgrad.language.types.arrays import ArrayData, convert_array, is_constant
 from staticgrad.language.types.dim import named_sizes
 from staticgrad.programs.arguments import CallArguments, Spec, shapes_of

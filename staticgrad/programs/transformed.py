@@ -32,7 +32,16 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
-from staticgrad.language.functions.trees import (
+from staticgrad.language.ir.calls import reduce_wrapper
+from staticgrad.language.ir.execution import as_graph_value, computing, computing_kind, is_holding
+from staticgrad.language.ir.graph import Parameter, Symbolic
+from staticgrad.language.ir.kinds import binding_kind, of_kind
+from staticgrad.language.ir.nodes import running_session
+from staticgrad.language.ir.pairs import Complex
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.convert import apart
+from staticgrad.language.ops.operands import as_value
+from staticgrad.language.trees import (
     BothParts,
     check_real,
     flatten,
@@ -43,15 +52,6 @@ from staticgrad.language.functions.trees import (
     unflatten,
     with_complex_values,
 )
-from staticgrad.language.ir.calls import reduce_wrapper
-from staticgrad.language.ir.execution import as_graph_value, computing, computing_kind, is_holding
-from staticgrad.language.ir.graph import Parameter, Symbolic
-from staticgrad.language.ir.kinds import binding_kind, of_kind
-from staticgrad.language.ir.nodes import running_session
-from staticgrad.language.ir.pairs import Complex
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.convert import apart
-from staticgrad.language.ops.operands import as_value
 from staticgrad.language.types.dim import Dim
 from staticgrad.programs.arguments import (
     TELLS_NAMES,

@@ -15,17 +15,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.functions.trees import parts
+from staticgrad.extend import array_of, kind_of, quote, stored_of, write_all
+from staticgrad.extend.dtypes import BF16, COMPLEX_DTYPES
+from staticgrad.extend.trees import items_of, parts, parts_in
 from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.pairs import Complex, stored_of
+from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.value import Value
-from staticgrad.language.storage.parameter import write_all
-from staticgrad.language.types.arrays import array_of, as_parts, of_parts
-from staticgrad.language.types.dtype import BF16, COMPLEX_DTYPES
+from staticgrad.language.types.arrays import as_parts, of_parts
 from staticgrad.saving.files import Arrays, Content
-from staticgrad.support.containers import items_of, parts_in
 from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
-from staticgrad.support.errors.wording import kind_of, quote
 
 _MOST_SHOWN: Final = 8
 #: Levels of containers. The text has three for each, and Python reads about 1,000 in some versions:

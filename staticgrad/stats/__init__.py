@@ -17,7 +17,7 @@ Of arrays and numbers alone they compute at once and give arrays.
 
 from __future__ import annotations
 
-from staticgrad.language.ir.calls import namespace
+from staticgrad.extend import namespace
 from staticgrad.stats import transforms
 from staticgrad.stats.compound import hurdle, mixture, truncated, zero_inflated
 from staticgrad.stats.continuous import (

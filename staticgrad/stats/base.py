@@ -21,27 +21,39 @@ import numpy as np
 
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tape import no_grad
+from staticgrad.extend import (
+    Dim,
+    DType,
+    binding_kind,
+    check_arguments,
+    common_dtype,
+    computing_kind,
+    deprecated_attribute,
+    did_you_mean,
+    lift_operand,
+    make_boundaries,
+    quote,
+)
+from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.ops import (
+    astype,
+    ceil,
+    exp,
+    expm1,
+    floor,
+    log,
+    log1p,
+    logical_and,
+    sqrt,
+    stop_gradient,
+    where,
+)
 from staticgrad.language.functions.creation import full_like
 from staticgrad.language.functions.draws import drawn_shape, met_shape
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.execution import computing_kind
-from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import ceil, floor
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import common_dtype, lift_operand
-from staticgrad.language.ops.logic import logical_and
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.transcendental import exp, expm1, log, log1p, sqrt
-from staticgrad.language.types.dim import Dim
-from staticgrad.language.types.dtype import F64, I64, DType
-from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
-from staticgrad.support.errors.calls import check_arguments
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import did_you_mean, quote
 
 #: log(sqrt(2 pi)), log(2), log(pi).
 LOG_ROOT_TAU: Final = 0.9189385332046727

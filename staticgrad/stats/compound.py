@@ -13,18 +13,14 @@ import numpy as np
 
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tape import no_grad
+from staticgrad.extend import computing_kind, make_boundaries, public, quote
+from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.ops import astype, exp, log, log1p, logaddexp, minimum, sqrt, stack, where
 from staticgrad.language.functions import special
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.draws import drawn_shape
 from staticgrad.language.functions.nn import log_softmax
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import computing_kind
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import stack
-from staticgrad.language.ops.selection import minimum, where
-from staticgrad.language.ops.transcendental import exp, log, log1p, logaddexp, sqrt
-from staticgrad.language.types.dtype import F64, I64
 from staticgrad.stats.base import (
     Discrete,
     FrozenDistribution,
@@ -36,8 +32,6 @@ from staticgrad.stats.base import (
 )
 from staticgrad.stats.continuous import norm, truncnorm
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import quote
 
 
 def is_discrete(law: Any) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from staticgrad.language.functions import special
-from staticgrad.language.functions.nn import softplus
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.selection import copysign, maximum, minimum, where
-from staticgrad.language.ops.transcendental import (
+from staticgrad.extend import DType
+from staticgrad.extend.dtypes import F64
+from staticgrad.extend.ops import (
+    absolute,
     arctan,
     arctan2,
+    copysign,
     erf,
     erfc,
     exp,
@@ -24,12 +23,17 @@ from staticgrad.language.ops.transcendental import (
     log,
     log1p,
     logaddexp,
+    maximum,
+    minimum,
     sigmoid,
     sin,
     sqrt,
+    stop_gradient,
     tan,
+    where,
 )
-from staticgrad.language.types.dtype import F64, DType
+from staticgrad.language.functions import special
+from staticgrad.language.functions.nn import softplus
 from staticgrad.stats.base import (
     EULER,
     LOG_2,

@@ -10,13 +10,22 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from staticgrad.extend import DType
+from staticgrad.extend.dtypes import F32, F64
+from staticgrad.extend.ops import (
+    astype,
+    exp,
+    expm1,
+    floor,
+    log,
+    log1p,
+    maximum,
+    sigmoid,
+    sqrt,
+    where,
+)
 from staticgrad.language.functions import special
 from staticgrad.language.functions.nn import softplus
-from staticgrad.language.ops.arithmetic import floor
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.selection import maximum, where
-from staticgrad.language.ops.transcendental import exp, expm1, log, log1p, sigmoid, sqrt
-from staticgrad.language.types.dtype import F32, F64, DType
 from staticgrad.stats.base import Discrete
 from staticgrad.stats.tails import (
     log_lower_beta,

@@ -13,20 +13,35 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.extend import DType
+from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    broadcast_to,
+    clip,
+    diagonal,
+    exp,
+    expand_dims,
+    floor,
+    log,
+    log1p,
+    matmul,
+    maximum,
+    sqrt,
+    squeeze,
+    stack,
+    swapaxes,
+    take,
+    take_along_axis,
+    where,
+)
 from staticgrad.language.functions import special
 from staticgrad.language.functions.aggregate import all as every, sum as total
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.draws import drawn_shape
 from staticgrad.language.functions.linalg import cholesky, inv, solve_triangular
 from staticgrad.language.functions.nn import log_softmax
-from staticgrad.language.ops.arithmetic import absolute, floor
-from staticgrad.language.ops.contract import matmul
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import diagonal, stack, take, take_along_axis
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, squeeze, swapaxes
-from staticgrad.language.ops.selection import clip, maximum, where
-from staticgrad.language.ops.transcendental import exp, log, log1p, sqrt
-from staticgrad.language.types.dtype import F64, I64, DType
 from staticgrad.stats.base import LOG_2, LOG_ROOT_TAU, Distribution
 from staticgrad.stats.discrete import binom
 from staticgrad.support.errors import RankError

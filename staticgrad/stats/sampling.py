@@ -17,24 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend import make_boundaries, public, quote
+from staticgrad.extend.ops import exp, isfinite, log, logaddexp, minimum, reshape, sqrt, take, where
+from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.language.functions.aggregate import any as some, sum as total
 from staticgrad.language.functions.creation import zeros
 from staticgrad.language.functions.loops.loops import fori_loop, scan, while_loop
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.arithmetic import isfinite
-from staticgrad.language.ops.indexing import take
-from staticgrad.language.ops.movement import reshape
-from staticgrad.language.ops.selection import minimum, where
-from staticgrad.language.ops.transcendental import exp, log, logaddexp, sqrt
 from staticgrad.programs.derivatives import value_and_grad
 from staticgrad.programs.function import function
 from staticgrad.stats.continuous import norm
 from staticgrad.stats.transforms import Transform
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import quote
 
 #: By how much the energy may grow before a trajectory counts as divergent (Stan's).
 DIVERGENT: Final = 1000.0

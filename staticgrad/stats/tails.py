@@ -10,19 +10,17 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad.extend.derivatives import custom_jvp
+from staticgrad.extend.ops import absolute, exp, log, log1p, where
 from staticgrad.language.functions import aggregate, special
 from staticgrad.language.functions.loops.loops import while_loop
 from staticgrad.language.functions.quantiles import is_by_lower, student_below
 from staticgrad.language.functions.special_values import in_float64
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.custom import custom_jvp
-from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
     beta_density,
     beta_slope,
     log_quantile_slope,
 )
-from staticgrad.language.ops.transcendental import exp, log, log1p
 from staticgrad.stats.base import log_of
 
 #: Below it tails are summed.

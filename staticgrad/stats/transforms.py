@@ -21,20 +21,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from staticgrad.extend import make_boundaries, public
+from staticgrad.extend.ops import (
+    arctanh,
+    concatenate,
+    cumsum,
+    exp,
+    log,
+    matmul,
+    reshape,
+    sigmoid,
+    sqrt,
+    swapaxes,
+    take,
+    tanh,
+    where,
+)
 from staticgrad.language.functions import special
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.linalg import cholesky
 from staticgrad.language.functions.nn import softplus
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ops.contract import matmul
-from staticgrad.language.ops.indexing import concatenate, take
-from staticgrad.language.ops.movement import reshape, swapaxes
-from staticgrad.language.ops.scans import cumsum
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.transcendental import arctanh, exp, log, sigmoid, sqrt, tanh
 from staticgrad.stats.base import LOG_2, compute_formula
 from staticgrad.support.errors import ShapeError
-from staticgrad.support.errors.tracebacks import make_boundaries
 
 __all__ = [
     "cholesky_corr", "interval", "lower_bounded", "ordered", "positive", "positive_definite",

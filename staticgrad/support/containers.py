@@ -1,6 +1,6 @@
 """Dicts, lists and tuples of users: their parts, and the same container of other parts.
 
-What values lie in them, and other containers, are the subject of ``language/functions/trees.py``.
+What values lie in them, and other containers, are the subject of ``language/trees.py``.
 """
 
 from __future__ import annotations

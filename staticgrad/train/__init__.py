@@ -1,6 +1,6 @@
 """Optional training loops: batches, prefetching, ``fit``. Each is usable alone."""
 
-from staticgrad.language.ir.calls import namespace
+from staticgrad.extend import namespace
 from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch
 from staticgrad.train.reporting import TensorBoard

@@ -16,17 +16,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
-from staticgrad.language.types.arrays import is_array_like
+from staticgrad.extend import (
+    NonNegativeInt,
+    PositiveInt,
+    dataclass,
+    deprecated_attribute,
+    is_array_like,
+    kind_of,
+    make_boundaries,
+    quote,
+)
+from staticgrad.extend.trees import is_named_tuple, parts_in
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
 from staticgrad.support import ranks
-from staticgrad.support.containers import is_named_tuple, parts_in
-from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.records import dataclass
 from staticgrad.train.minibatches import Batches, is_data_set, prefetch
 from staticgrad.train.reporting import Display, reporter
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.op import Array
-from staticgrad.language.ops.operands import NonNegativeInt, PositiveInt
-from staticgrad.language.types.arrays import array_of, is_array_like
+from staticgrad.extend import (
+    Array,
+    NonNegativeInt,
+    PositiveInt,
+    array_of,
+    is_array_like,
+    kind_of,
+    make_boundaries,
+    public,
+    quote,
+)
 from staticgrad.support.errors import ArgumentError, ShapeError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
 
 Item = TypeVar("Item")
 B = TypeVar("B")

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from staticgrad.extend import kind_of, make_boundaries, quote
 from staticgrad.support import optional, terminal
 from staticgrad.support.errors import ArgumentError, MissingPackageError
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
 
 
 class Display:

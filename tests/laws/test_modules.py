@@ -18,7 +18,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.language.functions.trees import flatten, unflatten
+from staticgrad.language.trees import flatten, unflatten
 from tests.exporting.printed import loaded
 from tests.laws.modules import CASES, Case, in_dtype
 from tests.laws.table import Laws

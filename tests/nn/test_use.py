@@ -17,8 +17,8 @@ from staticgrad.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ops.philox import FOLDED
+from staticgrad.language.trees import flatten
 
 nn = sg.nn
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)

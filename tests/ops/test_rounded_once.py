@@ -14,10 +14,10 @@ from staticgrad import exports
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
 from staticgrad.language.functions import quadratures, special_constants
-from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.forms import MOVES
 from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.graph import BodyOp, Symbolic, ancestors
+from staticgrad.language.trees import flatten
 from staticgrad.language.types.arrays import convert_array
 from staticgrad.language.types.dtype import ALL_DTYPES
 from tests.eager.test_functions import (

@@ -25,9 +25,8 @@ from staticgrad import native
 from staticgrad.compiler import backends
 from staticgrad.compiler.backends import render
 from staticgrad.eager import Tensor
+from staticgrad.extend import Floating, Reduction
 from staticgrad.language.ir.forms import COMBINERS, Combiner
-from staticgrad.language.ops.elementwise import Floating
-from staticgrad.language.ops.reduce import Reduction
 from staticgrad.stats.base import Continuous, log1mexp
 from tests.native.support import assert_same
 

@@ -46,13 +46,13 @@ from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.compiler.runtime.feeds import views_of
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.compiler.runtime.step import Table
-from staticgrad.language.functions.trees import parts, parts_by_name
 from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.ir.value import Value
+from staticgrad.language.trees import parts, parts_by_name
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Size, evaluate, named_sizes
 from staticgrad.native import processors

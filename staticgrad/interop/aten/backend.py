@@ -20,6 +20,9 @@ import numpy as np
 
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiler.compiling.compiler import compile as compile_graph
+from staticgrad.extend import Dim
+from staticgrad.extend.optional import torch
+from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_name, program_of
@@ -28,9 +31,7 @@ from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size,
 from staticgrad.language.functions import input as graph_input, transpose
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.dim import Dim, evaluate, named_sizes
 from staticgrad.support.errors import StaticgradError, StaticgradWarning
-from staticgrad.support.optional import torch
 
 #: Operators that a warning has named.
 _named: Final[set[str]] = set()

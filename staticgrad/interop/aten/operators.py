@@ -23,14 +23,14 @@ import numpy as np
 import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.autodiff import reverse
+from staticgrad.extend import Dim
+from staticgrad.extend.trees import flatten
 from staticgrad.interop.elements import ELEMENTS
 from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
-from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 import staticgrad.language.functions as sg
+from staticgrad.extend import Dim, SourceLine, within
+from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.interop.aten.operators import (
     OPERATORS,
     AtenType,
@@ -25,10 +27,7 @@ from staticgrad.interop.aten.operators import (
     unsupported_variant,
 )
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.dim import Dim, maximum, minimum
-from staticgrad.support.building import within
 from staticgrad.support.errors import ExportError, StaticgradError
-from staticgrad.support.source import SourceLine
 
 
 class ResultOf(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend import SourceLine
+from staticgrad.extend.optional import torch
 from staticgrad.interop.aten.operators import AtenType
 from staticgrad.interop.aten.program import AtenCall, AtenProgram, ResultOf
 from staticgrad.interop.torch_arrays import array_of
 from staticgrad.support.errors import ExportError
-from staticgrad.support.optional import torch
-from staticgrad.support.source import SourceLine
 
 #: Arguments that say where and how a result is stored.
 _STORAGE: Final = frozenset((

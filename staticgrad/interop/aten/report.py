@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from staticgrad.extend.optional import torch
 from staticgrad.interop.aten.backend import Note, compile_dynamo_graph
-from staticgrad.support.optional import torch
 
 
 class TorchGraph(NamedTuple):

@@ -15,6 +15,8 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad.autodiff.reverse import gradients_of_free_parameters
+from staticgrad.extend import kind_of, stored_of
+from staticgrad.extend.optional import torch
 from staticgrad.interop.aten.module import (
     ExportedModule,
     TorchModule,
@@ -24,7 +26,6 @@ from staticgrad.interop.aten.module import (
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.pairs import stored_of
 from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.nn.initial import source
 from staticgrad.optim.gradients import global_norm
@@ -33,8 +34,6 @@ from staticgrad.optim.state import slot, states_kept_by
 from staticgrad.optim.variants import Adadelta, Adamax, RAdam
 from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.optional import torch
 
 
 class _Rule(NamedTuple):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.language.ir.op import op_class
+from staticgrad.extend import NamedTuple, op_class
 from staticgrad.language.ops.linalg import LinearAlgebra
-from staticgrad.support.records import NamedTuple
 
 #: Op -> units; ops that are not here have ``OTHERS``.
 UNITS: Final[dict[str, int]] = {

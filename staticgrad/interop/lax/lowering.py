@@ -20,25 +20,32 @@ import numpy as np
 from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
 from staticgrad.analysis.evaluate import at_sizes
 from staticgrad.autodiff.forward import push_forward
+from staticgrad.extend import (
+    Elementwise,
+    Node,
+    Op,
+    Session,
+    TensorType,
+    as_dtype,
+    convert_array,
+    in_graphs,
+    op_class,
+    traced_in,
+)
+from staticgrad.extend.dtypes import U32
+from staticgrad.extend.optional import jax
+from staticgrad.extend.trees import flatten, map_leaves
 from staticgrad.interop.lax.reading import literal_shape
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.functions.trees import flatten, map_leaves
-from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import COMBINERS
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.nodes import Node, Session, traced_in
-from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ir.rounded import round_results
-from staticgrad.language.ops.elementwise import Elementwise
 from staticgrad.language.ops.linalg import LinearAlgebra
 from staticgrad.language.ops.philox import encrypt
 from staticgrad.language.ops.windows import each_tap, last, place_dtype
-from staticgrad.language.types.arrays import TensorType, convert_array
-from staticgrad.language.types.dtype import U32, as_dtype
 from staticgrad.programs.function import Function, traced_call
 from staticgrad.support.errors import ExportError, StaticgradError
-from staticgrad.support.optional import jax
 
 #: Ops that NumPy computes by several functions, or by one of another name -> ``jax.numpy``'s.
 _NAMES: Final = """

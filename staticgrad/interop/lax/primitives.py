@@ -19,10 +19,10 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
+from staticgrad.extend import as_dtype
 from staticgrad.interop.elements import ELEMENTS
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.ops.convert import Bitcast
-from staticgrad.language.types.dtype import as_dtype
 from staticgrad.programs.derivatives import vjp
 from staticgrad.support.errors import ExportError
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import staticgrad.language.functions as sg
 from staticgrad.autodiff import reverse
+from staticgrad.extend import SourceLine, within
 from staticgrad.interop.lax.primitives import (
     PRIMITIVES,
     SILENT,
@@ -24,9 +25,7 @@ from staticgrad.interop.lax.primitives import (
     unsupported_variant,
 )
 from staticgrad.language.ir.value import Value
-from staticgrad.support.building import within
 from staticgrad.support.errors import ExportError, StaticgradError
-from staticgrad.support.source import SourceLine
 
 
 class ResultAt(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import SourceLine
+from staticgrad.extend.optional import jax
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS, LaxType
 from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
 from staticgrad.language.types.arrays import over_bytes
 from staticgrad.support.errors import ExportError
-from staticgrad.support.optional import jax
-from staticgrad.support.source import SourceLine
 
 #: Where frames are not the user's.
 _INSIDE = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:jax|jaxlib)[/\\]|[/\\]staticgrad[/\\]")

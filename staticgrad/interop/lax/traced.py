@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from staticgrad.extend import as_value, kind_of
+from staticgrad.extend.trees import (
+    fill_container,
+    is_named_tuple,
+    items_of,
+    parts_in,
+    registered_parts,
+)
 from staticgrad.interop.lax.primitives import LaxType, cast
 from staticgrad.interop.lax.program import LaxProgram
-from staticgrad.language.functions.trees import registered_parts
-from staticgrad.language.ops.operands import as_value
-from staticgrad.support.containers import fill_container, is_named_tuple, items_of, parts_in
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
 
 
 def plain_tree(tree: Any) -> Any:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import Any
 
+from staticgrad.extend import kind_of, namespace
+from staticgrad.extend.optional import onnx
+from staticgrad.extend.trees import flatten
 from staticgrad.interop.onnx.model import OnnxModel, model_from
 from staticgrad.interop.onnx.writer import model_of
-from staticgrad.language.functions.trees import flatten
-from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.graph import Graph
 from staticgrad.nn.module import Module
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.optional import onnx
 
 __all__ = ["OnnxModel", "export", "load"]
 

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
+from staticgrad.extend import list_names, stored_of, within
+from staticgrad.extend.optional import onnx
 from staticgrad.interop.onnx.operators import (
     KNOWN,
     OF_SIZES,
@@ -28,10 +30,8 @@ from staticgrad.interop.onnx.operators import (
 )
 from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
 from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pairs import stored_of
 from staticgrad.language.ir.value import Value
 from staticgrad.nn.module import Module
-from staticgrad.support.building import within
 from staticgrad.support.errors import (
     ArgumentError,
     ExportError,
@@ -39,8 +39,6 @@ from staticgrad.support.errors import (
     SavedFileError,
     StaticgradError,
 )
-from staticgrad.support.errors.wording import list_names
-from staticgrad.support.optional import onnx
 
 #: The names of the operators of ONNX itself.
 _STANDARD: Final = ("", "ai.onnx")

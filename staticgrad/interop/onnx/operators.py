@@ -26,9 +26,9 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
+from staticgrad.extend import Dim, op_class
+from staticgrad.extend.sizes import collecting_guards, equal, maximum
 from staticgrad.language.functions import linalg
-from staticgrad.language.ir.op import op_class
-from staticgrad.language.types.dim import Dim, collecting_guards, equal, maximum
 from staticgrad.support.errors import ExportError
 
 STATIC: Final = frozenset((

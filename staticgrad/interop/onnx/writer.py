@@ -15,16 +15,14 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad.language.functions as sg
+from staticgrad.extend import BodyOp, Constant, DType, Node, Size, Symbolic, TensorType
+from staticgrad.extend.optional import onnx
+from staticgrad.extend.sizes import FloorDiv, Named
 from staticgrad.interop.onnx.operators import SAME, STATISTICS
-from staticgrad.language.ir.graph import BodyOp, Graph
-from staticgrad.language.ir.nodes import Node, Symbolic
-from staticgrad.language.ir.op import Constant, Input
+from staticgrad.language.ir.graph import Graph
+from staticgrad.language.ir.op import Input
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dim import FloorDiv, Named, Size
-from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ExportError
-from staticgrad.support.optional import onnx
 
 #: The version of the operators that is written, and of the file format that goes with it.
 OPSET, IR_VERSION = 18, 8

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from staticgrad.language.functions.arrange import split
 from staticgrad.language.functions.nn import softmax, softplus
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
 from staticgrad.language.ops.convert import astype
@@ -21,6 +20,7 @@ from staticgrad.language.ops.operands import (
     is_number,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.transcendental import expm1, log, sigmoid, tanh
 from staticgrad.language.types import dim as dims

@@ -19,7 +19,6 @@ from staticgrad.language.functions.masking import (
     mask_of,
     start_of,
 )
-from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import selection
@@ -41,6 +40,7 @@ from staticgrad.language.ops.operands import (
 )
 from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.reduce import Extreme, Max, Min, Sum, reduce_axes, with_axes
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.selection import maximum, minimum
 from staticgrad.language.types.arrays import product
 from staticgrad.language.types.dim import bounds

@@ -12,7 +12,6 @@ from typing import Any
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.normalization import largest
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
@@ -32,6 +31,7 @@ from staticgrad.language.ops.operands import (
     promoted_values,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import exp
 from staticgrad.language.types.dim import Dim

@@ -21,15 +21,6 @@ from staticgrad.language.functions.tracing import (
     call_traced,
     label_values,
 )
-from staticgrad.language.functions.trees import (
-    Tree,
-    check_slices,
-    flatten,
-    is_record,
-    paths,
-    unflatten,
-    with_complex_values,
-)
 from staticgrad.language.ir.bodies import body_of
 from staticgrad.language.ir.execution import holding, present
 from staticgrad.language.ir.kinds import binding_kind
@@ -40,6 +31,15 @@ from staticgrad.language.ops.batching import over_batch
 from staticgrad.language.ops.movement import moveaxis, with_size
 from staticgrad.language.ops.operands import as_value, check_equal, describe_operands, size_of
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.trees import (
+    Tree,
+    check_slices,
+    flatten,
+    is_record,
+    paths,
+    unflatten,
+    with_complex_values,
+)
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.support.errors import ArgumentError, AxisError

@@ -16,7 +16,6 @@ from staticgrad.language.functions.filters import convolve
 from staticgrad.language.functions.linalg.matrices import eigvals, inv, lstsq
 from staticgrad.language.functions.linalg.structured import companion
 from staticgrad.language.functions.products import outer
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, subtract
@@ -34,6 +33,7 @@ from staticgrad.language.ops.operands import (
     integer,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.language.types.dtype import C128
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError

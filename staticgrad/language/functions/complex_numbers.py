@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 from staticgrad.language.functions.creation import zeros_like
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, pair
 from staticgrad.language.ops.complex_readings import abs_squared
@@ -18,6 +17,7 @@ from staticgrad.language.ops.elementwise import ArrayLike, broadcast
 from staticgrad.language.ops.logic import equal, not_equal
 from staticgrad.language.ops.movement import broadcast_to
 from staticgrad.language.ops.operands import as_value, promoted_values
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.transcendental import arctan2
 from staticgrad.support.errors import DTypeError
 

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.execution import computing_kind
 from staticgrad.language.ir.graph import (
     Input,
@@ -53,6 +52,7 @@ from staticgrad.language.ops.operands import (
     size_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.scans import cumprod
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import exp, log

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from staticgrad.language.functions import aggregate as of
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.loops.loops import associative_scan
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import check_real
@@ -36,6 +35,7 @@ from staticgrad.language.ops.operands import (
     floating,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import maximum, minimum, where
 from staticgrad.language.ops.transcendental import logaddexp

@@ -15,7 +15,6 @@ import numpy as np
 from staticgrad.language.functions import aggregate, complex_numbers
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.indexing import unstack
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.pairs import check_real
@@ -45,6 +44,7 @@ from staticgrad.language.ops.operands import (
     integer,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import Maximum, Minimum, where
 from staticgrad.language.ops.transcendental import LogAddExp, Tan, sin
 from staticgrad.language.types.dtype import BOOL, C128, F64, I64

@@ -15,32 +15,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Protocol
 
-from staticgrad.language.functions.arrange import pad, roll
-from staticgrad.language.functions.creation import arange
-from staticgrad.language.functions.variants import name_function
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
-from staticgrad.language.ir.functional import OF_MODULES
-from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.arithmetic import conj, positive
-from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.fourier import FourierTransform
-from staticgrad.language.ops.indexing import concatenate, flip, part
-from staticgrad.language.ops.operands import (
+from staticgrad.extend import (
+    AnyValue,
+    ArrayLike,
+    Dim,
+    Size,
     axes_of,
+    called_name,
     describe_operands,
     distinct_axes,
     floating,
+    like as same,
+    namespace,
+    present,
     size_of,
 )
-from staticgrad.language.ops.selection import where
-from staticgrad.language.types.dim import Dim, Size, floordiv
-from staticgrad.language.types.dtype import F64, I64, complex_of
+from staticgrad.extend.dtypes import F64, I64, complex_of
+from staticgrad.extend.ops import astype, concatenate, conj, flip, positive, size_value, where
+from staticgrad.extend.sizes import floordiv
+from staticgrad.language.functions.arrange import pad, roll
+from staticgrad.language.functions.creation import arange
+from staticgrad.language.functions.variants import name_function
+from staticgrad.language.ir.functional import OF_MODULES
+from staticgrad.language.ops.fourier import FourierTransform
+from staticgrad.language.ops.indexing import part
 from staticgrad.native.libraries.fourier_kernels import complex_size
-from staticgrad.support.docstrings import like as same
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.tracebacks import called_name
 
 Sizes = Sequence[Size] | None
 Axes = Sequence[int] | None

@@ -15,7 +15,6 @@ from staticgrad.language.functions import complex_numbers
 from staticgrad.language.functions.complex_numbers import imag, real
 from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.images.windows import conv
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, check_real, is_complex_data
@@ -36,6 +35,7 @@ from staticgrad.language.ops.operands import (
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import clip, where
 from staticgrad.language.ops.sorting import argsort, searchsorted
 from staticgrad.language.types import dim as dims

@@ -10,11 +10,11 @@ import numpy as np
 from staticgrad.language.functions import nn
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.normalization import constant_shift, log_of_sum
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.movement import squeeze
 from staticgrad.language.ops.operands import Axes, Integer, floating, reduction_axes
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
     BetaInc,

@@ -12,7 +12,6 @@ import numpy as np
 
 from staticgrad.language.functions import aggregate as of
 from staticgrad.language.functions.masking import Mask, correction_of, fill_outside_mask, mask_of
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import prod
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
@@ -23,6 +22,7 @@ from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.logic import equal
 from staticgrad.language.ops.operands import Axes, as_value, dtype_of, floating, reduction_axes
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.scans import cumprod, cumsum
 from staticgrad.language.ops.selection import where
 from staticgrad.support.errors import DTypeError

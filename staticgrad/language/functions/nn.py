@@ -32,7 +32,6 @@ from staticgrad.language.functions.normalization import (
     rms_norm as rms_norm,
     shares,
 )
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import transcendental as of
@@ -51,6 +50,7 @@ from staticgrad.language.ops.operands import (
     promoted_values,
     reduction_axes,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import Relu, clip, where
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, RankError

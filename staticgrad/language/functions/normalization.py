@@ -15,7 +15,6 @@ from math import inf
 from typing import Any
 
 from staticgrad.language.functions.aggregate import mean, sum as total
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
@@ -35,6 +34,7 @@ from staticgrad.language.ops.operands import (
     shape_text,
 )
 from staticgrad.language.ops.reduce import Max
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import exp, log, sqrt
 from staticgrad.language.types import dim as dims

@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from staticgrad.language.functions.streams import Draws
-from staticgrad.language.functions.trees import flatten
 from staticgrad.language.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
+from staticgrad.language.trees import flatten
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,7 +9,6 @@ from typing import Any, Final, Generic, overload
 
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.indexing import unstack
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import conj
@@ -26,6 +25,7 @@ from staticgrad.language.ops.operands import (
     integer,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.types.arrays import Shape, hint_value
 from staticgrad.language.types.dim import Size
 from staticgrad.support.errors import ArgumentError

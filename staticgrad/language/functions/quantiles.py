@@ -13,13 +13,21 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad.extend import AnyValue, ArrayLike, Integer
+from staticgrad.extend.derivatives import custom_jvp
+from staticgrad.extend.ops import (
+    absolute,
+    clip,
+    exp,
+    log,
+    log1p,
+    maximum,
+    sigmoid,
+    sqrt,
+    stop_gradient,
+    where,
+)
 from staticgrad.language.functions.special_values import in_float64
-from staticgrad.language.ir.kinds import AnyValue, ArrayLike
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.custom import custom_jvp
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.operands import Integer
-from staticgrad.language.ops.selection import clip, maximum, where
 from staticgrad.language.ops.special import (
     BetaInc,
     BetaLn,
@@ -32,7 +40,6 @@ from staticgrad.language.ops.special import (
     beta_slope,
     log_quantile_slope,
 )
-from staticgrad.language.ops.transcendental import exp, log, log1p, sigmoid, sqrt
 
 #: Steps of Newton's method, and the longest of them.
 STEPS: Final = 40

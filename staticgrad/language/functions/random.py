@@ -43,7 +43,6 @@ from staticgrad.language.functions.draws import (
     met_shape,
 )
 from staticgrad.language.functions.streams import GENERATORS, Stream
-from staticgrad.language.functions.trees import ObjectParts, parts
 from staticgrad.language.ir.calls import namespace, public
 from staticgrad.language.ir.execution import as_graph_value, computing_kind
 from staticgrad.language.ir.graph import Parameter
@@ -63,6 +62,7 @@ from staticgrad.language.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import Ndtri
 from staticgrad.language.ops.transcendental import log1p
+from staticgrad.language.trees import ObjectParts, parts
 from staticgrad.language.types.arrays import Shape, array_of
 from staticgrad.language.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.support import ranks

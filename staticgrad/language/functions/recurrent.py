@@ -16,14 +16,14 @@ from typing import Any
 from staticgrad.language.functions.arrange import split
 from staticgrad.language.functions.creation import arange, zeros
 from staticgrad.language.functions.loops.loops import scan
-from staticgrad.language.functions.rounding import rounded_once
-from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ops.contract import matmul
 from staticgrad.language.ops.indexing import concatenate
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value, check_vector, describe_operands
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.transcendental import sigmoid, tanh
+from staticgrad.language.trees import map_leaves
 from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.support.errors.tracebacks import called_name

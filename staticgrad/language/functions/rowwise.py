@@ -12,8 +12,8 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.support.records import dataclass
 
 F = TypeVar("F", bound=Callable[..., Any])

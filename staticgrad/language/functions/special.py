@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import Final
 
 from staticgrad.exports import homes
+from staticgrad.extend import namespace, present
 from staticgrad.language.functions import (
     bessel,
     combinatorics,
@@ -37,8 +38,6 @@ from staticgrad.language.functions import (
     special_constants,
     waves,
 )
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ops import special as special_ops, transcendental
 

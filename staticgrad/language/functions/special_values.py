@@ -6,13 +6,11 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
-from staticgrad.language.ir.kinds import binding_kind
+from staticgrad.extend import binding_kind, common_dtype, lift_operand
+from staticgrad.extend.dtypes import F64
+from staticgrad.extend.ops import astype, broadcast_arrays
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import common_dtype, lift_operand
-from staticgrad.language.ops.movement import broadcast_arrays
 from staticgrad.language.ops.special_functions import call
-from staticgrad.language.types.dtype import F64
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
 
 

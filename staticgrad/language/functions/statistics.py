@@ -15,7 +15,6 @@ from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.curves import diff
 from staticgrad.language.functions.indexing import counted_from_zero, with_two_axes
 from staticgrad.language.functions.masking import Mask, fill_outside_mask, mask_of, start_of
-from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.variants import variant
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -64,6 +63,7 @@ from staticgrad.language.ops.operands import (
     reduction_axes,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.scans import CumProd
 from staticgrad.language.ops.selection import clip, minimum, where
 from staticgrad.language.ops.sorting import argsort, searchsorted, sort, sorted_along

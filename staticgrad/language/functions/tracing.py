@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from staticgrad.language.functions.streams import FoldedKeys
-from staticgrad.language.functions.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.ir.bodies import body_input, is_body_input
 from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import (
@@ -35,6 +34,7 @@ from staticgrad.language.ir.nodes import body_of_a
 from staticgrad.language.ir.text import INLINE_ELEMENTS
 from staticgrad.language.ops.elementwise import is_weak
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.trees import Tree, flatten, paths, with_complex_values
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import I64
 from staticgrad.support.building import capture

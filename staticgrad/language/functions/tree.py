@@ -13,10 +13,10 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from staticgrad.language.functions import trees
-from staticgrad.language.functions.trees import Tree
+from staticgrad.language import trees
 from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.value import Value
+from staticgrad.language.trees import Tree
 from staticgrad.support.errors import ArgumentError, ShapeError
 from staticgrad.support.errors.wording import kind_of
 

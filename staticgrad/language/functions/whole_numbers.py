@@ -13,7 +13,6 @@ import numpy as np
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.standard import finfo
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import check_real
@@ -40,6 +39,7 @@ from staticgrad.language.ops.operands import (
     floating,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import copysign, maximum, minimum, where
 from staticgrad.language.ops.transcendental import exp2, log2
 from staticgrad.language.types.dtype import I32, I64, U8, U64

@@ -19,11 +19,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
+from staticgrad.extend import capture, dataclass
 from staticgrad.support import terminal
-from staticgrad.support.building import capture
 from staticgrad.support.config import SPELLING, read_bytes
 from staticgrad.support.errors import ParseError, StaticgradError
-from staticgrad.support.records import dataclass
 from staticgrad.tools.commands import plans
 from staticgrad.tools.commands.plans import GRAPH, SIZES, read_graph
 

@@ -21,9 +21,9 @@ import staticgrad as sg
 from passes.base import Report as PassReport
 from passes.pipelines import pipeline
 from staticgrad import native, nn
+from staticgrad.extend import dataclass
+from staticgrad.extend.optional import sklearn
 from staticgrad.optim import Adam
-from staticgrad.support.optional import sklearn
-from staticgrad.support.records import dataclass
 
 Array = npt.NDArray[Any]
 

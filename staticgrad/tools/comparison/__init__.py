@@ -5,7 +5,7 @@
 ``table`` show it.
 """
 
-from staticgrad.language.ir.calls import namespace
+from staticgrad.extend import namespace
 from staticgrad.tools.comparison.debugging import find_mistakes
 from staticgrad.tools.comparison.measure import compare
 from staticgrad.tools.comparison.report import Comparison

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.extend.pages import seconds
 from staticgrad.support.errors import StaticgradError, TracingWarning
-from staticgrad.support.pictures.markup import seconds
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.programs import (
     BATCH,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.support.records import NamedTuple
+from staticgrad.extend import NamedTuple
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import Course
 

@@ -23,13 +23,11 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_anomaly
 from staticgrad.eager.tape import recording
-from staticgrad.language.ir.nodes import Symbolic
+from staticgrad.extend import NamedTuple, Symbolic, capture
+from staticgrad.extend.trees import first_part
 from staticgrad.optim import Optimizer
 from staticgrad.support import building
-from staticgrad.support.building import capture
-from staticgrad.support.containers import first_part
 from staticgrad.support.errors import ArgumentError, DisconnectedError, StaticgradError
-from staticgrad.support.records import NamedTuple
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.loading import Spec, subject
 from staticgrad.tools.comparison.mistakes import Action, Debugging, Hunt, Trail

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad import optim
-from staticgrad.support.optional import jax
+from staticgrad.extend.optional import jax
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import NoPeer
 

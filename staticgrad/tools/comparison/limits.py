@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import staticgrad as sg
+from staticgrad.extend import Location, SourceLine
 from staticgrad.support.errors import ProgramError
-from staticgrad.support.source import Location, SourceLine
 
 #: Seconds that a step may take on the tape: a comparison runs at least twenty.
 LIMIT: Final = 30.0

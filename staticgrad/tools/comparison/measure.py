@@ -27,11 +27,11 @@ from staticgrad.analysis.work import work_of
 from staticgrad.compiler.reports.explain import dead_nodes
 from staticgrad.compiler.reports.pictures import runners
 from staticgrad.eager.tape import serials
+from staticgrad.extend import list_names
+from staticgrad.extend.pages import nbytes, number
 from staticgrad.language.ir.graph import Graph
 from staticgrad.optim import Optimizer
 from staticgrad.support.errors import MeasurementError, StaticgradError
-from staticgrad.support.errors.wording import list_names
-from staticgrad.support.pictures.markup import nbytes, number
 from staticgrad.tools.comparison import causes, courses, memory, peers
 from staticgrad.tools.comparison.acts import acts
 from staticgrad.tools.comparison.axes import Asked, BatchAxes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from staticgrad.support.pictures.markup import (
+from staticgrad.extend import dataclass
+from staticgrad.extend.pages import (
     details,
     fragment,
     paragraph,
@@ -14,7 +15,6 @@ from staticgrad.support.pictures.markup import (
     text_block,
     text_table,
 )
-from staticgrad.support.records import dataclass
 
 _HEADS: Final = ("looked for", "way", "actions", "time", "found", "what was done last")
 

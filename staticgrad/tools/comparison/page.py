@@ -21,15 +21,13 @@ from typing import Any, Final
 import staticgrad as sg
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiler.reports.pictures import passes_table
+from staticgrad.extend import Origin
+from staticgrad.extend.pages import Line, details, ladder, nbytes, ratio, seconds, text_block
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import GraphDrawing
 from staticgrad.language.ir.plan import plan_svg
 from staticgrad.support.building import is_package_file
 from staticgrad.support.pictures import charts, markup
-from staticgrad.support.pictures.charts import Line
-from staticgrad.support.pictures.ladder import ladder
-from staticgrad.support.pictures.markup import details, nbytes, ratio, seconds, text_block
-from staticgrad.support.source import Origin
 from staticgrad.tools.comparison import table, training
 from staticgrad.tools.comparison.report import (
     COMPILED_TORCH,

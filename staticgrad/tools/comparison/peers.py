@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from staticgrad.extend import kind_of
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import kind_of
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram
 from staticgrad.tools.comparison.report import COMPILED_TORCH, JAX, TORCH, Causes, NoPeer, Peer
 from staticgrad.tools.comparison.timing import PARTS, Race

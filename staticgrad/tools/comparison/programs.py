@@ -26,15 +26,14 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import at_once
-from staticgrad.language.functions.trees import flatten, map_leaves
-from staticgrad.language.ir.graph import Constant, Graph, Parameter
-from staticgrad.language.storage.parameter import write_all
+from staticgrad.extend import Constant, Location, Origin, capture, kind_of, quote, within, write_all
+from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
+from staticgrad.language.ir.graph import Graph, Parameter
 from staticgrad.nn.module import Module, as_scopes
 from staticgrad.optim import SGD, Optimizer
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.function import Function
-from staticgrad.support.building import capture, is_user_file, within
-from staticgrad.support.containers import first_part, is_named_tuple
+from staticgrad.support.building import is_user_file
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,
@@ -42,8 +41,6 @@ from staticgrad.support.errors import (
     StaticgradError,
     TracingWarning,
 )
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.source import Location, Origin
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.axes import (
     CHANGING,

@@ -12,14 +12,12 @@ from typing import Any
 from staticgrad.analysis.pass_report import Report
 from staticgrad.analysis.plan_check import largest_at_peak
 from staticgrad.compiler.compiling.artifacts import CompiledKernel
+from staticgrad.extend import Location, dataclass, deprecated_attribute
+from staticgrad.extend.pages import nbytes, seconds
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.pictures import Runner
 from staticgrad.language.ir.plan import Plan
-from staticgrad.support.deprecations import deprecated_attribute
 from staticgrad.support.errors import ProgramError, StaticgradError
-from staticgrad.support.pictures.markup import nbytes, seconds
-from staticgrad.support.records import dataclass
-from staticgrad.support.source import Location
 from staticgrad.tools.comparison.mistakes import Debugging
 
 #: Counts up when a field of the JSON document changes its meaning or goes.

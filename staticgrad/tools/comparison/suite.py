@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.extend import dataclass, did_you_mean
+from staticgrad.extend.pages import nbytes, ratio, seconds
 from staticgrad.support.errors import StaticgradError, UnknownNameError
-from staticgrad.support.errors.wording import did_you_mean
 from staticgrad.support.pictures import markup
-from staticgrad.support.pictures.markup import nbytes, ratio, seconds
-from staticgrad.support.records import dataclass
 from staticgrad.tools.comparison import courses, memory, peers
 from staticgrad.tools.comparison.limits import limit_time
 from staticgrad.tools.comparison.loading import load_peer, subject

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from staticgrad.extend import NamedTuple
+from staticgrad.extend.pages import nbytes, number, ratio, seconds
 from staticgrad.support.pictures import markup
-from staticgrad.support.pictures.markup import nbytes, number, ratio, seconds
-from staticgrad.support.records import NamedTuple
 from staticgrad.tools.comparison.report import (
     EMPTY,
     GRADIENTS,

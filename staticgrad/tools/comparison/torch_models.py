@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from staticgrad.support.optional import torch
+from staticgrad.extend.optional import torch
 
 _WIDTH, _CONTEXT, _HEADS = 64, 32, 4
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn, optim
-from staticgrad.support.containers import first_part
-from staticgrad.support.optional import torch
+from staticgrad.extend.optional import torch
+from staticgrad.extend.trees import first_part
 from staticgrad.tools.comparison.causes import of_events
 from staticgrad.tools.comparison.models import CharacterTransformer
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram

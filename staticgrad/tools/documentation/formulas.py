@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.language.ir.op import Constant
+from staticgrad.extend import Constant
 from staticgrad.support.errors import StaticgradError
 
 #: Ops that formulas write as signs: the sign, and how strongly it binds.

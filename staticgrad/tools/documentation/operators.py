@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from inspect import getsource, signature
 from typing import Any
 
+from staticgrad.extend import registered_ops
 from staticgrad.interop.aten import operators as aten
 from staticgrad.interop.aten.operators import OPERATORS
 from staticgrad.interop.aten.program import draws_of
@@ -13,7 +14,6 @@ from staticgrad.interop.lax import accuracy, lowering, primitives
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED
 from staticgrad.interop.lax.program import CALLS
 from staticgrad.interop.onnx import operators as onnx
-from staticgrad.language.ir.op import registered_ops
 
 
 def page() -> str:

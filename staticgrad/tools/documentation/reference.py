@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
-from staticgrad.language.ir.op import Op
-from staticgrad.language.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
+from staticgrad.extend import DType, Op
+from staticgrad.extend.dtypes import BOOL, F16, F32, F64, I8, I32, I64, U8
 from staticgrad.support.errors import CODES, StaticgradError
 from staticgrad.tools.documentation.formulas import derivatives
 

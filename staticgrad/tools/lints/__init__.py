@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from staticgrad.language.ir.calls import public
+from staticgrad.extend import did_you_mean, list_names, public
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError
-from staticgrad.support.errors.wording import did_you_mean, list_names
 from staticgrad.tools.lints import (
     broadcasting,
     derivatives,

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.extend import Elementwise, Node, Shape, Symbolic, registered_ops, shape_text
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.graph import Node, Symbolic
-from staticgrad.language.ir.op import registered_ops
-from staticgrad.language.ops.elementwise import Elementwise
-from staticgrad.language.ops.operands import shape_text
-from staticgrad.language.types.arrays import Shape
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad import nn
+from staticgrad.extend import Node, Symbolic
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ir.ranges import Zero, skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard

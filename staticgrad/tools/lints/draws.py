@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from staticgrad.extend import Node, ParameterLeaf
 from staticgrad.language import functions as sg
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.graph import Graph, Node, ParameterLeaf
+from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.value import Value
 from staticgrad.nn import Dropout
 from staticgrad.tools.lints.program import LintedGraph

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad import nn
+from staticgrad.extend import Node, Symbolic
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ir.ranges import skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard

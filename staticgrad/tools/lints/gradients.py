@@ -12,8 +12,8 @@ import numpy as np
 
 from staticgrad import nn
 from staticgrad.autodiff.reverse import grad
+from staticgrad.extend import Node
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.graph import Node
 from staticgrad.language.ir.value import Value
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend import Constant, Node, Shape, Symbolic
+from staticgrad.extend.dtypes import F32, F64
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.graph import Constant, Node, Symbolic
 from staticgrad.language.ir.ranges import skip_moves
-from staticgrad.language.types.arrays import Shape, hint_value
+from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import dim
-from staticgrad.language.types.dtype import F32, F64
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -10,10 +10,10 @@ from enum import Enum
 from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.language.ir.graph import Graph, Node, Symbolic
+from staticgrad.extend import Location, Node, Origin, Symbolic
+from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.ranges import Range, Zero
 from staticgrad.support.caches import cached_property
-from staticgrad.support.source import Location, Origin
 from staticgrad.tools.lints.ranges import ranges_of
 
 #: Nodes that one walk looks at.

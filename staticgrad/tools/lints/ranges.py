@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.analysis.liveness import ValueKey
-from staticgrad.language.ir.graph import Constant, Graph, Node
+from staticgrad.extend import Constant, Node, TensorType
+from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.ranges import ANY, Range, Zero
-from staticgrad.language.types.arrays import TensorType
 
 #: Larger constants are not read.
 _READ: Final = 1 << 16

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from staticgrad.language.ir.graph import Node
+from staticgrad.extend import Location, Node, dataclass, message
+from staticgrad.extend.pages import fragment, paragraph, table
 from staticgrad.support.errors import OpDefinitionError
-from staticgrad.support.errors.wording import message
-from staticgrad.support.pictures.markup import fragment, paragraph, table
-from staticgrad.support.records import brief, dataclass
-from staticgrad.support.source import Location
+from staticgrad.support.records import brief
 from staticgrad.tools.lints.program import LintedGraph
 
 #: What a lint sees at a node, or None.

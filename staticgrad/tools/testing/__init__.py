@@ -9,7 +9,7 @@ framework. Public as ``sg.testing``.
     True
 """
 
-from staticgrad.language.ir.calls import namespace
+from staticgrad.extend import namespace
 from staticgrad.support.errors import CheckError
 from staticgrad.tools.testing.gradients import assert_same_graph, check_gradients, check_grads
 from staticgrad.tools.testing.ops import check_op

@@ -24,20 +24,27 @@ import numpy.typing as npt
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
+from staticgrad.extend import (
+    Array,
+    Node,
+    Symbolic,
+    TensorType,
+    as_dtype,
+    capture,
+    check_real,
+    dataclass,
+    kind_of,
+    quote,
+)
+from staticgrad.extend.dtypes import F64
+from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.trees import flatten, unflatten
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic
-from staticgrad.language.ir.op import Array
-from staticgrad.language.ir.pairs import Complex, check_real, has_parts, takes_real, whole_type
+from staticgrad.language.ir.graph import Graph, Input
+from staticgrad.language.ir.pairs import Complex, has_parts, takes_real, whole_type
 from staticgrad.language.ir.printer import first_difference
 from staticgrad.language.ir.value import Value
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dtype import F64, as_dtype
 from staticgrad.programs.derivatives import is_function
-from staticgrad.support.building import capture
 from staticgrad.support.errors import ArgumentError, CheckError
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.records import dataclass
 
 
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:

@@ -20,19 +20,25 @@ from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.extend import (
+    Array,
+    Node,
+    Op,
+    Symbolic,
+    TensorType,
+    as_dtype,
+    capture,
+    dataclass,
+    kind_of,
+    registered_ops,
+)
 from staticgrad.language.functions import aggregate
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise
-from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, constant
-from staticgrad.language.ir.op import Array, Op, registered_ops
+from staticgrad.language.ir.graph import Graph, Input, constant
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import same_graph
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dtype import as_dtype
-from staticgrad.support.building import capture
 from staticgrad.support.errors import ArgumentError, CheckError, StaticgradError
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import dataclass
 from staticgrad.tools.testing.gradients import array_text, check_gradients, is_smooth, kinks
 from staticgrad.tools.testing.variants import (
     FLOATS,

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.op import Array, Op
-from staticgrad.language.ops.elementwise import Elementwise
-from staticgrad.language.ops.movement import transpose
-from staticgrad.language.types.dtype import ALL_DTYPES, DType, as_dtype
+from staticgrad.extend import Array, DType, Elementwise, Op, as_dtype
+from staticgrad.extend.ops import transpose
+from staticgrad.language.types.dtype import ALL_DTYPES
 from staticgrad.tools.testing.gradients import CORNERS, PROBES, grid, smooth_points
 
 Operands = tuple[Array, ...]

@@ -100,7 +100,7 @@ def test_every_name_shows_where_it_is_defined_and_its_source(monkeypatch, chosen
 
 #: Modules and names whose examples are programs of the guides: they need files, processes, chains.
 SHOWN_IN_GUIDES = {"sg.backends", "sg.checkpoint_policies", "sg.comparison", "sg.distributed",
-                   "sg.onnx", "sg.testing", "sg.sparse", "sg.train"}  # fmt: skip
+                   "sg.extend", "sg.onnx", "sg.testing", "sg.sparse", "sg.train"}  # fmt: skip
 OTHERS_SHOWN = {"sg.BudgetInfeasible", "sg.StaticgradError", "sg.StaticgradWarning",
                 "sg.eager.enable_autograd", "sg.nn.bidirectional", "sg.nn.stacked", "sg.nn.updates",
                 "sg.numba_call", "sg.optim.slot", "sg.stats.Samples", "sg.stats.hmc"}  # fmt: skip

@@ -17,13 +17,13 @@ from staticgrad.language.functions.checkpoints.saveable import (
     names_given,
     parts_of,
 )
-from staticgrad.language.functions.trees import flatten, map_leaves, unflatten
 from staticgrad.language.ir.graph import Input, Node, Symbolic, ancestors, bodies_of, next_serial
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.marks import Checkpoint, CheckpointName, Mark, Recomputed, name_of
 from staticgrad.language.ops.movement import Reshape, Transpose
+from staticgrad.language.trees import flatten, map_leaves, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.support.contexts import waits_or_yields
 from staticgrad.support.errors import ArgumentError

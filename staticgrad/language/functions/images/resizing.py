@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ops.arithmetic import absolute, floor, rint
 from staticgrad.language.ops.contract import matmul
@@ -32,6 +31,7 @@ from staticgrad.language.ops.operands import (
     shape_of,
 )
 from staticgrad.language.ops.positions import iota
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import I64

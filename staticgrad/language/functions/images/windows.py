@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, cast
 
 from staticgrad.language.functions import aggregate, creation
 from staticgrad.language.functions.aggregate import mean
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -36,6 +35,7 @@ from staticgrad.language.ops.operands import (
     shape_text,
     size_of,
 )
+from staticgrad.language.ops.rounding import rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.windows import (
     FoldWindows,

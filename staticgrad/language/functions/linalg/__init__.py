@@ -11,6 +11,8 @@ become float64, elements of 16 bits are refused, as by NumPy.
 
 from __future__ import annotations
 
+from staticgrad.extend import namespace, present
+from staticgrad.extend.ops import matmul as matmul
 from staticgrad.language.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.language.functions.linalg.decompositions import (
     diagsvd as diagsvd,
@@ -118,10 +120,7 @@ from staticgrad.language.functions.products import (
     vecdot as vecdot,
 )
 from staticgrad.language.functions.statistics import norm as norm
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.functional import OF_MODULES
-from staticgrad.language.ops.contract import matmul as matmul
 
 __all__ = [
     "block_diag", "cg", "cho_factor", "cho_solve", "cho_solve_banded", "cholesky",

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from staticgrad.extend import AnyValue, ArrayLike, called_name, floating, promoted_values
+from staticgrad.extend.ops import (
+    argsort,
+    broadcast_to,
+    conj,
+    flip,
+    iota,
+    logical_or,
+    sqrt,
+    take_along_axis,
+    where,
+)
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.linalg.matrices import (
@@ -16,10 +28,7 @@ from staticgrad.language.functions.linalg.matrices import (
 )
 from staticgrad.language.functions.linalg.structured import from_bands
 from staticgrad.language.functions.loops.loops import fori_loop
-from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.arithmetic import conj
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import flip, part, take_along_axis, with_zeros
+from staticgrad.language.ops.indexing import part, with_zeros
 from staticgrad.language.ops.linalg import (
     LDL,
     adjoint,
@@ -30,16 +39,8 @@ from staticgrad.language.ops.linalg import (
     diagonal_of,
     on_diagonal,
 )
-from staticgrad.language.ops.logic import logical_or
-from staticgrad.language.ops.movement import broadcast_to
-from staticgrad.language.ops.operands import floating, promoted_values
-from staticgrad.language.ops.positions import iota
 from staticgrad.language.ops.schur import Schur
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.sorting import argsort
-from staticgrad.language.ops.transcendental import sqrt
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.errors.tracebacks import called_name
 
 #: SciPy's words for the eigenvalues that come first: negative real parts, others, and by modulus.
 _SORTS: Final = {None: 0, "lhp": 1, "rhp": 2, "iuc": 3, "ouc": 4}

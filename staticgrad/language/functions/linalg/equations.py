@@ -14,6 +14,31 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, broadcast_shapes, promoted_values
+from staticgrad.extend.derivatives import CustomFunction, custom_vjp
+from staticgrad.extend.ops import (
+    absolute,
+    arccos,
+    arcsin,
+    broadcast_to,
+    clip,
+    concatenate,
+    exp,
+    exp2,
+    flip,
+    isfinite,
+    log,
+    log2,
+    logical_and,
+    logical_not,
+    logical_or,
+    reshape,
+    rint,
+    sqrt,
+    square,
+    stop_gradient,
+    where,
+)
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import eye, full_like, zeros_like
@@ -34,22 +59,11 @@ from staticgrad.language.functions.linalg.matrices import (
     svdvals,
 )
 from staticgrad.language.functions.loops.loops import fori_loop
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import absolute, isfinite, rint, square
 from staticgrad.language.ops.complex_linalg import of_adjoints
-from staticgrad.language.ops.custom import CustomFunction, custom_vjp
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import concatenate, flip, part
+from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import Sylvester, adjoint
-from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import broadcast_to, reshape
-from staticgrad.language.ops.operands import promoted_values
-from staticgrad.language.ops.selection import clip, where
-from staticgrad.language.ops.transcendental import arccos, arcsin, exp, exp2, log, log2, sqrt
-from staticgrad.language.types.arrays import broadcast_shapes
 from staticgrad.support.errors import ArgumentError, ShapeError
 
 #: Iterations that converge quadratically: no more change anything.

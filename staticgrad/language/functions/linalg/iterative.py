@@ -14,34 +14,29 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import (
+    Integer,
+    NamedTuple,
+    PositiveInt,
+    as_value,
+    binding_kind,
+    called_name,
+    check_equal,
+    floating,
+    is_sparse,
+    kind_of,
+    like,
+    promoted_values,
+    shape_text,
+)
+from staticgrad.extend.ops import astype, conj, logical_and, maximum, sqrt, stop_gradient, where
 from staticgrad.language.functions import aggregate, sparse
 from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.linalg.matrices import lstsq
 from staticgrad.language.functions.loops.loops import fori_loop, while_loop
-from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import conj
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.logic import logical_and
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.operands import (
-    Integer,
-    PositiveInt,
-    as_value,
-    check_equal,
-    floating,
-    promoted_values,
-    shape_text,
-)
-from staticgrad.language.ops.selection import maximum, where
-from staticgrad.language.ops.transcendental import sqrt
-from staticgrad.language.types.arrays import is_sparse
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import NamedTuple
 from staticgrad.support.upward import up
 
 #: A function of a vector.

@@ -11,23 +11,68 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from staticgrad.extend import (
+    AnyValue,
+    ArrayLike,
+    Axes,
+    Integer,
+    NamedTuple,
+    Shape,
+    Size,
+    as_value,
+    broadcast_shapes,
+    called_name,
+    check_equal,
+    describe_operands,
+    floating,
+    kind_of,
+    like,
+    product,
+    promoted_values,
+    rounded_once,
+    shape_text,
+)
+from staticgrad.extend.derivatives import CustomFunction, custom_vjp
+from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.ops import (
+    absolute,
+    argsort,
+    astype,
+    broadcast_to,
+    ceil,
+    concatenate,
+    conj,
+    exp,
+    exp2,
+    expand_dims,
+    iota,
+    log2,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    moveaxis,
+    reshape,
+    size_value,
+    sort,
+    squeeze,
+    stop_gradient,
+    take,
+    take_along_axis,
+    where,
+)
 from staticgrad.language.functions import aggregate, products, statistics
 from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.complex_numbers import abs_square
 from staticgrad.language.functions.creation import eye, zeros, zeros_like
 from staticgrad.language.functions.indexing import matrix_transpose, unstack
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.functions.rounding import rounded_once
 from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import pair
 from staticgrad.language.ops import arithmetic, indexing, transcendental
-from staticgrad.language.ops.arithmetic import absolute, ceil, conj
 from staticgrad.language.ops.complex_linalg import Eig, Eigvals, as_complex, of_adjoints
-from staticgrad.language.ops.convert import astype, size_value
-from staticgrad.language.ops.custom import CustomFunction, custom_vjp
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import concatenate, part, take, take_along_axis
+from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import (
     LU,
@@ -46,32 +91,9 @@ from staticgrad.language.ops.linalg import (
     diagonal_of,
     mirror_lower,
 )
-from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape, squeeze
-from staticgrad.language.ops.operands import (
-    Axes,
-    Integer,
-    as_value,
-    check_equal,
-    describe_operands,
-    floating,
-    promoted_values,
-    shape_text,
-)
-from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.selection import maximum, minimum, where
-from staticgrad.language.ops.sorting import argsort, sort
-from staticgrad.language.ops.transcendental import exp, exp2, log2
 from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import BroadcastError, Shape, broadcast_shapes, product
-from staticgrad.language.types.dim import Size
-from staticgrad.language.types.dtype import F64, I64
-from staticgrad.support.docstrings import like
+from staticgrad.language.types.arrays import BroadcastError
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of
-from staticgrad.support.records import NamedTuple
 
 #: What a run does where a matrix has no result: raise an error, or give NaN.
 Errors = Literal["raise", "nan"]

@@ -18,17 +18,25 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.extend import Node, Symbolic, ancestors
+from staticgrad.extend.derivatives import custom_vjp
+from staticgrad.extend.ops import (
+    absolute,
+    broadcast_arrays,
+    concatenate,
+    expand_dims,
+    logical_and,
+    logical_or,
+    maximum,
+    stop_gradient,
+    where,
+)
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like, zeros_like
-from staticgrad.language.ir.graph import Node, Symbolic, ancestors
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.custom import OF_BATCHES, custom_vjp
-from staticgrad.language.ops.indexing import concatenate, part
+from staticgrad.language.ops.custom import OF_BATCHES
+from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
-from staticgrad.language.ops.logic import logical_and, logical_or
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import Broadcast, Reshape, broadcast_arrays, expand_dims
-from staticgrad.language.ops.selection import maximum, where
+from staticgrad.language.ops.movement import Broadcast, Reshape
 from staticgrad.support.upward import up
 
 #: What a batch may put between elements that are the same ones.

@@ -7,6 +7,30 @@ from typing import Any, Literal
 
 import numpy as np
 
+from staticgrad.extend import (
+    AnyValue,
+    ArrayLike,
+    Integer,
+    as_value,
+    as_values,
+    integer,
+    kind_of,
+    promoted_values,
+)
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    broadcast_to,
+    concatenate,
+    conj,
+    expand_dims,
+    flip,
+    iota,
+    moveaxis,
+    reshape,
+    take,
+    where,
+)
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.linalg.matrices import (
     cho_solve,
@@ -22,20 +46,11 @@ from staticgrad.language.functions.linalg.matrices import (
 )
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import absolute, conj
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.indexing import concatenate, flip, part, take
+from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
-from staticgrad.language.ops.operands import Integer, as_value, as_values, integer, promoted_values
-from staticgrad.language.ops.positions import iota
-from staticgrad.language.ops.selection import where
 from staticgrad.language.types import dim as dims
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
-from staticgrad.support.errors.wording import kind_of
 
 
 def _vector(what: str, x: ArrayLike[AnyValue]) -> Any:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, called_name, describe_operands
+from staticgrad.extend.ops import stop_gradient
 from staticgrad.language.functions.bounded import number_of_results
 from staticgrad.language.functions.linalg.matrices import (
     cholesky,
@@ -14,13 +16,8 @@ from staticgrad.language.functions.linalg.matrices import (
     solve_triangular,
     svd,
 )
-from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.linalg import adjoint
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.operands import describe_operands
 from staticgrad.support.errors import RankError
-from staticgrad.support.errors.tracebacks import called_name
 
 
 def orth(

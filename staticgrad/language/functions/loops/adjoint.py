@@ -14,7 +14,6 @@ from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops.loops import is_eager, scan
 from staticgrad.language.functions.tracing import Trace, Traced, call_traced
-from staticgrad.language.functions.trees import flatten, unflatten
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
 from staticgrad.language.ir.graph import Graph, Symbolic
 from staticgrad.language.ops.convert import astype
@@ -22,6 +21,7 @@ from staticgrad.language.ops.custom import CustomFunction
 from staticgrad.language.ops.indexing import concatenate, stack
 from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value
+from staticgrad.language.trees import flatten, unflatten
 from staticgrad.language.types.arrays import TensorType
 from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, DTypeError

@@ -37,14 +37,6 @@ from staticgrad.language.functions.tracing import (
     named_after,
     not_a_pair,
 )
-from staticgrad.language.functions.trees import (
-    Tree,
-    check_slices,
-    flatten,
-    map_leaves,
-    unflatten,
-    with_complex_values,
-)
 from staticgrad.language.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.language.ir.forms import Gather
 from staticgrad.language.ir.graph import Graph, Node, Symbolic, constant
@@ -61,6 +53,14 @@ from staticgrad.language.ops.loops import Branch, Loop, While
 from staticgrad.language.ops.movement import expand_dims, moveaxis, reshape, squeeze
 from staticgrad.language.ops.operands import as_value, axis_of, known_integer
 from staticgrad.language.ops.selection import where
+from staticgrad.language.trees import (
+    Tree,
+    check_slices,
+    flatten,
+    map_leaves,
+    unflatten,
+    with_complex_values,
+)
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import BEYOND, MOST_SIZE, TensorType
 from staticgrad.language.types.dim import Dim, Size, minimum

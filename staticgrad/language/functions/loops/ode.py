@@ -15,6 +15,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
+from staticgrad.extend import (
+    NonNegativeFloat,
+    PositiveInt,
+    as_value,
+    called_name,
+    dataclass,
+    kind_of,
+    names_messages,
+    namespace,
+    present,
+    quote,
+)
+from staticgrad.extend.dtypes import F64, promote
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    broadcast_to,
+    concatenate,
+    minimum,
+    reshape,
+    sqrt,
+    stack,
+    stop_gradient,
+    where,
+)
+from staticgrad.extend.sizes import maximum
+from staticgrad.extend.trees import Tree, flatten, map_leaves, unflatten
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.call_types import R
 from staticgrad.language.functions.creation import zeros_like
@@ -29,27 +56,12 @@ from staticgrad.language.functions.loops.loops import (
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
-from staticgrad.language.functions.trees import Tree, flatten, map_leaves, unflatten
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import selection
-from staticgrad.language.ops.arithmetic import absolute
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate, part, stack
+from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import LU, LUSolve
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import broadcast_to, reshape
-from staticgrad.language.ops.operands import NonNegativeFloat, PositiveInt, as_value
-from staticgrad.language.ops.selection import minimum, where
-from staticgrad.language.ops.transcendental import sqrt
-from staticgrad.language.types.dim import maximum
-from staticgrad.language.types.dtype import F64, promote
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
-from staticgrad.support.errors.tracebacks import called_name, names_messages
-from staticgrad.support.errors.wording import kind_of, quote
-from staticgrad.support.records import dataclass
 from staticgrad.support.upward import up
 
 __all__ = ["odeint", "rk4", "rk45", "solve"]

@@ -21,7 +21,6 @@ from staticgrad.language.functions.loops.loops import (
     while_loop,
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
-from staticgrad.language.functions.trees import map_leaves
 from staticgrad.language.ops.arithmetic import absolute, sign
 from staticgrad.language.ops.convert import astype
 from staticgrad.language.ops.indexing import concatenate, stack
@@ -31,6 +30,7 @@ from staticgrad.language.ops.movement import reshape
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.ops.selection import clip, maximum, minimum, where
 from staticgrad.language.ops.sorting import searchsorted
+from staticgrad.language.trees import map_leaves
 from staticgrad.support.errors import ArgumentError, RankError
 from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import NamedTuple

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from staticgrad.language.functions.aggregate import mean, sum as total
 from staticgrad.language.functions.normalization import constant_shift
-from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.rowwise import rowwise
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
@@ -34,6 +33,7 @@ from staticgrad.language.ops.operands import (
     promoted_values,
     shape_text,
 )
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.selection import where
 from staticgrad.language.types import dim as dims
 from staticgrad.language.types.arrays import Shape

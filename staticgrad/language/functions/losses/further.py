@@ -22,7 +22,6 @@ from staticgrad.language.functions.losses.basic import (
     reduce_losses,
 )
 from staticgrad.language.functions.nn import logsumexp
-from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.functions.statistics import norm, vector_norm_over
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.arithmetic import absolute
@@ -42,6 +41,7 @@ from staticgrad.language.ops.operands import (
     floating,
     shape_text,
 )
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.ops.transcendental import exp, log, log1p, sqrt, xlogy
 from staticgrad.support.docstrings import like

@@ -20,7 +20,6 @@ from staticgrad.language.functions.losses.basic import (
 )
 from staticgrad.language.functions.losses.further import cosine_similarity
 from staticgrad.language.functions.nn import softplus
-from staticgrad.language.functions.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops.complex_readings import abs_squared
 from staticgrad.language.ops.elementwise import ArrayLike
@@ -34,6 +33,7 @@ from staticgrad.language.ops.operands import (
     floating,
     promoted_values,
 )
+from staticgrad.language.ops.rounding import rounded_as_first, rounded_once
 from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.ops.transcendental import exp, log
 from staticgrad.support.docstrings import like

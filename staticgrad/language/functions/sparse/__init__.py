@@ -13,6 +13,7 @@ those of ``scipy.sparse``, of its arrays: ``A * B`` is elementwise.
 
 from __future__ import annotations
 
+from staticgrad.extend import namespace, present
 from staticgrad.language.functions.sparse.building import (
     block_array as block_array,
     block_diag as block_diag,
@@ -42,8 +43,6 @@ from staticgrad.language.functions.sparse.solving import (
     splu as splu,
     spsolve as spsolve,
 )
-from staticgrad.language.ir.calls import namespace
-from staticgrad.language.ir.execution import present
 
 __all__ = [
     "Factorized", "Sparse", "SparsityPattern", "block_array", "block_diag", "coo", "csr", "diags",

@@ -7,6 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import (
+    Array,
+    Integer,
+    NonNegativeInt,
+    as_value,
+    called_name,
+    dtype_of,
+    floating,
+    is_sparse,
+    kind_of,
+    known_integer,
+    leaf_array,
+    promoted_values,
+    quote,
+    shape_text,
+)
+from staticgrad.extend.ops import broadcast_to, concatenate, multiply, reshape
 from staticgrad.language.functions.sparse.matrices import (
     Sparse,
     as_sparse,
@@ -19,26 +36,8 @@ from staticgrad.language.functions.sparse.matrices import (
     integers,
     pair_of,
 )
-from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import multiply
-from staticgrad.language.ops.indexing import concatenate
-from staticgrad.language.ops.movement import broadcast_to, reshape
-from staticgrad.language.ops.operands import (
-    Integer,
-    NonNegativeInt,
-    as_value,
-    dtype_of,
-    floating,
-    known_integer,
-    leaf_array,
-    promoted_values,
-    shape_text,
-)
-from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name
-from staticgrad.support.errors.wording import kind_of, quote
 
 
 def eye(

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import shape_text
+from staticgrad.extend.ops import exp, expand_dims, stop_gradient, where
 from staticgrad.language.functions.sparse.matrices import (
     Sparse,
     SparsityPattern,
@@ -15,11 +17,6 @@ from staticgrad.language.functions.sparse.matrices import (
 )
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.indexing import ScatterExtreme
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import expand_dims
-from staticgrad.language.ops.operands import shape_text
-from staticgrad.language.ops.selection import where
-from staticgrad.language.ops.transcendental import exp
 from staticgrad.support.errors import ShapeError
 
 

@@ -8,57 +8,66 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from staticgrad.language.functions import aggregate, creation
-from staticgrad.language.functions.complex_numbers import imag, real
-from staticgrad.language.functions.elementwise import deg2rad, rad2deg
-from staticgrad.language.functions.trees import Contents, ObjectParts, parts
-from staticgrad.language.ir.calls import computed_at_once
-from staticgrad.language.ir.execution import are_plain
-from staticgrad.language.ir.kinds import binding_kind
-from staticgrad.language.ir.op import Array, Constant
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import (
-    absolute,
-    add,
-    ceil,
-    conj,
-    divide,
-    floor,
-    multiply,
-    negative,
-    rint,
-    sign,
-    subtract,
-    trunc,
-)
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate, scatter_add, take
-from staticgrad.language.ops.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
-from staticgrad.language.ops.operands import (
+from staticgrad.extend import (
+    Array,
+    Constant,
+    are_plain,
     as_value,
+    binding_kind,
     check_equal,
+    computed_at_once,
     dtype_of,
+    is_sparse,
+    kind_of,
     known_integer,
     leaf_array,
+    make_boundaries,
     promoted_values,
+    quote,
     shape_text,
 )
-from staticgrad.language.ops.sparse import SampledProduct, SparseProduct
-from staticgrad.language.ops.transcendental import (
+from staticgrad.extend.dtypes import F64
+from staticgrad.extend.ops import (
+    absolute,
+    add,
     arcsin,
     arcsinh,
     arctan,
     arctanh,
+    astype,
+    broadcast_to,
+    ceil,
+    concatenate,
+    conj,
+    divide,
+    expand_dims,
     expm1,
+    floor,
     log1p,
+    multiply,
+    negative,
+    reshape,
+    rint,
+    scatter_add,
+    sign,
     sin,
     sinh,
     sqrt,
+    squeeze,
+    subtract,
+    take,
     tan,
     tanh,
+    transpose,
+    trunc,
 )
-from staticgrad.language.types.arrays import ArrayData, is_sparse
-from staticgrad.language.types.dtype import F64
+from staticgrad.extend.trees import Contents, ObjectParts, parts
+from staticgrad.language.functions import aggregate, creation
+from staticgrad.language.functions.complex_numbers import imag, real
+from staticgrad.language.functions.elementwise import deg2rad, rad2deg
+from staticgrad.language.ir.value import Value
+from staticgrad.language.ops.sparse import SampledProduct, SparseProduct
+from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,
@@ -66,8 +75,6 @@ from staticgrad.support.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.support.errors.tracebacks import make_boundaries
-from staticgrad.support.errors.wording import kind_of, quote
 
 _ALSO: Final = (
     "sg.sparse.csr(matrix) takes matrices of SciPy\n"

@@ -5,24 +5,24 @@ from __future__ import annotations
 from types import FunctionType
 from typing import Any, Literal, cast
 
-from staticgrad.language.functions.sparse.matrices import Sparse, as_sparse
-from staticgrad.language.ir.calls import public_form
-from staticgrad.language.ir.kinds import binding_kind
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.arithmetic import conj
-from staticgrad.language.ops.movement import expand_dims, squeeze
-from staticgrad.language.ops.operands import (
+from staticgrad.extend import (
     as_value,
+    binding_kind,
+    called_name,
     check_equal,
     floating,
+    is_sparse,
+    kind_of,
+    make_boundaries,
     promoted_values,
+    public_form,
     shape_text,
 )
+from staticgrad.extend.ops import conj, expand_dims, squeeze
+from staticgrad.language.functions.sparse.matrices import Sparse, as_sparse
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.sparse import SparseSolve
-from staticgrad.language.types.arrays import is_sparse
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
-from staticgrad.support.errors.tracebacks import called_name, make_boundaries
-from staticgrad.support.errors.wording import kind_of
 
 Errors = Literal["raise", "nan"]
 #: SuperLU's orderings of columns, which determine the fill.

@@ -1,0 +1,9 @@
+"""Packages that are not installed with staticgrad: imported at first use."""
+
+from staticgrad.support.optional import jax, material, ml_dtypes, onnx, safetensors, sklearn, torch
+
+# fmt: off
+__all__ = [
+    "jax", "material", "ml_dtypes", "onnx", "safetensors", "sklearn", "torch",
+]
+# fmt: on
