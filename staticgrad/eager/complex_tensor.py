@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.eager.tensor import Tensor, WithArray
+from staticgrad.eager.tensor import Tensor, WithArray, refuse_to_lose_gradient
 from staticgrad.language.ir.pairs import Complex
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import Array
@@ -78,7 +78,10 @@ class ComplexTensor(WithArray, Complex):
         parts = [None if part is None else part.detach() for part in (self.re, self.im)]
         return type(self)(*parts)
 
+    @boundary
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return the elements as an array of NumPy; see ``Tensor.__array__``."""
+        refuse_to_lose_gradient(self, "an array of NumPy")
         return np.array(self.data, dtype, copy=copy)
 
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ from staticgrad.support.errors import (
 )
 from staticgrad.support.errors.hints import WRITE, instead_of_method
 from staticgrad.support.errors.tracebacks import boundary
-from staticgrad.support.errors.values import as_object, is_scipy_product
+from staticgrad.support.errors.values import as_object, is_scipy_product, library_call
 from staticgrad.support.errors.wording import did_you_mean
 
 _array: Final = attrgetter("array")
@@ -101,6 +101,14 @@ class WithArray:
 
     def __complex__(self) -> complex:
         return complex(self.data.item())
+
+    def __format__(self, spec: str) -> str:
+        """Format a tensor without axes as its number, ``f"{loss:.3f}"``."""
+        return (
+            format(self.data.item(), spec)
+            if spec and not self.data.ndim
+            else super().__format__(spec)
+        )
 
 
 class Tensor(WithArray, Recorded, Value):
@@ -398,10 +406,16 @@ class Tensor(WithArray, Recorded, Value):
         """Return a tensor with a copy of the elements; gradients go through."""
         return cast(Self, where(np.True_, self, self))
 
+    @boundary
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if is_scipy_product(sys._getframe(1)):
+        """Return the elements as an array of NumPy.
+
+        Raises GradientError where operations are recorded and the tensor needs a gradient.
+        """
+        if is_scipy_product(sys._getframe(2)):
             object_array: Array = as_object(self)
             return object_array
+        refuse_to_lose_gradient(self, "an array of NumPy")
         return np.array(self.data, dtype, copy=copy)
 
     def __float__(self) -> float:
@@ -418,6 +432,7 @@ class Tensor(WithArray, Recorded, Value):
         super().__array_namespace__(api_version=api_version)
         return import_module("staticgrad.eager.xp")
 
+    @boundary
     def __dlpack__(
         self,
         *,
@@ -426,11 +441,33 @@ class Tensor(WithArray, Recorded, Value):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """A copy of the array for other libraries: nothing is written into a tensor."""
+        """A copy of the array for other libraries: nothing is written into a tensor.
+
+        Raises GradientError where operations are recorded and the tensor needs a gradient.
+        """
+        refuse_to_lose_gradient(self, "an array of another library")
         if copy is False:
             raise BufferError("a tensor gives a copy of its array")
         array: Any = self.data.copy()
         return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __copy__(self) -> Self:
+        """The same array and place on the tape, in another tensor."""
+        copied = object.__new__(type(self))
+        for name in ("array", "type", "edge", "_grad", "_parked"):
+            if hasattr(self, name):
+                setattr(copied, name, getattr(self, name))
+        return copied
+
+    @boundary
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle or deepcopy a leaf. Raises GradientError for the result of an operation."""
+        if self.grad_fn is not None:
+            raise GradientError(
+                "the result of a recorded operation is pickled or copied without its operands",
+                hint="y.detach() is the same array without a gradient; y.copy() a recorded copy",
+            )
+        return _restore_leaf, (self.data, self.requires_grad, self._grad)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         kind, number = self.array.__dlpack_device__()
@@ -657,6 +694,29 @@ def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Ten
         [arg if hollow is None else hollow for hollow, arg in zip(of_args, args, strict=True)],
         [out.array if h is None else h for h, out in zip(of_outs, outs, strict=True)],
     )  # fmt: skip
+
+
+def _restore_leaf(array: Array, requires_grad: bool, gradient: Array | None) -> Tensor:
+    tensor = Tensor.of(array)
+    tensor.requires_grad = requires_grad
+    tensor._grad = gradient
+    return tensor
+
+
+def refuse_to_lose_gradient(tensor: Any, target: str) -> None:
+    """Raise GradientError if a recorded tensor becomes ``target``, whose results have no gradient.
+
+    What a user asks for by name, ``tensor.data``, ``numpy()``, ``float(tensor)``, is given.
+    """
+    if not (tensor.requires_grad and recording.innermost()):
+        return
+    called, instead = library_call(sys._getframe(2))
+    needing = "a tensor that needs a gradient"
+    converted = f"{called} converts {needing}" if called else f"{needing} is converted"
+    raise GradientError(
+        f"{converted} to {target}: the gradient would be lost",
+        hint=f"{instead}\n" * bool(instead) + "x.detach() is the same array without a gradient",
+    )
 
 
 def _needs_gradient(data: Any) -> bool:

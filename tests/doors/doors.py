@@ -106,6 +106,7 @@ OPTIONS = {
     "checkpoint recompute": ({"checkpoint": "recompute"}, "compile.checkpoint"),
     "pipeline O2": ({"pipeline": "O2"}, "compile.pipeline sg.passes"),
     "fuse off": ({"fuse": False}, "compile.fuse"),
+    "passes off": ({"disable": ["simplify", "cse", "im2col", "segments"]}, "compile.disable"),
     "tune": ({"tune": True}, "compile.tune options.tune"),
 }
 for _name, (_options, _covers) in OPTIONS.items():

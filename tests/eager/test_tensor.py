@@ -1,7 +1,11 @@
 """Tensors as arrays: what they store, their operators, methods and conversions."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+import scipy.linalg
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, no_grad
@@ -96,10 +100,90 @@ def test_attributes():
     assert int(Tensor(2.5)) == 2
     assert bool(Tensor(1.0))
     assert not Tensor(0.0)
-    assert np.asarray(x).shape == (2, 3)
+    assert np.asarray(x.detach()).shape == (2, 3)
     assert x.tolist() == [[0.0] * 3] * 2
     with pytest.raises(ValueError, match="size 1"):
         x.item()
+
+
+#: Ways in which another library takes the elements of a tensor without its gradient.
+TAKEN = {
+    "asarray": np.asarray,
+    "array": lambda x: np.array(x, "float64"),
+    "det": scipy.linalg.det,
+    "assignment": lambda x: np.zeros((2, 2)).__setitem__(..., x),
+}
+
+
+@pytest.mark.parametrize("take", TAKEN.values(), ids=TAKEN)
+@pytest.mark.parametrize("recorded", [False, True], ids=["leaf", "result"])
+def test_a_gradient_is_not_lost_in_silence(take, recorded):
+    x = Tensor(np.eye(2) + np.ones((2, 2)), requires_grad=True)
+    value = x * 2 if recorded else x
+    with pytest.raises(sg.errors.GradientError, match="the gradient would be lost") as raised:
+        take(value)
+    assert "x.detach()" in raised.value.hint
+    take(value.detach())
+    take(Tensor(value.data))
+    with no_grad():
+        take(value)
+
+
+def test_no_gradient_of_complex_numbers_is_lost_either():
+    z = Tensor([[2.0 + 1.0j]], requires_grad=True)
+    with pytest.raises(sg.errors.GradientError, match=r"scipy\.linalg\.det converts"):
+        scipy.linalg.det(z)
+    assert scipy.linalg.det(z.detach()) == 2.0 + 1.0j
+
+
+def test_dlpack_gives_no_recorded_tensor():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(sg.errors.GradientError, match="the gradient would be lost"):
+        np.from_dlpack(x * x)
+    np.testing.assert_array_equal(np.from_dlpack((x * x).detach()), [1.0, 4.0])
+
+
+def test_the_error_names_the_function_that_keeps_the_gradient():
+    x = Tensor([[2.0, 1.0], [0.5, 3.0]], requires_grad=True, dtype="float64")
+    with pytest.raises(sg.errors.GradientError) as raised:
+        (x * scipy.linalg.det(x)).sum()
+    assert "scipy.linalg.det converts a tensor" in str(raised.value)
+    assert "sg.linalg.det" in raised.value.hint
+    (x * sg.linalg.det(x)).sum().backward()
+    # d/dx of sum(x) * (x00 x11 - x01 x10): det + sum(x) * cofactor, by hand.
+    np.testing.assert_allclose(x.grad, 5.5 + 6.5 * np.array([[3.0, -0.5], [-1.0, 2.0]]))
+
+
+def test_numbers_that_are_asked_for_by_name_need_no_detach():
+    x = Tensor([3.0], requires_grad=True)[0]
+    assert (float(x), int(x), x.item(), x.tolist(), f"{x:.2f}") == (3.0, 3, 3.0, 3.0, "3.00")
+    assert x.numpy() == x.data == 3.0
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"]
+)
+def test_a_leaf_is_copied_whole_and_a_result_refuses(copied):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    (x * x).sum().backward()
+    other = copied(x)
+    assert (type(other), other.requires_grad, other.grad_fn) == (Tensor, True, None)
+    assert other.data is not x.data
+    np.testing.assert_array_equal(other.data, x.data)
+    np.testing.assert_array_equal(other.grad, [2.0, 4.0])
+    (other * 3).sum().backward()
+    np.testing.assert_array_equal(other.grad, [5.0, 7.0])
+    np.testing.assert_array_equal(x.grad, [2.0, 4.0])
+    assert not copied(x.detach()).requires_grad
+    with pytest.raises(sg.errors.GradientError, match="without its operands"):
+        copied(x * x)
+    np.testing.assert_array_equal(copied((x * x).detach()).data, [1.0, 4.0])
+
+
+def test_a_shallow_copy_stays_on_the_tape():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    copy.copy(x * x).sum().backward()
+    np.testing.assert_array_equal(x.grad, [2.0, 4.0])
 
 
 OPERATORS = {

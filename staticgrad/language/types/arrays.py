@@ -25,7 +25,7 @@ from staticgrad.language.types import dim as dims
 from staticgrad.language.types.dim import Dim, Named, Size, evaluate, kept_by_sizes, named_sizes
 from staticgrad.language.types.dtype import DType, as_dtype, complex_of, whole_bools
 from staticgrad.support.errors import DTypeError, Related, StaticgradError
-from staticgrad.support.errors.values import masked_array
+from staticgrad.support.errors.values import OF_SPARSE, masked_array
 from staticgrad.support.errors.wording import kind_of, why_no_array
 from staticgrad.support.narrow_floats import narrow_numbers
 from staticgrad.support.records import dataclass
@@ -282,7 +282,10 @@ def array_of(
 def _check_columns(
     data: Any, what: str, error: type[StaticgradError], related: Sequence[Related]
 ) -> None:
-    """Refuse a table, or a column of one, that has text, categories or dates."""
+    """Refuse a sparse matrix, and a table or a column of one with text, categories or dates."""
+    if is_sparse(data):
+        headline = f"{what} is a sparse matrix, {kind_of(data)}, not an array"
+        raise error(headline, hint=OF_SPARSE, related=related)
     columns = columns_of(data)
     if columns is None:
         kind = getattr(data, "dtype", None) or getattr(data, "type", None)

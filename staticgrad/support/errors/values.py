@@ -337,7 +337,7 @@ def no_graph_attribute(name: str, names: Iterable[str]) -> AttributeError:
     return UnknownAttributeError(f"a graph has no attribute {name!r}", hint=hint)
 
 
-_OF_SPARSE: Final = (
+OF_SPARSE: Final = (
     "A.toarray() is dense; sg.sparse.csr(A) has methods: A.sin(), A.sum(axis), A.apply(function)\n"
     "sg.sparse.spsolve(A, b) solves systems"
 )
@@ -354,7 +354,7 @@ def no_operand(function: str, operand: object) -> DTypeError:
     what = "None is" if operand is None else f"{quote(operand)} is {kind_of(operand)},"
     return DTypeError(
         f"{function}: {what} not a value, a number or an array",
-        hint=hints.get(type(operand).__name__, _OF_SPARSE if "sparse" in kind else ""),
+        hint=hints.get(type(operand).__name__, OF_SPARSE if "sparse" in kind else ""),
     )
 
 
