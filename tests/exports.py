@@ -60,7 +60,7 @@ def functional():
         "from typing import TYPE_CHECKING, Any",
         "",
         "from staticgrad import nn",
-        "from staticgrad.support.errors.hints import attributes",
+        "from staticgrad.extend.hints import attributes",
         "",
         "if TYPE_CHECKING:",
         "    from staticgrad.nn import *  # noqa: F403",

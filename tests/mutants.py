@@ -2740,7 +2740,7 @@ MUTANTS = (
          "tests/loops/test_solutions.py -k back_in_time"),
         ("step-after-a-time-is-short",
          "staticgrad/language/functions/loops/ode.py",
-         "error <= 1.0, where(size < step, selection.maximum(step, longer), longer), longer",
+         "error <= 1.0, where(size < step, ops.maximum(step, longer), longer), longer",
          "error <= 1.0, longer, longer",
          "behind a time that cut a step the next step is as short",
          "tests/loops/test_solutions.py -k cuts_a_step"),

@@ -24,11 +24,14 @@ array([-0. , -0.5])
 
 Further names are in modules of their own:
 
-- ``ops``, ``functions``, ``derivatives``: functions of ``sg`` in the form that functions call;
-- ``sizes``, ``dtypes``: arithmetic of named sizes, element types;
+- ``ops``, ``functions``, ``loops``, ``derivatives``: functions of ``sg`` in the form that functions
+  call;
+- ``sizes``, ``dtypes``, ``parameters``: arithmetic of named sizes, element types, stored arrays;
 - ``trees``: values in dicts, lists, dataclasses and modules;
-- ``pages``: pictures and tables of a page; ``optional``: packages that may be missing;
-- ``programs``: traced functions, and analyses of graphs.
+- ``building``: traces, and the user's line; ``gradients``: differentiation of values;
+- ``programs``, ``reports``: traced functions; analyses of graphs, plans and compiled programs;
+- ``hints``, ``pages``: errors of unknown names; tables and charts of a page;
+- ``optional``, ``ranks``: packages that may be missing; several processes.
 """
 
 from staticgrad.language.ir.calls import (
@@ -38,20 +41,24 @@ from staticgrad.language.ir.calls import (
     namespace,
     public,
     public_form,
+    without_synonyms,
 )
-from staticgrad.language.ir.execution import are_plain, computing_kind, in_graphs, present
-from staticgrad.language.ir.graph import BodyOp
+from staticgrad.language.ir.execution import are_plain, present
+from staticgrad.language.ir.forms import COMBINERS, Combiner
+from staticgrad.language.ir.functional import register_functions
+from staticgrad.language.ir.graph import BodyOp, Graph
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
-from staticgrad.language.ir.nodes import (
-    Node,
-    Session,
-    Symbolic,
-    ancestors,
-    running_session,
-    traced_in,
+from staticgrad.language.ir.nodes import Node, Parameter, Symbolic, ancestors
+from staticgrad.language.ir.op import (
+    Array,
+    Constant,
+    Input,
+    Op,
+    ParameterLeaf,
+    op_class,
+    registered_ops,
 )
-from staticgrad.language.ir.op import Array, Constant, Op, ParameterLeaf, op_class, registered_ops
-from staticgrad.language.ir.pairs import ComplexParameter, check_real, stored_of
+from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.elementwise import Elementwise, Floating, common_dtype, lift_operand
 from staticgrad.language.ops.operands import (
     Axes,
@@ -80,13 +87,14 @@ from staticgrad.language.ops.operands import (
     non_negative,
     positive,
     promoted_values,
+    reduction_axes,
     shape_text,
     size_of,
 )
 from staticgrad.language.ops.reduce import Reduction
 from staticgrad.language.ops.rounding import rounded_once
-from staticgrad.language.storage.parameter import ParameterStore, write_all
 from staticgrad.language.types.arrays import (
+    BroadcastError,
     Shape,
     TensorType,
     array_of,
@@ -94,51 +102,57 @@ from staticgrad.language.types.arrays import (
     convert_array,
     is_array_like,
     is_sparse,
+    over_bytes,
     product,
 )
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType, as_dtype
-from staticgrad.support.building import capture, within
+from staticgrad.support.caches import cached_property
 from staticgrad.support.deprecations import adopt_overrides, deprecated_attribute
 from staticgrad.support.docstrings import like
-from staticgrad.support.errors.calls import check_arguments, raised_inside
-from staticgrad.support.errors.hints import no_such_attribute
+from staticgrad.support.errors.calls import (
+    check_arguments,
+    check_call,
+    check_takes_nothing,
+    raised_inside,
+)
 from staticgrad.support.errors.tracebacks import (
     boundary,
     called_name,
+    cut_frames,
     make_boundaries,
     names_messages,
 )
 from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names, message, quote
-from staticgrad.support.records import NamedTuple, Settings, dataclass
-from staticgrad.support.source import Location, Origin, SourceLine
+from staticgrad.support.records import NamedTuple, Settings, brief, dataclass
 
 # fmt: off
 __all__ = [
-    # Values: what operands are and what results become
+    # Values: operands and results of functions
     "AnyValue", "are_plain", "Array", "ArrayLike", "as_value", "as_values", "binding_kind",
-    "check_real", "common_dtype", "ComplexParameter", "computing_kind", "floating", "in_graphs",
-    "leaf_array", "lift_operand", "ParameterStore", "present", "promoted_values", "stored_of",
-    "write_all",
+    "common_dtype", "floating", "leaf_array", "lift_operand", "present", "promoted_values",
+    "Value",
     # Types, sizes and arrays
-    "array_of", "as_dtype", "broadcast_shapes", "convert_array", "Dim", "DType",
-    "is_array_like", "is_sparse", "product", "Shape", "Size", "TensorType",
-    # Arguments: annotations that read and check them
+    "array_of", "as_dtype", "broadcast_shapes", "BroadcastError", "convert_array", "Dim",
+    "DType", "is_array_like", "is_sparse", "over_bytes", "product", "Shape", "Size",
+    "TensorType",
+    # Arguments: annotations that read and check them, and readers to call
     "Argument", "Axes", "axes_of", "axis_of", "check_equal", "check_fields", "distinct_axes",
     "dtype_of", "Fraction", "Integer", "integer", "is_number", "known_integer", "non_negative",
     "NonNegativeFloat", "NonNegativeInt", "Number", "OpenFraction", "positive", "PositiveFloat",
-    "PositiveInt", "size_of", "UnitFloat",
+    "PositiveInt", "reduction_axes", "size_of", "UnitFloat", "without_synonyms",
     # Ops and graphs
-    "ancestors", "BodyOp", "capture", "Constant", "Elementwise", "Floating", "Location", "Node",
-    "Op", "op_class", "Origin", "ParameterLeaf", "Reduction", "registered_ops",
-    "running_session", "Session", "SourceLine", "Symbolic", "traced_in", "within",
+    "ancestors", "BodyOp", "Combiner", "COMBINERS", "Constant", "Elementwise", "Floating",
+    "Graph", "Input", "Node", "Op", "op_class", "Parameter", "ParameterLeaf", "Reduction",
+    "registered_ops", "Symbolic",
     # Public functions and classes
-    "adopt_overrides", "boundary", "check_arguments", "computed_at_once", "dataclass",
+    "adopt_overrides", "boundary", "cached_property", "check_arguments", "check_call",
+    "check_takes_nothing", "computed_at_once", "cut_frames", "dataclass",
     "deprecated_attribute", "like", "make_boundaries", "NamedTuple", "names_messages",
-    "namespace", "public", "public_form", "rounded_once", "Settings",
+    "namespace", "public", "public_form", "register_functions", "rounded_once", "Settings",
     # Messages
-    "called_name", "describe_operands", "did_you_mean", "kind_of", "list_names", "message",
-    "no_such_attribute", "quote", "raised_inside", "shape_text",
+    "brief", "called_name", "describe_operands", "did_you_mean", "kind_of", "list_names",
+    "message", "quote", "raised_inside", "shape_text",
 ]
 # fmt: on
 

@@ -38,11 +38,14 @@ from staticgrad.language.ops.indexing import (
     concatenate,
     diagonal,
     flip,
+    part,
     scatter_add,
     stack,
     take,
     take_along_axis,
+    with_zeros,
 )
+from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.logic import (
     bitwise_and,
     bitwise_or,
@@ -108,6 +111,7 @@ from staticgrad.language.ops.transcendental import (
 
 # fmt: off
 __all__ = [
+    # Public as ``sg.NAME``
     "absolute", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "argsort", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "broadcast_arrays",
     "broadcast_to", "cbrt", "ceil", "clip", "concatenate", "conj", "copysign", "cos", "cosh",
@@ -121,5 +125,7 @@ __all__ = [
     "sinh", "size_value", "sort", "sqrt", "square", "squeeze", "stack", "stop_gradient",
     "subtract", "swapaxes", "take", "take_along_axis", "tan", "tanh", "topk", "transpose",
     "trunc", "where", "xlogy",
+    # Parts that functions share
+    "part", "reached_end", "with_zeros",
 ]
 # fmt: on

@@ -1,9 +1,20 @@
 """Packages that are not installed with staticgrad: imported at first use."""
 
-from staticgrad.support.optional import jax, material, ml_dtypes, onnx, safetensors, sklearn, torch
+from staticgrad.support.optional import (
+    jax,
+    material,
+    ml_dtypes,
+    onnx,
+    safetensors,
+    sklearn,
+    tensorboardX,
+    torch,
+    tqdm,
+)
 
 # fmt: off
 __all__ = [
-    "jax", "material", "ml_dtypes", "onnx", "safetensors", "sklearn", "torch",
+    "jax", "material", "ml_dtypes", "onnx", "safetensors", "sklearn", "tensorboardX", "torch",
+    "tqdm",
 ]
 # fmt: on

@@ -1,9 +1,12 @@
 """Parts of a page: tables, text, numbers with units, charts."""
 
-from staticgrad.support.pictures.charts import Line
+from staticgrad.support.pictures.charts import Line, bars, lines, stack_bars
 from staticgrad.support.pictures.ladder import ladder
 from staticgrad.support.pictures.markup import (
+    STYLE,
     details,
+    document,
+    figure_boxes,
     fragment,
     nbytes,
     number,
@@ -17,7 +20,8 @@ from staticgrad.support.pictures.markup import (
 
 # fmt: off
 __all__ = [
-    "details", "fragment", "ladder", "Line", "nbytes", "number", "paragraph", "ratio",
-    "seconds", "table", "text_block", "text_table",
+    "bars", "details", "document", "figure_boxes", "fragment", "ladder", "Line", "lines",
+    "nbytes", "number", "paragraph", "ratio", "seconds", "stack_bars", "STYLE", "table",
+    "text_block", "text_table",
 ]
 # fmt: on

@@ -1,11 +1,14 @@
 """Sizes of axes: numbers, named sizes, and arithmetic that holds for both."""
 
+from staticgrad.language.types.arrays import hint_value
 from staticgrad.language.types.dim import (
     Dim,
     FloorDiv,
+    Guard,
     Named,
     Size,
     collecting_guards,
+    dim,
     equal,
     evaluate,
     floordiv,
@@ -16,7 +19,7 @@ from staticgrad.language.types.dim import (
 
 # fmt: off
 __all__ = [
-    "collecting_guards", "Dim", "equal", "evaluate", "FloorDiv", "floordiv", "maximum",
-    "minimum", "Named", "named_sizes", "Size",
+    "collecting_guards", "Dim", "dim", "equal", "evaluate", "FloorDiv", "floordiv", "Guard",
+    "hint_value", "maximum", "minimum", "Named", "named_sizes", "Size",
 ]
 # fmt: on

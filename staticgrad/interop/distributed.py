@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from staticgrad.extend import as_value, namespace
-from staticgrad.language.ir.pairs import Complex
-from staticgrad.language.ops.collective import means, rows_of
+from staticgrad.extend import as_value, namespace, ranks
+from staticgrad.extend.parameters import Complex
+from staticgrad.extend.ranks import Job, means, rows_of
 from staticgrad.saving import restore_tree
 from staticgrad.saving.trees import content_of
-from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError, DTypeError
-from staticgrad.support.ranks import Job
 
 __all__ = ["Job", "broadcast", "check_equal", "mean", "start"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from staticgrad.compiler.compiling.compiler import Compiled
-from staticgrad.extend import kind_of, namespace
+from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import jax
+from staticgrad.extend.programs import Compiled, Function
 from staticgrad.interop.jax_calls import call_programs
 from staticgrad.interop.lax.lowering import is_array, lower_graph, lowered_function
 from staticgrad.interop.lax.primitives import REFUSED
@@ -20,8 +20,6 @@ from staticgrad.interop.lax.program import NO_ROW, LaxProgram
 from staticgrad.interop.lax.reading import program_of
 from staticgrad.interop.lax.traced import JaxProgram, plain_tree
 from staticgrad.interop.programs import Bridged, caller
-from staticgrad.language.ir.graph import Graph
-from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, ExportError
 
 __all__ = ["function", "lower", "trace"]

@@ -19,12 +19,11 @@ import numpy as np
 from staticgrad import native
 from staticgrad.compiler.runtime.arena import address_of
 from staticgrad.extend.optional import jax
+from staticgrad.extend.programs import Out, TracedProgram, traced_call
 from staticgrad.extend.trees import flatten
 from staticgrad.interop.programs import Programs
 from staticgrad.native.entry import callables, xla
 from staticgrad.native.entry.words import BufferWord, FrameWord, XlaWord
-from staticgrad.programs.function import traced_call
-from staticgrad.programs.traced import Out, TracedProgram
 
 #: Those made. XLA's programs have their addresses, and nothing says when the last of them is gone.
 _calls: Final[dict[Any, XlaCall]] = {}

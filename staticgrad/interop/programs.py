@@ -25,32 +25,19 @@ from inspect import Parameter as Argument, Signature
 from types import MappingProxyType, MethodType
 from typing import Any, Final, NamedTuple
 
-from staticgrad.autodiff import forward as forward_mode, reverse
-from staticgrad.extend import (
-    Session,
-    Size,
-    Symbolic,
-    ancestors,
-    as_value,
-    in_graphs,
-    kind_of,
-    quote,
-    running_session,
-    traced_in,
-)
+from staticgrad.extend import Graph, Size, Symbolic, ancestors, as_value, gradients, kind_of, quote
+from staticgrad.extend.building import Session, in_graphs, running_session, traced_in
 from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.functions import input as graph_input
 from staticgrad.extend.ops import astype, conj
-from staticgrad.extend.sizes import collecting_guards
+from staticgrad.extend.parameters import Complex, join_parts
+from staticgrad.extend.programs import Function
+from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
-from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.calls import reduce_wrapper
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pairs import Complex, join_parts
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
-from staticgrad.language.types.dim import Guard
 from staticgrad.programs.arguments import is_number, signature_of, static_key
-from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import vmap
 from staticgrad.support.errors import ArgumentError
 
@@ -194,7 +181,7 @@ class Programs:
             arrays, tangents = operands[: self.count], operands[self.count :]
             results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
             along = [astype(t, x.dtype) for t, x in zip(tangents, chosen, strict=True)]
-            return list(forward_mode.jvp(floating(results), chosen, along, True))
+            return list(gradients.jvp(floating(results), chosen, along, True))
 
         return self._once("pushforward", pushforward, self.count + len(wrt), wrt)
 
@@ -247,7 +234,7 @@ class Programs:
         if len(floats) == 1 and isinstance(floats[0], Symbolic) and not floats[0].shape:
             (ct,) = cotangents
             saved, tree = flatten(
-                self._switch_convention(reverse.grad(floats[0], chosen, None, True))
+                self._switch_convention(gradients.grad(floats[0], chosen, None, True))
             )
             slopes = unflatten(tree, [slope * ct.astype(slope.dtype) for slope in saved])
         else:
@@ -260,7 +247,7 @@ class Programs:
     ) -> list[Any]:
         """Pull cotangents of the other library back to gradients of the other library."""
         return self._switch_convention(
-            reverse.vjp(list(ys), list(by), self._switch_convention(cotangents), True)
+            gradients.vjp(list(ys), list(by), self._switch_convention(cotangents), True)
         )
 
     def _switch_convention(self, slopes: Sequence[Any]) -> list[Any]:

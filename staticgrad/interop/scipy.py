@@ -12,13 +12,14 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from staticgrad.extend import check_real, kind_of, namespace
+from staticgrad.extend import kind_of, namespace
 from staticgrad.extend.ops import astype, concatenate
+from staticgrad.extend.parameters import check_real
+from staticgrad.extend.programs import Function, made_once
 from staticgrad.extend.trees import flatten, paths, unflatten
 from staticgrad.programs.derivatives import jvp, value_and_grad, vjp
-from staticgrad.programs.function import Function, function
+from staticgrad.programs.function import function
 from staticgrad.programs.sparse import hessian, hvp, jacobian, sparse_jacobian
-from staticgrad.programs.transformed import made_once
 from staticgrad.support.errors import ArgumentError
 
 __all__ = [

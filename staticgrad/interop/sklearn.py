@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from staticgrad import nn, optim
-from staticgrad.extend import kind_of, namespace, quote
-from staticgrad.language.functions import aggregate
+from staticgrad.extend import functions, kind_of, namespace, optional, quote
+from staticgrad.extend.programs import Function
 from staticgrad.nn.initial import seed_first_values
-from staticgrad.programs.function import Function, function
+from staticgrad.programs.function import function
 from staticgrad.programs.transformed import vmap
-from staticgrad.support import optional
 from staticgrad.support.errors import ArgumentError, DTypeError
 from staticgrad.train import Batches, Epoch, fit
 
@@ -214,7 +213,7 @@ def _step_of(
         if user_loss is not None:  # a loss of a user is one of batches: of one row each
             return vmap(lambda output, target: user_loss(output[None], target[None]))(outputs, y)
         losses = default(outputs, y, reduction="none")
-        return losses if losses.ndim == 1 else aggregate.mean(losses, 1)
+        return losses if losses.ndim == 1 else functions.mean(losses, 1)
 
     @function(sizes={"x": ("rows", None)})
     def step(x: Any, y: Any, weights: Any = None) -> Any:
@@ -222,7 +221,7 @@ def _step_of(
         if weights is None:
             value = (user_loss or default)(outputs, y)
         else:
-            value = aggregate.mean(by_row(outputs, y) * weights)
+            value = functions.mean(by_row(outputs, y) * weights)
         optimizer.minimize(value)
         return value
 

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from staticgrad.extend import Dim
 from staticgrad.extend.optional import torch
-from staticgrad.extend.sizes import floordiv, maximum, minimum, named_sizes
-from staticgrad.language.types.dim import dim
+from staticgrad.extend.sizes import dim, floordiv, maximum, minimum, named_sizes
 
 
 class UnnamedSizeError(Exception):

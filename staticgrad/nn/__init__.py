@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from staticgrad.exports import LAYERS, homes
 from staticgrad.extend import boundary, public_form
-from staticgrad.support.errors.hints import as_imported, no_such_name
+from staticgrad.extend.hints import as_imported, no_such_name
 
 _FILES: Final = homes(LAYERS)
 __all__ = [*_FILES]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.extend import Number, PositiveInt, public
+from staticgrad.extend.functions import log_softmax, parameter, relu, softmax, softplus
 from staticgrad.language.functions import sigmoid, tanh
 from staticgrad.language.functions.activations import (
     celu,
@@ -26,17 +27,7 @@ from staticgrad.language.functions.activations import (
     tanhshrink,
     threshold,
 )
-from staticgrad.language.functions.creation import parameter
-from staticgrad.language.functions.nn import (
-    elu,
-    gelu,
-    leaky_relu,
-    log_softmax,
-    relu,
-    silu,
-    softmax,
-    softplus,
-)
+from staticgrad.language.functions.nn import elu, gelu, leaky_relu, silu
 from staticgrad.nn.module import FunctionLayer, Layer, new_layer_name
 
 

@@ -8,7 +8,7 @@ Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.p
 from typing import TYPE_CHECKING, Any
 
 from staticgrad import nn
-from staticgrad.support.errors.hints import attributes
+from staticgrad.extend.hints import attributes
 
 if TYPE_CHECKING:
     from staticgrad.nn import *  # noqa: F403

@@ -44,31 +44,40 @@ from staticgrad.extend import (
     AnyValue,
     Array,
     ArrayLike,
-    ComplexParameter,
     NamedTuple,
-    ParameterStore,
-    Session,
+    Parameter,
     Symbolic,
+    Value,
     adopt_overrides,
     are_plain,
     boundary,
+    check_call,
+    check_takes_nothing,
     computed_at_once,
-    computing_kind,
+    cut_frames,
     dataclass,
     deprecated_attribute,
-    in_graphs,
     kind_of,
-    no_such_attribute,
     public,
     quote,
     raised_inside,
+)
+from staticgrad.extend.building import (
+    ModuleCall,
+    Session,
+    check_updates,
+    collect_updates,
+    computing,
+    computing_kind,
+    in_graphs,
+    next_serial,
     running_session,
-    stored_of,
     traced_in,
     within,
-    write_all,
 )
+from staticgrad.extend.hints import OF_MODULES, no_such_attribute
 from staticgrad.extend.pages import details, fragment, paragraph, table, text_block
+from staticgrad.extend.parameters import ComplexParameter, ParameterStore, stored_of, write_all
 from staticgrad.extend.trees import (
     Contents,
     ObjectParts,
@@ -81,15 +90,6 @@ from staticgrad.extend.trees import (
 from staticgrad.language.functions.call_types import P, R
 from staticgrad.language.functions.random import Generator
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.ir.execution import computing
-from staticgrad.language.ir.nodes import (
-    ModuleCall,
-    Parameter,
-    check_updates,
-    collect_updates,
-    next_serial,
-)
-from staticgrad.language.ir.value import Value
 from staticgrad.nn import torch_weights
 from staticgrad.nn.torch_weights import (
     Incomplete,
@@ -100,9 +100,6 @@ from staticgrad.nn.torch_weights import (
     same,
 )
 from staticgrad.support.errors import ArgumentError, ParameterValueError
-from staticgrad.support.errors.calls import check_call, check_takes_nothing
-from staticgrad.support.errors.hints import OF_MODULES
-from staticgrad.support.errors.tracebacks import cut_frames
 
 M = TypeVar("M")
 

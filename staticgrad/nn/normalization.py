@@ -13,6 +13,7 @@ import numpy as np
 
 from staticgrad.extend import (
     Integer,
+    Parameter,
     PositiveInt,
     UnitFloat,
     as_value,
@@ -30,7 +31,6 @@ from staticgrad.language.functions.normalization import (
     layer_norm,
     rms_norm,
 )
-from staticgrad.language.ir.nodes import Parameter
 from staticgrad.nn.convolutions import SpatialLayer
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, new_layer_name

@@ -22,19 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.extend import (
-    Array,
-    NamedTuple,
-    Node,
-    array_of,
-    kind_of,
-    quote,
-    stored_of,
-    write_all,
-)
+from staticgrad.extend import Array, NamedTuple, Node, Parameter, array_of, kind_of, quote
 from staticgrad.extend.optional import torch
-from staticgrad.language.ir.nodes import Parameter
-from staticgrad.language.ir.pairs import stored_array
+from staticgrad.extend.parameters import stored_array, stored_of, write_all
 from staticgrad.support.errors import ParameterValueError, StaticgradError
 
 Arrays = tuple[Array, ...]

@@ -11,14 +11,14 @@ import numpy as np
 from staticgrad.extend import (
     Fraction,
     NonNegativeFloat,
+    Parameter,
     deprecated_attribute,
     make_boundaries,
     public,
-    running_session,
 )
+from staticgrad.extend.building import running_session
 from staticgrad.extend.ops import astype, minimum
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.graph import Parameter
 from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
 from staticgrad.optim.schedules import tensor_of
 

@@ -9,10 +9,10 @@ from math import prod
 from typing import Any, Final
 from weakref import WeakSet
 
-from staticgrad.extend import ParameterStore, ancestors, write_all
+from staticgrad.extend import ancestors, ranks
+from staticgrad.extend.parameters import ParameterStore, Shard, write_all
+from staticgrad.extend.ranks import Job, Rows, gather, means, parts, parts_of_means
 from staticgrad.language.functions import input as graph_input
-from staticgrad.language.ops.collective import Rows, gather, means, parts, parts_of_means
-from staticgrad.language.storage.parameter import Shard
 from staticgrad.optim.gradients import of_parts
 from staticgrad.optim.state import (
     Stepping,
@@ -21,9 +21,7 @@ from staticgrad.optim.state import (
     states_expected_of,
     states_made_by,
 )
-from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError, DistributedError
-from staticgrad.support.ranks import Job
 
 #: Parameters that all ranks have had equal.
 _synchronized: Final[WeakSet[ParameterStore]] = WeakSet()

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.autodiff.structure import leaves
 from staticgrad.extend import (
     PositiveFloat,
     PositiveInt,
@@ -19,8 +18,10 @@ from staticgrad.extend import (
     check_fields,
     dataclass,
     deprecated_attribute,
+    functions,
     make_boundaries,
 )
+from staticgrad.extend.gradients import leaves
 from staticgrad.extend.ops import (
     clip,
     equal,
@@ -33,7 +34,6 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.extend.trees import map_leaves
-from staticgrad.language.functions import aggregate
 from staticgrad.support.errors import ArgumentError
 
 
@@ -181,8 +181,8 @@ class LossScale(Settings):
 
 def are_finite(grads: Sequence[Any]) -> Any:
     """Return whether every element of every gradient is finite: a 0-d bool."""
-    finite: Any = aggregate.all(isfinite(grads[0]))
+    finite: Any = functions.all(isfinite(grads[0]))
     for g in grads[1:]:
-        finite = logical_and(finite, aggregate.all(isfinite(g)))
+        finite = logical_and(finite, functions.all(isfinite(g)))
     over = _over_ranks.get()
     return finite if over is None else equal(over((~finite).astype("float32")), 0.0)

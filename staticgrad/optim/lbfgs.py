@@ -11,18 +11,21 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
-from staticgrad.autodiff.reverse import grad
 from staticgrad.extend import (
-    ComplexParameter,
     NamedTuple,
+    Parameter,
     PositiveFloat,
     PositiveInt,
     Settings,
+    Value,
     check_fields,
     dataclass,
+    functions,
     kind_of,
     make_boundaries,
 )
+from staticgrad.extend.functions import ones_like
+from staticgrad.extend.gradients import grad
 from staticgrad.extend.ops import (
     absolute,
     astype,
@@ -36,11 +39,8 @@ from staticgrad.extend.ops import (
     stack,
     where,
 )
+from staticgrad.extend.parameters import ComplexParameter
 from staticgrad.extend.trees import flatten, unflatten, with_complex_values
-from staticgrad.language.functions import aggregate
-from staticgrad.language.functions.creation import ones_like
-from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError, DTypeError, ShapeError
 
 #: Required decrease of the loss, and of the slope, to accept a step: c1 and c2 (Wolfe).
@@ -116,7 +116,7 @@ class LBFGS(Settings):
         Returns:
             The place, the loss and the largest slope there; values, or of tensors tensors.
         """
-        from staticgrad.language.functions.loops.loops import while_loop
+        from staticgrad.extend.loops import while_loop
 
         space = _Space(f, start, args)
         first = space.at(space.begin)
@@ -198,7 +198,7 @@ class _Space:
         return unflatten(self._shape, leaves)
 
     def count(self, number: int) -> Any:
-        return aggregate.sum(self.begin * 0.0).astype("int64") + number
+        return functions.sum(self.begin * 0.0).astype("int64") + number
 
     def at(self, x: Any) -> _At:
         """A place with the loss and the gradient there."""
@@ -206,9 +206,8 @@ class _Space:
             variable = x * 1.0
             value = self._value(variable)
             return _At(x, value, grad(value, [variable])[0])
+        from staticgrad.eager import Tensor, enable_grad
         from staticgrad.eager.differentiate import grad as of_tape  # loaded if there are tensors
-        from staticgrad.eager.tape import enable_grad
-        from staticgrad.eager.tensor import Tensor
 
         with enable_grad():
             leaf = Tensor(x.array, requires_grad=True)
@@ -229,7 +228,7 @@ def _detach(x: Any) -> Any:
 
 
 def _largest(slope: Any) -> Any:
-    return aggregate.max(absolute(slope))
+    return functions.max(absolute(slope))
 
 
 def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
@@ -237,7 +236,7 @@ def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
 
     The two loops of algorithm 7.4, each a loop of the graph along the history.
     """
-    from staticgrad.language.functions.loops.loops import scan
+    from staticgrad.extend.loops import scan
 
     products = (steps * changes).sum(1)
     is_used = products > 0.0
@@ -264,10 +263,10 @@ def _search_line(space: _Space, at: _At, along: Any, iterations: Any) -> tuple[_
     Between a step that is too short and one that is too long the middle is tried; while none was
     too long, the double. Where no trial is good the last place that is lower counts.
     """
-    from staticgrad.language.functions.loops.loops import while_loop
+    from staticgrad.extend.loops import while_loop
 
     falls = (at.slope * along).sum()
-    shorter = minimum(1.0, 1.0 / aggregate.sum(absolute(at.slope)))
+    shorter = minimum(1.0, 1.0 / functions.sum(absolute(at.slope)))
     first = where(iterations > 0, ones_like(shorter), shorter)
     nothing = first * 0.0
     state = (at, first, nothing, nothing, space.count(0), space.count(0))

@@ -19,13 +19,13 @@ from typing import (
 
 import numpy as np
 
-from staticgrad.autodiff.reverse import grad, gradients_of_free_parameters
-from staticgrad.autodiff.structure import leaves
 from staticgrad.extend import (
     Argument,
+    Parameter,
     PositiveFloat,
     PositiveInt,
     Settings,
+    Value,
     adopt_overrides,
     boundary,
     check_arguments,
@@ -35,21 +35,20 @@ from staticgrad.extend import (
     kind_of,
     make_boundaries,
     names_messages,
-    no_such_attribute,
     positive,
     public,
     quote,
     raised_inside,
-    running_session,
     shape_text,
+    without_synonyms,
 )
+from staticgrad.extend.building import running_session
+from staticgrad.extend.gradients import grad, gradients_of_free_parameters, leaves
+from staticgrad.extend.hints import OF_OPTIMIZERS, no_such_attribute
 from staticgrad.extend.ops import astype, clip, equal, where
+from staticgrad.extend.parameters import real_gradients
+from staticgrad.extend.ranks import Rows, rows_of
 from staticgrad.extend.trees import ObjectParts, has_parameters, parts
-from staticgrad.language.ir.calls import without_synonyms
-from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.pairs import real_gradients
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.collective import Rows, rows_of
 from staticgrad.optim.data_parallel import average_gradients, step_shards
 from staticgrad.optim.gradients import (
     LossScale,
@@ -78,7 +77,6 @@ from staticgrad.support.errors import (
     ShapeError,
     UnknownArgumentError,
 )
-from staticgrad.support.errors.hints import OF_OPTIMIZERS
 
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps

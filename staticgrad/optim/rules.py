@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from staticgrad.extend import (
     Fraction,
     NonNegativeFloat,
+    Parameter,
     PositiveFloat,
     PositiveInt,
     deprecated_attribute,
     like,
 )
 from staticgrad.extend.ops import expand_dims, maximum, minimum, power, sign, sqrt, transpose, where
-from staticgrad.language.ir.graph import Parameter
 from staticgrad.optim.gradients import require
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
 from staticgrad.optim.schedules import Rate, rate_for

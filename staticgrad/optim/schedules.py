@@ -20,10 +20,12 @@ from staticgrad.extend import (
     NonNegativeFloat,
     NonNegativeInt,
     OpenFraction,
+    Parameter,
     PositiveFloat,
     PositiveInt,
     Settings,
     Symbolic,
+    Value,
     called_name,
     check_fields,
     dataclass,
@@ -34,12 +36,10 @@ from staticgrad.extend import (
     non_negative,
     public,
     quote,
-    running_session,
 )
+from staticgrad.extend.building import running_session
 from staticgrad.extend.ops import astype, clip, cos, floor, log, maximum, power, where
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def rate_for(rate: Any, p: Any) -> Any:
 
 def tensor_of(data: Any, dtype: Any = None) -> Any:
     """A tensor of an array or number, for formulas that also make graphs."""
-    from staticgrad.eager.tensor import Tensor  # lazy: only needed to compute at once
+    from staticgrad.eager import Tensor  # lazy: only needed to compute at once
 
     return Tensor.of(np.asarray(data, dtype))
 

@@ -19,10 +19,10 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from staticgrad.extend import ParameterStore, list_names, running_session, write_all
+from staticgrad.extend import Parameter, list_names
+from staticgrad.extend.building import running_session
+from staticgrad.extend.parameters import ParameterStore, Shard, write_all
 from staticgrad.language.functions import parameter
-from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.storage.parameter import Shard
 from staticgrad.support.errors import SavedFileError
 
 #: The state in which gradients of several runs are added up.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from staticgrad.extend import Fraction, NonNegativeFloat, like
+from staticgrad.extend import Fraction, NonNegativeFloat, Parameter, like
 from staticgrad.extend.ops import absolute, exp, log, maximum, power, sqrt, where
 from staticgrad.language.functions import norm
-from staticgrad.language.ir.graph import Parameter
 from staticgrad.optim.optimizer import Optimizer, Updates, rule
 from staticgrad.optim.rules import Adam, moving_average, with_decay
 from staticgrad.optim.schedules import Rate, rate_for

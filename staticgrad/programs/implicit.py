@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 
 from staticgrad.extend import (
     NamedTuple,
+    Value,
     as_value,
     called_name,
-    check_real,
     kind_of,
     like,
     namespace,
@@ -29,16 +29,16 @@ from staticgrad.extend.ops import (
     logical_and,
     logical_not,
     ravel,
+    reached_end,
     reshape,
     stack,
     transpose,
     where,
 )
+from staticgrad.extend.parameters import check_real
 from staticgrad.language.functions import aggregate, linalg
 from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.loops.loops import while_loop
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.limits import reached_end
 from staticgrad.programs.derivatives import grad
 from staticgrad.programs.linear_systems import leaf, recording
 from staticgrad.programs.sparse import jacobian

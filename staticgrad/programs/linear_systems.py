@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from staticgrad.language.ops.custom import custom_vjp
+from staticgrad.extend.derivatives import custom_vjp
 from staticgrad.programs.derivatives import grad, vjp
 
 _numbers: Final = itertools.count()

@@ -6,10 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from staticgrad.extend import kind_of, public
+from staticgrad.extend import kind_of, public, ranks
 from staticgrad.saving.files import Content, read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
-from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError
 
 __all__ = ["load", "save"]

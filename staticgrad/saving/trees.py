@@ -15,13 +15,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import array_of, kind_of, quote, stored_of, write_all
+from staticgrad.extend import Parameter, Value, array_of, kind_of, quote
 from staticgrad.extend.dtypes import BF16, COMPLEX_DTYPES
+from staticgrad.extend.parameters import Complex, as_parts, of_parts, stored_of, write_all
 from staticgrad.extend.trees import items_of, parts, parts_in
-from staticgrad.language.ir.graph import Parameter
-from staticgrad.language.ir.pairs import Complex
-from staticgrad.language.ir.value import Value
-from staticgrad.language.types.arrays import as_parts, of_parts
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.support.errors import ArgumentError, SavedFileError, StaticgradError
 

@@ -19,22 +19,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.eager import no_grad
 from staticgrad.eager.at_once import eager_mode
-from staticgrad.eager.tape import no_grad
 from staticgrad.extend import (
     Dim,
     DType,
+    Value,
     binding_kind,
     check_arguments,
     common_dtype,
-    computing_kind,
     deprecated_attribute,
     did_you_mean,
     lift_operand,
     make_boundaries,
     quote,
 )
+from staticgrad.extend.building import computing_kind
 from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.functions import full_like
+from staticgrad.extend.loops import fori_loop
 from staticgrad.extend.ops import (
     astype,
     ceil,
@@ -48,11 +51,8 @@ from staticgrad.extend.ops import (
     stop_gradient,
     where,
 )
-from staticgrad.language.functions.creation import full_like
 from staticgrad.language.functions.draws import drawn_shape, met_shape
-from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
 
 #: log(sqrt(2 pi)), log(2), log(pi).

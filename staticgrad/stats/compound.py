@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.eager import no_grad
 from staticgrad.eager.at_once import eager_mode
-from staticgrad.eager.tape import no_grad
-from staticgrad.extend import computing_kind, make_boundaries, public, quote
+from staticgrad.extend import make_boundaries, public, quote
+from staticgrad.extend.building import computing_kind
 from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.functions import log_softmax, sum as total
 from staticgrad.extend.ops import astype, exp, log, log1p, logaddexp, minimum, sqrt, stack, where
 from staticgrad.language.functions import special
-from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.draws import drawn_shape
-from staticgrad.language.functions.nn import log_softmax
 from staticgrad.language.functions.random import Generator
 from staticgrad.stats.base import (
     Discrete,

@@ -11,6 +11,7 @@ from typing import Any
 
 from staticgrad.extend import DType
 from staticgrad.extend.dtypes import F64
+from staticgrad.extend.functions import softplus
 from staticgrad.extend.ops import (
     absolute,
     arctan,
@@ -33,7 +34,6 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.functions import special
-from staticgrad.language.functions.nn import softplus
 from staticgrad.stats.base import (
     EULER,
     LOG_2,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from staticgrad.extend import DType
 from staticgrad.extend.dtypes import F32, F64
+from staticgrad.extend.functions import softplus
 from staticgrad.extend.ops import (
     astype,
     exp,
@@ -25,7 +26,6 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.functions import special
-from staticgrad.language.functions.nn import softplus
 from staticgrad.stats.base import Discrete
 from staticgrad.stats.tails import (
     log_lower_beta,

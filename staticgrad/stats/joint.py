@@ -15,6 +15,7 @@ import numpy as np
 
 from staticgrad.extend import DType
 from staticgrad.extend.dtypes import F64, I64
+from staticgrad.extend.functions import all as every, eye, log_softmax, sum as total
 from staticgrad.extend.ops import (
     absolute,
     astype,
@@ -37,11 +38,8 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.functions import special
-from staticgrad.language.functions.aggregate import all as every, sum as total
-from staticgrad.language.functions.creation import eye
 from staticgrad.language.functions.draws import drawn_shape
 from staticgrad.language.functions.linalg import cholesky, inv, solve_triangular
-from staticgrad.language.functions.nn import log_softmax
 from staticgrad.stats.base import LOG_2, LOG_ROOT_TAU, Distribution
 from staticgrad.stats.discrete import binom
 from staticgrad.support.errors import RankError

@@ -18,11 +18,10 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.extend import make_boundaries, public, quote
+from staticgrad.extend.functions import any as some, sum as total, zeros
+from staticgrad.extend.loops import fori_loop, scan, while_loop
 from staticgrad.extend.ops import exp, isfinite, log, logaddexp, minimum, reshape, sqrt, take, where
 from staticgrad.extend.trees import flatten, unflatten
-from staticgrad.language.functions.aggregate import any as some, sum as total
-from staticgrad.language.functions.creation import zeros
-from staticgrad.language.functions.loops.loops import fori_loop, scan, while_loop
 from staticgrad.language.functions.random import Generator
 from staticgrad.programs.derivatives import value_and_grad
 from staticgrad.programs.function import function

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from staticgrad.extend import functions
 from staticgrad.extend.derivatives import custom_jvp
+from staticgrad.extend.loops import while_loop
 from staticgrad.extend.ops import absolute, exp, log, log1p, where
-from staticgrad.language.functions import aggregate, special
-from staticgrad.language.functions.loops.loops import while_loop
+from staticgrad.language.functions import special
 from staticgrad.language.functions.quantiles import is_by_lower, student_below
 from staticgrad.language.functions.special_values import in_float64
 from staticgrad.language.ops.special import (
@@ -39,7 +40,7 @@ def _sum_series(ratio: Callable[[Any], Any], mask: Any) -> Any:
 
     def goes_on(state: tuple[Any, Any, Any]) -> Any:
         n, term, total = state
-        return aggregate.any((term > total * SMALL) & (n < MOST))
+        return functions.any((term > total * SMALL) & (n < MOST))
 
     def step(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         n, term, total = state
@@ -69,7 +70,7 @@ def _upper_gamma(a: Any, x: Any) -> Any:
     some = where(underflows, x, a + 10.0)
 
     def goes_on(state: tuple[Any, ...]) -> Any:
-        return aggregate.any(underflows & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
+        return functions.any(underflows & (absolute(state[3] - 1.0) > 1e-16) & (state[0] < MOST))
 
     def step(state: tuple[Any, ...]) -> tuple[Any, ...]:
         n, c, d, _, h = state

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.extend import make_boundaries, public
+from staticgrad.extend.functions import softplus, sum as total
 from staticgrad.extend.ops import (
     arctanh,
     concatenate,
@@ -38,9 +39,7 @@ from staticgrad.extend.ops import (
     where,
 )
 from staticgrad.language.functions import special
-from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.linalg import cholesky
-from staticgrad.language.functions.nn import softplus
 from staticgrad.stats.base import LOG_2, compute_formula
 from staticgrad.support.errors import ShapeError
 

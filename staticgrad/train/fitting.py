@@ -25,11 +25,11 @@ from staticgrad.extend import (
     kind_of,
     make_boundaries,
     quote,
+    ranks,
 )
 from staticgrad.extend.trees import is_named_tuple, parts_in
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
-from staticgrad.support import ranks
 from staticgrad.support.errors import ArgumentError
 from staticgrad.train.minibatches import Batches, is_data_set, prefetch
 from staticgrad.train.reporting import Display, reporter
@@ -98,18 +98,18 @@ class History:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from staticgrad.support.pictures import charts, markup
+        from staticgrad.extend import pages
 
         series = [
-            charts.Line(name, [*enumerate(values)])
+            pages.Line(name, [*enumerate(values)])
             for name, values in self._columns().items()
             if all(map(isfinite, values))
         ]
-        chart = charts.lines(series, "epoch", "", log_x=False, log_y=False) if series else ""
-        return markup.fragment(
-            markup.paragraph(self._title()),
+        chart = pages.lines(series, "epoch", "", log_x=False, log_y=False) if series else ""
+        return pages.fragment(
+            pages.paragraph(self._title()),
             f'<div class="chart">{chart}</div>',
-            markup.details("numbers", markup.text_block(str(self))),
+            pages.details("numbers", pages.text_block(str(self))),
         )
 
 

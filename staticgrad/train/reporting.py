@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from staticgrad.extend import kind_of, make_boundaries, quote
-from staticgrad.support import optional, terminal
+from staticgrad.extend import kind_of, make_boundaries, optional, quote
+from staticgrad.support import terminal
 from staticgrad.support.errors import ArgumentError, MissingPackageError
 
 

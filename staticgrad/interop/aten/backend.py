@@ -18,10 +18,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from staticgrad.analysis.binding import bind_sizes
-from staticgrad.compiler.compiling.compiler import compile as compile_graph
-from staticgrad.extend import Dim
+from staticgrad.extend import Dim, Graph, Value
 from staticgrad.extend.optional import torch
+from staticgrad.extend.programs import bind_sizes, compile as compile_graph
 from staticgrad.extend.sizes import evaluate, named_sizes
 from staticgrad.interop.aten.operators import REFUSED
 from staticgrad.interop.aten.program import AtenCall, ResultOf, draws, has_row
@@ -29,8 +28,6 @@ from staticgrad.interop.aten.reading import drop_lossy_decompositions, dtype_nam
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.interop.torch_sizes import UnnamedSizeError, is_open, name_size, typical
 from staticgrad.language.functions import input as graph_input, transpose
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import StaticgradError, StaticgradWarning
 
 #: Operators that a warning has named.

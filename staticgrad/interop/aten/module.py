@@ -9,16 +9,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from staticgrad.extend import as_value, kind_of, stored_of
+from staticgrad.extend import as_value, kind_of
 from staticgrad.extend.optional import torch
+from staticgrad.extend.parameters import stored_of
 from staticgrad.extend.trees import is_named_tuple
 from staticgrad.interop.aten.program import AtenProgram
 from staticgrad.interop.aten.reading import drop_lossy_decompositions, program_of
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter, stop_gradient
 from staticgrad.language.functions.random import Generator
+from staticgrad.nn import Module
 from staticgrad.nn.initial import source
-from staticgrad.nn.module import Module
 from staticgrad.support.errors import ArgumentError, ExportError
 
 

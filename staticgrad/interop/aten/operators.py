@@ -22,15 +22,13 @@ import numpy as np
 
 import staticgrad.language.functions as sg
 from staticgrad import nn
-from staticgrad.autodiff import reverse
-from staticgrad.extend import Dim
+from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
 from staticgrad.interop.elements import ELEMENTS
 from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
 from staticgrad.language.functions.linalg.structured import order_of
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ExportError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -268,7 +266,7 @@ def _pull_back(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -
     It reads copies: an operand may be computed of another one, or be the same value.
     """
     copies = [operand * 1.0 for operand in operands]
-    return list(reverse.vjp([f(*copies)], copies, [cotangent], True))
+    return list(gradients.vjp([f(*copies)], copies, [cotangent], True))
 
 
 class MissingResult:

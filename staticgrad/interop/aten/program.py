@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import Dim, SourceLine, within
+from staticgrad.extend import Dim, Value
+from staticgrad.extend.building import SourceLine, within
 from staticgrad.extend.sizes import maximum, minimum
 from staticgrad.interop.aten.operators import (
     OPERATORS,
@@ -26,7 +27,6 @@ from staticgrad.interop.aten.operators import (
     cast,
     unsupported_variant,
 )
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ExportError, StaticgradError
 
 

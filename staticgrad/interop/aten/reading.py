@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.extend import SourceLine
+from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import torch
 from staticgrad.interop.aten.operators import AtenType
 from staticgrad.interop.aten.program import AtenCall, AtenProgram, ResultOf

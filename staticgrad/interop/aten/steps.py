@@ -14,9 +14,11 @@ from weakref import ref
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.autodiff.reverse import gradients_of_free_parameters
-from staticgrad.extend import kind_of, stored_of
+from staticgrad.extend import kind_of
+from staticgrad.extend.gradients import gradients_of_free_parameters
 from staticgrad.extend.optional import torch
+from staticgrad.extend.parameters import ALIGNMENT, stored_of
+from staticgrad.extend.programs import Function
 from staticgrad.interop.aten.module import (
     ExportedModule,
     TorchModule,
@@ -26,13 +28,11 @@ from staticgrad.interop.aten.module import (
 from staticgrad.interop.torch_arrays import array_of, tensor_of
 from staticgrad.language.functions import parameter
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.storage.parameter import ALIGNMENT
 from staticgrad.nn.initial import source
-from staticgrad.optim.gradients import global_norm
+from staticgrad.optim import global_norm, slot
 from staticgrad.optim.rules import SGD, Adagrad, Adam, AdamW, RMSProp
-from staticgrad.optim.state import slot, states_kept_by
+from staticgrad.optim.state import states_kept_by
 from staticgrad.optim.variants import Adadelta, Adamax, RAdam
-from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError
 
 

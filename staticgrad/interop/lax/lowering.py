@@ -17,34 +17,37 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.analysis.binding import bind_sizes, input_label, name_feeds
-from staticgrad.analysis.evaluate import at_sizes
-from staticgrad.autodiff.forward import push_forward
 from staticgrad.extend import (
+    COMBINERS,
     Elementwise,
+    Graph,
     Node,
     Op,
-    Session,
     TensorType,
     as_dtype,
     convert_array,
-    in_graphs,
     op_class,
-    traced_in,
 )
+from staticgrad.extend.building import Session, in_graphs, traced_in
 from staticgrad.extend.dtypes import U32
+from staticgrad.extend.functions import input as graph_input
+from staticgrad.extend.gradients import push_forward
 from staticgrad.extend.optional import jax
+from staticgrad.extend.parameters import has_parts
+from staticgrad.extend.programs import (
+    Function,
+    at_sizes,
+    bind_sizes,
+    input_label,
+    name_feeds,
+    traced_call,
+)
 from staticgrad.extend.trees import flatten, map_leaves
 from staticgrad.interop.lax.reading import literal_shape
-from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.ir.forms import COMBINERS
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pairs import has_parts
 from staticgrad.language.ir.rounded import round_results
 from staticgrad.language.ops.linalg import LinearAlgebra
 from staticgrad.language.ops.philox import encrypt
 from staticgrad.language.ops.windows import each_tap, last, place_dtype
-from staticgrad.programs.function import Function, traced_call
 from staticgrad.support.errors import ExportError, StaticgradError
 
 #: Ops that NumPy computes by several functions, or by one of another name -> ``jax.numpy``'s.

@@ -15,8 +15,8 @@ from inspect import Parameter as Argument, signature
 from typing import Any, Final, NamedTuple
 
 import staticgrad.language.functions as sg
-from staticgrad.autodiff import reverse
-from staticgrad.extend import SourceLine, within
+from staticgrad.extend import Value, gradients
+from staticgrad.extend.building import SourceLine, within
 from staticgrad.interop.lax.primitives import (
     PRIMITIVES,
     SILENT,
@@ -24,7 +24,6 @@ from staticgrad.interop.lax.primitives import (
     cast,
     unsupported_variant,
 )
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ExportError, StaticgradError
 
 
@@ -511,7 +510,7 @@ def _solve_linear(
             ]
             ys = product.run([*fresh, *xs])
             smooth = [constant for constant in fresh if constant.dtype.is_float]
-            remaining = iter(reverse.vjp(ys, smooth, [-slope for slope in slopes], True))
+            remaining = iter(gradients.vjp(ys, smooth, [-slope for slope in slopes], True))
             shares: dict[str, list[Any]] = {
                 name: [None] * len(values) for name, values in by_name.items()
             }

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.extend import SourceLine
+from staticgrad.extend import over_bytes
+from staticgrad.extend.building import SourceLine
 from staticgrad.extend.optional import jax
 from staticgrad.interop.lax.primitives import PRIMITIVES, REFUSED, SAMPLERS, LaxType
 from staticgrad.interop.lax.program import CALLS, DerivativeRule, LaxCall, LaxProgram, ResultAt
-from staticgrad.language.types.arrays import over_bytes
 from staticgrad.support.errors import ExportError
 
 #: Where frames are not the user's.

@@ -9,13 +9,12 @@ from __future__ import annotations
 from os import PathLike, fspath
 from typing import Any
 
-from staticgrad.extend import kind_of, namespace
+from staticgrad.extend import Graph, kind_of, namespace
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.trees import flatten
 from staticgrad.interop.onnx.model import OnnxModel, model_from
 from staticgrad.interop.onnx.writer import model_of
-from staticgrad.language.ir.graph import Graph
-from staticgrad.nn.module import Module
+from staticgrad.nn import Module
 from staticgrad.support.errors import ArgumentError
 
 __all__ = ["OnnxModel", "export", "load"]

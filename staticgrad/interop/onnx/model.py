@@ -16,9 +16,11 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from staticgrad.analysis.evaluate import evaluate
-from staticgrad.extend import list_names, stored_of, within
+from staticgrad.extend import Graph, Value, list_names
+from staticgrad.extend.building import within
 from staticgrad.extend.optional import onnx
+from staticgrad.extend.parameters import stored_of
+from staticgrad.extend.programs import evaluate
 from staticgrad.interop.onnx.operators import (
     KNOWN,
     OF_SIZES,
@@ -29,9 +31,7 @@ from staticgrad.interop.onnx.operators import (
     size_array,
 )
 from staticgrad.language.functions import input as new_input, parameter, reshape, stop_gradient
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.value import Value
-from staticgrad.nn.module import Module
+from staticgrad.nn import Module
 from staticgrad.support.errors import (
     ArgumentError,
     ExportError,

@@ -15,12 +15,20 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad.language.functions as sg
-from staticgrad.extend import BodyOp, Constant, DType, Node, Size, Symbolic, TensorType
+from staticgrad.extend import (
+    BodyOp,
+    Constant,
+    DType,
+    Graph,
+    Input,
+    Node,
+    Size,
+    Symbolic,
+    TensorType,
+)
 from staticgrad.extend.optional import onnx
 from staticgrad.extend.sizes import FloorDiv, Named
 from staticgrad.interop.onnx.operators import SAME, STATISTICS
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.op import Input
 from staticgrad.language.ops.marks import FirstOperand, Mark, StopGradient
 from staticgrad.support.errors import ExportError
 

@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, Integer
+from staticgrad.extend.ops import exp, floor, maximum, where
 from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.arithmetic import floor
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.operands import Integer
-from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.ops.special import gamma, gammaln
 from staticgrad.language.ops.special_functions import call
-from staticgrad.language.ops.transcendental import exp
 from staticgrad.support.errors import ArgumentError
 
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from staticgrad.extend import AnyValue, ArrayLike
+from staticgrad.extend.ops import floor, maximum, where
 from staticgrad.language.functions.quantiles import (
     apply_on_unit_interval,
     beta_odds,
@@ -18,11 +20,7 @@ from staticgrad.language.functions.quantiles import (
     gamma_quantile,
 )
 from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import distribution_functions as distribution_functions
-from staticgrad.language.ops.arithmetic import floor
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.selection import maximum, where
 from staticgrad.language.ops.special import BetaInc, GammaInc, GammaIncC, Ndtri
 
 

@@ -28,17 +28,16 @@ from staticgrad.extend import (
     like as same,
     namespace,
     present,
+    register_functions,
     size_of,
 )
 from staticgrad.extend.dtypes import F64, I64, complex_of
-from staticgrad.extend.ops import astype, concatenate, conj, flip, positive, size_value, where
+from staticgrad.extend.ops import astype, concatenate, conj, flip, part, positive, size_value, where
 from staticgrad.extend.sizes import floordiv
 from staticgrad.language.functions.arrange import pad, roll
 from staticgrad.language.functions.creation import arange
 from staticgrad.language.functions.variants import name_function
-from staticgrad.language.ir.functional import OF_MODULES
 from staticgrad.language.ops.fourier import FourierTransform
-from staticgrad.language.ops.indexing import part
 from staticgrad.native.libraries.fourier_kernels import complex_size
 from staticgrad.support.errors import ArgumentError, DTypeError
 
@@ -336,4 +335,4 @@ def _shift(x: Any, axes: Any, sign: int) -> Any:
 
 
 namespace(globals(), operands=present)
-OF_MODULES.update({f"fft.{name}": globals()[name] for name in __all__})
+register_functions("fft", {name: globals()[name] for name in __all__})

@@ -7,15 +7,20 @@ from typing import Any, cast
 
 import numpy as np
 
+from staticgrad.extend import (
+    AnyValue,
+    ArrayLike,
+    Axes,
+    Integer,
+    floating,
+    like,
+    reduction_axes,
+    rounded_once,
+)
+from staticgrad.extend.ops import exp, squeeze, where
 from staticgrad.language.functions import nn
 from staticgrad.language.functions.aggregate import sum as total
 from staticgrad.language.functions.normalization import constant_shift, log_of_sum
-from staticgrad.language.ir.kinds import AnyValue
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.movement import squeeze
-from staticgrad.language.ops.operands import Axes, Integer, floating, reduction_axes
-from staticgrad.language.ops.rounding import rounded_once
-from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import (
     BetaInc,
     BetaLn,
@@ -27,8 +32,6 @@ from staticgrad.language.ops.special import (
     Polygamma,
     Zeta,
 )
-from staticgrad.language.ops.transcendental import exp
-from staticgrad.support.docstrings import like
 from staticgrad.support.errors import ArgumentError
 
 

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike, Integer, as_value
+from staticgrad.extend.ops import power, where
 from staticgrad.language.functions.complex_numbers import complex, imag, real
 from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import distribution_functions as distribution_functions
-from staticgrad.language.ops.arithmetic import power
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.operands import Integer, as_value
-from staticgrad.language.ops.selection import where
 from staticgrad.language.ops.special import Zeta, gammaln
 from staticgrad.language.ops.special_functions import call
 from staticgrad.support.errors import ArgumentError

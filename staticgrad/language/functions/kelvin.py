@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from staticgrad.extend import AnyValue, ArrayLike, as_value
 from staticgrad.language.functions.complex_numbers import complex
 from staticgrad.language.functions.special_values import special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import wave_functions as wave_functions
-from staticgrad.language.ops.elementwise import ArrayLike
-from staticgrad.language.ops.operands import as_value
 
 
 def ber(x: ArrayLike[AnyValue]) -> AnyValue:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from staticgrad.extend import AnyValue, ArrayLike
 from staticgrad.language.functions.special_values import special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import distribution_functions as distribution_functions
-from staticgrad.language.ops.elementwise import ArrayLike
 
 
 def chndtr(x: ArrayLike[AnyValue], df: ArrayLike[AnyValue], nc: ArrayLike[AnyValue]) -> AnyValue:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.extend import AnyValue, ArrayLike
 from staticgrad.language.functions.complex_numbers import complex
 from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import wave_functions as wave_functions
-from staticgrad.language.ops.elementwise import ArrayLike
 from staticgrad.language.ops.special_functions import call
 
 

@@ -20,7 +20,7 @@ from types import FunctionType
 from typing import Final
 
 from staticgrad.exports import homes
-from staticgrad.extend import namespace, present
+from staticgrad.extend import namespace, present, register_functions
 from staticgrad.language.functions import (
     bessel,
     combinatorics,
@@ -38,7 +38,6 @@ from staticgrad.language.functions import (
     special_constants,
     waves,
 )
-from staticgrad.language.ir.functional import SPECIAL
 from staticgrad.language.ops import special as special_ops, transcendental
 
 #: Modules whose functions are all public here.
@@ -77,4 +76,4 @@ globals().update(
 __all__ = sorted(NAMES)
 
 namespace(globals(), operands=present)
-SPECIAL.update({name: globals()[name] for name in __all__})
+register_functions("special", {name: globals()[name] for name in __all__})

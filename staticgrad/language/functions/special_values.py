@@ -6,10 +6,9 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
-from staticgrad.extend import binding_kind, common_dtype, lift_operand
+from staticgrad.extend import Value, binding_kind, common_dtype, lift_operand
 from staticgrad.extend.dtypes import F64
 from staticgrad.extend.ops import astype, broadcast_arrays
-from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.special_functions import call
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from staticgrad.extend import AnyValue, ArrayLike
 from staticgrad.language.functions.complex_numbers import complex
 from staticgrad.language.functions.special_values import special_value
-from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ops import wave_functions as wave_functions
-from staticgrad.language.ops.elementwise import ArrayLike
 
 
 def pbdv(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:

@@ -6,7 +6,7 @@ looked up by name. The ops, and everything above them, import the functions that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import FunctionType, SimpleNamespace
 from typing import Any, Final
@@ -39,6 +39,17 @@ FACTS: dict[str, Callable[..., Any]] = {}
 
 
 _all_loaded = False
+
+
+def register_functions(module: str, functions: Mapping[str, Callable[..., Any]]) -> None:
+    """Let functions of NumPy's or SciPy's ``module`` call ours of the same names.
+
+    ``np.linalg.det(x)`` of a value ``x`` then calls ``functions["det"]`` of ``linalg``. SciPy's
+    ufuncs do not have the name of their module.
+    """
+    prefix = "" if module == "special" else f"{module}."
+    table = SPECIAL if module == "special" else OF_MODULES
+    table.update({f"{prefix}{name}": function for name, function in functions.items()})
 
 
 def load(name: str) -> Any:

@@ -19,7 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
-from staticgrad.extend import capture, dataclass
+from staticgrad.extend import dataclass
+from staticgrad.extend.building import capture
 from staticgrad.support import terminal
 from staticgrad.support.config import SPELLING, read_bytes
 from staticgrad.support.errors import ParseError, StaticgradError
@@ -194,7 +195,7 @@ def compare(
             click.echo(f"measuring {what}", err=True)
 
     if mistakes:
-        from staticgrad.support.pictures.markup import document
+        from staticgrad.extend.pages import document
         from staticgrad.tools.comparison import find_mistakes
 
         hunted = find_mistakes(spec)

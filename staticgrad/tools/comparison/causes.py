@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.eager.tape import TapeSweep
-from staticgrad.language.ir.plan import Plan, columns_of_steps
+from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes
 from staticgrad.tools.comparison.report import (
     BACKWARD,
     FORWARD,

@@ -23,10 +23,10 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_anomaly
 from staticgrad.eager.tape import recording
-from staticgrad.extend import NamedTuple, Symbolic, capture
+from staticgrad.extend import NamedTuple, Symbolic, building
+from staticgrad.extend.building import capture
 from staticgrad.extend.trees import first_part
 from staticgrad.optim import Optimizer
-from staticgrad.support import building
 from staticgrad.support.errors import ArgumentError, DisconnectedError, StaticgradError
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.loading import Spec, subject

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import staticgrad as sg
-from staticgrad.extend import Location, SourceLine
+from staticgrad.extend.building import Location, SourceLine
 from staticgrad.support.errors import ProgramError
 
 #: Seconds that a step may take on the tape: a comparison runs at least twenty.

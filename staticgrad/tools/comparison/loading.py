@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.extend import did_you_mean, list_names
-from staticgrad.nn.module import Module
+from staticgrad.extend.programs import Function
+from staticgrad.nn import Module
 from staticgrad.optim import Optimizer
-from staticgrad.programs.function import Function
 from staticgrad.support.errors import ArgumentError, UnknownNameError
 from staticgrad.tools.comparison.axes import Asked, BatchAxes
 from staticgrad.tools.comparison.models import MODELS

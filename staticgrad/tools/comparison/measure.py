@@ -22,14 +22,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.analysis.binding import bind_sizes
-from staticgrad.analysis.work import work_of
-from staticgrad.compiler.reports.explain import dead_nodes
-from staticgrad.compiler.reports.pictures import runners
 from staticgrad.eager.tape import serials
-from staticgrad.extend import list_names
+from staticgrad.extend import Graph, list_names
 from staticgrad.extend.pages import nbytes, number
-from staticgrad.language.ir.graph import Graph
+from staticgrad.extend.programs import bind_sizes
+from staticgrad.extend.reports import dead_nodes, runners, work_of
 from staticgrad.optim import Optimizer
 from staticgrad.support.errors import MeasurementError, StaticgradError
 from staticgrad.tools.comparison import causes, courses, memory, peers

@@ -10,11 +10,8 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
-from staticgrad.analysis.cost import plan_seconds
-from staticgrad.compiler.compiling.tradeoffs import tradeoff
-from staticgrad.compiler.reports.profiling import live_bytes
 from staticgrad.extend import dataclass
-from staticgrad.language.ir.plan import Plan, columns_of_steps
+from staticgrad.extend.reports import Plan, columns_of_steps, live_bytes, plan_seconds, tradeoff
 from staticgrad.support.errors import StaticgradError
 from staticgrad.tools.comparison.causes import FRAMES, WALK, Moments, array_bytes
 from staticgrad.tools.comparison.programs import Batch, ComparedProgram

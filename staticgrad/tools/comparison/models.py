@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 import staticgrad as sg
+from staticgrad.extend.building import count_as_user
 from staticgrad.extend.optional import sklearn
-from staticgrad.support.building import count_as_user
 
 count_as_user(__file__)  # of this whole file, so that nothing else stands in it
 Array = npt.NDArray[Any]

@@ -19,15 +19,10 @@ from string import Template
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.analysis.pass_report import Report
-from staticgrad.compiler.reports.pictures import passes_table
-from staticgrad.extend import Origin
+from staticgrad.extend import Graph, pages
+from staticgrad.extend.building import Origin, is_package_file
 from staticgrad.extend.pages import Line, details, ladder, nbytes, ratio, seconds, text_block
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pictures import GraphDrawing
-from staticgrad.language.ir.plan import plan_svg
-from staticgrad.support.building import is_package_file
-from staticgrad.support.pictures import charts, markup
+from staticgrad.extend.reports import GraphDrawing, Report, passes_table, plan_svg
 from staticgrad.tools.comparison import table, training
 from staticgrad.tools.comparison.report import (
     COMPILED_TORCH,
@@ -76,7 +71,7 @@ _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 def page(comparison: Comparison | TapeAlone) -> str:
     """Return the page as HTML text that needs nothing else."""
-    style = f"<style>{markup.STYLE}{_text('page.css')}</style>"
+    style = f"<style>{pages.STYLE}{_text('page.css')}</style>"
     if isinstance(comparison, TapeAlone):
         main = Template(_text("tape.html")).substitute(_tape_values(comparison))
         body = f'<div class="sg">{style}<main>{main}</main></div>'
@@ -87,7 +82,7 @@ def page(comparison: Comparison | TapeAlone) -> str:
         main = _without_harness(main, comparison.anatomy.graph)
         script = f"<script>{_text('page.js')}</script>"
         body = f'<div class="sg linked">{style}<nav>{links}</nav><main>{main}</main>{script}</div>'
-    return markup.document(f"{comparison.model}: define by run, define then run", body)
+    return pages.document(f"{comparison.model}: define by run, define then run", body)
 
 
 def _text(name: str) -> str:
@@ -162,7 +157,7 @@ def _describe_refusal(refusal: Refusal) -> str:
 
 
 def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
-    return charts.lines(series, x, y, log_x=False, log_y=False, **options)
+    return pages.lines(series, x, y, log_x=False, log_y=False, **options)
 
 
 def _draw_memory(timelines: Iterable[HeldBytes]) -> str:
@@ -197,7 +192,7 @@ def _tape_values(report: TapeAlone) -> dict[str, str]:
     steps = _plain_lines([recorded], "step", "operations recorded", show_y=lambda n: f"{n:,.0f}")
     return {
         "title": _title(report),
-        "figures": markup.figure_boxes(figures),
+        "figures": pages.figure_boxes(figures),
         "refusal": _describe_refusal(report.refusal),
         "charts": steps + _draw_memory([report.timeline]),
         "others": _others(report),
@@ -292,7 +287,7 @@ def _head(comparison: Comparison) -> str:
         " Both ways run the same rules on the same data from the same values, each on"
         f" {comparison.threads} thread{'s' * (comparison.threads > 1)}."
     )
-    parts = [_title(comparison, more), *map(_alarm, alarms), markup.figure_boxes(figures)]
+    parts = [_title(comparison, more), *map(_alarm, alarms), pages.figure_boxes(figures)]
     if comparison.refusal:
         parts.append(f"<h2>What one graph refuses</h2>{_describe_refusal(comparison.refusal)}")
     if comparison.changes is not None:
@@ -442,7 +437,7 @@ def _split(comparison: Comparison) -> tuple[str, str]:
         *(["not divided"] if comparison.forward is None else []),
     ]
     title = "time of a step by part"
-    return factors, charts.stack_bars(rows, names, seconds, title, ("f", "b", _BY))
+    return factors, pages.stack_bars(rows, names, seconds, title, ("f", "b", _BY))
 
 
 def _time_chart(pairs: Sequence[Pair]) -> str:
@@ -452,7 +447,7 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
     ):  # fmt: skip
         points = [(float(p.at), t.cpu) for p, t in zip(pairs, times, strict=True)]
         series.append(Line(name, points, _BY if name == BY_RUN else _THEN))
-    return charts.lines(series, "batch size", "time of a step", show_y=seconds)
+    return pages.lines(series, "batch size", "time of a step", show_y=seconds)
 
 
 def _first_results(comparison: Comparison) -> str:
@@ -473,7 +468,7 @@ def _starts(comparison: Comparison) -> str:
     ]
     rows += [(f"{p.name}", [p.imports, 0.0, 0.0, p.first]) for p in comparison.peers if p.pair]
     names = ["import", "build", "compile", "first step"]
-    return charts.stack_bars(rows, names, seconds, "first result by part", _STARTS)
+    return pages.stack_bars(rows, names, seconds, "first result by part", _STARTS)
 
 
 def _tradeoff(comparison: Comparison) -> str:
@@ -509,7 +504,7 @@ def _tradeoff(comparison: Comparison) -> str:
         )
         for state, break_even in comparison.break_even.items() if break_even.low
     ]  # fmt: skip
-    time = charts.lines(
+    time = pages.lines(
         series, "steps", "seconds until then", show_y=seconds, ticks=ticks, marks=marks,
         spans=spans, width=_WIDE_CHART,
     )  # fmt: skip
@@ -621,7 +616,7 @@ def _memory_charts(comparison: Comparison) -> str:
         timeline for timeline in comparison.timelines if timeline in different.values()
     )
     chart += _by_cause(comparison) + _frontier(comparison)
-    return chart + charts.bars(values, nbytes, "bytes of a step", kinds)
+    return chart + pages.bars(values, nbytes, "bytes of a step", kinds)
 
 
 def _others(comparison: Comparison | TapeAlone) -> str:
@@ -642,7 +637,7 @@ def _by_cause(comparison: Comparison) -> str:
         return ""
     rows = [(causes.name, [*map(float, causes.parts.values())]) for causes in comparison.by_cause]
     title = "bytes at the peak of a step by cause"
-    return charts.stack_bars(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
+    return pages.stack_bars(rows, [*comparison.by_cause[0].parts], nbytes, title, _CAUSES)
 
 
 def _memory(comparison: Comparison) -> str:

@@ -26,14 +26,14 @@ import numpy.typing as npt
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.at_once import at_once
-from staticgrad.extend import Constant, Location, Origin, capture, kind_of, quote, within, write_all
+from staticgrad.extend import Constant, Graph, Parameter, kind_of, quote
+from staticgrad.extend.building import Location, Origin, capture, is_user_file, within
+from staticgrad.extend.parameters import write_all
+from staticgrad.extend.programs import CallArguments, Function
 from staticgrad.extend.trees import first_part, flatten, is_named_tuple, map_leaves
-from staticgrad.language.ir.graph import Graph, Parameter
-from staticgrad.nn.module import Module, as_scopes
+from staticgrad.nn import Module
+from staticgrad.nn.module import as_scopes
 from staticgrad.optim import SGD, Optimizer
-from staticgrad.programs.arguments import CallArguments
-from staticgrad.programs.function import Function
-from staticgrad.support.building import is_user_file
 from staticgrad.support.errors import (
     ArgumentError,
     GradientError,

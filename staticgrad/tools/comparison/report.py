@@ -9,14 +9,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from staticgrad.analysis.pass_report import Report
-from staticgrad.analysis.plan_check import largest_at_peak
-from staticgrad.compiler.compiling.artifacts import CompiledKernel
-from staticgrad.extend import Location, dataclass, deprecated_attribute
+from staticgrad.extend import Graph, dataclass, deprecated_attribute
+from staticgrad.extend.building import Location
 from staticgrad.extend.pages import nbytes, seconds
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.pictures import Runner
-from staticgrad.language.ir.plan import Plan
+from staticgrad.extend.reports import CompiledKernel, Plan, Report, Runner, largest_at_peak
 from staticgrad.support.errors import ProgramError, StaticgradError
 from staticgrad.tools.comparison.mistakes import Debugging
 

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.extend import dataclass, did_you_mean
+from staticgrad.extend import dataclass, did_you_mean, pages
 from staticgrad.extend.pages import nbytes, ratio, seconds
 from staticgrad.support.errors import StaticgradError, UnknownNameError
-from staticgrad.support.pictures import markup
 from staticgrad.tools.comparison import courses, memory, peers
 from staticgrad.tools.comparison.limits import limit_time
 from staticgrad.tools.comparison.loading import load_peer, subject
@@ -144,20 +143,20 @@ class Suite:
 
     def html(self) -> str:
         """Return the table as a page that needs nothing else."""
-        reasons = "".join(markup.paragraph(text, "soft") for text in self.reasons)
+        reasons = "".join(pages.paragraph(text, "soft") for text in self.reasons)
         tables = "".join(
             f'<h2>{escape(table.title)}</h2><div class="scroll">{table.html()}</div>'
             for table in self.tables()
         )
         body = (
-            f'<div class="sg"><style>{markup.STYLE} body {{ margin: 1.5rem; }}</style>'
+            f'<div class="sg"><style>{pages.STYLE} body {{ margin: 1.5rem; }}</style>'
             f"<h1>Define by run beside define then run: {len(self.rows)} programs</h1>"
             f"<p>staticgrad {escape(self.version)} on {escape(self.machine)}. Times are the least"
             " processor time of a step on one thread; bytes are beside parameters, optimizer state"
             " and batch.</p>"
             f"{tables}{reasons}</div>"
         )
-        return markup.document("define by run, define then run: a suite", body)
+        return pages.document("define by run, define then run: a suite", body)
 
 
 def _cells(row: SuiteRow) -> Mapping[str, Sequence[str]]:

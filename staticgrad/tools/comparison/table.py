@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.extend import NamedTuple
+from staticgrad.extend import NamedTuple, pages
 from staticgrad.extend.pages import nbytes, number, ratio, seconds
-from staticgrad.support.pictures import markup
 from staticgrad.tools.comparison.report import (
     EMPTY,
     GRADIENTS,
@@ -41,7 +40,7 @@ class FigureTable(NamedTuple):
 
     def html(self) -> str:
         """Return the table for a page."""
-        return markup.table(("", *self.heads), self.rows, numbers=range(1, 1 + len(self.heads)))
+        return pages.table(("", *self.heads), self.rows, numbers=range(1, 1 + len(self.heads)))
 
     def text(self) -> RenderableType:
         """Return the table for a terminal; one that is too wide goes on in further tables."""

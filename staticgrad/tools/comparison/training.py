@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import staticgrad as sg
+from staticgrad.extend.building import count_as_user
 from staticgrad.optim import Optimizer
-from staticgrad.support.building import count_as_user
 
 count_as_user(__file__)
 

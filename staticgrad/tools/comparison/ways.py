@@ -20,11 +20,10 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from staticgrad.analysis.binding import bind_sizes
 from staticgrad.eager import no_grad
-from staticgrad.language.ir.plan import Plan
-from staticgrad.nn import Sequential
-from staticgrad.nn.module import Module
+from staticgrad.extend.programs import bind_sizes
+from staticgrad.extend.reports import Plan
+from staticgrad.nn import Module, Sequential
 from staticgrad.support.errors import ArgumentError, ProgramError, StaticgradError
 from staticgrad.tools.comparison import training
 from staticgrad.tools.comparison.limits import limit_time

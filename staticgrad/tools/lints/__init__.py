@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from staticgrad.extend import did_you_mean, list_names, public
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.value import Value
+from staticgrad.extend import Graph, Value, did_you_mean, list_names, public
 from staticgrad.support.errors import ArgumentError
 from staticgrad.tools.lints import (
     broadcasting,

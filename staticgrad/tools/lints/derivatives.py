@@ -12,8 +12,8 @@ import numpy as np
 
 from staticgrad import nn
 from staticgrad.extend import Node, Symbolic
+from staticgrad.extend.reports import Zero, skip_moves
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.ranges import Zero, skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 

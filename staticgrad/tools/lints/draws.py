@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from staticgrad.extend import Node, ParameterLeaf
+from staticgrad.extend import Graph, Node, ParameterLeaf, Value
 from staticgrad.language import functions as sg
 from staticgrad.language.functions.random import Generator
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.value import Value
 from staticgrad.nn import Dropout
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard

@@ -11,8 +11,8 @@ from typing import Final
 
 from staticgrad import nn
 from staticgrad.extend import Node, Symbolic
+from staticgrad.extend.reports import skip_moves
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.ranges import skip_moves
 from staticgrad.tools.lints.program import LintedGraph, Shield
 from staticgrad.tools.lints.table import Seen, hazard
 

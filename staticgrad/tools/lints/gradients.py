@@ -11,10 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from staticgrad import nn
-from staticgrad.autodiff.reverse import grad
-from staticgrad.extend import Node
+from staticgrad.extend import Node, Value
+from staticgrad.extend.gradients import grad
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.value import Value
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

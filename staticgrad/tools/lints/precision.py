@@ -13,10 +13,9 @@ import numpy as np
 
 from staticgrad.extend import Constant, Node, Shape, Symbolic
 from staticgrad.extend.dtypes import F32, F64
+from staticgrad.extend.reports import skip_moves
+from staticgrad.extend.sizes import dim, hint_value
 from staticgrad.language import functions as sg
-from staticgrad.language.ir.ranges import skip_moves
-from staticgrad.language.types.arrays import hint_value
-from staticgrad.language.types.dim import dim
 from staticgrad.tools.lints.program import LintedGraph
 from staticgrad.tools.lints.table import Seen, hazard
 

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
-from staticgrad.analysis.liveness import ValueKey, users_of
-from staticgrad.extend import Location, Node, Origin, Symbolic
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.ranges import Range, Zero
-from staticgrad.support.caches import cached_property
+from staticgrad.extend import Graph, Node, Symbolic, cached_property
+from staticgrad.extend.building import Location, Origin
+from staticgrad.extend.reports import Range, ValueKey, Zero, users_of
 from staticgrad.tools.lints.ranges import ranges_of
 
 #: Nodes that one walk looks at.

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from staticgrad.analysis.liveness import ValueKey
-from staticgrad.extend import Constant, Node, TensorType
-from staticgrad.language.ir.graph import Graph
-from staticgrad.language.ir.ranges import ANY, Range, Zero
+from staticgrad.extend import Constant, Graph, Node, TensorType
+from staticgrad.extend.reports import ANY, Range, ValueKey, Zero
 
 #: Larger constants are not read.
 _READ: Final = 1 << 16

@@ -21,28 +21,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.evaluate import evaluate
-from staticgrad.autodiff.forward import jvp
-from staticgrad.autodiff.reverse import grad
 from staticgrad.extend import (
     Array,
+    Graph,
+    Input,
     Node,
     Symbolic,
     TensorType,
+    Value,
     as_dtype,
-    capture,
-    check_real,
     dataclass,
+    functions,
     kind_of,
     quote,
 )
+from staticgrad.extend.building import capture
 from staticgrad.extend.dtypes import F64
+from staticgrad.extend.gradients import grad, jvp
+from staticgrad.extend.parameters import Complex, check_real, has_parts
+from staticgrad.extend.programs import evaluate
 from staticgrad.extend.trees import flatten, unflatten
-from staticgrad.language.functions import aggregate
-from staticgrad.language.ir.graph import Graph, Input
-from staticgrad.language.ir.pairs import Complex, has_parts, takes_real, whole_type
+from staticgrad.language.ir.pairs import takes_real, whole_type
 from staticgrad.language.ir.printer import first_difference
-from staticgrad.language.ir.value import Value
 from staticgrad.programs.derivatives import is_function
 from staticgrad.support.errors import ArgumentError, CheckError
 
@@ -424,7 +424,7 @@ def _total(pairs: Any) -> Value:
     """The sum of all products, in float64."""
     total: Any = None
     for left, right in pairs:
-        term = aggregate.sum(left.astype(F64) * right)
+        term = functions.sum(left.astype(F64) * right)
         total = term if total is None else total + term
     summed: Value = total
     return summed

@@ -16,26 +16,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.evaluate import evaluate, same_bytes
+from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.interpret import interpret
-from staticgrad.autodiff.reverse import grad
-from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.extend import (
     Array,
+    Graph,
+    Input,
     Node,
     Op,
     Symbolic,
     TensorType,
     as_dtype,
-    capture,
     dataclass,
+    functions,
     kind_of,
     registered_ops,
 )
-from staticgrad.language.functions import aggregate
+from staticgrad.extend.building import capture
+from staticgrad.extend.gradients import grad
+from staticgrad.extend.programs import Compiled, compile as compile_graph, evaluate
 from staticgrad.language.ir.expr import ref
 from staticgrad.language.ir.forms import Pointwise
-from staticgrad.language.ir.graph import Graph, Input, constant
+from staticgrad.language.ir.graph import constant
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import same_graph
 from staticgrad.support.errors import ArgumentError, CheckError, StaticgradError
@@ -344,7 +346,7 @@ class _OpCheck:
         outs = [out for out in as_tuple(self.op(*inputs)) if out.dtype.is_float]
         if not floating or not outs:
             return
-        total = sum((aggregate.sum(out) for out in outs[1:]), aggregate.sum(outs[0]))
+        total = sum((functions.sum(out) for out in outs[1:]), functions.sum(outs[0]))
         gradients = grad(total, floating, allow_disconnected=True)
         graph = Graph({f"by {i}": g for i, g in enumerate(gradients)}, inputs=inputs)
         feeds = {f"x{i}": array for i, array in enumerate(arrays)}

@@ -11,7 +11,7 @@ become float64, elements of 16 bits are refused, as by NumPy.
 
 from __future__ import annotations
 
-from staticgrad.extend import namespace, present
+from staticgrad.extend import namespace, present, register_functions
 from staticgrad.extend.ops import matmul as matmul
 from staticgrad.language.functions.indexing import matrix_transpose as matrix_transpose
 from staticgrad.language.functions.linalg.decompositions import (
@@ -120,7 +120,6 @@ from staticgrad.language.functions.products import (
     vecdot as vecdot,
 )
 from staticgrad.language.functions.statistics import norm as norm
-from staticgrad.language.ir.functional import OF_MODULES
 
 __all__ = [
     "block_diag", "cg", "cho_factor", "cho_solve", "cho_solve_banded", "cholesky",
@@ -156,4 +155,4 @@ _OURS = (
     "solve_sylvester", "solve_toeplitz", "solve_triangular", "solve_tridiagonal", "solveh_banded",
     "sqrtm", "subspace_angles", "tanhm", "tanm", "toeplitz",
 )  # fmt: skip
-OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})
+register_functions("linalg", {name: globals()[name] for name in __all__ if name not in _OURS})

@@ -12,9 +12,11 @@ from staticgrad.extend.ops import (
     flip,
     iota,
     logical_or,
+    part,
     sqrt,
     take_along_axis,
     where,
+    with_zeros,
 )
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.complex_numbers import abs_square, real
@@ -28,7 +30,6 @@ from staticgrad.language.functions.linalg.matrices import (
 )
 from staticgrad.language.functions.linalg.structured import from_bands
 from staticgrad.language.functions.loops.loops import fori_loop
-from staticgrad.language.ops.indexing import part, with_zeros
 from staticgrad.language.ops.linalg import (
     LDL,
     adjoint,

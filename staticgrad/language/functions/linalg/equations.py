@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from staticgrad.extend import AnyValue, ArrayLike, broadcast_shapes, promoted_values
+from staticgrad.extend import AnyValue, ArrayLike, Value, broadcast_shapes, promoted_values
 from staticgrad.extend.derivatives import CustomFunction, custom_vjp
 from staticgrad.extend.ops import (
     absolute,
@@ -32,6 +32,8 @@ from staticgrad.extend.ops import (
     logical_and,
     logical_not,
     logical_or,
+    part,
+    reached_end,
     reshape,
     rint,
     sqrt,
@@ -59,10 +61,7 @@ from staticgrad.language.functions.linalg.matrices import (
     svdvals,
 )
 from staticgrad.language.functions.loops.loops import fori_loop
-from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.complex_linalg import of_adjoints
-from staticgrad.language.ops.indexing import part
-from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import Sylvester, adjoint
 from staticgrad.support.errors import ArgumentError, ShapeError
 

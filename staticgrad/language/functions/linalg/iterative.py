@@ -18,6 +18,7 @@ from staticgrad.extend import (
     Integer,
     NamedTuple,
     PositiveInt,
+    Value,
     as_value,
     binding_kind,
     called_name,
@@ -35,7 +36,6 @@ from staticgrad.language.functions.complex_numbers import abs_square, real
 from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.linalg.matrices import lstsq
 from staticgrad.language.functions.loops.loops import fori_loop, while_loop
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.support.upward import up
 

@@ -15,6 +15,7 @@ from staticgrad.extend import (
     AnyValue,
     ArrayLike,
     Axes,
+    BroadcastError,
     Integer,
     NamedTuple,
     Shape,
@@ -27,10 +28,12 @@ from staticgrad.extend import (
     floating,
     kind_of,
     like,
+    ops,
     product,
     promoted_values,
     rounded_once,
     shape_text,
+    sizes as dims,
 )
 from staticgrad.extend.derivatives import CustomFunction, custom_vjp
 from staticgrad.extend.dtypes import F64, I64
@@ -53,6 +56,8 @@ from staticgrad.extend.ops import (
     maximum,
     minimum,
     moveaxis,
+    part,
+    reached_end,
     reshape,
     size_value,
     sort,
@@ -62,6 +67,7 @@ from staticgrad.extend.ops import (
     take_along_axis,
     where,
 )
+from staticgrad.extend.parameters import pair
 from staticgrad.language.functions import aggregate, products, statistics
 from staticgrad.language.functions.arrange import pad
 from staticgrad.language.functions.complex_numbers import abs_square
@@ -69,11 +75,7 @@ from staticgrad.language.functions.creation import eye, zeros, zeros_like
 from staticgrad.language.functions.indexing import matrix_transpose, unstack
 from staticgrad.language.functions.loops.loops import while_loop
 from staticgrad.language.functions.statistics import count_nonzero, norm_of_matrices, prod
-from staticgrad.language.ir.pairs import pair
-from staticgrad.language.ops import arithmetic, indexing, transcendental
 from staticgrad.language.ops.complex_linalg import Eig, Eigvals, as_complex, of_adjoints
-from staticgrad.language.ops.indexing import part
-from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import (
     LU,
     QR,
@@ -91,8 +93,6 @@ from staticgrad.language.ops.linalg import (
     diagonal_of,
     mirror_lower,
 )
-from staticgrad.language.types import dim as dims
-from staticgrad.language.types.arrays import BroadcastError
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 
 #: What a run does where a matrix has no result: raise an error, or give NaN.
@@ -146,7 +146,7 @@ SOLVERS: Final = {
 def _determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
     pivots = diagonal_of(lu)
     # A pivot of 0 beside others whose product overflows: 0, not NaN.
-    finite = aggregate.all(arithmetic.isfinite(pivots), -1)
+    finite = aggregate.all(ops.isfinite(pivots), -1)
     vanishes = logical_and(finite, aggregate.any(pivots == 0.0, -1))
     return where(vanishes, 0.0, prod(pivots, -1) * _parity(lu, swaps))
 
@@ -193,9 +193,9 @@ def _log_determinant(a: Any, lu: Any, permutation: Any, swaps: Any) -> Any:
     """The logarithm of the magnitude; of complex matrices the angle is the imaginary part."""
     diagonal = diagonal_of(lu)
     if not a.dtype.is_complex:
-        return aggregate.sum(transcendental.log(absolute(diagonal)), -1)
+        return aggregate.sum(ops.log(absolute(diagonal)), -1)
     half_turns = astype(swaps % 2, diagonal.real.dtype) * math.pi
-    return aggregate.sum(transcendental.log(diagonal), -1) + 1j * half_turns
+    return aggregate.sum(ops.log(diagonal), -1) + 1j * half_turns
 
 
 @_log_determinant.rule
@@ -285,7 +285,7 @@ def slogdet(a: ArrayLike[AnyValue]) -> SlogdetResult:
     if value.dtype.is_complex:
         sign = exp(pair(None, log.imag))
         return SlogdetResult(where(log.real == -math.inf, 0.0, sign), log.real)
-    signs = prod(arithmetic.sign(stop_gradient(diagonal_of(lu))), -1)
+    signs = prod(ops.sign(stop_gradient(diagonal_of(lu))), -1)
     return SlogdetResult(signs * _parity(lu, swaps), log)
 
 
@@ -811,7 +811,7 @@ def diagonal(x: ArrayLike[AnyValue], /, *, offset: int = 0) -> AnyValue:
     array([1., 4.])
     """
     value = as_matrices(x)
-    return indexing.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
+    return ops.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
 
 
 def trace(x: ArrayLike[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.extend import Node, Symbolic, ancestors
-from staticgrad.extend.derivatives import custom_vjp
+from staticgrad.extend.derivatives import OF_BATCHES, custom_vjp
 from staticgrad.extend.ops import (
     absolute,
     broadcast_arrays,
@@ -28,13 +28,12 @@ from staticgrad.extend.ops import (
     logical_and,
     logical_or,
     maximum,
+    part,
     stop_gradient,
     where,
 )
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import ones_like, zeros_like
-from staticgrad.language.ops.custom import OF_BATCHES
-from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.linalg import adjoint, as_columns, as_rows, of_lower, reciprocal
 from staticgrad.language.ops.movement import Broadcast, Reshape
 from staticgrad.support.upward import up

@@ -11,11 +11,13 @@ from staticgrad.extend import (
     AnyValue,
     ArrayLike,
     Integer,
+    Value,
     as_value,
     as_values,
     integer,
     kind_of,
     promoted_values,
+    sizes as dims,
 )
 from staticgrad.extend.ops import (
     absolute,
@@ -27,6 +29,7 @@ from staticgrad.extend.ops import (
     flip,
     iota,
     moveaxis,
+    part,
     reshape,
     take,
     where,
@@ -46,10 +49,7 @@ from staticgrad.language.functions.linalg.matrices import (
 )
 from staticgrad.language.functions.loops.loops import fori_loop
 from staticgrad.language.functions.products import einsum
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops.indexing import part
 from staticgrad.language.ops.linalg import LU, LUSolve, adjoint
-from staticgrad.language.types import dim as dims
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 
 

@@ -10,22 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from staticgrad.extend import DType, Graph, Symbolic, TensorType, as_value, called_name
+from staticgrad.extend.derivatives import CustomFunction
+from staticgrad.extend.ops import astype, concatenate, reshape, stack
+from staticgrad.extend.trees import flatten, unflatten
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import zeros_like
 from staticgrad.language.functions.loops.loops import is_eager, scan
 from staticgrad.language.functions.tracing import Trace, Traced, call_traced
 from staticgrad.language.ir.bodies import body_input, body_of, inline_body
-from staticgrad.language.ir.graph import Graph, Symbolic
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.custom import CustomFunction
-from staticgrad.language.ops.indexing import concatenate, stack
-from staticgrad.language.ops.movement import reshape
-from staticgrad.language.ops.operands import as_value
-from staticgrad.language.trees import flatten, unflatten
-from staticgrad.language.types.arrays import TensorType
-from staticgrad.language.types.dtype import DType
 from staticgrad.support.errors import ArgumentError, DTypeError
-from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.upward import up
 
 #: The derivative of a vector at a time.

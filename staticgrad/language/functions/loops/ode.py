@@ -18,12 +18,14 @@ from typing import Any, Final, Literal
 from staticgrad.extend import (
     NonNegativeFloat,
     PositiveInt,
+    Value,
     as_value,
     called_name,
     dataclass,
     kind_of,
     names_messages,
     namespace,
+    ops,
     present,
     quote,
 )
@@ -34,6 +36,8 @@ from staticgrad.extend.ops import (
     broadcast_to,
     concatenate,
     minimum,
+    part,
+    reached_end,
     reshape,
     sqrt,
     stack,
@@ -56,10 +60,6 @@ from staticgrad.language.functions.loops.loops import (
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
 from staticgrad.language.functions.tracing import check_structure, named_after
-from staticgrad.language.ir.value import Value
-from staticgrad.language.ops import selection
-from staticgrad.language.ops.indexing import part
-from staticgrad.language.ops.limits import reached_end
 from staticgrad.language.ops.linalg import LU, LUSolve
 from staticgrad.support.errors import ArgumentError, CarryError, DTypeError, RankError
 from staticgrad.support.upward import up
@@ -726,13 +726,11 @@ class _Control:
 
     def following(self, step: Any, size: Any, error: Any) -> Any:
         """The next step to try, behind one of a size, which may be shorter than what was tried."""
-        factor = _SAFETY * selection.maximum(error, 1e-10) ** self.method.power
+        factor = _SAFETY * ops.maximum(error, 1e-10) ** self.method.power
         # NaN fails, and the next step is the least part of this one.
         factor = where(factor >= _LEAST, minimum(factor, _MOST), _LEAST)
         longer = size * factor
-        return where(
-            error <= 1.0, where(size < step, selection.maximum(step, longer), longer), longer
-        )
+        return where(error <= 1.0, where(size < step, ops.maximum(step, longer), longer), longer)
 
     def trial(self, f: Slope, t: Any, y: Any, h: Any) -> tuple[Any, Any, list[Any]]:
         """Return the state after a step, the ratio of its error to the tolerance, the slopes."""
@@ -752,9 +750,7 @@ class _Control:
         for error, leaf_before, leaf_after in zip(
             flatten(errors)[0], leaves_before, leaves_after, strict=True
         ):
-            scale = self.atol + self.rtol * selection.maximum(
-                absolute(leaf_before), absolute(leaf_after)
-            )
+            scale = self.atol + self.rtol * ops.maximum(absolute(leaf_before), absolute(leaf_after))
             squares.append(aggregate.sum((error / scale) ** 2))
             count = count + error.size
         total = squares[0]

@@ -10,6 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from staticgrad.extend import NamedTuple, as_value, quote
+from staticgrad.extend.ops import (
+    absolute,
+    astype,
+    clip,
+    concatenate,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    reshape,
+    searchsorted,
+    sign,
+    stack,
+    stop_gradient,
+    where,
+)
+from staticgrad.extend.trees import map_leaves
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import arange, zeros_like
 from staticgrad.language.functions.loops.loops import (
@@ -21,19 +40,7 @@ from staticgrad.language.functions.loops.loops import (
     while_loop,
 )
 from staticgrad.language.functions.operand_kinds import by_all_operands
-from staticgrad.language.ops.arithmetic import absolute, sign
-from staticgrad.language.ops.convert import astype
-from staticgrad.language.ops.indexing import concatenate, stack
-from staticgrad.language.ops.logic import logical_and, logical_not, logical_or
-from staticgrad.language.ops.marks import stop_gradient
-from staticgrad.language.ops.movement import reshape
-from staticgrad.language.ops.operands import as_value
-from staticgrad.language.ops.selection import clip, maximum, minimum, where
-from staticgrad.language.ops.sorting import searchsorted
-from staticgrad.language.trees import map_leaves
 from staticgrad.support.errors import ArgumentError, RankError
-from staticgrad.support.errors.wording import quote
-from staticgrad.support.records import NamedTuple
 from staticgrad.support.upward import up
 
 #: Halvings of a step in which an event lies, by the bytes of an element of time.

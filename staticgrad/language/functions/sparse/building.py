@@ -11,6 +11,7 @@ from staticgrad.extend import (
     Array,
     Integer,
     NonNegativeInt,
+    Value,
     as_value,
     called_name,
     dtype_of,
@@ -36,7 +37,6 @@ from staticgrad.language.functions.sparse.matrices import (
     integers,
     pair_of,
 )
-from staticgrad.language.ir.value import Value
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 
 

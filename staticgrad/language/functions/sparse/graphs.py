@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.extend import shape_text
+from staticgrad.extend import Value, shape_text
 from staticgrad.extend.ops import exp, expand_dims, stop_gradient, where
 from staticgrad.language.functions.sparse.matrices import (
     Sparse,
@@ -15,7 +15,6 @@ from staticgrad.language.functions.sparse.matrices import (
     coo,
     gather_elements,
 )
-from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.indexing import ScatterExtreme
 from staticgrad.support.errors import ShapeError
 

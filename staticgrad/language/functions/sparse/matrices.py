@@ -11,6 +11,7 @@ import numpy as np
 from staticgrad.extend import (
     Array,
     Constant,
+    Value,
     are_plain,
     as_value,
     binding_kind,
@@ -61,13 +62,12 @@ from staticgrad.extend.ops import (
     transpose,
     trunc,
 )
+from staticgrad.extend.parameters import ArrayData
 from staticgrad.extend.trees import Contents, ObjectParts, parts
 from staticgrad.language.functions import aggregate, creation
 from staticgrad.language.functions.complex_numbers import imag, real
 from staticgrad.language.functions.elementwise import deg2rad, rad2deg
-from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.sparse import SampledProduct, SparseProduct
-from staticgrad.language.types.arrays import ArrayData
 from staticgrad.support.errors import (
     ArgumentError,
     DTypeError,

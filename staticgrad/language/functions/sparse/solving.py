@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import Any, Literal, cast
 
 from staticgrad.extend import (
+    Value,
     as_value,
     binding_kind,
     called_name,
@@ -20,7 +21,6 @@ from staticgrad.extend import (
 )
 from staticgrad.extend.ops import conj, expand_dims, squeeze
 from staticgrad.language.functions.sparse.matrices import Sparse, as_sparse
-from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.sparse import SparseSolve
 from staticgrad.support.errors import ArgumentError, RankError, ShapeError
 

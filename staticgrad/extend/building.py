@@ -1,0 +1,30 @@
+"""The state while a program is built: traces, the user's line, updates of modules."""
+
+from staticgrad.language.ir.execution import computing, computing_kind, in_graphs
+from staticgrad.language.ir.nodes import (
+    ModuleCall,
+    Session,
+    check_updates,
+    collect_updates,
+    next_serial,
+    running_session,
+    traced_in,
+)
+from staticgrad.support.building import (
+    capture,
+    count_as_user,
+    current,
+    is_package_file,
+    is_user_file,
+    within,
+)
+from staticgrad.support.source import Location, Origin, SourceLine
+
+# fmt: off
+__all__ = [
+    "capture", "check_updates", "collect_updates", "computing", "computing_kind",
+    "count_as_user", "current", "in_graphs", "is_package_file", "is_user_file", "Location",
+    "ModuleCall", "next_serial", "Origin", "running_session", "Session", "SourceLine",
+    "traced_in", "within",
+]
+# fmt: on

@@ -1,0 +1,17 @@
+"""Errors that explain a name that does not exist, with the words of other libraries."""
+
+from staticgrad.support.errors.hints import (
+    OF_MODULES,
+    OF_OPTIMIZERS,
+    as_imported,
+    attributes,
+    no_such_attribute,
+    no_such_name,
+)
+
+# fmt: off
+__all__ = [
+    "as_imported", "attributes", "no_such_attribute", "no_such_name", "OF_MODULES",
+    "OF_OPTIMIZERS",
+]
+# fmt: on

@@ -1,0 +1,191 @@
+"""``staticgrad.extend``: parts above the core, and packages outside, import it and public names.
+
+The contract ``guests`` of ``lint-imports`` forbids these parts the packages of the core. Here the
+names are read: what a part imports of another part is public there, or has a reason.
+"""
+
+import ast
+import importlib
+import tomllib
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from staticgrad import exports
+from tests.helpers.syntax import syntax_tree
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = "staticgrad.language.functions"
+OPS = "staticgrad.language.ops"
+
+
+def of_functions(names):
+    return tuple(f"{FUNCTIONS}.{name}" for name in names.split())
+
+
+#: Part -> its modules; the first are read, the others have what only it uses.
+PARTS = {
+    "fft": (of_functions("fft"), (f"{OPS}.fourier",)),
+    "linalg": (of_functions("linalg"), (f"{OPS}.linalg", f"{OPS}.complex_linalg", f"{OPS}.schur")),
+    "sparse": (of_functions("sparse"), (f"{OPS}.sparse",)),
+    "special": (
+        of_functions(
+            "bessel combinatorics cumulative elliptic gamma_functions integrals kelvin noncentral"
+            " polynomials quadratures quantiles special special_constants special_values waves"
+        ),
+        (
+            f"{OPS}.distribution_functions",
+            f"{OPS}.special",
+            f"{OPS}.special_functions",
+            f"{OPS}.wave_functions",
+        ),
+    ),
+    "ode": (
+        (*of_functions("loops.adjoint loops.ode loops.solutions"), "staticgrad.programs.implicit"),
+        (*of_functions("loops.loops tracing"), "staticgrad.programs.linear_systems"),
+    ),
+    "nn": (
+        ("staticgrad.nn",),
+        of_functions("activations attention images losses nn normalization recurrent"),
+    ),
+    "optim": (("staticgrad.optim",), ()),
+    "saving": (("staticgrad.saving",), ()),
+    "stats": (("staticgrad.stats",), ()),
+    "train": (("staticgrad.train",), ()),
+    "bridges": (("staticgrad.interop",), ()),
+    "comparison": (("staticgrad.tools.comparison",), ()),
+    "documentation": (("staticgrad.tools.documentation",), ()),
+    "lints": (("staticgrad.tools.lints",), ()),
+}
+#: What parts import of others that is not public, where no row of the contract has the reason.
+PRIVATE = {
+    "fft": {f"{FUNCTIONS}.variants": "names of functions that differ in an option"},
+    "linalg": {
+        f"{FUNCTIONS}.bounded": "sizes of results that depend on values",
+        f"{FUNCTIONS}.statistics": "norms, of vectors there and of matrices here",
+    },
+    "special": {f"{FUNCTIONS}.normalization": "sums of exponentials, shifted alike"},
+    "ode": {
+        f"{FUNCTIONS}.call_types": "types of functions of values and of arrays",
+        f"{FUNCTIONS}.linalg.matrices": "an identity of the kind of a value",
+        f"{FUNCTIONS}.operand_kinds": "functions whose operands stand in containers",
+    },
+    "nn": {
+        f"{FUNCTIONS}.arrange": "the modes of pad",
+        f"{FUNCTIONS}.call_types": "types of functions of values and of arrays",
+        f"{FUNCTIONS}.streams": "generators advance with the module that draws",
+    },
+    "stats": {
+        f"{FUNCTIONS}.draws": "shapes of draws",
+        f"{FUNCTIONS}.quantiles": "tails that are exact where special functions stop",
+        f"{FUNCTIONS}.special_values": "tails in float64",
+    },
+    "train": {"staticgrad.saving.files": "a place that cannot be written is found before training"},
+    "bridges": {
+        f"{FUNCTIONS}.index_arrays": "gathers of whole rows",
+        f"{FUNCTIONS}.linalg.structured": "the permutation of pivots",
+        "staticgrad.nn.initial": "the generator of first values",
+        "staticgrad.optim.state": "states that PyTorch keeps",
+        "staticgrad.programs.arguments": "static arguments of traced functions",
+        "staticgrad.saving": "states that ranks send",
+        "staticgrad.saving.trees": "states that ranks send",
+    },
+    "comparison": {"staticgrad.nn.module": "names of the modules of a program"},
+    "documentation": {
+        "passes.pipelines": "pipelines of the examples",
+        "staticgrad.interop.*": "pages are written from the tables of the bridges",
+    },
+    "lints": {"passes.pipelines": "lints read a graph that is simplified"},
+}
+
+
+def files_of(module):
+    path = ROOT / module.replace(".", "/")
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def public_names():
+    """(module, name) of each public name, where it is defined."""
+    tables = (exports.FUNCTIONS, exports.OTHERS, exports.LAYERS)
+    names = {home for table in tables for home in exports.homes(table).values()}
+    names |= {*importlib.import_module(f"{FUNCTIONS}.special").NAMES.values()}
+    for module in (*exports.MODULES.values(), FUNCTIONS):
+        names |= {
+            (module, name) for name in getattr(importlib.import_module(module), "__all__", ())
+        }
+    names |= {tuple(module.rpartition(".")[::2]) for module in exports.MODULES.values()}
+    optimizers = importlib.import_module("staticgrad.optim")
+    classes = [getattr(optimizers, name) for name in optimizers.__all__]
+    return names | {(c.__module__, c.__name__) for c in classes if isinstance(c, type)}
+
+
+def is_public(module, name):
+    if module == "staticgrad" or f"{module}.".startswith("staticgrad.extend."):
+        return True
+    return module == "staticgrad.exports" or (module, name) in public_names()
+
+
+def imported(path):
+    """(module, name) of what a file imports of ours, or reads of a module of functions."""
+    tree = syntax_tree(path)
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in (
+            "staticgrad",
+            "passes",
+        ):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                if whole in exports.FUNCTIONS or whole == FUNCTIONS:
+                    modules[alias.asname or alias.name] = whole
+                else:
+                    yield node.module, alias.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in modules:
+            yield modules[node.value.id], node.attr
+
+
+@cache
+def ignored():
+    """Patterns of the contract: (importer, imported), each with a reason there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (guests,) = [contract for contract in contracts if contract["id"] == "guests"]
+    rows = [row.replace("**", "*").split(" -> ") for row in guests["ignore_imports"]]
+    return [(importer, names) for importer, names in rows]
+
+
+def private_imports(part):
+    """(file, module, name) of what the part imports that is neither its own nor public."""
+    read, beside = PARTS[part]
+    own = tuple(f"{module}." for module in (*read, *beside))
+    for path in (path for module in read for path in files_of(module)):
+        for module, name in imported(path):
+            if not f"{module}.{name}.".startswith(own) and not is_public(module, name):
+                yield module_of(path), module, name
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_extend_and_public_names(part):
+    """Or a name with a reason, in ``PRIVATE`` or in a row of the contract."""
+    reasons, used, without = PRIVATE.get(part, {}), set(), []
+    for file, module, name in private_imports(part):
+        places = (module, f"{module}.{name}")
+        if any(
+            fnmatchcase(file, importer) and any(fnmatchcase(place, row) for place in places)
+            for importer, row in ignored()
+        ):
+            continue
+        patterns = [p for p in reasons if any(fnmatchcase(place, p) for place in places)]
+        used.update(patterns)
+        if not patterns:
+            without.append(f"{file}: from {module} import {name}")
+    assert without == []
+    assert {*reasons} - used == set()
