@@ -36,10 +36,8 @@ PARTS = {
             " polynomials quadratures quantiles special special_constants special_values waves"
         ),
         (
-            f"{OPS}.distribution_functions",
             f"{OPS}.special",
             f"{OPS}.special_functions",
-            f"{OPS}.wave_functions",
         ),
     ),
     "ode": (

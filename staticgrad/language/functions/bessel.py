@@ -7,36 +7,76 @@ Derivatives are by the argument, not by the order; they are recurrences (DLMF 10
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.extend import AnyValue, ArrayLike, Integer
+from staticgrad.extend.ops import maximum, power, sign, sqrt, where
 from staticgrad.language.functions.complex_numbers import complex
-from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ops import wave_functions as wave_functions
-from staticgrad.language.ops.special_functions import call
+from staticgrad.language.functions.special_values import in_float64, scipy_function, special_value
+from staticgrad.language.ops.special_functions import Rule, call, declare
 from staticgrad.support.errors import ArgumentError
 
+_ROOT_PI: Final = math.sqrt(math.pi)
 
+
+def _mean_of_orders(function: str, left: float, right: float) -> Rule:
+    """Return the mean of a function of both neighbouring orders, each with a sign."""
+
+    def rule(out: Any, order: Any, x: Any) -> Any:
+        below, above = call(function, order - 1.0, x), call(function, order + 1.0, x)
+        return 0.5 * (below * left + above * right)
+
+    return rule
+
+
+def _mean_of_degrees(function: str, first: float, second: float) -> Rule:
+    """Do the same for spherical functions, weighted by n and n + 1 (DLMF 10.51.2, 10.51.5)."""
+
+    def rule(out: Any, n: Any, x: Any) -> Any:
+        below, above = call(function, maximum(n - 1.0, 0.0), x), call(function, n + 1.0, x)
+        return (n * below * first + (n + 1.0) * above * second) / (2.0 * n + 1.0)
+
+    return rule
+
+
+def _struve_slope(out: Any, v: Any, x: Any) -> Any:
+    """DLMF 11.4.23 and 11.4.24."""
+    scale = power(0.5 * x, v) * call("rgamma", v + 1.5) / _ROOT_PI
+    return 0.5 * (call("struve", v - 1.0, x) - call("struve", v + 1.0, x) + scale)
+
+
+def _scaled_airy(partner: str, factor: float) -> Rule:
+    """The derivative of Ai or Bi times exp(factor * 2 / 3 * z ** 1.5), given the other one."""
+
+    def rule(out: Any, z: Any) -> Any:
+        product = call(f"airye_{partner}", z) * (z if partner in ("ai", "bi") else 1.0)
+        root = where(z > 0.0, sqrt(where(z > 0.0, z, 1.0)), 0.0)
+        return product + out * root * factor
+
+    return rule
+
+
+@scipy_function(lambda out, x: -call("j1", x))
 def j0(x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the first kind of order 0. Derivative: -j1(x).
 
     >>> sg.special.j0([0.0, 1.0]).round(3)
     array([1.   , 0.765])
     """
-    return special_value("j0", x)
 
 
+@scipy_function(lambda out, x: 0.5 * (call("j0", x) - call("jv", 2.0, x)))
 def j1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the first kind of order 1. Derivative: (j0(x) - jv(2, x)) / 2.
 
     >>> sg.special.j1([0.0, 1.0]).round(3)
     array([0.  , 0.44])
     """
-    return special_value("j1", x)
 
 
+@scipy_function(_mean_of_orders("jv", 1.0, -1.0), by="z")
 def jv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the first kind of real order v; NaN for z < 0 unless v is whole.
 
@@ -45,18 +85,18 @@ def jv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.jn(1.5, [0.5, 2.0]).round(3)
     array([0.092, 0.491])
     """
-    return special_value("jv", v, z)
 
 
+@scipy_function(lambda out, x: -call("y1", x))
 def y0(x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of order 0; -inf at 0, NaN below. Derivative: -y1(x).
 
     >>> sg.special.y0([0.5, 2.0]).round(3)
     array([-0.445,  0.51 ])
     """
-    return special_value("y0", x)
 
 
+@scipy_function(lambda out, x: 0.5 * (call("y0", x) - call("yv", 2.0, x)))
 def y1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of order 1; -inf at 0, NaN below.
 
@@ -65,18 +105,18 @@ def y1(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.y1([0.5, 2.0]).round(3)
     array([-1.471, -0.107])
     """
-    return special_value("y1", x)
 
 
+@scipy_function(_mean_of_orders("yn", 1.0, -1.0), by="x")
 def yn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of whole order n, as ``yv``; NaN of other orders.
 
     >>> sg.special.yn(2, [0.5, 2.0]).round(3)
     array([-5.441, -0.617])
     """
-    return special_value("yn", n, x)
 
 
+@scipy_function(_mean_of_orders("yv", 1.0, -1.0), by="z")
 def yv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Bessel function of the second kind of real order v; -inf at 0, NaN below.
 
@@ -85,9 +125,9 @@ def yv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.yv(1.5, [0.5, 2.0]).round(3)
     array([-2.521, -0.396])
     """
-    return special_value("yv", v, z)
 
 
+@scipy_function(_mean_of_orders("iv", 1.0, 1.0), by="z")
 def iv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the first kind of real order v.
 
@@ -96,36 +136,38 @@ def iv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.iv(1.5, [0.5, 2.0]).round(3)
     array([0.096, 1.099])
     """
-    return special_value("iv", v, z)
 
 
+@scipy_function(
+    lambda out, v, z: _mean_of_orders("ive", 1.0, 1.0)(out, v, z) - sign(z) * out, by="z"
+)
 def ive(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """exp(-abs(z)) * iv(v, z), which does not overflow; differentiable by z.
 
     >>> sg.special.ive(1.5, [0.5, 2.0]).round(3)
     array([0.058, 0.149])
     """
-    return special_value("ive", v, z)
 
 
+@scipy_function(lambda out, x: -call("k1", x))
 def k0(x: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of order 0; inf at 0. Derivative: -k1(x).
 
     >>> sg.special.k0([0.5, 2.0]).round(3)
     array([0.924, 0.114])
     """
-    return special_value("k0", x)
 
 
+@scipy_function(lambda out, x: out - call("k1e", x))
 def k0e(x: ArrayLike[AnyValue]) -> AnyValue:
     """exp(x) * k0(x), which does not underflow. Derivative: k0e(x) - k1e(x).
 
     >>> sg.special.k0e([0.5, 2.0]).round(3)
     array([1.524, 0.842])
     """
-    return special_value("k0e", x)
 
 
+@scipy_function(lambda out, x: -0.5 * (call("k0", x) + call("kv", 2.0, x)))
 def k1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of order 1; inf at 0.
 
@@ -134,18 +176,18 @@ def k1(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.k1([0.5, 2.0]).round(3)
     array([1.656, 0.14 ])
     """
-    return special_value("k1", x)
 
 
+@scipy_function(lambda out, x: out - 0.5 * (call("k0e", x) + call("kve", 2.0, x)))
 def k1e(x: ArrayLike[AnyValue]) -> AnyValue:
     """exp(x) * k1(x), which does not underflow.
 
     >>> sg.special.k1e([0.5, 2.0]).round(3)
     array([2.731, 1.033])
     """
-    return special_value("k1e", x)
 
 
+@scipy_function(_mean_of_orders("kv", -1.0, -1.0), by="z")
 def kv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of real order v; inf at 0, NaN below.
 
@@ -154,25 +196,30 @@ def kv(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.kv(1.5, [0.5, 2.0]).round(3)
     array([3.225, 0.18 ])
     """
-    return special_value("kv", v, z)
 
 
+@scipy_function(lambda out, v, z: out + _mean_of_orders("kve", -1.0, -1.0)(out, v, z), by="z")
 def kve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """exp(z) * kv(v, z), which does not underflow; differentiable by z.
 
     >>> sg.special.kve(1.5, [0.5, 2.0]).round(3)
     array([5.317, 1.329])
     """
-    return special_value("kve", v, z)
 
 
+@scipy_function(_struve_slope, by="x")
 def struve(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Struve function H of real order v; differentiable by x.
 
     >>> sg.special.struve(1.0, [0.5, 2.0]).round(3)
     array([0.052, 0.647])
     """
-    return special_value("struve", v, x)
+
+
+declare("airy_ai", "z", lambda out, z: call("airy_aip", z))
+declare("airy_aip", "z", lambda out, z: z * call("airy_ai", z))
+declare("airy_bi", "z", lambda out, z: call("airy_bip", z))
+declare("airy_bip", "z", lambda out, z: z * call("airy_bi", z))
 
 
 def airy(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -184,6 +231,12 @@ def airy(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     [0.355, -0.2588, 0.6149, 0.4483]
     """
     return tuple(special_value(f"airy_{suffix}", z) for suffix in ("ai", "aip", "bi", "bip"))
+
+
+declare("spherical_in", "n z", _mean_of_degrees("spherical_in", 1.0, 1.0), by="z")
+declare("spherical_jn", "n z", _mean_of_degrees("spherical_jn", 1.0, -1.0), by="z")
+declare("spherical_kn", "n z", _mean_of_degrees("spherical_kn", -1.0, -1.0), by="z")
+declare("spherical_yn", "n z", _mean_of_degrees("spherical_yn", 1.0, -1.0), by="z")
 
 
 def spherical_jn(
@@ -232,13 +285,13 @@ def spherical_kn(
     return _spherical("spherical_kn", n, z, derivative)
 
 
+@scipy_function(_mean_of_orders("kn", -1.0, -1.0), by="x")
 def kn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Modified Bessel function of the second kind of whole order n, as ``kv``; NaN of other orders.
 
     >>> sg.special.kn(2, [0.5, 2.0]).round(3)
     array([7.55 , 0.254])
     """
-    return special_value("kn", n, x)
 
 
 def jve(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
@@ -293,6 +346,12 @@ def hankel2e(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     array([-1.128+2.257j, -0.564+0.282j])
     """
     return _scaled_hankel(v, z, -1.0)
+
+
+declare("airye_ai", "z", _scaled_airy("aip", 1.0))
+declare("airye_aip", "z", _scaled_airy("ai", 1.0))
+declare("airye_bi", "z", _scaled_airy("bip", -1.0))
+declare("airye_bip", "z", _scaled_airy("bi", -1.0))
 
 
 def airye(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:

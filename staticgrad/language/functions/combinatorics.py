@@ -9,12 +9,25 @@ import numpy as np
 
 from staticgrad.extend import AnyValue, ArrayLike, Integer
 from staticgrad.extend.ops import exp, floor, maximum, where
-from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ops.special import gamma, gammaln
+from staticgrad.language.functions.special_values import in_float64, scipy_function
+from staticgrad.language.ops.special import Digamma, gamma, gammaln
 from staticgrad.language.ops.special_functions import call
 from staticgrad.support.errors import ArgumentError
 
 
+def _binom(out: Any, n: Any, k: Any) -> tuple[Any, ...]:
+    digamma_of_difference = Digamma()(n - k + 1.0)
+    return out * (Digamma()(n + 1.0) - digamma_of_difference), out * (
+        digamma_of_difference - Digamma()(k + 1.0)
+    )
+
+
+def _poch(out: Any, z: Any, m: Any) -> tuple[Any, ...]:
+    end = Digamma()(z + m)
+    return out * (end - Digamma()(z)), out * end
+
+
+@scipy_function(_poch)
 def poch(z: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     """Rising factorial, gamma(z + m) / gamma(z).
 
@@ -23,9 +36,9 @@ def poch(z: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.poch(2.0, [1.0, 3.0]).round(3)
     array([ 2., 24.])
     """
-    return special_value("poch", z, m)
 
 
+@scipy_function(_binom)
 def binom(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """Binomial coefficient of real numbers, 1 / ((x + 1) * beta(1 + x - y, 1 + y)).
 
@@ -34,7 +47,6 @@ def binom(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.special.binom(5.0, [0.0, 2.0, 2.5])).round(4)
     array([ 1.   , 10.   , 10.865])
     """
-    return special_value("binom", x, y)
 
 
 def comb(

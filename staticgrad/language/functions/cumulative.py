@@ -1,8 +1,9 @@
 """Distribution functions and their inverses, by the names of ``scipy.special``.
 
 The binomial, chi-squared, F, gamma, negative binomial and Poisson distributions are composed of the
-incomplete gamma and beta functions; inverses by parameters, and noncentral distributions, are
-SciPy's.
+incomplete gamma and beta functions. Inverses by parameters are SciPy's: their derivatives are those
+of the distribution function over the one by that parameter. Of the beta distribution all are in
+units of the density of log-odds, so that they do not underflow.
 """
 
 from __future__ import annotations
@@ -12,16 +13,127 @@ from collections.abc import Callable
 from typing import Any
 
 from staticgrad.extend import AnyValue, ArrayLike
-from staticgrad.extend.ops import floor, maximum, where
+from staticgrad.extend.ops import exp, floor, log, log1p, maximum, where
 from staticgrad.language.functions.quantiles import (
     apply_on_unit_interval,
     beta_odds,
     beta_quantile,
     gamma_quantile,
 )
-from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ops import distribution_functions as distribution_functions
-from staticgrad.language.ops.special import BetaInc, GammaInc, GammaIncC, Ndtri
+from staticgrad.language.functions.special_values import in_float64, scipy_function
+from staticgrad.language.ops.special import (
+    BetaInc,
+    GammaInc,
+    GammaIncC,
+    GammaLn,
+    Ndtri,
+    beta_density,
+    beta_slope,
+    log_quantile_slope,
+)
+from staticgrad.language.ops.special_functions import call, declare, no_further
+
+
+def _beta_parts(a: Any, b: Any, v: Any) -> tuple[Any, Any, Any]:
+    """The derivatives of I by a, b and log-odds v over the density of v, and that density."""
+    return -beta_slope(a, b, v), beta_slope(b, a, -v), exp(beta_density(a, b, v))
+
+
+def _log_odds(x: Any) -> Any:
+    return log(x) - log1p(-x)
+
+
+def _by_gamma(a: Any, x: Any) -> tuple[Any, Any]:
+    """The derivative of P(a, x) by a over that by log(x), and that one."""
+    u = log(x)
+    return -log_quantile_slope(a, u), exp(a * u - x - GammaLn()(a))
+
+
+def _btdtria(out: Any, p: Any, b: Any, x: Any) -> tuple[Any, ...]:
+    by_a, by_b, density = _beta_parts(out, b, _log_odds(x))
+    return 1.0 / (density * by_a), -by_b / by_a, -1.0 / (x * (1.0 - x) * by_a)
+
+
+def _btdtrib(out: Any, a: Any, p: Any, x: Any) -> tuple[Any, ...]:
+    by_a, by_b, density = _beta_parts(a, out, _log_odds(x))
+    return -by_a / by_b, 1.0 / (density * by_b), -1.0 / (x * (1.0 - x) * by_b)
+
+
+def _bdtrik(out: Any, y: Any, n: Any, p: Any) -> tuple[Any, ...]:
+    """y = I(1 - p; n - k, k + 1)."""
+    by_a, by_b, density = _beta_parts(n - out, out + 1.0, -_log_odds(p))
+    by_k = by_b - by_a
+    return 1.0 / (density * by_k), -by_a / by_k, 1.0 / (p * (1.0 - p) * by_k)
+
+
+def _bdtrin(out: Any, k: Any, y: Any, p: Any) -> tuple[Any, ...]:
+    by_a, by_b, density = _beta_parts(out - k, k + 1.0, -_log_odds(p))
+    return (by_a - by_b) / by_a, 1.0 / (density * by_a), 1.0 / (p * (1.0 - p) * by_a)
+
+
+def _nbdtrik(out: Any, y: Any, n: Any, p: Any) -> tuple[Any, ...]:
+    """y = I(p; n, k + 1)."""
+    by_a, by_b, density = _beta_parts(n, out + 1.0, _log_odds(p))
+    return 1.0 / (density * by_b), -by_a / by_b, -1.0 / (p * (1.0 - p) * by_b)
+
+
+def _nbdtrin(out: Any, k: Any, y: Any, p: Any) -> tuple[Any, ...]:
+    by_a, by_b, density = _beta_parts(out, k + 1.0, _log_odds(p))
+    return -by_b / by_a, 1.0 / (density * by_a), -1.0 / (p * (1.0 - p) * by_a)
+
+
+def _fdtridfd(out: Any, dfn: Any, p: Any, x: Any) -> tuple[Any, ...]:
+    """p = I(u; dfn / 2, dfd / 2) of log-odds log(dfn x / dfd)."""
+    v = log(dfn * x) - log(out)
+    by_a, by_b, density = _beta_parts(dfn * 0.5, out * 0.5, v)
+    by_dfd = by_b * 0.5 - 1.0 / out
+    return (
+        -(by_a * 0.5 + 1.0 / dfn) / by_dfd,
+        1.0 / (density * by_dfd),
+        -1.0 / (x * by_dfd),
+    )
+
+
+def _chdtriv(out: Any, p: Any, x: Any) -> tuple[Any, ...]:
+    """p = P(v / 2, x / 2)."""
+    by_a, density = _by_gamma(out * 0.5, x * 0.5)
+    return 2.0 / (density * by_a), -2.0 / (x * by_a)
+
+
+def _gdtrib(out: Any, a: Any, p: Any, x: Any) -> tuple[Any, ...]:
+    """p = P(b, a x)."""
+    by_b, density = _by_gamma(out, a * x)
+    return -1.0 / (a * by_b), 1.0 / (density * by_b), -1.0 / (x * by_b)
+
+
+def _pdtrik(out: Any, p: Any, m: Any) -> tuple[Any, ...]:
+    """p = 1 - P(k + 1, m)."""
+    by_k, density = _by_gamma(out + 1.0, m)
+    return -1.0 / (density * by_k), -1.0 / (m * by_k)
+
+
+def _stdtridf(out: Any, p: Any, t: Any) -> tuple[Any, ...]:
+    """p = I(x; df / 2, 1 / 2) / 2 of log-odds log(df / t**2), for t < 0; else 1 minus that."""
+    half = out * 0.0 + 0.5
+    v = log(out) - 2.0 * log(where(t < 0.0, -t, t))
+    by_a, _, density = _beta_parts(out * 0.5, half, v)
+    by_df = by_a * 0.5 + 1.0 / out
+    side = where(t < 0.0, 1.0, -1.0)
+    return side * 2.0 / (density * by_df), 2.0 / (t * by_df)
+
+
+def _tukey(out: Any, x: Any, lmbda: Any) -> tuple[Any, ...]:
+    """The inverse of (p**l - (1 - p)**l) / l, whose derivative by l is taken without a quotient."""
+    inside = (out > 0.0) & (out < 1.0)
+    p = where(inside, out, 0.5)
+    first, last = log(p), log1p(-p)
+
+    def by_l(logarithm: Any) -> Any:
+        return 0.5 * logarithm * logarithm * call("hyp1f1", 2.0, 3.0, lmbda * logarithm)
+
+    density = 1.0 / (exp((lmbda - 1.0) * first) + exp((lmbda - 1.0) * last))
+    density = where(inside, density, 0.0)
+    return density, -density * (by_l(first) - by_l(last))
 
 
 def bdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -77,40 +189,40 @@ def bdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue]
     return in_float64("bdtri", formula, k, n, y)
 
 
+@scipy_function(_bdtrik)
 def bdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``bdtr`` by k, real; differentiable by all operands.
 
     >>> sg.special.bdtrik([0.2, 0.7], 10.0, 0.3).round(3)
     array([1.256, 3.212])
     """
-    return special_value("bdtrik", y, n, p)
 
 
+@scipy_function(_bdtrin)
 def bdtrin(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``bdtr`` by n, real; differentiable by all operands.
 
     >>> sg.special.bdtrin([2.0, 3.0], 0.4, 0.3).round(3)
     array([ 9.774, 13.304])
     """
-    return special_value("bdtrin", k, y, p)
 
 
+@scipy_function(_btdtria)
 def btdtria(p: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``betainc`` by a: a with betainc(a, b, x) = p.
 
     >>> sg.special.btdtria([0.2, 0.7], 3.0, 0.4).round(3)
     array([3.815, 1.317])
     """
-    return special_value("btdtria", p, b, x)
 
 
+@scipy_function(_btdtrib)
 def btdtrib(a: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``betainc`` by b: b with betainc(a, b, x) = p.
 
     >>> sg.special.btdtrib(2.0, [0.2, 0.7], 0.4).round(3)
     array([1.209, 4.322])
     """
-    return special_value("btdtrib", a, p, x)
 
 
 def chdtr(v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -150,13 +262,13 @@ def chdtri(v: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     return in_float64("chdtri", formula, v, p)
 
 
+@scipy_function(_chdtriv)
 def chdtriv(p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``chdtr`` by v; differentiable by both.
 
     >>> sg.special.chdtriv([0.2, 0.7], 3.0).round(3)
     array([5.905, 2.466])
     """
-    return special_value("chdtriv", p, x)
 
 
 def fdtr(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -193,13 +305,13 @@ def fdtri(dfn: ArrayLike[AnyValue], dfd: ArrayLike[AnyValue], p: ArrayLike[AnyVa
     return in_float64("fdtri", formula, dfn, dfd, p)
 
 
+@scipy_function(_fdtridfd)
 def fdtridfd(dfn: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``fdtr`` by dfd; differentiable by all operands.
 
     >>> sg.special.fdtridfd(3.0, [0.6, 0.7], 1.5).round(3)
     array([2.405, 6.601])
     """
-    return special_value("fdtridfd", dfn, p, x)
 
 
 def gdtr(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -236,13 +348,13 @@ def gdtria(p: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue
     return in_float64("gdtria", formula, p, b, x)
 
 
+@scipy_function(_gdtrib)
 def gdtrib(a: ArrayLike[AnyValue], p: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``gdtr`` by b; differentiable by all operands.
 
     >>> sg.special.gdtrib(2.0, [0.2, 0.7], 1.5).round(3)
     array([4.889, 2.473])
     """
-    return special_value("gdtrib", a, p, x)
 
 
 def gdtrix(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -261,6 +373,10 @@ def gdtrix(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], p: ArrayLike[AnyValue
     return in_float64("gdtrix", formula, a, b, p)
 
 
+declare("kolmogorov_slope", "y", no_further("kolmogorov"))
+
+
+@scipy_function(lambda out, y: call("kolmogorov_slope", y))
 def kolmogorov(y: ArrayLike[AnyValue]) -> AnyValue:
     """Limit of the two-sided Kolmogorov-Smirnov statistic: the probability of more than y.
 
@@ -269,16 +385,15 @@ def kolmogorov(y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.kolmogorov([0.5, 1.0]).round(3)
     array([0.964, 0.27 ])
     """
-    return special_value("kolmogorov", y)
 
 
+@scipy_function(lambda out, p: 1.0 / call("kolmogorov_slope", out))
 def kolmogi(p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``kolmogorov``; differentiable once.
 
     >>> sg.special.kolmogi([0.2, 0.7]).round(3)
     array([1.073, 0.707])
     """
-    return special_value("kolmogi", p)
 
 
 def nbdtr(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
@@ -324,22 +439,22 @@ def nbdtri(k: ArrayLike[AnyValue], n: ArrayLike[AnyValue], y: ArrayLike[AnyValue
     return in_float64("nbdtri", formula, k, n, y)
 
 
+@scipy_function(_nbdtrik)
 def nbdtrik(y: ArrayLike[AnyValue], n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``nbdtr`` by k, real; differentiable by all operands.
 
     >>> sg.special.nbdtrik([0.2, 0.7], 3.0, 0.4).round(3)
     array([1.156, 5.167])
     """
-    return special_value("nbdtrik", y, n, p)
 
 
+@scipy_function(_nbdtrin)
 def nbdtrin(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``nbdtr`` by n, real; differentiable by all operands.
 
     >>> sg.special.nbdtrin(3.0, [0.2, 0.7], 0.4).round(3)
     array([4.734, 1.83 ])
     """
-    return special_value("nbdtrin", k, y, p)
 
 
 def nrdtrimn(p: ArrayLike[AnyValue], std: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -405,15 +520,19 @@ def pdtri(k: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     return in_float64("pdtri", formula, k, y)
 
 
+@scipy_function(_pdtrik)
 def pdtrik(p: ArrayLike[AnyValue], m: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``pdtr`` by k, real; differentiable by both.
 
     >>> sg.special.pdtrik([0.4, 0.7], 2.5).round(3)
     array([1.439, 2.693])
     """
-    return special_value("pdtrik", p, m)
 
 
+declare("smirnov_slope", "n d", no_further("smirnov"), by="d")
+
+
+@scipy_function(lambda out, n, d: call("smirnov_slope", n, d), by="d")
 def smirnov(n: ArrayLike[AnyValue], d: ArrayLike[AnyValue]) -> AnyValue:
     """One-sided Kolmogorov-Smirnov statistic of n samples: the probability of more than d.
 
@@ -422,34 +541,33 @@ def smirnov(n: ArrayLike[AnyValue], d: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.smirnov(5, [0.2, 0.4]).round(3)
     array([0.585, 0.155])
     """
-    return special_value("smirnov", n, d)
 
 
+@scipy_function(lambda out, n, p: 1.0 / call("smirnov_slope", n, out), by="p")
 def smirnovi(n: ArrayLike[AnyValue], p: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``smirnov`` by d; differentiable by p, once.
 
     >>> sg.special.smirnovi(5, [0.2, 0.7]).round(3)
     array([0.37 , 0.164])
     """
-    return special_value("smirnovi", n, p)
 
 
+@scipy_function(_stdtridf)
 def stdtridf(p: ArrayLike[AnyValue], t: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``stdtr`` by df; differentiable by both.
 
     >>> sg.special.stdtridf([0.1, 0.2], -1.5).round(3)
     array([4.516, 0.866])
     """
-    return special_value("stdtridf", p, t)
 
 
+@scipy_function(_tukey)
 def tklmbda(x: ArrayLike[AnyValue], lmbda: ArrayLike[AnyValue]) -> AnyValue:
     """Tukey's lambda distribution function; differentiable by both.
 
     >>> sg.special.tklmbda([-0.5, 1.0], 0.3).round(3)
     array([0.349, 0.785])
     """
-    return special_value("tklmbda", x, lmbda)
 
 
 def _quantile(

@@ -1,34 +1,139 @@
-"""Integrals, elliptic and hypergeometric functions, and combinatorics, as in ``scipy.special``.
+"""Integrals, hypergeometric functions and others, as in ``scipy.special``.
 
-Those of one line are composed of other ops; the others are SciPy's (``ops/special_functions.py``).
+Those with a body are composed of other ops; the others are SciPy's (``ops/special_functions.py``).
+Sources of derivatives: DLMF 6 (exponential integrals), 7 (error functions), 13 and 15
+(hypergeometric).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 
 from staticgrad.extend import AnyValue, ArrayLike, Integer, as_value
-from staticgrad.extend.ops import power, where
+from staticgrad.extend.ops import (
+    absolute,
+    cos,
+    cosh,
+    erf,
+    exp,
+    floor,
+    log,
+    maximum,
+    power,
+    sin,
+    sinh,
+    square,
+    where,
+)
 from staticgrad.language.functions.complex_numbers import complex, imag, real
-from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ops import distribution_functions as distribution_functions
-from staticgrad.language.ops.special import Zeta, gammaln
-from staticgrad.language.ops.special_functions import call
+from staticgrad.language.functions.special_values import in_float64, scipy_function, special_value
+from staticgrad.language.ops.special import Digamma, Gamma, Zeta, gammaln
+from staticgrad.language.ops.special_functions import Rule, call, declare
 from staticgrad.support.errors import ArgumentError
 
+_DEGREE: Final = math.pi / 180.0
+_ROOT_PI: Final = math.sqrt(math.pi)
+_ROOT_TAU: Final = math.sqrt(2.0 * math.pi)
+#: From here on the derivative of ``dawsn`` is its asymptotic series of so many terms.
+_FAR: Final = 10.0
+_TERMS: Final = 14
+#: To here a derivative whose terms cancel at 0 is a hypergeometric function.
+_NEAR: Final = 0.5
 
+
+def _inside(x: Any, limit: float, is_inside: Any) -> Any:
+    return where(is_inside, x, limit)
+
+
+def _dawson_slope(out: Any, x: Any) -> Any:
+    """1 - 2 x D(x), by its asymptotic series where those terms cancel (DLMF 7.12.1)."""
+    far = absolute(x) > _FAR
+    inverse = 0.5 / square(_inside(x, _FAR, far))
+    total: Any = 1.0
+    for odd in range(2 * _TERMS - 1, 1, -2):
+        total = 1.0 + inverse * odd * total
+    return where(far, -inverse * total, 1.0 - 2.0 * x * out)
+
+
+def _over(function: Callable[..., Any], x: Any) -> Any:
+    """function(x) / x, 1 at 0."""
+    zero = x == 0.0
+    at = where(zero, 1.0, x)
+    return where(zero, 1.0, function(at) / at)
+
+
+def _faddeeva(part: str) -> Rule:
+    def rule(out: Any, x: Any, y: Any) -> tuple[Any, ...]:
+        real, imag = _faddeeva_slope(x, y)
+        return (real, -imag) if part == "real" else (imag, real)
+
+    return rule
+
+
+def _faddeeva_slope(x: Any, y: Any) -> tuple[Any, Any]:
+    """Both parts of w'(z) = 2i / sqrt(pi) - 2 z w(z) (DLMF 7.10.2)."""
+    a, b = call("wofz_real", x, y), call("wofz_imag", x, y)
+    return -2.0 * (x * a - y * b), 2.0 / _ROOT_PI - 2.0 * (x * b + y * a)
+
+
+def _voigt(out: Any, x: Any, sigma: Any, gamma: Any) -> tuple[Any, ...]:
+    """V = Re w(z) / (sigma sqrt(2 pi)) of z = (x + i gamma) / (sigma sqrt(2)) (DLMF 7.19)."""
+    scale = sigma * math.sqrt(2.0)
+    real, imag = _faddeeva_slope(x / scale, gamma / scale)
+    factor = 1.0 / (scale * sigma * _ROOT_TAU)
+    by_x, by_gamma = real * factor, -imag * factor
+    return by_x, -(out + x * by_x + gamma * by_gamma) / sigma, by_gamma
+
+
+def _rgamma(out: Any, x: Any) -> Any:
+    pole = (x <= 0.0) & (floor(x) == x)
+    integer = where(pole, x, 0.0)
+    sign = 1.0 - 2.0 * absolute(integer - 2.0 * floor(0.5 * integer))
+    usual = -Digamma()(where(pole, 1.0, x)) * out
+    return where(pole, sign * Gamma()(1.0 - integer), usual)
+
+
+def _expn(out: Any, n: Any, x: Any) -> Any:
+    first = -exp(-x) * (1.0 + 1.0 / x) / x
+    return where(n == 0.0, first, -call("expn", maximum(n - 1.0, 0.0), x))
+
+
+def _spence(out: Any, z: Any) -> Any:
+    """log(z) / (1 - z), near 1 as a hypergeometric function (DLMF 15.4.1)."""
+    near = absolute(z - 1.0) < _NEAR
+    series = -call("hyp2f1", 1.0, 1.0, 2.0, 1.0 - _inside(z, 1.0, near))
+    at = _inside(z, 2.0, ~near)
+    return where(near, series, log(at) / (1.0 - at))
+
+
+def _lambertw(out: Any, x: Any) -> Any:
+    return exp(-out) / (1.0 + out)
+
+
+def _owens_t(out: Any, h: Any, a: Any) -> tuple[Any, ...]:
+    grown = 1.0 + square(a)
+    by_h = exp(-0.5 * square(h)) * erf(a * h * math.sqrt(0.5)) / (-2.0 * _ROOT_TAU)
+    return by_h, exp(-0.5 * square(h) * grown) / (2.0 * math.pi * grown)
+
+
+def _powm1(out: Any, x: Any, y: Any) -> tuple[Any, ...]:
+    return y * power(x, y - 1.0), (out + 1.0) * log(x)
+
+
+@scipy_function(lambda out, x: -exp(-x) / x)
 def exp1(x: ArrayLike[AnyValue]) -> AnyValue:
     """Exponential integral, of exp(-t) / t from x to inf. Derivative: -exp(-x) / x.
 
     >>> sg.special.exp1([0.5, 2.0]).round(3)
     array([0.56 , 0.049])
     """
-    return special_value("exp1", x)
 
 
+@scipy_function(lambda out, x: exp(x) / x)
 def expi(x: ArrayLike[AnyValue]) -> AnyValue:
     """Exponential integral, the principal value of exp(t) / t from -inf to x.
 
@@ -37,9 +142,9 @@ def expi(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.expi([0.5, 2.0]).round(3)
     array([0.454, 4.954])
     """
-    return special_value("expi", x)
 
 
+@scipy_function(_expn, by="x")
 def expn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Exponential integral of whole order n >= 0, of exp(-x t) / t ** n from 1 to inf.
 
@@ -48,7 +153,10 @@ def expn(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.expn(2, [0.5, 2.0]).round(3)
     array([0.327, 0.038])
     """
-    return special_value("expn", n, x)
+
+
+declare("sine_integral", "x", lambda out, x: _over(sin, x))
+declare("cosine_integral", "x", lambda out, x: cos(x) / x)
 
 
 def sici(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -61,6 +169,10 @@ def sici(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     array([0.493, 1.605])
     """
     return special_value("sine_integral", x), special_value("cosine_integral", x)
+
+
+declare("hyperbolic_sine_integral", "x", lambda out, x: _over(sinh, x))
+declare("hyperbolic_cosine_integral", "x", lambda out, x: cosh(x) / x)
 
 
 def shichi(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
@@ -76,6 +188,10 @@ def shichi(x: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     )
 
 
+declare("fresnel_s", "z", lambda out, z: sin(math.pi / 2.0 * square(z)))
+declare("fresnel_c", "z", lambda out, z: cos(math.pi / 2.0 * square(z)))
+
+
 def fresnel(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     """Fresnel's integrals S and C, of sin(pi t**2 / 2) and cos(pi t**2 / 2) from 0 to z.
 
@@ -85,6 +201,7 @@ def fresnel(z: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
     return special_value("fresnel_s", z), special_value("fresnel_c", z)
 
 
+@scipy_function(_dawson_slope)
 def dawsn(x: ArrayLike[AnyValue]) -> AnyValue:
     """Dawson's integral, exp(-x**2) times that of exp(t**2) from 0 to x.
 
@@ -93,18 +210,18 @@ def dawsn(x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.dawsn([0.5, 2.0]).round(3)
     array([0.424, 0.301])
     """
-    return special_value("dawsn", x)
 
 
+@scipy_function(lambda out, z: 2.0 / _ROOT_PI * exp(square(z)))
 def erfi(z: ArrayLike[AnyValue]) -> AnyValue:
     """Imaginary error function, -1j * erf(1j * z). Derivative: 2 / sqrt(pi) * exp(z**2).
 
     >>> sg.special.erfi([0.5, 1.0]).round(3)
     array([0.615, 1.65 ])
     """
-    return special_value("erfi", z)
 
 
+@scipy_function(lambda out, y: -_ROOT_PI / 2.0 * exp(square(out)))
 def erfcinv(y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``erfc``: inf at 0, -inf at 2, NaN beyond.
 
@@ -113,9 +230,9 @@ def erfcinv(y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.erfcinv([0.2, 1.5]).round(3)
     array([ 0.906, -0.477])
     """
-    return special_value("erfcinv", y)
 
 
+@scipy_function(lambda out, y: _ROOT_TAU * exp(y + 0.5 * square(out)))
 def ndtri_exp(y: ArrayLike[AnyValue]) -> AnyValue:
     """Inverse of ``log_ndtr``: x whose log_ndtr(x) is y <= 0.
 
@@ -124,7 +241,10 @@ def ndtri_exp(y: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.ndtri_exp([-100.0, -1.0]).round(3)
     array([-13.888,  -0.337])
     """
-    return special_value("ndtri_exp", y)
+
+
+declare("wofz_real", "x y", _faddeeva("real"))
+declare("wofz_imag", "x y", _faddeeva("imag"))
 
 
 def wofz(z: ArrayLike[AnyValue]) -> AnyValue:
@@ -141,6 +261,7 @@ def wofz(z: ArrayLike[AnyValue]) -> AnyValue:
     return complex(special_value("wofz_real", x, y), special_value("wofz_imag", x, y))
 
 
+@scipy_function(_voigt)
 def voigt_profile(
     x: ArrayLike[AnyValue], sigma: ArrayLike[AnyValue], gamma: ArrayLike[AnyValue]
 ) -> AnyValue:
@@ -151,7 +272,10 @@ def voigt_profile(
     >>> sg.special.voigt_profile([0.0, 1.0], 1.0, 0.5).round(3)
     array([0.279, 0.2  ])
     """
-    return special_value("voigt_profile", x, sigma, gamma)
+
+
+declare("lambertw_lower", "z", _lambertw)
+declare("lambertw_upper", "z", _lambertw)
 
 
 def lambertw(z: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
@@ -170,24 +294,25 @@ def lambertw(z: ArrayLike[AnyValue], k: Integer = 0) -> AnyValue:
     return special_value("lambertw_lower" if k else "lambertw_upper", z)
 
 
+@scipy_function(lambda out, z: out / (1.0 + out))
 def wrightomega(z: ArrayLike[AnyValue]) -> AnyValue:
     """Wright omega function of real z: w with w + log(w) = z. Derivative: w / (1 + w).
 
     >>> sg.special.wrightomega([0.0, 1.0]).round(3)
     array([0.567, 1.   ])
     """
-    return special_value("wrightomega", z)
 
 
+@scipy_function(lambda out, v, z: call("hyp0f1", v + 1.0, z) / v, by="z")
 def hyp0f1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     """Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z.
 
     >>> sg.special.hyp0f1(1.5, [0.5, 2.0]).round(3)
     array([1.368, 2.98 ])
     """
-    return special_value("hyp0f1", v, z)
 
 
+@scipy_function(lambda out, a, b, x: a / b * call("hyp1f1", a + 1.0, b + 1.0, x), by="x")
 def hyp1f1(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Kummer's confluent hypergeometric function 1F1(a; b; x).
 
@@ -196,9 +321,11 @@ def hyp1f1(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue
     >>> sg.special.hyp1f1(1.0, 2.0, [0.5, 2.0]).round(3)
     array([1.297, 3.195])
     """
-    return special_value("hyp1f1", a, b, x)
 
 
+@scipy_function(
+    lambda out, a, b, c, z: a * b / c * call("hyp2f1", a + 1.0, b + 1.0, c + 1.0, z), by="z"
+)
 def hyp2f1(
     a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], c: ArrayLike[AnyValue], z: ArrayLike[AnyValue]
 ) -> AnyValue:
@@ -209,43 +336,42 @@ def hyp2f1(
     >>> sg.special.hyp2f1(1.0, 2.0, 3.0, [0.2, 0.5]).round(3)
     array([1.157, 1.545])
     """
-    return special_value("hyp2f1", a, b, c, z)
 
 
+@scipy_function(lambda out, a, b, x: -a * call("hyperu", a + 1.0, b + 1.0, x), by="x")
 def hyperu(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Tricomi's function U(a, b, x). Derivative: -a * hyperu(a + 1, b + 1, x) by x.
 
     >>> sg.special.hyperu(1.0, 2.0, [0.5, 2.0]).round(3)
     array([2. , 0.5])
     """
-    return special_value("hyperu", a, b, x)
 
 
+@scipy_function(_owens_t)
 def owens_t(h: ArrayLike[AnyValue], a: ArrayLike[AnyValue]) -> AnyValue:
     """Owen's T: the probability that X > h and 0 < Y < a X of independent standard normals.
 
     >>> sg.special.owens_t(1.0, [0.5, 2.0]).round(3)
     array([0.043, 0.078])
     """
-    return special_value("owens_t", h, a)
 
 
+@scipy_function(_spence)
 def spence(z: ArrayLike[AnyValue]) -> AnyValue:
     """Spence's function, the integral of log(t) / (1 - t) from 1 to z; NaN below 0.
 
     >>> sg.special.spence([0.5, 2.0]).round(3)
     array([ 0.582, -0.822])
     """
-    return special_value("spence", z)
 
 
+@scipy_function(_rgamma)
 def rgamma(z: ArrayLike[AnyValue]) -> AnyValue:
     """1 / gamma(z): 0 at 0 and at negative whole numbers.
 
     >>> sg.special.rgamma([0.0, 3.0]).round(3)
     array([0. , 0.5])
     """
-    return special_value("rgamma", z)
 
 
 def loggamma(z: ArrayLike[AnyValue]) -> AnyValue:
@@ -257,13 +383,13 @@ def loggamma(z: ArrayLike[AnyValue]) -> AnyValue:
     return in_float64("loggamma", lambda z: where(z < 0.0, math.nan, gammaln(z)), z)
 
 
+@scipy_function(lambda out, x: 0.5 * call("hyp1f1", 2.0, 3.0, x))
 def exprel(x: ArrayLike[AnyValue]) -> AnyValue:
     """(exp(x) - 1) / x, 1 at 0. Derivative: hyp1f1(2, 3, x) / 2.
 
     >>> sg.special.exprel([0.0, 1.0]).round(3)
     array([1.   , 1.718])
     """
-    return special_value("exprel", x)
 
 
 def cosm1(x: ArrayLike[AnyValue]) -> AnyValue:
@@ -388,58 +514,58 @@ def diric(x: ArrayLike[AnyValue], n: Integer) -> AnyValue:
     return in_float64("diric", kernel, x)
 
 
+@scipy_function(lambda out, x: _DEGREE * call("cosdg", x))
 def sindg(x: ArrayLike[AnyValue]) -> AnyValue:
     """Sine of x degrees, exact at multiples of 30.
 
     >>> sg.special.sindg([30.0, 45.0]).round(3)
     array([0.5  , 0.707])
     """
-    return special_value("sindg", x)
 
 
+@scipy_function(lambda out, x: -_DEGREE * call("sindg", x))
 def cosdg(x: ArrayLike[AnyValue]) -> AnyValue:
     """Cosine of x degrees, exact at multiples of 60 and 90.
 
     >>> sg.special.cosdg([60.0, 45.0]).round(3)
     array([0.5  , 0.707])
     """
-    return special_value("cosdg", x)
 
 
+@scipy_function(lambda out, x: _DEGREE * (1.0 + out * out))
 def tandg(x: ArrayLike[AnyValue]) -> AnyValue:
     """Tangent of x degrees.
 
     >>> sg.special.tandg([45.0, 60.0]).round(3)
     array([1.   , 1.732])
     """
-    return special_value("tandg", x)
 
 
+@scipy_function(lambda out, x: -_DEGREE * (1.0 + out * out))
 def cotdg(x: ArrayLike[AnyValue]) -> AnyValue:
     """Cotangent of x degrees.
 
     >>> sg.special.cotdg([45.0, 60.0]).round(3)
     array([1.   , 0.577])
     """
-    return special_value("cotdg", x)
 
 
+@scipy_function(_powm1)
 def powm1(x: ArrayLike[AnyValue], y: ArrayLike[AnyValue]) -> AnyValue:
     """x ** y - 1, accurate where that is small.
 
     >>> sg.special.powm1([0.5, 2.0], 0.3).round(3)
     array([-0.188,  0.231])
     """
-    return special_value("powm1", x, y)
 
 
+@scipy_function(lambda out, x: None)
 def gammasgn(x: ArrayLike[AnyValue]) -> AnyValue:
     """Sign of ``gamma``: NaN at negative whole numbers. Its derivative is 0.
 
     >>> sg.special.gammasgn([-1.5, 2.0]).round(3)
     array([1., 1.])
     """
-    return special_value("gammasgn", x)
 
 
 def radian(d: ArrayLike[AnyValue], m: ArrayLike[AnyValue], s: ArrayLike[AnyValue]) -> AnyValue:

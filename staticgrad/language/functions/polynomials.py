@@ -5,17 +5,52 @@ Derivatives are by x, not by degrees and parameters (DLMF 18.9, 14.10).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from staticgrad.extend import AnyValue, ArrayLike
+from staticgrad.extend.ops import cos, maximum, sin, square, where
 from staticgrad.language.functions.complex_numbers import complex
-from staticgrad.language.functions.special_values import in_float64, special_value
-from staticgrad.language.ops import wave_functions as wave_functions
-from staticgrad.language.ops.special_functions import call
+from staticgrad.language.functions.special_values import in_float64, scipy_function, special_value
+from staticgrad.language.ops.special_functions import Rule, call, declare_with_slope
 
 
+def _lower(function: str, factor: Callable[..., Any], *more: float) -> Rule:
+    """A factor times a polynomial of degree n - 1, with further parameters; 0 for degree 0."""
+
+    def rule(out: Any, n: Any, *operands: Any) -> Any:
+        *parameters, x = operands
+        raised = [parameter + 1.0 for parameter in parameters] or [*more]
+        slope = factor(n, *parameters) * call(function, maximum(n - 1.0, 0.0), *raised, x)
+        return where(n == 0.0, 0.0, slope)
+
+    return rule
+
+
+def _lpmv(out: Any, m: Any, v: Any, x: Any) -> Any:
+    """DLMF 14.10.5; P of degree -1 is that of degree 0."""
+    below = call("lpmv", m, maximum(v - 1.0, 0.0), x)
+    below = where((v == 0.0) & (m > 0.0), 0.0, below)
+    return (v * x * out - (v + m) * below) / (square(x) - 1.0)
+
+
+def _legendre_second(value: Any, slope: Any, n: Any, m: Any, x: Any) -> Any:
+    """P'' of (1 - x**2) P'' = 2 x P' - (n (n + 1) - m**2 / (1 - x**2)) P (DLMF 14.2.2)."""
+    weight = 1.0 - square(x)
+    middle = n * (n + 1.0) - square(m) / weight
+    return (2.0 * x * slope - middle * value) / weight
+
+
+def _spherical_second(value: Any, slope: Any, n: Any, m: Any, theta: Any) -> Any:
+    """The same of x = cos(theta)."""
+    sine = sin(theta)
+    middle = n * (n + 1.0) - square(m) / square(sine)
+    return -slope * cos(theta) / sine - middle * value
+
+
+@scipy_function(_lower("eval_gegenbauer", lambda n: 1.0, 1.5), by="x")
 def eval_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Legendre polynomial of degree n at x; differentiable by x.
 
@@ -25,27 +60,27 @@ def eval_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.special.eval_legendre([0, 1, 2], 0.5))
     array([ 1.   ,  0.5  , -0.125])
     """
-    return special_value("eval_legendre", n, x)
 
 
+@scipy_function(_lower("eval_chebyu", lambda n: n), by="x")
 def eval_chebyt(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Chebyshev polynomial of the first kind, cos(n * arccos(x)); differentiable by x.
 
     >>> sg.special.eval_chebyt(3, [0.5, 1.0]).round(3)
     array([-1.,  1.])
     """
-    return special_value("eval_chebyt", n, x)
 
 
+@scipy_function(_lower("eval_gegenbauer", lambda n: 2.0, 2.0), by="x")
 def eval_chebyu(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Chebyshev polynomial of the second kind of degree n at x; differentiable by x.
 
     >>> sg.special.eval_chebyu(3, [0.5, 1.0]).round(3)
     array([-1.,  4.])
     """
-    return special_value("eval_chebyu", n, x)
 
 
+@scipy_function(_lower("eval_gegenbauer", lambda n, alpha: 2.0 * alpha), by="x")
 def eval_gegenbauer(
     n: ArrayLike[AnyValue], alpha: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> AnyValue:
@@ -54,9 +89,11 @@ def eval_gegenbauer(
     >>> sg.special.eval_gegenbauer(3, 0.5, [0.5, 1.0]).round(3)
     array([-0.437,  1.   ])
     """
-    return special_value("eval_gegenbauer", n, alpha, x)
 
 
+@scipy_function(
+    _lower("eval_jacobi", lambda n, alpha, beta: 0.5 * (n + alpha + beta + 1.0)), by="x"
+)
 def eval_jacobi(
     n: ArrayLike[AnyValue],
     alpha: ArrayLike[AnyValue],
@@ -68,9 +105,9 @@ def eval_jacobi(
     >>> sg.special.eval_jacobi(3, 0.5, 1.0, [0.5, 1.0]).round(3)
     array([-0.616,  2.188])
     """
-    return special_value("eval_jacobi", n, alpha, beta, x)
 
 
+@scipy_function(_lower("eval_hermite", lambda n: 2.0 * n), by="x")
 def eval_hermite(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Hermite polynomial of the physicists, of whole degree n; NaN of other degrees.
 
@@ -79,9 +116,9 @@ def eval_hermite(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     >>> sg.special.eval_hermite(3, [0.5, 1.0]).round(3)
     array([-5., -4.])
     """
-    return special_value("eval_hermite", n, x)
 
 
+@scipy_function(_lower("eval_hermitenorm", lambda n: n), by="x")
 def eval_hermitenorm(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Hermite polynomial of the probabilists, of whole degree n; NaN of other degrees.
 
@@ -90,18 +127,18 @@ def eval_hermitenorm(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue
     >>> sg.special.eval_hermitenorm(3, [0.5, 1.0]).round(3)
     array([-1.375, -2.   ])
     """
-    return special_value("eval_hermitenorm", n, x)
 
 
+@scipy_function(_lower("eval_genlaguerre", lambda n: -1.0, 1.0), by="x")
 def eval_laguerre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Laguerre polynomial of degree n at x; differentiable by x.
 
     >>> sg.special.eval_laguerre(3, [0.5, 1.0]).round(3)
     array([-0.146, -0.667])
     """
-    return special_value("eval_laguerre", n, x)
 
 
+@scipy_function(_lower("eval_genlaguerre", lambda n, alpha: -1.0), by="x")
 def eval_genlaguerre(
     n: ArrayLike[AnyValue], alpha: ArrayLike[AnyValue], x: ArrayLike[AnyValue]
 ) -> AnyValue:
@@ -110,9 +147,9 @@ def eval_genlaguerre(
     >>> sg.special.eval_genlaguerre(3, 0.5, [0.5, 1.0]).round(3)
     array([ 0.417, -0.604])
     """
-    return special_value("eval_genlaguerre", n, alpha, x)
 
 
+@scipy_function(_lpmv, by="x")
 def lpmv(m: ArrayLike[AnyValue], v: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
     """Associated Legendre function of whole order m and degree v at x in [-1, 1].
 
@@ -122,7 +159,6 @@ def lpmv(m: ArrayLike[AnyValue], v: ArrayLike[AnyValue], x: ArrayLike[AnyValue])
     >>> sg.special.lpmv(1, 2, [0.0, 0.5]).round(3)
     array([ 0.   , -1.299])
     """
-    return special_value("lpmv", m, v, x)
 
 
 def eval_sh_legendre(n: ArrayLike[AnyValue], x: ArrayLike[AnyValue]) -> AnyValue:
@@ -208,6 +244,10 @@ def legendre_p(n: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
     return special_value("eval_legendre", n, z)
 
 
+declare_with_slope("assoc_legendre", "n m x", _legendre_second)
+declare_with_slope("assoc_legendre_unit", "n m x", _legendre_second)
+
+
 def assoc_legendre_p(
     n: ArrayLike[AnyValue], m: ArrayLike[AnyValue], z: ArrayLike[AnyValue], norm: bool = False
 ) -> AnyValue:
@@ -220,6 +260,9 @@ def assoc_legendre_p(
     """
     name = "assoc_legendre_unit" if norm else "assoc_legendre"
     return special_value(name, n, m, z)
+
+
+declare_with_slope("sph_legendre", "n m theta", _spherical_second)
 
 
 def sph_legendre_p(

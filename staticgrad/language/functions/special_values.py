@@ -1,16 +1,65 @@
-"""Functions of numbers that are computed in float64 and rounded once, to the dtype of operands."""
+"""Functions of numbers that are computed in float64 and rounded once, to the dtype of operands.
+
+A function that SciPy computes is declared once: its name, its operands, its docstring, and its
+partial derivatives by all operands, or by those that ``by`` names. It has no body::
+
+    @scipy_function(lambda out, v, z: call("hyp0f1", v + 1.0, z) / v, by="z")
+    def hyp0f1(v: ArrayLike[AnyValue], z: ArrayLike[AnyValue]) -> AnyValue:
+        '''Hypergeometric function 0F1(; v; z). Derivative: hyp0f1(v + 1, z) / v by z.'''
+
+This is the public function ``sg.special.hyp0f1``, and the row ``hyp0f1`` of ``RULES``, from which
+its node has its derivatives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from staticgrad.extend import Value, binding_kind, common_dtype, lift_operand
 from staticgrad.extend.dtypes import F64
 from staticgrad.extend.ops import astype, broadcast_arrays
-from staticgrad.language.ops.special_functions import call
+from staticgrad.language.ops.special_functions import Rule, call, declare, declare_with_slope
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def scipy_function(partials: Rule, by: str = "") -> Callable[[F], F]:
+    """Declare SciPy's function of that name, differentiable by the operands ``by``, or by all.
+
+    Args:
+        partials: from the result and the operands, the derivative by each operand of ``by``.
+    """
+
+    def give_body(declared: F) -> F:
+        name = declared.__name__
+        operands = _operands_of(declared)
+        declare(name, " ".join(operands), partials, by)
+        return _with_body(declared, operands, lambda *args: special_value(name, *args))
+
+    return give_body
+
+
+def scipy_function_and_slope(second: Callable[..., Any], unit: float = 1.0) -> Callable[[F], F]:
+    """Declare SciPy's function that gives a value and its derivative by the last operand.
+
+    ``second`` and ``unit`` are those of ``declare_with_slope``.
+    """
+
+    def give_body(declared: F) -> F:
+        name = declared.__name__
+        operands = _operands_of(declared)
+        declare_with_slope(name, " ".join(operands), second, unit)
+        return _with_body(
+            declared,
+            operands,
+            lambda *args: (special_value(name, *args), special_value(f"{name}_slope", *args)),
+        )
+
+    return give_body
 
 
 def in_float64(name: str, formula: Callable[..., Any], *arguments: Any) -> Any:
@@ -56,6 +105,23 @@ def define_on_numbers(
     function.__doc__ = f"{text}\n\n    >>> {example}\n    "
     function.__signature__ = takes  # type: ignore[attr-defined]
     return function
+
+
+def _operands_of(declared: Callable[..., Any]) -> tuple[str, ...]:
+    return declared.__code__.co_varnames[: declared.__code__.co_argcount]
+
+
+def _with_body(declared: F, operands: tuple[str, ...], body: Callable[..., Any]) -> F:
+    """``declared``, which has no body, with one of its operands in their order."""
+
+    @wraps(declared)
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != len(operands):
+            declared(*args, **kwargs)  # a TypeError of arguments that do not fit
+            args = (*args, *(kwargs[name] for name in operands[len(args) :]))
+        return body(*args)
+
+    return cast(F, compute)
 
 
 def _compute(name: str, formula: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

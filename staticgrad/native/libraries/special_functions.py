@@ -27,17 +27,6 @@ _OF_DEGREES: Final = frozenset(
         "kn", "spherical_jn", "spherical_kn", "spherical_yn", "yn",
     }
 )  # fmt: skip
-#: Functions whose second result is the derivative by the last operand.
-_WITH_SLOPES: Final = (
-    *("pbdv", "pbvv", "pbwa", "mathieu_cem", "mathieu_sem"),
-    *(f"mathieu_mod{kind}{which}" for kind in ("cem", "sem") for which in "12"),
-    *(
-        f"{shape}_{part}{end}"
-        for shape in ("pro", "obl")
-        for part in ("ang1", "rad1", "rad2")
-        for end in ("", "_cv")
-    ),
-)
 #: Functions of SciPy's with several results: the name here -> the function, which result.
 _RESULTS: Final = {
     **{f"airy_{name}": ("airy", at) for at, name in enumerate(("ai", "aip", "bi", "bip"))},
@@ -52,7 +41,6 @@ _RESULTS: Final = {
         for of in ("itj0y0", "it2j0y0", "iti0k0", "it2i0k0")
         for at, name in enumerate("ik" if "i0" in of else "jy")
     },
-    **{name + end: (name, at) for name in _WITH_SLOPES for at, end in enumerate(("", "_slope"))},
     "cosine_integral": ("sici", 1),
     "fresnel_c": ("fresnel", 1),
     "fresnel_s": ("fresnel", 0),
@@ -72,6 +60,9 @@ def function(name: str) -> Callable[..., Array]:
         return lambda *operands: getattr(special, of)(*operands)[at]
     if name in _OF_DEGREES:
         return partial(_by_degree, getattr(special, name))
+    with_slope: Any = getattr(special, name.removesuffix("_slope"), None)
+    if getattr(with_slope, "nout", 1) == 2:  # the value, and its derivative by the last operand
+        return lambda *operands: with_slope(*operands)[name.endswith("_slope")]
     others: dict[str, Callable[..., Array]] = {
         "assoc_legendre": lambda n, m, x: _legendre(special, n, m, x, False)[0],
         "assoc_legendre_slope": lambda n, m, x: _legendre(special, n, m, x, False)[1],
