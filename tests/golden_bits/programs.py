@@ -1,0 +1,242 @@
+"""Programs whose results have the same bits on every machine, and digests of these.
+
+The programs come from the registries of ``tests/laws``: every op, every public function of values,
+every module, every optimizer, every draw, with first derivatives. Each is compiled, and runs over
+inputs that are exact on every machine. A digest covers the inputs and the results. ``digests.txt``
+has what is expected.
+
+A routine of another library (LAPACK, a function of SciPy) has its own rounding on each machine: the
+digest of a program that calls one is the names of its routines.
+"""
+
+import contextlib
+import hashlib
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import staticgrad as sg
+from tests.laws import modules, optimizers
+from tests.laws.recipes import recipes
+from tests.laws.samples import as_tuple, op_names, samples_of
+
+DIGESTS = Path(__file__).with_name("digests.txt")
+#: Elements of rows: shorter than any vector, and longer than several with some left over.
+SIZES = {"float64": 5, "float32": 37}
+
+
+#: Functions without a digest -> why.
+WITHOUT = {"numba_call": "runs a user's function: its bits are those of Numba"}
+
+
+class Program(NamedTuple):
+    """Values to compute, by name, and the arrays that are fed."""
+
+    outputs: dict[str, Any]
+    feeds: dict[str, Any]
+    updates: Any = ()
+    runs: int = 1
+
+
+def programs():
+    """Return each program's name, and a function that builds it."""
+    return {
+        **{f"op {name}": partial(of_op, name) for name in op_names()},
+        **{
+            f"function {recipe.name} {dtype}": partial(of_function, recipe, dtype)
+            for recipe in recipes().values()
+            for dtype in SIZES
+            if recipe.name not in WITHOUT
+        },
+        **{f"module {name}": partial(of_module, name) for name in modules.CASES},
+        **{
+            f"optimizer {kind.__name__} {k}": partial(of_optimizer, kind, options)
+            for kind, samples in optimizers.SAMPLES.items()
+            for k, options in enumerate(samples)
+        },
+        **{f"draw {name}": partial(of_draw, draw) for name, draw in DRAWS.items()},
+    }
+
+
+# -- what they compute ----------------------------------------------------------------------------
+
+
+def exact(array):
+    """Round numbers to 2**-12: what they were computed by does not matter then."""
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        return exact(array.real) + 1j * exact(array.imag)
+    return np.rint(array * 4096) / 4096 if array.dtype.kind == "f" else array
+
+
+def weights_of(shape):
+    """Return a number between 0.5 and 1.5 for each element of a shape, exact in float16."""
+    return 0.5 + (np.arange(int(np.prod(shape)), dtype="float64") * 37 % 64 / 64).reshape(shape)
+
+
+def loss_of(values):
+    """Return the sum of all floating elements, each with a weight."""
+    total = 0.0
+    for value in values:
+        for part in (sg.real(value), sg.imag(value)) if value.dtype.kind == "c" else (value,):
+            if part.dtype.kind == "f":
+                weights = weights_of(part.shape).astype(part.dtype.numpy)
+                total = total + (part * weights).sum().astype("float64")
+    return total
+
+
+def leaves_of(tree):
+    """Return the values in lists, tuples, dicts and named tuples."""
+    return [leaf for leaf in sg.tree.leaves(tree) if hasattr(leaf, "dtype")]
+
+
+def with_gradients(results, moved):
+    """Return results and the gradients of their weighted sum by ``moved``, by name."""
+    outputs = {f"y{k}": value for k, value in enumerate(results)}
+    loss = loss_of(results)
+    if moved and not isinstance(loss, float):
+        with contextlib.suppress(sg.errors.GradientError):
+            gradients = sg.grad(loss, moved)
+            outputs |= {f"g{k}": gradient for k, gradient in enumerate(gradients)}
+    return outputs
+
+
+def of_op(name):
+    """Return all samples of an op in one program, with the gradients at the smooth ones."""
+    outputs, feeds = {}, {}
+    for number, sample in enumerate(samples_of(name)):
+        labels = [f"x{number}_{k}" for k in range(len(sample.arrays))]
+        values = [
+            sg.input(label, a.shape, a.dtype)
+            for label, a in zip(labels, sample.arrays, strict=True)
+        ]
+        results = as_tuple(sample.op(*values))
+        moved = [v for v, moves in zip(values, sample.moves, strict=True) if moves]
+        part = with_gradients(results, moved if sample.smooth else [])
+        outputs |= {f"{key}_{number}": value for key, value in part.items()}
+        feeds |= dict(zip(labels, map(exact_sample, sample.arrays), strict=True))
+    return Program(outputs, feeds)
+
+
+def exact_sample(array):
+    """Round what is neither special nor tiny nor huge."""
+    if array.dtype.kind not in "f" or array.dtype.itemsize < 4:
+        return array
+    ordinary = np.isfinite(array) & (np.abs(array) < 2.0**30) & (np.abs(array) > 2.0**-6)
+    return np.where(ordinary, np.rint(np.where(ordinary, array, 0) * 4096) / 4096, array).astype(
+        array.dtype
+    )
+
+
+def of_function(recipe, dtype):
+    """Return a function at one size, with its gradient."""
+    arrays = [exact(a) for a in recipe.arrays(SIZES[dtype])]
+    wide = {"f": dtype, "c": {"float64": "complex128", "float32": "complex64"}[dtype]}
+    arrays = [a.astype(wide.get(a.dtype.kind, a.dtype)) for a in arrays]
+    values = [sg.input(f"x{k}", a.shape, a.dtype) for k, a in enumerate(arrays)]
+    results = leaves_of(recipe.call(*values))
+    moved = [values[k] for k in recipe.floating]
+    feeds = {f"x{k}": a for k, a in enumerate(arrays)}
+    return Program(with_gradients(results, moved), feeds)
+
+
+def of_module(name):
+    """Return a module's results in training, with the gradients by its parameters and inputs."""
+    case = modules.CASES[name]
+    sg.nn.manual_seed(0)  # initial parameters, whatever was made before
+    rng = np.random.default_rng(0)
+    module = case.make()
+    feeds, values = {}, []
+    for k, shape in enumerate(case.shapes):
+        array = shape if isinstance(shape, np.ndarray) else exact(rng.standard_normal(shape))
+        feeds[f"x{k}"] = array
+        values.append(sg.input(f"x{k}", array.shape, array.dtype))
+    for parameter in module.parameters():
+        parameter.value = exact(parameter.value).astype(parameter.value.dtype)
+    with sg.nn.updates() as updates:
+        results = leaves_of(module(*values))
+    moved = [*module.parameters()] + [v for v in values if v.dtype.kind == "f"]
+    return Program(with_gradients(results, moved), feeds, updates, runs=2)
+
+
+def of_optimizer(kind, options):
+    """Return three steps of an optimizer on a loss of a matrix and a vector."""
+    w = sg.parameter("w", exact(np.linspace(-1, 1, 35).reshape(5, 7)).astype("float32"))
+    b = sg.parameter("b", exact(np.linspace(0.5, -0.5, 7)).astype("float32"))
+    x = sg.input("x", (6, 5), "float32")
+    loss = (sg.tanh(x @ w + b) ** 2).mean()
+    updates = kind(**options).updates(loss, [w, b])
+    feeds = {"x": exact(np.sin(np.arange(30.0)).reshape(6, 5)).astype("float32")}
+    return Program({"loss": loss, "w": w, "b": b}, feeds, updates, runs=4)
+
+
+def of_draw(draw):
+    """Return a draw of a generator with a seed."""
+    return Program({"draw": draw(sg.random.Generator(7))}, {})
+
+
+DRAWS: dict[str, Callable[[Any], Any]] = {
+    "uniform": lambda g: g.uniform(shape=(200,)),
+    "normal": lambda g: g.normal(shape=(200,)),
+    "normal float64": lambda g: g.normal(shape=(200,), dtype="float64"),
+    "gamma": lambda g: g.gamma(2.0, shape=(100,)),
+    "permutation": lambda g: g.permutation(50),
+}
+
+
+# -- what they give --------------------------------------------------------------------------------
+
+
+def digest(name, build, **options):
+    """Compile and run a program, and return its digest, or the routines that it calls."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = build()
+        graph = sg.Graph(program.outputs, updates=dict(program.updates))
+        compiled = sg.compile(graph, **options)
+        routines = routines_of(compiled)
+        if routines:
+            return " ".join(routines)
+        named = {value.name for value in graph.inputs}
+        feeds = {key: array for key, array in program.feeds.items() if key in named}
+        inputs, outputs = hashlib.sha256(), hashlib.sha256()
+        for key in sorted(feeds):
+            inputs.update(canonical(feeds[key]))
+        for _ in range(program.runs):
+            results = compiled.run(feeds)
+            for key in sorted(results):
+                outputs.update(canonical(results[key]))
+    return f"{inputs.hexdigest()[:8]} {outputs.hexdigest()[:16]}"
+
+
+def canonical(array):
+    """Return the bytes of an array in C order; each NaN has the same."""
+    array = np.array(array)
+    if array.dtype.kind == "V":  # bfloat16
+        array = array.astype("float32")
+    if array.dtype.kind in "fc":
+        parts = [array.real, array.imag] if array.dtype.kind == "c" else [array]
+        return b"".join(np.where(np.isnan(p), np.nan, p).astype(p.dtype).tobytes() for p in parts)
+    return array.tobytes()
+
+
+def routines_of(compiled):
+    """Return the names of routines of other libraries that a compiled program calls."""
+    names = set()
+    stack = [compiled.schedule]
+    while stack:
+        for step in stack.pop().steps:
+            if hasattr(step, "routine"):
+                names.add(step.routine.name)
+            stack += [body.schedule for body in step.bodies()]
+    return sorted(names)
+
+
+def read():
+    """Return the digests that are expected."""
+    lines = DIGESTS.read_text("utf-8").splitlines() if DIGESTS.exists() else []
+    return dict(line.split(" | ") for line in lines if line and not line.startswith("#"))
