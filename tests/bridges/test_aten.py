@@ -577,7 +577,7 @@ class Binary(torch.nn.Module):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_module_is_in_the_mode_of_pytorchs(training):
     net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)).train(training)
-    x = made(6, 3)
+    x = made(6, 3, dtype="float32")
     model = sg.torch.module(net, x)
     assert model.training is net.training is training
     found = sg.function(model)(x.numpy())

@@ -242,48 +242,86 @@ def _in_mode(net: Any, mode: str) -> Iterator[None]:
 
 
 def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
-    """Return the exported program in core ATen operators."""
+    """Return the exported program in core ATen operators.
+
+    Raises ExportError for a ``torch.autograd.Function``: ``torch.export`` would drop its backward.
+    """
     functions: list[str] = []
-    with _watching(functions), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of its own trees
-        try:
-            graph = torch.export.export(
-                net, example, named or None, dynamic_shapes=shapes, strict=False
-            )
-            _detach_without_gradient(graph)
-            table = drop_lossy_decompositions(torch.export.default_decompositions())
-            graph = graph.run_decompositions(table)
-        except ExportError:
+    try:
+        with _watch_functions(net, functions):
+            graph = _export(net, example, named, shapes)
+    except ExportError as error:
+        if "requires grad" not in str(error):
             raise
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ExportError(
-                f"torch.export refuses {type(net).__name__}: {type(error).__name__}: {reason}",
-                hint="torch.export.export(net, example) says more",
-            ) from error
+        # The module writes into an argument, which PyTorch refuses for one that needs a gradient.
+        graph = _export(net, example, named, shapes)
     if functions:
         raise ExportError(
             f"{functions[0]} is a torch.autograd.Function, whose backward torch.export drops",
             hint="write it by operators, with detach() where no gradient flows",
         )
-    return graph
+    _detach_without_gradient(graph)
+    table = drop_lossy_decompositions(torch.export.default_decompositions())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of its own trees
+        return graph.run_decompositions(table)
+
+
+def _export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
+    """Call ``torch.export``. Raises ExportError with what it or the module raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            return torch.export.export(
+                net, example, named or None, dynamic_shapes=shapes, strict=False
+            )
+        except ExportError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"torch.export.export of {type(net).__name__} ends with"
+                f" {type(error).__name__}: {reason}",
+                hint="torch.export.export(net, example) says more",
+            ) from error
 
 
 @contextmanager
-def _watching(functions: list[str]) -> Iterator[None]:
-    """Inside, note the names of functions that have a backward of their own."""
-    function_class = torch.autograd.Function
-    apply = function_class.__dict__["apply"]
+def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
+    """Inside, note the names of functions with a backward of their own that ``net`` calls.
 
-    def note_call(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        functions.append(cls.__name__)
-        return apply.__func__(cls, *args, **kwargs)
+    They are nodes of the graph behind the results. Arguments need gradients meanwhile: a function
+    of them alone would leave no node.
+    """
 
-    function_class.apply = classmethod(note_call)
+    def require_gradients(_net: Any, args: Any, named: Any) -> None:
+        for leaf in torch.utils._pytree.tree_leaves((args, named)):
+            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+                leaf.requires_grad_()
+
+    def note_functions(_net: Any, _args: Any, results: Any) -> None:
+        tensors = [
+            leaf
+            for leaf in torch.utils._pytree.tree_leaves(results)
+            if isinstance(leaf, torch.Tensor)
+        ]
+        stack, visited = [tensor.grad_fn for tensor in tensors], set[Any]()
+        while stack:
+            node = stack.pop()
+            if node is None or node in visited:
+                continue
+            visited.add(node)
+            if isinstance(node, torch.autograd.function.BackwardCFunction):
+                functions.append(type(node).__name__.removesuffix("Backward"))
+            stack += [operand for operand, _ in node.next_functions]
+
+    pre_hook = net.register_forward_pre_hook(require_gradients, with_kwargs=True)
+    post_hook = net.register_forward_hook(note_functions)
     try:
         yield
     finally:
-        function_class.apply = apply
+        pre_hook.remove()
+        post_hook.remove()
 
 
 def _detach_without_gradient(exported: Any) -> None:
