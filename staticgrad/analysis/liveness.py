@@ -419,6 +419,7 @@ class Extents:
         )
 
 
+#: A value of a graph: its node and the index of the result.
 ValueKey = tuple[Node, int]
 
 

@@ -30,6 +30,7 @@ Further names are in modules of their own:
 - ``trees``: values in dicts, lists, dataclasses and modules;
 - ``building``: traces, and the user's line; ``gradients``: differentiation of values;
 - ``programs``, ``reports``: traced functions; analyses of graphs, plans and compiled programs;
+- ``distributions``: bases of distributions;
 - ``hints``, ``pages``: errors of unknown names; tables and charts of a page;
 - ``optional``, ``ranks``: packages that may be missing; several processes.
 """

@@ -55,10 +55,12 @@ from staticgrad.language.functions.draws import drawn_shape, met_shape
 from staticgrad.language.functions.random import Generator
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownAttributeError
 
-#: log(sqrt(2 pi)), log(2), log(pi).
-LOG_ROOT_TAU: Final = 0.9189385332046727
 LOG_2: Final = 0.6931471805599453
+#: log(sqrt(2 pi)).
+LOG_ROOT_TAU: Final = 0.9189385332046727
+#: log(pi).
 LOG_PI: Final = 1.1447298858494002
+#: Euler's constant, 0.5772...
 EULER: Final = 0.5772156649015329
 
 Formula = Callable[..., Any]

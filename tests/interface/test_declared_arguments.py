@@ -7,6 +7,7 @@ import re
 import traceback
 from ast import literal_eval
 from types import FunctionType
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import eager
 from staticgrad.errors import StaticgradError
+from staticgrad.extend import AnyValue, ArrayLike, Fraction, PositiveInt, public_form
 from staticgrad.language.ir.value import Value
 from tests.helpers.cases import check_all
 
@@ -220,3 +222,24 @@ def test_a_signature_as_help_shows_it(thing, signature):
     assert found == found.replace()
     assert pickle.loads(pickle.dumps(found)) == found
     assert found.bind(*[1] * sum(p.default is p.empty for p in found.parameters.values()))
+
+
+def outside(
+    x: ArrayLike[AnyValue],
+    width: PositiveInt,
+    rate: Fraction | None = None,
+    mode: Literal["low", "high"] = "low",
+    flag: bool = False,
+) -> tuple:
+    return width, rate, mode, flag
+
+
+def test_annotations_that_are_no_texts_declare_arguments_too():
+    """As in a module without ``from __future__ import annotations``."""
+    public = public_form(outside, __name__)
+    x = sg.input("x", (3,))
+    assert public(x, np.int64(2), None, "high", np.True_) == (2, None, "high", True)
+    assert type(public(x, np.int64(2))[0]) is int
+    for arguments in ((0,), (2, 1.5), (2, None, "middle"), (2, None, "low", 1)):
+        with pytest.raises(sg.errors.ArgumentError, match="outside: "):
+            public(x, *arguments)

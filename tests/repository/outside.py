@@ -25,9 +25,22 @@ from staticgrad import native
 from staticgrad.compiler import backends
 from staticgrad.compiler.backends import render
 from staticgrad.eager import Tensor
-from staticgrad.extend import Floating, Reduction
-from staticgrad.language.ir.forms import COMBINERS, Combiner
-from staticgrad.stats.base import Continuous, log1mexp
+from staticgrad.extend import (
+    COMBINERS,
+    AnyValue,
+    ArrayLike,
+    Combiner,
+    Floating,
+    PositiveInt,
+    Reduction,
+    as_value,
+    called_name,
+    namespace,
+    present,
+    quote,
+)
+from staticgrad.extend.distributions import Continuous, log1mexp
+from staticgrad.extend.ops import reshape
 from tests.native.support import assert_same
 
 POINTS = np.linspace(-2, 2, 35, dtype="float32").reshape(7, 5)
@@ -75,6 +88,35 @@ def op():
     tensor = Tensor(POINTS, requires_grad=True)
     bump(tensor).sum().backward()
     np.testing.assert_allclose(tensor.grad, slope, rtol=1e-5)
+
+
+def pool_mean(x: ArrayLike[AnyValue], width: PositiveInt) -> AnyValue:
+    """Means of ``width`` neighbours along the last axis."""
+    value = as_value(x)
+    if value.shape[-1] % width:
+        raise sg.errors.ShapeError(f"{called_name()}: {quote(width)} does not divide {value.type}")
+    return sg.mean(reshape(value, (*value.shape[:-1], -1, width)), -1)
+
+
+#: What a module of functions has as ``globals()``.
+FUNCTIONS = {"__name__": "outside.functions", "__all__": ["pool_mean"], "pool_mean": pool_mean}
+namespace(FUNCTIONS, operands=present)
+
+
+def function():
+    public = FUNCTIONS["pool_mean"]
+    means = POINTS[:, :4].reshape(7, 2, 2).mean(-1)
+    x = sg.input("x", ("n", 4), "float32")
+    assert_same(every_way(public(x, np.int64(2)), {"x": POINTS[:, :4]}), means, "means")
+    at_once = public(POINTS[:, :4], 2)
+    assert isinstance(at_once, np.ndarray)
+    assert_same(at_once, means, "means of arrays")
+    with pytest.raises(sg.errors.ArgumentError, match=r"pool_mean: width must be .*, got 0"):
+        public(x, 0)
+    with pytest.raises(sg.errors.ShapeError, match="pool_mean: 3 does not divide"):
+        public(x, 3)
+    with pytest.raises(AttributeError, match=r"outside\.functions has no 'pool_means'"):
+        FUNCTIONS["__getattr__"]("pool_means")
 
 
 x, y = holes("x y")
@@ -270,7 +312,8 @@ def distribution():
 
 
 PARTS = (
-    *(op, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend, distribution),
+    *(op, function, rewrite_rule, graph_pass, policy, optimizer, kind_of_reduction, backend),
+    distribution,
 )
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from tests.helpers.processes import python
 
 ROOT = Path(__file__).parents[2]
 PARTS = [
-    *("op", "rewrite_rule", "graph_pass", "policy", "optimizer", "kind_of_reduction", "backend"),
-    "distribution",
+    *("op", "function", "rewrite_rule", "graph_pass", "policy", "optimizer"),
+    *("kind_of_reduction", "backend", "distribution"),
 ]
 TABLE = re.compile(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 

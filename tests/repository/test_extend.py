@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import staticgrad
 from staticgrad import exports
+from staticgrad.tools.documentation import extensions
 from tests.helpers.syntax import syntax_tree
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +127,9 @@ def public_names():
 
 
 def is_public(module, name):
-    if module == "staticgrad" or f"{module}.".startswith("staticgrad.extend."):
+    if module == "staticgrad":
+        return name in (*staticgrad.__all__, "extend")
+    if f"{module}.".startswith("staticgrad.extend."):
         return True
     return module == "staticgrad.exports" or (module, name) in public_names()
 
@@ -187,3 +191,51 @@ def test_a_part_imports_extend_and_public_names(part):
             without.append(f"{file}: from {module} import {name}")
     assert without == []
     assert {*reasons} - used == set()
+
+
+# The names themselves
+
+
+@pytest.mark.parametrize("name", extensions.MODULES)
+def test_a_module_of_extend_only_imports_and_each_name_says_what_it_is(name):
+    module = importlib.import_module(f"staticgrad.extend.{name}".rstrip("."))
+    body = syntax_tree(Path(module.__file__)).body
+    allowed = ast.ImportFrom | ast.Assign | ast.Expr  # its docstring, and namespace(globals())
+    assert [node for node in body if not isinstance(node, allowed)] == []
+    imports = [node for node in body if isinstance(node, ast.ImportFrom)]
+    bound = {alias.asname or alias.name for node in imports for alias in node.names}
+    assert bound == {*module.__all__}
+    assert sorted(module.__all__) == sorted({*module.__all__})
+    if name not in ("dtypes", "optional"):
+        assert [each for each in module.__all__ if not extensions.describe(module, each)] == []
+
+
+def test_the_page_of_names_has_each_module():
+    files = {path.stem for path in (ROOT / "staticgrad" / "extend").glob("*.py")}
+    assert {*extensions.MODULES} == {"", *files} - {"__init__"}
+    page = extensions.page()
+    for name in ("as_value", "PositiveInt", "within", "unflatten", "astype", "Continuous"):
+        assert f"`{name}`" in page
+
+
+def test_functions_of_one_op_are_those_of_the_table():
+    """Those that load little: rules of derivatives and special functions are elsewhere."""
+    elsewhere = (f"{OPS}.custom", f"{OPS}.special")
+    public = {
+        attribute
+        for module, attribute in exports.homes(exports.FUNCTIONS).values()
+        if module.startswith(f"{OPS}.") and module not in elsewhere
+    }
+    ops = importlib.import_module("staticgrad.extend.ops")
+    first, shared = extensions.subjects(ops).values()
+    assert {*first} == public
+    assert not {*shared} & public
+
+
+def test_a_package_outside_imports_extend_public_modules_and_passes():
+    """``outside.py`` adds one thing of each kind; ``native`` runs the text of a kernel there."""
+    path = ROOT / "tests" / "repository" / "outside.py"
+    ours = {(module, name) for module, name in imported(path) if not module.startswith("passes")}
+    private = {(module, name) for module, name in ours if not is_public(module, name)}
+    assert private == {("staticgrad", "native")}
+    assert ("staticgrad.extend", "Floating") in ours

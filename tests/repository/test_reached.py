@@ -150,6 +150,7 @@ WALKED = (
 #: Files that only tests and commands of the repository import.
 FOR_TESTS = {
     "staticgrad.analysis.planning.checking": "checks plans with nothing of the planner",
+    "staticgrad.extend.distributions": "what distributions outside derive from",
     "passes.rules.tables": "all rules by name, for their tests and the guide",
     "staticgrad.language.ir.schedule_text": "reads schedules and plans, steps from outside",
 }

@@ -18,8 +18,8 @@ import inspect
 import sys
 from ast import literal_eval
 from collections.abc import Callable, Mapping
-from types import FunctionType
-from typing import Any, Final, Literal, ParamSpec, TypeVar, get_args, get_origin
+from types import FunctionType, NoneType, UnionType
+from typing import Any, Final, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def namespace(
     operands: Callable[[Any], Any] | None = tuple,
     instead: Mapping[str, str] | None = None,
 ) -> None:
-    """Make a module of the table ``MODULES`` one that users import, in its last line.
+    """Make a module one that users import, in its last line.
 
     The functions of its ``__all__`` become their public forms, and a name that it does not have is
     explained; ``instead`` says what to write for names of other libraries.
@@ -198,8 +198,8 @@ def namespace(
         for name in public_names:
             if isinstance(names[name], FunctionType):
                 names[name] = public_form(names[name], home, operands)
-    room = next(name for name, module in MODULES.items() if module == home)
-    names["__getattr__"], names["__dir__"] = attributes(f"sg.{room}", public_names, instead)
+    room = next((f"sg.{name}" for name, module in MODULES.items() if module == home), home)
+    names["__getattr__"], names["__dir__"] = attributes(room, public_names, instead)
 
 
 def module_of(function: Any) -> str:
@@ -312,20 +312,24 @@ def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
     """Return the declaration of an annotation in ``module``, and whether None is allowed."""
     if annotation in (bool, bool | None):
         return _FLAG, annotation is not bool
-    if not isinstance(annotation, str):
-        return None, False
+    if not isinstance(annotation, str):  # of a module without postponed evaluation
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        is_optional = get_origin(annotation) in (Union, UnionType) and len(kinds) == 1
+        return _declaration_of(kinds[0] if is_optional else annotation), is_optional
     text = annotation.removesuffix(" | None")
     if text == "bool":
         return _FLAG, text != annotation
     kind: Any = getattr(sys.modules.get(module), text, None)
     if text.startswith("Literal["):
         kind = Literal[literal_eval(f"({text[len('Literal[') : -1]},)")]
+    return _declaration_of(kind), text != annotation
+
+
+def _declaration_of(kind: Any) -> Argument | None:
     if get_origin(kind) is Literal:
-        return _choice(get_args(kind)), text != annotation
-    for metadata in getattr(kind, "__metadata__", ()):
-        if isinstance(metadata, Argument):
-            return metadata, text != annotation
-    return None, False
+        return _choice(get_args(kind))
+    declarations = (m for m in getattr(kind, "__metadata__", ()) if isinstance(m, Argument))
+    return next(declarations, None)
 
 
 @names_messages

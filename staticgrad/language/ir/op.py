@@ -31,6 +31,7 @@ from staticgrad.support.errors import NameConflictError, OpDefinitionError, Shap
 from staticgrad.support.errors.wording import quote
 from staticgrad.support.records import Immutable, dataclass
 
+#: An array of NumPy of any element type.
 Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
 

@@ -93,6 +93,7 @@ def _times(p: float, q: float) -> float:
     return 0.0 if p == 0 or q == 0 else p * q
 
 
+#: The range of a value that may be any number.
 ANY: Final = Range()
 POSITIVE: Final = Range(0.0, _INF, Zero.NEVER)
 #: Zeros that stand where no operand's element does.

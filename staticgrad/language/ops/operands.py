@@ -48,6 +48,7 @@ from staticgrad.support.errors import ArgumentError, AxisError, DTypeError, Rela
 from staticgrad.support.errors.tracebacks import called_name
 from staticgrad.support.errors.wording import quote
 
+#: An axis, several, or None for all.
 Axes = int | Sequence[int] | None
 #: The maximum number of values that one function returns.
 MOST_PARTS: Final = 1_000_000
@@ -256,9 +257,12 @@ def known_integer(data: Any) -> int | None:
     return None
 
 
-#: Declared arguments, which the boundary of a public function reads (``language/ir/calls.py``).
+# Declared arguments, which the boundary of a public function reads (``language/ir/calls.py``).
+#: Annotation of an argument that is an integer, also an integer value that is known now.
 Integer = Annotated[int, Argument(integer)]
+#: Annotation of an argument that is an integer >= 1.
 PositiveInt = Annotated[int, Argument(partial(integer, least=1))]
+#: Annotation of an argument that is an integer >= 0.
 NonNegativeInt = Annotated[int, Argument(partial(integer, least=0))]
 
 
@@ -322,15 +326,24 @@ def _number(what: str, low: float, high: float, ends: str) -> Callable[..., Any]
     return partial(read_number, what=what, low=low, high=high, ends=ends)
 
 
+#: Read an argument that is a positive, finite number: ``positive(name, data)``.
 positive = _number("a positive, finite number", 0, math.inf, "()")
+#: Read an argument that is a finite number >= 0: ``non_negative(name, data)``.
 non_negative = _number("a finite number >= 0", 0, math.inf, "[)")
 
+#: Annotation of an argument that is a finite number.
 Number = Annotated[float, Argument(read_number)]
+#: Annotation of an argument that is a positive, finite number.
 PositiveFloat = Annotated[float, Argument(positive)]
+#: Annotation of an argument that is a positive number, or a value.
 PositiveOperand = Annotated[float | Value, Argument(partial(positive, or_value=True))]
+#: Annotation of an argument that is a finite number >= 0.
 NonNegativeFloat = Annotated[float, Argument(non_negative)]
+#: Annotation of an argument that is a number in [0, 1).
 Fraction = Annotated[float, Argument(_number("a number in [0, 1)", 0, 1, "[)"))]
+#: Annotation of an argument that is a number in (0, 1).
 OpenFraction = Annotated[float, Argument(_number("a number in (0, 1)", 0, 1, "()"))]
+#: Annotation of an argument that is a number in [0, 1].
 UnitFloat = Annotated[float, Argument(_number("a number in [0, 1]", 0, 1, "[]"))]
 
 

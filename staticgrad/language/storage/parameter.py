@@ -35,7 +35,8 @@ from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.wording import kind_of, quote
 from staticgrad.support.records import NamedTuple
 
-ALIGNMENT: Final = 64  # bytes: a cache line, and the widest vector
+#: Bytes to which the array of a parameter is aligned: a cache line, and the widest vector.
+ALIGNMENT: Final = 64
 
 
 def aligned_bytes(count: int, zero: bool = False) -> npt.NDArray[np.uint8]:

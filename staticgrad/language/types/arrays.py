@@ -30,6 +30,7 @@ from staticgrad.support.errors.wording import kind_of, why_no_array
 from staticgrad.support.narrow_floats import narrow_numbers
 from staticgrad.support.records import dataclass
 
+#: The sizes of all axes.
 Shape = tuple[Size, ...]
 #: The longest axis: what 64 bits with a sign count, as in NumPy.
 MOST_SIZE: Final = (1 << 63) - 1

@@ -285,6 +285,7 @@ class Dim(UnknownNumber):
         return (Dim, (dict(self.terms),))
 
 
+#: The size of an axis: a number, or a polynomial over named sizes.
 Size = int | Dim
 
 

@@ -208,6 +208,7 @@ F16, BF16 = DType("f16", "f", 16, 11, F32), DType("bf16", "f", 16, 8, F32)
 #: Those of pairs of values (``ir/pairs.py``); no node of a graph has them.
 C64, C128 = DType("c64", "c", 64, 24), DType("c128", "c", 128, 53)
 _PARTS: Final = {"c64": F32, "c128": F64}
+#: The complex element types, whose values are pairs.
 COMPLEX_DTYPES: Final = (C64, C128)
 
 _FLOATS: Final[tuple[DType, ...]] = (F16, BF16, F32, F64) if HAS_BFLOAT16 else (F16, F32, F64)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from staticgrad.extend import did_you_mean
 from staticgrad.extend.optional import material
 from staticgrad.support.errors import UnknownNameError
-from staticgrad.tools.documentation import names, operators, reference
+from staticgrad.tools.documentation import extensions, names, operators, reference
 
 #: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
 _SETTINGS: Final = {
@@ -140,6 +140,7 @@ GUIDE: Final = Path(__file__).parent / "guide"
 #: Pages that are made of the code.
 _MADE: Final[dict[str, Callable[[], str]]] = {
     "errors": reference.codes,
+    "extend-names": extensions.page,
     "other-names": names.page,
     "torch-operators": operators.page,
     "jax-primitives": operators.page_of_primitives,
@@ -164,14 +165,14 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "sparse-newton", "deploy",
     ),
     "How to: extend": (
-        "write-an-op", "passes", "policies", "write-a-backend", "write-a-distribution",
+        "write-an-op", "passes", "policies", "write-a-backend", "write-a-distribution", "extend",
     ),
     "Explain": (
         "run-or-define", "complex-numbers", "dead-nodes", "numba", "read-a-kernel", "security",
     ),
     "Reference": (
         "conventions", "what-works", "accuracy", "errors", "glossary", "numpy", "names",
-        "array-api", "other-names", "torch-operators", "jax-primitives",
+        "array-api", "other-names", "torch-operators", "jax-primitives", "extend-names",
     ),
 }  # fmt: skip
 
