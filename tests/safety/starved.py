@@ -1,4 +1,4 @@
-"""Child process: kernels that Numba compiled get no memory for their scratch.
+"""Child process: kernels that Numba compiled get no memory for their scratch, and results none.
 
     python -m tests.safety.starved
 
@@ -7,6 +7,7 @@ before the native entry takes part and behind it; with more memory the program r
 """
 
 import resource
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,38 @@ def updating():
     assert np.array_equal(v.value, np.sort(BIG))
 
 
+def holding():
+    """The caller holds results of native runs until there is no memory for another."""
+    w, x = sg.parameter("w", np.zeros(3, "float32")), sg.input("x", ("n",), "float32")
+    f = sg.compile(sg.Graph({"small": w + 0.0, "y": x * 2.0}, {w: w + 1.0}))
+    feeds = {"x": np.ones(1 << 20, "float32")}
+    held = [f.run(feeds) for _ in range(24)]
+    natively = f._executor.native_entry.runs
+    assert natively > 3
+    text, line = "", None
+    limit(100 << 20)
+    try:
+        while True:
+            held.append(f.run(feeds))
+    except sg.errors.OutOfMemory as error:
+        text, line = str(error), traceback.extract_tb(error.__traceback__)[0].line
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, ENDLESS)
+    assert "output 'y' of shape (1048576,) does not fit into memory" in text
+    assert line == "held.append(f.run(feeds))"
+    assert f._executor.native_entry.runs > natively
+    assert f.stats.runs == len(held)
+    assert w.value.tolist() == [len(held)] * 3
+    for number, results in enumerate(held):
+        assert results["small"].tolist() == [number] * 3
+        assert (results["y"] == 2.0).all()
+    held.clear()
+    for _ in range(3):
+        assert (f.run(feeds)["y"] == 2.0).all()
+
+
 def main():
+    holding()
     sorting()
     updating()
     say("done")

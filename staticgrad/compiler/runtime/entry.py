@@ -21,7 +21,7 @@ from staticgrad.compiler.runtime.step import ParameterLocks, Table
 from staticgrad.language.storage.locks import POLL
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
-from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
+from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord, ResultPoolWord
 from staticgrad.support.forks import AtFork
 
 Words = npt.NDArray[np.int64]
@@ -173,7 +173,7 @@ class Entry(AtFork):
             (HeadWord.WRITTEN_AT, spans),
         ):
             sheet.point(at, sheet.add(words))
-        pool_words = sheet.add([0] * (2 * len(outputs)))
+        pool_words = sheet.add([0] * (len(ResultPoolWord) * len(outputs)))
         sheet.point(HeadWord.POOLS_AT, pool_words)
         self._key_words = sheet.add([0] * len(inputs))
         sheet.point(HeadWord.KEYS_AT, self._key_words)
@@ -193,8 +193,8 @@ class Entry(AtFork):
         self.head = sheet.array()
         self._head = self.head.data
         for number, port in enumerate(outputs):
-            first = pool_words + 2 * number
-            pools[port.name].note_blocks(self._head[first : first + 2])
+            first = pool_words + len(ResultPoolWord) * number
+            pools[port.name].note_blocks(self._head[first : first + len(ResultPoolWord)])
         self.enter: Callable[[object], Any] = native_entry.with_feeds(self.head)
 
     @property

@@ -7,10 +7,11 @@ Dtypes convert as in NumPy's ``same_kind``: within a kind in both directions (fl
 rounds, int64 to int32 wraps), and from a lower kind to a higher (bool, integer, floating), never
 down. Feeds are never written, and no reference to them outlives the run.
 
-**Results** are written into recycled or fresh arrays, or the caller's own. An array handed out is a
-view of a block that only this file holds. When the block's reference count is down to ours, the
-caller has dropped the array and every view of it, and the block is used again. Results therefore
-never alias each other, the arena, a feed or a parameter.
+**Results** are written into recycled or fresh arrays, or the caller's own. An array that a run in
+Python returns is a view of a block that only this file holds. When the block's reference count is
+down to ours, the caller has dropped the array and every view of it, and the block is used again.
+Results therefore never alias each other, the arena, a feed or a parameter. Where the caller still
+refers to all blocks, the native entry makes an array with memory of its own, which no pool holds.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.storage.parameter import aligned_bytes
 from staticgrad.language.types.arrays import array_of, convert_array, viewer_of
 from staticgrad.language.types.dtype import as_dtype
+from staticgrad.native.entry.words import ResultPoolWord
 from staticgrad.native.environment import default_environment
 from staticgrad.support.errors import OutOfMemory, OutputArrayError
 from staticgrad.support.errors.wording import kind_of
@@ -163,7 +165,8 @@ def _has_other_bytes(data: Array) -> bool:
     return bool(data.view(np.uint8).max() > 1)
 
 
-_BLOCKS: Final = 2  # blocks kept per output: a loop holds its last result while it makes the next
+#: Blocks of each output: a loop holds its last result while it makes the next.
+_BLOCKS: Final = ResultPoolWord.MISSES.value
 _OVERLAP_WORK: Final = 10_000  # effort for an exact answer; beyond it, two arrays count as meeting
 
 
@@ -217,7 +220,7 @@ class OutputPool:
         return block.template.view(), block.address
 
     def note_blocks(self, words: memoryview) -> None:
-        """Write the addresses of the blocks' arrays to these words from now on, 0 for none."""
+        """Write the addresses of blocks to a ``ResultPoolWord`` from now on, 0 for none."""
         self._noted = words
         self._keep(self._blocks)
 
@@ -225,6 +228,7 @@ class OutputPool:
         if self._noted is not None:
             for number in range(_BLOCKS):
                 self._noted[number] = id(blocks[number].template) if number < len(blocks) else 0
+            self._noted[ResultPoolWord.MISSES] = 0
         self._blocks = blocks
 
 

@@ -29,6 +29,7 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.entry.words import (
+    MOST_MISSES,
     READABLE,
     SMALL,
     WRITABLE,
@@ -39,6 +40,7 @@ from staticgrad.native.entry.words import (
     ObjectField,
     PlaceWord,
     RecordWord,
+    ResultPoolWord,
 )
 from staticgrad.native.source import PythonSource, RuntimeCode
 
@@ -79,6 +81,9 @@ if TYPE_CHECKING:
 #: Words of a place, and bytes.
 PLACE_WORDS: Final = len(PlaceWord)
 SIZE_OF_PLACE: Final = 8 * PLACE_WORDS
+#: Blocks of a pool, and bytes of its words.
+BLOCKS: Final = ResultPoolWord.MISSES.value
+SIZE_OF_POOL: Final = 8 * len(ResultPoolWord)
 
 
 def get(at: int, number: int) -> int:
@@ -262,19 +267,34 @@ def bound_fits(head: int, bound: int, record: int, addresses: int) -> bool:
 
 
 def reuse_block(calls: int, head: int, i: int, rank: int, shape: int) -> int:
-    """Return a view of a block of the pool without other references, or 0."""
-    pool = get(head, HeadWord.POOLS_AT) + 16 * i
-    for k in range(2):
+    """Return a view of a block of the pool without other references.
+
+    0: a new array has to be made. Below 0: a run in Python has to, which adds a block to the pool:
+    to a pool of one block, and where the pool has had another shape for a while. All blocks of a
+    pool have one shape.
+    """
+    pool = get(head, HeadWord.POOLS_AT) + SIZE_OF_POOL * i
+    misses = get(pool, ResultPoolWord.MISSES) + 1
+    for k in range(BLOCKS):
         block = get(pool, k)
         if block != 0 and shape_fits(block, rank, shape):
+            misses = 0
             memory = get(block + ObjectField.BASE, 0)
             if half(memory + ObjectField.REFERENCES) == get(head, HeadWord.UNUSED):
-                return called3(get(calls, CallWord.PyArray_View), block, 0, 0)
-    return 0
+                store_word(pool, ResultPoolWord.MISSES, 0)
+                view = called3(get(calls, CallWord.PyArray_View), block, 0, 0)
+                return view if view != 0 else -1
+    store_word(pool, ResultPoolWord.MISSES, misses)
+    if misses == 0:
+        return -1 if get(pool, ResultPoolWord.SECOND) == 0 else 0
+    return -1 if misses > MOST_MISSES else 0
 
 
 def result_of(calls: int, head: int, record: int, bound: int, i: int, rank: int, shape: int) -> int:
-    """Return an array for a result: a given one, a view of an unused block, or a new one."""
+    """Return an array for a result: a given one, a view of an unused block, or a new one.
+
+    A new array has its own memory, of NumPy's allocator. 0: there is none.
+    """
     kind = get(calls, CallWord.array_type)
     dtype = get(get(head, HeadWord.RESULT_TYPES_AT), i)
     keep = get(calls, CallWord.Py_IncRef)
@@ -289,7 +309,9 @@ def result_of(calls: int, head: int, record: int, bound: int, i: int, rank: int,
         call(keep, bound_result)
         return bound_result
     if get(get(record, RecordWord.RESULTS_AT), i * PLACE_WORDS + PlaceWord.BYTES) > SMALL:
-        return reuse_block(calls, head, i, rank, shape)
+        view = reuse_block(calls, head, i, rank, shape)
+        if view != 0:
+            return view if view > 0 else 0
     call(keep, dtype)
     return called8(get(calls, CallWord.PyArray_NewFromDescr), kind, dtype, rank, shape, 0, 0, 0, 0)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-#: Bytes up to which a result is a new array of NumPy's own; larger ones are taken from the pool.
+#: Bytes up to which a result is always a new array: NumPy has a cache of such blocks, which is as
+#: fast as the pool. Of a larger result the pool is asked first, then it is a new array, too.
 SMALL: Final = 1024
+#: Successive results of a shape of which the pool has no block, until a run in Python puts one into
+#: it. That run takes 40 us. Fewer, and shapes in turn would take it often; more, and a loop that
+#: drops large results would get fresh pages for longer.
+MOST_MISSES: Final = 8
 #: ndarray.flags.num: C_CONTIGUOUS and ALIGNED; the same and WRITEABLE.
 READABLE: Final = 0x0101
 WRITABLE: Final = 0x0501
@@ -31,7 +36,7 @@ class HeadWord(IntEnum):
     RESULT_NAMES_AT = 13
     RESULT_TYPES_AT = 14
     RESULT_RANKS_AT = 15
-    POOLS_AT = 16  # for each result two blocks' arrays, or 0
+    POOLS_AT = 16  # for each result the words of a ``ResultPoolWord``
     SETTLE = 17  # called where somebody waits for the end of the run
     WRITTEN = 18  # ranges of bytes that the step updates
     WRITTEN_AT = 19
@@ -40,6 +45,14 @@ class HeadWord(IntEnum):
     UNUSED = 22  # references to an unused block's memory
     KEYS_AT = 23  # for each input the value by which it was fed lately, or 0
     NUMBERS_AT = 24  # for each input without axes its bytes, where numbers are taken for it, or 0
+
+
+class ResultPoolWord(IntEnum):
+    """Words of the pool of one result."""
+
+    FIRST = 0  # a block's array, or 0
+    SECOND = 1
+    MISSES = 2  # successive results without a block of their shape
 
 
 class HoldWord(IntEnum):
