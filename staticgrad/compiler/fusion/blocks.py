@@ -75,6 +75,7 @@ class _RolesReader:
         self.masked_reads = self._find_masked_reads()
 
     def _sort_nodes(self) -> list[Node]:
+        """Sort the nodes of a block (attention) topologically, its reductions with them."""
         nodes = dict.fromkeys([*self.group.nodes, *(k.node for k in self.group.reductions)])
         ordered: dict[Node, None] = {}
         pending = [*reversed(nodes)]
@@ -106,6 +107,7 @@ class _RolesReader:
         return reduction.kind in ("max", "min") or (reduction.kind == "sum" and _is_zero(number))
 
     def _find_masked_reads(self) -> set[Key]:
+        """Find the values of a block whose elements beyond the causal mask are read."""
         products = [*self.over_rows, *self.over_columns]
         read = {self.groups.source(n.args[0]).base for n in products if not self._skips_masked(n)}
         read |= {key for key in self.wide if key in self.stored}
@@ -125,6 +127,7 @@ class _RolesReader:
         return read
 
     def _add_role(self, node: Node) -> None:
+        """Classify a node of a block: product, row reduction, or elementwise at a level."""
         key = ResultBuffer(node)
         bases = [self.groups.source(arg).base for arg in node.args]
         reduction = self.group.reductions.get(key)
@@ -148,6 +151,7 @@ class _RolesReader:
     # -- stages, and the values that are saved between them ----------------------------------------
 
     def roles(self) -> Roles:
+        """Return the roles of a block's nodes: products, epilogues, row stages, scratch slots."""
         epilogues = {node: self._epilogue(node) for node in self.scores}
         first = [ResultBuffer(chain[-1] if chain else node) for node, chain in epilogues.items()]
         inside_products = {node for chain in epilogues.values() for node in chain}
@@ -187,6 +191,7 @@ class _RolesReader:
         return replace(roles, slots=self._slots(first, stages, carried=True), carried=True)
 
     def _epilogue(self, product: Node) -> tuple[Node, ...]:
+        """Return the elementwise nodes that follow a product of a block and may be its epilogue."""
         chain: list[Node] = []
         node = product
         while ResultBuffer(node) not in self.stored:
@@ -224,7 +229,7 @@ class _RolesReader:
         return base in self.wide or base in self.per_row
 
     def _stages(self, done: set[Node]) -> tuple[RowStage, ...]:
-        """Return the loops over a row; each saves what later ones read and do not recompute."""
+        """Return a block's loops over a row, with the values that each saves for later ones."""
         self._find_saved(done)
         last = max([*self.wide.values()], default=0)
         reduced = {key: self.per_row[key] - 1 for key in self.group.reductions}
@@ -244,6 +249,7 @@ class _RolesReader:
         return tuple(stages)
 
     def _find_saved(self, done: set[Node]) -> None:
+        """Choose the values of a block that are saved in scratch because later stages read them."""
         products = [*self.over_rows, *self.over_columns]
         product_operands = {self.groups.source(node.args[0]).base for node in products}
         last = self._last_levels()
@@ -262,6 +268,7 @@ class _RolesReader:
         return all(base not in self.wide or base in self.saved for base in bases)
 
     def _last_levels(self) -> dict[Key, int]:
+        """Return the last level of a block's row loops that reads each value."""
         last_levels: dict[Key, int] = {}
         for node in self.elementwise:
             level = self.wide.get(ResultBuffer(node), 0)
@@ -273,6 +280,7 @@ class _RolesReader:
         return last_levels
 
     def _find_needed(self, targets: Sequence[Key], level: int, done: set[Node]) -> tuple[Node, ...]:
+        """Return the nodes that a block's row stage computes for its targets, in order."""
         needed: set[Node] = set()
         pending = [key.node for key in targets]
         saved = {*self.saved}
@@ -293,6 +301,7 @@ class _RolesReader:
     def _slots(
         self, first: Sequence[Key], stages: Sequence[RowStage], carried: bool
     ) -> dict[Key, Slot]:
+        """Assign scratch slots to a block's saved values, one slot to disjoint live ranges."""
         summed = [] if carried else self.over_columns
         summed_operands = {self.groups.source(node.args[0]).base for node in summed}
         last = self._last_reads(stages)
@@ -321,6 +330,7 @@ class _RolesReader:
         return slots
 
     def _last_reads(self, stages: Sequence[RowStage]) -> dict[Key, int]:
+        """Return the number of the last stage of a block that reads each saved value."""
         last_reads = dict.fromkeys(self.saved, 0)
         for number, stage in enumerate(stages, 1):
             reads = [base for node in stage.nodes for base in self._operands_of(node)]
@@ -381,6 +391,7 @@ class _BlockBuilder:
     # -- growing ----------------------------------------------------------------------------------
 
     def grow(self, seed: Group) -> tuple[int, ...]:
+        """Grow a block (attention) from a product: merge its groups, or return () if none fits."""
         members = self._find_members(seed)
         fewer = [group for group in members if not self._sums_rows(seed, group)]
         for joined, recomputed in (self._add_recomputed(seed, members), (members, ()), (fewer, ())):
@@ -401,6 +412,7 @@ class _BlockBuilder:
     def _add_recomputed(
         self, seed: Group, members: Sequence[Group]
     ) -> tuple[Sequence[Group], Sequence[Node]]:
+        """Add groups to a block that read another block's values, and recompute these values."""
         # A block may read values of another block by recomputing them, such as the weights of
         # attention in its gradient.
         square = _Square(self.engine.state, seed)
@@ -429,6 +441,7 @@ class _BlockBuilder:
                 yield group
 
     def _drop_recomputed(self, recomputed: Sequence[Node], block: Group) -> None:
+        """Stop storing values in earlier blocks that a later block recomputes."""
         for key in map(ResultBuffer, recomputed):
             self.engine.readers[key].discard(block.number)
             owner = self.engine.groups.get(self.engine.owners.get(key) or 0)
@@ -441,7 +454,7 @@ class _BlockBuilder:
                     self.engine.change([owner], [less], ordered=True)
 
     def _find_members(self, seed: Group) -> list[Group]:
-        """Return the seed and the groups that may be in one block with it, in order."""
+        """Return a product's group and the groups that may be in one block with it, in order."""
         square = _Square(self.engine.state, seed)
         members = {seed.number: seed}
         refused: set[int] = set()
@@ -466,6 +479,7 @@ class _BlockBuilder:
         return sorted(members.values(), key=lambda group: self.engine.order.index_of(group.number))
 
     def _find_neighbours(self, members: Mapping[int, Group]) -> set[int]:
+        """Return the numbers of the groups that read, or are read by, members of a block."""
         neighbours: set[int] = set()
         for group in members.values():
             for key in group.stored:
@@ -486,6 +500,7 @@ class _BlockBuilder:
     def _build(
         self, seed: Group, members: Sequence[Group], recomputed: Sequence[Node]
     ) -> Group | None:
+        """Build the block of several groups; None if it would spare no buffer."""
         numbers = {group.number for group in members}
         stored = dict.fromkeys(key for group in members for key in group.stored)
         needed = tuple([key for key in stored if self.engine.is_needed(key, numbers)])
@@ -510,6 +525,7 @@ class _Square:
         self.rows, self.scores = seed.domain[:-1], ResultBuffer(_product(seed))
 
     def accepts(self, group: Group) -> bool:
+        """Return True if a group's form allows it in a block: product, row operation or map."""
         if group.windowed or group.checked or group.copied or group.columns or group.regions:
             return False
         if group.indexed and not self._has_row_indices_only(group):
@@ -535,6 +551,7 @@ class _Square:
         return all(node.types[0].rank <= 2 for node in asking)
 
     def find_cone(self, key: Key, available: Container[Key]) -> list[Node] | None:
+        """Return the pointwise nodes that recompute a value for a block; None if too many."""
         cone: dict[Node, None] = {}
         pending = [key.node]
         while pending:
@@ -584,6 +601,7 @@ class _Square:
         return True
 
     def _fits(self, read: Read) -> bool:
+        """Return True if a read inside of a block reads the row that the reader computes."""
         node, source = read.reader, read.source
         if isinstance(node.form, Contract):
             second = self.groups.source(node.args[1])

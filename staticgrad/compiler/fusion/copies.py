@@ -61,7 +61,7 @@ class GroupsWithCopies:
 
 
 def add_copies(groups: Groups) -> GroupsWithCopies:
-    """Return the groups, with copy groups for values that need a buffer of their own."""
+    """Add copy groups for fused values that need a separate buffer, such as aliased outputs."""
     roots = _CopyBuilder(groups)
     outputs = {name: roots.assign_root(value) for name, value in groups.graph.outputs.items()}
     changing = [pair for pair in groups.graph.updates if not _is_unchanged(groups, *pair)]
@@ -105,6 +105,7 @@ class _CopyBuilder:
         return replace(self._input, by_number=self._groups, owners=self._owners, types=self._types)
 
     def assign_root(self, value: Symbolic) -> Key:
+        """Return the buffer of a graph's output or update; copy it if its own cannot be used."""
         source = self._input.source(value)
         key = self._transpose_in_place(source)
         if key is None:
@@ -116,6 +117,7 @@ class _CopyBuilder:
         return key
 
     def _transpose_in_place(self, source: Source) -> Key | None:
+        """Let the group that computes an output store it in the output's order of axes."""
         # Let the group store a root in the order of axes of the root, if nothing else reads the
         # value: else it is stored in its own order, too. Readers of an inline value in memory, such
         # as loops, are not recorded.
@@ -138,6 +140,7 @@ class _CopyBuilder:
 
     @cached_property
     def _reads(self) -> Counter[Key]:
+        """Count the reads of each buffer by groups and by outputs of the graph."""
         groups = self._input
         counts = Counter(groups.source(value).base for value in groups.graph.roots)
         for group in groups.all:
@@ -147,6 +150,7 @@ class _CopyBuilder:
         return counts
 
     def copy(self, source: Source, phase: int) -> Key:
+        """Add a copy group that makes a value contiguous, and return its buffer."""
         if not source.uniform:
             source = self._store_source(source)
         key = self._new_copy(source)
@@ -200,7 +204,7 @@ class _CopyBuilder:
         return Source(source.base, source.type, source.layout, source.direct)
 
     def _give_home(self, source: Source) -> None:
-        """Give an inline value that is read from memory a kernel of its own."""
+        """Add a group that stores an inline value which is read from memory."""
         node = source.base.node
         home = Group(
             self._count,
@@ -214,6 +218,7 @@ class _CopyBuilder:
         self._add(home, source.base)
 
     def _can_be_root_buffer(self, source: Source) -> bool:
+        """Return True if an output may use the buffer of its value instead of a copy."""
         base = source.base
         return (
             not source.inline
@@ -274,6 +279,7 @@ def _is_between(groups: Groups, key: Key) -> bool:
 
 
 def _is_read_last(groups: Groups, group: Group, base: Key) -> bool:
+    """Return True if no group after this one reads a value, directly or through views."""
     waiting = [base.node]
     while waiting:
         node = waiting.pop()
@@ -296,7 +302,7 @@ _KINDS: Final = ("map", "rows", "copy")
 
 
 def _add_lowering_facts(groups: Groups, outputs: Collection[Key]) -> Groups:
-    """Set the fields of groups that lowering needs and that depend on other groups."""
+    """Set the facts of groups that lowering needs: in-place results, streaming stores."""
     by_number = dict(groups.by_number)
     for number, group in groups.by_number.items():
         streamed = tuple(_find_streamed(groups, group, outputs))
@@ -316,6 +322,7 @@ def _find_streamed(groups: Groups, group: Group, outputs: Collection[Key]) -> li
 
 
 def _is_large(groups: Groups, group: Group, key: Key) -> bool:
+    """Return True if a result is so large that streaming stores pay."""
     kind = groups.value_type(key)
     row = hint_value(group.domain[-1]) * kind.dtype.itemsize if len(group.domain) > 1 else 0
     wide = kind.dtype.itemsize >= _LEAST_ITEMSIZE and row % HALF_LINE == 0

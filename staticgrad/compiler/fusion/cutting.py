@@ -56,6 +56,7 @@ def cut_group(engine: Engine, group: Group) -> tuple[int, ...]:
 
 
 def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
+    """Find where to cut a latency-bound fusion group, if the estimated cycles are fewer."""
     nodes = group.nodes
     if len(nodes) <= _LEAST_NODES:
         return None
@@ -79,6 +80,7 @@ def _find_cuts(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] |
 
 
 def _find_copies(groups: Groups, group: Group) -> tuple[Sequence[int], GroupCut] | None:
+    """Cut a group's map from its reductions if these would need copies of their rows."""
     bases = {reduction.source.base for reduction in group.reductions.values()}
     if (
         group.kind != "map"
@@ -104,6 +106,7 @@ def _critical_path(nodes: Sequence[Node]) -> float:
 def _choose_cuts(
     group: Group, work: Sequence[int], live: Sequence[int], count: int, kind: TensorType
 ) -> Sequence[int]:
+    """Choose where to cut a group's nodes into runs of equal work, with few live values."""
     # A run of w instructions with a chain of c cycles per instruction stalls c * w * w / window
     # cycles; with s cycles for storing, (c * w * w / window + s) / w is least where both are equal.
     usual_live = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
@@ -132,7 +135,7 @@ def _choose_cuts(
 
 
 def _count_live_values(groups: Groups, group: Group) -> list[int]:
-    """Return how many values would have to be stored before each node, and at the end."""
+    """Count the values live before each node of a group, which a cut there would store."""
     index = {node: k for k, node in enumerate(group.nodes)}
     for key, reduction in group.reductions.items():  # it is in the part that computes its terms
         index[key.node] = index.get(reduction.source.base.node, len(group.nodes))
@@ -154,6 +157,7 @@ def _count_live_values(groups: Groups, group: Group) -> list[int]:
 def _build_parts(
     engine: Engine, group: Group, cut_indices: Sequence[int], cut: GroupCut
 ) -> Iterator[Group]:
+    """Yield the groups into which a fusion group is cut, with the values each stores."""
     runs = [group.nodes[a:b] for a, b in pairwise([0, *cut_indices, len(group.nodes)])]
     homes = {node: k for k, run in enumerate(runs) for node in run}
     members = {*homes, *(key.node for key in group.reductions)}

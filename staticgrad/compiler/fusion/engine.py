@@ -62,6 +62,7 @@ class Precedence:
         self.is_sorted = True
 
     def _sort_topologically(self, priority: Callable[[int], int]) -> tuple[int, ...]:
+        """Sort the groups topologically, those of the least priority first (Kahn's algorithm)."""
         waits = {number: len(predecessors) for number, predecessors in self._predecessors.items()}
         ready = [(priority(number), number) for number, count in waits.items() if not count]
         heapify(ready)
@@ -85,7 +86,7 @@ class Precedence:
         removed: Collection[int],
         priority: Callable[[int], int],
     ) -> None:
-        """Give numbers other predecessors and priorities, and remove some numbers.
+        """Change predecessors and priorities of groups in the order, and remove some groups.
 
         The order is the one that a new ``Precedence`` would have. It is sorted again from the first
         index at which one of these numbers is ready, in the old or the new graph, until the rest of
@@ -117,7 +118,7 @@ class Precedence:
     def _sort_from(
         self, start: int, changed: set[int], removed: set[int], priority: Callable[[int], int]
     ) -> tuple[list[int], int]:
-        """Return the numbers in order from an index on, and the index at which they end."""
+        """Sort the groups again from an index on, until the old order is valid."""
         index, ready_at = self._indices, self._ready
         ready = [
             (priority(number), number)
@@ -184,7 +185,7 @@ class Precedence:
         return self._reachable_between(first, second) is not None
 
     def is_convex(self, numbers: Iterable[int]) -> bool:
-        """Return whether a set is convex: no path leads out of it and back into it.
+        """Return True if merging groups makes no cycle: no path leaves the set and comes back.
 
         A convex set may be merged, in its order. False also if the search would take long.
         """
@@ -205,7 +206,7 @@ class Precedence:
         return True
 
     def merge(self, kept_number: int, merged_number: int) -> None:
-        """Merge ``merged_number`` into ``kept_number``; ``may_merge`` must hold."""
+        """Merge one fusion group into another in the order; ``may_merge`` must hold."""
         self.is_sorted = False
         self._make_adjacent(kept_number, merged_number, [kept_number, None])
         del self._indices[merged_number]
@@ -221,7 +222,7 @@ class Precedence:
             forward[kept_number].discard(merged_number)
 
     def move_predecessors(self, first: int, second: int) -> None:
-        """Make ``first`` the only predecessor of ``second``, whose predecessors become its own.
+        """Make group ``first`` the only predecessor of ``second``, and move the others to it.
 
         ``may_merge`` must hold for the two.
         """
@@ -235,6 +236,7 @@ class Precedence:
         self._successors[first].add(second)
 
     def _make_adjacent(self, first: int, second: int, pair: list[int | None]) -> None:
+        """Move two groups side by side in the order, what depends on the first behind them."""
         following = self._reachable_between(first, second)
         assert following is not None
         low, high = sorted([self._indices[first], self._indices[second]])
@@ -246,6 +248,7 @@ class Precedence:
         self._indices.update({n: low + k for k, n in enumerate(reordered) if n is not None})
 
     def _reachable_between(self, first: int, second: int) -> set[int] | None:
+        """Return the groups on paths from the first of two, or None if one leads to the second."""
         low, high = sorted([first, second], key=self._indices.__getitem__)
         end = self._indices[high]
         if end - self._indices[low] > _FARTHEST:
@@ -308,7 +311,7 @@ class Engine:
         self._shared_writers: set[int] = set()
 
     def run(self, moves: Sequence[Move]) -> Groups:
-        """Apply moves while one applies, and return the groups.
+        """Apply fusion moves until none applies, and return the groups.
 
         The first move with groups to look at is next, and of these the first group. A group that
         was changed is looked at again by this move and by later ones.
@@ -330,7 +333,7 @@ class Engine:
         return self.result()
 
     def result(self) -> Groups:
-        """Return the current groups, with a level for each."""
+        """Return the current fusion groups, with a level (longest path from inputs) for each."""
         if not self._changed:
             return self._initial
         by_number: dict[int, Group] = {}
@@ -370,7 +373,7 @@ class Engine:
         return Precedence(self.groups, self._edges(), self._last_position)
 
     def find_visited(self, group: Group, keys: Iterable[object]) -> list[Group]:
-        """Return the groups visited last with one of these keys, latest first, and add this one."""
+        """Return groups visited last with one of these keys, latest first, and record this one."""
         matches: dict[int, None] = {}
         for key in keys:
             visited = self._visited.setdefault(key, {})
@@ -394,7 +397,7 @@ class Engine:
         return not self.is_inner(key) or any(reader not in inside for reader in readers)
 
     def compare_storage(self, first: Group, second: Group) -> tuple[int, int]:
-        """Return the bytes that merging two groups spares and adds.
+        """Return the bytes that merging two fusion groups spares and adds.
 
         Spared: values that one kernel need not store. Added: values of the later phase that a
         memory policy would then save between the phases.
@@ -415,7 +418,7 @@ class Engine:
     def combine_groups(
         self, parts: Sequence[Group], inside: Collection[int] = (), **changes: Any
     ) -> Group:
-        """Return one group of several, with the number of the first.
+        """Combine several fusion groups into one with the number of the first.
 
         ``inside``: the groups that can then read values from registers; the parts if empty.
         """
@@ -438,7 +441,7 @@ class Engine:
         return replace(parts[0], **{**combined, **changes})
 
     def merge(self, parts: Sequence[Group], merged: Group) -> tuple[int, ...]:
-        """Replace groups by one group, which has the number of one of them."""
+        """Replace fusion groups by one, which has the number of one of them."""
         first, *later = sorted([part.number for part in parts], key=self.order.index_of)
         for number in later:  # in their order: no path leads from one to the next by way of a third
             first, second = (number, first) if number == merged.number else (first, number)
@@ -451,7 +454,7 @@ class Engine:
     def change(
         self, old: Sequence[Group], new: Sequence[Group], ordered: bool = False
     ) -> tuple[int, ...]:
-        """Replace groups by others; return the numbers of the new ones.
+        """Replace fusion groups by others; return the numbers of the new ones.
 
         ``ordered``: the order is up to date already.
         """
@@ -483,6 +486,7 @@ class Engine:
     # -- the order --------------------------------------------------------------------------------
 
     def _last_position(self, number: int) -> int:
+        """Return the position in the graph of the last node that a group computes."""
         group, position = self.groups[number], self.position
         if group.transfers or group.image is not None:
             return max([position[node] for node in group.members], default=0)
@@ -498,7 +502,7 @@ class Engine:
         new: Sequence[Group],
         moved_keys: Sequence[Key],
     ) -> bool:
-        """Update the order after groups were replaced and buffers moved between them.
+        """Update the groups' topological order after a move replaced some of them.
 
         Return False if that is not possible: the order must then be computed again.
         """
@@ -529,6 +533,7 @@ class Engine:
         yield from self._write_order_edges()
 
     def _write_order_edges(self) -> Iterator[tuple[int, int]]:
+        """Yield pairs of groups that write the same buffer, in the order they must run."""
         # The second of two overwrites a part of what the first has written. A reader of a buffer
         # depends on its owner alone, so the owner writes last among the groups of its level.
         writers: dict[Key, dict[int, Group]] = {}

@@ -64,6 +64,7 @@ _LEAST_ELEMENTS: Final = 16
 
 
 def _fills_rows(part: Source, axis: int) -> bool:
+    """Return True if a part of a concatenation is copied in rows that are long and contiguous."""
     # There are many rows outside the axis, and each is contiguous in memory or one number.
     shape = part.type.shape
     if hint_product(shape[:axis]) < _LEAST_ROWS or hint_product(shape[axis:]) < _LEAST_ELEMENTS:
@@ -81,7 +82,7 @@ MAX_INLINE_DEPTH: Final = 3
 
 
 def _is_of_product(node: Node) -> bool:
-    """Return whether a value is a product, or a function of one alone."""
+    """Return True if a value is a matrix product, or a function of one alone."""
     while isinstance(node.form, forms.Pointwise):
         operands = [arg.node for arg in node.args if arg.type.rank]
         if len(operands) != 1:
@@ -126,6 +127,7 @@ class _GroupBuilder:
             self._place(node)
 
     def groups(self) -> Groups:
+        """Return the fusion groups of the graph, with owners, sources and users of their values."""
         clusters = [cluster for cluster in self._clusters if cluster.merged_into is None]
         self._make_last_writer_owner(clusters)
         return Groups(
@@ -142,6 +144,7 @@ class _GroupBuilder:
         )
 
     def _make_last_writer_owner(self, clusters: Iterable[Cluster]) -> None:
+        """Make the last cluster that writes a part of a buffer the owner of the buffer."""
         # The last writer is that of the highest level, then of the highest number, so that clusters
         # which store parts of several values have one order for all of these values.
         writers: dict[Key, list[Cluster]] = {}
@@ -168,6 +171,7 @@ class _GroupBuilder:
     def _read_only_by(
         self, cluster: Cluster, reader: Node, merge_target: Cluster | None = None
     ) -> bool:
+        """Return True if only one node, or the cluster to merge with, reads a cluster's values."""
         # This is linear in the graph, since the number of nodes of a cluster is bounded.
         return _is_free(cluster) and all(
             user is reader
@@ -180,7 +184,7 @@ class _GroupBuilder:
         )
 
     def _may_run_later(self, cluster: Cluster, late: Sequence[Source]) -> bool:
-        """Return whether a cluster may run after the sources ``late``, which it will read.
+        """Return True if a cluster may run after ``late`` sources that it will read.
 
         These must be single numbers, such as a learning rate or the condition of an update, and no
         node outside that was placed before may read the cluster. Long computations must not come
@@ -213,6 +217,7 @@ class _GroupBuilder:
     def _set_sources(
         self, node: Node, cluster: Cluster | None, depth: int = 0, uniform: bool = False
     ) -> None:
+        """Record how a node's results are read: contiguous, from a cluster or inline."""
         for index, kind in enumerate(node.types):
             key, layout = ResultBuffer(node, index), Strided.contiguous(kind.shape)
             self._sources[key] = Source(key, kind, layout, True, depth, uniform)
@@ -253,6 +258,7 @@ class _GroupBuilder:
         layout: Strided,
         phase: int,
     ) -> Cluster:
+        """Start a copy cluster that writes a source to a part of a target buffer."""
         if not source.uniform:
             source = self._in_memory(source)
         cluster = self._new_cluster("copy", source.type.shape, phase, [source])
@@ -270,6 +276,7 @@ class _GroupBuilder:
     # -- the walk ---------------------------------------------------------------------------------
 
     def _place(self, node: Node) -> None:
+        """Add a node to a cluster by its form: pointwise, view, reduction, gather, ..."""
         form = node.form
         args = [self._sources[arg.node, arg.index] for arg in node.args]
         match form:
@@ -298,7 +305,7 @@ class _GroupBuilder:
                 self._place_whole(node, args)
 
     def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
-        """Start a cluster with a node whose operands must be in memory."""
+        """Start a cluster with a node (product, sort, call) whose operands must be in memory."""
         form, domain = node.form, node.types[0].shape
         kind: GroupKind = "body"
         if isinstance(form, forms.Contract):
@@ -322,6 +329,7 @@ class _GroupBuilder:
     def _place_movement(
         self, node: Node, form: forms.View | forms.Identity | forms.ReshapeForm, arg: Source
     ) -> None:
+        """Record a view, reshape or identity as another layout of its operand, or as a copy."""
         if isinstance(form, forms.Identity):  # the operand itself: it still fuses with readers
             self._sources[node, 0] = arg
             if form.materialized:
@@ -349,6 +357,7 @@ class _GroupBuilder:
             self._alias(node, arg, layout)
 
     def _place_pointwise(self, node: Node, form: forms.Pointwise, args: Sequence[Source]) -> None:
+        """Add a pointwise node to a cluster of its operands, or inline it in its readers."""
         depth, uniform, indexed = 1, not form.indexed, form.indexed
         for arg in args:
             depth = max(depth, arg.depth + 1)
@@ -375,7 +384,7 @@ class _GroupBuilder:
         self._set_sources(node, cluster)
 
     def _is_large_mask(self, node: Node, args: Sequence[Source]) -> bool:
-        """Return whether a node is a large mask of indices for products of queries and keys.
+        """Return True if a node is a large attention mask, which is recomputed instead of stored.
 
         Each reader recomputes it: stored, its size is the square of the context length.
         """
@@ -389,7 +398,7 @@ class _GroupBuilder:
     def _find_joinable(
         self, node: Node, candidates: list[Cluster], args: Sequence[tuple[Source, Cluster | None]]
     ) -> Cluster | None:
-        """Return the cluster that ``node`` may join without a cycle: the latest of its operands."""
+        """Return the latest cluster of a node's operands that it may join without a cycle."""
         if any(g.kind in ANCHORED for g in candidates) and self._is_summed(node):
             # A tile of a product cannot sum: its kernel would store the elements.
             candidates = [g for g in candidates if g.kind not in ANCHORED]
@@ -407,7 +416,7 @@ class _GroupBuilder:
         return None if late else best
 
     def _is_summed(self, node: Node) -> bool:
-        """Return whether only reductions read a value, or elements that only they read."""
+        """Return True if only reductions read a value, or elements that only they read."""
         pending, seen = [node], {node}
         while pending:
             value = pending.pop()
@@ -434,7 +443,7 @@ class _GroupBuilder:
         return home
 
     def _merge(self, first: Cluster, second: Cluster) -> Cluster | None:
-        """Merge two clusters if their forms allow it; no path may leave one and come back."""
+        """Merge two clusters if their forms allow it and no path leaves one and comes back."""
         if find_form_conflict(first, second) is not None:
             return None
         if second.kind in ANCHORED:
@@ -443,6 +452,7 @@ class _GroupBuilder:
         return first
 
     def _place_reduce(self, node: Node, form: forms.Reduce, arg: Source) -> None:
+        """Add a reduction to its operand's cluster: over trailing axes first, then over others."""
         target, rank = ResultBuffer(node), arg.type.rank
         row_axes, outer_axes = decompose(rank, form.axes)
         if row_axes and outer_axes:  # first the rows, then their results
@@ -469,6 +479,7 @@ class _GroupBuilder:
         row: int,
         columns: tuple[int, ...] = (),
     ) -> None:
+        """Add a reduction along rows or columns to the cluster that computes its operand."""
         positions = arg.inline and not arg.uniform
         if positions and row > 1:  # the row's axes may be merged: then no axis has an index
             arg, positions = self._in_memory(arg), False
@@ -493,7 +504,7 @@ class _GroupBuilder:
         return fits and not (cluster.keeps_axes and row > 1)
 
     def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
-        """Start a cluster for a sequential step: a scan, or a scatter into a filled buffer."""
+        """Start a cluster for a sequential node: a scan, or a scatter into a filled buffer."""
         kind, form, reads = node.types[0], node.form, self._operands_in_memory(args, 1)
         if self._fuse and is_one_hot(node, self._users[node, 0]):
             cluster = self._start_cluster("map", node, kind.shape, reads)
@@ -509,6 +520,7 @@ class _GroupBuilder:
         cluster.stored[ResultBuffer(node)] = None
 
     def _place_assemble(self, node: Node, form: forms.Assemble, args: Sequence[Source]) -> None:
+        """Group a concatenation: each part's cluster stores it in place, or a copy does."""
         target, kind, phase = ResultBuffer(node), node.types[0], self._phases[node]
         layouts = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
         homes = [self._home_of_part(*part, phase) for part in zip(args, layouts, strict=True)]
@@ -537,6 +549,7 @@ class _GroupBuilder:
     def _rows_of_parts(
         self, regions: Sequence[forms.Region], args: Sequence[Source], copied: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], int]]:
+        """Yield the parts of a concatenation to copy together row by row, and single ones."""
         # Only inputs are copied together: a kernel that copies computed values runs after the last
         # of them, and all of them are alive until then.
         axis = None  # the one along which the parts follow each other

@@ -348,7 +348,7 @@ class GroupValues:
         return self.sources[value.key]
 
     def expand_inline(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Yield the sources in memory, and for each inline source the ones that it reads."""
+        """Yield sources in memory; an inline source is replaced by the ones it is computed from."""
         for source in sources:
             if source.inline:
                 yield from self.expand_inline(
@@ -358,7 +358,7 @@ class GroupValues:
                 yield source
 
     def operand_locations(self, group: Group) -> list[tuple[Key, Size]]:
-        """Return the buffer and the offset of each operand of a group's only node, in C order."""
+        """Return the buffer and offset of each operand of a call group, in C order."""
         (node,) = group.nodes
         sources = [self.source(arg) for arg in node.args]
         return [
@@ -421,6 +421,7 @@ class Groups(GroupValues):
         return reads
 
     def _reads(self, group: Group) -> Iterator[Read]:
+        """Yield each read of a buffer by a group's nodes, reductions and copies."""
         if group.image is not None:
             yield from self._reads(group.image)
         sources = self.sources
@@ -522,7 +523,7 @@ class Cluster:
         self.instructions += instructions(node)
 
     def accepts(self, phase: int, domain: Shape) -> bool:
-        """Return whether a pointwise node may join, regardless of levels."""
+        """Return True if a pointwise node of this phase and shape may join the cluster."""
         return (
             self.kind in ("map", *ANCHORED)
             and self.domain == domain
@@ -531,7 +532,7 @@ class Cluster:
         )
 
     def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
-        """Return whether a source is all of a value of the cluster that a layout can store."""
+        """Return True if a cluster can store a whole value of it with a given layout."""
         base = source.base
         if source.inline or not isinstance(base, ResultBuffer) or base in self.reductions:
             return False
@@ -561,7 +562,7 @@ class Cluster:
         return any(region.target == key for regions in self.regions.values() for region in regions)
 
     def freeze(self, position: Mapping[Node, int]) -> Group:
-        """Return the finished group; ``position``: the index of each node in the graph."""
+        """Return the finished fusion group of a cluster; ``position``: each node's graph index."""
         return Group(
             self.number,
             self.kind,
@@ -582,7 +583,7 @@ class Cluster:
         )
 
     def absorb(self, cluster: Cluster) -> None:
-        """Move everything of another cluster into this one."""
+        """Move the nodes, reductions and results of another cluster into this one."""
         self.nodes += cluster.nodes
         self.instructions += cluster.instructions
         self.reductions |= cluster.reductions

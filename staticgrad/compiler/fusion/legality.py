@@ -52,7 +52,7 @@ from staticgrad.language.types.dtype import ALL_DTYPES
 
 
 def find_form_conflict(first: Cluster | Group, second: Cluster | Group) -> Reason | None:
-    """Return the reason in their forms or sizes why two groups over one domain cannot be merged."""
+    """Return why the forms or sizes of two groups over one domain forbid fusing them, or None."""
     gemms = (first.kind in ANCHORED) + (second.kind in ANCHORED)
     rows = {group.row for group in (first, second) if group.reductions}
     if gemms == 2:
@@ -76,7 +76,7 @@ def find_form_conflict(first: Cluster | Group, second: Cluster | Group) -> Reaso
 
 
 def find_read_conflict(producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:
-    """Return the reason why a consumer cannot compute the elements of a producer that it reads.
+    """Return why a consumer cannot compute its producer's elements in one kernel, or None.
 
     ``reads``: its reads of the producer.
     """
@@ -149,6 +149,7 @@ def _stays_in_row(node: Node) -> bool:
 
 
 def _find_rows_of_maps(first: Group, second: Group) -> tuple[Shape, int] | None:
+    """Return the domain and row axes over which two maps could be one row kernel, or None."""
     if "columns" in (first.kind, second.kind):
         return None
     if first.domain == second.domain:
@@ -176,7 +177,7 @@ class RowRules:
         self._work: dict[Group, int] = {}
 
     def find_shared_rows(self, first: Group, second: Group) -> tuple[Shape, int] | None:
-        """Return the domain and the number of row axes that two groups could share, or None."""
+        """Return the domain and number of row axes that two fusion groups could share, or None."""
         if not (self.can_join_rows(first) and self.can_join_rows(second)):
             return None
         reducing = next((group for group in (first, second) if group.row), None)
@@ -204,7 +205,7 @@ class RowRules:
         return domain, row
 
     def can_join_rows(self, group: Group) -> bool:
-        """Return whether the form of a group allows it to be a part of a group of rows."""
+        """Return True if a group's form allows it in a group that is computed row by row."""
         can_join = self._can_join.get(group)
         if can_join is None:
             across = bool(group.row and group.reductions) and sums_across(self._groups, group)
@@ -257,7 +258,7 @@ class RowRules:
     def find_conflict(
         self, first: Group, second: Group, reads: Sequence[Read], domain: Shape, row: int
     ) -> Reason | None:
-        """Return the reason why two groups that could share rows may not, or None.
+        """Return why two groups that could share rows may not be fused, or None.
 
         ``reads``: the reads of both.
         """
@@ -309,6 +310,7 @@ class RowRules:
         return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
 
     def _reads_positions(self, group: Group) -> bool:
+        """Return True if a group's nodes use loop indices as values (iota, index arithmetic)."""
         for node in group.nodes if group.indexed else ():
             form = node.form
             if isinstance(form, Pointwise) and form.indexed:
@@ -336,6 +338,7 @@ class RowRules:
     def _moving_walks(
         self, stored: Iterable[Key], reads: Iterable[Read], domain: Shape, row: int
     ) -> list[Walk]:
+        """Return the access paths that a row's loop advances: reads and stored results."""
         walks: dict[Walk, None] = {}
         for read in reads:
             pointwise = isinstance(read.reader.form, Pointwise)

@@ -76,7 +76,7 @@ def has_long_row(group: Group) -> bool:
 
 
 def split_long_rows(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Reduce few long rows in chunks, and combine the results of the chunks by another group."""
+    """Split a reduction over few long rows into chunks, and a group that combines them."""
     if not has_long_row(group) or group.checked or group.regions or group.chunk:
         return ()
     if any(
@@ -106,7 +106,7 @@ _LEAST_ROW: Final = 32
 
 
 def split_totals(engine: Engine, rows: Group) -> tuple[int, ...]:
-    """Split off totals of numbers per row, so that one group of rows reads the large operands once.
+    """Split totals of per-row numbers off a row group, so that large operands are read once.
 
     The groups between the rows and the column sums also get the lowest phase that their operands
     allow, since groups of different phases are merged only if that stores less.
@@ -149,6 +149,7 @@ def _reduces_rows(groups: Groups, group: Group) -> bool:
 
 
 def _large_operands(groups: Groups, group: Group) -> set[Key]:
+    """Return the operands of a group that have as many elements as its domain."""
     size = hint_product(group.domain)
     bases = {read.source.base for read in groups.reads(group)}
     return {
@@ -160,6 +161,7 @@ def _large_operands(groups: Groups, group: Group) -> set[Key]:
 
 
 def _find_numbers_per_row(groups: Groups, rows: Group, columns: list[Group]) -> set[int]:
+    """Return the groups of one number per row between a row group and its totals."""
     chain = {rows.number}
     for group in groups.all:
         if group is rows or not _is_number_per_row(group, rows):
@@ -187,7 +189,7 @@ _NOTE: Final = "groups"
 
 
 def merge_phases(engine: Engine, later: Group) -> tuple[int, ...]:
-    """Merge a group into one of an earlier phase whose elements it reads, if that stores less."""
+    """Fuse a group into one of an earlier phase (forward, backward) if that stores less."""
     if not later.phase or later.kind != "map" or not engine.update_nodes.isdisjoint(later.nodes):
         return ()
     predecessors = sorted(

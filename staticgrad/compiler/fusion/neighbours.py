@@ -69,6 +69,7 @@ class Legality:
         self._parameters = {value.node: p.name for p, value in groups.graph.updates}
 
     def pairs(self) -> Iterator[KernelPair]:
+        """Yield each pair of groups in which one reads the other, with why they are not fused."""
         writers: dict[Key, dict[int, None]] = {}
         for number, group in self._groups.by_number.items():
             for key in group.targets:
@@ -91,6 +92,7 @@ class Legality:
             yield KernelPair(computer, reader, key.node, node, reason)
 
     def _buffers_read(self, group: Group) -> Iterator[tuple[Key, Read]]:
+        """Yield the buffers that a group reads, with inline values that look-ups read."""
         groups = self._groups
         for read in groups.reads(group):
             walk = walk_of(group, read.source) if group.copied and read.elementwise else None
@@ -105,7 +107,7 @@ class Legality:
             yield ResultBuffer(node), Read(node, groups.sources[node, 0], False)
 
     def find_reason(self, producer: Group, consumer: Group, reads: Sequence[Read]) -> Reason | None:
-        """Return the reason why a consumer is not merged with a producer; None if it may be.
+        """Return why a consumer is not fused with a producer; None if it may be.
 
         ``reads``: its reads of the producer.
         """
@@ -138,7 +140,7 @@ class Legality:
     def _find_row_reason(
         self, producer: Group, consumer: Group, reads: Sequence[Read]
     ) -> Reason | None:
-        """Return the reason for two groups that share rows: their cost, or a group between them."""
+        """Return why two groups that share rows are not fused: cost, or a group between them."""
         shared = self._engine.rules.find_shared_rows(producer, consumer)
         if shared is None or not all(
             self._engine.rules.reads_own_row(read, *shared) for read in reads
@@ -156,7 +158,7 @@ class Legality:
         return self._find_barrier(producer, consumer, producer.level)
 
     def _find_phase_reason(self, producer: Group, consumer: Group) -> Reason | None:
-        """Return the reason for groups of two phases: only the earlier one may be recomputed."""
+        """Return why groups of two phases are not fused: only the earlier may be recomputed."""
         if producer.phase == consumer.phase:
             return None
         spared, added = self._engine.compare_storage(producer, consumer)
@@ -165,6 +167,7 @@ class Legality:
         return ReasonKind.StoresMore(added, spared) if added > spared else None
 
     def _find_column_reason(self, producer: Group, consumer: Group) -> Reason | None:
+        """Return why a producer is not fused with a reduction over rows, or None."""
         if consumer.kind != "columns":
             return None
         if producer.kind in ANCHORED:
@@ -180,6 +183,7 @@ class Legality:
         )
 
     def _find_border_reason(self, producer: Group, consumer: Group) -> Reason | None:
+        """Return why two groups of different phases are not fused, or None."""
         if producer.phase == consumer.phase:
             return None
         if not producer.kind == consumer.kind == "map":
@@ -190,6 +194,7 @@ class Legality:
         return self._find_phase_reason(producer, consumer)
 
     def _find_level_reason(self, producer: Group, consumer: Group) -> Reason | None:
+        """Return the other operand, or its form, that keeps a consumer and producer apart."""
         for read in self._groups.reads(consumer):
             home = self._engine.state.home(read.source.base)
             if home is None or home in (producer, consumer) or home.level != producer.level:
@@ -201,7 +206,7 @@ class Legality:
         return self._find_barrier(producer, consumer, producer.level)
 
     def _find_barrier(self, producer: Group, consumer: Group, least: int) -> Reason | None:
-        """Return the last other operand of a consumer that may have to run after the producer."""
+        """Return another operand of a consumer that may have to run after its fusion producer."""
         levels = {
             read.source.base.node: home.level
             for read in self._groups.reads(consumer)

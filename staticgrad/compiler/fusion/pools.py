@@ -26,6 +26,7 @@ _LARGEST: Final = 400
 
 
 def _pool(group: Group) -> Node | None:
+    """Return the pooling node of a group that may be fused with a convolution, or None."""
     if group.kind != "windows" or group.image is not None:
         return None
     for node in group.nodes:
@@ -36,6 +37,7 @@ def _pool(group: Group) -> Node | None:
 
 
 def _do_not_overlap(axes: Sequence[WindowAxis]) -> bool:
+    """Return True if a pool's windows are disjoint, inside of the image and small."""
     counts = [axis.taps for axis in axes]
     if not all(isinstance(count, int) for count in counts):
         return False
@@ -52,7 +54,7 @@ def _ends_inside(axis: WindowAxis) -> bool:
 
 
 def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
-    """Return whether a group computes an image whose elements may be evaluated tap by tap."""
+    """Return True if a group computes an image whose elements a pool may evaluate tap by tap."""
     if group.reductions or group.columns or group.regions or group.keeps_axes or group.checked:
         return False
     if group.kind == "map":
@@ -73,7 +75,7 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
 
 
 def fuse_pools(engine: Engine, image: Group) -> tuple[int, ...]:
-    """Merge the pools of an image into the group that computes it, if less of it is then stored."""
+    """Fuse the pools of an image into the convolution that computes it, if that stores less."""
     readers = sorted({n for key in image.stored for n in engine.readers.get(key, ())})
     pools = [
         pool
@@ -107,7 +109,7 @@ def fuse_pools(engine: Engine, image: Group) -> tuple[int, ...]:
 
 
 def _may_be_one_kernel(groups: Groups, image: Group, pools: Sequence[Group]) -> bool:
-    """Return whether all may be one kernel: same geometry, phase and size."""
+    """Return True if a convolution and its pools have one geometry, phase and size."""
     first, axes = pools[0], _axes(pools[0])
     if image.domain == first.domain or any(
         (pool.domain, pool.phase, _axes(pool)) != (first.domain, image.phase, axes)

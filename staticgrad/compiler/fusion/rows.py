@@ -31,7 +31,7 @@ from staticgrad.support.records import replace
 
 
 def _join_predecessor(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
-    """Join a group to the latest one of its predecessors that it may share rows with."""
+    """Fuse a group with the latest of its predecessors that it may share rows with."""
     if not engine.rules.can_join_rows(group):
         return ()
     predecessors = sorted(
@@ -45,7 +45,7 @@ def _join_predecessor(engine: Engine, group: Group, across: bool) -> tuple[int, 
 
 
 def _join_sibling(engine: Engine, group: Group, across: bool) -> tuple[int, ...]:
-    """Join a group to one that reads the same array, if that has the shape of its domain."""
+    """Fuse a group with one that reads the same array row by row (horizontal fusion)."""
     if not (group.row or group.kind == "columns"):
         return ()
     arrays = [(across, key, group.domain) for key in _full_operands(engine, group)]
@@ -63,6 +63,7 @@ def _full_operands(engine: Engine, group: Group) -> list[Key]:
 
 
 def _may_join(engine: Engine, first: Group, second: Group, across: bool) -> bool:
+    """Return True if two groups may be fused into one that is computed row by row."""
     rules = engine.rules
     if first.phase != second.phase and not across:
         return False
@@ -102,6 +103,7 @@ def _only_feeds(engine: Engine, producer: Group, consumer: Group) -> bool:
 
 
 def _join(engine: Engine, first: Group, second: Group) -> tuple[int, ...]:
+    """Fuse two groups into one that is computed row by row."""
     shared = engine.rules.find_shared_rows(first, second)
     assert shared is not None
     domain, row = shared
@@ -127,7 +129,7 @@ def _combine_rows(
 
 
 def _split_column_sums(engine: Engine, group: Group, row: int) -> tuple[Group, Group]:
-    """Split column sums into partial sums in a group of rows, and a group that adds these up."""
+    """Split sums over rows into partial sums in a row group, and a group that adds these."""
     ((key, reduction),) = group.reductions.items()
     kind, partial = reduction.source.type, PartialBuffer(key.node)
     rows = product(tuple([group.domain[axis] for axis in group.summed]))
@@ -151,7 +153,7 @@ def _split_column_sums(engine: Engine, group: Group, row: int) -> tuple[Group, G
 
 
 def _split_once_per_row(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Split off parts that are computed once per row but are not read in the row."""
+    """Split parts off a row group that are computed once per row but not read in the row."""
     parts = [*engine.parts.pop(group.number, ())]
     out = []
     for part in parts[:0:-1]:

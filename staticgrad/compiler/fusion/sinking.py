@@ -58,7 +58,7 @@ _SHARED: Final = 2
 
 
 def merge_shared_reads(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Merge a group with one that reduces or maps the same large arrays."""
+    """Fuse a group with one that reduces or maps the same large arrays (horizontal fusion)."""
     for visited in engine.find_visited(group, _sharing_keys(engine.state, group)):
         if _may_be_one(engine, visited, group):
             pair = (group, visited) if _ends(engine, group) else (visited, group)
@@ -68,7 +68,7 @@ def merge_shared_reads(engine: Engine, group: Group) -> tuple[int, ...]:
 
 
 def _raise_phases(engine: Engine, number: int) -> Iterator[int]:
-    """Raise the phases of a group and its successors to those of their operands; yield them."""
+    """Raise a group's phase and its successors' to those of their operands; yield them."""
     waiting = [number]
     while waiting:
         number = waiting.pop()
@@ -83,7 +83,7 @@ def _raise_phases(engine: Engine, number: int) -> Iterator[int]:
 
 
 def _sharing_keys(groups: Groups, group: Group) -> list[object]:
-    """Return keys that are equal for groups that read the same arrays."""
+    """Return keys by which fusion groups that read the same arrays find each other."""
     if _may_share(groups, group):
         walks = dict.fromkeys(operand_walks(groups, group))
         across = sums_across(groups, group)
@@ -94,7 +94,7 @@ def _sharing_keys(groups: Groups, group: Group) -> list[object]:
 
 
 def _may_share(groups: Groups, group: Group) -> bool:
-    """Return whether a group only reduces rows of a large domain to few elements."""
+    """Return True if a group only reduces rows of a large domain to few elements."""
     if group.kind != "map" or not group.reductions:
         return False
     if group.keeps_axes or group.checked or group.regions or group.cut is not None:
@@ -107,7 +107,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
 
 
 def _full_walks(groups: Groups, group: Group) -> frozenset[Walk]:
-    """Return the walks of a group that only maps several large arrays; else the empty set."""
+    """Return the access paths of a group that only maps large arrays; else the empty set."""
     if group.kind != "map" or group.reductions or group.cut is not None:
         return frozenset()
     if group.keeps_axes or group.checked or not is_large(group.domain):
@@ -128,6 +128,7 @@ def _is_whole(walk: Walk, domain: Shape) -> bool:
 
 
 def _may_be_one(engine: Engine, first: Group, second: Group) -> bool:
+    """Return True if two groups that read the same arrays may be fused."""
     if len(first.reductions) + len(second.reductions) > MOST_ACROSS:
         return False
     if first.instructions + second.instructions > _MOST_INSTRUCTIONS:
@@ -150,7 +151,7 @@ def _ends(engine: Engine, group: Group) -> bool:
 
 
 def _live_together(engine: Engine, first: Group, second: Group) -> bool:
-    """Return whether the results of both groups are alive at the same time anyway."""
+    """Return True if the results of two groups are live at the same time anyway."""
     if not set(first.targets).isdisjoint(second.targets):
         return True
     if {*first.stored, *second.stored} <= engine.state.roots:
@@ -184,7 +185,7 @@ _LEAST_ELEMENTS: Final = {"map": 1 << 15, "gemm": 1 << 15, "windows": 1 << 13}
 
 
 def sink_values(engine: Engine, group: Group) -> tuple[int, ...]:
-    """Move values into the only group that reads them, if that reads and stores fewer bytes."""
+    """Move nodes into the only group that reads them (producer fusion), if it saves bytes."""
     for reader, nodes in _find_cones(engine, group).items():
         best = _choose_count(engine, group, engine.groups[reader], nodes)
         if best:
@@ -195,7 +196,7 @@ def sink_values(engine: Engine, group: Group) -> tuple[int, ...]:
 
 
 def _find_cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
-    """Return by reader the nodes that only it needs; users come before their operands."""
+    """Return the nodes of a group that only one reader needs, by reader, users first."""
     plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
     if group.kind not in _FROM or not plain or group.cut is not None:
         return {}
@@ -219,7 +220,7 @@ def _find_cones(engine: Engine, group: Group) -> Mapping[int, Sequence[Node]]:
 
 
 def _find_windows_cone(engine: Engine, group: Group, reader: Group) -> Sequence[Node]:
-    """Return the nodes of a windows group that a reader may compute, and store for later groups."""
+    """Return the nodes behind a convolution or pool that a reader may compute instead."""
     chosen: dict[Node, int] = {}
     index_of, is_read = engine.order.index_of, False
     for node in reversed(group.nodes):
@@ -240,7 +241,7 @@ def _reader_key(engine: Engine, user: Node) -> Key:
 
 
 def _may_move(engine: Engine, node: Node) -> bool:
-    """Return whether a node may be computed in another group."""
+    """Return True if a node may be moved to another fusion group."""
     groups, key = engine.state, ResultBuffer(node)
     if not isinstance(node.form, Pointwise) or node.form.indexed or len(node.types) > 1:
         return False
@@ -253,7 +254,7 @@ def _may_move(engine: Engine, node: Node) -> bool:
 def _find_reader(
     engine: Engine, group: Group, node: Node, user: Node, chosen: Mapping[Node, int]
 ) -> int | None:
-    """Return the group that may compute a node for a user, or None."""
+    """Return the group that may compute a node for one of its users, or None."""
     if user in chosen:
         return chosen[user]
     reader = None if user in engine.recomputed else engine.state.home(_reader_key(engine, user))
@@ -263,6 +264,7 @@ def _find_reader(
 
 
 def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Node) -> bool:
+    """Return True if a reader may compute a node of another group: it reads its own element."""
     if reader is group or reader.kind not in _INTO_OF[group.kind]:
         return False
     if (
@@ -286,6 +288,7 @@ def _may_take(engine: Engine, group: Group, reader: Group, node: Node, user: Nod
 
 
 def _may_read(engine: Engine, reader: Group, node: Node) -> bool:
+    """Return True if moving a node to a reader does not read a parameter after its update."""
     # The node may read parameters that are updated. A reader that runs after an update in place
     # would read the new value, so it must not come later than the updates. Products run later than
     # groups that do not depend on them, so they never compute such a node.
@@ -302,7 +305,7 @@ def _may_read(engine: Engine, reader: Group, node: Node) -> bool:
 
 
 def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[Node]) -> int:
-    """Return how many of the nodes the reader should compute, for the fewest bytes moved."""
+    """Return how many of the nodes a reader should compute, for the fewest bytes moved."""
     sinks_all = group.kind == "map" and len(nodes) == len(group.nodes) and not group.reductions
     if sinks_all and reader.kind in _ELEMENTS and find_form_conflict(group, reader) is None:
         return len(nodes)
@@ -326,6 +329,7 @@ def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[N
 def _sink_nodes(
     engine: Engine, group: Group, reader: Group, nodes: Sequence[Node]
 ) -> tuple[Group, Group]:
+    """Return two groups after nodes were moved from the first to its reader."""
     sunk = {*nodes}
     work = sum(map(instructions, nodes))
     remaining = tuple([node for node in group.nodes if node not in sunk])
@@ -354,7 +358,7 @@ def _sink_nodes(
 
 
 def _traffic(groups: Groups, group: Group) -> int:
-    """Return the bytes that a group reads and stores; a store fetches its line first."""
+    """Return the bytes of memory traffic of a group; a store fetches its cache line first."""
     inside: Set[Key] = {ResultBuffer(node) for node in group.nodes} | group.reductions.keys()
     bases = [read.source.base for read in groups.reads(group)]
     touched = dict.fromkeys([base for base in bases if base not in inside])

@@ -61,7 +61,7 @@ class PendingStep:
 
 
 def _writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
-    """Return the steps, by number, that write each value, in the order in which they must run."""
+    """Return the steps, by number, that write each new parameter value, in their order."""
     writers: dict[Key, list[int]] = {}
     for number, pending in enumerate(steps):
         for key in pending.writes:
@@ -85,7 +85,7 @@ def _values_up_to_loops(
 
 
 def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
-    """Return the updates that must go through a copy; the others write in place.
+    """Return the parameter updates that need a copy at the end; the others are in place.
 
     With these copies every reader of an old value can run before it is overwritten, and every loop
     before anything is.
@@ -97,6 +97,7 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
     def may_overwrite(update: Update) -> bool:
+        """Return True if an update's steps may overwrite their parameter in place."""
         # Its kernels check no index, and read the old value only where they write.
         if update.key in before_loops:
             return False
@@ -121,7 +122,7 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
 def order_steps(
     steps: Sequence[PendingStep], in_place: Sequence[Update]
 ) -> list[PendingStep] | None:
-    """Return the steps in a valid order; those that overwrite a parameter come early.
+    """Sort steps topologically; those that overwrite a parameter follow its last read.
 
     None if there is no such order.
     """
@@ -177,7 +178,7 @@ class _Ordering:
             self._finish(number)
 
     def break_cycle(self) -> Update | None:
-        """Return an update, blocked by old values only, that must go through a copy."""
+        """Choose an update to store by a copy, if all others wait for reads of old parameters."""
         while self._blocked:
             _, number = heappop(self._blocked)
             for vertex in self._overwrites[number]:
@@ -188,6 +189,7 @@ class _Ordering:
         return None
 
     def _add_value_edges(self) -> None:
+        """Add the dependences of steps on the steps that write what they read."""
         for number, pending in enumerate(self.steps):
             predecessors = {w for key in pending.reads for w in self.writers.get(key, ())}
             predecessors.discard(number)
@@ -199,6 +201,7 @@ class _Ordering:
                     self._add_edge(earlier, later)
 
     def _add_overwrite_edges(self) -> None:
+        """Add the dependences of in-place updates on reads of the old parameters."""
         if not self._in_place:
             return
         for number, pending in enumerate(self.steps):
@@ -227,6 +230,7 @@ class _Ordering:
             heappush(self._blocked, (self.steps[number].position, number))
 
     def _finish(self, number: int) -> None:
+        """Record that a step has run, and release the steps and updates that waited for it."""
         if number in self._finished:
             return
         self._finished.add(number)
@@ -245,6 +249,7 @@ class _Ordering:
             self._note_blocked(later)
 
     def _reads_of_old_values(self) -> dict[int, list[Key]]:
+        """Return the parameters' old values that each step reads."""
         # Steps without reads of old values have no entry.
         if not self._writers:
             return {}

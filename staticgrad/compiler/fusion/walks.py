@@ -57,7 +57,7 @@ def is_per_row(shape: Shape, domain: Shape, row: int) -> bool:
 
 
 def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
-    """Return the walk of a source over the domain that a node of ``shape`` reads.
+    """Return the walk (offset, strides) of an operand over a row domain that a node reads.
 
     ``shape``: that of the domain, or of one element per row.
     """
@@ -71,7 +71,7 @@ def row_walk(source: Source, shape: Shape, domain: Shape, row: int) -> Walk:
 
 
 def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
-    """Return whether a walk over a value with one element per row reads the one of its own row."""
+    """Return True if a walk over one element per row reads the element of its own row."""
     outer = outer_shape(domain, row)
     row_strides = (*c_strides(outer), *(0,) * row)
     return walk.offset == 0 and all(
@@ -81,7 +81,7 @@ def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
-    """Return the walk of a source (or of its copy) over the domain of the group that reads it.
+    """Return the walk (offset, strides) of a source over the domain of the group that reads it.
 
     The source may have fewer axes than the domain: it is broadcast along the others. ``shape``: of
     the node that reads it, if that has one element per row of a group of rows.
@@ -101,7 +101,7 @@ def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
 
 
 def computes(groups: GroupValues, group: Group, source: Source) -> bool:
-    """Return whether the group itself computes the source, by element or by row."""
+    """Return True if a fusion group itself computes a source, by element or by row."""
     if group.kind == "rows":
         return not source.inline and groups.computes(group, source.base)
     return (
@@ -113,7 +113,7 @@ def computes(groups: GroupValues, group: Group, source: Source) -> bool:
 
 
 def operand_walks(groups: GroupValues, group: Group) -> list[Walk]:
-    """Return the walks of all that a group reads from memory, of a product only of its epilogue.
+    """Return the walks of all that a group reads from memory, of a product its epilogue's.
 
     A walk of several nodes occurs several times.
     """
@@ -204,7 +204,7 @@ def collapse_batch_rows(
 
 
 def sums_across(groups: GroupValues, group: Group) -> bool:
-    """Return whether a group is a few sums over strided rows, whose columns are contiguous.
+    """Return True if a group is a few sums across strided rows, along contiguous columns.
 
     Then a kernel reads vectors with one term of each of several neighbouring rows.
     """
@@ -229,7 +229,7 @@ def sums_across(groups: GroupValues, group: Group) -> bool:
 
 
 def has_short_rows(groups: GroupValues, group: Group) -> bool:
-    """Return whether the rows are so short that each lane of a vector computes one row.
+    """Return True if a group's rows are so short that each vector lane computes one row.
 
     Then the layout of rows does not matter. Vectorized along a short row, a reduction is bound by
     latency: of the additions of a sum, of the comparisons of an extreme of floats, of the masks of
@@ -253,6 +253,7 @@ def has_short_rows(groups: GroupValues, group: Group) -> bool:
 
 
 def _outgrows_registers(group: Group) -> bool:
+    """Return True if rows in lanes would need more vector registers than there are."""
     # If it also finds indices in rows, as argmax does, lanes are faster nevertheless: along a row
     # an argmax takes twice as long.
     if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
@@ -295,7 +296,7 @@ def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
 
 
 def broken_rows(groups: GroupValues, group: Group) -> Sequence[Walk]:
-    """Return the operands whose rows are not one run of memory: a reduction must read copies.
+    """Return the operands of a reduction whose rows are not contiguous: it must read copies.
 
     A reduction over one axis has none, and neither has one that is vectorized over rows.
     """
@@ -325,7 +326,7 @@ _MOST_RECOMPUTED: Final = 24
 
 
 def is_one_hot(node: Node, users: Sequence[Node]) -> bool:
-    """Return whether a scatter sets one element per row and its readers read elements."""
+    """Return True if a scatter sets one element per row (one-hot) and is read by element."""
     form = node.form
     return (
         isinstance(form, forms.ScatterAlong)

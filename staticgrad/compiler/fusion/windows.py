@@ -77,7 +77,7 @@ class Part:
 
 
 def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
-    """Return whether an assembled value is read from its parts instead of from a buffer.
+    """Return True if a concatenation's readers read its parts, so that it has no buffer.
 
     Its regions must be few, and their steps 1 or -1. A padded value takes one kernel this way for
     any readers, unless most of it is padding. A concatenation is a window if elementwise nodes or
@@ -98,6 +98,7 @@ def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
 
 
 def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
+    """Return True if reading the parts of a concatenation pays: long rows, or unrolled ones."""
     # A row of few elements is unrolled, and vectors run over rows.
     kind, form, last = node.types[0], node.form, node.types[0].rank - 1
     assert isinstance(form, Assemble)
@@ -113,6 +114,7 @@ def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool
 def _reduced_axes(
     node: Node, users: Mapping[ValueKey, Sequence[Node]]
 ) -> Iterator[tuple[int, ...]]:
+    """Yield the axes of reductions that read a value, directly or through pointwise nodes."""
     visited, pending = {node}, [node]
     while pending and len(visited) < MOST_READERS:
         for user in users[pending.pop(), 0]:
@@ -124,7 +126,7 @@ def _reduced_axes(
 
 
 def parts_of(groups: GroupValues, node: Node) -> Iterator[Part]:
-    """Yield the access of each part of a window."""
+    """Yield the source and region of each part of a concatenation."""
     form = node.form
     assert isinstance(form, Assemble)
     shape = node.types[0].shape
@@ -201,7 +203,7 @@ def _reach_of_constant(condition: Source, array: Any) -> int | None:
 
 
 def _expression(groups: Groups, source: Source) -> Expr | None:
-    """Return the element of a value as an expression of its indices, if it depends on them only."""
+    """Return a mask's element as an expression of its row and column, or None."""
     expressions: dict[Node, Expr] = {}
     pending = [source.base.node]
     while pending:
@@ -224,6 +226,7 @@ def _expression(groups: Groups, source: Source) -> Expr | None:
 
 
 def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
+    """Return a mask node's element as an expression of row and column, given its operands."""
     if isinstance(node.op, Constant) and node.types[0].rank == 0:
         return ex.literal(node.op.data.array[()].item(), node.types[0].dtype)
     form = node.form
@@ -240,6 +243,7 @@ def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
 
 
 def _reach(condition: Expr) -> int | None:
+    """Return how far right of the diagonal a comparison of row and column may hold, or None."""
     if condition.op == "and":
         reaches = [reach for reach in map(_reach, condition.args) if reach is not None]
         return min(reaches, default=None)

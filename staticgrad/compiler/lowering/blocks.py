@@ -59,6 +59,7 @@ class BlockLowering(Lowering):
     # -- the kernel -------------------------------------------------------------------------------
 
     def lower(self) -> LoweredStep:
+        """Lower a block (attention: products around row operations) to loops over tiles."""
         assert self.group.roles is not None
         self.roles: Roles = self.group.roles
         self.height, self.domain, self.count = self.roles.tile, self.group.domain, 0
@@ -127,6 +128,7 @@ class BlockLowering(Lowering):
     # -- terms that short loops skip ---------------------------------------------------------------
 
     def _zeros(self, node: Node) -> Loop:
+        """Return the loop that stores 0.0 times the terms that a product over a triangle skips."""
         # The skipped terms are products with 0.0: a zero of either sign, or NaN if the other factor
         # is NaN or infinite. Skipped terms after a chain of additions count: their sum is -0.0 if
         # all of them are -0.0. Skipped terms before a chain do not count, except where they fill a
@@ -170,6 +172,7 @@ class BlockLowering(Lowering):
         return ex.select(is_full, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
     def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
+        """Add to a product's element the zeros of the terms that its triangle skips."""
         if node not in self.roles.short:
             return value
         rows = node in self.roles.over_rows
@@ -185,6 +188,7 @@ class BlockLowering(Lowering):
         return matrix(self, self.groups.source(node.args[1]), form.transpose_b)
 
     def _walks(self) -> Iterator[Walk]:
+        """Yield the access paths of all operands and results of a block, to collapse its loops."""
         for node in self.roles.products:
             first, second = map(self.groups.source, node.args)
             if first.base not in self.roles.wide:
@@ -212,6 +216,7 @@ class BlockLowering(Lowering):
         return Walk(source.base, source.layout.offset, strides)
 
     def _target_walk(self, key: Key) -> Walk:
+        """Return the walk that stores a result of a block, without strides inside of its tile."""
         rank, shape = len(self.domain), self.groups.value_type(key).shape
         strides = c_strides(shape)
         if key in self.roles.per_row:
@@ -240,6 +245,7 @@ class BlockLowering(Lowering):
         return Store(self._value_access(key, VECTOR), value)
 
     def _scratch_access(self, key: Key, columns: str) -> Access:
+        """Return the access to a value in scratch memory: a tile's row, or a row of all tiles."""
         slot = self.roles.slots[key]
         dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
         name = self.scratch_operand(slot.node, dtype)
@@ -257,7 +263,7 @@ class BlockLowering(Lowering):
     # -- products ---------------------------------------------------------------------------------
 
     def _factor(self, node: Node, of_tile: bool = False) -> Access:
-        """Return the access to the second factor, or to its rows in a tile."""
+        """Return the access to the second factor of a product, or to its rows in a tile."""
         walk, row_stride, column_stride = self._second_factor(node)
         access = self.access(walk, node.args[1].type.dtype)
         moves = () if of_tile else (("k", row_stride),)
@@ -267,6 +273,7 @@ class BlockLowering(Lowering):
         return Access(access.operand, (*access.strides, *steps), (), positions)
 
     def _score_product(self, node: Node) -> Gemm:
+        """Lower the product of a tile's queries with all keys, with its elementwise epilogue."""
         form, first = node.form, self.groups.source(node.args[0])
         assert isinstance(form, Contract)
         walk, down, inner = matrix(self, first, form.transpose_a)
@@ -291,6 +298,7 @@ class BlockLowering(Lowering):
         )
 
     def _product_over_rows(self, node: Node) -> Gemm:
+        """Lower the product of a tile's scores with the values: one result row for each query."""
         self._begin_stage("i")
         a = self._value_access(self.groups.source(node.args[0]).base, "k")
         target = self._result_access(node)
@@ -300,6 +308,7 @@ class BlockLowering(Lowering):
         return self._product(node, a, store, i, k, self.roles.tile_end)
 
     def _product_over_columns(self, node: Node) -> Stage:
+        """Lower a product that sums over all queries, such as a key's gradient, after the tiles."""
         first = self.groups.source(node.args[0])
         self._begin_stage("i")
         target, dtype = self._result_access(node), first.type.dtype
@@ -377,7 +386,7 @@ class BlockLowering(Lowering):
         return Map(columns, (Store(total, value),), (rows,))
 
     def _accumulate_tile(self, node: Node) -> Gemm:
-        """Return the product that adds the terms of a tile to the sums of earlier tiles."""
+        """Lower a product over queries by tiles: add a tile's terms to earlier tiles' sums."""
         short, dtype = node in self.roles.short, node.types[0].dtype.compute
         self._begin_stage("k")
         a = self._value_access(self.groups.source(node.args[0]).base, "i")
@@ -421,6 +430,7 @@ class BlockLowering(Lowering):
     # -- rows -------------------------------------------------------------------------------------
 
     def _row_stages(self) -> Iterator[Stage]:
+        """Yield the map of each row operation (softmax, its gradient) over the scores of a tile."""
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
             self._begin_stage(self.iteration)
@@ -453,6 +463,7 @@ class BlockLowering(Lowering):
             self.memo[key] = value.cast(dtype)
 
     def _combine_beyond(self, key: Key, value: Expr) -> Expr:
+        """Combine a row's reduction with the mask value of the columns beyond its causal end."""
         short = ex.ref(self.end, I64) < self.size(self.domain[-1])
         beyond = ex.literal(self.roles.mask_values[key], value.dtype)
         if self.group.reductions[key].kind == "sum":
@@ -484,6 +495,7 @@ class BlockLowering(Lowering):
         self.shape = self.domain
 
     def value(self, source: Source) -> Expr:
+        """Return a source's element: computed in this block, or loaded from memory."""
         if source.inline:
             return self.inline(source)
         key = source.base

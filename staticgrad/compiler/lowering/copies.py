@@ -28,7 +28,7 @@ MOST_DEINTERLEAVED: Final = 8
 
 
 def lower_copies(low: Lowering) -> LoweredStep:
-    """Return the kernel of a copy group: one map, or one for each part of a row."""
+    """Lower copies (concatenate, pad) to one map, or to one per part of a row."""
     copies = low.group.transfers
     if len(copies) > 1:
         return _lower_rows(low, copies)
@@ -49,6 +49,7 @@ def _is_short(domain: Shape) -> bool:
 
 
 def _lower_unrolled(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
+    """Lower a copy with a few elements per row to a map over rows with an unrolled body."""
     from staticgrad.compiler.lowering.short_rows import choose_vector_loop, unrolled_axes
 
     row = unrolled_axes(low.group, walks, [copy.dtype], unroll_shared=True)
@@ -95,6 +96,7 @@ def _unrolled_stores(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store
 
 
 def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
+    """Lower copies into parts of the same rows to one loop over rows with a map for each part."""
     domain, split = low.group.domain, len(low.group.domain) - low.group.row
     walks = [
         [*read, Walk(to.base, 0, to.strides)]

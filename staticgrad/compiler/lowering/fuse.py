@@ -99,7 +99,7 @@ if TYPE_CHECKING:
 
 @collection_paused()
 def fuse(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Schedule:
-    """Return the schedule of ``graph``: outputs go to output buffers, updates to parameters.
+    """Lower a graph to a schedule of kernels; updates are stored to parameters.
 
     With ``merge`` off every node is a separate kernel; the results are bitwise identical.
     ``disable`` leaves out late passes by name; other names have no effect.
@@ -124,7 +124,7 @@ class Fusion:
     reports: tuple[Report, ...] = ()
 
     def neighbours(self) -> list[KernelPair]:
-        """Return every pair of steps in which one reads a result of the other, with the reason."""
+        """Return pairs of steps of which one reads the other, with why they are not fused."""
         from staticgrad.compiler.fusion.neighbours import neighbours
 
         step = {number: position for position, number in enumerate(self.steps)}
@@ -135,7 +135,7 @@ class Fusion:
 
 
 def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> Fusion:
-    """Return the result of ``fuse`` with the groups; equal graphs give equal results."""
+    """Return the schedule of ``fuse`` with its fusion groups; equal graphs give equal results."""
     computed, reports = run_late_passes(graph, merge, disable)
     groups = groups_of(computed, merge)
     if merge and NARROW_FACTORS not in disable:
@@ -269,6 +269,7 @@ class _Builder:
         return name
 
     def _add_output(self, name: str, key: Key) -> str:
+        """Add the buffer of an output of the graph that a group computes."""
         groups = self.copied.groups
         kind, origin = groups.value_type(key), groups.graph.outputs[name].node.origin
         buffer = self._add(
@@ -292,6 +293,7 @@ class _Builder:
         return self._names[key]
 
     def _make_buffer(self, key: Key) -> str:
+        """Add the buffer of an input, parameter, constant, check or temporary of a schedule."""
         origin, op = key.node.origin, key.node.op if isinstance(key, ResultBuffer) else None
         if isinstance(key, CheckBuffer):
             return self._add("k", "check", I64, 2, origin=key.origin or origin)
@@ -337,6 +339,7 @@ class _Builder:
         ]
 
     def drop_implied_checks(self, works: Sequence[PendingStep]) -> list[PendingStep]:
+        """Remove index checks of steps that other steps make already."""
         if sum(work.checks for work in works) < 2 or not self.updates:
             return [*works]
         buffers = {
@@ -347,6 +350,7 @@ class _Builder:
         return [replace(work, checked=n in implied) for n, work in enumerate(works)]
 
     def lower_group(self, groups: Groups, group: Group) -> PendingStep:
+        """Lower a fusion group to steps: a kernel, a routine's call, a loop or a branch."""
         position = max([self._position[node] for node in group.members], default=0)
         lowered: LoweredStep | LoweredBodies
         step: BoundStep
@@ -386,6 +390,7 @@ class _Builder:
         return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
 
     def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
+        """Return the kernel step of a lowered group, with its operands bound to buffers."""
         scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
         names = {
             key: self._add("s", "scratch", *scratch[key])
@@ -417,6 +422,7 @@ class _Builder:
         return step, tuple(dict.fromkeys(key for key, _ in read))
 
     def _body_step(self, group: Group, lowered: LoweredBodies, reason: str) -> BodyStep:
+        """Return the step of a loop or branch that runs the schedules of its bodies."""
         form = lowered.form
         bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
         for _, buffer in lowered.extra_operands:
@@ -453,6 +459,7 @@ def _describe_group(group: Group) -> tuple[int, str, tuple[Location, ...]]:
 
 
 def _rename_buffers(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
+    """Bind a step's operands to buffers under new names, after copies of updates are elided."""
     if not any(binding.buffer in new_names for binding in step.operands):
         return step
     operands = []
@@ -474,9 +481,7 @@ def kernels_with_facts(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[
 
 
 def _with_facts(kernel: Kernel, arguments: Sequence[tuple[Size, ...]]) -> Kernel:
-    """Return the kernel with the facts that code depends on: the narrowest vector that a row fits
-    in, the lengths of short rows that are summed, the numbers of few columns, the bounds of
-    products, and which strides between rows of products are uneven."""
+    """Set the facts in a kernel that its code depends on: row lengths, bounds, uneven strides."""
     extents: dict[Extent, bool] = {}  # True: an extent of a product
     row_strides: set[Stride] = set()
     halved: set[Extent] = set()

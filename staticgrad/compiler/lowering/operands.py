@@ -329,7 +329,7 @@ class Lowering:
         return store_walk(self.group, key, shape)
 
     def value(self, source: Source) -> Expr:
-        """Return the element of a source at the current position."""
+        """Return a source's element at the current iteration, as an expression of the kernel."""
         if source.inline:
             return self.inline(source)
         if computes(self.groups, self.group, source):
@@ -341,7 +341,7 @@ class Lowering:
         return self.loads[key]
 
     def inline(self, source: Source) -> Expr:
-        """Return a literal, size or position as an expression."""
+        """Return a literal, size or position as an expression instead of a load."""
         node = source.base.node
         if isinstance(node.op, Constant):
             return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
@@ -350,7 +350,7 @@ class Lowering:
         return self.memo[node]
 
     def scalar(self, node: Node) -> Expr:
-        """Return one element of a pointwise node."""
+        """Return the expression of one element of a pointwise node."""
         form = node.form
         assert isinstance(form, Pointwise)
         args = [self.wide_value(self.groups.source(a)) for a in node.args]
@@ -381,7 +381,7 @@ class Lowering:
         return [self.rename.get(name, name) for name in names]
 
     def positions(self, shape: Shape) -> list[Expr]:
-        """Return the position along each axis of a value that broadcasts to the domain."""
+        """Return the loop index along each axis of a value that broadcasts to the domain."""
         names = self.axis_names()
         trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
         return [
@@ -406,7 +406,7 @@ class Lowering:
     # -- gathers ----------------------------------------------------------------------------------
 
     def emit_node(self, node: Node) -> Expr:
-        """Return the element of a node at the current position."""
+        """Return the expression of a node's element (pointwise, gather, ...) at this iteration."""
         index = self.indices.get(node)
         match node.form:
             case Gather() | GatherAlong():
@@ -435,7 +435,7 @@ class Lowering:
         return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
     def check_index(self, node: Node, index: Expr) -> Expr:
-        """Return the index of a node at the current position, wrapped and clamped.
+        """Emit the bounds check of a node's index, and return the index, wrapped and clamped.
 
         An index out of bounds is written to the check buffer.
         """

@@ -130,6 +130,7 @@ class RowPlan:
         self._assign_points()
 
     def _assign_points(self) -> None:
+        """Assign each node, store, check and reduction of a row kernel to a stage."""
         for key, reduction in self._group.reductions.items():
             stage = self._available_at[key].stage
             self.results.setdefault(stage, []).append(key)
@@ -155,6 +156,7 @@ class RowPlan:
             self.checks.setdefault(point, []).append(node)
 
     def _add_operand_uses(self, node: Node, point: RowPoint) -> None:
+        """Record that a node's operands are used at a stage of a row kernel."""
         sources = [self._groups.source(arg) for arg in node.args]
         if node in self._check_points:
             self._add_use(sources.pop(), self._check_points[node])
@@ -174,6 +176,7 @@ class RowPlan:
     # -- where values are available ----------------------------------------------------------------
 
     def _find_availability(self) -> None:
+        """Find after which reduction of a row each node can be computed."""
         for node in self._group.nodes:
             sources = [self._groups.source(arg) for arg in node.args]
             for base in [source.base for source in sources]:
@@ -216,6 +219,7 @@ class RowPlan:
     # -- materialized values -----------------------------------------------------------------------
 
     def _compute_costs(self) -> dict[Node, int]:
+        """Estimate what it takes to recompute each elementwise node in a later stage of its row."""
         costs: dict[Node, int] = {}
         for node in self._group.nodes:
             if self._is_per_row(node):
@@ -236,6 +240,7 @@ class RowPlan:
             self._uses[source.base.node].add(point)
 
     def _compute_points(self, node: Node) -> Iterator[RowPoint]:
+        """Yield the stages that compute a row's node: one and a scratch store, or each use's."""
         needs, available = self._uses[node], self._available_at[ResultBuffer(node)]
         if self._is_per_row(node):
             if any(point > available for point in needs):
@@ -258,6 +263,7 @@ class RowPlan:
     def _reuse_result_buffers(
         self, materialized: Mapping[Node, Key | None], nodes: Mapping[RowPoint, Sequence[Node]]
     ) -> dict[Node, Key | None]:
+        """Store a row's temporaries in result buffers that are not live at the same time."""
         # At the point of a value's last read another one may be written to the same memory if it is
         # computed from the first value: then no lane writes before it has read.
         placement = dict(materialized)
@@ -286,6 +292,7 @@ class RowPlan:
         return placement
 
     def _depends_on(self, reader: Node, node: Node, inside: set[Node]) -> bool:
+        """Return True if a node of a row kernel reads another, directly or through ``inside``."""
         to_visit, visited = [reader], {reader}
         while to_visit:
             for arg in to_visit.pop().args:
@@ -326,6 +333,7 @@ class RowLowering(Lowering):
     """The state of lowering a group of rows; ``memo`` holds the values of one context."""
 
     def lower(self) -> LoweredStep:
+        """Lower a group of row operations (softmax, normalization): passes over a row as stages."""
         group = self.group
         self.plan = RowPlan(self.groups, group)
         self.gathered: dict[
@@ -368,7 +376,7 @@ class RowLowering(Lowering):
         return self.finish(stages, axes, grouped=grouped, directives=directives)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
-        """Return the number of rows of a strip.
+        """Return how many rows of a row kernel a strip has, so that column sums run over strips.
 
         It is 0 if the work per row is too small for a vector of rows, or if a strip does not fit in
         the cache.
@@ -401,6 +409,7 @@ class RowLowering(Lowering):
     # -- one context ------------------------------------------------------------------------------
 
     def _body(self, context: RowPoint) -> tuple[Statement, ...]:
+        """Return the statements of one stage of a row kernel: checks, stores and reductions."""
         plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())
         self.present = {*nodes}
@@ -444,6 +453,7 @@ class RowLowering(Lowering):
         return tuple(body)
 
     def _emit_check(self, node: Node) -> Sequence[Statement]:
+        """Return the bounds check of a row's index, and loads of elements that later stages use."""
         # An element that is gathered but not used in this context is loaded now into a register.
         self.shape = node.args[1].type.shape
         index = self.indices[node] = self.check_row_index(node)
@@ -456,6 +466,7 @@ class RowLowering(Lowering):
         return [check, *map(self._keep_gathered, loads)]
 
     def _gather_loads(self, node: Node, index: Expr) -> Iterator[Expr]:
+        """Yield the loads that a gather makes at a row's index, also in recomputed operands."""
         self.shape = node.types[0].shape
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
@@ -500,6 +511,7 @@ class RowLowering(Lowering):
         return self._load_at(self.access(walk, dtype, gather=(stride,)), dtype, index)
 
     def _recompute_at(self, source: Source, index: Expr) -> Expr:
+        """Return an elementwise source recomputed at the index of a gather, not at this lane."""
         node, group = source.base.node, self.group
         is_computed = computes(self.groups, group, source)
         if source.uniform or (is_computed and self._is_number(source)):
@@ -524,6 +536,7 @@ class RowLowering(Lowering):
         return self._load_at(Access(access.operand, tuple(moves), along), dtype, index)
 
     def get_element(self, key: Key) -> Expr:
+        """Return a value of an earlier stage of the row: its register or a load from scratch."""
         if key not in self.memo:
             dtype = self.groups.value_type(key).dtype
             if key in self.names:

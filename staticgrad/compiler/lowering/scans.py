@@ -31,7 +31,7 @@ _FEWEST: Final = 8
 
 
 def lower_scan(low: Lowering) -> LoweredStep:
-    """Return the kernel of a scan."""
+    """Return the kernel of a scan (running sum, product, linear recurrence)."""
     (node,) = low.group.nodes
     assert isinstance(node.form, Scan)
     domain, axis = low.group.domain, node.form.axis
@@ -62,6 +62,7 @@ class _ScanParts:
         return [self.result, *source_walks(self.low.groups, self.low.group, self.sources)]
 
     def accumulate(self, total: Expr, first: Expr | bool) -> Expr:
+        """Return the running sum or product after the next element of a scan."""
         *factors, value = (self.low.value(source) for source in self.sources)
         if self.kind == "prod":
             return total * value
@@ -77,6 +78,7 @@ class _ScanParts:
 
 
 def _lower_unrolled(low: Lowering) -> LoweredStep:
+    """Lower a scan of short rows: a row in each lane, its elements unrolled."""
     scan = _ScanParts(low)
     others = [k for k in range(len(low.group.domain)) if k != scan.axis]
     low.loops = loops_over(low.group.domain, [others, [scan.axis]], scan.walks, merge=True)
@@ -91,6 +93,7 @@ def _lower_unrolled(low: Lowering) -> LoweredStep:
 
 
 def _lower_across_rows(low: Lowering) -> LoweredStep:
+    """Lower a scan along an outer axis: a loop over rows that adds each to the one before it."""
     scan, domain = _ScanParts(low), low.group.domain
     outer, inner = range(scan.axis), range(scan.axis + 1, len(domain))
     low.loops = loops_over(domain, [outer, [scan.axis], inner], scan.walks, merge=True)
@@ -112,7 +115,7 @@ def _lower_across_rows(low: Lowering) -> LoweredStep:
 
 
 def _lower_interleaved(low: Lowering) -> LoweredStep:
-    """Compute element by element, with several rows interleaved."""
+    """Lower a scan along the last axis element by element, with several rows interleaved."""
     scan, domain = _ScanParts(low), low.group.domain
     others = [k for k in range(len(domain)) if k != scan.axis]
     low.loops = loops_over(domain, [others, [scan.axis]], scan.walks, merge=True)

@@ -104,6 +104,7 @@ class ShortRows(Lowering):
     outer_iteration: dict[str, int]
 
     def lower(self, row: int) -> LoweredStep:
+        """Lower short rows to a map with a row in each lane and its elements unrolled."""
         group, rank = self.group, len(self.group.domain)
         stored = group.stored
         if group.kind == "map":  # its reductions are results
@@ -134,6 +135,7 @@ class ShortRows(Lowering):
         return self.finish([stage], [a for a in axes if a.name not in names])
 
     def _unrolled_loops(self) -> list[tuple[str, int]]:
+        """Choose the loops inside of the vector loop to unroll, up to a limit of instructions."""
         # Loops inside the vector loop are unrolled: their rows are adjacent in memory.
         flat, count = self.loops.segments[0], len(self.iterations)
         chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
@@ -151,6 +153,7 @@ class ShortRows(Lowering):
     # -- values -----------------------------------------------------------------------------------
 
     def _evaluate(self, node: Node) -> None:
+        """Compute a node of a short row for all unrolled elements, or once if it is per row."""
         is_row_scalar = self._is_per_row(ResultBuffer(node))
         if isinstance(node.form, INDEXED):
             self.shape = node.args[1].type.shape
@@ -165,6 +168,7 @@ class ShortRows(Lowering):
             )
 
     def gather_element(self, node: Node, index: Expr) -> Expr:
+        """Return an element of a short row by index: selects over its unrolled elements."""
         data = self.groups.source(node.args[0])
         if not computes(self.groups, self.group, data):
             return super().gather_element(node, index)
@@ -194,6 +198,7 @@ class ShortRows(Lowering):
         return self.memos[None][key] if self._is_per_row(key) else self.memo[key]
 
     def _reduce(self, key: Key) -> Expr:
+        """Return a short row's reduction: its unrolled terms, combined in a tree."""
         shape, memo, unrolled = self.shape, self.memo, self.unrolled
         reduction, terms = self.group.reductions[key], []
         self.shape = self.group.domain

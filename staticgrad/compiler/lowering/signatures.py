@@ -53,7 +53,7 @@ class Lowerings:
         self._nodes = _Nodes()
 
     def lower(self, values: GroupValues, group: Group) -> LoweredStep:
-        """Return the result of ``lower_group`` for a group; equal kernels are one object."""
+        """Lower a group once for all groups that are equal after renumbering; share the kernel."""
         renumbered = Renumbered(values, group, self._nodes)
         lowered = self._lowered.get(renumbered.key)
         if lowered is None:
@@ -87,6 +87,7 @@ class _Nodes:
         op: Op = _OPAQUE,
         args: tuple[Symbolic, ...] = (),
     ) -> Node:
+        """Return the interned node of a renumbered group with these operands, types and op."""
         number = self.number
         key = (name, number(op), *map(number, types), *[arg.key for arg in args])
         node = self._nodes.get(key)
@@ -95,7 +96,7 @@ class _Nodes:
         return node
 
     def number(self, value: object) -> int:
-        """Return the number of a value, the same for equal values.
+        """Return the number by which equal ops, types and attributes are compared in signatures.
 
         An object that has a number already is not compared again.
         """
@@ -132,7 +133,7 @@ class Renumbered:
         self.key = (_freeze(self.group), tuple(self._owners), tuple(self._types.items()))
 
     def restore(self, lowered: LoweredStep) -> LoweredStep:
-        """Return a step of the renumbered group as a step of the original group."""
+        """Bind a step that was lowered for the renumbered group to the original group's values."""
         keys = {renumbered: key for key, renumbered in self._keys.items()}
         nodes = {renumbered: node for node, renumbered in self._nodes.items()}
 
@@ -155,6 +156,7 @@ class Renumbered:
     # -- nodes and values --------------------------------------------------------------------------
 
     def _node(self, node: Node) -> Node:
+        """Renumber a node of a group: computed inside, or an opaque operand."""
         renumbered = self._nodes.get(node)
         if renumbered is not None:
             return renumbered
@@ -179,6 +181,7 @@ class Renumbered:
         return renumbered
 
     def _value(self, value: Symbolic) -> Symbolic:
+        """Renumber an operand: how it is read, with its layout's strides and offset."""
         source = self._original_values.source(value)
         renumbered = self._source(source)
         if (
@@ -203,6 +206,7 @@ class Renumbered:
         return layout if first == 0 else Strided(layout.offset - first, layout.strides)
 
     def _key(self, key: Key) -> Key:
+        """Renumber the key of a buffer that a group reads or stores."""
         renumbered = self._keys.get(key)
         if renumbered is None:
             node = self._node(key.node)

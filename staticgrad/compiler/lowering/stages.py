@@ -121,6 +121,7 @@ class _Folding(Lowering):
     """
 
     def lower(self) -> LoweredStep | None:
+        """Lower a map over short rows as one flat loop over several rows, or return None."""
         group = self.group
         stores = self.whole_walks(group.stored)
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
@@ -165,6 +166,7 @@ class _Folding(Lowering):
         return not self._is_flat(walk) and self._steps(walk) != (0, 0)
 
     def _is_worth_it(self, stored: Sequence[Walk]) -> bool:
+        """Return True if flattening short rows costs less than a remainder loop in each row."""
         walks = [*self.loops.strides]
         if not all(map(self._is_flat, stored)):
             return False
@@ -189,6 +191,7 @@ class _Folding(Lowering):
     # -- expanding operands ----------------------------------------------------------------------
 
     def _expand_operands(self) -> list[Stage]:
+        """Return the maps that copy broadcast operands to scratch, repeated for flattened rows."""
         same_rows = [walk for walk in self.expanded if self._steps(walk)[0] == 0]
         row_scalars = [walk for walk in self.expanded if self._steps(walk)[1] == 0]
         varying = [walk for walk in self.expanded if walk not in (*same_rows, *row_scalars)]
@@ -220,6 +223,7 @@ class _Folding(Lowering):
         return self.scratch[key]
 
     def _load_operand(self, walk: Walk) -> Expr:
+        """Load an operand of flattened rows that is broadcast along rows or elements."""
         name = self.operand(walk.base, walk.offset, self._dtype(walk), "in")
         row_stride, element_stride = self._steps(walk)
         strides = self._outer_strides(walk)
@@ -240,6 +244,7 @@ class _Folding(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
+        """Return the access along flattened rows, or to the copy of an expanded operand."""
         if walk in self.expanded:
             same_rows = self._steps(walk)[0] == 0
             runs = () if same_rows else ((self.run, _RUN_ROWS * self.length),)
@@ -260,7 +265,7 @@ _FEWEST_SHARED: Final = 1 << 12
 
 
 def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
-    """Return the kernel that computes ``group``, one of ``groups``.
+    """Return the kernel of a fusion group, lowered by its kind (map, rows, GEMM, scan, ...).
 
     The modules for rare kinds of groups are imported with the first such group.
     """
@@ -289,6 +294,7 @@ def lower_group(groups: GroupValues, group: Group) -> LoweredStep:
 
 
 def _lower_short_or_folded(groups: GroupValues, group: Group) -> LoweredStep | None:
+    """Lower a map over short rows: flattened rows, or one row in each lane."""
     # With 256-bit registers, rows of three to eight elements take two to three times as long with a
     # row in each lane as folded (Zen 3): a vector there is two registers.
     from staticgrad.compiler.lowering.short_rows import lower_short_map
@@ -308,6 +314,7 @@ def _walks(low: Lowering) -> list[Walk]:
 
 
 def _evaluate_nodes(low: Lowering) -> None:
+    """Compute the expressions of a map's nodes in order: searches, assemblies, elementwise ops."""
     for node in low.group.nodes:
         if isinstance(node.form, forms.SearchForm):
             low.memo[ResultBuffer(node)] = _emit_search(low, node, node.form.right)
@@ -320,6 +327,7 @@ def _evaluate_nodes(low: Lowering) -> None:
 
 
 def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
+    """Emit the binary search (searchsorted) of a value in a sorted row."""
     row, value = map(low.groups.source, node.args)
     operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
     (stride,), (size,) = row.layout.strides, row.type.shape
@@ -331,6 +339,7 @@ def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
 
 
 def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
+    """Return the values that a kernel stores, or only the regions of them that are read."""
     # Where a group stores only regions of a value, only these regions are its results.
     group = low.group
     nodes = {*group.nodes}
@@ -343,6 +352,7 @@ def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
 
 
 def _lower_map(low: Lowering) -> LoweredStep:
+    """Lower an elementwise group, with reductions along its last axes if it has any, to a map."""
     group = low.group
     split = len(group.domain) - group.row
     outer, row = range(split), range(split, len(group.domain))
@@ -399,7 +409,7 @@ class _PieceLowering(Lowering):
         return Axis(self.piece, self.extent(count))
 
     def piece_stages(self, left: str, body: Sequence[Statement]) -> tuple[Scalar, Map]:
-        """Return the stages of a piece; ``left``: the name of the number of its elements."""
+        """Return the stages of a chunk of a split reduction; ``left``: the name of its length."""
         length = ex.size(str(self.extent(self.group.domain[-1])))
         remaining = length - ex.index(self.piece) * self.group.chunk
         return (
@@ -420,6 +430,7 @@ class _PieceLowering(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
+        """Return the access inside of a chunk of a split reduction: offset by the chunk's start."""
         access = super().access(walk, dtype, mode, gather)
         if walk.base in self.group.reductions:
             return replace(access, strides=(*access.strides, (self.piece, 1)))
@@ -437,6 +448,7 @@ class _PieceLowering(Lowering):
 
 
 def _interleaves_rows(group: Group, shared: bool) -> bool:
+    """Return True if interleaving the rows of a reduction pays."""
     # A single sum per row gains nothing: the processor overlaps it with the next row. It gains if
     # rows share an operand, which interleaved rows load once.
     if group.keeps_axes or group.checked or group.regions:
@@ -494,6 +506,7 @@ def _columns_step(
 
 
 def _lower_gemm(low: Lowering) -> LoweredStep:
+    """Lower a matrix product with its elementwise prologue and epilogue to a Gemm stage."""
     group = low.group
     anchor = next(n for n in group.nodes if isinstance(n.form, forms.Contract))
     form = anchor.form
@@ -525,7 +538,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     k, i, j = (Axis(name, low.add_argument(size)) for name, size in sizes.items())
 
     def strided_access(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
-        """Return an access with strides; a stride equal to the other loop's extent shares its name.
+        """Return a GEMM operand's access; a stride equal to the other loop's extent has its name.
 
         So one kernel serves products of any sizes, although two sizes may be equal.
         """
@@ -542,6 +555,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
 
 
 def _lower_scatter(low: _ScatterLowering) -> LoweredStep:
+    """Lower a scatter (or scatter-add) to loops over its updates, vectors if no lanes conflict."""
     group = low.group
     node = group.nodes[0]
     form = node.form
@@ -606,7 +620,7 @@ class _ScatterLowering(Lowering):
         return form.parts if isinstance(form, forms.Scatter) else 1
 
     def split_loop(self, loop: str, count: Size, target: Walk) -> tuple[Keep, Axis, Axis]:
-        """Split a loop into parts with consecutive targets.
+        """Split the loop of a scatter into parts, each with its copy of the target, for workers.
 
         Return the statement that stores the number of iterations of a part, the loop over parts,
         and the loop over the iterations of a part.
@@ -625,6 +639,7 @@ class _ScatterLowering(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
+        """Return the access inside of one part of a split scatter."""
         access = super().access(walk, dtype, mode, gather)
         step = dict(self.loops.strides[walk]).get(self.loop, 0) if self.parts > 1 else 0
         if step == 0:
@@ -636,7 +651,7 @@ class _ScatterLowering(Lowering):
 
 
 def _lower_sort(low: Lowering) -> LoweredStep:
-    """Lower a sort of rows along one axis; only results that are read are stored."""
+    """Lower a sort or argsort of rows along one axis; only results that are read are stored."""
     (node,) = low.group.nodes
     form, domain = node.form, low.group.domain
     assert isinstance(form, forms.SortForm)

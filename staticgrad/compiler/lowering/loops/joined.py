@@ -160,6 +160,7 @@ class JoinedStages(StepKernel):
         return stages
 
     def _convert_stages(self, stages: Sequence[Stage]) -> Iterator[Stage]:
+        """Yield the stages of a body's kernel, renamed for the kernel of the whole loop."""
         for stage in stages:
             self._converted, self._unit_loop = {}, ""
             part: Stage = stage
@@ -225,6 +226,7 @@ class JoinedStages(StepKernel):
         return Loop(self._convert(loop.axis), first, inner, self._carries(loop.following))
 
     def _carries(self, carries: Sequence[Carry]) -> tuple[Carry, ...]:
+        """Return a loop's carries under the names of the joined kernel."""
         for carry in carries:
             if carry.name not in self._refs:
                 self._refs[carry.name] = self._names.new_ref("s", carry.value.dtype)
@@ -254,6 +256,7 @@ class JoinedStages(StepKernel):
         return converted[id(root)]
 
     def _node(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
+        """Rewrite one node of an expression with the joined kernel's loops, sizes and loads."""
         match node.op:
             case "literal":
                 return node
@@ -271,6 +274,7 @@ class JoinedStages(StepKernel):
         return Expr(node.op, node.dtype, args, node.attribute)
 
     def _load(self, access: Access, dtype: DType, args: tuple[Expr, ...]) -> Expr:
+        """Return a load in the joined kernel; a constant with one element becomes a literal."""
         data = self._schedule.by_name[self.bound[access.operand][0]].data
         if data is None:
             return Expr("load", dtype, args, self._access(access))
@@ -280,6 +284,7 @@ class JoinedStages(StepKernel):
         return ex.literal(value, dtype)
 
     def _access(self, access: Access) -> Access:
+        """Return an access with the loops, sizes and memory of the joined kernel."""
         name, begin = self.bound[access.operand]
         strides = [
             (self._rename_loop(a), self._extent(s))
@@ -362,7 +367,7 @@ class LoopBuilder:
         return tuple(self._names.sizes)
 
     def step(self) -> LoweredStep:
-        """Return the step that runs the loop."""
+        """Return the kernel step that runs the whole loop, with its buffers."""
         types = self._names.scratch_types
         scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(types)}
         bound: list[tuple[Key, Size]] = []
@@ -383,6 +388,7 @@ class LoopBuilder:
         return LoweredStep(self.kernel, tuple(bound), self.arguments, touched, scratch_operands)
 
     def _finish(self, axes: tuple[Axis, ...], stages: tuple[Stage, ...]) -> None:
+        """Make the joined kernel from its stages: operands, directives, streaming stores."""
         read, operands = operands_read(stages), self._names.operands
         self._used = {n: o for n, o in operands.items() if o.mode != "in" or o.name in read}
         names = tuple(self._names.sizes.values())
@@ -432,6 +438,7 @@ class JoinedIterations(LoopBuilder):
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
+        """Return the kernel's stages: copy carries in, loop over iterations, copy results out."""
         begin = [
             self._copy_stage(
                 self._row(n), self._operand(BodyBuffer("carry", n), buffer).operand, buffer
@@ -463,6 +470,7 @@ class JoinedIterations(LoopBuilder):
         return [*self._join_steps(self._body), *copies]
 
     def _tested_iterations(self) -> Sequence[Stage]:
+        """Return the stages of a while loop: a test before each iteration, and the trip count."""
         names, carries = self._names, self._bodies.form.carries
         begin, goes = self._test_stages(ex.literal(0, I64))
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
@@ -549,7 +557,7 @@ class JoinedIterations(LoopBuilder):
         return self._names.scratch(f"next c{number}", carry.dtype)
 
     def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
-        """Return the location of a buffer of a body."""
+        """Return where the joined kernel has a body's buffer: operand, carry or scratch."""
         name, dtype = buffer.name, buffer.dtype
         if buffer.role == "check" and schedule is self._body:
             return JoinedMemory(self._names.operand(name, I64, "check"))

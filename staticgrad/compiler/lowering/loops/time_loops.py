@@ -106,7 +106,7 @@ class WrittenLoop(LoopBuilder):
         self._accessed: set[tuple[str, RowPlace]] = set()
 
     def write(self) -> None:
-        """Make the kernel."""
+        """Make the kernel of the loop: rows outside, time steps inside."""
         unroll_steps(self._elements, self._body.steps)
         stages = self._stages()
         axes: tuple[Axis, ...] = ()
@@ -125,6 +125,7 @@ class WrittenLoop(LoopBuilder):
         return Schedule("stretch", buffers, (step,), outputs), -(-count // self._length)
 
     def _buffer(self, number: int | str) -> Buffer:
+        """Return the buffer of an operand of the time loop's kernel."""
         if isinstance(number, str):
             return self._body.by_name[number]
         if number == _NUMBER:
@@ -145,6 +146,7 @@ class WrittenLoop(LoopBuilder):
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
+        """Return the loop over time steps, whose carries are registers, in stages of the kernel."""
         nexts = self._nexts()
         carries = self._bodies.form.carries
         stacked = [
@@ -181,6 +183,7 @@ class WrittenLoop(LoopBuilder):
         return (*limit, iterations, *([Scalar(tuple(last))] if last else []))
 
     def _nexts(self) -> dict[Carried, Expr]:
+        """Return each carry's value after an iteration; refuse carries that read other rows."""
         nexts = {
             (n, place): value
             for n in range(self._bodies.form.carries)
@@ -240,6 +243,7 @@ class WrittenLoop(LoopBuilder):
         return self._names.argument(value)
 
     def _source(self, name: str, dtype: DType, place: RowPlace, indices: DynamicIndices) -> Expr:
+        """Return an element of a body's input: the iteration's number, a register or a load."""
         outer = self._outer_buffers[name]
         if outer.role == "number":
             return self._number()
@@ -262,6 +266,7 @@ class WrittenLoop(LoopBuilder):
         return ex.load(replace(access, gather=strides), buffer.dtype, *at)
 
     def _result(self, outer: BodyBuffer, place: RowPlace) -> Access:
+        """Return the access that stores a loop's result; one shared by all rows is stored once."""
         access = self._access(self._operand(outer, self._body_buffer(outer)), place)
         if self._rows is None or place.row != 0:
             return access
@@ -271,6 +276,7 @@ class WrittenLoop(LoopBuilder):
         return replace(access, positions=(*access.positions, first))
 
     def _access(self, memory: JoinedMemory, place: RowPlace) -> Access:
+        """Return the access to an element at a row and offset of an operand of the time loop."""
         strides, positions = [*memory.strides], [*memory.positions]
         if place.row != 0:
             self._accessed.add((memory.operand, place))
@@ -421,7 +427,7 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
 
 
 def _stretch(iterations: Size, seconds: float) -> int:
-    """Return the iterations of a stretch if all iterations take ``seconds``; 0: no stretches."""
+    """Return how many iterations of a loop a chunk runs if all take ``seconds``; 0: no chunks."""
     if isinstance(iterations, int) and seconds <= _MOST_SECONDS:
         return 0
     iteration_seconds = seconds / max(1, hint_value(iterations))

@@ -85,7 +85,7 @@ Source = Callable[[str, DType, RowPlace, DynamicIndices], Expr]
 
 
 def readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
-    """Yield candidates for the rows of a body, the largest first; None means a single row."""
+    """Yield axis sizes that may be the rows of a loop body, the largest first; None: one row."""
     extents: dict[Size, None] = {}
     for step in steps:
         if step.bodies() or len(step.kernels()) != 1:
@@ -206,7 +206,7 @@ class UnrolledSchedule:
     def load(
         self, buffer: str, place: RowPlace, dtype: DType, indices: DynamicIndices = ()
     ) -> Expr:
-        """Return the element of a buffer."""
+        """Return the symbolic element of a buffer at a place, stored before or an input's."""
         declared = self.schedule.by_name[buffer]
         if declared.role == "input":
             at = tuple((id(i), stride) for i, stride in indices)
@@ -319,6 +319,7 @@ class _StepRun(StepKernel):
             yield {axis.name: place for axis, place in zip(axes, places, strict=True)}
 
     def _iterations(self, axis: Axis) -> Sequence[RowPlace]:
+        """Return the place of each iteration of a kernel's loop to unroll, or refuse the loop."""
         extent, rows = self.number(axis.extent), self.elements.rows
         if axis.limits:
             raise LoopRefusedError(LoopRefusal.Limits)
@@ -333,6 +334,7 @@ class _StepRun(StepKernel):
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self, stages: Sequence[Stage], at: Mapping[str, RowPlace]) -> None:
+        """Unroll the stages of a kernel, each by its kind."""
         for stage in stages:
             match stage:
                 case Map(body=body, loops=loops):
@@ -351,6 +353,7 @@ class _StepRun(StepKernel):
     def _map(
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
     ) -> None:
+        """Unroll a map: execute its statements for each index of its loops, then its reductions."""
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
         for inner in self._iterate(loops, reduces=bool(terms)):
             self._statements(body, {**at, **inner}, terms)
@@ -368,6 +371,7 @@ class _StepRun(StepKernel):
         at: Mapping[str, RowPlace],
         terms: Mapping[str, list[Expr]],
     ) -> None:
+        """Execute the statements of one unrolled iteration on symbolic values."""
         values: dict[int, Expr] = {}
         for statement in body:
             self.elements.spend()
@@ -384,6 +388,7 @@ class _StepRun(StepKernel):
                     raise LoopRefusedError(LoopRefusal.Stage)
 
     def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
+        """Unroll a reduction across rows: the terms of each column, then its stores."""
         for inner in self._iterate([stage.axis]):
             column_at, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
             for row in self._iterate(stage.rows, reduces=True):
@@ -395,6 +400,7 @@ class _StepRun(StepKernel):
             self._statements(stage.stores, column_at, {})
 
     def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
+        """Unroll a matrix product: a chain of fused multiply-adds for each element."""
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
         chain = [*self._iterate(stage.k, reduces=True)]
         if dtype.is_storage or self.kernel.operand(stage.b.operand).dtype.is_storage:
@@ -431,6 +437,7 @@ class _StepRun(StepKernel):
     # -- statements and expressions ---------------------------------------------------------------
 
     def _store(self, store: Store, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
+        """Store a symbolic value at the place of an unrolled iteration; refuse dynamic indices."""
         indices = [self._value(index, at, values) for index in store.indices]
         value = self._value(store.value, at, values)
         place, dynamic = self._locate(store.access, indices, at)
@@ -447,6 +454,7 @@ class _StepRun(StepKernel):
         self.elements.store(buffer, place, value)
 
     def _check(self, check: Check, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> None:
+        """Return a checked index of an unrolled iteration: a literal, or a lookup at run time."""
         index, extent = self._value(check.index, at, values), self.number(check.extent)
         if index.op == "literal" and isinstance(extent, int):
             index_value = int(index.attribute)  # type: ignore[arg-type]
@@ -465,6 +473,7 @@ class _StepRun(StepKernel):
         self._results[check.name] = ex.ref(name, I64)
 
     def _value(self, root: Expr, at: Mapping[str, RowPlace], values: dict[int, Expr]) -> Expr:
+        """Return an expression's symbolic value in one unrolled iteration, memoized by node."""
         if root not in self._orders:  # the order is the same in each iteration
             self._orders[root] = [*postorder([root])]
         for node in self._orders[root]:
@@ -474,6 +483,7 @@ class _StepRun(StepKernel):
         return values[id(root)]
 
     def _node(self, node: Expr, args: tuple[Expr, ...], at: Mapping[str, RowPlace]) -> Expr:
+        """Return one node of an expression in an unrolled iteration, given its arguments."""
         match node.op:
             case "literal":
                 return self.elements.literal(node.attribute, node.dtype)  # type: ignore[arg-type]
@@ -491,6 +501,7 @@ class _StepRun(StepKernel):
     def _load(
         self, access: Access, args: tuple[Expr, ...], dtype: DType, at: Mapping[str, RowPlace]
     ) -> Expr:
+        """Return the symbolic element that an access reads in an unrolled iteration."""
         count = len(access.gather)
         place, dynamic = self._locate(access, args[:count], at)
         if place is None:
@@ -523,6 +534,7 @@ class _StepRun(StepKernel):
     def _sum_terms(
         self, start: Size, terms: Iterable[tuple[str, Extent]], at: Mapping[str, RowPlace]
     ) -> RowPlace:
+        """Return the row and offset of an affine index in an unrolled iteration."""
         row: Size = 0
         for axis, step in terms:
             by = self.number(step)

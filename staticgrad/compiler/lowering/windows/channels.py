@@ -55,7 +55,7 @@ _ROWS, _COPY = 0, 1
 
 
 def is_by_channels(node: Node) -> bool:
-    """Return True if a convolution has one channel on each side of a group and few taps."""
+    """Return True for a depthwise convolution: one channel on each side of a group and few taps."""
     form = node.form
     if not isinstance(form, WindowProduct) or node.types[0].dtype.is_storage:
         return False
@@ -70,7 +70,7 @@ class WindowChannels(WindowMaps):
     """The state of lowering a depthwise convolution, or one of its transposes."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group."""
+        """Return the kernel of a depthwise convolution or of its image or filter gradient."""
         form = self.anchor.form
         assert isinstance(form, WindowProduct)
         self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
@@ -100,6 +100,7 @@ class WindowChannels(WindowMaps):
         return total
 
     def _lower_chain(self) -> LoweredStep:
+        """Lower a depthwise convolution to a map over windows: multiply-adds over the taps."""
         outer = self._lead_loops()
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
@@ -142,6 +143,7 @@ class WindowChannels(WindowMaps):
     def _load_image(
         self, leading: Sequence[AffineIndex], loop: Axis, tap: Sequence[int], row: int
     ) -> Expr:
+        """Load a tap of an image without a bordered copy: 0 above, below, left and right of it."""
         y, x = (
             int(strip.start) + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
             for axis, strip, k in zip(self.axes, self.strips, tap, strict=True)
@@ -155,7 +157,7 @@ class WindowChannels(WindowMaps):
     def accumulate_taps(
         self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
-        """Return the element of an image: the sum of the taps over it, one after the other."""
+        """Return an image gradient's element: the sum of the taps over it, one after the other."""
         total = ex.literal(0, self.dtype)
         if any(gap for _, gap in residue):
             return total
@@ -171,6 +173,7 @@ class WindowChannels(WindowMaps):
     # -- filters ----------------------------------------------------------------------------------
 
     def _lower_filter(self) -> LoweredStep:
+        """Lower a depthwise filter gradient: sums over images and rows first, then over columns."""
         group, counts = self.outer_loop(self.group.domain[0]), [int(a.taps) for a in self.axes]
         outer_count = len(counts) - 1 if prod(counts) > FEW else 0
         outer_taps = [self.outer_loop(count, taps=True) for count in counts[:outer_count]]
@@ -204,7 +207,7 @@ class WindowChannels(WindowMaps):
         return self.finish([*stages, Scalar(tuple(stores))], self.outer)
 
     def _pays_to_copy(self, images: Size) -> bool:
-        """Return True if many taps read each element, some in a border, and the copy fits in L2."""
+        """Return True if copying an image with its border pays: many reads, and it fits in L2."""
         self.wide = [
             axis.reach + (axis.step * (axis.windows - 1) + 1 if self.over_windows else axis.image)
             for axis in self.axes
@@ -227,6 +230,7 @@ class WindowChannels(WindowMaps):
         row: int = 0,
         interleaved: int = 1,
     ) -> Access:
+        """Return the access to a tap in the copy of an image with its border."""
         # ``row`` is one of the ``interleaved`` rows along the last axis but one.
         plane, *strides = c_strides((1, *self.wide))
         moves: list[tuple[Axis | None, Size]] = [(n, plane)]
@@ -245,6 +249,7 @@ class WindowChannels(WindowMaps):
         return self.scratch_access(_COPY, moves, start)
 
     def _copy_image(self, n: tuple[Axis, ...], leading: Sequence[AffineIndex]) -> Sequence[Map]:
+        """Return the maps that copy an image with a border of zeros to scratch."""
         # If the size of the border is static, zeros are stored first and overwritten by the image.
         plane, *strides = c_strides((1, *self.wide))
         ranges: list[tuple[int, Size]] = []

@@ -57,7 +57,7 @@ class WindowFilters(WindowProducts):
     """The state of lowering a filter gradient."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group: a product that copies images first."""
+        """Return the kernel of a filter gradient: a product that copies images first."""
         axes, dtype = self.form.axes, self.first.type.dtype
         numbers, images, part = self._images()
         self.g = self._group_loop()
@@ -75,6 +75,7 @@ class WindowFilters(WindowProducts):
     def _product_stage(
         self, part: Sequence[AffineIndex], column: Axis, index: AffineIndex, images: Axis
     ) -> Gemm:
+        """Return the GEMM of a filter gradient, (channels, taps) by output channels."""
         axes = self.form.axes
         c = self.loop(self.part)
         taps = self._make_loops([axis.taps for axis in axes], "i", [True] * len(axes))
@@ -98,7 +99,7 @@ class WindowFilters(WindowProducts):
     # -- sizes ------------------------------------------------------------------------------------
 
     def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AffineIndex, ...]]:
-        """Return the loop over images, all or those of a part.
+        """Return the loop of a filter gradient over images, all or those of a part.
 
         The first result is the stage that stores the remaining images; the last one is the index of
         the part.
@@ -115,6 +116,7 @@ class WindowFilters(WindowProducts):
         return (Scalar((Keep(_IMAGES, left),)),), images, loop_indices(part)
 
     def _choose_channels(self, width: int) -> int:
+        """Choose how many input channels an iteration of a filter gradient has."""
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
         outer_iterations = (
@@ -131,7 +133,7 @@ class WindowFilters(WindowProducts):
         return -(-channels // chunks)
 
     def _panel(self, width: int) -> tuple[tuple[Scalar, ...], Axis, AffineIndex]:
-        """Return the loop over the columns of a panel, and the index of its output channels.
+        """Return the column loop of a filter gradient's panel, and the output channel's index.
 
         The first result is the stage that stores the number of remaining columns.
         """
@@ -148,6 +150,7 @@ class WindowFilters(WindowProducts):
     # -- the product ------------------------------------------------------------------------------
 
     def _copy_image(self, c: Axis) -> Map:
+        """Return the map that copies an image's channel with its border for a filter gradient."""
         rows = self.nest(*self.wide)
         indices = [
             self.affine_index((row, 1), start=-axis.before, extent=axis.image)
@@ -171,6 +174,7 @@ class WindowPoints(WindowFilters):
     def _product_stage(
         self, part: Sequence[AffineIndex], column: Axis, index: AffineIndex, images: Axis
     ) -> Gemm:
+        """Return the GEMM of a pointwise (1x1) filter gradient, which reads images in place."""
         axes, sources = self.form.axes, (self.first, self.second)
         c = self.loop(self.part, "i")
         points, _, strides = _window_loops(self, *sources)
@@ -191,7 +195,7 @@ class WindowPoints(WindowFilters):
 def _window_loops(
     low: WindowProducts, *sources: Source
 ) -> tuple[list[Axis], Shape, Sequence[Sequence[Size]]]:
-    """Return loops over windows, as few as the operands allow, their extents, and the strides."""
+    """Return a filter gradient's loops over windows, merged where strides allow, with extents."""
     windows = [axis.windows for axis in low.form.axes]
     extents, strides = collapse(windows, [source.layout.strides[2:] for source in sources])
     if not extents:  # an image has one window
@@ -213,7 +217,7 @@ _TRANSPOSED: Final = 0.05
 
 
 def channels_by_columns(node: Node) -> int:
-    """Return the channels of an iteration, by the sizes' hints; 0 if copies do not pay."""
+    """Return a filter gradient's channels per iteration by im2col; 0 if copies do not pay."""
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, WindowProduct)
     if not is_fed(form, dtype) or form.parts or form.tiles or form.groups > 1:
@@ -238,6 +242,7 @@ class WindowFilterColumns(WindowProducts):
     """The state of lowering a filter gradient by copies for each tap."""
 
     def lower(self) -> LoweredStep:
+        """Lower a filter gradient by im2col: copy the windows of each tap, then one product."""
         axes, dtype = self.form.axes, self.anchor.types[0].dtype
         extents_left, _ = self.merge_last(1 + len(axes), [])
         if len(extents_left) != 1:  # something else is read or stored in another order

@@ -27,7 +27,7 @@ from staticgrad.language.ir.forms import WindowProduct
 
 
 def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
-    """Return the kernel of a group that reads windows."""
+    """Return the kernel of a group that reads windows (convolution, pool)."""
     if group.image is not None:
         forms = (node.form for node in group.image.nodes)
         image = next((form for form in forms if isinstance(form, WindowProduct)), None)
@@ -37,6 +37,7 @@ def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
 
 
 def _lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProducts]:
+    """Choose the class that lowers a convolution or pool: Winograd, depthwise, im2col, strips."""
     anchor = WindowLowering(groups, group).anchor
     form = anchor.form
     if not isinstance(form, WindowProduct):

@@ -35,7 +35,7 @@ class WindowMaps(WindowLowering):
     """The state of lowering a pool, or a spread of windows, with its epilogue."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group."""
+        """Return the kernel of a pool, an unfold or one of their transposes."""
         form = self.anchor.form
         assert isinstance(form, WindowReduce | WindowSpread)
         self.axes, self.dtype = form.axes, self.anchor.types[0].dtype
@@ -67,6 +67,7 @@ class WindowMaps(WindowLowering):
         return self._map(outer, loops, self.stores(element.cast(self.dtype)))
 
     def _lower_unfold(self) -> LoweredStep:
+        """Lower an unfold (im2col as a value) to a map over channels, taps and windows."""
         outer = [*map(self.loop, self.group.domain[: -2 * len(self.axes)])]
         taps = [self.loop(axis.taps, taps=True) for axis in self.axes]
         loops = self.nest(*(axis.windows for axis in self.axes))
@@ -80,7 +81,7 @@ class WindowMaps(WindowLowering):
     def taps(
         self, leading: Sequence[AffineIndex], loops: Sequence[Axis], fill: bool | int | float = 0
     ) -> Iterator[tuple[Expr, bool]]:
-        """Yield the element of each tap, in C order, and True if it may be in the border."""
+        """Yield a window's taps in C order, each with True if it may be in the border."""
         for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
             indices = [
                 self.read_index(*axis_loops)
@@ -102,7 +103,7 @@ class WindowMaps(WindowLowering):
         return COMBINERS["max"].identity(self.first.type.dtype)
 
     def argmax_of_taps(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
-        """Return the number of the first largest tap; taps in the border do not count."""
+        """Return the number of a window's first largest tap; taps in the border do not count."""
         dtype = self.first.type.dtype.compute
         least = self._least
         most = -least if dtype.is_float else ~int(least)
@@ -115,7 +116,7 @@ class WindowMaps(WindowLowering):
         return argmax_of_values([value for value, _ in low], self.dtype, inside)
 
     def take_tap(self, leading: Sequence[AffineIndex], loops: Sequence[Axis]) -> Expr:
-        """Return the tap whose number the second operand stores."""
+        """Return the tap of a window whose number the second operand stores (max-pool gradient)."""
         at = self.element(self.second, (*leading, *loop_indices(*loops)))
         first, *others = [value for value, _ in self.taps(leading, loops)]
         zero = ex.literal(0, first.dtype)
@@ -127,6 +128,7 @@ class WindowMaps(WindowLowering):
     # -- images -----------------------------------------------------------------------------------
 
     def lower_spread(self, kind: str) -> LoweredStep:
+        """Lower a pool's transpose to a map over the image: sums over windows."""
         outer = self._lead_loops()
         loops = self.nest(*map(residue_elements, self.axes))
         residues = ([*product(range(a.residues), range(a.common_step))] for a in self.axes)
@@ -142,7 +144,7 @@ class WindowMaps(WindowLowering):
     def accumulate_taps(
         self, kind: str, leading: Sequence[AffineIndex], loops: Sequence[Axis], residue: Residue
     ) -> Expr:
-        """Return the sum of the values of the taps over elements of a remainder."""
+        """Return the sum of the taps over an image's element, for one remainder of the stride."""
         zero = ex.literal(0, self.first.type.dtype.compute)
         if any(gap for _, gap in residue):  # no tap reads these elements
             return zero
@@ -155,7 +157,7 @@ class WindowMaps(WindowLowering):
     def taps_over(
         self, loops: Sequence[Axis], residue: Residue
     ) -> Iterator[tuple[tuple[int, ...], Sequence[AffineIndex]]]:
-        """Yield the taps over elements of a remainder, each with the indices of its window.
+        """Yield the taps over an image's element, with their windows, for one stride remainder.
 
         A tap beyond the filter has no indices.
         """
@@ -170,6 +172,7 @@ class WindowMaps(WindowLowering):
             )
 
     def _tap_value(self, kind: str, indices: Sequence[AffineIndex], tap: tuple[int, ...]) -> Expr:
+        """Return what a tap adds to an image: an unfolded element or a maximum's cotangent."""
         count = len(self.axes)
         if kind == "fold":
             leading = indices[: len(indices) - count]
@@ -205,7 +208,7 @@ def max_of_values(values: Iterable[Expr]) -> Expr:
 def argmax_of_values(
     values: Sequence[Expr], dtype: DType, inside: Sequence[Expr | None] | None = None
 ) -> Expr:
-    """Return the number of the first of the largest taps, in ``dtype``; NaN wins.
+    """Return the number of the first largest value of a window, in ``dtype``; NaN wins.
 
     ``inside``: for each tap the test that it is in the image, None if it always is. A tap in the
     border is never chosen; if all taps are in the border, the result is 0.

@@ -68,7 +68,7 @@ def _index(low: Lowering, node: Node, shift: AxisShift) -> Size | None:
 
 
 def _element(low: Lowering, node: Node, part: Part) -> Expr:
-    """Return the element of a part; outside of the part 0, or any of its elements."""
+    """Load a part's element of a concatenation or padding; outside 0, or any of its elements."""
     if part.source.uniform:
         return low.value(part.source)
     dtype: DType = part.source.type.dtype
@@ -78,6 +78,7 @@ def _element(low: Lowering, node: Node, part: Part) -> Expr:
 
 
 def _position(low: Lowering, node: Node, shift: AxisShift) -> Position:
+    """Return the bounded position in a part at the loop index of the assembled value."""
     loop, index = _loop(low, node, shift.axis), _index(low, node, shift)
     if _is_inside(low, node, shift) and isinstance(shift.stride, int):
         assert isinstance(index, int)
@@ -96,6 +97,7 @@ def _loop(low: Lowering, node: Node, axis: int) -> str | None:
 
 
 def _inside_test(low: Lowering, node: Node, shifts: Sequence[AxisShift]) -> Expr | None:
+    """Return the test that the current index is inside of a part of a concatenation, or None."""
     tests: list[Expr] = []
     for shift in shifts:
         if _is_inside(low, node, shift):

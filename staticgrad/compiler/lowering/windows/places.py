@@ -117,7 +117,7 @@ class StripAxis:
         return -(-self.result_extent // (self.axis.dilation * self.step))
 
     def taps(self, phase: int, copied: bool) -> Taps:
-        """Return the taps of the results at a phase; ``copied``: each reads a copy."""
+        """Return the filter taps of an image gradient's elements at a phase of the stride."""
         axis, step = self.axis, self.axis.step
         if self.over_windows:
             return Taps(axis.taps, 0, 1, 0, 1 if copied else axis.dilation)
@@ -241,7 +241,7 @@ class WindowLowering(Lowering):
         return self.affine_index(*terms, start=-axis.before, extent=axis.image)
 
     def image_index(self, axis: WindowAxis, q: Loop, u: Loop, gap: Loop) -> AffineIndex:
-        """Return the index of element q of an image, which the taps u + residues * t read.
+        """Return the index of an image's element that the taps u + residues * t of windows read.
 
         Elements with ``gap`` > 0 have no taps.
         """
@@ -341,7 +341,7 @@ class WindowLowering(Lowering):
         *more: Position,
         dtype: DType | None = None,
     ) -> Access:
-        """Return an access to a scratch buffer, by default of the anchor's dtype."""
+        """Return an access to a scratch buffer of a convolution, by default of its dtype."""
         key = ScratchBuffer(self.anchor, number)
         dtype = self.anchor.types[0].dtype if dtype is None else dtype
         self.scratch[key] = self.operand(key, 0, dtype, "scratch")
@@ -361,7 +361,7 @@ class WindowLowering(Lowering):
         return [self.store_value(key, walk) for key, walk in self.whole_walks(self.group.stored)]
 
     def merge_last(self, count: int, others: Sequence[Shape]) -> tuple[Shape, list[Shape]]:
-        """Return the extents of the domain's last axes, collapsed if all walks allow it.
+        """Collapse the last axes of a convolution's domain if all walks allow it.
 
         ``others``: strides of operands over the same axes; they are returned collapsed.
         """

@@ -64,7 +64,7 @@ class _Pooled(WindowLowering):
     def pool_elements(
         self, taps: Sequence[Tap], image: Callable[[Tap], At], indices: Sequence[AffineIndex]
     ) -> tuple[Store, ...]:
-        """Return the stores of the image's elements, and of the windows at ``indices``."""
+        """Return the stores of a convolution's elements and of the pool fused with it."""
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
         taps_by_image: dict[Key, list[Expr]] = {source.base: [] for source in read}
@@ -102,6 +102,7 @@ class PooledStrips(_Pooled, WindowStrips):
         return -(-strip // step) * step, images
 
     def _epilogue_stage(self, phases: Sequence[int], has_taps: Sequence[bool]) -> Map:
+        """Return the epilogue that pools a convolution's strip before it is stored."""
         count = len(self.axes)
         steps, windows = self.steps(count), self.pools.domain[2:]
         strip = self.strip // steps[0]
@@ -120,6 +121,7 @@ class PooledStrips(_Pooled, WindowStrips):
         return map_over([i, *loops], self.pool_elements(self.taps(count), image, indices))
 
     def _load_result(self, i: Axis, loops: Sequence[Axis], tap: Tap) -> Expr:
+        """Load a convolution's result in a strip at a tap of the pool."""
         steps = self.steps(len(loops))
         moves: list[tuple[Axis | None, Size]] = [(i, self.panels)]
         start: Size = sum(
@@ -138,6 +140,7 @@ class PooledTiles(_Pooled, WindowTiles):
     """Pools over tiles of two by two results: each tile is a window, or contains one."""
 
     def _epilogue_stage(self) -> Map:
+        """Return the epilogue that pools the results of Winograd tiles before they are stored."""
         high, wide = self.pools.domain[2:]
         loops = o, n, row, column = self.nest(self.channel_count, self.image_count, self.rows, wide)
         leading = self._lead_indices(n, self._channel_of(o))
@@ -158,7 +161,7 @@ class PooledMaps(_Pooled):
     """Pools over elements that are computed from others, without a product."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group: a map over windows."""
+        """Return the kernel of a depthwise convolution with its pool: a map over windows."""
         domain = self.pools.domain
         loops, steps = self.nest(*domain), self.steps(len(domain))
 

@@ -46,7 +46,7 @@ class WindowProducts(WindowLowering):
         return self._lower_filter() if self.form.result == "filter" else self._lower_channels()
 
     def _lower_channels(self) -> LoweredStep:
-        """Return the product whose columns are windows, or the elements of an image."""
+        """Lower a convolution to a product whose columns are windows (or elements of an image)."""
         over_windows = self.form.result == "windows"
         n, g = self.outer_loop(self.group.domain[0]), self._group_loop()
         channels, inner = self._group_channels(self.second.type.shape[0]), self.second.type.shape[1]
@@ -82,6 +82,7 @@ class WindowProducts(WindowLowering):
         return self._product((i,), js, (c, *ks), a, b)
 
     def _lower_filter(self) -> LoweredStep:
+        """Lower a filter gradient to a product whose inner index is images and windows."""
         g, domain, axes = self._group_loop(), self.group.domain, self.form.axes
         out, channels = self._group_channels(domain[0]), domain[1]
         alike = [True] * len(axes)
@@ -118,7 +119,7 @@ class WindowProducts(WindowLowering):
     def _make_loops(
         self, extents: Sequence[Size], last: str, literal: Sequence[bool] = ()
     ) -> list[Axis | None]:
-        """Return loops, None for extent 1; the last one is called ``last``."""
+        """Return a convolution's product loops, None for extent 1; ``last`` names the last one."""
         long = [k for k, extent in enumerate(extents) if extent != 1] or [0]
         return [
             self.loop(extent, last if k == long[-1] else "", taps=any(literal[k : k + 1]))
@@ -128,6 +129,7 @@ class WindowProducts(WindowLowering):
         ]
 
     def _axes(self, strides: Sequence[Shape]) -> tuple[tuple[WindowAxis, ...], list[Shape]]:
+        """Return a convolution's axes and strides; a pointwise (1x1) one has them merged."""
         axes = self.form.axes
         if not self.form.is_pointwise:
             return axes, [*strides]
@@ -142,6 +144,7 @@ class WindowProducts(WindowLowering):
     def _factor_access(
         self, source: Source, indices: Sequence[AffineIndex], strides: Shape | None = None
     ) -> Access:
+        """Return the access to an image or filter, the factors of a convolution's product."""
         layout, is_filter = source.layout, self.form.result != "filter" and source is self.second
         walk = Walk(source.base, layout.offset, layout.strides if strides is None else strides)
         # The largest literal stride is the number of taps of a filter's channel, if there are few.
@@ -157,6 +160,7 @@ class WindowProducts(WindowLowering):
         a: Access,
         b: Access,
     ) -> LoweredStep:
+        """Return the kernel of one GEMM stage over a convolution's row, column and inner loops."""
         dtype = self.first.type.dtype
         stores = tuple(self.stores(ex.ref("acc", dtype.compute).cast(dtype)))
         i, k = (tuple(loop for loop in loops if loop) for loops in (rows, inner))

@@ -118,7 +118,7 @@ class _Costs:
         return self._in_strips(rows, 1, self.reach, _COPIED_ONCE)
 
     def _in_strips(self, rows: int, images: int, reach: int, copied: float) -> float:
-        """Return the cost of strips whose rows end in a border of ``reach``."""
+        """Estimate the cost of an implicit GEMM over strips with a border of ``reach``."""
         columns = self._columns(rows, images, reach) // self.lanes
         vectors = (
             (rows + self.reaches[0])
@@ -141,6 +141,7 @@ class _Costs:
 
     @property
     def _cuts(self) -> Iterator[tuple[int, int]]:
+        """Yield the candidate sizes of a strip: rows of one image, or several small images."""
         high = self.result_counts[0]
         yield 1, 1
         for rows in range(2, high + 1):
@@ -154,7 +155,7 @@ class _Costs:
 
 
 def by_columns(node: Node) -> bool:
-    """Return True if a convolution is lowered by copies for each tap (im2col)."""
+    """Return True if a convolution is lowered by a copy for each tap (im2col)."""
     form = node.form
     assert isinstance(form, WindowProduct)
     strips = form.lies_in_strips or has_phases(form)
@@ -175,7 +176,7 @@ class WindowStrips(WindowProducts):
     copies = False
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group: copies, products and the epilogue."""
+        """Return a convolution's kernel by implicit GEMM: copies, products and the epilogue."""
         self.dtype = self.first.type.dtype
         self.over_windows = self.form.result == "windows"
         self.axes = [StripAxis(axis, self.over_windows) for axis in self.form.axes]
@@ -218,7 +219,7 @@ class WindowStrips(WindowProducts):
         return self.copies and (last or self.axes[number].stride > 1)
 
     def _choose_strip(self) -> tuple[int, int]:
-        """Return the rows of a strip and the images of an iteration."""
+        """Choose the rows of a convolution's strip and the images of an iteration."""
         if self.copies:
             return _Costs(self.anchor).copies[1]
         axes, batch = self.axes, max(1, hint_value(self.first.type.shape[0]))
@@ -233,7 +234,7 @@ class WindowStrips(WindowProducts):
         return -(-rows // strips), 1
 
     def _choose_channels(self) -> Size:
-        """Return the channels of an iteration: fewer if there would be too few iterations."""
+        """Choose a convolution's channels per iteration: fewer if there were too few iterations."""
         strips = -(-max(1, hint_value(self.axes[0].result_count)) // self.strip)
         image_groups = -(-max(1, hint_value(self.batch)) // self.images)
         iterations, out = image_groups * strips * self.form.groups, self.out
@@ -255,7 +256,7 @@ class WindowStrips(WindowProducts):
     # -- copies -----------------------------------------------------------------------------------
 
     def _copy_stage(self) -> Stage:
-        """Return the copy of a strip, or of each channel's strip and then its copies for taps."""
+        """Return the copy of a strip of images, or of each channel's strip and then of each tap."""
         c = self.loop(self.inner)
         if self.copies:
             return Loop(c, (), (self._bordered_strip(c), self._copy_taps(c)), ())
@@ -279,6 +280,7 @@ class WindowStrips(WindowProducts):
         )
 
     def _bordered_strip(self, c: Axis) -> Map:
+        """Return the map that copies a channel's strip with its border, by column remainder."""
         last, image = self.axes[-1], self._image_loop()
         *rows, column = self.nest(*self._strip_rows[:-1], self._strip_row)
         indices = [self._strip_index(k, row) for k, row in enumerate(rows)]
@@ -292,6 +294,7 @@ class WindowStrips(WindowProducts):
         return map_over([image, *rows, column], stores)
 
     def _copy_taps(self, c: Axis) -> Map:
+        """Return the map that copies a channel's strip once for each tap (im2col of a strip)."""
         *axes, last = self.axes
         copies = [
             self.loop(axis.copies, taps=True) if self._has_copies(k) else None
@@ -329,7 +332,7 @@ class WindowStrips(WindowProducts):
 
     @property
     def _strip_rows(self) -> list[Size]:
-        """The number of elements of the strip along each axis."""
+        """The number of elements of a convolution's strip along each axis."""
         return [
             axis.stride * (wide - 1) + axis.copy_step * (axis.copies - 1) + 1
             if self._has_copies(k)
@@ -345,7 +348,7 @@ class WindowStrips(WindowProducts):
     # -- products ---------------------------------------------------------------------------------
 
     def _product_stages(self) -> Sequence[Stage]:
-        """Return the products of each phase; an epilogue follows the phases of the last axis."""
+        """Return a convolution's products for each phase of the stride, with their epilogues."""
         stages: list[Stage] = []
         for phases in product(*(range(axis.step) for axis in self.axes[:-1])):
             has_taps = []
@@ -359,6 +362,7 @@ class WindowStrips(WindowProducts):
         return stages
 
     def _product_stage(self, along_axes: Sequence[Taps], result: int) -> Gemm:
+        """Return the GEMM of one phase: filters by the copied strip over channels and taps."""
         i, j = self.loop(self.channel_count, "i"), self.loop(self.panels, VECTOR)
         counts = [axis_taps.count for axis_taps in along_axes]
         c, *taps = self._make_loops([self.inner, *counts], "k", [False] + [True] * len(counts))
@@ -385,7 +389,7 @@ class WindowStrips(WindowProducts):
         return Gemm((i,), (j,), k, a, b, (Store(to, ex.ref("acc", dtype)),))
 
     def _epilogue_stage(self, phases: Sequence[int], has_taps: Sequence[bool]) -> Map:
-        """Return the epilogue of the valid columns; phases without taps are 0."""
+        """Return the epilogue over a strip's valid columns; phases without taps are 0."""
         i, (first, *inner), image = (
             self.loop(self.channel_count),
             self.nest(*self.extents),

@@ -134,7 +134,7 @@ class TileAxis(StripAxis):
 
     @property
     def runs(self) -> list[Run]:
-        """The combinations in runs; the products of a run are computed in one loop."""
+        """The Winograd combinations in runs; the products of a run are computed in one loop."""
         having = [self.piece_taps.having(n) for n in range(SIDE)]
         runs: list[Run] = []
         for n, pieces in enumerate(having):
@@ -161,7 +161,7 @@ class TileAxis(StripAxis):
 
 
 def best_cut(node: Node) -> Cut:
-    """Return the cheapest cut of a convolution or image gradient at likely sizes.
+    """Return the cheapest Winograd cut of a convolution or image gradient at likely sizes.
 
     Of equally cheap cuts return the one with the fewest tiles: each worker has scratch for them.
     """
@@ -187,7 +187,7 @@ def best_cut(node: Node) -> Cut:
         return cut.images * phases * rows * (wide + along + cut.joined)
 
     def cost(cut: Cut) -> float:
-        """Return the cost per image in multiplications of vectors."""
+        """Return the cost of Winograd tiles per image, in multiplications of vectors."""
         vectors = max(_FEWEST_VECTORS, -(-tiles(cut) // lanes))
 
         def combination_cost(rows: int, wide: int) -> int:
@@ -211,6 +211,7 @@ def best_cut(node: Node) -> Cut:
         )
 
     def cuts() -> Iterator[Cut]:
+        """Yield candidate cuts of Winograd tiles: rows per strip, images, joined rows or not."""
         shared = deep or out >= WANTED * _MANY_CHANNELS
         for joined in (False, True):
             fitting = most // (phases * (wide + along + joined))
@@ -267,7 +268,7 @@ class WindowTiles(WindowProducts):
     """The state of lowering a convolution in tiles, or its image gradient."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel of the group: combinations, products, results and epilogue."""
+        """Return a Winograd kernel: combinations, products, results and epilogue."""
         self.dtype: DType = self.anchor.types[0].dtype
         over_windows = self.form.result == "windows"
         *deep, down, across = (TileAxis(axis, over_windows) for axis in self.form.axes)
@@ -282,7 +283,7 @@ class WindowTiles(WindowProducts):
         return self.finish((*stages, *self._sum_products(), self._epilogue_stage()), self.outer)
 
     def _choose_sizes(self, high: Size) -> None:
-        """Choose the sizes of an iteration.
+        """Choose the rows, images and channels of an iteration of Winograd tiles.
 
         Cut ``high`` rows of tiles into strips of about equal size. Process several images in an
         iteration if they are small. Cut the channels into parts if there are few strips.
@@ -332,7 +333,7 @@ class WindowTiles(WindowProducts):
     def _lead_indices(
         self, loop: Axis, channel: AffineIndex, read: bool = False
     ) -> Sequence[AffineIndex]:
-        """Return the indices of an image and a channel, and of the depth in a volume."""
+        """Return the indices of image, channel and depth in front of a Winograd tile's row."""
         terms = (self.chunk, self.images), (loop, 1)
         if self.deep is None:
             return self.affine_index(*terms, extent=self.batch), channel
@@ -354,6 +355,7 @@ class WindowTiles(WindowProducts):
     # -- stages -----------------------------------------------------------------------------------
 
     def _zero_padding(self) -> tuple[Map, ...]:
+        """Return the maps that set the padding of Winograd tiles to zero."""
         # No result depends on the padding. But uninitialized memory may contain subnormal numbers,
         # and arithmetic with subnormal numbers takes a hundred times as long.
         zero, zeros = ex.literal(0, self.dtype), []
@@ -376,7 +378,7 @@ class WindowTiles(WindowProducts):
         return tuple(zeros)
 
     def _copy_strip(self) -> Map:
-        """Return the map that copies the strip with its border, even and odd rows separately."""
+        """Return the map that copies a strip for Winograd tiles, even and odd rows separately."""
         loops = c, image, row, column = self.nest(
             self.inner, self.read, self.rows + self.more + 1, self.row_of_plane
         )
@@ -424,7 +426,7 @@ class WindowTiles(WindowProducts):
         return (c, self._plane_size), (image, size), (row, self.row_of_plane)
 
     def _row_stages(self, rows: Run) -> tuple[Stage, ...]:
-        """Return the stages that compute one row of combinations, or two in a loop, and products.
+        """Return the stages of one row of Winograd combinations (or two) and its products.
 
         The first and the last row subtract elements, which are one row further in the last one. The
         two rows between them add the same elements; the second one negates the first element.
@@ -443,7 +445,7 @@ class WindowTiles(WindowProducts):
     def _combine_tiles(
         self, rows: Signs = IMAGE, *moves: tuple[Axis, Size], first: Expr | None = None
     ) -> Map:
-        """Return the map of some rows of combinations.
+        """Return the map that transforms the image into some rows of Winograd combinations.
 
         ``moves``: further loops that move all elements. ``first``: a factor of the elements of row
         1.
@@ -464,7 +466,7 @@ class WindowTiles(WindowProducts):
     def _store_combinations(
         self, number: int, channels: Size, tiles: Size, loops: Loops, values: Sequence[Expr]
     ) -> list[Store]:
-        """Return the stores of combinations of tiles."""
+        """Return the stores of the Winograd combinations of tiles."""
         to, stride = self._tile(tiles, *loops), self.combination_stride(channels * tiles)
         return [
             Store(self.scratch_access(number, to, n * stride), value)
@@ -489,6 +491,7 @@ class WindowTiles(WindowProducts):
         return [self._product_stage(rows, pair_loop, run) for run in self.axes[1].runs]
 
     def _product_stage(self, rows: Run, pair_loop: Axis | None, columns: Run) -> Stage:
+        """Return the GEMM of a run of Winograd combinations: filters by tiles over channels."""
         t = self.loop(len(columns), taps=True) if len(columns) > 1 else None
         combined_stride, to_stride = (
             self.combination_stride(self.planes * self.source_tiles),
@@ -550,7 +553,7 @@ class WindowTiles(WindowProducts):
         return self.loop(count, taps=True) if count > 1 else None, RunPieces.of(axis, run)
 
     def _piece_units(self) -> tuple[Size, Size]:
-        """Return the strides between pieces along both axes, in elements."""
+        """Return the strides in elements between the parts of a strided Winograd filter."""
         down, across = self.axes
         channel = [
             self.channel_count * self.tiles if axis.step > 1 else self.inner * self.source_tiles
@@ -569,6 +572,7 @@ class WindowTiles(WindowProducts):
         return tuple([self._sum_products_of(*remainder) for remainder in remainders])
 
     def _sum_products_of(self, row_remainder: int, column_remainder: int) -> Map:
+        """Return the map that transforms summed Winograd products back into results."""
         loops = o, image, row, column = self._for_tiles(self.channel_count, self.image_count)
         tile = self._tile(self.tiles, *loops)
         first = (row_remainder * self.axes[1].step + column_remainder) * self.channel_count
@@ -601,6 +605,7 @@ class WindowTiles(WindowProducts):
         return (channel, self._channel_stride), (image, images * size), (row, RESULTS * self.pitch)
 
     def _epilogue_stage(self) -> Map:
+        """Return the elementwise epilogue over the results of Winograd tiles."""
         down, wide = self.axes
         loops = o, image, row, column = self.nest(
             self.channel_count, self.image_count, self.rows, wide.phase
@@ -630,7 +635,7 @@ class WindowTiles(WindowProducts):
         return map_over(loops, stores)
 
     def _row(self, row: Axis, odd: int, remainder: int = 0, read: bool = False) -> AffineIndex:
-        """Return the index of the even or odd row of results, or of the image, of a row of tiles.
+        """Return the index of the even or odd result (or image) row of a row of Winograd tiles.
 
         ``remainder``: the remainder of the stride or dilation.
         """
@@ -642,6 +647,7 @@ class WindowTiles(WindowProducts):
         return self.affine_index(*terms, (self.row_phase, 1), start=start, extent=extent)
 
     def _for_tiles(self, channels: Size, images: Size, of_image: bool = False) -> Loops:
+        """Return the loops over channels, images, rows and columns of Winograd tiles."""
         images = images * self.phases
         rows = self.rows + self.more * of_image
         if not self.joined:
@@ -668,7 +674,7 @@ def _merge_moves(*moves: tuple[Axis | None, Size]) -> list[tuple[Axis, Size]]:
 
 
 def transform_tile(down: Signs, across: Signs, load: Callable[[int, int], Expr]) -> list[Expr]:
-    """Return the combinations of elements along columns and then along rows, row by row.
+    """Apply a Winograd transform: combine elements along columns, then along rows.
 
     It is Winograd's transform of a tile: ``down`` @ elements @ ``across``.T.
     """
@@ -710,7 +716,7 @@ class WindowTileFilters(WindowTiles):
     """The state of lowering a filter gradient in tiles; its first axis has parts of the batch."""
 
     def lower(self) -> LoweredStep:
-        """Return the kernel: combinations and products, image by image, then the taps."""
+        """Lower a filter gradient by Winograd: products image by image, then the taps."""
         self.dtype = self.anchor.types[0].dtype
         down, across = (TileAxis(axis, over_windows=True) for axis in self.form.axes)
         self.axes, self.deep, self.row_phase, self.phases = (down, across), None, None, 1
@@ -732,6 +738,7 @@ class WindowTileFilters(WindowTiles):
         return self.finish((*zeros, keep_left, images, *self._taps()), self.outer)
 
     def _cut_strips(self) -> Size:
+        """Choose the rows of tiles in a strip of a Winograd filter gradient."""
         down, across = self.axes
         high, self.wide = (-(-axis.result_extent // RESULTS) for axis in self.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
@@ -745,7 +752,7 @@ class WindowTileFilters(WindowTiles):
         return -(-high // self.rows)
 
     def _cut_channels(self, parts: int) -> None:
-        """Set the images of a part, and the channels of an iteration on both sides.
+        """Choose images of a part and channels of an iteration of a Winograd filter gradient.
 
         There are fewer channels than the maximum if the batch has too few parts.
         """
@@ -782,7 +789,7 @@ class WindowTileFilters(WindowTiles):
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros(self) -> list[Map]:
-        """Return the maps that clear the sums, and the results between rows of tiles."""
+        """Return the maps that clear a Winograd filter gradient's sums and padding."""
         zero, size = ex.literal(0, self.dtype), self.channel_count * self.inner
         t, (o, column) = (
             self.loop(self._combined_taps, taps=True),
@@ -806,6 +813,7 @@ class WindowTileFilters(WindowTiles):
         return prod(axis.piece_taps.combined_taps for axis in self.axes)
 
     def _combine_results(self) -> Map:
+        """Return the map that transforms the output gradient into Winograd combinations."""
         loops = o, image, row, column = self._for_tiles(self.channel_count, self.image_count)
         assert row is not None
         leading = self._lead_indices(image, self._channel_of(o))
@@ -830,7 +838,7 @@ class WindowTileFilters(WindowTiles):
         return [self._sums_of(run_pair) for run_pair in runs]
 
     def _sums_of(self, runs: Sequence[Run]) -> Stage:
-        """Return the products of combinations, added to the sums of each piece that uses them."""
+        """Return the products of Winograd combinations, added to the sums that use them."""
         size = self.channel_count * self.inner
         from_a = self.combination_stride(self.channel_count * self.tiles)
         from_b = self.combination_stride(self.planes * self.source_tiles)
@@ -874,7 +882,7 @@ class WindowTileFilters(WindowTiles):
         return [self._taps_of(numbers) for numbers in itertools.product(*alike)]
 
     def _taps_of(self, numbers: Sequence[Sequence[int]]) -> Map:
-        """Return the map of the taps of pieces with these numbers along each axis."""
+        """Return the map that transforms Winograd sums into the filter gradient's taps."""
         size, tap_strides = (
             self.channel_count * self.inner,
             (self.axes[1].piece_taps.combined_taps, 1),
