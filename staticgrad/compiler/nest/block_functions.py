@@ -54,7 +54,7 @@ def primitive(expr: Expr, args: list[str]) -> str:
 
 
 def operation(op: str, args: Sequence[str]) -> str:
-    """A primitive without a dtype or words of its own, over operand texts."""
+    """Return the text of a primitive's call over operand texts, an operator or a function."""
     if op in SIGNS:
         return f"{args[0]} {SIGNS[op]} {args[1]}"
     if op == "neg":
@@ -99,7 +99,7 @@ class _Body:
         self.lines.add(f"return {self.names[root]}")
 
     def _gather(self, exprs: Iterable[Expr]) -> None:
-        """Note which values of ``rarely`` belong together, inside of loops too."""
+        """Collect the ``rarely`` expressions that share a condition, inside of loops too."""
         seen: set[ScalarLoop] = set()
         for expr in exprs:
             if expr.op == "rarely":
@@ -109,7 +109,7 @@ class _Body:
                 self._gather(expr.loop.inside())
 
     def _write(self, roots: Iterable[Expr]) -> None:
-        """Lines for everything that ``roots`` need whatever the lanes hold."""
+        """Write the lines that ``roots`` need in every lane, without rarely taken branches."""
         stack = [(root, False) for root in reversed(list(roots))]
         while stack:
             expr, ready = stack.pop()
@@ -127,6 +127,7 @@ class _Body:
         return [expr.args[0], *(choice.args[2] for choice in self.together[expr.args[0]])]
 
     def _line(self, expr: Expr) -> None:
+        """Write the source line of one expression of a vector-math function."""
         if isinstance(expr, Iterated):
             if expr.loop not in self.ended:
                 self._loop(expr)
@@ -155,7 +156,7 @@ class _Body:
         self.lines.add(f"{self.names[expr]} = {text}")
 
     def _scale(self, expr: Expr) -> None:
-        """Processors scale registers of 512 bits in one instruction, others in steps."""
+        """Write a scaling by a power of two: one instruction at 512 bits, else in steps."""
         p, low_bits = expr.args
         n = scaled_by(low_bits)
         steps = scaled_in_steps(p, low_bits)
@@ -166,6 +167,7 @@ class _Body:
             self.names[expr] = self.names[steps]
 
     def _branch(self, choices: list[Expr]) -> None:
+        """Write a branch that recomputes rare lanes (huge arguments) only if there are any."""
         condition = self.names[choices[0].args[0]]
         for choice in choices:
             usual = choice.args[2]
@@ -181,7 +183,7 @@ class _Body:
         self.names, self.ended, self.written = outer_names, ended, written
 
     def _loop(self, first: Iterated) -> None:
-        """A loop until no lane goes on; the values of lanes that do not go on stay."""
+        """Write a loop that runs until all lanes are done; finished lanes keep their values."""
         loop = first.loop
         variables = [f"v{self.count + place}" for place in range(len(loop.carried))]
         self.count += len(variables)

@@ -79,7 +79,7 @@ class ColumnSums:
         self.accumulators_by_scratch: dict[str, list[Name]] = {}
 
     def groups(self, begin: Any, end: Any) -> None:
-        """Rows in groups; columns are summed over the rows of a group by the column rule."""
+        """Write the loop over groups of rows, whose columns are summed by the column rule."""
         k, b, lanes = self.nest.kernel, self.nest.b, self.nest.kernel.lanes
         rows = k.axes[len(k.axes) - k.grouped :]
         outer_axes = k.axes[: len(k.axes) - k.grouped]
@@ -134,10 +134,11 @@ class ColumnSums:
     def push_columns(
         self, extent: Extent, sums: Sequence[Any], width: Any, group: Any, pushed: Any, final: Any
     ) -> None:
-        """Push the sums of a block of rows; with the last block, store those of the group."""
+        """Push column sums of a block of rows; with the last block, store those of the group."""
         b, lanes, stop = self.nest.b, self.nest.kernel.lanes, self.nest.number(extent)
 
         def push(vectors: Sequence[tuple[Any, Name, Word]]) -> None:
+            """Push vectors of column sums to their counters, and store the final ones."""
             terms = [
                 (s.kind, vector, self.nest.pointer(s.scratch), lanes, partial(self.level, width, j))
                 for s, vector, j in vectors
@@ -171,7 +172,7 @@ class ColumnSums:
         return place_at((level, width), (width, 1), (j, 1))
 
     def column(self, s: ColumnAccumulate, values: Values) -> None:
-        """A vector of each row into the accumulators of its columns, row after row."""
+        """Add a vector of each row to the accumulators of its columns, row after row."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         value, combine = values.vec(s.value), operation(COMBINERS[s.kind].combine)
         index, accumulators = self.nest.index(LANES), self.accumulators_by_scratch.get(s.scratch)
@@ -205,7 +206,7 @@ class ColumnSums:
         return self.nest.b.op(f"{element(dtype)}x{lanes}", COMBINERS[s.kind].identity(dtype))
 
     def write(self, stage: Columns, start: Any, stop: Any) -> None:
-        """Vectors of columns, each down all its rows, then the stores."""
+        """Write a reduction over rows: vectors of columns, each down all rows, then the stores."""
         if self.nest.copies > 1:
             raise UnsupportedError("columns of rows side by side")
         if stage.in_lanes or self.is_read_by_rows(stage):
@@ -223,6 +224,7 @@ class ColumnSums:
         written = frozenset(s.access.operand for s in stage.stores)
 
         def body(values: Values) -> None:
+            """Reduce vectors of columns down all rows, and store the results."""
             for sums in self.passes(stage):
                 if small(stage.rows):
                     self.nest.refs |= self.unroll_rows(stage, sums, values)
@@ -248,7 +250,7 @@ class ColumnSums:
             body(Values(self.nest, lanes, True, offsets, masks))
 
     def passes(self, stage: Columns) -> list[Sequence[Accumulate]]:
-        """The reductions that go through the rows together: as many as registers hold."""
+        """Yield the column reductions that share a pass over rows: as many as registers hold."""
         if small(stage.rows):
             return [stage.body]
         trees = [s for s in stage.body if in_blocks(s)]
@@ -260,7 +262,7 @@ class ColumnSums:
     def unroll_rows(
         self, stage: Columns, sums: Sequence[Accumulate], values: Values
     ) -> dict[str, Any]:
-        """A few rows, one after the other."""
+        """Reduce columns over a few rows, unrolled."""
         extents = [int(axis.extent) for axis in stage.rows]
         results: dict[str, Any] = {}
         for s in sums:
@@ -280,7 +282,7 @@ class ColumnSums:
     def extremes(
         self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
     ) -> dict[str, Any]:
-        """All rows one after the other: every order gives the same bits."""
+        """Reduce columns to maxima or minima, whose bits do not depend on the order of rows."""
         b, lanes, count = self.nest.b, values.lanes, values.copies
         accumulators: dict[str, Any] = {}
         for s in sums:
@@ -299,7 +301,7 @@ class ColumnSums:
     def rows_of_block(
         self, stage: Columns, values: Values, tiles: LoadedTiles | None, block: Any, past: Any
     ) -> Iterator[Values]:
-        """The loop over rows of a block; yield the values of a row, once."""
+        """Write the loop over a block's rows for column sums; yield the values of a row, once."""
         b, lanes = self.nest.b, values.lanes
         if tiles is not None:
             self.nest.at[stage.rows[0].name] = block
@@ -324,7 +326,7 @@ class ColumnSums:
     def sum_down_rows(
         self, stage: Columns, sums: Sequence[Accumulate], total: Any, values: Values
     ) -> dict[str, Any]:
-        """All rows by the column rule: groups in their order, blocks by the counter rule."""
+        """Sum columns over all rows by the column rule: groups in order, blocks in a counter."""
         b, lanes, count = self.nest.b, values.lanes, values.copies
         height = self.height(total)
 
@@ -382,7 +384,7 @@ class ColumnSums:
         return results
 
     def is_read_by_rows(self, stage: Columns) -> bool:
-        """Return whether rows are read whole: one reduction of plain loads and few operations."""
+        """Return True if column sums read rows whole: one reduction of loads, few operations."""
         if len(stage.body) > 1 or small(stage.rows) or not may_be_mixed(stage.body):
             return False
         exprs = [*postorder(roots(stage.body[0]))]
@@ -392,7 +394,7 @@ class ColumnSums:
         return all(a.stride(LANES) == 1 and not (a.gather or a.bounded_positions) for a in loads)
 
     def by_rows(self, stage: Columns, start: Any, stop: Any) -> None:
-        """Chunks of columns, row after row: what grows meanwhile lies in local memory.
+        """Reduce chunks of columns row after row, with the accumulators in local memory.
 
         A row that lies across memory has the lane rule: row r of a block goes to the accumulator
         r modulo their number. Else groups and blocks of rows follow the column rule.
@@ -441,6 +443,7 @@ class ColumnSums:
                     )
 
             def body(values: Values) -> None:
+                """Store the reduced columns of a chunk."""
                 j = self.nest.index(LANES)
                 for s in stage.body:
                     at = b.pointer(results[s.name], place(j))
@@ -468,7 +471,7 @@ class ColumnSums:
         rooms: Mapping[str, tuple[Name, Name]],
         results: Mapping[str, Name],
     ) -> None:
-        """A group of rows: its blocks, each added up and pushed to a counter."""
+        """Sum a group of rows into column accumulators: its blocks, each pushed to a counter."""
         b, lanes, (chunk, past), (first, last) = self.nest.b, self.nest.kernel.lanes, columns, rows
         together = _OF_A_LANE if parts > 1 else _ROWS_TOGETHER
         exprs = [*postorder([s.value for s in sums])]
@@ -477,10 +480,12 @@ class ColumnSums:
         pushed = b.variable("n", "copy", 0)
 
         def add(numbers: Any, copies: int, lane: Any) -> None:
+            """Add some rows, interleaved, to the column accumulators of one lane."""
             self.nest.copies = copies
             self.nest.decode(stage.rows, numbers)
 
             def body(values: Values) -> None:
+                """Add interleaved rows to their column accumulators in local memory."""
                 j = self.nest.index(LANES)
                 for s in sums:
                     combine = operation(COMBINERS[s.kind].combine)
@@ -545,7 +550,7 @@ class ColumnSums:
     def combine_by_halving(
         self, s: Accumulate, room: Name, parts: int, j: Name, chunk: Name
     ) -> Name:
-        """The accumulators of a block's columns, joined by halving."""
+        """Combine the lane accumulators of a block's columns pairwise, in a tree."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         place = Offset(((j, parts), (chunk, -parts)))
         pointer, offset = b.pointer(room, place)

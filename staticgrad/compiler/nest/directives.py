@@ -57,7 +57,7 @@ def work(e: Expr) -> int:
 
 
 def _is_chain(exprs: list[Expr], total: int) -> bool:
-    """Return whether most operations wait for each other and few values are alive."""
+    """Return True if a body is one dependence chain: latency-bound, with few live values."""
     last = {arg: k for k, e in enumerate(exprs) for arg in e.args}
     changes, waited = [0] * (len(exprs) + 1), dict[Expr, int]()
     for k, e in enumerate(exprs):
@@ -72,7 +72,7 @@ def _is_chain(exprs: list[Expr], total: int) -> bool:
 
 
 def defaults(kernel: Kernel, machine: Machine) -> Directives:
-    """Return the directives of a kernel, and those of a machine for what they leave open."""
+    """Return the directives of a kernel, completed by a machine's defaults."""
     directives = [*kernel.directives]
     for number, (stage, around) in enumerate(nested_stages(kernel.stages)):
         if isinstance(stage, Map) and not around:
@@ -95,7 +95,7 @@ def _of_rows(directive: Directive) -> bool:
 
 
 def _columns_together(stage: Columns, machine: Machine) -> int:
-    """Return how many vectors of columns go down their rows together: as many as registers hold."""
+    """Return how many vectors of columns to reduce together: as many as registers hold."""
     exprs = [*postorder([s.value for s in stage.body])]
     total = 2 * (len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS))
     for most in ACROSS:
@@ -106,6 +106,7 @@ def _columns_together(stage: Columns, machine: Machine) -> int:
 
 
 def _of_map(kernel: Kernel, stage: Map, number: int, machine: Machine) -> Iterator[Directive]:
+    """Yield the default directives of a map on a machine: prefetch, interleave or mask."""
     exprs = [*postorder([root for s in stage.body for root in roots(s)])]
     total = len(stage.body) + len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
     maps = [s for s, _ in nested_stages(kernel.stages) if isinstance(s, Map)]

@@ -48,7 +48,7 @@ def root_name(dtype: DType) -> str:
 
 
 def root_text(dtype: DType) -> str:
-    """``root(x)``: the rounded square root of the lanes of x."""
+    """Return the source of ``root(x)``: the correctly rounded square root in each lane."""
     ends = np.asarray([2.0 ** LEAST[dtype], np.inf], dtype.numpy)
     first, end = (int(pattern) for pattern in ends.view(dtype.unsigned.numpy))
     step = "    r = fma(-g, h, 0.5)\n    g = fma(g, r, g)\n    h = fma(h, r, h)\n"
@@ -77,7 +77,10 @@ def dividend_fields(dtype: DType, most: int) -> tuple[int, int]:
 
 
 def quotient_text(dtype: DType) -> str:
-    """``quotient(x, s, r, span)``: x / s, where r is 1 / s, and ``span`` what ``span_of`` gives."""
+    """Return the source of ``quotient(x, s, r, span)``: x / s, correctly rounded.
+
+    r is 1 / s, and ``span`` what ``span_of`` returns.
+    """
     first, _ = dividend_fields(dtype, DIVIDENDS[dtype])
     return f"""\
 def {quotient_name(dtype)}(x, s, r, span):

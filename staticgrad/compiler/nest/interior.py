@@ -41,8 +41,11 @@ class Interior:
 
 
 def interior(stage: Map) -> Interior | None:
-    """Return what holds in the middle of a map; None if vectors have masks everywhere, or nowhere,
-    as where a program chooses by position between operands without ends."""
+    """Return the conditions under which the middle of a map needs no masks; None if never.
+
+    None if vectors have masks everywhere, or nowhere, as where a program chooses by position
+    between operands without ends.
+    """
     exprs = [root for s in stage.body for root in roots(s)]
     if not _ends(stage, exprs):
         return None
@@ -66,7 +69,7 @@ def _ends(stage: Map, exprs: Sequence[Expr]) -> dict[Position, None]:
 def _decide_choices(
     exprs: Sequence[Expr],
 ) -> tuple[list[tuple[str, str, Expr]], dict[Expr, Expr]] | None:
-    """Return the tests by which choices by position are decided, and what is left of them.
+    """Return the tests that decide selects by position in the middle of a row, and the choices.
 
     Of several parts the last one is left, the largest; of a part and a fill the part. None if
     another part is between two places: outside of both is not one test.
@@ -93,7 +96,7 @@ def _decide_choices(
 
 
 def _comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:
-    """Return the comparisons of positions that all have to hold; None for another condition."""
+    """Return the comparisons of loop indices that a condition combines by and, or None."""
     if condition.op == "and":
         operand_tests = [_comparisons(arg) for arg in condition.args]
         return (

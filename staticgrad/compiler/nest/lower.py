@@ -97,7 +97,7 @@ _LANES_ROOM: Final = 500
 
 
 def lower(kernel: Kernel, machine: Machine, directives: Directives | None = None) -> Nest:
-    """Return the nest of a kernel under directives; None: those that it has by default.
+    """Lower a kernel to a loop nest under directives; None: the defaults.
 
     Raises:
         UnsupportedError: no nest can be made of this kernel.
@@ -118,7 +118,7 @@ class KernelLowering(NestWriter):
         self.in_strips = Strips() in directives
 
     def nest(self) -> Nest:
-        """The whole kernel."""
+        """Write the loop nest of the whole kernel: arguments, outer loops and stages."""
         k, b = self.kernel, self.b
         t, private_table, begin, end = parameters = tuple(
             [Name(n, 0, builder=b) for n in PARAMETERS]
@@ -180,7 +180,7 @@ class KernelLowering(NestWriter):
         epilogue: Callable[[Words], None] = lambda numbers: None,
         together: int = 0,
     ) -> None:
-        """Some stages, for the rows along ``axes``, with something before and behind them.
+        """Write stages for all rows along ``axes``, between a prologue and an epilogue per row.
 
         ``together``: the rows that run at a time, of which there is a multiple; 0: as directed.
         """
@@ -189,6 +189,7 @@ class KernelLowering(NestWriter):
         sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
 
         def inside(numbers: Words, copies: int) -> None:
+            """Write the stages of one row, or of several interleaved copies."""
             pointers, words = self.pointers, self.words
             if copies > 1:
                 shared = {name: self.pointer(name) for name in sizes}
@@ -217,9 +218,11 @@ class KernelLowering(NestWriter):
         inside: Callable[[Words, int], None],
         no_remainder: bool = False,
     ) -> None:
-        """A loop of ``count`` iterations at a time. Where that changes nothing, the last iteration
-        runs again to fill them; else the remainder runs one by one, if there is any
-        (``no_remainder``: the count is a multiple)."""
+        """Write a loop of which ``count`` iterations are interleaved (unroll-and-jam).
+
+        Where that changes nothing, the last iteration runs again to fill them; else a remainder
+        loop runs the others one by one (``no_remainder``: the count is a multiple).
+        """
         b, every = self.b, [s for stage, _ in nested_stages(stages) for s in statements(stage)]
         columns = any(isinstance(s, ColumnAccumulate) for s in every)
         adds = any(isinstance(s, Store) and s.combine for s in every)
@@ -256,7 +259,7 @@ class KernelLowering(NestWriter):
             self.copies, self.on = outer, on
 
     def strips(self, row: Axis, start: Word, stop: Word) -> None:
-        """Rows in strips: some vectors of rows run each stage before any of them runs the next.
+        """Write rows in strips: vectors of rows run each stage before any of them runs the next.
 
         Stages of scalars are vectors along the rows. Numbers that other stages read lie in local
         memory meanwhile, one for each row. Short rows of a fixed length run in strips of several
@@ -307,7 +310,7 @@ class KernelLowering(NestWriter):
         room: dict[str, Name],
         mask: Name | None,
     ) -> None:
-        """Stages of scalars for a vector of the rows of a strip."""
+        """Write the per-row scalars of a strip as vectors, one row of the strip in each lane."""
         b, lanes, result_names = self.b, self.kernel.lanes, {s.name for s in _results(stages)}
         read = [name for name in room if name in _read(stages) and name not in result_names]
         offset = self.strip_offset(number, strip)
@@ -332,7 +335,7 @@ class KernelLowering(NestWriter):
         room: dict[str, Name],
         is_full: bool,
     ) -> None:
-        """Stages that are no scalars for the rows of a strip; ``is_full``: all of them exist."""
+        """Write the maps of a strip, row by row; ``is_full``: all rows of the strip exist."""
         b, lanes = self.b, self.kernel.lanes
         result_names = {s.name for s in _results(stages)}
         read = [name for name in room if name in _read(stages) and name not in result_names]
@@ -349,6 +352,7 @@ class KernelLowering(NestWriter):
                 self.refs[name] = copies_of(loads)
 
         def store_scalars(numbers: Words) -> None:
+            """Store the row results that later stages of a strip read as vectors."""
             for name in room:
                 if name in across:
                     vector = self.sums.join_across(across[name], self.refs[name])
@@ -365,8 +369,10 @@ class KernelLowering(NestWriter):
         self.sums.across = frozenset()
 
     def sums_across(self, stages: Sequence[Stage]) -> dict[str, Accumulate]:
-        """The sums of some stages, by name, of which a vector of rows is joined in one tree: an
-        accumulator of each row fills a register, and no stage reads the result of a row."""
+        """Return the sums by name whose rows in a strip are reduced together in one tree.
+
+        An accumulator of each row fills a register, and no stage reads the result of a row.
+        """
         read = _read(stages)
         return {
             s.name: s
@@ -379,8 +385,7 @@ class KernelLowering(NestWriter):
         }
 
     def is_written_out(self, stage: Map) -> bool:
-        """Return whether the vectors of a map are written one after the other: a row has a fixed
-        number of them, and the body is short."""
+        """Return True if a map's vectors are unrolled: fixed row length and a short body."""
         facts = self.facts_of(stage.axis.extent)
         if not facts.fixed or stage.rows or stage.axis.limits or interior(stage):
             return False
@@ -393,7 +398,7 @@ class KernelLowering(NestWriter):
         return Offset(((number, 0),)) if number is strip else self.place_of(number - strip)
 
     def rows_as_lanes(self, start: Word, stop: Word) -> None:
-        """Rows are the lanes of vectors: all stages, for some vectors of rows side by side."""
+        """Write all stages with a row in each vector lane, for some interleaved vectors of rows."""
         k = self.kernel
         exprs = k.distinct_exprs
         total = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
@@ -414,7 +419,7 @@ class KernelLowering(NestWriter):
     around: Values | None = None
 
     def shift_pointer(self, pointer: Name, size: Word, times: int) -> Name:
-        """A pointer so many times a size further on."""
+        """Return a pointer advanced by a multiple of a size."""
         if times == 0:
             return pointer
         place = self.place_of(size * times) if isinstance(size, int) else Offset(((size, times),))
@@ -423,7 +428,7 @@ class KernelLowering(NestWriter):
         return shifted
 
     def own_size(self, operand: str) -> Word:
-        """The elements of a scratch operand that each row has for itself."""
+        """Return how many elements of a scratch operand each row has for itself."""
         largest: Word | None = None
         for axes, access in self.kernel.own_rows[operand]:
             size: Word = 1
@@ -451,7 +456,7 @@ class KernelLowering(NestWriter):
     # -- stages
 
     def stage(self, stage: Stage, start: Word = 0, stop: Word | None = None) -> None:
-        """Write one stage for the current rows; its loop from ``start`` to ``stop``."""
+        """Write a stage of the kernel for the current rows, its loop from ``start`` to ``stop``."""
         if isinstance(stage, Map):
             facts = Known("")
             if stop is None:
@@ -478,7 +483,7 @@ class KernelLowering(NestWriter):
         return Values(self) if a is None else Values(self, a.lanes, True, a.offsets, a.mask)
 
     def loop(self, stage: Loop) -> None:
-        """A loop of stages, with what it carries from iteration to iteration."""
+        """Write a sequential loop of stages with its carried values in variables."""
         b = self.b
         start, stop = self.span(stage.axis)
         together = self.directive_value(Interleave, "factor", 1, stage, stage.axis.name)
@@ -495,6 +500,7 @@ class KernelLowering(NestWriter):
                 self.vector_refs.add(carry.name)
 
         def inside(numbers: Words, copies: int) -> None:
+            """Write an iteration of the loop: exit test, stages and next carried values."""
             self.at[stage.axis.name] = numbers
             if stage.going:
                 going = b.op("word", self.refs[stage.going])
@@ -516,7 +522,7 @@ class KernelLowering(NestWriter):
         self.unroll_and_jam(start, stop, together, stage.stages, inside)
 
     def scalar(self, stage: Scalar, values: Values) -> None:
-        """Statements once per row."""
+        """Write the statements of a scalar stage, once per row."""
         limits = _limits(self.kernel)
         for s in stage.body:
             if isinstance(s, Store):
@@ -535,7 +541,7 @@ class KernelLowering(NestWriter):
     # -- maps
 
     def map(self, stage: Map, start: Word, stop: Word, facts: Known) -> None:
-        """The vector loop of a Map, and what is accumulated over it."""
+        """Write the vector loop of a map with its reductions."""
         if self.kernel.outer != "elements":
             stop = self.not_before(start, stop, facts)
         lanes, sums = self.kernel.lanes, [s for s in stage.body if isinstance(s, Accumulate)]
@@ -547,6 +553,7 @@ class KernelLowering(NestWriter):
         leaves = [f"{s.name} found" for s in sums] if may_leave(stage) else []
 
         def body(values: Values) -> Word | None:
+            """Write a map's statements for one vector; return the test that ends the loop early."""
             values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, values)
             if values.copies == 1:
@@ -597,7 +604,7 @@ class KernelLowering(NestWriter):
             self.sums.write_reductions(sums, running, vectors, start, stop, facts, short, written)
 
     def stands_still(self, s: Check, written: Set[str]) -> bool:
-        """Return whether an index is the same for all vectors of a map that writes operands."""
+        """Return True if a checked index is loop-invariant in a map that writes operands."""
         along = Values(self, self.kernel.lanes, True)
         for e in postorder(roots(s)):
             if along.moves_itself(e) or (e.op == "ref" and e.attribute not in self.refs):
@@ -607,8 +614,7 @@ class KernelLowering(NestWriter):
         return True
 
     def interior(self, stage: Map) -> Interior | None:
-        """Return what holds for vectors in the middle if others need masks, and
-        if the body is short enough to be written twice more."""
+        """Return the mask-free middle of a map, if its body is short enough to be written twice."""
         middle = interior(stage)
         if not middle:
             return None
@@ -630,7 +636,7 @@ class KernelLowering(NestWriter):
         body: Callable[[Values], Word | None],
         middle: Interior,
     ) -> None:
-        """Peel the vectors that may cross an end, at both ends, from those that do not.
+        """Peel the vectors of a loop that may cross a bound, at both ends, from the middle.
 
         ``no_remainder``: the last one has all lanes.
         """
@@ -655,8 +661,10 @@ class KernelLowering(NestWriter):
                 body(Values(self, lanes, True, inside=middle))
 
     def adds_rows(self, stage: Map) -> bool:
-        """Return whether each row of a map is added to contiguous elements of memory: a processor
-        forwards a store to a load of the same bytes at once, but no store under a mask."""
+        """Return True if rows are added to contiguous memory, where masked stores would stall.
+
+        A processor forwards a store to a load of the same bytes at once, but no store under a mask.
+        """
         stores = [s for s in stage.body if isinstance(s, Store)]
         if not self.kernel.serial or stage.rows or stage.axis.extent == 1 or not stores:
             return False
@@ -669,8 +677,10 @@ class KernelLowering(NestWriter):
         return not indices_vary and not any(s.access.bounded_positions for s in stores)
 
     def in_turn(self, stage: Map, values: Values) -> None:
-        """Compute stored values that are long and alike one operation of each in turn: a processor
-        finds what does not wait among the next few hundred instructions."""
+        """Interleave the operations of long, equal stored values, for instruction parallelism.
+
+        A processor finds independent instructions only among the next few hundred.
+        """
         stores = [s for s in stage.body if isinstance(s, Store)]
         if len(stores) < 2 or len(stores) < len(stage.body):
             return
@@ -685,6 +695,7 @@ class KernelLowering(NestWriter):
                 return
 
     def statement(self, s: Statement, values: Values, running: dict[str, Value]) -> None:
+        """Write one statement of a map for a vector: store, reduction, check or search."""
         if isinstance(s, Store):
             values.store(s)
         elif isinstance(s, Accumulate):
@@ -711,8 +722,11 @@ class KernelLowering(NestWriter):
         narrower: bool = False,
         middle: Interior | None = None,
     ) -> None:
-        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
-        ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
+        """Write a vector loop: ``count`` whole vectors at a time, then the remainder.
+
+        With ``narrower`` the remainder runs in vectors of half the lanes, a quarter and so on
+        instead of under a mask.
+        """
         b, from_zero = self.b, type(start) is int and start == 0
         multiple = facts.multiple if from_zero else 1
 
@@ -776,7 +790,7 @@ class KernelLowering(NestWriter):
         self.write_prefetches(stage, values, [Prefetch(LANES, self.kernel.lanes)])
 
     def prefetch(self, stage: Map, values: Values) -> None:
-        """Prefetch what is touched further on, each line of memory once."""
+        """Write prefetches of what a map accesses later, each cache line once."""
         of = self.numbers[id(stage)], -1
         ahead = [d for d in self.directives if isinstance(d, Prefetch) and d.stage in of]
         if values.is_last:
@@ -785,6 +799,7 @@ class KernelLowering(NestWriter):
             self.write_prefetches(stage, values, ahead)
 
     def write_prefetches(self, stage: Map, values: Values, ahead: Sequence[Prefetch]) -> None:
+        """Write prefetches at the distances of directives, for loads and stores of a map."""
         scratch = {o.name for o in self.kernel.operands if o.mode == "scratch"}
         touched: list[tuple[str, Access]] = [
             ("prefetch_write", s.access)
@@ -814,7 +829,7 @@ class KernelLowering(NestWriter):
                             self.b.do(word, *self.b.pointer(pointer, prefetch_place))
 
     def far(self, stage: Map, access: Access, d: Prefetch) -> Word:
-        """Return how many elements ahead an access is prefetched; 0 if it is not."""
+        """Return the prefetch distance of an access in elements; 0 if it is not prefetched."""
         if d.axis != "*":
             return self.number_of(access.stride(d.axis)) * d.distance
         b, axis, extent = self.b, (*self.kernel.axes, *stage.rows)[-1], stage.axis.extent

@@ -114,7 +114,7 @@ class Function:
 
 
 def _spell(value: Any, words: list[str]) -> None:
-    """Add the words of a record, or of a part of one; ``repr`` of a long record is cut."""
+    """Append a nest's record to the text by which functions are compared, in full length."""
     if isinstance(value, tuple):
         words.append(f"{type(value).__name__}(")
         for part in value:
@@ -132,7 +132,7 @@ class Nest(NamedTuple):
 
 
 def functions_of(nest: Nest) -> Mapping[str, frontend.Function]:
-    """Return the functions of a nest by name, the entry last; those that are source are read."""
+    """Return the functions of a loop nest by name, the entry last; parse those given as source."""
     functions: dict[str, frontend.Function] = {}
     for function in nest.functions.values():
         functions |= (
@@ -207,7 +207,7 @@ class Builder:
         return PerCopy(self.op(name, *(pick(arg, k) for arg in args)) for k in range(count))
 
     def load(self, operand: str, name: str, *args: Arg) -> Name:
-        """The value of a load of an operand's memory."""
+        """Write a load of an operand's memory in the nest, and return its name."""
         least = 0
         for depth in range(len(self.blocks) - 1, 0, -1):
             block = self.blocks[depth]
@@ -223,6 +223,7 @@ class Builder:
     def _place(
         self, prefix: str, name: str, args: tuple[Any, ...], least: int, stores: int = 0
     ) -> Name:
+        """Write an operation in the outermost block that has its arguments (hoisting), once."""
         depth, is_fixed = 0, True
         key: list[Any] = [name, stores]
         for arg in args:
@@ -263,7 +264,7 @@ class Builder:
         return name
 
     def pointer(self, pointer: Name, place: Offset) -> tuple[Name, Offset]:
-        """A pointer that has what outer loops add, and the rest of a place."""
+        """Return a pointer with what outer loops add, and the remaining offset of a place."""
         innermost = len(self.blocks) - 1
         by_depth: dict[int, list[tuple[Name, Name | int]]] = {}
         for term in place.terms:
@@ -294,6 +295,7 @@ class Builder:
         return self.new_variable(prefix, Apply(name, args))
 
     def new_variable(self, prefix: str, value: Apply) -> Any:
+        """Write a variable of the nest (one for each copy) with its first value."""
         count = max((len(a) for a in value.args if type(a) is PerCopy), default=0)
         if count:
             args = [tuple(pick(a, k) for a in value.args) for k in range(count)]
@@ -305,7 +307,7 @@ class Builder:
         return variable
 
     def assign(self, variable: Value, name: str, *args: Value) -> None:
-        """A variable (of each copy) gets a new value."""
+        """Write an assignment to a variable of the nest, or of each interleaved copy."""
         if type(variable) is PerCopy:
             for k, copy_variable in enumerate(variable):
                 self.assign(copy_variable, name, *(pick(arg, k) for arg in args))
@@ -336,7 +338,7 @@ class Builder:
         stored: frozenset[str] = frozenset(),
         prefix: str = "i",
     ) -> Iterator[Name]:
-        """A counted loop around what is appended inside; ``stored``: operands stored to in it."""
+        """Open a counted loop of the nest; ``stored``: the operands that are stored to inside."""
         index = self.name(prefix, len(self.blocks))
         block = self._enter(stored, False)
         yield index
@@ -362,7 +364,7 @@ class Builder:
 
     @contextmanager
     def branch(self, name: str, *args: Arg, rare: bool = False) -> Iterator[None]:
-        """Open a branch that runs if a test is true; ``rare``: nothing of it is computed before."""
+        """Open a branch that runs if a test is true; ``rare``: nothing of it is hoisted."""
         block, inside = self._enter(frozenset(), True), self._inside
         if rare:
             self._inside = len(self.blocks) - 1
@@ -374,7 +376,7 @@ class Builder:
 
     @contextmanager
     def otherwise(self) -> Iterator[None]:
-        """Open the branch that runs if the test of the branch before is false."""
+        """Open the else branch of the branch before."""
         branch = self.blocks[-1].out.pop()
         assert isinstance(branch, If)
         block = self._enter(frozenset(), True)
@@ -383,7 +385,7 @@ class Builder:
         self.blocks[-1].out.append(branch._replace(orelse=tuple(block.out)))
 
     def cases(self, cases: Sequence[tuple[tuple[Any, ...], Callable[[], None]]]) -> None:
-        """Write the first case whose test holds; the last one has no test."""
+        """Write an if-else chain: the first case whose test holds; the last one has no test."""
         (test, write), *later_cases = cases
         if not later_cases:
             write()
@@ -412,7 +414,7 @@ def words_of(words: Words) -> Sequence[Word]:
 
 
 def place_at(*terms: tuple[Word, Word], constant: int = 0) -> Offset:
-    """Return the sum of products of words, and a constant."""
+    """Return the offset that is a sum of products of words, and a constant."""
     products: list[tuple[Name, Word]] = []
     for a, b in terms:
         if isinstance(a, int):

@@ -27,7 +27,7 @@ SHARED_RUN: Final = 8
 
 
 def load_run(values: Values, run: Run) -> None:
-    """Load all places of a run, each into a vector."""
+    """Load a run of interleaved elements (like pairs of a complex array), each into a vector."""
     names_by_copy = [_load_vectors(values, run, copy) for copy in range(values.copies)]
     for number, alike in enumerate(run.loads):
         vectors = [names[number] for names in names_by_copy]
@@ -45,7 +45,7 @@ def _dealt(values: Values, run: Run) -> tuple[int, ...]:
 
 
 def _vector(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]:
-    """The pointer and place of one of the whole vectors of a run, and its mask if it has one."""
+    """Return the pointer, offset and mask of one of the whole vectors of a run."""
     nest, lanes = values.nest, values.lanes
     pointer, place = _start(values, run, copy)
     at = nest.b.pointer(pointer, Offset(place.terms, place.constant + number * lanes))
@@ -67,6 +67,7 @@ def _count(values: Values, run: Run) -> Any:
 
 
 def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
+    """Deinterleave a run: load whole vectors and shuffle, or transpose it through local memory."""
     b, lanes, operand = values.nest.b, values.lanes, run.access.operand
     factors = _dealt(values, run)
     if factors and run.size < SHARED_RUN:
@@ -96,7 +97,7 @@ def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
 
 
 def _square(values: Values, code: str) -> str:
-    """The function that transposes a square of memory into another one."""
+    """Return the name of the function that transposes a square of memory into another one."""
     lanes = values.lanes
     name = f"shared_square{lanes}_{code}"
     values.nest.functions[name] = f"""\
@@ -108,7 +109,7 @@ def {name}(p, at, stride, high, wide, q, to):
 def _deal_function_name(
     functions: dict[str, Any], word: str, lanes: int, code: str, factors: tuple[int, ...]
 ) -> str:
-    """Return the name of the function that deals a run out into vectors, or merges them into it.
+    """Return the name of the function that deinterleaves a run into vectors, or interleaves it.
 
     Its arguments are the memory of the run, the elements that exist, and the local memory of the
     vectors. ``word`` is ``dealt`` or ``merged``.
@@ -123,9 +124,12 @@ def _deal_function_name(
 def _between_function(
     name: str, word: str, lanes: int, code: str, factors: tuple[int, ...]
 ) -> Function:
+    """Build the function that moves a run between memory and vectors in local memory."""
     size = prod(factors)
 
     def write(b: Builder, p: Name, at: Name, count: Name, q: Name) -> None:
+        """Write the body: deinterleave a run to vectors, or interleave vectors to a run."""
+
         def run_at(number: int) -> tuple[Name, Offset]:
             return p, Offset(((at, 1),), number * lanes)
 
@@ -159,7 +163,7 @@ def _between_function(
 
 
 def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
-    """Vectors of one element of each row, from all elements one behind the other."""
+    """Deinterleave vectors: return one vector per element of a row, by shuffles."""
     if not factors:
         return list(vectors)
     first, *later_factors = factors
@@ -174,7 +178,7 @@ def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[N
 
 
 def _merge(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
-    """The inverse: all elements one behind the other, from vectors of one of each row."""
+    """Interleave vectors, one per element of a row, to all elements in memory order."""
     if not factors:
         return list(vectors)
     first, *later_factors = factors
@@ -187,7 +191,7 @@ def _merge(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[
 
 
 def store_run(values: Values, run: Run) -> None:
-    """Store all places of a run, each from a vector."""
+    """Store a run of interleaved elements, each from a vector."""
     b, lanes, operand = values.nest.b, values.lanes, run.access.operand
     vectors = [values.vec(store.value) for store in run.stores]
     factors = _dealt(values, run)
@@ -222,7 +226,7 @@ def store_run(values: Values, run: Run) -> None:
 
 
 def store_at_last(values: Values, runs: StageRuns, s: Statement) -> bool:
-    """Write a store of a run, all of them with the last one; return whether it is one."""
+    """Write all stores of an interleaved run with its last one; return True if ``s`` is one."""
     if id(s) not in runs.waiting:
         return False
     values.emit(roots(s))

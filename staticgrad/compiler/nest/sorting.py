@@ -96,7 +96,7 @@ _MERGING: Final = f"""\
 
 
 def merge_sort(wide: bool) -> str:
-    """Return the function that sorts the first ``count`` words of p; spare room lies behind them.
+    """Return the function that sorts ``count`` words of p (merge sort); spare room lies behind.
 
     It returns where the sorted words lie: at 0, or at ``room``. Without ``wide`` all words are
     distinct. With it each has another one, ``apart`` words later, that goes with it; those
@@ -110,7 +110,7 @@ def merge_sort(wide: bool) -> str:
 
 
 def _blocks(wide: bool) -> Iterator[str]:
-    """Lines that put every lane of a block of vectors in order, and lay the lanes out as runs."""
+    """Return lines that sort each lane of a block of vectors, and store the lanes as runs."""
     block = RUN * RUN
     yield f"    on = mask{RUN}({RUN})"
     yield f"    whole = count // {block} * {block}"
@@ -137,7 +137,7 @@ def _blocks(wide: bool) -> Iterator[str]:
 
 
 def _exchange(name: str, low: int, high: int) -> tuple[str, ...]:
-    """Lines that exchange two rows in the lanes that are ``swapped``."""
+    """Return lines that exchange two rows of a sorting network in the lanes ``swapped``."""
     a, b = f"{name}{low}", f"{name}{high}"
     return (
         f"least = select(swapped, {b}, {a})",
@@ -147,7 +147,7 @@ def _exchange(name: str, low: int, high: int) -> tuple[str, ...]:
 
 
 def network(size: int) -> Iterator[tuple[int, int]]:
-    """The pairs that Batcher's odd-even merge sort compares, for a power of two (Knuth 5.3.4)."""
+    """Return the pairs that Batcher's odd-even merge sort compares (Knuth, TAOCP 5.3.4)."""
     width = 1
     while width < size:
         step = width
@@ -180,7 +180,7 @@ class Sorting:
         nest.functions[NAMES[self.wide]] = merge_sort(self.wide)
 
     def write(self) -> None:
-        """Write the whole sort."""
+        """Write a sort stage: collect keys, sort them, and store the results in order."""
         sorted_at = self.b.variable("f", "copy", 0)
         if self.stage.sorts_all:
             self.collect(self.extent)
@@ -189,6 +189,7 @@ class Sorting:
             self.rounds(sorted_at)
 
         def body(values: Values) -> None:
+            """Store a vector of sorted results."""
             b, name = self.b, self.order.name
             at = self.at(sorted_at, values.position(), self.apart if self.wide else 0)
             word = b.load(self.order.scratch, "load", *at, values.full())
@@ -222,7 +223,7 @@ class Sorting:
         return b.op("or_", high, b.op(f"iota{self.nest.kernel.lanes}", position))
 
     def collect(self, stop: Any) -> None:
-        """Every key before ``stop``."""
+        """Write the loop that collects all sort keys before ``stop``, with their positions."""
 
         def body(values: Values) -> None:
             j, mask = values.position(), values.full()
@@ -239,8 +240,7 @@ class Sorting:
         self.b.assign(sorted_at, NAMES[self.wide], self.pointer, count, self.room, *more)
 
     def rounds(self, sorted_at: Any) -> None:
-        """Sort as much as fits; then again with the retained ones and all smaller
-        them."""
+        """Sort as many keys as memory holds; then again with the kept ones and all smaller keys."""
         b, lanes = self.b, self.nest.kernel.lanes
         hits, new = b.local("b8", lanes), b.local("i64", lanes)
         seen, count = b.variable("n", "copy", 0), b.variable("n", "copy", 0)
@@ -266,8 +266,7 @@ class Sorting:
             self.b.do("store", *self.at(values.position(), more), word, values.full())
 
     def passes(self, seen: Any, count: Any, hits: Any, new: Any) -> None:
-        """From where the last round ended: what comes before the last one kept, until room is
-        short."""
+        """Collect keys below the last one kept by the round before, until memory is full."""
         b, lanes = self.b, self.nest.kernel.lanes
         last = b.load(self.order.scratch, "load1", *self.at(self.sorted_count, -1))
         if not self.wide:
@@ -276,6 +275,7 @@ class Sorting:
         b.assign(count, "copy", self.sorted_count)
 
         def body(values: Values) -> None:
+            """Collect the keys of a vector that are below the last kept one."""
             j, key = values.position(), values.vec(self.order.key)
             b.assign(seen, "add", j, lanes)
             hit = b.op("select_mask", values.full(), b.op("lt", key, last), False)

@@ -30,7 +30,7 @@ def in_blocks(s: Accumulate) -> bool:
 
 
 def is_by_key(s: Accumulate) -> bool:
-    """Return whether an extreme of floats is found by integers that are ordered as they are.
+    """Return True if a float maximum or minimum is computed on order-preserving integers.
 
     To join two floats so that NaN wins and -0 is below +0 takes several instructions, each of
     which waits for the one before: 14 cycles for every vector of a row. The bits of a float, those
@@ -69,7 +69,7 @@ class RowSums:
         short: bool,
         written: frozenset[str],
     ) -> None:
-        """The loop over vectors, with accumulators; in blocks where a row may have several."""
+        """Write a row's reductions: the vector loop with accumulators, in blocks for long rows."""
         trees = [s for s in sums if in_blocks(s) and not s.blocks]
         for s in sums:
             if s not in trees or short:
@@ -93,7 +93,7 @@ class RowSums:
         stop: Any,
         written: frozenset[str],
     ) -> None:
-        """Blocks of a row, each summed by itself and joined by the counter rule."""
+        """Write a row's sums in blocks, each summed alone and combined pairwise by a counter."""
         b = self.nest.b
         results = {s.name: self.per_copy(partial(b.variable, "r", *self.nothing(s))) for s in trees}
         stacks = {s.name: self.stack(s, LEVELS) for s in trees}
@@ -149,7 +149,7 @@ class RowSums:
         return bits ^ ((1 << (dtype.bits - 1)) - 1) if bits < 0 else bits
 
     def accumulate(self, s: Accumulate, values: Values, running: dict[str, Any]) -> None:
-        """One vector of each row, or some of a row in their order, into its accumulator."""
+        """Combine a vector of each row (or some, in order) with its accumulator."""
         b, combiner = self.nest.b, COMBINERS[s.kind]
         value, accumulators = values.vec(s.value), running[s.name]
         if values.mask is not None:
@@ -172,7 +172,7 @@ class RowSums:
     def position(
         self, s: Accumulate, values: Values, running: dict[str, Any], start: Any, stop: Any
     ) -> None:
-        """The least or largest position at which something holds.
+        """Track the first or last position at which a reduction's condition holds.
 
         Positions are compared where some lane has one, and in the first vector, for what stands
         for none; where that lies among the positions, or on their other side, always.
@@ -211,7 +211,7 @@ class RowSums:
                     b.assign(pick(running[first], copy), *outside, 0, hits)
 
     def key(self, s: Accumulate, value: Any) -> Any:
-        """Floats as integers that are ordered as they are, for extremes."""
+        """Return floats as order-preserving integers, for maxima and minima."""
         if not is_by_key(s):
             return value
         b, ints = self.nest.b, s.value.dtype.signed
@@ -228,8 +228,10 @@ class RowSums:
         return self.from_key(s, self.nest.b.op(COMBINERS[s.kind].horizontal, accumulator))
 
     def join_across(self, s: Accumulate, accumulators: Any) -> Any:
-        """A vector of the results of as many rows, whose lanes are joined by halving together: an
-        operation joins those of two vectors, which then lie in turn."""
+        """Reduce the accumulators of as many rows as lanes to one vector of results, in a tree.
+
+        An operation joins those of two vectors, which are then interleaved.
+        """
         b, combine = self.nest.b, operation(COMBINERS[s.kind].combine)
 
         def join_rows(rows: Sequence[Any]) -> Any:
@@ -241,7 +243,7 @@ class RowSums:
         return self.from_key(s, join_rows(accumulators))
 
     def from_key(self, s: Accumulate, key: Any) -> Any:
-        """Return the value of a key."""
+        """Return the float of an order-preserving integer key."""
         if not is_by_key(s):
             return key
         b = self.nest.b
@@ -256,7 +258,7 @@ class RowSums:
         return self.stack(s, LEVELS), room, self.nest.b.variable("n", "copy", 0)
 
     def push_lanes(self, s: Accumulate, value: Any, counter: Any) -> None:
-        """Push each lane of a vector; neutral ones behind the last change no bit."""
+        """Push each lane of a vector to a pairwise sum; neutral ones at the end change no bit."""
         b, lanes = self.nest.b, self.nest.kernel.lanes
         stack, room, pushed = counter
         for copy in range(self.nest.copies):
@@ -270,7 +272,7 @@ class RowSums:
             b.assign(pushed, "add", pushed, 1)
 
     def end_counter(self, s: Accumulate, counter: Any) -> Any:
-        """All that is left in a counter, joined: a neutral term is pushed behind the last one."""
+        """Combine all partial sums in a binary counter, with a neutral term as the last one."""
         b, (stack, _, pushed) = self.nest.b, counter
         code, dtype = element(s.value.dtype), s.value.dtype
         total = self.per_copy(
@@ -284,7 +286,7 @@ class RowSums:
         return total
 
     def push(self, terms: Sequence[tuple[str, Any, Any, int, Any]], pushed: Any, last: Any) -> None:
-        """Push terms to their counters; with ``last`` (a word, 1) they become the sum of all.
+        """Push terms to binary counters of partial sums; with ``last`` return the total.
 
         ``terms``: the kind, the variable, the stack, the lanes, the place of a level. Results of
         equal height are joined as they meet, older + newer.

@@ -45,6 +45,7 @@ _shared: Final = lru_cache(maxsize=64)(print_function)
 
 
 def _print(block: Block, margin: str, out: list[str]) -> None:
+    """Print a block of a loop nest as Python lines."""
     for s in block:
         if isinstance(s, Let):
             if s.name.at is None:
@@ -66,6 +67,7 @@ def _print(block: Block, margin: str, out: list[str]) -> None:
 
 
 def _operation(op: Apply) -> str:
+    """Return an operation of a loop nest as a Python expression."""
     name, args = op
     if name in _SIGNS:
         return f"{_text(args[0])} {_SIGNS[name]} {_text(args[1])}"

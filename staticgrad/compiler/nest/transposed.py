@@ -61,7 +61,7 @@ def shared_stored{lanes}_{kind}(p, at, stride, high, wide, q, left):
 
 
 def loading(dtype: DType, lanes: int, full_tiles: bool) -> tuple[str, str]:
-    """Return the name and the text of the function that transposes lines of memory into a tile.
+    """Return the name and source of the function that transposes lines of memory into a tile.
 
     ``full_tiles``: hardly any tiles are partial.
     """
@@ -86,7 +86,7 @@ class LoadedTiles(NamedTuple):
 
     @classmethod
     def of(cls, nest: NestWriter, loads: Sequence[Expr], rows: int) -> LoadedTiles:
-        """Room for some loads, one tile for each place that they read."""
+        """Reserve local memory for strided loads, one transposed tile for each address."""
         rooms: dict[Access, tuple[Name, DType]] = {}
         for e in loads:
             if isinstance(e.attribute, Access) and e.attribute not in rooms:
@@ -96,7 +96,7 @@ class LoadedTiles(NamedTuple):
         return cls(tuple(loads), rooms, rows)
 
     def load(self, nest: NestWriter, high: Any, wide: Any, full_tiles: bool = False) -> None:
-        """Fill all tiles: ``wide`` elements, from the position of the row on, of ``high`` lines."""
+        """Fill all transposed tiles: ``wide`` elements of ``high`` lines, from the row on."""
         lanes = nest.kernel.lanes
         for access, (room, dtype) in self.rooms.items():
             name, text = loading(dtype, lanes, full_tiles)
@@ -106,7 +106,7 @@ class LoadedTiles(NamedTuple):
             nest.b.do(name, *at, stride, high, wide, room)
 
     def read(self, values: Values, row: Any) -> None:
-        """The vectors of a row (of each copy) from all tiles."""
+        """Return the vectors of a row (of each copy) from all transposed tiles."""
         b, lanes = values.nest.b, values.lanes
         for access, (room, _) in self.rooms.items():
             vectors = copies_of(
@@ -140,7 +140,7 @@ class TransposedRows:
             self.stored[id(s)] = s, *rooms
 
     def write(self, start: Any, stop: Any) -> None:
-        """The rows from one number to another."""
+        """Write a map's rows through transposed tiles, from one number to another."""
         nest, b, lanes, row = self.nest, self.nest.b, self.kernel.lanes, self.kernel.axes[-1]
         extent = nest.number(self.stage.axis.extent)
         written = frozenset(s.access.operand for s in self.stage.body if isinstance(s, Store))
@@ -156,6 +156,7 @@ class TransposedRows:
             is_whole = all(multiple % lanes == 0 for multiple in multiples)
 
             def body(values: Values) -> None:
+                """Fill the tiles for a vector of rows, compute each row, and store the tiles."""
                 left = lanes if values.left is None else values.left
                 nest.at[row.name] = first
                 self.prefetch_stores()
@@ -169,7 +170,7 @@ class TransposedRows:
             b.assign(number, "add", number, turn)
 
     def each_row(self, first: Any, turn: Any, around: Values, written: Any) -> None:
-        """The statements for one vector of each of the rows; of long bodies several together."""
+        """Write the statements for one vector of each row of a tile; long bodies interleaved."""
         nest, b = self.nest, self.nest.b
         exprs = [*postorder([root for s in self.stage.body for root in roots(s)])]
         lines = len(exprs) + sum(work(e) for e in exprs if e.op in BLOCKS)
@@ -205,7 +206,7 @@ class TransposedRows:
             b.do(f"store{lanes}", room, at, pick(value, copy))
 
     def prefetch_stores(self) -> None:
-        """Prefetch where the next tiles are stored: rows begin anywhere in a line."""
+        """Prefetch where the next transposed tiles are stored: rows begin anywhere in a line."""
         nest, b, lanes = self.nest, self.nest.b, self.kernel.lanes
         for s, *_ in self.stored.values():
             pointer, place = _place(nest, s.access)
@@ -217,7 +218,7 @@ class TransposedRows:
                     b.do("prefetch_write", *at)
 
     def store(self, wide: Any, high: Any) -> None:
-        """Store all tiles."""
+        """Store all transposed tiles of a map."""
         nest, lanes = self.nest, self.kernel.lanes
         for s, room, left in self.stored.values():
             name, text = storing(s.value.dtype, lanes)

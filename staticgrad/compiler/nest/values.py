@@ -108,7 +108,7 @@ class Values:
     visited: set[int] = field(default_factory=set)
 
     def moves_itself(self, e: Expr) -> bool:
-        """Return whether an expression is a vector, whatever its arguments are."""
+        """Return True if an expression varies along the vector, whatever its arguments are."""
         if not self.vector:
             return False
         if isinstance(e.attribute, Access):
@@ -120,7 +120,7 @@ class Values:
     # -- values
 
     def emit(self, exprs: Sequence[Expr]) -> None:
-        """Compute everything that ``exprs`` need."""
+        """Write the operations of expressions for the current vectors, operands first."""
         chosen = self.inside.chosen
         for e in unvisited_postorder(
             [chosen.get(e, e) for e in exprs] if chosen else exprs, self.visited
@@ -131,7 +131,7 @@ class Values:
                 self.names[e] = self._write(e)
 
     def one(self, e: Expr) -> Any:
-        """A uniform value, as a vector of one lane."""
+        """Return a uniform expression's value in the nest, as a vector of one lane."""
         e = self.inside.chosen.get(e, e)
         self.emit([e])
         if e.op == "literal":
@@ -141,7 +141,7 @@ class Values:
         return self.names[e]
 
     def vec(self, e: Expr) -> Any:
-        """A value in every lane."""
+        """Return an expression's value in the nest as a vector; uniform ones are broadcast."""
         e = self.inside.chosen.get(e, e)
         self.emit([e])
         if e in self.moving:
@@ -167,6 +167,7 @@ class Values:
         return self.nest.b.op("word", self.one(e))
 
     def _write(self, e: Expr) -> Any:
+        """Write one expression of a kernel as operations of the nest, given its operands."""
         b = self.nest.b
         if e.op == "literal":
             return e.attribute
@@ -191,7 +192,7 @@ class Values:
         return self._compute_op(e)
 
     def _beyond(self, e: Expr) -> Any:
-        """A comparison of the position along the vectors with a uniform place, as a mask.
+        """Write a comparison of the vector's position with a uniform bound as a mask.
 
         The position may have a uniform place added. None: the comparison is another one.
         """
@@ -221,6 +222,7 @@ class Values:
         return e.op == "index" and e.attribute == self.axis
 
     def _compute_op(self, e: Expr) -> Any:
+        """Write a primitive of an expression over its operands' vectors."""
         b, code = self.nest.b, element
         moves = any(a in self.moving for a in e.args)
         lanes = self.lanes if moves else 1
@@ -264,6 +266,7 @@ class Values:
         return not (divisor.op == "literal" and is_power_of_two(divisor.attribute))
 
     def _quotient(self, e: Expr, dividend: Any) -> Any:
+        """Write a division by a uniform number as a multiplication by its inverse and a fix-up."""
         b, dtype, divisor = self.nest.b, e.dtype, e.args[1]
         if divisor not in self.inverses:
             s, bits = self.one(divisor), dtype.unsigned.code
@@ -311,11 +314,12 @@ class Values:
         return self.offsets[copy] if len(self.offsets) > 1 else 0
 
     def place(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
-        """Return the position of the first lane of an access."""
+        """Return the offset of the first lane of an access in the nest."""
         terms: list[tuple[Name, Name | int]] = []
         constant = 0
 
         def add(position: Any, stride: Any) -> None:
+            """Add the product of a position and a stride to the offset."""
             nonlocal constant
             if type(position) is int:
                 position, stride = stride, position
@@ -344,7 +348,7 @@ class Values:
         return Offset(tuple(terms), constant)
 
     def _spot(self, p: Position, copy: int, skip: bool = False) -> Any:
-        """A position as a word; ``skip``: without what the vector axis adds."""
+        """Return a position as a word; ``skip``: without what the vector axis adds."""
         nest = self.nest
         word: Any = nest.number(p.start)
         for axis, step in p.terms:
@@ -357,7 +361,7 @@ class Values:
         return word
 
     def guard(self, access: Access, copy: int) -> Any:
-        """The mask of the lanes that count and whose positions lie inside of their ends."""
+        """Return the mask of the lanes of an access that exist and are inside of its bounds."""
         masks = [self._ends(p, copy) for p in self._bounded_positions(access)]
         if self.mask is not None:
             masks.insert(0, pick(self.mask, copy))
@@ -372,7 +376,7 @@ class Values:
         return [p for p in access.bounded_positions if p not in inside_positions]
 
     def middle(self, inside: Interior, first: Any, end: Any) -> tuple[Any, Any]:
-        """The positions along the vectors from which and to which all that is asked holds.
+        """Narrow the vector loop's range to where all bounds and tests of the middle hold.
 
         The second is not beyond the first where a row is not one of the middle.
         """
@@ -396,6 +400,7 @@ class Values:
         return first, end
 
     def _ends(self, p: Position, copy: int) -> Any:
+        """Return the mask of the lanes whose bounded position is inside of its extent."""
         b, nest, lanes = self.nest.b, self.nest, self.lanes
         at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
         step = p.step(self.axis) if self.vector else 0
@@ -412,7 +417,7 @@ class Values:
         return b.op("mask_of", b.op("and_", b.op("ge", spot, 0), b.op("lt", spot, extent)))
 
     def _near(self, access: Access, place: Offset, copy: int) -> Offset:
-        """The place of a load; 0 if no lane of it lies inside of the ends.
+        """Return the offset of a masked load; 0 if all its lanes are out of bounds.
 
         A processor takes hundreds of cycles for an unmapped address, of which no lane is loaded.
         """
@@ -428,7 +433,7 @@ class Values:
         return nest.place_of(where)
 
     def lanes_at(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
-        """The element of each lane of a gather or scatter, without the place that all add."""
+        """Return each lane's offset of a gather or scatter, without the common offset."""
         b, nest = self.nest.b, self.nest
         elements: Any = None
         lane_stride = access.stride(self.axis)
@@ -444,7 +449,7 @@ class Values:
         return elements
 
     def _still(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
-        """The place that all lanes of a gather or scatter have in common."""
+        """Return the offset that all lanes of a gather or scatter have in common."""
         still = Access(
             access.operand,
             tuple((a, s) for a, s in access.strides if a != self.axis),
@@ -464,6 +469,7 @@ class Values:
     # -- memory
 
     def _load(self, e: Expr) -> Any:
+        """Write the load of an expression: a vector, or one element that is broadcast."""
         access: Any = e.attribute
         indices = e.args[: len(access.gather)]
         gathers = any(i in self.moving for i in indices)
@@ -486,6 +492,7 @@ class Values:
     def _load_access(
         self, access: Access, indices: Sequence[Expr], fill: Any, lanes: int, gathers: bool
     ) -> Value:
+        """Write a load as contiguous, strided, masked or gathering vector load."""
         b, nest, operand = self.nest.b, self.nest, access.operand
         step = access.stride(self.axis) if self.vector else 1
 
@@ -497,6 +504,7 @@ class Values:
             return result
 
         def load(copy: int) -> Arg:
+            """Write the load of one interleaved copy."""
             pointer = pick(nest.pointers[operand], copy)
             if gathers:
                 mask = self.guard(access, copy)
@@ -522,7 +530,7 @@ class Values:
         return self.each(load)
 
     def store(self, s: Store) -> None:
-        """A store, or a combination with what is there."""
+        """Write a store of a vector, or of its combination with memory (scatter-add)."""
         b, nest, access = self.nest.b, self.nest, s.access
         self.emit(roots(s))
         value = self.vec(s.value) if self.vector else self.one(s.value)
@@ -560,7 +568,7 @@ class Values:
     # -- checks
 
     def check(self, c: Check) -> None:
-        """An index, checked and clamped."""
+        """Write the bounds check of an index: note the first bad one, and clamp it."""
         self.emit(roots(c))
         if c.index in self.moving or c.position in self.moving:
             self._check_vector(c)
@@ -569,6 +577,7 @@ class Values:
         index, position = self.word(c.index), self.word(c.position)
 
         def check_copy(copy: int) -> Name:
+            """Write the bounds check of one interleaved copy."""
             i, at = pick(index, copy), pick(position, copy)
             wrapped = b.op("choose_lt", i, 0, i + extent, i) if c.wrap else i
             clamped = b.variable("w", "copy", wrapped)
@@ -581,15 +590,17 @@ class Values:
         nest.refs[c.name] = self.each(check_copy)
 
     def search(self, s: Search) -> None:
-        """Count the elements of a sorted operand below each lane's value, by halving."""
+        """Write a binary search: count a sorted operand's elements below each lane's value."""
         b, nest, lanes = self.nest.b, self.nest, self.lanes
         queries = self._cast_to_ordered(s, self.vec(s.value))
         step = nest.number(s.stride)
 
         def count_below(copy: int) -> Name:
+            """Write the halving loop of one interleaved copy."""
             query = pick(queries, copy)
 
             def is_before(at: Any) -> Any:
+                """Return the mask of lanes whose element is ordered before the value, NaN last."""
                 place = b.op("mul", at, step)
                 elements = b.load(s.operand, "load_at", nest.pointer(s.operand), place, self.full())
                 elements = self._cast_to_ordered(s, elements)
@@ -623,12 +634,14 @@ class Values:
         )
 
     def _check_vector(self, c: Check) -> None:
+        """Write the bounds check of a vector of indices: note the first bad position."""
         b, nest, lanes = self.nest.b, self.nest, self.lanes
         extent, operand = nest.number(c.extent), nest.pointer(c.operand)
         index, position = self.vec(c.index), self.vec(c.position)
         zero, last = b.op(f"i64x{lanes}", 0), b.op(f"i64x{lanes}", _LAST)
 
         def check_copy(copy: int) -> Name:
+            """Write the bounds check of one interleaved copy's vector."""
             i, at = pick(index, copy), pick(position, copy)
             wrapped = i
             if c.wrap:

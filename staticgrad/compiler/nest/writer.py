@@ -125,7 +125,7 @@ class NestWriter(ABC):
         return _NOTE
 
     def decode(self, axes: Sequence[Axis], flat: Words) -> None:
-        """The positions along axes, given their flat number in C order."""
+        """Compute the index along each axis from a flat iteration number, in C order."""
         quotient = flat
         for axis in reversed(axes[1:]):
             extent = self.number(axis.extent)
@@ -142,7 +142,7 @@ class NestWriter(ABC):
         return self.b.least(self.b.word("word", bound), self.number(axis.extent))
 
     def span(self, axis: Axis) -> tuple[Word, Word]:
-        """The start and the end of a loop."""
+        """Return the first index and the end of a kernel's loop, in words of the nest."""
         start: Word = 0
         stop = self.limit(axis, axis.past) if axis.past else self.number(axis.extent)
         if axis.first:
@@ -159,7 +159,7 @@ class NestWriter(ABC):
     def directive_value(
         self, kind: Any, field: str, default: Any, stage: Stage | None = None, axis: str = ""
     ) -> Any:
-        """The value of a directive, of a stage or of all of them."""
+        """Return the value of a directive for a stage, or for all stages, or the default."""
         setting, number = default, self.numbers.get(id(stage), -1)
         for d in self.directives:
             if isinstance(d, kind) and getattr(d, "axis", "") == axis:
@@ -198,8 +198,11 @@ class NestWriter(ABC):
         narrower: bool = False,
         middle: Interior | None = None,
     ) -> None:
-        """Vectors from ``start`` to ``stop``: whole ones, ``count`` at a time, and the rest; if
-        ``narrower``, in vectors of half the lanes, a quarter and so on instead of under a mask."""
+        """Write a vector loop: ``count`` whole vectors at a time, then the remainder.
+
+        With ``narrower`` the remainder runs in vectors of half the lanes, a quarter and so on
+        instead of under a mask.
+        """
 
     @abstractmethod
     def prefetch_next(self, stage: Map, values: Any) -> None:

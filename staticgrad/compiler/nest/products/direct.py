@@ -52,7 +52,7 @@ _PLAIN: Final = 12
 
 
 def is_direct(product: PlainProduct) -> bool:
-    """Return whether columns or terms are known to be so few that hardly anything is packed.
+    """Return True if a matrix product has so few columns or terms that packing does not pay.
 
     With registers of 256 bits a mask is a vector, which is computed again for every load.
     """
@@ -74,7 +74,7 @@ def _pays(product: PlainProduct) -> bool:
 
 
 def write_direct(p: MatrixProduct) -> None:
-    """Write an iteration: few rows by the rows of b, others by tiles."""
+    """Write an iteration of an unpacked matrix product: few rows stream b, others use tiles."""
     direct = DirectProduct(p)
     direct.declare()
     if not direct.streams:
@@ -124,7 +124,7 @@ class DirectProduct:
         self.jammed = 2 if has_full_panels and not 0 < p.most_terms <= FEW_TERMS else 1
 
     def _rows_are_joined(self) -> bool:
-        """Return whether all that is loaded and stored lies like the result, or does not move."""
+        """Return True if an epilogue's operands have the result's layout or are loop-invariant."""
         p = self.p
         accesses = [store.access for store in p.stage.stores if not store.indices]
         if len(accesses) < len(p.stage.stores) or any(store.combine for store in p.stage.stores):
@@ -144,7 +144,7 @@ class DirectProduct:
         return self.p.flat and self.in_registers and not self.packs
 
     def declare(self) -> None:
-        """Local memory."""
+        """Declare the local memory of an unpacked matrix product."""
         p, lanes, tile, panel = self.p, self.lanes, 0, 0
         if self.streams or not self.in_registers:
             tile = p.room if self.streams else self.heights[0] * lanes
@@ -157,7 +157,7 @@ class DirectProduct:
             self.packed = self.b.define("packed", p.local, p.most_terms * self.pitch + lanes)
 
     def write(self) -> None:
-        """All rows and columns of the iteration.
+        """Write all rows and columns of an iteration of an unpacked matrix product.
 
         A panel, and few columns, are taken vector by vector: no tile computes what all share. Of
         ``spans``, vectors of columns are packed one behind the other; rows then go through all of
@@ -190,7 +190,7 @@ class DirectProduct:
         p.b.do(name, p.pointer(p.stage.b), p.panel, place, *size, stores="panel")
 
     def vectors(self, start: Word, stop: Word, body: Any) -> None:
-        """``body`` for all vectors of columns, or every two of them, which are whole."""
+        """Write ``body`` for all vectors of columns of a product, or for two at a time."""
         p, nest = self.p, self.p.nest
         if self.jammed > 1:
             with p.loop(start, stop, 2 * self.lanes, "j") as j:
@@ -201,7 +201,7 @@ class DirectProduct:
         nest.vectors(start, stop, self.lanes, 1, Known(""), masked, p.written, body)
 
     def rows(self, columns: tuple[Word, Word] | None, j0: Word, values: Any = None) -> None:
-        """Tiles of all rows, each with some columns, or with the vectors that ``values`` has."""
+        """Write the loop over register tiles of rows, for some columns of a product."""
         p, (highest, least) = self.p, self.heights
         full_end = p.first_row + p.count // highest * highest
         for height, first, past in (
@@ -231,7 +231,7 @@ class DirectProduct:
         p.b.do(name, p.pointer(a), self.packed, *size, stores="packed")
 
     def tile(self, values: Values, rows: Sequence[Word], lines: Sequence[Word], j0: Word) -> None:
-        """The sums of some vectors of columns of rows, and their stores.
+        """Write one register tile of a product: its FMA loop over k, and its stores.
 
         ``lines``: the rows that are read, past the end the last one. Stores are not written for it
         again: they may read what they overwrite.
@@ -269,7 +269,7 @@ class DirectProduct:
             store(i, [p.local_load("tile", p.tile, (i - rows[0]) * self.lanes)])
 
     def store_joined_rows(self, first: Word, past: Word, sums: Sequence[Sequence[Name]]) -> None:
-        """Store rows from the first one on, which lie one behind the other, by whole vectors.
+        """Store short consecutive result rows of a product by whole vectors.
 
         Each row is written behind the one before, whose other lanes it overwrites.
         """
@@ -288,7 +288,7 @@ class DirectProduct:
         nest.at[LANES] = column
 
     def column(self, k: Name, j: Word, j0: Word, mask: Name | None) -> Name:
-        """A vector of b."""
+        """Load a vector of matrix b, from memory or from its packed panel."""
         p, b = self.p, self.b
         if self.packs:
             column = (j - j0) * p.terms if self.spans else j - j0
@@ -301,7 +301,7 @@ class DirectProduct:
         return p.panels.cast_to_element(b, b.load(p.stage.b.operand, word, *at, *masks))
 
     def element(self, k: Name, line: Word, number: int) -> Name:
-        """An element of a in every lane."""
+        """Load an element of matrix a and broadcast it to all lanes."""
         p, b, a = self.p, self.b, self.p.stage.a
         if self.packs_rows:
             scalar = b.load(

@@ -72,7 +72,7 @@ class MatrixProduct(PlainProduct):
     # the iterations, as ``gemm_iterations`` counts them
 
     def partition(self, begin: Name, end: Name) -> None:
-        """Compute the partition into iterations, before the loop over them."""
+        """Compute how rows and columns of a GEMM are divided into iterations, before their loop."""
         b, m, columns, stage = self.b, self.rows_of_c, self.columns, self.stage
         self.begin, self.end = begin, end
         self.first_k: Word = 0
@@ -89,7 +89,7 @@ class MatrixProduct(PlainProduct):
         self.group = group * columns
 
     def _read_part(self) -> None:
-        """Read which inner indices and iterations a call computes, if k is split over calls."""
+        """Read which part of k and which iterations of a GEMM a call computes (split k)."""
         b, words = self.b, record_words(self.kernel)
         starts = {"first": 0, "past": self.terms, "begin": self.begin, "end": self.end}
         bounds = [b.variable(name, "copy", value) for name, value in starts.items()]
@@ -99,7 +99,7 @@ class MatrixProduct(PlainProduct):
         self.first_k, self.past_k, self.begin, self.end = (b.op("copy", bound) for bound in bounds)
 
     def position(self, turn: Name) -> None:
-        """The rows and columns of an iteration."""
+        """Compute the rows and columns of the current GEMM iteration."""
         b = self.b
         self.turn = self.nest.at["o"] = turn
         self.left = turn % self.groups * self.group
@@ -111,7 +111,7 @@ class MatrixProduct(PlainProduct):
         self.count = self.last_row - self.first_row
 
     def _cover(self) -> None:
-        """Merge the iterations that follow into this one: all columns of some chunks of rows.
+        """Merge the next GEMM iterations into this one: all columns of some chunks of rows.
 
         It is one chunk where its results are kept in local memory, or columns are left over.
         """
@@ -132,7 +132,7 @@ class MatrixProduct(PlainProduct):
     # an iteration
 
     def write(self, begin: Name, end: Name, inside: Callable[[MatrixProduct], None]) -> None:
-        """All iterations: some rows times some columns each."""
+        """Write the loop over the iterations of a GEMM: some rows times some columns each."""
         b = self.b
         self.partition(begin, end)
         # No load is moved before this test: operands may be empty where there are no iterations.
@@ -147,7 +147,7 @@ class MatrixProduct(PlainProduct):
         self.panel = self.b.define("panel", self.local, panel) if panel else None
 
     def _declare_packed(self) -> None:
-        """Local memory for what is packed."""
+        """Declare the local memory for packed rows and panels of a GEMM."""
         b = self.b
         self.packs: Word = 0
         if self.packs_rows:
@@ -158,7 +158,7 @@ class MatrixProduct(PlainProduct):
             self.square = b.define("square", stored, self.lanes * self.lanes)
 
     def _packs(self) -> Word:
-        """1 if rows are packed, as a word.
+        """Return the condition under which a GEMM packs its rows, as a word.
 
         Rows across memory are packed if many panels read them, rows along it if they evict each
         other from L1: even fewer rows than a set has lines map to the same set if pages lie
@@ -177,7 +177,7 @@ class MatrixProduct(PlainProduct):
         return choose("eq", self.a_row % way, 0, far, 0)  # type: ignore[no-any-return]
 
     def blocks(self) -> None:
-        """A block of panels at a time: blocks of inner indices, and their parts."""
+        """Write a GEMM's cache blocking: blocks of panels, blocks of k, and their parts."""
         b, columns, terms = self.b, self.columns, self.terms
         self._declare_packed()
         if not self.in_panels:
@@ -216,7 +216,7 @@ class MatrixProduct(PlainProduct):
                     self._tiles()
 
     def _prefetch_panels(self) -> None:
-        """Set how tiles prefetch the next panels: ``every`` consecutive tiles one vector."""
+        """Set how a GEMM's tiles prefetch the next panels: ``every`` tiles one vector."""
         lines = self.lanes if self.transposed else self.b_down * self.lanes
         self.every: Word = 1
         if not self.transposed:
@@ -233,7 +233,7 @@ class MatrixProduct(PlainProduct):
         return 0 if self.is_one_panel else (j0 - self.first_column) * self.depth
 
     def _pack_panels(self) -> None:
-        """Pack a part's panels, one behind the other, unless they are read in place."""
+        """Pack the panels of b for a part of k, unless a GEMM reads them in place."""
         start, columns = self.first_column, self.columns
         if self.in_panels:
             return
@@ -256,7 +256,7 @@ class MatrixProduct(PlainProduct):
             self.b.do(name, *at, *size, stores="panel")
 
     def _pack_squares(self, j0: Name) -> None:
-        """A panel of squares of b, transposed in registers as they are stored, and widened then."""
+        """Pack a panel of a transposed b by squares, transposed in registers and then widened."""
         b, lanes, columns = self.b, self.lanes, self.columns
         loop = self.loop(self.depth_at, self.past, lanes, "k")
         with self.loop(0, columns, lanes, "half") as half, loop as k:
@@ -273,7 +273,7 @@ class MatrixProduct(PlainProduct):
     # tiles of rows
 
     def _tiles(self) -> None:
-        """The rows, tile by tile, each through all panels, with its epilogue behind the last k."""
+        """Write the loop over a GEMM's row tiles, each through all panels, then its epilogue."""
         b = self.b
         if not (self.in_panels or self.is_one_panel):
             self._first_prefetch()
@@ -294,7 +294,7 @@ class MatrixProduct(PlainProduct):
             b.assign(over, "copy", self.under)
 
     def _first_prefetch(self) -> None:
-        """Set the first prefetch of tiles: the next part of the panels, or the next panels."""
+        """Set the first prefetch of a GEMM's tiles: the panels' next part, or other panels."""
         b = self.b
         k = self.choose("eq", self.past, self.terms, 0, self.past)
         j = self.choose("eq", self.past, self.terms, self.last_column, self.first_column)
@@ -306,7 +306,7 @@ class MatrixProduct(PlainProduct):
         self.repeated = b.variable("turn", "copy", 0)
 
     def _place_rows(self) -> None:
-        """The address and strides of a tile's rows, packed or not, and of the prefetch.
+        """Compute the address and strides of a GEMM tile's rows, packed or in place.
 
         The last tile prefetches the first one of the next part.
         """
@@ -345,7 +345,7 @@ class MatrixProduct(PlainProduct):
         return self.packing.pitch(self.height)
 
     def _panel(self, j0: Word) -> None:
-        """A tile of rows times a panel, and what follows the last inner index."""
+        """Write a tile of rows times a panel, and the epilogue after the last k."""
         b = self.b
         wide = self.columns_of_c - j0
         common = {**self.tile_rows, **self._panel_place(j0)}
@@ -377,7 +377,7 @@ class MatrixProduct(PlainProduct):
                 self._last_panel(wide, result, stores=True)
 
     def _panel_place(self, j0: Word) -> dict[str, Any]:
-        """The address of a panel and the tile's prefetch."""
+        """Return the address of a GEMM's panel, and what the tile prefetches."""
         b, near = self.b, self.rows != "across"
         pointer, address = f"ptr_{self.element}", b.op("address", self.pointer(self.stage.b))
         values: dict[str, Any] = {
@@ -416,7 +416,7 @@ class MatrixProduct(PlainProduct):
         return values
 
     def _next_prefetch(self, j0: Word, variables: dict[str, Name]) -> None:
-        """Let tiles bring a vector of the next panels near, so many each; the first one the rows.
+        """Let a GEMM's tiles prefetch vectors of the next panels; the first one the next rows.
 
         One tile would bring more lines than arrive from beyond L2 meanwhile. Those of
         a transposed vector are neighbours.
@@ -440,7 +440,10 @@ class MatrixProduct(PlainProduct):
     def _begin_last_panel(
         self, wide: Word, c: Name, place: Word, width: Word
     ) -> tuple[Name, Word, Word]:
-        """Results of a panel that is not full, of which tiles store more, in local memory."""
+        """Let the tiles of a GEMM's partial last panel store to local memory; return where.
+
+        They store whole panels. Earlier results are loaded first.
+        """
         b = self.b
         address = b.variable("c", "address", c)
         variables = [b.variable("to", "copy", value) for value in (place, width)]
@@ -455,7 +458,7 @@ class MatrixProduct(PlainProduct):
         return b.op(f"ptr_{self.element}", address), place, width
 
     def _last_panel(self, wide: Word, target: Word, stores: bool) -> None:
-        """Copy such results from ``target``, or to it."""
+        """Copy the results of a GEMM's partial last panel between local memory and ``target``."""
         b, to = self.b, self.straight
         assert to is not None
         c, stride = self.pointer(to), self.nest.number_of(to.stride("i"))
@@ -475,7 +478,7 @@ class MatrixProduct(PlainProduct):
     # the epilogue
 
     def _prefetch_operands(self, j0: Word) -> None:
-        """Bring near what follows the sums of a tile, before they are computed.
+        """Prefetch an epilogue's operands before the tile's sums are computed.
 
         Its rows are far apart: the processor does not see in which order they are read. Where tiles
         store their results themselves, those of the next tile are brought, if L2 does not hold all.
@@ -514,7 +517,7 @@ class MatrixProduct(PlainProduct):
                     b.do(word, *b.pointer(pointer, nest.shift_place(place, 0, first)))
 
     def _finish(self, j0: Word, to: Word) -> None:
-        """Add blocks and store results, after the tiles of some rows."""
+        """Add the sums of k blocks and store a GEMM's results, after the tiles of some rows."""
         b, block_distance = self.b, self.result_elements
         if not self.one_block:
             ends = self.choose("gt", self.block, 0, self.past, -1)
@@ -530,7 +533,7 @@ class MatrixProduct(PlainProduct):
     def epilogue(
         self, rows: tuple[Word, Word], columns: tuple[Word, Word], place: Word, width: Word
     ) -> None:
-        """The stores of some rows and columns, whose results begin at ``place``.
+        """Write the epilogue's stores of some rows and columns of a GEMM from local memory.
 
         The processor brings nothing near for masked loads, so whole vectors have no mask.
         """

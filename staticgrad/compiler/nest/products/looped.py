@@ -133,7 +133,7 @@ class LoopedProduct(ProductLoops):
         return (self.chunk + self.rows) * self.columns
 
     def _declare(self) -> None:
-        """Extents, local memory and tables, before the loop over iterations."""
+        """Declare a windowed product's extents, local memory and offset tables."""
         self.m, self.n, self.deep = map(self._extent, (self.stage.i, self.stage.j, self.stage.k))
         self.begin: Word = self.nest.span(self.stage.k[0])[0]
         self.inner_depth = self.nest.positions(self.remaining_axes) if self.first else self.deep
@@ -167,7 +167,7 @@ class LoopedProduct(ProductLoops):
 
     @cached_property
     def keeps_panels(self) -> bool:
-        """True if the next iterations reuse packed panels.
+        """True if the next iterations of a windowed product reuse packed panels.
 
         A product in a loop over tiles of rows multiplies by the same second factor in every
         iteration. Its panels are packed in the first iteration that needs them, one behind the
@@ -205,7 +205,7 @@ class LoopedProduct(ProductLoops):
         return not (more or j.past) and self.nest.facts_of(j.extent).multiple % self.lanes == 0
 
     def write(self) -> None:
-        """The chunks of rows, each panel by panel; or one of these."""
+        """Write the loops of a windowed product: chunks of rows, each panel by panel."""
         columns, chunk = self.columns, self.chunk
         if self.kernel.outer == "tiles":
             panels, quotient = (self.n + (columns - 1)) // columns, self.nest.at["o"]
@@ -228,7 +228,7 @@ class LoopedProduct(ProductLoops):
             self._write_tile()
 
     def _write_tile(self) -> None:
-        """A chunk of rows, a panel of columns."""
+        """Write a chunk of rows times a panel of columns of a windowed product."""
         b, nest, stage = self.b, self.nest, self.stage
         self.last = b.least(self.first_row + self.chunk, self.m)
         self.past = b.least(self.left + self.columns, self.n)
@@ -263,10 +263,11 @@ class LoopedProduct(ProductLoops):
             self._write_epilogue()
 
     def _go_on(self, onto: Access) -> None:
-        """Begin the results that tiles do not store themselves with what is there."""
+        """Load the existing results that a windowed product accumulates onto, if tiles do not."""
         value = load(onto, self.dtype)
 
         def begin(row: Name, v: Name, mask: Name | None) -> None:
+            """Load a vector of existing results into the local tile."""
             values = Values(self.nest, self.lanes, True, mask=mask)
             place = (row - self.first_row) * self.columns + (v - self.left)
             vector = values.vec(value)
@@ -280,7 +281,7 @@ class LoopedProduct(ProductLoops):
     # parts of the inner indices
 
     def _write_parts(self) -> None:
-        """The parts of k, or of a position of its first loop: each in one block and one table."""
+        """Write the parts of k of a windowed product, each within one block and one table."""
         b = self.b
         if self.one_part:
             self.begun, self.end = self.begin, self.inner_depth
@@ -298,7 +299,7 @@ class LoopedProduct(ProductLoops):
             b.assign(depth, "copy", self.end)
 
     def _write_part(self, stop: Word) -> None:
-        """One part of a block that ends at ``stop``."""
+        """Write one part of k: pack, multiply the tiles, and add a block that ends at ``stop``."""
         b = self.b
         if self.has_words:
             self.base = self.begun // GEMM_BLOCK * GEMM_BLOCK
@@ -333,7 +334,7 @@ class LoopedProduct(ProductLoops):
     # what loops add to a place
 
     def _along_k(self, label: str, steps: Mapping[str, Stride]) -> tuple[tuple[str, Extent], ...]:
-        """A term over the flattened k, or over the words of a table, for steps along its loops."""
+        """Return how an access moves along the flattened k: by a stride, or an offset table."""
         flat = flat_step(steps, self.remaining_axes)
         if flat is not None:
             stride: Any = flat  # accesses of this product alone may move by products of two
@@ -342,7 +343,7 @@ class LoopedProduct(ProductLoops):
         return ((f"{self.name}_{label}", 1),)
 
     def _packed_access(self) -> Access:
-        """The access to b, whose loops of a position of k add terms of their own."""
+        """Return the access that packs b, along the flattened k or by offset tables."""
         b, inside = self.stage.b, {axis.name for axis in self.remaining_axes}
         steps: dict[str, Stride] = {axis: step for axis, step in b.strides if axis in inside}
         positions = []
@@ -368,7 +369,7 @@ class LoopedProduct(ProductLoops):
         self.b.do("store1", table, self.nest.place_of(at), self.b.op("i64x1", word))
 
     def _write_tables(self) -> None:
-        """The words of the inner indices from ``base`` on, unless they are there."""
+        """Write the tables of offsets of inner indices from ``base`` on, unless they exist."""
         b, nest, base = self.b, self.nest, self.base
         with b.branch("ne", self.tabled, base):
             b.assign(self.tabled, "copy", base)
@@ -393,7 +394,7 @@ class LoopedProduct(ProductLoops):
                 self._count_on(positions, self.remaining_axes)
 
     def _count_on(self, positions: Mapping[str, Name], axes: Sequence[Axis]) -> None:
-        """The next positions along loops."""
+        """Advance the indices of nested loops by one iteration, with carries as in an odometer."""
         b, (*around, last) = self.b, axes
         b.assign(positions[last.name], "add", positions[last.name], 1)
         if around:
@@ -412,7 +413,7 @@ class LoopedProduct(ProductLoops):
     # packing
 
     def _write_pack(self) -> None:
-        """The inner indices of a part of the panel, one behind the other."""
+        """Pack a part of k of a panel of b, unless an earlier iteration has packed it."""
         b, nest = self.b, self.nest
         self.slot: Word = 0
         if self.keeps_panels:
@@ -425,6 +426,7 @@ class LoopedProduct(ProductLoops):
         value = load(self.packed_b, self.b_stored).cast(self.dtype)
 
         def pack(v: Name, mask: Name) -> None:
+            """Pack a vector of columns of a panel for all inner indices of a part."""
             with self.loop(self.begun, self.end, 1, "at") as at:
                 nest.at[f"{self.name}_at"] = at
                 for table, words in self.words.items():
@@ -440,7 +442,7 @@ class LoopedProduct(ProductLoops):
         self.b.do("store", memory, self.nest.place_of(place), value, mask, stores=name)
 
     def _find_kept_panel(self) -> Word:
-        """Find the panel of ``left``, or where it is packed; return 1 if it is packed.
+        """Find the packed copy of the panel at ``left``; return 1 if it is still to be packed.
 
         A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
         """
@@ -463,7 +465,7 @@ class LoopedProduct(ProductLoops):
         return self.packs  # type: ignore[no-any-return]
 
     def _pack_squares(self) -> None:
-        """The same where b lies the other way round: squares, transposed in registers."""
+        """Pack a panel of a transposed b by squares, transposed in registers."""
         b, nest, access = self.b, self.nest, self.stage.b
         pointer, step = self.pointer(access), nest.number_of(access.stride(LANES))
         # other iterations may have more columns
@@ -479,11 +481,12 @@ class LoopedProduct(ProductLoops):
         self._inner_runs(squares)
 
     def _pack_rows(self) -> None:
-        """The rows of a tile, run by run of the innermost k."""
+        """Pack the rows of a windowed product's tile, run by run of the innermost k."""
         b, nest, lanes = self.b, self.nest, self.lanes
         value = load(along_vectors(self.stage.a), self.a_stored).cast(self.dtype)
 
         def rows(at: Word, run: Word) -> None:
+            """Pack a run of k of all rows of a tile, by masked vectors."""
             start = nest.at["k"]
             with self.loop(0, self.count, 1, "row") as row:
                 nest.decode(self.stage.i, self.top + row)
@@ -500,8 +503,10 @@ class LoopedProduct(ProductLoops):
     # loops
 
     def _runs(self, inside: Callable[[Word, Word, Word], None]) -> None:
-        """The panel's columns, run by run of the innermost j: its first, its end, and how much
-        further positions along j are."""
+        """Write the panel's columns by runs of the innermost j, each with its first and end.
+
+        The third argument of ``inside`` is how much further positions along j are.
+        """
         b, nest, j = self.b, self.nest, self.stage.j
         if len(j) == 1:
             inside(self.left, self.past, 0)
@@ -524,7 +529,7 @@ class LoopedProduct(ProductLoops):
             body(v, self.b.op(f"mask{self.lanes}", end - v))
 
     def _inner_runs(self, body: Callable[[Word, Word], None]) -> None:
-        """Inner indices of a part, ``run`` of the innermost k at a time."""
+        """Write a part of k by runs of the innermost k loop."""
         b, nest = self.b, self.nest
         if len(self.remaining_axes) == 1:
             nest.at[self.remaining_axes[0].name] = self.begun
@@ -542,7 +547,7 @@ class LoopedProduct(ProductLoops):
     # tiles
 
     def _choose_height(self) -> None:
-        """Rows from tile to tile, equal heights if two tiles do, and which of the tiles store."""
+        """Choose the height of register tiles, equal ones if two suffice, and which store."""
         heights = self.unpacked_tiles.heights[max(self.unpacked_tiles.heights)]
         count = self.last - self.first_row
         self.tall: Word = self.rows
@@ -565,8 +570,10 @@ class LoopedProduct(ProductLoops):
 
     @cached_property
     def straight(self) -> Access | None:
-        """The access to which tiles store results without epilogue; None if they may not. Other
-        threads do not see the results, and columns are whole vectors."""
+        """The access to which tiles store results without epilogue; None if they may not.
+
+        Other threads do not see the results, and columns are whole vectors.
+        """
         to = stored_as_is(self.kernel, self.stage)
         stage, onto = self.stage, self.stage.onto
         limited = onto is None and (stage.i[0].past or stage.k[0].limits)
@@ -582,7 +589,7 @@ class LoopedProduct(ProductLoops):
         return self.straight is not None and self.unpacked_tiles.is_exact and self.one_block
 
     def _write_chains(self) -> None:
-        """The FMA chains of a tile of rows."""
+        """Write the FMA chains of a row tile: its rows' address or packing, then its calls."""
         b = self.b
         self.count = b.least(self.last - self.top, self.tall)
         if self.packs_rows:
@@ -613,7 +620,7 @@ class LoopedProduct(ProductLoops):
             self._write_calls(packed=not self.reads_panels_in_place)
 
     def _write_calls(self, packed: bool) -> None:
-        """The calls of tiles, for each part of the panel that one takes."""
+        """Write the calls of a register tile's function for each part of a panel."""
         b, tiles, to = self.b, self.tiles if packed else self.unpacked_tiles, self.straight
         vectors = max(tiles.heights)
         name = tiles.function(self.nest.functions, vectors)
@@ -640,7 +647,7 @@ class LoopedProduct(ProductLoops):
                     call(named, "tile")
 
     def _arguments(self, part: int, packed: bool) -> dict[str, Any]:
-        """Return the arguments of a tile, for a part of the panel."""
+        """Return the arguments of a register tile's function, for a part of the panel."""
         nest, access, packs = self.nest, self.stage.b, self.packs_rows
         named: dict[str, Any] = {
             "a": self.packed_rows if packs else self.pointer(self.stage.a),
@@ -678,8 +685,11 @@ class LoopedProduct(ProductLoops):
         return named | {"ahead": first + self.columns, "leap": down * self.lanes}
 
     def _prefetch_next_panel(self) -> dict[str, Any]:
-        """The panel that is packed next: the processor prefetches no rows so far apart. The first
-        tile prefetches one half, and others the second one."""
+        """Return the arguments by which tiles prefetch the panel that is packed next.
+
+        The processor prefetches no rows so far apart. The first tile prefetches one half, and
+        others the second one.
+        """
         access = self.stage.b
         across = self.nest.number_of(access.stride(LANES))
         base = self.base_of(access, {LANES, *self.inner}) + self.begun
@@ -689,7 +699,7 @@ class LoopedProduct(ProductLoops):
         return {"near": self.pointer(access), "ahead": ahead, "hop": hop, "leap": leap}
 
     def _write_epilogue(self) -> None:
-        """Each stored vector of the chunk through the stores' expressions."""
+        """Write the epilogue of a windowed product for each vector of the chunk's results."""
 
         def results(row: Name, v: Name, mask: Name | None) -> None:
             place = (row - self.first_row) * self.columns + (v - self.left)
@@ -699,7 +709,7 @@ class LoopedProduct(ProductLoops):
         self._each_vector(results)
 
     def _each_vector(self, body: Callable[[Name, Name, Name | None], None]) -> None:
-        """``body`` for the vectors of the chunk's rows that are in local memory."""
+        """Write ``body`` for each vector of a chunk's results that is in local memory."""
         if self.fills_vectors and self.kernel.outer != "tiles":
             with self._each_row() as row, self.loop(self.left, self.past, self.lanes, "v") as v:
                 self.nest.at[LANES] = v
@@ -722,7 +732,7 @@ class LoopedProduct(ProductLoops):
 
 
 def flat_step(steps: Mapping[str, Stride], axes: Sequence[Axis]) -> Stride | None:
-    """Return the one stride along loops flattened in C order, or None if that is not known."""
+    """Return the one stride of loops flattened in C order, or None if it is not uniform."""
     if len(axes) == 1:
         return steps.get(axes[0].name, 0)
     if all(step == 0 for step in steps.values()):
@@ -739,7 +749,7 @@ def flat_step(steps: Mapping[str, Stride], axes: Sequence[Axis]) -> Stride | Non
 
 
 def along_vectors(access: Access) -> Access:
-    """The access with the innermost k as the loop over lanes."""
+    """Return the access with the innermost k as the vector loop."""
     names = {"k": LANES}
     strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
     positions = tuple(

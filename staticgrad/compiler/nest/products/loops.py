@@ -54,7 +54,7 @@ class ProductLoops:
         return self.nest.pointer(access.operand)
 
     def base_of(self, access: Access, skip: Set[str]) -> Word:
-        """Return the position of an access without what some loops add."""
+        """Return the offset of a product's access without what some loops add."""
         nest = self.nest
         offset: Word = 0
         for axis, stride in access.strides:
@@ -76,7 +76,7 @@ class ProductLoops:
     def iterations(
         self, start: Word, stop: Word, step: Word, once: bool, prefix: str
     ) -> Iterator[Word]:
-        """A counted loop, or its one iteration."""
+        """Write a counted loop of a product, or its only iteration without a loop."""
         if once:
             yield start
             return

@@ -27,7 +27,7 @@ def write_gemm(nest: NestWriter, stage: Gemm, begin: Name, end: Name) -> None:
 
 
 def _some_rows(p: MatrixProduct) -> None:
-    """Rows and columns of an iteration, by what is best for their number."""
+    """Write rows and columns of a matrix product by the method that suits their number."""
     choose, few = p.choose, DirectProduct(p)
     p.declare(p.room, p.packed * p.depth + p.lanes * p.columns)
     cases: list[tuple[tuple[Any, ...], Callable[[], None]]] = []

@@ -22,7 +22,7 @@ _TRANSPOSING: Final = 0.75
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:
-    """Return whether rows lie across memory, and take fewer vectors than the few columns do.
+    """Return True if a narrow product takes fewer vectors with rows in lanes than with columns.
 
     The results are transposed then, otherwise the columns if they lie across memory.
     """
@@ -53,7 +53,7 @@ def _heights(product: PlainProduct, vectors: int) -> tuple[int, ...]:
 
 
 def write_rows_for_lanes(p: MatrixProduct) -> None:
-    """An iteration: a chunk of rows, some vectors of them at a time."""
+    """Write a narrow product with rows in vector lanes: a chunk of rows in an iteration."""
     b, n = p.b, p.columns_of_c
     columns = _rows_together(p)
     p.declare(columns * p.columns, (p.depth + p.lanes) * columns)
@@ -83,7 +83,7 @@ def write_rows_for_lanes(p: MatrixProduct) -> None:
 def _vectors(
     p: MatrixProduct, start: Name, span: tuple[Word, Word], columns: int
 ) -> dict[str, Any]:
-    """The address of vectors of rows, which are packed if they exceed the rows."""
+    """Return the address of vectors of rows, packed with padding if they exceed the rows."""
     b, a, (depth, past) = p.b, p.pointer(p.stage.a), span
     place = p.base_of(p.stage.a, MATRIX) + start + depth * p.a_inner
     variables = [
@@ -105,7 +105,7 @@ def _vectors(
 def _write_tile(
     p: MatrixProduct, top: Name, depth: Word, columns: int, common: dict[str, Any]
 ) -> None:
-    """Some columns of the product, which are the rows of a tile, for all vectors of rows."""
+    """Write the tile of some columns of a narrow product for all vectors of rows."""
     vectors, down = max(p.tiles.heights), common["down"]
     common |= {
         "a": p.pointer(p.stage.b),

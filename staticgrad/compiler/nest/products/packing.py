@@ -52,7 +52,7 @@ class Packing:
         return widened
 
     def panel(self, functions: dict[str, Any], columns: int, layout: str) -> str:
-        """The name of the function that packs a panel of so many columns.
+        """Return the name of the function that packs a panel of b of ``columns`` columns.
 
         ``layout``: one column next to the other (``along``), one inner index next to the other
         (``transposed``), or neither (``strided``).
@@ -63,7 +63,7 @@ class Packing:
         return name
 
     def lines(self, functions: dict[str, Any], along: bool) -> str:
-        """The name of the function that packs rows one behind the other, zeros behind their ends.
+        """Return the name of the function that packs rows of a consecutively, padded with zeros.
 
         ``along``: an inner index is one element further.
         """
@@ -79,7 +79,7 @@ class Packing:
         return width if (width - height) * 8 <= width else height
 
     def rows(self, functions: dict[str, Any], height: int) -> str:
-        """The name of the function that packs a tile of rows that lie across memory.
+        """Return the name of the function that packs a tile of rows of a transposed a.
 
         What a store has too much, the next one overwrites, or nobody reads.
         """
@@ -91,10 +91,11 @@ class Packing:
 
 @cache
 def _panel(packing: Packing, name: str, columns: int, layout: str) -> Function:
+    """Build the function that packs a panel of a GEMM's b in the given layout."""
     lanes = packing.lanes
 
     def squares(b: Builder, p: Mapping[str, Name]) -> None:
-        """Square blocks, transposed in registers."""
+        """Pack square blocks, transposed in registers."""
         halves = b.op("choose_gt", p["wide"], lanes, columns, lanes) if columns > lanes else columns
         with b.loop(0, halves, lanes) as half, b.loop(0, p["steps"], lanes, prefix="k") as k:
             place = place_at((p["at"] + k + half * p["across"], 1))
@@ -103,6 +104,7 @@ def _panel(packing: Packing, name: str, columns: int, layout: str) -> Function:
             b.do(f"transpose{lanes}", p["b"], place, *size, *to, stores="panel")
 
     def write(b: Builder, *parameters: Name) -> None:
+        """Write the body of the function that packs a panel."""
         p = dict(zip(PANEL, parameters, strict=True))
         across = 1 if layout == "along" else p["across"]
         if layout == "transposed":
@@ -134,7 +136,7 @@ class Stepped(NamedTuple):
     pitch: int
 
     def write(self, packing: Packing, b: Builder, present: Name, steps: Name, columns: int) -> None:
-        """The vectors of ``columns``, of which ``present`` exist, for all inner indices.
+        """Write the copy of ``columns`` columns, of which ``present`` exist, for all k.
 
         The processor brings nothing near for masked loads, so whole vectors run apart.
         """
@@ -143,6 +145,7 @@ class Stepped(NamedTuple):
         parts = range(0, columns, lanes)
 
         def loop(masks: Mapping[int, Name]) -> None:
+            """Write the loop over k that copies vectors of a panel, with masks or without."""
             with b.loop(0, steps, prefix="k") as k:
                 for part in parts:
                     place = place_at((at, 1), (k, step), (across, part))
@@ -173,9 +176,11 @@ class Stepped(NamedTuple):
 
 @cache
 def _lines(packing: Packing, name: str, along: bool) -> Function:
+    """Build the function that packs rows of a GEMM's a one behind the other."""
     lanes = packing.lanes
 
     def write(b: Builder, *parameters: Name) -> None:
+        """Write the body of the function that packs rows: whole vectors, then a masked one."""
         p = dict(zip(LINES, parameters, strict=True))
         inner: Word = 1 if along else p["inner"]
         full_end: Word = p["steps"] // lanes * lanes if along else 0

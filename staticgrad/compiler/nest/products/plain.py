@@ -31,7 +31,7 @@ MATRIX: Final = frozenset({"i", "j", "k"})
 
 
 def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
-    """Return where results are stored unchanged, by rows; None if more is done with them."""
+    """Return the access that stores a product's results without epilogue, by rows, or None."""
     if len(stage.stores) != 1 or len(stage.i) != 1:
         return None
     (store,) = stage.stores
@@ -103,7 +103,7 @@ class PlainProduct(ProductLoops):
         )
 
     def _lies_in_panels(self) -> bool:
-        """Return whether an outer axis goes over consecutive panels of b, and a does not move.
+        """Return True if an outer axis goes over consecutive panels of b while a is invariant.
 
         Then an iteration is one panel with contiguous rows, and nothing is packed.
         """

@@ -25,7 +25,7 @@ SOME: Final = 4
 
 
 def write_few_rows(p: MatrixProduct) -> None:
-    """All columns of the iterations that follow: b is read in the order in which it lies."""
+    """Write a product of few rows for the next iterations: b is streamed in memory order."""
     m, widest = p.rows_of_c, WIDEST // LONE
     if p.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
         some = p.choose("le", m, SOME, WIDEST // SOME, WIDEST // p.streamed)
@@ -39,7 +39,7 @@ def write_few_rows(p: MatrixProduct) -> None:
 
 
 def _write_rows(p: MatrixProduct, width: Word) -> None:
-    """The sums of all rows, which are ``width`` apart in local memory, and what follows them."""
+    """Write the sums of a product of few rows in local memory, and its epilogue."""
     b, left, start, past = p.b, left_in(p.kernel), p.first_k, p.past_k
     fresh: Word = 1
     if left is not None:
@@ -67,7 +67,7 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
 
 
 def _call(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) -> None:
-    """The function for few rows, for some inner indices."""
+    """Write the call of the function for few rows, for one block of k."""
     a, b, (block, stop) = p.stage.a, p.stage.b, span
     down = p.base_of(b, MATRIX) + block * p.b_down + p.left * p.b_across
     named: dict[str, Any] = common | {
@@ -94,11 +94,12 @@ def _call(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) ->
 
 
 def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
-    """The chains of all rows and columns from where they were left, or to there."""
+    """Copy partial sums of a split k between local memory and the buffer they are left in."""
     nest, stride = p.nest, p.nest.number_of(to.stride("i"))
     with p.loop(p.first_row, p.last_row) as i:
 
         def move(values: Values) -> None:
+            """Copy a vector of partial sums of one row, in or out."""
             j = nest.at[LANES]
             at = p.pointer(to), nest.place_of(p.base_of(to, {"i", LANES}) + i * stride + j)
             position = (i - p.first_row) * width + (j - p.left)
@@ -114,7 +115,7 @@ def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
 
 @contextmanager
 def spans(p: MatrixProduct, widest: Word) -> Iterator[None]:
-    """An iteration that covers the following ones, up to the next multiple of ``widest`` columns.
+    """Cover following iterations of a product, up to the next multiple of ``widest`` columns.
 
     ``widest`` is rounded down to whole iterations, so that no other begins within one.
     """

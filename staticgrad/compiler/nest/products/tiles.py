@@ -109,7 +109,7 @@ class Tiles:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Names of a tile's arguments, which are words but for the first four.
+        """Names of a register tile's arguments, which are words but for the first four.
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
         the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
@@ -138,7 +138,7 @@ class Tiles:
         return ("a", "b", "c", "near", *places)
 
     def function(self, functions: dict[str, Any], vectors: int) -> str:
-        """The name of the function for panels of so many vectors, or fewer; written on first use.
+        """Return the name of the tile function for panels of up to ``vectors``; write it once.
 
         It computes the rows up to the ``last``.
         """
@@ -160,7 +160,7 @@ class Tiles:
         return (*names[:3], *names[names.index("at") : names.index("ahead")], "width")
 
     def few_rows(self, functions: dict[str, Any], l2: int) -> str:
-        """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
+        """Return the name of the function that multiplies a few rows by a streamed b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
         order in which it lies, as many lines side by side as there are registers for. What is
@@ -173,7 +173,9 @@ class Tiles:
         return name
 
     def few_transposed_rows(self, functions: dict[str, Any]) -> str:
-        """The same where b lies transposed: by squares of it, which ``square`` has room for.
+        """Return the name of the function that multiplies a few rows by a transposed b.
+
+        It transposes squares of b, for which ``square`` has room.
 
         A line of b is read once, and what is packed for one row of results is not a whole panel.
         """
@@ -185,6 +187,8 @@ class Tiles:
 
 @cache
 def _tile_function(tiles: Tiles, name: str, vectors: int) -> Function:
+    """Build the function of a register tile of a GEMM, for panels of up to ``vectors``."""
+
     def write(b: Builder, *parameters: Name) -> None:
         tile = _Tile(tiles, b, dict(zip(tiles.arguments, parameters, strict=True)))
         (tile.exact if tiles.is_exact else tile.covering)(
@@ -207,7 +211,7 @@ class _Tile:
         return byte_address
 
     def exact(self, widths: Sequence[int]) -> None:
-        """The highest tile where all of its rows are there, else lower ones, some rows at a time.
+        """Write the highest register tile if all its rows exist, else lower ones, some at a time.
 
         Those past the last row are that one again, also in the results.
         """
@@ -216,6 +220,7 @@ class _Tile:
         step = lower[most][0]
 
         def lower_ones() -> None:
+            """Write lower register tiles in a loop over the rows."""
             with b.loop(0, p["last"] + 1, step, prefix="top") as top:
                 left = p["last"] - top
                 rows, results = [p["at"] + top * p["row"]], [p["to"] + top * p["width"]]
@@ -240,7 +245,7 @@ class _Tile:
             lower_ones()
 
     def covering(self, widths: Sequence[int]) -> None:
-        """The least tile that covers all rows: past the last one it reads that again."""
+        """Write the lowest register tile that covers all rows: it repeats the last row."""
         b, p, rows = self.b, self.p, list[Word]()
         for r in range(self.tiles.highest):
             if self.tiles.indexed:
@@ -255,7 +260,7 @@ class _Tile:
         )
 
     def by_width(self, widths: Sequence[int], write: Callable[[int], None]) -> None:
-        """Tiles of one vector where there are not more columns."""
+        """Write register tiles of one vector for few columns, else of the full width."""
         if len(widths) == 1:
             write(widths[0])
             return
@@ -272,7 +277,7 @@ class _Tile:
         rows: Sequence[Word],
         results: Sequence[Word] | None,
     ) -> None:
-        """The least of these tiles that covers the row ``last``."""
+        """Write the branches to the lowest register tile that covers the row ``last``."""
         self.b.cases(
             [
                 (
@@ -284,7 +289,7 @@ class _Tile:
         )
 
     def highest_tile(self, vectors: int) -> None:
-        """The highest tile, whose rows are all there, by few addresses."""
+        """Write the highest register tile, all of whose rows exist, with few base addresses."""
         b, p, height = self.b, self.p, self.tiles.highest
         base = self.address("a", p["at"])
         bases: list[Name] = []
@@ -308,7 +313,7 @@ class _Tile:
     def lower(
         self, height: int, vectors: int, rows: Sequence[Word], results: Sequence[Word] | None
     ) -> None:
-        """A lower tile, or one that reads by words."""
+        """Write a lower register tile, or one whose rows are addressed by a table."""
         b, p, is_indexed = self.b, self.p, self.tiles.indexed
         # An address that moves, and distances of rows that do not, take one addition a step.
         address = b.variable("here", *(("copy", 0) if is_indexed else ("address", p["a"])))
@@ -339,7 +344,7 @@ class _Tile:
         on: Callable[[], None],
         address: Name | None = None,
     ) -> None:
-        """All steps of k of a tile whose rows of results begin at ``results``, or ``width`` apart.
+        """Write a register tile: load or clear its accumulators, loop over k, store them.
 
         An element of a is loaded right before it is multiplied: there are no registers for more.
         """
@@ -356,6 +361,7 @@ class _Tile:
         lead = b.variable("lead", "copy", p["lead"]) if looked else None
 
         def step() -> None:
+            """Write a rank-1 update of a register tile: loads of b, broadcasts of a, and FMAs."""
             terms: tuple[tuple[Name, Word], ...] = () if plain else ((start, 1),)
             pointer = b.op(self.pointer, start) if plain else p["b"]
             if lead is not None:
@@ -385,7 +391,7 @@ class _Tile:
     def cells(
         self, cells: Sequence[Sequence[Name]], results: Sequence[Word] | None
     ) -> list[tuple[Name, tuple[Name, Offset]]]:
-        """Every vector of every row of the results, and where it lies."""
+        """Yield each accumulator of a register tile with the address of its results."""
         b, p, cell_places = self.b, self.p, []
         at = b.variable("row", "copy", p["to"])
         for r, row in enumerate(cells):
@@ -399,7 +405,7 @@ class _Tile:
         return cell_places
 
     def write_indexed_steps(self, step: Callable[[], None], address: Name) -> None:
-        """``step`` for every k, run by run."""
+        """Write ``step`` for every k, run by run, with each run's address from a table."""
         b, p, run = self.b, self.p, self.p["run"]
         number = b.variable("run", "floordiv", p["went"], run)
         first = b.variable("k", "copy", 0)
@@ -414,7 +420,7 @@ class _Tile:
             b.assign(first, "copy", stop)
 
     def prefetching_steps(self, step: Callable[[], None]) -> None:
-        """``step`` for every k, with a line prefetched in each."""
+        """Write ``step`` for every k of a register tile, with a cache line prefetched in each."""
         b, p, size = self.b, self.p, self.size
         start = b.variable("near", "copy", self.address("near", p["ahead"]))
         with b.loop(0, p["depth"], self.lanes, prefix="k") as first:
@@ -429,10 +435,12 @@ class _Tile:
 
 @cache
 def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
+    """Build the function that multiplies a few rows by a streamed b, with prefetches."""
     lanes = tiles.lanes
     large = 2 * l2 // tiles.size  # elements of twice L2
 
     def write(b: Builder, *parameters: Name) -> None:
+        """Write the loops over k and columns of the function for few rows."""
         p = dict(zip(tiles.stream_arguments, parameters, strict=True))
         depth, step, wide = p["depth"], p["step"], p["wide"]
         _write_zeros(tiles, b, p)
@@ -485,7 +493,7 @@ def _few_steps(
     far: Name,
     ends: bool,
 ) -> None:
-    """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
+    """Write some steps of k for some column vectors of all rows; under masks if it ``ends``.
 
     Hardware does not know what follows the end of a short line of b, nor what is loaded under
     a mask, so what is read some time later is prefetched.
@@ -524,15 +532,17 @@ def _few_steps(
 
 @cache
 def _few_transposed_rows(tiles: Tiles, name: str) -> Function:
+    """Build the function that multiplies a few rows by a transposed b, square by square."""
     lanes = tiles.lanes
     names = (*tiles.stream_arguments, "square")
 
     def write(b: Builder, *parameters: Name) -> None:
+        """Write the loops over squares of b of the function for few rows."""
         p = dict(zip(names, parameters, strict=True))
         depth, step, wide, square = p["depth"], p["step"], p["wide"], p["square"]
 
         def rows(k: Name, j: Name, steps: int | None) -> None:
-            """The inner indices of a square to all rows, written out, or in a loop."""
+            """Add the k steps of a square to all rows, unrolled, or in a loop."""
             with b.loop(0, p["last"] + 1, prefix="r") as r:
                 place = b.pointer(p["c"], Offset(((p["to"], 1), (r, p["width"]), (j, 1))))
                 total = b.variable("v", f"load{lanes}", *place)
