@@ -55,7 +55,7 @@ class Options:
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
-    """The graph of what was given to ``compile``, and whether it is one Value."""
+    """Return the graph of the program given to ``compile``, and True if it is one Value."""
     if isinstance(program, Graph | Mapping | Symbolic | SymbolicComplex):
         graph = program if isinstance(program, Graph) else Graph(program)
         if not graph.updates:
@@ -85,7 +85,7 @@ def read_fuse(fuse: object) -> bool:
 
 
 def read_passes(pipeline: object) -> str | Pass:
-    """The text of a pipeline, or the pass or pipeline itself."""
+    """Read the ``pipeline`` argument: the text of a pipeline, or a pass."""
     if isinstance(pipeline, str | Pass):
         return pipeline
     what = kind_of(pipeline)
@@ -96,7 +96,7 @@ def read_passes(pipeline: object) -> str | Pass:
 
 
 def read_names(disable: object) -> tuple[str, ...]:
-    """Return the names of passes that are left out, sorted."""
+    """Read the ``disable`` argument: the sorted names of passes to leave out."""
     names = [*disable] if isinstance(disable, Iterable) and not isinstance(disable, str) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise ArgumentError(
@@ -107,7 +107,7 @@ def read_names(disable: object) -> tuple[str, ...]:
 
 
 def disable_early_passes(passes: Pipeline, names: tuple[str, ...]) -> Pipeline:
-    """Return the passes of a program without some, after all names are checked.
+    """Return a pipeline without the disabled passes, after all names are checked.
 
     Late passes, and those that budgets try, are not in the pipeline of a program.
     """
@@ -122,7 +122,10 @@ def disable_early_passes(passes: Pipeline, names: tuple[str, ...]) -> Pipeline:
 
 
 def read_checkpoint(passes: Pipeline, checkpoint: object) -> tuple[Pipeline, Policy]:
-    """The policy over steps, and the passes: with one that clones where a predicate is given."""
+    """Read the ``checkpoint`` argument: a recomputation policy, and the passes.
+
+    With a predicate a pass that clones nodes is added.
+    """
     from passes.remat import Policy, as_policy
 
     if isinstance(checkpoint, Policy) or (isinstance(checkpoint, str) and checkpoint in _OF_STEPS):
@@ -133,7 +136,10 @@ def read_checkpoint(passes: Pipeline, checkpoint: object) -> tuple[Pipeline, Pol
 
 
 def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
-    """Return the values of named sizes, by name; keys may be sizes that are only a name."""
+    """Read the ``sizes`` argument: the values of named sizes, by name.
+
+    Keys may be sizes that are only a name.
+    """
     if sizes is not None and not isinstance(sizes, Mapping):
         raise ArgumentError(f"sizes={sizes!r} is not a dict", hint='sizes={"batch": 64}')
     return tuple(
@@ -143,7 +149,7 @@ def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
 
 
 def read_size(name: object, value: Any) -> int:
-    """Return the value of one named size."""
+    """Read and check the value of one named size."""
     try:
         size = -1 if isinstance(value, bool) else index(value)
     except TypeError:
@@ -170,7 +176,7 @@ def all_sizes(graph: Graph, fixed: Mapping[str, int], sizes: Mapping[str, Any]) 
 
 
 def unknown_size(name: object, graph: Graph) -> UnknownNameError:
-    """The error for a size that ``graph`` does not have."""
+    """Return the error for a named size that ``graph`` does not have."""
     names = [*graph.sizes]
     shapes = [f"{value.node.label} {value.shape}" for value in graph.inputs]
     return UnknownNameError(
@@ -182,7 +188,7 @@ def unknown_size(name: object, graph: Graph) -> UnknownNameError:
 
 
 def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
-    """A number of bytes, a share of what storing everything needs, or what memory has room for."""
+    """Read ``memory_budget``: bytes, a share of storing everything, or "fit"."""
     if budget is None or isinstance(budget, BudgetShare | BudgetFit):
         return budget
     if isinstance(budget, str) and budget.strip().lower() == "fit":
@@ -206,7 +212,7 @@ def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
 
 
 def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare | BudgetFit | None:
-    """Return the budget; for "fit", with the memory that this process may use."""
+    """Return the memory budget in bytes; for "fit", what this process may use."""
     if not isinstance(budget, BudgetFit) or budget.room is not None:
         return budget
     room = processors.allowed_memory()
@@ -219,7 +225,7 @@ def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare
 
 
 def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:
-    """The error for ``f.run(x=array)``, and for an option that belongs to ``compile``."""
+    """Return the error for ``f.run(x=array)``, or for an option that belongs to ``compile``."""
     names = [*names]
     options = [name for name in names if name in Options.__annotations__]
     if options:

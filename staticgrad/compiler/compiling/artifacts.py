@@ -127,7 +127,7 @@ class Kernels:
     def begin(
         self, schedule: Schedule, parameters: Iterable[Parameter] = ()
     ) -> Callable[[], Program]:
-        """Begin to compile a schedule; return what ends it and returns the schedule with its code.
+        """Begin to compile a schedule's kernels; return the function that finishes the program.
 
         LLVM compiles in other threads meanwhile.
         """
@@ -146,6 +146,7 @@ class Kernels:
         loops: bool,
         codes: Mapping[Kernel, Code],
     ) -> Program:
+        """Return the runnable program: a schedule, the addresses of its kernels and parameters."""
         kernels = {k: self._compile_kernel(k, step, codes.get(k)) for k, step in steps.items()}
         self._of.update(kernels)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
@@ -171,7 +172,7 @@ class Kernels:
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
     def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
-        """A program's steps as sections; kernels that no run has needed are compiled."""
+        """Return a program's steps with their kernels for reports; compile the unused ones."""
         from staticgrad.compiler.reports.explain import StepSection
 
         if not first_steps(schedule).keys() <= self._of.keys():
@@ -189,6 +190,7 @@ class Kernels:
         )
 
     def _compile_kernel(self, kernel: Kernel, step: Step, code: Code | None) -> CompiledKernel:
+        """Compile a kernel by the backend once; an error cites the user's line and the source."""
         try:
             code = code or backends.compiled(kernel, self._backend)
         except CompileError as error:
@@ -262,7 +264,7 @@ class Plans:
     @collection_paused()
     @in_graphs()
     def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
-        """The plan at these sizes; feeds of the ``staged`` buffers are copied first."""
+        """Return the cached memory plan at these sizes; feeds of ``staged`` buffers are copied."""
         key = (tuple(sorted(sizes.items())), staged)
         with self._lock.mutex:
             plan = self._plans_by_key.get(key)
@@ -278,7 +280,7 @@ class Plans:
 
 
 def _kind(plan: Plan) -> tuple[object, ...]:
-    """Return all of a plan but its numbers.
+    """Return all of a memory plan but its numbers, by which plans are compared.
 
     The steps in order and the buffers in the order of the arena, with what is empty. Computing it
     takes a fiftieth of the time of planning; ``verify_plan`` takes twice that time.

@@ -297,7 +297,7 @@ class Compiled(Generic[Results]):
     # -- running ----------------------------------------------------------------------------------
 
     def run(self, feeds: Feeds | None = None, out: object = None, **unknown: object) -> Results:
-        """The results for these feeds; parameters take their updates.
+        """Run the compiled program with these feeds: return its results, update its parameters.
 
         Args:
             feeds: input name or input Value -> array, or anything that NumPy sees as one. They
@@ -375,7 +375,7 @@ class Compiled(Generic[Results]):
         return self._with_sizes(self.program_graph.output_types)
 
     def _with_sizes(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
-        """Types with the sizes that were given when it was compiled."""
+        """Return value types at the sizes that the program was compiled for."""
         sizes = dict(self.options.sizes)
 
         def fix_size(size: Size) -> Size:
@@ -388,7 +388,7 @@ class Compiled(Generic[Results]):
 
     @public
     def plan(self, *, staged: object = (), **sizes: int) -> Plan:
-        """Return the plan at these sizes, cached; nothing runs or is compiled.
+        """Return the memory plan at these sizes, cached; nothing runs or is compiled.
 
         It is the plan of a run. Under a ``memory_budget``, which steps run again may be taken over
         from other sizes that were planned before; results are bitwise identical.
@@ -441,6 +441,7 @@ class Compiled(Generic[Results]):
         return self._executor.highest_touched
 
     def _current_plan(self) -> Plan:
+        """Return the plan of the latest run, or of fixed sizes; raise an error if there is none."""
         plan = self._executor.latest or self._fixed_plan
         if plan is None:
             names = ", ".join(self.program_graph.sizes)
@@ -473,7 +474,7 @@ class Compiled(Generic[Results]):
     # -- debug modes ------------------------------------------------------------------------------
 
     def _table_maker(self) -> MakeTable:
-        """Return the maker of tables that run plans; debug modes are imported on use."""
+        """Return the class that runs plans: the driver's table, or one of a debug mode."""
         if self.options.debug == "nan":
             from staticgrad.compiler.runtime.probed import Watch
             from staticgrad.compiler.runtime.side_run import SideProgram
@@ -556,8 +557,10 @@ class Compiled(Generic[Results]):
 
     @public
     def report(self, path: str | Path, **sizes: int) -> Path:
-        """Write a page of one file: which tensors, scopes and lines hold memory when, in the plan
-        and where everything is stored, what is computed again, and what less memory would cost.
+        """Write the memory report of this program as an HTML page.
+
+        It shows which tensors, scopes and lines hold memory when, in the plan and where everything
+        is stored, what is computed again, and what less memory would cost.
 
         Args:
             path: where to write it, ``"memory.html"``.
@@ -700,6 +703,7 @@ class Compiled(Generic[Results]):
         return f"<compiled {self.program_graph.name}: {len(kernels)} kernels, outputs {outputs}>"
 
     def _repr_html_(self) -> str:
+        """Return the compiled program as HTML: steps, kernels and memory plan."""
         from staticgrad.compiler.reports.pictures import compiled_html
 
         steps = [(self._kernels.name(step), step) for step in self.schedule.steps]

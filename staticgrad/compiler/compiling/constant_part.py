@@ -45,7 +45,7 @@ class ConstantPart:
         return self.substitute_results({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
 
     def substitute_results(self, arrays: Mapping[str, Any]) -> Graph:
-        """The whole with the part's results as constants, at their lines and orders."""
+        """Return the graph with the results of its constant part as constants."""
         constant_by_key = {v.key: _constant(v, arrays[str(n)]) for n, v in enumerate(self.values)}
         nodes = {value.node for value in self.values}
 
@@ -56,7 +56,7 @@ class ConstantPart:
 
 
 def constant_part(graph: Graph) -> ConstantPart | None:
-    """Return the part that depends on constants alone and that ``fold`` cannot compute, or None.
+    """Return the subgraph of constants alone that ``fold`` cannot compute, or None.
 
     A result is left out where storing it gains nothing: exact ops are as quick where they
     are read, views cost nothing, and all results together take no more bytes than the graph's own
@@ -88,7 +88,7 @@ def _constant(value: Symbolic, array: Any) -> Symbolic:
 
 
 def _worth(graph: Graph) -> set[Node]:
-    """Nodes over constants of literal sizes that compute something which ``fold`` does not."""
+    """Return the constant nodes that compute something which constant folding does not."""
     constant: set[Node] = set()
     worth: set[Node] = set()
     for node in graph.nodes:

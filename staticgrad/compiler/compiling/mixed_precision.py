@@ -92,7 +92,7 @@ class Precision:
     rounded = deprecated_attribute("0.2", "rounded_values")
 
     def as_json(self) -> dict[str, Any]:
-        """Return all figures as JSON has them."""
+        """Return the figures of a mixed-precision trial for JSON."""
         costs = {"exact": self.exact, "narrow": self.narrow}
         return {
             "schema": SCHEMA, "graph": self.graph, "dtype": self.dtype, "pipeline": self.pipeline,
@@ -115,6 +115,7 @@ class Precision:
         return "\n".join([self._title(), *lines, *self._savings()])
 
     def _repr_html_(self) -> str:
+        """Return a mixed-precision trial as HTML: savings, and the error of each result."""
         rows, numbers = self._rows(), range(1, len(_HEADS))
         shown = [table(_HEADS, rows, numbers)]
         if len(rows) > _MOST_ROWS:
@@ -133,6 +134,7 @@ class Precision:
         )
 
     def _rows(self) -> list[tuple[str, ...]]:
+        """Return the table of errors of results in narrow floats: largest, mean, overflowed."""
         return [
             (
                 e.name, f"{e.largest:.1e}", f"{e.largest / self.ulp:.2g}",
@@ -142,6 +144,7 @@ class Precision:
         ]  # fmt: skip
 
     def _savings(self) -> list[str]:
+        """Return lines that compare arena bytes and run time, exact and in narrow floats."""
         exact, narrow = self.exact, self.narrow
         pairs = (
             ("arena", nbytes(exact.peak_bytes), nbytes(narrow.peak_bytes)),
@@ -251,7 +254,7 @@ def precision(
 def _run(
     programs: Sequence[Compiled], feeds: Mapping[str, Array], runs: int
 ) -> tuple[list[dict[str, Array]], list[float]]:
-    """The results of both programs, and the least seconds of some runs in turns."""
+    """Run the exact and the narrow program in turns; return results and the least seconds."""
     results = [dict(program.run(feeds)) for program in programs]
     times = [inf, inf]
     for _ in range(runs):
@@ -263,7 +266,7 @@ def _run(
 
 
 def _error(name: str, exact: Array, narrow: Array) -> ResultError:
-    """Return the error of one result; if it is not a float, the share of elements that differ."""
+    """Return the error of one result of the narrow program; of integers the share that differs."""
     if exact.size == 0:
         return ResultError(name, 0.0, 0.0, 0)
     if kind_of_elements(exact.dtype) != "f":

@@ -79,7 +79,7 @@ class KnownSchedule(NamedTuple):
 
 
 def entry_name(graph: Graph, passes: Pipeline, policy: object, options: object) -> str | None:
-    """Return the name of a program's cache entry; None for one that is not stored."""
+    """Return the name of a program's schedule in the disk cache; None for one not stored."""
     settings = config.current()
     watched = settings.check or settings.dump is not None or "passes" in settings.log
     if watched or not settings.jit:
@@ -98,7 +98,7 @@ def entry_name(graph: Graph, passes: Pipeline, policy: object, options: object) 
 
 
 def read_entry(name: str) -> KnownSchedule | None:
-    """The entry of that name, if there is one."""
+    """Read a cached schedule of that name from disk, or return None."""
     entry = cache.read(name)
     if entry is None or entry.symbol != _KIND:
         return None
@@ -116,7 +116,7 @@ def read_entry(name: str) -> KnownSchedule | None:
 
 
 def write_entry(name: str, schedule: KnownSchedule) -> None:
-    """Keeps a schedule for later processes.
+    """Write a schedule to the disk cache for later processes.
 
     Unless they are too large, or deeper than pickle goes. Expressions stand before the schedule,
     operands before their readers: pickle, which writes an object once and goes from each to its
@@ -165,7 +165,7 @@ def _sources() -> str | None:
 
 
 def _describe_graph(graph: Graph) -> Iterator[str]:
-    """Everything about a graph that a schedule or a message of its run may show."""
+    """Describe all of a graph that its schedule or an error message may show, for a cache key."""
     files: dict[str, None] = {}
     operations = _Operations()
     yield from _lines(graph, operations, files)
@@ -177,6 +177,7 @@ def _describe_graph(graph: Graph) -> Iterator[str]:
 
 
 def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Iterator[str]:
+    """Yield the lines that describe a graph in a cache key: nodes, bodies, outputs, updates."""
     yield signature(graph)
     yield from size_lines(graph.sizes.values())
     numbers: dict[Node, int] = {}
@@ -204,7 +205,7 @@ class _Operations:
         self.call_lapack = False
 
     def text(self, op: Op) -> str:
-        """An op without its bodies."""
+        """Return the text of an op in a cache key, without its bodies."""
         if isinstance(op, Constant):
             self._room -= op.data.array.nbytes
             if self._room < 0:
@@ -231,7 +232,7 @@ class _Operations:
 def _place(
     origin: Location, instructions: dict[tuple[int, int], str], files: dict[str, None]
 ) -> str:
-    """Describe where a node was made: all that a message may say of it, given its file's text.
+    """Describe a node's source line for a cache key, and record its file.
 
     Not by the offset: within one instruction it moves once the interpreter has specialised it.
     """
@@ -271,7 +272,7 @@ def make_schedule(
     tuned_at: Iterable[tuple[str, int]] | None = None,
     disable: tuple[str, ...] = (),
 ) -> Schedule:
-    """Return the schedule of a graph, checked by code that shares nothing with fusion.
+    """Return the schedule of a graph, verified by a checker that is independent of fusion.
 
     ``tuned_at``: the sizes at which kernels are timed with several schedules; None: they are not.
     ``disable``: late passes that are left out.
@@ -312,7 +313,7 @@ class Scheduling:
 
     @cached_property
     def result(self) -> tuple[KnownSchedule, Divisions]:
-        """Return the schedule, from disk or new, and its plans."""
+        """Return the schedule, from the disk cache or new, and its plans."""
         schedule = self._disk_schedule
         if schedule is None:
             division, schedule = self._new_schedule
@@ -413,7 +414,7 @@ class Scheduling:
 
     @cached_property
     def _folding_output(self) -> tuple[Graph, Schedule | None, str]:
-        """The graph with what its constants give as constants: computed here, once, by kernels.
+        """Return the graph with its constant part computed once by kernels, as constants.
 
         With the schedule that did it, and a note. Where that fails, takes loops longer than
         ``LOOP_LIMIT``, or needs more than the budget and more than ``ROOM``, the step computes it.

@@ -119,7 +119,7 @@ class Tradeoff:
         return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 
     def within(self, budget: float | str) -> Choice | None:
-        """Return the quickest plan within a budget, spelt as ``memory_budget``; None if none fits.
+        """Return the fastest plan within a budget, spelt as ``memory_budget``; None if none fits.
 
         Raises:
             ArgumentError: it is not a budget.
@@ -140,7 +140,7 @@ class Tradeoff:
         return choice.seconds / self.everything.seconds - 1 if self.everything.seconds else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Return all figures as JSON has them."""
+        """Return the trade-off of memory against time for JSON."""
         return {
             "schema": SCHEMA,
             "graph": self.graph,
@@ -158,7 +158,7 @@ class Tradeoff:
         return "\n".join([self._title(), *lines, bound])
 
     def svg(self, chosen: Plan | None = None) -> str:
-        """Predicted time against bytes as SVG text; ``chosen`` is marked."""
+        """Return predicted time against memory as SVG text; ``chosen`` is marked."""
         top = self.everything.peak_bytes
         unit, size = byte_unit(top)
         points = [(c.peak_bytes / size, c.seconds) for c in self.choices]
@@ -182,7 +182,7 @@ class Tradeoff:
         )
 
     def html_table(self) -> str:
-        """The choices as an HTML table; of many some, and all behind a fold."""
+        """Return the memory plans to choose from as an HTML table; many are folded."""
         rows, numbers = self._rows(), range(len(_HEADS))
         if len(rows) <= _MOST_ROWS:
             return table(_HEADS, rows, numbers)
@@ -197,6 +197,7 @@ class Tradeoff:
         return f"{self.graph}{' at ' + at if at else ''}: {count} plan{'s' * (count != 1)}"
 
     def _rows(self) -> list[tuple[str, ...]]:
+        """Return the table of memory plans: peak bytes, share, seconds, recomputed steps."""
         return [
             (
                 f"{c.peak_bytes:,}", f"{self.share(c):.1%}", seconds(c.seconds),
@@ -284,7 +285,7 @@ def tradeoff(
 
 
 def _trace_call(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
-    """The graph of a function's call."""
+    """Return the graph that a function traces for these arguments."""
     if not callable(of_calls):
         raise ArgumentError("tradeoff: arguments are of a function, and this is none")
     if isinstance(arguments, str) or not isinstance(arguments, Sequence):

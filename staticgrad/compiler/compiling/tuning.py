@@ -95,9 +95,10 @@ def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
 
 
 def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
-    """Prefetch the longest map: along its vectors if it has no rows, else some rows ahead."""
+    """Return a candidate that prefetches the longest map, some vectors or rows ahead."""
 
     def set_prefetch(kernel: Kernel, default: Directives) -> Directives:
+        """Return a kernel's directives with this prefetch distance for its last map."""
         others = _drop_kinds(default, Prefetch)
         maps = [
             (number, stage)
@@ -137,7 +138,7 @@ CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directi
 
 
 def candidates(kernel: Kernel, most: int = MOST) -> dict[Directives, Kernel]:
-    """Return the kernel by default, then with up to ``most`` other legal sets of directives."""
+    """Yield a kernel with its default directives, then with up to ``most`` other legal sets."""
     default = kernel.directives
     kernels = {default: kernel}
     for change in CANDIDATES.get(kernel.outer, ()):
@@ -184,7 +185,7 @@ class TimedOperands:
         self._iterations = hint_value(kernels[0].iterations(arguments))
 
     def time_once(self, address: int) -> int:
-        """Run the kernel at an address once; return the nanoseconds that it took."""
+        """Run a candidate kernel at an address once; return the nanoseconds that it took."""
         for array, initial in self._changed:
             array[:] = initial
         call, words = _CALL(address), (self._table.ctypes.data, self._scratch_table.ctypes.data)
@@ -196,7 +197,7 @@ class TimedOperands:
 def measure(
     addresses: Mapping[Directives, int], operands: TimedOperands
 ) -> dict[Directives, list[int]]:
-    """Return the times of each set in nanoseconds, from as many rounds in turns."""
+    """Time the candidates of a kernel in interleaved rounds; return nanoseconds of each."""
     native.wait()
     first = {directives: operands.time_once(address) for directives, address in addresses.items()}
     least, most = ROUNDS
@@ -211,7 +212,7 @@ def measure(
 def find_fastest(
     sets: Mapping[Directives, Kernel], arguments: Sequence[int], elements: Sequence[int]
 ) -> tuple[Directives, dict[Directives, int]]:
-    """Return the fastest of some sets, the first unless another one is faster twice, and the times.
+    """Return the fastest set of directives, the default unless another is faster twice.
 
     Args:
         sets: one kernel with each of them, the default first.
@@ -249,7 +250,7 @@ def recall_choice(key: str, label: str) -> ScheduleChoice | None:
 
 
 def choose(kernel: Kernel, label: str, arguments: Sequence[int], elements: Sequence[int]) -> Kernel:
-    """Return a kernel with the fastest of its candidates at these sizes, as measured now or before.
+    """Return a kernel with its fastest directives at these sizes, measured now or before.
 
     Args:
         kernel: the kernel as lowering made it.
@@ -303,6 +304,7 @@ def tune_schedule(schedule: Schedule, sizes: Mapping[str, int]) -> Schedule:
 
 
 def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, int]) -> Step:
+    """Return a step whose kernel has its fastest directives, those of bodies too."""
     if isinstance(step, BodyStep):
         return replace(step, schedules=tuple(tune_schedule(body, sizes) for body in step.schedules))
     if not isinstance(step, KernelStep):
@@ -315,7 +317,7 @@ def _tuned_step(step: Step, buffers: Mapping[str, Buffer], sizes: Mapping[str, i
 
 
 def choices(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[ScheduleChoice]:
-    """Yield what was measured of a schedule's kernels at these sizes, those of loops too."""
+    """Yield the tuning measurements of a schedule's kernels at these sizes."""
     for step in schedule.steps if config.current().jit else ():
         for body in step.bodies():
             yield from choices(body.schedule, sizes)

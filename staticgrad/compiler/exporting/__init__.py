@@ -36,7 +36,7 @@ def export(
     libraries: Sequence[str | PathLike[str]] = (),
     wrappers: Sequence[str] = (),
 ) -> Path:
-    """Write a program to ``path``: a Python file with its arrays in an ``.npz``, or a C library.
+    """Write a compiled program to ``path``: a Python file with an ``.npz``, or a C library.
 
     Args:
         path: where to write it, ``"step.py"``, ``"step.so"``, ``"step.o"``, ``"step.a"``.

@@ -292,7 +292,7 @@ static void fourier$number(const int64_t *t, const int64_t *own, int64_t begin, 
 
 
 def function_of(name: str, number: int) -> str:
-    """The function of C for a routine of the family ``fft``, with a kernel's arguments."""
+    """Return the C function of a Fourier transform routine, called like a kernel."""
     call = FourierCall.of(name)
     return _FUNCTION.substitute(
         name=name,

@@ -26,7 +26,7 @@ NOT_EXPORTED: Final = {
 
 
 def call_of(step: CallStep, operands: Sequence[str], size: Callable[[Size], str]) -> list[str]:
-    """Return the function of the file for a library call, and its arguments; empty if none.
+    """Return the exported function of a LAPACK or FFT call, and its arguments; or empty.
 
     ``operands`` are the arrays of the step, without its scratch and its check.
     """

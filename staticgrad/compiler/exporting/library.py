@@ -83,7 +83,7 @@ def export_library(
     libraries: Sequence[str | PathLike[str]] = (),
     wrappers: Sequence[str] = (),
 ) -> None:
-    """Write a program as a library for C, its header, and wrappers for other languages.
+    """Write a compiled program as a C library, with its header and wrappers.
 
     Args:
         path: the library, a shared object, an object or an archive by its suffix.
@@ -139,7 +139,7 @@ def export_library(
 
 
 def _replace_file(source: Path, path: Path) -> None:
-    """Replace a file atomically; a process that has loaded the old one keeps using it."""
+    """Replace a library's file atomically; a process that has loaded the old one can go on."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         shutil.copy(source, temporary)
@@ -172,7 +172,7 @@ class LinkedLibraries:
 
     @classmethod
     def of(cls, libraries: Sequence[str | PathLike[str]], suffix: str) -> LinkedLibraries:
-        """Return the libraries with these names and paths.
+        """Return the linker arguments for external libraries (LAPACK, BLAS) by name or path.
 
         Raises:
             ArgumentError: a missing file; libraries of an object or an archive.
@@ -204,7 +204,7 @@ class LinkedLibraries:
 
 
 def _scipy_blas() -> Path:
-    """Return the path of the OpenBLAS of SciPy's wheel."""
+    """Return the path of the OpenBLAS library in SciPy's wheel."""
     spec = find_spec("scipy")
     folder = Path(spec.origin).parents[1] / "scipy.libs" if spec and spec.origin else Path()
     paths = sorted(folder.glob("libscipy_openblas*.so*"))
@@ -272,7 +272,7 @@ class LibraryWriter:
     # -- the files --------------------------------------------------------------------------------
 
     def header(self) -> str:
-        """Return the text of the header."""
+        """Return the text of the C header."""
         return c_source.HEADER.substitute(
             self._arguments(),
             name=self.name,
@@ -293,7 +293,7 @@ class LibraryWriter:
         return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
 
     def _describe_sizes(self) -> str:
-        """Return a description of the sizes of runs."""
+        """Return the comment of the C header about the sizes of runs."""
         free = f"for any {', '.join(self.opened)}" if self.opened else ""
         planned = ", or ".join(
             ", ".join(f"{name} = {size}" for name, size in plan.sizes if name not in self.opened)
@@ -302,7 +302,7 @@ class LibraryWriter:
         return ", ".join(filter(None, [free, planned]))
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the sizes as parameters of C functions, alone and before others, and counts."""
+        """Return the free sizes as parameters of C functions, alone and before others."""
         parameters = [f"int64_t {name}" for name in self.variables.values()]
         counts = {s: len(fields) for s, fields in self._fields.items()}
         return {
@@ -315,6 +315,7 @@ class LibraryWriter:
         }
 
     def _lapack(self) -> str:
+        """Return the C declarations of LAPACK functions, or nothing if none is called."""
         functions = " ".join(f"f({name})" for name in sorted(self.functions))
         instruction = (
             "it is linked to them" if self.linked.arguments else "link with -llapack -lblas"
@@ -327,6 +328,7 @@ class LibraryWriter:
         return f"((char *){struct}->{self._fields[struct][name]})"
 
     def _struct(self, struct: str) -> str:
+        """Return the C struct of inputs, parameters or outputs, an array pointer a line."""
         const = "const " if struct == "inputs" else ""
         lines = [
             f"    {const}{row.c_type} *{row.field}; "
@@ -346,7 +348,7 @@ class LibraryWriter:
         return any(named.name in self.variables for named in named_sizes(size))
 
     def source(self, header: str, data: str, version: str) -> str:
-        """Return the source of the plans, given the header's name and the path of the data."""
+        """Return the C source of the plans, given the header's name and the path of the data."""
         plans = [self._plan(number, plan) for number, plan in enumerate(self.plans)]
         initial = [self._initial(name, store) for name, store in self.stores.items()]
         kernels = [f"extern kernel {_symbol(source)};" for source in self.sources.values()]
@@ -390,6 +392,7 @@ class LibraryWriter:
             yield f"static const int64_t shape{number}[] = {{{', '.join(map(str, sizes)) or '0'}}};"
 
     def _row(self, number: int) -> str:
+        """Return the C initializer that describes an array: name, dtype, shape, bytes."""
         row = self.rows[number]
         nbytes = row.size * row.dtype.itemsize
         numbers = (
@@ -410,7 +413,7 @@ class LibraryWriter:
         return f"    case {number}: {axes}return {sizes(row.size * row.dtype.itemsize)};"
 
     def _conditions(self) -> Iterable[tuple[str, str]]:
-        """Yield the conditions on free sizes: as a C expression, and in words."""
+        """Yield the guards on free sizes, as C expressions and as text."""
         sizes = SizesInC({}, self.variables)
         for plan in self.plans[:1]:
             sizes.fixed = {n: v for n, v in plan.sizes if n not in self.variables}
@@ -427,7 +430,7 @@ class LibraryWriter:
             yield f"{sizes(guard.left)} {guard.relation} {sizes(guard.right)}", guard.text
 
     def _choice(self) -> Iterable[str]:
-        """Yield the lines that select the plan for sizes."""
+        """Yield the C lines that select the plan for sizes."""
         for condition, _ in dict.fromkeys(self._conditions()):
             yield f"    if (!({condition})) return -1;"
         for number, plan in enumerate(self.plans):
@@ -445,7 +448,7 @@ class LibraryWriter:
         return f"there is no plan for these sizes: {'; '.join(conditions) or 'they are literal'}"
 
     def _saving(self) -> str:
-        """Return the functions that write and read files, with the bytes before the arrays."""
+        """Return the C functions that write and read parameter files, with the file's header."""
         described, offset = {}, 0
         params = rows_of_struct(self.rows, "params")
         for row in params:
@@ -463,7 +466,7 @@ class LibraryWriter:
         return c_source.SAVING.substitute(name=self.name, head=head, dtypes=dtypes or "0")
 
     def _plan(self, number: int, plan: Plan) -> str:
-        """Return the function that runs a plan, and the one that returns the size of its arena."""
+        """Return the C function that runs a plan, and the one that returns its arena's size."""
         self.sizes, first_check = self._sizes_of(plan), len(self.checks)
         self.lines, self.ranges = Indented(), LiveRanges()
         bound = self.constants(plan.schedule)
@@ -519,7 +522,7 @@ class LibraryWriter:
         return f"{places_source}{size}\n{body}"
 
     def _layout_function(self, number: int) -> str:
-        """Return the function that computes the offsets of the buffers of a plan."""
+        """Return the C function that computes a plan's buffer offsets from the sizes."""
         rows = self.ranges.rows
         return c_source.PLACES.substitute(
             number=number,
@@ -532,7 +535,7 @@ class LibraryWriter:
         )
 
     def _check_words(self, places: Places) -> list[Sequence[Number]]:
-        """Return the words in which the steps of a plan record failures; add their messages."""
+        """Return the words in which a plan's index checks record failures; add their messages."""
         words: dict[str, Sequence[Number]] = {}
         for placement in places.plan.placements:
             is_check = places.plan.schedule.buffer(placement.buffer).role == "check"
@@ -559,7 +562,7 @@ class LibraryWriter:
         return f"    memcpy({self._field('params', name)}, {location}, {array.nbytes});"
 
     def _add_data(self, array: np.ndarray[Any, Any]) -> str:
-        """Add an array to the data, and return its location."""
+        """Add a constant or parameter to the library's data, and return its location."""
         content = array.tobytes()
         if content not in self._data_offsets:
             begin = -(-len(self.data) // _LINE) * _LINE
@@ -570,7 +573,7 @@ class LibraryWriter:
     # -- steps ------------------------------------------------------------------------------------
 
     def write(self, places: Places, check_lines: Sequence[str] = ()) -> None:
-        """Write the steps of a plan; ``check_lines`` end it at its commit if a check has failed."""
+        """Write the C lines of a plan's steps; ``check_lines`` end it at its commit on failure."""
         plan = places.plan
         for position in range(len(plan.steps)):
             if position == plan.commit:
@@ -584,6 +587,7 @@ class LibraryWriter:
             self.lines.add(*check_lines)
 
     def _step(self, places: Places, position: int) -> None:
+        """Write the C lines of one step after a comment about what it computes."""
         step = places.plan.schedule.steps[places.plan.steps[position].step]
         comment = f"{step.label}: {lines_of(step)}".replace("*/", "* /").replace("/*", "/ *")
         self.lines.add(f"/* {comment} */")
@@ -593,7 +597,7 @@ class LibraryWriter:
             self._call(places, position, step)
 
     def _call(self, places: Places, position: int, step: Step) -> None:
-        """Write the call of a kernel or routine."""
+        """Write the C call of a kernel or routine."""
         workers = places.plan.workers
         (call,) = step.calls(places.plan.steps[position].arguments)
         symbol, tail = self._code(call.kernel, step)
@@ -625,7 +629,7 @@ class LibraryWriter:
         self.lines.add("}")
 
     def _fails(self, step: Step, check: str) -> str:
-        """Return the C condition under which a check certainly fails, empty if there is none.
+        """Return the C condition under which an index check certainly fails, or empty.
 
         In that case the run ends at its checks; the step has no iterations.
         """
@@ -645,7 +649,7 @@ class LibraryWriter:
         return f"({' || '.join(conditions)})" if conditions else ""
 
     def _code(self, kernel: Kernel | Routine, step: Step) -> tuple[str, list[str]]:
-        """Return the symbol of a kernel or routine, and the last words of its record."""
+        """Return the C symbol of a kernel or routine, and the last words of its record."""
         functions: tuple[str, ...] = ()
         if isinstance(kernel, Routine) and kernel.name.startswith("fft:"):
             return f"fourier{self.fourier.setdefault(kernel.name, len(self.fourier))}", []
@@ -679,7 +683,7 @@ class BodyLines:
         self.number = self.iterations_done = ""
 
     def write(self) -> None:
-        """Write the lines of the step."""
+        """Write the C lines of a loop or branch step."""
         for instruction in control_flow(self.step):
             match instruction:
                 case flow.Move(to, source, elements):
@@ -696,7 +700,7 @@ class BodyLines:
         return self.writer.size(elements * self.accesses[access].dtype.itemsize)
 
     def _locate(self, place: flow.Place) -> Where:
-        """Return the location of a place."""
+        """Return the C location of a place in a body."""
         match place:
             case flow.At(access, offset, row):
                 touched = self.accesses[access]
@@ -720,6 +724,7 @@ class BodyLines:
         self.writer.write(self.places.of_body(self.position, run.body, {}, bound))
 
     def _branch(self, branch: flow.Branch) -> None:
+        """Write a branch as a C switch over its cases."""
         lines, case = self.lines, self.writer.new_variable("case")
         lines.add(f"const int64_t {case} = *(const int64_t *){self._address_of(branch.chosen)};")
         lines.add(f"switch ({case} < 0 ? 0 : {case}) {{")
@@ -733,6 +738,7 @@ class BodyLines:
         lines.add("}")
 
     def _loop(self, loop: flow.Loop) -> None:
+        """Write a loop as a C ``for``, with the pointers of its carries swapped each iteration."""
         lines, new_variable = self.lines, self.writer.new_variable
         iterations = self.writer.size(loop.iterations)
         self.iterations_done, self.number = new_variable("t"), new_variable("row")

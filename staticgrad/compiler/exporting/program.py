@@ -38,7 +38,7 @@ class ProgramWriter:
         return {f"constant.{name}": array for name, array in self.steps.constants.items()}
 
     def text(self, arrays_file: str) -> str:
-        """Return the text of the file; its parameters and constants are in ``arrays_file``."""
+        """Return the exported Python file's text; its arrays are in ``arrays_file``."""
         steps, scope = self.steps, dict[str, str]()
         for role, buffers in self.buffers.items():
             for buffer in buffers:
@@ -86,7 +86,7 @@ class ProgramWriter:
         return f"Runs may differ in {names}; steps are in the order\nthat was planned for {values}."
 
     def _tables(self, arrays_file: str) -> Iterator[str]:
-        """Yield the lines of the tables of inputs, guards and results."""
+        """Yield the exported Python lines of the tables of inputs, guards and results."""
         yield f'ARRAYS = Path(__file__).with_name("{arrays_file}")'
         yield "#: The element type and shape of each feed, and whether a step reads it."
         yield "INPUTS = {"
@@ -121,7 +121,7 @@ class ProgramWriter:
         yield "    ]"
 
     def _inputs(self) -> Iterator[str]:
-        """Yield a line for each input; inputs that steps read come first, in argument order."""
+        """Yield an exported Python line for each input; those that steps read come first."""
         order = {b.label: n for n, b in enumerate(self.buffers["input"])}
         size_texts = set[str]()
         for value in sorted(self.graph.inputs, key=lambda v: order.get(v.node.label, len(order))):
@@ -141,6 +141,7 @@ class ProgramWriter:
             )
 
     def _guards(self) -> Iterator[tuple[str, str]]:
+        """Yield the guards on free sizes, as exported Python conditions and as messages."""
         for named in self.graph.sizes.values():
             name = self.free.get(named.name)
             if name and named.min:
@@ -164,7 +165,7 @@ def _numpy_name(name: str, dtype: DType) -> str:
 
 
 def _list_lines(name: str, items: Any) -> Iterator[str]:
-    """Yield the lines of a list, with an item on each line."""
+    """Yield the exported Python lines of a list, with an item on each line."""
     if not items:
         yield f"{name} = []"
         return

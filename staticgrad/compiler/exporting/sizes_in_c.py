@@ -45,6 +45,7 @@ class SizesInC:
         return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
 
     def _atom(self, atom: Atom) -> str:
+        """Return a named size, quotient or maximum as a C expression."""
         match atom:
             case Named():
                 return self.free.get(atom.name) or str(self.fixed[atom.name])
@@ -115,6 +116,7 @@ class FreePlaces:
                 self._ranges.rows[number].last = self._ranges.clock
 
     def _add_range(self, placement: Placement) -> None:
+        """Add the live range of a buffer to the layout that C code computes from sizes."""
         buffer, clock = self._buffer(placement), self._ranges.clock
         overwritten = self._overwritten_range(placement)
         if overwritten is None:
@@ -152,7 +154,7 @@ class FreePlaces:
         return floordiv(buffer.nbytes + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
 
     def find(self, buffer: str, position: int, offset: Number = 0) -> Place:
-        """Return the location of a buffer, ``offset`` bytes after its start."""
+        """Return the C location of a buffer, ``offset`` bytes after its start."""
         entry = self._current.get(buffer)
         location = f"(arena + o_[{entry[1]}])" if entry else None
         if location is None:
@@ -163,7 +165,7 @@ class FreePlaces:
     def of_body(
         self, position: int, number: int, fixed: Mapping[str, int], bound: Mapping[str, Place]
     ) -> Self:
-        """Return the locations in a body of the step at a position, by the number of the body."""
+        """Return the C locations in a body of the step at a position, by the body's number."""
         planned = self.plan.steps[position]
         step = self.plan.schedule.steps[planned.step]
         accesses = step.accesses()
@@ -175,7 +177,7 @@ class FreePlaces:
         return type(self)(planned.bodies[number], self._sizes, self._ranges, bound, checks)
 
     def parts(self, buffer: str, position: int, offset: Number = 0) -> Sequence[Number]:
-        """Return the arena offsets of each worker's part of a buffer."""
+        """Return the arena offsets of each worker's part of a buffer, as C expressions."""
         if buffer in self._checks:
             return [f"{part} + {offset}" if offset else part for part in self._checks[buffer]]
         _, number = self._current[buffer]

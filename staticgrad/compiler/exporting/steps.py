@@ -80,7 +80,7 @@ class OperandSpan(NamedTuple):
 def _share_arrays(
     spans: Sequence[OperandSpan], operands: Sequence[Operand]
 ) -> tuple[tuple[int, int], ...]:
-    """Return for each operand the one whose array it shares, and its offset there.
+    """Return for each operand of an exported call whose array it shares, and its offset there.
 
     Operands at the same location share an array. Parts of one buffer share an array if any of them
     is written: then LLVM can prove that an update in place reads an element before writing it.
@@ -115,7 +115,7 @@ class Function:
     comments: dict[str, None] = field(default_factory=dict)
 
     def writer(self, functions: Functions) -> KernelWriter:
-        """Return the writer of the kernel; arrays are named as in the steps if these agree."""
+        """Return the exported kernel's writer; arrays are named as in the steps if these agree."""
         operands, used_names = self.kernel.operands, {*self.kernel.arguments, *RESERVED}
         names: dict[str, str] = {}
         for number, (base, _) in enumerate(self.shared):
@@ -162,7 +162,7 @@ class StepsWriter:
         return identifier
 
     def size(self, size: Size) -> str:
-        """Return a size as a Python expression."""
+        """Return a size as an exported Python expression."""
         names = {} if isinstance(size, int) else {n.name: str(n) for n in named_sizes(size)}
         if not any(name in self.free for name in names):
             return str(size if isinstance(size, int) else evaluate(size, self.fixed))
@@ -173,7 +173,7 @@ class StepsWriter:
         return text
 
     def write(self, plan: Plan, scope: dict[str, str], base: int = 0, outer: bool = True) -> None:
-        """Write the steps of a plan whose arena begins at ``base``.
+        """Write the exported Python lines of a plan's steps, whose arena begins at ``base``.
 
         ``scope``: the variables of its buffers, to which those of steps are added. An ``outer``
         plan, which is not the body of a loop, ends at its commit if a check has failed.
@@ -227,7 +227,7 @@ class StepsWriter:
         self.lines.depth -= 1
 
     def _view(self, buffer: Buffer, scope: dict[str, str], offset: int, is_arena: bool) -> None:
-        """Add the variable of a buffer of the arena; an arena of bodies gets no view."""
+        """Add the exported variable of a buffer of the arena; an arena of bodies gets no view."""
         if buffer.name not in scope:
             scope[buffer.name] = self.new_variable(buffer.name)
         if not is_arena:
@@ -244,7 +244,7 @@ class StepsWriter:
         scope: dict[str, str],
         offsets: Mapping[str, tuple[int, int]],
     ) -> None:
-        """Write one step after a comment about what it computes."""
+        """Write the exported Python lines of one step, after a comment about what it computes."""
         comment = f"{step.label}: {lines_of(step)}"
         self.lines.add(f"# {comment}")
         location = step.origins[0] if step.origins else None
@@ -278,7 +278,7 @@ class StepsWriter:
         offsets: Mapping[str, tuple[int, int]],
         comment: str,
     ) -> None:
-        """Write a call of a kernel's function."""
+        """Write the exported Python call of a kernel's function."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
         spans: list[OperandSpan] = []
@@ -313,7 +313,7 @@ class StepsWriter:
         self.lines.add(f"{function.name}({', '.join(arguments)})")
 
     def _sparse(self, step: CallStep, scope: Mapping[str, str]) -> None:
-        """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a helper."""
+        """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a Python helper."""
         kind = step.routine.name.partition(":")[2].split(".")[0]
         first, second, starts, columns, rows, starts_t, places_t, order, out = (
             self._text(binding, scope) for binding in step.operands
@@ -332,7 +332,7 @@ class StepsWriter:
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
     def _library(self, step: CallStep, scope: Mapping[str, str]) -> None:
-        """Write a call of LAPACK or of a Fourier transform as a call of NumPy."""
+        """Write a call of LAPACK or of a Fourier transform as a Python call of NumPy."""
         bound = zip(step.operands, (mode for mode, _ in step.routine.operands), strict=True)
         names = {
             mode: [self._text(b, scope) for b in bs]
@@ -386,7 +386,7 @@ class LoopWriter:
         self.number = self.iterations_done = ""
 
     def write(self) -> None:
-        """Write the lines of the step."""
+        """Write the exported Python lines of a loop or branch step."""
         for instruction in control_flow(self.step):
             match instruction:
                 case flow.Move(to, "made"):
@@ -401,7 +401,7 @@ class LoopWriter:
                     self._loop(instruction)
 
     def _array(self, location: flow.Place) -> str:
-        """Return the array that begins at a place."""
+        """Return the exported NumPy array that begins at a place."""
         match location:
             case flow.At(access, offset, row):
                 parts = [] if offset == 0 else [self.steps.size(offset)]
@@ -412,7 +412,7 @@ class LoopWriter:
         return f"np.full(1, {self.number})"
 
     def _run(self, run: flow.Run) -> None:
-        """Write one body; slices of arrays get separate variables."""
+        """Write one body of an exported loop or branch; slices of arrays get variables."""
         scope = {name: self._array(location) for name, location in run.bound.items()}
         for name, location in run.bound.items():
             if location == "number" or (isinstance(location, flow.At) and location.row is not None):
@@ -425,6 +425,7 @@ class LoopWriter:
             self.lines.add("pass")
 
     def _branch(self, branch: flow.Branch) -> None:
+        """Write a branch as exported Python: if, elif over its cases."""
         lines, case = self.lines, self.steps.new_variable("case")
         chosen = f"{self._array(branch.chosen)}[0]"
         lines.add(f"{case} = max(0, min({chosen}, {len(branch.cases) - 1}))")
@@ -434,6 +435,7 @@ class LoopWriter:
             lines.depth -= 1
 
     def _loop(self, loop: flow.Loop) -> None:
+        """Write a loop as exported Python, with its carries' arrays swapped each iteration."""
         lines, new_variable, iterations = (
             self.lines,
             self.steps.new_variable,

@@ -62,7 +62,7 @@ class ArrayRow:
 
 
 def rows_of(graph: Graph, stores: Mapping[str, ParameterStore]) -> tuple[ArrayRow, ...]:
-    """Return the rows of a program: inputs, parameters and outputs, in the order of their structs.
+    """Return the arrays of an exported C program: inputs, parameters, outputs, in struct order.
 
     A parameter is ``state`` if it belongs to another one, like the moments of an optimizer, or is
     not floating, like a number of steps.

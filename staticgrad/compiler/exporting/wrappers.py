@@ -32,7 +32,7 @@ class Interface:
         return rows_of_struct(self.rows, struct)
 
     def axis_of(self, size: str) -> tuple[int, int] | None:
-        """Return the number of an input and of its axis whose length is a size, None if none."""
+        """Return the input and its axis by which a wrapper reads a free size, or None."""
         for number, row in enumerate(self.fields("inputs")):
             for axis, extent in enumerate(row.shape):
                 if not isinstance(extent, int) and len(extent.terms) == 1:
@@ -47,7 +47,7 @@ def _is_named(atom: object, name: str) -> bool:
 
 
 def check_wrappers(wrappers: Sequence[str], suffix: str) -> tuple[str, ...]:
-    """Return the languages of wrappers.
+    """Check and return the languages of wrappers for a C library (Python, Rust, Julia).
 
     Raises:
         ArgumentError: an unknown language, or an archive for one that loads only shared libraries.
@@ -241,6 +241,7 @@ class Program:
 
 
 def _python(interface: Interface) -> str:
+    """Return the Python module that wraps an exported C library by ctypes."""
     names = [row.name for row in interface.fields("inputs")]
     axes = {name: interface.axis_of(name) for name in interface.sizes}
     sizes = {n: None if axis is None else (names[axis[0]], axis[1]) for n, axis in axes.items()}
@@ -427,6 +428,7 @@ def _rust_type(row: ArrayRow) -> str:
 
 
 def _rust(interface: Interface) -> str:
+    """Return the Rust module that wraps an exported C library."""
     sizes = [variable(name, (), _RUST_WORDS) for name in interface.sizes.values()]
     fields = _Fields(interface, _RUST_WORDS, {*sizes}, _rust_type)
     head_sizes, unused = "".join(f"{name}, " for name in sizes), "\n    pub unused: u8,\n"
@@ -590,6 +592,7 @@ def _julia_type(row: ArrayRow) -> str:
 
 
 def _julia(interface: Interface) -> str:
+    """Return the Julia module that wraps an exported C library."""
     sizes = [variable(name, (), _JULIA_WORDS) for name in interface.sizes.values()]
     fields = _Fields(interface, _JULIA_WORDS, {*sizes}, _julia_type)
     tail_sizes, unused = "".join(f", {name}" for name in sizes), "\n    unused::UInt8"
@@ -652,7 +655,7 @@ class _Field:
         return len(self.row.shape)
 
     def text(self, template: str, sizes_text: str) -> str:
-        """Return a template with its fields replaced; ``sizes_text``: the sizes of a run."""
+        """Fill a wrapper's template with its fields; ``sizes_text``: the sizes of a run."""
         size = self.row.size
         return template.format(
             name=self.name, type=self.type, number=self.number, argument=self.argument,

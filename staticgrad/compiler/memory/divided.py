@@ -69,7 +69,7 @@ class Divisions:
         self._built: list[Divided] = []
 
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
-        """Return the plan for these sizes, by ``Planner.plan``."""
+        """Return the memory plan at these sizes with the loops in segments that meet the budget."""
         try:
             return self.chosen.plan(sizes, staged=staged)
         except BudgetInfeasible as error:
@@ -96,7 +96,7 @@ class Divisions:
         return next((division.reports for division in built), None)
 
     def _other_divisions(self) -> Iterator[Divided]:
-        """Yield the other divisions: those built before, then new ones."""
+        """Yield the other divisions of a graph's loops in segments: cached ones, then new ones."""
         yield from self._built
         if self._remaining is None:
             self._remaining = self._make_others()
@@ -129,7 +129,7 @@ def all_divisions(
     limits: tuple[Policy, int | Limit | None, int, float],
     disable: Collection[str] = (),
 ) -> Iterator[Divided]:
-    """Yield each division of a graph; nothing if there is no pair of loops.
+    """Yield each division of a graph's loops into segments; nothing without a pair of loops.
 
     ``disable``: names of passes that are not tried.
 
@@ -265,7 +265,7 @@ def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
 
 
 def _kept_parts(graph: Graph) -> list[Fraction]:
-    """Return the parts of iterations that may be a level less deep, for all pairs of loops."""
+    """Return the shares of iterations that may be checkpointed a level less deep, by loops."""
     from fractions import Fraction
 
     from passes.loops.loop_pairs import pairs_of
@@ -288,7 +288,7 @@ def _search_part(
     parts: Sequence[Fraction],
     try_part: Callable[[Fraction], _Tried],
 ) -> _Tried:
-    """Return the fastest division within a budget, with the largest part a level less deep."""
+    """Search the fastest division of loops within a budget: the largest part a level less deep."""
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
     for _ in range(MOST_TRIES):
         left = [part for part in parts if low < part < high]
@@ -308,7 +308,7 @@ def _search_part(
 def _try_division(
     candidate: Divided, sizes: Mapping[str, int], refused: int | None = None
 ) -> _Tried:
-    """Return a candidate with the bytes and predicted seconds of its plan.
+    """Plan a division of loops; return it with the bytes and predicted seconds of its plan.
 
     If a lower bound proves that it needs no fewer bytes than ``refused``, nothing is searched.
     """

@@ -59,7 +59,7 @@ def _with_fewest_loops_behind_commit(
 
 
 def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order:
-    """Return the order with steps that free nothing right before the first step that needs them.
+    """Move steps that free no memory right before the first step that needs them.
 
     A run may be cancelled until the first parameter is written, so that should happen late.
     """
@@ -82,7 +82,7 @@ def _delay_free_steps(flow: Flow, order: Order, free: AbstractSet[int]) -> Order
 
 
 def _find_free_steps(flow: Flow) -> set[int]:
-    """Return updates such as a counter's, and the steps that read only them and parameters.
+    """Find steps that free no memory: updates such as a counter's, and what only they feed.
 
     They end no lifetime, so only their readers determine when they run.
     """
@@ -123,7 +123,7 @@ class _Edges:
         return reversed_edges
 
     def release(self, step: int, open_predecessors: list[int]) -> list[int]:
-        """Return the vertices that are ready after ``step``, their last open predecessor."""
+        """Return the steps that are ready after ``step``, their last open predecessor."""
         freed = []
         for later in self.successors[step]:
             open_predecessors[later] -= 1
@@ -162,6 +162,7 @@ def _complete(edges: _Edges, order: Sequence[int]) -> Order:
 
 
 def _ancestors(predecessors: Sequence[Sequence[int]], steps: Sequence[int]) -> set[int]:
+    """Return steps and all steps that they depend on."""
     ancestors: set[int] = set()
     stack = list(steps)
     while stack:
@@ -203,7 +204,7 @@ class _Greedy:
         self.heap: list[tuple[int, int, int]] = []
 
     def price(self, step: int) -> int:
-        """Return the bytes that running a step now adds to the live ones; lowest if it is free."""
+        """Return the bytes that running a step next adds to the live ones; lowest if it is free."""
         if step in self.free:
             return self._before_all
         total = 0
@@ -216,6 +217,7 @@ class _Greedy:
         heappush(self.heap, (self.price(step), self.direction * step, step))
 
     def order(self) -> Order:
+        """Order the steps greedily: next the ready one that adds the fewest live bytes."""
         for step, count in enumerate(self.open_predecessors):
             if not count:
                 self.push(step)
@@ -230,7 +232,7 @@ class _Greedy:
         return _complete(self.edges, order)
 
     def run(self, step: int) -> None:
-        """Count the accesses of a step, and push its ready neighbours with their new prices."""
+        """Count the buffer accesses of a step, and push its ready neighbours with new prices."""
         changed: dict[int, None] = {}
         for buffer in self.touches[step]:
             self.remaining[buffer] -= 1

@@ -115,7 +115,7 @@ class Planner:
 
     @collection_paused()
     def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
-        """Return the plan for these sizes.
+        """Return the memory plan at these sizes: order of steps, recomputation, offsets.
 
         Without a budget, the policy's. With one, the cheapest of the front that needs no more than
         the budget, and no more than the policy's plan.
@@ -136,7 +136,7 @@ class Planner:
         return self._plan_for(1, sizes, staged)
 
     def _check_bytes(self, numbers: SizeNumbers, sizes: Mapping[str, int]) -> None:
-        """Refuse sizes at which a buffer has fewer bytes than 0, or more than are addressed."""
+        """Raise an error at sizes with a buffer of negative or unaddressable bytes."""
         for extreme in (min, max) if numbers.nbytes else ():
             nbytes = extreme(numbers.nbytes)
             if not 0 <= nbytes <= MOST_BYTES:
@@ -153,7 +153,7 @@ class Planner:
                 raise SizeGuardError(_at_sizes(sizes, what), at=at)
 
     def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
-        """Return whether a lower bound proves that no plan for so many workers meets the budget.
+        """Return True if a lower bound proves that no plan for so many workers meets the budget.
 
         False if one was searched before.
         """
@@ -190,7 +190,7 @@ class Planner:
         return export_problem(self._problem(numbers, frozenset()))
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
-        """Return the plan for these sizes and so many workers."""
+        """Return the memory plan at these sizes for a number of workers."""
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         budget = self.budget_at(sizes)
@@ -221,7 +221,7 @@ class Planner:
         return self.workers if sum(seconds) >= self._least_shared else 1
 
     def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
-        """Return the numbers of the schedule, including the arenas of bodies."""
+        """Evaluate a schedule at sizes: bytes, seconds and arguments, with the arenas of bodies."""
         numbers = self.extents.at(sizes, workers)
         if not self._bodies:
             return numbers
@@ -246,7 +246,7 @@ class Planner:
         workers: int,
         budget: int | None,
     ) -> Point:
-        """Return the policy's plan, or the front's cheapest within the budget, or its smallest."""
+        """Choose a plan: the policy's, or the cheapest within the budget, or the smallest."""
         if budget is None:
             return self._by_policy(numbers, staged)
         most = budget
@@ -273,7 +273,7 @@ class Planner:
     def _borrow_point(
         self, sizes: Mapping[str, int], problem: Problem, workers: int, most: int
     ) -> Point | None:
-        """Return the cheapest plan within so many bytes from the sequences for the nearest sizes.
+        """Return the cheapest plan within a budget of the sequences for the nearest sizes.
 
         None if these sizes have sequences of their own, or if those are not as cheap here.
         """
@@ -304,7 +304,7 @@ class Planner:
         return min(layout(order).load for order in self.orders)
 
     def _layouts(self, numbers: SizeNumbers, staged: frozenset[int]) -> Layout:
-        """Return the function that lays out a sequence at these sizes; it caches timelines."""
+        """Return the function that assigns arena offsets to a sequence; it caches timelines."""
 
         def layout_sequence(sequence: Steps) -> ArenaLayout:
             order = tuple(sequence)
@@ -371,7 +371,7 @@ class Planner:
         search_numbers: SizeNumbers,
         workers: int,
     ) -> tuple[_FrontKey, Front]:
-        """Return the front at some sizes of the sequences that are found at others."""
+        """Return the Pareto front at some sizes of step sequences that are found at others."""
         at = tuple(sorted(search_sizes.items())), problem.staged, workers
         key = at, tuple(sorted(sizes.items()))
         front = self._fronts.get(key)
@@ -405,7 +405,7 @@ class Planner:
         return Point.of(self._lowest_single_run(numbers, staged), 0.0)
 
     def _lowest_single_run(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
-        """Return the first order of the lowest arena in which every step runs once."""
+        """Return the order with the lowest arena in which every step runs once."""
         layouts = [*map(self._layouts(numbers, staged), self.orders)]
         best: Placed | None = None
         for layout in sorted(layouts, key=lambda candidate: candidate.load):
@@ -429,7 +429,7 @@ class Planner:
         return Timeline(self.flow, order, staged) if timeline is None else timeline
 
     def _find_failing(self, numbers: SizeNumbers) -> dict[int, tuple[str, ...]]:
-        """Return the steps with lookups that always fail, each with the checks of them."""
+        """Return the steps whose index checks fail at any feed, each with its checks."""
         steps = self.schedule.steps
         fails_by_step = {
             step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
@@ -445,6 +445,7 @@ class Planner:
         point: Point,
         workers: int,
     ) -> Plan:
+        """Build the Plan of a chosen step sequence with its buffers' offsets."""
         names = self.flow.names
         timeline = self._timelines.get((tuple(point.sequence), staged))
         lives = self.flow.lives(point.sequence, staged) if timeline is None else timeline.lives

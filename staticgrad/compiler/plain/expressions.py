@@ -69,7 +69,7 @@ class Functions:
         return name
 
     def block(self, op: str, dtype: DType) -> str:
-        """Add a mathematical function to the file, and return its name."""
+        """Add a mathematical function (exp, sin, ...) to the exported file, and return its name."""
         name = f"{op}_{NAMES[dtype.code]}"
         if name not in self.blocks:
             parameters = [f"x{n}" for n in range(BLOCKS[op].operands)]
@@ -87,7 +87,7 @@ def storable(dtype: DType) -> str:
 
 
 def literal(value: object, dtype: DType) -> str:
-    """Return the source of a constant."""
+    """Return the Python source of a constant of a dtype."""
     name = storable(dtype)
     if dtype.is_bool:
         return str(bool(value))
@@ -158,6 +158,7 @@ class Scalars:
         return name
 
     def _write(self, roots: Iterable[Expr]) -> None:
+        """Write the Python lines of expressions; texts that are shared or long get a name."""
         order = list(_common_expressions(roots, self._texts))
         for expr in order:
             if id(expr) in self._texts:
@@ -211,6 +212,7 @@ class Scalars:
         self._texts = texts_before
 
     def _text(self, expr: Expr) -> str:
+        """Return the Python source of one scalar expression, given its operands' texts."""
         args = [self._texts[id(arg)] for arg in expr.args]
         dtype, op = expr.dtype, expr.op
         if op == "literal":
@@ -238,6 +240,7 @@ class Scalars:
         return operation(op, args, dtype, self.functions)
 
     def _shift(self, expr: Expr, args: Sequence[str]) -> str:
+        """Return the Python source of a bit shift; a count beyond the width gives 0 or the sign."""
         count, dtype = expr.args[1], expr.dtype
         sign = SIGNS[expr.op]
         number = count.attribute
@@ -248,7 +251,7 @@ class Scalars:
 
 
 def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, str]) -> Iterable[Expr]:
-    """Yield the expressions, operands first, without those that only the rare case needs."""
+    """Yield expressions, operands first, except those that only a rare branch needs."""
     visited = set(texts)
     stack = [*reversed([*roots])]
     while stack:
@@ -267,7 +270,7 @@ def _common_expressions(roots: Iterable[Expr], texts: Mapping[int, str]) -> Iter
 
 
 def operation(op: str, args: Sequence[str], dtype: DType, functions: Functions) -> str:
-    """Return the text of a primitive that is an operator of Python or a helper of the file."""
+    """Return the Python source of a primitive: an operator or a helper of the file."""
     function = _FUNCTIONS.get(op) if dtype.is_float else _INTEGER_FUNCTIONS.get(op)
     if function is not None:
         return _wrap(f"{functions.helper(function)}({', '.join(map(unwrap, args))})", dtype)
@@ -306,7 +309,7 @@ def _wrap(text: str, dtype: DType) -> str:
 
 
 def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
-    """Convert a value; a float out of range becomes the smallest integer of its conversion."""
+    """Return the source of a conversion; a float out of range becomes the smallest integer."""
     if source.is_storage:
         text, source = widen_element(text, source, functions), source.compute
         if source is dtype:
@@ -331,7 +334,7 @@ def widen_element(text: str, dtype: DType, functions: Functions) -> str:
 
 
 def _round_to_odd(text: str, source: DType, functions: Functions) -> str:
-    """Round a number to odd in float32, so that rounding it again has no double-rounding error."""
+    """Return the source that rounds to odd in float32, which avoids double rounding."""
     if source.digits <= F32.digits:
         return text if source is F32 else f"f32({text})"
     if source.code in WORDS:
@@ -348,7 +351,7 @@ def is_simple(text: str) -> bool:
 
 
 def unwrap(text: str) -> str:
-    """Return a text without its outer parentheses."""
+    """Return a source text without its outer parentheses."""
     if not (text.startswith("(") and text.endswith(")")):
         return text
     depth = 0

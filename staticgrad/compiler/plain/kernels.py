@@ -124,7 +124,7 @@ class KernelWriter:
         return "\n".join([head, *self._first.text, *self._lines.text])
 
     def _write(self) -> None:
-        """Write the loops of the kernel."""
+        """Write the Python loops of a kernel: outer loops, then its stages."""
         kernel = self.kernel
         outer = kernel.axes[: len(kernel.axes) - kernel.grouped]
         if kernel.grouped:
@@ -136,7 +136,7 @@ class KernelWriter:
     # -- loops ------------------------------------------------------------------------------------
 
     def _span(self, axis: Axis) -> tuple[str, str]:
-        """Return the range of a loop: its first iteration, and the end (exclusive)."""
+        """Return a Python loop's range as source: first iteration and end (exclusive)."""
         first, past = "0", str(axis.extent)
         if axis.first:
             first = f"max(0, {self._refs[axis.first]})"
@@ -169,7 +169,7 @@ class KernelWriter:
         self._lines.depth -= count
 
     def _groups(self, outer: Sequence[Axis], rows: Sequence[Axis]) -> None:
-        """Write a loop over groups of rows; the sums of a group are stored after its last row."""
+        """Write a Python loop over groups of rows; column sums are stored after each group."""
         lines, count = self._lines, product(axis.extent for axis in rows)
         number = self._outer_groups(outer, count)
         lines.add("first = group * length", f"past = min({count}, first + length)")
@@ -187,7 +187,7 @@ class KernelWriter:
         self._close(1)
 
     def _decode(self, flat_name: str, axes: Sequence[Axis]) -> None:
-        """Assign the indices of several loops from the index of a flattened loop."""
+        """Write the lines that compute loop indices from the index of a flattened loop."""
         if not axes or [axis.name for axis in axes] == [flat_name]:
             return
         quotient = flat_name
@@ -223,6 +223,7 @@ class KernelWriter:
         )
 
     def _leaf(self, expr: Expr, args: Sequence[str]) -> str:
+        """Return the Python source of a load, index or variable; outside of bounds its fill."""
         access = expr.attribute
         if not isinstance(access, Access):
             return self._refs[str(access)] if expr.op == "ref" else str(access)
@@ -241,6 +242,7 @@ class KernelWriter:
         return scalars
 
     def _statement(self, s: Statement, scalars: Scalars) -> None:
+        """Write the Python lines of one statement of a kernel: store, variable, check, search."""
         match s:
             case Store():
                 self._store(s, scalars)
@@ -270,6 +272,7 @@ class KernelWriter:
         return name
 
     def _store(self, s: Store, scalars: Scalars) -> None:
+        """Write the Python lines of a store, within a bounds test if it needs one."""
         *indices, value = scalars.values(roots(s))
         array = f"{self._names[s.access.operand]}[{self._index_text(s.access, indices)}]"
         bounds_test = self._bounds_test(s.access)
@@ -287,6 +290,7 @@ class KernelWriter:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self, stages: Iterable[Stage]) -> None:
+        """Write the Python loops of a kernel's stages in order."""
         for stage in stages:
             match stage:
                 case Map():
@@ -311,7 +315,7 @@ class KernelWriter:
         scalars: Scalars,
         loop_results: Iterable[str] = (),
     ) -> None:
-        """Name loop-invariant expressions before a loop; ``loop_results`` are not invariant."""
+        """Name loop-invariant expressions before a Python loop; ``loop_results`` vary."""
         loop_results = {
             *loop_results,
             *(s.name for s in body if isinstance(s, Check | Search | Keep | Accumulate)),
@@ -338,6 +342,7 @@ class KernelWriter:
                     scalars.name(root)
 
     def _map(self, stage: Map) -> None:
+        """Write a map of a kernel as Python loops, with its reductions in blocks."""
         lines, stage_body = self._lines, stage.body
         names = {axis.name for axis in stage.loops}
         scalars = self._scalars(stage_body)
@@ -410,7 +415,7 @@ class KernelWriter:
         return any(fact.name == axis.extent and fact.short for fact in self.kernel.facts)
 
     def _begin_reduction(self, s: Accumulate) -> None:
-        """Write the initial value of a reduction; arrays are allocated once, before all loops."""
+        """Write the initial value of a reduction; arrays are allocated before all loops."""
         dtype, name = s.value.dtype, self._ref(s.name)
         if self._is_ordered(s):
             if not s.blocks:
@@ -427,6 +432,7 @@ class KernelWriter:
             self._close(1)
 
     def _accumulate(self, s: Accumulate, along: str, one_block: bool, scalars: Scalars) -> None:
+        """Write the line that adds a term to a reduction: directly, or to an ordered block."""
         (value,) = scalars.values([s.value])
         if not self._is_ordered(s):
             combined_text = self._combine(COMBINERS[s.kind], s.name, value, s.value.dtype)
@@ -439,6 +445,7 @@ class KernelWriter:
             self._lines.add(f"terms_{s.name}[{index}] = {unwrap(value)}")
 
     def _accumulate_column(self, s: ColumnAccumulate, axis: Axis, scalars: Scalars) -> None:
+        """Write the lines that add a row to column sums, and store them after a group."""
         (value,) = scalars.values([s.value])
         dtype, combiner = s.value.dtype, COMBINERS[s.kind]
         sums, extent, kind = f"sums_{s.partials}", str(axis.extent), storable(dtype)
@@ -458,7 +465,7 @@ class KernelWriter:
             self._after_group.append((f"{sums}[j]", partials, extent, start))
 
     def _columns(self, stage: Columns) -> None:
-        """Write sums over rows, of a strip of columns at a time."""
+        """Write a reduction over rows as Python loops, for a strip of columns at a time."""
         lines, j = self._lines, stage.axis.name
         helper = self.functions.helper
         count = product(axis.extent for axis in stage.rows)
@@ -515,6 +522,7 @@ class KernelWriter:
         self._close(2)
 
     def _sort(self, stage: Sort) -> None:
+        """Write a sort: collect keys in an array, call NumPy's merge sort, store in order."""
         lines, order = self._lines, stage.order
         scalars = self._scalars([order])
         name = f"keys_{order.name}"
@@ -533,6 +541,7 @@ class KernelWriter:
         self._close(1)
 
     def _loop(self, stage: Loop) -> None:
+        """Write a sequential loop of a kernel with its carries as Python variables."""
         lines = self._lines
         self._carry(stage.first)
         self._open_loop(stage.axis)
@@ -555,7 +564,7 @@ class KernelWriter:
     # -- products ---------------------------------------------------------------------------------
 
     def _gemm(self, stage: Gemm) -> None:
-        """Write a product: a panel of columns and a tile of rows at a time, by helper functions."""
+        """Write a matrix product as Python: panels of columns, tiles of rows, helper functions."""
         lines, add, fed = self._lines, self.functions.helper, stage.fed
         dtype = self.kernel.operand(stage.a.operand).dtype.compute
         (row0, rows), (column0, columns) = self._bounds(stage)
@@ -656,7 +665,7 @@ class KernelWriter:
     def _store_tile(
         self, stage: Gemm, rows: tuple[Sequence[Axis], str], columns: tuple[Sequence[Axis], str]
     ) -> None:
-        """Write loops over the sums of a tile, with the stores of a product."""
+        """Write Python loops over a tile's sums, with the stores and epilogue of a product."""
         self._from_zero -= {axis.name for axis in stage.i + stage.j}
         row = self._flat_loop("r", *rows)
         scalars = self._scalars(stage.stores)
@@ -679,7 +688,7 @@ class KernelWriter:
     def _move_chains(
         self, stage: Gemm, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str, is_back: bool
     ) -> None:
-        """Write loops that move partial sums to the memory of the results, or back."""
+        """Write Python loops that move a split product's partial sums to memory, or back."""
         left, lines = left_in(self.kernel), self._lines
         assert left is not None
         lines.open_block(
@@ -698,7 +707,7 @@ class KernelWriter:
     def _load_sums(
         self, onto: Access, tile: tuple[tuple[Sequence[Axis], str], ...], sums: str
     ) -> None:
-        """Write loops that begin the sums of a tile with the elements of an access."""
+        """Write Python loops that initialize a tile's sums with the elements of an access."""
         row, column = (
             self._flat_loop(name, *loops) for name, loops in zip("rc", tile, strict=True)
         )
@@ -721,7 +730,7 @@ class KernelWriter:
         room: str,
         step: int,
     ) -> None:
-        """Write loops that copy a part of a factor, widened, into rows of ``step`` elements.
+        """Write Python loops that copy and widen a factor's part into rows of ``step`` elements.
 
         ``rows`` and ``columns``: flattened loops with their range of iterations.
         """
@@ -819,7 +828,7 @@ class EntryWriter(KernelWriter):
         super().__init__(kernel, "kernel", names, dict.fromkeys(names, 0), functions)
 
     def text(self) -> str:
-        """Return the function."""
+        """Return the Python source of a kernel's function."""
         kernel = self.kernel
         head = ["@entry", "def kernel(record, own, begin, end):"]
         arrays, private, shared = {*self.operands}, 0, 0
@@ -835,7 +844,7 @@ class EntryWriter(KernelWriter):
         return self._finish_entry(head)
 
     def _finish_entry(self, head: list[str]) -> str:
-        """Return the entry; if the loops allocate memory, a wrapper records failures."""
+        """Return a kernel's entry as source; if loops allocate, a wrapper records failures."""
         body = [*self._first.text, *self._lines.text]
         if not any("np." in line for line in body):
             return "\n".join([*head, *body])
@@ -850,6 +859,7 @@ class EntryWriter(KernelWriter):
         return f"{self.functions.helper('array')}({word}, {storable(dtype)})"
 
     def _span(self, axis: Axis) -> tuple[str, str]:
+        """Return a loop's range; the flattened outer loop runs over the entry's arguments."""
         first = self.kernel.stages[0]
         if (
             self.kernel.outer == "elements"
@@ -866,6 +876,7 @@ class EntryWriter(KernelWriter):
             self._decode("iteration", axes)
 
     def _outer_groups(self, outer: Sequence[Axis], count: str) -> str:
+        """Write the entry's loop over groups of rows, and decode the outer indices."""
         lines, length = self._lines, self.functions.helper("group_length")
         lines.add(f"length = {length}({count})", f"groups = ({count} + length - 1) // length")
         lines.open_block("for iteration in range(begin, end):")
@@ -876,7 +887,7 @@ class EntryWriter(KernelWriter):
         return "iteration"
 
     def _term_range(self, stage: Gemm, inner: Sequence[Axis]) -> tuple[str, str]:
-        """Return the terms of a call, which may compute a part of the sums (``chain_parts``)."""
+        """Return the range of k of a call, which may compute part of the sums (``chain_parts``)."""
         if left_in(self.kernel) is None:
             return super()._term_range(stage, inner)
         first, past = self._flat_span(inner)
@@ -889,7 +900,7 @@ class EntryWriter(KernelWriter):
         return "first_term", "past_term"
 
     def _bounds(self, stage: Gemm) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Return the chunk of rows and the part of the columns that an iteration computes."""
+        """Return the chunk of rows and the columns that an iteration of a product computes."""
         if self.kernel.outer != "tiles":
             return super()._bounds(stage)
         lines, dtype = self._lines, self.kernel.operand(stage.a.operand).dtype.compute
@@ -928,7 +939,7 @@ def source(kernel: Kernel) -> str:
 
 
 def _varies(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
-    """Return True if an index or its position depends on loops."""
+    """Return True if a checked index or its position depends on loops."""
     results = {s.name for s in body if isinstance(s, Check | Search | Keep)}
     for expr in postorder(roots(check)):
         access = expr.attribute
@@ -995,7 +1006,7 @@ class Text:
 
 
 def product(extents: Iterable[Extent | str]) -> str:
-    """Return the source of a product of extents; literal ones are multiplied."""
+    """Return the source text of a product of extents; literal ones are multiplied."""
     number, names = 1, []
     for extent in extents:
         if isinstance(extent, int) or extent.isdigit():
@@ -1006,7 +1017,7 @@ def product(extents: Iterable[Extent | str]) -> str:
 
 
 def flat(axes: Sequence[Axis]) -> str:
-    """Return the source of the flattened index of several loops, in C order."""
+    """Return the source text of the flattened index of several loops, in C order."""
     text = axes[0].name
     for axis in axes[1:]:
         text = (

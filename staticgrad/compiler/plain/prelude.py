@@ -18,7 +18,7 @@ _FOLDER: Final = Path(by_numba.__file__).parent
 
 
 def _texts(module: str) -> tuple[str, dict[str, str]]:
-    """Return the head of a module and the text of each later definition by name.
+    """Return the source of a module's head and of each later definition, by name.
 
     The head begins with the imports and ends at the first ruler (``# --``). A definition includes
     the comment above it.

@@ -50,7 +50,7 @@ class UnreadGradients:
 
     @property
     def saved_work(self) -> GraphWork:
-        """The work that is not done."""
+        """Sum the bytes and operations of nodes that were removed as dead."""
         more, less = self.work_with, self.work_without
         return GraphWork(
             more.operations - less.operations,
@@ -92,7 +92,7 @@ class NodeCounts:
     after = deprecated_attribute("0.2", "work_after_passes")
 
     def lines(self) -> Iterator[str]:
-        """Return the lines for ``explain``."""
+        """Return the lines of ``explain`` about dead nodes."""
         text = f"nodes: {self.built:,} built, {self.reached:,} reached from outputs and updates"
         text += f", {self.left:,} left by the passes"
         source, final = self.work_before_passes, self.work_after_passes
@@ -120,7 +120,7 @@ def dead_nodes(graph: Graph, final_graph: Graph, sizes: Mapping[str, int] | None
 
 
 def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGradients | None:
-    """Return the gradients of the loss that are not part of the graph.
+    """Return the gradients of the loss that the graph does not contain, for ``explain``.
 
     The loss is the one floating output of one element that is no derivative.
     """
@@ -158,7 +158,7 @@ def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGr
 
 
 def _number_nodes(nodes: Iterable[Node], numbers: dict[Any, int]) -> dict[Node, int]:
-    """Return a number for each node, equal for nodes that compute the same value."""
+    """Number the nodes so that those which compute the same value share a number."""
     number_of: dict[Node, int] = {}
     for node in sorted(nodes, key=lambda node: node.serial):
         args = tuple([(number_of[arg.node], arg.index) for arg in node.args])
@@ -193,7 +193,7 @@ class StepSection:
 
 
 def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
-    """Yield a line for each step; behind a loop or branch, its bodies and their steps."""
+    """Yield a line of ``explain`` for each step; after a loop or branch, its bodies' steps."""
     planned_steps = {} if plan is None else {planned.step: planned for planned in plan.steps}
     for number, step in enumerate(steps):
         yield f"{margin}{number:3} {step}"
@@ -252,7 +252,7 @@ class Sharing:
 
     @classmethod
     def of(cls, plan: Plan) -> Sharing:
-        """Read the rows of a plan's table; steps with bodies are the caller's."""
+        """Count which rows of a plan's table workers share, by reason, for ``explain``."""
         writer = RowWriter(plan.workers, Codes(defaultdict(int), {}), TOGETHER)
         first_rows = writer.write(BufferPlaces(plan, {}))
         rows = divide_into_sections(writer.drafts, plan.workers)
@@ -308,7 +308,7 @@ class Unread:
     updates: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each kind that is not empty."""
+        """Yield a line of ``explain`` for each kind of unread declaration."""
         for what, names in (
             ("inputs that nothing reads", self.inputs),
             ("parameters that nothing reads", self.parameters),
@@ -319,7 +319,7 @@ class Unread:
 
 
 def unread_of(graph: Graph, schedule: Schedule) -> Unread:
-    """Return the declarations that no step reads."""
+    """Return the inputs, parameters and guards of a graph that no step reads."""
     read = {name for step in schedule.steps for name in step.reads()}
     written = {name for step in schedule.steps for name in step.writes()}
     buffers = [(b.role, b.label, b.name) for b in schedule.buffers]
@@ -392,6 +392,7 @@ class Explanation:
         )
 
     def _lines(self) -> Iterator[str]:
+        """Yield the lines of ``explain``: dead nodes, passes, steps, unfused pairs, arena."""
         by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
         yield from [] if self.dead is None else self.dead.lines()
@@ -423,7 +424,7 @@ class Explanation:
             yield f"before the passes:\n{self.source_graph}"
 
     def _narrow_lines(self, plan: Plan) -> Iterator[str]:
-        """Yield the share of narrow values in the peak, if the narrow pass ran."""
+        """Yield the share of narrow floats in the peak, if the mixed-precision pass ran."""
         if not any(report.name == "narrow" for report in self.passes):
             return
         kinds = [(place.nbytes, buffer.dtype) for place, buffer in peak_buffers(plan)]
@@ -434,7 +435,7 @@ class Explanation:
         )
 
     def _apart_lines(self) -> Iterator[str]:
-        """Yield a line for each pair of steps; pairs with the same text share one."""
+        """Yield the reason why neighbouring steps are not fused; equal texts share a line."""
         alike: dict[str, list[str]] = {}
         for pair in self.unfused_pairs:
             alike.setdefault(pair.description, []).append(f"{pair.computed_in} -> {pair.read_in}")
@@ -474,6 +475,7 @@ class Explanation:
 
 
 def _rows(sections: Sequence[StepSection], prefix: str = "") -> list[tuple[str, ...]]:
+    """Return the rows of the table of steps in a notebook, bodies numbered below them."""
     rows: list[tuple[str, ...]] = []
     for number, section in enumerate(sections):
         number_text = f"{prefix}{number}"

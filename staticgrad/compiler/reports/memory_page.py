@@ -46,7 +46,7 @@ h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
 
 
 def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
-    """Return the page as HTML text."""
+    """Return the memory report of a plan as an HTML page."""
     stored_plan, time = front.everything.plan, plan_seconds(plan)
     unbroken = seconds(time).replace(" ", "\N{NO-BREAK SPACE}")
     more = time / front.everything.seconds - 1 if front.everything.seconds else 0.0
@@ -111,7 +111,7 @@ def _bands_over_time(called: str, plan: Plan, top: int, stored_plan: Plan) -> st
 
 
 def held_bands(plan: Plan, key: Callable[[Buffer], str]) -> list[HeldBand]:
-    """Return bytes at each position by a key of the buffers; shared bytes count once."""
+    """Return live bytes at each step by a key of the buffers; shared bytes count once."""
     buffers, count = plan.schedule.by_name, len(plan.steps)
     changes: dict[str, list[int]] = {}
     for place, past in _exclusive_lives(plan):
@@ -127,7 +127,7 @@ def held_bands(plan: Plan, key: Callable[[Buffer], str]) -> list[HeldBand]:
 
 
 def _exclusive_lives(plan: Plan) -> list[tuple[Placement, int]]:
-    """Return each placement with the position from which another buffer has its bytes."""
+    """Return each buffer's placement with the step from which another one has its bytes."""
     begun = {(p.first, p.offset): p.buffer for p in plan.placements if p.nbytes}
     lives = []
     for place in plan.placements:
@@ -140,7 +140,7 @@ def _exclusive_lives(plan: Plan) -> list[tuple[Placement, int]]:
 
 
 def _recomputed_table(plan: Plan) -> str:
-    """Return a table of the recomputed steps."""
+    """Return an HTML table of the steps that a plan recomputes to save memory."""
     rows = [
         (
             plan.schedule.steps[repeated.step].label,
@@ -165,7 +165,7 @@ def _lines(plan: Plan, step: int) -> str:
 
 
 def _peak_table(called: str, plan: Plan) -> str:
-    """Return a table of the tensors that are alive at the peak."""
+    """Return an HTML table of the tensors that are live at the memory peak."""
     totals = [
         sum(column) for column in zip(*(b.sizes for b in held_bands(plan, _tensor)), strict=True)
     ]

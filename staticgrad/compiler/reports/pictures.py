@@ -55,7 +55,7 @@ def compiled_html(
     kernels: Iterable[KernelText],
     plan: Plan | None,
 ) -> str:
-    """A compiled program: its lines with their kernels, its arena, the kernels' sources."""
+    """Return a compiled program as HTML: lines with their kernels, arena, kernel sources."""
     sources = "".join(
         details(f"{k.name}: {k.label}", text_block(k.source, _MOST_SOURCE)) for k in kernels
     )
@@ -74,7 +74,7 @@ def kernel_html(title: str, source: str) -> str:
 
 
 def passes_table(reports: Iterable[Report]) -> str:
-    """Return a row for each pass: nodes before and after, bytes of all values, applied rules."""
+    """Return the HTML table of passes: nodes before and after, bytes, applied rules."""
     rows = [
         (
             report.name,

@@ -110,7 +110,7 @@ class ProfileRow:
 
     @property
     def description(self) -> str:
-        """A description of what the steps compute, or their number."""
+        """Description of what a profiled step computes, or its number."""
         first, count = self.steps[0], len(self.steps)
         if count == 1:
             return first.description
@@ -122,7 +122,7 @@ class ProfileRow:
         return f"{count} steps of {len(kernels)} kernels{where}"
 
     def cells(self, profile: Profile) -> tuple[str, ...]:
-        """Return the row of a table: us, %, threads, GB/s, GFLOP/s, % of the limit, what, lines.
+        """Return a step's row of the profile: us, %, threads, GB/s, GFLOP/s, % of the limit.
 
         There is no % of a limit that the steps exceed: their bytes come from caches.
         """
@@ -160,7 +160,7 @@ class Profile:
 
     @property
     def doubt(self) -> str:
-        """Evidence that the limits are too low, as the machine was busy; empty if there is none.
+        """Evidence that the measured machine limits are too low; empty if there is none.
 
         A step that reads from caches may be faster than the copy. A step that moves as much as the
         copy may not; no step may be faster than the product, nor fewer threads than more.
@@ -178,7 +178,7 @@ class Profile:
         return ""
 
     def rows(self, full: bool = False) -> list[ProfileRow]:
-        """Return the steps by their time, the longest first.
+        """Return the profiled steps by their time, the longest first.
 
         Steps below a hundredth of the time are put together: those of one kernel, then what is
         still below by module, then the rest. ``full``: every step has a row of its own.
@@ -199,7 +199,7 @@ class Profile:
         return sorted(rows, key=lambda row: -row.seconds)
 
     def title(self) -> list[str]:
-        """Return the title and the limits, a line each."""
+        """Return the profile's title with the machine's limits, a line each."""
         lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
         lines += [
             f"limits, {limits.threads} threads: {limits.flops / 1e9:.0f} GFLOP/s,"
@@ -213,7 +213,7 @@ class Profile:
         return lines
 
     def text(self, full: bool = False) -> str:
-        """Return a table of ``rows``; ``full``: one row for every step."""
+        """Return the profile as a table of ``rows``; ``full``: one row for every step."""
         lines = self.title()
         lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
         for row in self.rows(full):
@@ -228,7 +228,7 @@ class Profile:
         return self.text()
 
     def _repr_html_(self) -> str:
-        """Return a chart of the slowest steps, and the table."""
+        """Return the profile as HTML: a chart of the slowest steps, and the table."""
         rows = self.rows()
         bars = [(row.description, row.seconds) for row in rows[:_MOST_BARS]]
         heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
@@ -267,7 +267,7 @@ class Profile:
 def profile_of(
     graph: str, table: TimedTable, sections: tuple[StepSection, ...], compile: Compile
 ) -> Profile:
-    """Return the times of the runs of a table, without the first run if there are others.
+    """Return the profile of a table's timed runs, without the first run if there are others.
 
     Limits that the runs contradict are measured once more.
     """
@@ -283,6 +283,7 @@ def profile_of(
 def _profile(
     graph: str, table: TimedTable, sections: tuple[StepSection, ...], limits: Mapping[int, Limits]
 ) -> Profile:
+    """Build the profile: median time of each step, with its bytes, operations and limits."""
     plan, runs = table.plan, table.runs[1:] or table.runs
     live, steps = live_bytes(plan), []
     for position, planned in enumerate(plan.steps):

@@ -53,7 +53,7 @@ class Counts:
             self._reasons.append(reason)
 
     def add_plan(self, plan: Plan) -> None:
-        """Count one more plan."""
+        """Count one more memory plan in a program's statistics."""
         staged = copied_feeds(plan)
         copied = f", copies of {', '.join(staged)}" if staged else ""
         sizes = ", ".join(f"{name}={value}" for name, value in plan.sizes) or "no open sizes"
@@ -66,7 +66,7 @@ class Counts:
             self._stats = replace(self._stats, plans=self._stats.plans + 1)
 
     def add_kernel(self, name: str, label: str, code: Code) -> None:
-        """Count one more distinct kernel with compiled code."""
+        """Count one more compiled kernel in a program's statistics."""
         with self._lock.mutex:
             stats = self._stats
             if code.origin == "compiled":

@@ -60,7 +60,7 @@ class Arena:
         self.reserve(0)
 
     def reserve(self, nbytes: int) -> None:
-        """Make room for ``nbytes``; what the arena held is lost where it has to grow.
+        """Reserve ``nbytes`` in the arena; growing it discards its contents.
 
         Raises:
             OutOfMemory: the system gives no such block. The arena is empty then, and a later step
@@ -118,7 +118,7 @@ class WrittenMemory:
         return zip(self._starts, self._ends, strict=True)
 
     def refuse(self, name: str, first: int, end: int) -> None:
-        """Raise where the feed of that name, at these addresses, lies in it.
+        """Raise an error if a feed overlaps the memory of a parameter that the run updates.
 
         Raises:
             FeedError: it does.
@@ -231,7 +231,7 @@ class _BoundWords:
         self.words[BoundWord.GIVEN] = int(any(array is not None for array in self._output_arrays))
 
     def note(self, record: Addressed, results: Mapping[str, Array]) -> None:
-        """The arrays, where they are now, do not meet; their shapes are those of the record."""
+        """Record the addresses of checked feeds and results, with the record's shapes."""
         self.words[BoundWord.RECORD] = 0
         for number, feed in enumerate(self._feeds):
             # 0: a number lies in no array, and -1: nothing does

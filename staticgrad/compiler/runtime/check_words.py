@@ -32,7 +32,7 @@ class CheckWords:
     certain: bool
 
     def failure(self, words: memoryview) -> BaseException | None:
-        """The error about what workers have noted, None where that is nothing."""
+        """Return the error for a failed index check that workers noted in the words, or None."""
         noted = [(words[at], words[at + 1]) for at in self.words if words[at] >= 0]
         empty = self.operand in self.planned.fails
         if self.certain or (empty and noted):
@@ -57,7 +57,7 @@ class CheckWords:
 
 
 def find_checks(places: BufferPlaces) -> list[CheckWords]:
-    """The words of every check of a plan, those of the first step first.
+    """Return the words in which each index check of a plan notes failures, in step order.
 
     What runs again after the commit has passed its check.
     """
@@ -77,7 +77,7 @@ def find_checks(places: BufferPlaces) -> list[CheckWords]:
 def _checks_of(
     plan: Plan, planned: PlannedStep, parts: dict[str, Sequence[int]], path: tuple[int, ...]
 ) -> Iterator[CheckWords]:
-    """Yield the checks of one step, or of the steps of its bodies; ``parts``: of each buffer."""
+    """Yield the index checks of a step, or of its bodies' steps; ``parts``: buffer offsets."""
     step = plan.schedule.steps[planned.step]
     if not planned.bodies:
         for check in step.checks():

@@ -98,7 +98,7 @@ class StepCut(NamedTuple):
 
 
 def cuts(plan: Plan, rows: Rows) -> dict[int, StepCut]:
-    """Return the cuts of a plan, except those inside of bodies, by their first positions."""
+    """Divide the steps of a plan among workers; return the cuts by first step, without bodies'."""
     if plan.workers == 1:  # one waits for nobody
         return {at: StepCut(at + 1, False) for at in range(len(plan.steps))}
     waits = {*barriers(plan)}
@@ -128,8 +128,11 @@ def call_of(step: Step, planned: PlannedStep) -> tuple[Kernel, Call] | None:
 
 @lru_cache(maxsize=1024)
 def row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
-    """The loop whose positions are rows, and its extent: of a product that over rows, else the
-    outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
+    """Return the loop by which workers divide a kernel's rows, and its extent; or None.
+
+    It is the loop over rows of a product, else the outermost loop, or all elements of a map as one
+    run; None where rows cannot be computed separately.
+    """
     if kernel.serial:
         return None, 0
     if kernel.outer == "tiles":
@@ -157,7 +160,7 @@ class RowPart(NamedTuple):
 
 
 def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
-    """The part of a step for some rows: a product has fewer rows, a map fewer iterations."""
+    """Return a worker's part of a step: fewer rows of a product, fewer iterations of a map."""
     kernel, total, arguments = call.kernel, planned.total, [*call.arguments]
     full_part = RowPart(call.arguments, (0,) * len(planned.offsets), 0, total)
     if rows is None or not isinstance(kernel, Kernel):
@@ -172,8 +175,7 @@ def part_of(call: Call, planned: PlannedStep, rows: RowRange | None) -> RowPart:
 
 @lru_cache(maxsize=4096)
 def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[RowRange, ...]:
-    """The rows of each part of a product of matrices; none where rows are too few, or a factor too
-    large."""
+    """Return the rows of a matrix product for each worker; () if rows are few or a factor large."""
     number = rows_of(kernel)
     if number is None or parts == 1:
         return ()
@@ -194,8 +196,10 @@ def ranges_of(kernel: Kernel, arguments: tuple[int, ...], parts: int) -> tuple[R
 
 
 def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
-    """Return the bytes from each operand's row of a product to the next; None if one has several
-    positions, or if the second factor differs between rows."""
+    """Return each operand's bytes from row to row of a product; None if they are not uniform.
+
+    None, too, if the second factor differs between rows.
+    """
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
     values = dict(zip(kernel.arguments, arguments, strict=True))
@@ -211,7 +215,7 @@ def _row_bytes(kernel: Kernel, arguments: tuple[int, ...]) -> list[int] | None:
 
 @lru_cache(maxsize=1024)
 def rows_of(kernel: Kernel) -> int | None:
-    """Return the number of the argument that is only the number of rows of a product.
+    """Return the number of a product's argument that is only its number of rows.
 
     None if the kernel is not a single product of matrices, whose second factor may lie in panels.
     """
@@ -236,7 +240,7 @@ def rows_of(kernel: Kernel) -> int | None:
 
 
 def _accesses(stage: Gemm) -> Iterator[Access]:
-    """Every place that a product reads or writes."""
+    """Yield every access of a product: factors, stores and loads of its epilogue."""
     yield from (stage.a, stage.b)
     for store in stage.stores:
         yield store.access
@@ -264,7 +268,7 @@ class _Link(NamedTuple):
 
 
 def _links(plan: Plan) -> list[_Link | None]:
-    """The steps of a plan; None for one that workers cannot share by rows."""
+    """Return the steps of a plan that workers can divide by rows; None for each other one."""
     links: list[_Link | None] = []
     for planned in plan.steps:
         called, link = call_of(plan.schedule.steps[planned.step], planned), None
@@ -282,7 +286,10 @@ def _products(links: Sequence[_Link | None]) -> int:
 
 
 def chains(plan: Plan) -> dict[int, StepCut]:
-    """The chains of a plan by their first positions; none goes on behind the commit."""
+    """Return chains of steps that each worker runs for its rows, by first step.
+
+    No chain continues after the commit.
+    """
     chains_by_position: dict[int, StepCut] = {}
     links, spans = _links(plan), BufferSpans(plan)
     for first, last, ranges in _runs(links, plan.commit):
@@ -299,8 +306,10 @@ def chains(plan: Plan) -> dict[int, StepCut]:
 def _runs(
     links: Sequence[_Link | None], commit: int
 ) -> Iterator[tuple[int, int, tuple[RowRange, ...]]]:
-    """The first position and the last (exclusive) of steps whose products, enough for a chain, have
-    the same parts."""
+    """Yield runs of steps (first, end) whose products are divided alike among workers.
+
+    They have enough products for a chain.
+    """
     first, seconds = 0, 0.0
     ranges: tuple[RowRange, ...] = ()
     for position, link in enumerate((*links, None)):
@@ -322,7 +331,7 @@ def _end_of_independent(
     positions: tuple[int, int],
     ranges: tuple[RowRange, ...],
 ) -> int:
-    """Return where steps end, from the first position on, whose parts are independent."""
+    """Return the end of the steps that workers may run independently, each for its rows."""
     rows = RowsApart(len(ranges))
     for position in range(*positions):
         link, planned = links[position], plan.steps[position]
@@ -344,7 +353,7 @@ def _end_of_independent(
 
 
 def _reach_of_parts(link: _Link, ranges: tuple[RowRange, ...]) -> list[tuple[Reach, ...]]:
-    """Return the reach of each part's rows, by operand; empty if they cannot be divided."""
+    """Return the bytes that each worker's rows access, by operand; empty if not divisible."""
     row, extent = row_loop(link.kernel)
     number = link.kernel.arguments.index(extent) if isinstance(extent, str) else None
     total = extent if isinstance(extent, int) else link.arguments[number or 0]
@@ -364,7 +373,7 @@ class RowsApart:
         self.scratch, self.places = ByteSet(), set[ByteRange]()
 
     def take(self, step: Sequence[StepBytes], scratch: Sequence[ByteRange]) -> bool:
-        """Add a step; return whether its rows are independent, by the bytes of each part."""
+        """Add a step to a chain; return True if workers' rows stay independent, by their bytes."""
         others = [place for place in scratch if place not in self.places]
         if self.scratch.meet(others) or any(rows.meet(others) for rows in self.touched):
             return False
@@ -386,8 +395,7 @@ class RowsApart:
 def row_ranges(
     plan: Plan, body: StepBody, control: Control, iterations: int
 ) -> tuple[tuple[RowRange, ...], float]:
-    """Return the rows of each worker, and the predicted seconds of the loop; none if it cannot be
-    divided by rows.
+    """Return each worker's rows of a loop, and the loop's predicted seconds; () if indivisible.
 
     Workers may be in different iterations. Bytes outside of the body's arena are counted from the
     start of what an iteration has of them, and both places of a carried value are one.
@@ -409,8 +417,11 @@ def row_ranges(
 
 
 def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
-    """The stages of products of few rows whose second factor the plan writes, by position, and the
-    positions where workers keep to their parts: those of all steps that touch such a factor."""
+    """Return products of few rows that workers share in stages, and the steps with fixed parts.
+
+    The stages of products whose second factor the plan writes, by position; and the positions where
+    workers keep to their parts: those of all steps that touch such a factor.
+    """
     spans, touched = BufferSpans(plan), dict[int, set[str]]()
     products: dict[int, tuple[str, Stages]] = {}
     written: set[str] = set()
@@ -437,8 +448,11 @@ def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
 
 
 def _stages(kernel: Kernel, call: Call, total: int, workers: int) -> Stages:
-    """The stages of a product; none where its rows are many, or there is too little of it, or so
-    much that no cache keeps a worker's part from one step to the next."""
+    """Return the stages in which workers share a product of few rows; () if it does not pay.
+
+    It has none where its rows are many, or there is too little of it, or so much that no cache
+    keeps a worker's part from one step to the next.
+    """
     stage = kernel.stages[0]
     if not isinstance(stage, Gemm) or left_in(kernel) is None:
         return ()

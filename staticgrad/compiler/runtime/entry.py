@@ -113,7 +113,7 @@ def _write_places(
     operands: Sequence[Port],
     shapes: Sequence[tuple[int, ...]],
 ) -> int:
-    """A ``PlaceWord`` for each operand; the number of the first word."""
+    """Write the words of each operand of a plan's record; return the first one's number."""
     first = sheet.add([0] * (len(PlaceWord) * len(operands)))
     for number, (operand, shape) in enumerate(zip(operands, shapes, strict=True)):
         at = first + len(PlaceWord) * number
@@ -209,7 +209,7 @@ class Entry(AtFork):
         return next((r.table for r in self._records if r.address == address), None)
 
     def close(self) -> Table | None:
-        """Keep native runs out, waiting for the end of one in another thread; ``latest``."""
+        """Block native runs, waiting for one in another thread to end; return ``latest``."""
         head = self._head
         head[_CLOSED] = 1
         while head[_RUNNING]:
@@ -221,7 +221,7 @@ class Entry(AtFork):
         return latest
 
     def open(self) -> None:
-        """Let native runs in again, with the locks that are reserved now."""
+        """Allow native runs again, with the locks that are reserved now."""
         holder = self._locks.holder
         hold = self._own_hold if holder is None else holder.words
         if hold is not self._hold:
@@ -253,7 +253,7 @@ class Entry(AtFork):
             self.keep([record for record in self._records if record.table is not table])
 
     def keep(self, records: Sequence[TableRecord]) -> None:
-        """Let it run these plans only; while closed."""
+        """Set the plans that the native entry may run; call it while closed."""
         self._head[HeadWord.RECORD] = 0
         following = 0
         for record in reversed(records):

@@ -83,6 +83,7 @@ class Memory:
         return "\n".join([f"{name:<10}  {nbytes:>15,} bytes" for name, nbytes in rows])
 
     def _repr_html_(self) -> str:
+        """Return the bytes of a step by kind as an HTML chart."""
         from staticgrad.support.pictures import charts, markup
 
         rows = [(pool.name, float(getattr(self, pool.name))) for pool in fields(self)]
@@ -143,7 +144,7 @@ class Executor:
         self.enter: Callable[[object], Any] = _no_entry
 
     def run(self, feeds: Feeds, out: object = None) -> dict[str, Array]:
-        """The outputs by name, in the graph's order; parameters are updated.
+        """Run the compiled program: return its outputs by name, and update its parameters.
 
         Args:
             feeds: input name or input value -> array; see ``runtime.feeds`` for what is taken.
@@ -183,6 +184,7 @@ class Executor:
         return next(iter(results.values())) if self._single else results
 
     def _run(self, feeds: Feeds, out: object, whose: BoundRun[Any] | None) -> dict[str, Array]:
+        """Run with feeds: alone under the lock, or inside of a run of this thread."""
         bound = self._feeds.bind(feeds)
         if type(feeds) is dict and feeds.keys() != self._named.keys():
             self._keys = tuple((key.node.label, key) for key in feeds if type(key) is Symbolic)
@@ -200,7 +202,7 @@ class Executor:
     def _run_inside(
         self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
     ) -> dict[str, Array]:
-        """A run for code that interrupts a step of its own thread: at once, or not at all."""
+        """Run for code that interrupts a step of its own thread: at once, or raise an error."""
         if self._lock.is_ours():
             raise _reentry("this program is running, and what interrupts its step calls it again")
         try:
@@ -222,6 +224,7 @@ class Executor:
     def _run_alone(
         self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
     ) -> dict[str, Array]:
+        """Run while the native entry is closed, and open it again."""
         try:
             if self._entry is not None:
                 self._latest = self._entry.close() or self._latest
@@ -233,7 +236,7 @@ class Executor:
     def _run_closed(
         self, bound: BoundFeeds, out: object, whose: BoundRun[Any] | None
     ) -> dict[str, Array]:
-        """A run while no other of this program, in Python or native, is under way."""
+        """Run while no other run of this program, in Python or native, is in progress."""
         prepared = self._prepare(bound)
         results, addresses = self._results(prepared, bound, out)
         table = prepared.table
@@ -269,7 +272,7 @@ class Executor:
         results: Mapping[str, Array],
         whose: BoundRun[Any] | None,
     ) -> None:
-        """Let the native entry run what has just been run."""
+        """Let the native entry run the plan that has just been run."""
         entry = self._entry
         if entry is None and self._runs >= _OFTEN:
             entry = self._make_entry()
@@ -327,7 +330,7 @@ class Executor:
         return Executor(self._graph, self.program, self._make_plan, sizes, make_table)
 
     def with_plan(self, plan: Plan) -> Executor:
-        """Return a copy of the program that runs this plan; feeds that are copied have another."""
+        """Return a copy of the compiled program that runs this plan; staged feeds need another."""
 
         def make(sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
             fits = not staged and dict(sizes) == dict(plan.sizes)
@@ -341,7 +344,7 @@ class Executor:
         return frozenset(p.buffer for p in ports if p.is_read and p.buffer is not None)
 
     def memory(self, plan: Plan) -> Memory:
-        """Bytes that a run of this plan uses."""
+        """Return the bytes that a run of a plan uses, by kind."""
         nbytes = dict(plan.buffer_bytes)
         totals = dict.fromkeys(("input", "parameter", "output", "constant"), 0)
         for buffer in self.program.schedule.buffers:
@@ -373,6 +376,7 @@ class Executor:
         return latest or self._latest
 
     def _prepare(self, bound: BoundFeeds) -> _Prepared:
+        """Return the table of the plan for these feeds' sizes, cached or new."""
         prepared = self._tables.get(bound.key)
         if prepared is not None:
             return prepared
@@ -405,7 +409,7 @@ class Executor:
     def _check_outputs(
         self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds
     ) -> dict[str, Array]:
-        """The caller's arrays for results, checked."""
+        """Check the arrays that the caller passed as ``out`` for results."""
         output_arrays = given_outputs(out, shapes, self._dtypes)
         feeds = [(f"feed {n!r}", a) for n, a in zip(self._named, bound.arrays, strict=True)]
         stores = [(f"parameter {n!r}", s.array) for n, s in self.program.stores.items()]
@@ -415,7 +419,7 @@ class Executor:
     def _results(
         self, prepared: _Prepared, bound: BoundFeeds, out: object
     ) -> tuple[dict[str, Array], dict[str, int]]:
-        """An array per output, and its address."""
+        """Return an array for each output of a run, and its address."""
         output_arrays = {} if out is None else self._check_outputs(out, prepared.shapes, bound)
         results, addresses = {}, {}
         for name, pool in self._pools.items():
@@ -427,6 +431,7 @@ class Executor:
         return results, addresses
 
     def _bind_feeds(self, table: Table, bound: BoundFeeds) -> None:
+        """Copy staged feeds into the arena, and bind the others' addresses to the table."""
         staged = bound.staged_names
         for port, array in zip(self._inputs, bound.arrays, strict=True):
             if port.name in staged:

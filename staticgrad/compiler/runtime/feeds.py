@@ -70,7 +70,7 @@ class FeedBinder:
         self._unused = unused
 
     def bind(self, feeds: Feeds) -> BoundFeeds:
-        """Return the feeds as arrays, with the facts that a plan depends on.
+        """Check feeds and convert them to arrays, with the sizes that a plan depends on.
 
         Args:
             feeds: input name or input value -> array, or anything that NumPy sees as one.
@@ -103,7 +103,7 @@ class FeedBinder:
         return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
 
     def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
-        """Return why each copied feed is copied, and what to feed instead, by input, in order."""
+        """Return why each feed must be copied, and what to feed instead, by input."""
         named = self.by_name(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
@@ -118,7 +118,7 @@ class FeedBinder:
 
 
 def views_of(feeds: Feeds) -> dict[Any, Array]:
-    """Return those feeds that are arrays of another library, as NumPy's over their memory."""
+    """Return feeds from other libraries (torch, JAX) as NumPy views of their memory."""
     views = {}
     for name, data in feeds.items() if type(feeds) is dict else ():
         if type(data) is not np.ndarray:
@@ -140,7 +140,7 @@ def copy_feed(place: Array, feed: Array) -> None:
 
 
 def _reason(name: str, feed: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
-    """Return why a feed is copied, and what needs no copy."""
+    """Return why a feed must be copied, and what to feed to avoid the copy."""
     shown = name if name.isidentifier() else "feed"
     if not isinstance(feed, np.ndarray):
         was = f"it is {kind_of(feed)}, which NumPy makes {array.dtype}, and the input is {dtype}"
@@ -200,7 +200,7 @@ class OutputPool:
         self._noted: memoryview | None = None
 
     def take(self, shape: tuple[int, ...]) -> tuple[Array, int]:
-        """An uninitialised array of ``shape`` that nobody else refers to, and its address.
+        """Take an uninitialized result array that nothing else references, with its address.
 
         Raises:
             OutOfMemory: the system gives no such block.
@@ -235,7 +235,7 @@ class OutputPool:
 def given_outputs(
     out: object, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[Any]]
 ) -> dict[str, Array]:
-    """The caller's arrays by output name, checked one by one.
+    """Check the caller's ``out`` arrays one by one; return them by output name.
 
     Args:
         out: a mapping from output names to arrays (some outputs may be left out), or one array
@@ -276,6 +276,7 @@ def given_outputs(
 
 
 def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    """Return why an ``out`` array cannot take a result, as text; empty if it can."""
     if array.shape != shape:
         return f"has shape {array.shape}, the result {shape}"
     if array.dtype != dtype:
@@ -309,6 +310,7 @@ def check_apart(output_arrays: Mapping[str, Array], others: Iterable[tuple[str, 
 
 
 def _meet(a: Array, b: Array) -> bool:
+    """Return True if two arrays share memory, or if that is too costly to decide."""
     if not np.may_share_memory(a, b):
         return False
     try:
@@ -343,6 +345,7 @@ def input_ports(graph: Graph, schedule: Schedule) -> tuple[Port, ...]:
 
 
 def _input_port(value: Symbolic, buffers: Mapping[str, str], read: set[str]) -> Port:
+    """Return the port of a graph's input: its buffer, dtype, rank and allowed feeds."""
     name, kind = value.node.label, fed_type(value)
     buffer = buffers.get(name)
     is_read = buffer in read

@@ -82,7 +82,7 @@ class GuardedCopy:
         return at + (self.in_arena if memory == ARENA else self.outside[memory]).begin
 
     def describe(self, byte: int, row: int) -> str:
-        """A byte of the copy in terms of the buffers that are there while a row runs."""
+        """Describe a byte of the guarded arena by the buffers that are live while a row runs."""
         places = sorted(self._places(row))
         preceding = places[: bisect_right(places, byte, key=lambda place: place[0].begin)]
         for span, name in reversed(preceding):
@@ -168,7 +168,7 @@ class WatchedRun:
         self.block[:] = self.truth
 
     def _fill(self, arena: Arena) -> None:
-        """Write the contents before the first step: feeds, parameters, constants, check words."""
+        """Write the arena's contents before the first step: feeds, parameters, constants, ..."""
         roles = self._plan.schedule.by_name
         for name, span in self._copy.outside.items():
             if roles[name].role != "output":
@@ -200,7 +200,7 @@ class WatchedRun:
         return [n for n in self._copy.outside if roles[n].role in ("output", "parameter")]
 
     def check_written(self) -> None:
-        """Check that outputs and parameters are written wholly.
+        """Check that kernels have written all bytes of outputs and parameters.
 
         Raises:
             KernelAccessError: an output with bytes that no kernel wrote.
@@ -227,7 +227,7 @@ class WatchedRun:
     # -- one step ---------------------------------------------------------------------------------
 
     def _step(self, row: int) -> None:
-        """Run a row over both poisons, compare, and take over what it wrote."""
+        """Run a kernel over two poison patterns, compare, and copy what it wrote."""
         touched = self._table.touched_buffers(row, self._copy.base)
         first, second = (self._execute(row, touched, self._poison(touched, k)) for k in (0, 1))
         # a check that runs again after the commit notes failures in words that nobody looks at
@@ -264,7 +264,7 @@ class WatchedRun:
         return lives is None or any(place.first <= row < place.last for place in lives)
 
     def _differ(self, first: _Outcome, second: _Outcome, spans: Sequence[ByteSpan]) -> bool:
-        """Return whether the results of two runs differ, other than by poison left by both."""
+        """Return True if two guarded runs differ, other than by poison that both left."""
         for span in spans:
             different = first.results[span] != second.results[span]
             unwritten = first.left(span) & second.left(span) & ~self.is_defined[span.slice]
@@ -273,7 +273,7 @@ class WatchedRun:
         return False
 
     def _poison(self, touched: list[Touched], which: int) -> Bytes:
-        """Poison for the whole copy, another one where results go that the row does not read."""
+        """Return poison for the guarded arena; another pattern where only results are written."""
         poison = np.full(self.block.size, POISON[which], np.uint8)
         for operand in touched:
             if operand.is_written and not operand.is_read:
@@ -284,7 +284,7 @@ class WatchedRun:
         return poison
 
     def _execute(self, row: int, touched: list[Touched], poison: Bytes) -> _Outcome:
-        """Run a row where only known bytes of its operands are not poison.
+        """Run a kernel in the guarded arena with poison in all bytes but its known operands.
 
         Raises:
             KernelAccessError: a byte has changed outside the buffers that the row writes.
@@ -308,6 +308,7 @@ class WatchedRun:
     def _stray_write(
         self, row: int, touched: list[Touched], changed: npt.NDArray[np.intp]
     ) -> KernelAccessError:
+        """Return the error for a kernel that wrote outside of its result buffers."""
         begin, last = int(changed[0]), int(changed[-1])
         return self._table.error(
             row,
@@ -320,7 +321,7 @@ class WatchedRun:
         self, row: int, touched: list[Touched], first: _Outcome, second: _Outcome,
         compared: Sequence[ByteSpan],
     ) -> KernelAccessError:  # fmt: skip
-        """Find a byte that the result depends on, by exchanging the poison of ever fewer bytes."""
+        """Find an undefined byte that a kernel read, by bisection of the poison."""
         low, high = 0, self.block.size
         while high - low > 1:
             middle = (low + high) // 2
@@ -385,7 +386,7 @@ class GuardedTable(Table):
         """Nothing: the records point into the guarded copy."""
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """Run as ``Table.run`` does, one row at a time.
+        """Run a plan as ``Table.run`` does, one guarded kernel at a time.
 
         Raises:
             KernelAccessError: a kernel touched what it may not; nothing was written outside the
@@ -434,7 +435,7 @@ class GuardedTable(Table):
         return bool(self.plan.steps[row].fails)
 
     def touched_buffers(self, row: int, base: int) -> list[Touched]:
-        """The buffers that a row's record points into, in bytes from ``base``."""
+        """Return the buffers that a row's record points to, in bytes from ``base``."""
         planned = self.plan.steps[row]
         step = self._schedule.steps[planned.step]
         operands = []
@@ -444,7 +445,7 @@ class GuardedTable(Table):
         return operands
 
     def _begins(self, row: int, base: int) -> Sequence[int]:
-        """Return where the buffer of each access begins, by the record or, for bodies, the plan."""
+        """Return the address of each access's buffer, by the record or, for bodies, the plan."""
         planned = self.plan.steps[row]
         accesses = self._schedule.steps[planned.step].accesses()
         if planned.bodies and self._copy is not None:
@@ -455,7 +456,7 @@ class GuardedTable(Table):
         return [begin - inside for begin, inside in zip(begins, planned.offsets, strict=True)]
 
     def error(self, row: int, what: str, details: list[str]) -> KernelAccessError:
-        """A fault of the kernel at a row, with the lines that it computes."""
+        """Return the error of a faulty kernel at a row, with the lines that it computes."""
         number = self.plan.steps[row].step
         step = self._schedule.steps[number]
         names = self._program.names

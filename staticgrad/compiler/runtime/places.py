@@ -87,7 +87,7 @@ class BufferPlaces:
         return offset
 
     def find(self, buffer: str, position: int, inside: int = 0) -> Place:
-        """Return the location of a buffer, from so many bytes on."""
+        """Return the location of a buffer, ``inside`` bytes after its start, while a plan runs."""
         offset = self.offset(buffer, position)
         if offset is not None:
             return ARENA, offset + inside
@@ -98,7 +98,7 @@ class BufferPlaces:
     def of_body(
         self, position: int, number: int, fixed: Mapping[str, int], bound: Mapping[str, Place]
     ) -> BufferPlaces:
-        """Return the locations in a body of the step at a position, by the number of the body.
+        """Return the locations of a loop's or branch's body of a step, by the body's number.
 
         ``bound`` are those of its inputs and outputs, ``fixed`` the addresses of its constants.
         """

@@ -47,7 +47,7 @@ def _accuse(
     compile_graph: Compile,
     around: tuple[Iteration, ...] = (),
 ) -> NoReturn:
-    """Raise the error of a guilty operation, in the iterations of the loops ``around``.
+    """Raise the error for the operation that made a NaN, in the iterations of loops ``around``.
 
     A loop or branch runs again, iteration by iteration, since an operation of a body says more.
     """
@@ -77,7 +77,7 @@ class _Suspicious:
         self._programs: dict[Graph, _AskedBody] = {}
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
-        """The outputs of a body.
+        """Run a loop's body in the search for NaNs; return its outputs.
 
         Raises:
             NonFiniteError: an operation of it makes what is looked for.
@@ -100,7 +100,7 @@ class _Suspicious:
         return [results[name].copy() for name in program.names]
 
     def _iteration(self, body: Graph, body_inputs: Sequence[Array]) -> Iteration:
-        """Return the current iteration, in words."""
+        """Return the current iteration of a searched loop, in words."""
         if body.inputs[0].node.label == "i":
             return Iteration(
                 f"iteration {int(body_inputs[0])}", self._node.op.name, self._node.origin
@@ -148,7 +148,7 @@ class _Search:
     def find(
         self, sizes: Mapping[str, int], feeds: Mapping[str, int]
     ) -> tuple[Suspect | None, bool]:
-        """The guilty suspect, or None, and then whether a NaN remains that no suspect explains.
+        """Find the operation that made a NaN, or None, and if an unexplained NaN remains.
 
         Before an index that is out of range there may be a NaN, which is the better news; if not,
         the index is reported by the run that follows.
@@ -172,7 +172,7 @@ class Watch:
         return _Search(Probe(self._graph, "nan"), self._compile)
 
     def look(self, sizes: Mapping[str, int], feeds: Mapping[str, int]) -> None:
-        """See ``SideProgram.run`` for the arguments; loops are looked into iteration by iteration.
+        """Search a program's run for NaNs; loops are searched iteration by iteration.
 
         Raises:
             NonFiniteError: the first operation that made a NaN or an infinity of finite numbers;
@@ -199,7 +199,7 @@ class _ProbedTable(Table):
         self._inputs = {b.name: b.label for b in program.schedule.buffers if b.role == "input"}
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """Run as ``Table.run`` does, if no operation makes a NaN or an infinity.
+        """Run a plan as ``Table.run`` does, if no operation makes a NaN or an infinity.
 
         Raises:
             NonFiniteError: one does; nothing was written.
@@ -259,7 +259,7 @@ class TimedTable(Table):
 
 
 def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
-    """Return the table of so many runs with these feeds; parameters are restored.
+    """Run some times with these feeds, and time each step; parameters are restored.
 
     The first run, whose memory is new, is one more.
 

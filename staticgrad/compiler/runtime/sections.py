@@ -59,7 +59,7 @@ class PlannedRow(NamedTuple):
 
 
 def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[PlannedRow]:
-    """The rows in sections for so many workers; ``alone`` says why others are in none."""
+    """Divide a table's rows into sections that workers share; ``alone``: why others are not."""
     if workers == 1 or not rows:
         return [row._replace(alone=SoloReason.ONE_WORKER) for row in rows]
     spans = list[Sequence[PlannedRow]]()
@@ -81,7 +81,7 @@ def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[Plann
 
 
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[PlannedRow] | None:
-    """The rows of a section; None where they are a single group."""
+    """Return the rows of a section that workers share; None if it is a single group."""
     rows, first_group = [], 0
     flags = wakes * pool_code.WAKES
     if span[0].keeps:
@@ -96,7 +96,7 @@ def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Plan
 
 
 def _grain(planned: PlannedRow, workers: int) -> int:
-    """Iterations of a group of a row: a multiple of its grain, 0 for all in one."""
+    """Return how many iterations a worker takes at once: a multiple of the grain; 0: all."""
     row = planned.row
     if row.grain == 0:
         return 0

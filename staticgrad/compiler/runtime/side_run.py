@@ -27,7 +27,7 @@ class SideProgram:
     def run(
         self, sizes: Mapping[str, int], feeds: Mapping[str, int]
     ) -> tuple[dict[str, Array], IndexOutOfRange | None]:
-        """The outputs by name, and the failure of an index, which has been clamped.
+        """Run the side program; return its outputs, and the failed index check, which was clamped.
 
         Args:
             sizes: the value of every named size.

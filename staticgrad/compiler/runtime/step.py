@@ -79,7 +79,7 @@ class Pace:
 
 
 def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
-    """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
+    """Cut the rows before the commit into ranges of at least ``PIECE`` predicted seconds."""
     pieces, first, spent = [], 0, 0.0
     for row, more in enumerate(seconds):
         spent += more
@@ -90,7 +90,7 @@ def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
 
 
 def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
-    """Return whether a step is a loop that ends by a test, or runs one."""
+    """Return True if a step is or contains a while loop, whose trip count is open."""
     is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
     return bool(is_while) or any(
         _has_open_end(inner_step, body.schedule)
@@ -266,8 +266,10 @@ class Table:
         return 0 if workers is None else workers.address
 
     def _make_shadows(self, program: Program) -> Shadows | None:
-        """Return the copies that rows update, if the run may end between two of them: by an
-        interrupt, or as a kernel fails behind the commit."""
+        """Return shadow copies of the parameters, if a run may end between two updates.
+
+        An interrupt, or a kernel that fails behind the commit, ends it there.
+        """
         late = {
             self._schedule.steps[planned.step] for planned in self.plan.steps[self.plan.commit :]
         }
@@ -278,7 +280,7 @@ class Table:
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the table's own objects take, without the plan."""
+        """Approximate bytes of the objects of the driver's table, without the plan."""
         words = (self._words.array, self._words.arena_words, self._words.arena_offsets)
         slots = sum(len(words_of_slot) for words_of_slot in self._slots.values())
         return (
@@ -297,7 +299,7 @@ class Table:
             self._arena_base = arena.base
 
     def bind(self, buffer: str, address: int) -> None:
-        """Point the records' operands bound to a feed or output buffer to ``address``."""
+        """Bind the records' operands of a feed or output buffer to ``address``."""
         number, bound = self._outside[buffer], self._bound
         if bound[number] != address:
             view = self._view
@@ -353,7 +355,7 @@ class Table:
         return address_of(self._addresses) + 8 * number
 
     def run(self, arena: Arena, begin_writing: Callable[[], object] = nothing) -> None:
-        """Run the plan: all that is before the commit, a look at the checks, the rest.
+        """Run the plan: the steps before the commit, the checks, then the updates.
 
         Interrupts are seen between the pieces of the former, when every parameter is old. The rest
         is one call, after ``begin_writing``: behind it all are new.
@@ -393,7 +395,7 @@ class Table:
         return failure
 
     def _drive(self, first: int, last: int) -> None:
-        """Run rows ``first`` to ``last`` (exclusive).
+        """Run rows ``first`` to ``last`` (exclusive) of the table by the native driver.
 
         Raises:
             OutOfMemory: a kernel got no memory for its scratch.
@@ -407,7 +409,7 @@ class Table:
             )
 
     def _call(self, first: int, last: int) -> None:
-        """Run positions ``first`` to ``last`` (exclusive) of the plan.
+        """Run positions ``first`` to ``last`` (exclusive) of the plan by the native driver.
 
         Before the commit, a loop comes back to Python each time that its iterations were predicted
         to take ``PIECE``: there signals are seen.
@@ -430,6 +432,7 @@ class Table:
         view[fuel] = ENDLESS
 
     def _commit(self, begin_writing: Callable[[], object]) -> None:
+        """Run the updates after the commit, on shadow copies if the run may end between them."""
         if self._shadows is None:
             begin_writing()
             self._call(self.plan.commit, len(self.plan.steps))
@@ -440,7 +443,7 @@ class Table:
 
 
 def fixed_addresses(program: Program) -> dict[str, int]:
-    """Addresses that no run changes: parameters and constants, by buffer."""
+    """Return the addresses that no run changes: parameters and constants, by buffer."""
     fixed = {}
     for buffer in program.schedule.buffers:
         if buffer.role == "parameter":

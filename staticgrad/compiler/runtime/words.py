@@ -76,7 +76,7 @@ class RowWriter:
         self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
 
     def write(self, places: BufferPlaces) -> list[int]:
-        """The rows of a plan; the number of the first one of each position."""
+        """Write the driver's rows of a plan; return the first row of each position."""
         plan = places.plan
         first_rows: list[int] = []
         for position, cut in cuts(plan, "single" if places.is_inside else self._rows).items():
@@ -104,7 +104,7 @@ class RowWriter:
     def write_through(
         self, ranges: Sequence[RowRange], seconds: float, write: Callable[[], object]
     ) -> None:
-        """A row that workers share, each running all that ``write`` writes for rows of its own.
+        """Write a row that workers share; each one runs what ``write`` writes for its own rows.
 
         Those rows are words of its record, with a head.
         """
@@ -127,7 +127,7 @@ class RowWriter:
         self.drafts.append(PlannedRow(row, True, seconds, None, self.times))
 
     def _write_row(self, places: BufferPlaces, position: int, cut: StepCut) -> None:
-        """The row of a single step; of a product in stages one for each worker in each stage."""
+        """Write the driver's row of a step; of a staged product one per worker and stage."""
         planned = places.plan.steps[position]
         step = places.plan.schedule.steps[planned.step]
         (call,) = step.calls(planned.arguments)
@@ -165,7 +165,7 @@ class RowWriter:
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
     ) -> None:
-        """Write a note, in place of the step, where a check of a body is sure to fail."""
+        """Write a note in place of a step where a check of a body certainly fails."""
         for check in step.checks():
             if check.name in planned.fails:
                 self.control(ControlKind.NOTE)
@@ -186,7 +186,7 @@ class RowWriter:
         return len(self.records) - 1
 
     def point(self, word: int, place: Place) -> None:
-        """Let a word point to a place."""
+        """Point a word of a record to a location in memory."""
         if isinstance(place, Moved):
             place.loop.append((word, place))
             return
@@ -212,7 +212,7 @@ class RowWriter:
         self.drafts[row] = draft._replace(row=draft.row._replace(total=abs(to - row)))
 
     def entries(self, loop: Moves) -> tuple[int, int, int]:
-        """The entries of a loop whose body is written: where they begin, and how many of each."""
+        """Return where a loop's pointer entries begin in its record, and how many there are."""
         begin = len(self.records)
         entries = sorted(loop, key=lambda entry: entry[1].third is not None)
         for word, place in entries:
@@ -256,7 +256,7 @@ class _BodyWriter:
         self.is_open = False  # a loop whose record and entries are not filled in
 
     def write(self) -> None:
-        """Control rows, and those of the bodies between them."""
+        """Write the control rows of a loop or branch, and the rows of its bodies between them."""
         for instruction in control_flow(self.step):
             match instruction:
                 case flow.Move():
@@ -269,7 +269,7 @@ class _BodyWriter:
         self._finish()
 
     def _place(self, place: flow.Place) -> Place:
-        """Return a place while the step runs."""
+        """Return the location of a place in a body while the step runs."""
         match place:
             case flow.At(access, offset, row):
                 touch = self.accesses[access]
@@ -302,7 +302,7 @@ class _BodyWriter:
         return read, Moved(self.moves, even_place, odd_place, even_place)
 
     def _write_run(self, run: flow.Run) -> None:
-        """The rows of one body, of which the first waits for what was before."""
+        """Write the rows of one body; the first one waits for all earlier rows."""
         fixed = _constants(self.bodies[run.body])
         bound = {name: self._place(place) for name, place in run.bound.items()}
         first = len(self.writer.drafts)
@@ -318,6 +318,7 @@ class _BodyWriter:
         self.writer.word(self._bytes(move.elements, move.to.access))
 
     def _write_branch(self, branch: flow.Branch) -> None:
+        """Write a branch as control rows: a jump to the chosen case, and jumps to the end."""
         writer = self.writer
         choice = writer.control(ControlKind.CASE)
         writer.point(writer.word(), self._place(branch.chosen))
@@ -334,7 +335,7 @@ class _BodyWriter:
     # -- loops ------------------------------------------------------------------------------------
 
     def _write_parts(self, loop: flow.Loop) -> bool:
-        """Write a row that workers share, each running all iterations for rows of its own.
+        """Write a loop that workers share: each one runs all iterations for its own rows.
 
         False where iterations are not such: nothing is written then. Behind it, the loop is that
         of the last part.
@@ -349,7 +350,7 @@ class _BodyWriter:
         return True
 
     def _write_iterations(self, loop: flow.Loop) -> None:
-        """The rows of all iterations."""
+        """Write the rows of a loop's body with its jump back."""
         writer = self.writer
         self._finish()  # the part before
         self.loop, self.moves, self.record = loop, Moves(), len(writer.records)
@@ -372,7 +373,7 @@ class _BodyWriter:
             writer.go(row)
 
     def _finish(self) -> None:
-        """Fill in the loop's record, and the entries of all that it moves, if there is a loop."""
+        """Fill in a loop's record: its body's range, and the pointers that each iteration moves."""
         if not self.is_open:
             return
         self.is_open = False
