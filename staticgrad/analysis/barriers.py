@@ -45,7 +45,7 @@ class StepBytes:
 
 
 def barriers(plan: Plan) -> tuple[int, ...]:
-    """Positions of the steps before which every earlier step must be finished, ascending.
+    """Return the steps of a plan before which all earlier steps must be finished, ascending.
 
     One stands wherever a step conflicts with one since the last barrier (a byte written on one side
     and touched on the other), and before ``plan.commit``: the checks are read there.
@@ -70,7 +70,7 @@ class ByteSet:
         self._stops: dict[str, list[int]] = {}
 
     def meet(self, spans: Iterable[ByteRange]) -> bool:
-        """Return whether a byte of the spans is in the set."""
+        """Return True if a byte of the spans is in the set of byte ranges."""
         for span in spans:
             starts, stops = self._starts.get(span.memory, []), self._stops.get(span.memory, [])
             first = bisect_right(stops, span.start)
@@ -79,7 +79,7 @@ class ByteSet:
         return False
 
     def add(self, spans: Iterable[ByteRange]) -> None:
-        """Take the bytes of the spans into the set; what touches becomes one span."""
+        """Add byte spans to the set; adjacent spans become one."""
         for span in spans:
             if span.start >= span.stop:
                 continue
@@ -93,7 +93,7 @@ class ByteSet:
 
 
 def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
-    """Yield the bytes that each step of the plan touches, in order."""
+    """Yield the arena bytes that each step of a plan reads and writes, in order."""
     spans = BufferSpans(plan)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
@@ -121,7 +121,7 @@ class BufferSpans:
         self._sizes = dict(plan.buffer_bytes)
 
     def all_bytes(self, buffer: str, position: int) -> ByteRange:
-        """Return all bytes of a buffer, including the parts of each worker."""
+        """Return all arena bytes of a buffer at a step, including each worker's part."""
         lives = self._places.get(buffer, [])
         number = bisect_right(lives, position, key=attrgetter("first")) - 1
         if number >= 0:

@@ -60,7 +60,7 @@ _ONE_PLACE = (
 
 
 def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[str, Array]:
-    """Every input's array by the input's name, in native byte order and the input's dtype."""
+    """Return the feeds as arrays by input name, in native byte order and the input's dtype."""
     arrays = name_feeds(graph, feeds)
     bound = {}
     for value in graph.inputs:
@@ -75,7 +75,7 @@ def bind_feeds(graph: Graph, feeds: Feeds, floats: DType | None = None) -> dict[
 
 
 def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
-    """Return the feed of every input, unchanged, by the input's name."""
+    """Return the unchanged feed of every input, by the input's name."""
     inputs = {input_label(value): value for value in graph.inputs}
     feed_by_name = _by_name(graph, inputs, feeds)
     missing = [name for name in inputs if name not in feed_by_name]
@@ -100,7 +100,7 @@ def named_inputs(graph: Graph, inputs_or_names: Any, what: str) -> tuple[str, ..
 
 
 def feed_array(value: Symbolic, data: Any) -> Array:
-    """A feed as an array whose dtype converts to the input's: any layout, byte order and dtype.
+    """Convert a feed to an array whose dtype converts to the input's, in any layout.
 
     No copy where NumPy sees the data as an array: a buffer, ``__array__``, ``__dlpack__``.
     """
@@ -113,6 +113,7 @@ def feed_array(value: Symbolic, data: Any) -> Array:
 
 
 def _no_conversion(value: Symbolic, data: Any, array: Array) -> FeedDTypeError:
+    """Return the error for a feed whose dtype does not convert to the input's."""
     name, input_dtype = input_label(value), fed_type(value).dtype.name
     what = {"O": "object", "U": "text", "S": "bytes"}.get(array.dtype.kind, array.dtype)
     if array.dtype.kind in "OUS" and not isinstance(data, np.ndarray):
@@ -138,6 +139,7 @@ def _as_seen(value: Symbolic, data: Any) -> Array:
 
 
 def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
+    """Return the error for a feed that is a symbolic value or a tensor of the tape."""
     node = getattr(data, "node", None)
     if node is None:
         return FeedDTypeError(
@@ -155,7 +157,7 @@ def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
 def bind_sizes(
     graph: Graph, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Return the value of every named size, from the shapes of the feeds, after all checks."""
+    """Return the value of every named size from the shapes of the feeds, after all checks."""
     bindings = {name: _Found(value, "sizes", None) for name, value in (sizes or {}).items()}
     axes = [
         axis
@@ -273,7 +275,7 @@ class _Axis:
         return len(pairs) > 1 and all(isinstance(s, Dim) or s == size for s, size in pairs)
 
     def error(self, headline: str, second_input: Symbolic | None = None) -> FeedShapeError:
-        """The error about this axis, in the user's terms."""
+        """Return the error about a feed's axis whose length contradicts the input's shape."""
         return FeedShapeError(
             headline,
             details=[f"feed {input_label(self.value)!r} has shape {self.shape}"],
@@ -306,6 +308,7 @@ def _mentions(value: Symbolic, name: str) -> bool:
 
 
 def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[str, Any]:
+    """Return the feeds keyed by input name, given a dict by name or value, or a table."""
     if not isinstance(feeds, Mapping):
         columns = columns_of(feeds)
         if columns is not None:  # named columns; those that nothing reads are left out
@@ -325,6 +328,7 @@ def _by_name(graph: Graph, inputs: Mapping[str, Symbolic], feeds: Any) -> dict[s
 
 
 def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: Any) -> str:
+    """Return the input's name for a key of the feeds, or raise an error."""
     if isinstance(key, SymbolicComplex) and key.stored is not None:
         key = key.stored
     if isinstance(key, str) and key in inputs:
@@ -373,6 +377,7 @@ def _converts(source: np.dtype[Any], target: DType) -> bool:
 
 
 def _weak_array(value: Symbolic, data: Any) -> Array:
+    """Convert a feed to an array as NumPy does, or raise an error about its dtype."""
     try:
         array = array_of(
             data, f"feed {input_label(value)!r}", FeedDTypeError, [_describe_input(value)]
@@ -401,6 +406,7 @@ def _first_value(data: Any) -> Any:
 
 
 def _axes(value: Symbolic, shapes: Mapping[str, Sequence[int]]) -> list[_Axis]:
+    """Return the axes of a feed to bind to named sizes; raise an error for another rank."""
     shape = tuple(shapes[input_label(value)])
     rank = fed_type(value).rank
     if len(shape) != rank:
@@ -424,7 +430,7 @@ def _how_many_axes(shape: tuple[int, ...], value: Symbolic) -> str:
 
 
 def _bind_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
-    """Bind or check an axis of literal or plainly named size; False: it needs the other names."""
+    """Bind or check a feed's axis of literal or named size; False: it needs other sizes."""
     declared = axis.declared_size
     if isinstance(declared, int):
         if axis.extent != declared:
@@ -455,7 +461,7 @@ def _plain_name(size: Dim) -> str | None:
 
 
 def _solve(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
-    """Find names that occur only inside expressions (``2*n + 1``), one unknown at a time."""
+    """Solve for sizes that occur only in expressions (``2*n + 1``), one unknown at a time."""
     waiting = list(axes)
     while waiting:
         later = [axis for axis in waiting if not _solve_axis(axis, bindings)]
@@ -465,7 +471,7 @@ def _solve(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
 
 
 def _solve_axis(axis: _Axis, bindings: dict[str, _Found]) -> bool:
-    """Solve a linear expression with one unknown name; True when nothing is left to find here."""
+    """Solve a linear expression with one unknown size; True if nothing is left to solve."""
     size = axis.declared_size
     assert isinstance(size, Dim)
     unknown = {n.name for n in named_sizes(size) if n.name not in bindings}
@@ -504,6 +510,7 @@ def _check_axis(axis: _Axis, values: Mapping[str, int]) -> None:
 
 
 def _broken_bound(named: Named, value: int) -> str:
+    """Return the bound of a named size that a value violates, as text."""
     if value < named.min:
         return f"min={named.min}"
     if named.max is not None and value > named.max:

@@ -102,7 +102,7 @@ _FEW: Final = 2  # where there is more to say
 
 
 def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetInfeasible:
-    """The error of a budget that not even ``plan``, the smallest found, meets."""
+    """Return the error for a memory budget that not even the smallest plan meets."""
     bound, step = lower_bound(plan), largest_step(plan)
     largest = [
         (placement.nbytes, buffer) for placement, buffer in peak_buffers(plan) if placement.nbytes
@@ -131,7 +131,7 @@ def over_budget(plan: Plan, budget: int, uncopied: int | None = None) -> BudgetI
 
 
 def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int, Buffer]]) -> None:
-    """Add the bytes that ``sg.checkpoint`` marks store at the peak, and the bound they raise."""
+    """Add to the budget's error the bytes that ``sg.checkpoint`` marks store at the peak."""
     total = sum(nbytes for nbytes, _ in marked)
     lines = dict.fromkeys(b.origin.resolve().short for _, b in marked if b.origin is not None)
     places = ", ".join([*lines][:_SHOWN]) + (", ..." if len(lines) > _SHOWN else "")
@@ -144,7 +144,7 @@ def _name_marks(error: BudgetInfeasible, plan: Plan, marked: Sequence[tuple[int,
 
 
 def _name_copies(error: BudgetInfeasible, plan: Plan, uncopied: int) -> None:
-    """Add the feeds that are copied into the arena, and whether the plan fits without copies."""
+    """Add to the budget's error the feeds that are copied into the arena."""
     error.copied_feeds = copied_feeds(plan)
     error.details += tuple(
         _name_copy(name, error.copied_feeds[name]) for name in error.copied_feeds
@@ -163,7 +163,7 @@ _NO_COPY: Final = "np.ascontiguousarray(feed), feed.astype(dtype)"
 
 
 def name_reasons(error: BudgetInfeasible, reasons: Mapping[str, tuple[str, str]]) -> None:
-    """Say of each copied feed why it is copied, and what makes the copy unnecessary."""
+    """Add to the budget's error why each feed is copied, and how to avoid the copy."""
     named_reasons = {name: reasons[name] for name in error.copied_feeds if name in reasons}
     reason_by_detail = {
         _name_copy(name, error.copied_feeds[name]): why for name, (why, _) in named_reasons.items()
@@ -176,7 +176,7 @@ def name_reasons(error: BudgetInfeasible, reasons: Mapping[str, tuple[str, str]]
 
 
 def marked_bound(plan: Plan) -> tuple[int, Step]:
-    """Arena bytes that no sequence can do without in which what is marked is never dropped.
+    """Return a lower bound of the arena if checkpointed values are never dropped.
 
     A marked value lives from the first step that writes it to the last that reads it. When a step
     runs first, all that it depends on has run, and nothing that depends on it: so each marked value
@@ -210,7 +210,7 @@ def _buffers_touched(step: Step) -> Collection[str]:
 
 
 def _needs(schedule: Schedule) -> list[tuple[int, ...]]:
-    """Per step, the steps whose results it reads, or writes on."""
+    """Return by step the steps whose results it reads or accumulates onto."""
     writer: dict[str, int] = {}
     steps_needed = []
     for number, step in enumerate(schedule.steps):
@@ -224,7 +224,7 @@ def _needs(schedule: Schedule) -> list[tuple[int, ...]]:
 def _steps_reached(
     start: Iterable[int], edges: list[tuple[int, ...]] | list[list[int]]
 ) -> set[int]:
-    """Everything that edges lead to, the start included."""
+    """Return all steps reachable over edges, the start included."""
     visited: set[int] = set()
     stack = list(start)
     while stack:

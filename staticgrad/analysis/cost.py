@@ -102,7 +102,7 @@ class Work:
 
 @lru_cache(maxsize=1024)
 def work_of(kernel: Kernel) -> Work:
-    """The work of a kernel, counted from its stages."""
+    """Count the work of a kernel (multiply-adds, operations, bytes) from its stages."""
     products: list[Term] = []
     maps: list[Term] = []
     footprints: dict[tuple[str, bool], list[tuple[Extent, ...]]] = {}
@@ -140,7 +140,7 @@ def call_seconds(call: Call, machine: Rates = DEFAULT) -> float:
 
 
 def _repeated_seconds(call: Call, machine: Rates) -> float:
-    """Predicted seconds of one of the runs that a loop makes.
+    """Predict the seconds of one kernel run inside of a loop.
 
     An operand is fetched anew where all iterations together touch too much of it for a cache.
     """
@@ -176,7 +176,7 @@ class Counted:
 
 
 def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
-    """The work of one run of a step, of all its calls together."""
+    """Count the operations and bytes of one run of a step, all its calls together."""
     products = maps = nbytes = 0.0
     for call in step.calls(arguments):
         if not isinstance(call.kernel, Kernel):
@@ -190,7 +190,7 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
 def all_seconds(
     steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Rates = DEFAULT
 ) -> tuple[float, ...]:
-    """Predicted seconds of many steps with these values of their arguments.
+    """Predict the seconds of many steps with these values of their arguments.
 
     Those of equal kernels are computed once.
     """
@@ -217,7 +217,7 @@ def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
 
 @lru_cache(maxsize=1024)
 def _counts(kernel: Kernel) -> tuple[tuple[_Count, ...], ...]:
-    """Products, maps and traffic of a kernel's work."""
+    """Return a kernel's multiply-adds, operations and bytes as products of its arguments."""
     work = work_of(kernel)
     number = {name: at for at, name in enumerate(kernel.arguments)}
     return tuple(
@@ -242,6 +242,7 @@ def _total(counts: Iterable[_Count], arguments: Sequence[int]) -> float:
 
 
 def _axes(stage: Stage) -> tuple[Axis, ...]:
+    """Return the loops of a kernel's stage whose iterations are counted as work."""
     if isinstance(stage, Map):
         return stage.loops
     if isinstance(stage, Sort):  # it stores no more than it reads
@@ -263,7 +264,7 @@ def _flops(stage: Stage) -> int:
 
 
 def _distinct(exprs: Iterable[Expr]) -> Iterator[Expr]:
-    """One of each group of equal expressions, of those given in postorder."""
+    """Yield one of each group of equal expressions, which a kernel computes once."""
     numbers: dict[int, int] = {}
     number_by_key: dict[tuple[object, ...], int] = {}
     for expr in exprs:
@@ -295,7 +296,7 @@ _BLOCK_PRICES: dict[tuple[str, str], int] = {}
 
 
 def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
-    """Every place that a stage reads (False) or writes (True)."""
+    """Yield every access of a kernel's stage, with True for writes."""
     if isinstance(stage, Gemm):
         yield from ((access, False) for access, _ in stage.reads)
     for statement in statements(stage):

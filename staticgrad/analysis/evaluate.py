@@ -160,7 +160,7 @@ class _Run:
         return arrays
 
     def compute(self, graph: Graph, arrays: dict[tuple[Node, int], Array]) -> None:
-        """Add the roots of a graph to what is known; the inputs of a body are known before."""
+        """Evaluate a graph's roots node by node, given arrays for the inputs of a body."""
         if graph not in self.dying:
             self.dying[graph] = last_uses(graph)
         dying = self.dying[graph]
@@ -185,7 +185,7 @@ class _Run:
         return np.empty(shape, self.dtype_of(of.dtype).numpy)
 
     def results(self, node: Node, args: list[Array]) -> tuple[Array, ...]:
-        """The arrays of one node, checked against its types."""
+        """Evaluate one node by NumPy, and check the arrays against its types."""
         if isinstance(node.op, Input):
             result: Any = self.feeds[node.op.label]
             if node.op.is_complex and result.dtype.kind == "c":
@@ -203,7 +203,7 @@ class _Run:
         return tuple(self.check_array(node, i, np.asarray(array)) for i, array in enumerate(arrays))
 
     def run_reference(self, node: Node, args: list[Array]) -> Any:
-        """The op's reference under this run's sizes and precision."""
+        """Run an op's NumPy reference under this run's sizes and precision."""
         if self.wide and node.op.keeps_dtype:
             types = (arg.type for arg in node.args)
             args = [a.astype(t.dtype.numpy, copy=False) for a, t in zip(args, types, strict=True)]
@@ -244,7 +244,7 @@ class _Run:
         return in_float64(sized) if self.wide and not op.keeps_dtype else sized
 
     def check_array(self, node: Node, index: int, array: Array) -> Array:
-        """``array`` if it has the declared type, in this run's precision."""
+        """Return ``array`` if it has the value's declared type, in this run's precision."""
         declared = node.types[index]
         shape = concrete_shape(declared.shape, self.sizes)
         narrow = isinstance(node.op, ParameterLeaf) or node.op.keeps_dtype
@@ -272,6 +272,7 @@ class _Bodies:
 
 
 def _is_wide(dtype: object) -> bool:
+    """Return True if ``dtype`` asks to evaluate a graph in float64."""
     if dtype is None:
         return False
     try:
@@ -283,7 +284,7 @@ def _is_wide(dtype: object) -> bool:
 
 
 def _as_graph(target: Any) -> Graph | None:
-    """The graph that computes ``target``; None where there is nothing to compute."""
+    """Return the graph that computes ``target``; None if there is nothing to compute."""
     if isinstance(target, Graph):
         return target
     if isinstance(target, _VALUES):
@@ -303,7 +304,7 @@ def _as_graph(target: Any) -> Graph | None:
 
 
 def _like(target: Any, outputs: dict[str, Array]) -> Any:
-    """The arrays in the structure of ``target``."""
+    """Return the evaluated arrays in the structure of ``target``."""
     if isinstance(target, Graph):
         return outputs
     arrays = list(outputs.values())
@@ -313,7 +314,7 @@ def _like(target: Any, outputs: dict[str, Array]) -> Any:
 
 
 def _feeds_behind(node: Node) -> Iterator[Node]:
-    """The inputs that the integer operands of a node are views or copies of."""
+    """Return the inputs whose elements a node's integer operands are, for an index error."""
     for operand in node.args:
         node_behind = operand.node
         while operand.dtype.is_integer and len(node_behind.args) == 1:
@@ -348,7 +349,7 @@ def _widen_leaf(leaf: Any) -> Any:
 
 
 def _map_attributes(op: Op, change: Callable[[Any], Any]) -> Op:
-    """``op`` with ``change`` applied to each leaf of its attributes; itself if nothing changed."""
+    """Return an op with ``change`` applied to each leaf of its attributes."""
     changed = {}
     for name in op.__dataclass_fields__:
         attribute = getattr(op, name)
@@ -359,6 +360,7 @@ def _map_attributes(op: Op, change: Callable[[Any], Any]) -> Op:
 
 
 def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Apply a function to the dtypes, sizes and numbers in an op's attribute."""
     if isinstance(value, TensorType):
         dtype, shape = change(value.dtype), _map_leaves(value.shape, change)
         same = dtype is value.dtype and shape is value.shape

@@ -32,7 +32,7 @@ def interpret(roots: Iterable[Expr], leaf: Callable[..., Array]) -> list[Array]:
 def _interpret_order(
     roots: list[Expr], leaf: Callable[..., Array], arrays_by_id: Mapping[int, Array]
 ) -> list[Array]:
-    """The values of ``roots``, given those of some expressions by their ids."""
+    """Evaluate scalar expressions over NumPy arrays, operands first."""
     order = list(postorder(roots, arrays_by_id))
     readers = Counter(id(arg) for node in order for arg in node.args)
     readers.update(id(root) for root in roots)
@@ -56,7 +56,7 @@ def _interpret_order(
 
 
 def _run_loop(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
-    """Return the carries of a loop when all elements have ended, or after its last iteration."""
+    """Run a scalar loop over arrays until all elements have ended; return its carries."""
     count = len(loop.carried)
     outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}
     carries = list(operands[:count])
@@ -73,6 +73,7 @@ def _run_loop(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array
 
 
 def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> Array:
+    """Evaluate one primitive of a scalar expression over NumPy arrays."""
     if node.op == "literal":
         return np.asarray(node.attribute, node.dtype.numpy)
     if node.op in LEAVES:
@@ -147,7 +148,7 @@ def _within_width(count: Array) -> Array:
 
 
 def _round_to_odd(total: Array, lost: Array) -> Array:
-    """The f64 sum ``total``, which lost ``lost`` to rounding, rounded to odd instead.
+    """Round a float64 sum to odd, given the rounding error that it lost.
 
     A value rounded so can be rounded again, to a format at least two bits shorter, as if only once
     (Boldo & Melquiond 2008).
@@ -216,7 +217,7 @@ def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
-    """Finite a, b, c with a * b not 0: mantissas are combined, exponents apart.
+    """Compute fma of finite numbers with separate exponents, so that nothing overflows.
 
     A summand more than 300 binades below the other acts by its sign alone and is kept at 300.
     Results that come out denormal must not be rounded twice; those go through exact fractions.

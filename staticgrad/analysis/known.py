@@ -19,7 +19,7 @@ _IN_GRAPHS: Final = (Symbolic, SymbolicComplex)
 
 
 def compute_known(result: T) -> T:
-    """Return the result of a function with arrays in place of values that are known.
+    """Return arrays in place of a function's results if these depend on constants alone.
 
     Where one depends on an input, a parameter or a named size, all stay values: a function among
     the arguments may close over them.

@@ -36,7 +36,7 @@ class Strided:
         )
 
     def apply_view(self, view: View, rank: int) -> Strided:
-        """The layout of a view's result, which has ``rank`` axes."""
+        """Return the strided layout of a view's result, which has ``rank`` axes."""
         strides: list[Size] = [0] * rank
         offset = self.offset
         for axis, stride in zip(view.axes, self.strides, strict=True):
@@ -46,7 +46,7 @@ class Strided:
         return Strided(offset, tuple(strides))
 
     def region(self, region: Region) -> Strided:
-        """Return the layout of an operand's region inside a result of this layout."""
+        """Return the strided layout of an operand's region inside of a result with this layout."""
         offset = self.offset
         for start, stride in zip(region.starts, self.strides, strict=True):
             offset = offset + start * stride
@@ -55,7 +55,7 @@ class Strided:
         )
 
     def broadcast(self, shape: Shape, domain: Shape) -> Shape:
-        """Strides over ``domain`` of a value of ``shape``: 0 where it stretches."""
+        """Return the strides of a value broadcast to ``domain``: 0 along stretched axes."""
         missing = len(domain) - len(shape)
         stretched = (
             0 if extent == 1 and domain_extent != 1 else stride
@@ -66,7 +66,7 @@ class Strided:
         return (*(0,) * missing, *stretched)
 
     def reshape(self, old: Shape, new: Shape) -> Strided | None:
-        """The layout under another shape of the same elements; None where that takes a copy.
+        """Return the strides of a reshaped value without a copy; None if it needs one.
 
         Matches leading runs of axes of equal size (as NumPy does for views), as polynomials of
         named sizes: what cannot be proven is a copy.
@@ -82,7 +82,7 @@ def _contiguous(shape: Shape) -> Strided:
 
 @kept_by_sizes
 def _reshape_strides(strides: Shape, old: Shape, new: Shape) -> Shape | None:
-    """The strides of ``Strided.reshape``: programs reshape in the same few ways again and again."""
+    """Return the strides of ``Strided.reshape``, cached: programs reshape in few ways."""
     old_axes = [(e, s) for e, s in zip(old, strides, strict=True) if e != 1]
     new_extents = [e for e in new if e != 1]
     runs: list[Size] = []
@@ -105,7 +105,7 @@ def _reshape_strides(strides: Shape, old: Shape, new: Shape) -> Shape | None:
 def _matching_run(
     old: Sequence[tuple[Size, Size]], new: Sequence[Size]
 ) -> tuple[Sequence[tuple[Size, Size]], Sequence[Size]] | None:
-    """The shortest leading runs of both shapes with provably equal products."""
+    """Return the shortest leading axes of both shapes with provably equal products."""
     ends: dict[Size, int] = {}
     size: Size = 1
     for j, extent in enumerate(new, 1):
@@ -122,7 +122,7 @@ def _matching_run(
 def collapse(
     extents: Sequence[Size], strides: Sequence[Sequence[Size]]
 ) -> tuple[list[Size], list[list[Size]]]:
-    """Merge neighbouring axes that all operands walk as one, and drop axes of size 1."""
+    """Merge adjacent axes that all operands traverse as one, and drop axes of size 1."""
     axes: list[Size] = []
     walks: list[list[Size]] = [[] for _ in strides]
     for axis, extent in enumerate(extents):
@@ -141,7 +141,7 @@ def collapse(
 
 
 def is_one_run(strides: Shape, domain: Shape, row: int) -> bool:
-    """Return whether the last ``row`` axes of a domain collapse to one axis or one run of memory.
+    """Return True if the last ``row`` axes of a strided domain collapse to one axis.
 
     >>> is_one_run((20, 5, 1), (4, 4, 5), 2), is_one_run((40, 10, 1), (4, 4, 5), 2)
     (True, False)

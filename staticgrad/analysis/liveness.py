@@ -133,6 +133,7 @@ class Flow:
         return tuple(dict.fromkeys(self.index[name] for name in names))
 
     def _in_place(self, step: Step) -> tuple[InPlace, ...]:
+        """Return the result and operand pairs of a step that may share a buffer."""
         pairs = step.in_place()
         if not pairs:
             return ()
@@ -187,6 +188,7 @@ class Flow:
         return [*self._resident_lives(sequence, frozenset(staged)), *lives]
 
     def _resident_lives(self, sequence: Sequence[int], staged: AbstractSet[int]) -> list[Life]:
+        """Return the live ranges of staged feeds and check words in the arena."""
         commit = self.commit(sequence)
         last: dict[int, int] = {}
         again: list[Life] = []
@@ -201,6 +203,7 @@ class Flow:
         return [*(Life(buffer, 0, at) for buffer, at in last.items()), *again]
 
     def _begins(self) -> tuple[tuple[int, ...], ...]:
+        """Return by step the arena buffers whose live range begins there."""
         arena = [b.in_arena and b.role != "check" for b in self.schedule.buffers]
         used = bytearray(len(self.names))  # by buffer, whether it was read or written before
         begun_by_step = []
@@ -231,7 +234,7 @@ class TakingOver:
         return self.may(out, old, self._accesses[out].begin)
 
     def may(self, out: int, buffer: str, begin: Size) -> bool:
-        """Return whether access ``out`` may write over a buffer that is dead after the step.
+        """Return True if a result may overwrite an operand's buffer that is dead after the step.
 
         It may where the step touches the buffer from ``begin`` on only, and reads each element only
         where, and before, it writes that of ``out``.
@@ -286,7 +289,7 @@ def collective_steps(schedule: Schedule) -> tuple[int, ...]:
 def _conflicts(
     reads: Sequence[Sequence[int]], writes: Sequence[Sequence[int]]
 ) -> tuple[tuple[int, ...], ...]:
-    """Per step, the latest earlier steps whose reads or writes meet its own on a buffer."""
+    """Return by step the earlier steps that it depends on: read after write, and reverse."""
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
     earlier_by_step = []
@@ -338,7 +341,7 @@ class SizeNumbers:
     def with_bodies(
         self, bodies: Mapping[int, tuple[Plan, ...]], rooms: Mapping[int, int]
     ) -> SizeNumbers:
-        """The same with plans of bodies, by step, and so many bytes for them, by buffer."""
+        """Return a schedule's numbers with the plans of loop bodies and their arenas' bytes."""
         nbytes = list(self.nbytes)
         for buffer, room in rooms.items():
             nbytes[buffer] = room
@@ -354,8 +357,10 @@ class SizeNumbers:
         return tuple([-(-nbytes // ALIGNMENT) * ALIGNMENT for nbytes in self.nbytes])
 
     def sharing(self, flow: Flow) -> bytes:
-        """Return for each pair of ``flow.in_place``, over all steps, whether its operands may
-        share bytes at these sizes; cached, because many sequences of one schedule need it."""
+        """Return for each in-place pair if result and operand have equal bytes at these sizes.
+
+        Cached, because many sequences of one schedule need it.
+        """
         if not self._sharing:
             aligned = self.all_aligned
             self._sharing.append(
@@ -399,6 +404,7 @@ class Extents:
         return self._fill([hint_value(s) if isinstance(s, Dim) else s for s in self._sizes], 1)
 
     def _fill(self, values: Sequence[int], workers: int) -> SizeNumbers:
+        """Evaluate the bytes, arguments and offsets of all steps of a schedule at sizes."""
         nbytes = self._nbytes(values)
         if workers > 1:
             all_bytes = list(nbytes)
@@ -436,6 +442,7 @@ def users_of(graph: Graph) -> Mapping[ValueKey, Sequence[Node]]:
 
 
 def _users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
+    """Return the nodes that read each value of a graph, each once."""
     readers_by_value: dict[ValueKey, list[Node]] = {
         (node, index): [] for node in graph.nodes for index in range(len(node.types))
     }
@@ -448,7 +455,7 @@ def _users_of(graph: Graph) -> dict[ValueKey, list[Node]]:
 
 
 def last_uses(graph: Graph) -> dict[Node, list[Node]]:
-    """For every node, the nodes whose results nobody reads after it; roots are never among them.
+    """Return by node the values whose last use it is; roots are never among them.
 
     A node that nothing reads is listed at itself.
     """
@@ -465,7 +472,9 @@ def last_uses(graph: Graph) -> dict[Node, list[Node]]:
 
 
 def phases_of(graph: Graph) -> Mapping[Node, int]:
-    """The highest derivative order among each node and all it depends on.
+    """Return by node its phase: 0 forward, n for n-th derivatives.
+
+    It is the highest derivative order among the node and all it depends on.
 
     A pointwise node, or a mark, that only later phases read belongs to the first of them: computed
     there, with its readers, it need not be stored across the border. What rounds a value to be
@@ -479,6 +488,7 @@ def phases_of(graph: Graph) -> Mapping[Node, int]:
 
 
 def _phases_of(graph: Graph) -> dict[Node, int]:
+    """Compute each node's phase, and move cheap nodes to the phase that reads them."""
     users, roots = users_of(graph), {value.key for value in graph.roots}
     phases: dict[Node, int] = {}
     for node in graph.nodes:

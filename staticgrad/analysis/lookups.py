@@ -24,7 +24,7 @@ from staticgrad.support.source import Location
 
 
 def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[str, ...]:
-    """The names of the checks that some index is sure to fail, in the order of the step's.
+    """Return the names of a step's index checks that certainly fail: their axis is empty.
 
     Where none is, no gather or scatter of the step meets an empty axis: the loops inside which it
     would look one up have no iterations.
@@ -37,7 +37,7 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
 
 
 def _failing(call: Call) -> Iterator[str]:
-    """The check operands of a kernel that some index is sure to fail."""
+    """Yield the check operands of a kernel that certainly fail: they index an empty axis."""
     if not isinstance(call.kernel, Kernel):
         return
     numbers = dict(zip(call.kernel.arguments, call.arguments, strict=True))
@@ -57,7 +57,7 @@ class CheckedIndex(NamedTuple):
 
 
 def lookups_of(kernel: Kernel) -> Iterator[CheckedIndex]:
-    """The checked indices of a kernel."""
+    """Yield the index checks of a kernel with the extents of the loops around them."""
     for stage, around in nested_stages(kernel.stages):
         outer = [axis.extent for axis in around]
         loops = stage.loops if isinstance(stage, Map) else ()
@@ -90,7 +90,7 @@ def index_failure(
     at: Location | None,
     in_body: bool = False,
 ) -> IndexOutOfRange:
-    """Return the error about ``index``, which a step noted in its check operand.
+    """Return the error about an out-of-bounds index that a step noted in its check words.
 
     Several checks of a kernel may share the operand; the error is about the first that the index
     fails. It names the feeds that the index was read from, ``in_body`` what the body was given, and

@@ -88,7 +88,7 @@ class Probe:
     def guilty(
         self, answers: Mapping[str, Any], failed_line: Location | None = None
     ) -> Suspect | None:
-        """The first suspect, in the order of the graph, that the answers of ``graph`` convict.
+        """Return the first node in the graph's order that made a NaN, by the answers of a run.
 
         ``failed_line``: the line of a lookup that failed, so that what comes after it says nothing.
         """
@@ -111,6 +111,7 @@ class Probe:
         return not outside and any(answers[name] for name in self._roots)
 
     def _suspect(self, value: Symbolic, mask: Mask) -> Suspect:
+        """Add the test if a node makes NaN or infinity of finite operands."""
         floats = [arg for arg in value.node.args if arg.dtype.is_float]
         if not value.node.op.elementwise:
             is_made_here = logical_not(self._is_good(value))
@@ -163,7 +164,7 @@ class Iteration(NamedTuple):
 def accusation(
     suspect: Suspect, seen: Mapping[str, Array], iterations: Sequence[Iteration] = ()
 ) -> NonFiniteError:
-    """The error that names the operation, its line, operands, result, and the first bad element."""
+    """Return the error for a node that made a NaN: its line, operands and first bad element."""
     node = suspect.value.node
     operands = [
         (_name(arg, i), seen[f"operand{i}"], arg.node.origin) for i, arg in enumerate(node.args)
@@ -181,7 +182,7 @@ def nonfinite_error(
     *, prefix: str = "", kind: Kind = "nonfinite", at: Location | None = None,
     related: Sequence[Related] = (),
 ) -> NonFiniteError:  # fmt: skip
-    """The error that names an operation which made bad numbers, of a graph or of a tape.
+    """Return the error that names an operation which made NaNs or infinities.
 
     ``made`` is True where an element of ``result`` is bad although its operands are not; an operand
     has a name and its line, if it has one. ``prefix`` says where in the program.
@@ -233,7 +234,7 @@ def _elements(
 
 
 def _summary(array: Array) -> str:
-    """Type, range of what is finite, and how much is zero, infinite or NaN."""
+    """Describe an array: type, finite range, counts of zeros, infinities and NaNs."""
     kind = str(TensorType(as_dtype(array.dtype), array.shape))
     finite = array[np.isfinite(array)]
     ends = (
@@ -251,7 +252,9 @@ Mask = Any
 
 
 def find_counted_elements(graph: Graph) -> dict[ValueKey, Mask]:
-    """Per value, where its elements count for an output or update; a value without any is missing.
+    """Return by value which elements an output depends on, for the search for NaNs.
+
+    A value without any is missing.
 
     Masks go backwards through the nodes (``Op.operand_masks``); before an operation of several
     results all elements count. Near-linear in the nodes.

@@ -65,7 +65,7 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """The name and the counts, without rules."""
+        """The pass's name with its counts of nodes and bytes, without rules."""
         name = f"{self.name} in {self.inside}" if self.inside else self.name
         if not self.changed:
             return f"{name}: unchanged"
@@ -84,7 +84,7 @@ class Report:
         return self.summary + "".join(f", {name} {count}x" for name, count in self.hits.items())
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as JSON has them."""
+        """Return a pass's counts for JSON."""
         return {
             "name": self.name,
             "inside": self.inside,
@@ -103,7 +103,7 @@ def count_nodes(program: Any) -> int:
 
 
 def value_bytes(program: Any, sizes: Mapping[str, int] | None = None) -> int:
-    """Bytes of all values that a graph computes, each stored once.
+    """Sum the bytes of all values that a graph computes, each stored once.
 
     Leaves are not computed. Fusion stores far fewer, which is why this measures passes and no
     program. Of a schedule it is the bytes of the buffers that live in the arena. Linear.

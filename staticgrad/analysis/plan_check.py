@@ -26,7 +26,7 @@ _Use = tuple[int, int, int]
 
 
 def verify_plan(plan: Plan) -> None:
-    """Check every promise of a plan.
+    """Verify a memory plan against its schedule, independently of the planner.
 
     Each step runs, and once if it writes a parameter; steps of all ranks run once, in the listed
     order; each run finds the versions of buffers that
@@ -51,7 +51,7 @@ def verify_plan(plan: Plan) -> None:
 
 
 def peak_buffers(plan: Plan) -> list[tuple[Placement, Buffer]]:
-    """Return the live arena buffers at the step of the highest load, largest first."""
+    """Return the arena buffers that are live at the memory peak, largest first."""
     load = [0] * (len(plan.steps) + 1)
     for placement in plan.placements:
         load[placement.first] += placement.nbytes
@@ -75,7 +75,7 @@ def largest_at_peak(plan: Plan, count: int = 3) -> list[str]:
 
 
 def lower_bound(plan: Plan) -> int:
-    """Arena bytes that no sequence of steps can do without: the largest footprint of one step.
+    """Return a lower bound of any plan's arena: the largest footprint of one step.
 
     What the step touches, less what an in-place result could take over; and what lives at the
     first position whatever runs there, staged feeds and check words.
@@ -110,6 +110,7 @@ def _refuse(plan: Plan, text: str) -> NoReturn:
 
 
 def _check_steps(plan: Plan) -> None:
+    """Verify that a plan runs every step, updates once, and has the right arguments."""
     runs = Counter(planned.step for planned in plan.steps)
     if runs.keys() != set(range(len(plan.schedule.steps))):
         _refuse(plan, "it does not run every step")
@@ -161,7 +162,7 @@ def _is_idle(step: Step, empty: AbstractSet[str]) -> bool:
 
 
 def _check_bodies(plan: Plan) -> dict[str, int]:
-    """The plans of bodies keep every promise too; the bytes of their arenas, by buffer."""
+    """Verify the plans of loop bodies too; return their arenas' bytes, by buffer."""
     rooms: dict[str, int] = {}
     for planned in plan.steps:
         step = plan.schedule.steps[planned.step]
@@ -177,7 +178,7 @@ def _check_bodies(plan: Plan) -> dict[str, int]:
 
 
 def _parts(plan: Plan) -> dict[str, int]:
-    """The buffers of which each worker has a part, with the number of parts."""
+    """Return the buffers of a plan of which each worker has a part, with the count of parts."""
     if plan.workers < 1:
         _refuse(plan, f"it has {plan.workers} workers")
     steps = plan.schedule.steps
@@ -239,8 +240,11 @@ def _places(plan: Plan) -> dict[str, list[Placement]]:
 def _check_versions(
     plan: Plan, buffer: Buffer, uses: list[_Use], writers: list[int], places: list[Placement]
 ) -> None:
-    """Every run meets the version that the listed order gives it: as many writers before it, and
-    in the same place. The first writer begins anew."""
+    """Verify that each step of a plan reads the version of a buffer that it needs.
+
+    It has as many writers before it as in the listed order, in the same place; the first writer
+    begins anew.
+    """
     version, current_place = 0, -1
     for at, group in groupby(uses, key=lambda use: use[0]):
         used = list(group)
@@ -278,7 +282,7 @@ def _check_modes(plan: Plan, buffer: Buffer, step: int, modes: set[str], listed:
 def _check_reads_of_parameter(
     plan: Plan, buffer: Buffer, uses: list[_Use], version: int, writers: int
 ) -> None:
-    """A step reads the value that it says: the old one, or the one that all writers have made."""
+    """Verify that a step reads a parameter's old value, or the finished new one."""
     for use in uses:
         access, step = _access(plan, use), use[1]
         if access.updated and not version == writers > 0:
@@ -288,6 +292,7 @@ def _check_reads_of_parameter(
 
 
 def _check_commit(plan: Plan) -> None:
+    """Verify that no step writes a parameter before the commit, or checks an index after it."""
     roles = {b.name: b.role for b in plan.schedule.buffers}
     if not 0 <= plan.commit <= len(plan.steps):
         _refuse(plan, f"commit {plan.commit} is not a step")
@@ -308,6 +313,7 @@ def _check_commit(plan: Plan) -> None:
 def _check_placements(
     plan: Plan, uses: dict[str, list[_Use]], places: dict[str, list[Placement]]
 ) -> None:
+    """Verify the offset, size and alignment of each buffer in the arena."""
     nbytes = dict(plan.buffer_bytes)
     for buffer in plan.schedule.buffers:
         buffer_places = places.get(buffer.name, [])
@@ -326,6 +332,7 @@ def _check_placements(
 def _check_lifetimes(
     plan: Plan, buffer: Buffer, places: list[Placement], positions: list[int]
 ) -> None:
+    """Verify that a buffer has a place in the arena at each use."""
     if not buffer.in_arena and buffer.role != "input":
         _refuse(plan, f"{buffer.name!r} of role {buffer.role} is placed in the arena")
     if buffer.role == "input" and len(places) > 1:
@@ -342,7 +349,7 @@ def _check_lifetimes(
 
 
 def _check_reaches(plan: Plan) -> None:
-    """Every step stays inside its buffers, and writes over nothing that it reads."""
+    """Verify that steps stay inside of their buffers and do not overwrite their operands."""
     nbytes = dict(plan.buffer_bytes)
     checked_runs: dict[tuple[int, tuple[int, ...]], None] = {}
     for planned in plan.steps:
@@ -352,6 +359,7 @@ def _check_reaches(plan: Plan) -> None:
 
 
 def _check_step_reaches(plan: Plan, planned: PlannedStep, nbytes: Mapping[str, int]) -> None:
+    """Verify the byte ranges that one step of a plan accesses."""
     step = plan.schedule.steps[planned.step]
     accesses, spans = step.accesses(), list[tuple[int, int]]()
     reaches = step.reaches(planned.arguments)
@@ -380,7 +388,7 @@ def _meet(spans: Sequence[tuple[int, int]], first: int, second: int) -> bool:
 
 
 def _check_overlaps(plan: Plan) -> None:
-    """Check that no two live placements share a byte, except results written in place.
+    """Verify that no two live buffers share a byte, except results written in place.
 
     One sweep over time. What lives on beyond a position shares no byte with anything else there,
     so that in the order of offsets only neighbours can meet: n log n, and moves in a list.
@@ -457,6 +465,7 @@ def _takes_over(plan: Plan, place: Placement, live: Placement) -> bool:
 
 
 def _in_place(plan: Plan, out: Placement, into: Placement) -> bool:
+    """Return True if a plan's step may write a result over its operand's bytes."""
     planned = plan.steps[out.first]
     step = plan.schedule.steps[planned.step]
     writes = _accesses_of_buffer(step, out.buffer)

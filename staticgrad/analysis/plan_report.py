@@ -63,7 +63,7 @@ class BodyWork:
 
 
 def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
-    """Return the cost of the bodies of a step, in their order."""
+    """Return the cost of a step's loop bodies in a plan, in their order."""
     step, works = plan.schedule.steps[planned.step], []
     is_loop = step.control.kind == "loop"
     for body in planned.bodies:
@@ -82,7 +82,7 @@ def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
 
 
 def repeated_steps(plan: Plan) -> list[Repeated]:
-    """The steps that run more than once, in listed order."""
+    """Return the steps that a plan recomputes, with their runs and bytes."""
     runs = Counter(planned.step for planned in plan.steps)
     arguments = {planned.step: planned.arguments for planned in plan.steps}
     again = sorted(step for step, count in runs.items() if count > 1)
@@ -105,7 +105,7 @@ def repeated_steps(plan: Plan) -> list[Repeated]:
 
 
 def stored_buffers(plan: Plan) -> list[Buffer]:
-    """Temporary buffers that lie across the first step of the last phase, largest first."""
+    """Return the temporaries that a plan stores from forward to backward, largest first."""
     phases = [plan.schedule.steps[planned.step].phase for planned in plan.steps]
     last = max(phases, default=0)
     border = phases.index(last) if last else 0
@@ -131,6 +131,7 @@ def memory_table(plan: Plan) -> str:
 
 
 def _table(plan: Plan) -> Iterator[str]:
+    """Yield the lines of a plan's memory table: peak, stored and recomputed values."""
     again = repeated_steps(plan)
     total = plan_seconds(plan)
     extra = sum(r.seconds * (r.runs - 1) for r in again)
@@ -223,7 +224,7 @@ class Timeline:
         return 8 * len(self.sequence) + 90 * len(self.lives) + 100 * len(self.chances) + derived
 
     def layout(self, numbers: SizeNumbers) -> ArenaLayout:
-        """Blocks of bytes at these sizes, each shared by a chain of in-place results."""
+        """Return the arena blocks at these sizes; results in place share their operand's block."""
         sharing = numbers.sharing(self._flow)
         blocks = self._blocks.get(sharing)
         if blocks is None:
@@ -236,7 +237,7 @@ class Timeline:
         )
 
     def _join_lives(self, sharing: bytes) -> _Blocks:
-        """The blocks where these pairs share bytes."""
+        """Join the live ranges of in-place pairs to blocks of the arena."""
         operand_by_result: dict[int, int] = {}
         operands: set[int] = set()
         for pair, out, into in self.chances:
@@ -261,7 +262,7 @@ class Timeline:
 
 
 def _chances(flow: Flow, sequence: Sequence[int], lives: Sequence[Life]) -> Iterator[Chance]:
-    """Yield the pairs in which a result's life begins where its operand's life ends."""
+    """Yield the in-place pairs in which a result's live range begins where the operand's ends."""
     begins = {(life.buffer, life.first): i for i, life in enumerate(lives)}
     ends = {(life.buffer, life.last): i for i, life in enumerate(lives)}
     numbers = [*accumulate(map(len, flow.in_place), initial=0)]
@@ -294,7 +295,7 @@ class ArenaLayout:
     def place_blocks(
         self, effort: int = 0, slack: int = 0, order: Callable[[], Sequence[int]] | None = None
     ) -> Placed:
-        """The layout with an offset for each block; more effort finds lower arenas."""
+        """Assign an arena offset to each block; more effort finds lower arenas."""
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *self._placed_briefly())
         from staticgrad.analysis.planning.offset_search import place_tightly
@@ -303,7 +304,7 @@ class ArenaLayout:
         return Placed(self, *place_tightly(self.spans, self.sizes, bound, effort, order))
 
     def _placed_briefly(self) -> tuple[list[int], int]:
-        """Offsets and height by first fit; where that misses the load, a short search beside it."""
+        """Return arena offsets and height by first fit, plus a short search if that is high."""
         offsets_and_height = place(self.spans, self.sizes, self.load)
         if offsets_and_height[1] <= self.load:
             return offsets_and_height

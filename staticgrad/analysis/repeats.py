@@ -53,7 +53,7 @@ class Repeats:
         self.needs = tuple(map(self._needs, range(len(flow.writes))))
 
     def closure(self, buffer: int, present: Container[int]) -> tuple[int, ...] | None:
-        """Steps, in listed order, that compute a buffer again from those ``present``.
+        """Return the steps, in listed order, that recompute a buffer from those ``present``.
 
         None where something that it needs cannot be computed twice.
         """
@@ -75,7 +75,7 @@ class Repeats:
         return self.fault(sequence) is None
 
     def fault(self, sequence: Sequence[int]) -> str | None:
-        """The first rule that a sequence breaks, with the step and the buffer; None if none."""
+        """Return the first rule of recomputation that a sequence of steps breaks; None if none."""
         state: dict[int, int] = {}
         for at, step in enumerate(sequence):
             for buffer, version in self._reads[step]:
@@ -89,6 +89,7 @@ class Repeats:
         return self._fault_of_runs(sequence)
 
     def _misread(self, step: int, buffer: int, version: int, state: Mapping[int, int]) -> str:
+        """Describe a step that reads a wrong version of a buffer."""
         reads, ran = (
             f"{self._name_step(step)} reads {self.flow.names[buffer]!r}",
             state.get(buffer, 0),
@@ -100,6 +101,7 @@ class Repeats:
         return f"{reads} after {ran} of the steps that write it, not after {version}"
 
     def _fault_of_runs(self, sequence: Sequence[int]) -> str | None:
+        """Return why steps run too often, too late or not at all in a sequence, or None."""
         runs = Counter(sequence)
         missing = next((s for s in range(len(self._reads)) if s not in runs), None)
         if missing is not None:
@@ -123,7 +125,7 @@ class Repeats:
         return f"step {step} ({self.flow.schedule.steps[step].label})"
 
     def delay_updates(self, sequence: Sequence[int]) -> Sequence[int] | None:
-        """The sequence with each update behind the last read of the old value that it overwrites.
+        """Move each parameter update behind the last read of the old value.
 
         The rest of the sequence must be valid. Steps that depend on a delayed update wait with it.
         None where that cannot be.
@@ -158,7 +160,7 @@ class Repeats:
         return done if not waiting and self.is_valid(done) else None
 
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
-        """Return whether no step reads a value that an update has overwritten."""
+        """Return True if no step reads a parameter that an update has overwritten."""
         gone: set[Version] = set()
         for step in sequence:
             if gone and not gone.isdisjoint(self._reads[step]):
@@ -167,6 +169,7 @@ class Repeats:
         return True
 
     def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:
+        """Return by step if it may be recomputed: no update, collective or partial write."""
         fixed = {*self.flow.commits, *self.flow.collectives}
         for step, versions in enumerate(self._reads):
             for buffer, version in versions:
@@ -183,7 +186,7 @@ class Repeats:
 
 
 def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
-    """The steps that write each buffer, in listed order."""
+    """Return the steps that write each buffer of a schedule, in listed order."""
     writers: dict[int, list[int]] = {}
     for step, written in enumerate(flow.writes):
         for buffer in written:
@@ -195,7 +198,7 @@ def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
 def _versions(
     flow: Flow, writers: Mapping[int, Sequence[int]]
 ) -> tuple[tuple[tuple[Version, ...], ...], tuple[tuple[Version, ...], ...]]:
-    """Per step, the versions that it reads, and those that it writes over."""
+    """Return by step the versions of buffers that it reads and that it writes over."""
     count = dict.fromkeys(writers, 0)
     reads, writes = [], []
     for read, written in zip(flow.reads, flow.writes, strict=True):
@@ -207,7 +210,7 @@ def _versions(
 
 
 def _units(steps: int, writers: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """Per step, all steps that share a buffer written several times with it, directly or not."""
+    """Return by step the steps that must be recomputed with it: they write one buffer in parts."""
     leader = list(range(steps))
 
     def find(step: int) -> int:

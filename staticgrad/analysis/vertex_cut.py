@@ -19,7 +19,7 @@ def vertex_cut(
     most_rounds: int | None = None,
     costs: Sequence[int] = (),
 ) -> set[int] | None:
-    """A set of vertices that every path from a source to a sink passes, of least total weight.
+    """Return a minimum vertex cut: the lightest vertices on all paths from source to sink.
 
     Of several such sets it is the one nearest to the sinks. Sources and sinks may be in it; a
     vertex of weight 0 is, where a path from it leads to a sink. None where that would take more
@@ -74,7 +74,7 @@ class _Network:
             self._room.append(room)
 
     def fill(self, start: int, end: int, most_rounds: int | None) -> bool:
-        """Send as much as there is room for; False if that takes more rounds."""
+        """Send the maximum flow (Dinic's algorithm); False if it takes more rounds."""
         for done in count():
             level = self._levels(start, end)
             if level[end] < 0:
@@ -85,7 +85,7 @@ class _Network:
         return False
 
     def _levels(self, start: int, end: int) -> list[int]:
-        """Steps from the start over edges with room; -1 for what is not reached, or behind."""
+        """Return each vertex's distance from the start over unsaturated edges; -1 if unreached."""
         level = [-1] * len(self._edges)
         level[start] = 0
         reached = [start]
@@ -100,7 +100,7 @@ class _Network:
         return level
 
     def _fill_shortest(self, start: int, end: int, level: list[int]) -> None:
-        """Fill paths of one step a level; each edge is left for good once nothing goes on by it."""
+        """Send a blocking flow along shortest paths; an edge is skipped once it is exhausted."""
         heads, room, tried = self._heads, self._room, [0] * len(level)
         path, tail = list[int](), start  # edges from the start to the tail
         while True:
@@ -127,7 +127,7 @@ class _Network:
                     tried[tail] += 1
 
     def reaching(self, end: int) -> set[int]:
-        """The vertices from which room leads to ``end``."""
+        """Return the vertices from which unsaturated edges lead to ``end``."""
         reached, waiting = {end}, [end]
         while waiting:
             for edge in self._edges[waiting.pop()]:

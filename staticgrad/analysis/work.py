@@ -33,6 +33,7 @@ def work_of(nodes: Iterable[Node], sizes: Mapping[str, int]) -> GraphWork:
 
 
 def _flops(node: Node, sizes: Mapping[str, int]) -> int:
+    """Return the floating-point operations of a graph's node at these sizes."""
     form = node.form
     if isinstance(form, Contract):
         left = concrete_shape(node.args[0].type.shape, sizes)

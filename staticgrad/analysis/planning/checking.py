@@ -33,7 +33,7 @@ def check_plan(
     budget: int | None = None,
     offsets: bool = True,
 ) -> CheckedPlan:
-    """Carry out a plan (``staticgrad-schedule/1``) and return its cost and its bytes."""
+    """Execute a plan of an abstract problem step by step; return its cost and bytes."""
     state = _State(problem, align, document.get("arena"), offsets)
     steps = document.get("steps") or steps_of_order(problem, document.get("op_order", ()))
     for number, step in enumerate(steps):
@@ -77,7 +77,7 @@ class _State:
         return self._up(self.problem.bytes_owned(name))
 
     def free(self, name: Identifier) -> None:
-        """Give the bytes of a value back, and with them those of its views."""
+        """Free the bytes of a value and of its views in the checked arena."""
         if name not in self.present:
             self.wrong(f"frees {name!r}, which is not there")
         if name in self.problem.resident and name not in self.problem.donated:
@@ -89,7 +89,7 @@ class _State:
             self.places.pop(name, None)
 
     def run(self, name: Identifier, options: Mapping[str, Any]) -> None:
-        """Run an op."""
+        """Execute an op of a checked plan: its inputs must be present."""
         op = self.problem.op_by_id.get(name)
         if op is None:
             self.wrong(f"there is no op {name!r}")
@@ -143,7 +143,7 @@ class _State:
             self.places[new] = (self.places.pop(old)[0], self.size(new))
 
     def _allocate(self, name: Identifier, offset: int | None, size: int) -> None:
-        """Allocate bytes: inside of the arena, and where nothing else is."""
+        """Allocate bytes inside of the checked arena where no other value is."""
         if offset is None:
             if self.must_place and size:
                 self.wrong(f"{name!r} has no offset")
@@ -158,7 +158,7 @@ class _State:
         self.height = max(self.height, end)
 
     def end(self) -> None:
-        """Check the conditions after all steps."""
+        """Check the conditions after all steps of a plan: outputs present, each op run."""
         self.where = "the end"
         for value in self.problem.outputs:
             if value not in self.present:
@@ -169,8 +169,10 @@ class _State:
 
 
 def steps_of_order(problem: MemoryProblem, order: Sequence[Identifier]) -> list[list[Any]]:
-    """Steps that run ops in an order, which may repeat some, and free each value after its last
-    use: a plan without offsets."""
+    """Return the steps of a plan that runs ops in an order, without offsets.
+
+    The order may repeat some; each value is freed after its last use.
+    """
     needed = {problem.bases[name] for name in problem.outputs}
     steps: list[list[Any]] = []
     for name in reversed(order):

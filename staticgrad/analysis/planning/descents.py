@@ -39,7 +39,7 @@ from staticgrad.support.records import dataclass
 
 
 def descend(s: SequenceArrays) -> int:
-    """Drop values across gaps, from the trial on, until the goal is kept; whether it is.
+    """Drop values between uses until the memory goal is met; return 1 if it is.
 
     One gap is dropped at a time; of long sequences one in each of some groups of values.
     """
@@ -71,7 +71,7 @@ def descend(s: SequenceArrays) -> int:
 
 
 def _drop_gaps(s: SequenceArrays) -> int:
-    """Write the trial without the gaps that were found, the last first; whether that helps."""
+    """Recompute the dropped values instead, the last gap first; return 1 if that helps."""
     for t in range(0, s.length):
         s.trial[t] = s.sequence[t]
     s.trial_length = s.length
@@ -101,7 +101,7 @@ def _drop_gaps(s: SequenceArrays) -> int:
 
 
 def _find_prefix(s: SequenceArrays) -> int:
-    """Weights of the steps beyond the goal, added up."""
+    """Compute prefix sums of the weights of steps beyond the memory goal."""
     goal = s.goal
     total = 0
     s.prefix[0] = 0
@@ -117,7 +117,7 @@ def _find_prefix(s: SequenceArrays) -> int:
 
 
 def _find_gaps(s: SequenceArrays) -> int:
-    """The gap of most gain for each unit of cost in each group of values."""
+    """Find in each group of values the gap with the most gain per recomputation cost."""
     s.gap_count = 0
     groups = s.groups
     values = s.values
@@ -132,8 +132,11 @@ def _find_gaps(s: SequenceArrays) -> int:
 
 
 def _weigh(s: SequenceArrays, value: int) -> int:
-    """Weigh the gaps of a value: first by the cost of its own step, then, where that could win, by
-    that of all steps that it needs."""
+    """Weigh the gaps between uses of a value by bytes saved per recomputation cost.
+
+    First by the cost of its own step, then, where that could win, by that of all steps that it
+    needs.
+    """
     begin = s.event_at[value] + 1
     end = s.event_at[value + 1]
     s.effort = s.effort - end + begin
@@ -152,7 +155,7 @@ def _weigh(s: SequenceArrays, value: int) -> int:
 
 
 def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
-    """Weigh the gap of a value before step t, up to a closure so dear that it cannot win."""
+    """Weigh dropping a value before step t, up to a closure too costly to win."""
     if s.noise > 0:
         gain = gain // 1024 * (1024 + _noise(s))
     slot = s.gap_count
@@ -186,8 +189,10 @@ def _is_refused(s: SequenceArrays, value: int, t: int) -> int:
 
 
 def trim(s: SequenceArrays) -> int:
-    """Take repeated runs out of the trial that the goal does not need, steps in the order of
-    ``dear``; how many."""
+    """Remove recomputations that the memory goal does not need; return how many.
+
+    Steps in the order of ``dear``.
+    """
     if lay_out(s) == 0:
         return 0
     gone = 0
@@ -213,7 +218,7 @@ def trim(s: SequenceArrays) -> int:
 
 
 def _find_runs(s: SequenceArrays) -> int:
-    """Find the indices at which each step runs."""
+    """Find the indices in the sequence at which each step runs."""
     total = 0
     for step in range(0, s.steps):
         s.run_at[step] = total
@@ -228,8 +233,10 @@ def _find_runs(s: SequenceArrays) -> int:
 
 
 def _may_go(s: SequenceArrays, step: int, t: int) -> int:
-    """Return whether the goal seems to be met without a run: the values that it makes live on
-    from before, and those that only it reads end sooner."""
+    """Return 1 if the memory goal seems to be met without a recomputation.
+
+    The values that it makes live on from before, and those that only it reads end sooner.
+    """
     s.spans = 0
     lowest = t
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
@@ -254,8 +261,10 @@ def _may_go(s: SequenceArrays, step: int, t: int) -> int:
 
 
 def _begin_of_life(s: SequenceArrays, value: int, event: int, is_needed_without: int) -> int:
-    """Return the step after which a value lives longer (``made``), or ends, without one of its
-    events; an event without such an effect changes nothing."""
+    """Return the step from which a value's live range changes if one event is removed.
+
+    A value lives longer (``made``), or ends there; an event without such an effect changes nothing.
+    """
     k = s.event_at[value]
     end = s.event_at[value + 1]
     while s.event[k] != event:
@@ -276,7 +285,7 @@ def _begin_of_life(s: SequenceArrays, value: int, event: int, is_needed_without:
 
 
 def _taken_out(s: SequenceArrays, t: int) -> int:
-    """Adopt the sequence without a run, if it keeps the goal; whether it does."""
+    """Adopt the sequence without one recomputation if it meets the goal; return 1 if so."""
     length = s.length
     for i in range(0, t):
         s.trial[i] = s.sequence[i]
@@ -341,8 +350,10 @@ class Descents:
     def descend(
         self, sequence: Sequence[int], goal: int, slope: Slope, random: Random, limit: int
     ) -> list[int]:
-        """Return a sequence whose load is at most ``goal``, or the last one when no gap helps any
-        more or the effort is spent; ``peak`` is its load."""
+        """Return a sequence within a memory goal by dropping values and recomputing them.
+
+        It is the last one when no gap helps any more or the effort is spent; ``peak`` is its load.
+        """
         arrays = self._arrays
         arrays.flat = int(1024 * slope.flat)
         arrays.steep = int(1024 * slope.steep)
@@ -352,7 +363,7 @@ class Descents:
 
     @contextmanager
     def holding(self, values: Sequence[int]) -> Iterator[None]:
-        """Keep descents inside from dropping these values across a gap; trims may drop them."""
+        """Forbid descents inside to drop these values between uses; trims may drop them."""
         weight = self._arrays.weight
         weights = [weight[value] for value in values]
         for value in values:
@@ -370,8 +381,10 @@ class Descents:
     def trim(
         self, sequence: Sequence[int], goal: int, random: Random, noise: float, limit: int
     ) -> list[int]:
-        """The sequence without the repeated runs that the goal does not need, the most expensive
-        first, but for the noise."""
+        """Return the sequence without recomputations that the memory goal does not need.
+
+        The most expensive are removed first, but for the noise.
+        """
         dear = self._dear
         if noise:
             costs = self.net.costs
@@ -388,18 +401,24 @@ class Descents:
         random: Random,
         limit: int,
     ) -> list[int]:
-        """The cheapest sequence whose load is at most ``most`` that a walk of so much effort from
-        this one meets, or the one of the fewest bytes beyond; ``heat`` is how much dearer a change
-        may be at first, as a share of the cost of all ops."""
+        """Search by annealing for the cheapest sequence within ``most`` bytes.
+
+        Returns the cheapest that a walk of so much effort from this one meets, or the one of the
+        fewest bytes beyond; ``heat`` is how much dearer a change may be at first, as a share of the
+        cost of all ops.
+        """
         return self._walk(sequence, most, most, heat, random, limit)
 
     def flatten(
         self, sequence: Sequence[int], most: int, price: int, random: Random, limit: int
     ) -> list[int]:
-        """The best sequence that a walk of so much effort meets from one whose load is at most
-        ``most``: no load exceeds that, and bytes beyond ``_FLAT`` of it have a price, so that it
-        is easy to place, and near cheaper ones. A mean excess of all steps by a hundredth of that
-        costs as much as ``price`` / 1,600,000 of all ops."""
+        """Search for a sequence whose memory load is flat, so that buffers are easy to place.
+
+        Returns the best sequence that a walk of so much effort meets from one whose load is at most
+        ``most``: no load exceeds that, and bytes beyond ``_FLAT`` of it have a price, so that it is
+        near cheaper ones. A mean excess of all steps by a hundredth of that costs as much as
+        ``price`` / 1,600,000 of all ops.
+        """
         arrays = self._arrays
         arrays.steady = price
         heat = _COOL / max(len(self.net.ops), 1)
@@ -416,6 +435,7 @@ class Descents:
         random: Random,
         limit: int,
     ) -> list[int]:
+        """Run the annealing walk on a sequence; return the best one met."""
         walk, _ = _code_of(walks.walk)  # few callers walk
         arrays = self._arrays
         arrays.most = most
@@ -431,6 +451,7 @@ class Descents:
         goal: int,
         limit: int,
     ) -> list[int]:
+        """Run a search over a sequence in the shared arrays within an effort limit."""
         arrays, limit = self._arrays, max(1, limit // self._factor)
         events = sum(map(self._events.__getitem__, sequence))
         too_long = len(sequence) > arrays.room

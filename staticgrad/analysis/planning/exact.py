@@ -90,6 +90,7 @@ class _Model:
         return self._held(t + 1, value)
 
     def _fill(self) -> None:
+        """Add all constraints of the integer program: stages, outputs, run limits."""
         for t in range(len(self.order)):
             self._stage(t)
         last = len(self.order)
@@ -103,6 +104,7 @@ class _Model:
                 self._row(runs, 1.0, float(limit))
 
     def _stage(self, t: int) -> None:
+        """Add the constraints of one stage: runs, stored values, uses and bytes."""
         net = self.net
         self._row([(1.0, self._run(t, t))], 1.0, 1.0)
         for value, maker in enumerate(self.maker):
@@ -134,7 +136,7 @@ class _Model:
         return [(sizes[v] / self.unit, self._held(t, v)) for v in values_made_before]
 
     def _bytes(self, t: int, i: int) -> None:
-        """The load while the step at place i runs, and the bytes alive after it."""
+        """Constrain the memory while the step at place i runs, and the bytes live after it."""
         net, step = self.net, self.order[i]
         alive_before = self._before(t, i)
         load = [*alive_before, (net.workspace[step] / self.unit, self._run(t, i))]
@@ -159,7 +161,7 @@ class _Model:
         self._row(alive_after, 0.0, 0.0)
 
     def _credits(self, t: int, i: int) -> list[tuple[float, int]]:
-        """Return the bytes that a step saves by writing over inputs that die there."""
+        """Return the bytes that a step saves by overwriting inputs that die there (in place)."""
         credits = []
         once: dict[int, list[int]] = defaultdict(list)
         for number, (overwritten, output) in enumerate(self.net.overwrites[self.order[i]]):
@@ -174,7 +176,7 @@ class _Model:
         return credits
 
     def solve(self, seconds: float) -> Solved:
-        """Call the solver."""
+        """Solve the integer program within some seconds; return the sequence and a bound."""
         net, scale = self.net, max((*self.net.costs, 0.0)) or 1.0
         price = np.zeros(len(self.upper))
         for (kind, _, i, _), variable in self.names.items():

@@ -71,7 +71,10 @@ class EjectionSearch:
 
 
 def placed_by_ejections(s: EjectionSearch) -> int:
-    """Place blocks until all are placed or the effort is spent; return how many are left."""
+    """Place blocks in the arena until all are placed or the effort is spent.
+
+    Return how many are left.
+    """
     while s.count > 0 and s.effort > 0:
         s.count = s.count - 1
         b = s.waiting[s.count]
@@ -92,7 +95,7 @@ def placed_by_ejections(s: EjectionSearch) -> int:
 
 
 def _beside(s: EjectionSearch, b: int) -> int:
-    """List the placed blocks that live together with a block; how many there are."""
+    """List the placed blocks whose live ranges overlap a block's; return how many."""
     low = s.low
     count = 0
     begin = s.start[b]
@@ -118,7 +121,7 @@ def _beside(s: EjectionSearch, b: int) -> int:
 
 
 def _gap(s: EjectionSearch, b: int, count: int) -> int:
-    """The lowest offset of a block that nothing covers below the height, or -1."""
+    """Return the lowest free offset for a block below the arena's height, or -1."""
     size = s.size[b]
     end = 0
     for i in range(0, count):
@@ -132,8 +135,10 @@ def _gap(s: EjectionSearch, b: int, count: int) -> int:
 
 
 def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
-    """The offset, level with an end of another block or of the height, where the blocks in the way
-    have failed least often; one at random of equal ones."""
+    """Return the offset for a block where the blocks to eject have failed least often.
+
+    It is level with an end of another block or of the height; one at random of equal ones.
+    """
     size = s.size[b]
     highest = s.height - size
     best_offset = 0
@@ -161,7 +166,7 @@ def _least_blamed(s: EjectionSearch, b: int, count: int) -> int:
 
 
 def _sum_blame(s: EjectionSearch, offset: int, top: int, count: int) -> int:
-    """Sum the failures of the blocks between ``offset`` and ``top``, plus one for each block."""
+    """Sum the placement failures of the blocks between ``offset`` and ``top``, and their count."""
     blame = 0
     for i in range(0, count):
         if s.low[i] >= top:
@@ -192,7 +197,7 @@ class Ejections:
         self._searches = search, replace(search, failures=search.failures[:])
 
     def lower(self, height: int, effort: int) -> Placed | None:
-        """Return a placement that is at most ``height`` high, or None if the effort runs out."""
+        """Search for arena offsets at most ``height`` high; None if the effort runs out."""
         height -= height % self._unit  # blocks hang from it, so offsets are aligned as sizes are
         stop = self.effort + effort
         for part, order, s in zip(_PARTS, self._latest_first, self._searches, strict=True):
@@ -210,8 +215,10 @@ class Ejections:
 
 
 def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Return for each block the highest load during its life, and the length of its life.
-    Only steps at which a block begins are examined, so the number of steps does not matter."""
+    """Return for each block the highest load during its live range, and the range's length.
+
+    Only steps at which a block begins are examined, so the number of steps does not matter.
+    """
     begins = sorted(set(spans.first))
     first = tuple(bisect_left(begins, at) for at in spans.first)
     last = tuple(bisect_right(begins, at) - 1 for at in spans.last)
@@ -221,7 +228,7 @@ def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _alive_together(spans: Spans, sizes: Sequence[int]) -> tuple[array[int], array[int]]:
-    """Return ``start`` and ``others`` for the blocks that are not empty."""
+    """Return by block the blocks whose live ranges overlap its own, as ``start`` and ``others``."""
     sized = np.flatnonzero(np.array(sizes, np.int64))
     first, last = (
         np.array(ends_of_lives, np.int64)[sized] for ends_of_lives in (spans.first, spans.last)
@@ -257,8 +264,10 @@ def place_tightly(
     effort: int = BRIEF,
     order: Callable[[], Sequence[int]] | None = None,
 ) -> Placed:
-    """Offsets by block number and the height of the arena, as ``place`` gives them, but lower where
-    that misses the bound and ejections find a better placement.
+    """Return arena offsets and height, by first fit and, if that is high, by ejections.
+
+    Offsets are by block number, as ``place`` gives them, but lower where that misses the bound and
+    ejections find a better placement.
     """
     best = _first_fit(spans, sizes, bound, order)
     if effort <= 0:
@@ -285,8 +294,7 @@ def _lower_by_ejections(
     best: Placed,
     run: Callable[[EjectionSearch], int],
 ) -> Placed:
-    """The lowest of a placement and of those by ejections, at the bound and then by halves between
-    what they miss and the best."""
+    """Search lower arenas by ejections: at the bound, then by bisection of heights."""
     if best[1] <= bound or spans.pairs > MOST_PAIRS:
         return best
     ejections = Ejections(spans, sizes, run)
@@ -305,8 +313,7 @@ def _first_fit(
     bound: int,
     order: Callable[[], Sequence[int]] | None,
 ) -> Placed:
-    """Place as ``place`` does, and in one more order; machine code places many blocks, so that all
-    orders are tried."""
+    """Place blocks by first fit in several orders; machine code if there are many blocks."""
     run = machine_code(fit) if _FEW < len(sizes) <= _MOST_FITTED else None
     if run is None:
         best = place(spans, sizes, bound)

@@ -39,7 +39,7 @@ class Spans:
 
     @cached_property
     def neighbours(self) -> tuple[tuple[int, ...], ...]:
-        """Per block, the blocks alive at some step of its life; it does not depend on sizes."""
+        """By block, the blocks whose live ranges overlap its own, at any sizes."""
         order = sorted(range(len(self.first)), key=self.first.__getitem__)
         begins = [self.first[block] for block in order]
         ends = sorted(order, key=self.last.__getitem__, reverse=True)
@@ -73,7 +73,7 @@ class Spans:
         return Spans(first, last, self.steps)
 
     def load(self, sizes: Sequence[int]) -> list[int]:
-        """Bytes alive at each step."""
+        """Sum the live bytes at each step."""
         begins, ends = self._borders
         change, nbytes = np.zeros(self.steps + 1, np.int64), np.array(sizes, np.int64)
         np.add.at(change, begins, nbytes)
@@ -98,7 +98,7 @@ ORDERS: Final[tuple[Callable[[int, int, int], tuple[int, ...]], ...]] = (
 
 
 def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], int]:
-    """Offsets by block number, and the height of the arena, at least ``bound``."""
+    """Assign arena offsets to blocks; return them with the arena's height, at least ``bound``."""
     if spans.pairs > MOST_PAIRS:
         return min(place_by_sweeps(spans, sizes), key=lambda placement: placement[1])
     best: tuple[list[int], int] = ([], -1)
@@ -121,7 +121,7 @@ def place_by_sweeps(spans: Spans, sizes: Sequence[int]) -> tuple[tuple[list[int]
 
 
 def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Place blocks one by one into the lowest gap that no block alive at the same time covers."""
+    """Place blocks in order, each in the lowest gap among overlapping live ranges."""
     offsets = [-1] * len(sizes)
     ranges: list[tuple[int, int] | None] = [None] * len(sizes)
     height = 0
@@ -145,8 +145,7 @@ def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple
 
 
 def as_they_begin(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Walk through time: a block that begins takes the lowest gap that it fits, one that ends
-    leaves its bytes to the gap around it."""
+    """Place blocks in time order, as an allocator does: lowest gap, freed at the end."""
     offsets = [0] * len(sizes)
     gaps = _Gaps()
     alive: list[tuple[int, int]] = []
@@ -169,7 +168,7 @@ class _Gaps:
         self.top = self.height = 0
 
     def take(self, size: int) -> int:
-        """The offset of ``size`` bytes that are free no more."""
+        """Allocate ``size`` free bytes at the lowest offset that has them."""
         wide_enough = map(size.__le__, self.rooms)  # no frame for each of many gaps
         at = next(compress(count(), wide_enough), None)
         if at is None:
@@ -186,7 +185,7 @@ class _Gaps:
         return offset
 
     def give_back(self, start: int, end: int) -> None:
-        """Make [start, end) free, joined with the free bytes on both sides."""
+        """Free the bytes [start, end), merged with the free bytes on both sides."""
         at = bisect_right(self.starts, start)
         if at < len(self.starts) and self.starts[at] == end:
             end += self.rooms[at]
@@ -217,7 +216,7 @@ class Fit:
 
 
 def fit(s: Fit) -> int:
-    """Place each block in the lowest gap among those before it; the height."""
+    """Place each block by first fit among those before it; return the arena's height."""
     first = s.first
     last = s.last
     base = s.base
@@ -255,8 +254,11 @@ def best_fit(
     run: Callable[[Fit], int],
     more: Callable[[], Sequence[int]] | None = None,
 ) -> tuple[list[int], int]:
-    """The lowest of a placement, if there is one yet, and the first fits of all orders, until one
-    reaches the bound; ``more`` gives an order that is tried behind the first of them."""
+    """Return the lowest arena of first fits in all orders, until one reaches the bound.
+
+    A placement may be given already; ``more`` gives an order that is tried behind the first of
+    them.
+    """
     order, base, above = (array("q", bytes(8 * len(sizes))) for _ in range(3))
     first, last, size = (array("q", values) for values in (spans.first, spans.last, sizes))
     count = sum(map(bool, sizes))
@@ -276,7 +278,7 @@ def best_fit(
 def _orders(
     spans: Spans, sizes: Sequence[int], more: Callable[[], Sequence[int]] | None
 ) -> Iterator[list[int]]:
-    """The blocks that have bytes, in each order."""
+    """Yield the orders in which first fit places blocks: by size, begin, length, ..."""
     sized = [b for b in range(len(sizes)) if sizes[b]]
     for number, key in enumerate(ORDERS):
         keys = [*map(key, sizes, spans.first, spans.last)]

@@ -18,8 +18,10 @@ from staticgrad.support.records import dataclass
 
 
 def laid_out(net: Net, sequence: Sequence[int]) -> tuple[list[int], list[set[int]]]:
-    """Return the sequence without runs whose results are never read, and the values that each step
-    touches and a later one needs. Each step keeps one run."""
+    """Return a sequence without unread runs, and the values that each step keeps for later.
+
+    These are the values that it touches and a later one needs. Each step keeps one run.
+    """
     counts = Counter(sequence)
     need = {value for value, must_stay in enumerate(net.is_output) if must_stay}
     left, needed = list[int](), list[set[int]]()
@@ -62,7 +64,7 @@ class Allocations:
 def allocations(
     net: Net, sequence: Sequence[int], needed: Sequence[Collection[int]]
 ) -> Allocations:
-    """Return the allocations of a sequence, of whose steps these values are needed later."""
+    """Return the memory allocations of a sequence with their live ranges."""
     allocations_made = Allocations([], [], [], {}, {}, {}, [])
     block_of: dict[int, int] = {}  # of values that are there
     for t, step in enumerate(sequence):
@@ -115,7 +117,7 @@ class MemoryPlan:
 
     @classmethod
     def of(cls, net: Net, sequence: Sequence[int], bound: int, goal: int = 0) -> MemoryPlan:
-        """The plan of a sequence; placement ends where it reaches ``goal``, or the load."""
+        """Return the plan of a sequence with offsets; placement ends at ``goal`` or the load."""
         sequence, needed = laid_out(net, sequence)
         blocks = allocations(net, sequence, needed)
         spans = Spans(tuple(blocks.first), tuple(blocks.last), len(sequence))
@@ -140,7 +142,7 @@ class MemoryPlan:
         return tuple(_PlanSteps(self).steps)
 
     def summary(self) -> str:
-        """Its figures, in a few lines."""
+        """The figures of an abstract plan in a few lines: cost, bytes, bound."""
         again = len(self.sequence) - len(self.net.ops)
         return "\n".join(
             [
@@ -152,7 +154,7 @@ class MemoryPlan:
         )
 
     def document(self) -> Document:
-        """The plan as ``staticgrad-schedule/1``."""
+        """Return the plan as a JSON document, ``staticgrad-schedule/1``."""
         return {
             "format": PLAN_FORMAT,
             "graph": self.net.problem.name,
@@ -181,6 +183,7 @@ class _PlanSteps:
             self._show(name)
 
     def _step(self, t: int, step: int, blocks: Allocations, offsets: Sequence[int]) -> None:
+        """Add a step of a plan's document: the op, its offsets, and the values it frees."""
         net, op = self.net, self.net.ops[step]
         for name in op.inputs:
             self._show(name)
@@ -206,7 +209,7 @@ class _PlanSteps:
         self.shown = {name for name in self.shown if self.problem.bases[name] not in lost}
 
     def _show(self, name: Identifier) -> None:
-        """Run the op of a free view, if it is one and not there, behind those that it reads."""
+        """Add the ops of a free view and of those it reads to a plan's document, if missing."""
         free, waiting = self.net.free, [name]
         while waiting:
             op = free.get(waiting[-1])

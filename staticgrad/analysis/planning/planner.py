@@ -50,6 +50,7 @@ def lower_bound(net: Net) -> int:
 
 
 def _footprint(net: Net, step: int, live_values: set[int]) -> int:
+    """Return a lower bound of the bytes while a step runs with these live values."""
     present = live_values.union(net.reads[step], net.makes[step])
     total = sum(net.sizes[value] for value in present) + net.workspace[step]
     pairs = net.ops[step].inplace
@@ -100,8 +101,9 @@ _HOT_EFFORT: Final = 50_000  # of a short hot walk, for each op
 def search_by_walks(
     descents: Descents, starts: Sequence[Sequence[int]], budget: int, random: Random, limit: int
 ) -> Iterator[tuple[int, float, list[int]]]:
-    """Loads, costs and sequences of walks from starts in turn, each trimmed; the best so far is a
-    start as well.
+    """Search by annealing from several sequences; return loads, costs and sequences.
+
+    Walks from starts in turn, each trimmed; the best so far is a start as well.
 
     How hot a walk has to be depends on the problem, so heats differ from walk to walk; problems of
     few ops, of which a walk is short, get more of them.
@@ -124,7 +126,7 @@ def search_by_walks(
 def hot_walks(
     descents: Descents, start: Sequence[int], budget: int, limit: int
 ) -> Iterator[tuple[int, float, list[int]]]:
-    """Loads, costs and sequences of many short walks from one start.
+    """Search by many short annealing walks from one sequence of steps.
 
     Where a budget makes much run again, good sequences run steps in another order, and no small
     change of the best sequence leads there. Whether a walk comes there is chance, and shows early.
@@ -138,8 +140,7 @@ def hot_walks(
 def _trim_to_budget(
     descents: Descents, sequence: list[int], budget: int, random: Random, limit: int
 ) -> tuple[int, float, list[int]]:
-    """Return the load, the cost and the sequence of the last descent, trimmed if it meets the
-    budget."""
+    """Return the last descent's load, cost and sequence, trimmed if it meets the budget."""
     if descents.peak <= budget:
         sequence = descents.trim(sequence, budget, random, 0.0, limit)
     return descents.peak, descents.net.cost(sequence), sequence
@@ -186,7 +187,7 @@ class PlanSearch:
             self.walking = int(_WALKING * self.walking)
 
     def seek(self) -> None:
-        """Find the plan."""
+        """Search the cheapest plan of a problem within its budget."""
         self.candidates += self._descend_slopes()
         if self._is_free_placed():
             return
@@ -210,7 +211,7 @@ class PlanSearch:
                 return
 
     def place(self, candidates: Sequence[Candidate], tries: int = _TRIES) -> None:
-        """Place the cheapest of sequences, up to the first whose arena meets the budget."""
+        """Assign offsets to the cheapest sequences, up to the first that meets the budget."""
         self.over = 0
         for sequence in self._cheapest(candidates, tries):
             if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
@@ -252,7 +253,7 @@ class PlanSearch:
         return self.descents.peak, self.net.cost(sequence), sequence
 
     def _descend_slopes(self) -> list[Candidate]:
-        """Return the trimmed results of each descent."""
+        """Return the trimmed sequences of descents with several weightings of gaps."""
         descents, goal = self.descents, self.budget
         candidates: list[Candidate] = []
         listed_order = list(range(len(self.net.ops)))
@@ -269,7 +270,7 @@ class PlanSearch:
         return candidates
 
     def _search(self) -> None:
-        """Add the results of searches from the sequences that descents ended at."""
+        """Add sequences found by annealing from those of the descents."""
         if not self.walking:
             return
         descents, goal, short = self.descents, self.budget, self.is_short
@@ -299,7 +300,7 @@ class PlanSearch:
         return [fitting[cost] for cost in sorted(fitting)[:count]]
 
     def _flat(self, candidates: Sequence[Candidate], price: int) -> list[Candidate]:
-        """Return the results of flat walks from the cheapest sequences within the budget."""
+        """Return sequences with a flat memory load near the cheapest ones within the budget."""
         limit = self.walking // _FLAT_PART
         count = _FLAT // 2 if self.is_short and self.over else _FLAT
         starts = self._cheapest(candidates, count) if limit else []
@@ -311,7 +312,7 @@ class PlanSearch:
 
 
 def _ends(candidates: Sequence[Candidate], goal: int) -> list[Candidate]:
-    """Return the cheapest that meets the goal, or else the lowest, and the cheapest of all."""
+    """Return the cheapest sequence within the goal (or the lowest), and the cheapest of all."""
     if not candidates:
         return []
     first = min(
@@ -338,7 +339,7 @@ def plan_abstract(
     align: PositiveInt = 1,
     seed: int = 1,
 ) -> MemoryPlan:
-    """The cheapest plan found whose arena needs no more than a budget.
+    """Return the cheapest plan found whose arena is within a memory budget.
 
     A plan is a sequence of ops, in which an op may occur several times, and an offset for every
     allocation. It depends on the arguments alone, since effort is counted and not timed; but
@@ -404,7 +405,7 @@ def _read(problem: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryP
 
 
 def _limit(budget: int | float | str | None, everything: int) -> int:
-    """Bytes of the arena that a budget allows, where storing everything needs so many."""
+    """Return a memory budget in bytes, given those of a plan that stores everything."""
     if budget is None:
         return everything
     share = read_share(budget)
@@ -418,8 +419,11 @@ def _limit(budget: int | float | str | None, everything: int) -> int:
 
 
 def _solve_exactly(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
-    """Return the best of a plan and of the solver's plans for its order of first runs and for the
-    order of the problem, with a lower bound of the cost for the plan's own order."""
+    """Improve a plan by integer programming; return it with a lower bound of the cost.
+
+    The solver's plans are for the plan's order of first runs and for the order of the problem; the
+    bound is for the plan's own order.
+    """
     from staticgrad.analysis.planning.exact import solve
 
     listed_order = tuple(range(len(net.ops)))
@@ -445,6 +449,7 @@ def first_runs(sequence: Sequence[int]) -> tuple[int, ...]:
 
 
 def _infeasible(problem: MemoryProblem, budget: int, smallest: int, bound: int) -> BudgetInfeasible:
+    """Return the error for a memory budget within which no plan of a problem was found."""
     error = BudgetInfeasible(
         f"no plan of {problem.name!r} within {budget:,} bytes was found",
         details=[

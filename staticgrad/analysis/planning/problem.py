@@ -115,7 +115,7 @@ class MemoryProblem:
 
     @cached_property
     def bases(self) -> dict[Identifier, Identifier]:
-        """The value whose bytes a value has: itself, or the base of a view."""
+        """Map from each value to the one whose memory it has: itself, or a view's base."""
         base_of: dict[Identifier, Identifier] = {}
         for value in self.values:
             views, base = [], value
@@ -146,6 +146,7 @@ def refuse(text: str, hint: str = "") -> NoReturn:
 
 
 def _check_values(problem: MemoryProblem) -> None:
+    """Check the values of an abstract memory problem: distinct names, sizes, views."""
     seen: dict[str, Identifier] = {}  # by what documents of plans write
     for value in problem.values:
         if (same := seen.get(str(value.id))) is not None:
@@ -163,7 +164,7 @@ def _check_values(problem: MemoryProblem) -> None:
 
 
 def _check_ops(problem: MemoryProblem) -> None:
-    """Ops that can run in the order that is given."""
+    """Check that the ops of a memory problem can run in the given order."""
     present = set(problem.resident)
     seen: set[Identifier] = set()
     updated: set[Identifier] = set()
@@ -190,6 +191,7 @@ def _check_ops(problem: MemoryProblem) -> None:
 def _check_inputs(
     problem: MemoryProblem, op: MemoryOp, present: set[Identifier], updated: set[Identifier]
 ) -> None:
+    """Check that an op's inputs are present and not updated before it reads them."""
     for name in op.inputs:
         problem._check_is_value(name, f"op {op.id!r} reads")
         if name not in present:
@@ -199,6 +201,7 @@ def _check_inputs(
 
 
 def _check_options(problem: MemoryProblem, op: MemoryOp) -> None:
+    """Check an op's in-place pairs and updates in a memory problem."""
     for overwritten, output in op.inplace:
         if overwritten not in op.inputs or output not in op.outputs:
             refuse(
@@ -236,7 +239,7 @@ class Net:
 
     @classmethod
     def of(cls, problem: MemoryProblem, align: int = 1) -> Net:
-        """The numbers of a problem, sizes rounded up to a multiple of ``align``.
+        """Return a memory problem as numbers, with sizes rounded up to ``align``.
 
         ``overwriters[i]`` are steps that must not have run before step i, because they overwrite
         what it reads; ``ends[i]`` are values that are gone after step i, none unless a caller says
@@ -315,8 +318,10 @@ def _bases_of(problem: MemoryProblem, op: MemoryOp) -> list[Identifier]:
 def _values_needed(
     problem: MemoryProblem, free: dict[Identifier, MemoryOp]
 ) -> dict[Identifier, tuple[Identifier, ...]]:
-    """Return the values that a reader of each value needs: it and its base; for a free view, its
-    base and the needs of the inputs that it is made from."""
+    """Return the stored values that a reader of each value needs: it and a view's base.
+
+    A free view needs its base and the needs of the inputs that it is made from.
+    """
     bases = problem.bases
     needs = {
         value.id: tuple(dict.fromkeys((value.id, bases[value.id]))) for value in problem.values
@@ -336,7 +341,7 @@ def _overwrites(
     sizes: Sequence[int],
     viewed: Collection[Identifier],
 ) -> tuple[tuple[int, int], ...]:
-    """The pairs that plans use: of equal sizes, without views of the input."""
+    """Return an op's in-place pairs of equal sizes, without views of the input."""
     return tuple(
         (number[overwritten], number[output])
         for overwritten, output in op.inplace
@@ -351,7 +356,7 @@ def _overwrites(
 def _limits(
     problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
 ) -> tuple[int, ...]:
-    """Return how often each step may run: once if it updates, or has views that are not free."""
+    """Return how often each op may be recomputed: once if it updates or has stored views."""
     views = [v.id for v in problem.values if v.alias_of is not None and v.id not in free]
     viewed = {problem.bases[name] for name in views}
     without = float("inf")
@@ -365,6 +370,7 @@ def _limits(
 def _after(
     ops: Sequence[MemoryOp], needed: Mapping[Identifier, Sequence[Identifier]]
 ) -> tuple[tuple[int, ...], ...]:
+    """Return by op the updates that must run before it, because it reads an updated value."""
     writers: dict[Identifier, list[int]] = {}
     for step, op in enumerate(ops):
         for name in op.mutates:
@@ -392,7 +398,7 @@ Document = dict[str, Any]
 
 
 def read_problem(path: str | Path) -> MemoryProblem:
-    """The problem of a file."""
+    """Read a memory problem from a JSON file."""
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null
@@ -407,7 +413,7 @@ def read_problem(path: str | Path) -> MemoryProblem:
 
 
 def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
-    """An object of a file; JSON lets a field stand in it twice, and readers take either."""
+    """Return a JSON object's fields; raise an error if one occurs twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -422,7 +428,7 @@ def _short(value: object) -> str:
 
 
 def _is_text(value: object) -> bool:
-    """Text that can be written: halves of surrogate pairs, which JSON can escape, cannot."""
+    """Return True if a text can be written: JSON can escape lone surrogates, which cannot."""
     if not isinstance(value, str):
         return False
     try:
@@ -501,7 +507,7 @@ _WHOLE: Final = {
 
 
 def _read(row: object, where: str, fields: Mapping[str, _Field]) -> Document:
-    """The fields of an object of a document; ``where`` names it in messages."""
+    """Read a JSON object's fields with their types; ``where`` names it in messages."""
     if not isinstance(row, Mapping):
         refuse(f"{where} is not an object, but {_short(row)}")
     for key in row:
@@ -522,7 +528,7 @@ def _read(row: object, where: str, fields: Mapping[str, _Field]) -> Document:
 
 
 def problem_of(document: object) -> MemoryProblem:
-    """The problem that a parsed document describes."""
+    """Return the memory problem that a parsed JSON document describes."""
     if isinstance(document, Mapping) and (form := document.get("format", "")) != PROBLEM_FORMAT:
         refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
     fields = _read(document, "the document", _WHOLE)
@@ -552,7 +558,7 @@ def _op(row: object, where: str) -> MemoryOp:
 
 
 def problem_document(problem: MemoryProblem) -> Document:
-    """The document of a problem; ``problem_of`` reads it back."""
+    """Return a memory problem as a JSON document; ``problem_of`` reads it back."""
     return {
         "format": PROBLEM_FORMAT,
         "name": problem.name,
@@ -581,7 +587,7 @@ _Record = TypeVar("_Record")
 
 
 def machine_code(function: Callable[[_Record], int]) -> Callable[[_Record], int] | None:
-    """A function compiled; None where the jit is off, or nothing can be compiled."""
+    """Compile a search function to machine code; None without a compiler or with jit off."""
     if not config.current().jit:
         return None
     from staticgrad.native import words

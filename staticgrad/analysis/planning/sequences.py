@@ -127,7 +127,10 @@ class SequenceArrays:
 
     @classmethod
     def of(cls, net: Net) -> SequenceArrays:
-        """The arrays of a problem, with room for sequences of eight times its steps."""
+        """Allocate a search's arrays for a memory problem, with room for long sequences.
+
+        Sequences may have eight times its steps.
+        """
         steps, values = len(net.ops), len(net.sizes)
         events = sum(map(len, (*net.reads, *net.makes)))
         room, event_room = 8 * steps + 1_024, 10 * events + 4_096
@@ -191,7 +194,7 @@ def _concatenate(lists: Iterable[Sequence[int]]) -> list[int]:
 
 
 def lay_out(s: SequenceArrays) -> int:
-    """Adopt the sequence in ``trial``, without idle runs; whether it keeps the goal."""
+    """Adopt the ``trial`` sequence without idle runs; return 1 if it meets the goal."""
     drop_idle(s)
     find_loads(s)
     adopt(s)
@@ -201,7 +204,7 @@ def lay_out(s: SequenceArrays) -> int:
 
 
 def adopt(s: SequenceArrays) -> int:
-    """Make the trial the sequence."""
+    """Copy the trial sequence of steps to the current one."""
     for t in range(0, s.trial_length):
         s.sequence[t] = s.trial[t]
         s.load[t] = s.trial_load[t]
@@ -212,7 +215,7 @@ def adopt(s: SequenceArrays) -> int:
 
 
 def drop_idle(s: SequenceArrays) -> int:
-    """Remove runs that are never read from the trial; each step keeps one run."""
+    """Remove runs whose results are not read from the trial; each step keeps one run."""
     trial = s.trial
     need = s.need
     count = s.count
@@ -246,8 +249,10 @@ def drop_idle(s: SequenceArrays) -> int:
 
 
 def find_loads(s: SequenceArrays) -> int:
-    """Find the loads of the trial, its peak, and its excess; beyond all loads if one of its steps
-    ends a value that a later one needs."""
+    """Compute the trial sequence's live bytes at each step, its peak and excess.
+
+    Beyond all loads if one of its steps ends a value that a later one needs.
+    """
     need = s.need
     size = s.size
     goal = s.goal
@@ -286,7 +291,7 @@ def find_loads(s: SequenceArrays) -> int:
 
 
 def there(s: SequenceArrays, step: int) -> int:
-    """Go back over a step; return its bytes beside those that are alive behind it."""
+    """Walk liveness back over a step; return its bytes beside those live after it."""
     need = s.need
     alive = s.alive
     more = 0
@@ -310,7 +315,7 @@ def there(s: SequenceArrays, step: int) -> int:
 
 
 def find_saved_bytes(s: SequenceArrays, step: int) -> int:
-    """Return the bytes that a step writes over values that die there, each value once."""
+    """Return the bytes that a step saves in place, over values that die there, each once."""
     used = s.used
     begin = s.over_at[step]
     end = s.over_at[step + 1]
@@ -329,8 +334,11 @@ def find_saved_bytes(s: SequenceArrays, step: int) -> int:
 
 
 def find_events(s: SequenceArrays) -> int:
-    """Find, by value, ``2 * t`` for each step that reads it and ``2 * t + 1`` for each that makes
-    it, and the counts of steps."""
+    """Find the reads and writes of each value in the sequence, by event number.
+
+    ``2 * t`` for each step that reads it and ``2 * t + 1`` for each that makes it, and the counts
+    of steps.
+    """
     at = s.event_at
     fill = s.fill
     length = s.length
@@ -363,7 +371,7 @@ def find_events(s: SequenceArrays) -> int:
 
 
 def first_event(s: SequenceArrays, value: int, event: int) -> int:
-    """Return the index of the first event of a value that is not earlier than ``event``."""
+    """Return the index of a value's first read or write that is not before ``event``."""
     low = s.event_at[value]
     high = s.event_at[value + 1]
     while low < high:
@@ -391,9 +399,11 @@ def lives(s: SequenceArrays, value: int, t: int) -> int:
 
 
 def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
-    """Write the steps that recompute a value before step t, with the missing values they need;
-    return how many, or -1 if one of them may not run again there, if they are too many, or if
-    they cost more than ``most``."""
+    """Find the steps that recompute a value before step t; return how many, or -1.
+
+    They compute the missing values that it needs, too. -1 if one of them may not run again there,
+    if they are too many, or if they cost more than ``most``.
+    """
     stamp = s.stamp + 1
     s.stamp = stamp
     step = s.producer[value]
@@ -432,7 +442,7 @@ def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
 
 
 def insert_closure(s: SequenceArrays, t: int, count: int) -> int:
-    """Put the closure into the trial before step t; whether there is room."""
+    """Insert the recomputing steps into the trial before step t; return 1 if they fit."""
     trial = s.trial
     length = s.trial_length
     if length + count > s.room:
@@ -446,7 +456,7 @@ def insert_closure(s: SequenceArrays, t: int, count: int) -> int:
 
 
 def has_room(s: SequenceArrays) -> int:
-    """Return whether the arrays have room for the events of the trial."""
+    """Return 1 if the search's arrays have room for the events of the trial."""
     events = 0
     for t in range(0, s.trial_length):
         step = s.trial[t]

@@ -36,7 +36,7 @@ _LONGEST: Final = 400  # steps of a window
 
 
 def propose_change(s: SequenceArrays) -> int:
-    """A change drawn at random."""
+    """Draw a random change of a sequence of steps: drop, remove, move or swap."""
     kind = _drawn(s, 100)
     if kind < 25:
         return _drop_value(s)
@@ -54,7 +54,7 @@ def _drawn(s: SequenceArrays, count: int) -> int:
 
 
 def _place(s: SequenceArrays) -> int:
-    """A step at random; half of the time one near the bytes beyond the goal, if any are found."""
+    """Draw a random step; half of the time one near the bytes beyond the memory goal."""
     length = s.length
     t = _drawn(s, length)
     if s.excess > 0 and _drawn(s, 2) == 0:
@@ -71,7 +71,7 @@ def _place(s: SequenceArrays) -> int:
 
 
 def _drop_value(s: SequenceArrays) -> int:
-    """A value dropped across the gap before one of its readers."""
+    """Propose to drop a value before one of its readers and recompute it there."""
     t = _place(s)
     step = s.sequence[t]
     count = s.reads_at[step + 1] - s.reads_at[step]
@@ -91,7 +91,7 @@ def _drop_value(s: SequenceArrays) -> int:
 
 
 def _remove_run(s: SequenceArrays) -> int:
-    """A repeated run taken out."""
+    """Propose to remove a repeated run of a step."""
     if s.length == s.steps:
         return -1
     for _ in range(0, _LOOKS):
@@ -104,8 +104,10 @@ def _remove_run(s: SequenceArrays) -> int:
 
 
 def _move_block(s: SequenceArrays) -> int:
-    """A run, or a block of up to five, a little earlier or later, before its first reader, or
-    behind what it waits for."""
+    """Propose to move up to five consecutive steps a little earlier or later.
+
+    Or before its first reader, or behind what it waits for.
+    """
     length = s.length
     lo = _place(s)
     block = 1
@@ -129,7 +131,7 @@ def _move_block(s: SequenceArrays) -> int:
 
 
 def _write_window(s: SequenceArrays, lo: int, block: int, to: int) -> int:
-    """The window of a block that goes to ``to``."""
+    """Write the changed part of a sequence after a block of steps moved to ``to``."""
     begin = lo
     end = to + block
     if to < lo:
@@ -152,7 +154,7 @@ def _write_window(s: SequenceArrays, lo: int, block: int, to: int) -> int:
 
 
 def _first_reader(s: SequenceArrays, t: int) -> int:
-    """Return the step that first reads a value that step t makes."""
+    """Return the step of a sequence that first reads a value that step t makes."""
     step = s.sequence[t]
     first_reader = s.length
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
@@ -164,7 +166,7 @@ def _first_reader(s: SequenceArrays, t: int) -> int:
 
 
 def _behind_inputs(s: SequenceArrays, t: int) -> int:
-    """Return the place behind the last step before t that makes or reads a value that t reads."""
+    """Return the position after the last step that step t depends on, or shares a read with."""
     step = s.sequence[t]
     readers = _drawn(s, 2)
     place = 0
@@ -179,7 +181,7 @@ def _behind_inputs(s: SequenceArrays, t: int) -> int:
 
 
 def _swap_runs(s: SequenceArrays) -> int:
-    """Two runs in each other's place, next to each other or a little apart."""
+    """Propose to exchange two steps that are next to each other or a little apart."""
     lo = _place(s)
     hi = lo + 1
     if _drawn(s, 10) >= 7:
@@ -206,8 +208,11 @@ _LOG: Final = 710  # of two, in 1024ths
 
 
 def walk(s: SequenceArrays) -> int:
-    """Change the trial until the effort is spent; ``walked`` has the cheapest sequence met that
-    keeps the limit, or else the one of the fewest bytes beyond; whether it keeps the limit."""
+    """Anneal a sequence of steps until the effort is spent; return 1 if the limit is met.
+
+    ``walked`` has the cheapest sequence met that keeps the limit, or else the one of the fewest
+    bytes beyond.
+    """
     lay_out(s)
     _survey(s)
     s.price = 20_000
@@ -239,8 +244,10 @@ def walk(s: SequenceArrays) -> int:
 
 
 def _set_price(s: SequenceArrays) -> int:
-    """Raise the price of excess while bytes exceed the goal, lower it while they do not; a
-    steady price stays."""
+    """Raise the price of memory beyond the goal while there is some, else lower it.
+
+    A steady price stays.
+    """
     if s.steady > 0:
         return 0
     if s.excess > 0:
@@ -255,7 +262,7 @@ def _set_price(s: SequenceArrays) -> int:
 
 
 def _keep_best(s: SequenceArrays) -> int:
-    """Copy the sequence if it is better than the best."""
+    """Copy the annealed sequence if it is better than the best one."""
     if _is_better(s) == 1:
         for t in range(0, s.length):
             s.walked[t] = s.sequence[t]
@@ -267,8 +274,10 @@ def _keep_best(s: SequenceArrays) -> int:
 
 
 def _is_better(s: SequenceArrays) -> int:
-    """Return whether the sequence has less excess than the best, or equal excess and a lower cost.
-    In steady mode, return whether its cost plus the price of its excess is lower."""
+    """Return 1 if the sequence has less memory excess than the best, or equal and lower cost.
+
+    In steady mode, return whether its cost plus the price of its excess is lower.
+    """
     if s.steady > 0:
         worse = s.total_cost - s.best_cost
         if worse + _price_of(s, s.excess - s.best_over) < 0:
@@ -283,7 +292,7 @@ def _is_better(s: SequenceArrays) -> int:
 
 
 def _survey(s: SequenceArrays) -> int:
-    """Find events, the cost of all steps together, and where each step ran last."""
+    """Compute the sequence's events, total cost and the last run of each step."""
     find_events(s)
     total = 0
     for t in range(0, s.length):
@@ -296,7 +305,7 @@ def _survey(s: SequenceArrays) -> int:
 
 
 def _is_accepted(s: SequenceArrays, count: int) -> int:
-    """Return whether the walk replaces the steps from LO to HI by those in ``window``."""
+    """Return 1 if annealing accepts the steps in ``window`` for those from lo to hi."""
     lo = s.lo
     hi = s.hi
     if _is_allowed(s, count) == 0:
@@ -322,7 +331,7 @@ def _is_accepted(s: SequenceArrays, count: int) -> int:
 
 
 def _price_of(s: SequenceArrays, excess: int) -> int:
-    """Return the price of an excess: a mean excess of the goal over all steps costs four prices."""
+    """Return the price of memory excess: a mean excess of the goal costs four prices."""
     sign = 1
     if excess < 0:
         sign = -1
@@ -344,8 +353,10 @@ def _price_of(s: SequenceArrays, excess: int) -> int:
 
 
 def _drawn_log(s: SequenceArrays) -> int:
-    """Minus the natural logarithm of a random number from 0 to 1, in 1024ths, by straight lines
-    between powers of two."""
+    """Return minus the logarithm of a random number in (0, 1), in 1024ths, for annealing.
+
+    By straight lines between powers of two.
+    """
     s.random = s.random * 48271 % 2147483647
     left = s.random
     logarithm = 0
@@ -356,7 +367,7 @@ def _drawn_log(s: SequenceArrays) -> int:
 
 
 def _is_allowed(s: SequenceArrays, count: int) -> int:
-    """Return whether no step of the window reads a value that was overwritten before."""
+    """Return 1 if no step of the changed window reads an overwritten value."""
     for i in range(0, count):
         step = s.window[i]
         for k in range(s.overwriters_at[step], s.overwriters_at[step + 1]):
@@ -371,7 +382,7 @@ def _is_allowed(s: SequenceArrays, count: int) -> int:
 
 
 def _touch_all(s: SequenceArrays, count: int) -> int:
-    """Say of each value that the old window or the new one touches whether it is needed behind."""
+    """Mark each value that the old or new window touches, with its need after the window."""
     s.stamp = s.stamp + 1
     s.touched_count = 0
     for t in range(s.lo, s.hi):
@@ -384,6 +395,7 @@ def _touch_all(s: SequenceArrays, count: int) -> int:
 
 
 def _touch(s: SequenceArrays, step: int) -> int:
+    """Mark the values that a step reads, makes or ends as touched by a change."""
     for i in range(s.reads_at[step], s.reads_at[step + 1]):
         _touch_value(s, s.reads[i])
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
@@ -403,7 +415,7 @@ def _touch_value(s: SequenceArrays, value: int) -> int:
 
 
 def _window_excess(s: SequenceArrays, count: int) -> int:
-    """Go back over the new window; loads, bytes alive before each step, and its excess."""
+    """Compute the live bytes and the excess of the changed window, from its end back."""
     s.broken = 0
     s.idle = 0
     alive = s.across[s.hi]
@@ -433,7 +445,7 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
 
 
 def _find_moved(s: SequenceArrays) -> int:
-    """Find values whose live ranges before the window change; return whether its inputs are there.
+    """Find values whose live ranges before the window change; return 1 if its inputs exist.
 
     ``more`` are the bytes that come at a step and stay, ``once`` those of a step alone.
     """
@@ -458,7 +470,7 @@ def _find_moved(s: SequenceArrays) -> int:
 
 
 def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
-    """Return whether a step between an event of a value and the window ends the value."""
+    """Return 1 if a step between a value's event and the window ends the value."""
     if s.ended[value] == 0:
         return 0
     for t in range(event // 2 + event % 2, s.lo):
@@ -470,7 +482,10 @@ def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
 
 
 def _excess_before(s: SequenceArrays) -> int:
-    """Return the change of the excess before the window; ``more`` and ``once`` are set."""
+    """Return how a change alters the memory excess before its window.
+
+    ``more`` and ``once`` are set.
+    """
     lo = s.lo
     goal = s.goal
     begin = lo
@@ -506,8 +521,11 @@ def _excess_before(s: SequenceArrays) -> int:
 
 
 def _saved_before(s: SequenceArrays, i: int) -> int:
-    """Return how much the load of a step before the window rises because a value that it overwrites
-    no longer dies there (negative if it now does)."""
+    """Return how a change alters what a step before the window saves in place.
+
+    How much its load rises because a value that it overwrites no longer dies there (negative if it
+    now does).
+    """
     at = s.moved_at[i]
     step = s.sequence[at]
     for j in range(s.over_at[step], s.over_at[step + 1]):
@@ -535,7 +553,7 @@ def _forget_before(s: SequenceArrays) -> int:
 
 
 def _take(s: SequenceArrays, count: int) -> int:
-    """Make the change that was weighed."""
+    """Apply the change of a sequence that annealing accepted."""
     if s.hi - s.lo == count and s.idle == 0:
         return _take_in_place(s)
     _forget_before(s)
@@ -557,7 +575,7 @@ def _take(s: SequenceArrays, count: int) -> int:
 
 
 def _take_in_place(s: SequenceArrays) -> int:
-    """Make a change that keeps all runs, with the loads that were found when it was weighed."""
+    """Apply an accepted change that keeps all runs, with the loads found before."""
     lo = s.lo
     hi = s.hi
     goal = s.goal
@@ -599,8 +617,10 @@ def _beyond(load: int, goal: int) -> int:
 
 
 def settle(s: SequenceArrays) -> int:
-    """Move each step that overwrites a value, and the readers of its results, behind the last
-    reader of that value; return whether such an order exists."""
+    """Move steps that overwrite a value behind its last reader; return 1 if possible.
+
+    The readers of its results are moved, too.
+    """
     s.effort = s.effort - s.trial_length
     if _find_due(s) == 0:
         return 1
@@ -628,8 +648,10 @@ def settle(s: SequenceArrays) -> int:
 
 
 def _find_due(s: SequenceArrays) -> int:
-    """Set ``due`` of each step to the last reader of the values that it overwrites; return whether
-    a step runs before its due position."""
+    """Find for each overwriting step the last reader that it must follow.
+
+    Return 1 if a step runs before its due position.
+    """
     for step in range(0, s.steps):
         s.due[step] = -1
     early = 0
@@ -645,7 +667,7 @@ def _find_due(s: SequenceArrays) -> int:
 
 
 def _must_wait(s: SequenceArrays, step: int, t: int) -> int:
-    """Return whether a step overwrites a value still to be read, or reads one not yet computed."""
+    """Return 1 if a step overwrites a value still to be read, or reads one not computed."""
     if s.due[step] > t:
         return 1
     for i in range(s.reads_at[step], s.reads_at[step + 1]):
@@ -662,7 +684,7 @@ def _count_made(s: SequenceArrays, step: int, more: int) -> int:
 
 
 def _let_go(s: SequenceArrays, waiting: int, t: int) -> int:
-    """Write the deferred steps that may run behind step t; return how many are left."""
+    """Write the deferred steps that may run after step t; return how many remain."""
     left = 0
     for k in range(0, waiting):
         _count_made(s, s.waiting[k], -1)
