@@ -53,7 +53,7 @@ def check_kind(name: str, level: str, program: object) -> None:
 
 
 def check_interface(name: str, original: Graph, transformed: Graph) -> None:
-    """Check that a pass did not change the interface of a graph.
+    """Check that a pass kept the interface of a graph: inputs, outputs, updates, sizes.
 
     Inputs are compared by their nodes, in order; outputs by name, order and type; updates by
     parameter, order and type. Parameters and named sizes may be removed, but not added.
@@ -73,7 +73,7 @@ def check_interface(name: str, original: Graph, transformed: Graph) -> None:
 
 
 def _differences(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
-    """Yield a text for each difference, with the value concerned."""
+    """Yield the differences of two graphs' interfaces, as text with the value concerned."""
     old, new = _values_by_label(original.inputs), _values_by_label(transformed.inputs)
     yield from _compare_values("input", old, new)
     for name, value in old.items():
@@ -94,7 +94,7 @@ def _differences(original: Graph, transformed: Graph) -> Iterator[tuple[str, Sym
 def _compare_values(
     what: str, original: Mapping[str, Symbolic], transformed: Mapping[str, Symbolic]
 ) -> Iterator[tuple[str, Symbolic | None]]:
-    """Yield the differences of names and types of one kind of value."""
+    """Yield differences in names and types of inputs, parameters or outputs of two graphs."""
     for name, value in original.items():
         if name not in transformed:
             yield f"{what} {name!r} is gone", value
@@ -120,7 +120,7 @@ def _parameters(graph: Graph) -> list[Parameter]:
 
 
 def _new_sizes(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
-    """Yield named sizes that occur only in new nodes: no feed determines them."""
+    """Yield named sizes that a pass has introduced, which no feed determines."""
     old = set(original.nodes)
     seen: dict[int, Size] = {}  # by identity: few dims are shared by many types
     declared = [extent for value in original.inputs for extent in value.shape]
@@ -205,7 +205,7 @@ class Pass(Immutable):
         return self.apply(program)[0]
 
     def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
-        """Return the transformed program, and how often each of the pass's rules applied.
+        """Run the pass: return the transformed graph, and how often each of its rules applied.
 
         The pipeline calls this method. A pass with one rule counts it under the pass's name. A pass
         defines this or, without rules, ``__call__``: each follows from the other. ``watch`` is
@@ -278,7 +278,7 @@ class Pipeline(Pass, name="pipeline"):
         watch: Watch | None = None,
         check: bool | None = None,
     ) -> tuple[Any, tuple[Report, ...]]:
-        """Return the transformed program, with one report per pass that ran, in order.
+        """Run all passes of the pipeline: return the transformed graph with a report for each.
 
         Args:
             program: a Graph, or the input level of the first pass.
@@ -356,7 +356,7 @@ class Fixpoint(Pass, name="fixpoint"):
         Pipeline((*self.passes, self.passes[0]))
 
     def apply(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
-        """Return the result of ``__call__``, and the hits of all rounds."""
+        """Run the passes to a fixpoint: return the graph, and the rule hits of all rounds."""
         hits: Counter[str] = Counter()
         for _ in range(self.limit):
             previous = program
@@ -391,7 +391,7 @@ def _gives(pass_: Pass) -> str:
 def disable_passes(
     pipeline: Pipeline, names: Collection[str], others: Collection[str] = ()
 ) -> Pipeline:
-    """Return the pipeline without the passes of these names, also inside of fixpoints.
+    """Return a pipeline without the passes of these names, also inside of fixpoints.
 
     ``others``: names that may be disabled elsewhere, and are ignored here.
 
@@ -425,6 +425,7 @@ def _all_passes(pipeline: Pipeline | Fixpoint) -> Iterator[Pass]:
 
 
 def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> Iterator[Pass]:
+    """Yield the passes of a pipeline that are not disabled by name."""
     for pass_ in pipeline.passes:
         if pass_.name in names:
             continue
@@ -439,7 +440,7 @@ def _enabled_passes(pipeline: Pipeline | Fixpoint, names: Collection[str]) -> It
 def _run_pass(
     pass_: Pass, program: Any, watch: Watch | None = None
 ) -> tuple[Any, Mapping[str, int]]:
-    """Return the result of ``each.apply``; check its kind and the graph's interface."""
+    """Run one pass on a graph; check the kind of its result and the graph's interface."""
     source, inside = program, Counter[str]()
     if pass_.inside and pass_.gives == "graph" and isinstance(program, Graph):
         source = map_bodies(program, partial(_in_body, pass_, inside, watch))
@@ -459,7 +460,7 @@ def _run_pass(
 
 
 def _in_body(pass_: Pass, hits: Counter[str], watch: Watch | None, body: Graph) -> Graph:
-    """Return the result of a pass for the body of a loop or branch."""
+    """Run a pass on the body of a loop or branch."""
     transformed, counts = pass_.apply(body, watch)
     hits.update(counts)
     check_kind(str(pass_), _gives(pass_), transformed)
@@ -469,6 +470,7 @@ def _in_body(pass_: Pass, hits: Counter[str], watch: Watch | None, body: Graph) 
 
 
 def _verify_program(program: Any, level: str, culprit: str) -> None:
+    """Verify the graph that a pass returned; an error names the pass."""
     verifier = VERIFIERS.get(level)
     if verifier is None:
         return
@@ -480,6 +482,7 @@ def _verify_program(program: Any, level: str, culprit: str) -> None:
 
 
 def _validate_pass(pass_: Pass, original: Graph, transformed: Graph) -> None:
+    """Test on sample feeds that a pass keeps the graph's meaning (translation validation)."""
     from passes.validation import validate  # evaluation is loaded only for checks
 
     compared = pass_.without_rounding()

@@ -28,7 +28,7 @@ class Clones:
         self._marks: dict[tuple[Node, int], Symbolic] = {}
 
     def clone_of(self, value: Symbolic) -> Symbolic:
-        """Return the clone of a value, or its replacement outside of the clones.
+        """Return the clone of a value for the backward pass, or its replacement without one.
 
         All operands that run again are cloned, too.
         """
@@ -64,7 +64,7 @@ class Clones:
         return self.mark(self.outside(value))
 
     def mark(self, value: Symbolic) -> Symbolic:
-        """Return a mark on a value that does not run again.
+        """Return a mark on a value that is read, not recomputed, by clones.
 
         What reads it is not merged with equal nodes that ran first.
         """

@@ -24,7 +24,7 @@ class CommonSubexpressions(Pass, name="cse"):
     border: bool = False
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of nodes merged into others."""
+        """Eliminate common subexpressions: return the graph, and the number of merged nodes."""
         same = duplicates(program.nodes, border=self.border)
         if not same:
             return program, {}
@@ -55,7 +55,7 @@ class PartsOfOthers(Pass, name="parts"):
     keeps = "close"
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of nodes whose result another one has."""
+        """Take results from ops that contain them (eigenvalues of ``eigh``); count them."""
         if all(kind.contained_in is Op.contained_in for kind in program.kinds):
             return program, {}
         containers_of = {
@@ -84,6 +84,7 @@ class PartsOfOthers(Pass, name="parts"):
         merged_nodes: dict[Any, Node] = {}
 
         def from_container(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            """Return a node's results from an op that contains them, built once."""
             if node not in of:
                 return None
             op_key, container, index = of[node]
@@ -98,7 +99,7 @@ class PartsOfOthers(Pass, name="parts"):
 
 
 def _origins(same: Mapping[Node, Node]) -> dict[Node, Location]:
-    """Return the origin of each node that replaces others; a constant keeps its own."""
+    """Return the source location of each node that replaces equal ones; a constant's is its own."""
     lines: dict[Node, list[Location]] = {}
     for node, leader in same.items():
         if not node.is_leaf and node.origin != leader.origin:

@@ -9,7 +9,7 @@ from staticgrad.language.ir.graph import Input, Node, ParameterLeaf
 
 
 def duplicates(nodes: Iterable[Node], *, border: bool = False) -> dict[Node, Node]:
-    """Every node that computes what an earlier one does, and that one; operands come first."""
+    """Find nodes that compute the same as an earlier one (value numbering), operands first."""
     first: dict[Any, Node] = {}
     same: dict[Node, Node] = {}
     for node in nodes:

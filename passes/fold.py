@@ -31,7 +31,7 @@ class Fold(Pass, name="fold"):
     limit: int = 65536
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of folded nodes."""
+        """Fold constants: return the graph, and the number of folded nodes."""
         if not any(self.folds(node, node.args) for node in program.nodes):
             return program, {}
         count = 0
@@ -48,7 +48,7 @@ class Fold(Pass, name="fold"):
         return graph, {self.name: count} if count else {}
 
     def folds(self, node: Node, args: tuple[Symbolic, ...]) -> bool:
-        """Return whether ``node`` over ``args`` is exact, constant and small enough."""
+        """Return True if a node is exact, depends on constants alone, and has a small result."""
         read = 0
         for arg in args:  # most nodes read something else
             if not isinstance(arg.node.op, Constant):
@@ -63,7 +63,7 @@ class Fold(Pass, name="fold"):
 
 
 def _evaluate(node: Node, args: tuple[Symbolic, ...]) -> tuple[Any, ...] | None:
-    """Return the results as arrays of the inferred types; None on errors or open sizes."""
+    """Evaluate a constant node by its op's reference; None on errors or open sizes."""
     arrays = [arg.node.op.data.array for arg in args if isinstance(arg.node.op, Constant)]
     try:
         with within(node.origin), np.errstate(all="ignore"):

@@ -81,7 +81,7 @@ class Narrow(Pass, name="narrow"):
         return replace(self, dtype="float32")
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of rounded values."""
+        """Round values between kernels to a narrow float; return the graph and their number."""
         if self.dtype == "bfloat16" and not HAS_BFLOAT16:
             raise ml_dtypes.missing("narrow{dtype='float16'} does not")
         chosen = _Selection(program, self)
@@ -159,7 +159,7 @@ class _Selection:
         return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
 
     def by_all(self, key: ValueKey) -> bool:
-        """Return whether all readers of a value, or of a view of it, read it rounded."""
+        """Return True if all readers of a value, or of its views, may read it in a narrow float."""
         waiting = [key]
         for value in waiting:
             for user in self.users[value]:
@@ -170,7 +170,7 @@ class _Selection:
         return True
 
     def _can_round(self, base: Symbolic) -> bool:
-        """Return whether a value that is not a view may be rounded."""
+        """Return True if a value that is not a view may be stored in a narrow float."""
         node, kind = base.node, base.type
         if kind.dtype is not self._wide or node.is_leaf:
             return False
@@ -206,7 +206,7 @@ class _Rewriter:
         return self.graph.with_nodes(self.nodes, self.exact).without_dead_nodes()
 
     def _add(self, node: Node) -> None:
-        """A node over what its operands have become, and its results that are rounded."""
+        """Rebuild a node over narrow operands, and round its results that are stored narrow."""
         widened: dict[ValueKey, Symbolic] = {}
         slices = [
             place
@@ -241,7 +241,7 @@ class _Rewriter:
                 self.exact[value.key] = new_value
 
     def _read(self, node: Node, value: Symbolic, widened: dict[ValueKey, Symbolic]) -> Symbolic:
-        """Return an operand as a node reads it, which has widened its ``own`` already."""
+        """Return an operand as a node reads it: exact, or narrow and ``widened`` once."""
         if not self.chosen.reads(node, value):
             return self.exact.get(value.key, value)
         phase = self.chosen.phases[node]
@@ -251,7 +251,7 @@ class _Rewriter:
         return casts[value.key]
 
     def _narrow_of(self, value: Symbolic) -> Symbolic:
-        """Return a rounded value, or the same view of it as one has of the exact one."""
+        """Return a value's narrow float, or the same view of a narrow one."""
         if value.key not in self.narrow:
             node = value.node
             (viewed,) = node.args

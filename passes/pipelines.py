@@ -106,7 +106,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 @boundary
 def pipeline(text: str | Pass) -> Pipeline:
-    """Return the pipeline that ``text`` describes, or the one of a level (``"O1"``).
+    """Parse the text of a pipeline of passes, or return the one of a level (``"O1"``).
 
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
@@ -126,7 +126,7 @@ def pipeline(text: str | Pass) -> Pipeline:
 
 
 def _load(name: str) -> None:
-    """Import what may define the pass ``name``: a rare one, or those of other installed packages.
+    """Import the modules that may define a pass: rare ones, or installed extensions.
 
     A package that cannot be imported, or whose entry point is no pass, costs a warning, for a pass
     of another name may be wanted.
@@ -168,7 +168,7 @@ class _PipelineReader:
         return passes
 
     def some(self) -> tuple[Pass, ...]:
-        """One pass, or those of a level."""
+        """Parse one pass of a pipeline's text, or those of a level."""
         self.skip()
         match = _NAME.match(self.text, self.at)
         if match is None:
@@ -179,6 +179,7 @@ class _PipelineReader:
         return (self.read_pass(match),)
 
     def read_pass(self, match: re.Match[str]) -> Pass:
+        """Parse a pass's name with its options; a ``fixpoint`` contains passes."""
         start, name = self.at, match[0]
         if name not in REGISTRY:
             _load(name)
@@ -204,7 +205,7 @@ class _PipelineReader:
         return REGISTRY[name](**self.options(REGISTRY[name], start))
 
     def options(self, cls: type[Pass], start: int) -> dict[str, Any]:
-        """``{key=value,...}``, if it stands here, checked against the fields of ``cls``."""
+        """Parse ``{key=value,...}`` behind a pass's name, checked against its fields."""
         values: dict[str, Any] = {}
         options = [f for f in fields(cls) if f.name != "passes"]  # type: ignore[arg-type]
         if self.take("{") and not self.take("}"):
@@ -219,6 +220,7 @@ class _PipelineReader:
         return values
 
     def option(self, options: list[Any], values: dict[str, Any]) -> None:
+        """Parse one ``key=value`` of a pass's options."""
         self.skip()
         match = _NAME.match(self.text, self.at)
         name = match[0] if match else ""
@@ -238,7 +240,7 @@ class _PipelineReader:
         values[name] = value
 
     def literal(self) -> Any:
-        """Return a Python literal up to the comma or brace that ends it."""
+        """Parse a Python literal up to the comma or brace that ends it."""
         self.skip()
         for end in _ends(self.text, self.at):
             try:
@@ -272,7 +274,7 @@ class _PipelineReader:
         raise self.error(headline, width, hint)
 
     def error(self, headline: str, width: int = 1, hint: str = "") -> ParseError:
-        """Return an error that points at where the reader stands."""
+        """Return a syntax error that points to the position in a pipeline's text."""
         consumed = self.text[: self.at]
         return ParseError(
             headline,

@@ -141,7 +141,7 @@ class CrossingRegions:
             yield values
 
     def offer(self, values: Sequence[ValueKey]) -> Offer | None:
-        """Return the best recomputation for a connected set of values, or None."""
+        """Return the cheapest recomputation (minimum cut) for connected residuals, or None."""
         number = {key: place for place, key in enumerate(values)}
         crossing = [key for key in values if key in self.border.crossing]
         weight = self.border.weight
@@ -164,7 +164,7 @@ class CrossingRegions:
         return Offer(again, stored, sum(map(weight, crossing)) - sum(map(weight, stored)))
 
     def nodes(self, offer: Offer) -> Iterator[Node]:
-        """Yield the nodes to run again."""
+        """Yield the nodes to clone into the backward pass."""
         waiting = list(offer.recomputed)
         seen = set(waiting)
         while waiting:
@@ -199,7 +199,7 @@ class Residuals(Pass, name="residuals"):
     flops: int = 48
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, the number of clones, and of regions too long to weigh."""
+        """Recompute cheap residuals: return the graph, and counts of clones and skipped regions."""
         if program.has(BodyOp):
             return program, {}  # residuals of loops are chosen when a loop is differentiated
         joined = join_disjoint_pads(program)  # as in fusion, which reuses it
@@ -220,7 +220,7 @@ class Residuals(Pass, name="residuals"):
         return graph, {name: count for name, count in counts.items() if count}
 
     def _with_scores(self, border: Border) -> tuple[Border, int]:
-        """Return the border with products of attention computed again behind it, and clones made.
+        """Recompute attention scores in the backward pass; return the border and the clones.
 
         Only where a block takes them in: there the scores stay in the cache, and what is stored of
         them is a maximum and a sum of each row.
@@ -235,7 +235,7 @@ class Residuals(Pass, name="residuals"):
         return border.in_graph(cloned.graph), len(cloned.clones)
 
     def _at_border(self, border: Border) -> tuple[Graph, int]:
-        """Return the graph with clones for one phase that are not kernels, and their number.
+        """Clone cheap residuals at one forward to backward border; return the graph and count.
 
         Fusion runs with clones only where the kernels without them make it likely that some pay.
         """
@@ -255,7 +255,7 @@ class Residuals(Pass, name="residuals"):
         stored: Callable[[Cloned], Set[Node]],
         nbytes: Callable[[Graph], int],
     ) -> Cloned | None:
-        """Return the clones that pay and are not ``stored``, None if there are none.
+        """Return the clones that pay and are fused, not ``stored``; None if there are none.
 
         If a clone with several readers would be a kernel, each reader gets a separate clone. If one
         of those would be a kernel too, the value is stored; so it is if they all read one clone,
@@ -280,7 +280,7 @@ class Residuals(Pass, name="residuals"):
     def _make_clones(
         self, border: Border, separate: Set[Node], refused: Set[Node]
     ) -> Cloned | None:
-        """Return clones of the best choice, None if there is none or they are too many."""
+        """Clone the best choice of residuals; None if there is none or too many clones."""
         chosen = border.choose_nodes(refused)
         candidate = border.make_clones(chosen, separate) if chosen else None
         return (
@@ -299,7 +299,7 @@ class Cloned:
     readers: Mapping[Node, Sequence[Node]]
 
     def shared_nodes(self) -> Set[Node]:
-        """Return the nodes of which several clones read one clone."""
+        """Return the nodes of which several clones read the same clone."""
         clones = {clone for _, clone in self.clones}
         operands = ((n, {arg.node for arg in clone.args} & clones) for n, clone in self.clones)
         reads = Counter(
@@ -386,7 +386,7 @@ class Border:
         return {node for node, clone in computed if groups.stores((clone, 0))}
 
     def likely_stored(self, cloned: Cloned) -> Set[Node]:
-        """Return the nodes whose clones present kernels of several levels would read.
+        """Return the nodes whose clones would probably be stored: several kernels read them.
 
         Kernels of one level may become one.
         """
@@ -423,7 +423,7 @@ class Border:
 
     @cached_property
     def inside(self) -> set[ValueKey]:
-        """The values that cross within one kernel of both phases and need not be stored."""
+        """Residuals that one fused kernel of both phases computes and reads, never stored."""
         return {
             key
             for key in self.crossing
@@ -436,7 +436,7 @@ class Border:
         }
 
     def scores(self) -> list[Node]:
-        """Return products larger than their operands, and what is computed of their elements.
+        """Find products larger than their operands (attention scores), and their elementwise users.
 
         The phase reads some of these values, and their operands are there anyway: operands of the
         products are stored, others are a fraction of the bytes, such as numbers of each row.
@@ -471,6 +471,7 @@ class Border:
         return len(others) < len(node.args) and all(self._is_small(arg, node) for arg in others)
 
     def _is_square(self, product: Node) -> bool:
+        """Return True if a batched product is larger than its operands, which are stored."""
         if len(product.types[0].shape) < 3 or product.args[1].ndim < 3:
             return False  # one matrix for all rows: no block begins with such a product
         operands = [bases(arg)[-1] for arg in product.args]
@@ -495,7 +496,7 @@ class Border:
         )
 
     def choose_nodes(self, refused: Set[Node]) -> list[Node]:
-        """Return the nodes to clone in graph order, without the refused ones.
+        """Choose the residuals to recompute, in graph order, without the refused ones.
 
         The result is empty if they would save too little.
         """
@@ -505,7 +506,7 @@ class Border:
         return [node for node in self.graph.nodes if node in nodes]
 
     def _best_nodes(self, refused: Set[Node]) -> set[Node]:
-        """Return the nodes to clone, without the refused ones."""
+        """Choose the residuals to recompute by minimum cuts, without the refused ones."""
         if not self.inside <= self.stored:
             self.stored |= self.inside
         regions = CrossingRegions(self, refused)
@@ -521,7 +522,7 @@ class Border:
         return {node for offer in offers for node in regions.nodes(offer)}
 
     def make_clones(self, chosen: Sequence[Node], separate: Set[Node]) -> Cloned:
-        """Return the graph in which readers of the phase read clones of the chosen nodes.
+        """Return the graph in which backward nodes read clones of the chosen forward nodes.
 
         Nodes of ``separate`` have a clone for each reader. No more clones are made once there are
         too many.
@@ -533,6 +534,7 @@ class Border:
         place = {node: number for number, node in enumerate(chosen)}
 
         def over(reader: Node, args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+            """Return a reader's operands with clones in place of residuals."""
             clones: dict[Node, Node] = {}  # that this reader reads
             for node in sorted(below(args, place, shared), key=place.__getitem__):
                 if node in shared:
@@ -564,6 +566,7 @@ class Border:
         return nbytes
 
     def _weigh(self, key: ValueKey) -> int:
+        """Return the bytes that storing a residual takes; 0 if it is stored anyway."""
         same = bases(Symbolic(*key))
         node, index = same[-1]
         if node.is_leaf or not self.stored.isdisjoint(same):
@@ -581,7 +584,7 @@ class Border:
         return sum(self.weight(key) for key in stored if not self.groups.stores(key))
 
     def spared_bytes(self, keys: Iterable[ValueKey]) -> int:
-        """Bytes of those values that kernels write for nobody before the border."""
+        """Sum the bytes of residuals that forward kernels need not store."""
         return sum(
             self.weight(key)
             for key in keys
@@ -595,7 +598,7 @@ class Border:
         return self.groups.home(key)
 
     def may_run_again(self, node: Node) -> bool:
-        """Return whether a fused kernel behind the border could run the node."""
+        """Return True if a fused backward kernel could recompute the node."""
         form = node.form
         if is_mark(node):
             return True
@@ -604,6 +607,7 @@ class Border:
         )
 
     def _sort_operands(self, reader: Node) -> None:
+        """Sort a backward node's residuals into those read elementwise and others, stored."""
         in_phase = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:

@@ -59,7 +59,7 @@ class SavedValues(Pass, name="saved"):
         return not isinstance(self.policy, str)
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the number of cloned nodes."""
+        """Recompute all but saved values in the backward pass: return the graph and clone count."""
         graph, count = program, 0
         kept_values(self.saveable, graph.nodes)  # names are checked where nothing is cloned, too
         for phase in range(max((node.order for node in graph.nodes), default=0), 0, -1):
@@ -69,7 +69,7 @@ class SavedValues(Pass, name="saved"):
 
 
 def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int]:
-    """Return the graph in which a phase reads saved values of earlier ones, else clones."""
+    """Return the graph in which a phase reads saved residuals, and clones of all others."""
     phases = phases_of(graph)
     saved = {*kept_values(policy, graph.nodes)}
     marked = [node.values[0] for node in graph.nodes if _is_kept(node)]
@@ -101,7 +101,7 @@ def _is_kept(node: Node) -> bool:
 
 
 def read_checkpoint(policy: Any) -> Policy | SavedValues:
-    """Return a policy over steps, or the pass of a predicate over ops."""
+    """Return a recomputation policy over steps, or the pass of a predicate over ops."""
     if isinstance(policy, str) and policy_named(policy) is not None:
         return SavedValues(policy)
     if isinstance(policy, str | type | Policy) or not callable(policy):

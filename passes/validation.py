@@ -41,7 +41,7 @@ _CLOSE: Final = {F32: (2e-3, 1e-4), F64: (1e-8, 1e-10)}
 def validate(
     name: str, transform: Transform, original: Graph, transformed: Graph, allowed: str
 ) -> None:
-    """Compare ``transformed`` with ``original`` on several feeds."""
+    """Test that a pass kept the meaning: compare both graphs on several feeds."""
     if mismatch(original, transformed, allowed) is None:
         return
 
@@ -61,7 +61,10 @@ def validate(
 
 
 def mismatch(original: Graph, transformed: Graph, allowed: str) -> str | None:
-    """Return the first difference, or None. Feeds that ``original`` refuses are skipped."""
+    """Return the first difference of two graphs on sample feeds, or None.
+
+    Feeds that ``original`` refuses are skipped.
+    """
     floats = (kind.dtype for node in original.nodes for kind in node.types if kind.dtype.is_float)
     rtol, atol = _CLOSE[min(floats, key=lambda dtype: dtype.digits, default=F64)]
     for feeds, sizes in sample_feeds(original):
@@ -80,7 +83,7 @@ def mismatch(original: Graph, transformed: Graph, allowed: str) -> str | None:
 
 
 def sample_feeds(graph: Graph) -> Iterator[tuple[Feeds, dict[str, int]]]:
-    """Small feeds for a graph: ordinary numbers first, then special values; at several sizes."""
+    """Yield test feeds for a graph at several sizes: ordinary numbers, then special values."""
     random = np.random.default_rng(0)
     for sizes in itertools.islice(_sample_sizes(graph), 2):
         for turn in range(_TURNS):
@@ -94,7 +97,7 @@ def sample_feeds(graph: Graph) -> Iterator[tuple[Feeds, dict[str, int]]]:
 
 
 def _sample_sizes(graph: Graph) -> Iterator[dict[str, int]]:
-    """Values of the named sizes that the graph's conditions allow."""
+    """Yield values of the named sizes that a graph's guards allow, for test feeds."""
     names = list(graph.sizes.items())
     choices = [_small(named) for _, named in names]
     for values in itertools.islice(itertools.product(*choices), 200):
@@ -114,6 +117,7 @@ def _small(named: Named) -> list[int]:
 
 
 def _sample(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Array:
+    """Return a random array of a dtype as a test feed, with special floats in the last round."""
     if dtype.is_bool:
         return np.asarray(random.integers(0, 2, shape), bool)
     if dtype.is_integer:
@@ -141,6 +145,7 @@ def _all_finite(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> bool:
 
 
 def _agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: float) -> bool:
+    """Compare two results within a pass's promise: bitwise, or finite ones by tolerance."""
     if allowed == EXACT:
         return same_bytes(actual, expected)
     if (expected.shape, expected.dtype) != (actual.shape, actual.dtype):
@@ -156,7 +161,7 @@ def _agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: floa
 
 
 def _shrink(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
-    """Return the smallest wrong program found: one value, of as few nodes as possible."""
+    """Shrink a graph that a pass miscompiles to one value of as few nodes as possible."""
     smallest = _first_wrong_value(graph, wrong)
     for _ in range(len(smallest.nodes)):
         smaller = next(
@@ -170,7 +175,7 @@ def _shrink(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
 
 
 def _first_wrong_value(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
-    """Return a graph of the earliest value that alone is wrong; else the whole graph."""
+    """Return a graph of the earliest miscompiled value; else the whole graph."""
     values = [v for node in graph.nodes[:_MOST_NODES] for v in node.values if not node.is_leaf]
     roots = [value for value in graph.roots if value.node not in graph.nodes[:_MOST_NODES]]
     for value in (*values, *roots):
@@ -190,6 +195,7 @@ def _cuts(graph: Graph) -> Iterator[Graph]:
 
 
 def _with_input(graph: Graph, root: Symbolic, cut: Node) -> Graph:
+    """Return a graph in which new inputs replace a node, to shrink it."""
     used_names = {input_label(value) for value in graph.inputs}
     names = (f"x{k}" for k in itertools.count() if f"x{k}" not in used_names)
     new: dict[tuple[Node, int], Symbolic] = {}

@@ -51,7 +51,7 @@ _LEAST_ELEMENTS: Final = 1 << 13
 
 
 def copy_formulas_of_sums(graph: Graph) -> Graph:
-    """Return the graph in which sums across rows have copies of cheap formulas that they read."""
+    """Copy cheap elementwise formulas for each sum across rows that reads them."""
     if not any(_sums_across(node) for node in graph.nodes):
         return graph
     formulas = _Formulas(graph)
@@ -88,6 +88,7 @@ def _sums_across(node: Node) -> bool:
 def _copy_nodes(
     old: Symbolic, new: Symbolic, formula: Mapping[Node, None], copies: dict[Node, Node]
 ) -> Symbolic:
+    """Copy the nodes of an elementwise formula for one reader."""
     if old.node not in formula:
         return new
     if old.node not in copies:
@@ -104,6 +105,7 @@ class _Formulas:
         self._roots = {value.key for value in graph.roots}
 
     def find_formula(self, node: Node) -> Mapping[Node, None] | None:
+        """Find the cheap formula that a sum across rows reads and may recompute, or None."""
         (value,) = node.args
         first = value.node
         large = hint_product(value.shape) >= _LEAST_ELEMENTS
@@ -163,7 +165,7 @@ MOST_READ: Final = 12
 
 
 def shift_formulas(graph: Graph) -> Graph:
-    """Return the graph with pads of cheap formulas of stored operands as formulas of pads."""
+    """Rewrite pads of cheap formulas as formulas of padded operands (shifted stencils)."""
     if not graph.has(Pad):
         return graph
     shifting = _FormulaShifter(graph)
@@ -200,6 +202,7 @@ class _FormulaShifter:
                 self._pads.setdefault(node.args[0].shape, []).append(node)
 
     def shift_pad(self, node: Node) -> tuple[Symbolic] | None:
+        """Rewrite a pad of a cheap formula as the formula of padded operands; None if not."""
         pad, (value,) = node.op, node.args
         assert isinstance(pad, Pad)
         if any(step != 1 for step in pad.steps):
@@ -219,6 +222,7 @@ class _FormulaShifter:
         outside: bool | int | float,
         order: int | None = None,
     ) -> Symbolic:
+        """Build a formula over padded operands, with ``outside`` in the border."""
         order = node.order if order is None else order
         padded_values = self._padded_values.setdefault((pad, order), {})
         with within(node.origin, order):
@@ -232,6 +236,7 @@ class _FormulaShifter:
             return cast(Symbolic, where(inside, result, outside))
 
     def extend_sum(self, node: Node) -> tuple[Symbolic] | None:
+        """Extend a sum over a formula to a pad's shape, so that both share one kernel; or None."""
         (value,) = node.args
         op = node.op
         assert isinstance(op, Sum)
@@ -259,7 +264,7 @@ class _FormulaShifter:
         return None
 
     def _depends(self, node: Node, reader: Node) -> bool:
-        """Return whether a pad, or a value of its shape computed from it, depends on another node.
+        """Return True if a pad, or a value of its shape computed from it, depends on another node.
 
         Then one kernel cannot compute both.
         """
@@ -270,6 +275,7 @@ class _FormulaShifter:
         )
 
     def _dependents_of(self, node: Node) -> set[Node]:
+        """Return all nodes that depend on a node, cached."""
         if node not in self._dependents:
             dependents: set[Node] = set()
             pending = [node]
@@ -286,6 +292,7 @@ class _FormulaShifter:
         return self._dependents[node]
 
     def _find_shiftable(self, value: Symbolic) -> Sequence[Node] | None:
+        """Find the nodes of a cheap elementwise formula of stored operands, or None."""
         # Return the nodes of a formula in order; None if the value is not a cheap one, or if
         # another reader needs it in memory.
         formula: dict[Node, None] = {}
@@ -330,7 +337,7 @@ def _leaves_read(formula: Sequence[Node]) -> set[Node]:
 
 
 def _fix_empty_sum(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
-    """Return a sum over axes of these sizes: 0.0, not -0.0, if one of the sizes is 0."""
+    """Return a sum with 0.0 in place of -0.0 if one of the summed sizes is 0."""
     open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
     if not open_sizes:
         return total
@@ -350,6 +357,7 @@ def _is_number(value: Symbolic) -> bool:
 
 
 def _pad_operand(pad: Pad, arg: Symbolic, padded_values: dict[ValueKey, Symbolic]) -> Symbolic:
+    """Pad an operand of a shifted formula; a number is broadcast instead."""
     if arg.key not in padded_values:
         if arg.ndim == 0:
             return arg
@@ -364,6 +372,7 @@ def _pad_operand(pad: Pad, arg: Symbolic, padded_values: dict[ValueKey, Symbolic
 
 
 def _inside_test(pad: Pad, value: Symbolic) -> Value | None:
+    """Return the condition that an index is inside of a padded value, or None if always."""
     # The borders are sizes, not literals, so that one kernel serves arrays of any length.
     tests: list[Value] = []
     sizes = zip(pad.starts, value.shape, pad.shape, strict=True)

@@ -82,11 +82,12 @@ class Arrangement:
 
 
 def arrange_invariants(graph: Graph, order: Arrangement) -> Graph:
-    """Return the graph whose loops read such matrices in another layout; elements are unchanged."""
+    """Change the layout of loop-invariant matrices that a loop's products read."""
 
     def arrange_operands(
         node: Node, op: Loop, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
+        """Rewrite a loop with its invariant matrices in another layout; None if it does not pay."""
         if hint_value(op.iterations) < order.fewest_iterations:
             return None
         places = _find_arrangeable(op, order)
@@ -102,7 +103,7 @@ def arrange_invariants(graph: Graph, order: Arrangement) -> Graph:
 
 
 def _find_arrangeable(op: Loop, order: Arrangement) -> list[int]:
-    """Return the indices of operands that iterations read only as factors in this layout."""
+    """Find the loop operands that iterations read only as factors in this layout."""
     body = op.body
     places = range(op.carries + op.slices, len(body.inputs) - 1)
     readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
@@ -121,7 +122,7 @@ def _find_arrangeable(op: Loop, order: Arrangement) -> list[int]:
 
 
 def _arrange_body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
-    """Return the body that reads these inputs in the other layout."""
+    """Rewrite a loop's body to read these inputs in the other layout."""
     new: dict[tuple[Node, int], Symbolic] = {}
     for place, value in enumerate(body.inputs):
         kind, node = value.type, value.node
@@ -137,6 +138,7 @@ def _arrange_body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
 
 
 def _pays_transposed(value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+    """Return True if transposing a small matrix in front of the loop pays for all readers."""
     small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
     return small and all(
         isinstance(node.op, MatMul)
@@ -180,13 +182,14 @@ _FEW_OPERATIONS: Final = 4096
 
 
 def select_branches(graph: Graph) -> Graph:
-    """Return the graph whose loops compute all cases of a cheap branch, and select the results.
+    """Convert cheap branches in loops to selects (if-conversion): compute all cases.
 
     This is if-conversion. Results are bitwise those of the case that is taken, and the others have
     no effect: they have no look-ups, loops or calls.
     """
 
     def select_case(_: Node, op: Branch, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Convert one branch: compute all cases, and select the results; None if expensive."""
         cases = [case.replace_ops(Branch, select_case) for case in op.cases]
         nodes = [node for case in cases for node in case.nodes if not node.is_leaf]
         work = sum(node.op.flops * hint_value(node.types[0].size) for node in nodes)
@@ -202,6 +205,7 @@ def select_branches(graph: Graph) -> Graph:
     def select_in_bodies(
         node: Node, op: Any, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
+        """Convert the cheap branches in the bodies of a loop."""
         bodies = [body.replace_ops(Branch, select_case) for body in op.bodies]
         if all(new is old for new, old in zip(bodies, op.bodies, strict=True)):
             return None
@@ -229,9 +233,10 @@ _MOST_SECONDS: Final = 5e-5
 
 
 def strip_mine_loops(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
-    """Return the graph with long tested loops strip-mined; ``fuse`` makes schedules of chunks."""
+    """Strip-mine long while loops into chunks; ``fuse`` makes the schedule of a chunk."""
 
     def strip_mine(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Strip-mine a while loop, with chunks of a length that takes limited time; or None."""
         if _is_short(op):
             return None
         length = _MOST_ITERATIONS
@@ -296,6 +301,7 @@ def _new_input(role: str, number: int, kind: TensorType) -> Symbolic:
 
 
 def _build_chunk(node: Node, length: int) -> Graph:
+    """Build the body of the outer loop: up to ``length`` iterations of the while loop."""
     op, outer = node.op, _ChunkInputs(node)
     assert isinstance(op, While)
     inner = While(
@@ -309,6 +315,7 @@ def _build_chunk(node: Node, length: int) -> Graph:
 
 
 def _shift_iterations(node: Node, body: Graph) -> Graph:
+    """Return a body whose iteration number starts at the number of iterations done."""
     op, types = node.op, [arg.type for arg in node.args]
     assert isinstance(op, While)
     i = body_input("i", NUMBER, *here())
@@ -325,7 +332,7 @@ def _shift_iterations(node: Node, body: Graph) -> Graph:
 
 
 def _build_outer_loop(node: Node, args: Sequence[Symbolic], chunk: Graph) -> Sequence[Symbolic]:
-    """Return the results of the loop, which runs one chunk at a time."""
+    """Build the strip-mined while loop, which runs one chunk per iteration."""
     op, inputs = node.op, _ChunkInputs(node)
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.continues})
@@ -344,7 +351,7 @@ STENCIL: Final = 1 << 15
 
 
 def share_stacks_with_carries(graph: Graph) -> Graph:
-    """Return the graph whose loops over several kernels store their carries in the stacks."""
+    """Let loops store their carries directly in the stacks of all iterations."""
     roots = {value.key for value in graph.roots}
 
     def share_stacks(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -365,7 +372,7 @@ class SharedStacks(LatePass, name="shared-stacks"):
 
 
 def _is_driven(body: Graph) -> bool:
-    """Return whether a body has several kernels, or one that several workers run.
+    """Return True if a loop's body has several kernels, or one that several workers run.
 
     It does if it has a large product, a library call, or a stencil over many rows.
     """
@@ -392,7 +399,7 @@ def _moves_rows(node: Node) -> bool:
 
 
 def _count_multiplications(node: Node, carried: set[Node]) -> int:
-    """Return the multiplications of a product per row of the loop.
+    """Count the multiplications of a product for each row of a loop.
 
     A row of the loop is a row of the first factor, if only that one depends on carries.
     """
@@ -404,7 +411,7 @@ def _count_multiplications(node: Node, carried: set[Node]) -> int:
 
 
 def _find_stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tuple[int, bool]]:
-    """Return the carry of each result that stacks one, and True if at the end of iterations."""
+    """Find the results of a loop that stack a carry, with True if after the iteration."""
     outputs = [*op.body.outputs.values()]
     begin_values = {
         value.key: place for place, value in enumerate(op.body.inputs[1 : 1 + op.carries])
@@ -424,6 +431,7 @@ def _find_stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int
 def _build_logged_loop(
     node: Node, op: Loop, args: tuple[Symbolic, ...], stacks: dict[int, tuple[int, bool]]
 ) -> list[Symbolic]:
+    """Build the loop that stores all values of some carries, and slice its results."""
     carries = tuple(sorted({carry for carry, _ in stacks.values()}))
     outputs = [*op.body.outputs.values()]
     unshared = [place for place in range(op.carries, len(outputs)) if place not in stacks]

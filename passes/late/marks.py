@@ -20,7 +20,7 @@ def is_mark(node: Node) -> bool:
 
 
 def remove_marks(graph: Graph) -> Graph:
-    """Return the graph with marks replaced by their operands, without nodes that only marks read.
+    """Remove marks (checkpoint, name) from a graph before kernels are made.
 
     ``stop_gradient`` and the markers of ``custom_vjp`` stay in every graph that a pass returns, so
     that its derivatives stay the same. Kernels do not need them: the value of each is its first
@@ -48,7 +48,7 @@ def attach_stripped(graph: Graph, without: Graph) -> None:
 
 
 def strip_marks(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
-    """Return the graph without marks, and the new results of the nodes that were rebuilt."""
+    """Replace marks by their operands; return the graph and the new results of nodes."""
     new: dict[Node, Sequence[Symbolic]] = {}
     if not any(map(is_mark, graph.nodes)):
         return graph, new

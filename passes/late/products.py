@@ -46,7 +46,7 @@ _IN_MEMORY = Scan | Scatter | ScatterAlong
 
 
 def widen_accumulation(graph: Graph) -> Graph:
-    """Return the graph with its totals of storage dtypes computed in their compute dtypes.
+    """Compute sums of narrow floats in their wide compute dtype.
 
     Their kernels (scans and scatters) add to elements of the result in memory. In a storage dtype
     each addition would be rounded, so the total is a value of the compute dtype, and is rounded to
@@ -84,7 +84,7 @@ def wide(value: Symbolic) -> Symbolic:
 
 
 def is_wide_copy(value: Symbolic) -> bool:
-    """Return whether a value is a widened narrow value, or a view of one."""
+    """Return True if a value is a narrow float cast to a wide one, or a view of one."""
     node = value.node
     if isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:
         return is_wide_copy(node.args[0])
@@ -96,7 +96,7 @@ def is_wide_copy(value: Symbolic) -> bool:
 
 
 def narrowest(value: Symbolic) -> Symbolic:
-    """Return the narrow value of a wide copy (or the same view of it); else the value."""
+    """Return the narrow float of which a value is a wide copy or a view of one, or itself."""
     if not is_wide_copy(value):
         return value
     node = value.node
@@ -113,11 +113,12 @@ _MOST_COLUMN_BYTES: Final = 256
 
 
 def split_long_products(graph: Graph) -> Graph:
-    """Return the graph with products of few rows and columns over many terms as sums of parts."""
+    """Rewrite products of few rows and columns over many terms as sums of parts (split k)."""
 
     def split_product(
         node: Node, op: MatMul, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
+        """Rewrite a long product as a sum of blocks of terms, or return None."""
         if not _is_long(node, op, args):
             return None
         left, right = args
@@ -139,6 +140,7 @@ class SplitK(LatePass, name="split-k"):
 
 
 def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
+    """Return True if a product has few rows and columns, and enough blocks of terms to split."""
     if node.types[0].rank != 2:
         return False
     kind = node.types[0]
@@ -155,6 +157,7 @@ def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
 
 
 def _sum_of_blocks(a: Any, b: Any) -> Symbolic:
+    """Build a product as the sum of a batched product over blocks of its terms."""
     terms = a.shape[0]
     assert isinstance(terms, int)
     blocks = terms // GEMM_BLOCK
@@ -181,7 +184,7 @@ _WIDE: Final = 64
 
 
 def expand_vector_products(graph: Graph) -> Graph:
-    """Return the graph with its vector products as multiplications and sums.
+    """Rewrite matrix-vector and outer products as multiplications and sums.
 
     A product with one column, one row, or one inner index is bound by memory: a register tile would
     reuse nothing. As a multiplication and a sum it reads its matrix once, and fuses with the nodes
@@ -215,6 +218,7 @@ class _ProductExpander:
         ] = {}  # factors of outer products, by the new node
 
     def expand(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rewrite a product with one row, column or term as a multiplication and a sum."""
         if isinstance(node.op, Transpose):
             return self._compute_transposed(node, args[0])
         if not isinstance(node.op, MatMul):
@@ -246,6 +250,7 @@ class _ProductExpander:
             return (_round_to(Reshape(node.types[0].shape)(total), node),)
 
     def _compute_transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
+        """Compute a transposed product as the product of exchanged factors, or return None."""
         # If neither factor is strided, both would be after the exchange.
         (read,), op = node.args, product.node.op
         last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
@@ -296,6 +301,7 @@ PART: Final = 4
 
 
 def _pays_in_panels(value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
+    """Return True if packing a loop-invariant matrix into panels before the loop pays."""
     sizes = [size for size in value.shape if isinstance(size, int)]
     if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
         return False
@@ -342,6 +348,7 @@ class Panels(LatePass, name="panels"):
 
 
 def _is_product(value: Symbolic, node: Node, iterations: int) -> bool:
+    """Return True if a node multiplies by a matrix with enough rows to pay for its packing."""
     op = node.op
     if not isinstance(op, MatMul) or op.transpose_a or op.transpose_b or node.args[0].ndim != 2:
         return False

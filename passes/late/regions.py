@@ -80,6 +80,7 @@ class JoinedPads(LatePass, name="disjoint-pads"):
 
 
 def _join_disjoint_pads(graph: Graph) -> Graph:
+    """Rewrite sums of pads with disjoint regions as concatenations."""
     if not graph.has(Pad):
         return graph
     sums = _find_sums(graph)
@@ -93,7 +94,7 @@ def _join_disjoint_pads(graph: Graph) -> Graph:
 
 
 def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]]]:
-    """Return for the last addition of each sum all its additions in order, and its runs of pads."""
+    """Find the sums with disjoint pads: all additions of each, and its runs of pads."""
     users, roots = users_of(graph), {value.key for value in graph.roots}
     sums: dict[Node, tuple[list[Node], list[_DisjointPads]]] = {}
     inside: set[Node] = set()
@@ -120,6 +121,7 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
 
 
 def _runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
+    """Yield the runs of adjacent terms of a sum that are disjoint pads along the same axes."""
     first: int | None = None
     for index in range(len(terms) + 1):
         lines = _lines(terms[index]) if index < len(terms) else ()
@@ -132,7 +134,7 @@ def _runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
 
 
 def _lines(value: Symbolic) -> tuple[_Line, ...]:
-    """Return the lines along which a value is a pad; () if it is not a pad of a supported form."""
+    """Return the axes along which a value is a pad; () if it is not a supported pad."""
     pad = value.node.op
     if not isinstance(pad, Pad):
         return ()
@@ -156,7 +158,7 @@ def _add_axis(value: Symbolic, axis: int) -> Symbolic:
 def _find_disjoint_runs(
     terms: Sequence[Symbolic], first: int, last: int
 ) -> Iterator[_DisjointPads]:
-    """Yield the longest runs of adjacent terms that are disjoint pads."""
+    """Yield the longest runs of adjacent terms of a sum that are disjoint pads."""
     lines = _lines(terms[first])
     regions = {index: _regions(terms[index], lines) for index in range(first, last)}
     disjoint: list[int] = []
@@ -183,7 +185,7 @@ def _is_before(first: tuple[Size, Size], second: tuple[Size, Size]) -> bool:
 def _join_run(
     indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
 ) -> Iterator[_DisjointPads]:
-    """Yield disjoint pads as a tree of lines if there is one; a single pad has none."""
+    """Yield disjoint pads as a tree of concatenations, if there is one."""
     if len(indices) > 1:
         for order in permutations(lines):
             tree = _tree(indices, order, regions)
@@ -195,7 +197,7 @@ def _join_run(
 def _tree(
     indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
 ) -> _Tree | None:
-    """Return a tree of pads by their regions along the first line, then along the others."""
+    """Return a tree of pads by their regions along the first axis, then along the others."""
     if len(indices) == 1:
         return indices[0]
     if not lines:
@@ -225,6 +227,7 @@ def _rebuild_sum(
     runs: Sequence[_DisjointPads],
     rebuilt: dict[Node, tuple[Symbolic, ...]],
 ) -> Symbolic:
+    """Rebuild a sum with its runs of disjoint pads as concatenations."""
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
@@ -236,6 +239,7 @@ def _rebuild_sum(
 
 
 def _join(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
+    """Concatenate a run of disjoint pads of a sum."""
     # If all parts are slices, which are in memory and are read in place, zero is added to the
     # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.
     pads = terms[run.first : run.last]
@@ -248,7 +252,7 @@ def _join(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
 def _build_tree(
     terms: Sequence[Symbolic], tree: _Tree, lines: Sequence[_Line], adds_zero: bool
 ) -> Symbolic:
-    """Return the sum of the pads of a tree, padded along ``lines`` only."""
+    """Build the concatenation of a tree of pads, padded along ``lines`` only."""
     if isinstance(tree, int):
         (value,) = terms[tree].node.args
         return _pad_value(_plus_zero(value) if adds_zero else value, terms[tree], lines)
@@ -278,7 +282,7 @@ def _pad_value(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbol
 
 
 def _concatenate(parts: Sequence[Symbolic], pads: Sequence[Symbolic], line: _Line) -> Symbolic:
-    """Return parts along a line in the regions of their pads, and zeros between them."""
+    """Concatenate parts along an axis in the regions of their pads, with zeros between them."""
     axis, step = line
     size = pads[0].shape[axis]
     along = axis if step == 1 else axis + 1

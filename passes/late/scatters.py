@@ -21,11 +21,12 @@ from staticgrad.support.records import replace
 
 
 def split_long_scatters(graph: Graph) -> Graph:
-    """Return the graph with long scatters into few targets as sums of parts."""
+    """Rewrite long scatter-adds into few targets as sums of parts, one per thread."""
 
     def split_scatter(
         node: Node, op: ScatterIntoAxis, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
+        """Rewrite a long scatter-add as a sum of partial ones, or return None."""
         x, indices = args
         parts = op.parts_of(x.shape, indices.shape, op.size) if op.parts == 1 else 1
         if parts == 1:

@@ -40,7 +40,7 @@ _MOST_CHEAP: Final = 2
 
 
 def slice_pads(graph: Graph) -> Graph:
-    """Return the graph with slices of pads as pads of slices."""
+    """Rewrite slices of padded arrays as pads of slices, which no kernel stores."""
     if not graph.has((Pad, Concat)):
         return graph
     moving = _SliceMover(graph)
@@ -99,7 +99,7 @@ class _SliceMover:
         return isinstance(node.op, Slice) and self._has_elementwise(node)
 
     def _is_cheap_part(self, node: Node) -> bool:
-        """Return whether a slice of a cheap node is only read by pads that are read elementwise."""
+        """Return True if a slice of a cheap node is read only by pads in elementwise work."""
         (value,) = node.values
         users = self._users[value.key]
         return (
@@ -120,6 +120,7 @@ class _SliceMover:
         return value.key not in self._roots and all(isinstance(u.op, Elementwise) for u in users)
 
     def _extend(self, node: Node) -> None:
+        """Record a node between a pad and its slices, through which slices can move."""
         distances = [self._distance[a.node] for a in node.args if a.node in self._distance]
         shape = node.types[0].shape
         same = all(arg.ndim == 0 or arg.shape == shape for arg in node.args)
@@ -133,7 +134,7 @@ class _SliceMover:
             self._distance[node] = max(distances) + 1
 
     def rewrite(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        """Return the result of a slice that moves; None for other nodes."""
+        """Return the result of a slice that moves below a pad; None for other nodes."""
         if node in self._distance:
             self._args[node] = args
         if node in self.concatenations:
@@ -145,7 +146,7 @@ class _SliceMover:
             return (self._part(node.args[0], args[0], cast(Slice, node.op)),)
 
     def _part(self, value: Symbolic, new: Symbolic, cut: Slice) -> Symbolic:
-        """Return a slice of a value that is rebuilt as ``new``."""
+        """Move a slice through elementwise nodes and pads to the operands."""
         node = value.node
         if node in self._distance and isinstance(node.op, Pad):
             return self._part_of_pad(node, self._args[node][0], cut)
@@ -155,7 +156,7 @@ class _SliceMover:
         return self._slice(value, new, cut)
 
     def _slice(self, value: Symbolic, new: Symbolic, cut: Slice, below: int = 0) -> Symbolic:
-        """Return a slice of a value without pads: of its operands if the node is cheap."""
+        """Slice a value; if its node is cheap, slice the operands instead."""
         node = value.node
         if cut.lengths == new.shape:
             return new
@@ -168,7 +169,7 @@ class _SliceMover:
         return cast(Symbolic, cut(new))
 
     def _part_of_pad(self, node: Node, x: Symbolic, cut: Slice) -> Symbolic:
-        """Return a slice of a pad whose operand was rebuilt as ``x``: a part of ``x``, padded."""
+        """Rewrite a slice of a pad as a pad of a slice of ``x``, the pad's new operand."""
         pad = cast(Pad, node.op)
         firsts: list[Size] = []
         lengths: list[Size] = []
@@ -205,7 +206,7 @@ def _are_constant(*sizes: Size) -> bool:
 
 
 def _concatenate_below(concat: Concat, parts: Sequence[Symbolic], below: int = 0) -> Symbolic:
-    """Return a concatenation of slices of a cheap node: that node of a concatenation of slices."""
+    """Move a cheap node behind the concatenation of its slices."""
     cheap_node = parts[0].node.args[0].node
     if below == _MOST_CHEAP or not _is_cheap(cheap_node):
         return cast(Symbolic, concat(*parts))

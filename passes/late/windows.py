@@ -85,12 +85,13 @@ from staticgrad.support.building import within
 
 
 def materialize_broadcast_windows(graph: Graph) -> Graph:
-    """Return the graph with broadcast operands of windows materialized.
+    """Copy broadcast operands of convolutions and pools to memory.
 
     Along an axis of stride 0 the border would contain the one element instead of zeros.
     """
 
     def materialize(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rewrite a convolution or pool to read copies of broadcast operands, or return None."""
         form = node.form
         if not isinstance(form, WINDOWED):
             return None
@@ -124,6 +125,7 @@ def _copy_value(value: Symbolic) -> Value:
 
 
 def _repeats_elements(value: Symbolic, axes: Iterable[int]) -> bool:
+    """Return True if a view repeats elements along one of some axes."""
     form = value.node.form
     if isinstance(form, ReshapeForm):
         (operand,) = value.node.args
@@ -144,7 +146,7 @@ _MANY_WINDOWS: Final = 128
 
 
 def use_patch_matrices(graph: Graph) -> Graph:
-    """Return the graph with convolutions over adjacent windows as products of matrices (im2col)."""
+    """Rewrite convolutions over adjacent windows as matrix products (im2col)."""
 
     def use_patches(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
@@ -167,7 +169,7 @@ class PatchMatrices(LatePass, name="im2col"):
 
 
 def _has_adjacent_windows(node: Node) -> bool:
-    """Return whether windows of several taps are adjacent, without border, in one group."""
+    """Return True if a convolution's windows are adjacent, without border, in one group."""
     form = node.form
     if not isinstance(form, WindowProduct) or form.groups != 1 or not node.types[0].dtype.is_float:
         return False
@@ -242,6 +244,7 @@ class _PatchProduct:
         return reshape(split_axes, self._matrix_shape(batch, channels))
 
     def _from_matrix(self, matrix: Any) -> Any:
+        """Return the image gradient of a convolution from its patch matrix."""
         batch, channels = self.kind.shape[:2]
         split, order = self._split_shape(batch, channels), self._order
         split_axes = reshape(matrix, tuple([split[axis] for axis in order]))
@@ -293,7 +296,7 @@ def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
 
 
 def split_filter_gradients(graph: Graph) -> Graph:
-    """Return the graph with gradients of filters of few channels as sums over parts of a batch."""
+    """Rewrite filter gradients of few channels as sums over parts of the batch."""
 
     def split_gradient(
         node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
@@ -317,7 +320,7 @@ class SplitFilterGradients(LatePass, name="split-filter-gradients"):
 
 
 def sum_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
-    """Return the gradient of a filter as a sum of those of parts of the batch."""
+    """Rewrite a filter gradient as the sum of those of parts of the batch."""
     assert isinstance(node.op, ConvFilter)
     op = replace(node.op, parts=parts, tiles=tiles)
     partial = op.infer(*(arg.type for arg in args))
@@ -334,7 +337,7 @@ def count_tile_parts(channels: Sequence[Size]) -> int:
 
 
 def split_iterations(node: Node) -> tuple[int, int]:
-    """Return the number of parts of the batch, and of chunks of channels, that iterations have.
+    """Choose a filter gradient's parts of the batch, and chunks of channels.
 
     Parts are 0 for a gradient that does not go through images one by one.
     """
@@ -399,11 +402,12 @@ _DILATION: Final = 4
 
 
 def use_winograd_tiles(graph: Graph) -> Graph:
-    """Return the graph with transformed filters for convolutions that are computed in tiles."""
+    """Rewrite convolutions to Winograd's algorithm: transform their filters."""
 
     def use_tiles(
         node: Node, op: Convolution, args: tuple[Symbolic, ...]
     ) -> Sequence[Symbolic] | None:
+        """Rewrite a convolution or its gradient to Winograd tiles, or return None."""
         if not _is_dense(node):
             return None
         tiled = replace(op, tiles=True)
@@ -430,6 +434,7 @@ class Winograd(LatePass, name="winograd"):
 
 
 def _is_dense(node: Node) -> bool:
+    """Return True if a convolution is large enough for Winograd tiles to pay."""
     form, dtype = node.form, node.types[0].dtype
     if not isinstance(form, WindowProduct) or form.tiles or len(form.axes) not in (2, 3):
         return False
@@ -455,7 +460,7 @@ def _is_dense(node: Node) -> bool:
 
 
 def _has_tiles(axis: WindowAxis, result: str, extent: int) -> bool:
-    """Return whether tiles save products.
+    """Return True if Winograd tiles save multiplications along a convolution's axis.
 
     They do not with two taps, or with three for each remainder, which ``use_stride_remainders``
     handles.
@@ -477,7 +482,7 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
 
 
 def _combine_filters(filters: Symbolic, axes: Sequence[TileTaps], transposed: bool) -> Symbolic:
-    """Return the filter transform of Winograd's algorithm: filters [..., combination, combination].
+    """Apply Winograd's filter transform: filters [..., combination, combination].
 
     Combinations are the outermost axes in memory, and with many channels the summed channels are
     the innermost one.
@@ -512,7 +517,7 @@ _FEW_REMAINDERS: Final = 9
 
 
 def use_stride_remainders(graph: Graph) -> Graph:
-    """Return the graph with strided convolutions over channels for remainders of strides."""
+    """Rewrite strided convolutions without stride, with a channel per stride remainder."""
 
     def use_remainders(
         node: Node, _: Convolution, args: tuple[Symbolic, ...]
@@ -536,6 +541,7 @@ class SpaceToDepth(LatePass, name="space-to-depth"):
 
 
 def _has_channel_remainders(node: Node) -> bool:
+    """Return True if turning a convolution's stride into channels pays."""
     form = node.form
     assert isinstance(form, WindowProduct)
     if form.groups != 1 or form.tiles or not node.types[0].dtype.is_float:
@@ -568,6 +574,7 @@ class _RemainderProduct:
         self.remainder_sizes = [int(axis.windows) + taps - 1 for axis, taps in counts]
 
     def result(self, first: Any, w: Any) -> Any:
+        """Return a strided convolution (or image gradient) computed without stride."""
         filters = self._filter(w)
         ones = (1,) * len(self.steps)
         no_border = (0,) * len(self.steps)
@@ -578,7 +585,7 @@ class _RemainderProduct:
         )
 
     def _filter(self, w: Any) -> Any:
-        """Return the filter [o, c * remainders, taps...].
+        """Return the filter of the unstrided convolution, [o, c * remainders, taps...].
 
         For the gradient of an image, the axis o, over which products are summed, is inside the
         channels in memory.
@@ -596,6 +603,7 @@ class _RemainderProduct:
         return swapaxes(reshape(w, (c * prod(self.steps), o, *self.taps)), 0, 1)
 
     def _image(self, x: Any) -> Any:
+        """Return the image with a channel for each stride remainder (space to depth)."""
         n, c = x.shape[:2]
         padded_sizes = [
             count * step for count, step in zip(self.remainder_sizes, self.steps, strict=True)
@@ -610,6 +618,7 @@ class _RemainderProduct:
         return reshape(x, (n, c * prod(self.steps), *self.remainder_sizes))
 
     def _merge_remainders(self, x: Any) -> Any:
+        """Return the image of channels per stride remainder (depth to space)."""
         n, c, *extents = self.kind.shape
         count = len(self.steps)
         x = reshape(x, (n, c, *self.steps, *self.remainder_sizes))

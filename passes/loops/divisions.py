@@ -18,7 +18,7 @@ from staticgrad.support.records import NamedTuple
 
 
 def segment_length(iterations: int, target: int | None = None, unit: int = 1) -> int | None:
-    """Return the iterations of a segment, a multiple of ``unit``; None if two do not fit.
+    """Return a checkpointed segment's iterations, a multiple of ``unit``; None if two do not fit.
 
     It is the divisor of ``iterations`` next to ``wanted`` (by default the square root). If all
     divisors differ from it by more than a factor of 2, other lengths are used; iterations are left.
@@ -89,7 +89,7 @@ class Division(NamedTuple):
         remainder: Symbolic | None = None,
         undivided: Symbolic | None = None,
     ) -> Any:
-        """Return the array with a row per iteration, joined from these parts."""
+        """Join the stacks of a loop's segments, remainder and undivided iterations."""
         rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
         pieces = [piece for piece in (remainder, rows, undivided) if piece is not None]
         if len(pieces) == 1:

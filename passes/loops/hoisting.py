@@ -17,7 +17,7 @@ from staticgrad.language.ops.loops import Loop
 
 
 def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
-    """Return the graph with invariant values in front of its loops, and their number."""
+    """Hoist loop-invariant values in front of loops; return the graph and their number."""
     count = 0
 
     def rewrite_node(node: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:
@@ -33,7 +33,7 @@ def hoist_invariants(graph: Graph) -> tuple[Graph, int]:
 
 
 def _invariant_values(op: Loop) -> list[Symbolic]:
-    """Return the expensive values of the body that do not depend on the iteration."""
+    """Find the expensive values of a loop's body that are loop-invariant."""
     if not isinstance(op.iterations, int) or op.iterations < 2:
         return []
     changing = {value.node for value in op.body.inputs[: 1 + op.carries + op.slices]}
@@ -51,7 +51,7 @@ def _invariant_values(op: Loop) -> list[Symbolic]:
 def _pass_as_operands(
     node: Node, args: tuple[Symbolic, ...], values: list[Symbolic]
 ) -> list[Symbolic]:
-    """Return the results of a loop that reads these values of its body as operands."""
+    """Build the loop that reads hoisted values as operands."""
     op = node.op
     assert isinstance(op, Loop)
     old_inputs = op.body.inputs

@@ -27,7 +27,7 @@ ValueKey = tuple[Node, int]
 
 
 def take_rows(graph: Graph) -> tuple[Graph, int]:
-    """Return the graph with loops that read and stack rows of whole arrays, and how many do."""
+    """Rewrite loops that read parts of arrays to read whole rows; return the graph and count."""
     count = 0
 
     def read_parts(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -39,6 +39,7 @@ def take_rows(graph: Graph) -> tuple[Graph, int]:
         return _read_whole_arrays(node, args, parts).values
 
     def inside(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rewrite the loops in the bodies of a loop or branch."""
         nonlocal count
         if not isinstance(node.op, BodyOp):
             return None
@@ -62,8 +63,10 @@ def take_rows(graph: Graph) -> tuple[Graph, int]:
 
 
 def _parts_read(op: Loop, args: Sequence[Symbolic]) -> dict[int, tuple[Symbolic, list[Op]]]:
-    """Return the operands that are parts of rows, by place: the whole array, and the views of a
-    row that lead to the part."""
+    """Find a loop's operands that are parts of rows: the array, and the views of a row.
+
+    By place; the views lead from the row to the part.
+    """
     views_by_place: dict[int, tuple[Symbolic, list[Op]]] = {}
     for place in range(op.carries, op.carries + op.slices):
         source, views = _rows_of(args[place])
@@ -82,8 +85,7 @@ def _parts_read(op: Loop, args: Sequence[Symbolic]) -> dict[int, tuple[Symbolic,
 
 
 def _rows_of(value: Symbolic) -> tuple[Symbolic, list[Op]]:
-    """Return the array of which a value is a view by rows, and the views of a row, first one
-    first."""
+    """Return the array that a value views row by row, and the views of a row in order."""
     views: list[Op] = []
     while True:
         node = value.node
@@ -95,7 +97,7 @@ def _rows_of(value: Symbolic) -> tuple[Symbolic, list[Op]]:
 
 
 def _row_view(node: Node) -> Op | None:
-    """Return the op on a row that a view by rows is; None for another op."""
+    """Return the view of one row that a view of an array row by row makes, or None."""
     op = node.op
     if isinstance(op, Slice) and op.lengths:
         takes_all_rows = (
@@ -116,7 +118,7 @@ def _keeps_rows(old_shape: Sequence[Size], new_shape: Sequence[Size]) -> bool:
 def _read_whole_arrays(
     node: Node, args: Sequence[Symbolic], parts: dict[int, tuple[Symbolic, list[Op]]]
 ) -> Node:
-    """Return the loop over whole arrays in the place of ``parts``."""
+    """Build the loop that reads whole arrays in place of ``parts`` of their rows."""
     op = node.op
     assert isinstance(op, Loop)
     ends = op.carries, op.carries + op.slices
@@ -169,7 +171,7 @@ def _apply_ops(value: Symbolic, ops: Sequence[Op], line: Node) -> Symbolic:
 
 
 def _move_first_join(graph: Graph) -> Graph | None:
-    """Return the graph with one join of a loop's stacks inside of the loop; None without any."""
+    """Move one concatenation of a loop's stacks into the loop; None if there is none."""
     readers: dict[ValueKey, int] = {}
     for key in (value.key for value in graph.roots):
         readers[key] = readers.get(key, 0) + 1
@@ -186,8 +188,10 @@ def _move_first_join(graph: Graph) -> Graph | None:
 
 
 def _chain(value: Symbolic, readers: dict[ValueKey, int]) -> tuple[Symbolic, list[Node]] | None:
-    """Return the stack of a loop that a value is by steps that change a row at a time, each with
-    one reader, and those steps; None for another value."""
+    """Return a loop's stack and the row-by-row steps that compute a value from it, or None.
+
+    Each step has one reader.
+    """
     steps: list[Node] = []
     while readers[value.key] == 1:
         node = value.node
@@ -209,7 +213,7 @@ def _row_step(node: Node) -> Op | None:
 
 
 def _join_in_loop(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, list[Node]]]) -> Graph:
-    """Return the graph with the join in the body of the loop that stacks all of its operands."""
+    """Move a concatenation into the body of the loop that stacks its operands."""
     loop, op = chains[0][0].node, chains[0][0].node.op
     assert isinstance(op, Loop)
     assert isinstance(join.op, Concat)
@@ -230,6 +234,7 @@ def _join_in_loop(graph: Graph, join: Node, chains: Sequence[tuple[Symbolic, lis
     new_results: list[Symbolic] = []
 
     def replace_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Replace the loop, the concatenation and the steps between them."""
         if node is loop:
             new_results[:] = Node(
                 replace(op, body=body), args, types, node.origin, node.order

@@ -83,7 +83,7 @@ def loop_of(node: Node) -> Loop:
 
 
 def pairs_of(graph: Graph, followed: bool = True, recomputes: bool = True) -> list[LoopPair]:
-    """Return the pairs of a graph."""
+    """Find a graph's pairs of a forward loop and the backward loop over its stacks."""
     pairs = []
     readers = _Readers(graph, followed)
     for node in graph.nodes:
@@ -105,7 +105,7 @@ class _Readers:
         self.candidates = [node for node in nodes if _only_carries(node)]
 
     def pair(self, node: Node, recomputes: bool) -> LoopPair | None:
-        """Return the pair whose first loop is the node, or None."""
+        """Return the pair of a forward and a backward loop that begins with the node, or None."""
         second = self._find_second(node)
         if second is None:
             return None
@@ -127,7 +127,7 @@ class _Readers:
         return LoopPair(node, second, stacks, tuple(followers), passed, ends)
 
     def _find_second(self, node: Node) -> Node | None:
-        """Return the loop that runs in the other direction over a stack of the node, or None."""
+        """Find the loop that runs backwards over a stack of a loop, or return None."""
         op = loop_of(node)
         for index in range(op.carries, len(node.types)):
             for reader in self.users[node, index]:
@@ -142,7 +142,7 @@ class _Readers:
         return all(op.carries <= n < op.carries + op.slices for n in read)
 
     def _follows(self, follower: Follower, first: Node, second: Node) -> bool:
-        """Return whether a loop reads stacks of a pair, and no value computed after the pair."""
+        """Return True if a loop reads stacks of a loop pair, and nothing computed after it."""
         pair = (first, second)
         if follower.node in pair or not any(source.node in pair for source in follower.sources):
             return False
@@ -166,7 +166,10 @@ class _Readers:
     def _private_stacks(
         self, node: Node, followers: Collection[Follower], second: Node, direct: Collection[Node]
     ) -> Iterable[int]:
-        """Yield the indices of stacks that only followers read, and nodes ``direct`` as slices."""
+        """Yield the stacks of a loop that only its followers read.
+
+        Nodes ``direct`` read them as slices.
+        """
         op = loop_of(node)
         for index in range(len(node.types) - op.carries):
             key = (node, op.carries + index)
@@ -182,7 +185,7 @@ class _Readers:
                 yield index
 
     def _feeds(self, node: Node, followers: Collection[Follower]) -> bool:
-        """Return whether only followers read the results of a node."""
+        """Return True if only followers of a loop pair read the results of a node."""
         nodes = {follower.node for follower in followers}
         pending = [node]
         while pending:
@@ -197,7 +200,7 @@ class _Readers:
         return True
 
     def _is_end(self, node: Node, followers: Iterable[Follower], second: Node) -> bool:
-        """Return whether a node behind the pair slices the rows that fill no block of followers."""
+        """Return True if a node slices a stack's rows that fill no block of the followers."""
         op = node.op
         if not isinstance(op, Slice) or op.lengths[1:] != node.args[0].shape[1:]:
             return False
@@ -238,7 +241,7 @@ def _only_carries(node: Node) -> bool:
 
 
 def _follower(node: Node, second: Loop) -> Follower | None:
-    """Return a loop as a follower of another, over blocks of its iterations, or None."""
+    """Return a loop as the follower of another, over blocks of its iterations, or None."""
     op, iterations = loop_of(node), second.iterations
     slices = node.args[op.carries : op.carries + op.slices]
     lengths = {arg.shape[1] if arg.ndim > 1 else 0 for arg in slices}
@@ -255,7 +258,7 @@ def _follower(node: Node, second: Loop) -> Follower | None:
 
 
 def _source(blocks: Symbolic, iterations: Size, begin: Size, count: Size) -> Symbolic | None:
-    """Return the array whose ``count`` rows from ``begin`` on are the blocks, or None."""
+    """Return the stack whose ``count`` rows from ``begin`` on a loop reads in blocks, or None."""
     if not isinstance(blocks.node.op, Reshape):
         return None
     (array,) = blocks.node.args

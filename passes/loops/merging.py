@@ -48,7 +48,7 @@ class Numbering:
         return self._number_of.setdefault(what, len(self._number_of))
 
     def values(self, body: Graph, inputs: Sequence[int]) -> dict[ValueKey, int]:
-        """Return the number of every value of a body, given the numbers of its inputs."""
+        """Number all values of a loop's body, equal ones alike, given the inputs' numbers."""
         numbers = {value.key: number for value, number in zip(body.inputs, inputs, strict=True)}
         for node in body.nodes:
             if not isinstance(node.op, Input):
@@ -73,7 +73,7 @@ class Copier:
     def copies(
         self, values: Sequence[Symbolic], numbers: dict[ValueKey, int], body: Graph
     ) -> list[Symbolic]:
-        """Return the copies of ``values`` of ``body``; values already copied are reused."""
+        """Copy values of a loop's body into the merged body; copied ones are reused."""
         missing = self._missing(values, numbers)
         for node in body.nodes:
             if node not in missing:
@@ -86,6 +86,7 @@ class Copier:
         return [self._copies[numbers[value.key]] for value in values]
 
     def _missing(self, values: Sequence[Symbolic], numbers: dict[ValueKey, int]) -> set[Node]:
+        """Return the nodes of a loop's body that are still to be copied for these values."""
         waiting = [v.node for v in values if numbers[v.key] not in self._copies]
         missing = set(waiting)
         while waiting:
@@ -100,7 +101,7 @@ Place = tuple[Node, int]
 
 
 def merge_loops(graph: Graph) -> tuple[Graph, int]:
-    """Return the graph with such loops merged, and the number of removed loops."""
+    """Merge loops over equal data (loop fusion); return the graph and how many were removed."""
     count = 0
     while True:
         next_graph = _first_pair(graph)
@@ -110,7 +111,7 @@ def merge_loops(graph: Graph) -> tuple[Graph, int]:
 
 
 def _first_pair(graph: Graph) -> Graph | None:
-    """Return the graph with the first mergeable pair of loops merged, or None."""
+    """Merge the first mergeable pair of loops of a graph, or return None."""
     place = {node: k for k, node in enumerate(graph.nodes)}
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
@@ -129,7 +130,7 @@ def _first_pair(graph: Graph) -> Graph | None:
 
 
 def _operands_ahead(graph: Graph, place: Mapping[Node, int], pair: _Pair) -> Graph | None:
-    """Return the graph with the later loop's operands before the first; None if not possible."""
+    """Move the later loop's operands before the first loop; None if not possible."""
     first, later = pair.nodes
     preceding = dict.fromkeys(graph.nodes[: place[first]])
     needed = ancestors(later.args, stop=preceding)
@@ -165,7 +166,7 @@ class _Pair:
         self.is_one = len(self.paired) == min(counts) and bool(same)
 
     def _candidates(self) -> dict[int, int]:
-        """Return carries of the second loop -> carries of the first with the same initial value."""
+        """Return the second loop's carries with equal initial values in the first loop."""
         first, later = self.nodes
         left = dict(enumerate(first.args[: _op(first).carries]))
         pairs: dict[int, int] = {}
@@ -177,6 +178,7 @@ class _Pair:
         return pairs
 
     def _numbers(self, which: int) -> list[int]:
+        """Number the inputs of a loop's body, equal ones of both loops alike."""
         node = self.nodes[which]
         op, of = _op(node), self.numbering.of
         ends = op.carries, op.carries + op.slices
@@ -198,7 +200,7 @@ class _Pair:
         return self.values[0][values[0]] == self.values[1][values[1]]
 
     def _have_common_work(self) -> bool:
-        """Return whether both bodies compute a value that takes longer than reading its operands.
+        """Return True if both loops compute an equal value that costs more than a load.
 
         Without one a merged loop takes as long as both, and its stacks are all alive at once.
         """
@@ -211,7 +213,7 @@ class _Pair:
         )
 
     def replace_both(self, graph: Graph) -> Graph:
-        """Return the graph with one loop in the place of both."""
+        """Return the graph with one merged loop in place of two."""
         node, results = self.merge()
         first, later = self.nodes
         stands = {first: results[0], later: results[1]}
@@ -223,7 +225,7 @@ class _Pair:
         return graph.replace_nodes(rewrite_node)
 
     def merge(self) -> tuple[Node, tuple[list[int], list[int]]]:
-        """Return the merged loop, and for each loop the indices of its results."""
+        """Build the merged loop; return it with the indices of each loop's results."""
         operands: list[dict[int, tuple[Symbolic, Symbolic]]] = [{}, {}, {}]  # by number, by role
         for node, numbers in zip(self.nodes, self.inputs, strict=True):
             op = _op(node)
@@ -258,7 +260,7 @@ class _Pair:
     def _outputs(
         self, which: int, copier: Copier
     ) -> tuple[dict[int, Symbolic], dict[int, Symbolic]]:
-        """Return the next carries by the number of the carry, and outputs by their number."""
+        """Return a loop's next carries and stacked outputs in the merged body, by number."""
         op, values = _op(self.nodes[which]), self.values[which]
         outs = [*op.body.outputs.values()]
         copies = copier.copies(outs, values, op.body)

@@ -15,7 +15,7 @@ from staticgrad.language.ops.loops import Branch, Loop
 
 
 def prune_bodies(graph: Graph) -> tuple[Graph, int]:
-    """Return the graph with pruned loops and branches, and how many of them changed.
+    """Remove unread results, carries and operands of loops and branches; count changes.
 
     The last node is pruned first, because readers come later: operands that it no longer reads may
     be results that an earlier node need not compute.
@@ -59,7 +59,7 @@ def _prune_node(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | N
 
 
 def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    """Return the replacements of a loop's read results; None if nothing can be dropped."""
+    """Rebuild a loop without unread results; None if nothing can be removed."""
     old_inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     still = {k for k in range(op.carries) if outs[k].key == old_inputs[1 + k].key}
     carries, stacked = _read_of_iterations(op, read, still)
@@ -91,7 +91,7 @@ def _prune_loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Sym
 def _read_of_iterations(
     op: Loop, read: Collection[int], still: Set[int]
 ) -> tuple[list[int], list[int]]:
-    """Return the needed carries, without the unchanged ones (``still``), and the read stacks."""
+    """Return a loop's needed carries, without loop-invariant ones, and its read stacks."""
     inputs, outs = op.body.inputs, [*op.body.outputs.values()]
     stacked = sorted(k for k in read if k >= op.carries)
 
@@ -105,7 +105,7 @@ def _read_of_iterations(
 def _read_operands(
     node: Node, op: Loop, results: Sequence[int], carries: Sequence[int]
 ) -> tuple[list[int], list[int], dict[int, int]]:
-    """Return the slices and the invariants that ``results`` read, and the operand each one uses.
+    """Return the slices and invariants that a pruned loop reads, with their operands.
 
     An unchanged carry is an invariant. Operands with the same value share one operand.
     """
@@ -125,7 +125,7 @@ def _rebuild_body(
     outs: Sequence[Symbolic],
     same: Mapping[int, int],
 ) -> tuple[list[Symbolic], list[Symbolic]]:
-    """Return the new inputs, and ``outs`` over them."""
+    """Rebuild a loop's body over new inputs with only some of its outputs."""
     old_inputs = body.inputs
     count: dict[str, int] = {}
     inputs: dict[int, Symbolic] = {}
@@ -143,6 +143,7 @@ def _labels(prefix: str, count: int) -> list[str]:
 
 
 def _prune_branch(node: Node, op: Branch, read: Collection[int]) -> Mapping[int, Symbolic] | None:
+    """Rebuild a branch without unread results and operands; None if it has none."""
     indices = sorted(read)
     outs = [[case.outputs[f"y{k}"] for k in indices] for case in op.cases]
     past = [set(ancestors(values)) for values in outs]

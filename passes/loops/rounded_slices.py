@@ -26,7 +26,7 @@ def is_stack(node: Node, index: int) -> bool:
 
 
 def widen_slices(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> Node:
-    """Return the loop over new operands; slices of the ``narrow`` ones are widened in the body."""
+    """Rewrite a loop over narrow-float slices: its body widens a slice at a time."""
     loop = node.op
     assert isinstance(loop, Loop)
     inputs: list[Symbolic] = []
@@ -43,7 +43,7 @@ def widen_slices(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]
 
 
 def round_stacks(node: Node, narrow: Collection[int], dtype: DType) -> Node:
-    """Return the loop with the ``narrow`` results rounded before they are stacked."""
+    """Rewrite a loop to round its ``narrow`` results to a narrow float before stacking."""
     loop = node.op
     assert isinstance(loop, Loop)
     if not narrow:

@@ -46,7 +46,7 @@ class _ProductRows(NamedTuple):
 
 
 def move_products_into_loops(graph: Graph) -> Graph:
-    """Return the graph with products inside the loops that a budget may divide.
+    """Move products of stacks into their loops row by row, to divide by a budget.
 
     Return the graph itself if there is no product that only such a loop reads.
     """
@@ -61,6 +61,7 @@ def move_products_into_loops(graph: Graph) -> Graph:
     stacked: dict[ValueKey, Symbolic] = {}
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rewrite a loop with the products before or behind it, and their readers."""
         if node in stacks_of_products:
             rows_by_slice: Any = reshape(stacks_of_products[node], node.types[0].shape)
             return [rows_by_slice]
@@ -111,7 +112,7 @@ class ProductsInLoops(Pass, name="products-in-loops"):
 def _find_products_behind(
     loop: Node, users: Mapping[ValueKey, Sequence[Node]], read: set[ValueKey]
 ) -> dict[Node, int]:
-    """Return products of a stack and a matrix that are smaller than the stack, with its index.
+    """Find the products of a loop's stack and a matrix that are smaller than the stack.
 
     Besides these products, only loops and views read the stack.
     """
@@ -135,7 +136,7 @@ def _find_products_behind(
 
 
 def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
-    """Return whether a node multiplies the rows of a stack by a matrix, with a smaller result."""
+    """Return True if a node multiplies a stack's rows by a matrix to a smaller result."""
     form = node.form
     if not isinstance(form, Contract) or form.transpose_a or form.panels:
         return False
@@ -151,7 +152,7 @@ def _is_product_of_rows(node: Node, stack: Symbolic) -> bool:
 def _compute_behind(
     node: Node, args: Sequence[Symbolic], products: Mapping[Node, int]
 ) -> tuple[list[Symbolic], dict[Node, Symbolic]]:
-    """Return the results of a loop that stacks rows of products, and the stacks of these."""
+    """Build the loop that stacks rows of products instead of their operands' rows."""
     op = loop_of(node)
     inputs, outputs, more = [*op.body.inputs], dict(op.body.outputs), list[Symbolic]()
     values = [*outputs.values()]
@@ -171,7 +172,7 @@ def _compute_behind(
 
 
 def _rows_of(value: Symbolic) -> _ProductRows | None:
-    """Return how a value of three axes is computed from a product of matrices, or None."""
+    """Return how a stack of rows is computed from one matrix product, or None."""
     if value.ndim != 3:
         return None
     flat = value
@@ -200,7 +201,7 @@ def _is_read_by(
     users: Mapping[ValueKey, Sequence[Node]],
     read: set[ValueKey],
 ) -> bool:
-    """Return whether only slices of these loops read a value, so that its product may be moved.
+    """Return True if only slices of these loops read a product, so that it may move inside.
 
     Each value between it and its product must have one reader, and the rows of the product's factor
     must have fewer bytes or be stored anyway.
@@ -231,7 +232,7 @@ def _compute_inside(
     rows_by_slice: Mapping[int, _ProductRows],
     restacked: Sequence[int],
 ) -> tuple[list[Symbolic], dict[int, Symbolic]]:
-    """Return the results of a loop that computes these slices, and stacks of ``restacked``."""
+    """Build the loop that computes its slices by products, and stacks of ``restacked``."""
     op, body_inputs = loop_of(node), loop_of(node).body.inputs
     operands, inputs, more = [*args], [*body_inputs], list[Symbolic]()
     invariants = len(args) - op.carries - op.slices
@@ -272,7 +273,7 @@ def _with_body(
 
 
 def _split_iterations(rows: _ProductRows) -> Symbolic:
-    """Return the first factor of a product with an axis for iterations."""
+    """Return the first factor of a product with an axis for a loop's iterations."""
     shape, node = (rows.value.shape[0], *rows.slice_type.shape), rows.source.node
     if rows.source.shape == shape:
         return rows.source

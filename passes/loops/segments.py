@@ -37,7 +37,7 @@ NOTHING: Final = Fraction()
 
 
 def run_in_segments(graph: Graph, levels: int = 1, kept_part: Fraction = NOTHING) -> Graph:
-    """Return the graph with every pair in segments, and the pairs inside of these, ``levels`` deep.
+    """Recompute forward loops in nested segments (checkpointing), ``levels`` deep.
 
     Segment lengths leave about the same number of iterations to each level, and are multiples of
     the blocks of the followers; if there is no such length, the followers run behind the pair,
@@ -75,7 +75,7 @@ class Segments(Pass, name="segments"):
 def _divide_pair_nested(
     graph: Graph, pair: LoopPair, levels: int, kept_part: Fraction
 ) -> tuple[Graph, set[Node]]:
-    """Return the graph with one pair in segments, and the new first loops."""
+    """Divide one pair of loops in segments; return the graph and the new forward loops."""
     choice = _choose_division(graph, pair, levels, kept_part)
     if choice is None:
         return graph, {pair.first}
@@ -92,7 +92,7 @@ def _divide_pair_nested(
 def _choose_division(
     graph: Graph, pair: LoopPair, levels: int, kept_part: Fraction
 ) -> tuple[LoopPair, Division] | None:
-    """Return the division of a pair, with its followers or without, or None."""
+    """Choose the segments of a loop pair, with its followers or without, or None."""
     iterations = hint_value(pair.iterations)
     ways = [pair]
     if levels:
@@ -114,7 +114,7 @@ def _choose_division(
 
 
 def _saves_bytes(pair: LoopPair) -> bool:
-    """Return whether the bytes that are not stacked any more exceed those of joining segments."""
+    """Return True if segments save more stack bytes than joining them costs."""
     no_longer_stacked = still_stacked = 0
     first_loops = (
         [(pair.first, pair.stacks)] if pair.stacks else []
@@ -145,7 +145,7 @@ class _FirstLoop(NamedTuple):
 def _divide_pair(
     graph: Graph, pair: LoopPair, division: Division, levels: int
 ) -> tuple[Graph, Node | None, Node | None]:
-    """Return the graph with one pair in segments, the outer loop, and the loop over kept rows."""
+    """Divide one loop pair in segments; return the graph, the outer and the stored loop."""
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.followed}
     follower_operands = {value.node for follower in pair.followers for value in follower.operands}
@@ -155,6 +155,7 @@ def _divide_pair(
     back = _SecondLoop(pair, division, levels)
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Replace the loops of a divided pair, its followers and readers of its stacks."""
         if node is pair.first and pair.stacks:
             rebuilt[node], first_loop = _divide_first_loop(pair, args, division)
             first_loops.append(first_loop)
@@ -200,7 +201,7 @@ class _SegmentInputs:
         return body_input(label, kind, self.node.origin, self.node.order)
 
     def take(self, role: str, kinds: Iterable[TensorType]) -> list[Symbolic]:
-        """Add inputs of a role: carries ``c``, slices ``x``, invariants ``p``."""
+        """Add a segment body's inputs of a role: carries ``c``, slices ``x``, invariants ``p``."""
         inputs = []
         for kind in kinds:
             place = self._count[role] = self._count.get(role, -1) + 1
@@ -226,7 +227,7 @@ def _segment_type(value: Symbolic, length: int) -> TensorType:
 
 
 def _build_segment_loop(op: Loop, length: Size, outputs: Sequence[int]) -> tuple[Loop, bool]:
-    """Return the loop over a segment with these outputs, and True if it reads iteration numbers.
+    """Build the loop over one segment's iterations; True if it reads iteration numbers.
 
     Then its last operand is the number of the first iteration of the segment.
     """
@@ -242,7 +243,7 @@ def _build_segment_loop(op: Loop, length: Size, outputs: Sequence[int]) -> tuple
 
 
 def _add_begin(body: Graph, invariant_count: int) -> Graph:
-    """Return the body with one more operand, which is added to the iteration number.
+    """Add a segment's first iteration as an operand to a loop's body.
 
     ``invariant_count``: the number of loop invariants.
     """
@@ -258,7 +259,7 @@ def _add_begin(body: Graph, invariant_count: int) -> Graph:
 def _divide_first_loop(
     pair: LoopPair, args: Sequence[Symbolic], division: Division
 ) -> tuple[list[Symbolic], _FirstLoop]:
-    """Return the results of the first loop over segments, and its values for the second loop.
+    """Build the forward loop over segments, and what the backward loop reads of it.
 
     Stacks that only the second loop reads are not among the results: the old values, which are not
     read any more, replace them.
@@ -335,7 +336,7 @@ class _SecondLoop:
     def outer(
         self, args: Sequence[Symbolic], first: _FirstLoop, others: Mapping[ValueKey, Symbolic]
     ) -> dict[Node, Sequence[Symbolic]]:
-        """Return the results of the second loop and of the followers."""
+        """Build the backward loop over segments; return its results and the followers'."""
         carries, rows = self.op.carries, self.op.carries + self.op.slices
         ends = self.first_op.carries, self.first_op.carries + self.first_op.slices
         followers, division = self.pair.followers, self.division
@@ -373,7 +374,7 @@ class _SecondLoop:
         return {self.node: results} | self._by_follower(late)
 
     def _over_segments(self, operands: _Operands) -> list[Symbolic]:
-        """Return the results of the loop over segments, which reads whole arrays."""
+        """Build the loop over segments that reads whole arrays; return its results."""
         division, body = self.division, _SegmentInputs(self.node)
         inside = _Operands(
             body.take("c", [value.type for value in operands.carries]),
@@ -411,7 +412,7 @@ class _SecondLoop:
         }
 
     def remainder_rows(self, node: Node) -> Symbolic:
-        """Return the rows, of the iterations that fill no segment, that the node slices."""
+        """Return a stack's rows of the iterations that fill no segment."""
         op, (array,) = node.op, node.args
         assert isinstance(op, Slice)
         begin, count = op.starts[0], op.lengths[0]
@@ -434,7 +435,7 @@ class _SecondLoop:
     def _segment(
         self, operands: _Operands, length: Size, begin: Begin, kept_stacks: Sequence[Symbolic] = ()
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
-        """Build the recomputed first loop, the second one and the followers; return their results.
+        """Build a segment's body: the recomputed forward loop, the backward loop, followers.
 
         ``kept_stacks``: values of the first loop that are stored and not recomputed.
         """
@@ -480,7 +481,7 @@ class _SecondLoop:
         fixed: Sequence[Symbolic],
         begin: Begin,
     ) -> list[Symbolic]:
-        """Return the carries of a follower after a segment."""
+        """Build a follower's loop over a segment; return its carries after it."""
         op, length = loop_of(follower.node), stacks[follower.sources[0].key].shape[0]
         blocks, left = length // follower.length, length % follower.length
         if blocks == 0:

@@ -21,7 +21,7 @@ from staticgrad.language.types.arrays import hint_bytes
 
 
 def stack_expensive_values(graph: Graph) -> tuple[Graph, int]:
-    """Return the graph with expensive values of forward loops stacked, and their number."""
+    """Stack expensive values of forward loops for their gradients; count them."""
     count = 0
     done: set[tuple[object, object]] = set()
     while True:
@@ -35,6 +35,7 @@ def stack_expensive_values(graph: Graph) -> tuple[Graph, int]:
 def _stack_for_first_pair(
     graph: Graph, done: set[tuple[object, object]]
 ) -> tuple[Graph, int] | None:
+    """Stack values for the first forward and backward loop that need it, or return None."""
     for back in graph.nodes:
         if not isinstance(back.op, Loop):
             continue
@@ -53,7 +54,10 @@ def _stack_for_first_pair(
 
 
 def _choose_values(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
-    """Return pairs of a value of the backward body to read, and the equal forward value."""
+    """Choose the values that a backward loop recomputes and could read from a stack.
+
+    Pairs of a value of the backward body to read, and the equal forward value.
+    """
     numbers, theirs = _number_values(ahead, back)
     by_number: dict[int, Symbolic] = {}
     for node in bodies_of(ahead)[0].nodes:
@@ -92,7 +96,7 @@ def _nbytes(node: Node) -> int:
 
 
 def _number_values(ahead: Node, back: Node) -> tuple[dict[ValueKey, int], dict[ValueKey, int]]:
-    """Return the numbers of both bodies' values; a slice has the number of the stacked value."""
+    """Number the values of a forward and a backward body; a slice as the stacked value."""
     numbering = Numbering()
     forward, backward = ahead.op, back.op
     assert isinstance(forward, Loop)
@@ -148,7 +152,7 @@ def _stack_values(
 def _read_as_slices(
     back: Node, args: tuple[Symbolic, ...], values: list[Symbolic], more: list[Symbolic]
 ) -> list[Symbolic]:
-    """Return the results of the loop that reads ``values`` of its body as slices of ``more``."""
+    """Build the loop that reads ``values`` of its body as slices of the stacks ``more``."""
     op = back.op
     assert isinstance(op, Loop)
     at = 1 + op.carries + op.slices
@@ -174,7 +178,7 @@ def _like(value: Symbolic, label: str) -> Symbolic:
 def _inline_body(
     body: Graph, inputs: list[Symbolic], replacements: dict[ValueKey, Symbolic]
 ) -> list[Symbolic]:
-    """Return the outputs of a body over new inputs; values in ``known`` are not copied."""
+    """Inline a loop's body over new inputs; values in ``replacements`` are not copied."""
     new = {
         value.key: operand for value, operand in zip(body.inputs, inputs, strict=True)
     } | replacements

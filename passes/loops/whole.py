@@ -21,7 +21,7 @@ class MergedLoops(Pass, name="loops"):
     """
 
     def apply(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
-        """Return the graph, and the numbers of loops and values that each step changed."""
+        """Optimize loops and branches: return the graph, and counts of changes by each step."""
         if not program.has(BodyOp):
             return program, {}
         from passes.cse import CommonSubexpressions  # few programs have loops

@@ -39,7 +39,10 @@ class Abstract:
         return tuple(step for op in ops if (step := self.step_of[op]) >= 0)
 
     def ops(self, sequence: Steps) -> list[int]:
-        """Return the ops of a sequence of steps; ops without a step run as early as possible."""
+        """Translate a sequence of steps to ops of the abstract recomputation problem.
+
+        Ops without a step run as early as possible.
+        """
         op_of = {step: op for op, step in enumerate(self.step_of)}
         waiting = {op: {*self.net.reads[op]} for op, step in enumerate(self.step_of) if step < 0}
         ops = [op for op, values in waiting.items() if not values]
@@ -58,7 +61,7 @@ def translate_problem(problem: Problem) -> Abstract:
 
 
 def export_problem(problem: Problem) -> MemoryProblem:
-    """Return the schedule as a problem by itself, in which each op names the user's lines."""
+    """Return a schedule as an abstract memory problem, whose ops name the user's lines."""
     abstract = translate_problem(problem)
     steps = problem.flow.schedule.steps
     ops = (
@@ -82,6 +85,7 @@ class _Translation:
         self.versions: dict[int, list[Identifier]] = {}  # values of each buffer, one after another
 
     def result(self) -> Abstract:
+        """Translate the schedule to an abstract memory problem of values and ops."""
         flow = self.flow
         updated = {b for s in flow.commits for b in flow.writes[s] if self.roles[b] == "parameter"}
         resident = [self._value(flow.names[buffer], 0, buffer) for buffer in sorted(updated)]
@@ -111,7 +115,7 @@ class _Translation:
         return Abstract(replace(net, ends=self._ends(net)), tuple(self.step_of))
 
     def _ends(self, net: Net) -> tuple[tuple[int, ...], ...]:
-        """Per op, what buffers that it writes may hold at other times."""
+        """Return by op the earlier versions of buffers that running it overwrites."""
         numbers = {b: [net.numbers[v] for v in values] for b, values in self.versions.items()}
         ends = []
         for op, step in enumerate(self.step_of):
@@ -131,6 +135,7 @@ class _Translation:
         return name
 
     def _op(self, step: int, checked: str) -> MemoryOp:
+        """Translate a step to an op: inputs, outputs, in-place pairs, allowed runs."""
         flow, problem = self.flow, self.problem
         pairs = self._in_place(step)
         inputs = [self.current[b] for b in flow.reads[step] if b in self.current]
@@ -172,7 +177,7 @@ class _Translation:
         )
 
     def _add_version(self, buffer: int, step: int) -> Identifier:
-        """Return the value that a buffer holds when a step has written it."""
+        """Add the value that a buffer holds after a step has written it."""
         name: Identifier = self.flow.names[buffer]
         size = self.problem.numbers.arena_bytes(buffer) if self.inside[buffer] else 0
         if buffer in self.current:
@@ -181,7 +186,7 @@ class _Translation:
         return self._value(name, size, buffer)
 
     def _in_place(self, step: int) -> list[Pair]:
-        """Pairs (operand, result) of a step that may share bytes at these sizes."""
+        """Return the (operand, result) pairs of a step that may share bytes at these sizes."""
         offsets = self.problem.numbers.offsets[step]
         return [
             (self.current[pair.into], self.flow.names[pair.out])

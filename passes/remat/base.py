@@ -176,8 +176,7 @@ def _round_to_power(size: int) -> int:
 
 
 def nearest(sizes: Mapping[str, int], candidates: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
-    """Return the sizes in ``known`` (at least one) whose largest ratio to these is the least; the
-    first if equal."""
+    """Return the cached sizes with the least largest ratio to these; the first if equal."""
 
     def distance(candidate: Mapping[str, int]) -> float:
         return max(
@@ -191,8 +190,11 @@ def nearest(sizes: Mapping[str, int], candidates: Iterable[Mapping[str, int]]) -
 def are_alike(
     numbers: SizeNumbers, canonical: SizeNumbers, arena: tuple[bool, ...], spread: float = NEAR
 ) -> bool:
-    """Return whether canonical sizes' sequences suit these: buffers of the arena are empty at both
-    or at neither, and their changes differ by at most a factor of ``spread``."""
+    """Return True if step sequences found at other sizes suit these sizes.
+
+    Buffers of the arena are empty at both or at neither, and their changes differ by at most a
+    factor of ``spread``.
+    """
     pairs = {
         *compress(zip(numbers.all_aligned, canonical.all_aligned, strict=True), arena),
         (1, 1),
@@ -207,7 +209,7 @@ _HINT: Final = "each step must run, after what it reads; see passes.remat.base.P
 
 
 def propose_sequences(policy: Policy, problem: Problem) -> list[Steps]:
-    """Return the valid ones of the sequences that a policy proposes.
+    """Return the valid sequences of steps that a recomputation policy proposes.
 
     Raises:
         PolicyError: they are no sequences of step numbers, or none of them is valid.
@@ -231,6 +233,7 @@ def propose_sequences(policy: Policy, problem: Problem) -> list[Steps]:
 
 
 def _call_policy(policy: Policy, problem: Problem) -> list[object]:
+    """Call a recomputation policy, and check that it returns sequences of steps."""
     try:
         sequences: object = policy.sequences(problem)
         if isinstance(sequences, Iterable) and not isinstance(sequences, str | bytes):
@@ -245,6 +248,7 @@ def _call_policy(policy: Policy, problem: Problem) -> list[object]:
 
 
 def _steps(policy: Policy, problem: Problem, number: int, proposal: object) -> Steps:
+    """Check a sequence that a policy proposed: integers that are steps of the schedule."""
     if not isinstance(proposal, Iterable) or isinstance(proposal, str | bytes):
         raise PolicyError(
             f"policy {policy!r}: sequence {number} is {kind_of(proposal)}, no sequence of steps",

@@ -63,9 +63,7 @@ class Point:
 
 
 def lowest(problem: Problem, policy: Policy) -> Point:
-    """Return the sequence of the lowest arena that a policy proposes; if equal the cheapest, then
-    the first.
-    """
+    """Return the sequence with the lowest arena that a policy proposes; the cheapest if equal."""
     best: Point | None = None
     layouts = [problem.layout(sequence) for sequence in propose_sequences(policy, problem)]
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
@@ -101,8 +99,11 @@ class Sequences:
         return sum(200 + numbers.itemsize * len(numbers) for numbers in arrays)
 
     def overhead(self, share: float) -> float:
-        """Return the relative extra cost of the cheapest sequence within a share of the bytes
-        without a budget, at the sizes of the search; infinity if there is none."""
+        """Return the relative extra time of the cheapest sequence within a share of memory.
+
+        The share is of the bytes without a budget, at the sizes of the search; infinity if there is
+        none.
+        """
         limit = share * self._loads[0]
         fitting = (
             cost for load, cost in zip(self._loads, self._costs, strict=True) if load <= limit
@@ -117,7 +118,7 @@ class Sequences:
         return self._valid[number]
 
     def placed(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
-        """Return a sequence with offsets.
+        """Assign arena offsets to the buffers of a sequence of the front.
 
         Where first fit is not near its load, blocks are tried in the order that they have in the
         arena at the sizes that sequences were sought at: a search there serves all sizes near them.
@@ -133,8 +134,10 @@ class Sequences:
     def _order(
         self, number: int, layout: ArenaLayout, search_layout: Layout, tight: bool
     ) -> Sequence[int]:
-        """The blocks of a layout by the offsets that their first lives have where it was sought,
-        where other in-place results may share bytes."""
+        """Return the blocks in the order of the offsets that were found at other sizes.
+
+        Other in-place results may share bytes there: a block has the offset of its first life.
+        """
         if (number, tight) not in self._offsets:
             sought = search_layout(tuple(self.step_arrays[number]))
             placement = sought.place_blocks(_PLACING, 0 if tight else sought.load // _SLACK)
@@ -184,7 +187,7 @@ class Front:
         return point_bytes + 100 * len(self._numbers) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
-        """Return the cheapest plan of at most ``limit`` bytes, or None.
+        """Return the cheapest plan of the front of at most ``limit`` bytes, or None.
 
         Loads fall, or nearly so, from sequence to sequence: a binary search computes few of them.
         """
@@ -209,7 +212,7 @@ class Front:
         return extra <= (search_overhead + _FURTHER) * self._costs[0]
 
     def smallest(self, problem: Problem, layouts: Layouts) -> Point:
-        """Return the plan of the fewest bytes; if equal the cheapest."""
+        """Return the plan of the front with the fewest bytes; if equal the cheapest."""
         best: Point | None = None
         for at in reversed(range(len(self._numbers))):
             if best is not None and self._load(at, layouts.here) > best.height:
@@ -223,7 +226,7 @@ class Front:
         return best
 
     def points(self, problem: Problem, layouts: Layouts) -> tuple[Point, ...]:
-        """Return the Pareto-optimal plans by arena and cost, the cheapest first.
+        """Return the Pareto-optimal plans by memory and time, the cheapest first.
 
         Offsets are optimized further if the next plan is much dearer, and fully for the smallest
         plan. Elsewhere a slightly cheaper plan than the listed one may meet a budget.
@@ -237,7 +240,7 @@ class Front:
         return tuple(points)
 
     def _points_by_cost(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
-        """Yield the plans of the sequences by rising cost."""
+        """Yield the plans of the front's sequences by rising cost."""
         candidates = (
             self._point(problem, at, layouts, tight=False) for at in range(len(self._costs))
         )
@@ -265,7 +268,10 @@ class Front:
         return self.sequences.step_arrays[self._numbers[at]]
 
     def _point(self, problem: Problem, at: int, layouts: Layouts, *, tight: bool) -> Point | None:
-        """Return a sequence with offsets; they do not depend on the order of calls."""
+        """Return a sequence of the front as a plan with offsets, cached.
+
+        They do not depend on the order of calls.
+        """
         if (at, tight) not in self._points:
             point, number = None, self._numbers[at]
             if self.sequences.is_valid(number, problem.repeats):
@@ -285,7 +291,7 @@ def _again(sequence: Steps) -> Iterator[int]:
 
 
 def _search_sequences(problem: Problem, bound: int) -> list[Candidate]:
-    """Sequences of steps by rising cost and falling load."""
+    """Search sequences of steps with recomputation, by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import translate_problem
     from passes.remat.search import BudgetSearch, Candidate

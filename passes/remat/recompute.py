@@ -36,7 +36,7 @@ class Sqrt(Policy, name="sqrt"):
     segments: int = 0
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
-        """One sequence per order; and the best order as it is, where updates allow no other."""
+        """Yield a sequence recomputed in segments for each order, and the best order unchanged."""
         for order in problem.orders:
             forward = Forward.of(problem, order)
             sequence = forward.sequence(self.borders(forward))
@@ -45,7 +45,7 @@ class Sqrt(Policy, name="sqrt"):
         yield problem.order
 
     def borders(self, forward: Forward) -> list[int]:
-        """Return the last place of every segment but the last one."""
+        """Return the forward steps after which segments end, equal in stored bytes."""
         crossing = forward.bytes_crossing()
         total, count = sum(crossing), sum(size > 0 for size in crossing)
         segments = self.segments or isqrt(count)
@@ -80,9 +80,12 @@ class Recompute(Policy, name="recompute"):
     tries: int = 24
 
     def sequences(self, problem: Problem) -> Iterable[Steps]:
-        """Those of ``sqrt``, then one per bound: over the best order, and, as long as schedules are
-        not too long for that, over the others. An order that mixes steps of the backward pass with
-        those of the forward pass may be the best where nothing runs again, and of no use here."""
+        """Yield sequences recomputed in segments: those of ``sqrt``, then one for each bound.
+
+        Over the best order, and, as long as schedules are not too long for that, over the others.
+        An order that mixes steps of the backward pass with those of the forward pass may be the
+        best where nothing runs again, and of no use here.
+        """
         yield from Sqrt().sequences(problem)
         positions = 0
         for order in dict.fromkeys((tuple(problem.order), *map(tuple, problem.orders))):
@@ -93,6 +96,7 @@ class Recompute(Policy, name="recompute"):
                 break
 
     def _over(self, forward: Forward) -> Iterator[Steps]:
+        """Yield the sequences of an order for marked values and for each bound of segments."""
         stored = forward.problem.retained
         marked = [forward.first[b] for b in stored if b in forward.first]
         by_marks = forward.keeping((), max(marked)) if marked else None
@@ -112,7 +116,7 @@ class Recompute(Policy, name="recompute"):
             yield int(total / _FINEST ** (step / max(self.tries - 1, 1)))
 
     def borders(self, forward: Forward, bound: int) -> list[int]:
-        """Borders such that each segment's bytes, and all that is kept before it, fit ``bound``."""
+        """Choose segment borders so that each segment's and all stored bytes fit ``bound``."""
         crossing, across = forward.bytes_crossing(), forward.bytes_at_borders()
         borders: list[int] = []
         stored = filled = start = 0

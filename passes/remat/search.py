@@ -62,7 +62,7 @@ class Cheapest:
         self.members: list[Candidate] = []  # by rising load and falling cost
 
     def add(self, new: Candidate) -> None:
-        """Add a sequence unless one with at most its load and cost is present."""
+        """Add a sequence to the front, unless one with at most its load and cost is present."""
         at = bisect_right(self.members, new.load, key=lambda member: member.load)
         if at and self.members[at - 1].cost <= new.cost:
             return
@@ -78,11 +78,12 @@ class Cheapest:
         return self.members[at - 1] if at else None
 
     def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
-        """Return the place (sequence and goal) at the largest cost difference of two neighbours.
+        """Return where the front has the largest cost difference: a sequence and a goal.
 
         Goals: the load of the dearer one, for both; just below the load of the other, for the
         dearer one and some of fewer bytes. The difference is divided by 1 + the number of tries of
-        the place. None if all places were tried ``most`` times."""
+        the place. None if all places were tried ``most`` times.
+        """
         best: Place | None = None
         highest = 0.0
         for at, (lower, upper) in enumerate(pairwise(self.members)):
@@ -114,7 +115,7 @@ _CALL: Final = 10_000
 def exchange(
     descents: Descents, cheapest: Cheapest, limit: int, done: dict[Place, int] | None = None
 ) -> None:
-    """Exchange the runs of all sequences, those far from their neighbours first."""
+    """Improve sequences by exchanging recomputations, those far from neighbours first."""
     stop = descents.effort + limit
     done = {} if done is None else done
     while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
@@ -126,7 +127,7 @@ def exchange(
 def _exchange_runs(
     descents: Descents, ops: tuple[int, ...], goal: int, stop: int
 ) -> list[Candidate]:
-    """Return the result of each exchange of a sequence, until effort reaches ``stop``."""
+    """Yield the results of exchanging recomputations of a sequence, within an effort."""
     net, random, results = descents.net, Random(1), list[Candidate]()
     for (step, left), slope in product(_without_one(ops), _SLOPES):
         if descents.effort >= stop:
@@ -161,9 +162,7 @@ _LOWER_LOAD: Final = 0.1  # by so much of its load at most
 
 
 def walk(descents: Descents, cheapest: Cheapest, floor: int, random: Random, limit: int) -> None:
-    """Walk from sequences far from their next cheaper neighbour, and below the smallest, again and
-    again.
-    """
+    """Anneal sequences that are far from cheaper ones, and below the smallest, repeatedly."""
     net, stop = descents.net, descents.effort + limit
     tried: Counter[Place] = Counter()
     turn = 0
@@ -237,7 +236,7 @@ class BudgetSearch:
         return self._record(self.descents.laid_out(sequence))
 
     def run(self) -> list[Candidate]:
-        """Return the cheapest of each load, from the cheapest to the smallest."""
+        """Search sequences for all budgets: return the cheapest of each load, by cost."""
         self.descents.effort = 0
         self.orders.sort(key=lambda order: order.load)
         self.levels = [*_levels(self.orders[0].load, self.floor)]
@@ -262,8 +261,11 @@ class BudgetSearch:
         return candidate
 
     def _descents(self) -> Iterator[tuple[Candidate, Slope]]:
-        """Starts and slopes, in the order in which they are tried: the orders, and some of the
-        sequences with repeats, the lowest among them, which comes first in a long schedule."""
+        """Yield the starts and gap weightings of descents, in the order in which to try them.
+
+        The orders, and some of the sequences with repeats, the lowest among them, which comes first
+        in a long schedule.
+        """
         repeated = [
             member for member in self.cheapest.members if len(member.ops) > len(self.net.ops)
         ]
@@ -275,8 +277,11 @@ class BudgetSearch:
                 yield start, slope
 
     def _ascend(self) -> None:
-        """Leave a sequence at each level above the smallest, and some below each, on the way up: a
-        long schedule has too many runs to take out to begin with the smallest each time."""
+        """Trim the smallest sequence for each memory level, from low to high.
+
+        Some levels are in between: a long schedule has too many runs to take out to begin with the
+        smallest each time.
+        """
         candidate = self.cheapest.members[0]
         pairs = pairwise((self.orders[0].load, *self.levels))
         goals = {low + (top - low) * k // _PARTS for top, low in pairs for k in range(_PARTS)}
@@ -285,9 +290,11 @@ class BudgetSearch:
                 candidate = self._trim(candidate.ops, goal, 0.0)
 
     def _descend(self, start: Candidate, slope: Slope) -> None:
-        """Leave a sequence at each level on the way down. That of a long schedule, of which a step
-        drops many values, begins with the order again now and then: it finds others, as long as it
-        finds any."""
+        """Find a sequence for each memory level by dropping values, from high to low.
+
+        That of a long schedule, of which a step drops many values, begins with the order again now
+        and then: it finds others, as long as it finds any.
+        """
         ops, anew = start.ops, not self.rebuilds and len(start.ops) == len(self.net.ops)
         for place, goal in enumerate(self.levels, 1):
             if not self.rebuilds and start.load <= goal:
@@ -304,8 +311,10 @@ class BudgetSearch:
     def _level(
         self, ops: Sequence[int], goal: int, slope: Slope, limit: int
     ) -> tuple[tuple[int, ...], bool]:
-        """Go down to a level; where that ends, and whether the level is kept. What is much dearer
-        than another sequence of a long schedule is not trimmed."""
+        """Descend to a memory level; return the sequence, and True if the level is met.
+
+        A sequence of a long schedule that is much dearer than another is not trimmed.
+        """
         goal_here = int(goal * slope.share)
         ops = self.descents.descend(ops, goal_here, slope, self.random, limit)
         candidate = self._record(ops)
@@ -321,8 +330,10 @@ class BudgetSearch:
         return self._record(self.descents.trim(ops, goal, self.random, noise, limit))
 
     def _rebuild(self) -> None:
-        """Take runs of the cheapest sequence of each level out, at random, and go down again: to
-        the level, to somewhere above it, and below all that was reached."""
+        """Remove random recomputations of each level's cheapest sequence and descend again.
+
+        To the level, to somewhere above it, and below all that was reached (ruin and recreate).
+        """
         near: dict[int, Candidate] = {}
         spread = 0.0
         while self.descents.effort < self.effort:
@@ -342,7 +353,10 @@ class BudgetSearch:
                 break
 
     def _improve(self) -> None:
-        """Alternate exchanges and walks; each begins with the results of the other."""
+        """Alternate exchanges and annealing walks over the front's sequences.
+
+        Each begins with the results of the other.
+        """
         share, most = _IMPROVING
         descents, exchanged = self.descents, dict[Place, int]()
         stop = descents.effort + int(min(self.effort * share, most))
@@ -360,7 +374,7 @@ class BudgetSearch:
             self._rebuild_sequence(least, least, goal)
 
     def _rebuild_sequence(self, start: Candidate, best: Candidate, goal: int) -> Candidate:
-        """Return the sequence of one round, or ``best`` if it costs much more."""
+        """Return a sequence ruined and recreated once, or ``best`` if it costs much more."""
         descents, random = self.descents, self.random
         share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
         flat = float(random.random() < 0.6)
@@ -376,7 +390,7 @@ class BudgetSearch:
 
 
 def _levels(top: int, floor: int) -> Iterator[int]:
-    """Goals below the load of the best order, down to what no plan can do without."""
+    """Yield memory goals from below the best order's load down to the lower bound."""
     goal = top
     while True:
         goal = min(goal - 1, max(goal - top // _LEVELS, int(goal * _LOWER)))
@@ -387,7 +401,7 @@ def _levels(top: int, floor: int) -> Iterator[int]:
 
 
 def ruin(sequence: Sequence[int], random: Random) -> list[int]:
-    """Leave out a random share of a sequence's repeated runs: everywhere, or in a window.
+    """Remove a random share of a sequence's recomputations: everywhere, or in a window.
 
     Schrimpf et al., Record breaking optimization results using the ruin and recreate principle,
     2000.

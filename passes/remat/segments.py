@@ -36,7 +36,7 @@ class Forward:
 
     @classmethod
     def of(cls, problem: Problem, order: Steps) -> Forward:
-        """Return the forward steps of ``order``: those before the last phase."""
+        """Return the forward steps of ``order``: those before the last derivative phase."""
         steps, flow = problem.flow.schedule.steps, problem.flow
         first: dict[int, int] = {}
         last: dict[int, int] = {}
@@ -56,8 +56,10 @@ class Forward:
         return cls(problem, order, crossing, first, last, place)
 
     def bytes_at_borders(self) -> list[int]:
-        """Per place, bytes computed there or before that a later place reads: they cross a border
-        behind it."""
+        """Return by forward step the bytes that a segment border behind it would store.
+
+        They are computed there or before, and a later place reads them.
+        """
         change = [0] * (self.places + 1)
         for buffer, begin in self.first.items():
             size = self.problem.numbers.arena_bytes(buffer)
@@ -73,8 +75,10 @@ class Forward:
         return sizes
 
     def sequence(self, borders: Collection[int]) -> Steps | None:
-        """Return the order with values that cross no border dropped and recomputed, a segment at a
-        time; what comes after the last border is kept. None where updates stand in the way."""
+        """Return the order with values recomputed by segments; None if updates forbid it.
+
+        Values that cross no border are dropped; what comes after the last border is kept.
+        """
         if not borders:
             return self.order
         places = sorted(borders)
@@ -86,8 +90,10 @@ class Forward:
         return self.keeping(stored, places[-1])
 
     def keeping(self, stored: Collection[int], until: int) -> Steps | None:
-        """Return a sequence like ``sequence``, with all values up to the place ``until`` dropped
-        except ``kept`` and those that the user keeps."""
+        """Return the order with all values up to ``until`` recomputed but the ``stored`` ones.
+
+        Those that the user keeps are stored, too.
+        """
         dropped = {
             b
             for b, place in self.first.items()
@@ -96,6 +102,7 @@ class Forward:
         return self.problem.repeats.delay_updates(self._replay(dropped))
 
     def _replay(self, dropped: Collection[int]) -> list[int]:
+        """Return the steps with dropped values recomputed before each reader."""
         flow, repeats = self.problem.flow, self.problem.repeats
         steps = flow.schedule.steps
         present: set[int] = set()

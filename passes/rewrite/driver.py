@@ -71,7 +71,7 @@ def rewrite(
     limit: int | None = None,
     watch: Callable[[Rewriting], object] | None = None,
 ) -> tuple[Graph, Mapping[str, int]]:
-    """Return ``graph`` with ``rules`` applied to a fixpoint, and how often each one applied.
+    """Apply rewrite rules to a graph until none applies; return it with counts by rule.
 
     Args:
         graph: the graph to rewrite; it is not changed.
@@ -123,7 +123,7 @@ def rewrite_nodes(
     protected: Collection[Node] = (),
     beside: Sequence[Node] = (),
 ) -> Rewritten | None:
-    """Rewrite some nodes of a graph in the making, operands first, as ``rewrite`` does.
+    """Rewrite some nodes of an unfinished graph by rules, operands first.
 
     Args:
         nodes: what to look at, operands before readers; what they read besides stays as it is.
@@ -175,6 +175,7 @@ class _Driver:
         self._recent: list[str] = []
 
     def run(self, graph: Graph) -> Graph:
+        """Rewrite all nodes of a graph, and return the graph of what its roots need."""
         if all(node.normal & self._index.mark for node in graph.nodes):
             return graph
         self._reads.graph = graph
@@ -187,7 +188,7 @@ class _Driver:
         return graph.with_nodes([node for node in self._done if node in needed], final)
 
     def walk(self, nodes: Iterable[Node], beside: Set[Node] = frozenset()) -> None:
-        """Bring every node into its final form, by rules but for those ``beside``.
+        """Rewrite every node to its final form by the rules, except for those ``beside``.
 
         Operands come before their readers.
         """
@@ -204,7 +205,7 @@ class _Driver:
                 self._settle(node)
 
     def _settle(self, first: Node) -> None:
-        """Bring a node into its final form, and everything that rules build on the way."""
+        """Rewrite a node to its final form, and all nodes that rules build on the way."""
         pending: list[Node | tuple[Node, Symbolic]] = [first]
         while pending:
             task = pending.pop()
@@ -223,7 +224,7 @@ class _Driver:
             pending.extend(reversed(self._fresh(rewriting)))
 
     def _finish(self, node: Node) -> None:
-        """The node stays as it is."""
+        """Record that no rule applies to a node any more."""
         self._done[node] = None
         if isinstance(node.op, Constant):
             numbers = self._index.numbers(Symbolic(node))
@@ -233,7 +234,7 @@ class _Driver:
             self._numbers[node] = self._numbers[node.args[0].node]
 
     def _final(self, value: Symbolic) -> Symbolic:
-        """Return the current replacement of ``value`` and shorten the chain of replacements."""
+        """Return the final replacement of ``value``, with path compression."""
         passed = []
         while (results := self.new.get(value.node)) is not None:
             passed.append(value.node)
@@ -252,7 +253,7 @@ class _Driver:
         return rebuilt
 
     def _fresh(self, rewriting: Rewriting) -> list[Node]:
-        """Return the nodes that the rule built, operands first: those newer than the match."""
+        """Return the nodes that a rewrite built, operands first: those newer than the match."""
         newest = rewriting.original.node.serial
         seen: set[Node] = set()
         stack = [rewriting.replacement.node]
@@ -264,7 +265,7 @@ class _Driver:
         return sorted(seen, key=lambda node: node.serial)
 
     def _candidates(self, node: Node) -> tuple[Rule, ...]:
-        """Return the rules that may apply, also with numbers of operands outside of the walk."""
+        """Return the rules that may apply to a node, given the numbers of its operands."""
         for arg in node.args:
             if arg.node not in self._done:
                 self._done[arg.node] = None
@@ -274,7 +275,7 @@ class _Driver:
         return self._index.candidates(node, self._numbers)
 
     def _rewrite_node(self, node: Node) -> Rewriting | None:
-        """Return the first rewrite that applies; mark the node if none can ever apply."""
+        """Apply the first rule that matches a node; mark the node if none can ever match."""
         if self._limit is not None and self.hits.total() >= self._limit:
             return None
         asked = self._reads.asked
@@ -299,6 +300,7 @@ class _Driver:
         return None
 
     def _count(self, rule: Rule, node: Node) -> None:
+        """Count a rule's application; raise an error if rules rewrite a node without end."""
         self.hits[rule.name] += 1
         self._patience -= 1
         if self._patience < 6:
@@ -337,7 +339,7 @@ def _origin(rule: Rule, match: Match) -> Location:
 
 
 def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
-    """Return the replacement of the match, of the same type; None if the rule does not apply."""
+    """Build a rule's replacement for a match, of the same type; None if it does not apply."""
     try:
         with within(origin, match.root.node.order):
             right = rule.replacement
@@ -353,7 +355,7 @@ def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
 
 
 def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
-    """``built``, a value or a number, as a value of exactly the type ``expected``."""
+    """Convert a rule's replacement, a value or a number, to the type ``expected``."""
     if isinstance(built, bool | int | float):
         built = _number(rule, expected, built)
     if not isinstance(built, Symbolic) or built.dtype is not expected.dtype:
@@ -367,7 +369,7 @@ def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
 
 
 def _number(rule: Rule, expected: TensorType, number: bool | int | float) -> Symbolic:
-    """Return a number as a constant of the expected dtype, which must be able to hold it."""
+    """Return a rule's number as a constant of the expected dtype, which must represent it."""
     try:
         with np.errstate(over="ignore"):  # a float that is an infinity in float32
             scalar = convert_array(np.asarray(number), expected.dtype)[()]

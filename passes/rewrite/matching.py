@@ -58,7 +58,7 @@ class Index:
         return sum(1 << bit for bit, number in enumerate(self._numbers) if _is(scalar, number))
 
     def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
-        """Return the rules that may match at ``node``, in order, given operands' ``numbers``."""
+        """Return the rewrite rules that may match a node, in order, given operands' numbers."""
         if len(node.types) != 1:
             return ()
         seen: list[Any] = [type(node.op), node.types[0].dtype.kind]
@@ -82,6 +82,7 @@ class Index:
         return rules
 
     def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
+        """Return True if a rule's root and operand ops may match a node."""
         pattern = rule.pattern
         if node.types[0].dtype.kind not in rule.dtypes:
             return False
@@ -105,7 +106,7 @@ class Index:
 def matches(
     rules: Iterable[Rule], value: Symbolic, readers: Readers
 ) -> Iterator[tuple[Rule, Match]]:
-    """Those of ``rules`` whose pattern and condition hold at ``value``, in order."""
+    """Yield the matches of rewrite rules at ``value`` whose condition holds, in order."""
     for rule in rules:
         for bindings in _match_term(rule.pattern, value, {}):
             match = Match(value, bindings, readers)
@@ -115,7 +116,7 @@ def matches(
 
 
 def _condition(rule: Rule, match: Match) -> bool:
-    """Return whether the rule's additional condition holds.
+    """Return True if a rule's extra condition holds for a match.
 
     Raises:
         PipelineError: the condition does not return a truth value.
@@ -139,7 +140,7 @@ def holds(pattern: Term, value: Symbolic) -> bool:
 
 
 def _match_term(pattern: Applied, value: Symbolic, bindings: Bindings) -> Iterator[Bindings]:
-    """Yield all bindings with which ``pattern`` matches ``value``, given earlier bindings."""
+    """Yield all bindings with which a pattern matches a value, given earlier bindings."""
     node = value.node
     if not isinstance(node.op, pattern.op_class):
         return
@@ -171,7 +172,7 @@ def _orders(node: Node) -> tuple[tuple[Symbolic, ...], ...]:
 def _match_terms(
     patterns: tuple[Term, ...], values: tuple[Symbolic, ...], bindings: Bindings
 ) -> Iterator[Bindings]:
-    """Every way in which all patterns hold; what can hold in one way only is looked at first."""
+    """Yield all bindings with which patterns match values, least ambiguous ones first."""
     below: list[tuple[Applied, Symbolic]] = []
     for pattern, value in zip(patterns, values, strict=True):
         if isinstance(pattern, Applied):
@@ -197,7 +198,7 @@ def _match_pairs(pairs: list[tuple[Applied, Symbolic]], bindings: Bindings) -> I
 
 
 def number_of(value: Symbolic) -> Any:
-    """Return the NumPy scalar that all elements of ``value`` equal, or None if unknown.
+    """Return the NumPy scalar that all elements of a value equal, or None if unknown.
 
     Sees through what moves or broadcasts elements. Of no elements nothing is known.
     """
@@ -216,7 +217,7 @@ def number_of(value: Symbolic) -> Any:
 
 
 def repeats_first(node: Node) -> bool:
-    """Return whether the only operand's elements are only moved or repeated."""
+    """Return True if a node only moves or repeats the elements of its operand."""
     if len(node.args) != 1 or type(node.op).form is Elementwise.form:
         return False
     try:

@@ -51,7 +51,7 @@ class Term(Value):
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
-        """Return a number of the pattern.
+        """Return a number in a rewrite rule's pattern as a term.
 
         Raises:
             TypeError: an array, which no pattern can hold.
@@ -141,7 +141,7 @@ def holes(names: str) -> tuple[Hole, ...]:
 
 
 def some(op_class: type[Op], *args: Any, name: str = "", over: type[Op] | None = None) -> Applied:
-    """Return an op of ``op_class``, or of a class below it, with any attributes, over terms.
+    """Return a pattern for an op of ``op_class`` (or a subclass) with any attributes.
 
     Args:
         op_class: a class of ops; a family (``Elementwise``) stands for all of its ops.
@@ -162,7 +162,7 @@ def name_term(term: Any, name: str) -> Applied:
 
 
 def subterms(term: Term) -> Iterator[Term]:
-    """Yield the term and all below it, from the top."""
+    """Yield a pattern's term and all terms below it, from the top."""
     pending = [term]
     while pending:
         subterm = pending.pop()
@@ -172,7 +172,7 @@ def subterms(term: Term) -> Iterator[Term]:
 
 
 def substitute(term: Any, values: Any) -> Any:
-    """Return the term over actual values: ``values[name]`` in its holes, bound op by op.
+    """Build a rule's term over values: ``values[name]`` in place of its holes.
 
     Numbers stay Python numbers, which take the dtype of what they meet; an op with open attributes
     is that of ``values[its name]``.
@@ -188,6 +188,7 @@ def substitute(term: Any, values: Any) -> Any:
 
 
 def _infer_type(op: Op | None, args: tuple[Term, ...]) -> TensorType:
+    """Return the type of a pattern's term, or an unknown type if it cannot be inferred."""
     if op is None:
         return _ANY
     try:
@@ -244,7 +245,7 @@ class Match:
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes that the pattern describes, the root first; holes are not included.
+        """The nodes that a pattern matched, the root first, without its holes.
 
         With those by which what is in one hole is computed twice.
         """
@@ -352,7 +353,7 @@ def rules_of(names: Iterable[str], later: Mapping[str, str]) -> Iterator[Rule]:
 
 
 def table(rules: Iterable[Rule]) -> dict[str, Rule]:
-    """Rules by name, in order.
+    """Return rewrite rules by name, in order.
 
     Raises:
         PipelineError: two share a name.

@@ -39,7 +39,7 @@ def _numbers(match: Match) -> tuple[Any, Any] | None:
 
 
 def _combine_numbers(match: Match, combine: Any) -> Any:
-    """x * a * b as x * (a * b), x + a + b as x + (a + b): where the number does not overflow."""
+    """Rewrite x * a * b to x * (a * b), x + a + b to x + (a + b), if nothing overflows."""
     numbers = _numbers(match)
     if numbers is None:
         return None
@@ -70,7 +70,7 @@ def _by_inverse(match: Match) -> Any:
 
 
 def _sum_of_repeated(match: Match) -> Any:
-    """The sum of a broadcast over axes that it added: the operand times their size."""
+    """Rewrite the sum of a broadcast over its new axes to the operand times their size."""
     spread, axes = match.op("inner"), match.op("outer").axes
     if any(axis in spread.axes for axis in axes):
         return None
@@ -99,7 +99,7 @@ def _sum_of_negative(match: Match) -> Any:
 
 
 def _sum_of_product(match: Match) -> Any:
-    """The sum over the rows of a @ b: the sum over the rows of a, times b; and over columns."""
+    """Rewrite sum(a @ b) over rows (or columns) to sum(a) @ b (or a @ sum(b))."""
     flags, axes = match.op("inner"), match.op("outer").axes
     a, b = match.inner.node.args
     rank = match.inner.ndim
@@ -161,7 +161,7 @@ def _typical(sizes: tuple[Size, ...]) -> int:
 
 
 def _right_first(match: Match) -> Any:
-    """(a @ b) @ c as a @ (b @ c), where that takes fewer multiplications."""
+    """Rewrite (a @ b) @ c to a @ (b @ c) if that takes fewer multiplications."""
     inner, outer = match.op("inner"), match.op("outer")
     if outer.transpose_a or match.readers("inner") > 1 or _has_batch(match.x, match.y, match.z):
         return None
@@ -171,7 +171,7 @@ def _right_first(match: Match) -> Any:
 
 
 def _left_first(match: Match) -> Any:
-    """a @ (b @ c) as (a @ b) @ c, where that takes fewer multiplications."""
+    """Rewrite a @ (b @ c) to (a @ b) @ c if that takes fewer multiplications."""
     inner, outer = match.op("inner"), match.op("outer")
     if outer.transpose_b or match.readers("inner") > 1 or _has_batch(match.x, match.y, match.z):
         return None

@@ -51,7 +51,7 @@ def _broadcasts(match: Match) -> Any:
 
 
 def _transposed_broadcast(match: Match) -> Any:
-    """A broadcast of the transposed operand, which is smaller."""
+    """Rewrite a transposed broadcast to a broadcast of the smaller transposed operand."""
     inner, outer = match.op("inner"), match.op("outer")
     place = {axis: k for k, axis in enumerate(outer.perm)}  # axis of the broadcast -> of the result
     places = [place[axis] for axis in inner.axes]
@@ -67,7 +67,7 @@ def _reshaped_number(match: Match) -> Any:
 
 
 def _below_broadcast(match: Match) -> Any:
-    """f(broadcast(a), broadcast(b)) as broadcast(f(a, b)); one number throughout joins any."""
+    """Rewrite f(broadcast(a), broadcast(b)) to broadcast(f(a, b)); numbers may take part."""
     root = match.root
     spread = [arg.node.op for arg in root.node.args if isinstance(arg.node.op, Broadcast)]
     if not spread or any(op != spread[0] for op in spread) or spread[0].shape != root.shape:
@@ -87,7 +87,9 @@ def _below_broadcast(match: Match) -> Any:
 
 
 def _reduced_below(match: Match) -> Any:
-    """The reduction of what is repeated, where no repeated axis is reduced, repeated like it.
+    """Rewrite a reduction of a broadcast to a broadcast of the reduction.
+
+    No new or stretched axis is reduced.
 
     A sum keeps its order of additions only where the same axes of the operand are its last ones.
     """
@@ -110,7 +112,7 @@ def _reduced_below(match: Match) -> Any:
 
 
 def _reduced_once(match: Match) -> Any:
-    """One reduction for the axes that are kept and along which all is repeated; repeated itself."""
+    """Rewrite a reduction of a broadcast to reduce the repeated rows once, and broadcast."""
     spread, root, source = match.op("inner"), match.root, match.x
     op = cast(Reduction, root.node.op)
     source_extents = {axis: source.shape[k] for k, axis in enumerate(spread.axes)}
@@ -152,7 +154,7 @@ def _slices(match: Match) -> Any:
 
 
 def _part_of_join(match: Match) -> Any:
-    """The slice of the one operand in which it lies."""
+    """Rewrite a slice of a concatenation to a slice of the operand that it is inside of."""
     cut, axis = match.op("outer"), match.op("inner").axis
     start, length, step = cut.starts[axis], cut.lengths[axis], cut.steps[axis]
     parts = match.inner.node.args
@@ -166,6 +168,7 @@ def _part_of_join(match: Match) -> Any:
 
 
 def _inside(start: Size, length: Size, step: int, begin: Size, size: Size) -> bool:
+    """Return True if a slice is inside of one operand of a concatenation."""
     first = start - begin
     if step == 1 and first == 0 and length == size:
         return True
@@ -176,7 +179,7 @@ def _inside(start: Size, length: Size, step: int, begin: Size, size: Size) -> bo
 
 
 def _join_neighbours(match: Match) -> Any:
-    """Operands of a join that are neighbouring slices of one value, as one slice."""
+    """Rewrite a concatenation of adjacent slices of one value to one slice."""
     axis = match.op("outer").axis
     parts: list[Symbolic] = []
     for part in match.root.node.args:
@@ -191,7 +194,7 @@ def _join_neighbours(match: Match) -> Any:
 
 
 def _joins_of_parts(match: Match) -> Any:
-    """Joins along another axis, equally divided, as the join of joins.
+    """Rewrite a concatenation of concatenations along another axis with exchanged axes.
 
     Each has a new last axis: so parts that lie between each other, as those of complex numbers,
     are written where they stay.
@@ -216,6 +219,7 @@ def _joins_of_parts(match: Match) -> Any:
 
 
 def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
+    """Return two adjacent slices of one value as one slice, or None."""
     first, second = left.node.op, right.node.op
     if not (isinstance(first, Slice) and isinstance(second, Slice)):
         return None
@@ -241,7 +245,7 @@ def _adds_nothing(match: Match) -> bool:
 
 
 def _transposed_operand(match: Match) -> Any:
-    """A product reads an operand either way round: the exchange of its last two axes goes in."""
+    """Fold a transpose of the last two axes into a matrix product's flags."""
     product = match.op("outer")
     flags = [product.transpose_a, product.transpose_b]
     args = list(match.root.node.args)
@@ -255,7 +259,7 @@ def _transposed_operand(match: Match) -> Any:
 
 
 def _rows_of_batch(match: Match) -> Any:
-    """Return the product of an unreshaped batch with one matrix.
+    """Rewrite a reshaped batch times a matrix to the product of the batch itself.
 
     The rows of a batch are those of one matrix (``matmul`` makes it so), and its results a batch
     again. What follows then reads elements of the product, not of a reshape of it, and shares its
@@ -278,7 +282,7 @@ def _rows_of_batch(match: Match) -> Any:
 
 
 def _lies_in_rows(batch: Symbolic) -> bool:
-    """Return whether all rows of a batch have one constant stride."""
+    """Return True if all rows of a batch have one constant stride in memory."""
     chain = [batch]
     while isinstance(chain[-1].node.op, _VIEWS):
         chain.append(chain[-1].node.args[0])

@@ -57,7 +57,7 @@ class _Product:
         self.nodes: list[Node] = []
 
     def reads(self, value: Symbolic, transposed: bool) -> bool:
-        """Return whether a value is V with scaled columns, or is that ``transposed``."""
+        """Match V with scaled columns, V of ``eigh`` or ``svd``, or its transpose."""
         node, op = value.node, value.node.op
         self.nodes.append(node)
         if type(op) in _VALUES:
@@ -90,7 +90,7 @@ class _Product:
         return False
 
     def _diagonal(self, value: Symbolic) -> Symbolic | None:
-        """The factors on the diagonal of a matrix that is 0 elsewhere."""
+        """Return the diagonal of a matrix that is 0 elsewhere, or None."""
         node = value.node
         if not isinstance(node.op, Where) or number_of(node.args[2]) != 0:
             return None
@@ -102,7 +102,7 @@ class _Product:
         return node.args[1]
 
     def _scales(self, factor: Symbolic, transposed: bool = False, divides: bool = False) -> bool:
-        """Return whether ``factor`` is one function of each eigenvalue."""
+        """Return True if ``factor`` is one function of each eigenvalue or singular value."""
         assert self.source is not None
         values = values_of(self.source)
         number = number_of(factor)
@@ -114,6 +114,7 @@ class _Product:
         return scale is not None
 
     def _function(self, factor: Symbolic, values: Symbolic, transposed: bool) -> Any:
+        """Return a factor as a function of the eigenvalues, with scalars; None if it is not one."""
         *batch, n = values.shape
         wide = (*batch, n, 1) if transposed else (*batch, 1, n)
         if factor.shape != wide and (transposed or batch or factor.shape != (n,)):
@@ -140,7 +141,7 @@ class _Product:
         return new.get(factor.key)
 
     def _scalar(self, value: Symbolic) -> Any:
-        """The number that all elements of a value are, known now or in the run; or None."""
+        """Return the number that all elements of a value equal, now or at run time, or None."""
         number = number_of(value)
         if number is not None:
             return number
@@ -162,6 +163,7 @@ def _position(value: Symbolic) -> int | None:
 
 
 def _read(match: Match) -> _Product | None:
+    """Match a product V f(w) V' of ``eigh`` or U f(s) V' of ``svd``; None if it is none."""
     op, (left, right) = match.root.node.op, match.root.node.args
     assert isinstance(op, MatMul)
     product = _Product()
@@ -182,6 +184,7 @@ def _is_function(match: Match) -> bool:
 
 
 def _function(match: Match) -> Any:
+    """Rewrite V f(w) V' to a matrix function, whose derivative has no 1 / (w_i - w_j)."""
     parts = _read(match)
     assert parts is not None
     assert parts.source is not None
@@ -205,7 +208,7 @@ def _function(match: Match) -> Any:
 
 
 def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
-    """The eigenvectors that a value is part of, whether transposed, and along which axis."""
+    """Match eigenvectors of which a value is a part; return if transposed, and the axis."""
     for transposed in (False, True):
         product = _Product()
         read = product.reads(match.x, transposed) and not product.factors
@@ -215,6 +218,7 @@ def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
 
 
 def _is_part(match: Match) -> bool:
+    """Return True if a slice or take selects some eigenvectors of ``eigh``."""
     vectors, op = _vectors(match), cast(Any, match.root.node.op)
     if vectors is None:
         return False
@@ -226,6 +230,7 @@ def _is_part(match: Match) -> bool:
 
 
 def _part(match: Match) -> Any:
+    """Rewrite some selected eigenvectors so that their derivative skips gaps among them."""
     selection, op = _vectors(match), cast(Any, match.root.node.op)
     assert selection is not None
     product, transposed, axis = selection

@@ -54,7 +54,7 @@ _LOG_OF_TWO: Final = math.log(2.0)
 
 
 def positive(value: Symbolic) -> bool:
-    """Return whether the exact elements of ``value`` are positive, before rounding."""
+    """Return True if the exact elements of a value are positive, before rounding."""
     pending = [value]
     for _ in range(16):
         if not pending:
@@ -74,7 +74,7 @@ def _may_overflow(match: Match) -> bool:
 
 
 def _stores_nothing(match: Match) -> bool:
-    """Return whether ``x`` of 1 - sigmoid(x) can be read again without being stored for it.
+    """Return True if ``x`` of 1 - sigmoid(x) need not be stored to be read again.
 
     The derivative s * (1 - s) of a sigmoid reads its result, which a backward pass stores. The
     formula sigmoid(-x) would have ``x`` stored beside it, unless ``x`` is computed element by
@@ -87,6 +87,7 @@ def _stores_nothing(match: Match) -> bool:
 
 
 def _is_elementwise_of_leaves(value: Symbolic) -> bool:
+    """Return True if a value is computed elementwise from inputs, parameters or constants."""
     pending = [value]
     for _ in range(16):
         if not pending:
@@ -118,7 +119,7 @@ def _is_whole(match: Match) -> bool:
 
 
 def _is_a_product(match: Match) -> bool:
-    """Return whether y is positive, and exp(x) * y is not a sigmoid."""
+    """Return True if y is positive, and exp(x) * y is not a part of a sigmoid."""
     y = match.y.node
     if isinstance(y.op, Sigmoid):
         exponent, argument = match.x, y.args[0]
@@ -148,6 +149,7 @@ def _is_plain(match: Match) -> bool:
 
 
 def _holds_max(value: Symbolic) -> bool:
+    """Return True if a value is a maximum, through views, selects and marks."""
     node = value.node
     for _ in range(8):
         if isinstance(node.op, Max):
@@ -279,7 +281,7 @@ _LENGTHS: Final[tuple[Any, ...]] = (
 
 
 def _powers_of_lengths() -> Iterator[Rule]:
-    """Lengths, multiplied by themselves: their kink at 0 is removed by that."""
+    """Yield rules that rewrite squares of lengths (abs, hypot, sqrt), which have a kink at 0."""
     for name, (base, factor), replacement, where, example in _LENGTHS:
         for kind, pattern, power in (
             ("power", some(IntegerPow, base, name="power"), lambda v: v**2),

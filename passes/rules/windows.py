@@ -18,7 +18,7 @@ _POSITIVE: Final = sg.nn.relu(x)
 
 
 def _lies_inside(match: Match) -> bool:
-    """Return whether all windows lie in the image, so that no maximum is of a border alone."""
+    """Return True if all windows of a pool overlap the image, so no maximum is of a border."""
     pool = match.op("pool")
     axes = pool.axes(pool.image(match.x), pool.extents)
     return all(
