@@ -410,7 +410,7 @@ PATHS: Final = (
     ),
     Path(
         "row_strips",
-        _LOWERED + "rows:RowLowering._strip",
+        _LOWERED + "rows:RowLowering._choose_strip_height",
         _returns(0),
         row="small:layer norm 8192x64",
     ),

@@ -63,7 +63,7 @@ def check_interface(name: str, original: Graph, transformed: Graph) -> None:
     """
     if original is transformed:
         return
-    for text, value in _differences(original, transformed):
+    for text, value in _interface_differences(original, transformed):
         raise PassInterfaceError(
             f"pass {name} changes the graph's interface: {text}",
             hint="inputs, outputs, updates and their types stay as the program has them:\n"
@@ -72,7 +72,9 @@ def check_interface(name: str, original: Graph, transformed: Graph) -> None:
         )
 
 
-def _differences(original: Graph, transformed: Graph) -> Iterator[tuple[str, Symbolic | None]]:
+def _interface_differences(
+    original: Graph, transformed: Graph
+) -> Iterator[tuple[str, Symbolic | None]]:
     """Yield the differences of two graphs' interfaces, as text with the value concerned."""
     old, new = _values_by_label(original.inputs), _values_by_label(transformed.inputs)
     yield from _compare_values("input", old, new)

@@ -202,10 +202,10 @@ class _Rewriter:
     def result(self) -> Graph:
         """Return the graph."""
         for node in self.graph.nodes:
-            self._add(node)
+            self._rebuild_node(node)
         return self.graph.with_nodes(self.nodes, self.exact).without_dead_nodes()
 
-    def _add(self, node: Node) -> None:
+    def _rebuild_node(self, node: Node) -> None:
         """Rebuild a node over narrow operands, and round its results that are stored narrow."""
         widened: dict[ValueKey, Symbolic] = {}
         slices = [

@@ -125,7 +125,7 @@ def pipeline(text: str | Pass) -> Pipeline:
     return _PipelineReader(text).pipeline()
 
 
-def _load(name: str) -> None:
+def _import_pass_module(name: str) -> None:
     """Import the modules that may define a pass: rare ones, or installed extensions.
 
     A package that cannot be imported, or whose entry point is no pass, costs a warning, for a pass
@@ -182,7 +182,7 @@ class _PipelineReader:
         """Parse a pass's name with its options; a ``fixpoint`` contains passes."""
         start, name = self.at, match[0]
         if name not in REGISTRY:
-            _load(name)
+            _import_pass_module(name)
         if name not in REGISTRY or name == Pipeline.name:
             names = dict.fromkeys((*(cls.name for cls in PASSES), *_LOADED, *REGISTRY))
             del names[Pipeline.name]

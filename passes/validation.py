@@ -51,7 +51,7 @@ def validate(
         except Exception:  # of a pass from outside, on a graph that its author never saw
             return None  # another mistake than the one that is being shrunk
 
-    smallest = _shrink(original, wrong)
+    smallest = _shrink_graph(original, wrong)
     difference = wrong(smallest) or mismatch(original, transformed, allowed)
     raise PassMismatchError(
         f"pass {name} changes what the graph computes",
@@ -74,7 +74,7 @@ def mismatch(original: Graph, transformed: Graph, allowed: str) -> str | None:
             continue
         actual = _evaluate_roots(transformed, feeds, sizes)
         for name, array in expected.items():
-            if not _agree(array, actual[name], allowed, rtol, atol):
+            if not _results_agree(array, actual[name], allowed, rtol, atol):
                 if allowed != EXACT and not _all_finite(original, feeds, sizes):
                     continue
                 feeds_text = ", ".join(f"{n} = {a.tolist()}" for n, a in feeds.items())
@@ -89,7 +89,9 @@ def sample_feeds(graph: Graph) -> Iterator[tuple[Feeds, dict[str, int]]]:
         for turn in range(_TURNS):
             yield (
                 {
-                    input_label(x): _sample(random, x.dtype, concrete_shape(x.shape, sizes), turn)
+                    input_label(x): _random_array(
+                        random, x.dtype, concrete_shape(x.shape, sizes), turn
+                    )
                     for x in graph.inputs
                 },
                 sizes,
@@ -116,7 +118,7 @@ def _small(named: Named) -> list[int]:
     return list(dict.fromkeys(fitting)) or [named.min]
 
 
-def _sample(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Array:
+def _random_array(random: Any, dtype: DType, shape: tuple[int, ...], turn: int) -> Array:
     """Return a random array of a dtype as a test feed, with special floats in the last round."""
     if dtype.is_bool:
         return np.asarray(random.integers(0, 2, shape), bool)
@@ -144,7 +146,7 @@ def _all_finite(graph: Graph, feeds: Feeds, sizes: Mapping[str, int]) -> bool:
     return all(np.isfinite(array).all() for array in evaluate(opened, feeds, sizes=sizes).values())
 
 
-def _agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: float) -> bool:
+def _results_agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: float) -> bool:
     """Compare two results within a pass's promise: bitwise, or finite ones by tolerance."""
     if allowed == EXACT:
         return same_bytes(actual, expected)
@@ -160,7 +162,7 @@ def _agree(expected: Array, actual: Array, allowed: str, rtol: float, atol: floa
 # -- shrinking ------------------------------------------------------------------------------------
 
 
-def _shrink(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
+def _shrink_graph(graph: Graph, wrong: Callable[[Graph], str | None]) -> Graph:
     """Shrink a graph that a pass miscompiles to one value of as few nodes as possible."""
     smallest = _first_wrong_value(graph, wrong)
     for _ in range(len(smallest.nodes)):

@@ -111,7 +111,7 @@ def _find_sums(graph: Graph) -> dict[Node, tuple[list[Node], list[_DisjointPads]
                 spine.append(spine[-1].args[0].node)
             inside.update(spine)
             spine.reverse()
-            if runs := [*_runs(_terms(spine))]:
+            if runs := [*_disjoint_runs(_terms(spine))]:
                 sums[node] = spine, runs
     return sums
 
@@ -120,12 +120,12 @@ def _terms(spine: Sequence[Node]) -> list[Symbolic]:
     return [spine[0].args[0], *(node.args[1] for node in spine)]
 
 
-def _runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
+def _disjoint_runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
     """Yield the runs of adjacent terms of a sum that are disjoint pads along the same axes."""
     first: int | None = None
     for index in range(len(terms) + 1):
-        lines = _lines(terms[index]) if index < len(terms) else ()
-        if lines and (first is None or lines == _lines(terms[first])):
+        lines = _padded_axes(terms[index]) if index < len(terms) else ()
+        if lines and (first is None or lines == _padded_axes(terms[first])):
             first = index if first is None else first
             continue
         if first is not None and index - first > 1:
@@ -133,7 +133,7 @@ def _runs(terms: Sequence[Symbolic]) -> Iterator[_DisjointPads]:
         first = index if lines else None
 
 
-def _lines(value: Symbolic) -> tuple[_Line, ...]:
+def _padded_axes(value: Symbolic) -> tuple[_Line, ...]:
     """Return the axes along which a value is a pad; () if it is not a supported pad."""
     pad = value.node.op
     if not isinstance(pad, Pad):
@@ -159,7 +159,7 @@ def _find_disjoint_runs(
     terms: Sequence[Symbolic], first: int, last: int
 ) -> Iterator[_DisjointPads]:
     """Yield the longest runs of adjacent terms of a sum that are disjoint pads."""
-    lines = _lines(terms[first])
+    lines = _padded_axes(terms[first])
     regions = {index: _regions(terms[index], lines) for index in range(first, last)}
     disjoint: list[int] = []
     for index in range(first, last):
@@ -188,13 +188,13 @@ def _join_run(
     """Yield disjoint pads as a tree of concatenations, if there is one."""
     if len(indices) > 1:
         for order in permutations(lines):
-            tree = _tree(indices, order, regions)
+            tree = _tree_of_pads(indices, order, regions)
             if tree is not None:
                 yield _DisjointPads(indices[0], indices[-1] + 1, order, tree)
                 return
 
 
-def _tree(
+def _tree_of_pads(
     indices: Sequence[int], lines: Sequence[_Line], regions: Mapping[int, Regions]
 ) -> _Tree | None:
     """Return a tree of pads by their regions along the first axis, then along the others."""
@@ -209,7 +209,7 @@ def _tree(
     order = sorted(groups, key=lambda region: tuple(map(hint_value, region)))
     if not all(_is_before(first, second) for first, second in pairwise(order)):
         return None
-    trees = [_tree(groups[region], other_lines, regions) for region in order]
+    trees = [_tree_of_pads(groups[region], other_lines, regions) for region in order]
     if len(trees) == 1:
         return trees[0] if len(lines) > 1 else None
     return None if None in trees else (line, tuple(cast("list[_Tree]", trees)))
@@ -231,14 +231,14 @@ def _rebuild_sum(
     terms = [rebuilt[spine[0]][0], *(rebuilt[node][1] for node in spine)]
     with within(root.origin, root.order):
         for run in reversed(runs):
-            terms[run.first : run.last] = [_join(terms, run)]
+            terms[run.first : run.last] = [_concatenate_run(terms, run)]
         total = terms[0]
         for term in terms[1:]:
             total = cast(Symbolic, Add()(total, term))
     return total
 
 
-def _join(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
+def _concatenate_run(terms: Sequence[Symbolic], run: _DisjointPads) -> Symbolic:
     """Concatenate a run of disjoint pads of a sum."""
     # If all parts are slices, which are in memory and are read in place, zero is added to the
     # concatenation. Otherwise the parts are computed in place, and zero is added to each of them.

@@ -143,19 +143,21 @@ class _SliceMover:
         if node not in self.slices:
             return None
         with within(node.origin, node.order):
-            return (self._part(node.args[0], args[0], cast(Slice, node.op)),)
+            return (self._slice_through(node.args[0], args[0], cast(Slice, node.op)),)
 
-    def _part(self, value: Symbolic, new: Symbolic, cut: Slice) -> Symbolic:
+    def _slice_through(self, value: Symbolic, new: Symbolic, cut: Slice) -> Symbolic:
         """Move a slice through elementwise nodes and pads to the operands."""
         node = value.node
         if node in self._distance and isinstance(node.op, Pad):
             return self._part_of_pad(node, self._args[node][0], cut)
         if node in self._distance:
             args = zip(node.args, self._args[node], strict=True)
-            return cast(Symbolic, node.op(*[self._part(old, arg, cut) for old, arg in args]))
-        return self._slice(value, new, cut)
+            return cast(
+                Symbolic, node.op(*[self._slice_through(old, arg, cut) for old, arg in args])
+            )
+        return self._slice_value(value, new, cut)
 
-    def _slice(self, value: Symbolic, new: Symbolic, cut: Slice, below: int = 0) -> Symbolic:
+    def _slice_value(self, value: Symbolic, new: Symbolic, cut: Slice, below: int = 0) -> Symbolic:
         """Slice a value; if its node is cheap, slice the operands instead."""
         node = value.node
         if cut.lengths == new.shape:
@@ -164,7 +166,7 @@ class _SliceMover:
             return _number(new, cut.lengths)
         if below < _MOST_CHEAP and _is_cheap(node):
             args = zip(node.args, new.node.args, strict=True)
-            parts = [self._slice(old, arg, cut, below + 1) for old, arg in args]
+            parts = [self._slice_value(old, arg, cut, below + 1) for old, arg in args]
             return cast(Symbolic, node.op(*parts))
         return cast(Symbolic, cut(new))
 
@@ -187,7 +189,7 @@ class _SliceMover:
             lengths.append(high - low)
             starts.append(low - begin)
         part_slice = Slice(tuple(firsts), tuple(lengths), cut.steps)
-        part = self._slice(node.args[0], x, part_slice)
+        part = self._slice_value(node.args[0], x, part_slice)
         if part_slice.lengths == cut.lengths:
             return part
         return cast(Symbolic, Pad(cut.lengths, tuple(starts), cut.steps)(part))

@@ -180,14 +180,16 @@ def _move_first_join(graph: Graph) -> Graph | None:
             readers[arg.key] = readers.get(arg.key, 0) + 1
     for node in graph.nodes:
         if isinstance(node.op, Concat) and node.op.axis > 0:
-            chains = [_chain(arg, readers) for arg in node.args]
+            chains = [_row_steps_from_stack(arg, readers) for arg in node.args]
             loops = {chain[0].node for chain in chains if chain}
             if len(loops) == 1 and all(chains) and len({c[0].key for c in chains if c}) > 1:
                 return _join_in_loop(graph, node, [chain for chain in chains if chain])
     return None
 
 
-def _chain(value: Symbolic, readers: dict[ValueKey, int]) -> tuple[Symbolic, list[Node]] | None:
+def _row_steps_from_stack(
+    value: Symbolic, readers: dict[ValueKey, int]
+) -> tuple[Symbolic, list[Node]] | None:
     """Return a loop's stack and the row-by-row steps that compute a value from it, or None.
 
     Each step has one reader.

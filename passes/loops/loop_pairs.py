@@ -109,7 +109,7 @@ class _Readers:
         second = self._find_second(node)
         if second is None:
             return None
-        candidates = (_follower(loop, loop_of(second)) for loop in self.candidates)
+        candidates = (_as_follower(loop, loop_of(second)) for loop in self.candidates)
         followers = [
             candidate
             for candidate in candidates
@@ -240,7 +240,7 @@ def _only_carries(node: Node) -> bool:
     return op.slices > 0 and len(node.types) == op.carries
 
 
-def _follower(node: Node, second: Loop) -> Follower | None:
+def _as_follower(node: Node, second: Loop) -> Follower | None:
     """Return a loop as the follower of another, over blocks of its iterations, or None."""
     op, iterations = loop_of(node), second.iterations
     slices = node.args[op.carries : op.carries + op.slices]
@@ -252,12 +252,14 @@ def _follower(node: Node, second: Loop) -> Follower | None:
     if unfilled != iterations % length:
         return None
     begin = unfilled if op.reverse else 0
-    sources = [_source(arg, iterations, begin, iterations - unfilled) for arg in slices]
+    sources = [_source_of_blocks(arg, iterations, begin, iterations - unfilled) for arg in slices]
     arrays = tuple(source for source in sources if source is not None)
     return Follower(node, length, arrays) if len(arrays) == len(sources) else None
 
 
-def _source(blocks: Symbolic, iterations: Size, begin: Size, count: Size) -> Symbolic | None:
+def _source_of_blocks(
+    blocks: Symbolic, iterations: Size, begin: Size, count: Size
+) -> Symbolic | None:
     """Return the stack whose ``count`` rows from ``begin`` on a loop reads in blocks, or None."""
     if not isinstance(blocks.node.op, Reshape):
         return None

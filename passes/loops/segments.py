@@ -350,7 +350,7 @@ class _SecondLoop:
             if division.stored:
                 pieces = [division.stored_rows(array) for array in arrays]
                 operands = _Operands(back, late, (), pieces, stay)
-                kept_results, late, _ = self._segment(
+                kept_results, late, _ = self._build_segment(
                     operands, division.stored, Begin(division.stored_begin), first.kept_stacks
                 )
                 back = kept_results[:carries]
@@ -360,7 +360,7 @@ class _SecondLoop:
             if division.remainder != 0:
                 pieces = [division.remainder_rows(array) for array in arrays]
                 operands = _Operands(back, late, first.args[: ends[0]], pieces, stay)
-                rest_results, late, self.rest_stacks = self._segment(
+                rest_results, late, self.rest_stacks = self._build_segment(
                     operands, division.remainder, Begin(division.remainder_begin)
                 )
                 back = rest_results[:carries]
@@ -385,7 +385,7 @@ class _SecondLoop:
         )
         carries = len(operands.carries)
         begin = Begin(division.begin, body.number, division.length)
-        back, late, _ = self._segment(inside, division.length, begin)
+        back, late, _ = self._build_segment(inside, division.length, begin)
         stacks = [back[carries + place] for place in self.returned_stacks]
         segment_body = body.build_body([*back[:carries], *late], stacks)
         segment_body = (
@@ -432,7 +432,7 @@ class _SecondLoop:
         outputs = range(self.op.carries, len(self.node.types))
         return stacks | {(self.node, n): back[n] for n in outputs}
 
-    def _segment(
+    def _build_segment(
         self, operands: _Operands, length: Size, begin: Begin, kept_stacks: Sequence[Symbolic] = ()
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
         """Build a segment's body: the recomputed forward loop, the backward loop, followers.
@@ -468,12 +468,12 @@ class _SecondLoop:
         late: list[Symbolic] = []
         for follower in self.pair.followers:
             total = [next(totals) for _ in follower.node.types]
-            late += self._follow(
+            late += self._run_follower(
                 follower, total, stacks, [next(fixed) for _ in follower.invariants], begin
             )
         return back, late, stacks
 
-    def _follow(
+    def _run_follower(
         self,
         follower: Follower,
         total: list[Symbolic],

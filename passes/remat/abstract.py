@@ -103,7 +103,7 @@ class _Translation:
                 looks = tuple(map(_look, flow.checks))
                 outputs = (self._value(checked, 0),)
                 self._add(MemoryOp(_LOOKED, _LOOKED, looks, outputs, max_runs=1))
-            self._add(self._op(step, checked), step)
+            self._add(self._translate_step(step, checked), step)
         problem = MemoryProblem(
             values=tuple(self.values),
             ops=tuple(self.ops),
@@ -112,9 +112,9 @@ class _Translation:
             name=flow.schedule.name,
         )
         net = Net.of(problem)
-        return Abstract(replace(net, ends=self._ends(net)), tuple(self.step_of))
+        return Abstract(replace(net, ends=self._overwritten_versions(net)), tuple(self.step_of))
 
-    def _ends(self, net: Net) -> tuple[tuple[int, ...], ...]:
+    def _overwritten_versions(self, net: Net) -> tuple[tuple[int, ...], ...]:
         """Return by op the earlier versions of buffers that running it overwrites."""
         numbers = {b: [net.numbers[v] for v in values] for b, values in self.versions.items()}
         ends = []
@@ -134,7 +134,7 @@ class _Translation:
             self.current[buffer] = name
         return name
 
-    def _op(self, step: int, checked: str) -> MemoryOp:
+    def _translate_step(self, step: int, checked: str) -> MemoryOp:
         """Translate a step to an op: inputs, outputs, in-place pairs, allowed runs."""
         flow, problem = self.flow, self.problem
         pairs = self._in_place(step)

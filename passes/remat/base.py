@@ -217,7 +217,7 @@ def propose_sequences(policy: Policy, problem: Problem) -> list[Steps]:
     valid: list[Steps] = []
     broken = ""
     for number, proposal in enumerate(_call_policy(policy, problem)):
-        sequence = _steps(policy, problem, number, proposal)
+        sequence = _check_proposal(policy, problem, number, proposal)
         fault = problem.repeats.fault(sequence)
         if fault is None:
             valid.append(sequence)
@@ -247,7 +247,7 @@ def _call_policy(policy: Policy, problem: Problem) -> list[object]:
     )
 
 
-def _steps(policy: Policy, problem: Problem, number: int, proposal: object) -> Steps:
+def _check_proposal(policy: Policy, problem: Problem, number: int, proposal: object) -> Steps:
     """Check a sequence that a policy proposed: integers that are steps of the schedule."""
     if not isinstance(proposal, Iterable) or isinstance(proposal, str | bytes):
         raise PolicyError(

@@ -239,7 +239,7 @@ class BudgetSearch:
         """Search sequences for all budgets: return the cheapest of each load, by cost."""
         self.descents.effort = 0
         self.orders.sort(key=lambda order: order.load)
-        self.levels = [*_levels(self.orders[0].load, self.floor)]
+        self.levels = [*_memory_goals(self.orders[0].load, self.floor)]
         limit = int(self.effort * (_DESCENDING if self.rebuilds else 1.0))
         if not self.rebuilds:
             self._ascend()
@@ -389,7 +389,7 @@ class BudgetSearch:
         return candidate if candidate.cost <= bar else best
 
 
-def _levels(top: int, floor: int) -> Iterator[int]:
+def _memory_goals(top: int, floor: int) -> Iterator[int]:
     """Yield memory goals from below the best order's load down to the lower bound."""
     goal = top
     while True:

@@ -99,9 +99,9 @@ class Forward:
             for b, place in self.first.items()
             if place <= until and b not in stored and self.problem.droppable(b)
         }
-        return self.problem.repeats.delay_updates(self._replay(dropped))
+        return self.problem.repeats.delay_updates(self._recompute_dropped(dropped))
 
-    def _replay(self, dropped: Collection[int]) -> list[int]:
+    def _recompute_dropped(self, dropped: Collection[int]) -> list[int]:
         """Return the steps with dropped values recomputed before each reader."""
         flow, repeats = self.problem.flow, self.problem.repeats
         steps = flow.schedule.steps

@@ -202,9 +202,9 @@ class _Driver:
                 self._finish(node)
             else:
                 self._patience = _PATIENCE
-                self._settle(node)
+                self._rewrite_to_final(node)
 
-    def _settle(self, first: Node) -> None:
+    def _rewrite_to_final(self, first: Node) -> None:
         """Rewrite a node to its final form, and all nodes that rules build on the way."""
         pending: list[Node | tuple[Node, Symbolic]] = [first]
         while pending:
@@ -286,10 +286,10 @@ class _Driver:
                 self._reads.asked += 1  # what applies here depends on what is held
                 continue
             origin = _origin(rule, match)
-            replacement = _replacement(rule, match, origin)
+            replacement = _build_replacement(rule, match, origin)
             if replacement is None or replacement.key == original.key:
                 continue
-            self._count(rule, node)
+            self._count_hit(rule, node)
             self.touched.update(match.nodes)
             rewriting = Rewriting(rule, original, replacement, origin)
             if self._watch is not None:
@@ -299,7 +299,7 @@ class _Driver:
             node.normal |= self._index.mark
         return None
 
-    def _count(self, rule: Rule, node: Node) -> None:
+    def _count_hit(self, rule: Rule, node: Node) -> None:
         """Count a rule's application; raise an error if rules rewrite a node without end."""
         self.hits[rule.name] += 1
         self._patience -= 1
@@ -338,7 +338,7 @@ def _origin(rule: Rule, match: Match) -> Location:
     return merge_locations([node.origin for node in match.nodes])
 
 
-def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
+def _build_replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
     """Build a rule's replacement for a match, of the same type; None if it does not apply."""
     try:
         with within(origin, match.root.node.order):
@@ -357,7 +357,7 @@ def _replacement(rule: Rule, match: Match, origin: Location) -> Symbolic | None:
 def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
     """Convert a rule's replacement, a value or a number, to the type ``expected``."""
     if isinstance(built, bool | int | float):
-        built = _number(rule, expected, built)
+        built = _typed_number(rule, expected, built)
     if not isinstance(built, Symbolic) or built.dtype is not expected.dtype:
         raise _type_error(rule, expected, built)
     if built.shape == expected.shape:
@@ -368,7 +368,7 @@ def _fit_type(rule: Rule, expected: TensorType, built: Any) -> Symbolic:
         raise _type_error(rule, expected, built) from None
 
 
-def _number(rule: Rule, expected: TensorType, number: bool | int | float) -> Symbolic:
+def _typed_number(rule: Rule, expected: TensorType, number: bool | int | float) -> Symbolic:
     """Return a rule's number as a constant of the expected dtype, which must represent it."""
     try:
         with np.errstate(over="ignore"):  # a float that is an infinity in float32

@@ -55,7 +55,9 @@ class Index:
         scalar = number_of(value)
         if scalar is None or scalar not in self._any_number:
             return 0
-        return sum(1 << bit for bit, number in enumerate(self._numbers) if _is(scalar, number))
+        return sum(
+            1 << bit for bit, number in enumerate(self._numbers) if _equals_bitwise(scalar, number)
+        )
 
     def candidates(self, node: Node, numbers: Mapping[Node, int]) -> tuple[Rule, ...]:
         """Return the rewrite rules that may match a node, in order, given operands' numbers."""
@@ -110,12 +112,12 @@ def matches(
     for rule in rules:
         for bindings in _match_term(rule.pattern, value, {}):
             match = Match(value, bindings, readers)
-            if rule.where is None or _condition(rule, match):
+            if rule.where is None or _condition_holds(rule, match):
                 yield rule, match
                 break
 
 
-def _condition(rule: Rule, match: Match) -> bool:
+def _condition_holds(rule: Rule, match: Match) -> bool:
     """Return True if a rule's extra condition holds for a match.
 
     Raises:
@@ -229,10 +231,10 @@ def repeats_first(node: Node) -> bool:
 def is_number(value: Symbolic, number: bool | int | float) -> bool:
     """Return whether every element of ``value`` is ``number``, bit for bit in its dtype."""
     scalar = number_of(value)
-    return scalar is not None and _is(scalar, number)
+    return scalar is not None and _equals_bitwise(scalar, number)
 
 
-def _is(scalar: Any, number: bool | int | float) -> bool:
+def _equals_bitwise(scalar: Any, number: bool | int | float) -> bool:
     """Return whether a NumPy scalar is ``number``, bit for bit in its dtype."""
     if scalar != number or (isinstance(number, float) and kind_of_elements(scalar.dtype) != "f"):
         return False

@@ -161,13 +161,13 @@ def _part_of_join(match: Match) -> Any:
     sizes = [part.shape[axis] for part in parts]
     begins = list(accumulate(sizes[:-1], initial=0))
     for part, begin, size in zip(parts, begins, sizes, strict=True):
-        if _inside(start, length, step, begin, size):
+        if _is_inside_operand(start, length, step, begin, size):
             starts = (*cut.starts[:axis], start - begin, *cut.starts[axis + 1 :])
             return Slice(starts, cut.lengths, cut.steps)(part)
     return None
 
 
-def _inside(start: Size, length: Size, step: int, begin: Size, size: Size) -> bool:
+def _is_inside_operand(start: Size, length: Size, step: int, begin: Size, size: Size) -> bool:
     """Return True if a slice is inside of one operand of a concatenation."""
     first = start - begin
     if step == 1 and first == 0 and length == size:
@@ -183,7 +183,7 @@ def _join_neighbours(match: Match) -> Any:
     axis = match.op("outer").axis
     parts: list[Symbolic] = []
     for part in match.root.node.args:
-        joined = _neighbours(parts[-1], part, axis) if parts else None
+        joined = _merge_adjacent_slices(parts[-1], part, axis) if parts else None
         if joined is not None:
             parts[-1] = joined
         else:
@@ -218,7 +218,7 @@ def _joins_of_parts(match: Match) -> Any:
     return first.op(*columns)
 
 
-def _neighbours(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
+def _merge_adjacent_slices(left: Symbolic, right: Symbolic, axis: int) -> Symbolic | None:
     """Return two adjacent slices of one value as one slice, or None."""
     first, second = left.node.op, right.node.op
     if not (isinstance(first, Slice) and isinstance(second, Slice)):

@@ -162,7 +162,7 @@ def _position(value: Symbolic) -> int | None:
     return node.op.axis if isinstance(node.op, Iota) else None
 
 
-def _read(match: Match) -> _Product | None:
+def _match_product(match: Match) -> _Product | None:
     """Match a product V f(w) V' of ``eigh`` or U f(s) V' of ``svd``; None if it is none."""
     op, (left, right) = match.root.node.op, match.root.node.args
     assert isinstance(op, MatMul)
@@ -177,7 +177,7 @@ def _read(match: Match) -> _Product | None:
 
 
 def _is_function(match: Match) -> bool:
-    spectral_product = _read(match)
+    spectral_product = _match_product(match)
     if spectral_product is not None:
         match.look_through(spectral_product.nodes)
     return spectral_product is not None
@@ -185,7 +185,7 @@ def _is_function(match: Match) -> bool:
 
 def _function(match: Match) -> Any:
     """Rewrite V f(w) V' to a matrix function, whose derivative has no 1 / (w_i - w_j)."""
-    parts = _read(match)
+    parts = _match_product(match)
     assert parts is not None
     assert parts.source is not None
     (x,), values = parts.source.args, values_of(parts.source)
@@ -207,7 +207,7 @@ def _function(match: Match) -> Any:
 # -- some of the eigenvectors ----------------------------------------------------------------------
 
 
-def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
+def _match_vectors(match: Match) -> tuple[_Product, bool, int] | None:
     """Match eigenvectors of which a value is a part; return if transposed, and the axis."""
     for transposed in (False, True):
         product = _Product()
@@ -219,7 +219,7 @@ def _vectors(match: Match) -> tuple[_Product, bool, int] | None:
 
 def _is_part(match: Match) -> bool:
     """Return True if a slice or take selects some eigenvectors of ``eigh``."""
-    vectors, op = _vectors(match), cast(Any, match.root.node.op)
+    vectors, op = _match_vectors(match), cast(Any, match.root.node.op)
     if vectors is None:
         return False
     product, _, axis = vectors
@@ -229,9 +229,9 @@ def _is_part(match: Match) -> bool:
     return True
 
 
-def _part(match: Match) -> Any:
+def _rewrite_part(match: Match) -> Any:
     """Rewrite some selected eigenvectors so that their derivative skips gaps among them."""
-    selection, op = _vectors(match), cast(Any, match.root.node.op)
+    selection, op = _match_vectors(match), cast(Any, match.root.node.op)
     assert selection is not None
     product, transposed, axis = selection
     assert product.source is not None
@@ -268,8 +268,8 @@ def _svd_example(x: Any) -> Any:
 RULES: Final[tuple[Rule, ...]] = (
     rule("function-of-matrix", some(MatMul, x, y), _function, where=_is_function, dtypes="f",
          examples=(_example, _svd_example)),
-    rule("some-eigenvectors", some(Slice, x), _part, where=_is_part, dtypes="f",
+    rule("some-eigenvectors", some(Slice, x), _rewrite_part, where=_is_part, dtypes="f",
          examples=(lambda x: _decompose(x)[1][:, -1:],)),
-    rule("chosen-eigenvectors", some(Take, x, y), _part, where=_is_part, dtypes="f",
+    rule("chosen-eigenvectors", some(Take, x, y), _rewrite_part, where=_is_part, dtypes="f",
          examples=(lambda x: sg.take(_decompose(x)[1], np.array([0, -1]), 1),)),
 )  # fmt: skip

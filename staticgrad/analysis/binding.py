@@ -166,7 +166,7 @@ def bind_sizes(
         for axis in _axes(value, shapes)
     ]
     composite = [axis for axis in axes if not _bind_axis(axis, bindings)]
-    _solve(composite, bindings)
+    _solve_sizes(composite, bindings)
     values = {name: binding.value for name, binding in bindings.items()}
     declared = graph.sizes
     unbound = [name for name in declared if name not in values]
@@ -460,7 +460,7 @@ def _plain_name(size: Dim) -> str | None:
     return monomial[0].name
 
 
-def _solve(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
+def _solve_sizes(axes: Sequence[_Axis], bindings: dict[str, _Found]) -> None:
     """Solve for sizes that occur only in expressions (``2*n + 1``), one unknown at a time."""
     waiting = list(axes)
     while waiting:

@@ -184,7 +184,7 @@ def marked_bound(plan: Plan) -> tuple[int, Step]:
     """
     schedule, aligned = plan.schedule, aligned_bytes(plan)
     beside = [0] * len(schedule.steps)
-    needs = _needs(schedule)
+    needs = _steps_needed(schedule)
     feeds: list[list[int]] = [[] for _ in needs]
     for step, earlier in enumerate(needs):
         for needed in earlier:
@@ -209,7 +209,7 @@ def _buffers_touched(step: Step) -> Collection[str]:
     return {access.buffer for access in step.accesses()}
 
 
-def _needs(schedule: Schedule) -> list[tuple[int, ...]]:
+def _steps_needed(schedule: Schedule) -> list[tuple[int, ...]]:
     """Return by step the steps whose results it reads or accumulates onto."""
     writer: dict[str, int] = {}
     steps_needed = []

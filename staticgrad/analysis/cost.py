@@ -148,7 +148,7 @@ def _repeated_seconds(call: Call, machine: Rates) -> float:
     if not isinstance(kernel, Kernel):
         return call.operations / machine.map_flops + machine.again
     parts = {o.name: place.parts for o, place in zip(kernel.operands, call.places, strict=True)}
-    products, maps, traffic = _counts(kernel)
+    products, maps, traffic = _count_work(kernel)
     moving = 0.0
     for count, (operand, _) in zip(traffic, work_of(kernel).touched, strict=True):
         nbytes = _total((count,), call.arguments)
@@ -161,7 +161,7 @@ def _repeated_seconds(call: Call, machine: Rates) -> float:
 
 def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFAULT) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
-    products, maps, traffic = (_total(terms, arguments) for terms in _counts(kernel))
+    products, maps, traffic = (_total(terms, arguments) for terms in _count_work(kernel))
     busy = products / machine.product_flops + maps / machine.map_flops
     return max(busy, traffic / machine.bandwidth) + machine.launch
 
@@ -182,7 +182,7 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
         if not isinstance(call.kernel, Kernel):
             maps += call.times * call.operations
             continue
-        counts = [call.times * _total(terms, call.arguments) for terms in _counts(call.kernel)]
+        counts = [call.times * _total(terms, call.arguments) for terms in _count_work(call.kernel)]
         products, maps, nbytes = products + counts[0], maps + counts[1], nbytes + counts[2]
     return Counted(products, maps, nbytes)
 
@@ -216,7 +216,7 @@ def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
 
 
 @lru_cache(maxsize=1024)
-def _counts(kernel: Kernel) -> tuple[tuple[_Count, ...], ...]:
+def _count_work(kernel: Kernel) -> tuple[tuple[_Count, ...], ...]:
     """Return a kernel's multiply-adds, operations and bytes as products of its arguments."""
     work = work_of(kernel)
     number = {name: at for at, name in enumerate(kernel.arguments)}
@@ -257,13 +257,13 @@ def _axes(stage: Stage) -> tuple[Axis, ...]:
 def _flops(stage: Stage) -> int:
     """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
     nodes = statements(stage)
-    exprs = _distinct(postorder(e for s in nodes for e in roots_of(s)))
+    exprs = _distinct_expressions(postorder(e for s in nodes for e in roots_of(s)))
     counted = sum(not isinstance(s, Store) or s.combine != "" for s in nodes)
     searches = sum(isinstance(s, Search) for s in nodes)
     return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
 
 
-def _distinct(exprs: Iterable[Expr]) -> Iterator[Expr]:
+def _distinct_expressions(exprs: Iterable[Expr]) -> Iterator[Expr]:
     """Yield one of each group of equal expressions, which a kernel computes once."""
     numbers: dict[int, int] = {}
     number_by_key: dict[tuple[object, ...], int] = {}

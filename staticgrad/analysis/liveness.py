@@ -101,7 +101,7 @@ class Flow:
             if any(roles[b] == "parameter" for b in written)
         )
         self.collectives = collective_steps(schedule)
-        self.earlier_steps = _conflicts(self.reads, self.writes)
+        self.earlier_steps = _dependences(self.reads, self.writes)
         if len(self.collectives) > 1:
             earlier = dict(zip(self.collectives[1:], self.collectives, strict=False))
             self.earlier_steps = tuple(
@@ -286,7 +286,7 @@ def collective_steps(schedule: Schedule) -> tuple[int, ...]:
     )
 
 
-def _conflicts(
+def _dependences(
     reads: Sequence[Sequence[int]], writes: Sequence[Sequence[int]]
 ) -> tuple[tuple[int, ...], ...]:
     """Return by step the earlier steps that it depends on: read after write, and reverse."""

@@ -32,11 +32,11 @@ def failing_checks(step: Step, arguments: Sequence[int], total: int) -> tuple[st
     checks = step.checks()
     if total == 0 or not checks:
         return ()
-    failing = {name for call in step.calls(tuple(arguments)) for name in _failing(call)}
+    failing = {name for call in step.calls(tuple(arguments)) for name in _failing_operands(call)}
     return tuple(check.name for check in checks if check.name in failing)
 
 
-def _failing(call: Call) -> Iterator[str]:
+def _failing_operands(call: Call) -> Iterator[str]:
     """Yield the check operands of a kernel that certainly fail: they index an empty axis."""
     if not isinstance(call.kernel, Kernel):
         return

@@ -72,7 +72,7 @@ class Probe:
         self._names: dict[ValueKey, str] = {}
         counting = find_counted_elements(graph)
         self.suspects = [
-            self._suspect(value, counting[value.key])
+            self._add_suspect(value, counting[value.key])
             for node in graph.nodes
             if not node.is_leaf
             for value in node.values
@@ -110,7 +110,7 @@ class Probe:
         outside = any(answers[name] for name in self._leaves)
         return not outside and any(answers[name] for name in self._roots)
 
-    def _suspect(self, value: Symbolic, mask: Mask) -> Suspect:
+    def _add_suspect(self, value: Symbolic, mask: Mask) -> Suspect:
         """Add the test if a node makes NaN or infinity of finite operands."""
         floats = [arg for arg in value.node.args if arg.dtype.is_float]
         if not value.node.op.elementwise:
@@ -197,8 +197,8 @@ def nonfinite_error(
     if first:
         count = f"{int(is_bad.sum())} of {is_bad.size} elements, the first at"
         bad = f"{count} {[int(i) for i in first]}: {bad}"
-    rows: list[Related] = [("result", _summary(result), None)]
-    rows += [(name, _summary(array), origin) for name, array, origin in operands]
+    rows: list[Related] = [("result", _summarize_array(result), None)]
+    rows += [(name, _summarize_array(array), origin) for name, array, origin in operands]
     return NonFiniteError(
         f"{prefix}{op.name} makes {what} out of {source}",
         details=[bad],
@@ -233,7 +233,7 @@ def _elements(
         yield str(np.broadcast_to(array, shape)[index])
 
 
-def _summary(array: Array) -> str:
+def _summarize_array(array: Array) -> str:
     """Describe an array: type, finite range, counts of zeros, infinities and NaNs."""
     kind = str(TensorType(as_dtype(array.dtype), array.shape))
     finite = array[np.isfinite(array)]

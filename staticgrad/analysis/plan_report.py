@@ -127,10 +127,10 @@ def copied_feeds(plan: Plan) -> dict[str, int]:
 
 def memory_table(plan: Plan) -> str:
     """The arena at its peak, what is stored for the last phase, and what is computed again."""
-    return "\n".join(_table(plan))
+    return "\n".join(_table_lines(plan))
 
 
-def _table(plan: Plan) -> Iterator[str]:
+def _table_lines(plan: Plan) -> Iterator[str]:
     """Yield the lines of a plan's memory table: peak, stored and recomputed values."""
     again = repeated_steps(plan)
     total = plan_seconds(plan)
@@ -212,7 +212,7 @@ class Timeline:
         self.commit = flow.commit(sequence)
         self.lives: list[Life] = flow.lives(sequence, staged)
         self._flow = flow
-        self.chances = tuple(_chances(flow, self.sequence, self.lives))
+        self.chances = tuple(_in_place_chances(flow, self.sequence, self.lives))
         self._blocks: dict[bytes, _Blocks] = {}  # by the pairs that share bytes
 
     @property
@@ -261,7 +261,9 @@ class Timeline:
         return _Blocks(blocks, spans, tuple(buffers))
 
 
-def _chances(flow: Flow, sequence: Sequence[int], lives: Sequence[Life]) -> Iterator[Chance]:
+def _in_place_chances(
+    flow: Flow, sequence: Sequence[int], lives: Sequence[Life]
+) -> Iterator[Chance]:
     """Yield the in-place pairs in which a result's live range begins where the operand's ends."""
     begins = {(life.buffer, life.first): i for i, life in enumerate(lives)}
     ends = {(life.buffer, life.last): i for i, life in enumerate(lives)}

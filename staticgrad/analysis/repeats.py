@@ -31,8 +31,8 @@ class Repeats:
         roles = [b.role for b in flow.schedule.buffers]
         self._temp = {i for i, role in enumerate(roles) if role == "temp"}
         versioned = {i for i, role in enumerate(roles) if role in ("temp", "output", "parameter")}
-        writers = _writers(flow, versioned)
-        self._reads, self._writes = _versions(flow, writers)
+        writers = _writers_by_buffer(flow, versioned)
+        self._reads, self._writes = _versions_by_step(flow, writers)
         parameters = {i for i, role in enumerate(roles) if role == "parameter"}
         self._overwriting = {
             version: (step,)
@@ -47,7 +47,7 @@ class Repeats:
         self._overwrites = [
             tuple(filter(self._lost.__contains__, versions)) for versions in self._writes
         ]
-        self.unit = _units(len(flow.writes), writers)
+        self.unit = _steps_recomputed_together(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         self.repeatable = self._repeatable(writers)
         self.needs = tuple(map(self._needs, range(len(flow.writes))))
@@ -185,7 +185,7 @@ class Repeats:
         return tuple(b for b in read if b in self._temp and b not in written)
 
 
-def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
+def _writers_by_buffer(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
     """Return the steps that write each buffer of a schedule, in listed order."""
     writers: dict[int, list[int]] = {}
     for step, written in enumerate(flow.writes):
@@ -195,7 +195,7 @@ def _writers(flow: Flow, versioned: Container[int]) -> dict[int, list[int]]:
     return writers
 
 
-def _versions(
+def _versions_by_step(
     flow: Flow, writers: Mapping[int, Sequence[int]]
 ) -> tuple[tuple[tuple[Version, ...], ...], tuple[tuple[Version, ...], ...]]:
     """Return by step the versions of buffers that it reads and that it writes over."""
@@ -209,7 +209,9 @@ def _versions(
     return tuple(reads), tuple(writes)
 
 
-def _units(steps: int, writers: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+def _steps_recomputed_together(
+    steps: int, writers: Mapping[int, Sequence[int]]
+) -> tuple[tuple[int, ...], ...]:
     """Return by step the steps that must be recomputed with it: they write one buffer in parts."""
     leader = list(range(steps))
 

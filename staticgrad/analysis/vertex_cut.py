@@ -76,7 +76,7 @@ class _Network:
     def fill(self, start: int, end: int, most_rounds: int | None) -> bool:
         """Send the maximum flow (Dinic's algorithm); False if it takes more rounds."""
         for done in count():
-            level = self._levels(start, end)
+            level = self._distance_levels(start, end)
             if level[end] < 0:
                 return True
             if done == most_rounds:
@@ -84,7 +84,7 @@ class _Network:
             self._fill_shortest(start, end, level)
         return False
 
-    def _levels(self, start: int, end: int) -> list[int]:
+    def _distance_levels(self, start: int, end: int) -> list[int]:
         """Return each vertex's distance from the start over unsaturated edges; -1 if unreached."""
         level = [-1] * len(self._edges)
         level[start] = 0

@@ -28,11 +28,11 @@ def work_of(nodes: Iterable[Node], sizes: Mapping[str, int]) -> GraphWork:
     return GraphWork(
         len(computed),
         sum(_elements(t, sizes) * t.dtype.itemsize for node in moving_nodes for t in node.types),
-        sum(_flops(node, sizes) for node in moving_nodes),
+        sum(_count_flops(node, sizes) for node in moving_nodes),
     )
 
 
-def _flops(node: Node, sizes: Mapping[str, int]) -> int:
+def _count_flops(node: Node, sizes: Mapping[str, int]) -> int:
     """Return the floating-point operations of a graph's node at these sizes."""
     form = node.form
     if isinstance(form, Contract):

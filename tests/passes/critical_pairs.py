@@ -15,7 +15,7 @@ import numpy as np
 
 import staticgrad as sg
 from passes.rewrite import Rule
-from passes.rewrite.driver import _replacement
+from passes.rewrite.driver import _build_replacement
 from passes.rewrite.matching import matches
 from passes.rewrite.rule import Applied, Hole, Number
 from staticgrad.errors import StaticgradError
@@ -190,7 +190,7 @@ def _once(graph, rule, at):
     if at.dtype.kind not in rule.dtypes:
         return None
     for _, match in matches((rule,), at, lambda value: 1):
-        after = _replacement(rule, match, at.node.origin)
+        after = _build_replacement(rule, match, at.node.origin)
         if after is None or after.key == at.key:
             return None
         if graph["output"].key == at.key:

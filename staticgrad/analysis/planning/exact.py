@@ -57,7 +57,7 @@ class _Model:
             for value in net.reads[step]:
                 self.readers[value].append(i)
         self.maker = [self.place[step] for step in net.producer]
-        self._fill()
+        self._add_constraints()
 
     def _name(self, kind: str, t: int, i: int, q: int = 0, upper: float = 1.0) -> int:
         key = kind, t, i, q
@@ -89,10 +89,10 @@ class _Model:
                 return self._name("X", t, value, reader)
         return self._held(t + 1, value)
 
-    def _fill(self) -> None:
+    def _add_constraints(self) -> None:
         """Add all constraints of the integer program: stages, outputs, run limits."""
         for t in range(len(self.order)):
-            self._stage(t)
+            self._add_stage(t)
         last = len(self.order)
         for value, must_stay in enumerate(self.net.is_output):
             if must_stay:
@@ -103,7 +103,7 @@ class _Model:
                 runs = [(1.0, self._run(t, i)) for t in range(i, last)]
                 self._row(runs, 1.0, float(limit))
 
-    def _stage(self, t: int) -> None:
+    def _add_stage(self, t: int) -> None:
         """Add the constraints of one stage: runs, stored values, uses and bytes."""
         net = self.net
         self._row([(1.0, self._run(t, t))], 1.0, 1.0)
@@ -125,7 +125,7 @@ class _Model:
         for i in range(t + 1):
             if any(self.place[writer] < t for writer in net.overwriters[self.order[i]]) and i < t:
                 self._row([(1.0, self._run(t, i))], 0.0, 0.0)
-            self._bytes(t, i)
+            self._bound_bytes(t, i)
 
     def _before(self, t: int, i: int) -> list[tuple[float, int]]:
         """Bytes alive in stage t before place i."""
@@ -135,7 +135,7 @@ class _Model:
         values_made_before = (v for v, maker in enumerate(self.maker) if maker < t and sizes[v])
         return [(sizes[v] / self.unit, self._held(t, v)) for v in values_made_before]
 
-    def _bytes(self, t: int, i: int) -> None:
+    def _bound_bytes(self, t: int, i: int) -> None:
         """Constrain the memory while the step at place i runs, and the bytes live after it."""
         net, step = self.net, self.order[i]
         alive_before = self._before(t, i)
@@ -156,11 +156,11 @@ class _Model:
             size = net.sizes[value] / self.unit
             alive_after.append((size, self._alive(t, value, i + 1)))
             alive_after.append((-size, self._alive(t, value, i)))
-        load += self._credits(t, i)
+        load += self._in_place_credits(t, i)
         self._row(load, -np.inf, self.room)
         self._row(alive_after, 0.0, 0.0)
 
-    def _credits(self, t: int, i: int) -> list[tuple[float, int]]:
+    def _in_place_credits(self, t: int, i: int) -> list[tuple[float, int]]:
         """Return the bytes that a step saves by overwriting inputs that die there (in place)."""
         credits = []
         once: dict[int, list[int]] = defaultdict(list)

@@ -78,8 +78,8 @@ def placed_by_ejections(s: EjectionSearch) -> int:
     while s.count > 0 and s.effort > 0:
         s.count = s.count - 1
         b = s.waiting[s.count]
-        count = _beside(s, b)
-        offset = _gap(s, b, count)
+        count = _list_overlapping(s, b)
+        offset = _find_gap(s, b, count)
         if offset < 0:
             s.failures[b] = s.failures[b] + 1
             offset = _least_blamed(s, b, count)
@@ -94,7 +94,7 @@ def placed_by_ejections(s: EjectionSearch) -> int:
     return s.count
 
 
-def _beside(s: EjectionSearch, b: int) -> int:
+def _list_overlapping(s: EjectionSearch, b: int) -> int:
     """List the placed blocks whose live ranges overlap a block's; return how many."""
     low = s.low
     count = 0
@@ -120,7 +120,7 @@ def _beside(s: EjectionSearch, b: int) -> int:
     return count
 
 
-def _gap(s: EjectionSearch, b: int, count: int) -> int:
+def _find_gap(s: EjectionSearch, b: int, count: int) -> int:
     """Return the lowest free offset for a block below the arena's height, or -1."""
     size = s.size[b]
     end = 0

@@ -275,11 +275,11 @@ class PlanSearch:
             return
         descents, goal, short = self.descents, self.budget, self.is_short
         listed_order = list(range(len(self.net.ops)))
-        ends = [sequence for _, _, sequence in _ends(self.candidates, goal)]
+        ends = [sequence for _, _, sequence in _best_candidates(self.candidates, goal)]
         starts = [listed_order, ends[0], listed_order] if short else [*ends, listed_order]
         walks = search_by_walks(descents, starts, goal, self.random, self.walking)
         self.candidates += self._until_free(walks, goal)
-        best = _ends(self.candidates, goal)[0]
+        best = _best_candidates(self.candidates, goal)[0]
         if short and (best[0] > goal or best[1] > _DEAR * self.net.total):
             self.candidates += hot_walks(descents, listed_order, goal, self.walking * 2 // 3)
 
@@ -311,7 +311,7 @@ class PlanSearch:
         ]
 
 
-def _ends(candidates: Sequence[Candidate], goal: int) -> list[Candidate]:
+def _best_candidates(candidates: Sequence[Candidate], goal: int) -> list[Candidate]:
     """Return the cheapest sequence within the goal (or the lowest), and the cheapest of all."""
     if not candidates:
         return []

@@ -274,11 +274,11 @@ class Net:
             is_output=tuple(v in output_values for v in range(len(number))),
             reads=reads,
             makes=makes,
-            overwrites=tuple(_overwrites(problem, op, number, sizes, viewed) for op in ops),
+            overwrites=tuple(_in_place_pairs(problem, op, number, sizes, viewed) for op in ops),
             costs=tuple(float(op.cost) for op in ops),
             workspace=tuple(-(-op.workspace // align) * align for op in ops),
-            limits=_limits(problem, ops, free),
-            overwriters=_after(ops, needed),
+            limits=_run_limits(problem, ops, free),
+            overwriters=_updates_before(ops, needed),
             ends=((),) * len(ops),
         )
 
@@ -334,7 +334,7 @@ def _values_needed(
     return needs
 
 
-def _overwrites(
+def _in_place_pairs(
     problem: MemoryProblem,
     op: MemoryOp,
     number: dict[Identifier, int],
@@ -353,7 +353,7 @@ def _overwrites(
     )
 
 
-def _limits(
+def _run_limits(
     problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
 ) -> tuple[int, ...]:
     """Return how often each op may be recomputed: once if it updates or has stored views."""
@@ -367,7 +367,7 @@ def _limits(
     return tuple(limits)
 
 
-def _after(
+def _updates_before(
     ops: Sequence[MemoryOp], needed: Mapping[Identifier, Sequence[Identifier]]
 ) -> tuple[tuple[int, ...], ...]:
     """Return by op the updates that must run before it, because it reads an updated value."""
@@ -506,7 +506,7 @@ _WHOLE: Final = {
 }
 
 
-def _read(row: object, where: str, fields: Mapping[str, _Field]) -> Document:
+def _read_fields(row: object, where: str, fields: Mapping[str, _Field]) -> Document:
     """Read a JSON object's fields with their types; ``where`` names it in messages."""
     if not isinstance(row, Mapping):
         refuse(f"{where} is not an object, but {_short(row)}")
@@ -531,7 +531,7 @@ def problem_of(document: object) -> MemoryProblem:
     """Return the memory problem that a parsed JSON document describes."""
     if isinstance(document, Mapping) and (form := document.get("format", "")) != PROBLEM_FORMAT:
         refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
-    fields = _read(document, "the document", _WHOLE)
+    fields = _read_fields(document, "the document", _WHOLE)
     return MemoryProblem(
         values=tuple(_value(row, f"values[{i}]") for i, row in enumerate(fields["values"])),
         ops=tuple(_op(row, f"ops[{i}]") for i, row in enumerate(fields["ops"])),
@@ -545,11 +545,11 @@ def problem_of(document: object) -> MemoryProblem:
 def _value(row: object, where: str) -> MemoryValue:
     is_view = isinstance(row, Mapping) and row.get("alias_of") is not None
     fields = _VALUE | {"size": _COUNT._replace(default=0)} if is_view else _VALUE
-    return MemoryValue(**_read(row, where, fields))
+    return MemoryValue(**_read_fields(row, where, fields))
 
 
 def _op(row: object, where: str) -> MemoryOp:
-    fields = _read(row, where, _OP)
+    fields = _read_fields(row, where, _OP)
     if fields["name"] is None:
         fields["name"] = str(fields["id"])
     fields["cost"] = float(fields["cost"])

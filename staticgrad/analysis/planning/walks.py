@@ -53,7 +53,7 @@ def _drawn(s: SequenceArrays, count: int) -> int:
     return s.random * count // 2147483648
 
 
-def _place(s: SequenceArrays) -> int:
+def _draw_step(s: SequenceArrays) -> int:
     """Draw a random step; half of the time one near the bytes beyond the memory goal."""
     length = s.length
     t = _drawn(s, length)
@@ -72,7 +72,7 @@ def _place(s: SequenceArrays) -> int:
 
 def _drop_value(s: SequenceArrays) -> int:
     """Propose to drop a value before one of its readers and recompute it there."""
-    t = _place(s)
+    t = _draw_step(s)
     step = s.sequence[t]
     count = s.reads_at[step + 1] - s.reads_at[step]
     if count == 0:
@@ -109,7 +109,7 @@ def _move_block(s: SequenceArrays) -> int:
     Or before its first reader, or behind what it waits for.
     """
     length = s.length
-    lo = _place(s)
+    lo = _draw_step(s)
     block = 1
     if _drawn(s, 10) >= 7:
         block = 2 + _drawn(s, 4)
@@ -182,7 +182,7 @@ def _behind_inputs(s: SequenceArrays, t: int) -> int:
 
 def _swap_runs(s: SequenceArrays) -> int:
     """Propose to exchange two steps that are next to each other or a little apart."""
-    lo = _place(s)
+    lo = _draw_step(s)
     hi = lo + 1
     if _drawn(s, 10) >= 7:
         hi = lo + 2 + _drawn(s, 11)
@@ -236,7 +236,7 @@ def walk(s: SequenceArrays) -> int:
                 cooled = cooled + 1
         count = propose_change(s)
         if count >= 0 and _is_accepted(s, count) == 1:
-            _take(s, count)
+            _apply_change(s, count)
     _keep_best(s)
     if s.best_over > 0:
         return 0
@@ -552,7 +552,7 @@ def _forget_before(s: SequenceArrays) -> int:
     return 0
 
 
-def _take(s: SequenceArrays, count: int) -> int:
+def _apply_change(s: SequenceArrays, count: int) -> int:
     """Apply the change of a sequence that annealing accepted."""
     if s.hi - s.lo == count and s.idle == 0:
         return _take_in_place(s)

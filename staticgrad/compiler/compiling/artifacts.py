@@ -136,9 +136,9 @@ class Kernels:
         called = [routine.name for routine in routines(schedule)]
         beside = native_routines.sources(called)
         end = backends.begin(steps, self._backend, loops, partial(_is_long, schedule), beside)
-        return lambda: self._finish(schedule, parameters, steps, loops, end())
+        return lambda: self._make_program(schedule, parameters, steps, loops, end())
 
-    def _finish(
+    def _make_program(
         self,
         schedule: Schedule,
         parameters: Iterable[Parameter],
@@ -270,7 +270,7 @@ class Plans:
             plan = self._plans_by_key.get(key)
             if plan is None:
                 plan = self._make(sizes, staged=staged)
-                kind = hash(_kind(plan))
+                kind = hash(_strip_numbers(plan))
                 if self._verified.get(kind) is None or config.current().check:
                     verify_plan(plan)
                     self._verified.store(kind, plan.schedule, 200)
@@ -279,7 +279,7 @@ class Plans:
         return plan
 
 
-def _kind(plan: Plan) -> tuple[object, ...]:
+def _strip_numbers(plan: Plan) -> tuple[object, ...]:
     """Return all of a memory plan but its numbers, by which plans are compared.
 
     The steps in order and the buffers in the order of the arena, with what is empty. Computing it
@@ -289,7 +289,7 @@ def _kind(plan: Plan) -> tuple[object, ...]:
         id(plan.schedule),
         plan.workers,
         plan.commit,
-        tuple([(s.step, s.total > 0, s.fails, *map(_kind, s.bodies)) for s in plan.steps]),
+        tuple([(s.step, s.total > 0, s.fails, *map(_strip_numbers, s.bodies)) for s in plan.steps]),
         tuple(
             [(p.buffer, p.first, p.last) for p in sorted(plan.placements, key=attrgetter("offset"))]
         ),

@@ -63,7 +63,7 @@ def constant_part(graph: Graph) -> ConstantPart | None:
     constants, and ``ROOM``.
     """
     graph = remove_marks(graph)
-    worth = _worth(graph)
+    worth = _find_foldable(graph)
     if not worth:
         return None
     room = ROOM + sum(n.op.data.array.nbytes for n in graph.nodes if isinstance(n.op, Constant))
@@ -87,7 +87,7 @@ def _constant(value: Symbolic, array: Any) -> Symbolic:
     return Symbolic(Node(Constant(data), (), (data.type,), value.node.origin, value.node.order))
 
 
-def _worth(graph: Graph) -> set[Node]:
+def _find_foldable(graph: Graph) -> set[Node]:
     """Return the constant nodes that compute something which constant folding does not."""
     constant: set[Node] = set()
     worth: set[Node] = set()

@@ -111,12 +111,12 @@ class Precision:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        lines = text_table(_HEADS, self._rows(), range(1, len(_HEADS)))
-        return "\n".join([self._title(), *lines, *self._savings()])
+        lines = text_table(_HEADS, self._error_rows(), range(1, len(_HEADS)))
+        return "\n".join([self._title(), *lines, *self._compare_costs()])
 
     def _repr_html_(self) -> str:
         """Return a mixed-precision trial as HTML: savings, and the error of each result."""
-        rows, numbers = self._rows(), range(1, len(_HEADS))
+        rows, numbers = self._error_rows(), range(1, len(_HEADS))
         shown = [table(_HEADS, rows, numbers)]
         if len(rows) > _MOST_ROWS:
             order = sorted(range(len(rows)), key=lambda k: -self.errors[k].largest)
@@ -126,14 +126,14 @@ class Precision:
                 most,
                 details(f"all {len(rows)} results", *shown),
             ]
-        return fragment(paragraph(self._title()), *map(paragraph, self._savings()), *shown)
+        return fragment(paragraph(self._title()), *map(paragraph, self._compare_costs()), *shown)
 
     def _title(self) -> str:
         return (
             f"{self.graph}: {self.rounded_values} values in {self.dtype}, pipeline {self.pipeline}"
         )
 
-    def _rows(self) -> list[tuple[str, ...]]:
+    def _error_rows(self) -> list[tuple[str, ...]]:
         """Return the table of errors of results in narrow floats: largest, mean, overflowed."""
         return [
             (
@@ -143,7 +143,7 @@ class Precision:
             for e in self.errors
         ]  # fmt: skip
 
-    def _savings(self) -> list[str]:
+    def _compare_costs(self) -> list[str]:
         """Return lines that compare arena bytes and run time, exact and in narrow floats."""
         exact, narrow = self.exact, self.narrow
         pairs = (
@@ -234,7 +234,7 @@ def precision(
     sizes = bind_sizes(graph, {name: array.shape for name, array in fed.items()})
     compiled = partial(compile, memory_budget=memory_budget)
     programs = [compiled(unmoved, pipeline=passes) for passes in (exact_pipeline, narrow_pipeline)]
-    (exact_results, narrow_results), times = _run(programs, fed, runs)
+    (exact_results, narrow_results), times = _run_in_turns(programs, fed, runs)
     if unmoved is not graph:
         programs = [
             compiled(graph, pipeline=passes) for passes in (exact_pipeline, narrow_pipeline)
@@ -244,14 +244,14 @@ def precision(
     rounded = sum(report.hits.get(narrow.name, 0) for report in narrow_pipeline.run(graph)[1])
     ulp = 2.0 ** (1 - as_dtype(narrow.dtype).digits)
     errors = tuple(
-        _error(name, array, narrow_results[name]) for name, array in exact_results.items()
+        _measure_error(name, array, narrow_results[name]) for name, array in exact_results.items()
     )
     return Precision(
         graph.name, narrow.dtype, str(narrow_pipeline), rounded, ulp, errors, exact, narrowed
     )
 
 
-def _run(
+def _run_in_turns(
     programs: Sequence[Compiled], feeds: Mapping[str, Array], runs: int
 ) -> tuple[list[dict[str, Array]], list[float]]:
     """Run the exact and the narrow program in turns; return results and the least seconds."""
@@ -265,7 +265,7 @@ def _run(
     return results, times
 
 
-def _error(name: str, exact: Array, narrow: Array) -> ResultError:
+def _measure_error(name: str, exact: Array, narrow: Array) -> ResultError:
     """Return the error of one result of the narrow program; of integers the share that differs."""
     if exact.size == 0:
         return ResultError(name, 0.0, 0.0, 0)

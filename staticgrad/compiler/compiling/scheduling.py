@@ -168,7 +168,7 @@ def _describe_graph(graph: Graph) -> Iterator[str]:
     """Describe all of a graph that its schedule or an error message may show, for a cache key."""
     files: dict[str, None] = {}
     operations = _Operations()
-    yield from _lines(graph, operations, files)
+    yield from _describe_nodes(graph, operations, files)
     yield from map(_file_state, files)
     if operations.call_lapack:  # whose results, computed beforehand, may stand in the schedule
         from staticgrad.native.libraries import scipy_library
@@ -176,7 +176,7 @@ def _describe_graph(graph: Graph) -> Iterator[str]:
         yield f"OpenBLAS {scipy_library.core()}"
 
 
-def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Iterator[str]:
+def _describe_nodes(graph: Graph, operations: _Operations, files: dict[str, None]) -> Iterator[str]:
     """Yield the lines that describe a graph in a cache key: nodes, bodies, outputs, updates."""
     yield signature(graph)
     yield from size_lines(graph.sizes.values())
@@ -185,10 +185,10 @@ def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Ite
     for node in graph.nodes:
         numbers[node] = len(numbers)
         args = [f"{numbers[arg.node]}.{arg.index}" for arg in node.args]
-        place = _place(node.origin, instructions, files)
+        place = _describe_origin(node.origin, instructions, files)
         yield f"{operations.text(node.op)} {args} {operations.types(node)} {node.order} {place}"
         for body in bodies_of(node):
-            yield from _lines(body, operations, files)
+            yield from _describe_nodes(body, operations, files)
     for name, value in graph.outputs.items():
         yield f"{name!r} {numbers[value.node]} {value.index}"
     for parameter, value in graph.updates:
@@ -229,7 +229,7 @@ class _Operations:
         return text
 
 
-def _place(
+def _describe_origin(
     origin: Location, instructions: dict[tuple[int, int], str], files: dict[str, None]
 ) -> str:
     """Describe a node's source line for a cache key, and record its file.

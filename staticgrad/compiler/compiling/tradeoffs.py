@@ -153,7 +153,7 @@ class Tradeoff:
         }
 
     def __str__(self) -> str:
-        lines = text_table(_HEADS, self._rows(), range(len(_HEADS)))
+        lines = text_table(_HEADS, self._plan_rows(), range(len(_HEADS)))
         bound = f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"
         return "\n".join([self._title(), *lines, bound])
 
@@ -183,7 +183,7 @@ class Tradeoff:
 
     def html_table(self) -> str:
         """Return the memory plans to choose from as an HTML table; many are folded."""
-        rows, numbers = self._rows(), range(len(_HEADS))
+        rows, numbers = self._plan_rows(), range(len(_HEADS))
         if len(rows) <= _MOST_ROWS:
             return table(_HEADS, rows, numbers)
         last = len(rows) - 1
@@ -196,7 +196,7 @@ class Tradeoff:
         count = len(self.choices)
         return f"{self.graph}{' at ' + at if at else ''}: {count} plan{'s' * (count != 1)}"
 
-    def _rows(self) -> list[tuple[str, ...]]:
+    def _plan_rows(self) -> list[tuple[str, ...]]:
         """Return the table of memory plans: peak bytes, share, seconds, recomputed steps."""
         return [
             (

@@ -94,7 +94,7 @@ def _rows(count: int) -> Callable[[Kernel, Directives], Directives]:
     return set_rows
 
 
-def _ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
+def _prefetch_ahead(vectors: int, rows: int) -> Callable[[Kernel, Directives], Directives]:
     """Return a candidate that prefetches the longest map, some vectors or rows ahead."""
 
     def set_prefetch(kernel: Kernel, default: Directives) -> Directives:
@@ -130,10 +130,36 @@ def _in_strips(kernel: Kernel, default: Directives) -> Directives:
 
 #: The unit of outer iterations (``Kernel.outer``) -> changes of the default, the likeliest first.
 CANDIDATES: Final[Mapping[Outer, Sequence[Callable[[Kernel, Directives], Directives]]]] = {
-    "elements": (_ahead(32, 0), _ahead(0, 0), _stream_stores, _ahead(128, 0)),
-    "axes": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
-    "squares": (_rows(4), _ahead(32, 4), _rows(1), _rows(2), _ahead(0, 0), _in_strips),
-    "groups": (_rows(4), _rows(1), _ahead(32, 16), _rows(2), _in_strips, _ahead(0, 0)),
+    "elements": (
+        _prefetch_ahead(32, 0),
+        _prefetch_ahead(0, 0),
+        _stream_stores,
+        _prefetch_ahead(128, 0),
+    ),
+    "axes": (
+        _rows(4),
+        _prefetch_ahead(32, 4),
+        _rows(1),
+        _rows(2),
+        _prefetch_ahead(0, 0),
+        _in_strips,
+    ),
+    "squares": (
+        _rows(4),
+        _prefetch_ahead(32, 4),
+        _rows(1),
+        _rows(2),
+        _prefetch_ahead(0, 0),
+        _in_strips,
+    ),
+    "groups": (
+        _rows(4),
+        _rows(1),
+        _prefetch_ahead(32, 16),
+        _rows(2),
+        _in_strips,
+        _prefetch_ahead(0, 0),
+    ),
 }
 
 

@@ -278,10 +278,10 @@ class LibraryWriter:
             name=self.name,
             about=self._describe_sizes() or "of literal sizes",
             unplanned=", 0 for other sizes" if self.variables else "",
-            lapack=self._lapack(),
+            lapack=self._declare_lapack(),
             target=loader.host().cpu,
             guard=f"{self.name.upper()}_H",
-            structs="\n".join(map(self._struct, ("inputs", "params", "outputs"))),
+            structs="\n".join(map(self._declare_struct, ("inputs", "params", "outputs"))),
             digest=f"0x{self.digest:016x}",
         )
 
@@ -314,7 +314,7 @@ class LibraryWriter:
             **counts,
         }
 
-    def _lapack(self) -> str:
+    def _declare_lapack(self) -> str:
         """Return the C declarations of LAPACK functions, or nothing if none is called."""
         functions = " ".join(f"f({name})" for name in sorted(self.functions))
         instruction = (
@@ -327,7 +327,7 @@ class LibraryWriter:
     def _field(self, struct: str, name: str) -> str:
         return f"((char *){struct}->{self._fields[struct][name]})"
 
-    def _struct(self, struct: str) -> str:
+    def _declare_struct(self, struct: str) -> str:
         """Return the C struct of inputs, parameters or outputs, an array pointer a line."""
         const = "const " if struct == "inputs" else ""
         lines = [
@@ -367,13 +367,13 @@ class LibraryWriter:
             data=data.replace("\\", "\\\\"),
             version=quote(version),
             shapes="\n".join(self._shapes()),
-            table="\n".join(map(self._row, range(len(self.rows)))) or "    {0}",
+            table="\n".join(map(self._array_initializer, range(len(self.rows)))) or "    {0}",
             checks=", ".join(map(quote, checks)),
             count=len(checks),
             no_plan=quote(self._no_plan()),
             fourier="\n".join([c_fourier.SOURCE] * bool(self.fourier) + functions),
             plans="\n".join(plans),
-            choice="\n".join(self._choice()),
+            choice="\n".join(self._select_plan()),
             arenas="\n".join(f"    case {n}: return arena{n}({arguments['names']});"
                              for n in range(len(plans))),
             most_rank=max([len(row.shape) for row in self.rows] + [1]),
@@ -383,7 +383,7 @@ class LibraryWriter:
                 f"    case {n}: return run{n}({size_args}inputs, params, outputs, arena, pool);"
                 for n in range(len(plans))
             ),
-            saving=self._saving(),
+            saving=self._file_functions(),
         )  # fmt: skip
 
     def _shapes(self) -> Iterable[str]:
@@ -391,7 +391,7 @@ class LibraryWriter:
             sizes = [-1 if self._differs(size) else self.size(size) for size in row.shape]
             yield f"static const int64_t shape{number}[] = {{{', '.join(map(str, sizes)) or '0'}}};"
 
-    def _row(self, number: int) -> str:
+    def _array_initializer(self, number: int) -> str:
         """Return the C initializer that describes an array: name, dtype, shape, bytes."""
         row = self.rows[number]
         nbytes = row.size * row.dtype.itemsize
@@ -412,7 +412,7 @@ class LibraryWriter:
         axes = "".join(f"s_[{axis}] = {sizes(size)}; " for axis, size in enumerate(row.shape))
         return f"    case {number}: {axes}return {sizes(row.size * row.dtype.itemsize)};"
 
-    def _conditions(self) -> Iterable[tuple[str, str]]:
+    def _guard_conditions(self) -> Iterable[tuple[str, str]]:
         """Yield the guards on free sizes, as C expressions and as text."""
         sizes = SizesInC({}, self.variables)
         for plan in self.plans[:1]:
@@ -429,9 +429,9 @@ class LibraryWriter:
         for guard, _ in self.graph.guards if self.opened else ():
             yield f"{sizes(guard.left)} {guard.relation} {sizes(guard.right)}", guard.text
 
-    def _choice(self) -> Iterable[str]:
+    def _select_plan(self) -> Iterable[str]:
         """Yield the C lines that select the plan for sizes."""
-        for condition, _ in dict.fromkeys(self._conditions()):
+        for condition, _ in dict.fromkeys(self._guard_conditions()):
             yield f"    if (!({condition})) return -1;"
         for number, plan in enumerate(self.plans):
             values = dict(plan.sizes)
@@ -442,12 +442,12 @@ class LibraryWriter:
 
     def _no_plan(self) -> str:
         """Return the message for sizes without a plan."""
-        conditions = [text for _, text in dict.fromkeys(self._conditions())]
+        conditions = [text for _, text in dict.fromkeys(self._guard_conditions())]
         if self.listed:
             conditions.append(self._describe_sizes())
         return f"there is no plan for these sizes: {'; '.join(conditions) or 'they are literal'}"
 
-    def _saving(self) -> str:
+    def _file_functions(self) -> str:
         """Return the C functions that write and read parameter files, with the file's header."""
         described, offset = {}, 0
         params = rows_of_struct(self.rows, "params")
@@ -615,7 +615,7 @@ class LibraryWriter:
         ]
         total: Number = self.size(step.total)
         for check in step.checks():
-            condition = self._fails(step, check.name)
+            condition = self._certain_failure(step, check.name)
             if condition:
                 offset = self.size(step.accesses()[check.access].begin)
                 word, *_ = places.parts(check.buffer, position, offset)
@@ -628,7 +628,7 @@ class LibraryWriter:
         self.lines.add(f"    shared(pool, {symbol}, t_, own_, {shape});")
         self.lines.add("}")
 
-    def _fails(self, step: Step, check: str) -> str:
+    def _certain_failure(self, step: Step, check: str) -> str:
         """Return the C condition under which an index check certainly fails, or empty.
 
         In that case the run ends at its checks; the step has no iterations.

@@ -257,13 +257,13 @@ class StepsWriter:
             elif any(access.dtype.is_storage for access in step.accesses()):
                 raise ExportError("a call on narrow floats cannot be exported")
             elif isinstance(step, CallStep) and step.routine.name.startswith("sparse:"):
-                self._sparse(step, scope)
+                self._call_sparse_product(step, scope)
             elif isinstance(step, CallStep) and step.routine.name.startswith("limit:"):
                 operands = ", ".join(self._text(binding, scope) for binding in step.operands)
                 name = self.helpers.helper("reached_end")
                 self.lines.add(f"{name}({operands}, {self.size(step.total)})")
             elif isinstance(step, CallStep):
-                self._library(step, scope)
+                self._call_numpy(step, scope)
             else:
                 raise ExportError("such a step cannot be exported")
         except ExportError as error:
@@ -312,7 +312,7 @@ class StepsWriter:
         arguments += [self.size(size) for size in step.arguments]
         self.lines.add(f"{function.name}({', '.join(arguments)})")
 
-    def _sparse(self, step: CallStep, scope: Mapping[str, str]) -> None:
+    def _call_sparse_product(self, step: CallStep, scope: Mapping[str, str]) -> None:
         """Write a product with a sparse matrix (``ops/sparse.py``) as a call of a Python helper."""
         kind = step.routine.name.partition(":")[2].split(".")[0]
         first, second, starts, columns, rows, starts_t, places_t, order, out = (
@@ -331,7 +331,7 @@ class StepsWriter:
         shapes = f"({sizes}), ({steps}), {self.size(step.total)}"
         self.lines.add(f"{self.helpers.helper(name)}({operands}, {shapes}{lanes})")
 
-    def _library(self, step: CallStep, scope: Mapping[str, str]) -> None:
+    def _call_numpy(self, step: CallStep, scope: Mapping[str, str]) -> None:
         """Write a call of LAPACK or of a Fourier transform as a Python call of NumPy."""
         bound = zip(step.operands, (mode for mode, _ in step.routine.operands), strict=True)
         names = {

@@ -240,7 +240,7 @@ class Program:
 ''')
 
 
-def _python(interface: Interface) -> str:
+def _python_module(interface: Interface) -> str:
     """Return the Python module that wraps an exported C library by ctypes."""
     names = [row.name for row in interface.fields("inputs")]
     axes = {name: interface.axis_of(name) for name in interface.sizes}
@@ -427,7 +427,7 @@ def _rust_type(row: ArrayRow) -> str:
     return name or row.c_type.removesuffix("_t").replace("uint", "u").replace("int", "i")
 
 
-def _rust(interface: Interface) -> str:
+def _rust_module(interface: Interface) -> str:
     """Return the Rust module that wraps an exported C library."""
     sizes = [variable(name, (), _RUST_WORDS) for name in interface.sizes.values()]
     fields = _Fields(interface, _RUST_WORDS, {*sizes}, _rust_type)
@@ -591,7 +591,7 @@ def _julia_type(row: ArrayRow) -> str:
     return name or row.c_type.removesuffix("_t").replace("u", "U").replace("int", "Int")
 
 
-def _julia(interface: Interface) -> str:
+def _julia_module(interface: Interface) -> str:
     """Return the Julia module that wraps an exported C library."""
     sizes = [variable(name, (), _JULIA_WORDS) for name in interface.sizes.values()]
     fields = _Fields(interface, _JULIA_WORDS, {*sizes}, _julia_type)
@@ -700,7 +700,7 @@ class _Fields:
 
 #: Languages of wrappers: how each is written, and the end of its file's name.
 WRAPPERS: Final[Mapping[str, tuple[Callable[[Interface], str], str]]] = {
-    "python": (_python, "_ctypes.py"),
-    "rust": (_rust, ".rs"),
-    "julia": (_julia, ".jl"),
+    "python": (_python_module, "_ctypes.py"),
+    "rust": (_rust_module, ".rs"),
+    "julia": (_julia_module, ".jl"),
 }

@@ -174,7 +174,7 @@ class _RolesReader:
             epilogues,
             stages,
             tuple([node for node in self.elementwise if ResultBuffer(node) in self.per_row]),
-            self._slots(first, stages, carried=False),
+            self._assign_slots(first, stages, carried=False),
             self.reach,
             frozenset(short),
             {
@@ -188,7 +188,7 @@ class _RolesReader:
         )
         if not self.over_columns or _bytes(self.groups, self.group, roles) <= _MOST_MATRIX_SCRATCH:
             return roles
-        return replace(roles, slots=self._slots(first, stages, carried=True), carried=True)
+        return replace(roles, slots=self._assign_slots(first, stages, carried=True), carried=True)
 
     def _epilogue(self, product: Node) -> tuple[Node, ...]:
         """Return the elementwise nodes that follow a product of a block and may be its epilogue."""
@@ -298,7 +298,7 @@ class _RolesReader:
 
     # -- scratch -----------------------------------------------------------------------------------
 
-    def _slots(
+    def _assign_slots(
         self, first: Sequence[Key], stages: Sequence[RowStage], carried: bool
     ) -> dict[Key, Slot]:
         """Assign scratch slots to a block's saved values, one slot to disjoint live ranges."""
@@ -395,7 +395,7 @@ class _BlockBuilder:
         members = self._find_members(seed)
         fewer = [group for group in members if not self._sums_rows(seed, group)]
         for joined, recomputed in (self._add_recomputed(seed, members), (members, ()), (fewer, ())):
-            block = self._build(seed, joined, recomputed)
+            block = self._build_block(seed, joined, recomputed)
             if block is not None and self._fits(block):
                 self.engine.merge(joined, block)
                 self.engine.recomputed.update(recomputed)
@@ -497,7 +497,7 @@ class _BlockBuilder:
         assert isinstance(form, Contract)
         return form.transpose_a and group.nodes[0].types[0].shape != seed.domain
 
-    def _build(
+    def _build_block(
         self, seed: Group, members: Sequence[Group], recomputed: Sequence[Node]
     ) -> Group | None:
         """Build the block of several groups; None if it would spare no buffer."""

@@ -130,7 +130,7 @@ class _CopyBuilder:
         if group.regions or group.checked or group.stored != (base,) or base in self._root_buffers:
             return None
         permuted = _permuted_layout(source, self._input.value_type(base).shape)
-        if permuted is None or base in self._input.retained or self._reads[base] != 1:
+        if permuted is None or base in self._input.retained or self._read_counts[base] != 1:
             return None
         key = self._new_copy(source)
         regions = {base: (TargetRegion(key, permuted),)}
@@ -139,7 +139,7 @@ class _CopyBuilder:
         return key
 
     @cached_property
-    def _reads(self) -> Counter[Key]:
+    def _read_counts(self) -> Counter[Key]:
         """Count the reads of each buffer by groups and by outputs of the graph."""
         groups = self._input
         counts = Counter(groups.source(value).base for value in groups.graph.roots)

@@ -124,7 +124,7 @@ class _GroupBuilder:
         self._phases = phases_of(graph)
         self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
-            self._place(node)
+            self._place_node(node)
 
     def groups(self) -> Groups:
         """Return the fusion groups of the graph, with owners, sources and users of their values."""
@@ -251,7 +251,7 @@ class _GroupBuilder:
         self._set_sources(node, cluster)
         return cluster
 
-    def _copy(
+    def _start_copy(
         self,
         source: Source,
         target: Key,
@@ -275,7 +275,7 @@ class _GroupBuilder:
 
     # -- the walk ---------------------------------------------------------------------------------
 
-    def _place(self, node: Node) -> None:
+    def _place_node(self, node: Node) -> None:
         """Add a node to a cluster by its form: pointwise, view, reduction, gather, ..."""
         form = node.form
         args = [self._sources[arg.node, arg.index] for arg in node.args]
@@ -347,7 +347,8 @@ class _GroupBuilder:
             if first_copy.node is node or arg.inline:
                 operand_layout = Strided.contiguous(arg.type.shape)
                 self._set_sources(
-                    node, self._copy(arg, ResultBuffer(node), operand_layout, self._phases[node])
+                    node,
+                    self._start_copy(arg, ResultBuffer(node), operand_layout, self._phases[node]),
                 )
             else:
                 self._alias(
@@ -460,17 +461,17 @@ class _GroupBuilder:
             partial = PartialBuffer(node)
             dtype = node.types[0].dtype.compute
             self._types[partial] = TensorType(dtype, outer)
-            self._reduce(node, partial, form.kind, arg, len(row_axes))
+            self._add_reduction(node, partial, form.kind, arg, len(row_axes))
             axes = [*(a for a in range(len(outer)) if a not in outer_axes), *outer_axes]
             kind = TensorType(dtype, tuple(outer[a] for a in axes))
             outer_layout = Strided.contiguous(outer)
             layout = Strided(0, tuple(outer_layout.strides[a] for a in axes))
             arg = self._in_memory(Source(partial, kind, layout, direct=False))
             row_axes, outer_axes = outer_axes, ()
-        self._reduce(node, target, form.kind, arg, len(row_axes), outer_axes)
+        self._add_reduction(node, target, form.kind, arg, len(row_axes), outer_axes)
         self._set_sources(node, self._home(target))
 
-    def _reduce(
+    def _add_reduction(
         self,
         node: Node,
         target: Key,
@@ -534,7 +535,7 @@ class _GroupBuilder:
             writers[0].level = 0  # before all others
         copied = [k for k, home in enumerate(homes) if home is None]
         for parts, row in self._rows_of_parts(form.regions, args, copied):
-            cluster = self._copy(args[parts[0]], target, layouts[parts[0]], phase)
+            cluster = self._start_copy(args[parts[0]], target, layouts[parts[0]], phase)
             cluster.transfers += [
                 Transfer(target, kind.dtype, layouts[k], args[k]) for k in parts[1:]
             ]

@@ -25,7 +25,7 @@ _MOST_TAPS: Final = 16
 _LARGEST: Final = 400
 
 
-def _pool(group: Group) -> Node | None:
+def _pool_of(group: Group) -> Node | None:
     """Return the pooling node of a group that may be fused with a convolution, or None."""
     if group.kind != "windows" or group.image is not None:
         return None
@@ -80,7 +80,7 @@ def fuse_pools(engine: Engine, image: Group) -> tuple[int, ...]:
     pools = [
         pool
         for pool in map(engine.groups.__getitem__, readers)
-        if (node := _pool(pool))
+        if (node := _pool_of(pool))
         and engine.owners.get(engine.state.source(node.args[0]).base) == image.number
     ]
     if not pools:

@@ -40,7 +40,7 @@ def _join_predecessor(engine: Engine, group: Group, across: bool) -> tuple[int, 
     for number in predecessors:
         earlier = engine.groups[number]
         if engine.rules.can_join_rows(earlier) and _may_join(engine, earlier, group, across):
-            return _join(engine, earlier, group)
+            return _join_rows(engine, earlier, group)
     return ()
 
 
@@ -52,7 +52,7 @@ def _join_sibling(engine: Engine, group: Group, across: bool) -> tuple[int, ...]
     for candidate in engine.find_visited(group, arrays):
         if _may_join(engine, candidate, group, across):
             pair = (group, candidate) if candidate.kind == "columns" else (candidate, group)
-            return _join(engine, *pair)
+            return _join_rows(engine, *pair)
     return ()
 
 
@@ -102,7 +102,7 @@ def _only_feeds(engine: Engine, producer: Group, consumer: Group) -> bool:
     return not any(engine.is_needed(key, (consumer.number,)) for key in producer.stored)
 
 
-def _join(engine: Engine, first: Group, second: Group) -> tuple[int, ...]:
+def _join_rows(engine: Engine, first: Group, second: Group) -> tuple[int, ...]:
     """Fuse two groups into one that is computed row by row."""
     shared = engine.rules.find_shared_rows(first, second)
     assert shared is not None

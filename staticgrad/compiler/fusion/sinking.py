@@ -312,7 +312,7 @@ def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[N
     kinds = (*_INTO, "rows") if group.kind == "map" else _INTO_OF[group.kind]
     if reader.kind not in kinds or not is_large(group.domain, _LEAST_ELEMENTS[group.kind]):
         return 0
-    bytes_before = _traffic(engine.state, group) + _traffic(engine.state, reader)
+    bytes_before = _count_traffic(engine.state, group) + _count_traffic(engine.state, reader)
     best, fewest = 0, bytes_before - _LEAST_SPARED
     budget = min(_MOST_MOVED, most_instructions(reader) - reader.instructions)
     for count in range(1, len(nodes) + 1):
@@ -320,7 +320,7 @@ def _choose_count(engine: Engine, group: Group, reader: Group, nodes: Sequence[N
         if budget < 0:
             break
         pair = _sink_nodes(engine, group, reader, nodes[:count])
-        moved_bytes = sum(_traffic(engine.state, changed) for changed in pair)
+        moved_bytes = sum(_count_traffic(engine.state, changed) for changed in pair)
         if moved_bytes < fewest:
             best, fewest = count, moved_bytes
     return best
@@ -357,7 +357,7 @@ def _sink_nodes(
     )
 
 
-def _traffic(groups: Groups, group: Group) -> int:
+def _count_traffic(groups: Groups, group: Group) -> int:
     """Return the bytes of memory traffic of a group; a store fetches its cache line first."""
     inside: Set[Key] = {ResultBuffer(node) for node in group.nodes} | group.reductions.keys()
     bases = [read.source.base for read in groups.reads(group)]

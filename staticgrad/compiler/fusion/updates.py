@@ -60,7 +60,7 @@ class PendingStep:
         return self.checks and not self.checked
 
 
-def _writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
+def _find_writers(steps: Sequence[PendingStep]) -> dict[Key, list[int]]:
     """Return the steps, by number, that write each new parameter value, in their order."""
     writers: dict[Key, list[int]] = {}
     for number, pending in enumerate(steps):
@@ -92,7 +92,7 @@ def find_copied_updates(steps: Sequence[PendingStep], updates: Sequence[Update])
     """
     if not updates:
         return []
-    writers = _writers(steps)
+    writers = _find_writers(steps)
     before_loops = _values_up_to_loops(steps, writers)
     taking_over = cache(lambda number: TakingOver(steps[number].step))
 
@@ -126,7 +126,7 @@ def order_steps(
 
     None if there is no such order.
     """
-    ordering = _Ordering(steps, _writers(steps), in_place)
+    ordering = _Ordering(steps, _find_writers(steps), in_place)
     ordering.run()
     return [steps[number] for number in ordering.done] if ordering.is_complete else None
 
@@ -175,7 +175,7 @@ class _Ordering:
             *_, number = heappop(self._ready)
             if number < self._checked:
                 self.done.append(number)
-            self._finish(number)
+            self._finish_vertex(number)
 
     def break_cycle(self) -> Update | None:
         """Choose an update to store by a copy, if all others wait for reads of old parameters."""
@@ -183,7 +183,7 @@ class _Ordering:
             _, number = heappop(self._blocked)
             for vertex in self._overwrites[number]:
                 if vertex not in self._finished:
-                    self._finish(vertex)
+                    self._finish_vertex(vertex)
                     self._note_blocked(number)
                     return self._in_place[vertex - self._checked - 1]
         return None
@@ -229,7 +229,7 @@ class _Ordering:
         if waiting and waiting == self._open_dependencies[number]:
             heappush(self._blocked, (self.steps[number].position, number))
 
-    def _finish(self, number: int) -> None:
+    def _finish_vertex(self, number: int) -> None:
         """Record that a step has run, and release the steps and updates that waited for it."""
         if number in self._finished:
             return

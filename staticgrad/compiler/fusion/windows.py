@@ -171,8 +171,8 @@ def reach_of(groups: Groups, condition: Source) -> int | None:
         return _reach_of_constant(condition, np.asarray(node.op.data.array))
     if not condition.direct:
         return None
-    expression = _expression(groups, condition)
-    return None if expression is None else _reach(expression)
+    expression = _mask_expression(groups, condition)
+    return None if expression is None else _reach_of_comparison(expression)
 
 
 def find_mask(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
@@ -202,7 +202,7 @@ def _reach_of_constant(condition: Source, array: Any) -> int | None:
     return int((columns - rows).max()) if len(rows) else None
 
 
-def _expression(groups: Groups, source: Source) -> Expr | None:
+def _mask_expression(groups: Groups, source: Source) -> Expr | None:
     """Return a mask's element as an expression of its row and column, or None."""
     expressions: dict[Node, Expr] = {}
     pending = [source.base.node]
@@ -214,7 +214,7 @@ def _expression(groups: Groups, source: Source) -> Expr | None:
         args = [groups.source(arg) for arg in node.args]
         unresolved = [arg.base.node for arg in args if arg.base.node not in expressions]
         if not unresolved:
-            expression = _element(node, [expressions[arg.base.node] for arg in args])
+            expression = _mask_element(node, [expressions[arg.base.node] for arg in args])
             if expression is None:
                 return None
             expressions[node] = expression
@@ -225,7 +225,7 @@ def _expression(groups: Groups, source: Source) -> Expr | None:
     return expressions[source.base.node]
 
 
-def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
+def _mask_element(node: Node, args: Sequence[Expr]) -> Expr | None:
     """Return a mask node's element as an expression of row and column, given its operands."""
     if isinstance(node.op, Constant) and node.types[0].rank == 0:
         return ex.literal(node.op.data.array[()].item(), node.types[0].dtype)
@@ -242,23 +242,25 @@ def _element(node: Node, args: Sequence[Expr]) -> Expr | None:
     return form.scalar(*args, *sizes, *(places if form.indexed else []))
 
 
-def _reach(condition: Expr) -> int | None:
+def _reach_of_comparison(condition: Expr) -> int | None:
     """Return how far right of the diagonal a comparison of row and column may hold, or None."""
     if condition.op == "and":
-        reaches = [reach for reach in map(_reach, condition.args) if reach is not None]
+        reaches = [
+            reach for reach in map(_reach_of_comparison, condition.args) if reach is not None
+        ]
         return min(reaches, default=None)
     strict = {"le": 0, "lt": 1, "ge": 0, "gt": 1}
     if condition.op not in strict:
         return None
     less, more = condition.args if condition.op in ("le", "lt") else condition.args[::-1]
-    left, right = _affine(less), _affine(more)
+    left, right = _affine_index(less), _affine_index(more)
     if left is None or right is None:
         return None
     row, column, more_by = (b - a for a, b in zip(left, right, strict=True))
     return more_by - strict[condition.op] if (row, column) == (1, -1) else None
 
 
-def _affine(number: Expr) -> tuple[int, int, int] | None:
+def _affine_index(number: Expr) -> tuple[int, int, int] | None:
     """Return a, b and c if an i64 is a * row + b * column + c, else None."""
     if number.dtype is not I64:
         return None
@@ -267,7 +269,7 @@ def _affine(number: Expr) -> tuple[int, int, int] | None:
     if number.op == "index" and number.attribute in (_ROW, _COLUMN):
         return int(number.attribute == _ROW), int(number.attribute == _COLUMN), 0
     if number.op in ("add", "sub"):
-        a, b = map(_affine, number.args)
+        a, b = map(_affine_index, number.args)
         if a is None or b is None:
             return None
         sign = 1 if number.op == "add" else -1

@@ -355,15 +355,15 @@ class RowLowering(Lowering):
         stages: list[Stage] = []
         maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):
-            body = self._body(RowPoint(number, False))
+            body = self._stage_statements(RowPoint(number, False))
             if body:
                 maps[number] = Map(self.vector, body)
                 stages.append(maps[number])
-            body = self._body(RowPoint(number, True))
+            body = self._stage_statements(RowPoint(number, True))
             if body:
                 stages.append(Scalar(body))
         grouped = len(self.loops.segments[1])
-        strip = self._strip(stages, axes, grouped)
+        strip = self._choose_strip_height(stages, axes, grouped)
         prefetching, ahead = 0, choose_prefetch(self, axes, jammed)
         if ahead.axis != VECTOR:  # prefetch in the stage with most work
             prefetching = max(range(self.plan.stages), key=lambda n: self._work(RowPoint(n, False)))
@@ -375,7 +375,9 @@ class RowLowering(Lowering):
         directives = (*interleaving(jammed), *strips)
         return self.finish(stages, axes, grouped=grouped, directives=directives)
 
-    def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
+    def _choose_strip_height(
+        self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int
+    ) -> int:
         """Return how many rows of a row kernel a strip has, so that column sums run over strips.
 
         It is 0 if the work per row is too small for a vector of rows, or if a strip does not fit in
@@ -408,7 +410,7 @@ class RowLowering(Lowering):
 
     # -- one context ------------------------------------------------------------------------------
 
-    def _body(self, context: RowPoint) -> tuple[Statement, ...]:
+    def _stage_statements(self, context: RowPoint) -> tuple[Statement, ...]:
         """Return the statements of one stage of a row kernel: checks, stores and reductions."""
         plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())

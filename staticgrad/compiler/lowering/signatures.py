@@ -130,7 +130,7 @@ class Renumbered:
             self._first_offset[group.transfers[0].target] = 0
         self.group: Group = self._group(group)
         self.values = GroupValues(self._owners, self._sources, self._types)
-        self.key = (_freeze(self.group), tuple(self._owners), tuple(self._types.items()))
+        self.key = (_freeze_fields(self.group), tuple(self._owners), tuple(self._types.items()))
 
     def restore(self, lowered: LoweredStep) -> LoweredStep:
         """Bind a step that was lowered for the renumbered group to the original group's values."""
@@ -273,13 +273,13 @@ _RENUMBER: Final[dict[type, _Make]] = {
 }
 
 
-def _freeze(value: Any) -> Hashable:
+def _freeze_fields(value: Any) -> Hashable:
     """Return a hashable form that compares all fields of a value; 0.0 differs from -0.0."""
     kind = type(value)
     if kind in (Group, Roles, Transfer):
-        return tuple([_freeze(field) for field in vars(value).values()])
+        return tuple([_freeze_fields(field) for field in vars(value).values()])
     if kind is tuple and value and type(value[0]) is Transfer:
-        return tuple(map(_freeze, value))
+        return tuple(map(_freeze_fields, value))
     if kind is dict:
-        return tuple([(key, _freeze(entry)) for key, entry in value.items()])
+        return tuple([(key, _freeze_fields(entry)) for key, entry in value.items()])
     return repr(value) if kind is float else value

@@ -338,7 +338,7 @@ def _emit_search(low: Lowering, node: Node, right: bool) -> Expr:
     return ex.ref(name, I64)
 
 
-def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
+def _result_walks(low: Lowering) -> list[tuple[Key, Walk]]:
     """Return the values that a kernel stores, or only the regions of them that are read."""
     # Where a group stores only regions of a value, only these regions are its results.
     group = low.group
@@ -358,7 +358,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     outer, row = range(split), range(split, len(group.domain))
     if not group.chunk and sums_across(low.groups, group):
         return _columns_step(low, outer, row, in_lanes=True)
-    stores = _stores(low)
+    stores = _result_walks(low)
     results = [(key, low.store_walk(key, group.domain[:split])) for key in group.reductions]
     loads, stored = _walks(low), [walk for _, walk in stores]
     walks = [*loads, *stored, *(walk for _, walk in results)]
@@ -516,7 +516,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     a_walk, a_rows, a_inner = matrix(low, a, form.transpose_a)
     b_walk, b_inner, b_columns = matrix(low, b, form.transpose_b, form.panels)
     inner = a.type.shape[-2 if form.transpose_a else -1]
-    stores = _stores(low)
+    stores = _result_walks(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
     keeps_row_axis = group.indexed or form.panels
     merged_rows = None if keeps_row_axis else collapse_batch_rows(group.domain, walks, a_rows)

@@ -25,7 +25,7 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
     """
     edges = _Edges(flow)
     commits = set(flow.commits)
-    early = _ancestors(edges.predecessors, flow.checks)
+    early = _steps_before(edges.predecessors, flow.checks)
     arena = {i: nbytes[i] for i, b in enumerate(flow.schedule.buffers) if b.in_arena}
     backwards = edges.reverse()
     free = _find_free_steps(flow)
@@ -161,7 +161,7 @@ def _complete(edges: _Edges, order: Sequence[int]) -> Order:
     return tuple(step for step in order if step < edges.steps)
 
 
-def _ancestors(predecessors: Sequence[Sequence[int]], steps: Sequence[int]) -> set[int]:
+def _steps_before(predecessors: Sequence[Sequence[int]], steps: Sequence[int]) -> set[int]:
     """Return steps and all steps that they depend on."""
     ancestors: set[int] = set()
     stack = list(steps)

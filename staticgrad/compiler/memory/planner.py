@@ -126,7 +126,7 @@ class Planner:
         numbers = self.extents.at(sizes)
         self._check_bytes(numbers, sizes)
         workers = self._workers(numbers)
-        if workers > 1 and self._exceeds(sizes, staged, workers):
+        if workers > 1 and self._exceeds_budget(sizes, staged, workers):
             workers = 1
         try:
             return self._plan_for(workers, sizes, staged)
@@ -152,7 +152,9 @@ class Planner:
                 at = step.origins[0] if step.origins else None
                 raise SizeGuardError(_at_sizes(sizes, what), at=at)
 
-    def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
+    def _exceeds_budget(
+        self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int
+    ) -> bool:
         """Return True if a lower bound proves that no plan for so many workers meets the budget.
 
         False if one was searched before.
@@ -161,7 +163,7 @@ class Planner:
         copied = frozenset(self.flow.index[name] for name in staged)
         if budget is None or (copied, workers) in self._searched:
             return False
-        numbers = self._numbers(sizes, workers)
+        numbers = self._evaluate_sizes(sizes, workers)
         return budget < self._lower_bound(sizes, numbers, copied, workers)
 
     def peak_bound(
@@ -171,12 +173,13 @@ class Planner:
         copied = frozenset(self.flow.index[name] for name in staged)
         worker_counts = {1, self._workers(self.extents.at(sizes))}
         return min(
-            self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in worker_counts
+            self._lower_bound(sizes, self._evaluate_sizes(sizes, w), copied, w)
+            for w in worker_counts
         )
 
     def stored_peak(self, sizes: Mapping[str, int]) -> int:
         """Return the bytes of the arena if every step runs once, without a copied feed."""
-        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        numbers = self._evaluate_sizes(sizes, self._workers(self.extents.at(sizes)))
         return self._lowest_single_run(numbers, frozenset()).height
 
     def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
@@ -186,16 +189,16 @@ class Planner:
         """
         from passes.remat.abstract import export_problem
 
-        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        numbers = self._evaluate_sizes(sizes, self._workers(self.extents.at(sizes)))
         return export_problem(self._problem(numbers, frozenset()))
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """Return the memory plan at these sizes for a number of workers."""
-        numbers = self._numbers(sizes, workers)
+        numbers = self._evaluate_sizes(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         budget = self.budget_at(sizes)
         chosen = self._choose_point(sizes, numbers, copied, workers, budget)
-        plan = self._plan(sizes, numbers, copied, chosen, workers)
+        plan = self._build_plan(sizes, numbers, copied, chosen, workers)
         if budget is not None and plan.peak_bytes > budget:
             uncopied = self._smallest_uncopied(sizes) if copied else None
             error = over_budget(plan, budget, uncopied)
@@ -220,7 +223,7 @@ class Planner:
         seconds = all_seconds(self.schedule.steps, numbers.arguments, FASTEST)
         return self.workers if sum(seconds) >= self._least_shared else 1
 
-    def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
+    def _evaluate_sizes(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
         """Evaluate a schedule at sizes: bytes, seconds and arguments, with the arenas of bodies."""
         numbers = self.extents.at(sizes, workers)
         if not self._bodies:
@@ -283,7 +286,7 @@ class Planner:
         if not searched or not own_sizes.isdisjoint(searched):
             return None
         near = nearest(sizes, map(dict, searched))
-        nearest_numbers = self._numbers(near, workers)
+        nearest_numbers = self._evaluate_sizes(near, workers)
         if self._sequences.get((tuple(sorted(near.items())), copied, workers)) is None:
             return None
         if not are_alike(problem.numbers, nearest_numbers, self._arena, FAR):
@@ -329,7 +332,7 @@ class Planner:
         all_numbers = self.extents.at(sizes)
         self._check_bytes(all_numbers, sizes)
         workers = self._workers(all_numbers)
-        numbers = self._numbers(sizes, workers)
+        numbers = self._evaluate_sizes(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)
         front_points: list[Point] = []
@@ -343,7 +346,7 @@ class Planner:
                 front_points.append(point)
             self._keep(key, front)
         return tuple(
-            (self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in front_points
+            (self._build_plan(sizes, numbers, copied, p, workers), p.seconds) for p in front_points
         )
 
     def _fronts_at(
@@ -357,7 +360,7 @@ class Planner:
         canonical = canonical_sizes(sizes)
         layouts_here = self._layouts(problem.numbers, problem.staged)
         if canonical != dict(sizes):
-            numbers = self._numbers(canonical, workers)
+            numbers = self._evaluate_sizes(canonical, workers)
             if are_alike(problem.numbers, numbers, self._arena):
                 layouts = Layouts(layouts_here, self._layouts(numbers, problem.staged))
                 yield *self._front(sizes, problem, canonical, numbers, workers), layouts
@@ -392,7 +395,7 @@ class Planner:
         """Return a lower bound of the peak of plans for these sizes."""
         order = self._timeline(self.orders[0], staged)
         point = Point.of(order.layout(numbers).place_blocks(), 0.0)
-        return lower_bound(self._plan(sizes, numbers, staged, point, workers))
+        return lower_bound(self._build_plan(sizes, numbers, staged, point, workers))
 
     def _keep(self, key: _FrontKey, front: Front) -> None:
         """Cache a front and its sequences, with their current bytes."""
@@ -437,7 +440,7 @@ class Planner:
         }
         return {step: fails for step, fails in fails_by_step.items() if fails}
 
-    def _plan(
+    def _build_plan(
         self,
         sizes: Mapping[str, int],
         numbers: SizeNumbers,

@@ -94,11 +94,11 @@ class _Body:
         self.written: dict[str, str] = {}
         self.together: dict[Expr, list[Expr]] = {}
         self.ended: dict[ScalarLoop, list[str]] = {}
-        self._gather(postorder([root]))
+        self._gather_rare_choices(postorder([root]))
         self._write([root])
         self.lines.add(f"return {self.names[root]}")
 
-    def _gather(self, exprs: Iterable[Expr]) -> None:
+    def _gather_rare_choices(self, exprs: Iterable[Expr]) -> None:
         """Collect the ``rarely`` expressions that share a condition, inside of loops too."""
         seen: set[ScalarLoop] = set()
         for expr in exprs:
@@ -106,7 +106,7 @@ class _Body:
                 self.together.setdefault(expr.args[0], []).append(expr)
             elif isinstance(expr, Iterated) and expr.loop not in seen:
                 seen.add(expr.loop)
-                self._gather(expr.loop.inside())
+                self._gather_rare_choices(expr.loop.inside())
 
     def _write(self, roots: Iterable[Expr]) -> None:
         """Write the lines that ``roots`` need in every lane, without rarely taken branches."""
@@ -116,7 +116,7 @@ class _Body:
             if expr in self.names:
                 continue
             if ready:
-                self._line(expr)
+                self._write_expression(expr)
                 continue
             stack.append((expr, True))
             stack += [(a, False) for a in reversed(self._needs(expr)) if a not in self.names]
@@ -126,20 +126,20 @@ class _Body:
             return list(expr.args)
         return [expr.args[0], *(choice.args[2] for choice in self.together[expr.args[0]])]
 
-    def _line(self, expr: Expr) -> None:
+    def _write_expression(self, expr: Expr) -> None:
         """Write the source line of one expression of a vector-math function."""
         if isinstance(expr, Iterated):
             if expr.loop not in self.ended:
-                self._loop(expr)
+                self._write_loop(expr)
             self.names[expr] = self.ended[expr.loop][expr.place]
         elif expr.op == "ref":
             self.names[expr] = str(expr.attribute)
         elif expr.op == "literal":
             self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
         elif expr.op == "rarely":
-            self._branch(self.together[expr.args[0]])
+            self._write_rare_branch(self.together[expr.args[0]])
         elif expr.op == "scale":
-            self._scale(expr)
+            self._write_scaling(expr)
         else:
             self._name(expr, self._call(expr))
 
@@ -155,7 +155,7 @@ class _Body:
         self.count += 1
         self.lines.add(f"{self.names[expr]} = {text}")
 
-    def _scale(self, expr: Expr) -> None:
+    def _write_scaling(self, expr: Expr) -> None:
         """Write a scaling by a power of two: one instruction at 512 bits, else in steps."""
         p, low_bits = expr.args
         n = scaled_by(low_bits)
@@ -166,7 +166,7 @@ class _Body:
         else:
             self.names[expr] = self.names[steps]
 
-    def _branch(self, choices: list[Expr]) -> None:
+    def _write_rare_branch(self, choices: list[Expr]) -> None:
         """Write a branch that recomputes rare lanes (huge arguments) only if there are any."""
         condition = self.names[choices[0].args[0]]
         for choice in choices:
@@ -182,7 +182,7 @@ class _Body:
         self.lines.indent -= 1
         self.names, self.ended, self.written = outer_names, ended, written
 
-    def _loop(self, first: Iterated) -> None:
+    def _write_loop(self, first: Iterated) -> None:
         """Write a loop that runs until all lanes are done; finished lanes keep their values."""
         loop = first.loop
         variables = [f"v{self.count + place}" for place in range(len(loop.carried))]

@@ -78,7 +78,7 @@ def _decide_choices(
     chosen: dict[Expr, Expr] = {}
     for e in postorder(exprs):
         args = tuple([chosen.get(arg, arg) for arg in e.args])
-        comparisons = _comparisons(e.args[0]) if e.op == "select" else None
+        comparisons = _conjoined_comparisons(e.args[0]) if e.op == "select" else None
         if comparisons is not None:
             _, part, alternative = args
             if alternative.op == "literal":
@@ -95,10 +95,10 @@ def _decide_choices(
     return tests, chosen
 
 
-def _comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:
+def _conjoined_comparisons(condition: Expr) -> list[tuple[str, str, Expr]] | None:
     """Return the comparisons of loop indices that a condition combines by and, or None."""
     if condition.op == "and":
-        operand_tests = [_comparisons(arg) for arg in condition.args]
+        operand_tests = [_conjoined_comparisons(arg) for arg in condition.args]
         return (
             None
             if None in operand_tests

@@ -109,16 +109,16 @@ class Function:
     def content(self) -> str:
         """The records as text, which differs where they do."""
         words = [self.name]
-        _spell((self.parameters, self.body), words)
+        _spell_record((self.parameters, self.body), words)
         return " ".join(words)
 
 
-def _spell(value: Any, words: list[str]) -> None:
+def _spell_record(value: Any, words: list[str]) -> None:
     """Append a nest's record to the text by which functions are compared, in full length."""
     if isinstance(value, tuple):
         words.append(f"{type(value).__name__}(")
         for part in value:
-            _spell(part, words)
+            _spell_record(part, words)
         words.append(")")
     else:
         words.append(repr(value))
@@ -190,7 +190,7 @@ class Builder:
             if type(arg) is PerCopy:
                 return self.each(name, args)
         fails = name in _FAILING and type(args[1]) is Name
-        return self._place("v", name, args, len(self.blocks) - 1 if fails else 0)
+        return self._hoist("v", name, args, len(self.blocks) - 1 if fails else 0)
 
     def word(self, name: str, *args: Arg) -> Word:
         """The value of an operation on words that gives a word."""
@@ -199,7 +199,7 @@ class Builder:
 
     def quotient(self, a: Arg, b: Arg) -> Name:
         """a // b of words, of which b is at least 1."""
-        return self._place("v", "floordiv", (a, b), 0)
+        return self._hoist("v", "floordiv", (a, b), 0)
 
     def each(self, name: str, args: tuple[Value, ...]) -> PerCopy:
         """The same over operands of which some differ between copies."""
@@ -214,13 +214,13 @@ class Builder:
             if block.is_branch or operand in block.stored:
                 least = depth
                 break
-        return self._place("v", name, args, least, self._stores.get(operand, 0))
+        return self._hoist("v", name, args, least, self._stores.get(operand, 0))
 
     def local(self, code: str, count: int) -> Name:
         """New scratch on the stack."""
         return self._let("l", Apply(f"local_{code}", (count,)), len(self.blocks) - 1)
 
-    def _place(
+    def _hoist(
         self, prefix: str, name: str, args: tuple[Any, ...], least: int, stores: int = 0
     ) -> Name:
         """Write an operation in the outermost block that has its arguments (hoisting), once."""
@@ -276,7 +276,7 @@ class Builder:
         for depth in sorted(by_depth):
             if depth < innermost:
                 part = Offset(tuple(by_depth.pop(depth)))
-                derived = self._place("q", "at", (pointer, part), 0)
+                derived = self._hoist("q", "at", (pointer, part), 0)
                 derived.at = pointer, part
                 pointer = derived
         inner_terms = by_depth.get(innermost, ())

@@ -44,7 +44,7 @@ def _dealt(values: Values, run: Run) -> tuple[int, ...]:
     return run.factors if values.nest.machine.has_mask_registers else ()
 
 
-def _vector(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]:
+def _vector_address(values: Values, run: Run, copy: int, number: int) -> tuple[Any, ...]:
     """Return the pointer, offset and mask of one of the whole vectors of a run."""
     nest, lanes = values.nest, values.lanes
     pointer, place = _start(values, run, copy)
@@ -72,8 +72,10 @@ def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
     factors = _dealt(values, run)
     if factors and run.size < SHARED_RUN:
         word = f"load{lanes}" if values.mask is None else "load"
-        rows = [b.load(operand, word, *_vector(values, run, copy, n)) for n in range(run.size)]
-        return _deal(b, rows, factors)
+        rows = [
+            b.load(operand, word, *_vector_address(values, run, copy, n)) for n in range(run.size)
+        ]
+        return _deinterleave(b, rows, factors)
     code = element(run.dtype)
     at = b.pointer(*_start(values, run, copy))
     if factors:
@@ -87,7 +89,7 @@ def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
             place = Offset(at[1].terms, at[1].constant + first)
             size = (run.step, rows_left, run.size - first, tile, first * lanes)
             if run.many:
-                b.do(_square(values, code), at[0], place, *size)
+                b.do(_transpose_function(values, code), at[0], place, *size)
             else:
                 b.do(f"transpose{lanes}", at[0], place, *size, lanes)
     return [
@@ -96,7 +98,7 @@ def _load_vectors(values: Values, run: Run, copy: int) -> list[Name]:
     ]
 
 
-def _square(values: Values, code: str) -> str:
+def _transpose_function(values: Values, code: str) -> str:
     """Return the name of the function that transposes a square of memory into another one."""
     lanes = values.lanes
     name = f"shared_square{lanes}_{code}"
@@ -147,11 +149,11 @@ def _between_function(
             with b.otherwise():
                 for number, row in enumerate(rows):
                     b.assign(row, f"load{lanes}", *run_at(number))
-            for number, value in enumerate(_deal(b, rows, factors)):
+            for number, value in enumerate(_deinterleave(b, rows, factors)):
                 b.do(f"store{lanes}", *room(number), value)
             return
         rows = [b.load("q", f"load{lanes}", *room(number)) for number in range(size)]
-        merged = _merge(b, rows, factors)
+        merged = _interleave(b, rows, factors)
         with b.branch("lt", count, size * lanes, rare=True):
             for number, value in enumerate(merged):
                 b.do("store", *run_at(number), value, mask(number))
@@ -162,7 +164,7 @@ def _between_function(
     return function(name, ("p", "at", "count", "q"), write)
 
 
-def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
+def _deinterleave(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
     """Deinterleave vectors: return one vector per element of a row, by shuffles."""
     if not factors:
         return list(vectors)
@@ -173,16 +175,16 @@ def _deal(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[N
             b.op(f"every{number}", *vectors[at : at + first])
             for at in range(0, len(vectors), first)
         ]
-        outputs[number::first] = _deal(b, stream, later_factors)
+        outputs[number::first] = _deinterleave(b, stream, later_factors)
     return outputs
 
 
-def _merge(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
+def _interleave(b: Builder, vectors: Sequence[Name], factors: Sequence[int]) -> list[Name]:
     """Interleave vectors, one per element of a row, to all elements in memory order."""
     if not factors:
         return list(vectors)
     first, *later_factors = factors
-    streams = [_merge(b, vectors[number::first], later_factors) for number in range(first)]
+    streams = [_interleave(b, vectors[number::first], later_factors) for number in range(first)]
     return [
         b.op(f"turn{number}", *together)
         for together in zip(*streams, strict=True)
@@ -199,8 +201,8 @@ def store_run(values: Values, run: Run) -> None:
         copy_vectors = [pick(vector, copy) for vector in vectors]
         if factors and run.size < SHARED_RUN:
             word = f"store{lanes}" if values.mask is None else "store"
-            for number, value in enumerate(_merge(b, copy_vectors, factors)):
-                pointer, place, *mask = _vector(values, run, copy, number)
+            for number, value in enumerate(_interleave(b, copy_vectors, factors)):
+                pointer, place, *mask = _vector_address(values, run, copy, number)
                 b.do(word, pointer, place, value, *mask, stores=operand)
             continue
         code = element(run.dtype)

@@ -103,13 +103,13 @@ def merge_sort(wide: bool) -> str:
     ascend at first, and equal words keep that order.
     """
     head = f"def {NAMES[wide]}(p, count, room{', apart' if wide else ''}):"
-    body = "\n".join([*_blocks(wide), _INSERTION, _MERGING])
+    body = "\n".join([*_sort_blocks_text(wide), _INSERTION, _MERGING])
     if not wide:
         body = "\n".join(line for line in body.splitlines() if "apart" not in line)
     return f"{head}\n{body}"
 
 
-def _blocks(wide: bool) -> Iterator[str]:
+def _sort_blocks_text(wide: bool) -> Iterator[str]:
     """Return lines that sort each lane of a block of vectors, and store the lanes as runs."""
     block = RUN * RUN
     yield f"    on = mask{RUN}({RUN})"
@@ -125,8 +125,8 @@ def _blocks(wide: bool) -> Iterator[str]:
         if wide:
             yield f"        same = (k{high} == k{low}) & (i{high} < i{low})"
             yield f"        swapped = (k{high} < k{low}) | same"
-            yield from (f"        {line}" for line in _exchange("k", low, high))
-            yield from (f"        {line}" for line in _exchange("i", low, high))
+            yield from (f"        {line}" for line in _exchange_text("k", low, high))
+            yield from (f"        {line}" for line in _exchange_text("i", low, high))
         else:
             yield f"        least = minimum(k{low}, k{high})"
             yield f"        k{high} = maximum(k{low}, k{high})"
@@ -136,7 +136,7 @@ def _blocks(wide: bool) -> Iterator[str]:
         yield f"        store_strided(p, start + {row} + apart, {RUN}, i{row}, on)"
 
 
-def _exchange(name: str, low: int, high: int) -> tuple[str, ...]:
+def _exchange_text(name: str, low: int, high: int) -> tuple[str, ...]:
     """Return lines that exchange two rows of a sorting network in the lanes ``swapped``."""
     a, b = f"{name}{low}", f"{name}{high}"
     return (

@@ -36,7 +36,7 @@ def print_nest(nest: Nest) -> str:
 def print_function(function: Function) -> str:
     """Return the definition of a function."""
     lines = [f"def {function.name}({', '.join(name.text for name in function.parameters)}):"]
-    _print(function.body, "    ", lines)
+    _print_block(function.body, "    ", lines)
     return "\n".join(lines)
 
 
@@ -44,14 +44,14 @@ def print_function(function: Function) -> str:
 _shared: Final = lru_cache(maxsize=64)(print_function)
 
 
-def _print(block: Block, margin: str, out: list[str]) -> None:
+def _print_block(block: Block, margin: str, out: list[str]) -> None:
     """Print a block of a loop nest as Python lines."""
     for s in block:
         if isinstance(s, Let):
             if s.name.at is None:
-                out.append(f"{margin}{s.name.text} = {_operation(s.value)}")
+                out.append(f"{margin}{s.name.text} = {_print_operation(s.value)}")
         elif isinstance(s, Do):
-            out.append(f"{margin}{_operation(s.value)}")
+            out.append(f"{margin}{_print_operation(s.value)}")
         else:
             if isinstance(s, For):
                 step = "" if s.step == 1 else f", {_text(s.step)}"
@@ -59,14 +59,14 @@ def _print(block: Block, margin: str, out: list[str]) -> None:
                 out.append(f"{margin}for {s.counter.text} in range({span}):")
             else:
                 word = "while" if isinstance(s, Repeat) else "if"
-                out.append(f"{margin}{word} {_operation(s.test)}:")
-            _print(s.body, f"{margin}    ", out)
+                out.append(f"{margin}{word} {_print_operation(s.test)}:")
+            _print_block(s.body, f"{margin}    ", out)
             if isinstance(s, If) and s.orelse:
                 out.append(f"{margin}else:")
-                _print(s.orelse, f"{margin}    ", out)
+                _print_block(s.orelse, f"{margin}    ", out)
 
 
-def _operation(op: Apply) -> str:
+def _print_operation(op: Apply) -> str:
     """Return an operation of a loop nest as a Python expression."""
     name, args = op
     if name in _SIGNS:

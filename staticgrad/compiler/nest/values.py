@@ -186,12 +186,12 @@ class Values:
         if e.op == "load":
             return self._load(e)
         if self.vector and e.op in _MIRRORED:
-            beyond = self._beyond(e)
+            beyond = self._mask_comparison(e)
             if beyond is not None:
                 return beyond
         return self._compute_op(e)
 
-    def _beyond(self, e: Expr) -> Any:
+    def _mask_comparison(self, e: Expr) -> Any:
         """Write a comparison of the vector's position with a uniform bound as a mask.
 
         The position may have a uniform place added. None: the comparison is another one.
@@ -237,7 +237,7 @@ class Values:
                     self.nest.functions[root_name(e.dtype)] = root_text(e.dtype)
                     return b.op(root_name(e.dtype), *args)
                 if e.op == "div" and self._divides_all(e.args[1]):
-                    return self._quotient(e, args[0])
+                    return self._write_quotient(e, args[0])
         literals = [k for k, a in enumerate(e.args) if a.op == "literal"]
         if e.op in BLOCKS:
             name = function_name(e.op, e.dtype)
@@ -265,7 +265,7 @@ class Values:
             return False
         return not (divisor.op == "literal" and is_power_of_two(divisor.attribute))
 
-    def _quotient(self, e: Expr, dividend: Any) -> Any:
+    def _write_quotient(self, e: Expr, dividend: Any) -> Any:
         """Write a division by a uniform number as a multiplication by its inverse and a fix-up."""
         b, dtype, divisor = self.nest.b, e.dtype, e.args[1]
         if divisor not in self.inverses:
@@ -347,7 +347,7 @@ class Values:
                 add(pick(self.word(index), copy), nest.number(step))
         return Offset(tuple(terms), constant)
 
-    def _spot(self, p: Position, copy: int, skip: bool = False) -> Any:
+    def _position_word(self, p: Position, copy: int, skip: bool = False) -> Any:
         """Return a position as a word; ``skip``: without what the vector axis adds."""
         nest = self.nest
         word: Any = nest.number(p.start)
@@ -382,7 +382,7 @@ class Values:
         """
         b, nest = self.nest.b, self.nest
         for p in inside.columns:
-            base, extent = self._spot(p, 0, skip=True), nest.number(p.extent)  # type: ignore[arg-type]
+            base, extent = self._position_word(p, 0, skip=True), nest.number(p.extent)  # type: ignore[arg-type]
             first = b.op("choose_lt", first, 0 - base, 0 - base, first)
             end = b.least(end, extent - base)
         for axis, op, place in inside.tests:
@@ -391,7 +391,7 @@ class Values:
             elif axis == self.axis:
                 end = b.least(end, self.word(place))
         for p in inside.rows:
-            at, extent = self._spot(p, 0), nest.number(p.extent)  # type: ignore[arg-type]
+            at, extent = self._position_word(p, 0), nest.number(p.extent)  # type: ignore[arg-type]
             end = b.op("inside", at, extent, end, first)
         for axis, op, place in inside.tests:
             if axis != self.axis:
@@ -402,7 +402,7 @@ class Values:
     def _ends(self, p: Position, copy: int) -> Any:
         """Return the mask of the lanes whose bounded position is inside of its extent."""
         b, nest, lanes = self.nest.b, self.nest, self.lanes
-        at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
+        at, extent = self._position_word(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
         step = p.step(self.axis) if self.vector else 0
         if step == 0:
             return b.op(f"mask{lanes}", b.op("inside", at, extent, lanes, 0))
@@ -416,7 +416,7 @@ class Values:
         spot = b.op("add", spot, at)
         return b.op("mask_of", b.op("and_", b.op("ge", spot, 0), b.op("lt", spot, extent)))
 
-    def _near(self, access: Access, place: Offset, copy: int) -> Offset:
+    def _clamp_masked_offset(self, access: Access, place: Offset, copy: int) -> Offset:
         """Return the offset of a masked load; 0 if all its lanes are out of bounds.
 
         A processor takes hundreds of cycles for an unmapped address, of which no lane is loaded.
@@ -426,7 +426,7 @@ class Values:
             return place
         nest, where = self.nest, self.nest.place_word(place)
         for p in crossed:
-            at, extent = self._spot(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
+            at, extent = self._position_word(p, copy), nest.number(p.extent)  # type: ignore[arg-type]
             if self.vector and p.step(self.axis) == 1:
                 at, extent = at + (self.lanes - 1), extent + (self.lanes - 1)
             where = nest.b.op("inside", at, extent, where, 0)
@@ -448,7 +448,7 @@ class Values:
                 elements = part if elements is None else b.op("add", elements, part)
         return elements
 
-    def _still(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
+    def _common_offset(self, access: Access, indices: Sequence[Expr], copy: int) -> Offset:
         """Return the offset that all lanes of a gather or scatter have in common."""
         still = Access(
             access.operand,
@@ -462,7 +462,7 @@ class Values:
         return self.place(still, indices, copy)
 
     def _scatter_elements(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
-        base = self.nest.place_word(self._still(access, indices, copy))
+        base = self.nest.place_word(self._common_offset(access, indices, copy))
         lanes = self.lanes_at(access, indices, copy)
         return lanes if base == 0 else self.nest.b.op("add", lanes, base)
 
@@ -514,7 +514,7 @@ class Values:
             if self._bounded_positions(access):
                 mask = self.guard(access, copy)
                 if step == 1:
-                    place = self._near(access, place, copy)
+                    place = self._clamp_masked_offset(access, place, copy)
                     loaded = b.load(operand, "load", *b.pointer(pointer, place), mask)
                 else:
                     at = b.pointer(pointer, place)

@@ -170,7 +170,7 @@ class Scalars:
                     self._write_loop(expr.loop, expr)
                 self._texts[id(expr)] = self._loop_results[expr.loop][expr.place]
             else:
-                text = self._text(expr)
+                text = self._source_of(expr)
                 is_shared = self._readers[id(expr)] != 1 and not is_simple(text)
                 if is_shared or len(text) > _LONG or expr.op == "select":
                     text = self._assign_name(text)
@@ -211,7 +211,7 @@ class Scalars:
         self.lines.depth -= 1
         self._texts = texts_before
 
-    def _text(self, expr: Expr) -> str:
+    def _source_of(self, expr: Expr) -> str:
         """Return the Python source of one scalar expression, given its operands' texts."""
         args = [self._texts[id(arg)] for arg in expr.args]
         dtype, op = expr.dtype, expr.op
@@ -225,7 +225,7 @@ class Scalars:
             if_true, if_false = (self._assign_name(arg) for arg in args[1:])
             return f"({if_true} if {unwrap(args[0])} else {if_false})"
         if op == "cast":
-            return _cast(args[0], expr.args[0].dtype, dtype, self.functions)
+            return _cast_source(args[0], expr.args[0].dtype, dtype, self.functions)
         if op == "bitcast":
             return f"{self.functions.helper(f'as_{storable(dtype)}')}({unwrap(args[0])})"
         if op == "scale":
@@ -236,10 +236,10 @@ class Scalars:
             words = ", ".join(f"u64({word})" for word in words_of(str(expr.attribute)))
             return f"{self.functions.helper('window')}({unwrap(args[0])}, ({words}))"
         if op in ("shl", "shr"):
-            return self._shift(expr, args)
+            return self._shift_source(expr, args)
         return operation(op, args, dtype, self.functions)
 
-    def _shift(self, expr: Expr, args: Sequence[str]) -> str:
+    def _shift_source(self, expr: Expr, args: Sequence[str]) -> str:
         """Return the Python source of a bit shift; a count beyond the width gives 0 or the sign."""
         count, dtype = expr.args[1], expr.dtype
         sign = SIGNS[expr.op]
@@ -308,7 +308,7 @@ def _wrap(text: str, dtype: DType) -> str:
     return text
 
 
-def _cast(text: str, source: DType, dtype: DType, functions: Functions) -> str:
+def _cast_source(text: str, source: DType, dtype: DType, functions: Functions) -> str:
     """Return the source of a conversion; a float out of range becomes the smallest integer."""
     if source.is_storage:
         text, source = widen_element(text, source, functions), source.compute

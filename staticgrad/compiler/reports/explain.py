@@ -116,10 +116,12 @@ def dead_nodes(graph: Graph, final_graph: Graph, sizes: Mapping[str, int] | None
     if sizes is None:
         return NodeCounts(built, len(live), left, None, None, None)
     work = work_of(live, sizes), work_of(final_graph.nodes, sizes)
-    return NodeCounts(built, len(live), left, *work, _unread(graph, live, sizes))
+    return NodeCounts(built, len(live), left, *work, _find_unread_gradients(graph, live, sizes))
 
 
-def _unread(graph: Graph, live: set[Node], sizes: Mapping[str, int]) -> UnreadGradients | None:
+def _find_unread_gradients(
+    graph: Graph, live: set[Node], sizes: Mapping[str, int]
+) -> UnreadGradients | None:
     """Return the gradients of the loss that the graph does not contain, for ``explain``.
 
     The loss is the one floating output of one element that is no derivative.

@@ -274,13 +274,13 @@ def profile_of(
     workers = sorted({1, table.plan.workers})
     for again in (False, True):
         limits = {n: limits_of(n, compile, again) for n in workers}
-        profile = _profile(graph, table, sections, limits)
+        profile = _build_profile(graph, table, sections, limits)
         if not profile.doubt:
             break
     return profile
 
 
-def _profile(
+def _build_profile(
     graph: str, table: TimedTable, sections: tuple[StepSection, ...], limits: Mapping[int, Limits]
 ) -> Profile:
     """Build the profile: median time of each step, with its bytes, operations and limits."""

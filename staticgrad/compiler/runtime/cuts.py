@@ -267,7 +267,7 @@ class _Link(NamedTuple):
     seconds: float
 
 
-def _links(plan: Plan) -> list[_Link | None]:
+def _find_divisible(plan: Plan) -> list[_Link | None]:
     """Return the steps of a plan that workers can divide by rows; None for each other one."""
     links: list[_Link | None] = []
     for planned in plan.steps:
@@ -291,8 +291,8 @@ def chains(plan: Plan) -> dict[int, StepCut]:
     No chain continues after the commit.
     """
     chains_by_position: dict[int, StepCut] = {}
-    links, spans = _links(plan), BufferSpans(plan)
-    for first, last, ranges in _runs(links, plan.commit):
+    links, spans = _find_divisible(plan), BufferSpans(plan)
+    for first, last, ranges in _equally_divided_runs(links, plan.commit):
         while first < last:
             end = _end_of_independent(plan, links, spans, (first, last), ranges)
             span = [link for link in links[first:end] if link]
@@ -303,7 +303,7 @@ def chains(plan: Plan) -> dict[int, StepCut]:
     return chains_by_position
 
 
-def _runs(
+def _equally_divided_runs(
     links: Sequence[_Link | None], commit: int
 ) -> Iterator[tuple[int, int, tuple[RowRange, ...]]]:
     """Yield runs of steps (first, end) whose products are divided alike among workers.
@@ -400,7 +400,7 @@ def row_ranges(
     Workers may be in different iterations. Bytes outside of the body's arena are counted from the
     start of what an iteration has of them, and both places of a carried value are one.
     """
-    links = _links(plan)
+    links = _find_divisible(plan)
     ranges = {link.ranges for link in links if link and link.ranges}
     if plan.workers == 1 or control.kind != "loop" or None in links or len(ranges) != 1:
         return (), 0.0
@@ -434,7 +434,7 @@ def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
         accesses = step.accesses()
         touched[position] = {access.buffer for access in accesses}
         written.update(access.buffer for access in accesses if access.mode != "in")
-        stages = _stages(kernel, call, planned.total, plan.workers)
+        stages = _product_stages(kernel, call, planned.total, plan.workers)
         if stages and is_apart(kernel, [spans.all_bytes(a.buffer, position) for a in accesses]):
             (stage,) = kernel.stages
             assert isinstance(stage, Gemm)
@@ -447,7 +447,7 @@ def staged_products(plan: Plan) -> tuple[Mapping[int, Stages], frozenset[int]]:
     return written_products, frozenset(at for at, buffers in touched.items() if factors & buffers)
 
 
-def _stages(kernel: Kernel, call: Call, total: int, workers: int) -> Stages:
+def _product_stages(kernel: Kernel, call: Call, total: int, workers: int) -> Stages:
     """Return the stages in which workers share a product of few rows; () if it does not pay.
 
     It has none where its rows are many, or there is too little of it, or so much that no cache

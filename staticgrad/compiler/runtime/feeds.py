@@ -107,7 +107,9 @@ class FeedBinder:
         named = self.by_name(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
-            name: _reason(name, named[name], arrays[name], fed_type(self._inputs[name]).dtype.numpy)
+            name: _reason_for_copy(
+                name, named[name], arrays[name], fed_type(self._inputs[name]).dtype.numpy
+            )
             for name in arrays
             if name in bound.staged_names
         }
@@ -139,7 +141,7 @@ def copy_feed(place: Array, feed: Array) -> None:
         np.copyto(place, feed, casting="same_kind")
 
 
-def _reason(name: str, feed: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
+def _reason_for_copy(name: str, feed: Any, array: Array, dtype: np.dtype[Any]) -> tuple[str, str]:
     """Return why a feed must be copied, and what to feed to avoid the copy."""
     shown = name if name.isidentifier() else "feed"
     if not isinstance(feed, np.ndarray):
@@ -265,7 +267,7 @@ def given_outputs(
                 hint=f"np.empty({shapes[name]}, {dtypes[name].name!r}) fits",
             )
         array = array_of(data, f"the array for output {name!r}")
-        problem = _misfit(array, shapes[name], dtypes[name])
+        problem = _why_unsuited(array, shapes[name], dtypes[name])
         if problem:
             raise OutputArrayError(
                 f"the array for output {name!r} {problem}",
@@ -275,7 +277,7 @@ def given_outputs(
     return output_arrays
 
 
-def _misfit(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+def _why_unsuited(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     """Return why an ``out`` array cannot take a result, as text; empty if it can."""
     if array.shape != shape:
         return f"has shape {array.shape}, the result {shape}"
@@ -302,14 +304,14 @@ def check_apart(output_arrays: Mapping[str, Array], others: Iterable[tuple[str, 
     for i, (name, array) in enumerate(arrays):
         earlier_outputs: Sequence[tuple[str, Array]] = [(f"output {n!r}", a) for n, a in arrays[:i]]
         for what, array_of_step in (*earlier_outputs, *others):
-            if _meet(array, array_of_step):
+            if _share_memory(array, array_of_step):
                 raise OutputArrayError(
                     f"the array for output {name!r} shares memory with {what}",
                     hint="outputs are written while the step runs: give a separate array",
                 )
 
 
-def _meet(a: Array, b: Array) -> bool:
+def _share_memory(a: Array, b: Array) -> bool:
     """Return True if two arrays share memory, or if that is too costly to decide."""
     if not np.may_share_memory(a, b):
         return False

@@ -164,10 +164,10 @@ class WatchedRun:
         for place in table.plan.placements:
             self._lives.setdefault(place.buffer, []).append(place)
             self._ending.setdefault(place.last, []).append(place)
-        self._fill(arena)
+        self._fill_arena(arena)
         self.block[:] = self.truth
 
-    def _fill(self, arena: Arena) -> None:
+    def _fill_arena(self, arena: Arena) -> None:
         """Write the arena's contents before the first step: feeds, parameters, constants, ..."""
         roles = self._plan.schedule.by_name
         for name, span in self._copy.outside.items():
@@ -192,7 +192,7 @@ class WatchedRun:
         """Rows ``first`` to ``last`` (exclusive); ``block`` holds the truth before and after."""
         self.truth[:] = self.block
         for row in range(first, last):
-            self._step(row)
+            self._run_guarded(row)
         self.block[:] = self.truth
 
     def _results(self) -> list[str]:
@@ -226,7 +226,7 @@ class WatchedRun:
 
     # -- one step ---------------------------------------------------------------------------------
 
-    def _step(self, row: int) -> None:
+    def _run_guarded(self, row: int) -> None:
         """Run a kernel over two poison patterns, compare, and copy what it wrote."""
         touched = self._table.touched_buffers(row, self._copy.base)
         first, second = (self._execute(row, touched, self._poison(touched, k)) for k in (0, 1))

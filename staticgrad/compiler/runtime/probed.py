@@ -40,7 +40,7 @@ from staticgrad.support.errors.wording import quote
 _ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}
 
 
-def _accuse(
+def _raise_accusation(
     guilty: Suspect,
     sizes: Mapping[str, int],
     feeds: Mapping[str, int],
@@ -93,7 +93,7 @@ class _Suspicious:
             guilty = program.probe.guilty(answers, None if failure is None else failure.at)
             if guilty is not None:
                 iterations = (*self._around, self._iteration(body, body_inputs))
-                _accuse(guilty, self._sizes, feeds, self._compile, iterations)
+                _raise_accusation(guilty, self._sizes, feeds, self._compile, iterations)
         results, failure = program.results.run(feeds)
         if failure is not None:
             raise failure
@@ -183,7 +183,7 @@ class Watch:
         if guilty is None and mysterious:
             guilty, _ = self._nan_search.find(sizes, feeds)
         if guilty is not None:
-            _accuse(guilty, sizes, feeds, self._compile)
+            _raise_accusation(guilty, sizes, feeds, self._compile)
 
     def table(self, program: Program, plan: Plan) -> Table:
         """A table that looks before it runs."""

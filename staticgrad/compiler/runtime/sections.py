@@ -74,13 +74,13 @@ def divide_into_sections(rows: Sequence[PlannedRow], workers: int) -> list[Plann
             why = SoloReason.SHORT
         if why is None:
             remaining += seconds * span[0].times
-            section = _section(span, workers, remaining >= LEAST_AWAKE)
+            section = _make_section(span, workers, remaining >= LEAST_AWAKE)
             why = SoloReason.WHOLE
         spans.append(section or [row._replace(alone=why) for row in span])
     return [row for span in reversed(spans) for row in span]
 
 
-def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[PlannedRow] | None:
+def _make_section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[PlannedRow] | None:
     """Return the rows of a section that workers share; None if it is a single group."""
     rows, first_group = [], 0
     flags = wakes * pool_code.WAKES
@@ -88,14 +88,14 @@ def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Plan
         flags |= pool_code.KEEPS
     for number, planned in enumerate(span):
         row, section = planned.row, len(span) - number
-        grain = _grain(planned, workers)
+        grain = _choose_grain(planned, workers)
         row = row._replace(grain=grain, section=section, first=first_group, flags=flags)
         rows.append(planned._replace(row=row))
         first_group += -(-row.total // grain) if grain else 1
     return rows if first_group > 1 else None
 
 
-def _grain(planned: PlannedRow, workers: int) -> int:
+def _choose_grain(planned: PlannedRow, workers: int) -> int:
     """Return how many iterations a worker takes at once: a multiple of the grain; 0: all."""
     row = planned.row
     if row.grain == 0:

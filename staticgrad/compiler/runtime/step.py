@@ -56,7 +56,7 @@ class Pace:
         steps_to_commit = plan.steps[: plan.commit]
         step_seconds = seconds[: plan.commit]
         self.seconds = sum(seconds)
-        self.pieces = _pieces(step_seconds)
+        self.pieces = _cut_by_seconds(step_seconds)
         loops = [
             spent
             for planned, spent in zip(steps_to_commit, step_seconds, strict=True)
@@ -78,7 +78,7 @@ class Pace:
         return len(self.pieces) <= 1 and not self.has_long_loop
 
 
-def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
+def _cut_by_seconds(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
     """Cut the rows before the commit into ranges of at least ``PIECE`` predicted seconds."""
     pieces, first, spent = [], 0, 0.0
     for row, more in enumerate(seconds):

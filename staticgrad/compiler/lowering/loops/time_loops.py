@@ -147,7 +147,7 @@ class WrittenLoop(LoopBuilder):
 
     def _stages(self) -> tuple[Stage, ...]:
         """Return the loop over time steps, whose carries are registers, in stages of the kernel."""
-        nexts = self._nexts()
+        nexts = self._next_carries()
         carries = self._bodies.form.carries
         stacked = [
             Store(self._result(BodyBuffer("result", n), place), value)
@@ -182,7 +182,7 @@ class WrittenLoop(LoopBuilder):
         ]
         return (*limit, iterations, *([Scalar(tuple(last))] if last else []))
 
-    def _nexts(self) -> dict[Carried, Expr]:
+    def _next_carries(self) -> dict[Carried, Expr]:
         """Return each carry's value after an iteration; refuse carries that read other rows."""
         nexts = {
             (n, place): value
@@ -359,7 +359,7 @@ def lower_time_loop(
                 length = (
                     _FEWEST_ITERATIONS
                     if far
-                    else _stretch(lowered.iterations, _seconds(loop, ROWS))
+                    else _chunk_length(lowered.iterations, _seconds(loop, ROWS))
                 )
                 if not length:
                     return loop.step()
@@ -412,7 +412,7 @@ def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | Loo
     iterations = max(1, lowered.iterations)
     seconds = _seconds(loop, _NEAR) + iterations * loop.stages_of_iteration * _STAGE_SECONDS
     slow = seconds > _MOST_RATIO * iterations * _driven_seconds(steps, _NEAR_WAITING)
-    if slow or _stretch(iterations, _seconds(loop, ROWS)):
+    if slow or _chunk_length(iterations, _seconds(loop, ROWS)):
         return LoopRefusal.Slower
     return seconds, loop
 
@@ -426,7 +426,7 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
     return sum(all_seconds(steps, arguments, machine))
 
 
-def _stretch(iterations: Size, seconds: float) -> int:
+def _chunk_length(iterations: Size, seconds: float) -> int:
     """Return how many iterations of a loop a chunk runs if all take ``seconds``; 0: no chunks."""
     if isinstance(iterations, int) and seconds <= _MOST_SECONDS:
         return 0

@@ -293,7 +293,7 @@ class _StepRun(StepKernel):
         for at in self._iterate(self.kernel.axes):
             if self.kernel.serial and _in_rows(at):
                 raise LoopRefusedError(LoopRefusal.Serial)
-            self._stages(self.kernel.stages, at)
+            self._unroll_stages(self.kernel.stages, at)
 
     # -- loops ------------------------------------------------------------------------------------
 
@@ -333,30 +333,30 @@ class _StepRun(StepKernel):
 
     # -- stages -----------------------------------------------------------------------------------
 
-    def _stages(self, stages: Sequence[Stage], at: Mapping[str, RowPlace]) -> None:
+    def _unroll_stages(self, stages: Sequence[Stage], at: Mapping[str, RowPlace]) -> None:
         """Unroll the stages of a kernel, each by its kind."""
         for stage in stages:
             match stage:
                 case Map(body=body, loops=loops):
-                    self._map(body, loops, at)
+                    self._unroll_map(body, loops, at)
                 case Scalar(body=body):
-                    self._statements(body, at, {})
+                    self._execute_statements(body, at, {})
                 case Columns():
-                    self._columns(stage, at)
+                    self._unroll_columns(stage, at)
                 case Gemm():
-                    self._gemm(stage, at)
+                    self._unroll_gemm(stage, at)
                 case Loop():
-                    self._loop(stage, at)
+                    self._unroll_loop(stage, at)
                 case _:
                     raise LoopRefusedError(LoopRefusal.Stage)
 
-    def _map(
+    def _unroll_map(
         self, body: Sequence[Statement], loops: Sequence[Axis], at: Mapping[str, RowPlace]
     ) -> None:
         """Unroll a map: execute its statements for each index of its loops, then its reductions."""
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
         for inner in self._iterate(loops, reduces=bool(terms)):
-            self._statements(body, {**at, **inner}, terms)
+            self._execute_statements(body, {**at, **inner}, terms)
         for s in body:
             if isinstance(s, Accumulate):
                 if s.blocks:
@@ -365,7 +365,7 @@ class _StepRun(StepKernel):
                     s.kind, terms[s.name], s.value.dtype, by_lanes=True
                 )
 
-    def _statements(
+    def _execute_statements(
         self,
         body: Sequence[Statement],
         at: Mapping[str, RowPlace],
@@ -387,19 +387,19 @@ class _StepRun(StepKernel):
                 case _:
                     raise LoopRefusedError(LoopRefusal.Stage)
 
-    def _columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
+    def _unroll_columns(self, stage: Columns, at: Mapping[str, RowPlace]) -> None:
         """Unroll a reduction across rows: the terms of each column, then its stores."""
         for inner in self._iterate([stage.axis]):
             column_at, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
             for row in self._iterate(stage.rows, reduces=True):
-                self._statements(stage.body, {**column_at, **row}, terms)
+                self._execute_statements(stage.body, {**column_at, **row}, terms)
             for s in stage.body:
                 self._results[s.name] = self.elements.reduce_terms(
                     s.kind, terms[s.name], s.value.dtype, stage.in_lanes
                 )
-            self._statements(stage.stores, column_at, {})
+            self._execute_statements(stage.stores, column_at, {})
 
-    def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
+    def _unroll_gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
         """Unroll a matrix product: a chain of fused multiply-adds for each element."""
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
         chain = [*self._iterate(stage.k, reduces=True)]
@@ -420,14 +420,14 @@ class _StepRun(StepKernel):
                     product_ = elements.apply("mul", dtype, (a, b))
                     total = elements.apply("add", dtype, (total, product_))
             self._results["acc"] = total
-            self._statements(stage.stores, {**at, **outer}, {})
+            self._execute_statements(stage.stores, {**at, **outer}, {})
 
-    def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
+    def _unroll_loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
         if stage.going:
             raise LoopRefusedError(LoopRefusal.InnerEnd)
         self._carry(stage.first, at)
         for iteration in self._iterate([stage.axis], reduces=True):
-            self._stages(stage.stages, {**at, **iteration})
+            self._unroll_stages(stage.stages, {**at, **iteration})
             self._carry(stage.following, {**at, **iteration})
 
     def _carry(self, carries: Sequence[Carry], at: Mapping[str, RowPlace]) -> None:

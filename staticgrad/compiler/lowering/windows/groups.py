@@ -33,10 +33,10 @@ def lower_windows(groups: GroupValues, group: Group) -> LoweredStep:
         image = next((form for form in forms if isinstance(form, WindowProduct)), None)
         pooled = PooledTiles if image and image.tiles else PooledStrips
         return (pooled if image else PooledMaps).of_group(groups, group).lower()
-    return _lowering(groups, group)(groups, group).lower()
+    return _choose_lowering(groups, group)(groups, group).lower()
 
 
-def _lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProducts]:
+def _choose_lowering(groups: GroupValues, group: Group) -> type[WindowMaps | WindowProducts]:
     """Choose the class that lowers a convolution or pool: Winograd, depthwise, im2col, strips."""
     anchor = WindowLowering(groups, group).anchor
     form = anchor.form

@@ -38,7 +38,7 @@ def emit_assembly(low: Lowering, node: Node) -> Expr:
     if fill is None:  # codegen has a separate loop for the last one, so it is the largest
         parts.sort(key=lambda part: hint_value(part.source.type.size))
     *others, last = parts
-    value = _element(low, node, last)
+    value = _load_part(low, node, last)
     tested_shifts = [shift for shift in last.places if not shift.is_bounded or last.source.uniform]
     if not others and (fill is None or not tested_shifts):  # the bounds of the access suffice
         return value
@@ -47,7 +47,7 @@ def emit_assembly(low: Lowering, node: Node) -> Expr:
         value = ex.select(inside, value, fill)
     for part in reversed(others):
         element, inside = (
-            low.widen_value(_element(low, node, part)),
+            low.widen_value(_load_part(low, node, part)),
             _inside_test(low, node, part.places),
         )
         value = element if inside is None else ex.select(inside, element, value)
@@ -67,17 +67,17 @@ def _index(low: Lowering, node: Node, shift: AxisShift) -> Size | None:
     return shift.start + shift.step * (0 if loop is None else low.unrolled[loop])
 
 
-def _element(low: Lowering, node: Node, part: Part) -> Expr:
+def _load_part(low: Lowering, node: Node, part: Part) -> Expr:
     """Load a part's element of a concatenation or padding; outside 0, or any of its elements."""
     if part.source.uniform:
         return low.value(part.source)
     dtype: DType = part.source.type.dtype
     access = low.access(part.walk, dtype)
-    positions = [_position(low, node, p) for p in part.places if p.is_bounded]
+    positions = [_part_position(low, node, p) for p in part.places if p.is_bounded]
     return ex.load(replace(access, positions=(*access.positions, *positions)), dtype)
 
 
-def _position(low: Lowering, node: Node, shift: AxisShift) -> Position:
+def _part_position(low: Lowering, node: Node, shift: AxisShift) -> Position:
     """Return the bounded position in a part at the loop index of the assembled value."""
     loop, index = _loop(low, node, shift.axis), _index(low, node, shift)
     if _is_inside(low, node, shift) and isinstance(shift.stride, int):

@@ -106,7 +106,7 @@ class _Costs:
 
     @property
     def copies(self) -> tuple[float, tuple[int, int]]:
-        cut = min(self._cuts, key=lambda cut: (self._cost(*cut), self._elements(*cut)))
+        cut = min(self._strip_sizes, key=lambda cut: (self._cost(*cut), self._elements(*cut)))
         return self._cost(*cut), cut
 
     @property
@@ -140,7 +140,7 @@ class _Costs:
         return self.copied * self.inner * self._columns(rows + self.reaches[0], images, 0)
 
     @property
-    def _cuts(self) -> Iterator[tuple[int, int]]:
+    def _strip_sizes(self) -> Iterator[tuple[int, int]]:
         """Yield the candidate sizes of a strip: rows of one image, or several small images."""
         high = self.result_counts[0]
         yield 1, 1

@@ -110,7 +110,7 @@ class MatrixProduct(PlainProduct):
         self.right = b.least(self.left + self.group, self.columns_of_c)
         self.count = self.last_row - self.first_row
 
-    def _cover(self) -> None:
+    def _cover_next_iterations(self) -> None:
         """Merge the next GEMM iterations into this one: all columns of some chunks of rows.
 
         It is one chunk where its results are kept in local memory, or columns are left over.
@@ -181,7 +181,7 @@ class MatrixProduct(PlainProduct):
         b, columns, terms = self.b, self.columns, self.terms
         self._declare_packed()
         if not self.in_panels:
-            self._cover()
+            self._cover_next_iterations()
         self.span: Word = columns
         if not self.is_one_panel:
             # Few rows go through each panel before the next is packed.
@@ -213,7 +213,7 @@ class MatrixProduct(PlainProduct):
                     self.past = b.least(self.depth_at + self.depth, self.stop)
                     self.fresh = self.choose("eq", self.depth_at, self.block, 1, 0)
                     self._pack_panels()
-                    self._tiles()
+                    self._write_tiles()
 
     def _prefetch_panels(self) -> None:
         """Set how a GEMM's tiles prefetch the next panels: ``every`` tiles one vector."""
@@ -272,7 +272,7 @@ class MatrixProduct(PlainProduct):
 
     # tiles of rows
 
-    def _tiles(self) -> None:
+    def _write_tiles(self) -> None:
         """Write the loop over a GEMM's row tiles, each through all panels, then its epilogue."""
         b = self.b
         if not (self.in_panels or self.is_one_panel):
@@ -290,7 +290,7 @@ class MatrixProduct(PlainProduct):
             with self.iterations(
                 self.first_column, self.last_column, self.columns, self.is_one_panel, "j"
             ) as j0:
-                self._panel(j0)
+                self._write_panel(j0)
             b.assign(over, "copy", self.under)
 
     def _first_prefetch(self) -> None:
@@ -344,7 +344,7 @@ class MatrixProduct(PlainProduct):
     def _pitch(self) -> int:
         return self.packing.pitch(self.height)
 
-    def _panel(self, j0: Word) -> None:
+    def _write_panel(self, j0: Word) -> None:
         """Write a tile of rows times a panel, and the epilogue after the last k."""
         b = self.b
         wide = self.columns_of_c - j0
@@ -371,7 +371,7 @@ class MatrixProduct(PlainProduct):
             with b.branch("gt", wide, part) if part else nullcontext():
                 b.do(name, *(arguments[name] for name in self.tiles.arguments), stores=memory)
         if to is None:
-            self._finish(j0, place)
+            self._finish_rows(j0, place)
         elif not self.fills_panels:
             with b.branch("lt", wide, self.columns):
                 self._last_panel(wide, result, stores=True)
@@ -516,7 +516,7 @@ class MatrixProduct(PlainProduct):
                 for first in range(0, self.columns, line):
                     b.do(word, *b.pointer(pointer, nest.shift_place(place, 0, first)))
 
-    def _finish(self, j0: Word, to: Word) -> None:
+    def _finish_rows(self, j0: Word, to: Word) -> None:
         """Add the sums of k blocks and store a GEMM's results, after the tiles of some rows."""
         b, block_distance = self.b, self.result_elements
         if not self.one_block:

@@ -436,7 +436,7 @@ class LoopedProduct(ProductLoops):
                 place = (at - self.begun) * self.columns + (v - self.left)
                 self._store_masked(self.panel, "panel", place, values.vec(value), mask)
 
-        self._runs(lambda first, end, shift: self._vectors(first, end, shift, pack))
+        self._column_runs(lambda first, end, shift: self._vectors(first, end, shift, pack))
 
     def _store_masked(self, memory: Name, name: str, place: Word, value: Any, mask: Name) -> None:
         self.b.do("store", memory, self.nest.place_of(place), value, mask, stores=name)
@@ -502,7 +502,7 @@ class LoopedProduct(ProductLoops):
 
     # loops
 
-    def _runs(self, inside: Callable[[Word, Word, Word], None]) -> None:
+    def _column_runs(self, inside: Callable[[Word, Word, Word], None]) -> None:
         """Write the panel's columns by runs of the innermost j, each with its first and end.
 
         The third argument of ``inside`` is how much further positions along j are.
@@ -626,7 +626,7 @@ class LoopedProduct(ProductLoops):
         name = tiles.function(self.nest.functions, vectors)
         for part in range(0, self.columns, vectors * self.lanes):
             with b.branch("gt", self.wide, part) if part else nullcontext():
-                named = self._arguments(part, packed)
+                named = self._tile_arguments(part, packed)
 
                 def call(named: Mapping[str, Any], memory: str) -> None:
                     b.do(name, *(named[argument] for argument in tiles.arguments), stores=memory)
@@ -646,7 +646,7 @@ class LoopedProduct(ProductLoops):
                 with b.otherwise():
                     call(named, "tile")
 
-    def _arguments(self, part: int, packed: bool) -> dict[str, Any]:
+    def _tile_arguments(self, part: int, packed: bool) -> dict[str, Any]:
         """Return the arguments of a register tile's function, for a part of the panel."""
         nest, access, packs = self.nest, self.stage.b, self.packs_rows
         named: dict[str, Any] = {
@@ -720,7 +720,7 @@ class LoopedProduct(ProductLoops):
             with self._each_row() as row:
                 self._vectors(first, end, shift, lambda v, mask: body(row, v, mask))
 
-        self._runs(run)
+        self._column_runs(run)
 
     @contextmanager
     def _each_row(self) -> Iterator[Name]:

@@ -59,7 +59,7 @@ class Packing:
         """
         name = f"shared_panel{columns // self.lanes}_{self._suffix}_{layout}"
         if name not in functions:
-            functions[name] = _panel(self, name, columns, layout)
+            functions[name] = _panel_function(self, name, columns, layout)
         return name
 
     def lines(self, functions: dict[str, Any], along: bool) -> str:
@@ -69,7 +69,7 @@ class Packing:
         """
         name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
         if name not in functions:
-            functions[name] = _lines(self, name, along)
+            functions[name] = _row_function(self, name, along)
         return name
 
     def pitch(self, height: int) -> int:
@@ -90,7 +90,7 @@ class Packing:
 
 
 @cache
-def _panel(packing: Packing, name: str, columns: int, layout: str) -> Function:
+def _panel_function(packing: Packing, name: str, columns: int, layout: str) -> Function:
     """Build the function that packs a panel of a GEMM's b in the given layout."""
     lanes = packing.lanes
 
@@ -175,7 +175,7 @@ class Stepped(NamedTuple):
 
 
 @cache
-def _lines(packing: Packing, name: str, along: bool) -> Function:
+def _row_function(packing: Packing, name: str, along: bool) -> Function:
     """Build the function that packs rows of a GEMM's a one behind the other."""
     lanes = packing.lanes
 

@@ -45,11 +45,11 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
     if left is not None:
         fresh = p.choose("gt", start, 0, 0, 1)
         with b.branch("eq", fresh, 0):
-            _move(p, left, width, stores=False)
+            _move_partial_sums(p, left, width, stores=False)
     with p.iterations(start, past, GEMM_BLOCK, p.one_block, "block") as block:
         stop = b.least(block + GEMM_BLOCK, past)
         into = 0 if p.one_block else p.choose("gt", block, start, p.result_elements, 0)
-        _call(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
+        _call_few_rows(p, (block, stop), {"to": into, "fresh": fresh, "width": width})
         if not p.one_block:
             with b.branch("gt", block, start), p.loop(0, p.count * width, p.lanes, "at") as at:
                 p.add_block(at, at + p.result_elements)
@@ -61,12 +61,12 @@ def _write_rows(p: MatrixProduct, width: Word) -> None:
         end()
         return
     with b.branch("lt", past, p.terms):
-        _move(p, left, width, stores=True)
+        _move_partial_sums(p, left, width, stores=True)
     with b.otherwise():
         end()
 
 
-def _call(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) -> None:
+def _call_few_rows(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) -> None:
     """Write the call of the function for few rows, for one block of k."""
     a, b, (block, stop) = p.stage.a, p.stage.b, span
     down = p.base_of(b, MATRIX) + block * p.b_down + p.left * p.b_across
@@ -93,7 +93,7 @@ def _call(p: MatrixProduct, span: tuple[Word, Word], common: dict[str, Word]) ->
     p.b.do(stream, *passed, stores="tile")
 
 
-def _move(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
+def _move_partial_sums(p: MatrixProduct, to: Access, width: Word, stores: bool) -> None:
     """Copy partial sums of a split k between local memory and the buffer they are left in."""
     nest, stride = p.nest, p.nest.number_of(to.stride("i"))
     with p.loop(p.first_row, p.last_row) as i:
