@@ -470,7 +470,7 @@ class JoinedIterations(LoopBuilder):
         return [*self._join_steps(self._body), *copies]
 
     def _tested_iterations(self) -> Sequence[Stage]:
-        """Return the stages of a while loop: a test before each iteration, and the trip count."""
+        """Return the stages of a while loop: a test before each iteration, and their count."""
         names, carries = self._names, self._bodies.form.carries
         begin, goes = self._test_stages(ex.literal(0, I64))
         done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
