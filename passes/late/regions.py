@@ -5,6 +5,10 @@ terms are zeros. If the slices are disjoint along one axis, each element of the 
 of one slice, plus zeros. So the sum is a concatenation of the slices, plus zero, and of the zeros
 between them. Results stay bitwise identical: x + 0.0 is x except for -0.0, for any number of zeros.
 
+The gradient of ``x[:k]`` and ``x[k:]``, for cotangents ``a`` and ``b``::
+
+    pad(a, (0, n - k)) + pad(b, (k, 0))     ->     concat([a, b]) + 0.0
+
 Slices of every k-th element are disjoint, too, along a new axis of size k, of which each slice has
 one element. Slices that are parts of several axes are concatenated along one axis after the other:
 slices with the same region along the first axis are concatenated along the others first.

@@ -5,6 +5,10 @@ sum of pads. Each slice of a pad is a pad itself: a part of the array, with the 
 contains around it. It is recomputed in its readers, and elements outside the slices are not
 computed at all. Elements are only moved, so results stay bitwise identical.
 
+For ``x`` of n elements, with one zero in front and one behind::
+
+    pad(x, (1, 1))[0:n]     ->     pad(x[0:n - 1], (1, 0))
+
 A stencil often reads an array times a number, as in gradients: sums and products with numbers are
 recomputed in the readers of slices, too, and not stored.
 

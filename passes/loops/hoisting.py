@@ -4,6 +4,12 @@ A value is invariant if it depends on invariant operands and constants alone, as
 matrix with which each time step solves. Products, factorizations, sorts and scans move in front of
 the loop, with what they read; elementwise values stay, where they need no memory. A loop that may
 have no iterations keeps them: it would not have computed them, nor found a singular matrix.
+
+::
+
+    for each row b of x:                    q, r = qr(a)
+        q, r = qr(a)               ->       for each row b of x:
+        y = q.T @ b                             y = q.T @ b
 """
 
 from __future__ import annotations

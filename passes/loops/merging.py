@@ -5,6 +5,11 @@ which differs from the original only in its outputs. A loop with tangents has th
 original, too. If all carries of one loop are carries of another, the other loop can compute the
 results of both. Loops without common carries are merged if their iterations have work in common.
 
+::
+
+    loop c -> f(c), stack c                 loop c -> f(c), stack c and g(c)
+    loop c -> f(c), stack g(c)      ->
+
 Values of bodies are compared by value numbers: values with equal numbers are equal in all bodies. A
 number stands for an op over numbers (J. Cocke and J. T. Schwartz 1970). The caller numbers the
 inputs, so that values of two bodies can be compared.

@@ -3,6 +3,13 @@
 A Layout is an affine map from a logical index to a position in a buffer, with symbolic strides.
 ``collapse`` merges neighbouring axes that every operand walks as one, so that a chain over any rank
 becomes the fewest loops.
+
+Of an array of 3 rows and 4 columns, with (offset, strides)::
+
+    x              (0, (4, 1))
+    x.T            (0, (1, 4))
+    x[1:, 2]       (6, (4,))
+    x[:, None]     broadcast along the new axis: (0, (4, 0, 1))
 """
 
 from __future__ import annotations

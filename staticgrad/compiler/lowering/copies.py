@@ -1,4 +1,12 @@
-"""Lower copies into a buffer or a part of one; several copies to the same rows are one kernel."""
+"""Lower copies into a buffer or a part of one; several copies to the same rows are one kernel.
+
+``concat([a, b], axis=1)`` writes rows of the result, one after the other, by two maps::
+
+    kernel(p0: in f32, p1: out f32, p2: in f32; n0, n1, n2) over i0: n2 {
+      map j: n0 { %0 = load p0[i0*n0 + j]; store p1[i0*n1 + j] = %0 }
+      map j: n0 { %1 = load p2[i0*n0 + j]; store p1[i0*n1 + j + [n0]] = %1 }
+    }
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,23 @@ that takes longer than a load, the element is materialized in memory instead: in
 result with the same dtype that is not written yet, if there is one, else in scratch.
 
 A gather or scatter checks the index of the row, and reads or sets the element there.
+
+A softmax has three loops over a row: its result is stored twice, so that ``exp`` is computed once
+for each element::
+
+    map j: n1 { %0 = load p0[i0*n1 + j]; @r0 = max %0 }
+    map j: n1 {
+      %1 = load p0[i0*n1 + j]
+      %2 = sub %1, @r0
+      %3 = exp %2
+      store p1[i0*n1 + j] = %3
+      @r1 = sum %3
+    }
+    map j: n1 {
+      %4 = load p1[i0*n1 + j]
+      %5 = div %4, @r1
+      store p1[i0*n1 + j] = %5
+    }
 """
 
 from __future__ import annotations

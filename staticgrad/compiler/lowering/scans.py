@@ -4,6 +4,17 @@ Each element depends on the previous one, in a fixed order, so that there is no 
 the axis, only across rows. If an axis after the scanned one fills vectors, a vector of rows is
 computed at a time. If rows are short, there is one in each lane, fully unrolled. Otherwise some
 rows are interleaved, to hide the latency of the dependency chains.
+
+``cumsum(x, axis=0)`` has such an axis; the element of the row before is read from the result::
+
+    loop i0: n1 {
+      map j: n0 {
+        %0: f32 = load p0[j + [i0 + -1 in n1]*n0] else f32(-0.0)
+        %1: f32 = load p1[i0*n0 + j]
+        %2: f32 = add %0, %1
+        store p0[i0*n0 + j] = %2
+      }
+    }
 """
 
 from __future__ import annotations

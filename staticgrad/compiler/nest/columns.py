@@ -1,4 +1,14 @@
-"""Sums of columns: of groups of rows beside other stages, and of stages of their own."""
+"""Sums of columns: of groups of rows beside other stages, and of stages of their own.
+
+A sum along a row ends with the lanes of one accumulator added to each other. A sum of columns, over
+the rows of a matrix, does not: each lane is the accumulator of one column, and a row of the matrix
+is added at a time::
+
+    s = sum(x, axis=0)     ->     for each vector of columns j:
+                                      s[j..] = 0
+                                      for each row i:
+                                          s[j..] += x[i, j..]
+"""
 
 from __future__ import annotations
 

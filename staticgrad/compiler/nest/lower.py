@@ -2,6 +2,17 @@
 
 Sums follow ``ir/summation.py`` to the bit: lanes inside of a block, blocks joined by a binary
 counter, groups of rows in their order.
+
+``y = 2 * x + 1`` on a machine with vectors of 16 floats, without prefetches::
+
+    kernel(p0: in f32, p1: out f32; n0) {      def kernel(t, own, begin, end):
+      map j: n0 {                                  ...
+        %0: f32 = load p0[j]                       for j6 in range(begin, v5, 16):
+        %1: f32 = mul %0, f32(2.0)         ->          v7 = load16(p0, j6)
+        %2: f32 = add %1, f32(1.0)                     v8 = v7 * 2.0
+        store p1[j] = %2                               v9 = v8 + 1.0
+      }                                                store16(p1, j6, v9)
+    }                                              if v5 < end:  # the same under a mask
 """
 
 from __future__ import annotations

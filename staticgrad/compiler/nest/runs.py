@@ -1,4 +1,13 @@
-"""Interleaved accesses of a nest, by runs (``ir/kernels/interleaving.py``)."""
+"""Interleaved accesses of a nest, by runs (``ir/kernels/interleaving.py``).
+
+A run is a group of elements that are adjacent in memory and go to different vectors, such as the
+real and the imaginary part of complex numbers. Whole vectors are loaded, and their lanes are
+exchanged::
+
+    memory     r0 i0 r1 i1 r2 i2 r3 i3
+    loads      [r0 i0 r1 i1]  [r2 i2 r3 i3]
+    values     [r0 r1 r2 r3]  [i0 i1 i2 i3]
+"""
 
 from __future__ import annotations
 

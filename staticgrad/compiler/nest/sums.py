@@ -1,4 +1,15 @@
-"""Sums along rows: accumulators of lanes, blocks, and binary counters of partial results."""
+"""Sums along rows: accumulators of lanes, blocks, and binary counters of partial results.
+
+The sums of blocks are added like the digits of a binary number: a new one is a digit of height 0,
+and two digits of equal height are added and carried. So the additions are a balanced tree (pairwise
+summation), and only one partial result per height is stored::
+
+    after block    digits of the counter
+    0              b0
+    1              (b0+b1)
+    2              (b0+b1), b2
+    3              ((b0+b1)+(b2+b3))
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,13 @@ A loop that walks along its vectors through one line of memory after the other w
 element of each. Where a loop around it walks along memory, as many of its rows as a vector has
 lanes are taken together: a tile is transposed into local memory, from which each row reads vectors.
 So a line is read once, and whole. Stores across memory fill a tile first.
+
+A tile of four lines, of which each row needs one element::
+
+    line 0    a0 a1 a2 a3            row 0    a0 b0 c0 d0
+    line 1    b0 b1 b2 b3     ->     row 1    a1 b1 c1 d1
+    line 2    c0 c1 c2 c3            row 2    a2 b2 c2 d2
+    line 3    d0 d1 d2 d3            row 3    a3 b3 c3 d3
 """
 
 from __future__ import annotations

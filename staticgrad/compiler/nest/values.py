@@ -3,6 +3,16 @@
 A value is *uniform* if it is the same for all lanes: then it is a vector of one lane, which is
 broadcast where a vector reads it. Where several rows, or several vectors, run side by side, a value
 that differs between them is a ``PerCopy``.
+
+In ``y[i, j] = x[i, j] * s[i]`` the load of ``s`` is uniform: one element, broadcast in front of the
+loop over vectors::
+
+    %0: f32 = load p0[i0*n1 + j]               v11 = load1(p1, o3)
+    %1: f32 = load p1[i0]                      v12 = splat16(v11)
+    %2: f32 = mul %0, %1               ->      for j7 in range(0, v6, 16):
+    store p2[i0*n1 + j] = %2                       v9 = load16(p0, o3 * n1 + j7)
+                                                   v13 = v9 * v12
+                                                   store16(p2, o3 * n1 + j7, v13)
 """
 
 from __future__ import annotations

@@ -3,6 +3,12 @@
 A panel of b contains the vectors of one inner index behind those of another; rows of a that lie
 across memory are packed as tiles in the same order of inner indices. Elements beyond the ends of a
 matrix are zero, or not written if they are not read.
+
+A panel of two columns of a row-major b with three inner indices::
+
+    b00 b01 b02 b03
+    b10 b11 b12 b13     ->     b00 b01  b10 b11  b20 b21     next panel: b02 b03  b12 b13  ...
+    b20 b21 b22 b23
 """
 
 from __future__ import annotations
