@@ -111,7 +111,7 @@ def read_checkpoint(policy: Any) -> Policy | SavedValues:
 
 
 def with_checkpoint(passes: Pipeline, policy: Any) -> tuple[Pipeline, Policy]:
-    """Return a pipeline in which a predicate has its pass, and the policy over steps."""
+    """Return a pipeline with the pass of a saving predicate, and the policy over steps."""
     chosen = read_checkpoint(policy)
     if isinstance(chosen, Policy):
         return passes, chosen

@@ -130,7 +130,7 @@ class _Formulas:
         return formula if shared and (has_one_reader or len(arrays) < _MOST_ARRAYS) else None
 
     def _may_be_copied(self, node: Node, reader: Node) -> bool:
-        """Return whether a node is elementwise, in the phase of its reader, and not stored anyway.
+        """Return True if a node is elementwise, in its reader's phase, and not stored anyway.
 
         It is not an output, and all its users are elementwise or reductions.
         """

@@ -273,7 +273,7 @@ def _leaf(tree: _Tree) -> int:
 
 
 def _pad_value(value: Symbolic, pad: Symbolic, lines: Sequence[_Line]) -> Symbolic:
-    """Return a value in a pad's region along ``lines``, with zeros around it."""
+    """Pad a value with zeros to a pad's region along some axes."""
     if not lines:
         return value
     op, axes = cast(Pad, pad.node.op), {line.axis for line in lines}

@@ -68,7 +68,7 @@ class Policy(Immutable):
 
 
 def as_policy(policy: object) -> Policy:
-    """Return a policy, or the registered one of that name with its defaults.
+    """Return a recomputation policy, or the registered one of that name with its defaults.
 
     Raises:
         ArgumentError: neither.

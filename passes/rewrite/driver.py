@@ -108,7 +108,7 @@ class Rewritten:
         return value
 
     def keeps(self, value: Symbolic) -> bool:
-        """Return whether readers of ``value`` still read it, or a node rebuilt from it."""
+        """Return True if a value, or its node rebuilt, still has readers after a rewrite."""
         while value.node not in self.touched:
             results = self.new.get(value.node)
             if results is None:

@@ -51,7 +51,7 @@ class Index:
         self._of_op: dict[type[Any], tuple[Rule, ...]] = {}
 
     def numbers(self, value: Symbolic) -> int:
-        """Return the set of pattern numbers that ``value`` equals everywhere, as bits."""
+        """Return the pattern numbers that a value equals everywhere, as bits."""
         scalar = number_of(value)
         if scalar is None or scalar not in self._any_number:
             return 0
@@ -235,7 +235,7 @@ def is_number(value: Symbolic, number: bool | int | float) -> bool:
 
 
 def _equals_bitwise(scalar: Any, number: bool | int | float) -> bool:
-    """Return whether a NumPy scalar is ``number``, bit for bit in its dtype."""
+    """Return True if a NumPy scalar is ``number`` bitwise in its dtype."""
     if scalar != number or (isinstance(number, float) and kind_of_elements(scalar.dtype) != "f"):
         return False
     try:

@@ -89,7 +89,7 @@ def name_feeds(graph: Graph, feeds: Feeds) -> dict[str, Any]:
 
 
 def named_inputs(graph: Graph, inputs_or_names: Any, what: str) -> tuple[str, ...]:
-    """Return the names of inputs that are given by name or as values."""
+    """Return the names of a graph's inputs that are given by name or as values."""
     if isinstance(inputs_or_names, str | Value) or not isinstance(inputs_or_names, Iterable):
         raise ArgumentError(
             f"{what}={quote(inputs_or_names)} is {kind_of(inputs_or_names)}, not a list of inputs",
@@ -183,7 +183,7 @@ def bind_sizes(
 
 
 def check_sizes(graph: Graph, values: Mapping[str, int]) -> None:
-    """Check bounds of the named sizes, then every guard of the graph."""
+    """Check the bounds of the named sizes, then every guard of the graph, on these values."""
     for named in graph.sizes.values():
         broken = _broken_bound(named, values[named.name])
         if broken:

@@ -372,7 +372,7 @@ def _map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def same_bytes(actual: Array, expected: Array) -> bool:
-    """Return whether two arrays are bitwise equal: same dtype, shape, bits; any NaN equals any.
+    """Return True if two arrays are bitwise identical: dtype, shape, bits; any NaN equals any.
 
     >>> same_bytes(np.array([0.0, np.nan]), np.array([0.0, -np.nan]))
     True

@@ -188,7 +188,7 @@ def _fma32(a: Array, b: Array, c: Array) -> Array:
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
-    """Compute fma by error-free transformations for moderate magnitudes, else after scaling."""
+    """Compute float64 fma by error-free transformations, scaled if magnitudes are extreme."""
     moderate = _is_moderate(a, 400) & _is_moderate(b, 400) & ((c == 0) | _is_moderate(c, 900))
     if moderate.all():
         return _fma_moderate(a, b, c)

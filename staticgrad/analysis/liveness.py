@@ -158,7 +158,9 @@ class Flow:
         return next((at for at, step in enumerate(order) if step in commits), len(order))
 
     def lives(self, sequence: Sequence[int], staged: Iterable[int] = ()) -> list[Life]:
-        """Return the live range of each arena buffer: inputs, checks, then by first use.
+        """Return the live range of each arena buffer for a sequence of steps.
+
+        Inputs, checks, then by first use.
 
         Checks live from the start, where their words are reset, to the commit, where they are
         read; where a check runs after that, its words live for that step alone. A staged

@@ -72,7 +72,7 @@ def lookups_of(kernel: Kernel) -> Iterator[CheckedIndex]:
 
 
 def _varies(value: Expr, axis: str, inside: AbstractSet[str]) -> bool:
-    """Return whether a value varies over the iterations of the loop ``axis``."""
+    """Return True if a checked index varies over the iterations of the loop ``axis``."""
     return any(
         (part.op == "index" and part.attribute == axis)
         or (part.op == "ref" and part.attribute in inside)

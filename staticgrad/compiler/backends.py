@@ -72,7 +72,7 @@ _codes: Final[dict[tuple[Backend, Kernel], Code]] = {}
 
 
 def register(backend: Backend) -> Backend:
-    """Register a backend by its name, for ``backend=`` and the setting.
+    """Register a compiler backend by its name, for ``backend=`` and the setting.
 
     Raises:
         NameConflictError: another one has the name.
@@ -130,7 +130,7 @@ class _NestSource(native.KernelSource):
 def source_of(
     kernel: Kernel, host: machine.Machine | None = None, directives: Directives | None = None
 ) -> native.KernelSource:
-    """Return what ``native`` compiles for a kernel on a machine, this one if it is left out.
+    """Return the source that a backend compiles for a kernel on a machine, by default this one.
 
     ``directives`` take the place of those that it has by default.
 
@@ -146,7 +146,7 @@ def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
 
 
 def compiled(kernel: Kernel, name: str | None = None) -> Code:
-    """Return the code of a kernel by the backend of that name; None: the one of the setting.
+    """Return a kernel's machine code by the backend of that name; None: the setting's.
 
     Raises:
         CompileError: the backend does not take the kernel.
@@ -172,7 +172,9 @@ def begin(
     is_long: Callable[[], bool] = bool,
     routines: Iterable[str] = (),
 ) -> Callable[[], dict[Kernel, Code]]:
-    """Begin to compile kernels in one batch, of which some may be on disk; return what ends it.
+    """Begin to compile kernels in one batch; return the function that returns their code.
+
+    Some may be on disk.
 
     That returns their code; kernels that it lacks are left to ``compiled``. ``loops``: also compile
     the code of loops and branches. ``is_long``: tells whether a run is predicted to take long; it
@@ -203,12 +205,12 @@ def prepare(
     is_long: Callable[[], bool] = bool,
     routines: Iterable[str] = (),
 ) -> dict[Kernel, Code]:
-    """Return the code of kernels: ``begin``, and the end at once."""
+    """Compile kernels in one batch and return their code: ``begin``, and its end at once."""
     return begin(kernels, name, loops, is_long, routines)()
 
 
 def _find_backend(name: str) -> Backend:
-    """The backend of a name that the setting takes."""
+    """Return the registered compiler backend of a name that the setting takes."""
     backend: object = _registered.get(name)
     if backend is None:
         for entry, loaded in load_entry_points(ENTRY_POINTS):
@@ -237,6 +239,7 @@ def _by_numba(kernel: Kernel) -> Code:
 
 
 def _automatic(kernel: Kernel) -> Code:
+    """Compile a kernel as vector code, or by Numba if its vector code is refused."""
     try:
         return _by_vector(kernel)
     except CompileError as error:

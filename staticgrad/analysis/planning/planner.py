@@ -64,7 +64,7 @@ def _footprint(net: Net, step: int, live_values: set[int]) -> int:
 
 
 def _live_at_first_runs(net: Net) -> list[set[int]]:
-    """Return, by step, the values that are live during its first run in every plan."""
+    """Return by step the values that are live during its first run in every memory plan."""
     ancestors = [0] * len(net.ops)  # bits by step
     for step, reads in enumerate(net.reads):
         for value in reads:
@@ -390,7 +390,7 @@ def plan_abstract(
 def _search_limit(
     net: Net, limit: int, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
-    """Return the best plan within a limit of bytes, and the smallest arena that was met."""
+    """Search a memory plan within a limit of bytes; return it and the smallest arena met."""
     search = PlanSearch(net, limit, effort if limit >= bound else "fast", seed, bound, smallest)
     search.seek()
     if effort == "exact" and len(net.ops) <= _SOLVED:

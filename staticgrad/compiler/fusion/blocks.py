@@ -203,7 +203,7 @@ class _RolesReader:
         return tuple(chain)
 
     def _is_epilogue_of(self, node: Node, user: Node) -> bool:
-        """Return whether ``user`` reads no other value of the block than ``node``."""
+        """Return True if a node can be a product's epilogue: no other value of the block is read."""
         if user not in self.position or self.wide.get(ResultBuffer(user)) != 0:
             return False
         if ResultBuffer(user) in self.mask_values:  # what a mask discards need not be computed
@@ -541,7 +541,7 @@ class _Square:
         return self._is_per_row(group.domain) and not group.reductions
 
     def _has_row_indices_only(self, group: Group) -> bool:
-        """Return whether indices are used along rows and columns only."""
+        """Return True if a group uses loop indices along rows and columns only."""
         pointwise = [
             (node, form) for node in group.nodes if isinstance(form := node.form, Pointwise)
         ]
@@ -580,7 +580,7 @@ class _Square:
         members: Sequence[Group],
         recomputed: Iterable[Node] = (),
     ) -> bool:
-        """Return whether members read only rows of each other and of recomputed values.
+        """Return True if members of a block read only each other's rows, or recomputed values.
 
         The shapes do not decide it: if a factor has as many columns as there are keys, its product
         with rows has the shape of scores.

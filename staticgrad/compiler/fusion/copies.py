@@ -74,7 +74,7 @@ def add_copies(groups: Groups) -> GroupsWithCopies:
 
 
 def add_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mapping[Key, Key]]:
-    """Add a copy of each of these buffers, which keeps its layout; return the copies, too."""
+    """Add groups that copy these buffers with their layout; return their copies, too."""
     copying = _CopyBuilder(groups)
     copies: dict[Key, Key] = {}
     for key in keys:
@@ -169,7 +169,7 @@ class _CopyBuilder:
         return key
 
     def make_rows_contiguous(self) -> None:
-        """Copy operands whose rows are not contiguous, and operands of calls not in C order."""
+        """Add copies of reduced operands with strided rows, and of calls' operands not in C order."""
         for group in [*self._groups.values()]:
             if group.kind in ("call", "body"):
                 copied = self._copied_operands(group)
@@ -235,7 +235,7 @@ class _CopyBuilder:
 
 
 def _permuted_layout(source: Source, shape: Shape) -> Strided | None:
-    """Return the permuted layout of ``source``, if it only permutes axes; else None."""
+    """Return the layout of a fused value that only permutes axes; else None."""
     steps = source.layout.strides
     axes = {
         (step, size): axis
@@ -260,7 +260,7 @@ def _is_unchanged(groups: Groups, parameter: Parameter, value: Symbolic) -> bool
 
 
 def _may_be_in_place(groups: Groups, group: Group) -> bool:
-    """Return whether a result will probably be stored over an operand that is read last here."""
+    """Return True if a group's result will probably overwrite an operand that is read last here."""
     results = [groups.value_type(key) for key in group.stored if _is_between(groups, key)]
     result_sizes = {(kind.size, kind.dtype.itemsize) for kind in results}
     for base in (

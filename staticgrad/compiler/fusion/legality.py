@@ -233,7 +233,7 @@ class RowRules:
         return is_short
 
     def reads_own_row(self, read: Read, domain: Shape, row: int) -> bool:
-        """Return whether a read of another group reads only the row that the reader computes."""
+        """Return True if a read of another fusion group reads only the reader's own row."""
         source, reader = read.source, read.reader
         if isinstance(reader.form, GatherAlong) and not source.inline:
             if source.base == self._groups.source(reader.args[0]).base:
@@ -321,7 +321,7 @@ class RowRules:
         return False
 
     def is_faster_alone(self, part: Group, group: Group) -> bool:
-        """Return whether a part of a group of rows is faster as a kernel that vectorizes over rows.
+        """Return True if a part of a row group is faster as a kernel that vectorizes over rows.
 
         It computes one element per row, by expensive operations.
         """

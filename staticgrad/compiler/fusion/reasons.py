@@ -123,7 +123,7 @@ class Reason(NamedTuple):
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The numbers by name, for JSON; symbolic sizes as text."""
+        """The numbers of the reason why two groups are not fused, for JSON; sizes as text."""
         return {
             name: [size if isinstance(size, int) else str(size) for size in value]
             if isinstance(value, tuple)

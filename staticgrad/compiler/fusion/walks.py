@@ -270,7 +270,7 @@ def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
 
 
 def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
-    """Return whether rows are short, for a group of these reductions and instructions per element.
+    """Return True if a group's rows are short enough for a row in each vector lane.
 
     Of several reductions the slowest along a row decides: for the others its elements are loaded
     already.
@@ -349,7 +349,7 @@ def _one_of_row(node: Node, axis: int) -> bool:
 
 
 def may_compute_again(value: Symbolic, domain: Shape) -> bool:
-    """Return whether an element of a value over ``domain`` can be recomputed at an index."""
+    """Return True if an element of a value can be recomputed at the index of a gather."""
     pending, seen = [value.node], {value.node}
     while pending:
         node = pending.pop()

@@ -163,7 +163,7 @@ _ROW, _COLUMN = "i", "j"
 
 
 def reach_of(groups: Groups, condition: Source) -> int | None:
-    """Return how far beyond its row a condition may hold; None if anywhere, or if unknown."""
+    """Return how far beyond the diagonal a mask's condition may hold; None if unknown."""
     if condition.type.rank < 2:
         return None
     node = condition.base.node
@@ -176,7 +176,7 @@ def reach_of(groups: Groups, condition: Source) -> int | None:
 
 
 def find_mask(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
-    """Return the reach and the literal of a mask, ``where(condition, x, literal)``, or None."""
+    """Return the reach and literal of a causal mask, ``where(condition, x, literal)``, or None."""
     form = node.form
     if not isinstance(form, Pointwise) or len(node.args) != 3 or form.sizes or form.indexed:
         return None
@@ -261,7 +261,7 @@ def _reach_of_comparison(condition: Expr) -> int | None:
 
 
 def _affine_index(number: Expr) -> tuple[int, int, int] | None:
-    """Return a, b and c if an i64 is a * row + b * column + c, else None."""
+    """Return a, b, c if a mask's index is a * row + b * column + c, else None."""
     if number.dtype is not I64:
         return None
     if number.op == "literal":

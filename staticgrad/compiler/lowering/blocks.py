@@ -347,7 +347,7 @@ class BlockLowering(Lowering):
         return self.roles.carried and not (isinstance(rows, int) and rows <= GEMM_BLOCK)
 
     def _blocks(self, inside: Sequence[Stage]) -> Loop:
-        """Return the loop over blocks of rows: the tiles of a block, then the sum of its sums."""
+        """Return an attention kernel's loop over blocks of rows: tiles, then the block's sums."""
         rows, tiles = self.domain[-2], self._new_name()
         tiles_per_block = GEMM_BLOCK // self.height
         left = self.size(self._tiles_of(rows)) - ex.index(self.block) * tiles_per_block
@@ -397,7 +397,7 @@ class BlockLowering(Lowering):
         return Gemm((i,), (columns,), (k,), a, self._factor(node, of_tile=True), (store,), (), sums)
 
     def _store_carried(self, node: Node) -> Stage:
-        """Return the stage that stores a product whose sums are in scratch."""
+        """Return the stage that stores a block's product whose sums are in scratch."""
         dtype, compute = node.types[0].dtype, node.types[0].dtype.compute
         part = BLOCKS if self._has_blocks(self.domain[-2]) else CHAINS
         sums, (rows, columns) = self._sums_access(node, part)

@@ -151,7 +151,7 @@ def fusion(graph: Graph, merge: bool = True, disable: tuple[str, ...] = ()) -> F
 def run_late_passes(
     graph: Graph, merge: bool, disable: tuple[str, ...] = (), dump: Path | None = None
 ) -> tuple[Graph, tuple[Report, ...]]:
-    """Return the graph that kernels are made of, and what each late pass did.
+    """Run the late passes, which make the graph that kernels are made of; return their reports.
 
     With ``dump`` the graph after each pass is written to this folder.
     """
@@ -177,7 +177,7 @@ def write_late_graphs(graph: Graph, merge: bool, disable: tuple[str, ...], folde
 
 
 def _with_narrow_factors(groups: Groups) -> Graph:
-    """Return the graph in which products with separate kernels read narrow floats without a copy.
+    """Let products in separate kernels read narrow floats without a wide copy.
 
     The kernel of a product widens its factors while it packs them, so the sums equal those of a
     wide copy. A product that is part of another kernel keeps its operands: it reads them from
@@ -207,7 +207,7 @@ def _with_narrow_factors(groups: Groups) -> Graph:
 def lower_groups(
     copied: GroupsWithCopies, disable: tuple[str, ...] = (), reports: tuple[Report, ...] = ()
 ) -> Fusion:
-    """Return the schedule of these groups: lower each one, then choose the buffers of updates.
+    """Lower each fusion group, and choose the buffers of updates; return the schedule.
 
     ``reports``: those of the late passes over the graph; those over bodies, made without the passes
     in ``disable``, follow them.
@@ -279,7 +279,7 @@ class _Builder:
         return buffer
 
     def _add_update(self, parameter: Parameter, key: Key) -> None:
-        """Add an update, whose new value has a separate name until its buffer is chosen."""
+        """Add a parameter's update, whose new value has its own name until its buffer is chosen."""
         old, new = ResultBuffer(parameter.node), f"new.{parameter.name}"
         name = self._parameter_buffer(parameter)
         self._names.setdefault(old, name)
@@ -325,7 +325,7 @@ class _Builder:
     # -- steps ------------------------------------------------------------------------------------
 
     def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
-        """Return steps that copy new values from temporaries to their parameters."""
+        """Return the steps that copy new values from temporaries to their parameters."""
         late = {update.key: update for update in updates}
         self.groups, copies = add_late_copies(self.copied.groups, late)
         owners = self.groups.owners
@@ -402,7 +402,7 @@ class _Builder:
         return KernelStep.of(lowered.kernel, bound, lowered.arguments, *_describe_group(group))
 
     def _call_step(self, groups: Groups, group: Group) -> tuple[CallStep, tuple[Key, ...]]:
-        """Return the call of a routine, and the values that it reads."""
+        """Return the step that calls a library routine, and the values that it reads."""
         (node,) = group.nodes
         form = node.form
         assert isinstance(form, CallForm)

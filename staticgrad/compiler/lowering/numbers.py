@@ -46,7 +46,7 @@ _LITERAL: Final = re.compile(r"\bf(32|64)\([^()]*\)")
 
 
 def with_shared_kernels(schedule: Schedule) -> Schedule:
-    """Return the schedule with one kernel for each class of kernels that differ in numbers."""
+    """Return the schedule with one kernel for all kernels that differ in literals only."""
     steps = [step for step in schedule.steps if isinstance(step, KernelStep)]
     kernels = dict.fromkeys(step.kernel for step in steps)
     if len(kernels) < FEWEST:
@@ -142,7 +142,7 @@ def _is_number(expr: Expr) -> bool:
 
 
 def _with_elements(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> Kernel:
-    """Return the kernel with elements of a further operand instead of some literals."""
+    """Return the kernel with elements of an added operand in place of some literals."""
     operand, uses, rebuilt = f"p{len(kernel.operands)}", count(), dict[int, Expr]()
     loads = {
         index: load(Access(operand, positions=(Position((), index),)), dtype)
@@ -164,7 +164,7 @@ def _with_elements(kernel: Kernel, dtype: DType, element: Mapping[int, int]) -> 
 
 
 def _rebuild(value: Any, rebuilt: Mapping[int, Expr]) -> Any:
-    """Return stages, or a part of them, with the rebuilt expressions."""
+    """Rebuild a kernel's stages, or a part of them, with other expressions."""
     if isinstance(value, Expr):
         return rebuilt.get(id(value), value)
     if isinstance(value, tuple):

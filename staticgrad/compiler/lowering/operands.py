@@ -231,7 +231,7 @@ class Lowering:
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """Return an access along ``walk`` after collapsing, in the current unrolled iteration."""
+        """Return a kernel's access along ``walk``, collapsed, in this unrolled iteration."""
         offset, start = self.interleaved.get(walk, (walk.offset, 0))
         name = self.operand(walk.base, offset, dtype, mode)
         moves = [m for m in self.loops.strides[walk] if m[0] not in self.unrolled]
@@ -497,7 +497,7 @@ def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
 
 
 def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
-    """Return the axes of the domain, with the one last along which vectors run.
+    """Choose the order of a map's axes: last the one along which vectors run.
 
     It is the domain's last axis, or another one with fewer strided operands. Strided stores count
     more if a tile takes long to compute: their cache lines are then written one after the other.

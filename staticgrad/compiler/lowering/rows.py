@@ -574,7 +574,7 @@ class RowLowering(Lowering):
 
 
 def count_interleaved_rows(low: Lowering, shared: bool = False) -> int:
-    """Return the number of rows to interleave, which hides the latency of memory and sums.
+    """Choose how many rows to interleave, to hide the latency of memory and sums.
 
     ``shared``: all rows read the same operand.
     """

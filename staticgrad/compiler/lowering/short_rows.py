@@ -217,7 +217,7 @@ class ShortRows(Lowering):
 
 
 def choose_vector_loop(low: Lowering) -> tuple[list[Axis], Axis]:
-    """Return the outer loops and the vector loop: the last one that fills a vector, if any."""
+    """Choose the vector loop of short rows: the last outer loop that fills a vector, if any."""
     loops = low.loops.segments[0]
     fills = [min(hint_value(extent), FILLED) for _, extent in loops]
     chosen = max(range(len(loops)), key=lambda n: (fills[n], n))

@@ -482,7 +482,7 @@ def _lower_columns(low: Lowering) -> LoweredStep:
 def _columns_step(
     low: Lowering, result_axes: Sequence[int], summed: Sequence[int], in_lanes: bool
 ) -> LoweredStep:
-    """Return the reductions of a group over the axes ``summed``, a vector of results at a time."""
+    """Lower sums across rows (over the axes ``summed``), a vector of results at a time."""
     group = low.group
     shape = tuple(group.domain[a] for a in result_axes)
     strides: list[Size] = [0] * len(group.domain)

@@ -200,7 +200,7 @@ def choose_division(
     limits: tuple[Policy, int | Limit | None, int, float],
     disable: Collection[str] = (),
 ) -> Divided:
-    """Return the graph with its loops unchanged, or in segments.
+    """Choose whether a graph's loops run in recomputed segments, by a policy or a memory budget.
 
     ``disable``: names of passes that are not tried.
     """

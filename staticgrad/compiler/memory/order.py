@@ -19,7 +19,7 @@ Priority = Callable[[int], tuple[int, ...]]
 
 
 def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
-    """Return distinct valid orders, the listed one (if valid) first; see ``_delay_free_steps``.
+    """Return distinct valid orders of steps to plan memory for, the listed one (if valid) first.
 
     Only those with the fewest loops behind the first write of a parameter.
     """
@@ -48,7 +48,7 @@ def candidate_orders(flow: Flow, nbytes: Sequence[int]) -> tuple[Order, ...]:
 def _with_fewest_loops_behind_commit(
     flow: Flow, orders: tuple[Order, ...], loops: AbstractSet[int]
 ) -> tuple[Order, ...]:
-    """Return the orders with the fewest loops behind the first write of a parameter.
+    """Return the orders with the fewest loops after the first write of a parameter.
 
     A run may be cancelled until then, and a loop may take long.
     """
@@ -141,7 +141,7 @@ def _invert_edges(predecessors: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _sort_topologically(edges: _Edges, priority: Priority) -> Order:
-    """Return the topological order that takes the ready step of the lowest priority value next."""
+    """Sort steps topologically: next the ready step with the lowest priority value."""
     open_predecessors = [len(earlier) for earlier in edges.predecessors]
     keys = [priority(step) if step < edges.steps else (-1,) for step in range(edges.steps + 1)]
     ready = [(keys[step], step) for step, count in enumerate(open_predecessors) if not count]

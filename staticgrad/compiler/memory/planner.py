@@ -57,7 +57,7 @@ def plan(
     budget: int | Limit | None = None,
     workers: int = 1,
 ) -> Plan:
-    """Return the plan of a schedule for one set of sizes; use ``Planner`` for several."""
+    """Return the memory plan of a schedule at some sizes; use ``Planner`` for several."""
     return Planner(schedule, policy, budget, workers).plan(sizes, staged=staged)
 
 
@@ -169,7 +169,7 @@ class Planner:
     def peak_bound(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> int:
-        """Return a lower bound of the peak of all plans for these sizes, without a search."""
+        """Return a lower bound of the peak memory of all plans at these sizes, without a search."""
         copied = frozenset(self.flow.index[name] for name in staged)
         worker_counts = {1, self._workers(self.extents.at(sizes))}
         return min(
@@ -183,7 +183,7 @@ class Planner:
         return self._lowest_single_run(numbers, frozenset()).height
 
     def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
-        """Return the problem at these sizes in the terms of ``sg.plan_abstract``.
+        """Return the recomputation problem at these sizes in the terms of ``sg.plan_abstract``.
 
         No feed is copied, bytes are aligned, and costs are predicted seconds.
         """
@@ -328,7 +328,7 @@ class Planner:
     def front(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
-        """Return the plans that a budget chooses from, with predicted seconds, cheapest first."""
+        """Return the memory plans that a budget chooses from, with seconds, cheapest first."""
         all_numbers = self.extents.at(sizes)
         self._check_bytes(all_numbers, sizes)
         workers = self._workers(all_numbers)
@@ -352,7 +352,7 @@ class Planner:
     def _fronts_at(
         self, sizes: Mapping[str, int], problem: Problem, workers: int
     ) -> Iterator[tuple[_FrontKey, Front, Layouts]]:
-        """Yield fronts for these sizes, of which the first that meets a budget is used.
+        """Yield Pareto fronts of plans at these sizes; the first that meets a budget is used.
 
         First that of the sequences for canonical sizes, if these are like them, then that of the
         sequences for exactly these sizes.

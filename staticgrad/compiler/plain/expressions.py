@@ -177,7 +177,7 @@ class Scalars:
                 self._texts[id(expr)] = text
 
     def _write_rarely(self, expr: Expr, order: Sequence[Expr]) -> None:
-        """Write all choices by one condition; only its ``if`` branch computes the rare case."""
+        """Write Python choices by one condition; only its ``if`` branch computes the rare case."""
         condition = self.name(expr.args[0])
         choices = [e for e in order if e.op == "rarely" and e.args[0] is expr.args[0]]
         names = {id(choice): self.new_name() for choice in choices}
@@ -193,7 +193,7 @@ class Scalars:
         self._texts = texts_before | names
 
     def _write_loop(self, loop: ScalarLoop, expr: Expr) -> None:
-        """Write a loop over carried values, with early exit if its condition is False."""
+        """Write a Python loop over carried scalars, which ends early if its condition is False."""
         for invariant in loop.outside:
             self._texts[id(invariant)] = self._assign_name(self._texts[id(invariant)])
         texts_before = dict(self._texts)

@@ -804,7 +804,7 @@ class KernelWriter:
         return total(*terms)
 
     def _rebase(self, access: Access, loops: Sequence[Axis], offsets: str) -> tuple[str, str]:
-        """Return the array of a factor from its first element on, and its offsets from there.
+        """Return a product factor's array from its first element on, and its offsets from there.
 
         If a loop does not begin at 0, that element may be outside the array: then the array is not
         sliced.

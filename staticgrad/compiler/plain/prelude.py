@@ -52,7 +52,7 @@ PRELUDE: Final = _KERNELS | _MATRICES
 
 
 def prelude_of(names: Collection[str]) -> list[str]:
-    """Return the texts of the named functions and of those that they call, in table order."""
+    """Return the source of helper functions for an exported file, and of those they call."""
     needed, to_visit = set[str](), [*names]
     while to_visit:
         name = to_visit.pop()

@@ -105,7 +105,7 @@ class NodeCounts:
 
 
 def dead_nodes(graph: Graph, final_graph: Graph, sizes: Mapping[str, int] | None) -> NodeCounts:
-    """Count the nodes of a graph, before and after the passes."""
+    """Count the dead nodes of a graph, before and after the passes, for ``explain``."""
     roots = [*graph.outputs.values(), *(value for _, value in graph.updates)]
     live = set(ancestors(roots))
     serials = [node.serial for node in graph.nodes if not node.is_leaf]
@@ -373,7 +373,7 @@ class Explanation:
         return "\n".join(self._lines())
 
     def _repr_html_(self) -> str:
-        """Return the passes, the steps and the arena as HTML."""
+        """Return the explanation as HTML: passes, steps and arena."""
         from staticgrad.compiler.reports.pictures import passes_table
         from staticgrad.language.ir.plan import plan_svg
         from staticgrad.support.pictures.markup import (

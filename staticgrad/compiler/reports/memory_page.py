@@ -88,7 +88,7 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
 
 
 def _bands_over_time(called: str, plan: Plan, top: int, stored_plan: Plan) -> str:
-    """Return pictures of the bytes of one plan over time, and of the offsets of its tensors.
+    """Return pictures of a plan's live bytes over time, and of its tensors' offsets.
 
     A band has the same colour as in the plan that stores everything.
     """

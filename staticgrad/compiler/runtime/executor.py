@@ -160,7 +160,7 @@ class Executor:
         return self._run(feeds, out, None)
 
     def bind(self, feeds: Feeds, out: object = None) -> BoundRun[Any]:
-        """Return a run bound to these feeds and arrays, called without arguments.
+        """Return a run of the program bound to these feeds and arrays, called without arguments.
 
         Raises:
             FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
@@ -294,7 +294,7 @@ class Executor:
             whose.note(entry, record, results)
 
     def _make_entry(self) -> Entry | None:
-        """Return the native entry; None if this driver or interpreter does not support it."""
+        """Make the native entry; None if this driver or interpreter does not support it."""
         with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
             from staticgrad.compiler.runtime.entry import Entry
             from staticgrad.native.entry.callables import unused_references

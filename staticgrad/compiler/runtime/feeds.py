@@ -132,7 +132,7 @@ def views_of(feeds: Feeds) -> dict[Any, Array]:
 
 
 def copy_feed(place: Array, feed: Array) -> None:
-    """Copy a feed to where kernels read it, of the dtype of ``place``; a true bool becomes 1."""
+    """Copy a feed to its place in the arena, of that dtype; a true bool becomes 1."""
     if feed.dtype == np.bool_ == place.dtype:  # NumPy allows any byte for True, kernels only 1
         np.not_equal(feed.view(np.uint8), 0, out=place)
     elif "V" in (feed.dtype.kind, place.dtype.kind):  # NumPy would round twice on the way

@@ -74,7 +74,7 @@ class BufferPlaces:
             lives.sort()
 
     def offset(self, buffer: str, position: int) -> int | None:
-        """Bytes from the start of the arena; None for a buffer outside it."""
+        """Return a buffer's bytes from the start of the arena; None if it is outside."""
         lives = self._lives.get(buffer)
         if lives is None:
             return None

@@ -55,7 +55,7 @@ class SideRun:
             self._results[name] = arrays[buffer]
 
     def run(self, feeds: Mapping[str, int]) -> tuple[dict[str, Array], IndexOutOfRange | None]:
-        """See ``SideProgram.run``."""
+        """Run the side program of a debug mode; see ``SideProgram.run``."""
         for buffer in self._schedule.buffers:
             if buffer.role == "input":
                 self._table.bind(buffer.name, feeds[buffer.label])

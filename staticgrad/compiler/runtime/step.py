@@ -90,7 +90,7 @@ def _cut_by_seconds(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
 
 
 def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
-    """Return True if a step is or contains a while loop."""
+    """Return True if a plan's step is or contains a while loop, which ends by a test."""
     is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
     return bool(is_while) or any(
         _has_open_end(inner_step, body.schedule)

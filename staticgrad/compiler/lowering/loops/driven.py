@@ -57,7 +57,7 @@ class LoweredBodies:
 def lower_bodies(
     groups: GroupValues, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
 ) -> LoweredBodies:
-    """Return the loop or branch of a group, given the schedules of its bodies.
+    """Bind a loop's or branch's operands to buffers, given the schedules of its bodies.
 
     ``iterations`` replaces the loop's number if one iteration of these bodies runs several.
     """

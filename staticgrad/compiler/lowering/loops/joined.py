@@ -146,7 +146,7 @@ class JoinedStages(StepKernel):
         self._converted: dict[int, Expr] = {}
 
     def stages(self) -> Sequence[Stage]:
-        """Return the stages, in loops over the rows of the kernel."""
+        """Return a body's stages for the joined kernel, in loops over the rows of the kernel."""
         stages = tuple(self._convert_stages(self.kernel.stages))
         for axis in reversed(self.kernel.axes):
             stages = (Loop(self._axis(axis), (), stages, ()),)
@@ -192,7 +192,7 @@ class JoinedStages(StepKernel):
                 yield from (d for d in self.kernel.directives if getattr(d, "stage", -1) == number)
 
     def _checks_are_uniform(self, stage: Map, checks: Sequence[Check]) -> bool:
-        """Return True if all elements of a non-empty stage check the same indices."""
+        """Return True if all elements of a stage check the same indices (one check suffices)."""
         axis = stage.axis
         if stage.rows or axis.limits or not is_at_least(self.number(axis.extent), 1):
             return False
@@ -405,7 +405,7 @@ class LoopBuilder:
         return ex.apply("sub", last, ex.index(ITERATIONS))
 
     def _operand(self, outer: BodyBuffer, buffer: Buffer) -> JoinedMemory:
-        """Return the location of a buffer of the body that is an operand of the loop."""
+        """Return where the joined kernel has a body's buffer that is an operand of the loop."""
         mode: Mode = "in" if outer.is_input else "out"
         operand = self._names.operand(self._bodies.outer_operands[outer], buffer.dtype, mode)
         if not outer.has_rows:
@@ -528,7 +528,7 @@ class JoinedIterations(LoopBuilder):
     # -- buffers of rows --------------------------------------------------------------------------
 
     def _is_in_place(self, number: int) -> bool:
-        """Return True if an iteration may write a carry in place."""
+        """Return True if an iteration of a joined loop may write a carry in place."""
         old, new = BodyBuffer("carry", number).name, BodyBuffer("next", number).name
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]

@@ -116,7 +116,7 @@ class WrittenLoop(LoopBuilder):
         self._finish(axes, stages)
 
     def stretches(self, about: StepInfo) -> Stretches:
-        """Return the schedule that runs the kernel, and the number of stretches."""
+        """Return the schedule that runs the loop's kernel in chunks, and the number of chunks."""
         count = self._bodies.iterations
         buffers = tuple(map(self._buffer, self._used))
         bound = [Binding(buffer.name) for buffer in buffers]
@@ -201,7 +201,7 @@ class WrittenLoop(LoopBuilder):
         return Check(lookup.name, lookup.raw_index, extent, lookup.position, operand, lookup.wrap)
 
     def _loop(self) -> tuple[Sequence[Scalar], Axis]:
-        """Return the loop over iterations, after a stage that stores the end of a stretch."""
+        """Return a kernel's loop over time steps, after a stage that stores the end of a chunk."""
         extent = self._names.argument(self._iterations)
         if not self._length:
             return (), Axis(ITERATIONS, extent)
@@ -218,7 +218,7 @@ class WrittenLoop(LoopBuilder):
         return self._elements.apply("mul", I64, (number, self._names.size(self._length)))
 
     def _results(self, outer: BodyBuffer) -> Mapping[RowPlace, Expr]:
-        """Return the elements of a result of the body, all of which must be present."""
+        """Return the symbolic elements of a body's result, all of which must be present."""
         elements = self._elements.memory.get(outer.name, {})
         count: Size = len(elements)
         if any(place.row != 0 for place in elements):
@@ -329,7 +329,7 @@ _TLB_BYTES: Final = 8 << 20
 def lower_time_loop(
     lowered: LoweredBodies, about: StepInfo
 ) -> LoweredStep | Stretches | LoopRefusal:
-    """Return the kernel of a loop, or its stretches, or the reason why it has none.
+    """Lower a loop to one kernel with carries in registers, or chunks of it, or a reason not to.
 
     ``about``: the phase, the label and the lines of the loop.
     """
@@ -378,7 +378,7 @@ def lower_time_loop(
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
-    """Return True if a vector of rows accesses more pages in all iterations than the TLB holds.
+    """Return True if a loop's vector of rows accesses more pages than the TLB holds.
 
     A few iterations of all rows access few pages, so that stretches pay.
     """
@@ -393,7 +393,7 @@ def _is_far(lowered: LoweredBodies) -> bool:
 
 
 def _join_bodies(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | LoopRefusal:
-    """Return the predicted seconds and the joined kernel of a short loop, or a reason against it.
+    """Join a short loop's kernels to one, with predicted seconds, or return a reason not to.
 
     The driver may be as fast, or workers may share the steps.
     """

@@ -165,7 +165,7 @@ class UnrolledSchedule:
         return self.literal(value, I64) if isinstance(value, int) else self._size(value)
 
     def position(self, place: RowPlace) -> Expr:
-        """Return the index of an element as an expression of the row's number."""
+        """Return the index of an unrolled element as an expression of the row's number."""
         if place.row == 0:
             return self.size(place.at)
         row = self._get_or_make("row", lambda: ex.index(ROW))
@@ -179,7 +179,7 @@ class UnrolledSchedule:
     def apply(
         self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
     ) -> Expr:
-        """Return a primitive over expressions; constants are folded."""
+        """Apply a primitive to symbolic elements; constants are folded."""
         if op == "select" and args[0].op == "literal":
             return args[1] if args[0].attribute else args[2]
         key = (op, dtype, tuple(map(id, args)), attribute)
@@ -227,7 +227,7 @@ class UnrolledSchedule:
         return elements[place]
 
     def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
-        """Store an element of a buffer at a place that overlaps no other place."""
+        """Store a symbolic element of a buffer at a place that overlaps no other place."""
         elements = self.memory.setdefault(buffer, {})
         if any(
             stored_place.row != place.row for stored_place in elements
@@ -236,7 +236,7 @@ class UnrolledSchedule:
         elements[place] = value
 
     def _belongs_to_one_row(self, place: RowPlace) -> bool:
-        """Return True if an element belongs to one row, which may be in one of several runs."""
+        """Return True if an element of an unrolled body belongs to one row (in one of its runs)."""
         if place.row == 0:
             return isinstance(place.at, int)
         if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
@@ -247,7 +247,7 @@ class UnrolledSchedule:
     # -- sums -------------------------------------------------------------------------------------
 
     def reduce_terms(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
-        """Return the reduction of terms, in the order of ``ir/summation.py``."""
+        """Combine the symbolic terms of a reduction in the order of ``ir/summation.py``."""
         combiner = COMBINERS[kind]
         if not terms:
             return self.literal(combiner.empty(dtype), dtype)
@@ -298,7 +298,7 @@ class _StepRun(StepKernel):
     # -- loops ------------------------------------------------------------------------------------
 
     def estimate_expressions(self) -> int:
-        """Estimate the number of expressions."""
+        """Estimate the number of expressions that unrolling a schedule would make."""
         count = 0
         for stage, outer in nested_stages(self.kernel.stages):
             exprs = postorder(root for s in statements(stage) for root in roots(s))
@@ -311,7 +311,7 @@ class _StepRun(StepKernel):
     def _iterate(
         self, axes: Sequence[Axis], reduces: bool = False
     ) -> Iterator[dict[str, RowPlace]]:
-        """Yield the iterations of loops; with ``reduces`` raise if a loop is over rows."""
+        """Yield the iterations of loops to unroll; with ``reduces`` refuse a loop over rows."""
         for places in product(*map(self._iterations, axes)):
             if reduces and any(place.row != 0 for place in places):
                 raise LoopRefusedError(LoopRefusal.AcrossRows)
@@ -511,7 +511,7 @@ class _StepRun(StepKernel):
     def _locate(
         self, access: Access, indices: Sequence[Expr], at: Mapping[str, RowPlace]
     ) -> tuple[RowPlace | None, DynamicIndices]:
-        """Return the place of an access in its buffer, and its dynamic indices with strides.
+        """Return the place in its buffer that an unrolled access reads, and its dynamic indices.
 
         The place is None if the access is out of bounds.
         """
@@ -542,7 +542,7 @@ class _StepRun(StepKernel):
         return RowPlace(row, start)
 
     def _is_inside(self, offset: RowPlace, position: Position) -> bool:
-        """Return True if all rows are within bounds, False if no row is; raise otherwise."""
+        """Return True if an unrolled access is in bounds for all rows, False for none."""
         assert position.extent is not None
         extent = self.number(position.extent)
         ends = [offset.at]

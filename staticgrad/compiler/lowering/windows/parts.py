@@ -23,7 +23,7 @@ from staticgrad.support.records import replace
 
 
 def emit_assembly(low: Lowering, node: Node) -> Expr:
-    """Return the element of an assembly at the current position, in the dtype of its parts."""
+    """Return a concatenation's or padding's element at this iteration, in its parts' dtype."""
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, Assemble)
     fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)

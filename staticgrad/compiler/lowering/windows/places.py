@@ -217,7 +217,7 @@ class WindowLowering(Lowering):
         extent: Size | None = None,
         within: bool = False,
     ) -> AffineIndex:
-        """Return the index start + the sum of step * loop, bounded if it may leave the extent."""
+        """Return an image's index, start + sum of step * loop, bounded if it may leave it."""
         loop_terms = []
         for loop, step in terms:
             if isinstance(loop, int):
@@ -264,7 +264,7 @@ class WindowLowering(Lowering):
         mode: Mode = "in",
         most: int = 1,
     ) -> Access:
-        """Return the access to an operand at these indices.
+        """Return the access to an image, filter or result at these indices.
 
         A broadcast axis has no bounds. Strides up to ``most`` are literals.
         """
@@ -322,7 +322,7 @@ class WindowLowering(Lowering):
     def element(
         self, source: Source, indices: Sequence[AffineIndex], fill: bool | int | float = 0
     ) -> Expr:
-        """Return an operand's element at these indices, in its compute dtype; ``fill`` outside."""
+        """Load an image's or filter's element at these indices; ``fill`` outside."""
         dtype = source.type.dtype
         access = self.access_at(
             Walk(source.base, source.layout.offset, source.layout.strides), indices, dtype

@@ -271,7 +271,7 @@ class WindowStrips(WindowProducts):
         return self.element(self.first, (self._image_of(image), channel, *indices)).cast(self.dtype)
 
     def _strip_index(self, number: int, loop: Axis) -> AffineIndex:
-        """Return the index at which an element of the strip is read along an axis."""
+        """Return the index at which a convolution's copied strip is read along an axis."""
         axis = self.axes[number]
         step = self.strip * (axis.stride if self._has_copies(number) else 1)
         strips = self.strips if number == 0 else None

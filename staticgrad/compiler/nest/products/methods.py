@@ -16,7 +16,7 @@ from staticgrad.language.ir.kernels.stages import Gemm
 
 
 def write_gemm(nest: NestWriter, stage: Gemm, begin: Name, end: Name) -> None:
-    """Write the loop over the iterations of a product of matrices."""
+    """Write the loop nest of a GEMM: the loop over the iterations of a matrix product."""
     product = MatrixProduct(nest, stage)
     write: Callable[[MatrixProduct], None] = _some_rows
     if has_rows_for_lanes(product):
