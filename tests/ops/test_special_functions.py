@@ -388,7 +388,37 @@ def test_second_derivatives_that_are_missing_are_refused():
         sg.grad(sg.special.mathieu_a(2, x), x)
 
 
-@pytest.mark.parametrize("name", sorted(special_constants.NAMES | quadratures.NAMES))
+@pytest.mark.parametrize("shape", ["pro", "obl"])
+def test_characteristic_values_are_those_of_single_orders(shape, monkeypatch):
+    """SciPy before 1.17 writes behind its array for an even difference of orders."""
+    name = f"{shape}_cv_seq"
+    of_scipy, of_order = getattr(scipy.special, name), getattr(scipy.special, f"{shape}_cv")
+
+    def checked(m, n, c):
+        assert n < m or (n - m) % 2 != 0
+        return of_scipy(m, n, c)
+
+    monkeypatch.setattr(scipy.special, name, checked)
+    function = getattr(sg.special, name)
+    for m, n, c in (
+        (0, 0, 0.5),
+        (1, 3, 0.5),
+        (1, 4, 2.0),
+        (2, 12, 7.3),
+        (0, 198, 1.0),
+        (5, 203, 1),
+    ):
+        expected = [of_order(m, order, c) for order in range(m, n + 1)]
+        np.testing.assert_allclose(function(m, n, c), expected, rtol=1e-13)
+    for m, n in ((3, 1), (0, 200), (0, 2.5)):
+        with assert_refused(ArgumentError, f"{name}: SciPy refuses", line="function("):
+            function(m, n, 1.0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted((special_constants.NAMES | quadratures.NAMES) - {"pro_cv_seq", "obl_cv_seq"}),
+)
 def test_functions_of_numbers_give_scipys_constants(name):
     function = getattr(sg.special, name)
     given = {

@@ -6,12 +6,24 @@ Each calls SciPy's function and gives NumPy arrays, which functions of values ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from staticgrad.language.functions.special_values import define_on_numbers
 
 _define = partial(define_on_numbers, home=__name__)
+
+
+def _call_for_odd_difference(function: Callable[..., Any], m: Any, n: Any, c: Any) -> Any:
+    """Return characteristic values of orders m to n.
+
+    SciPy before 1.17 writes a number behind its array if n - m is even (its issue 23973), so one
+    order more is computed then.
+    """
+    more = 1 if n >= m and (n - m) % 2 == 0 else 0
+    values = function(m, n + more, c)
+    return values[:-1] if more else values
 
 
 ai_zeros: Final = _define(
@@ -193,12 +205,14 @@ pro_cv_seq: Final = _define(
     "m n c",
     "Characteristic values of prolate spheroidal functions of orders m to n.",
     "sg.special.pro_cv_seq(1, 3, 0.5)[:3].round(3)\n    array([ 2.05 ,  6.107, 12.117])",
+    call=_call_for_odd_difference,
 )
 obl_cv_seq: Final = _define(
     "obl_cv_seq",
     "m n c",
     "Characteristic values of oblate spheroidal functions of orders m to n.",
     "sg.special.obl_cv_seq(1, 3, 0.5)[:3].round(3)\n    array([ 1.95 ,  5.893, 11.883])",
+    call=_call_for_odd_difference,
 )
 
 #: The functions of this module.

@@ -73,9 +73,17 @@ def special_value(name: str, *arguments: Any) -> Any:
 
 
 def define_on_numbers(
-    name: str, operands: str, text: str, example: str, home: str
+    name: str,
+    operands: str,
+    text: str,
+    example: str,
+    home: str,
+    call: Callable[..., Any] = lambda function, *args, **kwargs: function(*args, **kwargs),
 ) -> Callable[..., Any]:
-    """Return SciPy's function ``name`` with a signature, a docstring and errors of arguments."""
+    """Return SciPy's function ``name`` with a signature, a docstring and errors of arguments.
+
+    ``call`` calls SciPy's function, its first argument.
+    """
     kind = Parameter.POSITIONAL_OR_KEYWORD
     words = [operand.partition("=") for operand in operands.split()]
     defaults: dict[str, Any] = {"False": False, "0": 0, "": Parameter.empty}
@@ -96,7 +104,7 @@ def define_on_numbers(
                     hint=f"sg.special.{name} of Python's numbers or NumPy's arrays",
                 )
         try:
-            return getattr(special, name)(*args, **kwargs)
+            return call(getattr(special, name), *args, **kwargs)
         except (TypeError, ValueError, OverflowError, MemoryError) as error:
             raise ArgumentError(f"{name}: SciPy refuses these arguments: {error}") from error
 
