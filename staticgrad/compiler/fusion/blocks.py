@@ -203,7 +203,7 @@ class _RolesReader:
         return tuple(chain)
 
     def _is_epilogue_of(self, node: Node, user: Node) -> bool:
-        """Return True if a node can be a product's epilogue: no other value of the block is read."""
+        """Return True if a node can be a product's epilogue: it reads nothing else of the block."""
         if user not in self.position or self.wide.get(ResultBuffer(user)) != 0:
             return False
         if ResultBuffer(user) in self.mask_values:  # what a mask discards need not be computed

@@ -169,7 +169,7 @@ class _CopyBuilder:
         return key
 
     def make_rows_contiguous(self) -> None:
-        """Add copies of reduced operands with strided rows, and of calls' operands not in C order."""
+        """Add copies of reduced operands with strided rows, and of calls' strided operands."""
         for group in [*self._groups.values()]:
             if group.kind in ("call", "body"):
                 copied = self._copied_operands(group)
