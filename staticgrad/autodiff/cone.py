@@ -31,7 +31,7 @@ class Cone:
 
 
 def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Cone:
-    """The cone from ``targets`` to ``outputs`` (at least one); empty if no target leads there."""
+    """Return the nodes between a derivative's targets and its outputs; empty without a path."""
     target_keys = {target.key for target in targets}
     newest = max(y.node.serial for y in outputs)
     oldest = min((node.serial for node, _ in target_keys), default=newest)
@@ -57,7 +57,7 @@ def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Co
 def disconnected_error(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> DisconnectedError:
-    """Return the error that says where and why each path from ``target`` to ``y`` ends.
+    """Return the error of a derivative whose ``target`` does not reach ``y``: where each path ends.
 
     ``blocked``: pairs of a value and a node that reads it, whose rule has no cotangent for it.
     """
@@ -116,7 +116,7 @@ def _passes(node: Node, index: int) -> bool:
 def _path_ends(
     y: Symbolic, target: Symbolic, blocked: Collection[tuple[ValueKey, Node]]
 ) -> Iterator[tuple[Node, str]]:
-    """Yield the ancestors of ``y`` at which a path to ``target`` ends, with the reason."""
+    """Yield the ancestors of ``y`` where a path to ``target`` ends, with the reason."""
     past = _past([y], target.node.serial)
     reached = {target.key} if target.node in past[:1] else set()
     for node in past:

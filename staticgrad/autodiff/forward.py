@@ -69,10 +69,10 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         ]
         read = [value for value, _ in directions]
         formulas = stable_formulas(cone, outputs, read)
-        pushes = [_push_along(formula, directions) for formula in formulas]
+        pushes = [_push_formula(formula, directions) for formula in formulas]
         is_real = len(flatten((y, x), keep_complex=True)[0]) == len(outputs) + len(primals)
         if is_real and not allow_disconnected:  # of a complex value, one part may have no path
-            _check(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
+            _check_paths(cone, list(zip(formulas, pushes, strict=True)), outputs, directions)
         tangents = _sum_tangents(formulas, pushes, len(outputs))
         tangent_leaves = [
             or_zeros(tangent, value) for tangent, value in zip(tangents, outputs, strict=True)
@@ -83,7 +83,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
 def _along_versions(
     outputs: Sequence[Symbolic], value: Symbolic, direction: Any
 ) -> list[tuple[Symbolic, Any]]:
-    """Return a value, or the versions of an updated parameter that outputs read, with tangents."""
+    """Pair a primal, or each version of an updated parameter that is read, with its tangent."""
     versions = versions_of(value)
     pairs = [(version, direction) for version in (value, *versions)]
     if not versions:
@@ -93,7 +93,7 @@ def _along_versions(
 
 
 def _sum_tangents(formulas: Sequence[Formula], pushes: Sequence[_Push], count: int) -> list[Any]:
-    """The tangent of each of ``count`` outputs: the sum of those of all formulas."""
+    """Sum the tangents that several formulas of a forward-mode derivative give each output."""
     tangents = []
     for index in range(count):
         keys = [formula.outputs[index].key for formula in formulas]
@@ -110,11 +110,12 @@ def push_forward(
     primals = [value for value, _ in directions]
     formulas = stable_formulas(cone_between(outputs, primals), outputs, primals)
     return _sum_tangents(
-        formulas, [_push_along(formula, directions) for formula in formulas], len(outputs)
+        formulas, [_push_formula(formula, directions) for formula in formulas], len(outputs)
     )
 
 
-def _push_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
+def _push_formula(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
+    """Push tangents forward through one stable formula of the outputs."""
     push = _Push(formula.cone, formula.outputs)
     for value, direction in directions:
         if value.key in formula.targets:
@@ -124,12 +125,13 @@ def _push_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) ->
     return push
 
 
-def _check(
+def _check_paths(
     cone: Cone,
     done: Sequence[tuple[Formula, _Push]],
     outputs: Sequence[Symbolic],
     directions: Sequence[tuple[Symbolic, Any]],
 ) -> None:
+    """Check that tangents reach every output and leave every primal, in the formula as written."""
     if len(done) == 1:
         ((formula, push),) = done
         try:
@@ -139,7 +141,7 @@ def _check(
                 raise
     primals = [value for value, _ in directions]
     written = Formula(cone, tuple(outputs), {value.key: value for value in primals}, False)
-    return _push_along(written, directions).check(outputs, primals)
+    return _push_formula(written, directions).check(outputs, primals)
 
 
 class _Push:
@@ -158,7 +160,9 @@ class _Push:
         self.tangents[key] = tangent if previous is None else add(previous, tangent)
 
     def run(self) -> None:
-        """Compute the tangent of every active value of the cone."""
+        """Compute the tangent of every active value of the cone in forward mode, in topological
+        order.
+        """
         for node in self.cone.nodes:
             tangents = [self.tangents.get(arg.key) for arg in node.args]
             if all(tangent is None for tangent in tangents):
@@ -186,7 +190,7 @@ class _Push:
 
 
 def _push_node(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
-    """The tangent (None: zero) of each result, by the op's rule, given those of the operands.
+    """Apply an op's jvp rule: the tangent (None: zero) of each result from those of the operands.
 
     An op without a rule gives those that are ``read`` alone: others may have no derivative.
     """
@@ -221,9 +225,10 @@ def _push_node(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) 
 def _push_by_transposing(
     node: Node, tangents: Sequence[Any], read: Collection[ValueKey]
 ) -> tuple[Any, ...]:
-    """The tangents of results that are read from the VJP alone, linear in the cotangents."""
+    """Get the jvp of a node by transposing its vjp rule, which is linear in the cotangents."""
 
-    def shares(cts: Sequence[Any]) -> list[tuple[Any, Any]]:
+    def apply_vjp(cts: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Apply the vjp rule of the node to symbolic cotangents, as a function to be transposed."""
         needed = tuple(tangent is not None for tangent in tangents)
         contributions = shares_of(node.op, cts, node.values, node.args, needed)
         return [
@@ -236,4 +241,4 @@ def _push_by_transposing(
     kinds = [v.type if want else None for v, want in zip(node.values, needs_tangent, strict=True)]
     if all(kind is None for kind in kinds):
         return (None,) * len(kinds)
-    return transpose_linear(shares, kinds)
+    return transpose_linear(apply_vjp, kinds)

@@ -46,7 +46,7 @@ def jacobian(
         raise not_a_value(y)
     check_floating([y], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
-    return map_leaves(lambda value: _matrix(y, value, mode, allow_disconnected), x)
+    return map_leaves(lambda value: _build_jacobian(y, value, mode, allow_disconnected), x)
 
 
 @public
@@ -71,7 +71,10 @@ def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
 
 
 @in_graphs()
-def _matrix(y: Symbolic, x: Symbolic, mode: Direction | None, allow_disconnected: bool) -> Value:
+def _build_jacobian(
+    y: Symbolic, x: Symbolic, mode: Direction | None, allow_disconnected: bool
+) -> Value:
+    """Build a Jacobian: batch one jvp or vjp over the unit vectors of the smaller side."""
     forward = mode == "forward" if mode else (_count(x) < _count(y))
     along, across = (x, y) if forward else (y, x)
     count = prod(along.shape)

@@ -96,7 +96,9 @@ class _Region:
         self.clones = Clones(order, self._runs_again, self._outside)
 
     def reach(self, result: Symbolic) -> None:
-        """Add the nodes that a result depends on, up to those where the region begins."""
+        """Add the nodes that a result depends on to a checkpoint region, up to where the region
+        begins.
+        """
         waiting = [result]
         while waiting:
             value = waiting.pop()
@@ -106,7 +108,7 @@ class _Region:
                 waiting += node.args
 
     def leave_begins(self) -> None:
-        """Leave out what it begins at is computed of.
+        """Remove from a recomputed region the nodes that its starting values are computed from.
 
         Stable formulas may read that in the place of what the region begins at.
         """
@@ -115,7 +117,8 @@ class _Region:
         self.nodes.difference_update(ancestors(begin_values, oldest=oldest))
 
     def read(self, value: Symbolic, node: Node | None = None) -> Symbolic:
-        """Return the value that nodes beside clones read: a clone, or the value behind a mark.
+        """Return the value that the backward pass reads instead: a recomputed clone, or the marked
+        value.
 
         What is made over marked values is not merged with equal nodes that ran first: the loop
         that stacks carries stays apart from the loop that it repeats. A saved loop keeps its
@@ -167,7 +170,9 @@ class Regions:
                 self._region_of[node] = region
 
     def values_for_rule(self, node: Node) -> tuple[tuple[Symbolic, ...], tuple[Symbolic, ...]]:
-        """Return the results and the operands that the derivative rule of a node reads."""
+        """Return the results and operands that a node's derivative rule reads, recomputed if
+        unsaved.
+        """
         region = self._region_of.get(node)
         if region is None:
             return node.values, node.args
@@ -198,7 +203,7 @@ class Formula:
 def stable_formulas(
     cone: Cone, outputs: Sequence[Symbolic], targets: Sequence[Symbolic]
 ) -> list[Formula]:
-    """Formulas for ``outputs`` that have each of ``targets`` in one of them."""
+    """Return numerically stable formulas to differentiate ``outputs`` by, each with its targets."""
     rewritten = _stabilize_cone(cone, targets)
     if rewritten is None:
         return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
@@ -220,7 +225,7 @@ def stable_formulas(
 
 
 def _stabilize_cone(cone: Cone, targets: Sequence[Symbolic]) -> Rewritten | None:
-    """The stable form of a cone's formulas.
+    """Rewrite the formulas of a cone into their numerically stable forms before differentiation.
 
     A target that is a reshape stays one of what is read, unless a stable formula is behind it: its
     gradients shall depend on it when they are differentiated by it again.
@@ -281,7 +286,7 @@ def grad(
 
 
 def real_loss(y: Any, holomorphic: bool) -> Any:
-    """The real part of a complex loss, whose gradient is the derivative of a holomorphic function.
+    """Return the real part of a complex loss, which is what a holomorphic gradient differentiates.
 
     Raises:
         GradientError: nobody has said that it is one.
@@ -336,7 +341,7 @@ def with_versions(values: Sequence[Symbolic]) -> list[Symbolic]:
 def _sum_over_versions(
     gradients: Mapping[ValueKey, Any], wrt_values: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
-    """Return gradients in which a parameter has the sum of the gradients of its versions."""
+    """Give an updated parameter the sum of the gradients of its versions."""
     summed = dict(gradients)
     for value in wrt_values:
         versions = versions_of(value)
@@ -355,7 +360,9 @@ def _differentiate_outputs(
     allow_disconnected: bool,
     together: Sequence[tuple[Symbolic, Symbolic]],
 ) -> dict[ValueKey, Value]:
-    """Return the gradient of every value in ``wrt_values``, for outputs with cotangents."""
+    """Run reverse mode from outputs with cotangents to the gradient of every value in
+    ``wrt_values``.
+    """
     if not allow_disconnected:
         check_floating(wrt_values, "by")
     outputs = [y for y, _ in seeded_outputs]
@@ -378,10 +385,13 @@ def _differentiate_outputs(
 def _sweep_formulas(
     cone: Cone, outputs: Sequence[Symbolic], seeds: Sequence[Any], targets: Sequence[Symbolic]
 ) -> dict[ValueKey, Any]:
-    """Return the cotangent of each target (None: no path), computed by stable formulas."""
+    """Sweep cotangents back through the stable formulas; None for a target without a path."""
     cotangents: dict[ValueKey, Any] = {}
     for formula in stable_formulas(cone, outputs, targets):
-        seeded_outputs, same = list(zip(formula.outputs, seeds, strict=True)), _equals(formula.cone)
+        seeded_outputs, same = (
+            list(zip(formula.outputs, seeds, strict=True)),
+            _find_duplicates(formula.cone),
+        )
         merged = {*same, *same.values()}
         merged.update(_transposed_in_gram_products(formula.cone))
         asked = {target.key: target.node in merged for target in formula.targets.values()}
@@ -408,8 +418,8 @@ def _transposed_in_gram_products(cone: Cone) -> Iterator[Node]:
                     yield arg.node
 
 
-def _equals(cone: Cone) -> dict[Node, Node]:
-    """The nodes that compute what an earlier node of their order does, and that one.
+def _find_duplicates(cone: Cone) -> dict[Node, Node]:
+    """Map duplicate nodes of a cone (equal op, operands and order) to the first one.
 
     A region that runs again keeps its nodes: they are apart from what ran before.
     """
@@ -433,7 +443,7 @@ def gradients_or_none(y: Symbolic, wrt_values: Sequence[Symbolic]) -> list[Value
 
 
 def gradients_of_free_parameters(loss: Any, excluded: Container[Node]) -> dict[Parameter, Any]:
-    """The gradients of the parameters that a loss depends on, except those in ``excluded``."""
+    """Return the gradients of all parameters that a loss depends on, but not ``excluded`` ones."""
     nodes = set(ancestors([loss]) if isinstance(loss, Symbolic) else [])
     read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
     noted = running_session()
@@ -469,7 +479,7 @@ def pull_back_stably(
 def _check_paths(
     cone: Cone, seeded_outputs: Sequence[tuple[Symbolic, Any]], missing: Sequence[Symbolic]
 ) -> None:
-    """Refuse a value without a differentiable path in the formula as it was written.
+    """Refuse a value to differentiate by that has no differentiable path to the outputs as written.
 
     If only the stable formula has no path, the value does not matter: its gradient is zero.
     """
@@ -492,7 +502,7 @@ def pull_back(
 def transpose_linear(
     linear: Callable[[Sequence[Any]], Sequence[tuple[Any, Any]]], kinds: Sequence[TensorType | None]
 ) -> tuple[Any, ...]:
-    """The cotangent of each operand of a linear function; None where an operand has no type.
+    """Transpose a linear function: the cotangent of each operand; None for operands without a type.
 
     ``linear`` gives results with their cotangents, for operands of these types. Nothing of the
     results reads the operands but a rule that is not linear on paper, hence they are zeros.
@@ -535,6 +545,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return self.cotangents
 
     def visit(self, node: Node) -> None:
+        """Visit a node in reverse order; a duplicate hands its cotangent to the node it repeats."""
         first = self.same.get(node)
         if first is None:
             with within(node.origin):
@@ -555,7 +566,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return key in self.cone.active
 
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
-        """Apply the op's rule, with unsaved values recomputed.
+        """Apply the op's vjp rule to the cotangents of a node, with unsaved values recomputed.
 
         Sums over all iterations of a loop are those of blocks of iterations.
         """
@@ -575,7 +586,9 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         self.ends.add((key, node))
 
     def take_cotangent(self, key: ValueKey | None) -> Any:
-        """Return the pending cotangent, unresolved: gradients do not depend on other targets."""
+        """Remove and return a value's pending cotangent, unresolved: it does not depend on other
+        targets.
+        """
         assert key is not None
         ct = self.pending.pop(key, None)
         if ct is None:
@@ -590,7 +603,9 @@ class _GraphSweep(Sweep[Node, ValueKey]):
 def fitting(
     share: Any, arg: Symbolic, node: Node, what: str = "vjp gives a cotangent {} for an operand {}"
 ) -> Any:
-    """``share`` with exactly the type of ``arg``: sizes that agree only by a guard are renamed."""
+    """Return a cotangent contribution with the type of its operand; sizes equal by a guard are
+    renamed.
+    """
     if isinstance(share, float) and share == ZERO:  # a rule that hands on an unused cotangent
         return zeros_like_type(arg.type)
     if share.type == arg.type:
@@ -613,6 +628,7 @@ def or_zeros(derivative: Value | None, value: Symbolic) -> Value:
 
 
 def _check_output(y: Any, seed: Any) -> None:
+    """Refuse to differentiate what is not floating-point, or not scalar and has no seed."""
     if not isinstance(y, Symbolic):
         raise not_a_value(y)
     check_floating([y], "of")

@@ -56,18 +56,21 @@ _MOST_STEPS: Final = 20_000
 
 
 def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
-    """The pattern of one value of a graph with literal sizes by an input of it."""
+    """Return the Jacobian's sparsity pattern of one value by an input, for a graph of literal
+    sizes.
+    """
     count = _count(by.shape)
     pattern_by_key: dict[Any, Pattern] = {
         by.key: _sparse().eye_array(count, dtype=np.int8, format="csr")
     }
-    _walk(graph, pattern_by_key)
+    _propagate_patterns(graph, pattern_by_key)
     if of.key not in pattern_by_key:
         return _sparse().csr_array((_count(of.shape), count), dtype=np.int8)
     return pattern_by_key[of.key]
 
 
-def _walk(graph: Graph, pattern_by_key: dict[Any, Pattern]) -> None:
+def _propagate_patterns(graph: Graph, pattern_by_key: dict[Any, Pattern]) -> None:
+    """Propagate the sparsity patterns of Jacobians through the nodes of a graph."""
     for node in graph.nodes:
         patterns = [pattern_by_key.get(arg.key) for arg in node.args]
         if any(pattern is not None for pattern in patterns):
@@ -132,7 +135,7 @@ def _element_numbers(shape: Any) -> Any:
 
 
 def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | None:
-    """The patterns of the results; None where nothing is known of them."""
+    """Return the sparsity patterns of a node's results, given its operands'; None: unknown."""
     form: Any = node.form
     if isinstance(form, BodyForm):
         return _through_iterations(node, form, patterns)
@@ -164,15 +167,16 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
         return [patterns[0]] if places == [0] else None
     if len(places) != 1:
         return None
-    result_pattern = _through_one(node, form, places[0], patterns[places[0]])
+    result_pattern = _through_operand(node, form, places[0], patterns[places[0]])
     return None if result_pattern is None else [result_pattern]
 
 
 def _through_iterations(
     node: Node, form: BodyForm, patterns: Sequence[Pattern | None]
 ) -> list[Pattern] | None:
-    """The last carries of a loop and its stacks, iteration by iteration; None: too many, or no such
-    loop."""
+    """Propagate sparsity patterns through a loop, iteration by iteration; None if there are too
+    many.
+    """
     bodies, iterations = bodies_of(node), form.iterations
     if form.kind != "loop" or form.logged or not isinstance(iterations, int):
         return None
@@ -192,7 +196,7 @@ def _through_iterations(
         pattern_by_key = {
             x.key: p for x, p in zip(inputs, now, strict=True) if p is not None and p.nnz
         }
-        _walk(bodies[0], pattern_by_key)
+        _propagate_patterns(bodies[0], pattern_by_key)
         now[: form.carries] = [pattern_by_key.get(value.key) for value in outputs[: form.carries]]
         for stack, value in zip(stacks, outputs[form.carries :], strict=True):
             stack[iteration] = pattern_by_key.get(value.key, stack[iteration])
@@ -207,7 +211,8 @@ def _nothing(value: Symbolic, columns: int) -> Pattern:
     return _sparse().csr_array((_count(value.shape), columns), dtype=np.int8)
 
 
-def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
+def _through_operand(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
+    """Return the sparsity pattern that one operand of a node gives its result, by the op's form."""
     out: Any = node.types[0].shape
     shape: Any = node.args[place].shape
     numbers, count = _element_numbers(shape), _count(out)
@@ -233,14 +238,14 @@ def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern
     if isinstance(form, Contract):
         return _through_product(node, form, place, pattern)
     if isinstance(form, Gather | GatherAlong | Scatter | ScatterAlong) and place == 0:
-        return _through_places(node, form, pattern)
+        return _through_indices(node, form, pattern)
     if isinstance(form, WindowProduct | WindowReduce):
         return _through_windows(node, form, place, pattern)
     return None
 
 
-def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
-    """Return the pattern of a gather or scatter; None if its indices are not constant."""
+def _through_indices(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
+    """Return the sparsity pattern of a gather or scatter; None if its indices are not constant."""
     op = node.args[1].node.op
     out: Any = node.types[0].shape
     shape: Any = node.args[0].shape
@@ -255,7 +260,7 @@ def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
 
 
 def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:
-    """Return the pattern of a matrix product; zeros of a constant factor are skipped."""
+    """Return the sparsity pattern of a matrix product; zeros of a constant factor are skipped."""
     out = _element_numbers(node.types[0].shape)
     numbers = _element_numbers(node.args[place].shape)
     factor, transposed = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
@@ -285,7 +290,7 @@ def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -
 
 
 def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
-    """Return the pattern of windows over an image, or back: a Kronecker product over axes."""
+    """Return the sparsity pattern of windows over an image: a Kronecker product over axes."""
     sparse = _sparse()
     shape: Any = node.args[place].shape
     out: Any = node.types[0].shape
@@ -310,7 +315,7 @@ def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pat
 
 
 def _window_links(axis: Any) -> Any:
-    """A row for each window, with ones at the elements that it reads."""
+    """Return a 0-1 matrix along one axis: a row for each window, ones at the elements it reads."""
     windows, taps = np.meshgrid(np.arange(axis.windows), np.arange(axis.taps), indexing="ij")
     at = axis.step * windows + axis.dilation * taps - axis.before
     inside = (at >= 0) & (at < axis.image)
@@ -325,7 +330,7 @@ def is_mostly_full(pattern: Pattern) -> bool:
 
 
 def column_colours(pattern: Any) -> Array:
-    """A colour for each column, from 0 on: those of one colour have no row in common."""
+    """Colour the columns of a sparse Jacobian: columns of one colour have no row in common."""
     columns = pattern.tocsc()
     starts, rows = columns.indptr, columns.indices
     row_colours = [0] * pattern.shape[0]  # of each row a bit for each colour among its columns
@@ -343,7 +348,7 @@ def column_colours(pattern: Any) -> Array:
 
 
 def star_colours(pattern: Any) -> Array:
-    """A colour for each row of a symmetric pattern: neighbours differ, and so do paths of four.
+    """Star-colour a sparse symmetric Hessian: neighbours differ, and so do paths of four vertices.
 
     No path over four vertices has two colours alone, so that of the two places of an element one
     is the only one of its colour in the other's row. Takes time for every path over three vertices;
@@ -397,7 +402,7 @@ def read_rows(pattern: Any, colours: Array, products: Array) -> Array:
 
 
 def read_symmetric(pattern: Any, colours: Array, products: Array) -> Array:
-    """The same of a symmetric matrix by a star colouring: where the element stands alone."""
+    """Recover a sparse symmetric Hessian from compressed products by its star colouring."""
     rows, columns = _rows_of(pattern), pattern.indices
     colour_counts = np.zeros((pattern.shape[0], int(colours.max(initial=-1)) + 1), np.intp)
     np.add.at(colour_counts, (rows, colours[columns]), 1)

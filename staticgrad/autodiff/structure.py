@@ -34,13 +34,15 @@ Structure = list[Any] | tuple[Any, ...] | dict[Any, Any]
 
 
 def leaves(structure: Any, takes: str = "grad takes values to differentiate by") -> list[Symbolic]:
-    """Every value in nested dicts, lists and tuples, in order; ``takes`` begins the message."""
+    """Flatten nested dicts, lists and tuples into the values to differentiate; ``takes``: the
+    message.
+    """
     if isinstance(structure, Symbolic):
         return [structure]
     if isinstance(structure, SymbolicComplex):
         return flatten(structure)[0]
     if not isinstance(structure, dict | list | tuple):
-        raise GradientError(f"{takes}, not {quote(structure)}", hint=_instead_of(structure))
+        raise GradientError(f"{takes}, not {quote(structure)}", hint=_suggest_instead(structure))
     items = structure.values() if isinstance(structure, dict) else structure
     return [leaf for item in items for leaf in leaves(item, takes)]
 
@@ -53,7 +55,7 @@ class _OneLeaf(SymbolicComplex):
 
 
 def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
-    """Values in which a complex one is one leaf, not two, if the outputs read it as a whole.
+    """Replace complex values by their stored array of pairs where the outputs read that as a whole.
 
     Factorizations and transforms read both parts as one real value: of a part alone there is no
     path to them.
@@ -64,6 +66,7 @@ def by_stored(structure: Any, outputs: Sequence[Symbolic]) -> Any:
 
 
 def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
+    """Return whether outputs read a complex value's stored pairs, rather than its two parts."""
     if not isinstance(x, SymbolicComplex) or x.stored is None or x.is_stored:
         return False
     cuts = {arg.node for part in (x.re, x.im) for arg in part.node.args}
@@ -77,7 +80,8 @@ def _is_read_whole(x: Any, outputs: Sequence[Symbolic]) -> bool:
     )
 
 
-def _instead_of(structure: Any) -> str:
+def _suggest_instead(structure: Any) -> str:
+    """Return a hint: what to pass to a derivative instead of this object."""
     if isinstance(structure, np.ndarray | np.generic | float):
         return 'numbers are constants: make it sg.parameter("w", array), or an input'
     if isinstance(structure, str):
@@ -92,7 +96,7 @@ def _instead_of(structure: Any) -> str:
 
 
 def not_a_value(data: Any) -> GradientError:
-    """Return the error for something to differentiate that is not a value of a graph."""
+    """Return the error for differentiating something that is not a value of a graph."""
     what = f"{called_name()} differentiates a value of a graph, not {quote(data)}"
     if hasattr(data, "run"):
         hint = "differentiate the value, then compile the gradients: sg.compile({'dw': dw})"
@@ -103,12 +107,13 @@ def not_a_value(data: Any) -> GradientError:
     elif isinstance(data, np.ndarray | np.generic | float):
         hint = "an array is a result, after the run: differentiate the value that was compiled"
     else:
-        hint = _instead_of(data)
+        hint = _suggest_instead(data)
     return GradientError(what, hint=hint)
 
 
 def pair_leaves(structure: Any, derivatives: Any, role: str) -> Iterator[tuple[Symbolic, Any]]:
-    """Pair every value with its cotangent or tangent; ``role`` names that in messages.
+    """Pair every value with its cotangent or tangent in equal containers; ``role`` names the
+    latter.
 
     Cotangents of complex values are conjugated, as JAX has them.
     """
@@ -130,17 +135,18 @@ def pair_leaves(structure: Any, derivatives: Any, role: str) -> Iterator[tuple[S
         )
     elif isinstance(structure, dict):
         if not isinstance(derivatives, dict) or derivatives.keys() != structure.keys():
-            raise _differs(role, f"a dict of {', '.join(map(repr, structure))}", derivatives)
+            raise _mismatch_error(role, f"a dict of {', '.join(map(repr, structure))}", derivatives)
         for key, item in structure.items():
             yield from pair_leaves(item, derivatives[key], role)
     else:
         if not isinstance(derivatives, list | tuple) or len(derivatives) != len(structure):
-            raise _differs(role, f"a list or tuple of {len(structure)}", derivatives)
+            raise _mismatch_error(role, f"a list or tuple of {len(structure)}", derivatives)
         for item, derivative in zip(structure, derivatives, strict=True):
             yield from pair_leaves(item, derivative, role)
 
 
-def _differs(role: str, expected: str, derivatives: Any) -> GradientError:
+def _mismatch_error(role: str, expected: str, derivatives: Any) -> GradientError:
+    """Return the error for cotangents or tangents whose containers do not match the values."""
     what = repr(derivatives) if isinstance(derivatives, Symbolic) else kind_of(derivatives)
     if isinstance(derivatives, dict):
         what = f"a dict of {', '.join(map(repr, derivatives)) or 'nothing'}"
@@ -153,9 +159,9 @@ def _differs(role: str, expected: str, derivatives: Any) -> GradientError:
 
 
 def fit_to_type(value: Symbolic, derivative: Any, role: str) -> Symbolic:
-    """Return a cotangent or tangent, a value or array, as a value of the type of ``value``."""
+    """Convert a cotangent or tangent (value or array) to the type of the primal ``value``."""
     symbolic = (
-        derivative if isinstance(derivative, Symbolic) else _constant(value, derivative, role)
+        derivative if isinstance(derivative, Symbolic) else _constant_of(value, derivative, role)
     )
     if symbolic.type != value.type:
         related = (
@@ -169,7 +175,8 @@ def fit_to_type(value: Symbolic, derivative: Any, role: str) -> Symbolic:
     return symbolic
 
 
-def _constant(value: Symbolic, derivative: Any, role: str) -> Symbolic:
+def _constant_of(value: Symbolic, derivative: Any, role: str) -> Symbolic:
+    """Make a constant of an array that the user passed as a cotangent or tangent."""
     try:
         array = array_of(derivative, f"the {role}")
     except StaticgradError:
@@ -185,7 +192,7 @@ def _constant(value: Symbolic, derivative: Any, role: str) -> Symbolic:
 
 
 def check_floating(values: Iterable[Symbolic], role: str) -> None:
-    """Refuse values that have no derivatives; ``role`` is "of" or "by"."""
+    """Refuse to differentiate integers and booleans; ``role`` is "of" or "by"."""
     for value in values:
         if value.dtype.is_float:
             continue

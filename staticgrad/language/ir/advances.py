@@ -27,7 +27,7 @@ from staticgrad.support.errors import GraphError
 
 
 def next_steps(nodes: Iterable[Node]) -> list[tuple[Parameter, Symbolic]]:
-    """Return the next steps of all generators from which these nodes draw, the older one first."""
+    """Return the next states of random generators that these nodes draw from, oldest first."""
     steps = [
         node for node in nodes if isinstance(node.op, ParameterLeaf) and node.op.store.counts_runs
     ]
@@ -41,7 +41,7 @@ def next_steps(nodes: Iterable[Node]) -> list[tuple[Parameter, Symbolic]]:
 def advances(
     nodes: Sequence[Node], updates: Iterable[tuple[Parameter, Symbolic]]
 ) -> list[tuple[Parameter, Symbolic]]:
-    """Return what a graph of these nodes and ``updates`` has to update beside them.
+    """Return the updates of generators and layer statistics that a graph adds to ``updates``.
 
     Several calls that update one parameter do so one after the other, in the order of the calls.
     """
@@ -56,7 +56,7 @@ def advances(
             for parameter, value in call.updates:
                 node = parameter.node
                 if node in latest:
-                    value = _with_value(value, node, latest[node][1])
+                    value = _substitute_leaf(value, node, latest[node][1])
                 if node not in updated:
                     latest[node] = parameter, value
         roots = [root for pair in latest.values() for root in pair]
@@ -65,8 +65,8 @@ def advances(
     return [*latest.values(), *((p, value) for p, value in steps if p.node not in latest)]
 
 
-def _with_value(value: Symbolic, leaf: Node, new: Symbolic) -> Symbolic:
-    """Return ``value`` computed with ``new`` in the place of the parameter ``leaf``."""
+def _substitute_leaf(value: Symbolic, leaf: Node, new: Symbolic) -> Symbolic:
+    """Substitute ``new`` for the parameter ``leaf`` in the graph that computes ``value``."""
     replaced: dict[Node, Sequence[Symbolic]] = {leaf: (new,)}
     for node in sorted(ancestors([value]), key=lambda node: node.serial):
         if any(arg.node in replaced for arg in node.args):
@@ -78,7 +78,7 @@ def _with_value(value: Symbolic, leaf: Node, new: Symbolic) -> Symbolic:
 
 
 def check_without_updates(nodes: Iterable[Node]) -> None:
-    """Refuse nodes of modules that update parameters, in a program that updates nothing.
+    """Refuse nodes of modules that update parameters (batch norm), in a program without updates.
 
     Raises:
         GraphError: with the parameter, and what to write.

@@ -62,7 +62,7 @@ def walk_bodies(graph: Graph) -> Iterator[Graph]:
 
 
 def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
-    """``graph`` with ``change`` applied to every body, inner ones first; itself if none changed."""
+    """Apply ``change`` to the body graphs of loops and branches, inner first."""
     changed_bodies: dict[Graph, Graph] = {}
 
     def change_body(body: Graph) -> Graph:
@@ -71,6 +71,7 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
         return changed_bodies[body]
 
     def rewrite_node(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        """Rebuild a loop or branch node whose body graphs changed; None keeps the node."""
         op = node.op
         if not isinstance(op, BodyOp):
             return None
@@ -85,7 +86,7 @@ def map_bodies(graph: Graph, change: Callable[[Graph], Graph]) -> Graph:
 
 
 def closed_under(more: Callable[[set[int]], Set[int]], start: Set[int]) -> set[int]:
-    """The least set with ``start`` and with all that ``more`` finds, given the set itself.
+    """Return the least fixpoint: the smallest set with ``start`` that is closed under ``more``.
 
     ``more`` finds no less for a larger set. It is last called with the set that is returned.
     """
@@ -126,7 +127,7 @@ def body_of(inputs: Iterable[Symbolic], outputs: Mapping[str, Symbolic]) -> Grap
 def inline_body(
     body: Graph, operands: Sequence[Symbolic], order: int | None = None
 ) -> list[Symbolic]:
-    """The outputs of ``body`` over other operands, as new nodes at their own lines."""
+    """Inline the body graph of a loop or branch over other operands: its outputs as new nodes."""
     replacements = {
         value.key: operand for value, operand in zip(body.inputs, operands, strict=True)
     }
@@ -139,7 +140,7 @@ def rebuilt(
     order: int | None = None,
     changed: Mapping[Node, Op] = MappingProxyType({}),
 ) -> dict[str, Symbolic]:
-    """The outputs of ``body``, by name, as new nodes over other values at their own lines."""
+    """Rebuild the outputs of a body graph by name, as new nodes over substituted values."""
     new = dict(replacements)
     for node in body.nodes:
         if isinstance(node.op, Input) or (node, 0) in replacements:
@@ -202,7 +203,7 @@ GOING: Final = BodyBuffer("going")
 def body_buffers(
     kind: Kind, carries: int, slices: int, inputs: Sequence[int], results: Sequence[int]
 ) -> dict[BodyBuffer, int]:
-    """Return the operand of a loop or branch that a buffer of its bodies is, or is a row of.
+    """Map each buffer of a loop's or branch's bodies to the operand it is, or is a row of.
 
     ``inputs`` and ``results`` are the numbers of the operands that go in and come out.
     """
@@ -296,6 +297,7 @@ class BodyStep(BoundStep):
         return ((f"{o.use}{n}", USES[o.use], o.dtype) for n, o in enumerate(self.types))
 
     def text(self, names: Mapping[Kernel, str]) -> str:
+        """Print the step of a loop or branch, as a schedule's text has it."""
         operands = ", ".join(
             f"{operand.use} {binding_text(binding)}"
             + (f" of {operand.number}" if operand.use in ("turn", "check") else "")
@@ -324,7 +326,9 @@ class BodyStep(BoundStep):
         return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """Return the calls of all iterations; for a branch, the calls of every case."""
+        """Return the kernel calls of all iterations of a loop; for a branch, the calls of every
+        case.
+        """
         calls: list[Call] = []
         at, iterations = 1, self.iterations_at(arguments)
         for body in self.bodies():
@@ -369,6 +373,9 @@ class BodyStep(BoundStep):
         return tuple(self._body(number, outside) for number in range(len(self.schedules)))
 
     def _body(self, number: int, outside: dict[BodyBuffer, int]) -> StepBody:
+        """Return one body of a loop or branch step: its schedule and how its buffers are bound
+        outside.
+        """
         schedule = self.schedules[number]
         buffers_by_name = schedule.by_name
         used = {buffer.name: buffer for buffer in outside if buffer.name in buffers_by_name}
@@ -397,6 +404,9 @@ class BodyStep(BoundStep):
 
     @cached_property
     def control(self) -> Control:
+        """Return the control of the step's loop or branch by operand number: test, carries,
+        direction.
+        """
         inputs, results = self.numbers("in"), self.numbers("out")
         if self.kind == "branch":
             return Control("branch", inputs[0])

@@ -87,7 +87,7 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
 def public(
     function: Callable[P, T], home: str = "", operands: Callable[[Any], Any] = tuple
 ) -> Callable[P, T]:
-    """``function`` as users call it: arguments that do not fit are read as NumPy would."""
+    """Wrap a public function so that it reads arguments as NumPy does (names, order, flags)."""
     owner, _, name = function.__qualname__.rpartition(".")
     name = owner.rpartition(".")[2] if name == "__init__" else name  # that of its class
     # A method takes what the method of that name takes of arrays: a.sum, not np.sum.
@@ -101,13 +101,14 @@ def public(
 def _reader(
     function: Callable[..., T], name: str, numpy_name: str, operands: Callable[[Any], Any]
 ) -> Callable[..., T]:
-    """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are."""
+    """Return ``function`` behind a reader of its arguments, which takes NumPy's spellings too."""
     constructs = function.__name__ == "__init__"
     declared: tuple[_Declared, ...] | None = None
     checked: list[tuple[int, str, type | None]] = []
     computes = operands is present and name not in MAKES_VALUES
 
     def read(*args: Any, **kwargs: Any) -> Any:
+        """Call the public function, converting arguments that are not of the declared classes."""
         nonlocal declared, checked
         if declared is None:  # a signature takes long to read, and few functions are called
             parameters = _declared_parameters(function)
@@ -119,7 +120,7 @@ def _reader(
             argument = args[place] if place < len(args) else kwargs.get(word, _MISSING)
             if argument is not _MISSING and argument.__class__ is not exact:
                 named = type(args[0]).__name__ if constructs else name
-                args, kwargs = _as_declared(named, declared, args, kwargs)
+                args, kwargs = _convert_arguments(named, declared, args, kwargs)
                 break
         first_is_value = args and hasattr(args[0].__class__, "computes")  # as in nearly all calls
         if computes and not first_is_value and are_plain(args, kwargs):
@@ -137,7 +138,7 @@ def _reader(
         except TypeError as error:
             if raised_inside(error):
                 raise
-        return _read(function, numpy_name, args, kwargs)
+        return _bind_as_numpy(function, numpy_name, args, kwargs)
 
     return read
 
@@ -163,7 +164,7 @@ _forms: Final[dict[FunctionType, Any]] = {}
 
 
 def public_form(function: FunctionType, home: str, operands: Callable[[Any], Any] = present) -> Any:
-    """Return the public form of a function, by default one of values, of the module ``home``.
+    """Return the public form of a function: the wrapper that reads NumPy's arguments.
 
     Public modules publish what their tables name; functions call each other directly.
     """
@@ -182,7 +183,7 @@ def namespace(
     operands: Callable[[Any], Any] | None = tuple,
     instead: Mapping[str, str] | None = None,
 ) -> None:
-    """Make a module one that users import, in its last line.
+    """Make a module a public namespace: wrap its public functions, in its last line.
 
     The functions of its ``__all__`` become their public forms, and a name that it does not have is
     explained; ``instead`` says what to write for names of other libraries.
@@ -212,7 +213,7 @@ def module_of(function: Any) -> str:
 
 
 def is_pickled_by_value() -> bool:
-    """Return whether cloudpickle is pickling: by itself, or as joblib, Ray and Spark have it.
+    """Return whether cloudpickle (by itself, or of joblib, Ray or Spark) pickles by value now.
 
     It writes functions of a script whole, where pickle writes their names: a process that is not
     a copy of this one cannot import the script. It offers objects no other way to see that.
@@ -278,7 +279,10 @@ _FLAG: Final = Argument(_read_flag, bool)
 
 
 def _choice(choices: tuple[str | int, ...]) -> Argument:
+    """Declare an argument that is one of several choices, such as a mode's name."""
+
     def read(word: str, argument: Any) -> Any:
+        """Return an argument that is one of the choices, or raise an error that lists them."""
         if isinstance(argument, str | int | np.integer) and not isinstance(argument, bool):
             for choice in choices:
                 if isinstance(choice, str) is isinstance(argument, str) and choice == argument:
@@ -295,7 +299,7 @@ def _choice(choices: tuple[str | int, ...]) -> Argument:
 
 @functools.cache
 def _declared_parameters(function: Callable[..., Any]) -> tuple[_Declared, ...]:
-    """The parameters of a function whose annotations say how they are read."""
+    """Return the parameters of a function whose annotations declare how arguments are read."""
     parameters = []
     module = inspect.unwrap(function).__module__
     for place, parameter in enumerate(inspect.signature(function).parameters.values()):
@@ -309,7 +313,7 @@ def _declared_parameters(function: Callable[..., Any]) -> tuple[_Declared, ...]:
 
 
 def declaration(module: str, annotation: Any) -> tuple[Argument | None, bool]:
-    """Return the declaration of an annotation in ``module``, and whether None is allowed."""
+    """Return an annotation's declaration of an argument, and whether None is allowed."""
     if annotation in (bool, bool | None):
         return _FLAG, annotation is not bool
     if not isinstance(annotation, str):  # of a module without postponed evaluation
@@ -333,10 +337,10 @@ def _declaration_of(kind: Any) -> Argument | None:
 
 
 @names_messages
-def _as_declared(
+def _convert_arguments(
     name: str, declared: tuple[_Declared, ...], args: Any, kwargs: dict[str, Any]
 ) -> Arguments:
-    """The arguments as a function takes them."""
+    """Convert the arguments of a call to the classes that a function declares."""
     for place, word, exact, optional, read in declared:
         argument = args[place] if place < len(args) else kwargs.get(word, _MISSING)
         if argument is _MISSING or argument.__class__ is exact or (argument is None and optional):
@@ -358,6 +362,7 @@ def check_fields(record: Any) -> None:
 
 @names_messages
 def _read_fields(name: str, record: Any) -> None:
+    """Convert the fields of a dataclass to their declared classes, when an instance is made."""
     for field, (argument, is_optional) in _fields_declared(record.__class__).items():
         value = getattr(record, field)
         if value.__class__ is argument.exact or (value is None and is_optional):
@@ -369,6 +374,7 @@ def _read_fields(name: str, record: Any) -> None:
 
 @functools.cache
 def _fields_declared(cls: Any) -> dict[str, tuple[Argument, bool]]:
+    """Return the declared fields of a dataclass, those of its bases first."""
     declared = {}
     inherited: set[int] = set()  # the same Field object stands in a base and its subclasses
     for base in reversed(cls.__mro__):
@@ -384,32 +390,36 @@ def _fields_declared(cls: Any) -> dict[str, tuple[Argument, bool]]:
 # -- calls that do not fit ------------------------------------------------------------------------
 
 
-def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    """``function`` of arguments that do not fit it, read by the signature of NumPy's ``name``."""
-    theirs = _numpy(name)
+def _bind_as_numpy(
+    function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]
+) -> Any:
+    """Bind arguments that do not fit our function by the signature of NumPy's ``name``, and call
+    it.
+    """
+    theirs = _numpy_function(name)
     ours = inspect.signature(function)
     word = name.rpartition(".")[2]
     kwargs = without_synonyms(word, ours, kwargs)
     if isinstance(theirs, np.ufunc):
-        args, kwargs = _by_name(word, args, kwargs, [*ours.parameters][: theirs.nin], ours)
+        args, kwargs = _name_positional(word, args, kwargs, [*ours.parameters][: theirs.nin], ours)
         kwargs = _without_idle(word, dict.fromkeys(_OF_UFUNCS), ours, kwargs)
         if kwargs.get("dtype") is not None and "dtype" not in ours.parameters:
-            return _in_dtype(function, word, args, kwargs)
+            return _compute_in_dtype(function, word, args, kwargs)
         kwargs.pop("dtype", None)
     else:
         parameters = _parameters(name, theirs)
         places = [n for n, p in parameters.items() if p.kind in _OPERANDS]
         if name.startswith("ndarray."):  # methods take more places than their signatures say
-            further = _parameters(word, _numpy(word))
+            further = _parameters(word, _numpy_function(word))
             places += [n for n, p in further.items() if p.kind in _OPERANDS][len(places) :]
             parameters = {**further, **parameters}
         operands = [n for n, p in ours.parameters.items() if p.kind in _OPERANDS]
-        args, kwargs = _by_name(word, args, kwargs, places or operands, ours)
+        args, kwargs = _name_positional(word, args, kwargs, places or operands, ours)
         pairs = dict(zip(places, operands, strict=False))
-        kwargs = _in_our_words(word, kwargs, pairs, parameters, ours)
+        kwargs = _rename_keywords(word, kwargs, pairs, parameters, ours)
         kwargs = _without_idle(word, {n: p.default for n, p in parameters.items()}, ours, kwargs)
     check_arguments(word, ours, args, kwargs)
-    args, kwargs = _as_declared(word, _declared_parameters(function), args, kwargs)
+    args, kwargs = _convert_arguments(word, _declared_parameters(function), args, kwargs)
     return function(*args, **kwargs)
 
 
@@ -419,8 +429,8 @@ _OF_UFUNCS: Final = (
 )  # fmt: skip
 
 
-def _numpy(name: str) -> Any:
-    """NumPy's function of that name, or None: ``linalg.norm`` and ``norm`` are one."""
+def _numpy_function(name: str) -> Any:
+    """Return NumPy's function of a name, or None: ``linalg.norm`` and ``norm`` are one."""
     if name in _SEVERAL:  # NumPy's write arrays alone
         return None
     room: Any = np
@@ -474,14 +484,14 @@ _SEVERAL: Final = {
 }
 
 
-def _by_name(
+def _name_positional(
     name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     places: list[str],
     ours: inspect.Signature,
 ) -> Arguments:
-    """Positional arguments that the function takes by name only, by the names that NumPy has."""
+    """Name positional arguments that our function takes by keyword only, as NumPy orders them."""
     kinds = [p.kind for p in ours.parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         return args, kwargs
@@ -513,7 +523,7 @@ SYNONYMS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def without_synonyms(name: str, ours: inspect.Signature, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return keyword arguments by our names, where ``ours`` has these and not PyTorch's.
+    """Replace PyTorch's keyword names (``dim``) by NumPy's (``axis``), which ``ours`` has.
 
     Raises UnknownArgumentError for an argument under both of its names, ArgumentError where one
     does not have the values of several.
@@ -543,10 +553,10 @@ def without_synonyms(name: str, ours: inspect.Signature, kwargs: dict[str, Any])
 _OTHER_NAMES: Final = {"clip": {"a_min": "min", "a_max": "max"}}
 
 
-def _in_our_words(
+def _rename_keywords(
     name: str, kwargs: dict[str, Any], places: dict[str, str], parameters: dict[str, Any], ours: Any
 ) -> dict[str, Any]:
-    """The arguments by our names: of what stands in one place, each side has a name of its own."""
+    """Rename keyword arguments of NumPy to our parameter names, matched by position."""
     pairs = {
         n: our_name
         for n, our_name in places.items()
@@ -567,6 +577,7 @@ def _in_our_words(
 def _without_idle(
     name: str, defaults: dict[str, Any], ours: inspect.Signature, kwargs: dict[str, Any]
 ) -> dict[str, Any]:
+    """Drop NumPy keyword arguments that have no effect at their values; refuse the others."""
     effective = {}
     for word, argument in kwargs.items():
         if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
@@ -583,6 +594,7 @@ def _without_idle(
 
 
 def _is_idle(name: str, word: str, argument: Any, default: Any) -> bool:
+    """Return whether a NumPy keyword argument has no effect: its default, ``where=True``."""
     if argument is default or argument is np._NoValue:
         return True
     if word == "where":
@@ -595,8 +607,10 @@ def _is_idle(name: str, word: str, argument: Any, default: Any) -> bool:
     return argument in idle or (type(argument) is type(default) and argument == default)
 
 
-def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A ufunc computed in a dtype: its operands are converted first."""
+def _compute_in_dtype(
+    function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]
+) -> Any:
+    """Compute a ufunc in a given dtype: convert its operands first."""
     asked = kwargs.pop("dtype")
     try:
         dtype = as_dtype(asked)

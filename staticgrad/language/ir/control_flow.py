@@ -102,7 +102,7 @@ Instruction = Move | Loop | Branch
 
 
 def control_flow(step: Step) -> tuple[Instruction, ...]:
-    """Return the instructions of a step with bodies."""
+    """Return the control-flow instructions of a loop or branch: runs of bodies, moves, tests."""
     control, bodies = step.control, step.bodies()
     if control.kind == "branch":
         cases = tuple(Run(n, _bind_places(step, body, {})) for n, body in enumerate(bodies))
@@ -129,7 +129,7 @@ def control_flow(step: Step) -> tuple[Instruction, ...]:
 
 
 def _bind_places(step: Step, body: StepBody, counts: Mapping[int, Size]) -> dict[str, Place]:
-    """Return the places of what a body reads and writes outside; ``counts``: of each carry."""
+    """Bind the buffers of a loop's body to places outside: operands, rows, ping-pong buffers."""
     control, buffers, carried = step.control, body.schedule.by_name, dict(body.carried)
     bound: dict[str, Place] = {}
     for name, access in body.outside:

@@ -30,8 +30,8 @@ broken: Final[list[str]] = []
 
 
 def find_op(name: str) -> type[Op] | None:
-    """The op class registered as ``name``; imports every op there is before it gives None."""
-    for more in (None, load_ops, _load_announced):
+    """Return the op class registered as ``name``; if it is unknown, import all op modules first."""
+    for more in (None, load_ops, _import_announced_ops):
         if more is not None:
             more()
         try:
@@ -55,8 +55,8 @@ def load_ops() -> None:
     _loaded = True
 
 
-def _load_announced() -> None:
-    """Import, once, what other packages announce, as far as it can be imported."""
+def _import_announced_ops() -> None:
+    """Import, once, the op modules that installed packages announce as entry points."""
     global _announced_loaded
     if _announced_loaded:
         return
@@ -66,7 +66,8 @@ def _load_announced() -> None:
 
 
 def load_entry_points(group: str, failed: list[str] | None = None) -> Iterator[tuple[Any, Any]]:
-    """The entry points of a group that can be loaded, each with what it stands for.
+    """Load the entry points of a group of installed packages, with the name of each; skip broken
+    ones.
 
     Warns of each of the others, whatever it raised, with the name of its package; the texts of
     these warnings are added to ``failed``.
@@ -110,7 +111,7 @@ class AttributeMistake(Exception):  # noqa: N818 - caught, and reported as a Par
 
 
 def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
-    """The op with these attributes, defaults for the rest."""
+    """Build an op from attributes read from text, with defaults for the others."""
     fields_by_name = {field.name: field for field in fields(cls) if field.init}
     for name, value in attributes.items():
         if name not in fields_by_name:
@@ -135,7 +136,7 @@ def build_op(cls: type[Op], attributes: Mapping[str, Any]) -> Op:
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Return whether a value has the annotated type; an unsupported annotation accepts anything."""
+    """Return whether an op attribute fits its annotation (any value, if unsupported)."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in get_args(hint))

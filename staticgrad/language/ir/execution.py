@@ -86,7 +86,7 @@ _WEAK: Final = frozenset({bool, int, float, str, tuple, type(None)})
 
 
 def beside_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing | None:
-    """Return the block in which arrays are taken as values of the kind of the others.
+    """Return the context in which NumPy arrays become values of the kind of the other operands.
 
     None: there are no arrays beside values, or arrays are of that kind anyway.
     """
@@ -131,7 +131,7 @@ def _holds_values(arg: Any) -> bool:
 
 
 def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``args``, with the present arrays of parameters that stand among what computes at once."""
+    """Replace parameters in the arguments of an eager computation by their current arrays."""
     hold = _holding.innermost()
     if hold is not None:
         pairs = [(arg, getattr(arg.__class__, "computes", None)) for arg in args]

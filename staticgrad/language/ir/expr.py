@@ -167,7 +167,7 @@ class Access:
         return tuple(p for p in self.positions if p.has_ends)
 
     def stride(self, axis: str) -> Stride:
-        """The stride along ``axis``; 0 when the operand does not vary along it."""
+        """Return the stride of a memory access along ``axis``; 0 when it does not vary."""
         for name, stride in self.strides:
             if name == axis:
                 return stride
@@ -179,6 +179,7 @@ class Access:
 
 
 def _product(step: str | int, stride: str | int) -> Stride:
+    """Multiply a step and a stride; a product with a symbol stays a pair."""
     if isinstance(step, int) and isinstance(stride, int):
         return step * stride
     if 0 in (step, stride):
@@ -270,7 +271,7 @@ class Expr:
         return apply("fma", self, self._lift(factor), self._lift(addend))
 
     def cast(self, dtype: DType) -> Expr:
-        """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN.
+        """Convert a NumPy scalar as x86-64 does: an integer of NaN or out of range is INT_MIN.
 
         A value of a storage dtype that goes to its compute dtype and back is not converted.
         """
@@ -309,7 +310,7 @@ def apply(op: str, *args: Expr) -> Expr:
 
 
 def mistyped_operands(expr: Expr) -> str:
-    """Return what is wrong with a primitive's operands or result dtype; empty if nothing is."""
+    """Return the type error of a scalar expression's operands or result; empty if none."""
     op, args, primitive = expr.op, expr.args, PRIMITIVES[expr.op]
     if len(args) != primitive.operands:
         count = primitive.operands
@@ -367,7 +368,7 @@ def select(condition: Expr, a: Expr, b: Expr) -> Expr:
 
 
 def rarely(condition: Expr, unusual: Iterable[Expr], usual: Iterable[Expr]) -> tuple[Expr, ...]:
-    """Pairwise ``select(condition, unusual, usual)``, for a condition that hardly ever holds.
+    """Build ``select(condition, unusual, usual)`` for a rare condition: vectors may branch past it.
 
     Inside a named block, a kernel goes through what only the unusual values need if the condition
     holds in some lane, once for all of them; what they share with other values is computed always.
@@ -378,7 +379,7 @@ def rarely(condition: Expr, unusual: Iterable[Expr], usual: Iterable[Expr]) -> t
 
 
 def window(position: Expr, words: Iterable[int]) -> Expr:
-    """Return 52 bits of a constant, given as u64 words, most significant first, from ``position``.
+    """Extract 52 bits of a constant given as u64 words, most significant first, from ``position``.
 
     A position whose byte is past the last word reads from the start of that word, at the same bit.
     Only inside named blocks.
@@ -402,7 +403,8 @@ def postorder(roots: Iterable[Expr], visited: Iterable[int] = ()) -> Iterator[Ex
 
 
 def unvisited_postorder(roots: Iterable[Expr], visited: set[int]) -> Iterator[Expr]:
-    """Yield the same, without ids in ``visited``, to which the ids of yielded ones are added.
+    """Yield scalar expressions in postorder, operands first, without those whose ids are
+    ``visited``.
 
     Walks over a kernel's statements that share ``visited`` take the time of one walk over all.
     """
@@ -427,7 +429,7 @@ def unvisited_postorder(roots: Iterable[Expr], visited: set[int]) -> Iterator[Ex
 
 
 def describe_type_error(expr: Expr) -> str:
-    """Return what is wrong with the operands, dtype or attribute of ``expr``; empty if valid."""
+    """Check one scalar expression's operands, dtype and attribute; return the error or ''."""
     if expr.op not in PRIMITIVES:
         return f"{expr.op!r} is not a primitive"
     if expr.op == "load":
@@ -475,7 +477,7 @@ def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
 
 
 def _holds(dtype: DType, value: object) -> bool:
-    """Return whether a literal's value is one that ``literal`` makes for this dtype."""
+    """Return whether a literal's value is representable in its dtype, in canonical form."""
     if dtype.is_float or dtype.is_bool:
         return isinstance(value, float if dtype.is_float else bool)
     if not isinstance(value, int) or isinstance(value, bool):

@@ -42,7 +42,7 @@ _all_loaded = False
 
 
 def register_functions(module: str, functions: Mapping[str, Callable[..., Any]]) -> None:
-    """Let functions of NumPy's or SciPy's ``module`` call ours of the same names.
+    """Register our implementations of functions of NumPy's or SciPy's ``module`` by name.
 
     ``np.linalg.det(x)`` of a value ``x`` then calls ``functions["det"]`` of ``linalg``. SciPy's
     ufuncs do not have the name of their module.
@@ -53,7 +53,7 @@ def register_functions(module: str, functions: Mapping[str, Callable[..., Any]])
 
 
 def load(name: str) -> Any:
-    """Import the public function ``name``, as the functions of the package call it.
+    """Import the public function ``name`` lazily, for calls from inside of the package.
 
     Raises:
         AttributeError: there is no such function.
@@ -79,7 +79,7 @@ def namespace_of(name: str) -> Any:
 
 
 def load_functions() -> None:
-    """Import all functions, and with them every built-in op that one of them applies.
+    """Import all public functions, and with them every built-in op that one of them applies.
 
     The tables of this module are complete then.
     """
@@ -100,7 +100,7 @@ def load_functions() -> None:
 
 
 def numpy_function(name: str) -> Callable[..., Any] | None:
-    """Return our function for a NumPy function's name, or None if there is none.
+    """Return our public function for a NumPy function's name, or None if there is none.
 
     Imports the module that has it, and all functions where the tables do not say which it is.
     """

@@ -120,7 +120,7 @@ class Graph(GraphParts):
             nodes += ancestors(more, stop=dict.fromkeys(nodes))
             pairs = (*pairs, *added)
         nodes.sort(key=lambda node: node.serial)
-        self._fill(
+        self._set_parts(
             nodes,
             [Symbolic(n) for n in nodes if isinstance(n.op, Input)],
             [Parameter(n) for n in nodes if isinstance(n.op, ParameterLeaf)],
@@ -132,7 +132,7 @@ class Graph(GraphParts):
         check_names(self.inputs, self.parameters, describe)
         check_from_outside(self.inputs, nodes)
 
-    def _fill(
+    def _set_parts(
         self,
         nodes: Iterable[Node],
         inputs: Iterable[Symbolic],
@@ -142,6 +142,7 @@ class Graph(GraphParts):
         name: str,
         complex_outputs: Iterable[str] = (),
     ) -> None:
+        """Set the fields of a new graph: nodes, leaves, outputs, updates, and empty caches."""
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
         for parameter in self.parameters:
             parameter.store.in_graph = True
@@ -166,12 +167,12 @@ class Graph(GraphParts):
         name: str = "graph",
         complex_outputs: Iterable[str] = (),
     ) -> Graph:
-        """A graph of exactly these parts, dead nodes included: for passes and the parser.
+        """Make a graph of exactly these parts, dead nodes included: for passes and the parser.
 
         ``nodes`` must be in topological order; ``verify_graph`` checks what this does not.
         """
         graph = cls.__new__(cls)
-        graph._fill(nodes, inputs, parameters, outputs, updates, name, complex_outputs)
+        graph._set_parts(nodes, inputs, parameters, outputs, updates, name, complex_outputs)
         return graph
 
     def __getitem__(self, name: str) -> Value:
@@ -283,7 +284,7 @@ class Graph(GraphParts):
         kind: type[_Kind] | tuple[type[_Kind], ...],
         rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Results],
     ) -> Graph:
-        """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``.
+        """Rebuild a graph, rewriting nodes of one kind of op: ``rewrite(node, node.op, new_args)``.
 
         What it builds has the line and the place of the node.
 
@@ -303,7 +304,7 @@ class Graph(GraphParts):
         return self.replace_nodes(of_kind)
 
     def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:
-        """This graph over other nodes, its roots mapped through ``new``."""
+        """Return the graph with other nodes; outputs and updates are mapped through ``new``."""
         return Graph.of_parts(
             nodes=nodes,
             inputs=self.inputs,
@@ -409,7 +410,7 @@ def bodies_of(node: Node) -> tuple[Graph, ...]:
 
 
 def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
-    """Yield every guard that the inference of these nodes notes, in their order.
+    """Yield the guards on symbolic sizes that type inference of these nodes recorded, in order.
 
     Guards depend on an op and its operands' types only, so each such pair is inferred once.
     """
@@ -453,7 +454,7 @@ def restore_graph(
     constants: dict[str, Array],
     definitions: Sequence[tuple[Any, ...]] = (),
 ) -> Graph:
-    """The graph that a pickle took apart; leaves by their names in the text."""
+    """Rebuild a graph from its pickle: text, leaves by name, constants by digest."""
     for define, *arguments in definitions:
         define(*arguments)
     return staticgrad.parse(
@@ -490,7 +491,7 @@ class Computation:
 
 
 def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:
-    """The same op over other operands, at the same line where no ``origin`` is given."""
+    """Copy a node: the same op over other operands, at the same user's line unless given."""
     for new, old in zip(args, node.args, strict=True):
         new_type, old_type = new.node.types[new.index], old.node.types[old.index]
         if new_type is not old_type and new_type != old_type:
@@ -516,7 +517,7 @@ def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
 def _results(
     rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, replacement: Any
 ) -> tuple[Symbolic, ...]:
-    """Return what ``rewrite`` gave for a node as one value for each result."""
+    """Return the replacement of a node as one value per result; check types and count."""
     results = tuple(replacement) if isinstance(replacement, Sequence) else (replacement,)
     count = len(node.types)
     if len(results) == count and all(isinstance(value, Symbolic) for value in results):

@@ -64,7 +64,7 @@ class Look(NamedTuple):
     walk: Walk | None
 
     def implies(self, later: Look, size: Size) -> bool:
-        """Return whether the other check passes if this one does; ``size``: the buffer's."""
+        """Return whether a passed index check implies a later one; ``size``: the buffer's."""
         alike = self[:3] == later[:3] and (later.wrap or not self.wrap)
         if not alike or self.walk is None:
             return False
@@ -74,7 +74,7 @@ class Look(NamedTuple):
 
 
 def implied_checks(steps: Sequence[Step], buffers: Mapping[str, Buffer]) -> frozenset[int]:
-    """The numbers of the steps with checks that pass wherever those of earlier steps did."""
+    """Return the numbers of steps whose index checks are implied by checks of earlier steps."""
     checking = [number for number, step in enumerate(steps) if step.checks()]
     if len(checking) < 2:
         return frozenset()
@@ -109,7 +109,7 @@ class _Steady:
 
 
 def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
-    """Yield the look of each check of a step, None where nothing is known of it."""
+    """Yield the index check of each lookup of a step; None where the indices are not analysable."""
     if isinstance(step, KernelStep):
         looks = _looks_of_kernel(step)
     elif step.control.kind == "loop" and step.bodies():
@@ -121,6 +121,7 @@ def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
 
 
 def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
+    """Yield the indices that each bounds check of a kernel covers, as formulas over buffers."""
     bound = {o.name: b for o, b in zip(step.kernel.operands, step.operands, strict=True)}
     numbers = dict(zip(step.kernel.arguments, step.arguments, strict=True))
     reading = _Reading(bound, numbers)
@@ -137,7 +138,7 @@ def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
 
 
 def _looks_of_loop(step: Step) -> Iterator[Look | None]:
-    """Yield the looks of all iterations: each at a row of a buffer, or at the same elements."""
+    """Yield the index checks of a loop's iterations: of one row each, or of the same elements."""
     accesses, (iterations, *_) = step.accesses(), step.arguments
     for body in step.bodies():
         outside, carried = dict(body.outside), dict(body.carried)
@@ -167,7 +168,9 @@ class _Reading:
         self._bound, self._numbers = bound, numbers
 
     def look(self, check: Check, loops: Sequence[Axis], plain: bool) -> Look | None:
-        """Return the look of one check; ``plain``: its loops run all positions unconditionally."""
+        """Describe the indices of one check; ``plain``: its loops run all positions
+        unconditionally.
+        """
         loads: list[Access] = []
         formula = self._formula(check.index, loads, {})
         if formula is None or len(loads) != 1:
@@ -184,7 +187,7 @@ class _Reading:
     def _formula(
         self, expr: Expr, loads: list[Access], formulas: dict[int, Formula]
     ) -> Formula | None:
-        """Return the formula by which a value follows from one load, which is noted."""
+        """Return how an index follows from one load as a hashable formula, and note the load."""
         if id(expr) in formulas:
             return formulas[id(expr)]
         formula: Formula
@@ -207,7 +210,9 @@ class _Reading:
         return formula
 
     def _walk(self, access: Access, loops: Sequence[Axis]) -> Walk | None:
-        """The loops that move a load, as few as they can be, if all others have iterations."""
+        """Return the loops that move a load, contiguous ones merged; None if some may be empty or
+        bounded.
+        """
         moves: list[tuple[Size, Size]] = []
         for axis in loops:
             stride, extent = self._value(access.stride(axis.name)), self._value(axis.extent)
@@ -219,7 +224,7 @@ class _Reading:
 
 
 def _merge_loops(moves: Sequence[tuple[Size, Size]]) -> Walk:
-    """Loops as one where one goes on where the other ends, in an order of their own."""
+    """Merge contiguous loops into one where strides allow, in a canonical order."""
     loops = list(moves)
     while True:
         pairs = (

@@ -50,7 +50,7 @@ def set_default_kind(kind: type[Value]) -> None:
 
 
 def binding_kind(args: tuple[Any, ...]) -> type[Any]:
-    """Return the kind of value that the operands select, a subclass of Value.
+    """Return the class of value (graph, eager, ...) that an op's operands select.
 
     A parameter beside eager values counts as one of them.
     """
@@ -65,7 +65,7 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
 
 
 def _where_they_meet(left: type[Value], right: type[Value], args: tuple[Any, ...]) -> type[Value]:
-    """Return the kind of all operands except parameters, if it is a graph's or eager.
+    """Return the common kind of a pair of operands, graph value or tensor, parameters aside.
 
     Return the kind of graphs if eager values may be their operands.
     """

@@ -114,7 +114,7 @@ class Node:
 
     @property
     def form(self) -> Form:
-        """The memory access of the node."""
+        """Return the memory-access form of the node's op (map, reduction, view, ...)."""
         if self._form is None:
             try:
                 self._form = self.op.form(*self.types, *[arg.type for arg in self.args])
@@ -210,7 +210,7 @@ class Symbolic(NoNumbers, Value):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """A new node; its result, or a tuple of them."""
+        """Apply ``op`` to graph values: a new node; return its result, or a tuple of them."""
         try:
             inferred: Any = result_types(op, [arg.node.types[arg.index] for arg in args])
         except StaticgradError as error:
@@ -304,7 +304,7 @@ class Parameter(Symbolic):
 
     @property
     def value(self) -> Array:
-        """A copy of the current value, read-only: writing to it would not reach the parameter.
+        """Return a read-only copy of the parameter's current value.
 
         ``w.value = array`` sets it, ``w.value -= step`` too; ``w.value.copy()`` is an array to work
         on.
@@ -323,7 +323,7 @@ class Parameter(Symbolic):
 
     @property
     def grad(self) -> Any:
-        """The gradient that backward passes of tensors have added up here, an array, or None.
+        """Return the gradient that eager backward passes accumulated in the parameter, or None.
 
         Raises:
             UnknownAttributeError: nothing has computed with it at once, nor does it here.
@@ -334,7 +334,7 @@ class Parameter(Symbolic):
 
     @grad.setter
     def grad(self, gradient: Any) -> None:
-        """Set it, or forget it with None.
+        """Set the parameter's accumulated gradient, or clear it with None.
 
         Raises:
             GradientError: no tensor has met the parameter. Else as of a tensor.
@@ -354,7 +354,7 @@ class Parameter(Symbolic):
 
     @boundary
     def update(self, value: Any) -> None:
-        """Let ``value`` be the value of every later read.
+        """Update the parameter: ``value`` is what every later read gives.
 
         In ``sg.function`` it happens at each call: what the function reads afterwards is the new
         value, as in ``f.eagerly(...)`` and ``eager_mode``; what it computed before does not change.
@@ -414,7 +414,7 @@ class Parameter(Symbolic):
 
 
 def _at_once(name: str) -> Any:
-    """A method of Python's or NumPy's that takes numbers: in ``eager_mode`` there are some."""
+    """Return a conversion method (``__float__``, ``tolist``) that works in eager mode only."""
     refused = getattr(NoNumbers, name)
 
     @boundary
@@ -440,6 +440,7 @@ def describe(value: Symbolic, position: int, what: str = "") -> Related:
 
 
 def _no_numbers(parameter: Parameter, value: Any) -> GraphError:
+    """Return the error for updating a parameter by a graph value outside of a graph's updates."""
     return GraphError(
         f"update of parameter {parameter.name!r}: {quote(value)} has no numbers here",
         hint="inside of a function under @sg.function it is an update of each call\n"
@@ -464,7 +465,7 @@ class ModuleCall:
         self.serial = next_serial()
 
     def mark_nodes(self, results: Iterable[Symbolic]) -> None:
-        """Let the nodes of the call refer to its updates, which read them.
+        """Attach a call's parameter updates to the nodes of its results, which depend on them.
 
         Raises:
             GraphError: the call built no node of a result, so no graph contains one.
@@ -534,7 +535,7 @@ class Session:
         self.state_nodes: set[Node] = set()
 
     def update(self, parameter: Parameter, value: Any) -> None:
-        """Let every later read of a parameter have this value."""
+        """Record an update in a trace: later reads of the parameter give this value."""
         if self.is_pending(parameter):
             if self.settle is not None:
                 self.settle()
@@ -557,7 +558,7 @@ class Session:
         return parameter.node in self.pending
 
     def read(self, parameter: Any) -> Any:
-        """Return the value of a graph that a parameter stands for at this point of a trace.
+        """Return the graph value of a parameter at this point of a trace, updates included.
 
         An update passes no gradient on, as on a tape: a gradient by the parameter is the sum of
         those by all of its values.
@@ -574,7 +575,7 @@ class Session:
             self.settle()
 
     def updated_by_others(self, optimizer: object) -> set[Node]:
-        """Return the parameters that have been updated, but not by this optimizer."""
+        """Return the parameters that other code than this optimizer has updated in the trace."""
         steppers = self.steppers.items()
         return {
             node
@@ -597,7 +598,7 @@ def running_session() -> Session | None:
 
 @contextmanager
 def body_of_a(name: str) -> Iterator[None]:
-    """Inside, a body of ``name`` is built, by the trace which is running if one is."""
+    """Trace the body of ``name`` in the running trace, or in a new one, inside of this context."""
     noted = _running.innermost()
     if noted is None:
         with Block(_body, name):
@@ -621,7 +622,7 @@ def traced_in(noted: Session) -> Iterator[None]:
 
 
 def constant(data: object, dtype: DType | None = None) -> Symbolic:
-    """A constant node of an array or Python scalar; ``dtype`` converts scalars.
+    """Make a constant node of an array or Python scalar; ``dtype`` converts scalars.
 
     Warns (LargeConstantWarning) of more than a megabyte.
     """
@@ -647,7 +648,7 @@ def constant(data: object, dtype: DType | None = None) -> Symbolic:
 def ancestors(
     values: Iterable[Symbolic], stop: Mapping[Node, object] | None = None, oldest: int = 0
 ) -> list[Node]:
-    """Every node that ``values`` depend on (their own included), each once; iterative.
+    """Return all ancestors of graph values, themselves included, each node once; iterative.
 
     Those in ``stop``, and those older than serial ``oldest``, are left out.
     """
@@ -663,7 +664,7 @@ def ancestors(
 
 
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
-    """Check parameters and their next values: those of a graph, or tensors (``computed``)."""
+    """Check updates (parameter, next value) of a graph or of tensors (``computed``)."""
     seen: set[Any] = set()
     for parameter, value in updates:
         if computed and isinstance(value, Value):
@@ -693,6 +694,7 @@ def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) ->
 
 
 def _check_type(parameter: Parameter, value: Value) -> None:
+    """Check that a parameter's next value has its shape and dtype."""
     if parameter.type != value.type:
         dtype_name = parameter.dtype.numpy.name
         if parameter.shape != value.shape:

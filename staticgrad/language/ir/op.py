@@ -133,7 +133,9 @@ class Op(Immutable):
         return self.reference(*arrays)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """One cotangent per operand (None: carries no gradient), given that of the result."""
+        """Return the vjp of the op: one cotangent per operand (None: no gradient), from the
+        result's.
+        """
         for cls in type(self).__mro__:
             rule = vars(cls).get("cotangents", Op.cotangents)
             if rule is not Op.cotangents:
@@ -270,6 +272,7 @@ class Op(Immutable):
 
 
 def _key(value: Any) -> Any:
+    """Return a hashable key of an op's attribute, by which equal ops are one (floats by bits)."""
     if isinstance(value, tuple):
         return tuple(map(_key, value))
     if isinstance(value, float):
@@ -283,7 +286,7 @@ def _key(value: Any) -> Any:
 
 
 def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[TensorType, ...]:
-    """Return what ``op`` infers from the types of its operands.
+    """Return the result types that an op infers from its operands' types, as a tuple.
 
     Every size of the result is between 0 and ``MOST_SIZE``, and so is the product of those that are
     numbers. A named size that may be negative for

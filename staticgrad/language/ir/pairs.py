@@ -43,7 +43,7 @@ def register_readings(load: Callable[[], Any]) -> None:
 
 
 def is_complex_data(data: object) -> bool:
-    """Return whether data are complex numbers of Python or NumPy, or lists that have some."""
+    """Return whether data are complex numbers of Python or NumPy, or lists with some."""
     if isinstance(data, complex):
         return True
     if isinstance(data, list | tuple):
@@ -136,7 +136,7 @@ class Complex(Value):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """Apply ``op`` by its reading of pairs.
+        """Apply ``op`` to complex values, by its rule for pairs of real and imaginary parts.
 
         Raises:
             DTypeError: it has none, as an op that orders its operands.
@@ -161,7 +161,7 @@ class Complex(Value):
     def constant(
         cls, data: Any, dtype: DType | None, lift: Callable[[Any, DType | None], Any]
     ) -> Self:
-        """A complex constant, whose parts ``lift`` makes; a number's part of 0 is exact."""
+        """Make a complex constant as a pair of parts made by ``lift``; a zero part stays exact."""
         array = np.asarray(data)
         if not is_complex_data(array):
             return cls(lift(data, None if dtype is None else dtype.real), None)
@@ -291,7 +291,7 @@ register_parameters(ComplexParameter)
 
 
 def stored_array(parameter: Any, array: Any) -> tuple[Any, Any]:
-    """Return the store of a parameter, and ``array`` in the layout of the store.
+    """Return a complex parameter's store, and ``array`` as the real array of pairs stored there.
 
     Raises:
         ParameterValueError: an array of another element type.
@@ -312,7 +312,7 @@ def stored_of(leaf: Any) -> Any:
 
 
 def real_gradients(grads: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Gradients by parameter, those of complex ones by what is stored of them."""
+    """Return gradients by parameter, those of complex parameters as stored pairs of reals."""
 
     def store_gradient(gradient: Any, dtype: DType) -> Any:
         if isinstance(gradient, Value):
@@ -329,7 +329,7 @@ def real_gradients(grads: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def next_parts(parameter: ComplexParameter, value: Any) -> Any:
-    """The next value of a complex parameter as one of what is stored.
+    """Return the next value of a complex parameter as a stored array of pairs.
 
     Raises:
         DTypeError: a value of another element type.

@@ -48,7 +48,7 @@ def parse(
     inputs: Mapping[str, Symbolic] | None = None,
     file: str = "<text>",
 ) -> Graph:
-    """Return the graph that ``text`` describes.
+    """Parse the text of a graph; parameters, constants and inputs may be bound from outside.
 
     Args:
         text: what ``print(graph)`` wrote, or what somebody wrote like it.
@@ -115,7 +115,7 @@ class _GraphReader(DocumentReader):
         self.updates: dict[Node, tuple[Parameter, Symbolic]] = {}
 
     def graph(self) -> Graph:
-        """Parse the graph after the header of a document, or as the attribute of a node."""
+        """Parse a printed graph after the document's header, or as the attribute of a node."""
         self.expect("graph")
         name = self.name("the graph's name")
         self.expect("(", "the graph's name")
@@ -153,7 +153,7 @@ class _GraphReader(DocumentReader):
         return super().value()
 
     def _inner(self) -> Graph:
-        """A graph in a graph: it sees sizes and constants, and no values from outside."""
+        """Parse the body graph of a loop or branch: it reads no outer values."""
         outer = (self.values, self.nodes, self.inputs, self.parameters, self.outputs, self.updates)
         bound = (self.bound_parameters, self.bound_inputs)
         self.values, self.nodes, self.inputs, self.parameters = {}, [], [], []
@@ -169,6 +169,7 @@ class _GraphReader(DocumentReader):
     # header
 
     def _parse_input(self) -> None:
+        """Parse an input of a printed graph: ``%x: f32[n]``."""
         start = self.at
         label = self.marked_name("%", "an input (%name)")
         self.expect(":", "the input")
@@ -192,6 +193,7 @@ class _GraphReader(DocumentReader):
         return True
 
     def _parameter(self) -> None:
+        """Parse a parameter of a printed graph, bound to the caller's array or to zeros."""
         start = self.at
         label = self.marked_name("@", "a parameter (@name)")
         self.expect(":", "the parameter")
@@ -228,6 +230,7 @@ class _GraphReader(DocumentReader):
             self.fail(f"{bound}; the text says {declared}", start)
 
     def _refuse_unknown_bindings(self) -> None:
+        """Refuse bindings for inputs or parameters that the parsed graph does not have."""
         pairs = (self.bound_inputs, self.inputs), (self.bound_parameters, self.parameters)
         for bound, values in pairs:
             labels = {label for value in values for label in _labels(value)}
@@ -251,6 +254,7 @@ class _GraphReader(DocumentReader):
         return token[0] + name_text(self.unquote(token[1:], at))
 
     def _operand(self) -> Symbolic:
+        """Parse an operand of a printed node: ``%3`` or ``@w``, defined before this line."""
         token = self.take("value", "a value (%name or @name)")
         value = self.values.get(token)
         if value is None:
@@ -264,6 +268,7 @@ class _GraphReader(DocumentReader):
         return value
 
     def _node(self) -> None:
+        """Parse a node of a printed graph, and check its types against the op's inference."""
         start = self.at
         results = self.comma_list(self._result)
         self.expect(":", "the name of a result")
@@ -307,6 +312,7 @@ class _GraphReader(DocumentReader):
         return self.at - 1
 
     def _op(self, types: tuple[TensorType, ...]) -> Op:
+        """Parse an op and its attributes in a printed graph: ``sum{axes=(0,)}``."""
         at = self.at
         name = self.name("the name of an op")
         cls = None if name in _LEAVES else find_op(name)
@@ -340,6 +346,7 @@ class _GraphReader(DocumentReader):
         return name, self.value() if self.accept("=") else True
 
     def _constant(self, attributes: Mapping[str, Any], declared: TensorType, at: int) -> Op:
+        """Make the constant of a printed graph, from its value or a bound digest."""
         if len(attributes) != 1 or not attributes.keys() <= {"value", "digest"}:
             self.fail("a constant has either a value or a digest", at)
         if "value" in attributes:
@@ -355,6 +362,7 @@ class _GraphReader(DocumentReader):
     # roots
 
     def _parse_output(self) -> None:
+        """Parse an output of a printed graph: ``loss = %7``."""
         at = self.at
         label = self.name("the name of an output")
         if label in self.outputs:
@@ -365,6 +373,7 @@ class _GraphReader(DocumentReader):
             self.complex_outputs.add(label)
 
     def _update(self) -> None:
+        """Parse an update of a printed graph: ``@w = %9``."""
         at = self.at
         target = self._operand()
         if not isinstance(target, Parameter):

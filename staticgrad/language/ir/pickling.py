@@ -33,7 +33,7 @@ WRITER: Final = WriterVersion()
 
 
 def check_version(version: str) -> WriterVersion:
-    """Refuse what another version of staticgrad pickled."""
+    """Refuse a pickled graph of another version of staticgrad."""
     if version == __version__:
         return WRITER
     raise GraphError(

@@ -41,7 +41,7 @@ class Runner:
 
 
 def columns_of(graph: GraphParts) -> dict[Node, Column]:
-    """Return the column of each node: forward, backward, or updates only."""
+    """Return each node's column in the picture of a graph: forward, backward or updates."""
     outputs = set(ancestors(graph.outputs.values()))
     backward = [node for node in graph.nodes if node.order]
     read = set(ancestors([arg for node in backward for arg in node.args]))
@@ -64,7 +64,7 @@ def svg_file(graph: GraphParts) -> str:
 
 
 def dot(graph: GraphParts) -> str:
-    """The graph in the language of Graphviz; backward and update nodes have colours."""
+    """Print a graph in Graphviz's DOT language; backward and update nodes have colours."""
     number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
     columns = columns_of(graph)
     lines = [
@@ -90,7 +90,7 @@ def _quote(text: str) -> str:
 
 
 def graph_html(graph: GraphParts) -> str:
-    """Return the HTML that a notebook shows for a graph."""
+    """Render a graph as HTML for a notebook: its picture and its text."""
     nodes = sum(not node.is_leaf for node in graph.nodes)
     summary = (
         f"graph {graph.name}: {nodes:,} operations, {len(graph.parameters):,} parameters, "
@@ -137,7 +137,7 @@ class GraphDrawing:
         return self._lines[self._readers[node] if node.is_leaf else node]
 
     def _choose_key(self) -> Callable[[SourceLine], Key]:
-        """Return the key by which lines are grouped, so that there are not too many."""
+        """Choose how a graph's picture groups source lines : by line, function or scope."""
         lines = {(line.scope, line.short): line for line in self._lines.values()}
         ways: tuple[Callable[[SourceLine], Key], ...] = (
             lambda at: (at.scope, at.short),
@@ -159,7 +159,7 @@ class GraphDrawing:
         return self.number[key]
 
     def _fill(self, nodes: Iterable[Node]) -> None:
-        """The boxes: a node each, or one for equal ones where a cell has many."""
+        """Create the boxes of a graph's picture: one per node, or per group in crowded cells."""
         cells: dict[tuple[int, Column], list[Node]] = {}
         for node in nodes:
             cell = self._band_of(self._line(node)), self._columns[node]
@@ -174,7 +174,7 @@ class GraphDrawing:
                 self.boxes.append(_box(group, band, column, links))
 
     def _chips(self) -> list[tuple[Chip, int, int]]:
-        """The kernels of each band, with the band and the order of derivatives.
+        """Return the kernel labels beside each band of a graph's picture.
 
         Lines are known by base name and number, as graphs that were read from text have them.
         """
@@ -189,7 +189,7 @@ class GraphDrawing:
         return list(chips.values())
 
     def _edges(self) -> list[tuple[int, int]]:
-        """Return the edges between boxes; a leaf is connected only to its first reader."""
+        """Return the edges between boxes of a graph's picture: of a leaf, to its first reader."""
         edges: dict[tuple[int, int], None] = {}
         for node in self._graph.nodes:
             for arg in node.args:
@@ -202,7 +202,7 @@ class GraphDrawing:
 
 
 def _band(token: str, key: Key, line: SourceLine) -> Band:
-    """The band of a line; of a scope, whose name is then its text; or of a function."""
+    """Return the band of a graph's picture for a source line, scope or function."""
     text = line.text.strip()
     if key[-1] == line.short:
         if line.scope and key[0] == line.scope:
@@ -214,7 +214,7 @@ def _band(token: str, key: Key, line: SourceLine) -> Band:
 
 
 def _group_nodes(nodes: Sequence[Node]) -> list[list[Node]]:
-    """The nodes of a cell one by one; if they are many, equal ones together; at last by name."""
+    """Group the nodes of a picture's cell: singly; if many, equal ones; at last by op name."""
     if len(nodes) <= _ALIKE:
         return [[node] for node in nodes]
     ways: tuple[Callable[[Node], object], ...] = (
@@ -236,6 +236,7 @@ def _name(node: Node) -> str:
 
 
 def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...]) -> Box:
+    """Make the box of one or more equal nodes in the picture of a graph."""
     first = group[0]
     kinds = list(dict.fromkeys(str(node.types[0]) for node in group))
     note = kinds[0] if len(kinds) == 1 else f"{len(kinds)} types"

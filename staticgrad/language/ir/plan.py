@@ -129,7 +129,7 @@ class Plan:
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the plan's own objects take, without the schedule.
+        """Estimate the bytes that the plan's Python objects take, without its schedule.
 
         Counted as CPython lays them out: objects and tuples with their slots, integers beyond the
         small ones.
@@ -160,6 +160,7 @@ def print_plan(plan: Plan, *, comments: bool = True) -> str:
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
+    """Yield the printed lines of a memory plan: arena, placements and planned steps."""
     sizes = ", ".join(f"{Named(name)}={value}" for name, value in plan.sizes)
     yield f"plan({sizes}) {{"
     workers = f" workers {plan.workers}" if plan.workers != 1 else ""
@@ -181,7 +182,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
 
 
 def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) -> str:
-    """``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
+    """Print a planned step: ``run 0: k0(in.x, t2 at 512; 640) total 640 grain 16384``."""
     kernels = () if planned.bodies else step.kernels()
     operands = ", ".join(
         name_text(access.buffer) + (f" at {offset}" if offset else "")
@@ -199,7 +200,7 @@ def planned_text(planned: PlannedStep, step: Step, names: Mapping[Kernel, str]) 
 
 
 def plan_svg(plan: Plan) -> str:
-    """The arena over the positions; a box has the colour of what writes it, at first or again."""
+    """Draw the arena of a memory plan as SVG: offsets over time, coloured by the writing step."""
     from staticgrad.support.pictures.arena import Held, arena
 
     by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
@@ -215,7 +216,7 @@ def plan_svg(plan: Plan) -> str:
 
 
 def columns_of_steps(plan: Plan) -> list[Column]:
-    """Return the column of each position: forward, backward, or writing a parameter."""
+    """Return the column of each planned step in pictures: forward, backward, or an update."""
     roles = {buffer.name: buffer.role for buffer in plan.schedule.buffers}
     columns: list[Column] = []
     for planned in plan.steps:
@@ -226,7 +227,7 @@ def columns_of_steps(plan: Plan) -> list[Column]:
 
 
 def columns_with_repeats(plan: Plan) -> list[Column]:
-    """The same; what a step computes again has a column of its own."""
+    """Return the columns of planned steps, with a column of their own for recomputed steps."""
     columns, ran = columns_of_steps(plan), set[int]()
     for position, planned in enumerate(plan.steps):
         if planned.step in ran:
@@ -236,7 +237,7 @@ def columns_with_repeats(plan: Plan) -> list[Column]:
 
 
 def plan_html(plan: Plan) -> str:
-    """Return the HTML that a notebook shows for a plan."""
+    """Render a memory plan as HTML for a notebook."""
     from staticgrad.support.pictures.markup import details, fragment, paragraph, text_block
 
     drawn = f'<div class="scroll">{plan_svg(plan)}</div>' if plan.placements else ""

@@ -99,7 +99,7 @@ def graph_lines(graph: GraphParts, comments: bool = True, orders: bool = True) -
 
 
 def value_names(graph: GraphParts) -> dict[tuple[Node, int], str]:
-    """The name of every value in the text: ``%x``, ``@w``, ``%0``, by (node, index)."""
+    """Name every value of a printed graph, by (node, index): ``%x``, ``@w``, ``%0``."""
     names: dict[tuple[Node, int], str] = {}
     number = 0
     for node in graph.nodes:
@@ -118,7 +118,7 @@ def leaf_name(node: Node) -> str:
 
 
 def sizes_of(graph: GraphParts) -> list[Named]:
-    """Every named size of types and attributes, in order of first appearance in the text."""
+    """Return every named size of a graph, in order of first appearance in its text."""
     sizes: dict[str, Named] = {}
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
     for node in (*leaves, *(node for node in graph.nodes if not _is_header_leaf(node))):
@@ -131,6 +131,7 @@ def sizes_of(graph: GraphParts) -> list[Named]:
 
 
 def _sizes_in(value: object) -> Iterator[Named]:
+    """Yield the named sizes in an op's attribute: dims, shapes, types, bodies."""
     if isinstance(value, Dim):
         yield from named_sizes(value)
     elif isinstance(value, TensorType):
@@ -165,7 +166,7 @@ def _declaration(node: Node) -> str:
 def node_lines(
     graph: GraphParts, names: Names, comments: bool = True, orders: bool = True
 ) -> list[str]:
-    """One line per node that is not in the header; more for one that has bodies."""
+    """Yield the printed lines of a graph's nodes, bodies included."""
     bodies = partial(body_text, comments=comments, orders=orders)
     return [
         f"  {node_text(node, names, orders=orders, bodies=bodies)}"
@@ -191,7 +192,8 @@ def node_text(
     orders: bool = True,
     bodies: Callable[[GraphParts], str] | None = None,
 ) -> str:
-    """``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; a value without a name is ``%?``.
+    """Print a node: ``%7: f32[784, 10] ^1 = matmul{transpose_a}(%x, %6)``; unnamed values are
+    ``%?``.
 
     ``bodies`` writes the graphs of an op that has some; without it they are left out, for messages.
     """
@@ -204,7 +206,7 @@ def node_text(
 
 
 def op_text(op: Op, bodies: Callable[[GraphParts], str] | None = None) -> str:
-    """An op with its attributes: ``sum{axes=(0,)}``."""
+    """Print an op with its attributes: ``sum{axes=(0,)}``."""
     if isinstance(op, Input | ParameterLeaf):  # in the header of a text, here in messages only
         return op.name
     if isinstance(op, Constant):
@@ -234,7 +236,7 @@ def _attribute_text(value: object, bodies: Callable[[GraphParts], str] | None) -
 
 
 def root_lines(graph: GraphParts, names: Names) -> list[str]:
-    """The lines that close a graph: ``return`` with every output, one ``update`` per parameter."""
+    """Print a graph's last lines: ``return`` with its outputs, one ``update`` per parameter."""
     returned = ", ".join(
         f"{name_text(label)} = {names.get(value.key, '%?')}"
         + " complex" * (label in graph.complex_outputs)
@@ -247,7 +249,7 @@ def root_lines(graph: GraphParts, names: Names) -> list[str]:
 
 
 def summary(graph: GraphParts) -> str:
-    """Name and counts, for ``repr``."""
+    """Summarize a graph for ``repr``: its name and counts."""
     counts = {
         "input": len(graph.inputs),
         "parameter": len(graph.parameters),
@@ -262,7 +264,7 @@ def summary(graph: GraphParts) -> str:
 
 
 def graph_constants(graph: GraphParts) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that the text names by digest: what ``parse(text, constants=...)`` needs."""
+    """Return the arrays that a graph's text names by digest: ``parse(text, constants=...)``."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for node in graph.nodes:
         for _, value in node.op.attributes():
@@ -273,6 +275,7 @@ def graph_constants(graph: GraphParts) -> dict[str, npt.NDArray[Any]]:
 
 
 def _arrays_in(value: object) -> Iterator[ArrayData]:
+    """Yield the constant arrays in an op's attribute, those of body graphs too."""
     if isinstance(value, ArrayData):
         yield value
     elif isinstance(value, GraphParts):
@@ -310,7 +313,7 @@ def same_graph(left: GraphParts, right: GraphParts) -> bool:
 
 
 def first_difference(left: GraphParts, right: GraphParts) -> str | None:
-    """Return two lines that show the first difference, ``left``, then ``right``; None if equal."""
+    """Return the first lines at which two printed graphs differ; None if they are equal."""
     if left is right:
         return None
     for left_line, right_line in zip_longest(_lines(left), _lines(right), fillvalue="(nothing)"):
@@ -327,6 +330,7 @@ def digest_of(graph: GraphParts) -> str:
 
 
 def _lines(graph: GraphParts) -> list[str]:
+    """Print a graph without derivative orders and comments, to compare it with another."""
     names = value_names(graph)
     leaves = [value.node for value in (*graph.inputs, *graph.parameters)]
     header = set(leaves)

@@ -44,7 +44,7 @@ class Arithmetic:
         return PythonNumber(self, len(self._types) - 1, value, text, names)
 
     def apply(self, f: Callable[..., Any], name: str, *operands: Any) -> Any:
-        """Return ``f`` of numbers, of which some are given by each call."""
+        """Apply arithmetic to Python numbers of a trace: each call computes the result."""
         numbers = [operand for operand in operands if type(operand) is PythonNumber]
         value = f(
             *[operand.sample if type(operand) is PythonNumber else operand for operand in operands]
@@ -60,7 +60,7 @@ class Arithmetic:
         return self._new(f"computed of {', '.join(names)}", names, value)
 
     def input_of(self, number: PythonNumber, dtype: DType) -> Symbolic:
-        """Return the input that has the number as an element of ``dtype``."""
+        """Return the graph input through which each call passes a Python number as ``dtype``."""
         value = self._inputs.get((number.place, dtype))
         if value is None:
             label, count = number.names[0], 0
@@ -77,7 +77,7 @@ class Arithmetic:
         return [(value, place) for (place, _), value in self._inputs.items()]
 
     def values(self, numbers: Mapping[str, Number]) -> list[Number]:
-        """Return all numbers of a call, by index.
+        """Compute the traced Python numbers of a call from those it is called with, by index.
 
         Raises:
             TypeError: one that meets arrays has another type than in the trace. Other errors are
@@ -95,6 +95,7 @@ class Arithmetic:
 
 
 def _binary(name: str, turned: bool = False) -> Callable[[PythonNumber, Any], Any]:
+    """Make an arithmetic operator of a traced Python number; ``turned``: the reflected one."""
     f = getattr(operator, name)
 
     def operate(self: PythonNumber, operand: Any) -> Any:

@@ -76,7 +76,7 @@ class Range:
         return Zero.REACHED if self.zero is Zero.MAYBE else self.zero
 
     def sum(self) -> Range:
-        """Sums of any number of elements, at least one."""
+        """Return the range of a sum of any number of elements, at least one."""
         one_sign = self.low >= 0 or self.high <= 0
         return Range(
             self.low if self.low >= 0 else -_INF,
@@ -103,7 +103,7 @@ RangeOf = Callable[[Any], Range]
 
 
 def skip_moves(value: V) -> V:
-    """Return the value behind operations that pass on their operand's elements (``Op.source``)."""
+    """Return the source of views and moves: the value whose elements ``value`` passes on."""
     inner: Any = value
     for _ in range(16):
         source = inner.node.op.source(*inner.node.args)

@@ -36,7 +36,7 @@ _PAIRS = (
 
 
 def read_outputs(outputs: Any) -> dict[Any, Any]:
-    """Outputs by name; one value is called ``"output"``."""
+    """Read a graph's outputs as a dict by name; a single value is called ``"output"``."""
     if isinstance(outputs, Value):
         return {"output": outputs}
     if isinstance(outputs, Mapping) or outputs is None:
@@ -48,7 +48,7 @@ def read_outputs(outputs: Any) -> dict[Any, Any]:
 
 
 def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
-    """Updates as pairs."""
+    """Read a graph's updates as pairs of a parameter and its next value."""
     if isinstance(updates, Mapping):
         return tuple(updates.items())
     pairs = tuple(updates) if isinstance(updates, Iterable) and not is_value(updates) else (None,)
@@ -61,7 +61,9 @@ def read_updates(updates: Any) -> tuple[tuple[Any, Any], ...]:
 def real_roots(
     outputs: dict[Any, Any], updates: tuple[tuple[Any, Any], ...], inputs: Any
 ) -> tuple[dict[Any, Any], tuple[tuple[Any, Any], ...], Any, frozenset[str]]:
-    """Outputs, updates and inputs with real values for complex ones; the complex outputs."""
+    """Replace complex outputs, updates and inputs of a graph by real ones; also name the complex
+    ones.
+    """
     complex_names = frozenset(name for name, value in outputs.items() if isinstance(value, Complex))
     if complex_names:
         outputs = {
@@ -79,7 +81,7 @@ def real_roots(
 def check_roots(
     outputs: Mapping[Any, Any], updates: Sequence[tuple[Any, Any]], inputs: Sequence[Any]
 ) -> None:
-    """Check what a graph shall compute, and the inputs that it shall have in any case."""
+    """Check the outputs, updates and inputs that a user gives a graph."""
     if not outputs and not updates:
         raise GraphError("a graph needs at least one output or update")
     for label, value in outputs.items():
@@ -116,7 +118,7 @@ def check_graph_name(name: Any) -> None:
 
 
 def _check_equal_on_ranks(updates: Sequence[tuple[Any, Any]]) -> None:
-    """Refuse next values that mix what the ranks exchange with numbers that each draws for itself.
+    """Refuse updates that mix values exchanged between ranks with random draws of each rank.
 
     Parameters that begin equal on all ranks would no longer be equal.
     """
@@ -157,7 +159,7 @@ Describe = Callable[["Symbolic", int], Related]
 def check_names(
     inputs: Sequence[Symbolic], parameters: Sequence[Parameter], describe: Describe
 ) -> None:
-    """Refuse two inputs or two parameters of one name, and two declarations of one size."""
+    """Refuse duplicate names of a graph's inputs or parameters, and conflicting named sizes."""
     for what, values in (("input", inputs), ("parameter", parameters)):
         seen: dict[str, Symbolic] = {}
         for value in values:
@@ -188,7 +190,7 @@ BODY_INPUTS: Final[WeakSet[Node]] = WeakSet()
 
 
 def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> None:
-    """Refuse a graph that reads what the body of a loop or branch was given."""
+    """Refuse a graph that reads an input of a loop's or branch's body."""
     for value in inputs if BODY_INPUTS else ():
         if value.node in BODY_INPUTS:
             readers = (node for node in nodes if any(arg.node is value.node for arg in node.args))
@@ -202,7 +204,7 @@ def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> Non
 
 
 def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:
-    """Every named size of a type or of an op, by name, in order of first appearance."""
+    """Return every named size of the nodes' types and ops, in order of first appearance."""
     sizes: dict[str, Named] = {}
     seen_shapes: set[int] = set()  # shapes by identity: most are those of an operand
     for node in nodes:

@@ -25,7 +25,7 @@ Run = Callable[..., Any]
 def round_results(
     run: Run, op: Op, types: Sequence[TensorType], outs: Sequence[TensorType]
 ) -> Callable[..., Any]:
-    """``run`` (of arrays, whose last arguments are those of the operands) with rounded results.
+    """Wrap an op's evaluation so that results in a storage dtype (bfloat16) are rounded once.
 
     ``run`` itself where no operand and no result has a storage dtype, or elements are only moved.
     """

@@ -57,7 +57,7 @@ def iterate(
     step: Callable[..., tuple[Expr, Sequence[Expr]]],
     usual: int = 10,
 ) -> tuple[Expr, ...]:
-    """The values that a loop of at most ``iterations`` iterations ends with.
+    """Build a scalar loop in a kernel's expressions: at most ``iterations`` steps of a series.
 
     ``step`` takes the carried values and gives whether a lane goes on, of the values as they are,
     and the values after the iteration. It may read any expression around it.

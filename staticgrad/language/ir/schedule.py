@@ -377,7 +377,9 @@ class KernelStep(BoundStep):
         label: str = "",
         origins: tuple[Location, ...] = (),
     ) -> KernelStep:
-        """The step that is cut as its kernel and arguments say."""
+        """Make a schedule step that runs a kernel over bound operands, with its iterations and
+        grain.
+        """
         total, grain = kernel.iterations(arguments), kernel.grain(arguments)
         return cls(kernel, tuple(operands), tuple(arguments), total, grain, phase, label, origins)
 
@@ -437,7 +439,7 @@ class Schedule:
         return {b.name: b for b in self.buffers}
 
     def sizes(self) -> Iterator[Size]:
-        """Every size in the order of the text."""
+        """Yield every symbolic size of the schedule's steps, in the order of its text."""
         for buffer in self.buffers:
             yield buffer.size
         for step in self.steps:
@@ -483,6 +485,7 @@ class CallStep(BoundStep):
         return ((f"p{n}", mode, dtype) for n, (mode, dtype) in enumerate(self.routine.operands))
 
     def text(self, names: Mapping[Kernel, str]) -> str:
+        """Print a schedule's step that calls a library routine: operands, sizes, iterations."""
         operands = ", ".join(
             f"{mode} {binding_text(binding)}"
             for (mode, _), binding in zip(self.routine.operands, self.operands, strict=True)
@@ -498,7 +501,7 @@ class CallStep(BoundStep):
 
 
 def routines(schedule: Schedule) -> tuple[Routine, ...]:
-    """The distinct routines that a schedule calls, those of bodies too."""
+    """Return the distinct library routines that a schedule calls, those of bodies too."""
     distinct: dict[Routine, None] = {}
     waiting = [schedule]
     while waiting:
@@ -530,7 +533,7 @@ def _own_kernels(step: Step) -> tuple[Kernel, ...]:
 
 
 def schedule_lines(schedule: Schedule, comments: bool = True) -> Iterator[str]:
-    """``schedule step { ... }``, line by line."""
+    """Yield the printed lines of a schedule: ``schedule step { ... }``."""
     yield f"schedule {name_text(schedule.name)} {{"
     for buffer in schedule.buffers:
         origins = () if buffer.origin is None or not comments else (buffer.origin,)

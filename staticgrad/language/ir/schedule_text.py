@@ -35,7 +35,7 @@ _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", 
 def parse_schedule(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Schedule:
-    """Return the schedule that ``text`` describes."""
+    """Parse the text of a schedule."""
     reader = ScheduleReader(Tokens(text, file), bound_constants(constants))
     reader.header("schedule", "schedule")
     reader.size_declarations()
@@ -55,7 +55,7 @@ class ScheduleReader(KernelReader):
         self._idle: dict[str, int] = {}  # kernels without a step, with the token that names them
 
     def schedule(self) -> Schedule:
-        """``schedule step { buffers, kernels and steps; return }``."""
+        """Parse ``schedule step { buffers, kernels and steps; return }`` of a printed schedule."""
         self.expect("schedule")
         name = self.name("the schedule's name")
         self.expect("{", "the schedule's name")
@@ -89,6 +89,7 @@ class ScheduleReader(KernelReader):
         return Schedule(name, tuple(self._buffers.values()), tuple(steps), tuple(outputs.items()))
 
     def _buffer(self) -> None:
+        """Parse a buffer of a printed schedule: its type, role, label and constant data."""
         at = self.at
         name = self._new(self.name("the name of a buffer"), self._buffers, "buffer")
         self.expect(":", "the buffer")
@@ -109,6 +110,7 @@ class ScheduleReader(KernelReader):
         self._buffers[name] = Buffer(name, role, dtype, size, label, data, line, retained)  # type: ignore[arg-type]
 
     def _kernel(self) -> None:
+        """Parse a kernel that a printed schedule defines, by its name."""
         serial = self.texts[self.at] == "serial"
         at = self.at + 1 + serial
         name, kernel = self.kernel(named=True)
@@ -118,7 +120,7 @@ class ScheduleReader(KernelReader):
         self._idle[name] = at
 
     def kernel_step(self) -> KernelStep:
-        """Parse what follows ``step``."""
+        """Parse a step of a printed schedule: a kernel run, library call, loop or branch."""
         at = self.at
         name = self._declared_name(self.kernels, "a kernel defined before this line")
         kernel = self.kernels[name]
@@ -148,7 +150,7 @@ class ScheduleReader(KernelReader):
         return phase, label, () if origin is None else origin.places
 
     def body(self) -> Schedule:
-        """A schedule inside of a step, with buffers and kernels of its own."""
+        """Parse the body of a loop or branch in a printed schedule: a schedule of its own."""
         outside = (self.kernels, self._buffers, self._idle)
         self.kernels, self._buffers, self._idle = {}, {}, {}
         schedule = self.schedule()
@@ -177,7 +179,7 @@ class ScheduleReader(KernelReader):
         return mode, self._buffers[binding.buffer].dtype, binding  # type: ignore[return-value]
 
     def body_operand(self) -> tuple[BodyOperand, Binding]:
-        """Parse an operand of a step with bodies: its use and its binding."""
+        """Parse an operand of a printed loop or branch step: its use and its buffer."""
         use = self._word(USES, "what an operand is for")
         binding = self.binding()
         number = self.integer("a number") if self.accept("of") else 0
@@ -213,6 +215,7 @@ def register_form(keyword: str, read: ReadStep) -> None:
 
 
 def _read_call_step(reader: ScheduleReader) -> CallStep:
+    """Parse a step of a printed schedule that calls a library routine."""
     name = reader.name("the name of a routine")
     operands, sizes = reader.two_lists(
         reader.operand, reader.size, f"the routine {name_text(name)}"
@@ -231,6 +234,7 @@ def _read_call_step(reader: ScheduleReader) -> CallStep:
 
 
 def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
+    """Parse a loop or branch step of a printed schedule, with its bodies."""
     reader.expect("(")
     read = reader.sequence(reader.body_operand, ")")
     iterations: Size = 1
@@ -269,7 +273,7 @@ for _kind in get_args(Kind):
 def parse_plan(
     text: str, *, constants: Mapping[str, npt.ArrayLike] | None = None, file: str = "<text>"
 ) -> Plan:
-    """Return the plan that ``text`` describes, with its schedule; see ``parse_schedule``."""
+    """Parse the text of a memory plan, with its schedule; see ``parse_schedule``."""
     reader = _PlanReader(Tokens(text, file), bound_constants(constants))
     reader.header("plan", "plan")
     reader.size_declarations()
@@ -282,6 +286,7 @@ class _PlanReader(ScheduleReader):
     """Reads one plan behind its schedule."""
 
     def plan(self, schedule: Schedule) -> Plan:
+        """Parse a printed memory plan: sizes, arena, placements of buffers, planned steps."""
         self.expect("plan")
         self.expect("(", "plan")
         sizes: dict[str, int] = {}
@@ -329,6 +334,7 @@ class _PlanReader(ScheduleReader):
         )
 
     def _placement(self) -> Placement:
+        """Parse the placement of a buffer in a printed plan: offset, bytes, live range."""
         buffer = self.buffer_name()
         self.expect("at", "the buffer")
         offset = self.integer("an offset in bytes")
@@ -340,6 +346,7 @@ class _PlanReader(ScheduleReader):
         return Placement(buffer, offset, nbytes, first, self.integer("the last step"))
 
     def _planned_step(self, schedule: Schedule) -> PlannedStep:
+        """Parse a planned step of a printed plan, and check it against the schedule's step."""
         at = self.at
         number = self.integer("the number of a step")
         if number >= len(schedule.steps):

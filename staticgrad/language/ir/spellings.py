@@ -33,7 +33,7 @@ def _binary(self: S, other: Any) -> S:
 
 
 def _forward(parameters: F, name: str, summary: str, function: str = "") -> F:
-    """Return the method ``name``, which calls our function of its name or another ``function``."""
+    """Make a method of values under PyTorch's name, which calls our function."""
     function = function or name
 
     def unary(self: Any) -> Any:

@@ -78,7 +78,7 @@ def lanes(dtype: DType) -> int:
 
 
 def decompose(rank: int, axes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The reduced axes as (T, R): those summed as rows, and the rest; see the module."""
+    """Split the axes of a sum into (T, R): those summed as rows, and the rest; see the module."""
     first = rank
     while first and first - 1 in axes:
         first -= 1
@@ -93,7 +93,7 @@ def group_length(terms: int) -> int:
 
 
 def tree_sum(array: npt.ArrayLike, axes: Iterable[int]) -> Array:
-    """The sum over ``axes`` (sorted, non-negative, one or more), bit for bit as defined above.
+    """Sum an array over ``axes`` (sorted, non-negative) in the defined order, bitwise reproducible.
 
     Keeps the dtype; bools are or-ed. The result drops the axes.
     """
@@ -115,7 +115,7 @@ def tree_sum(array: npt.ArrayLike, axes: Iterable[int]) -> Array:
 
 
 def lane_sum(terms: Array) -> Array:
-    """The lane rule along the last axis."""
+    """Sum along the last axis by lanes, in the order of vectorized kernels."""
     *outer, count = terms.shape
     if count == 0:
         return np.zeros(outer, terms.dtype)
@@ -133,7 +133,7 @@ def lane_sum(terms: Array) -> Array:
 
 
 def in_lanes(terms: Sequence[_Term], width: int, join: Callable[[_Term, _Term], _Term]) -> _Term:
-    """The terms of one block, one or more, joined in the order of the lane rule in ``width`` lanes.
+    """Combine the terms of one block in the order of ``width`` vector lanes.
 
     A lane without a term is left out, which is what -0.0 in its place comes to.
     """
@@ -146,7 +146,7 @@ def in_lanes(terms: Sequence[_Term], width: int, join: Callable[[_Term, _Term], 
 
 
 def block_sum(terms: Array) -> Array:
-    """The counter rule along the last axis, over one term or more.
+    """Sum along the last axis by pairs, as a binary counter merges blocks (pairwise summation).
 
     The terms may also be the sums of 2, 4, 8, ... blocks each, the last one of fewer.
     """
@@ -164,7 +164,7 @@ def block_sum(terms: Array) -> Array:
 
 
 def column_sum(terms: Array) -> Array:
-    """The column rule along the last axis."""
+    """Sum along the last axis in the order of column reductions."""
     *outer, count = terms.shape
     if count == 0:
         return np.zeros(outer, terms.dtype)
@@ -184,7 +184,7 @@ def column_sum(terms: Array) -> Array:
 
 
 def _pad_terms(terms: Array, count: int) -> Array:
-    """``terms`` with -0.0 appended along the last axis up to ``count``."""
+    """Pad the terms of a sum with -0.0 along the last axis up to ``count``."""
     missing = count - terms.shape[-1]
     if not missing:
         return terms

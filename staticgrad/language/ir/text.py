@@ -60,7 +60,7 @@ _WORDS: Final[dict[str, bool | float | None]] = {
 
 
 def float_text(value: float, dtype: DType | None = None) -> str:
-    """The shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
+    """Print the shortest decimal that reads back as ``value`` in ``dtype`` (by default float64)."""
     if value != value:
         return "nan"
     if dtype is None or dtype.digits == F64.digits or not np.isfinite(value):
@@ -95,7 +95,7 @@ def _nested_text(array: npt.NDArray[Any], dtype: DType) -> str:
 
 
 def value_text(value: object) -> str:
-    """An attribute value."""
+    """Print an op's attribute value as text."""
     if isinstance(value, tuple):
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -204,7 +204,7 @@ class Reader:
         return int(token)
 
     def sequence(self, item: Callable[[], Any], close: str) -> list[Any]:
-        """``item`` separated by commas (none behind the last) up to the mark ``close``."""
+        """Parse items separated by commas up to the closing mark ``close``."""
         items: list[Any] = []
         if self.accept(close):
             return items
@@ -225,7 +225,7 @@ class Reader:
     def two_lists(
         self, first: Callable[[], Any], second: Callable[[], Any], of: str
     ) -> tuple[list[Any], list[Any]]:
-        """``(a, b; c, d)``: items of two kinds; without ``;`` there are none of the second."""
+        """Parse ``(a, b; c, d)``: items of two kinds; no ``;``: none of the second."""
         self.expect("(", of)
         left = [] if self.texts[self.at] in (";", ")") else self.comma_list(first)
         if self.accept(";"):
@@ -235,7 +235,7 @@ class Reader:
         return left, []
 
     def read_nested(self, read: Callable[[], Any]) -> Any:
-        """``read()`` one level deeper; refuses text that nests without end."""
+        """Parse one level deeper; refuse text that nests without end."""
         self._depth += 1
         if self._depth > MAX_NESTING:
             self.fail(f"nested more than {MAX_NESTING} deep")
@@ -246,7 +246,7 @@ class Reader:
     # sizes: sum = term {("+" | "-") term}; term = factor {("*" | "//") factor}; as in Python
 
     def size(self, first: Size | None = None) -> Size:
-        """An integer expression over named sizes; ``first`` is its first factor if already read."""
+        """Parse a symbolic size: an integer expression over named sizes, such as ``2*n + 1``."""
         parts = [(1, self._term(first))]
         while self.texts[self.at] in ("+", "-"):
             self.at += 1
@@ -258,6 +258,7 @@ class Reader:
         return self._check_digits(dims.sum_of(parts))
 
     def _term(self, first: Size | None) -> Size:
+        """Parse a product or floor division of symbolic sizes: ``n * 4 // m``."""
         product = self._factor() if first is None else first
         while self.texts[self.at] in ("*", "//"):
             operator = self.at
@@ -290,6 +291,7 @@ class Reader:
         return size
 
     def _factor(self) -> Size:
+        """Parse a factor of a symbolic size: a number, a name, ``max(...)`` or parentheses."""
         kind, text = self.kinds[self.at], self.texts[self.at]
         self.at += 1
         if kind == "int":
@@ -327,7 +329,7 @@ class Reader:
     # types
 
     def dtype(self) -> DType:
-        """An element type: ``f32``."""
+        """Parse an element type: ``f32``."""
         text = self.texts[self.at]
         dtype = _DTYPES.get(text)
         if dtype is None:
@@ -344,6 +346,7 @@ class Reader:
         return TensorType(dtype, tuple(self.sequence(self._extent, "]")))
 
     def _extent(self) -> Size:
+        """Parse the size of one axis of a type: an integer or a symbolic size."""
         start = self.at
         if self.kinds[start] == "int" and self.texts[start + 1] in (",", "]"):
             return self.integer("a size")
@@ -355,7 +358,7 @@ class Reader:
     # attribute values
 
     def value(self) -> Any:
-        """Any attribute value; an array's elements come as nested lists."""
+        """Parse an attribute value of an op; an array's elements come as nested lists."""
         kind, text = self.kinds[self.at], self.texts[self.at]
         if kind in ("string", "float") or (kind == "name" and text in _WORDS):
             self.at += 1
@@ -375,6 +378,7 @@ class Reader:
         raise self.mistake(f"expected a value, found {self.token_text}")
 
     def _tuple_or_size(self) -> Any:
+        """Parse parentheses in an attribute: a tuple, or a size that begins with ``(``."""
         opening = self.at
         self.at += 1
         items: list[Any] = []
@@ -391,6 +395,7 @@ class Reader:
         return tuple(items)
 
     def _dtype_or_more(self) -> DType | TensorType | ArrayData:
+        """Parse an attribute that begins with a dtype: the dtype, a type, or an array of it."""
         if self.texts[self.at + 1] != "[":
             return self.dtype()
         start = self.at
@@ -402,7 +407,9 @@ class Reader:
         return declared
 
     def array(self, elements: Any, declared: TensorType, at: int) -> ArrayData:
-        """Nested lists as array data of the declared type; ``at`` is the token to blame."""
+        """Convert parsed nested lists to array data of the declared type, or report the token
+        ``at``.
+        """
         shape = self._literal_shape(declared, at)
         flat = (
             self._flatten_elements(elements, shape, at) if 0 not in shape or elements != [] else []
@@ -431,7 +438,7 @@ class Reader:
         return tuple(int(extent) for extent in declared.shape)
 
     def bound_array(self, digest: str, declared: TensorType, at: int) -> ArrayData:
-        """The array bound from outside for ``digest``."""
+        """Return the array that the caller bound for ``digest`` when parsing; check its type."""
         data = self.constants.get(digest)
         if data is None:
             self.fail(
@@ -445,7 +452,7 @@ class Reader:
 
 
 def suggestion(wrong: str, candidates: Iterable[str]) -> str:
-    """``did you mean 'matmul'?``, or nothing when no known name is near."""
+    """Suggest a similar name for an error: ``did you mean 'matmul'?``; empty if none is near."""
     from difflib import get_close_matches
 
     if len(wrong) > _LONGEST_GUESS:
@@ -460,6 +467,7 @@ def _simple(text: str) -> Any:
 
 
 def _fits(element: Any, dtype: DType) -> bool:
+    """Return whether a parsed number is representable in a dtype."""
     if dtype.is_bool or isinstance(element, bool):
         return dtype.is_bool and isinstance(element, bool)
     if not dtype.is_float:
@@ -486,7 +494,7 @@ def header_line(form: str) -> str:
 
 
 def size_line(named: Named, *, hint: bool = True) -> str:
-    """The declaration of a named size with its promises."""
+    """Print the declaration of a named size with its bounds: ``size batch {min=1, hint=64}``."""
     promises = {
         "min": (named.min, 0),
         "max": (named.max, None),
@@ -525,7 +533,7 @@ def comment(origins: Iterable[Location]) -> str:
 
 
 def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, ArrayData]:
-    """The arrays that a caller binds to digests."""
+    """Check and return the arrays that a caller binds to digests for parsing."""
     if not isinstance(constants, Mapping | None):
         raise ArgumentError(
             f"constants are arrays by digest, not {kind_of(constants)}",
@@ -548,7 +556,7 @@ class DocumentReader(Reader):
         self._lines: dict[str, SourceLine | None] = {}  # by comment
 
     def header(self, form: str, thing: str) -> None:
-        """The first line; ``thing`` is what people call the document: a graph, a plan."""
+        """Parse a document's header line, and check its form and version."""
         if self.texts[:3] != ["staticgrad", "-", form]:
             self.fail(f"the text of a {thing} starts with '{header_line(form)}'", 0)
         self.at = 3
@@ -559,7 +567,7 @@ class DocumentReader(Reader):
             )
 
     def size_declarations(self) -> None:
-        """``size batch {min=1, hint=64}``, any number of times."""
+        """Parse declarations of named sizes: ``size batch {min=1, hint=64}``, any number."""
         while self.accept("size"):
             start = self.at
             token = self.texts[self.at]
@@ -583,7 +591,7 @@ class DocumentReader(Reader):
         return key, self.integer(f"the number of {key}")
 
     def named_line(self) -> SourceLine | None:
-        """The line, or lines, that the comment behind the token just read names."""
+        """Return the source line, or lines, that the comment after the last token names."""
         comment = self.tokens.comments.get(self.at - 1, "")
         if comment not in self._lines:
             try:

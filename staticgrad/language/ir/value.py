@@ -103,7 +103,7 @@ class StandardArray:
         return "cpu"
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> Self:
-        """The value itself, for the CPU. Raises ArgumentError for any other device."""
+        """Return the value itself for the CPU; any other device is refused with ArgumentError."""
         if device != "cpu" or stream is not None:
             raise ArgumentError(
                 f"there is no device {quote(device)}"
@@ -125,7 +125,7 @@ functions: Final[Any] = functional.functions
 
 
 def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V], Any], V]:
-    """An operator of two operands: what no array can be made of is refused, or left to Python.
+    """Make a binary operator of values; other operands are refused, or left to Python.
 
     ``turned``: the value is the second operand.
     """
@@ -133,6 +133,7 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
     opposite = "__eq__" if compares else f"__r{name}__"  # what Python asks the other operand for
 
     def operator(self: Any, operand: Any) -> Any:
+        """Apply the binary operator; sparse matrices and foreign types get their own way."""
         try:
             if _is_operand(operand):
                 compute = getattr(functions, function)
@@ -155,7 +156,7 @@ def _operator(name: str, function: str, turned: bool = False) -> Callable[[Of[V]
 
 
 def _beside_sparse(name: str, function: str, value: Any, matrix: Any, turned: bool) -> Any:
-    """An operator of a value and a sparse matrix, of SciPy too, by the operators of the matrix."""
+    """Apply an operator of a value and a sparse matrix, SciPy's too, by the matrix's operators."""
     name = name.removeprefix("r") if turned else name
     if name == "matmul":
         multiply = getattr(functions, function)
@@ -606,11 +607,12 @@ _BY_METHOD: Final = {
 
 @functools.cache
 def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
-    """``ufunc.reduce`` (``last``) or ``ufunc.accumulate`` of the ufunc that ``combine`` is."""
+    """Build NumPy's ``ufunc.reduce`` (``last``) or ``ufunc.accumulate`` from a binary function."""
 
     def combine_rows(
         array: Any, axis: int | None = 0, dtype: Any = None, *, keepdims: bool = False
     ) -> Any:
+        """Reduce or accumulate a user's ufunc along an axis, by a scan over rows."""
         if axis is None:
             result = combine_rows(array.ravel(), 0, dtype)
             return result.reshape((1,) * array.ndim) if keepdims else result

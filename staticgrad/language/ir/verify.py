@@ -38,7 +38,7 @@ def _fail(graph: Graph, node: Node | None, headline: str) -> NoReturn:
 
 
 def nodes_are_listed_once(graph: Graph) -> None:
-    """Check that no node occurs twice in ``nodes``."""
+    """Check that no node occurs twice in a graph's ``nodes``."""
     if len(set(graph.nodes)) == len(graph.nodes):
         return
     seen: set[Node] = set()
@@ -49,7 +49,7 @@ def nodes_are_listed_once(graph: Graph) -> None:
 
 
 def operands_come_first(graph: Graph) -> None:
-    """Every operand is a result of a node that is listed, and before its user."""
+    """Check that every operand in a graph is a result of a node listed before its user."""
     seen: set[Node] = set()
     for node in graph.nodes:
         for arg in node.args:
@@ -65,7 +65,7 @@ def operands_come_first(graph: Graph) -> None:
 
 
 def types_are_inferred(graph: Graph) -> None:
-    """The result types of every node are those that its op infers from its operands."""
+    """Check that every node's result types are those that its op infers."""
     for node in graph.nodes:
         if node.verified:
             continue
@@ -84,7 +84,7 @@ def types_are_inferred(graph: Graph) -> None:
 
 
 def _extents(graph: Graph) -> Iterator[tuple[Node, TensorType, Size]]:
-    """Every size of an axis once, with the node and type that have it first."""
+    """Collect every size of an axis in a graph, with the node and type that have it first."""
     seen: set[Size] = set()
     seen_shapes: set[int] = set()  # shapes by identity: most are those of an operand
     for node in graph.nodes:
@@ -107,7 +107,7 @@ def sizes_are_possible(graph: Graph) -> None:
 
 
 def size_names_agree(graph: Graph) -> None:
-    """One named size has one set of promises, wherever it occurs."""
+    """Check that a named size has the same bounds wherever it occurs in a graph."""
     declared: dict[str, Named] = {}
     for node, _, extent in _extents(graph):
         for named in named_sizes(extent):
@@ -117,7 +117,7 @@ def size_names_agree(graph: Graph) -> None:
 
 
 def leaves_are_listed(graph: Graph) -> None:
-    """``inputs`` and ``parameters`` list exactly the input and parameter nodes, each once."""
+    """Check that a graph's ``inputs`` and ``parameters`` list exactly its leaf nodes, each once."""
     for kind, values in ((Input, graph.inputs), (ParameterLeaf, graph.parameters)):
         listed = Counter(value.node for value in values)
         leaves = dict.fromkeys(node for node in graph.nodes if isinstance(node.op, kind))
@@ -132,7 +132,7 @@ def leaves_are_listed(graph: Graph) -> None:
 
 
 def leaf_names_are_unique(graph: Graph) -> None:
-    """Check that no two inputs and no two parameters share a name."""
+    """Check that no two inputs and no two parameters of a graph share a name."""
     for values in (graph.inputs, graph.parameters):
         seen: set[str] = set()
         for value in values:
@@ -143,7 +143,7 @@ def leaf_names_are_unique(graph: Graph) -> None:
 
 
 def roots_belong_to_the_graph(graph: Graph) -> None:
-    """There is an output or update; each is a result of a node of the graph."""
+    """Check that a graph has outputs or updates, each a result of one of its nodes."""
     if not graph.outputs and not graph.updates:
         _fail(graph, None, "there is no output and no update")
     nodes = set(graph.nodes)
@@ -155,7 +155,7 @@ def roots_belong_to_the_graph(graph: Graph) -> None:
 
 
 def updates_fit(graph: Graph) -> None:
-    """Every update replaces a listed parameter, once, by a value of its type."""
+    """Check that every update of a graph replaces a listed parameter, once, by its type."""
     listed = {value.node for value in graph.parameters}
     seen: set[Node] = set()
     for parameter, value in graph.updates:
@@ -170,7 +170,7 @@ def updates_fit(graph: Graph) -> None:
 
 
 def bodies_are_closed(graph: Graph) -> None:
-    """The bodies of an op hold by themselves, and read and write no parameter."""
+    """Check that body graphs of loops and branches are valid, and use no parameters."""
     for node in graph.nodes if graph.has(BodyOp) else ():
         for body in bodies_of(node):
             if body.parameters or body.updates:

@@ -54,6 +54,7 @@ def verify_schedule(schedule: Schedule) -> None:
 
 
 def _fail(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
+    """Raise the VerifyError of a schedule's broken invariant, with its buffer or step."""
     where = f"schedule {schedule.name!r}"
     if at is None:
         raise VerifyError(f"{where}: {headline}")
@@ -87,7 +88,7 @@ def buffers_are_unique(schedule: Schedule) -> None:
 
 
 def constants_have_data(schedule: Schedule) -> None:
-    """A constant buffer, and no other, has data, of its element type and size."""
+    """Check that constant buffers of a schedule, and no others, have data, of their type."""
     for buffer in schedule.buffers:
         if (buffer.role == "constant") != (buffer.data is not None):
             _fail(schedule, "a constant has data, and nothing else has", buffer)
@@ -128,7 +129,7 @@ def size_names_agree(schedule: Schedule) -> None:
 
 
 def kernels_are_sound(schedule: Schedule) -> None:
-    """Every kernel keeps its own invariants."""
+    """Check that every kernel of a schedule keeps the invariants of kernels."""
     seen: set[Kernel] = set()
     for step in schedule.steps:
         for kernel in step.kernels():
@@ -147,7 +148,7 @@ def kernels_are_sound(schedule: Schedule) -> None:
 
 
 def steps_bind_everything(schedule: Schedule) -> None:
-    """A step binds every operand to a buffer that exists, and every argument to a size."""
+    """Check that a step binds every operand to a buffer, and every argument to a size."""
     for step in schedule.steps:
         if isinstance(step, BoundStep):  # first: accesses are of operands that are bound
             expected = len([*step.operand_types()])
@@ -164,7 +165,7 @@ def steps_bind_everything(schedule: Schedule) -> None:
 
 
 def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
-    """The iterations of a step, and its groups of them, are those of its kernel."""
+    """Check that a step's iterations and grain are those of its kernel."""
     counts: dict[tuple[Kernel, tuple[Size, ...]], tuple[Size, int]] = {}
     for step in schedule.steps:
         if not isinstance(step, KernelStep):
@@ -190,7 +191,7 @@ def sizes_are_as_known(schedule: Schedule) -> None:
 
 
 def bodies_are_sound(schedule: Schedule) -> None:
-    """Bodies keep these invariants too, and are bound to accesses that do what they do.
+    """Check that a step's bodies are valid schedules, bound to buffers with the right access.
 
     They write no parameter, and the step has scratch for their arenas.
     """
@@ -206,6 +207,7 @@ def bodies_are_sound(schedule: Schedule) -> None:
 
 
 def _check_outside(schedule: Schedule, step: Step, body: StepBody, written: set[int]) -> None:
+    """Check how a body's inputs and outputs are bound to buffers outside of a loop or branch."""
     accesses, outside = step.accesses(), dict(body.outside)
     for buffer in body.schedule.buffers:
         if buffer.role == "parameter":
@@ -225,7 +227,7 @@ def _check_outside(schedule: Schedule, step: Step, body: StepBody, written: set[
 
 
 def operands_fit_their_buffers(schedule: Schedule) -> None:
-    """An operand has the element type of its buffer, and does with it what its role allows."""
+    """Check that a step's operand has its buffer's dtype, and an access that the role allows."""
     for step in schedule.steps:
         for access in step.accesses():
             buffer = schedule.by_name[access.buffer]
@@ -238,7 +240,7 @@ def operands_fit_their_buffers(schedule: Schedule) -> None:
 
 
 def scratch_has_room(schedule: Schedule) -> None:
-    """A scratch buffer holds what the kernel lays there, for all values of the names."""
+    """Check that a schedule's scratch buffers are large enough for their kernels, for all sizes."""
     for step in schedule.steps:
         if not isinstance(step, KernelStep) or not step.scratch():
             continue
@@ -252,7 +254,7 @@ def scratch_has_room(schedule: Schedule) -> None:
 
 
 def steps_do_not_overwrite_what_they_read(schedule: Schedule) -> None:
-    """A buffer that a step writes is bound once, except where its kernel may work in place."""
+    """Check that a written buffer is bound once in a step, unless its kernel works in place."""
     for step in schedule.steps:
         accesses = step.accesses()
         uses: dict[str, list[int]] = {}
@@ -319,7 +321,7 @@ def parameters_are_overwritten_after_their_last_read(schedule: Schedule) -> None
 
 
 def outputs_are_written(schedule: Schedule) -> None:
-    """Outputs have names of their own; each is a buffer of role output that some step writes."""
+    """Check that a schedule's outputs have unique names, and that some step writes each."""
     written = {name for step in schedule.steps for name in step.writes()}
     returned = [name for name, _ in schedule.outputs]
     if len(set(returned)) != len(returned):

@@ -64,7 +64,7 @@ def bodies(kernel: Kernel) -> tuple[Body, ...]:
 def bodies_of(
     stage: Stage, around: tuple[Axis, ...], iterations: tuple[Loop, ...] = ()
 ) -> Iterator[Body]:
-    """Yield the bodies of one stage and of the stages inside it."""
+    """Yield the statement lists of a kernel stage and of those inside it, with their loops."""
     if isinstance(stage, Loop):
         yield Body(stage, stage.first, around, around, iterations)
         inside = (*around, stage.axis)
@@ -80,7 +80,7 @@ def bodies_of(
 
 
 def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
-    """Every access with the loops around it."""
+    """Yield every memory access of a kernel with the loops around it."""
     for stage, around in nested_stages(kernel.stages):
         if isinstance(stage, Gemm):
             for access, loops in stage.reads:
@@ -97,7 +97,7 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
 def stores_apart(
     kernel: Kernel, arguments: Sequence[Size], names: Sequence[str], offsets: Sequence[Size]
 ) -> bool:
-    """Return whether stores to operands that begin at ``offsets`` of one buffer never overlap.
+    """Return whether a kernel's stores at ``offsets`` of one buffer are disjoint.
 
     That is proven if nothing is stored, and if all move alike and each run of elements ends
     before the next one begins.
@@ -125,8 +125,7 @@ def stores_apart(
 def _are_disjoint(
     places: Sequence[Size], outer: Sequence[tuple[Size, Size]], inner: Sequence[tuple[Size, Size]]
 ) -> bool:
-    """Return whether runs of the inner loops from each of these places are disjoint within a step
-    of the outer loops, and steps do not overlap."""
+    """Return whether runs of inner loops from several offsets are disjoint within an outer step."""
     run: Size = 1
     for stride, extent in inner:
         run = run + (extent - 1) * stride
@@ -157,7 +156,7 @@ class LoopPart(NamedTuple):
 def reaches(
     kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
 ) -> tuple[Reach, ...]:
-    """Return the range that one run of the kernel may touch, per operand. (0, 0): nothing."""
+    """Return the byte range that a kernel may touch of each operand; (0, 0): nothing."""
     values = dict(zip(kernel.arguments, arguments, strict=True))
     paths = _paths(kernel)
     return tuple(
@@ -168,7 +167,7 @@ def reaches(
 
 @lru_cache(maxsize=1024)
 def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]] | None]:
-    """Return the accesses and their loops, by operand; None where they are not complete."""
+    """Return a kernel's accesses and their loops by operand; None where they are not exact."""
     paths: dict[str, list[tuple[Access, tuple[Axis, ...]]]] = {}
     anywhere = {operand.name for operand in kernel.operands if operand.is_own}
     for access, loops in accesses(kernel):
@@ -187,6 +186,7 @@ def _bytes(
     values: _Values,
     part: LoopPart | None,
 ) -> Reach:
+    """Return the byte range that accesses of one operand cover; None if unbounded."""
     if paths is None:
         return None
     if part and any(p.step(part.name) != 0 for access, _ in paths for p in access.positions):
@@ -207,7 +207,7 @@ def _bytes(
 
 
 def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
-    """The first and the last element of an access; None where its loops run over nothing."""
+    """Return the first and last element of a memory access; None where its loops are empty."""
     last = {axis.name: number_of(axis.extent, values) - 1 for axis in loops}
     if any(number < 0 for number in last.values()):
         return None
@@ -229,7 +229,7 @@ def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[in
 def _ends(
     moves: Sequence[tuple[str, Extent]], last: Mapping[str, int], values: _Values
 ) -> tuple[int, int]:
-    """Return how far down and how far up loops move a position, each by its own step."""
+    """Return how far down and how far up loops move the index of a memory access."""
     low = high = 0
     for axis, step in moves:
         move = last[axis] * (step if isinstance(step, int) else values[step])

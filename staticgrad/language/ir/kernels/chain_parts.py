@@ -38,7 +38,8 @@ def record_words(kernel: Kernel) -> int:
 
 @lru_cache(maxsize=1024)
 def left_in(kernel: Kernel) -> Access | None:
-    """Return where a matrix product stores partial chains between parts of k; None if no parts.
+    """Return the access where a split GEMM keeps partial sums between parts of k; None if not
+    split.
 
     The second factor is read unpacked, and a result of the chains' own dtype is stored by rows.
     """

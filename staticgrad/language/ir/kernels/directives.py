@@ -88,7 +88,7 @@ StageDirective = tuple[Stage, Interleave | Prefetch]
 
 
 def concerns(directive: Directive) -> tuple[object, ...]:
-    """Return what a directive decides: of two directives that decide the same, one is too many."""
+    """Return the key of a loop directive: a kernel has at most one directive of each key."""
     match directive:
         case Vector(stage=stage):
             return Vector, stage
@@ -122,7 +122,7 @@ def _of(stage: int) -> str:
 
 
 def whole_vectors(lines: float, most: int, room: int = _ROOM) -> int:
-    """Return how many whole vectors a body of so many lines is written for, beside a masked one.
+    """Return into how many vectors a loop body of so many lines is unrolled, beside a masked one.
 
     Powers of two up to ``most``; none where that would take too long to compile.
     """

@@ -95,8 +95,9 @@ class _Box:
 def in_place_pairs(
     axes: Sequence[Axis], stages: Sequence[Stage], operands: Sequence[Operand]
 ) -> Iterator[tuple[str, str]]:
-    """Pairs (out, in) of operands that may share bytes, of a kernel whose iterations run in any
-    order: those for which the rule of this module is shown."""
+    """Return pairs (out, in) of kernel operands that may share a buffer, whatever the iteration
+    order.
+    """
     kinds = (Map, Scalar, Gemm) if len(stages) == 1 else (Map, Scalar)
     if all(isinstance(stage, kinds) and not getattr(stage, "fed", ()) for stage in stages):
         yield from _Kernel(axes, stages, operands).pairs()
@@ -118,6 +119,9 @@ class _Kernel:
             self._read(number, stage)
 
     def _read(self, number: int, stage: Stage) -> None:
+        """Collect the loads, stores and index checks of one kernel stage, for the in-place
+        analysis.
+        """
         if isinstance(stage, Gemm):
             self.unknown |= {access.operand for access, _ in stage.reads}
         visited: set[int] = set()
@@ -136,6 +140,7 @@ class _Kernel:
                 self.unknown.add(statement.operand)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield each pair of a kernel's output and input that may be the same buffer."""
         for out, stores in self.stores.items():
             scattered = any(store.access.gather for store, _, _ in stores)
             if scattered or self.operands[out].mode == "scratch":
@@ -153,7 +158,7 @@ class _Kernel:
 
     @cached_property
     def _readable(self) -> Mapping[int, Sequence[_Loaded]]:
-        """The operands that are read only where loads say, with their loads, by element width."""
+        """Return the operands that only plain loads read, with these loads, by element width."""
         loads_by_width: dict[int, list[_Loaded]] = {}
         for name, loads in self.loads.items():
             operand = self.operands[name]
@@ -164,7 +169,9 @@ class _Kernel:
     def _kept_by_one(
         self, loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
     ) -> Iterator[str]:
-        """The operands of which nothing is loaded once it was stored, by stores at one access."""
+        """Return the inputs of which no element is loaded after its store, for stores at one
+        access.
+        """
         ((stored, place),) = places.items()
         box, once = self._box(stored, stage), self._stored_once(stored, stage)
 
@@ -177,6 +184,7 @@ class _Kernel:
         return (name for name, loads in loaded if all(map(comes_before, loads)))
 
     def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
+        """Return whether a stage's stores to one operand write disjoint elements."""
         (first, stage, _), *others = stores
         if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
             return False
@@ -210,6 +218,9 @@ class _Kernel:
         return is_checked and box.holds(self._box(access, load.stage, indices))
 
     def _stored_once(self, stored: Access, stage: int) -> bool:
+        """Return whether a store writes each element once, whatever the loop order: no strides
+        overlap.
+        """
         loops = {
             a.name: a.extent for a in parts(self.stages[stage])[-1][1] if a.extent not in (0, 1)
         }
@@ -226,6 +237,9 @@ class _Kernel:
         return True
 
     def _box(self, access: Access, stage: int, indices: Sequence[Expr] = ()) -> _Box:
+        """Describe the elements that an access touches as a box: outer strides, inner loops,
+        positions.
+        """
         extents = {axis.name: axis.extent for axis in loops_of(self.stages[stage])}
         inner = Counter(self._inner(access.strides, extents))
         gathers = zip(indices, access.gather, strict=True) if indices else ()
@@ -255,7 +269,7 @@ class _Kernel:
 def _kept_by_several(
     loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
 ) -> Iterator[str]:
-    """The operands of which no element is loaded once it was stored, by stores that lie apart."""
+    """Return the inputs not loaded after they are stored over, for several disjoint stores."""
 
     def is_at_one(load: _Load) -> bool:
         return load.stage == stage and any(

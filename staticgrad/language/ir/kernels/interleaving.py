@@ -67,7 +67,9 @@ class Run(NamedTuple):
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """Among how many vectors lanes are dealt, one time after another; empty: they are not."""
+        """Return the prime factors by which a vector shuffle deinterleaves a run; empty if it does
+        not pay.
+        """
         if self.is_pair or self.size != self.step or self.step > DEALT:
             return ()
         left, primes = self.step, list[int]()
@@ -97,7 +99,9 @@ def runs_of(stage: Map) -> StageRuns:
 
 
 def _find_pattern(access: Access, axis: str) -> tuple[Pattern, int] | None:
-    """Return the pattern of an access along an axis and its start, if both are literal."""
+    """Return the interleaving pattern of an access along an axis, and its start, if both are
+    literal.
+    """
     if access.gather or access.bounded_positions:
         return None
     moving = [p for p in access.positions if p.step(axis) != 0]
@@ -115,7 +119,7 @@ def _find_pattern(access: Access, axis: str) -> tuple[Pattern, int] | None:
 
 
 def _neighbours(starts: Iterable[int], step: int) -> Iterator[list[int]]:
-    """Neighbouring starts within a step, where it pays to take them together."""
+    """Group adjacent starts of interleaved accesses where one run of vector loads pays."""
     few = next((places for length, places in _PLACES if step <= length), _FARTHEST)
     run: list[int] = []
     for start in [*sorted(starts), None]:
@@ -130,6 +134,7 @@ def _neighbours(starts: Iterable[int], step: int) -> Iterator[list[int]]:
 def _load_runs(
     read: Sequence[tuple[Expr, Access]], stores: Sequence[Store], axis: str
 ) -> dict[Expr, Run]:
+    """Group the loads of a map into runs that one interleaved vector load reads."""
     stored = {store.access.operand for store in stores}
     by_pattern: dict[Pattern, dict[int, list[tuple[Expr, Access]]]] = {}
     for expr, access in read:
@@ -152,6 +157,7 @@ def _load_runs(
 def _store_runs(
     stores: Sequence[Store], read: Sequence[tuple[Expr, Access]], axis: str
 ) -> tuple[dict[int, Run], frozenset[int]]:
+    """Group the stores of a map into runs that one interleaved vector store writes."""
     loaded = {access.operand for _, access in read}
     patterns = [(store, _find_pattern(store.access, axis)) for store in stores]
     waiting: set[int] = set()

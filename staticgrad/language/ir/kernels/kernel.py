@@ -97,7 +97,7 @@ class Kernel(KernelParts):
 
     @cached_property
     def outer(self) -> Outer:
-        """The unit of one outer iteration; see the module."""
+        """Return the unit of one iteration of the kernel's outer parallel loop; see the module."""
         first = self.stages[0]
         if self.grouped:
             return "groups"
@@ -140,8 +140,7 @@ class Kernel(KernelParts):
 
     @cached_property
     def lanes(self) -> int:
-        """Vector width in elements: that of the narrowest elements, bools and positions aside, or
-        of whole registers where a map has narrow elements alone."""
+        """Return the kernel's vector width in elements, by its narrowest elements (bools aside)."""
         if self.outer in ("elements", "axes") and not self.serial:
             filled = whole_registers(self.stages, self.operands)
             if filled:
@@ -152,7 +151,7 @@ class Kernel(KernelParts):
 
     @cached_property
     def expressions(self) -> tuple[Expr, ...]:
-        """Every root expression, in statement order."""
+        """Return every root expression of the kernel, in statement order."""
         return tuple(
             e
             for stage, _ in nested_stages(self.stages)
@@ -174,7 +173,7 @@ class Kernel(KernelParts):
         return frozenset(in_place_pairs(self.axes, self.stages, self.operands))
 
     def iterations(self, arguments: Sequence[Size]) -> Size:
-        """Return the number of outer iterations for these values of the integer arguments."""
+        """Return the number of iterations of the outer parallel loop for these argument values."""
         values = dict(zip(self.arguments, arguments, strict=True))
         first = self.stages[0]
         if self.outer == "elements":
@@ -197,7 +196,8 @@ class Kernel(KernelParts):
         return count
 
     def grain(self, arguments: Sequence[Size]) -> int:
-        """Iterations of one group, by the hints of the sizes that the arguments have.
+        """Return the grain of the kernel's parallel loop: iterations per group, by hints of its
+        sizes.
 
         A tile is a group of its own, and so is a group of rows. 0: all iterations are one group, as
         they run in order.
@@ -248,14 +248,14 @@ class Kernel(KernelParts):
         return prod((_extent(axis, values) for axis in axes), start=1)
 
     def room(self, arguments: Sequence[Size]) -> Mapping[str, Size]:
-        """Elements that each scratch operand needs, by its name.
+        """Return the number of elements of each scratch operand of the kernel, by name.
 
         Where rows are stored to, one element more than the farthest place.
         """
         sizes = tuple(arguments)
         rooms = self._rooms.get(sizes)
         if rooms is None:
-            rooms = self._rooms[sizes] = self._room(sizes)
+            rooms = self._rooms[sizes] = self._compute_room(sizes)
         return rooms
 
     @cached_property
@@ -263,7 +263,8 @@ class Kernel(KernelParts):
         """Cache of ``room``: lowering and the verifier call it with the same sizes."""
         return {}
 
-    def _room(self, arguments: Sequence[Size]) -> dict[str, Size]:
+    def _compute_room(self, arguments: Sequence[Size]) -> dict[str, Size]:
+        """Compute the size of each scratch operand from the loops around its stores."""
         values = dict(zip(self.arguments, arguments, strict=True))
         needed: dict[str, Size] = {}
         for stage, _ in nested_stages(self.stages):
@@ -305,7 +306,7 @@ class Kernel(KernelParts):
 
     @cached_property
     def own_rows(self) -> dict[str, Places]:
-        """The scratch operands that each row uses anew, with where they are stored to.
+        """Return the scratch operands that each row writes anew, with the places of their stores.
 
         Interleaved rows have one each, one behind the other.
         """
@@ -318,6 +319,7 @@ class Kernel(KernelParts):
         }
 
     def _scratch_places(self) -> dict[str, Places]:
+        """Return the stores to each scratch operand of the kernel, with the axes around them."""
         scratch = {operand.name for operand in self.operands if operand.mode == "scratch"}
         places_by_operand: dict[str, Places] = {}
         for stage, around in nested_stages(self.stages) if scratch else ():
@@ -339,8 +341,7 @@ class Kernel(KernelParts):
 
 
 def number_of(extent: Stride, values: Mapping[str, S]) -> int | S:
-    """Return an extent, stride or start: a literal, the value of the argument it names, or the
-    product of several."""
+    """Evaluate an extent, stride or start: a literal, an argument's value, or a product."""
     if isinstance(extent, int):
         return extent
     if isinstance(extent, str):

@@ -48,7 +48,9 @@ class Known:
         return self.multiple == 1 and not (self.short or self.many or self.most or self.uneven)
 
     def holds(self, size: Size) -> bool:
-        """Return whether the facts hold for a size, for all values of the names in it."""
+        """Return whether facts (divisor, bound) hold for a symbolic size, for all values of its
+        names.
+        """
         actual = known_of(self.name, [size])
         bounded = not self.most or 0 < actual.most <= self.most
         return (
@@ -62,7 +64,7 @@ class Known:
 
 
 def known_of(name: str, sizes: Iterable[Size]) -> Known:
-    """Return all facts that hold for every one of some sizes."""
+    """Return the facts (divisor, bound) that hold for every one of some sizes."""
     multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
     every: set[int | None] = set()
     for size in sizes:

@@ -72,7 +72,7 @@ class IllegalDirectiveError(ValueError):
 
 
 def legal(kernel: Kernel, directive: Directive) -> str:
-    """Return why a kernel cannot have a directive beside its others; empty if it can."""
+    """Return why a directive is illegal for a kernel beside its others; empty if it is legal."""
     if [*map(concerns, kernel.directives)].count(concerns(directive)) > 1:
         return "it is given twice"
     every = list(nested_stages(kernel.stages))
@@ -106,7 +106,7 @@ def legal(kernel: Kernel, directive: Directive) -> str:
 
 
 def with_directives(kernel: Kernel, directives: Iterable[Directive]) -> Kernel:
-    """Return the kernel with these directives in the place of its own.
+    """Return the kernel with its loop directives replaced; an illegal one raises.
 
     Raises:
         IllegalDirectiveError: one of them would change results, or names what is not there.
@@ -131,9 +131,7 @@ def legal_ones(kernel: Kernel, directives: Iterable[Directive]) -> Directives:
 
 
 def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
-    """Yield what keeps rows from being interleaved: they have maps, scalars and loops of them only,
-    run in any order, and touch of what they store their own elements alone: it moves along every
-    outer loop, or each has a scratch of its own."""
+    """Yield the dependences that forbid interleaving rows of a kernel."""
     if not 1 <= count <= MOST_INTERLEAVED:
         yield f"{count} interleaved rows: 1 to {MOST_INTERLEAVED}"
     if kernel.serial:
@@ -167,7 +165,7 @@ def _dependences_of_rows(kernel: Kernel, count: int) -> Iterator[str]:
 
 
 def _dependences_of_iterations(kernel: Kernel, loop: Loop, count: int) -> Iterator[str]:
-    """Yield what keeps the iterations of a loop from being interleaved: the same, and carries."""
+    """Yield the dependences that forbid interleaving the iterations of a kernel's inner loop."""
     axis, inside = loop.axis.name, [stage for stage, _ in nested_stages(loop.stages)]
     if not 1 <= count <= MOST_INTERLEAVED:
         yield f"{count} interleaved iterations of {axis}: 1 to {MOST_INTERLEAVED}"
@@ -222,6 +220,7 @@ def _stores(computed: Iterable[Body]) -> Iterator[Store]:
 
 
 def _dependence_of_vectors(kernel: Kernel, stages: Sequence[Stage], count: int) -> str:
+    """Return the dependence that forbids interleaving vectors of a kernel; empty if none."""
     if count < 1 or count & (count - 1):
         return "vectors are taken by powers of two"
     if kernel.serial:
@@ -234,7 +233,7 @@ def _dependence_of_vectors(kernel: Kernel, stages: Sequence[Stage], count: int) 
 
 
 def may_be_mixed(statements: Sequence[Statement]) -> bool:
-    """Return whether several vectors of these statements may be interleaved."""
+    """Return whether vectors of these statements may be interleaved: none reads another's store."""
     if not all(isinstance(statement, Store | Accumulate) for statement in statements):
         return False
     stores = [s.access for s in statements if isinstance(s, Store)]
@@ -251,8 +250,7 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
 
 
 def _narrow_store(kernel: Kernel, operand: str) -> str:
-    """Return what keeps stores to an operand from bypassing the caches: they write whole vectors of
-    maps, contiguously, of half a cache line at least, and the kernel does nothing else with it."""
+    """Return why a kernel's stores to an operand cannot bypass the caches; empty if they can."""
     stored = [
         (stage, s)
         for stage, _ in nested_stages(kernel.stages)
@@ -271,8 +269,7 @@ def _narrow_store(kernel: Kernel, operand: str) -> str:
 
 
 def half_registers(kernel: Kernel, stage: Map) -> int:
-    """The lanes of half vectors, if a map may take such: it stores, through the caches, and they
-    fill 256 bits; else 0.
+    """Return the lanes of half-width vectors (256 bits) if a map may use them; else 0.
 
     A row that is added up has the lanes that the order of its sum says.
     """
@@ -287,8 +284,7 @@ KEPT: Final = (F32, F64, I32, I64)
 
 
 def may_take_strips(kernel: Kernel) -> bool:
-    """Return whether rows may be taken in strips: one loop runs over them, its stages are maps and
-    scalars, and a row passes only numbers to later stages."""
+    """Return whether a kernel's rows may be taken in strips: maps and scalars only."""
     moving = kernel.grouped or len(kernel.axes)
     if moving != 1 or kernel.serial or kernel.own_rows:
         return False
@@ -298,6 +294,7 @@ def may_take_strips(kernel: Kernel) -> bool:
 
 
 def _fits(stage: object) -> bool:
+    """Return whether a kernel stage may run over strips of rows."""
     if isinstance(stage, Map):
         inner = (Store, Accumulate, ColumnAccumulate)
         return not (stage.rows or stage.axis.limits) and all(

@@ -89,9 +89,10 @@ class KernelReader(DocumentReader):
 
     def __init__(self, tokens: Tokens, constants: dict[str, ArrayData] | None = None) -> None:
         super().__init__(tokens, constants)
-        self._forget()
+        self._reset_names()
 
-    def _forget(self) -> None:
+    def _reset_names(self) -> None:
+        """Reset the names that the parser of a kernel has read: operands, loops, results."""
         self._operands: dict[str, Operand] = {}
         self._arguments: dict[str, None] = {}
         self._loops: dict[str, Axis] = {}
@@ -139,7 +140,7 @@ class KernelReader(DocumentReader):
         return self._loops[name]
 
     def _limit(self, word: str) -> str:
-        """``to @r0``, a number that was kept, or nothing."""
+        """Parse a loop's dynamic limit ``to @r0`` of a printed kernel, if there is one."""
         if self.texts[self.at] != word or not self.texts[self.at + 1].startswith("@"):
             return ""
         self.at += 1
@@ -178,6 +179,7 @@ class KernelReader(DocumentReader):
     # expressions
 
     def _numbered_value(self) -> None:
+        """Parse a numbered value of a printed kernel: ``%3: f32 = add(%1, %2)``."""
         at = self.at
         token = self.take("value", "a value")
         if token in self._numbered:
@@ -204,7 +206,9 @@ class KernelReader(DocumentReader):
         self._unused[token] = at
 
     def _expression(self) -> Expr:
-        """A numbered value, a result, a literal, a loop position or a size."""
+        """Parse an operand expression of a printed kernel: a value, result, literal, position or
+        size.
+        """
         kind, text = self.kinds[self.at], self.texts[self.at]
         if kind == "value":
             self.at += 1
@@ -221,6 +225,7 @@ class KernelReader(DocumentReader):
         raise self.mistake(f"{name_text(name)} is neither a loop nor an argument here", at, hint)
 
     def _numbered_before(self, token: str) -> Expr:
+        """Return the kernel's value that ``%3`` names, or report it as undefined."""
         value = self._values.get(token)
         if value is None and token in self._numbered:
             self.fail(f"{token} belongs to another stage", self.at - 1)
@@ -239,6 +244,7 @@ class KernelReader(DocumentReader):
         return self._leaves.setdefault(token, ref(name, dtype))
 
     def _literal(self) -> Expr:
+        """Parse a literal of a printed kernel: ``f32(0.5)``."""
         start = self.at
         dtype = self.dtype()
         self.expect("(", f"the element type {dtype.code}")
@@ -254,7 +260,7 @@ class KernelReader(DocumentReader):
     # accesses
 
     def _access(self) -> tuple[Access, tuple[Expr, ...]]:
-        """``p0[i0*n1 + j + @c0*n2]``, or ``p0[0]``."""
+        """Parse a memory access of a printed kernel: ``p0[i0*n1 + j + @c0*n2]``, or ``p0[0]``."""
         operand = self._declared_name(self._operands, "an operand")
         self.expect("[", "the operand")
         strides: list[tuple[str, Extent]] = []
@@ -281,7 +287,9 @@ class KernelReader(DocumentReader):
         return Access(operand, tuple(strides), tuple(gather), tuple(positions)), tuple(indices)
 
     def _position(self) -> Position:
-        """``i0*n1 + j + -1 in n2]*n3``: loops, a start, ends, the stride."""
+        """Parse an index of a printed access: ``i0*n1 + j + -1 in n2]*n3``: loops, start, ends,
+        stride.
+        """
         terms: list[tuple[str, Extent]] = []
         start: Extent = 0
         while self.texts[self.at] in self._loops:
@@ -302,8 +310,8 @@ class KernelReader(DocumentReader):
     # kernels
 
     def kernel(self, *, named: bool = False) -> tuple[str, Kernel]:
-        """``kernel k0(...) over ... { stages }``: its name (empty if it has none) and itself."""
-        self._forget()
+        """Parse ``kernel k0(...) over ... { stages }``; return its name (or "") and the kernel."""
+        self._reset_names()
         serial = self.accept("serial")
         self.expect("kernel")
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
@@ -323,7 +331,7 @@ class KernelReader(DocumentReader):
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
-        """``n0 of 2 most 16 short many uneven``: what holds of an argument."""
+        """Parse the facts of a kernel's argument: ``n0 of 2 most 16 short many uneven``."""
         name = self._declared_name(self._arguments, "an integer argument")
         multiple = self.integer("of what it is a multiple") if self.accept("of") else 1
         fixed = self.accept("is")
@@ -332,7 +340,7 @@ class KernelReader(DocumentReader):
         return Known(name, multiple, short, many, most, self.accept("uneven"), fixed)
 
     def _directive(self) -> Directive:
-        """``interleave 4 of i1 in stage 2``: how some loops run."""
+        """Parse a loop directive of a printed kernel: ``interleave 4 of i1 in stage 2``."""
         match self._word(_DIRECTIVES, "a directive"):
             case "interleave":
                 factor = self.integer("how many are interleaved")
@@ -359,7 +367,7 @@ class KernelReader(DocumentReader):
         return self.integer("the number of a stage")
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
-        """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""
+        """Parse the outer loops of a printed kernel, and groups: ``i0: n0, groups of i1: n1``."""
         axes: list[Axis] = []
         while True:
             if self.texts[self.at : self.at + 2] == ["groups", "of"]:
@@ -381,6 +389,9 @@ class KernelReader(DocumentReader):
         self._loops = outside
 
     def _stage(self) -> Stage:
+        """Parse one stage of a printed kernel: a map, loop, reduction of columns, gemm, sort or
+        scalars.
+        """
         at = self.at
         kind = self._word(_STAGES, "a stage")
         with self._inside():
@@ -405,7 +416,7 @@ class KernelReader(DocumentReader):
             return Scalar(self._body())
 
     def _loop(self) -> Loop:
-        """``i1: n0 while @s0 { first { ... } stages following { ... } }``."""
+        """Parse a loop: ``i1: n0 while @s0 { first { ... } stages following { ... } }``."""
         axis = self._axis()
         going = self._result_name() if self.accept("while") else ""
         self.expect("{", "the head of the stage")
@@ -433,6 +444,7 @@ class KernelReader(DocumentReader):
         return carries
 
     def _columns(self, axis: Axis) -> Columns:
+        """Parse the columns stage of a printed kernel: accumulations over rows, then stores."""
         in_lanes = self.texts[self.at] == "lanes"
         self.expect("lanes" if in_lanes else "rows")
         with self._inside():
@@ -466,6 +478,7 @@ class KernelReader(DocumentReader):
         return axes
 
     def _gemm(self, i: tuple[Axis, ...], j: tuple[Axis, ...], k: tuple[Axis, ...]) -> Gemm:
+        """Parse the gemm stage of a printed kernel: packing maps, factors and initial value."""
         fed: list[Map] = []
         if self.accept("fed"):  # maps, around which the first of k runs
             self.expect("{", "what feeds the product")
@@ -508,7 +521,9 @@ class KernelReader(DocumentReader):
     # statements
 
     def _body(self, kinds: tuple[type[Statement], ...] = _ANYWHERE) -> Any:
-        """Numbered values and statements up to ``}``; the tuple of statements."""
+        """Parse numbered values and statements of a printed kernel up to ``}``; return the
+        statements.
+        """
         self._values = {}
         statements: list[Statement] = []
         while not self.accept("}"):
@@ -525,6 +540,7 @@ class KernelReader(DocumentReader):
         return tuple(statements)
 
     def _statement(self) -> Statement:
+        """Parse a statement of a printed kernel: a store, accumulation or named result."""
         if self.accept("store"):
             access, indices = self._access()
             kind = "sum" if self.accept("+=") else next(filter(self.accept, COMBINERS), "")
@@ -559,6 +575,7 @@ class KernelReader(DocumentReader):
         return self._declared_name(self._operands, "an operand")
 
     def _result_statement(self, name: str) -> Accumulate | Keep | Carry | Check | Search | Order:
+        """Parse the value of a named result of a printed kernel: keep, carry, check, ..."""
         word = self._word(_RESULTS, "an accumulation")
         if word == "search":
             right = self._word(("left", "right"), "a side") == "right"

@@ -329,7 +329,7 @@ MOST_NESTED: Final = 8
 
 
 def parts(stage: Stage) -> tuple[tuple[tuple[Statement, ...], tuple[Axis, ...]], ...]:
-    """The statements of a stage in order, in parts, each with the loops of the stage around it.
+    """Split a kernel stage's statements into parts by the loops of the stage around them.
 
     What a Loop runs, and what feeds a Gemm, are stages of their own.
     """
@@ -363,7 +363,7 @@ def loops_of(stage: Stage) -> tuple[Axis, ...]:
 def nested_stages(
     stages: Iterable[Stage], around: tuple[Axis, ...] = ()
 ) -> Iterator[tuple[Stage, tuple[Axis, ...]]]:
-    """Every stage, those in a Loop or a Gemm after it, with the loops of stages around it."""
+    """Yield every stage of a kernel, nested ones included, with the loops around it."""
     for stage in stages:
         yield stage, around
         if isinstance(stage, Loop):
@@ -373,7 +373,7 @@ def nested_stages(
 
 
 def small(axes: Iterable[Axis]) -> bool:
-    """Return whether loops are so few and short, for all sizes, that they are unrolled fully.
+    """Return whether loops are few and short enough for all sizes to be fully unrolled.
 
     Not for a loop that may end early: skipped positions would still be computed.
     """
@@ -386,7 +386,7 @@ def small(axes: Iterable[Axis]) -> bool:
 
 
 def roots(statement: Statement) -> tuple[Expr, ...]:
-    """The expressions a statement evaluates."""
+    """Return the scalar expressions that a kernel statement evaluates."""
     if isinstance(statement, Store):
         return (*statement.indices, statement.value)
     if isinstance(statement, Order):
@@ -407,7 +407,7 @@ def panel_columns(dtype: DType) -> int:
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:
-    """The names of the operands that stages load from, search, or multiply."""
+    """Return the names of the operands that kernel stages load from, search or multiply."""
     names: set[str] = set()
     for stage, _ in nested_stages(stages):
         if isinstance(stage, Gemm):
@@ -440,7 +440,7 @@ def group_rows(rows: Size) -> Size:
 
 @kept_by_sizes
 def column_words(extent: Size, rows: Size, lanes: int) -> Size:
-    """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
+    """Return the scratch elements of a column accumulation: a row of accumulators for each level.
 
     ``rows`` are all that are grouped; the blocks of one group are counted in binary.
     """
@@ -468,7 +468,7 @@ LONE: Final = 2
 
 
 def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
-    """Chunks of rows times groups of panels of a product with so many rows and columns.
+    """Return the iterations of a GEMM stage: chunks of rows times groups of column panels.
 
     The bits of an element do not depend on it. Chunks are high and groups wide, since each chunk
     packs its panels and each group its rows, as long as workers have enough to share. Where rows
@@ -504,7 +504,7 @@ def _iterations(rows: Size, columns: Size, dtype: DType, streamed: int, high: in
 
 
 def panel_count(columns: Any, dtype: DType) -> Any:
-    """Return the panels of so many columns of a product.
+    """Return the number of packed panels of a matrix product's columns.
 
     Like ``chunk_count`` and ``group_panels`` it computes with whatever has arithmetic: sizes, words
     of a nest, or text.
@@ -516,7 +516,7 @@ def panel_count(columns: Any, dtype: DType) -> Any:
 def chunk_count(
     rows: Any, panels: Any, high: int, least: Callable[..., Any], most: Callable[..., Any]
 ) -> Any:
-    """Return the chunks of rows of a product of matrices; ``high`` is ``high_from``.
+    """Return into how many chunks the rows of a matrix product are divided for workers.
 
     ``least`` and ``most`` return the smaller and the larger of two numbers.
     """
@@ -533,7 +533,7 @@ def group_panels(
     least: Callable[..., Any],
     most: Callable[..., Any],
 ) -> Any:
-    """Return the panels of a group of a product of matrices; ``streamed`` is ``streamed_rows``."""
+    """Return how many column panels of a matrix product one group of iterations covers."""
     width = panel_columns(dtype)
     widest = least(chunks * (GROUP_OF_CHUNK // width), GROUP // width)
     shared = least(widest, chunks * panels // FEWEST)

@@ -126,7 +126,7 @@ def kernel_lines(kernel: KernelParts, name: str) -> list[str]:
 
 
 def signature(kernel: KernelParts, name: str = "") -> str:
-    """``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
+    """Print a kernel's signature: ``kernel k0(p0: in f32, p1: out f32; n0) over i0: n0``."""
     operands = ", ".join(f"{_name(o.name)}: {o.mode} {o.dtype.code}" for o in kernel.operands)
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
     serial = "serial " if kernel.serial else ""
@@ -167,6 +167,7 @@ def _block(head: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _head(stage: Stage) -> str:
+    """Print the head of a kernel stage: its kind and its loops."""
     match stage:
         case Map(loops=loops):
             return f"map {_axes(loops)}"
@@ -181,6 +182,7 @@ def _head(stage: Stage) -> str:
 
 
 def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:
+    """Yield the printed lines of a kernel stage, nested stages and statements included."""
     match stage:
         case Columns(rows=rows, body=body):
             head = f"{'lanes' if stage.in_lanes else 'rows'} {_axes(rows)}".rstrip()
@@ -207,7 +209,7 @@ def _stage_lines(kernel: KernelParts, stage: Stage, numbers: Iterator[int]) -> I
 
 
 def _statement_lines(statements: Sequence[Statement], numbers: Iterator[int]) -> Iterator[str]:
-    """Statements in order, each behind the lines of what it is the first to need."""
+    """Yield the printed statements of a kernel, each after the values that it needs first."""
     names: dict[int, str] = {}
     walk = postorder(root for statement in statements for root in roots(statement))
     for statement in statements:
@@ -240,7 +242,7 @@ def _primitive(expr: Expr, args: Sequence[str]) -> str:
 
 
 def statement_text(statement: Statement, values: Sequence[str]) -> str:
-    """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
+    """Print a kernel statement over its printed expressions, as ``roots`` orders them."""
     code = "i64"
     match statement:
         case Store(access=access, combine=kind):
@@ -264,7 +266,7 @@ def statement_text(statement: Statement, values: Sequence[str]) -> str:
 
 
 def access_text(access: Access, indices: Iterable[str] = ()) -> str:
-    """``p0[i0*n1 + j + @c0*n2]``; ``p0[0]`` for one that nothing moves."""
+    """Print a memory access of a kernel: ``p0[i0*n1 + j + @c0*n2]``; ``p0[0]`` if fixed."""
     terms = [_scaled_text(_name(axis), stride) for axis, stride in access.strides]
     for index, stride in zip_longest(indices, access.gather, fillvalue="?"):
         text = str(index)
@@ -275,7 +277,7 @@ def access_text(access: Access, indices: Iterable[str] = ()) -> str:
 
 
 def position_text(position: Position) -> str:
-    """``[i0*n1 + i1 + -1 in n2]``: the loops that move it, its start, its extent."""
+    """Print an index of a kernel's access: ``[i0*n1 + i1 + -1 in n2]``: loops, start, extent."""
     terms = [_scaled_text(_name(axis), step) for axis, step in position.terms]
     if position.start != 0 or not terms:
         terms.append(_extent(position.start))

@@ -106,7 +106,7 @@ def _kind(stage: Stage | Statement) -> str:
 
 
 def _unseen_exprs(statement: Statement, seen: set[int]) -> Iterator[Expr]:
-    """The expressions of a statement that no earlier one of its body evaluates."""
+    """Yield the expressions of a kernel statement that no earlier one of its body evaluates."""
     stack: list[Expr] = list(roots(statement))
     while stack:
         expr = stack.pop()
@@ -159,6 +159,9 @@ def _stages_fit_together(kernel: Kernel) -> None:
 
 
 def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
+    """Check a loop of kernel stages: not empty, not too deep, carries of one type, a bool
+    condition.
+    """
     loop = f"the loop {stage.axis.name}"
     if not stage.stages:
         _fail(kernel, f"{loop} does nothing")
@@ -175,8 +178,7 @@ def _check_loop(kernel: Kernel, stage: Loop, depth: int) -> None:
 
 
 def _statements_fit_stages(kernel: Kernel) -> None:
-    """Accumulations stand where a loop runs over them, an order where its keys are; no stage does
-    nothing."""
+    """Check that a kernel's accumulations are in loops, orders at keys, and no stage is empty."""
     allowed: dict[type, tuple[type[Statement], ...]]
     allowed = {Map: (Store, Accumulate, Check, Search), Scalar: (Store, Keep, Check)}
     if kernel.grouped:
@@ -239,7 +241,7 @@ def _names_fit(kernel: Kernel) -> None:
 
 
 def _describe_misnamed(kernel: Kernel) -> str:
-    """Return what is wrong with the first unfit name; empty if all names fit."""
+    """Return the error of the kernel's first invalid identifier; empty if all fit."""
     for role, name in _roles(kernel):
         letter = _LETTERS.get(role)
         match = _NUMBERED.fullmatch(name)
@@ -253,7 +255,7 @@ def _describe_misnamed(kernel: Kernel) -> str:
 
 
 def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
-    """Every role (of what has one name only: that name) with the name in it."""
+    """Yield every named thing of a kernel with its role: operand, argument, loop, result."""
     yield from (("operand", operand.name) for operand in kernel.operands)
     yield from (("argument", name) for name in kernel.arguments)
     outer = LANES if kernel.outer == "lanes" else "loop"
@@ -277,7 +279,7 @@ def _roles(kernel: Kernel) -> Iterator[tuple[str, str]]:
 
 
 def _extents_are_arguments(kernel: Kernel) -> None:
-    """Extents and sizes are declared arguments or literals; no extent is negative."""
+    """Check that a kernel's extents are declared arguments or literals, and none is negative."""
     declared = frozenset(kernel.arguments)
     for axis in kernel.axes:
         if axis.limits:
@@ -306,7 +308,7 @@ def _check_extent(kernel: Kernel, declared: Set[str], extent: Extent, what: str)
 
 
 def _arguments_are_known(kernel: Kernel) -> None:
-    """Known facts are about arguments shared by all iterations, in their order, once."""
+    """Check that known facts are about declared kernel arguments, in order, once each."""
     names = [fact.name for fact in kernel.facts]
     if names != [name for name in kernel.arguments if name in names]:
         _fail(kernel, "what is known of arguments is not in their order")
@@ -359,7 +361,9 @@ def _expressions_are_typed(kernel: Kernel) -> None:
 
 
 def _memory_is_typed(kernel: Kernel) -> None:
-    """Loads, stores and products have the dtypes of their operands; indices are i64."""
+    """Check that a kernel's loads, stores and products have their operands' dtypes; indices are
+    i64.
+    """
     dtypes = {operand.name: operand.dtype for operand in kernel.operands}
 
     def check(access: Access, dtype: DType, what: str) -> None:
@@ -400,7 +404,7 @@ def _memory_is_typed(kernel: Kernel) -> None:
 def _mistyped_statement(
     kernel: Kernel, dtypes: Mapping[str, DType], statement: Statement
 ) -> str | None:
-    """Return what is wrong with the dtypes of a statement."""
+    """Return the dtype error of a kernel statement; empty if none."""
     match statement:
         case Store(access=access, indices=indices, combine=kind):
             if wrong := mistyped_indices(access, indices):
@@ -428,6 +432,7 @@ def _mistyped_statement(
 def _combiner(
     kernel: Kernel, kind: str, statement: Store | Accumulate | ColumnAccumulate
 ) -> Combiner:
+    """Return the combiner of an accumulation of a kernel, or fail: sum, max, ... of its dtype."""
     combiner, dtype = COMBINERS.get(kind), statement.value.dtype
     if combiner is None:
         _fail(kernel, f"{kind!r} is not a kind of accumulation", statement)
@@ -447,7 +452,7 @@ def _results_come_first(kernel: Kernel) -> None:
 
 
 def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]) -> None:
-    """Add the results of stages to ``ready``; results of a Loop's stages stay inside."""
+    """Collect the results of kernel stages into ``ready``; those of a Loop's stages stay inside."""
     for stage in stages:
         _check_limits(kernel, stage, ready)
         if isinstance(stage, Loop):
@@ -474,7 +479,7 @@ def _results_of(kernel: Kernel, stages: Sequence[Stage], ready: dict[str, DType]
 
 
 def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> None:
-    """A loop takes its limits from i64 numbers of the row that are there, where it may have any."""
+    """Check that a kernel loop's dynamic limits are i64 results of the row."""
     ends: tuple[Axis, ...] = ()
     begins: tuple[Axis, ...] = ()
     match stage:
@@ -496,7 +501,7 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
 def _check_refs(
     kernel: Kernel, statements: Sequence[Statement], visible: Mapping[str, DType]
 ) -> dict[str, DType]:
-    """Return the results of statements; each may read earlier ones and ``known``."""
+    """Check that kernel statements read only visible earlier results; return their own."""
     results: dict[str, DType] = {}
     seen: set[int] = set()
     for statement in statements:
@@ -517,7 +522,7 @@ def _check_ref(kernel: Kernel, expr: Expr, ready: Mapping[str, DType]) -> None:
 
 
 def _columns_stand_alone(kernel: Kernel) -> None:
-    """Nothing else accesses what a column accumulates to and in."""
+    """Check that nothing else accesses the partials and scratch of a column accumulation."""
     touched = Counter(access.operand for access, _ in accesses(kernel))
     every = (s for body in bodies(kernel) for s in body.statements)
     columns = [s for s in every if isinstance(s, ColumnAccumulate)]
@@ -581,8 +586,7 @@ def _modes_are_kept(kernel: Kernel) -> None:
 
 
 def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
-    """Return the operands that surrounding Loops store to, unless the first iteration reads them:
-    a bounded position of the read moves with the loops."""
+    """Return the operands that surrounding Loops store in earlier iterations, unless read first."""
     return {
         statement.access.operand
         for iteration in body.iterations
@@ -597,7 +601,7 @@ def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
 
 
 def _lanes_store_apart(kernel: Kernel) -> None:
-    """No two lanes of a vector store to one element: it moves along the loop, or its index does."""
+    """Check that no two lanes of a kernel's vector store to one element."""
     for body in bodies(kernel):
         if isinstance(body.stage, Scalar | Loop) or body.loops[-1].extent in (0, 1):
             continue
@@ -614,7 +618,7 @@ def _lanes_store_apart(kernel: Kernel) -> None:
 
 
 def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
-    """Return whether an expression varies along a loop, given the results that do."""
+    """Return whether a kernel expression varies along a loop, given the results that do."""
     for expr in postorder(exprs):
         access = expr.attribute
         if isinstance(access, Access) and access.stride(axis):

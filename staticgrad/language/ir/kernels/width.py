@@ -49,7 +49,7 @@ _WHOLE: Final = (
 
 
 def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int:
-    """The narrow elements that fill a register, where a kernel's maps have no others; else 0.
+    """Return how many narrow elements fill a vector register, if a kernel's maps have no others.
 
     They store to elements one behind the other, or find extremes, and read such elements or ones
     that stay.
@@ -61,7 +61,7 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
 
 
 def _moves_whole(stage: Stage, widest: int) -> bool:
-    """Return whether a stage is scalar, or a map over registers of ``widest``-bit elements."""
+    """Return whether a stage is scalar, or a map over full registers of ``widest``-bit elements."""
     if isinstance(stage, Scalar):
         return True
     if not isinstance(stage, Map):
@@ -111,7 +111,7 @@ SQUARES: Final = 4
 def loads_across(
     exprs: Iterable[Expr], row: str, vector: str, stored: Collection[str] = ()
 ) -> Iterator[Expr]:
-    """Loads that lie across memory along ``vector``, and go along it with the loop ``row``.
+    """Return the loads strided along the vector axis but contiguous along rows: to be transposed.
 
     None of operands that are ``stored`` to.
     """
@@ -124,7 +124,7 @@ def loads_across(
 
 
 def _is_across(access: Access, row: str, vector: str) -> bool:
-    """Return whether an access moves far along ``vector``, and by one element along ``row``."""
+    """Return whether an access is strided along ``vector`` and contiguous along ``row``."""
     varies = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
     if access.gather or varies:
         return False
@@ -143,7 +143,7 @@ def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) ->
 
 
 def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
-    """Stores across memory of a kernel's one map, each the only one to its operand.
+    """Return the strided stores of a one-map kernel that vector transposition makes contiguous.
 
     None where lanes read rows of several elements: those lie between each other, and reading them
     takes more than storing what they come to.
@@ -181,7 +181,7 @@ def _only_map(axes: Sequence[Axis], stages: Sequence[Stage]) -> Map | None:
 
 
 def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence[Axis]:
-    """The outer axes; last the one along which most operands that lie across memory go along it."""
+    """Order a kernel's outer axes: last that along which most strided operands are contiguous."""
 
     def across(axis: Axis) -> int:
         finders = (transposed_loads, transposed_stores)
@@ -197,7 +197,7 @@ def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence
 def differs(
     expr: Expr, axes: Collection[str], stored: Collection[str], varying: Collection[str]
 ) -> bool:
-    """Return whether an expression may vary along loops, whatever its arguments are.
+    """Return whether an expression may vary along loops, whatever the kernel's arguments are.
 
     ``stored``: operands that are stored to; ``varying``: results that differ.
     """
