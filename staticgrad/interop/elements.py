@@ -1,4 +1,10 @@
-"""Functions of elements that PyTorch and JAX call by one name, and mean the same by."""
+"""Functions of elements that PyTorch and JAX call by one name, and mean the same by.
+
+A table of another library names our functions:
+``make_rows(sg, one="exp acos=arccos", two="fmod")`` has the rows ``exp``, ``acos``, which is
+``sg.arccos``, and ``fmod`` of two operands. An operator that computes something else has a row of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +14,47 @@ from typing import Any, Final
 import staticgrad.language.functions as sg
 from staticgrad.language.functions import special
 
+
+def make_rows(home: Any, one: str = "", two: str = "") -> dict[str, Callable[..., Any]]:
+    """Return rows of functions of ``home``, of one operand and of two.
+
+    Args:
+        home: a module or a namespace; it is asked for a function when its row is called.
+        one: functions of one operand by name, ``theirs=ours`` where the names differ.
+        two: the same of two operands.
+    """
+    rows = {}
+    for make_row, names in ((_make_unary, one), (_make_binary, two)):
+        for entry in names.split():
+            theirs, _, ours = entry.partition("=")
+            rows[theirs] = make_row(home, ours or theirs)
+    return rows
+
+
+def _make_unary(home: Any, name: str) -> Callable[..., Any]:
+    return lambda x: getattr(home, name)(x)
+
+
+def _make_binary(home: Any, name: str) -> Callable[..., Any]:
+    return lambda x, y: getattr(home, name)(x, y)
+
+
 #: Each by its name; the tables of both libraries have these rows.
 ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
-    "acos": lambda x: sg.arccos(x),
-    "acosh": lambda x: sg.arccosh(x),
-    "asin": lambda x: sg.arcsin(x),
-    "asinh": lambda x: sg.arcsinh(x),
-    "atan": lambda x: sg.arctan(x),
-    "atan2": lambda x, y: sg.arctan2(x, y),
-    "atanh": lambda x: sg.arctanh(x),
-    "ceil": lambda x: sg.ceil(x),
-    "cos": lambda x: sg.cos(x),
-    "cosh": lambda x: sg.cosh(x),
-    "digamma": lambda x: special.digamma(x),
-    "erf": lambda x: sg.erf(x),
-    "erfc": lambda x: sg.erfc(x),
-    "exp": lambda x: sg.exp(x),
-    "exp2": lambda x: sg.exp2(x),
-    "expm1": lambda x: sg.expm1(x),
-    "floor": lambda x: sg.floor(x),
-    "igamma": lambda x, y: special.gammainc(x, y),
-    "igammac": lambda x, y: special.gammaincc(x, y),
-    "lgamma": lambda x: special.gammaln(x),
-    "log": lambda x: sg.log(x),
-    "log1p": lambda x: sg.log1p(x),
+    **make_rows(
+        sg,
+        one="""
+            ceil cos cosh erf erfc exp exp2 expm1 floor log log1p sign sin sinh sqrt square tan tanh
+            acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atanh=arctanh
+        """,
+        two="atan2=arctan2",
+    ),
+    **make_rows(special, one="digamma lgamma=gammaln", two="igamma=gammainc igammac=gammaincc"),
     "mul": lambda x, y: x * y,
     "neg": lambda x: -x,
     "rsqrt": lambda x: 1.0 / sg.sqrt(x),
-    "sign": lambda x: sg.sign(x),
-    "sin": lambda x: sg.sin(x),
-    "sinh": lambda x: sg.sinh(x),
-    "sqrt": lambda x: sg.sqrt(x),
-    "square": lambda x: sg.square(x),
-    "tan": lambda x: sg.tan(x),
-    "tanh": lambda x: sg.tanh(x),
 }
+#: Comparisons by the names of both.
+COMPARISONS: Final = make_rows(
+    sg, two="eq=equal ge=greater_equal gt=greater le=less_equal lt=less ne=not_equal"
+)

@@ -24,7 +24,7 @@ import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import Dim, Value, gradients
 from staticgrad.extend.trees import flatten
-from staticgrad.interop.elements import ELEMENTS
+from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.interop.programs import find_programs
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.functions.index_arrays import row_numbers
@@ -66,91 +66,58 @@ def cast(x: Any, dtype: str) -> Any:
 #: Operators of elements that are computed in the element type of their result.
 _RESULT: Final[dict[str, Callable[..., Any]]] = {
     **ELEMENTS,
+    **make_rows(
+        sg,
+        one="log10 log2 trunc bitwise_not=invert round=rint",
+        two="""
+            bitwise_and bitwise_or bitwise_xor copysign fmax fmin fmod gcd hypot lcm maximum minimum
+            nextafter remainder bitwise_left_shift=left_shift bitwise_right_shift=right_shift
+        """,
+    ),
+    **make_rows(
+        special,
+        one="""
+            erfinv i0 special_bessel_j0=j0 special_bessel_j1=j1 special_bessel_y0=y0
+            special_bessel_y1=y1 special_erfcx=erfcx special_i0e=i0e special_i1=i1 special_i1e=i1e
+            special_log_ndtr=log_ndtr special_modified_bessel_i0=i0 special_modified_bessel_i1=i1
+            special_modified_bessel_k0=k0 special_modified_bessel_k1=k1 special_ndtri=ndtri
+            special_scaled_modified_bessel_k0=k0e special_scaled_modified_bessel_k1=k1e
+        """,
+        two="special_zeta=zeta",
+    ),
+    **make_rows(nn, one="relu sigmoid silu"),
     "add": lambda x, y, *, alpha=1: x + _times(y, alpha),
-    "bitwise_and": lambda x, y: sg.bitwise_and(x, y),
-    "bitwise_not": lambda x: sg.invert(x),
-    "bitwise_or": lambda x, y: sg.bitwise_or(x, y),
-    "bitwise_xor": lambda x, y: sg.bitwise_xor(x, y),
-    "bitwise_left_shift": lambda x, y: sg.left_shift(x, y),
-    "bitwise_right_shift": lambda x, y: sg.right_shift(x, y),
     "celu": lambda x, alpha=1.0: nn.celu(x, alpha),
-    "copysign": lambda x, y: sg.copysign(x, y),
-    "gcd": lambda x, y: sg.gcd(x, y),
-    "lcm": lambda x, y: sg.lcm(x, y),
-    "nextafter": lambda x, y: sg.nextafter(x, y),
     "special_airy_ai": lambda x: special.airy(x)[0],
-    "special_bessel_j0": lambda x: special.j0(x),
-    "special_bessel_j1": lambda x: special.j1(x),
-    "special_bessel_y0": lambda x: special.y0(x),
-    "special_bessel_y1": lambda x: special.y1(x),
-    "special_modified_bessel_k0": lambda x: special.k0(x),
-    "special_modified_bessel_k1": lambda x: special.k1(x),
-    "special_scaled_modified_bessel_k0": lambda x: special.k0e(x),
-    "special_scaled_modified_bessel_k1": lambda x: special.k1e(x),
     "special_spherical_bessel_j0": lambda x: special.spherical_jn(0, x),
     "div": lambda x, y: x / y,
-    "erfinv": lambda x: special.erfinv(x),
     "floor_divide": lambda x, y: x // y,
-    "fmax": lambda x, y: sg.fmax(x, y),
-    "fmin": lambda x, y: sg.fmin(x, y),
-    "fmod": lambda x, y: sg.fmod(x, y),
     "gelu": lambda x, *, approximate="none": nn.gelu(x, approximate),
-    "hypot": lambda x, y: sg.hypot(x, y),
     "leaky_relu": lambda x, negative_slope=0.01: nn.leaky_relu(x, negative_slope),
-    "log10": lambda x: sg.log10(x),
-    "log2": lambda x: sg.log2(x),
-    "maximum": lambda x, y: sg.maximum(x, y),
-    "minimum": lambda x, y: sg.minimum(x, y),
     "polygamma": lambda n, x: special.polygamma(n, x),
     "reciprocal": lambda x: 1.0 / x,
-    "relu": lambda x: nn.relu(x),
-    "remainder": lambda x, y: sg.remainder(x, y),
-    "round": lambda x: sg.rint(x),
     "sign": lambda x: sg.where(sg.isnan(x), 0, sg.sign(x)) if x.dtype.is_float else sg.sign(x),
     "rsub": lambda x, y, alpha=1: y - _times(x, alpha),
-    "sigmoid": lambda x: nn.sigmoid(x),
-    "silu": lambda x: nn.silu(x),
-    "special_erfcx": lambda x: special.erfcx(x),
-    "i0": lambda x: special.i0(x),
-    "special_i0e": lambda x: special.i0e(x),
-    "special_i1": lambda x: special.i1(x),
-    "special_i1e": lambda x: special.i1e(x),
-    "special_log_ndtr": lambda x: special.log_ndtr(x),
-    "special_modified_bessel_i0": lambda x: special.i0(x),
-    "special_modified_bessel_i1": lambda x: special.i1(x),
-    "special_ndtri": lambda x: special.ndtri(x),
-    "special_zeta": lambda x, y: special.zeta(x, y),
     "sub": lambda x, y, *, alpha=1: x - _times(y, alpha),
-    "trunc": lambda x: sg.trunc(x),
-}
-#: Operators of elements that are computed in the common element type of their operands.
-_COMMON: Final[dict[str, Callable[..., Any]]] = {
-    "eq": lambda x, y: sg.equal(x, y),
-    "ge": lambda x, y: sg.greater_equal(x, y),
-    "gt": lambda x, y: sg.greater(x, y),
-    "le": lambda x, y: sg.less_equal(x, y),
-    "lt": lambda x, y: sg.less(x, y),
-    "ne": lambda x, y: sg.not_equal(x, y),
 }
 #: Other operators.
 _OTHER: Final[dict[str, Callable[..., Any]]] = {
-    "_conj": lambda x: sg.conj(x),
-    "_conj_physical": lambda x: sg.conj(x),
+    **make_rows(
+        sg,
+        one="""
+            abs angle isfinite isinf isnan real signbit _conj=conj _conj_physical=conj
+            detach=stop_gradient t=transpose
+        """,
+    ),
     "_to_copy": lambda x, *, dtype=None: x if dtype is None else _convert_dtype(x, dtype),
     "prims.convert_element_type": lambda a, *, out: _convert_dtype(a, out.dtype),
     "_unsafe_view": lambda x, size: sg.reshape(x, tuple(size)),
-    "abs": lambda x: sg.abs(x),
     "alias": lambda x: x,
-    "angle": lambda x: sg.angle(x),
     "clone": lambda x: x,
-    "detach": lambda x: sg.stop_gradient(x),
     "dot": lambda x, tensor: sg.matmul(x, tensor),
     "expand": lambda x, size: sg.broadcast_to(x, _expand_shape(x, size)),
     "fill": lambda x, value: sg.full_like(x, value),
     "flip": lambda x, dims: sg.flip(x, tuple(dims)) if dims else x,
-    "isfinite": lambda x: sg.isfinite(x),
-    "isinf": lambda x: sg.isinf(x),
-    "isnan": lambda x: sg.isnan(x),
     "lift_fresh_copy": lambda x: x,
     "logical_and": lambda x, y: sg.logical_and(_truth(x), _truth(y)),
     "logical_not": lambda x: sg.logical_not(_truth(x)),
@@ -158,13 +125,10 @@ _OTHER: Final[dict[str, Callable[..., Any]]] = {
     "logical_xor": lambda x, y: sg.logical_xor(_truth(x), _truth(y)),
     "ldexp": lambda x, y, *, out: cast(x, out.dtype) * sg.exp2(cast(y, out.dtype)),
     "permute": lambda x, dims: sg.transpose(x, tuple(d % max(x.ndim, 1) for d in dims)),
-    "real": lambda x: sg.real(x),
     "repeat": lambda x, repeats: sg.tile(x, tuple(repeats)) if repeats else x,
     "reshape": lambda x, shape: sg.reshape(x, tuple(shape)),
     "resolve_conj": lambda x: x,
     "resolve_neg": lambda x: x,
-    "signbit": lambda x: sg.signbit(x),
-    "t": lambda x: sg.transpose(x),
     "transpose": lambda x, dim0, dim1: sg.swapaxes(x, dim0, dim1) if x.ndim else x,
     "unsqueeze": lambda x, dim: sg.expand_dims(x, dim),
     "view": lambda x, size: sg.reshape(x, tuple(size)),
@@ -175,7 +139,7 @@ _OTHER.update({f"{name}_copy": _OTHER[name] for name in ("expand", "permute", "t
 #: Operator, or operator.overload -> its row.
 OPERATORS: Final[dict[str, OperatorRow]] = {
     **{name: OperatorRow(function, "result") for name, function in _RESULT.items()},
-    **{name: OperatorRow(function, "common") for name, function in _COMMON.items()},
+    **{name: OperatorRow(function, "common") for name, function in COMPARISONS.items()},
     **{name: OperatorRow(function) for name, function in _OTHER.items()},
 }
 

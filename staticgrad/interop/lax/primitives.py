@@ -20,7 +20,7 @@ import numpy as np
 import staticgrad.language.functions as sg
 from staticgrad import nn
 from staticgrad.extend import as_dtype
-from staticgrad.interop.elements import ELEMENTS
+from staticgrad.interop.elements import COMPARISONS, ELEMENTS, make_rows
 from staticgrad.language.functions import fft, linalg, special
 from staticgrad.language.ops.convert import Bitcast
 from staticgrad.programs.derivatives import vjp
@@ -100,41 +100,27 @@ def cast(x: Any, dtype: str) -> Any:
 
 _ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
     **ELEMENTS,
-    "abs": lambda x: sg.abs(x),
+    **COMPARISONS,
+    **make_rows(
+        sg,
+        one="abs cbrt conj imag real stop_gradient zeros_like is_finite=isfinite not=invert",
+        two="complex and=bitwise_and max=maximum min=minimum or=bitwise_or xor=bitwise_xor",
+    ),
+    **make_rows(
+        special,
+        one="bessel_i0e=i0e bessel_i1e=i1e erf_inv=erfinv",
+        two="zeta",
+    ),
+    **make_rows(nn, one="logistic=sigmoid"),
     "add": lambda x, y: x + y,
     "add_any": lambda x, y: x + y,
-    "and": lambda x, y: sg.bitwise_and(x, y),
-    "bessel_i0e": lambda x: special.i0e(x),
-    "bessel_i1e": lambda x: special.i1e(x),
-    "cbrt": lambda x: sg.cbrt(x),
-    "complex": lambda x, y: sg.complex(x, y),
-    "conj": lambda x: sg.conj(x),
     "copy": lambda x: x,
     "copy_p": lambda x: x,
-    "eq": lambda x, y: sg.equal(x, y),
-    "erf_inv": lambda x: special.erfinv(x),
-    "ge": lambda x, y: sg.greater_equal(x, y),
-    "gt": lambda x, y: sg.greater(x, y),
-    "imag": lambda x: sg.imag(x),
-    "is_finite": lambda x: sg.isfinite(x),
-    "le": lambda x, y: sg.less_equal(x, y),
-    "logistic": lambda x: nn.sigmoid(x),
-    "lt": lambda x, y: sg.less(x, y),
-    "max": lambda x, y: sg.maximum(x, y),
-    "min": lambda x, y: sg.minimum(x, y),
     "name": lambda x: x,
-    "ne": lambda x, y: sg.not_equal(x, y),
-    "not": lambda x: sg.invert(x),
-    "or": lambda x, y: sg.bitwise_or(x, y),
     "pow": lambda x, y: sg.power(x, cast(y, x.dtype.name) if x.dtype.is_float else y),
     "pvary": lambda x: x,
-    "real": lambda x: sg.real(x),
     "regularized_incomplete_beta": lambda a, b, x: special.betainc(a, b, x),
-    "stop_gradient": lambda x: sg.stop_gradient(x),
     "sub": lambda x, y: x - y,
-    "xor": lambda x, y: sg.bitwise_xor(x, y),
-    "zeros_like": lambda x: sg.zeros_like(x),
-    "zeta": lambda x, y: special.zeta(x, y),
 }
 
 #: Primitive -> its row.

@@ -42,16 +42,17 @@ KNOWN: Final = frozenset((
 
 #: The property of a model that names its running statistics, which are not trained.
 STATISTICS: Final = "staticgrad.statistics"
+#: Operators whose name is that of our op.
+_OUR_NAMES: Final = """
+    Abs Acos Acosh Add Asin Asinh Atan Atanh Ceil Cos Cosh Erf Exp Floor Log Mul Neg Relu Sigmoid
+    Sign Sin Sinh Sqrt Sub Tan Tanh Where
+"""
 #: Operator -> our op of the same meaning, both ways: models are written by this table, too.
 SAME: Final = {
-    "Abs": "abs", "Acos": "acos", "Acosh": "acosh", "Add": "add", "And": "logical_and",
-    "Asin": "asin", "Asinh": "asinh", "Atan": "atan", "Atanh": "atanh", "BitwiseAnd": "bit_and",
-    "BitwiseNot": "bit_not", "BitwiseOr": "bit_or", "BitwiseXor": "bit_xor", "Ceil": "ceil",
-    "Cos": "cos", "Cosh": "cosh", "Equal": "eq", "Erf": "erf", "Exp": "exp", "Floor": "floor",
-    "Greater": "gt", "GreaterOrEqual": "ge", "Less": "lt", "LessOrEqual": "le", "Log": "log",
-    "Mul": "mul", "Neg": "neg", "Not": "logical_not", "Or": "logical_or", "Relu": "relu",
-    "Round": "rint", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh",
-    "Sqrt": "sqrt", "Sub": "sub", "Tan": "tan", "Tanh": "tanh", "Where": "where",
+    **{name: name.lower() for name in _OUR_NAMES.split()},
+    "And": "logical_and", "BitwiseAnd": "bit_and", "BitwiseNot": "bit_not", "BitwiseOr": "bit_or",
+    "BitwiseXor": "bit_xor", "Equal": "eq", "Greater": "gt", "GreaterOrEqual": "ge", "Less": "lt",
+    "LessOrEqual": "le", "Not": "logical_not", "Or": "logical_or", "Round": "rint",
     "Xor": "logical_xor",
 }  # fmt: skip
 
