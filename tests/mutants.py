@@ -1958,7 +1958,7 @@ MUTANTS = (
     *_row(
         "complex numbers",
         ("torch-detach-has-a-gradient", "staticgrad/interop/aten/operators.py",
-         '"detach": lambda x: sg.stop_gradient(x)', '"detach": lambda x: x',
+         "detach=stop_gradient", "detach=positive",
          "a detached tensor of PyTorch passes gradients on",
          "tests/bridges/test_aten.py -k detached"),
         ("torch-compile-copies-views", "staticgrad/interop/aten/backend.py",

@@ -1,7 +1,7 @@
 """Functions of elements that PyTorch and JAX call by one name, and mean the same by.
 
 A table of another library names our functions:
-``make_rows(sg, one="exp acos=arccos", two="fmod")`` has the rows ``exp``, ``acos``, which is
+``make_rows(sg, unary="exp acos=arccos", binary="fmod")`` has the rows ``exp``, ``acos``, which is
 ``sg.arccos``, and ``fmod`` of two operands. An operator that computes something else has a row of
 its own.
 """
@@ -15,16 +15,16 @@ import staticgrad.language.functions as sg
 from staticgrad.language.functions import special
 
 
-def make_rows(home: Any, one: str = "", two: str = "") -> dict[str, Callable[..., Any]]:
+def make_rows(home: Any, unary: str = "", binary: str = "") -> dict[str, Callable[..., Any]]:
     """Return rows of functions of ``home``, of one operand and of two.
 
     Args:
         home: a module or a namespace; it is asked for a function when its row is called.
-        one: functions of one operand by name, ``theirs=ours`` where the names differ.
-        two: the same of two operands.
+        unary: functions of one operand by name, ``theirs=ours`` where the names differ.
+        binary: the same of two operands.
     """
     rows = {}
-    for make_row, names in ((_make_unary, one), (_make_binary, two)):
+    for make_row, names in ((_make_unary, unary), (_make_binary, binary)):
         for entry in names.split():
             theirs, _, ours = entry.partition("=")
             rows[theirs] = make_row(home, ours or theirs)
@@ -43,18 +43,20 @@ def _make_binary(home: Any, name: str) -> Callable[..., Any]:
 ELEMENTS: Final[dict[str, Callable[..., Any]]] = {
     **make_rows(
         sg,
-        one="""
+        unary="""
             ceil cos cosh erf erfc exp exp2 expm1 floor log log1p sign sin sinh sqrt square tan tanh
             acos=arccos acosh=arccosh asin=arcsin asinh=arcsinh atan=arctan atanh=arctanh
         """,
-        two="atan2=arctan2",
+        binary="atan2=arctan2",
     ),
-    **make_rows(special, one="digamma lgamma=gammaln", two="igamma=gammainc igammac=gammaincc"),
+    **make_rows(
+        special, unary="digamma lgamma=gammaln", binary="igamma=gammainc igammac=gammaincc"
+    ),
     "mul": lambda x, y: x * y,
     "neg": lambda x: -x,
     "rsqrt": lambda x: 1.0 / sg.sqrt(x),
 }
 #: Comparisons by the names of both.
 COMPARISONS: Final = make_rows(
-    sg, two="eq=equal ge=greater_equal gt=greater le=less_equal lt=less ne=not_equal"
+    sg, binary="eq=equal ge=greater_equal gt=greater le=less_equal lt=less ne=not_equal"
 )

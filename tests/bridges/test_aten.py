@@ -3,8 +3,10 @@
 import copy
 import importlib
 import pickle
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,7 +277,64 @@ BACKWARD = {
     "grid": (lambda x, grid: F.grid_sample(x, grid.tanh(), align_corners=False),
              (1, 2, 3, 4), (1, 2, 2, 2)),
     "distances": (lambda x, y: torch.cdist(x, y, 3.0), (3, 2), (4, 2)),
+    "distances of pairs": (lambda x: torch.pdist(x, 3.0), (4, 2)),
+    "means of windows": (lambda x: F.avg_pool2d(x, 2, 1, 1, count_include_pad=False), (1, 2, 4, 3)),
+    "mirror": (lambda x: F.pad(x, (1, 2, 0, 1), "reflect"), (1, 2, 3, 4)),
+    "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+                  (2, 2, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)),
+    "enlarged": (lambda x: F.interpolate(x, scale_factor=1.7, mode="bicubic"), (1, 2, 3, 4)),
+    "enlarged, aligned": (lambda x: F.interpolate(
+        x, size=(4, 5, 3), mode="trilinear", align_corners=True), (1, 2, 3, 4, 2)),
+    "enlarged, bilinear": (lambda x: F.interpolate(x, size=(5, 7), mode="bilinear"), (1, 2, 3, 4)),
+    "enlarged, linear": (lambda x: F.interpolate(x, scale_factor=2.5, mode="linear"), (1, 2, 3)),
+    "enlarged, nearest": (lambda x: F.interpolate(x, size=(5, 7)), (1, 2, 3, 4)),
+    "enlarged, exactly": (lambda x: F.interpolate(x, size=(5, 7, 3), mode="nearest-exact"),
+                          (1, 2, 3, 4, 2)),
+    "shrinkage": (lambda x: F.hardshrink(x, 0.4) + 2.0 * F.softshrink(x, 0.7), (9,)),
+    "weights by length": (lambda v, g: torch._weight_norm(v, g, 0), (3, 2, 2), (3, 1, 1)),
+    "weights by length, last": (lambda v, g: torch._weight_norm(v, g, 2), (3, 2, 2), (1, 1, 2)),
+    "margins": (lambda x: F.multi_margin_loss(x, torch.tensor([2, 0, 1]), 2, 0.8), (3, 4)),
+    "margins, sum": (lambda x: F.multi_margin_loss(
+        x, torch.tensor([2, 0, 1]), reduction="sum")[None], (3, 4)),
 }  # fmt: skip
+#: Backward operators that no program of dense tensors of a CPU reads.
+ELSEWHERE = {
+    **dict.fromkeys(("_sparse_softmax_backward_data", "_sparse_log_softmax_backward_data"),
+                    "of sparse tensors"),
+    **dict.fromkeys(("_nested_select_backward", "_nested_sum_backward", "matmul_backward"),
+                    "of nested tensors"),
+    "glu_backward_jvp": "of forward mode",
+    "linear_backward": "of nested tensors, and of other devices",
+    "max_pool2d_backward": "of other devices",
+}  # fmt: skip
+
+
+def test_an_operator_that_is_read_has_a_backward_operator_that_is_read():
+    files = pytest.importorskip("torchgen", reason="PyTorch's table of derivatives is missing")
+    text = (Path(files.__file__).parent / "packaged/autograd/derivatives.yaml").read_text()
+    table = backend.drop_lossy_decompositions(torch._decomp.core_aten_decompositions())
+
+    def is_read(name):
+        packet_name, _, overload = name.partition(".")
+        if name in OPERATORS or packet_name in OPERATORS:
+            return True
+        packet = getattr(torch.ops.aten, packet_name, None)
+        overloads = [] if packet is None else [overload] if overload else packet.overloads()
+        return any(getattr(packet, name) in table for name in overloads)
+
+    unpaired, pairs = {}, 0
+    for entry in re.split(r"^- name: ", text, flags=re.MULTILINE)[1:]:
+        forward, formulas = entry.partition("(")[0], entry.partition("\n")[2]
+        for name in set(re.findall(r"\b(\w+_backward\w*)\(", formulas)):
+            backward = name.removesuffix("_symint")
+            packet = getattr(torch.ops.aten, backward, None)
+            if packet is None or not is_read(forward):
+                continue  # a function of C++, whose operators are read
+            pairs += 1
+            if backward not in ELSEWHERE and backward not in REFUSED and not is_read(backward):
+                unpaired[backward] = forward
+    assert pairs > 80
+    assert unpaired == {}
 
 
 @pytest.mark.parametrize("name", BACKWARD)

@@ -15,6 +15,7 @@ Results are cast to PyTorch's element type, and their shapes are compared with P
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter as Argument, Signature, signature
 from math import inf, prod
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -68,24 +69,24 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
     **ELEMENTS,
     **make_rows(
         sg,
-        one="log10 log2 trunc bitwise_not=invert round=rint",
-        two="""
+        unary="log10 log2 trunc bitwise_not=invert round=rint",
+        binary="""
             bitwise_and bitwise_or bitwise_xor copysign fmax fmin fmod gcd hypot lcm maximum minimum
             nextafter remainder bitwise_left_shift=left_shift bitwise_right_shift=right_shift
         """,
     ),
     **make_rows(
         special,
-        one="""
+        unary="""
             erfinv i0 special_bessel_j0=j0 special_bessel_j1=j1 special_bessel_y0=y0
             special_bessel_y1=y1 special_erfcx=erfcx special_i0e=i0e special_i1=i1 special_i1e=i1e
             special_log_ndtr=log_ndtr special_modified_bessel_i0=i0 special_modified_bessel_i1=i1
             special_modified_bessel_k0=k0 special_modified_bessel_k1=k1 special_ndtri=ndtri
             special_scaled_modified_bessel_k0=k0e special_scaled_modified_bessel_k1=k1e
         """,
-        two="special_zeta=zeta",
+        binary="special_zeta=zeta",
     ),
-    **make_rows(nn, one="relu sigmoid silu"),
+    **make_rows(nn, unary="relu sigmoid silu"),
     "add": lambda x, y, *, alpha=1: x + _times(y, alpha),
     "celu": lambda x, alpha=1.0: nn.celu(x, alpha),
     "special_airy_ai": lambda x: special.airy(x)[0],
@@ -104,7 +105,7 @@ _RESULT: Final[dict[str, Callable[..., Any]]] = {
 _OTHER: Final[dict[str, Callable[..., Any]]] = {
     **make_rows(
         sg,
-        one="""
+        unary="""
             abs angle isfinite isinf isnan real signbit _conj=conj _conj_physical=conj
             detach=stop_gradient t=transpose
         """,
@@ -161,8 +162,9 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("segment_reduce", "_segment_reduce_backward", "_embedding_bag",
          "_embedding_bag_backward", "grid_sampler_3d", "grid_sampler_3d_backward",
-         "_upsample_bilinear2d_aa", "_upsample_bilinear2d_aa_backward", "hash_tensor",
-         "_histogramdd_bin_edges", "_histogramdd_from_bin_cts"),
+         "_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward",
+         "_upsample_lanczos2d_aa_backward", "multilabel_margin_loss_backward", "hash_tensor",
+         "_upsample_bilinear2d_aa", "_histogramdd_bin_edges", "_histogramdd_from_bin_cts"),
         "there is no function for it",
     ),
 }  # fmt: skip
@@ -233,6 +235,57 @@ def _pull_back(f: Callable[..., Any], operands: Sequence[Any], cotangent: Any) -
     return list(gradients.vjp([f(*copies)], copies, [cotangent], True))
 
 
+def derive_backward(
+    operators: str,
+    *operands: str,
+    forward: str = "",
+    cotangent: str = "grad_output",
+    saved: str = "",
+) -> None:
+    """Make the rows of backward operators from those of the forward ones, by differentiation.
+
+    ``derive_backward("avg_pool2d", "x")`` makes ``avg_pool2d_backward`` the gradient by ``x`` of
+    the row ``avg_pool2d``, whose arguments it takes after the cotangent. Of several results the
+    first has a gradient. Rows that read saved results are written by hand.
+
+    Args:
+        operators: names without ``_backward``.
+        operands: the operands that have gradients, in the order of results.
+        forward: the end of the forward operator's name.
+        cotangent: the name of the gradient of the result.
+        saved: arguments that are results of the forward operator, and are not read.
+    """
+    for name in operators.split():
+        row = _differentiate_row(name + forward, operands, cotangent, saved)
+        OPERATORS[f"{name}_backward"] = OperatorRow(row)
+
+
+def _differentiate_row(
+    name: str, operands: tuple[str, ...], cotangent: str, saved: str
+) -> Callable[..., Any]:
+    row = OPERATORS[name].function
+    parameters = [*signature(row).parameters.values()]
+
+    def compute_gradients(**arguments: Any) -> Any:
+        options = {key.name: arguments[key.name] for key in parameters if key.name in arguments}
+        values = [options.pop(operand) for operand in operands]
+        if "operator" in options:
+            options["operator"] = name
+
+        def compute_result(*values: Any) -> Any:
+            result = row(**dict(zip(operands, values, strict=True)), **options)
+            return result[0] if isinstance(result, tuple) else result
+
+        slopes = _pull_back(compute_result, values, arguments[cotangent])
+        return slopes[0] if len(slopes) == 1 else tuple(slopes)
+
+    positional = Argument.POSITIONAL_OR_KEYWORD
+    first = [Argument(cotangent, positional)]
+    last = [Argument(word, Argument.KEYWORD_ONLY) for word in saved.split()]
+    compute_gradients.__signature__ = Signature([*first, *parameters, *last])  # type: ignore[attr-defined]
+    return compute_gradients
+
+
 class MissingResult:
     """A result that is not computed: an error where something reads it."""
 
@@ -297,6 +350,12 @@ def _elu_backward(
         else sg.exp(self_or_result * input_scale) * (input_scale * alpha * scale)
     )
     return grad_output * sg.where(self_or_result <= 0, below, float(scale))
+
+
+@operator("hardshrink_backward", "softshrink_backward")
+def _shrink_backward(x: Any, lambd: float, grad_out: Any = None, grad_output: Any = None) -> Any:
+    slope = grad_output if grad_out is None else grad_out
+    return sg.where((x >= -lambd) & (x <= lambd), 0.0, slope)
 
 
 @operator("hardtanh")
@@ -843,13 +902,11 @@ def _border(x: Any, padding: Any, *, operator: str) -> Any:
     return y[tuple(ends)]
 
 
-@operator("reflection_pad1d_backward", "reflection_pad2d_backward", "reflection_pad3d_backward",
-          "replication_pad1d_backward", "replication_pad2d_backward",
-          "replication_pad3d_backward")  # fmt: skip
-def _border_backward(grad_output: Any, x: Any, padding: Any, *, operator: str) -> Any:
-    name = operator.removesuffix("_backward")
-    (slope,) = _pull_back(lambda x: _border(x, padding, operator=name), [x], grad_output)
-    return slope
+derive_backward(
+    "reflection_pad1d reflection_pad2d reflection_pad3d"
+    " replication_pad1d replication_pad2d replication_pad3d",
+    "x",
+)
 
 
 def _in_memory(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
@@ -1132,10 +1189,7 @@ def _cdist(x1: Any, x2: Any, p: float, compute_mode: Any = None, *, out: AtenTyp
     return _vector_norm(difference, p, [-1], out=out)
 
 
-@operator("_cdist_backward")
-def _cdist_backward(grad: Any, x1: Any, x2: Any, p: float, cdist: Any, *, out: AtenType) -> Any:
-    (slope,) = _pull_back(lambda x1: _cdist(x1, x2, p, out=out), [x1], grad)
-    return slope
+derive_backward("_cdist", "x1", forward="_forward", cotangent="grad", saved="cdist")
 
 
 def _pairs(count: Any) -> tuple[Any, Any]:
@@ -1150,10 +1204,7 @@ def _pdist(x: Any, p: float = 2, *, out: AtenType) -> Any:
     return _vector_norm(sg.take(x, first, 0) - sg.take(x, second, 0), p, [-1], out=out)
 
 
-@operator("_pdist_backward")
-def _pdist_backward(grad: Any, x: Any, p: float, pdist: Any, *, out: AtenType) -> Any:
-    (slope,) = _pull_back(lambda x: _pdist(x, p, out=out), [x], grad)
-    return slope
+derive_backward("_pdist", "x", forward="_forward", cotangent="grad", saved="pdist")
 
 
 @operator("_trilinear")
@@ -1233,17 +1284,29 @@ def _flash(
     return sg.matmul(nn.softmax(scores, -1), _of_heads(value, query)), nn.logsumexp(scores, -1)
 
 
-@operator("_scaled_dot_product_flash_attention_for_cpu_backward")
-def _flash_backward(
-    grad_out: Any, query: Any, key: Any, value: Any, out_: Any = None, logsumexp: Any = None,
-    dropout_p: float = 0.0, is_causal: bool = False, *, attn_mask: Any = None,
-    scale: float | None = None,
-) -> Any:  # fmt: skip
-    def forward(query: Any, key: Any, value: Any) -> Any:
-        scores = _attention(query, key, attn_mask, is_causal, scale)
-        return sg.matmul(nn.softmax(scores, -1), _of_heads(value, query))
+derive_backward(
+    "_scaled_dot_product_flash_attention_for_cpu", "query", "key", "value", cotangent="grad_out",
+    saved="out_ logsumexp",
+)  # fmt: skip
 
-    return tuple(_pull_back(forward, (query, key, value), grad_out))
+
+# -- losses ---------------------------------------------------------------------------------------
+
+
+@operator("multi_margin_loss_backward")
+def _multi_margin_loss_backward(
+    grad_output: Any, x: Any, target: Any, p: int, margin: float, weight: Any = None,
+    reduction: int = 1,
+) -> Any:  # fmt: skip
+    if weight is not None:
+        raise unsupported_variant("a weight of each class")
+    how: Any = ("none", "mean", "sum")[reduction]
+
+    def forward(x: Any) -> Any:
+        return nn.multi_margin_loss(x, target, int(p), float(margin), how)
+
+    (slope,) = _pull_back(forward, [x], grad_output)
+    return slope
 
 
 # -- windows --------------------------------------------------------------------------------------
@@ -1393,14 +1456,7 @@ def _windows(size: Any, taps: int, stride: int, padding: int, ceil_mode: bool) -
     return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
 
 
-@operator("avg_pool2d_backward", "avg_pool3d_backward")
-def _avg_pool_backward(
-    grad_output: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
-    count_include_pad: bool, divisor_override: int | None, *, operator: str,
-) -> Any:  # fmt: skip
-    options = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    (slope,) = _pull_back(lambda x: _avg_pool(x, *options, operator=operator), [x], grad_output)
-    return slope
+derive_backward("avg_pool2d avg_pool3d", "x")
 
 
 @operator("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d")
@@ -1532,6 +1588,7 @@ def _im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) 
 
 _UPSAMPLE: Final = {
     "nearest": {"method": "nearest", "coordinates": "asymmetric", "rounding": "floor"},
+    "nearest_exact": {"method": "nearest"},
     "linear": {"method": "linear"},
     "bilinear": {"method": "linear"},
     "trilinear": {"method": "linear"},
@@ -1539,16 +1596,20 @@ _UPSAMPLE: Final = {
 }
 
 
-@operator(*(f"upsample_{mode}{count}d" for mode, count in (
-    ("nearest", 1), ("nearest", 2), ("nearest", 3), ("linear", 1), ("bilinear", 2),
-    ("trilinear", 3), ("bicubic", 2),
-)))  # fmt: skip
+_UPSAMPLES: Final = (
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
+    "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
+)  # fmt: skip
+
+
+@operator(*_UPSAMPLES)
 def _upsample(
     x: Any, output_size: Any = None, align_corners: bool = False, scales: Any = None,
     scales_d: Any = None, scales_h: Any = None, scales_w: Any = None, scale_factors: Any = None,
     *, operator: str, out: AtenType,
 ) -> Any:  # fmt: skip
-    mode = operator.removeprefix("upsample_")
+    mode = operator.partition("upsample_")[2]
     count = int(mode[-2])
     options: dict[str, Any] = {**_UPSAMPLE[mode[:-2]]}
     if align_corners:
@@ -1562,6 +1623,22 @@ def _upsample(
     ):
         return nn.resize(x, None, scale=tuple(factors), **options)
     return nn.resize(x, shape, **options)
+
+
+@operator(*(f"{name}_backward" for name in _UPSAMPLES))
+def _upsample_backward(
+    grad_output: Any, output_size: Any, input_size: Any, align_corners: bool = False,
+    scales: Any = None, scales_d: Any = None, scales_h: Any = None, scales_w: Any = None,
+    *, operator: str, out: AtenType,
+) -> Any:  # fmt: skip
+    enlarged = AtenType(out.dtype, grad_output.shape)
+    options = (output_size, align_corners, scales, scales_d, scales_h, scales_w)
+    name = operator.removesuffix("_backward")
+    image = sg.zeros(tuple(input_size), out.dtype)  # any image: the function is linear
+    (slope,) = _pull_back(
+        lambda x: _upsample(x, *options, operator=name, out=enlarged), [image], grad_output
+    )
+    return slope
 
 
 @operator("grid_sampler_2d")
@@ -1684,6 +1761,18 @@ def _batch_norm_backward(
         slope = slope - sg.mean(slope, axes, keepdims=True)
         slope = slope - y * sg.mean(slope * y, axes, keepdims=True)
     return slope * inverse, by_weight, by_bias
+
+
+@operator("_weight_norm_interface_backward")
+def _weight_norm_backward(
+    grad_w: Any, saved_v: Any, saved_g: Any, saved_norms: Any, dim: int
+) -> tuple[Any, ...]:
+    axes = tuple(axis for axis in range(saved_v.ndim) if axis != dim)
+
+    def forward(v: Any, g: Any) -> Any:
+        return v * (g / sg.sqrt(sg.sum(v * v, axes, keepdims=True)))
+
+    return tuple(_pull_back(forward, [saved_v, saved_g], grad_w))
 
 
 # -- random numbers -------------------------------------------------------------------------------
