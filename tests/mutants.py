@@ -201,7 +201,7 @@ MUTANTS = (
         ),
         (
             "pairs-of-options-exchanged",
-            "staticgrad/language/ir/calls.py",
+            "staticgrad/language/calls/arguments.py",
             "        for our_name, value in zip(our_names, values, strict=True):",
             "        for our_name, value in zip(our_names, values[::-1], strict=True):",
             "betas are read the other way round",
@@ -379,7 +379,7 @@ MUTANTS = (
         "functions of arrays alone",
         (
             "arrays-compute-in-traces",
-            "staticgrad/language/ir/execution.py",
+            "staticgrad/language/calls/execution.py",
             "if _reading.all() or _computing.all() or is_holding():",
             "if is_holding():",
             "in a trace an array is a constant of the graph",
@@ -398,7 +398,7 @@ MUTANTS = (
         "arguments of public functions",
         (
             "namespaces-stay-unpublished",
-            "staticgrad/language/ir/calls.py",
+            "staticgrad/language/calls/arguments.py",
             "    if operands is not None:\n        for name in public_names:\n",
             "    if operands is not None:\n        for name in ():\n",
             "functions of sg.linalg show frames of the package and check no argument",
@@ -422,7 +422,7 @@ MUTANTS = (
         ),
         (
             "choices-that-are-numbers",
-            "staticgrad/language/ir/calls.py",
+            "staticgrad/language/calls/arguments.py",
             "                if isinstance(choice, str) is isinstance(argument, str) and choice == argument:\n",
             "                if isinstance(choice, str) and choice == argument:\n",
             "a choice that is a number is refused: edge_order=2",
@@ -430,7 +430,7 @@ MUTANTS = (
         ),
         (
             "fields-stay-unread",
-            "staticgrad/language/ir/calls.py",
+            "staticgrad/language/calls/arguments.py",
             "            object.__setattr__(record, field, converted)\n",
             "            pass\n",
             "an integer of NumPy stays one in the settings of an optimizer",
@@ -438,15 +438,15 @@ MUTANTS = (
         ),
         (
             "none-is-always-allowed",
-            "staticgrad/language/ir/calls.py",
-            "return metadata, text != annotation\n",
-            "return metadata, True\n",
+            "staticgrad/language/calls/arguments.py",
+            "return _declaration_of(kind), text != annotation\n",
+            "return _declaration_of(kind), True\n",
             "None passes where an annotation does not allow it",
             "tests/interface/test_declared_arguments.py -k refuses",
         ),
         (
             "declared-by-position-alone",
-            "staticgrad/language/ir/calls.py",
+            "staticgrad/language/calls/arguments.py",
             "            kwargs = {**kwargs, word: converted}\n",
             "            pass\n",
             "NumPy's integers and bools given by name stay what they are",
@@ -2223,7 +2223,7 @@ MUTANTS = (
         ("young-files-removed", "staticgrad/saving",
          "if time() - left.stat().st_mtime > _ABANDONED:", "if True:",
          "files that another process is writing are removed", "tests/training/test_saving.py -k killed"),
-        ("pickle-of-any-version", "staticgrad/language/ir/pickling.py", "if version == __version__:",
+        ("pickle-of-any-version", "staticgrad/language/calls/pickling.py", "if version == __version__:",
          "if True:", "a pickle is read by another version than wrote it",
          "tests/ir/test_pickle.py -k version"),
         ("layers-of-a-block-swapped", "staticgrad/nn/transformers.py", '"up": "linear1",',

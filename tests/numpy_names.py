@@ -6,7 +6,7 @@
 import numpy as np
 
 import staticgrad.language.functions
-from staticgrad.language.ir.functional import FACTS, NUMPY_NAMES, numpy_function
+from staticgrad.language.calls.functional import FACTS, NUMPY_NAMES, numpy_function
 from staticgrad.support.errors.hints import MISSING, REASONS
 from staticgrad.tools.documentation.site import GUIDE
 from tests.ops import keyword_calls

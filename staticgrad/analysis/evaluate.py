@@ -23,9 +23,9 @@ import numpy as np
 
 from staticgrad.analysis.binding import Feeds, bind_feeds, bind_sizes, concrete_shape
 from staticgrad.analysis.liveness import last_uses
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions.creation import constant
 from staticgrad.language.ir.bodies import is_body_input, role_of
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import BodyOp, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.pairs import SymbolicComplex

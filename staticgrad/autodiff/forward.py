@@ -28,8 +28,8 @@ from staticgrad.autodiff.structure import (
     leaves,
     pair_leaves,
 )
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Node, Symbolic
 from staticgrad.language.ops.arithmetic import add
 from staticgrad.language.ops.cotangent import (

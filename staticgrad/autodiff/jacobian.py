@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import check_floating, leaves, not_a_value
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.bodies import body_input
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.batch_axis import in_front

@@ -52,8 +52,8 @@ from staticgrad.autodiff.structure import (
     not_a_value,
     pair_leaves,
 )
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import BodyOp, Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.pairs import SymbolicComplex

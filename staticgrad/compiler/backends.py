@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from staticgrad import native
-from staticgrad.language.ir.calls import namespace
+from staticgrad.language.calls.arguments import namespace
 from staticgrad.language.ir.discovery import load_entry_points
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.native import Code, machine

@@ -21,7 +21,7 @@ from staticgrad.eager.function import Function
 from staticgrad.eager.tape import detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.eager.watching import detect_anomaly, profile
-from staticgrad.language.ir.calls import namespace
+from staticgrad.language.calls.arguments import namespace
 
 __all__ = [
     "Function",

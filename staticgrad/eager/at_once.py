@@ -21,8 +21,8 @@ from staticgrad.eager import tape
 from staticgrad.eager.differentiate import check_connected, grad
 from staticgrad.eager.stepping import prepare_step
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
+from staticgrad.language.calls.execution import computing, holding, in_graphs
 from staticgrad.language.functions.streams import GENERATORS
-from staticgrad.language.ir.execution import computing, holding, in_graphs
 from staticgrad.language.ir.graph import ancestors
 from staticgrad.language.ir.nodes import (
     Node,

@@ -40,7 +40,7 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.language.ir.execution import is_holding, present
+from staticgrad.language.calls.execution import is_holding, present
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ops.cotangent import Masked, PartCotangent, in_dtype_of, resolve, shares_of
 from staticgrad.language.ops.elementwise import real_dtype

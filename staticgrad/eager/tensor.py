@@ -35,7 +35,7 @@ from staticgrad.eager.tape import (
     selection,
     shared_with,
 )
-from staticgrad.language.ir.calls import public
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.ir.nodes import Parameter, running_session
 from staticgrad.language.ir.op import Array, Op, as_array
 from staticgrad.language.ir.pairs import Complex, is_complex_data

@@ -35,7 +35,7 @@ Further names are in modules of their own:
 - ``optional``, ``ranks``: packages that may be missing; several processes.
 """
 
-from staticgrad.language.ir.calls import (
+from staticgrad.language.calls.arguments import (
     Argument,
     check_fields,
     computed_at_once,
@@ -44,9 +44,9 @@ from staticgrad.language.ir.calls import (
     public_form,
     without_synonyms,
 )
-from staticgrad.language.ir.execution import are_plain, present
+from staticgrad.language.calls.execution import are_plain, present
+from staticgrad.language.calls.functional import register_functions
 from staticgrad.language.ir.forms import COMBINERS, Combiner
-from staticgrad.language.ir.functional import register_functions
 from staticgrad.language.ir.graph import BodyOp, Graph
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.nodes import Node, Parameter, Symbolic, ancestors

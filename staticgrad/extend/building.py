@@ -1,6 +1,6 @@
 """The state while a program is built: traces, the user's line, updates of modules."""
 
-from staticgrad.language.ir.execution import computing, computing_kind, in_graphs
+from staticgrad.language.calls.execution import computing, computing_kind, in_graphs
 from staticgrad.language.ir.nodes import (
     ModuleCall,
     Session,

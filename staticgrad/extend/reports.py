@@ -10,9 +10,9 @@ from staticgrad.compiler.compiling.tradeoffs import tradeoff
 from staticgrad.compiler.reports.explain import dead_nodes
 from staticgrad.compiler.reports.pictures import passes_table, runners
 from staticgrad.compiler.reports.profiling import live_bytes
-from staticgrad.language.ir.pictures import GraphDrawing, Runner
 from staticgrad.language.ir.plan import Plan, columns_of_steps, plan_svg
 from staticgrad.language.ir.ranges import ANY, Range, Zero, skip_moves
+from staticgrad.language.pictures import GraphDrawing, Runner
 
 # fmt: off
 __all__ = [

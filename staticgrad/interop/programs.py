@@ -34,8 +34,8 @@ from staticgrad.extend.parameters import Complex, join_parts
 from staticgrad.extend.programs import Function
 from staticgrad.extend.sizes import Guard, collecting_guards
 from staticgrad.extend.trees import Tree, flatten, paths, unflatten
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.ir.advances import next_steps
-from staticgrad.language.ir.calls import reduce_wrapper
 from staticgrad.language.ir.python_numbers import Arithmetic, Number, PythonNumber
 from staticgrad.programs.arguments import is_number, signature_of, static_key
 from staticgrad.programs.transformed import vmap

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.language.ir.execution import as_graph_value
+from staticgrad.language.calls.execution import as_graph_value
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.pairs import Complex, ComplexParameter, is_complex_data

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias, overload
 
 from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array

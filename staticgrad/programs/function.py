@@ -14,6 +14,8 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_program
+from staticgrad.language.calls.execution import computing
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.functions.call_types import (
     Gradient,
     OfArrays,
@@ -24,8 +26,6 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.streams import draws_from_0
-from staticgrad.language.ir.calls import reduce_wrapper
-from staticgrad.language.ir.execution import computing
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import Number
@@ -301,7 +301,7 @@ class Function(OfArrays[P, R]):
 
     def _repr_html_(self) -> str:
         """Return the text of ``str`` and a picture of the latest graph."""
-        from staticgrad.language.ir.pictures import graph_html
+        from staticgrad.language.pictures import graph_html
         from staticgrad.support.pictures.markup import fragment, text_block
 
         traced_graphs = [

@@ -25,11 +25,12 @@ from staticgrad.autodiff.sparsity import (
     units,
 )
 from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
 from staticgrad.language.functions.creation import input as graph_input
-from staticgrad.language.ir.calls import public, reduce_wrapper
-from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.nodes import running_session

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from inspect import BoundArguments
 from typing import Any
 
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.creation import input
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.operands import as_value
 from staticgrad.language.trees import flatten, map_leaves, unflatten

@@ -23,11 +23,11 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.compiler.compiling.compiler import Compiled, compile as compile_graph
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.functions.creation import input as graph_input
 from staticgrad.language.functions.streams import draws_from_0
 from staticgrad.language.ir.advances import next_steps
 from staticgrad.language.ir.bodies import is_body_input
-from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.graph import Graph, Input, Parameter, Symbolic, ancestors
 from staticgrad.language.ir.nodes import Session, traced_in
 from staticgrad.language.ir.pairs import SymbolicComplex

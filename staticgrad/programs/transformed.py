@@ -22,6 +22,13 @@ import numpy as np
 
 from staticgrad.autodiff import forward, jacobian as of_values, reverse
 from staticgrad.autodiff.jacobian import Direction
+from staticgrad.language.calls.execution import (
+    as_graph_value,
+    computing,
+    computing_kind,
+    is_holding,
+)
+from staticgrad.language.calls.pickling import reduce_wrapper
 from staticgrad.language.functions.batching import over_elements
 from staticgrad.language.functions.call_types import (
     Gradient,
@@ -32,8 +39,6 @@ from staticgrad.language.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.language.functions.operand_kinds import TensorMet, by_all_operands, tensors_met
-from staticgrad.language.ir.calls import reduce_wrapper
-from staticgrad.language.ir.execution import as_graph_value, computing, computing_kind, is_holding
 from staticgrad.language.ir.graph import Parameter, Symbolic
 from staticgrad.language.ir.kinds import binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session

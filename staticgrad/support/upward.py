@@ -14,6 +14,7 @@ from typing import Any, Final
 #: Module -> why something below it calls it.
 UPWARD: Final = {
     "staticgrad.support.config": "how much of a traceback is shown is a setting",
+    "staticgrad.language.pictures": "a graph draws itself",
     "staticgrad.analysis.known": "functions of arrays alone are computed when they are called",
     "staticgrad.programs.linear_systems": "solutions of linear systems have derivatives",
     "staticgrad.autodiff.forward": "tangents of loops, and of functions of eigenvalues",

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 import staticgrad.language.functions
 from staticgrad.eager import Tensor
-from staticgrad.language.ir.functional import FUNCTIONS
+from staticgrad.language.calls.functional import FUNCTIONS
 from tests.eager import oracle
 
 X = np.array([[0.3, 0.7, 0.2, 0.9], [0.5, 0.1, 0.8, 0.6], [0.15, 0.25, 0.35, 0.45]], np.float32)

@@ -7,7 +7,7 @@ import staticgrad as sg
 import staticgrad.language.functions
 from staticgrad.eager import Tensor
 from staticgrad.errors import DTypeError, StaticgradError
-from staticgrad.language.ir.functional import FUNCTIONS
+from staticgrad.language.calls.functional import FUNCTIONS
 from staticgrad.language.trees import flatten
 from tests.eager.test_functions import OF_VALUES, OPERANDS, I, V, X
 

@@ -6,7 +6,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DisconnectedError, UnknownArgumentError
-from staticgrad.language.ir.calls import SYNONYMS
+from staticgrad.language.calls.arguments import SYNONYMS
 
 A = np.random.default_rng(0).normal(size=(2, 3, 1))
 B = A[..., 0]
@@ -125,7 +125,7 @@ def test_a_name_of_our_own_goes_before_a_synonym():
     def taker(dim, axis=0):
         return dim, axis
 
-    from staticgrad.language.ir.calls import public
+    from staticgrad.language.calls.arguments import public
 
     assert public(taker)(dim=3) == (3, 0)
     assert all(word not in own for word, own in SYNONYMS.items())

@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, UnknownArgumentError
-from staticgrad.language.ir.calls import SIGNATURES_IN_C, public, signature_in_c
+from staticgrad.language.calls.arguments import SIGNATURES_IN_C, public, signature_in_c
 
 
 def test_a_public_function_shows_its_own_signature():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from staticgrad.errors import GraphError
-from staticgrad.language.ir import pickling
+from staticgrad.language.calls import pickling
 from staticgrad.language.ir.graph import Graph, Parameter, constant
 from staticgrad.language.ir.parser import parse
 from staticgrad.language.ir.printer import first_difference, same_graph

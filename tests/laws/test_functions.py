@@ -11,7 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.exports import MAKES_VALUES
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.execution import in_graphs
 from tests.laws.recipes import PLAIN, WITHOUT, functions, public, recipes
 
 RECIPES = recipes()

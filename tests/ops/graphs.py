@@ -1,7 +1,7 @@
 """Small graphs for the tests of ops: variables made by hand, values run through the oracle."""
 
 from staticgrad.analysis.evaluate import evaluate
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.calls.functional import functions
 from staticgrad.language.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.arrays import TensorType

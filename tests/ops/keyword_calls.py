@@ -18,7 +18,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.tensor import WithArray
 from staticgrad.errors import StaticgradError
-from staticgrad.language.ir.functional import NUMPY_NAMES
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.value import Value
 
 RANDOM = np.random.default_rng(7)

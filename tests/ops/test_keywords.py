@@ -8,7 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
-from staticgrad.language.ir.functional import numpy_function
+from staticgrad.language.calls.functional import numpy_function
 from tests.helpers.diagonals import every_nth
 from tests.numpy_names import covered
 from tests.ops import keyword_calls as table

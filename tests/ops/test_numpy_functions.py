@@ -20,7 +20,7 @@ from staticgrad.errors import (
     SizeGuardError,
 )
 from staticgrad.language import functions as ops
-from staticgrad.language.ir.functional import FUNCTIONS, functions, load_functions
+from staticgrad.language.calls.functional import FUNCTIONS, functions, load_functions
 from tests.helpers.processes import python
 from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_each_refused, assert_refused
@@ -278,7 +278,7 @@ FIRST_OF_ITS_PROCESS = """
 import json
 import os
 import sys
-from staticgrad.language.ir import functional
+from staticgrad.language.calls import functional
 
 def place(name):
     found = functional.numpy_function(name)

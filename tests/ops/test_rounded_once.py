@@ -13,9 +13,9 @@ import staticgrad.language.functions
 from staticgrad import exports
 from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError
+from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.functions import quadratures, special_constants
 from staticgrad.language.ir.forms import MOVES
-from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.graph import BodyOp, Symbolic, ancestors
 from staticgrad.language.trees import flatten
 from staticgrad.language.types.arrays import convert_array

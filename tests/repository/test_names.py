@@ -53,7 +53,7 @@ UNNAMED: set[str] = {
     "staticgrad/compiler/compiling/compiler.py", "staticgrad/compiler/fusion/groups.py",
     "staticgrad/compiler/runtime/entry.py", "staticgrad/eager/watching.py",
     "staticgrad/interop/onnx/operators.py", "staticgrad/language/functions/images/windows.py",
-    "staticgrad/language/ir/forms.py", "staticgrad/language/ir/spellings.py",
+    "staticgrad/language/ir/forms.py", "staticgrad/language/calls/spellings.py",
     "staticgrad/language/ops/convolution.py", "staticgrad/language/ops/selection.py",
     "staticgrad/language/ops/windows.py", "staticgrad/native/by_numba/helpers.py",
     "staticgrad/optim/optimizer.py", "staticgrad/optim/state.py", "staticgrad/stats/compound.py",

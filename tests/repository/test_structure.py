@@ -43,7 +43,6 @@ LAZY = {
     "staticgrad.language.functions.normalization": "padding is loaded by norms across channels",
     "staticgrad.support.errors.tracebacks": "a call that failed is looked at again",
     "staticgrad.compiler.exporting": "a program becomes a module, seldom a library",
-    "staticgrad.language.ir.graph": "pictures are loaded by who looks at them",
     "staticgrad.language.ir.plan": "pictures are loaded by who looks at them",
     "staticgrad.native": "LLVM and the interpreter of kernels are loaded by the first kernel",
     "staticgrad.native.entry.callables": "the package, and with it LLVM, makes code of the text",
@@ -90,7 +89,7 @@ FACADE = {
     "staticgrad.language.ir.kinds": "a constrained type variable names its types: of one with a"
     " bound mypy infers Value for operands of functions, which gives 300 errors",
     "staticgrad.language.ir.graph": "graphs in pickles are text, which sg.parse reads",
-    "staticgrad.language.ir.pickling": "pickles say the version that wrote them",
+    "staticgrad.language.calls.pickling": "pickles say the version that wrote them",
     "staticgrad.language.ir.value": "x.__array_namespace__() is the package",
 }
 

@@ -22,8 +22,8 @@ from staticgrad.errors import (
     values,
     wording,
 )
+from staticgrad.language.calls.functional import numpy_function
 from staticgrad.language.functions import random
-from staticgrad.language.ir.functional import numpy_function
 from staticgrad.support import config
 from staticgrad.support.errors.hints import _ROOMS
 

@@ -36,7 +36,7 @@ from staticgrad.analysis.planning.problem import (
     read_problem,
     refuse,
 )
-from staticgrad.language.ir.calls import public
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.ops.operands import PositiveInt
 from staticgrad.support.config import read_bytes, read_share
 from staticgrad.support.errors import ArgumentError, BudgetInfeasible

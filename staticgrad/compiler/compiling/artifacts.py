@@ -19,7 +19,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler import backends
 from staticgrad.compiler.reports.stats import Counts
 from staticgrad.compiler.runtime.step import Program
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan

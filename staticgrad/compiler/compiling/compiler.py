@@ -46,8 +46,8 @@ from staticgrad.compiler.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.compiler.runtime.feeds import views_of
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
 from staticgrad.compiler.runtime.step import Table
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.language.ir.schedule import Schedule

@@ -21,8 +21,8 @@ from passes.pipelines import pipeline as read_pipeline
 from staticgrad.analysis.binding import bind_feeds, bind_sizes
 from staticgrad.compiler.compiling.arguments import read_passes, read_program
 from staticgrad.compiler.compiling.compiler import Compiled, compile
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ops.operands import dtype_of

@@ -32,8 +32,8 @@ from staticgrad.compiler.compiling.scheduling import Scheduling, make_schedule
 from staticgrad.compiler.memory.divided import all_divisions
 from staticgrad.compiler.memory.planner import Planner
 from staticgrad.compiler.runtime.sections import LEAST_SECTION
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.plan import Plan
 from staticgrad.native import processors

@@ -36,11 +36,11 @@ from staticgrad.compiler.exporting.wrappers import WRAPPERS, Interface, check_wr
 from staticgrad.compiler.plain.expressions import Indented
 from staticgrad.compiler.runtime.places import ARENA, BufferPlaces, Moved, Place, Where
 from staticgrad.language.ir import control_flow as flow
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.graph import Graph
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import CallStep, KernelStep, Schedule, Step
 from staticgrad.language.storage.parameter import ParameterStore
 from staticgrad.language.types.dim import Size, named_sizes

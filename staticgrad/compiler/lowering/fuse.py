@@ -45,7 +45,6 @@ from staticgrad.compiler.fusion.updates import PendingStep, Update, find_copied_
 from staticgrad.compiler.lowering.operands import LoweredStep
 from staticgrad.compiler.lowering.signatures import Lowerings
 from staticgrad.language.ir.bodies import BodyStep
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.expr import Stride
 from staticgrad.language.ir.forms import CallForm, Contract
 from staticgrad.language.ir.graph import (
@@ -73,6 +72,7 @@ from staticgrad.language.ir.kernels.stages import (
     Mode,
     nested_stages,
 )
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import (
     Binding,
     BoundStep,

@@ -22,9 +22,9 @@ from staticgrad.compiler.runtime.check_words import find_checks
 from staticgrad.compiler.runtime.cuts import TOGETHER, Rows
 from staticgrad.compiler.runtime.places import BufferPlaces
 from staticgrad.compiler.runtime.words import Codes, Words
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import Plan, PlannedStep
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import Schedule
 from staticgrad.language.storage.parameter import ParameterStore, aligned_bytes, write_together
 from staticgrad.language.storage.reservation import LockSet

@@ -35,11 +35,11 @@ from staticgrad.compiler.runtime.places import (
 )
 from staticgrad.compiler.runtime.sections import PlannedRow, SoloReason, divide_into_sections
 from staticgrad.language.ir import control_flow as flow
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.control_flow import control_flow
 from staticgrad.language.ir.kernels.chain_parts import PART
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.plan import PlannedStep
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import Call, Step, StepBody, Touch
 from staticgrad.language.types.dim import Size, evaluate
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row

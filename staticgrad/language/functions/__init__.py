@@ -16,8 +16,8 @@ from types import FunctionType
 from typing import Any, Final
 
 from staticgrad import exports
-from staticgrad.language.ir import functional
-from staticgrad.language.ir.calls import public_form, register_computed
+from staticgrad.language.calls import functional
+from staticgrad.language.calls.arguments import public_form, register_computed
 from staticgrad.support.upward import up
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from operator import index
 from typing import Any
 
+from staticgrad.language.calls.execution import holding, present
 from staticgrad.language.functions.streams import loop_at_once
 from staticgrad.language.functions.tracing import (
     Trace,
@@ -22,7 +23,6 @@ from staticgrad.language.functions.tracing import (
     label_values,
 )
 from staticgrad.language.ir.bodies import body_of
-from staticgrad.language.ir.execution import holding, present
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Constant
 from staticgrad.language.ir.value import Value

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, cast, overload
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.language.ir.execution import computing_kind
+from staticgrad.language.calls.execution import computing_kind
 from staticgrad.language.ir.graph import (
     Input,
     Node,

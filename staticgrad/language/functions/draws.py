@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, overload
 
+from staticgrad.language.calls.arguments import public
 from staticgrad.language.functions import aggregate
 from staticgrad.language.functions.aggregate import argmax
 from staticgrad.language.functions.creation import full_like, zeros_like
 from staticgrad.language.functions.nn import softmax
 from staticgrad.language.functions.streams import Stream
-from staticgrad.language.ir.calls import public
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import absolute, floor

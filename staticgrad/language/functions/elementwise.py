@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.functions import aggregate, complex_numbers
 from staticgrad.language.functions.creation import full
 from staticgrad.language.functions.indexing import unstack
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.pairs import check_real
 from staticgrad.language.ir.value import Value

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.functions import complex_numbers
 from staticgrad.language.functions.complex_numbers import imag, real
 from staticgrad.language.functions.creation import zeros, zeros_like
 from staticgrad.language.functions.images.windows import conv
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.pairs import Complex, check_real, is_complex_data
 from staticgrad.language.ops.arithmetic import remainder

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, cast,
 
 import numpy as np
 
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.functions import creation
 from staticgrad.language.functions.creation import full, zeros
 from staticgrad.language.functions.operand_kinds import by_all_operands
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.arithmetic import add, isinf, multiply, subtract

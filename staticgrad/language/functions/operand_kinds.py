@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
+from staticgrad.language.calls.execution import computing, computing_kind, holding, is_holding
 from staticgrad.language.functions.streams import Draws
-from staticgrad.language.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.trees import flatten

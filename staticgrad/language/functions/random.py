@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
+from staticgrad.language.calls.arguments import namespace, public
+from staticgrad.language.calls.execution import as_graph_value, computing_kind
 from staticgrad.language.functions.creation import parameter
 from staticgrad.language.functions.draws import (
     Distributions,
@@ -43,8 +45,6 @@ from staticgrad.language.functions.draws import (
     met_shape,
 )
 from staticgrad.language.functions.streams import GENERATORS, Stream
-from staticgrad.language.ir.calls import namespace, public
-from staticgrad.language.ir.execution import as_graph_value, computing_kind
 from staticgrad.language.ir.graph import Parameter
 from staticgrad.language.ir.nodes import running_session
 from staticgrad.language.ir.python_numbers import PythonNumber

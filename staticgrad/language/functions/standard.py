@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from staticgrad.language.calls.arguments import public_form
+from staticgrad.language.calls.functional import FACTS
 from staticgrad.language.functions.creation import constant
-from staticgrad.language.ir.calls import public_form
-from staticgrad.language.ir.functional import FACTS
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype

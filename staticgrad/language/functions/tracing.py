@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.functions.streams import FoldedKeys
 from staticgrad.language.ir.bodies import body_input, is_body_input
-from staticgrad.language.ir.execution import in_graphs
 from staticgrad.language.ir.forms import (
     Assemble,
     Contract,

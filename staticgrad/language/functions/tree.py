@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from staticgrad.language import trees
-from staticgrad.language.ir.calls import namespace
+from staticgrad.language.calls.arguments import namespace
 from staticgrad.language.ir.value import Value
 from staticgrad.language.trees import Tree
 from staticgrad.support.errors import ArgumentError, ShapeError

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from staticgrad.language.ir.execution import in_graphs
+from staticgrad.language.calls.execution import in_graphs
 from staticgrad.language.ir.nodes import (
     ModuleCall,
     Node,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from staticgrad.language.ir.functional import load_functions
+from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.op import Op, op_class
 from staticgrad.language.ir.text import suggestion
 from staticgrad.support.errors import PluginWarning, warn

@@ -12,8 +12,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import staticgrad
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.pickling import WRITER, WriterVersion, is_pickled_by_value
 from staticgrad.language.ir.advances import advances
-from staticgrad.language.ir.calls import is_pickled_by_value, public
 from staticgrad.language.ir.nodes import (
     Node as Node,
     Parameter as Parameter,
@@ -33,7 +34,6 @@ from staticgrad.language.ir.op import (
     result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, whole_type
-from staticgrad.language.ir.pickling import WRITER, WriterVersion
 from staticgrad.language.ir.printer import GraphParts, graph_constants
 from staticgrad.language.ir.roots import (
     check_from_outside,
@@ -56,6 +56,7 @@ from staticgrad.support.errors.tracebacks import boundary
 from staticgrad.support.errors.values import no_graph_attribute
 from staticgrad.support.errors.wording import did_you_mean, kind_of, list_names
 from staticgrad.support.source import Location, Origin
+from staticgrad.support.upward import up
 
 _Kind = TypeVar("_Kind", bound=Op)
 #: What a rewrite gives for a node: its results, or the one that it has, or None to keep it.
@@ -329,9 +330,8 @@ class Graph(GraphParts):
         return self
 
     def _repr_html_(self) -> str:
-        from staticgrad.language.ir.pictures import graph_html
-
-        return graph_html(self)
+        html: str = up("staticgrad.language.pictures").graph_html(self)
+        return html
 
     def svg(self) -> str:
         """The picture that notebooks show, as the text of an SVG file that needs nothing else.
@@ -340,9 +340,8 @@ class Graph(GraphParts):
         >>> sg.Graph(sg.tanh(sg.input("x", (3,)))).svg()[:4]
         '<svg'
         """
-        from staticgrad.language.ir.pictures import svg_file
-
-        return svg_file(self)
+        picture: str = up("staticgrad.language.pictures").svg_file(self)
+        return picture
 
     def dot(self) -> str:
         """The graph in the language of Graphviz: a box for each operation, with its result's type.
@@ -358,9 +357,8 @@ class Graph(GraphParts):
           n1 -> out0;
         }
         """
-        from staticgrad.language.ir.pictures import dot
-
-        return dot(self)
+        text: str = up("staticgrad.language.pictures").dot(self)
+        return text
 
     def __reduce__(self) -> tuple[object, ...]:
         inputs = {value.node.label: value.node for value in self.inputs}

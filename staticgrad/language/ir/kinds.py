@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from staticgrad.language.ir.execution import as_graph_value, computing_kind, is_holding
+from staticgrad.language.calls.execution import as_graph_value, computing_kind, is_holding
 from staticgrad.language.ir.value import Value
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import DTypeError

@@ -20,15 +20,16 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.language.ir.discovery import load_ops
-from staticgrad.language.ir.execution import (
+from staticgrad.language.calls.execution import (
     computing_kind,
     is_at_once,
     reading,
     register_parameters,
 )
+from staticgrad.language.calls.functional import functions
+from staticgrad.language.calls.pickling import WRITER, Reduced, WriterVersion
+from staticgrad.language.ir.discovery import load_ops
 from staticgrad.language.ir.forms import Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.kinds import set_default_kind
 from staticgrad.language.ir.op import (
     Array,
@@ -40,7 +41,6 @@ from staticgrad.language.ir.op import (
     result_types,
 )
 from staticgrad.language.ir.pairs import SymbolicComplex, is_complex_data
-from staticgrad.language.ir.pickling import WRITER, Reduced, WriterVersion
 from staticgrad.language.ir.value import Value
 from staticgrad.language.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.language.types.arrays import ArrayData, Shape, TensorType

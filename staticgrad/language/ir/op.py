@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal, dataclass_transform
 
 import numpy.typing as npt
 
-from staticgrad.language.ir.execution import present
+from staticgrad.language.calls.execution import present
+from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.forms import Form, Leaf
-from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.kinds import AnyValue, ArrayLike, binding_kind
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ir.value import Value

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from staticgrad.language.ir.execution import computing_kind, register_parameters
-from staticgrad.language.ir.functional import functions
+from staticgrad.language.calls.execution import computing_kind, register_parameters
+from staticgrad.language.calls.functional import functions
 from staticgrad.language.ir.kinds import of_kind
 from staticgrad.language.ir.op import Op
 from staticgrad.language.ir.value import Value

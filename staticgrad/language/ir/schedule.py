@@ -39,11 +39,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 import numpy.typing as npt
 
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.kernels.bodies import Reach, reaches
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.stages import Mode, is_own
 from staticgrad.language.ir.kernels.text import INDENT, kernel_lines
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.text import (
     INLINE_ELEMENTS,
     comment,

@@ -13,11 +13,11 @@ from typing import Final, get_args
 import numpy.typing as npt
 
 from staticgrad.language.ir.bodies import USES, BodyOperand, BodyStep, Kind
-from staticgrad.language.ir.calls import Routine
 from staticgrad.language.ir.kernels.kernel import Kernel
 from staticgrad.language.ir.kernels.parser import KernelReader
 from staticgrad.language.ir.kernels.stages import Mode
 from staticgrad.language.ir.plan import Placement, Plan, PlannedStep
+from staticgrad.language.ir.routines import Routine
 from staticgrad.language.ir.schedule import Binding, Buffer, CallStep, KernelStep, Schedule, Step
 from staticgrad.language.ir.text import bound_constants
 from staticgrad.language.types.arrays import ArrayData

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
 import numpy as np
 
 import staticgrad
-from staticgrad.language.ir import functional
-from staticgrad.language.ir.calls import as_numpy, public
-from staticgrad.language.ir.spellings import TorchSpellings
+from staticgrad.language.calls import functional
+from staticgrad.language.calls.arguments import as_numpy, public
+from staticgrad.language.calls.spellings import TorchSpellings
 from staticgrad.language.types.arrays import Shape, TensorType, is_pandas, is_sparse
 from staticgrad.language.types.dim import Dim, Size
 from staticgrad.language.types.dtype import DType

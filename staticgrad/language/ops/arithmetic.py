@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.expr import Expr, apply, literal, select
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.pairs import Complex, pair, parts_of

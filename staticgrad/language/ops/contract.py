@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
+from staticgrad.language.calls.functional import as_sparse
 from staticgrad.language.ir.forms import Contract, Form
-from staticgrad.language.ir.functional import as_sparse
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf, skip_moves

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.execution import is_holding
+from staticgrad.language.calls.execution import is_holding
 from staticgrad.language.ir.graph import BodyOp, Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind
 from staticgrad.language.ir.op import Op

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
 
 import numpy as np
 
-from staticgrad.language.ir.calls import module_of, reduce_wrapper
+from staticgrad.language.calls.functional import functions
+from staticgrad.language.calls.pickling import module_of, reduce_wrapper
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import functions
 from staticgrad.language.ir.graph import Constant, Node, Symbolic
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.op import Array, Op, lift_all

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, overload
 
 import numpy as np
 
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.forms import (
     COMBINERS,
     Assemble,
@@ -29,7 +30,6 @@ from staticgrad.language.ir.forms import (
     ScatterAlong,
     View,
 )
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Op
 from staticgrad.language.ir.ranges import EMPTY, Range, RangeOf

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from staticgrad.language.calls.functional import NUMPY_NAMES
 from staticgrad.language.ir.expr import Expr
-from staticgrad.language.ir.functional import NUMPY_NAMES
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.op import Array, Constant
 from staticgrad.language.ir.ranges import Range, Zero

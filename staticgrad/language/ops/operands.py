@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from staticgrad.language.ir.calls import Argument
+from staticgrad.language.calls.arguments import Argument
 from staticgrad.language.ir.graph import Symbolic
 from staticgrad.language.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.language.ir.nodes import running_session
@@ -257,7 +257,7 @@ def known_integer(data: Any) -> int | None:
     return None
 
 
-# Declared arguments, which the boundary of a public function reads (``language/ir/calls.py``).
+# Declared arguments, which the boundary of a public function reads: ``calls/arguments.py``.
 #: Annotation of an argument that is an integer, also an integer value that is known now.
 Integer = Annotated[int, Argument(integer)]
 #: Annotation of an argument that is an integer >= 1.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
-from staticgrad.language.ir.execution import present
+from staticgrad.language.calls.execution import present
 from staticgrad.language.ir.kinds import binding_kind
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops.convert import astype

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.language.calls.functional import load_functions
 from staticgrad.language.ir.forms import CallForm, Form
-from staticgrad.language.ir.functional import load_functions
 from staticgrad.language.ir.op import Array
 from staticgrad.language.ir.ranges import Range, RangeOf
 from staticgrad.language.ops.cotangent import Cotangent, Partial, times

@@ -2,7 +2,7 @@
 
 A call is looked at when it has failed with an error of Python's own: functions do not check the
 kind of each argument before they use it. The signature and its annotations alone decide here. What
-NumPy's functions take besides is read in ``ir/calls.py``.
+NumPy's functions take besides is read in ``language/calls/arguments.py``.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def boundary(function: Callable[P, T], call: Callable[..., Any] | None = None) -
     """Make ``function`` public: errors leave it without the package's frames, and arguments that
     its signature does not take are explained.
 
-    ``call`` runs in its place: it reads the arguments first (``language/ir/calls.py``).
+    ``call`` runs in its place: it reads the arguments first (``language/calls/arguments.py``).
     """
     if function.__name__ == "__getattr__":
         return _lookup(function)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.language.calls.arguments import namespace
 from staticgrad.language.functions.checkpoints.saveable import (
     EitherRule,
     OnlyNames,
@@ -18,7 +19,6 @@ from staticgrad.language.functions.checkpoints.saveable import (
     names_given,
     parts_of,
 )
-from staticgrad.language.ir.calls import namespace
 from staticgrad.language.ir.op import Op
 from staticgrad.language.types.arrays import TensorType
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from math import prod
 from typing import Annotated, Any, Final, cast
 
+from staticgrad.language.calls.arguments import Argument
 from staticgrad.language.functions import aggregate, creation
 from staticgrad.language.functions.aggregate import mean
-from staticgrad.language.ir.calls import Argument
 from staticgrad.language.ir.kinds import AnyValue
 from staticgrad.language.ir.value import Value
 from staticgrad.language.ops import basic

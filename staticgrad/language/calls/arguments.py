@@ -1,14 +1,10 @@
-"""Read the arguments of a public function (NumPy's names, order and flags), and name routines.
+"""Read the arguments of a public function: NumPy's names, order and flags.
 
 A call that fits a function's own signature goes straight to it. Any other is read again by the
 signature of the NumPy function of that name: its names of operands, its options that mean nothing
 for values of a graph (``order=``, ``casting=``) at values under which nothing would change, and
 ``dtype=`` of ufuncs. What is left is refused in one error, at the user's line. So ``sg.f(...)``,
 ``np.f(x, ...)`` and ``x.f(...)`` take the same arguments, of symbolic values and of eager tensors.
-
-A routine is code of a library, or of a user, that a schedule runs and no kernel describes. The
-schedule contains the routine's name; the module with its code registers it
-(``staticgrad.native.libraries.lapack``).
 """
 
 from __future__ import annotations
@@ -24,10 +20,9 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar, Union, get_args, get
 import numpy as np
 
 from staticgrad.exports import MAKES_VALUES, MODULES
-from staticgrad.language.ir.execution import are_plain, at_once, beside_arrays, present
-from staticgrad.language.ir.functional import functions
-from staticgrad.language.ir.kernels.stages import Mode
-from staticgrad.language.types.dtype import DType, as_dtype
+from staticgrad.language.calls.execution import are_plain, at_once, beside_arrays, present
+from staticgrad.language.calls.functional import functions
+from staticgrad.language.types.dtype import as_dtype
 from staticgrad.support.docstrings import with_shared_arguments
 from staticgrad.support.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.support.errors.calls import (
@@ -44,7 +39,7 @@ from staticgrad.support.errors.tracebacks import (
     names_messages,
 )
 from staticgrad.support.errors.wording import OF_CHOICES, ON_CPU, kind_of, quote
-from staticgrad.support.records import NamedTuple, dataclass
+from staticgrad.support.records import NamedTuple
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -201,38 +196,6 @@ def namespace(
                 names[name] = public_form(names[name], home, operands)
     room = next((f"sg.{name}" for name, module in MODULES.items() if module == home), home)
     names["__getattr__"], names["__dir__"] = attributes(room, public_names, instead)
-
-
-def module_of(function: Any) -> str:
-    """Return the module of a function, by the name that every process has for it.
-
-    A process that multiprocessing spawns imports the script of its parent as ``__mp_main__``.
-    """
-    name = str(getattr(function, "__module__", None) or "")
-    return "__main__" if name == "__mp_main__" else name
-
-
-def is_pickled_by_value() -> bool:
-    """Return whether cloudpickle (by itself, or of joblib, Ray or Spark) pickles by value now.
-
-    It writes functions of a script whole, where pickle writes their names: a process that is not
-    a copy of this one cannot import the script. It offers objects no other way to see that.
-    """
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
-        if "cloudpickle" in frame.f_globals.get("__name__", ""):
-            return True
-    return False
-
-
-def reduce_wrapper(wrapper: Any, name: str, again: tuple[Any, ...]) -> Any:
-    """Return what ``wrapper.__reduce__`` gives, where a decorator has made it of a function."""
-    resolved: Any = sys.modules.get(wrapper.__module__)
-    for part in name.split("."):
-        resolved = getattr(resolved, part, None)
-    by_value = wrapper.__module__ == "__main__" and is_pickled_by_value()
-    return name if resolved is wrapper and not by_value else again
 
 
 def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
@@ -642,21 +605,3 @@ def _dtype_of(x: Any) -> np.dtype[Any]:
     first = x[0] if isinstance(x, tuple) else x
     dtype = getattr(first, "dtype", None)
     return np.asarray(first).dtype if dtype is None else np.dtype(getattr(dtype, "numpy", dtype))
-
-
-@dataclass(frozen=True)
-class Routine:
-    """Code by its name, with what it does to each of its operands.
-
-    ``alone``: it runs on the thread that called the program, as one call for all iterations, while
-    no other step runs. Other routines are called by workers, for some of the iterations each.
-    """
-
-    name: str
-    operands: tuple[tuple[Mode, DType], ...]
-    alone: bool = False
-
-    @property
-    def is_collective(self) -> bool:
-        """Return whether all ranks call it together: once in each run, in the listed order."""
-        return self.name.startswith("ranks:")

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Self, TypeVar
 
-from staticgrad.language.ir.calls import public
-from staticgrad.language.ir.functional import functions, namespace_of
+from staticgrad.language.calls.arguments import public
+from staticgrad.language.calls.functional import functions, namespace_of
 from staticgrad.language.types.dim import Dim
 from staticgrad.support.errors import ArgumentError
 from staticgrad.support.errors.wording import quote

@@ -14,6 +14,7 @@ Nodes and graphs take themselves apart (``__reduce__``); here is the version tha
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 from staticgrad import __version__
@@ -41,3 +42,35 @@ def check_version(version: str) -> WriterVersion:
         hint="pickles are read by the version that wrote them; what others read is the text:"
         " str(graph) there, sg.parse(text) here; and files of sg.save",
     )
+
+
+def module_of(function: Any) -> str:
+    """Return the module of a function, by the name that every process has for it.
+
+    A process that multiprocessing spawns imports the script of its parent as ``__mp_main__``.
+    """
+    name = str(getattr(function, "__module__", None) or "")
+    return "__main__" if name == "__mp_main__" else name
+
+
+def is_pickled_by_value() -> bool:
+    """Return whether cloudpickle (by itself, or of joblib, Ray or Spark) pickles by value now.
+
+    It writes functions of a script whole, where pickle writes their names: a process that is not
+    a copy of this one cannot import the script. It offers objects no other way to see that.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if "cloudpickle" in frame.f_globals.get("__name__", ""):
+            return True
+    return False
+
+
+def reduce_wrapper(wrapper: Any, name: str, again: tuple[Any, ...]) -> Any:
+    """Return what ``wrapper.__reduce__`` gives, where a decorator has made it of a function."""
+    resolved: Any = sys.modules.get(wrapper.__module__)
+    for part in name.split("."):
+        resolved = getattr(resolved, part, None)
+    by_value = wrapper.__module__ == "__main__" and is_pickled_by_value()
+    return name if resolved is wrapper and not by_value else again

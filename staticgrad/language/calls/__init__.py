@@ -1,0 +1,1 @@
+"""Calls of public functions: their arguments, other libraries' spellings, functions by name."""
