@@ -112,6 +112,7 @@ class _Process:
         self.counts = Statistics()
 
     def count(self, origin: Origin, seconds: float) -> None:
+        """Count a kernel as compiled, read from disk or found in memory, with its seconds."""
         statistics = self.counts
         self.counts = Statistics(
             statistics.compiled + (origin == "compiled"),
@@ -125,7 +126,7 @@ _process: Final = _Process()
 
 
 def kernel(source: str | KernelSource) -> Code:
-    """The kernel of a source, or of a text (``vocabulary.md`` in this package has the language).
+    """Return the compiled kernel of a source or text (its language: ``vocabulary.md`` here).
 
     With the jit off its text runs as plain Python.
 
@@ -140,7 +141,7 @@ def kernel(source: str | KernelSource) -> Code:
 
 
 def plain_kernel(text: str) -> Code:
-    """The kernel of a text in plain loops (``compiler/plain``), compiled by Numba.
+    """Return the kernel of a text in plain loops (``compiler/plain``), compiled by Numba.
 
     Raises CompileError when Numba does not take it, OutOfMemory where there is too little memory to
     compile it.
@@ -163,6 +164,7 @@ def _refuse_finalizers() -> None:
 
 @contextmanager
 def _coded_memory_errors() -> Iterator[None]:
+    """Turn MemoryError into OutOfMemory while a kernel is compiled."""
     try:
         yield
     except OutOfMemory:
@@ -174,7 +176,7 @@ def _coded_memory_errors() -> Iterator[None]:
 
 
 def _find_kernel(source: KernelSource, mode: Mode, settings: config.Config) -> Code:
-    """The kernel from memory, from disk, or compiled."""
+    """Return a kernel's machine code from memory, from disk, or newly compiled."""
     key = (mode, source.key, settings.target)
     cached = _process.kernels.get(key)
     if cached is not None:
@@ -186,11 +188,11 @@ def _find_kernel(source: KernelSource, mode: Mode, settings: config.Config) -> C
     elif mode == "numba":
         code = _load_by_numba(source, settings, start)
     else:
-        code = _load(source, settings, start)
-    return _new(code, key, settings)
+        code = _load_by_llvm(source, settings, start)
+    return _store_code(code, key, settings)
 
 
-def _new(code: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
+def _store_code(code: Code, key: tuple[str, str, str], settings: config.Config) -> Code:
     """Store and count a kernel that was not in memory."""
     _process.kernels[key] = code
     _process.count(code.origin, code.compile_seconds)
@@ -200,11 +202,13 @@ def _new(code: Code, key: tuple[str, str, str], settings: config.Config) -> Code
     return code
 
 
-def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
+def _load_by_llvm(source: KernelSource, settings: config.Config, start: float) -> Code:
+    """Load a kernel's machine code from the disk cache, or compile it through LLVM."""
     from staticgrad.native import jit, loader
     from staticgrad.native.language.parts import text_of
 
     def compile_for(host: Target) -> ObjectCode:
+        """Compile a kernel's LLVM modules for a target: shared helper functions first."""
         loader.test_full(host)
         written = jit.llvm_modules(source, host)
         for name, module in written.shared.items():
@@ -219,6 +223,7 @@ def _load(source: KernelSource, settings: config.Config, start: float) -> Code:
 
 
 def _load_by_numba(source: KernelSource, settings: config.Config, start: float) -> Code:
+    """Compile a kernel's plain loops by Numba, or load what Numba cached."""
     from staticgrad.native import headroom
     from staticgrad.native.undisturbed import run_uninterrupted
 
@@ -240,7 +245,7 @@ def begin(
     loops: bool = False,
     is_long: Callable[[], bool] = bool,
 ) -> Callable[[], dict[str, Code]]:
-    """Find several kernels, or begin to compile them at once; return a function that ends it.
+    """Begin to compile several kernels in the background; return a function that ends it.
 
     LLVM compiles in other threads until that is called. It loads the code and returns that of
     kernels that were not in memory, by key. Together they take less time than one by one. Kernels
@@ -267,7 +272,7 @@ def begin(
                 if stored is None:
                     missing.append(source)
                 else:
-                    codes[source.key] = _new(stored, key, settings)
+                    codes[source.key] = _store_code(stored, key, settings)
         if len(missing) > (settings.tier == "full"):
             end = _begin_together(missing, settings, loops, is_long())
 
@@ -276,14 +281,14 @@ def begin(
             for code in end():
                 source = source_of(code.source)
                 key = ("vector", source.key, settings.target)
-                codes[source.key] = _new(code, key, settings)
+                codes[source.key] = _store_code(code, key, settings)
         return codes
 
     return store_codes
 
 
 def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
-    """A kernel by ``vector`` from disk, if it is there."""
+    """Return a kernel compiled by ``vector`` from the disk cache, or None."""
     from staticgrad.native import jit, loader
 
     start, symbol = time.perf_counter(), jit.symbol_of(source.key)
@@ -296,7 +301,7 @@ def _on_disk(source: KernelSource, settings: config.Config) -> Code | None:
 def _begin_together(
     sources: Sequence[KernelSource], settings: config.Config, loops: bool, is_long: bool
 ) -> Callable[[], list[Code]]:
-    """Begin to compile kernels by ``vector``; each is charged an equal share of the time."""
+    """Begin to compile kernels by ``vector`` together; each is charged an equal time."""
     from staticgrad.native import loader
     from staticgrad.native.language import system
     from staticgrad.native.table import control_code, rows
@@ -310,6 +315,7 @@ def _begin_together(
     begun = time.perf_counter() - start
 
     def collect_codes() -> list[Code]:
+        """End the compilation of several kernels; return the code of each with its address."""
         start = time.perf_counter()
         symbols = end()
         seconds = (begun + time.perf_counter() - start) / max(len(symbols), 1)
@@ -327,7 +333,7 @@ def object_code(
     compile_for: Callable[[Target], ObjectCode],
     settings: config.Config,
 ) -> tuple[int, Origin]:
-    """The address of a text's code, from disk if it is there, else compiled and stored.
+    """Return the address of a text's machine code, from the disk cache or compiled and stored.
 
     ``symbol`` is its entry; ``compile_for`` makes the code for a target.
     """
@@ -352,7 +358,7 @@ def _load_python(source: KernelSource, start: float) -> Code:
 
 
 def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "asm"]) -> str:
-    """The LLVM IR or the assembly of a kernel's source, for the target of this machine.
+    """Return the LLVM IR or the assembly of a kernel's source for this machine.
 
     Raises ArgumentError where ``compiler`` made neither: Python, and backends from outside.
     """
@@ -374,7 +380,7 @@ def as_text(source: str | KernelSource, compiler: str, form: Literal["llvm", "as
 
 
 def vector_bits() -> int:
-    """The width of a vector register of the target that kernels are compiled for.
+    """Return the width in bits of a vector register of the target of kernels.
 
     Raises as ``kernel`` does on a machine that nothing can be compiled for.
     """
@@ -385,7 +391,7 @@ def vector_bits() -> int:
 
 
 def driver() -> Driver:
-    """The callable ``(block address, first, last)`` that runs rows of a table in one call.
+    """Return the driver ``(block address, first, last)``, which runs rows of a step's table.
 
     A worker's block begins with a ``Head``, which names the table, whose rows are ``ROW_WORDS``
     int64 words in C order (``Row``); the rest are the worker's own words of each row. Native rows
@@ -402,6 +408,7 @@ def driver() -> Driver:
 
 
 def _make_driver(jit: bool) -> Driver:
+    """Make the driver of tables: native code, or plain Python with the jit off."""
     if not jit:
         from staticgrad.native.plain import control as plain
 
@@ -412,7 +419,7 @@ def _make_driver(jit: bool) -> Driver:
 
 
 def control() -> int:
-    """Return the address of the code behind rows without a function; 0 with the jit off.
+    """Return the address of the code for control rows of a table; 0 with the jit off.
 
     Raises as ``kernel`` does where nothing can be compiled.
     """
@@ -427,7 +434,8 @@ def control() -> int:
 
 
 def through() -> int:
-    """Return the address of the code that runs all iterations of loops (``control_code``).
+    """Return the address of the code that runs all iterations of a loop in a table
+    (``control_code``).
 
     0 with the jit off: then Python runs each row. Raises as ``kernel`` does where nothing can be
     compiled.
@@ -441,7 +449,7 @@ def through() -> int:
 
 
 def shared_runs() -> int:
-    """Return the address of the code that runs rows together with the workers of a pool.
+    """Return the address of the code that runs a table's rows with the workers of a pool.
 
     Raises as ``kernel`` does where nothing can be compiled.
     """
@@ -453,7 +461,7 @@ def shared_runs() -> int:
 
 
 def has_shared_runs() -> bool:
-    """Return whether ``shared_runs`` needs no compilation."""
+    """Return whether the pool's code (``shared_runs``) is compiled already."""
     from staticgrad.native import loader
     from staticgrad.native.table import pool_code
 
@@ -466,7 +474,7 @@ def has_shared_runs() -> bool:
 
 
 def address_of(code: RuntimeCode) -> int:
-    """The address of code of the runtime, loaded with kernels or from disk if it is there."""
+    """Return the address of runtime code, from the kernel cache or newly compiled."""
     from staticgrad.native import loader
 
     if loader.is_loaded(code.symbol, loader.host()):
@@ -509,7 +517,8 @@ def cache_info() -> CacheInfo:
 
 
 def prune_cache(limit: int | None = None) -> int:
-    """Removes kernels of other installations, then the longest unused ones beyond ``limit`` bytes.
+    """Remove kernels of other installations from the disk cache, then old ones beyond ``limit``
+    bytes.
 
     The limit is the setting ``cache_size`` by default. Returns how many were removed.
     """

@@ -54,7 +54,8 @@ class NotPrivateError(Exception):
 
 
 def private_folder(path: Path) -> Path:
-    """The folder at ``path`` without links on the way, made if need be with mode 0700.
+    """Return the folder of the kernel cache at ``path``, with mode 0700; links on the way are
+    refused.
 
     It and its contents stay as they are: no mode is changed.
 
@@ -78,7 +79,7 @@ def private_folder(path: Path) -> Path:
 
 
 def _checked_way(path: Path) -> Path:
-    """``path`` with every link resolved, each folder and link on the way checked."""
+    """Resolve the links of a cache path; refuse a folder on the way that others may change."""
     way = Path(path.anchor)
     status = way.stat()
     trusted = {0, os.geteuid(), status.st_uid}  # in a user namespace root may have no number
@@ -118,7 +119,7 @@ def _status(path: Path) -> os.stat_result:
 
 
 def _replaceable(status: os.stat_result) -> bool:
-    """Return whether users besides the owner may rename files in a folder.
+    """Return whether users besides the owner may replace files in a cache folder.
 
     In a sticky folder they may rename only their own files. A group whose only member is the user
     counts as the user.
@@ -130,6 +131,7 @@ def _replaceable(status: os.stat_result) -> bool:
 
 
 def _own_group(group: int) -> bool:
+    """Return whether a group has this user as its only member (user private group)."""
     import grp
     import pwd
 
@@ -141,7 +143,7 @@ def _own_group(group: int) -> bool:
 
 
 def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
-    """Return the bytes of a regular file of our own, at most ``most``, and its status.
+    """Read a regular file of our own, of at most ``most`` bytes; return content and status.
 
     Raises:
         NotPrivateError: a link, another kind of file, a file that another user owns or others may
@@ -170,6 +172,7 @@ def read_private(path: Path, most: int) -> tuple[bytes, os.stat_result]:
 
 
 def _wrong_with(status: os.stat_result, most: int) -> str:
+    """Return why a cached file is not trusted (owner, mode, links, size); empty if it is."""
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file"
     if _CHECKED and status.st_uid != os.geteuid():
@@ -247,7 +250,7 @@ def environment() -> str:
 
 @functools.cache
 def state_of_sources(root: Path) -> str | None:
-    """Return a digest of path, size and time of change of this package's source files.
+    """Digest path, size and modification time of this package's source files.
 
     None if they cannot be listed. ``root`` is the folder that contains the packages.
     """
@@ -268,7 +271,7 @@ def state_of_sources(root: Path) -> str | None:
 
 
 def _digest_of_sources() -> str:
-    """Return a digest of the files of ``SOURCES``; of unchanged files it is read from disk."""
+    """Digest the package's sources for cache keys; for unchanged files it is read from disk."""
     root = Path(__file__).parents[2]
     state, folder = state_of_sources(root), directory()
     if state is None or folder is None:
@@ -285,7 +288,7 @@ def _digest_of_sources() -> str:
 
 
 def _read_sources(root: Path) -> str:
-    """Return a digest of the content of the files of ``SOURCES``."""
+    """Digest the content of the package's source files."""
     package = root / "staticgrad"
     digest = hashlib.blake2b(digest_size=16)
     for folder in SOURCES:
@@ -296,7 +299,7 @@ def _read_sources(root: Path) -> str:
 
 
 def _version_of(package: str) -> str:
-    """Return a text that identifies an installed package's release, without importing it."""
+    """Identify an installed package's release for cache keys, without importing it."""
     spec = find_spec(package)
     if spec is not None and spec.origin is not None:
         with contextlib.suppress(OSError):  # both generate this file; reading it takes microseconds
@@ -337,6 +340,7 @@ def _default_directory() -> Path:
 
 @functools.cache
 def _prepare_folder(base: Path, user: int) -> tuple[Path | None, str]:
+    """Prepare the folder of the kernel cache; on failure return None and the reason."""
     try:
         return private_folder(base / "kernels"), ""
     except NotPrivateError as refusal:
@@ -348,7 +352,7 @@ def _prepare_folder(base: Path, user: int) -> tuple[Path | None, str]:
 
 
 def _refuse(text: str) -> None:
-    """Warn that something of the cache is not believed; once per process, then into the log."""
+    """Warn once per process that a file of the kernel cache is not trusted; later only log."""
     if _warned:
         config.log("cache", "%s", text)
         return
@@ -371,7 +375,7 @@ def path_of(folder: Path, name: str) -> Path:
 
 
 def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
-    """Return the entry called ``name``; None if it is missing or does not verify.
+    """Read a cache entry's machine code by name; None if it is missing or does not verify.
 
     Warns, once per process, of an entry that is not the user's own regular file.
     """
@@ -399,7 +403,7 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
 
 
 def write(name: str, code: ObjectCode, settings: config.Config | None = None) -> bool:
-    """Stores an entry, replacing the file whole; False when the directory does not take it.
+    """Write a cache entry atomically; return False when the directory does not take it.
 
     Whatever stops it leaves the old entry or the new one. What a killed process left half written
     is removed by a later one.
@@ -410,12 +414,12 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
     if folder is None or len(content) > min(settings.cache_size, LARGEST_ENTRY):
         return False
     stored = _replace(folder, path_of(folder, name), content)
-    _make_room(folder, len(content), settings.cache_size)
+    _evict_if_full(folder, len(content), settings.cache_size)
     return stored
 
 
 def _replace(folder: Path, path: Path, content: bytes) -> bool:
-    """Replace a file in a folder whole; return False when the folder does not take it."""
+    """Replace a cache file atomically; return False when the folder does not take it."""
     temporary: Path | None = None
     stored = False
     try:
@@ -444,8 +448,8 @@ def _write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-def _make_room(folder: Path, added: int, limit: int) -> None:
-    """Count written bytes; remove old entries when the folder may contain too many."""
+def _evict_if_full(folder: Path, added: int, limit: int) -> None:
+    """Count bytes written to the kernel cache; remove old entries beyond the limit."""
     fill = _fills.get(folder)
     if fill is not None:
         fill.written += added
@@ -455,7 +459,7 @@ def _make_room(folder: Path, added: int, limit: int) -> None:
 
 
 def prune(limit: int | None = None) -> int:
-    """Remove the entries of other installations, then the longest unused entries.
+    """Prune the kernel cache: entries of other installations, then the longest unused ones.
 
     Args:
         limit: bytes that may stay; by default the setting ``cache_size``.
@@ -472,7 +476,7 @@ def prune(limit: int | None = None) -> int:
 
 
 def _trim_folder(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
-    """Remove entries from a folder; return how many, and the bytes left.
+    """Remove entries from a kernel cache folder; return how many, and the bytes left.
 
     It removes those of other installations unused for ``forgotten`` seconds, and the longest unused
     ones until three quarters of the limit are left, so that the next write need not count again.
@@ -509,7 +513,7 @@ def _age(status: os.stat_result, now: float) -> float:
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
-    """Return the entries and unfinished files of a folder with status; empty if it is gone."""
+    """Return the entries and unfinished files of a kernel cache folder, with status."""
     entries = []
     with contextlib.suppress(OSError), os.scandir(folder) as inside:
         for entry in inside:
@@ -527,7 +531,7 @@ def _remove(path: Path) -> bool:
 
 
 def numba_folder(settings: config.Config | None = None) -> Path | None:
-    """Return the folder for kernels that Numba compiles, which keeps their machine code there.
+    """Return the folder where Numba caches the machine code of its kernels.
 
     None without a safe, writable one. The setting ``cache_size`` does not count its files.
     """
@@ -544,7 +548,7 @@ def numba_folder(settings: config.Config | None = None) -> Path | None:
 
 
 def _remove_by_numba(folder: Path, others: bool) -> None:
-    """Remove what Numba keeps, or what it keeps for other installations."""
+    """Remove kernels that Numba cached: all, or those of other installations."""
     import shutil
 
     with contextlib.suppress(OSError):
@@ -572,7 +576,7 @@ def discard(name: str) -> None:
 
 
 def info() -> CacheInfo:
-    """Return the number of kernels in the cache directory, and their bytes."""
+    """Return the number of kernels in the disk cache, and their bytes."""
     settings = config.current()
     folder, refusal = _found_directory(settings)
     if folder is None:
@@ -604,6 +608,7 @@ def _digest(name: str, body: bytes) -> bytes:
 
 
 def _decode(name: str, content: bytes) -> ObjectCode | None:
+    """Decode a cache entry: check magic, digest and length; None if damaged."""
     start = len(MAGIC) + _DIGEST_BYTES
     body = content[start:]
     if not content.startswith(MAGIC) or len(body) < 2:

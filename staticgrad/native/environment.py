@@ -19,7 +19,7 @@ _Room: Final = ctypes.c_char * 64  # for any C library's fenv_t
 
 @contextmanager
 def default_environment() -> Iterator[None]:
-    """Within it, arithmetic rounds to nearest and keeps denormals; then all is as it was found."""
+    """Run a block in the default floating-point environment: round to nearest, keep denormals."""
     library_and_default = _library()
     if library_and_default is None:
         yield
@@ -36,7 +36,7 @@ def default_environment() -> Iterator[None]:
 
 @functools.cache
 def _library() -> tuple[Any, ctypes.c_void_p] | None:
-    """The C library with its name for the default environment."""
+    """Return the C library (fegetenv, fesetenv) and its default floating-point environment."""
     try:
         library = ctypes.PyDLL(None)
         library.fegetenv.argtypes = library.fesetenv.argtypes = (ctypes.c_void_p,)

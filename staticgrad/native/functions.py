@@ -27,7 +27,7 @@ Rewrite = Callable[[ast.FunctionDef, Mapping[str, Any]], ast.AST]
 
 
 def read(entry: Callable[..., Any], others: Mapping[str, Any]) -> Mapping[str, Function]:
-    """Return the functions of a ``PythonSource`` by name, the entry last.
+    """Return the parsed functions of a ``PythonSource`` by name, the entry last.
 
     Raises:
         CompileError: their file is missing, or is not the one that was imported.
@@ -51,7 +51,7 @@ def _unparse_function(tree: ast.FunctionDef) -> FunctionText:
 def trees_of(
     function: Callable[..., Any], rewrite: Rewrite, others: Mapping[str, Any]
 ) -> dict[str, ast.FunctionDef]:
-    """Return a function, and before it those that it calls, rewritten.
+    """Parse and rewrite a Python function of the runtime and those that it calls.
 
     ``others`` go before the names of their modules.
 
@@ -60,26 +60,27 @@ def trees_of(
         CompileError: a file was changed after it was imported.
     """
     done: dict[str, ast.FunctionDef] = {}
-    _add(function, function.__name__, rewrite, others, done)
+    _add_function(function, function.__name__, rewrite, others, done)
     return done
 
 
-def _add(
+def _add_function(
     function: Any,
     name: str,
     rewrite: Rewrite,
     others: Mapping[str, Any],
     done: dict[str, ast.FunctionDef],
 ) -> None:
+    """Parse and rewrite one Python function, after those that it calls."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
-    _check(function, tree)
+    _check_bytecode(function, tree)
     seen = {**function.__globals__, **others}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             called = seen.get(node.func.id)
             if inspect.isfunction(called) and node.func.id not in done:
-                _add(called, node.func.id, rewrite, others, done)
+                _add_function(called, node.func.id, rewrite, others, done)
     tree.name, tree.returns = name, None
     for argument in tree.args.args:
         argument.annotation = None
@@ -90,8 +91,8 @@ def _add(
     done[name] = rewritten
 
 
-def _check(function: Any, tree: ast.FunctionDef) -> None:
-    """Refuse a text whose bytecode is not the function's."""
+def _check_bytecode(function: Any, tree: ast.FunctionDef) -> None:
+    """Refuse a Python function whose source text does not compile to its bytecode."""
     module = compile(ast.Module([tree], []), "<source>", "exec", dont_inherit=True)
     (code,) = (
         constant

@@ -41,7 +41,7 @@ def require(nbytes: int, purpose: str) -> None:
 
 
 def require_stack() -> None:
-    """Raises OutOfMemory where threads have a stack that kernels could run out of."""
+    """Refuse to run kernels on threads with too small a stack: raise OutOfMemory."""
     limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
     least = min((size for size in (limit, threading.stack_size()) if size > 0), default=STACK)
     if least < STACK:

@@ -31,7 +31,7 @@ _CORE: Final = 0xFF000000
 
 @functools.cache
 def processor() -> bytes | None:
-    """Return what the processor says of its model and features; None where that is unknown."""
+    """Return the processor's model and features as CPUID gives them; None if unknown."""
     if platform.machine() not in ("x86_64", "AMD64") or struct.calcsize("P") != 8:
         return None
     try:

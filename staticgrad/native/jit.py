@@ -87,7 +87,7 @@ class Compiler:
         manager.run(module, self.builder)
 
     def module(self, text: str) -> Any:
-        """Return a text as an optimised module."""
+        """Parse LLVM IR text and run the optimisation pipeline on it."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
         if not self.target.has_mask_registers and _WIDE in text:
             raise CompileError(
@@ -156,7 +156,7 @@ def level_of(text: str) -> int:
 
 @contextmanager
 def compiler(target: Target) -> Iterator[Compiler]:
-    """LLVM set up for a target, which no other thread uses meanwhile."""
+    """Return a compiler (LLVM pipeline and target machine) that no other thread uses meanwhile."""
     idle = _idle.setdefault(target.key, [])
     try:
         llvm = idle.pop()
@@ -173,7 +173,7 @@ def symbol_of(key: str) -> str:
 
 
 def compile_ir(text: str, symbol: str, target: Target, level: int | None = None) -> ObjectCode:
-    """Compile an LLVM IR module, which has ``symbol`` and the attributes ``#0``.
+    """Compile an LLVM IR module with ``symbol`` and the attributes ``#0`` to an ELF object.
 
     ``level`` is LLVM's; None chooses it by the module.
 
@@ -187,7 +187,7 @@ def compile_ir(text: str, symbol: str, target: Target, level: int | None = None)
 def begin_ir(
     text: str, symbol: str, target: Target, level: int | None = None
 ) -> LibraryCall[ObjectCode]:
-    """Begin to compile what ``compile_ir`` would; its result is the same, or its error."""
+    """Begin to compile an LLVM IR module in another thread; return a function for the result."""
 
     def compile_it() -> ObjectCode:
         headroom.require(headroom.COMPILE, "compiling a kernel")
@@ -210,7 +210,7 @@ def module_text(source: KernelSource, host: Target) -> str:
 
 
 def llvm_modules(source: KernelSource, host: Target) -> Modules:
-    """Return the LLVM modules of a kernel and of the functions that it shares.
+    """Return the LLVM modules of a kernel and of its shared helper functions.
 
     Raises CompileError when the source is not in the kernel language.
     """
@@ -224,7 +224,7 @@ def llvm_modules(source: KernelSource, host: Target) -> Modules:
 
 
 def as_text(source: KernelSource, form: Literal["llvm", "asm"], host: Target) -> str:
-    """A kernel's LLVM IR as code is generated from it, or its assembly, for a target.
+    """Return a kernel's optimised LLVM IR or its assembly for a target.
 
     The functions that it shares with other kernels stand behind it.
     """

@@ -63,6 +63,7 @@ _quick: dict[str, tiers.Quick] = {}
 
 
 def _engine(target: Target) -> Any:
+    """Return the LLVM MCJIT engine that holds machine code for a target."""
     engine = _engines.get(target.key)
     if engine is None:
         llvm = targets.binding()
@@ -87,7 +88,7 @@ def has_full_code(symbol: str, target: Target) -> bool:
 
 
 def missing(code: bytes, target: Target) -> list[str]:
-    """Return the functions shared by kernels that an object calls and that are not loaded yet."""
+    """Return the shared functions that an object calls and that are not loaded yet."""
     try:
         undefined = symbols(code).undefined
     except ValueError:
@@ -97,7 +98,7 @@ def missing(code: bytes, target: Target) -> list[str]:
 
 
 def check(code: bytes, symbol: str, target: Target) -> Symbols:
-    """Return the symbols of an object that may be loaded.
+    """Check an object's undefined symbols; return those that it defines and may be loaded.
 
     Raises CompileError unless the object defines ``symbol`` and needs only library symbols and
     functions that are loaded.
@@ -122,7 +123,7 @@ def _present(name: str) -> bool:
 
 
 def _link(code: bytes, names: Iterable[str], target: Target) -> dict[str, int]:
-    """Return the addresses of names after loading an object that may be loaded."""
+    """Link a checked object into the process; return the addresses of names."""
     if target.is_x86:
         addresses = objects.load_object(code, lambda name: _address_in_process(name, target))
         return {name: addresses[name] for name in names}
@@ -148,7 +149,7 @@ def address(symbol: str, target: Target) -> int:
 
 
 def load(code: bytes, symbol: str, target: Target) -> int:
-    """The address of ``symbol`` after loading the ELF object ``code``; once per symbol and target.
+    """Load an ELF object, once per symbol and target; return the address of ``symbol``.
 
     All that the object defines for others is loaded with it. It takes the place of quick code.
 
@@ -175,7 +176,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
 
 
 def load_quick(code: bytes, symbols: Iterable[str], target: Target, quick: tiers.Quick) -> None:
-    """Load the quick code of functions; those that others call get the address of their jump.
+    """Load baseline code of functions; callers get the address of a jump to the current tier.
 
     A function that another batch has loaded in the meantime keeps its address.
 
@@ -203,7 +204,9 @@ SIZES: Final = (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 160,
 
 
 def mask_source(lanes: int, level: int) -> str:
-    """live = out and not res; count += size where live; chosen = live ? value : -value."""
+    """Write LLVM IR of the self-test: live = out and not res; count; chosen = live ? value :
+    -value.
+    """
     return f"""\
 def kernel(t, own, begin, end):
     level = {level}
@@ -230,7 +233,7 @@ _chosen: dict[str, Target] = {}
 
 
 def host() -> Target:
-    """Return the target of kernels: the first of the ladder that passes the self-test.
+    """Return the host target of kernels: the fastest that passes the self-test.
 
     The setting ``target`` may exclude all rungs but the lowest, which older processors have too.
 
@@ -252,7 +255,7 @@ def host() -> Target:
 
 
 def _ladder() -> tuple[Target, ...]:
-    """Return ``targets.ladder()``, from disk if LLVM has been asked on this processor."""
+    """Return the candidate targets, fastest first, cached on disk for this processor."""
     processor = identity.processor()
     if processor is None:
         return targets.ladder()
@@ -271,7 +274,7 @@ _untested: dict[str, tuple[Sequence[Target], Sequence[Target]]] = {}
 
 
 def first_sound(ladder: Sequence[Target], quick: bool = False) -> Target:
-    """Return the first target that passes, stored on disk; raise SelfTestError if all fail.
+    """Return the first candidate target that passes the self-test; raise SelfTestError if none.
 
     ``quick``: test quick code now, and full code before the first is used (``test_full``).
     """
@@ -299,7 +302,7 @@ def _memory_name(ladder: Sequence[Target]) -> str:
 
 
 def test_full(target: Target) -> None:
-    """Test the full code of a target unless that has been done, and store which one passes.
+    """Run the self-test of optimized code for a target once, and store which target passes.
 
     Raises CompileError where the full code is wrong: processes that begin later use a safer target.
     """
@@ -321,7 +324,7 @@ def test_full(target: Target) -> None:
 
 
 def is_sound(target: Target, levels: Sequence[int] = LEVELS) -> bool:
-    """Return whether the suspicious loops compile and give NumPy's results."""
+    """Return whether the self-test's loops compile for a target and match NumPy."""
     try:
         runs = [run for level in levels for run in _entries(level, target)]
     except CompileError as error:
@@ -332,7 +335,7 @@ def is_sound(target: Target, levels: Sequence[int] = LEVELS) -> bool:
 
 
 def _entries(level: int, target: Target) -> list[Entry]:
-    """The loops that LLVM compiles at a level; one module, as setting LLVM up takes longer."""
+    """Compile the self-test's loops at an optimization level, as one module."""
     forms = [lanes for lanes, at in FORMS if at == level]
     sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source) for source in sources]
@@ -354,7 +357,7 @@ def _operands() -> tuple[Array, ...]:
 def _mask_loops_hold(
     runs: Sequence[Entry], size: int, out: Array, res: Array, weight: Array, value: Array
 ) -> bool:
-    """Return whether each of the loops gives NumPy's results at one size."""
+    """Return whether the self-test's mask loops match NumPy at one size."""
     out, res, weight, value = out[-size:], res[-size:], weight[-size:], value[-size:]
     expected = out & ~res & (value == value)
     with np.errstate(invalid="ignore"):
@@ -364,6 +367,7 @@ def _mask_loops_hold(
     record = np.array([array.ctypes.data for array in arrays], np.int64)
 
     def holds(run: Entry) -> bool:
+        """Run one loop of the self-test and compare it with NumPy."""
         live[:], chosen[:], total[:] = ~expected, 0, -1  # not what another run wrote
         run(record.ctypes.data, 0, 0, size)
         return bool(
@@ -390,7 +394,7 @@ def _of_bundle(entry: ObjectCode, settings: config.Config) -> ObjectCode | None:
 
 
 def from_disk(text: str, symbol: str, host: Target, settings: config.Config) -> int | None:
-    """The address of a text's code, if it is on disk and can be loaded.
+    """Return the address of a text's machine code from the disk cache, or None.
 
     So must be the functions that it shares with others.
     """
@@ -423,7 +427,7 @@ def begin(
     beside: Mapping[str, tuple[str, Module]],
     is_long: bool = False,
 ) -> Callable[[], dict[KernelSource, str]]:
-    """Begin to compile kernels by ``vector``, several to a module; return what ends it.
+    """Begin to compile kernels by ``vector``, several to a module; return a function that ends it.
 
     That loads them and returns their symbols by source. Those that this cannot do are left out.
     ``beside``: by their entries, further modules that programs need as well, each with the key by
@@ -474,6 +478,7 @@ def begin(
         raise
 
     def end() -> dict[KernelSource, str]:
+        """End the compilations: load baseline code where there is some, else optimized code."""
         is_quick = False
         try:
             is_quick = first.load() and quick is not None and quick.load()
@@ -528,7 +533,7 @@ class _Bundle:
         load_quick(self._code.result().elf, self.modules, self._host, quick)
 
     def end(self) -> None:
-        """Load and store it; raise CompileError where that cannot be done."""
+        """Wait for the compilation, load its object and store it; raise CompileError on failure."""
         test_full(self._host)
         self.begin()
         assert self._code is not None
@@ -568,7 +573,7 @@ class _Bundles:
         self._closed: dict[bool, list[_Bundle]] = {True: [], False: []}
 
     def add(self, symbol: str, module: Module) -> None:
-        """Add a function; a module that has become long enough is begun."""
+        """Add a function to the current LLVM module; a long module's compilation is begun."""
         if self._quick is not None:
             self._quick.add(symbol)
         is_shared, level = symbol.startswith(SHARED), jit.level_of(text_of(module))
@@ -594,7 +599,7 @@ class _Bundles:
         return [*self._closed[True], *self._closed[False]]  # those call what is shared
 
     def load(self) -> bool:
-        """Load and store all modules, up to one that cannot be compiled; return if there is none.
+        """Load and store all compiled modules; return whether none failed.
 
         Quick code is not stored.
         """

@@ -32,7 +32,7 @@ class Library:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """One place; where none is free, the next in turn."""
+        """Take one of a limited number of places for compilation, first come, first served."""
         for place in self.places:
             if place.acquire(blocking=False):
                 break

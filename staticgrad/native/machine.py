@@ -83,7 +83,7 @@ def _vector_bits() -> int:
 
 @functools.cache
 def _read(folder: Path) -> Machine:
-    """The caches that a folder of the system describes; defaults for those that it does not."""
+    """Read the processor's caches from a folder of sysfs, with defaults."""
     fields: dict[str, int] = {}
     for part in sorted(folder.glob("index*")):
         try:

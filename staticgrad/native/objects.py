@@ -72,9 +72,9 @@ class _Symbol(NamedTuple):
 
 
 def symbols(elf: bytes) -> Symbols:
-    """The symbols of an ELF object; raises ValueError when the bytes are no such object."""
+    """Return the symbols of an ELF object; raise ValueError for other bytes."""
     functions, undefined, entries = set(), set(), set()
-    for symbol in _read(elf)[1]:
+    for symbol in _parse_elf(elf)[1]:
         if symbol.section == 0 and symbol.name:
             undefined.add(symbol.name)
         elif symbol.info & 15 == _FUNCTION:
@@ -84,8 +84,8 @@ def symbols(elf: bytes) -> Symbols:
     return Symbols(frozenset(functions), frozenset(undefined), frozenset(entries))
 
 
-def _read(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
-    """Return the sections and symbols of an object; raise ValueError if it is none."""
+def _parse_elf(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
+    """Parse the sections and symbols of an ELF object; raise ValueError for other bytes."""
     if not elf.startswith(_HEADER):
         raise ValueError("not a 64-bit little-endian ELF object")
     try:
@@ -101,6 +101,7 @@ def _read(elf: bytes) -> tuple[list[_Section], list[_Symbol]]:
 
 
 def _symbols(elf: bytes, sections: list[_Section]) -> Iterator[_Symbol]:
+    """Yield the symbols in the symbol tables of an ELF object."""
     for section in sections:
         if section.kind != _SYMBOL_TABLE:
             continue
@@ -113,7 +114,7 @@ def _symbols(elf: bytes, sections: list[_Section]) -> Iterator[_Symbol]:
 
 
 def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
-    """Place an object of x86-64 in memory; return the addresses of its functions for others.
+    """Place an ELF object of x86-64 in memory, relocated; return the addresses of its functions.
 
     ``address_of`` returns the address of a symbol that the object does not define.
 
@@ -122,7 +123,7 @@ def load_object(elf: bytes, address_of: Callable[[str], int]) -> dict[str, int]:
         CompileError: a relocation or symbol of another kind than the compiler writes.
         OutOfMemory: the system gives no memory, or does not let code run in it.
     """
-    sections, names = _read(elf)
+    sections, names = _parse_elf(elf)
     if struct.unpack_from("<H", elf, 18) != (_X86_64,):
         raise CompileError("a compiled kernel is for another processor")
     image = _Image(elf, sections, names, address_of)
@@ -185,27 +186,27 @@ class _Image:
                 ctypes.memmove(self._base + offset, content, len(content))
 
     def relocate(self, section: int, offset: int, info: int, addend: int) -> None:
-        """Apply one relocation to a section."""
+        """Apply one relocation of an ELF object to a section."""
         kind, symbol = info & 0xFFFFFFFF, info >> 32
         at = self.offsets[section] + offset
         if kind == _ADDRESS:
-            struct.pack_into("<Q", self._bytes, at, self._target(symbol) + addend)
+            struct.pack_into("<Q", self._bytes, at, self._symbol_address(symbol) + addend)
             return
         if kind in _ENTRIES:
             target = self._base + self._entry(symbol)
         elif kind in _DISTANCES:
-            target = self._target(symbol)
+            target = self._symbol_address(symbol)
         else:
             raise CompileError(f"a compiled kernel has a relocation of kind {kind}")
         distance = target + addend - (self._base + at)
         if not -(1 << 31) <= distance < 1 << 31:
             if kind != _CALL or self._names[symbol].section != 0:
                 raise CompileError("a compiled kernel reads what is too far away")
-            distance = self._jump(symbol) + addend - at
+            distance = self._jump_stub(symbol) + addend - at
         struct.pack_into("<i", self._bytes, at, distance)
 
-    def _target(self, number: int) -> int:
-        """Return the address of a symbol."""
+    def _symbol_address(self, number: int) -> int:
+        """Return the address that a relocation's symbol has."""
         symbol = self._names[number]
         if symbol.section == 0:
             return self._address_of(symbol.name)
@@ -216,13 +217,13 @@ class _Image:
     def _entry(self, number: int) -> int:
         """Return the place of a symbol's address in the table."""
         if number not in self._entries:
-            struct.pack_into("<Q", self._bytes, self._next_entry, self._target(number))
+            struct.pack_into("<Q", self._bytes, self._next_entry, self._symbol_address(number))
             self._entries[number] = self._next_entry
             self._next_entry += 8
         return self._entries[number]
 
-    def _jump(self, number: int) -> int:
-        """Return the place of a jump to a symbol, by its address in the table."""
+    def _jump_stub(self, number: int) -> int:
+        """Return the address of a jump stub to a symbol that is out of reach."""
         if number not in self._jumps:
             at = self._jumps[number] = self._next_jump
             self._next_jump += _JUMP_BYTES
@@ -231,7 +232,7 @@ class _Image:
         return self._jumps[number]
 
     def protect_pages(self) -> int:
-        """Protect the pages; return the address of the first."""
+        """Protect the pages of a loaded object (code, constants, data); return its address."""
         start = 0
         for end, protection in self._borders:
             if end > start and not protection & mmap.PROT_WRITE:
@@ -264,7 +265,7 @@ def _protect(address: int, nbytes: int, protection: int) -> None:
 
 @functools.cache
 def _library() -> Any:
-    """The C library, with its functions for pages."""
+    """Return the C library with mmap, mprotect and munmap."""
     library = ctypes.CDLL(None, use_errno=True)
     address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     library.mmap.argtypes = (address, size, number, number, number, ctypes.c_long)

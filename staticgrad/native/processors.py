@@ -20,7 +20,7 @@ Limit = Callable[[Path], float | None]
 def limits(
     controller: str, second: Limit, first: Limit, groups: Path = GROUPS, mounts: Path = MOUNTS
 ) -> Iterator[float]:
-    """The limits of a controller, of all groups that the process is in and that can be seen.
+    """Yield the limits of a cgroup controller for every group that this process is in.
 
     Args:
         controller: its name in version 1.
@@ -49,7 +49,7 @@ def limits(
 
 
 def _along(mount: Path, root: str, path: str, limit: Limit) -> Iterator[float]:
-    """The limits of a group and of those that it is in, as far as they can be seen."""
+    """Yield the limits of a cgroup and of its ancestors, as far as they are visible."""
     try:
         inside = PurePosixPath(path).relative_to(root)
     except ValueError:  # the group is not below what is mounted: a container sees its own as root
@@ -77,13 +77,13 @@ def allowed_processors() -> int:
         usable = os.sched_getaffinity(0)
     except AttributeError:  # not on every system
         usable = set(range(os.cpu_count() or 1))
-    cores = _cores(usable, _CORES)
+    cores = _count_cores(usable, _CORES)
     limit = quota(GROUPS, MOUNTS)
     return max(1, cores if limit is None else min(cores, int(limit)))
 
 
-def _cores(usable: Iterable[int], folder: Path) -> int:
-    """Return the number of cores that these processors belong to."""
+def _count_cores(usable: Iterable[int], folder: Path) -> int:
+    """Count the physical cores that these logical processors belong to."""
     cores = set()
     for number in usable:
         try:

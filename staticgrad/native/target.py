@@ -74,7 +74,7 @@ def read(line: str) -> Target:
 
 @functools.cache
 def binding() -> Any:
-    """llvmlite.binding with the native target ready.
+    """Return ``llvmlite.binding``, with LLVM's native target initialized.
 
     Raises OutOfMemory where there is too little for its library, CompileError where it cannot be
     loaded for another reason.
@@ -93,7 +93,7 @@ def binding() -> Any:
 
 @functools.cache
 def ladder() -> tuple[Target, ...]:
-    """The targets that this machine can run, the fastest first.
+    """Return the targets that LLVM may compile for on this machine, fastest first.
 
     Raises CPUError below x86-64-v3 (AVX2 and FMA) and on anything but x86-64 and aarch64.
     """
@@ -115,6 +115,7 @@ def ladder() -> tuple[Target, ...]:
 
 
 def _x86_ladder(triple: str, name: str, features: dict[str, bool]) -> tuple[Target, ...]:
+    """Return the x86 targets, fastest first: AVX-512, without avx512dq, and x86-64-v3."""
     missing = [feature for feature in _REQUIRED_X86 if not features.get(feature)]
     if missing:
         raise CPUError(
@@ -139,7 +140,7 @@ def _join_features(features: dict[str, bool]) -> str:
 
 
 def machine(target: Target, level: int = 2) -> Any:
-    """A fresh llvmlite TargetMachine (an engine owns its machine, so it is never shared).
+    """Make a new llvmlite TargetMachine for a target (an engine owns its machine).
 
     ``level`` is LLVM's for the code that it generates.
     """
@@ -157,7 +158,7 @@ def machine(target: Target, level: int = 2) -> Any:
 
 
 def emit_object(machine: Any, module: Any) -> bytes:
-    """The ELF object of a module, as ``machine.emit_object`` gives it.
+    """Emit the ELF object of an LLVM module, as ``machine.emit_object``.
 
     llvmlite lets one thread at a time into LLVM. LLVM itself may emit modules of several contexts
     at once, so this call goes past that lock.

@@ -82,7 +82,7 @@ class Quick:
         return is_own and not part.name.startswith(SHARED)
 
     def _jump(self, part: ModulePart) -> str:
-        """Return a function that jumps to the address in the word of ``part``."""
+        """Write a function that jumps to the current tier's address, in the word of ``part``."""
         word = self._words[part.name] = ctypes.c_void_p()
         _words.append(word)
         result, _, signature = part.head.partition(" @")
@@ -145,7 +145,7 @@ def is_waiting() -> bool:
 
 
 def later(works: Iterable[Later]) -> None:
-    """Do so much in the background, in order."""
+    """Queue optimized-code compilations for the background thread, in order."""
     with _guard.mutex:
         _waiting.extend(works)
         if is_waiting() or not _waiting:
@@ -162,7 +162,7 @@ def later(works: Iterable[Later]) -> None:
 
 
 def _work(ended: _thread.LockType, delay: _thread.LockType) -> None:
-    """Do what waits. An error leaves one work undone, and its quick code stays."""
+    """Compile queued optimized code in the background; after an error baseline code stays."""
     try:
         delay.acquire(timeout=DELAY)
         while True:
@@ -192,7 +192,7 @@ def begin() -> None:
 
 
 def wait() -> None:
-    """Return when no code is to be replaced. What is left is compiled by several threads.
+    """Wait until all optimized code is in place; several threads compile what is left.
 
     Where something has ended the thread, another one takes its place, unless nothing was done.
     """

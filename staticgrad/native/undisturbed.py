@@ -47,7 +47,7 @@ class LibraryCall(Generic[_T]):
         self._ended.acquire()
 
     def run(self) -> None:
-        """Do the work unless another thread has begun it; a fork waits for ``LIBRARY``."""
+        """Run the library call unless another thread has begun it; a fork waits for it."""
         if not self._claim.acquire(blocking=False):
             return
         self._claim.release()  # a thread that waits for a place may be missing after a fork
@@ -65,7 +65,7 @@ class LibraryCall(Generic[_T]):
                 _thread_state.is_inside = False
 
     def run_in_thread(self) -> None:
-        """Run it in a thread of its own: if something ends that, another thread may do the work."""
+        """Run the call in a thread that gets no interrupts; if it dies, another may run it."""
         try:
             with suppress(BaseException):  # whoever asks for the result has the same error
                 self.run()
@@ -78,7 +78,7 @@ class LibraryCall(Generic[_T]):
         self._claim.acquire(blocking=False)
 
     def result(self) -> _T:
-        """Return its result or raise its error; an interrupt is raised when the call has ended.
+        """Return the call's result or raise its error; a pending interrupt is raised after it.
 
         A thread that has not begun after ``PATIENCE`` never will: an exception sent to this thread
         while that one was made was raised in that one.

@@ -32,7 +32,7 @@ _Fields = tuple[tuple[str, ...], tuple[str, ...]]
 
 @functools.cache
 def compile_function(function: Callable[[Any], int]) -> Callable[[Any], int]:
-    """The machine code of a function of one record.
+    """Compile a Python function over arrays of integers to machine code.
 
     Raises CompileError, CPUError, SelfTestError and OutOfMemory as ``native.kernel`` does, OSError
     where the source is not at hand.
@@ -43,6 +43,7 @@ def compile_function(function: Callable[[Any], int]) -> Callable[[Any], int]:
     arrays, numbers = _fields(function)
 
     def run(record: Any) -> int:
+        """Call the compiled function with a record's integers and arrays; copy integers back."""
         values = array("q", [*(getattr(record, name) for name in numbers), 0])
         words = array("q", [getattr(record, name).buffer_info()[0] for name in arrays])
         words.extend((values.buffer_info()[0], 0))
@@ -63,7 +64,7 @@ def _fields(function: Callable[[Any], int]) -> tuple[tuple[str, ...], tuple[str,
 
 
 def source(function: Callable[[Any], int]) -> str:
-    """The kernel source of a function and of those that it calls."""
+    """Write the kernel source of an integer function and of those that it calls."""
     fields = _fields(function)
 
     def rewrite(tree: ast.FunctionDef, seen: Mapping[str, Any]) -> ast.AST:
@@ -87,7 +88,7 @@ class _Words(ConstantNames):
         self.arrays, self.numbers = fields
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:  # noqa: N802 - ast's name
-        """``s.base``, ``s.height``"""
+        """Rewrite ``s.base``, ``s.height``: a field read becomes a variable."""
         if node.attr in self.numbers:
             values = f"ptr_i64({self.record}[{len(self.arrays)}])"
             text = f"word(load1({values}, {self.numbers.index(node.attr)}))"
@@ -96,7 +97,7 @@ class _Words(ConstantNames):
         return ast.parse(text, mode="eval").body
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:  # noqa: N802 - ast's name
-        """``base[b] = top``, ``s.height = top``"""
+        """Rewrite ``base[b] = top``, ``s.height = top`` as stores of the kernel language."""
         (target,) = node.targets
         value = self.visit(node.value)
         call = ast.parse("store1(a, i, i64x1(v))").body[0]

@@ -150,7 +150,7 @@ def test_other_objects_are_refused():
 
 def relocated(elf, kind):
     """The object with another kind of relocation where ``sin`` is called."""
-    sections, names = objects._read(elf)
+    sections, names = objects._parse_elf(elf)
     (number,) = (n for n, symbol in enumerate(names) if symbol.name == "sin")
     for section in sections:
         for at in range(section.offset, section.offset + section.size, 24):

@@ -60,9 +60,9 @@ def test_threads_of_one_core_count_once(tmp_path):
         folder = tmp_path / f"cpu{number}" / "topology"
         folder.mkdir(parents=True)
         (folder / "thread_siblings_list").write_text(siblings + "\n")
-    assert processors._cores({0, 1, 2, 3}, tmp_path) == 2
-    assert processors._cores({0, 2}, tmp_path) == 1
-    assert processors._cores({1, 7}, tmp_path) == 2  # nothing is known of 7
+    assert processors._count_cores({0, 1, 2, 3}, tmp_path) == 2
+    assert processors._count_cores({0, 2}, tmp_path) == 1
+    assert processors._count_cores({1, 7}, tmp_path) == 2  # nothing is known of 7
 
 
 def test_caches_are_those_of_data(tmp_path):
@@ -100,7 +100,7 @@ def test_affinity_is_honoured(monkeypatch):
 
 
 def test_a_quota_is_rounded_down_to_one_at_least(monkeypatch):
-    monkeypatch.setattr(processors, "_cores", lambda usable, folder: 8)
+    monkeypatch.setattr(processors, "_count_cores", lambda usable, folder: 8)
     for share, wanted in ((3.9, 3), (0.2, 1), (None, 8), (64.0, 8)):
         monkeypatch.setattr(processors, "quota", lambda groups, mounts, share=share: share)
         assert processors.allowed_processors() == wanted

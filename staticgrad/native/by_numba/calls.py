@@ -38,13 +38,13 @@ def compile_call(
     operands: tuple[tuple[str, int], ...],
     results: tuple[tuple[str, int], ...],
 ) -> Any:
-    """Numba's C function ``(record, own, begin, end)``.
+    """Compile a user's Numba function into a routine ``(record, own, begin, end)``.
 
     Raises:
         CompileError: Numba does not compile the function for these types.
     """
     jitted = function if isinstance(function, Dispatcher) else numba.njit(function)
-    source = _source(operands, results)
+    source = _write_wrapper(operands, results)
     names = {
         "function": jitted, "pointer": pointer, "read_only": _read_only, "np": np, "carray": carray,
     }  # fmt: skip
@@ -57,8 +57,10 @@ def compile_call(
             raise CompileError(f"Numba does not compile {label}", details=lines[:6]) from error
 
 
-def _source(operands: tuple[tuple[str, int], ...], results: tuple[tuple[str, int], ...]) -> str:
-    """The wrapper as Python, which Numba compiles with the function."""
+def _write_wrapper(
+    operands: tuple[tuple[str, int], ...], results: tuple[tuple[str, int], ...]
+) -> str:
+    """Write the Python wrapper that Numba compiles around a user's function."""
     at = len(operands) + len(results)
     lines = ["def call(record, own, begin, end):"]
     lines.append("    noted = carray(pointer(own[0]), (2,), np.int64)")

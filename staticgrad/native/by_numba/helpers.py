@@ -34,7 +34,7 @@ def jit(function=None, **options):
 
 
 def _instruction(name, operands=1):
-    """An operation of the processor that NumPy does not have, or has only slower."""
+    """Define a Numba intrinsic for a processor instruction that NumPy lacks or has only slower."""
 
     def specialize(*kinds):
         def code(context, builder, signature, values):
@@ -56,6 +56,7 @@ def restrict(context):
     the widest there are; it stays a function of its own, for its callers promise no such thing."""
 
     def code(context, builder, signature, values):
+        """Mark a Numba function's arrays as ``noalias`` in LLVM, and prefer 512-bit vectors."""
         builder.function.attributes.add("noinline")
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         for argument in builder.function.args:
@@ -77,7 +78,7 @@ def vector_of(context, array):
 
 
 def data_of(context, builder, signature, values):
-    """Return pointers to the elements of arrays; None for a number."""
+    """Return LLVM pointers to the elements of a Numba function's arrays; None for a number."""
     pairs = zip(signature.args, values)
     arrays = numba.types.Array
     return [
@@ -110,7 +111,7 @@ def splat(builder, number, kind):
 
 
 def _bits(kind):
-    """The bits of a number as a number of another element type."""
+    """Define a Numba intrinsic that reinterprets a number's bits as another element type."""
 
     @intrinsic
     def function(context, x):
@@ -297,7 +298,7 @@ def odd_f64(x, low, bit):
 
 @jit
 def window(position, words):
-    """52 bits of a constant of u64 words, from a bit position on."""
+    """Extract 52 bits of a constant of u64 words, from a bit position on."""
     byte = min(int64(position >> u64(3)), 8 * (len(words) - 1))
     word, shift = byte >> 3, u64((byte & 7) << 3)
     content = words[word] << shift
@@ -308,7 +309,7 @@ def window(position, words):
 
 @jit
 def checked(index, extent, wrap, position, words):
-    """An index of an axis; one out of range is noted, with the smallest position, and is then 0."""
+    """Check an index of an axis: one out of range is noted, with the least position, and is 0."""
     wrapped = index + extent if wrap and index < 0 else index
     if 0 <= wrapped < extent:
         return wrapped
@@ -366,6 +367,7 @@ def vector_sum(context, terms, count):
     then the lanes are halved. All lanes have equally many terms."""
 
     def code(context, builder, signature, values):
+        """Emit LLVM IR that sums a row in vector lanes, then halves the lanes."""
         kind, lanes = vector_of(context, terms)
         data = data_of(context, builder, signature, values)[0]
         total = cgutils.alloca_once_value(builder, ir.Constant(kind, [-0.0] * lanes))
@@ -385,7 +387,7 @@ def vector_sum(context, terms, count):
 
 @jit(forceinline=True)
 def lane_sum(terms, count):
-    """The sum of up to 4096 terms of a row, in lanes; its array has room for as many."""
+    """Sum up to 4096 terms of a row in the order of vector lanes; its array has 4096."""
     if count <= 0:
         return terms.dtype.type(0.0)
     lanes = 8 if terms.itemsize == 8 else 16
@@ -409,7 +411,7 @@ def add_block(levels, number, value):
 
 @jit
 def fold(levels, blocks):
-    """The sum of so many blocks: the partial sums of ``add_block``, the latest first."""
+    """Combine the partial sums of blocks (``add_block``), the latest first."""
     total = levels.dtype.type(0.0)  # a product with 0 would be a float64
     has_sum = False
     for level in range(40):
@@ -427,7 +429,9 @@ def group_length(rows):
 
 @jit
 def add_row_block(sums, width, number, first):
-    """``add_block`` of each column: the block is ``sums[0]``, its levels begin at ``first``."""
+    """Add a row block to the binary counter of each column: block ``sums[0]``, levels from
+    ``first``.
+    """
     level = first
     while number & 1:
         for j in range(width):
@@ -440,7 +444,7 @@ def add_row_block(sums, width, number, first):
 
 @jit
 def fold_rows(sums, width, blocks, first, to):
-    """``sums[to]`` = ``fold`` of each column, whose levels begin at ``first``."""
+    """Combine the block sums of each column into ``sums[to]``; levels begin at ``first``."""
     has_sum = False
     for level in range(len(sums) - first):
         if (blocks >> level) & 1:
@@ -464,7 +468,7 @@ def end_row(sums, width, row, rows):
 
 @jit
 def end_row_of_groups(sums, width, row, rows):
-    """Behind a row of a column: groups of rows, whose sums are added one after the other."""
+    """End a row of a column reduction by groups, whose sums are added one after the other."""
     length = group_length(rows)
     within = row % length
     if within % 32 != 31 and within != length - 1 and row != rows - 1:
@@ -479,7 +483,7 @@ def end_row_of_groups(sums, width, row, rows):
 
 @jit
 def end_row_of_lanes(sums, width, row, rows):
-    """Behind a term of rows that lie across memory: ``lane_sum`` of each column."""
+    """End a row of a strided reduction: sum each column in the order of vector lanes."""
     if row % 4096 != 4095 and row != rows - 1:
         return
     lanes = 8 if sums.itemsize == 8 else 16
@@ -519,11 +523,14 @@ VECTORS = 4 if get_host_cpu_features().get("avx512f") else 1
 
 
 def _tile(vectors):
-    """sums[i, j] += a[a_i[i] + a_k[k]] * panel[k * step + j], by fma, k from 0 to count."""
+    """Make a GEMM micro-kernel: sums[i, j] += a[a_i[i] + a_k[k]] * panel[k * step + j], by FMA."""
 
     @intrinsic
     def function(context, a, a_i, a_k, panel, step, sums, count):
+        """Accumulate one register tile of a matrix product, as a Numba intrinsic."""
+
         def code(context, builder, signature, values):
+            """Emit LLVM IR of the GEMM micro-kernel: FMAs over k with the tile in registers."""
             kind, lanes = vector_of(context, a)
             a_data, rows_data, steps_data, panel_data, _, sums_data, _ = data_of(
                 context, builder, signature, values
@@ -580,6 +587,7 @@ def transpose(context, b, b_j, first, panel, place, width):
     """panel[place + i * width + j] = b[b_j[j] + first + i]: a square of vectors of 64 bytes."""
 
     def code(context, builder, signature, values):
+        """Emit LLVM IR that transposes a square of vectors by exchanging halves, then quarters."""
         kind, lanes = vector_of(context, b)
         data = data_of(context, builder, signature, values)
         rows = []
@@ -685,7 +693,7 @@ def multiply(a, a_i, a_k, b, b_k, b_j, packed, sums, start, begin, end):
 
 @jit
 def add_tiles(a, a_i, a_k, panel, step, columns, sums):
-    """Put products to sums, a tile at a time. The last tile may have its last row several times."""
+    """Accumulate a matrix product tile by tile; the last tile may repeat its last row."""
     lanes, count, j = 64 // a.itemsize, len(a_k), 0
     last = np.empty(ROWS, int64)
     while j < columns:
@@ -707,7 +715,7 @@ def add_tiles(a, a_i, a_k, panel, step, columns, sums):
 
 @jit
 def add_rows(a, a_i, a_k, b, b_k, b_j, sums):
-    """Put products of one or two rows to sums; b is read in place, four of its rows at a time."""
+    """Accumulate products of one or two rows with b in place, four rows of b at a time."""
     restrict()
     width = len(b_j)
     for i in range(len(a_i)):

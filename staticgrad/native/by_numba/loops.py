@@ -53,7 +53,7 @@ def array(word: Any, kind: Any) -> Any:
 
 
 def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -> Any:
-    """Return Numba's C function of the kernel that a text defines.
+    """Compile a kernel's plain loops by Numba; return its C function.
 
     ``is_cached``: its machine code is read from the kernel cache and written there.
 
@@ -86,7 +86,9 @@ def compile_kernel(text: str, settings: config.Config, is_cached: bool = True) -
 
 @functools.cache
 def helpers(folder: Path | None) -> dict[str, Any]:
-    """Return the names of ``helpers``; their machine code is in a folder, or not on disk."""
+    """Compile the helper functions of plain loops; their machine code is cached in a folder, if
+    any.
+    """
     text = _HELPERS.read_text("utf-8")
     path = _write_module(folder, "staticgrad_helpers.py", text) if folder else None
     name = "staticgrad_helpers" if path else "staticgrad_helpers_uncached"
@@ -107,7 +109,7 @@ def as_text(text: str, settings: config.Config, form: Literal["llvm", "asm"]) ->
 
 
 def _write_module(folder: Path, name: str, text: str) -> Path | None:
-    """Write a file, unless it is there, and return it; None if it cannot be written."""
+    """Write a module of generated Python unless it exists; return it, or None if that fails."""
     path = folder / name
     try:
         if not path.exists():

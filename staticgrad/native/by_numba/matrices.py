@@ -67,7 +67,9 @@ def eigvalsh(x, w, check, total, n):
 
 
 def eig(x, w, v, check, total, n):
-    """Eigenvalues, and eigenvectors in rows, of square matrices: pairs, of real ones too."""
+    """Compute eigenvalues, and eigenvectors in rows, of square matrices: complex pairs, of real
+    ones too.
+    """
     w, v = [array if np.iscomplexobj(array) else as_complex(array) for array in (w, v)]
 
     def vectors(a):
@@ -111,7 +113,9 @@ def qr(x, q, r, check, total, m, n, k, p):
 
 @jit
 def eliminate(a, order, first, last):
-    """Gaussian elimination in columns [first, last), with exchanges of rows; their number."""
+    """Eliminate columns [first, last) by Gaussian elimination with pivoting; return the row
+    exchanges.
+    """
     count, rows = 0, a.shape[0]
     for c in range(first, last):
         best, most = c, -1.0
@@ -134,7 +138,7 @@ def eliminate(a, order, first, last):
 
 @jit
 def substitute(a, b, lower, unit):
-    """b = a^-1 b of one triangular block, row by row."""
+    """Solve with one triangular block, row by row: b = a^-1 b."""
     n = a.shape[0]
     for step in range(n):
         i = step if lower else n - 1 - step
@@ -147,7 +151,7 @@ def substitute(a, b, lower, unit):
 
 
 def substitute_blocks(a, b, lower, adjoint, unit):
-    """b = a^-1 b, or that of the conjugate transpose, of a triangle of a, by blocks."""
+    """Solve with a triangle of a (or its conjugate transpose) by blocks: b = a^-1 b."""
     n = len(a)
     if adjoint:
         a, lower = a.T.conj(), not lower
@@ -163,7 +167,7 @@ def substitute_blocks(a, b, lower, adjoint, unit):
 
 
 def lu(x, packed, permutation, swaps, check, total, m, n):
-    """x[:, permutation] = L @ U, U with ones on its diagonal: the usual factors of x.T."""
+    """Factor matrices by LU with pivoting: x[:, permutation] = L @ U, U with a unit diagonal."""
     x, packed = x.reshape(total, m, n), packed.reshape(total, m, n)
     permutation = permutation.reshape(total, n)
     for matrix in range(total):
@@ -178,7 +182,7 @@ def lu(x, packed, permutation, swaps, check, total, m, n):
 
 
 def lu_solve(packed, permutation, b, x, check, total, n, k, adjoint):
-    """a^-1 b, or that of the conjugate transpose, by the factors of a."""
+    """Solve by LU factors of a: x = a^-1 b, or by the conjugate transpose."""
     packed, b, x = packed.reshape(total, n, n), b.reshape(total, n, k), x.reshape(total, n, k)
     for matrix, order in enumerate(permutation.reshape(total, n)):
         factors = packed[matrix]
@@ -194,7 +198,7 @@ def lu_solve(packed, permutation, b, x, check, total, n, k, adjoint):
 
 
 def triangular_solve(a, b, x, check, total, n, k, lower, adjoint, unit):
-    """a^-1 b, or that of the conjugate transpose, of one triangle of a."""
+    """Solve with one triangle of a, or its conjugate transpose: x = a^-1 b."""
     a, x = a.reshape(total, n, n), x.reshape(total, n, k)
     x[...] = b.reshape(total, n, k)
     for matrix in range(total):
@@ -205,7 +209,7 @@ def triangular_solve(a, b, x, check, total, n, k, lower, adjoint, unit):
 
 @jit
 def eliminate_bands(l, d, u, b):
-    """b = T^-1 b for each row of b, of three diagonals; whether no pivot is 0. As LAPACK's gtsv."""
+    """Solve tridiagonal systems in place, as LAPACK's gtsv; return whether no pivot is 0."""
     n = len(d)
     above = np.zeros_like(d)
     for i in range(n - 1):
@@ -237,7 +241,7 @@ def eliminate_bands(l, d, u, b):
 
 
 def tridiagonal_solve(l, d, u, b, x, check, total, n, k):
-    """T x = b for each row of b, T with three diagonals."""
+    """Solve tridiagonal systems T x = b for each row of b."""
     diagonals = [diagonal.reshape(total, n) for diagonal in (l, d, u)]
     x = x.reshape(total, k, n)
     x[...] = b.reshape(total, k, n)
@@ -250,7 +254,7 @@ def tridiagonal_solve(l, d, u, b, x, check, total, n, k):
 
 
 def sylvester(a, b, q, x, check, total, m, n):
-    """a x + x b = q, as one system of m n unknowns."""
+    """Solve the Sylvester equation a x + x b = q as one system of m n unknowns."""
     a, b, q = a.reshape(total, m, m), b.reshape(total, n, n), q.reshape(total, m, n)
     x = x.reshape(total, m, n)
     for matrix in range(total):

@@ -86,7 +86,7 @@ class Emitter:
         return f"%{self._stem}{self._count}"
 
     def do(self, instruction: str, lines: str = "") -> str:
-        """The name of the value of an instruction that touches no memory; it is appended if new.
+        """Emit a pure instruction, or reuse an equal one; return its SSA value.
 
         ``lines`` compute it where the target has no such instruction; ``<v>`` is the name in them.
         """
@@ -132,7 +132,7 @@ class Emitter:
         return name
 
     def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
-        """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
+        """Emit a call of an LLVM intrinsic; ``arguments`` are (type, value) pairs."""
         self.externals[name] = (result, tuple([kind for kind, _ in arguments]))
         passed = ", ".join([f"{kind} {value}" for kind, value in arguments])
         call = f"call {result} @{name}({passed})"

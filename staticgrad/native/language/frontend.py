@@ -110,7 +110,7 @@ class FunctionWriter:
         """True if the block has no terminator yet."""
 
     def run(self, symbol: str, linkage: str) -> Translated:
-        """Lowers the body."""
+        """Lower a kernel function's body to LLVM IR; return the function's text."""
         for name, value in zip(self.procedure.parameters, self.arguments, strict=True):
             self.bind(name.text, value)
             self.values[name] = value
@@ -138,7 +138,7 @@ class FunctionWriter:
         return KernelSourceError(f"a kernel's source: {message}")
 
     def give(self, value: Bound) -> None:
-        """Ends the function with a result."""
+        """Emit the return of a function with its result."""
         if self.result is not None and self.result != value.kind:
             raise self.failure(f"returns both {self.result.name} and {value.kind.name}")
         self.result = value.kind
@@ -152,7 +152,7 @@ class FunctionWriter:
         return text_of(self.call(FUNCTIONS["bool"], [value]))
 
     def call(self, operation: Operation, arguments: Sequence[Bound]) -> Bound:
-        """An operation of the language over values."""
+        """Emit an operation of the kernel language over values."""
         kinds, values = zip(*arguments, strict=True) if arguments else ((), ())
         result = operation.of(kinds)
         if result is None:
@@ -164,6 +164,7 @@ class FunctionWriter:
         return tuple.__new__(Bound, (result, value))  # as ``Bound`` makes it, in half of the time
 
     def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
+        """Emit a call of a helper function, lowered for the kinds of its arguments."""
         kinds = tuple(argument.kind for argument in arguments)
         lowered = helper.lower(kinds, self.out.target)
         symbol = lowered.part.name
@@ -178,7 +179,7 @@ class FunctionWriter:
         return Bound(lowered.result, self.out.read(call))
 
     def _call_long_helpers(self) -> None:
-        """Have the function call those helpers whose copies would be too long."""
+        """Mark calls of helpers ``noinline`` where inlined copies would be too long."""
         lengths: dict[str, int] = {}
         for name, part in self.out.parts.items():  # those that a helper calls come before it
             if part.kind != "function":
@@ -217,7 +218,7 @@ class FunctionWriter:
     # -- names
 
     def bind(self, name: str, value: Bound) -> None:
-        """Assigns a name, whose kind is that of its first value."""
+        """Assign a variable; its kind is that of its first value."""
         kind = self.kinds.setdefault(name, value.kind)
         if kind is not value.kind and kind != value.kind:
             raise self.failure(f"{name} is {kind.name} and becomes {value.kind.name}")
@@ -226,7 +227,7 @@ class FunctionWriter:
         self.names.set(name, value)
 
     def name(self, name: str) -> Bound:
-        """Return the value of a variable, or a constant of the language."""
+        """Return the value of a variable, or a constant of the kernel language, by name."""
         value_of_variable = self.names.value(name)
         if value_of_variable is not None:
             return value_of_variable
@@ -240,7 +241,7 @@ class FunctionWriter:
     # -- statements
 
     def block(self, block: Block) -> None:
-        """Write some statements."""
+        """Lower a block of statements of the kernel language."""
         for s in block:
             if not self.open:
                 return  # after return, break or continue
@@ -253,7 +254,7 @@ class FunctionWriter:
             elif isinstance(s, Do):
                 self._do(s.value)
             elif isinstance(s, For):
-                self._for(s)
+                self._lower_for(s)
             elif isinstance(s, If):
                 self._lower_branch(s)
             else:
@@ -263,6 +264,7 @@ class FunctionWriter:
                 self._loop_body(loop, inside, functools.partial(self.block, s.body))
 
     def _do(self, op: Apply) -> None:
+        """Lower a statement without a result: break, continue, return, or an operation."""
         match op.name:
             case "break":
                 loop = self.loops[-1]
@@ -277,6 +279,7 @@ class FunctionWriter:
                 self.operation(op)
 
     def _lower_branch(self, s: If) -> None:
+        """Lower if/else to basic blocks, with phis for variables that both assign."""
         bit, yes, end = self._lower_test(s.test), self._new_label(), self._new_label()
         no = self._new_label() if s.orelse else end
         self._fork(bit, yes, no)
@@ -293,7 +296,8 @@ class FunctionWriter:
         self._start(end)
         self.names.meet(paths)
 
-    def _for(self, s: For) -> None:
+    def _lower_for(self, s: For) -> None:
+        """Lower ``for ... in range`` to a loop with an induction variable."""
         start, stop, step = (self.arg(bound) for bound in (s.start, s.stop, s.step))
         if not start.kind is stop.kind is step.kind is WORD:
             raise self.failure("range takes one to three int64 words")
@@ -325,7 +329,7 @@ class FunctionWriter:
         return _Loop(head, end, self.names.head(entry, [name.text for name in assigned]))
 
     def _loop_body(self, loop: _Loop, label: str, body: Callable[[], None]) -> None:
-        """The body, and the block behind the loop."""
+        """Lower a loop's body and start the block after the loop."""
         leaving, mark = self.label, self.out.mark()
         loop.mark = self.names.mark()
         self._start(label)
@@ -340,7 +344,7 @@ class FunctionWriter:
         self.names.meet([Path(leaving, {}), *loop.breaks])
 
     def _again(self, loop: _Loop) -> None:
-        """Goes back to the head of a loop."""
+        """Emit the jump back to a loop's head, with the next values of its variables."""
         if loop.counter is not None:
             counter, current, step = loop.counter
             following = self.call(OPERATORS["add"], [current, step])
@@ -359,7 +363,7 @@ class FunctionWriter:
         return Bound(_LITERALS[type(arg)], arg)
 
     def operation(self, op: Apply) -> Bound:
-        """The value of an operation."""
+        """Lower an operation and its arguments; return its value."""
         name, args = op
         if len(args) > 1 and type(args[1]) is Offset:
             pointer, index = self._place(self.arg(args[0]), args[1], name == "at")
@@ -395,7 +399,7 @@ class FunctionWriter:
         return self.out.do(f"and i1 {bits[0]}, {bits[1]}")
 
     def _place(self, pointer: Bound, place: Offset, fold_constant: bool) -> tuple[Bound, Bound]:
-        """Return pointer and index of an access; ``fold_constant``: all goes into the pointer."""
+        """Lower the address of a memory access; ``fold_constant``: all goes into the pointer."""
         assert isinstance(pointer.kind, Pointer)
         element, at = pointer.kind.element.llvm, pointer.value
         for a, b in place.terms:
@@ -409,7 +413,7 @@ class FunctionWriter:
     # its branches and the joins behind it are most of what a choice costs LLVM and this writer.
 
     def _is_plain(self, arg: Any) -> bool:
-        """Return whether an argument is a sum or product of words that are known on every path."""
+        """Return whether an index is a sum or product of words defined on every path."""
         if type(arg) is Name:
             if not arg.is_variable:
                 return self.values[arg].kind is WORD
@@ -427,7 +431,7 @@ class FunctionWriter:
         return test.name in _COMPARISONS and all(map(self._is_plain, test.args))
 
     def _bit(self, test: Apply) -> str:
-        """An i1 operand of comparisons, all of which may be evaluated."""
+        """Lower comparisons without side effects to one i1 operand, not by branches."""
         if test.name not in ("and", "or"):
             return self.truth(self.operation(test))
         first, *others = test.args
@@ -456,7 +460,7 @@ class FunctionWriter:
         return self._either(self.arg(test), lambda: self.arg(yes), lambda: self.arg(no))
 
     def _lower_boolean(self, conjunction: bool, *args: Any) -> Bound:
-        """``a and b`` (or ``or``), of which the second is evaluated only if it counts."""
+        """Lower ``and``/``or``: the second operand is evaluated only if it counts."""
         value = self.arg(args[0])
         for operand in args[1:]:
             keep_value, following = (
@@ -468,7 +472,7 @@ class FunctionWriter:
         return value
 
     def _either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
-        """The value of one of two expressions, of which only that one is evaluated."""
+        """Lower a conditional expression: only one of its branches is evaluated."""
         labels, end = (self._new_label(), self._new_label()), self._new_label()
         self._fork(self.truth(condition), *labels)
         values: list[tuple[Bound, str]] = []
@@ -573,6 +577,7 @@ def functions_of(source: str) -> dict[str, FunctionText]:
 
 
 def _functions(source: str) -> list[FunctionText]:
+    """Split a kernel source into its functions by parsing it as Python."""
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -591,7 +596,7 @@ def _functions(source: str) -> list[FunctionText]:
 
 
 def _functions_by_part(source: str) -> list[FunctionText] | None:
-    """Return the same without parsing; None if a part does not begin as a plain function."""
+    """Split a kernel source into functions by text alone; None if a part is no plain function."""
     functions, above = [], 0
     for part in _parts_of(source):
         header = reader.header_of(part)
@@ -634,7 +639,7 @@ def _lower(
     name: tuple[str, str],
     target: Target,
 ) -> Translated:
-    """``name`` is the symbol and its linkage."""
+    """Lower a function to LLVM IR for the kinds of its arguments; ``name``: symbol and linkage."""
     procedure = function.procedure
     count = len(procedure.parameters)
     if count != len(kinds):
@@ -644,7 +649,7 @@ def _lower(
 
 
 def accesses(out: Emitter) -> dict[str, ModulePart]:
-    """The functions of masked accesses that are called, and what they use, by symbol."""
+    """Return the LLVM functions of masked accesses that are called, with what they use."""
     parts: dict[str, ModulePart] = {}
     for symbol, (name, kind) in out.accesses.items():
         source, kinds = masked_access.source(name, kind)
@@ -656,6 +661,7 @@ def accesses(out: Emitter) -> dict[str, ModulePart]:
 
 
 def _helper(function: Function, visible: Mapping[str, Helper]) -> _SourceHelper:
+    """Return the lowerable helper of a source function, cached by its digest and its callees'."""
     content = function.content
     called = {name: helper for name, helper in visible.items() if name in content}
     parts = [content, *(helper.digest for helper in called.values())]
@@ -681,7 +687,7 @@ def ir_helper(
     body: str,
     uses: Mapping[str, ModulePart] = MappingProxyType({}),
 ) -> Helper:
-    """A function of words in LLVM IR that a source may call.
+    """Define a helper of words in LLVM IR that a kernel source may call.
 
     ``uses``: the parts that it uses, by name, of this module.
     """
@@ -699,7 +705,7 @@ def module_of(
     beside: Mapping[str, Helper] = MappingProxyType({}),
     linkage: str = "",
 ) -> Module:
-    """The module of a kernel: its entry as ``symbol(record, own, begin, end)``, with its helpers.
+    """Build the LLVM module of a kernel: entry ``symbol(record, own, begin, end)`` and helpers.
 
     ``kinds``: those of the entry's parameters, where they are others; ``beside``: functions that
     the source calls and does not have.
@@ -711,7 +717,7 @@ def module_of(
 
 
 def modules(functions: Mapping[str, Function], symbol: str, target: Target) -> Modules:
-    """Return the LLVM modules of functions: each helper that kernels share is a separate module.
+    """Return the LLVM modules of a kernel: one for itself, one for each shared helper.
 
     Raises KernelSourceError when the source is not in the kernel language.
     """
@@ -732,6 +738,7 @@ def _lower_functions(
     beside: Mapping[str, Helper] = MappingProxyType({}),
     linkage: str = "",
 ) -> Translated:
+    """Lower a kernel's entry function, with its other functions as helpers."""
     visible: dict[str, Helper] = {**beside}
     for name, function in functions.items():
         if name != ENTRY:

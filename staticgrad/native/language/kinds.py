@@ -155,7 +155,7 @@ VECTORS: Final = {
 
 
 def literal_value(element: Element, value: int | float | bool) -> NDArray[Any]:
-    """A Python number in an element type, as a 0-d array: the one rule for literals.
+    """Convert a Python number to an element type, as a 0-d array: the one rule for literals.
 
     Floats round to nearest, an integer in one step; integers wrap modulo the width; b8 is
     ``value != 0``; what is for storage becomes the bits of the nearest number.

@@ -44,6 +44,8 @@ MOST_IN_TURN: Final = 7
 
 
 def _half(first: int) -> Emit:
+    """Make the operation that returns the lower or upper half of a vector's lanes."""
+
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         (kind,) = kinds
         if not isinstance(kind, Vector):
@@ -54,7 +56,7 @@ def _half(first: int) -> Emit:
 
 
 def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
-    """Lanes ``start`` .. ``start + lanes/2`` of a vector."""
+    """Emit a shuffle that takes half of a vector: lanes ``start`` to ``start + lanes/2``."""
     count = kind.lanes // 2
     if count == 1:
         return out.do(f"extractelement {kind.llvm} {value}, i64 {start}")
@@ -77,7 +79,7 @@ def _in_registers(
     values: Sequence[str],
     emit: Callable[[Emitter, Vector, Sequence[str]], str],
 ) -> str:
-    """Return the result of an AVX-512 instruction of 128 to 512 bits for vectors of any length."""
+    """Emit an AVX-512 instruction register by register, for vectors of any length."""
     bits = kind.element.bits
     if kind.lanes * bits > 512:
         narrow = vector(kind.element, kind.lanes // 2)
@@ -95,7 +97,7 @@ def _in_registers(
 
 
 def _scale(out: Emitter, register: Vector, values: Sequence[str]) -> str:
-    """value * 2**n, rounded once."""
+    """Emit value * 2**n, rounded once (AVX-512 scalef)."""
     (value, n), least, bits = values, register.lanes, register.element.bits
     low = text.constant(register, _LEAST_EXPONENT[register.element.name])
     on = out.do(f"fcmp uge {register.llvm} {n}, {low}")
@@ -132,6 +134,8 @@ def _first(out: Emitter, kind: Vector, value: str, lanes: int) -> str:
 
 
 def _of_registers(emit: Callable[[Emitter, Vector, Sequence[str]], str]) -> Emit:
+    """Make an operation of whole AVX-512 registers one of vectors of any length."""
+
     def emit_all(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         kind = kinds[0]
         if not isinstance(kind, Vector):
@@ -170,9 +174,10 @@ def _every(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
 
 
 def _choose_lanes(number: int, places: Callable[[int, int, int], list[tuple[int, int]]]) -> Emit:
-    """Lanes of several vectors, from two at a time."""
+    """Make an operation that picks lanes of several vectors, two vectors per shuffle."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        """Emit the shuffles that pick lanes of several vectors."""
         kind, lanes, result = kinds[0], kind_lanes(kinds[0]), str(values[0])
         sources = places(number, len(values), lanes)
         for new in range(1, len(values)):
@@ -188,7 +193,7 @@ def _choose_lanes(number: int, places: Callable[[int, int, int], list[tuple[int,
 
 
 def _same_vectors(number: int) -> Rule:
-    """Vectors of one kind, more than ``number``, and as many as have words."""
+    """Return the kind of ``number`` or more equal vectors, where that is the signature."""
 
     def result(*kinds: Kind) -> Kind | None:
         if not max(number, 1) < len(kinds) <= MOST_IN_TURN:
@@ -199,9 +204,10 @@ def _same_vectors(number: int) -> Rule:
 
 
 def _horizontal(combine: Operation) -> Emit:
-    """Lane l meets lane l + L/2 until one is left."""
+    """Make a horizontal reduction: lane l meets lane l + L/2 until one lane is left."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        """Emit a horizontal reduction of a vector by halving."""
         kind, value = kinds[0], str(values[0])
         while isinstance(kind, Vector) and kind.lanes > 1:
             upper = half(out, kind, value, kind.lanes // 2)
@@ -244,7 +250,7 @@ def _truth(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -
 
 
 def _some(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    """The bits of all lanes as one integer: a test of mask registers, no tree over lanes."""
+    """Emit whether any lane is set: all bits as one integer, without a tree over lanes."""
     (kind,) = kinds
     lanes = kind_lanes(kind)
     bits = bit_of(out, lanes, str(values[0]))
@@ -264,7 +270,9 @@ define("some", _some_result, _some)
 define("bool", lambda kind: TRUTH if kind in (WORD, TRUTH) else None, _truth)
 
 
-def _broadcast(lanes: int) -> None:
+def _define_broadcast(lanes: int) -> None:
+    """Define ``splatN``: one lane broadcast to N."""
+
     def result(kind: Kind) -> Kind | None:
         if not isinstance(kind, Vector) or kind.lanes != 1:
             return None
@@ -279,7 +287,8 @@ def _broadcast(lanes: int) -> None:
     define(f"splat{lanes}", result, emit)
 
 
-def _counting(lanes: int) -> None:
+def _define_iota(lanes: int) -> None:
+    """Define ``iotaN``: N lanes that count up from a word."""
     kind = vector("i64", lanes)
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
@@ -289,7 +298,9 @@ def _counting(lanes: int) -> None:
     define(f"iota{lanes}", lambda start: kind if start is WORD else None, emit)
 
 
-def _constructor(kind: Vector) -> None:
+def _define_constructor(kind: Vector) -> None:
+    """Define a kind's constructor, such as ``f32x16(word)``, from a number."""
+
     def result(value: Kind) -> Kind | None:
         allowed: tuple[Kind, ...] = (
             (WORD, REAL, TRUTH) if kind.element.kind in "fs" else (WORD, TRUTH)
@@ -317,7 +328,7 @@ define(
     "like", lambda model, value: meet(model, value) if value in (WORD, REAL, TRUTH) else None, _like
 )
 for _lanes in EVERY_COUNT:
-    _broadcast(_lanes)
-    _counting(_lanes)
+    _define_broadcast(_lanes)
+    _define_iota(_lanes)
     for _element in ELEMENTS.values():
-        _constructor(vector(_element, _lanes))
+        _define_constructor(vector(_element, _lanes))

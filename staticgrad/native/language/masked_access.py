@@ -59,7 +59,7 @@ _PIECE: Final = """\
 
 
 def source(name: str, kind: Vector) -> tuple[str, tuple[Kind, ...]]:
-    """The source of the function that loads or stores vectors of a kind, and its parameters."""
+    """Return the LLVM function of masked loads or stores of a kind of vector, with parameters."""
     lanes = kind.lanes
     pieces = [
         _PIECE.format(lanes=lanes >> n, last=(lanes >> n) - 1) for n in range(1, lanes.bit_length())

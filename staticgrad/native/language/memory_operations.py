@@ -73,11 +73,14 @@ def address_of(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> st
     return out.place(scalar, base, index)
 
 
-def _mask(lanes: int) -> None:
+def _define_mask(lanes: int) -> None:
+    """Define ``maskN(count)``: the first ``count`` lanes are on."""
     kind = Mask(lanes)
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-        """A scalar shift gives the bits: cheaper than comparing a lane-number vector."""
+        """Emit a lane mask of the first lanes, by a shift of bits: cheaper than comparing lane
+        numbers.
+        """
         left = text.word(values[0])
         if lanes > 1 and not isinstance(values[0], str) and values[0] >= lanes:
             return ALL_ON
@@ -98,7 +101,7 @@ def _mask(lanes: int) -> None:
 
 
 def _of_bits(out: Emitter, lanes: int, bits: str) -> str:
-    """Bits as a mask.
+    """Emit the lane mask of an integer's bits.
 
     That is one instruction where masks have registers. Elsewhere a mask is a vector of words, and
     LLVM takes the bits apart one by one, 16 times three instructions: each lane is compared with
@@ -192,7 +195,7 @@ REGISTER: Final = 128
 
 
 def masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
-    """The lanes that are on, zero in the others."""
+    """Emit a masked load: lanes that are off are zero."""
     if mask == ALL_ON:
         return out.read(f"load {kind.llvm}, ptr {address}, align 1")
     register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
@@ -224,7 +227,7 @@ def _first_lanes(out: Emitter, kind: Vector, register: Vector, value: str) -> st
 
 
 def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
-    """The lanes that are on."""
+    """Emit a masked store of the lanes that are on."""
     if mask == ALL_ON:
         out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
         return
@@ -257,7 +260,7 @@ def _is_stored_in_parts(out: Emitter, kind: Vector) -> bool:
 
 
 def _access(out: Emitter, name: str, register: Vector, mask: str, operands: str) -> str:
-    """A call of the function that loads or stores under a mask (``masked_access``)."""
+    """Emit a call of the function that loads or stores under a mask (``masked_access``)."""
     symbol = f"{OUTLINED}{name}_{register.name}"
     out.accesses[symbol] = name, register
     lanes = register.lanes
@@ -268,7 +271,7 @@ def _access(out: Emitter, name: str, register: Vector, mask: str, operands: str)
 
 
 def _fenced_mask(out: Emitter, lanes: int, mask: Operand) -> str:
-    """The same mask, of which LLVM does not see that it is made of masks.
+    """Emit the same mask behind a barrier, so that LLVM does not see how it is made.
 
     LLVM (20 to 22) loads a register without a mask where it knows that the mask has no lane in it,
     if it found that out of an expression of masks: the upper half of ``and(mask, first three
@@ -285,7 +288,7 @@ def _fenced_mask(out: Emitter, lanes: int, mask: Operand) -> str:
 
 
 def _register(kind: Vector) -> Vector:
-    """Return the kind of a full register for vectors that fill only a part of one.
+    """Return the full-register kind for vectors that fill only a part of a register.
 
     LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
     clear when the mask comes back from the stack: stores behind the last lane.
@@ -321,7 +324,7 @@ def _store_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind |
 
 
 def _define_unmasked(lanes: int) -> None:
-    """``loadN(p, i)`` and ``storeN(p, i, v)``: all lanes."""
+    """Define ``loadN(p, i)`` and ``storeN(p, i, v)``: unmasked loads and stores of all lanes."""
 
     def type_load(pointer: Kind, index: Kind) -> Kind | None:
         if isinstance(pointer, Pointer) and index is WORD:
@@ -359,7 +362,7 @@ def gather(
     lanes: int,
     kind: Vector | None = None,
 ) -> str:
-    """Lanes from their places, counted in the pointer's elements; of another ``kind`` if given."""
+    """Emit a gather: lanes from their indices in elements; as another ``kind`` if given."""
     kind = kind or vector(element_of(pointer), lanes)
     if lanes == 1:
         return masked_load(out, kind, address_of(out, pointer, base, index), mask)
@@ -386,7 +389,7 @@ def scatter(
     mask: Operand,
     lanes: int,
 ) -> None:
-    """Lanes to their places, counted in the pointer's elements."""
+    """Emit a scatter: lanes to their indices in elements."""
     kind = vector(element_of(pointer), lanes)
     if lanes == 1:
         masked_store(out, kind, address_of(out, pointer, base, index), str(value), mask)
@@ -407,8 +410,8 @@ def _store_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     return ""
 
 
-def _transpose(lanes: int) -> None:
-    """``transposeN(p, i, s, m, n, q, k, t)``: q[k + c*t + r] = p[i + r*s + c], zeros beyond m by n.
+def _define_transpose(lanes: int) -> None:
+    """Define ``transposeN(p, i, s, m, n, q, k, t)``: q[k + c*t + r] = p[i + r*s + c], else 0.
 
     All N by N elements of the target are written. Rows become columns by exchanging one bit of the
     row's number with one of the lane's at a time.
@@ -420,6 +423,7 @@ def _transpose(lanes: int) -> None:
         return NOTHING if same and all(word is WORD for word in words) else None
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        """Emit the transpose of a square tile in registers: masked loads, shuffles, stores."""
         source, at, stride, rows, columns, target, to, step = values
         kind = vector(element_of(kinds[0]), lanes)
         mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
@@ -450,7 +454,7 @@ FENCED: Final = 4
 
 
 def _transpose_square(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
-    """The transpose of a square of as many vectors as they have lanes."""
+    """Emit the shuffles that transpose a square of as many vectors as they have lanes."""
     bit = 1
     while bit < kind.lanes:
         upper = [lane + kind.lanes - bit if lane & bit else lane for lane in range(kind.lanes)]
@@ -479,7 +483,7 @@ def choice(lanes: list[int]) -> str:
 
 
 def _prefetch(write: int, locality: int = 3) -> Emit:
-    """Prefetch a line of memory; an address that is not mapped does nothing.
+    """Define a prefetch of a cache line; an address that is not mapped does nothing.
 
     ``locality``: 3 for the first cache, 2 for the second one.
     """
@@ -510,7 +514,8 @@ def _store_at_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kin
     return NOTHING if gathered is not None and gathered == value else None
 
 
-def _pointers(element: Element) -> None:
+def _define_pointer(element: Element) -> None:
+    """Define the pointer kind of an element type: from a word, and as stack scratch."""
     kind = Pointer(element)
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
@@ -576,7 +581,7 @@ def _real_result(kind: Kind) -> Kind | None:
 
 
 def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
-    """Bytes in reverse order, so that a little-endian load gives the bits in their order."""
+    """Emit a load of bits from constant bytes, stored reversed for a little-endian load."""
     (position, *words), lanes = values, lanes_of(kinds[0])
     content = b"".join(int(word).to_bytes(8, "big") for word in words)[::-1]
     table, kind, last = out.table(content), vector("u64", lanes), len(content) - 8
@@ -597,12 +602,12 @@ def _window_result(position: Kind, *words: Kind) -> Kind | None:
 
 
 for _count in EVERY_COUNT:
-    _mask(_count)
+    _define_mask(_count)
     _define_unmasked(_count)
     if _count in LANES[1:]:
-        _transpose(_count)
+        _define_transpose(_count)
 for _kind in ELEMENTS.values():
-    _pointers(_kind)
+    _define_pointer(_kind)
 define("local_words", lambda count: Pointer(ELEMENTS["i64"]) if count is WORD else None, _words)
 define("load", loaded_kind, _load)
 define("store", _store_result, _store)
@@ -665,7 +670,7 @@ class _Span:
         return lane if self.stride > 0 else self.kind.lanes - 1 - lane
 
     def mask_between(self, out: Emitter, mask: Operand, offset: int) -> str:
-        """The elements of a vector that lie between lanes that are on, or at one."""
+        """Emit the mask of the elements of a vector that lie between lanes that are on."""
         elements = range(offset, offset + self.kind.lanes)
         above, below = ([self.lane(e, up) for e in elements] for up in (True, False))
         above_bits = _shuffle_mask(out, mask, self.kind.lanes, above)
@@ -676,7 +681,7 @@ class _Span:
 
 
 def _shuffle_mask(out: Emitter, mask: Operand, lanes: int, sources: list[int]) -> str:
-    """A mask's bits at other places; those of number ``lanes`` are off."""
+    """Emit a shuffle of a mask's bits; source number ``lanes`` is off."""
     if sources == [*range(lanes)] or (mask == ALL_ON and max(sources) < lanes):
         return str(mask)
     bits = f"<{lanes} x i1>"
@@ -685,7 +690,8 @@ def _shuffle_mask(out: Emitter, mask: Operand, lanes: int, sources: list[int]) -
     return out.do(f"shufflevector {bits} {mask}, {bits} zeroinitializer, {choice(sources)}")
 
 
-def _load_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str:
+def _load_strided_span(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str:
+    """Emit a strided load as full vector loads and shuffles that pick the lanes."""
     base, start, _, mask = values
     kind, low = span.kind, span.lowest(out, start)
     result, places, lanes = "poison", span.places, span.kind.lanes
@@ -705,8 +711,8 @@ def _load_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> str
     return result
 
 
-def _store_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> None:
-    """Between the lanes nothing is written: other workers may write there."""
+def _store_strided_span(out: Emitter, span: _Span, pointer: Kind, values: Values) -> None:
+    """Emit a strided store without writing between the lanes: other workers may write there."""
     base, start, _, value, mask = values
     kind, low, lanes = span.kind, span.lowest(out, start), span.kind.lanes
     if mask == ALL_ON and span.step > 1 and _is_stored_in_parts(out, kind):
@@ -733,7 +739,7 @@ def _store_whole(out: Emitter, span: _Span, pointer: Kind, values: Values) -> No
 
 
 def _strided_index(out: Emitter, lanes: int, start: Operand, stride: Operand) -> str:
-    """Element ``start + lane * stride`` per lane."""
+    """Emit the indices ``start + lane * stride`` of a strided access."""
     if lanes == 1:
         return text.word(start)
     kind = vector("i64", lanes)
@@ -753,16 +759,17 @@ def _load_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     lanes = lanes_of(kinds[3])
     span = _span_of(kinds[0], values[2], lanes)
     if span is not None:
-        return _load_whole(out, span, kinds[0], values)
+        return _load_strided_span(out, span, kinds[0], values)
     index = _strided_index(out, lanes, values[1], values[2])
     return gather(out, kinds[0], values[0], index, values[3], lanes)
 
 
 def _store_strided(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """Emit a strided store: shuffled vector stores for short strides, else a scatter."""
     lanes = lanes_of(kinds[4])
     span = _span_of(kinds[0], values[2], lanes)
     if span is not None:
-        _store_whole(out, span, kinds[0], values)
+        _store_strided_span(out, span, kinds[0], values)
         return ""
     index = _strided_index(out, lanes, values[1], values[2])
     scatter(out, kinds[0], values[0], index, values[3], values[4], lanes)
@@ -788,6 +795,7 @@ ALIGNED: Final = 32
 
 
 def _fits(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """Emit whether a streaming store is possible: the address is aligned and all lanes are on."""
     address = address_of(out, kinds[0], values[0], values[1])
     place = out.do(f"ptrtoint ptr {address} to i64")
     beyond = out.do(f"and i64 {place}, {ALIGNED - 1}")

@@ -95,7 +95,7 @@ def define(name: str, result: Rule, emit: Emit) -> None:
 
 
 def vector_operand(out: Emitter, kind: Vector, operand_kind: Kind, value: Operand) -> str:
-    """``value`` as a vector of ``kind``: itself, a literal, or an int64 converted and broadcast."""
+    """Convert an operand to a vector of ``kind``: itself, a literal, or a word broadcast."""
     if isinstance(operand_kind, Vector):
         return str(value)
     if not isinstance(value, str):
@@ -126,7 +126,7 @@ def _real_of(out: Emitter, target: str, source: str, value: str) -> str:
 
 
 def meet(*kinds: Kind) -> Vector | None:
-    """Return the one vector kind of the operands (literals adapt to it); None if they differ."""
+    """Return the common vector kind of operands (literals adapt to it); None if they differ."""
     first = kinds[0]
     if isinstance(first, Vector) and kinds.count(first) == len(kinds):
         return first
@@ -151,6 +151,7 @@ def _same(kinds: str) -> Rule:
 def _unify(
     out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]
 ) -> tuple[Vector, list[str]]:
+    """Convert the operands of an operation to their common vector kind."""
     first = kinds[0]
     if isinstance(first, Vector) and kinds.count(first) == len(kinds):  # as usual
         return first, [str(value) for value in values]
@@ -162,7 +163,7 @@ def _unify(
 
 
 def _lanewise(write: Callable[..., str]) -> Emit:
-    """``write(out, kind, *operands)`` of vectors of one kind, to which literals and words adapt."""
+    """Make an emitter of equal vectors an operation: literals and words adapt."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         kind, operands = _unify(out, kinds, values)
@@ -172,9 +173,10 @@ def _lanewise(write: Callable[..., str]) -> Emit:
 
 
 def _arithmetic(real: str, integer: str) -> Emit:
-    """+ - *: one instruction per kind; integers wrap; on words too."""
+    """Make + - or *: one instruction per kind; integers wrap; also on words."""
 
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        """Emit + - or * of two operands, as words or lane by lane."""
         if kinds[0] is WORD and kinds[1] is WORD:
             folded = _fold_words(integer, *values)
             if folded is not None:
@@ -192,7 +194,7 @@ _WORD_MEANINGS: Final = {"add": int.__add__, "sub": int.__sub__, "mul": int.__mu
 
 
 def _fold_words(verb: str, a: Operand, b: Operand) -> Operand | None:
-    """The sum, difference or product of two words that needs no instruction."""
+    """Fold the sum, difference or product of two words where no instruction is needed."""
     if not isinstance(a, str) and not isinstance(b, str):
         exact = _WORD_MEANINGS[verb](int(a), int(b))
         return (exact + 2**63) % 2**64 - 2**63
@@ -275,6 +277,8 @@ def bit_of(out: Emitter, lanes: int, byte: str) -> str:
 
 
 def _comparison(real: str, stem: str) -> Emit:
+    """Make a comparison of words or lanes, by its float and integer predicates."""
+
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
         if kinds[0] is WORD and kinds[1] is WORD:
             left, right = map(text.word, values)
@@ -287,7 +291,7 @@ def _comparison(real: str, stem: str) -> Emit:
 
 
 def compare(out: Emitter, kind: Vector, predicate: tuple[str, str], a: str, b: str) -> str:
-    """An i1 per lane: ``predicate`` is (float predicate, integer stem), e.g. ("olt", "lt")."""
+    """Emit a comparison as an i1 per lane; ``predicate`` is e.g. ("olt", "lt")."""
     real, stem = predicate
     if kind.element.kind == "f":
         return out.do(f"fcmp {real} {kind.llvm} {a}, {b}")
@@ -304,7 +308,10 @@ def _comparison_result(*operands: Kind) -> Kind | None:
 
 
 def _bitwise(verb: str) -> Emit:
+    """Make a bitwise operation of masks, bools or integers."""
+
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        """Emit a bitwise and, or, xor; bools combine as bits where their bits are at hand."""
         if isinstance(kinds[0], Mask):
             if verb == "and" and ALL_ON in values:
                 return values[1] if values[0] == ALL_ON else values[0]
@@ -326,6 +333,7 @@ def _bitwise_result(*operands: Kind) -> Kind | None:
 
 
 def _invert(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """Emit the bitwise complement; of a bool its negation."""
     (kind,) = kinds
     if not isinstance(kind, Vector):
         raise TypeError(f"~ needs a vector, not {kind.name}")
@@ -399,10 +407,11 @@ for _name, _predicate in PREDICATES.items():
 
 
 def _unary(intrinsic: str, integers: str) -> Emit:
-    """A float intrinsic; integers pass through unchanged, or through ``integers``."""
+    """Make a unary operation by a float intrinsic; integers pass, or go through ``integers``."""
 
     @_lanewise
     def emit(out: Emitter, kind: Vector, a: str) -> str:
+        """Emit a unary LLVM intrinsic lane by lane."""
         if kind.element.kind == "f":
             name = f"llvm.{intrinsic}.{text.suffix(kind)}"
             return out.intrinsic(kind.llvm, name, [(kind.llvm, a)])
@@ -415,6 +424,8 @@ def _unary(intrinsic: str, integers: str) -> Emit:
 
 
 def _extremum(stem: str, real: str) -> Emit:
+    """Make min or max, by the LLVM intrinsic for floats or for integers."""
+
     @_lanewise
     def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
         element = kind.element
@@ -433,10 +444,11 @@ def _fma(out: Emitter, kind: Vector, *operands: str) -> str:
 
 
 def _integer_division(remainder: bool) -> Emit:
-    """Floor division or its remainder as in NumPy: 0 for a zero divisor, MIN // -1 = MIN."""
+    """Make floor division or its remainder as in NumPy: 0 for a zero divisor, MIN // -1 = MIN."""
 
     @_lanewise
     def emit(out: Emitter, kind: Vector, a: str, b: str) -> str:
+        """Emit integer floor division or remainder, without LLVM's undefined cases."""
         zero, unit = text.constant(kind, 0), text.constant(kind, 1)
         by_zero = out.do(f"icmp eq {kind.llvm} {b}, {zero}")
         safe = choose(out, kind, by_zero, unit, b)
@@ -504,7 +516,7 @@ define("select_mask", _mask_selected, _select_mask)
 
 
 def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str:
-    """Truncation; NaN and out of range give the smallest integer, as the hardware does."""
+    """Emit float to signed integer: NaN and out of range give the smallest, as in hardware."""
     target = vector(f"i{bits}", source.lanes)
     edge = 2.0 ** (bits - 1)
     below = text.constant(source, edge)
@@ -521,7 +533,7 @@ def _float_to_signed(out: Emitter, source: Vector, value: str, bits: int) -> str
 
 
 def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
-    """Below 2**63 as i64; from there on, the rest as i64 plus 2**63 (wrapping)."""
+    """Emit float to u64: below 2**63 as i64; above, the difference as i64 plus 2**63 (wrapping)."""
     target = vector("i64", source.lanes)
     edge = text.constant(source, 2.0**63)
     large = compare(out, source, ("oge", "ge"), value, edge)
@@ -533,6 +545,7 @@ def _float_to_u64(out: Emitter, source: Vector, value: str) -> str:
 
 
 def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str:
+    """Emit the conversion of a float vector to another float or an integer type."""
     element = target.element
     if element.kind == "f":
         verb = "fpext" if element.digits > source.element.digits else "fptrunc"
@@ -548,6 +561,7 @@ def _from_float(out: Emitter, source: Vector, target: Vector, value: str) -> str
 
 
 def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> str:
+    """Emit the conversion of an integer vector to a float or another integer type."""
     element = target.element
     signed = source.element.is_signed
     if element.kind == "f":
@@ -562,7 +576,7 @@ def _from_integer(out: Emitter, source: Vector, target: Vector, value: str) -> s
 
 
 def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
-    """Convert to f32, rounding to odd. See :mod:`narrow_floats`."""
+    """Emit f64 to f32, rounding to odd. See :mod:`narrow_floats`."""
     single, double = vector("f32", source.lanes), vector("f64", source.lanes)
     if source.element.digits <= single.element.digits:
         return convert(out, source, single, value)
@@ -590,7 +604,7 @@ def _odd_f32(out: Emitter, source: Vector, value: str) -> str:
 
 
 def _fit_double(out: Emitter, source: Vector, value: str) -> str:
-    """A 64-bit integer that a double holds, with one bit for all that does not fit."""
+    """Emit a 64-bit integer that f64 represents, with a sticky bit for the bits that do not fit."""
     spare = (1 << SPARE) - 1
     low_bits = out.do(f"and {source.llvm} {value}, {text.constant(source, spare)}")
     lost = compare(out, source, ("une", "ne"), low_bits, text.constant(source, 0))
@@ -630,7 +644,7 @@ def _widen_bf16(out: Emitter, kind: Vector, value: str) -> str:
 
 
 def _narrow_bf16(out: Emitter, kind: Vector, value: str) -> str:
-    """Plus 1 where the lower half is beyond the middle, or on it and the upper half odd."""
+    """Emit f32 to bfloat16, rounding to nearest even by integer arithmetic."""
     single, word = vector("f32", kind.lanes), vector("u32", kind.lanes)
     sixteen = text.constant(word, 16)
     bits = out.do(f"bitcast {single.llvm} {value} to {word.llvm}")
@@ -652,7 +666,7 @@ NARROW: Final = {"f16": _narrow_f16, "bf16": _narrow_bf16}
 
 
 def convert(out: Emitter, source: Vector, target: Vector, value: str) -> str:
-    """``value`` of kind ``source`` as ``target``, lane by lane, as ``numpy.ndarray.astype``."""
+    """Emit ``value`` of kind ``source`` as ``target``, lane by lane, as ``ndarray.astype``."""
     if source == target:
         return value
     if source.element.kind == "s":
@@ -668,7 +682,9 @@ def convert(out: Emitter, source: Vector, target: Vector, value: str) -> str:
     return _from_integer(out, source, target, value)
 
 
-def _cast(element: Element) -> None:
+def _define_cast(element: Element) -> None:
+    """Define ``cast_T``: conversion of a vector's lanes to an element type."""
+
     def result(kind: Kind) -> Kind | None:
         return vector(element, kind.lanes) if isinstance(kind, Vector) else None
 
@@ -681,7 +697,9 @@ def _cast(element: Element) -> None:
     define(f"cast_{element.name}", result, emit)
 
 
-def _bitcast(element: Element) -> None:
+def _define_bitcast(element: Element) -> None:
+    """Define ``bitcast_T``: a vector's bits as another element type of equal width."""
+
     def result(kind: Kind) -> Kind | None:
         if not isinstance(kind, Vector) or kind.element.bits != element.bits:
             return None
@@ -698,9 +716,9 @@ def _bitcast(element: Element) -> None:
 
 
 for _element in ELEMENTS.values():
-    _cast(_element)
+    _define_cast(_element)
     if _element.kind != "b":
-        _bitcast(_element)
+        _define_bitcast(_element)
 
 
 def _call_result(address: Kind, *arguments: Kind) -> Kind | None:
@@ -709,6 +727,7 @@ def _call_result(address: Kind, *arguments: Kind) -> Kind | None:
 
 
 def _call(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """Emit a call of a C function at an address, with words and pointers."""
     function = out.do(f"inttoptr i64 {text.word(values[0])} to ptr")
     passed = ", ".join(
         f"i64 {text.word(value)}" if kind is WORD else f"ptr {value}"

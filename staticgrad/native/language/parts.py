@@ -62,7 +62,7 @@ def external(name: str, result: str, arguments: Iterable[str]) -> ModulePart:
 
 
 def module_with_uses(parts: Mapping[str, ModulePart], entry: ModulePart) -> Module:
-    """Return the module of a function and of the parts that it uses, in their order."""
+    """Return the LLVM module text of a function and the parts it uses, in order."""
     waiting, reached = [*entry.uses], {entry.name}
     while waiting:
         name = waiting.pop()
@@ -75,7 +75,7 @@ def module_with_uses(parts: Mapping[str, ModulePart], entry: ModulePart) -> Modu
 
 
 def merge_modules(modules: Iterable[Module]) -> Module:
-    """Return one module of several: each name once, a definition before a declaration."""
+    """Merge LLVM modules: each name once, a definition before a declaration."""
     declared: dict[str, ModulePart] = {}
     defined: dict[str, ModulePart] = {}
     for module in modules:

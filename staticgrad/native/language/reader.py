@@ -62,7 +62,7 @@ def header_of(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 @lru_cache(maxsize=1 << 9)
 def read(text: str) -> Procedure:
-    """Return the records of the one function of a text.
+    """Parse the one function of a kernel source into records.
 
     Raises:
         KernelSourceError: it is no function of Python.
@@ -78,6 +78,7 @@ def read(text: str) -> Procedure:
 
 
 def _read(text: str) -> Procedure:
+    """Parse a kernel source line by line; raise where it is not of the plain form."""
     header = header_of(text)
     if header is None:
         raise _NotPlainError
@@ -98,7 +99,7 @@ class _Lines:
         self.at = 0
 
     def block(self, margin: str) -> tuple[Block, dict[str, None]]:
-        """The statements behind a margin, and the names that they assign."""
+        """Parse the statements at an indentation, and the names that they assign."""
         block: list[Statement] = []
         assigned: dict[str, None] = {}
         deep, first = len(margin), self.at
@@ -118,6 +119,7 @@ class _Lines:
         return tuple(block), assigned
 
     def _read_compound(self, text: str, margin: str) -> tuple[Block, dict[str, None]]:
+        """Parse ``if``, ``while`` or ``for`` of a kernel source, with its block."""
         word, _, clause = text[:-1].partition(" ")
         if word in ("if", "elif"):
             body, names = self.block(margin + _STEP)
@@ -148,7 +150,7 @@ class _Lines:
 
 @lru_cache(maxsize=1 << 14)
 def _plain(text: str) -> tuple[Block, dict[str, None]]:
-    """The statements of one line, without others in them, and the names that they assign."""
+    """Parse a simple statement of a kernel source, and the names that it assigns."""
     try:
         nodes = ast.parse(text).body
     except (SyntaxError, ValueError):
@@ -170,6 +172,7 @@ def _expression(text: str) -> Any:
 
 
 def _statements(node: ast.stmt) -> list[Statement]:
+    """Convert a Python statement (AST) of a kernel source to records."""
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             return [Let(_variable(name), _as_operation(_arg(value)))]
@@ -201,7 +204,7 @@ def _statements(node: ast.stmt) -> list[Statement]:
 
 
 def _arg(node: ast.expr) -> Any:
-    """An expression as an argument of an operation."""
+    """Convert a Python expression (AST) of a kernel source to an operation's argument."""
     match node:
         case ast.Name(id=name):
             return _variable(name)

@@ -83,7 +83,7 @@ def is_arm(target: Target) -> bool:
 
 
 def functions_of(target: Target) -> dict[str, Helper]:
-    """The functions by name."""
+    """Return the system functions (threads, atomics, clocks) that runtime code calls, by name."""
     swapped = "  %both = cmpxchg ptr %place, i64 %a1, i64 %a2 acq_rel monotonic, align 8\n"
     added = "  %old = atomicrmw add ptr %place, i64 %a1 seq_cst, align 8\n  ret i64 %old"
     won = "  %won = extractvalue { i64, i1 } %both, 1\n  ret i1 %won"
@@ -118,7 +118,7 @@ def functions_of(target: Target) -> dict[str, Helper]:
 
 
 def module(code: RuntimeCode, target: Target, linkage: str = "") -> Module:
-    """The module of a source of the runtime."""
+    """Build the LLVM module of a source of the runtime."""
     beside = functions_of(target)
     for key, callee in code.beside.items():
         name = f"code_of_{key}"

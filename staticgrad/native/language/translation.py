@@ -126,7 +126,7 @@ class Names:
         return {name: self._values[name] for name, _ in self._changes[mark:]}
 
     def undo(self, mark: int) -> None:
-        """Restore the meanings of names at a mark."""
+        """Restore the variables of a function to their values at a mark."""
         for name, previous in reversed(self._changes[mark:]):
             if previous is None:
                 del self._values[name]
@@ -135,7 +135,7 @@ class Names:
         del self._changes[mark:]
 
     def head(self, entry: str, assigned: Iterable[str]) -> list[tuple[str, Join]]:
-        """Joins, at the head of a loop, of the names that it assigns and that have values before.
+        """Create phis at a loop's head for variables that it assigns and that have values before.
 
         ``entry`` is the block before the loop.
         """
@@ -161,7 +161,7 @@ class Names:
         return value, join
 
     def meet(self, paths: Sequence[Path]) -> None:
-        """Set names, at the beginning of a block, to their meanings on all paths into it.
+        """Merge variables at a join: one value, or a phi of those on all paths.
 
         A name without a value on one of them gets no value.
         """
@@ -190,7 +190,7 @@ class Names:
         return len(self._out.lines) - 1
 
     def write(self) -> None:
-        """The joins that are read, by instructions or by joins that are, into their blocks."""
+        """Write the phis that are used into their basic blocks."""
         waiting, lines = list(dict.fromkeys(self._read)), self._out.lines
         reached = set(waiting)
         for name in waiting:

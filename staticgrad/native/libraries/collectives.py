@@ -35,7 +35,7 @@ def exchange(
     sizes: Array | None = None,
     rows: str = "",
 ) -> ranks.Exchange:
-    """Prepare an exchange between the ranks, of which there must be ``count``."""
+    """Prepare an MPI exchange of arrays between ``count`` ranks."""
     job = ranks.job()
     if job.ranks != count:
         raise DistributedError(
@@ -45,7 +45,8 @@ def exchange(
     return ranks.Exchange(job, kind, arrays, results, work, sizes, rows == "equal")
 
 
-def _make(spec: str) -> RoutineCode:
+def _make_routine(spec: str) -> RoutineCode:
+    """Make the routine that exchanges arrays between MPI ranks, from its name."""
     kind, count, *texts = spec.split(":")
     split = [[part.rpartition(".") for part in text.split("_")] for text in texts]
     operands, results = ([(dtype, int(axes)) for dtype, _, axes in kinds] for kinds in split)
@@ -53,6 +54,7 @@ def _make(spec: str) -> RoutineCode:
     kind = kind.removesuffix(rows)
 
     def prepare(arrays: list[Array], rooms: tuple[int, ...]) -> Callable[[], object]:
+        """Return the exchange over one call's arrays; for one rank it is a copy."""
         read, written = arrays[: len(operands)], arrays[len(operands) :]
         sizes = read.pop(0) if rows else None
         if count == "1":  # by itself, also where there is no MPI
@@ -69,4 +71,4 @@ def _copy(read: list[Array], written: list[Array]) -> None:
         target.reshape(-1)[...] = source.reshape(-1)
 
 
-register("ranks", _make, take_error)
+register("ranks", _make_routine, take_error)

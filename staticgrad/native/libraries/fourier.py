@@ -39,7 +39,7 @@ _COMPLEX: Final[dict[Any, Any]] = {
 def prepare_transform(
     kind: str, axes: tuple[int, ...], how: str, x: np.ndarray[Any, Any], out: np.ndarray[Any, Any]
 ) -> Callable[[], object]:
-    """Return a call that transforms one array in memory into another."""
+    """Return a call of ``scipy.fft`` that transforms one array in memory into another."""
     if not out.size:
         return lambda: None
     if not x.size:
@@ -62,7 +62,7 @@ def prepare_transform(
 
 
 def _scipy_function(kind: str, is_forward: bool) -> Callable[..., Any]:
-    """Return SciPy's function for a kind of transform and the sign of its exponent."""
+    """Return SciPy's function for a kind of Fourier transform and the sign of its exponent."""
     from scipy import fft
 
     forward, backward = {
@@ -83,7 +83,7 @@ def _norm(how: str) -> str:
 def _transform_in_place(
     scipy_call: Callable[..., Any], source: np.ndarray[Any, Any], result: np.ndarray[Any, Any]
 ) -> None:
-    """Transform a copy of ``source`` in ``result``.
+    """Compute a Fourier transform in place, on a copy of ``source`` in ``result``.
 
     ``overwrite_x`` allows SciPy to return its argument; whether it does is up to its release.
     """
@@ -99,8 +99,8 @@ def _as_complex(parts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return pairs[..., 0]
 
 
-def _make(spec: str) -> RoutineCode:
-    """The code of a routine, whose name ``fourier_kernels.FourierCall`` describes."""
+def _make_routine(spec: str) -> RoutineCode:
+    """Make a Fourier transform routine, from its name (``fourier_kernels.FourierCall``)."""
     call = fourier_kernels.FourierCall.of(spec)
     if call.size:
         return _kernel(call)
@@ -113,7 +113,7 @@ def _make(spec: str) -> RoutineCode:
 
 
 def _kernel(call: fourier_kernels.FourierCall) -> RoutineCode:
-    """A kernel with the words of its plan, which lives as long as the code."""
+    """Return the compiled kernel of a Fourier transform, with its plan; cached with the code."""
     source = fourier_kernels.source(call.kind, call.dtype, call.how[0] == "b", call.layout)
     plan = fourier_kernels.plan(call.kind, call.dtype, call.how, call.size, call.layout)
     code = native.kernel(source)
@@ -128,4 +128,4 @@ def _kernel(call: fourier_kernels.FourierCall) -> RoutineCode:
     return RoutineCode(code.address, words, code.python, (code, plan))
 
 
-register("fft", _make, take_error)
+register("fft", _make_routine, take_error)

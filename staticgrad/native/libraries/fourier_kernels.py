@@ -84,7 +84,7 @@ class FourierCall(NamedTuple):
 def layout_of(
     kind: str, dtype: str, size: int, outer: int | None, inner: int | None
 ) -> Layout | None:
-    """Return how vectors lie over ``outer`` by ``size`` by ``inner`` elements (None: unknown).
+    """Choose the vector layout of a Fourier transform over [outer, size, inner]; None: unsupported.
 
     ``lines``: a vector has elements of one transform; otherwise it has an element of each of
     several rows or columns. None: pocketfft is faster, or the size has other prime factors.
@@ -108,7 +108,7 @@ def buffer_elements(dtype: str, layout: str, elements: int) -> int:
 
 @cache
 def _factors(size: int) -> tuple[int, ...]:
-    """Return the factors of the passes; empty if a prime factor is above 5."""
+    """Factor a transform's size for the FFT's passes; empty if a prime factor is above 5."""
     factors = []
     for factor in (5, 3):
         while size % factor == 0:
@@ -125,7 +125,7 @@ def _factors(size: int) -> tuple[int, ...]:
 
 
 def _roots(size: int, numbers: Array) -> Array:
-    """Return exp(-2 pi i k / size) as pairs of float64, from angles of at most pi/4."""
+    """Return the FFT's twiddle factors exp(-2 pi i k / size) in float64, from angles <= pi/4."""
     numbers = numbers % size
     octants, remainder = np.divmod(8 * numbers, size)
     odd = octants % 2 == 1
@@ -157,7 +157,7 @@ class FourierPlan(NamedTuple):
 
 @cache
 def plan(kind: str, dtype: str, how: str, size: int, layout: str) -> FourierPlan:
-    """Return the plan of a transform of ``size`` elements, real or complex."""
+    """Return the plan of an FFT of ``size`` elements: factors, buffers, twiddle factors."""
     count = elements = complex_size(kind, size)
     is_back = how[0] == "b"
     scale = (1.0, 1.0 / np.sqrt(np.longdouble(size)), 1.0 / size)[int(how[1])]
@@ -199,17 +199,20 @@ def plan(kind: str, dtype: str, how: str, size: int, layout: str) -> FourierPlan
 
 
 def _butterfly(factor: int, number: str) -> str:
-    """Return the lines of a transform of ``factor`` elements."""
+    """Write the source lines of an FFT butterfly of ``factor`` elements."""
     if factor == 2:
         return "s0 = r0 + r1\nj0 = i0 + i1\ns1 = r0 - r1\nj1 = i0 - i1\n"
     if factor == 4:
-        return _four(("0", "1", "2", "3"), ("s0", "s1", "s2", "s3"), ("j0", "j1", "j2", "j3"))
+        return _write_radix4(
+            ("0", "1", "2", "3"), ("s0", "s1", "s2", "s3"), ("j0", "j1", "j2", "j3")
+        )
     if factor == 8:
-        return _eight(number)
-    return _odd(factor, number)
+        return _write_radix8(number)
+    return _write_odd_radix(factor, number)
 
 
-def _four(of: Sequence[str], real: Sequence[str], imaginary: Sequence[str]) -> str:
+def _write_radix4(of: Sequence[str], real: Sequence[str], imaginary: Sequence[str]) -> str:
+    """Write the source lines of a radix-4 butterfly."""
     a, b, c, d = of
     lines = []
     for part, (p, q) in (("r", (a, c)), ("i", (a, c))):
@@ -229,10 +232,10 @@ def _four(of: Sequence[str], real: Sequence[str], imaginary: Sequence[str]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _eight(number: str) -> str:
-    """Return four of the even and four of the odd elements, whose roots are eighth turns."""
-    text = _four("0246", [f"a{k}" for k in range(4)], [f"b{k}" for k in range(4)])
-    text += _four("1357", [f"c{k}" for k in range(4)], [f"d{k}" for k in range(4)])
+def _write_radix8(number: str) -> str:
+    """Write the lines of half of a radix-8 butterfly, with its eighth roots of unity."""
+    text = _write_radix4("0246", [f"a{k}" for k in range(4)], [f"b{k}" for k in range(4)])
+    text += _write_radix4("1357", [f"c{k}" for k in range(4)], [f"d{k}" for k in range(4)])
     root = repr(float(np.sqrt(np.longdouble(0.5)).astype(number)))
     text += f"""\
 e1 = (c1 + d1) * {root}
@@ -259,8 +262,8 @@ j7 = b3 + f3
     return text
 
 
-def _odd(factor: int, number: str) -> str:
-    """Return the lines for 3 and 5, whose roots are pairs of conjugates."""
+def _write_odd_radix(factor: int, number: str) -> str:
+    """Write the lines of a radix-3 or radix-5 butterfly, whose roots are conjugate pairs."""
     half = factor // 2
     roots = _roots(factor, np.arange(factor)).astype(number).astype(float)
     lines = []
@@ -290,8 +293,8 @@ def _odd(factor: int, number: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pass(factor: int, dtype: str, is_last: bool, way: str) -> str:
-    """Return the loops of a pass, from x into y; the last one of a line into pairs."""
+def _write_pass(factor: int, dtype: str, is_last: bool, way: str) -> str:
+    """Write the loops of one FFT pass from x into y; the last pass of a line writes pairs."""
     lanes = LANES[dtype]
     pair = 2 * lanes
     lines = []
@@ -341,8 +344,8 @@ def _pass(factor: int, dtype: str, is_last: bool, way: str) -> str:
 
 
 @cache
-def _passes(dtype: str, way: str = "") -> str:
-    """Return the function of all passes, from the first buffer into the other, and back.
+def _write_passes(dtype: str, way: str = "") -> str:
+    """Write the function that runs all FFT passes, back and forth between two buffers.
 
     ``way``, forward or back: the result of a line is written as pairs, into ``out`` from ``to`` on.
     """
@@ -366,13 +369,13 @@ def shared_{name}(first, second, words, numbers, re, im{further}):
     for condition, is_last in (("left > 1", False), ("left == 1", True)):
         for factor in (2, 3, 4, 5, 8):
             text += f"        if {condition} and factor == {factor}:\n"
-            text += indent(_pass(factor, dtype, is_last, way), " " * 12)
+            text += indent(_write_pass(factor, dtype, is_last, way), " " * 12)
     return text
 
 
 @cache
-def _split(dtype: str) -> str:
-    """Return the function between half a spectrum and that of pairs of real values, in place.
+def _write_split(dtype: str) -> str:
+    """Write the function that converts between half a spectrum and that of packed real pairs.
 
     Elements k and n - k of both are E + T and the conjugate of E - T, of E = X + conj(Y) and
     T = u (X - conj(Y)) of the other ones, X and Y.
@@ -408,8 +411,8 @@ def shared_split_{code}(x, numbers, elements):
 
 
 @cache
-def _rows(dtype: str) -> str:
-    """Return the functions that copy numbers of some rows into a buffer, and back."""
+def _write_row_copies(dtype: str) -> str:
+    """Write the functions that copy rows into an FFT's buffer and back."""
     code, lanes = _CODES[dtype], LANES[dtype]
     return f"""\
 def shared_rows_in_{code}(p, at, stride, count, rows, x):
@@ -436,8 +439,8 @@ def shared_rows_out_{code}(x, count, rows, p, at, stride):
 
 
 @cache
-def _columns(dtype: str) -> str:
-    """Return the functions that copy some columns, of real (1) or complex (2) elements.
+def _write_column_copies(dtype: str) -> str:
+    """Write the functions that copy columns into an FFT's buffer: real (1) or complex (2).
 
     As many columns as there are lanes have loops of their own, without masks: a masked store of a
     processor without mask registers is a call.
@@ -480,8 +483,8 @@ def shared_columns_{head}:
     )
 
 
-def _first_pass(kind: str, dtype: str) -> str:
-    """Return the first pass of a line, over as many elements as there are lanes, from p into y."""
+def _write_first_pass(kind: str, dtype: str) -> str:
+    """Write the first FFT pass of a single line, vectorized along it, from p into y."""
     lanes, code = LANES[dtype], _CODES[dtype]
     pair = 2 * lanes
     real, imaginary = "ri" if kind != "back" else "ir"
@@ -518,8 +521,8 @@ def shared_first_{kind}_{code}(p, at, y, numbers, roots, left, re, im):
     return text + indent("\n".join(body), " " * 8) + "\n"
 
 
-def _split_line(dtype: str) -> str:
-    """Return the function of ``_split`` for one line, whose lanes are elements of it.
+def _write_line_split(dtype: str) -> str:
+    """Write the spectrum split of ``_split`` for a single line, vectorized along it.
 
     It reads pairs at ``p`` and writes pairs at ``q``, which may be the same.
     """
@@ -569,7 +572,7 @@ def shared_split_line_{code}(p, at, q, to, numbers, elements):
 
 @cache
 def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
-    """Return the kernel of a kind of transforms.
+    """Return the source of the kernel of a Fourier transform.
 
     ``layout``: a vector has ``rows`` or ``columns``, or, of ``lines``, elements of one transform.
     """
@@ -579,7 +582,7 @@ def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
     swapped = kind == "c2r" or (kind == "c2c" and is_back)
     re, im = (lanes, 0) if swapped else (0, lanes)
     way = ("back" if swapped else "forward") if layout == "lines" else ""
-    parts = [_passes(dtype, way)]
+    parts = [_write_passes(dtype, way)]
     lines = [
         "def kernel(t, own, begin, end):",
         f"    given = ptr_{code}(t[0])",
@@ -598,7 +601,7 @@ def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
         "    for iteration in range(begin, end):",
     ]
     if layout == "lines":
-        parts.append(_first_pass(way, dtype))
+        parts.append(_write_first_pass(way, dtype))
         lines += [
             f"        at = iteration * size * {each_in}",
             f"        to = iteration * results * {each_out}",
@@ -626,10 +629,10 @@ def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
                 f"        shared_split_line_{code}(out, to, out, to, numbers, elements)",
             ]
         if kind != "c2c":
-            parts.append(_split_line(dtype))
+            parts.append(_write_line_split(dtype))
         return "\n\n".join([*parts, "\n".join(lines) + "\n"])
     if layout == "rows":
-        parts.append(_rows(dtype))
+        parts.append(_write_row_copies(dtype))
         lines += [
             f"        at = iteration * {lanes}",
             "        count = outer - at",
@@ -639,7 +642,7 @@ def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
         ]
         store = f"shared_rows_out_{code}(found, wide, count, out, at * wide, wide)"
     else:
-        parts.append(_columns(dtype))
+        parts.append(_write_column_copies(dtype))
         lines += [
             f"        groups = (inner + {lanes - 1}) // {lanes}",
             "        place = iteration // groups",
@@ -670,6 +673,6 @@ def source(kind: str, dtype: str, is_back: bool, layout: str) -> str:
             f"        shared_split_{code}(found, numbers, elements)",
         ]
     if kind != "c2c":
-        parts.append(_split(dtype))
+        parts.append(_write_split(dtype))
     lines.append(f"        {store}")
     return "\n\n".join([*parts, "\n".join(lines) + "\n"])

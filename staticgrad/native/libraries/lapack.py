@@ -42,7 +42,7 @@ class _RecipeWriter:
         self.lines: list[str] = []
 
     def parts(self) -> Iterator[tuple[str, str, str, str]]:
-        """Operands, results and scratch: name, element type, elements, where its pointer stands."""
+        """Return the LAPACK kernel's operands, results and scratch: name, dtype, size, pointer."""
         shared = {**self.recipe.operands, **self.recipe.results}
         for table, record in ((shared, "t"), (self.recipe.scratch, "own")):
             for number, (key, elements) in enumerate(table.items()):
@@ -54,7 +54,7 @@ class _RecipeWriter:
                 yield name, kind, elements, f"{record}[{number}]"
 
     def source(self) -> str:
-        """The kernel, behind the functions that it calls."""
+        """Return the source of the kernel of a linear-algebra recipe, with functions it calls."""
         small = self.small_loop() if self.recipe.small else ["    done = begin"]
         body = self.body(self.recipe.body, 3)
         shared = len(self.recipe.operands) + len(self.recipe.results)
@@ -88,7 +88,9 @@ class _RecipeWriter:
         return [*self.sizes, *(name for name, _, _, place in self.parts() if place[0] == "t")]
 
     def small_functions(self) -> str:
-        """The text for small matrices as functions: for a vector of them, and for one."""
+        """Write the functions for small matrices of a LAPACK kernel: vectorized, and for one
+        matrix.
+        """
         return "".join(
             recipes.function(
                 f"outlined_of_{lanes}",
@@ -101,7 +103,7 @@ class _RecipeWriter:
         )
 
     def small_loop(self) -> list[str]:
-        """The lines that take small matrices; ``done`` is then where others begin."""
+        """Write the loop over small matrices of a LAPACK kernel; ``done`` counts them."""
         lanes, arguments = recipes.LANES[self.element], ", ".join(self.small_parameters())
         return [
             "    done = begin",
@@ -130,7 +132,7 @@ class _RecipeWriter:
         return lines
 
     def line(self, line: str) -> list[str]:
-        """Return the source lines of a line of a recipe."""
+        """Translate one line of a linear-algebra recipe to source lines of the kernel."""
         if line in ("check", "checked"):
             return self.check(line == "check")
         call = _CALL.fullmatch(line)
@@ -139,7 +141,7 @@ class _RecipeWriter:
         return self.call(call[2], call[3])
 
     def check(self, of_info: bool) -> list[str]:
-        """Return lines that note the first failed matrix, or write a substitute for its results."""
+        """Write the lines that note the first matrix LAPACK failed on, or replace its results."""
         lines = ["how = word(load1(ints, 0))"] if of_info else []
         if self.checks:
             return [
@@ -153,7 +155,7 @@ class _RecipeWriter:
         return [*lines, "if how != 0:", *self.body(self.recipe.failed, 1)]
 
     def call(self, function: str, text: str) -> list[str]:
-        """A call of LAPACK: its scalars are stored, and handed over by pointers."""
+        """Write a call of a LAPACK function: scalars are stored and passed by pointers."""
         names = {name: kind for name, kind, _, _ in self.parts()}
         words = text.split(", ")
         is_complex = function not in _OF_PARTS and not self.pairs.isdisjoint(
@@ -174,6 +176,7 @@ class _RecipeWriter:
             return f"ptr_{kind}(address({room}) + {place * int(kind[1:]) // 8})"
 
         def argument(word: str) -> str:
+            """Write an argument of a LAPACK call: an array's pointer, or a cell with a scalar."""
             element = _ELEMENT.fullmatch(word)
             if element is not None:
                 name, place = element.groups()
@@ -201,7 +204,9 @@ class _RecipeWriter:
 
 @cache
 def source(name: str, element: str, checks: bool) -> tuple[str, tuple[str, ...]]:
-    """The kernel of a recipe for an element type, and the LAPACK functions that it calls."""
+    """Return the kernel source of a linear-algebra recipe for a dtype, and the LAPACK names it
+    calls.
+    """
     writer = _RecipeWriter(RECIPES[name], element, checks)
     text = writer.source()
     letters = COMPLEX_LETTERS if writer.recipe.is_complex else LETTERS
@@ -219,7 +224,7 @@ def run(
     scratch: Sequence[Array],
     total: int,
 ) -> None:
-    """A routine by its name, over operands and results in C order, without a program around it.
+    """Run a LAPACK routine by name over C-ordered arrays, outside of any compiled program.
 
     Raises:
         LinearAlgebraError: an iteration fails.

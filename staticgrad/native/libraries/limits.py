@@ -35,7 +35,9 @@ def _value_of(bits: int) -> float:
 
 
 def _ode(function: str, method: str, limit: str) -> tuple[str, str]:
-    """Return the headline and the hint; ``{}`` is the time that the steps reached."""
+    """Return the error of an ODE solver that reached its limit of steps; ``{}`` is the time
+    reached.
+    """
     implicit = "" if method in ("rosenbrock", "rodas4") else (
         'method="rosenbrock" of sg.ode.solve takes few steps where an equation is stiff; '
     )  # fmt: skip
@@ -93,7 +95,7 @@ WORDING: Final[dict[str, Callable[[str, str, str], tuple[str, str]]]] = {
 
 
 def words_of(spec: str) -> tuple[str, str]:
-    """Return the headline and the hint of a check, from what follows its routine's family.
+    """Return the error text of a loop's exceeded bound, by the routine's name.
 
     The headline contains a place for the value of the check, as of ``str.format``.
     """

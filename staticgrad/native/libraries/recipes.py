@@ -139,8 +139,8 @@ return word(hmax(failed))
 """
 
 
-def _substitution(factor: str, backward: str, transposed: str, divided: str) -> str:
-    """Lines that put unknowns into the place of the right-hand sides, which are in ``rows``.
+def _write_substitution(factor: str, backward: str, transposed: str, divided: str) -> str:
+    """Write a recipe's lines of forward or back substitution on the right-hand sides in ``rows``.
 
     ``backward``: the last is found first; ``transposed``: the coefficients are those of the
     transposed ``factor``; ``divided``: its diagonal is not of ones. Conditions of the language.
@@ -189,7 +189,7 @@ for i in range(n):
     for c in range(k):
         store$(rows, (i * k + c) * $, load_at(b, place * k + c + apart, every))
 for back in range(2):
-{indent(_substitution("lu", "back == 1", "trans == 1", "back == trans"), "    ")}
+{indent(_write_substitution("lu", "back == 1", "trans == 1", "back == trans"), "    ")}
 for e in range(n * k):
     store$(x, e * $, real$(0.0))
 for i in range(n):
@@ -207,7 +207,7 @@ if unit == 0:
 {indent(_zero_on_diagonal("a"), "    ")}
 for e in range(n * k):
     store$(rows, e * $, load_strided(b, e, n * k, every))
-{_substitution("a", "ahead == 0", "trans == 84", "unit == 0")}
+{_write_substitution("a", "ahead == 0", "trans == 84", "unit == 0")}
 for e in range(n * k):
     store_strided(x, e, n * k, load$(rows, e * $), every)
 return word(hmax(failed))
@@ -215,7 +215,7 @@ return word(hmax(failed))
 
 
 def function(name: str, parameters: list[str], text: str, element: str, lanes: int) -> str:
-    """A text as a function of the kernel language, over so many lanes."""
+    """Write a recipe's text as a function of the kernel language, over so many lanes."""
     integer = f"i{element[1:]}"
     element_by_local = {"rows": element, "ratios": element, "places": integer, "order": integer}
     head = [f"def {name}({', '.join(parameters)}):", f"    every = mask{lanes}({lanes})"]
@@ -234,7 +234,7 @@ _ROWS: Final = 6
 
 
 def _write_unknown(number: int) -> str:
-    """Lines for one unknown of a block: those before it are taken away, and it is stored."""
+    """Write the lines that solve for one unknown of a block: subtract those before, store it."""
     subtractions = [
         f"    factor = -splat$(load1(a, at{number} * along + at{earlier} * across))\n"
         f"    s{number} = fma(factor, s{earlier}, s{number})"
@@ -302,8 +302,8 @@ def _whole(text: str) -> str:
     return re.sub(r"\b(load|store)\((.*), some\)", r"\1$(\2)", text)
 
 
-def _over_columns(first: str, text: str) -> str:
-    """Lines that do something at columns c from ``first`` to n, vectors of ``some`` lanes."""
+def _write_column_loop(first: str, text: str) -> str:
+    """Write a loop over columns c from ``first`` to n in vectors of ``some`` lanes."""
     return f"""rest = n - (n - {first}) % $
 for c in range({first}, rest, $):
 {indent(_whole(text), "    ")}
@@ -373,7 +373,7 @@ def outlined_factors(x, lu, permutation, pivots, m, n):
         left = row if row < n else n
         for each in range(row, row + rows):
             at = each * n
-{indent(_over_columns("0", _COPY), " " * 12)}
+{indent(_write_column_loop("0", _COPY), " " * 12)}
         done = exchanged(lu, pivots, n, row, row + rows, 0, left)
         done = tiles(lu, n, row, rows, 0, left, 1)
         done = tiles(lu, n, row, rows, left, n, 0)
@@ -383,7 +383,7 @@ def outlined_factors(x, lu, permutation, pivots, m, n):
         for j in range(left, past):
             at = j * n
             most = whole$(0)
-{indent(_over_columns("j", _LARGEST), " " * 12)}
+{indent(_write_column_loop("j", _LARGEST), " " * 12)}
             best = word(hmax(most))
             other = j
             while word(bitcast_whole(absolute(load1(lu, at + other)))) != best:
@@ -398,14 +398,14 @@ def outlined_factors(x, lu, permutation, pivots, m, n):
             pivot = load1(lu, at + j)
             divisor = splat$(select(pivot == 0.0, realx1(1.0), pivot))
             begin = j + 1
-{indent(_over_columns("begin", _ELIMINATION), " " * 12)}
+{indent(_write_column_loop("begin", _ELIMINATION), " " * 12)}
         done = exchanged(lu, pivots, n, 0, row, left, past)
     return exchanges
 """
 
 
 def vectors(text: str, element: str) -> str:
-    """Return functions of the kernel language for an element type."""
+    """Write the vector functions of small-matrix recipes for an element type."""
     integer = f"i{element[1:]}"
     text = text.replace("bitcast_whole", f"bitcast_{integer}").replace("realx1", f"{element}x1")
     text = re.sub(r"\bwhole(?=\$)", f"{integer}x", text).replace("$", str(LANES[element]))
@@ -537,7 +537,7 @@ else:
 
 
 def _write_permutation(trans: int, move: str) -> str:
-    """Lines that move each row of y, in the order of the permutation where ``trans`` is this."""
+    """Write the lines that permute the rows of y after LU, where ``trans`` matches."""
     return f"""
 for i in range(n):
     place = i
@@ -758,7 +758,7 @@ else:
 
 
 def _of_any_matrix(vectors: bool, is_complex: bool) -> Recipe:
-    """Eigenvalues, and eigenvectors in rows, of matrices without symmetry.
+    """Return the recipe for eigenvalues, and eigenvectors in rows, of general matrices (geev).
 
     Fortran gets the matrix itself, not its transpose, so that the order is that of NumPy. Results
     are pairs, of real matrices too.
@@ -1026,7 +1026,7 @@ _COMPLEX_TEXTS: Final = (
 
 
 def _of_complex(recipe: Recipe) -> Recipe:
-    """The recipe for complex matrices, with conjugates in transposes."""
+    """Return a linear-algebra recipe for complex matrices, with conjugate transposes."""
     body = recipe.complex_body or recipe.body
     for pattern, text in _COMPLEX_TEXTS:
         body = re.sub(pattern, text, body)

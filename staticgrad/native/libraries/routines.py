@@ -74,7 +74,7 @@ def register(
     failure: Failure | None = None,
     linked: Linked | None = None,
 ) -> None:
-    """Let steps call routines whose names begin with the name of a family and a colon.
+    """Register a family of library routines: steps may call names that begin with ``family:``.
 
     Args:
         family: the prefix of the names.
@@ -102,7 +102,7 @@ def forget(family: str) -> None:
 
 
 def code(name: str, jit: bool | None = None) -> RoutineCode:
-    """The code of a routine; with the jit off its address is a token of the Python code.
+    """Return the code of a library routine; with the jit off its address is a Python token.
 
     ``jit``: the setting, where the caller has read it.
 
@@ -117,13 +117,13 @@ def code(name: str, jit: bool | None = None) -> RoutineCode:
             make, spec = _entry(name).make, name.partition(":")[2]
             native_routine = _kernel(name) if make is None else make(spec)
             routine = _codes[name, jit] = (
-                native_routine if jit else _in_python(name, native_routine)
+                native_routine if jit else _code_in_python(name, native_routine)
             )
     return routine
 
 
 def sources(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the sources of the routines that are kernels and have no code yet, for ``prepare``.
+    """Return the kernel sources of library routines that have no machine code yet, for ``prepare``.
 
     Raises UnknownNameError for a name that no family has.
     """
@@ -134,7 +134,7 @@ def sources(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _kernel(name: str) -> RoutineCode:
-    """The routine that is a kernel, with the words behind its sizes."""
+    """Compile the kernel of a library routine, with the words after its sizes."""
     from staticgrad import native
     from staticgrad.native.libraries import scipy_library
 
@@ -165,6 +165,7 @@ def find_linked_code(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _entry(name: str) -> _Registered:
+    """Return the registered family of a library routine, importing built-in ones."""
     family = name.partition(":")[0]
     if family in _BUILT_IN:
         import_module(_BUILT_IN[family])
@@ -176,7 +177,8 @@ def _entry(name: str) -> _Registered:
     return entry
 
 
-def _in_python(name: str, routine: RoutineCode) -> RoutineCode:
+def _code_in_python(name: str, routine: RoutineCode) -> RoutineCode:
+    """Return a library routine's code that runs as plain Python (jit off)."""
     from staticgrad.native.plain import control as plain_rows
 
     if routine.python is None:

@@ -85,7 +85,7 @@ def pause_of(state: int) -> None:
 
 
 def before_fork() -> None:
-    """Wait until no call runs; no call begins until the fork is over.
+    """Hold back BLAS calls before a fork, and wait until none runs.
 
     Locks of OpenBLAS that one of its threads holds would stay locked in the child. C runs the
     handlers right before and after the fork. A hook in Python would be too early: until the fork
@@ -113,7 +113,7 @@ def after_fork_in_child() -> None:
 
 
 def guard_call(state: int, change: int) -> None:
-    """Begin a call of the library (0), end one (1), or install the handlers of forks (2)."""
+    """Begin (0) or end (1) a BLAS call on one thread, or install the handlers of forks (2)."""
     if change == 2:
         store_release(root(), state)
         prepare = code_of_before_fork()
@@ -155,15 +155,15 @@ class ThreadGuard:
 def address(name: str) -> int:
     """The address of a function of LAPACK or BLAS, ``dpotrf``, which takes pointers alone."""
     for module in ("cython_lapack", "cython_blas"):
-        capsule = _module(module).__pyx_capi__.get(name)
+        capsule = _load_module(module).__pyx_capi__.get(name)
         if capsule is not None:
             return _pointer_of(capsule)
     raise KeyError(name)
 
 
 @cache
-def _module(name: str) -> Any:
-    """Return a module of ``scipy.linalg`` that is a library, without importing the package.
+def _load_module(name: str) -> Any:
+    """Load a compiled module of ``scipy.linalg`` without importing the package.
 
     The package takes a tenth of a second to import Python code that is not called here. Later
     imports of the module return this object.
@@ -192,9 +192,9 @@ def _pointer_of(capsule: object) -> int:
 
 
 def _blas_functions(*names: str) -> tuple[Any, ...] | None:
-    """Functions of SciPy's OpenBLAS; None if it has another BLAS."""
+    """Look up functions of SciPy's OpenBLAS by ctypes; None for another BLAS."""
     # A name is looked for in what it links to, too.
-    library = ctypes.PyDLL(_module("cython_lapack").__file__)
+    library = ctypes.PyDLL(_load_module("cython_lapack").__file__)
     for prefix in ("scipy_openblas", "openblas"):
         functions = [getattr(library, f"{prefix}_{name}", None) for name in names]
         if None not in functions:
@@ -223,7 +223,7 @@ class _NativeGuard(AtFork):
 
 @cache
 def core() -> str:
-    """The processor whose kernels SciPy's OpenBLAS runs: results have other bits on another.
+    """Return the processor core whose kernels OpenBLAS uses: bits of results depend on it.
 
     The environment variable OPENBLAS_CORETYPE selects it. "unknown" if it is not OpenBLAS.
     """
@@ -248,6 +248,7 @@ def guard() -> ThreadGuard:
 
 @cache
 def _native_guard() -> ThreadGuard:
+    """Compile the guard that sets OpenBLAS to one thread while native code calls it."""
     handlers = {
         handler.__name__: RuntimeCode(f"sg_blas_{handler.__name__}", PythonSource(handler))
         for handler in (before_fork, after_fork, after_fork_in_child)
@@ -273,6 +274,7 @@ class _PythonGuard(AtFork):
         self._get, self._set = _threads() or none
 
     def change(self, _state: int, change: int) -> None:
+        """Set OpenBLAS to one thread for the first caller, and restore it after the last."""
         with self._lock.mutex:
             if change == 1:
                 self._callers.discard(threading.get_ident())

@@ -106,7 +106,7 @@ def _indent_block(text: str, depth: int) -> str:
 
 
 def _write_sum_loop(real: str, element: str, vectors: int, mask: str) -> str:
-    """Return the loop over the elements of a row that gives so many vectors of its sum, from c."""
+    """Write the loop over a sparse row's elements that sums ``vectors`` vectors of its product."""
     lanes, nbytes = LANES[real], int(real[1:]) // 8
     numbers = range(vectors)
     loads = [
@@ -140,8 +140,8 @@ def _write_sum_loop(real: str, element: str, vectors: int, mask: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _product(real: str, index_element: str, transposed: bool) -> str:
-    """The source of out[r] = sum of values[e] * dense[place of e] over the elements e of row r."""
+def _write_product(real: str, index_element: str, transposed: bool) -> str:
+    """Write the kernel of a sparse-dense product: out[r] = sum of values[e] * dense[place of e]."""
     element = "word(load1(order, e))" if transposed else "e"
     pattern = (
         {"starts": 5, "places": 6, "order": 7}
@@ -192,6 +192,7 @@ for e in range(first, last):
 
 
 def _write_sampled_product(real: str, index_element: str) -> str:
+    """Write the kernel of a sampled product: dot products at the pattern of a sparse matrix."""
     shape = {
         "real": real,
         "whole": index_element,
@@ -205,12 +206,12 @@ def _write_sampled_product(real: str, index_element: str) -> str:
 
 
 def source(name: str) -> str:
-    """The kernel of a routine: ``product.f32.i32``, ``transposed.f64.i32``, ``sampled.f32.i64``."""
+    """Return the kernel source of a sparse routine: ``product.f32.i32``, ``sampled.f32.i64``."""
     kind, real, index_element = name.split(".")
     return (
         _write_sampled_product(real, index_element)
         if kind == "sampled"
-        else _product(real, index_element, kind == "transposed")
+        else _write_product(real, index_element, kind == "transposed")
     )
 
 

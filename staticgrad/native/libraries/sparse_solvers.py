@@ -63,7 +63,7 @@ def _bits(array: Array) -> Array:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limit the BLAS that SuperLU calls to one thread, on which the bits would depend."""
+    """Limit the BLAS that SuperLU calls to one thread: bits of results depend on the number."""
     change = _CHANGE(scipy_library.python_guard().function)
     change(0, 0)
     try:
@@ -73,13 +73,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def _find_factors(data: Array, rows: Array, places: Array, n: int, ordering: str) -> _Factors:
-    """The factors of the matrix, from earlier calls where they have been computed."""
+    """Return SuperLU's factors of a sparse matrix, cached from earlier calls."""
     if threading.current_thread() is not threading.main_thread():
-        return _Factors(_factorization(data, rows, places, n, ordering), data, rows, places)
+        return _Factors(_factorize(data, rows, places, n, ordering), data, rows, places)
     key = n, ordering, data.dtype.char, data.size, zlib.crc32(data.data)
     factors = _factors.get(key)
     if factors is None or not factors.are_of(data, rows, places):
-        lu = _factorization(data, rows, places, n, ordering)
+        lu = _factorize(data, rows, places, n, ordering)
         factors = _Factors(lu, data.copy(), rows.copy(), places.copy())
         entry_bytes = data.itemsize + 4
         nbytes = entry_bytes * (0 if lu is None else lu.nnz) + data.size * (entry_bytes + 4)
@@ -87,8 +87,8 @@ def _find_factors(data: Array, rows: Array, places: Array, n: int, ordering: str
     return factors
 
 
-def _factorization(data: Array, rows: Array, places: Array, n: int, ordering: str) -> Any:
-    """SuperLU's factors; None for a singular matrix, or one with elements that are not finite."""
+def _factorize(data: Array, rows: Array, places: Array, n: int, ordering: str) -> Any:
+    """Factor a sparse matrix by SuperLU; None if it is singular or not finite."""
     from scipy.sparse import coo_array
     from scipy.sparse.linalg import splu
 
@@ -116,7 +116,7 @@ def solve(
     ordering: str,
     errors: str,
 ) -> Array:
-    """Return x with ``A @ x = b``, or ``A.T @ x = b``, for matrices and columns [..., n, k].
+    """Solve ``A @ x = b`` or ``A.T @ x = b`` by SuperLU, for matrices and columns [..., n, k].
 
     Axes in front are a batch of the data [..., elements], of b or of both.
 
@@ -157,8 +157,8 @@ def _write_solution(
     out[...] = solution(operands, transposed, ordering, errors)
 
 
-def _make(spec: str) -> RoutineCode:
-    """The code of ``superlu:COLAMD.N.raise.float64.1.2.int32``, as ``SparseSolve.form`` says."""
+def _make_routine(spec: str) -> RoutineCode:
+    """Make a sparse solver's routine, from its name (``SparseSolve.form``)."""
     ordering, trans, errors, dtype, data_rank, b_rank, index_dtype = spec.split(".")
     is_complex = dtype.startswith("complex")
     real = {"complex64": "float32", "complex128": "float64"}.get(dtype, dtype)
@@ -177,4 +177,4 @@ def _make(spec: str) -> RoutineCode:
     return prepared_once(kinds, prepare, _MOST_KEPT)
 
 
-register("superlu", _make, take_error)
+register("superlu", _make_routine, take_error)

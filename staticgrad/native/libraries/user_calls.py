@@ -83,7 +83,7 @@ def store_results(
     outs: list[NDArray[Any]],
     array_of: Callable[[Any], NDArray[Any]] = np.asarray,
 ) -> None:
-    """Write the values that a function returned into the results.
+    """Copy what a user's Python function returned into the result arrays; check shapes and dtypes.
 
     Raises:
         CallError: another number of results, another shape, or a dtype of another kind.
@@ -104,12 +104,13 @@ def store_results(
 
 
 def recording(call: Callable[[int, int], None], checks: int = 0) -> PythonRoutine:
-    """A routine of ``call(record, scratch)``; what that raises is noted, and ``raised`` returns it.
+    """Make a routine of a Python call; an exception is noted, and ``raised`` returns it.
 
     ``checks`` is the number of the check words among what ``scratch`` points to.
     """
 
     def routine(record: int, scratch: int, begin: int, end: int) -> None:
+        """Call the user's Python function from a step, and note its exception for the run."""
         try:
             call(record, scratch)
         except BaseException as error:  # the run raises it
@@ -133,7 +134,7 @@ def prepared_once(
     most: int,
     scratch: int = 0,
 ) -> RoutineCode:
-    """A routine that prepares its call once for the arrays of each plan and arena.
+    """Make a routine that prepares its Python call once for the arrays of each plan and arena.
 
     ``prepare`` gets the arrays and the addresses of ``scratch``. Calls for so many are kept: those
     of a plan that calls a routine at several places.
@@ -141,6 +142,7 @@ def prepared_once(
     latest: dict[tuple[int, ...], Callable[[], object]] = {}
 
     def call(record: int, address: int) -> None:
+        """Run the call prepared for these addresses; prepare it at first."""
         rooms = tuple((ctypes.c_int64 * scratch).from_address(address))
         words = record_words(record, kinds) + rooms
         run = latest.get(words)
@@ -159,8 +161,8 @@ def code_of(call: PythonRoutine) -> RoutineCode:
     return RoutineCode(ctypes.cast(callback, ctypes.c_void_p).value or 0, (), call, callback)
 
 
-def _in_python(spec: UserFunction) -> PythonRoutine:
-    """The routine as Python code."""
+def _make_python(spec: UserFunction) -> PythonRoutine:
+    """Make the routine that calls a user's Python function on arrays."""
 
     def call(record: int, _scratch: int) -> None:
         arrays = list(spec.arrays(record))
@@ -172,10 +174,11 @@ def _in_python(spec: UserFunction) -> PythonRoutine:
 
 
 def _make_host(spec: str) -> RoutineCode:
-    return code_of(_in_python(_functions[spec]))
+    return code_of(_make_python(_functions[spec]))
 
 
 def _make_numba(name: str) -> RoutineCode:
+    """Make the routine of a user's Numba function, compiled to a C function."""
     from staticgrad.native.by_numba import calls as numba_calls
 
     spec = _functions[name]
@@ -186,7 +189,7 @@ def _make_numba(name: str) -> RoutineCode:
         return plain(*(a if a.ndim else a[()] for a in operands))
 
     python = UserFunction(spec.label, on_numbers, spec.operands, spec.results)
-    return RoutineCode(compiled.address, (), _in_python(python), compiled)
+    return RoutineCode(compiled.address, (), _make_python(python), compiled)
 
 
 def _failure(name: str, iteration: int, how: int) -> BaseException:
@@ -197,6 +200,7 @@ def _failure(name: str, iteration: int, how: int) -> BaseException:
 
 
 def _numba_failure(name: str, iteration: int, how: int) -> BaseException:
+    """Return the error of a user's Numba function: it raised, or its result has another shape."""
     if how in _raised:
         return _failure(name, iteration, how)
     label = _functions[name].label

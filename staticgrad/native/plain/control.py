@@ -29,7 +29,7 @@ _kernels: Final[dict[int, PythonKernel]] = {}
 
 
 def register(source: str) -> tuple[int, PythonKernel]:
-    """The token and the callable ``(record address, own address, begin, end)`` of a source.
+    """Register a kernel to run as plain Python: its token and ``(record, own, begin, end)``.
 
     Raises CompileError when the source is not valid Python or has no entry.
     """
@@ -87,7 +87,7 @@ def follow(block: int, row: int) -> int:
 
 
 def run(block: int, first: int, last: int) -> None:
-    """Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address."""
+    """Run rows ``first`` to ``last`` of a table in plain Python, for the worker with this block."""
     table, size = ctypes.c_int64.from_address(block).value, 8 * ROW_WORDS
     at, end = table + size * first, table + size * last
     with default_environment():

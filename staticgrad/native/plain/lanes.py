@@ -153,7 +153,7 @@ def _number_kind(value: Any) -> Kind:
 
 
 def _bind_result_kind(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` of the kind that an operation gives, and of operands that it takes."""
+    """Give a plain-Python operation of the kernel language the kind of its result."""
     result_of = operation.of
 
     def run(*operands: Any) -> Any:
@@ -174,7 +174,7 @@ def coerce(kind: Vector, value: Lanes | Number) -> Array:
 
 
 def _lanewise(function: Callable[..., Any]) -> Callable[..., Lanes]:
-    """An operation of vectors of one kind, to which numbers adapt, lane by lane."""
+    """Make a NumPy function a lane-by-lane operation of the kernel language in plain Python."""
 
     def run(result: Vector, *operands: Lanes | Number) -> Lanes:
         kind = next(operand.kind for operand in operands if isinstance(operand, Lanes))
@@ -265,6 +265,8 @@ def _in_turn(number: int) -> Callable[..., Lanes]:
 
 
 def _horizontal(combine: Callable[[Array, Array], Array]) -> Callable[[Vector, Lanes], Lanes]:
+    """Make a horizontal reduction of the kernel language in plain Python, by halving."""
+
     def run(result: Vector, v: Lanes) -> Lanes:
         data = v.data
         while len(data) > 1:
@@ -294,7 +296,7 @@ def _float_to_integer(data: Array, element: Element) -> Array:
 
 
 def _convert(result: Vector, v: Lanes) -> Lanes:
-    """The value in another element type, as ``numpy.ndarray.astype`` on x86-64."""
+    """Convert lanes to another element type in plain Python, as ``astype`` does on x86-64."""
     source, element, data = v.kind.element, result.element, v.data
     if source.kind == "s":
         source, data = ELEMENTS["f32"], STORED[source.name].widen(data)
@@ -318,7 +320,7 @@ def _counting(result: Vector, start: int) -> Lanes:
 
 
 def _window(result: Vector, position: Lanes, *words: int) -> Lanes:
-    """52 bits of constant words, most significant first, from a bit position on."""
+    """Extract 52 bits of constant words in plain Python, high bits first, from a position."""
     content = b"".join(word.to_bytes(8, "big") for word in words)
     bits = np.zeros_like(position.data)
     for lane, at in enumerate(position.data.tolist()):
@@ -358,6 +360,7 @@ def _strided_indices(index: int, stride: int, lanes: int) -> list[int]:
 
 
 def _load(result: Vector, pointer: Address, index: int, mask: LaneMask) -> Lanes:
+    """Load lanes under a mask in plain Python; off lanes read nothing and are 0."""
     count = int(mask.bits.sum())
     if not mask.bits[:count].all():
         return _gather(result, pointer, _strided_indices(index, 1, result.lanes), mask)
@@ -383,7 +386,9 @@ def _transpose(
     _: Kind, source: Address, at: int, stride: int, rows: int, columns: int,
     target: Address, to: int, step: int, lanes: int,
 ) -> None:  # fmt: skip
-    """target[to + c*step + r] = source[at + r*stride + c], zeros beyond rows by columns."""
+    """Transpose a tile in plain Python: target[to + c*step + r] = source[at + r*stride + c], else
+    0.
+    """
     block = np.zeros((lanes, lanes), source.element.numpy)
     valid = min(max(columns, 0), lanes)
     for row in range(min(rows, lanes) if valid else 0):
@@ -447,6 +452,7 @@ _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def _functions() -> dict[str, Callable[..., Any]]:
+    """Return the plain-Python function of each operation of the kernel language."""
     functions: dict[str, Callable[..., Any]] = {
         "absolute": _lanewise(np.absolute),
         "sqrt": _lanewise(np.sqrt),

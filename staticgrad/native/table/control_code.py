@@ -149,7 +149,7 @@ def move(to: int, of: int, nbytes: int) -> None:
 
 
 def begin(record: Pointer) -> None:
-    """Put all words of a loop to their values in the first iteration."""
+    """Set the words of a table's loop to their values in the first iteration."""
     store_word(record, LoopWord.LEFT, at(record, LoopWord.ITERATIONS))
     store_word(record, LoopWord.NUMBER, at(record, LoopWord.FROM))
     entries = at(record, LoopWord.ENTRIES)
@@ -161,7 +161,7 @@ def begin(record: Pointer) -> None:
 
 
 def end(record: Pointer) -> None:
-    """Put all words of a loop to their values in the next iteration."""
+    """Set the words of a table's loop to their values in the next iteration."""
     store_word(record, LoopWord.LEFT, at(record, LoopWord.LEFT) - 1)
     store_word(record, LoopWord.NUMBER, at(record, LoopWord.NUMBER) + at(record, LoopWord.BY))
     entries = at(record, LoopWord.ENTRIES)
@@ -178,7 +178,7 @@ def end(record: Pointer) -> None:
 
 
 def follow(block: Pointer, row: Pointer) -> Pointer:
-    """Return the row to go on with behind a row without a function; 0 where fuel is used up."""
+    """Return the next row of a step's table after a control row; 0 where fuel is used up."""
     kind = at(row, Row.scratch)
     record = ptr_i64(at(row, Row.record))
     steps = at(row, Row.total)
@@ -222,7 +222,7 @@ def follow_row(block: int, row: int) -> int:
 
 
 def run_through(record: int, scratch: int, begin: int, end: int) -> None:
-    """Run iterations of a loop, each from its first row to its last."""
+    """Run iterations of a loop in a step's table, each from its first row to its last."""
     for number in range(begin, end):
         iteration = ptr_i64(record + number * SIZE_OF_THROUGH)
         head = ptr_i64(at(iteration, ThroughWord.HEAD))
@@ -241,7 +241,7 @@ def run_through(record: int, scratch: int, begin: int, end: int) -> None:
 
 @functools.cache
 def code(through: bool = False) -> RuntimeCode:
-    """The machine, ``kernel(block, row)``, which gives the row to go on with, or 0.
+    """Return the runtime code ``kernel(block, row)`` that steps through control rows of a table.
 
     With ``through``: the function of rows that run loops from their first row to their last.
     """

@@ -102,7 +102,7 @@ class Pool(AtFork):
         self.set("penalty", pool_policy.LEAST_PENALTY)
 
     def end(self) -> None:
-        """End the threads and join them; later runs use the caller's thread alone."""
+        """End the pool's threads and join them; later runs use the caller's thread alone."""
         self.set("ended", 1)
         wake = ctypes.c_int32.from_address(self.address + PLACES["wake"])
         wake.value += 1
@@ -124,7 +124,7 @@ _pools: Final[list[Pool]] = []
 
 
 def pool(threads: int) -> Pool | None:
-    """Return the pool for at least so many threads, made if needed; None if it is impossible.
+    """Return the process's worker pool with at least so many threads; None if impossible.
 
     Raises as ``native.kernel`` does if its code cannot be compiled.
     """

@@ -193,7 +193,7 @@ def row_of(pool: Pointer, group: int, place: int) -> int:
 
 
 def run_group(pool: Pointer, worker: int, group: int, place: int) -> None:
-    """Run one group of iterations of a row."""
+    """Run one group of iterations of a table's row on a worker."""
     row = ptr_i64(place)
     total = at(row, Row.total)
     grain = at(row, Row.grain)
@@ -206,7 +206,7 @@ def run_group(pool: Pointer, worker: int, group: int, place: int) -> None:
 
 
 def outlined_work(pool: Pointer, worker: int) -> int:
-    """Claim groups of the open section and run them, until none is left; return how many it ran.
+    """Claim and run groups of the open parallel section until none is left; return how many.
 
     First those of its own part, then those of the others', where these are kept after some looks. A
     claim takes the first group of what is left of a part.
@@ -250,7 +250,7 @@ def outlined_work(pool: Pointer, worker: int) -> int:
 
 
 def move_from_caller(pool: Pointer) -> None:
-    """Move a thread that woke on the processor of the section's caller to another one.
+    """Move a worker thread off the processor of the section's caller.
 
     Its processors without that one are asked for, and then all again, which moves nobody.
     """
@@ -272,7 +272,7 @@ def move_from_caller(pool: Pointer) -> None:
 
 
 def run_worker(argument: int) -> int:
-    """Run a thread of the pool.
+    """Run a worker thread of the pool: wait for sections, work, sleep.
 
     Its argument is the address of the pool, then its number, then its clock.
     """
@@ -314,7 +314,7 @@ def run_worker(argument: int) -> int:
 
 
 def outlined_make_workers(pool: Pointer) -> None:
-    """Make the threads that are wanted and missing."""
+    """Create the pool's missing worker threads."""
     every = local_i64(16)
     old_mask = local_i64(16)
     for number in range(16):
@@ -335,7 +335,7 @@ def outlined_make_workers(pool: Pointer) -> None:
 
 
 def outlined_worked(pool: Pointer, workers: int) -> int:
-    """Return the nanoseconds that workers have had a processor."""
+    """Return the nanoseconds of processor time of the pool's workers."""
     total = 0
     for number in range(least(at(pool, PoolWord.ALIVE), workers - 1)):
         clock = load_acquire(place_of(pool, PoolWord.CLOCKS) + number * ENTRY)
@@ -345,7 +345,7 @@ def outlined_worked(pool: Pointer, workers: int) -> int:
 
 
 def open_section(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: int) -> None:
-    """Open a section: write what it is, then the tickets of its parts."""
+    """Open a parallel section of a table: write what it is, then the tickets of its parts."""
     workers = at(block, Head.workers)
     store_word(pool, PoolWord.ROW, address(row))
     store_word(pool, PoolWord.END, end)
@@ -372,7 +372,7 @@ def outlined_rouse(pool: Pointer) -> None:
 
 
 def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups: int) -> int:
-    """Share a section with the workers, or return 0: then the caller shall run it alone.
+    """Run a parallel section with the workers; 0: the caller runs it alone.
 
     Threads are made that are wanted; where one cannot be made, no more are wanted.
     """
@@ -435,7 +435,7 @@ def outlined_share(pool: Pointer, block: Pointer, row: Pointer, end: int, groups
 
 
 def groups_of(row: Pointer, end: int) -> int:
-    """Return how many groups the rows of a section have."""
+    """Count the groups of iterations in the rows of a parallel section."""
     last = ptr_i64(end - SIZE_OF_ROW)
     grain = at(last, Row.grain)
     earlier_groups = at(last, Row.first) - at(row, Row.first)
@@ -445,7 +445,7 @@ def groups_of(row: Pointer, end: int) -> int:
 
 
 def run_shared(pool_at: int, block_at: int, begin: int, end: int, control: int) -> None:
-    """Run the rows from a place to an end: sections together with the workers, others alone.
+    """Run rows of a table: parallel sections with the pool's workers, others alone.
 
     What the driver itself asks where a row of function 0 leads is a function that it hands over.
     """
@@ -486,7 +486,7 @@ SYMBOL: Final = "sg_run_shared"
 
 @functools.cache
 def code(triple: str, points: bool = False, looks: int = KEPT_LOOKS) -> RuntimeCode:
-    """The pool's code for a target, to whose address the word ``run`` in its memory is set.
+    """Return the runtime code of the worker pool for a target; its address goes into word ``run``.
 
     With ``points`` it calls the pool's ``hook`` at each claim, for tests.
     """

@@ -60,7 +60,7 @@ def most(a: int, b: int) -> int:
 
 
 def settle(pool: Pointer) -> None:
-    """Note what a section has gained or lost, and the penalty if too much is lost."""
+    """Account a parallel section's gain or loss; pause the pool if too much is lost."""
     begun = at(pool, PoolWord.BEGUN)
     worked = at(pool, PoolWord.WAITING) - begun
     waited = at(pool, PoolWord.OVER) - at(pool, PoolWord.WAITING)
@@ -91,7 +91,7 @@ def settle(pool: Pointer) -> None:
 
 
 def decide(head: Pointer) -> None:
-    """Note which way a trial prefers, and how long it is believed."""
+    """Decide from a trial whether runs use the workers, and for how long that holds."""
     alone = at(head, Head.alone)
     shared = at(head, Head.shared)
     interval = at(head, Head.interval)
@@ -107,7 +107,7 @@ def decide(head: Pointer) -> None:
 
 
 def choose(head: Pointer) -> None:
-    """Note what the run before took, and decide how the next one goes."""
+    """Choose whether the next run uses the pool's workers, from the time of the last one."""
     mode = at(head, Head.mode)
     turn = at(head, Head.turn)
     spent = at(head, Head.spent)

@@ -48,7 +48,7 @@ SYMBOL: Final = "sg_run_table"
 
 
 def run_table(block: int, first: int, last: int) -> None:
-    """Run rows of a table: the driver."""
+    """Run rows of a step's table: the dispatch loop, in native code."""
     environment = enter_environment()
     head = ptr_i64(block)
     control = at(head, Head.control)
