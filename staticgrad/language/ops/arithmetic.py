@@ -88,6 +88,7 @@ class Sub(Elementwise, name="sub"):
         return ONE, MINUS_ONE
 
     def value_range(self, of: RangeOf, x: Any, y: Any) -> Range | None:
+        """Bound the difference x - y: at most 0 for x minus its max, at least 0 for max - min."""
         if x.key == y.key:
             return Range(0.0, 0.0, Zero.REACHED)
         left, right = skip_moves(x).node, skip_moves(y).node
@@ -265,7 +266,7 @@ _MAX_EXPONENT: Final = 64
 
 
 def integer_power(x: Any, exponent: int) -> Any:
-    """x ** exponent for exponent >= 1, squaring from the highest bit down."""
+    """Compute x ** exponent for exponent >= 1 by repeated squaring from the highest bit."""
     result = x
     for bit in bin(exponent)[3:]:
         result = result * result
@@ -289,7 +290,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
     exponent: int
 
     def met_dtype(self, *types: TensorType) -> DType:
-        """The operand's dtype."""
+        """Return the dtype of an integer power: that of its operand."""
         if self.exponent < 0 and not types[0].dtype.is_float:
             raise DTypeError(
                 f"integers have no negative powers: {types[0].dtype.numpy} ** {self.exponent}",
@@ -310,6 +311,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
         return power if self.exponent > 0 else 1 / power
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        """Differentiate x ** n for a literal n: n * x ** (n - 1)."""
         if self.exponent in (0, 1):
             return (float(self.exponent),)
         if self.exponent == -1:
@@ -319,6 +321,7 @@ class IntegerPow(Elementwise, name="integer_pow"):
         return (float(self.exponent) * IntegerPow(self.exponent - 1)(x),)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        """Bound x ** n for a literal n: at least 0 for an even n."""
         a, even = of(x), self.exponent % 2 == 0
         if self.exponent > 0 and even:
             squared = a.square()
@@ -574,6 +577,7 @@ class Fmod(Elementwise, name="fmod"):
     hint = "convert bools with astype('int64')"
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
+        """Compute the C remainder of one element, with the sign of x."""
         if x.dtype.is_float:
             return x.fmod(y)
         left = x.remainder(y)

@@ -59,7 +59,7 @@ def is_tame(body: Graph) -> bool:
 def for_all(
     takes: Any, tame: bool, args: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Any]:
-    """Replace operands of elements that do not take the case by harmless values."""
+    """Replace the elements that do not take a branch's case by values harmless to its body."""
     if tame:
         return [
             select_elements(takes, arg, full_like(arg, 0)) if has and arg.dtype.is_float else arg
@@ -98,7 +98,7 @@ Batched = tuple[Any, bool]
 def over_batch(
     body: Graph, operands: Sequence[Any], over: Sequence[bool], size: Size
 ) -> list[Batched]:
-    """The outputs of a closed graph over a batch."""
+    """Batch a closed graph (vmap): its outputs for operands that have a batch axis in front."""
     pair_by_key: dict[tuple[Node, int], Batched] = {
         value.key: pair
         for value, pair in zip(body.inputs, zip(operands, over, strict=True), strict=True)
@@ -111,7 +111,7 @@ def over_batch(
         if any(has for _, has in pairs):
             _build(node, pairs, pair_by_key, size)
         else:
-            results = _as_it_is(node, [value for value, _ in pairs], kind)
+            results = _copy_unbatched(node, [value for value, _ in pairs], kind)
             pair_by_key.update(((node, k), (value, False)) for k, value in enumerate(results))
     return [pair_by_key[value.key] for value in body.outputs.values()]
 
@@ -119,7 +119,7 @@ def over_batch(
 def substitute_batch(
     values: Sequence[Symbolic], element: Symbolic, batch: Any, size: Size
 ) -> list[Batched]:
-    """Values of a graph when ``batch``, of ``size`` elements, takes the place of ``element``.
+    """Substitute a batch for one element in the graphs of values (vmap).
 
     Nothing else is built again: what does not depend on ``element`` is shared by all.
     """
@@ -137,12 +137,14 @@ def _build(
 ) -> None:
     """Note the results of a node some of whose operands have the batch axis."""
     with within(node.origin, node.order):
-        results = _by_rule(node, [value for value, _ in pairs], [has for _, has in pairs], size)
+        results = _batch_by_rule(
+            node, [value for value, _ in pairs], [has for _, has in pairs], size
+        )
     pair_by_key.update(((node, k), (value, True)) for k, value in enumerate(results))
 
 
-def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
-    """The results of a node that no operand with the axis reaches."""
+def _copy_unbatched(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
+    """Rebuild a node that no batched operand reaches, unchanged."""
     if kind.computes:
         if isinstance(node.op, Constant):
             return [kind.lift(node.op.data.array)]
@@ -155,8 +157,10 @@ def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
     return copy.values
 
 
-def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
-    """The results of a node by the rule of its op, checked."""
+def _batch_by_rule(
+    node: Node, args: Sequence[Any], over: Sequence[bool], size: Size
+) -> Sequence[Any]:
+    """Batch a node by its op's batching rule, and check the result's shape."""
     result = batch_op(node.op, size, args, over)
     if result is None:
         return one_by_one(node, args, over, size)
@@ -172,7 +176,7 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
 
 
 def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
-    """The results of a node by a loop over the batch, an element of it each iteration."""
+    """Batch a node without a batching rule: a loop over the batch, one element an iteration."""
     number = body_input("i", NUMBER, *here())
     inputs: list[Symbolic] = []
     slices: list[Symbolic] = []
@@ -241,7 +245,7 @@ def _with_axis(kind: TensorType, size: Size) -> TensorType:
 def _batch_until_stable(
     body: Graph, over: Sequence[bool], size: Size, first: int, carries: int
 ) -> _BodyOverBatch:
-    """The body when every carry that comes back with the axis begins with it.
+    """Batch a loop's body until the set of batched carries is a fixpoint.
 
     ``first`` inputs stand in front of so many ``carries``.
     """
@@ -257,8 +261,8 @@ def _batch_until_stable(
 
 
 @batch_op.register
-def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """The same loop: slices have the batch behind the axis of iterations, and so have outputs."""
+def _batch_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """Batch a loop: slices and stacked outputs have the batch after the axis of iterations."""
     ends = op.carries, op.carries + op.slices
     batched_body = _batch_until_stable(op.body, [False, *over], size, 1, op.carries)
     has = batched_body.over[1:]
@@ -280,12 +284,12 @@ def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) ->
 
 
 @batch_op.register
-def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """The same loop where all elements of the batch take the same test; else ``_until_all``."""
+def _batch_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """Batch a while loop: as it is if the test has no batch axis, else by ``_until_all``."""
     batched_body = _batch_until_stable(op.body, [False, *over], size, 1, op.carries)
     test = _BodyOverBatch(op.test, batched_body.over, size)
     if test.gives[0]:
-        return _until_all(op, size, args, over)
+        return _loop_until_all_end(op, size, args, over)
     has = batched_body.over[1:]
     first = [
         in_front(size, [arg], [has_axis or not needs_axis])[0]
@@ -296,8 +300,8 @@ def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) 
     return _single(in_front(size, results, [*has[: op.carries], False]))
 
 
-def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """A loop that runs as long as the test of one element holds; the others keep their carries.
+def _loop_until_all_end(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """Batch a while loop with a batched test: run while any holds, freeze the finished elements.
 
     Two carries come first: which elements go on, and the iterations that each has done.
     """
@@ -338,8 +342,8 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
 
 
 @batch_op.register
-def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """A branch of cases over the batch; where the index has the axis, all cases, and a choice."""
+def _batch_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """Batch a branch: with a batched index, run all cases and select by element."""
     if not over[0]:
         bodies = [_BodyOverBatch(case, over[1:], size) for case in op.cases]
         has = [any(flags) for flags in zip(*(body.gives for body in bodies), strict=True)]
@@ -358,7 +362,7 @@ def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]
 def _case_for_all(
     op: Branch, place: int, size: Size, args: Sequence[Any], over: Sequence[bool]
 ) -> list[Any]:
-    """Return what one case gives for each element: anything for one that does not take it."""
+    """Run one case of a batched branch for all elements, harmless for those that do not take it."""
     case, operands, has = op.cases[place], args[1:], over[1:]
 
     def results(values: Sequence[Any]) -> list[Any]:

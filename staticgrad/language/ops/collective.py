@@ -57,6 +57,7 @@ class RankExchange(Op):
         return TensorType(operand.dtype, (part,))
 
     def reference(self, *arrays: Array) -> Any:
+        """Compute an exchange between MPI ranks by NumPy, outside of a compiled step."""
         from staticgrad.native.libraries import collectives
 
         sizes, arrays = (arrays[0], arrays[1:]) if self.weighting else (None, arrays)
@@ -76,6 +77,7 @@ class RankExchange(Op):
         return tuple(results) if len(results) > 1 else results[0]
 
     def form(self, *types: TensorType) -> Form:
+        """Return the library call of an exchange between MPI ranks, with its scratch memory."""
         from staticgrad.native.libraries import collectives
 
         count = len(types) // 2
@@ -195,7 +197,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(name: str, value: Any, rows: Any = None) -> Rows:
-    """Return how many rows this rank has: the sizes of axis 0 of the arrays that ``value`` reads.
+    """Return this rank's number of rows: the size of axis 0 of the arrays that ``value`` reads.
 
     In a traced function these are its arguments, in a graph its inputs. A tensor outside of a
     function has none. ``rows``: the number itself, if the caller has one.

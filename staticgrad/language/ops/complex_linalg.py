@@ -106,6 +106,7 @@ class OfComplex(LinearAlgebra):
         return without_parts(self, x) if x.dtype.is_float else x
 
     def form(self, *types: TensorType) -> Form:
+        """Return the LAPACK call for complex matrices, stored as pairs of reals."""
         halves = [
             x if self._is_real(number, x) else self._matrices(x) for number, x in enumerate(types)
         ]
@@ -145,7 +146,7 @@ class OfComplex(LinearAlgebra):
 
 
 def _jvp(op: Any, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-    """The tangents of results, of which some are real."""
+    """Return the tangents of a complex factorization's results, some of which are real."""
     tangents, args = [*map(as_complex, tangents)], tuple(map(as_complex, args))
     tangent = op.of_real().jvp(tangents, op.results(out), *args)
     if not isinstance(tangent, tuple):
@@ -286,6 +287,7 @@ class Eig(_OfAnyMatrix, name="eig"):
         return x.with_shape((*batch, n, 2)), x.with_shape((*batch, n, n, 2))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Differentiate eigenvalues and eigenvectors of a complex Hermitian matrix."""
         values, rows = map(as_complex, out)
         middle = on_diagonal(as_complex(ct[0])) if is_given(ct[0]) else None
         if is_given(ct[1]):
@@ -315,7 +317,7 @@ class Eigvals(_OfAnyMatrix, name="eigvals"):
         return x.with_shape((*batch, n, 2))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Each eigenvector has the cotangent of the nearest eigenvalue.
+        """Differentiate complex eigenvectors: each takes the cotangent of the nearest eigenvalue.
 
         Of large matrices LAPACK finds values in another order when it finds vectors, too.
         """
@@ -362,7 +364,7 @@ Complex.readings[Eigvals] = lambda op, x: as_complex(ComplexEigvals(op.errors)(j
 
 
 def of_adjoints(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule of ``custom_vjp`` written as those of ops: in conjugate transposes.
+    """Adapt a ``custom_vjp`` rule written for real ops to complex ones: conjugate transposes.
 
     Cotangents of ops are dL/dre + i dL/dim, those of ``custom_vjp`` their conjugates, as in JAX.
     """

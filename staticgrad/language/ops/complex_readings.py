@@ -128,8 +128,7 @@ def _linear(op: Op, x: Any, *others: Any) -> Any:
 
 
 def _take_rows(op: Any, x: Any, indices: Any) -> Any:
-    """Read rows of the whole array, where there is one: a part of it would be copied, in a loop in
-    front of it."""
+    """Read rows of a stored complex array at once: cheaper than copying its two parts."""
     if x.stored is None or indices.dtype.is_complex:
         return _linear(op, x, indices)
     trailing = x.shape[op.axis + 1 :]
@@ -140,7 +139,7 @@ def _take_rows(op: Any, x: Any, indices: Any) -> Any:
 
 
 def _add_parts(op: Op, x: Any, y: Any) -> Any:
-    """A sum or difference, in the shape in which operands meet."""
+    """Add or subtract complex values part by part, broadcast to one shape."""
     (a, b), (c, d) = parts_of(x), parts_of(y)
     combine = _plus if isinstance(op, Add) else _minus
     sums = [combine(a, c), combine(b, d)]
@@ -151,6 +150,7 @@ def _add_parts(op: Op, x: Any, y: Any) -> Any:
 
 
 def _divide(op: Op, x: Any, y: Any) -> Any:
+    """Divide complex values, scaled so that intermediate products do not overflow."""
     (a, b), (c, d) = parts_of(x), parts_of(y)
     if d is None:
         return pair(*[None if part is None else op(part, c) for part in (a, b)])
@@ -185,7 +185,7 @@ def magnitude(z: Any) -> Any:
 
 
 def angle(z: Any) -> Any:
-    """The argument, from -pi to pi, scaled so that squares in its derivative stay in range."""
+    """Return a complex number's argument in [-pi, pi]; scaled, so that its derivative is finite."""
     a, b = z.real, z.imag
     most = maximum(absolute(a), absolute(b))
     exponent = np.finfo(a.dtype.numpy).maxexp  # 128 or 1024
@@ -220,6 +220,7 @@ def _power(_: Op, z: Any, w: Any) -> Any:
 
 
 def _exp(_: Op, z: Any) -> Any:
+    """Compute the exponential of a complex value: exp(re) * (cos(im), sin(im))."""
     a, b = parts_of(z)
     if b is None:
         return pair(exp(a), None)
@@ -243,7 +244,7 @@ def _expm1(_: Op, z: Any) -> Any:
 
 
 def _log_magnitude(a: Any, b: Any) -> Any:
-    """log(hypot(a, b)); near 1 from the distance of the squares, which keeps all digits."""
+    """Compute log(hypot(a, b)); near 1 from a**2 + b**2 - 1, which keeps all digits."""
     x, y = absolute(a), absolute(b)
     most, least = maximum(x, y), minimum(x, y)
     near = (most > 0.5) & (most < 1.5) & (least < 1.5)
@@ -266,6 +267,7 @@ def _log1p(_: Op, z: Any) -> Any:
 
 
 def _sqrt(_: Op, z: Any) -> Any:
+    """Compute the principal square root of a complex value without overflow."""
     a, b = z.real, z.imag
     right, below = a >= 0.0, signbit(b)
     # halves, so that neither the sum nor the magnitude overflows
@@ -301,6 +303,7 @@ _FLAT: Final = 22.0
 
 
 def _tanh(_: Op, z: Any) -> Any:
+    """Compute tanh of a complex value without overflow."""
     a, b = z.real, z.imag
     flat = absolute(a) > _FLAT
     x = where(flat, 1.0, a)
@@ -354,6 +357,7 @@ def _asinh(_: Op, z: Any) -> Any:
 
 
 def _atanh(_: Op, z: Any) -> Any:
+    """Compute atanh of a complex value from logarithms of 1 + z and 1 - z."""
     limit = 2.0 ** (np.finfo(z.real.dtype.numpy).nmant // 2 + 4)  # 1 / limit**2 is below epsilon
     far = maximum(absolute(z.real), absolute(z.imag)) > limit
     a, b = (where(far, 0.5, part) for part in (z.real, z.imag))
@@ -381,6 +385,7 @@ def _equal(op: Op, x: Any, y: Any) -> Any:
 
 
 def _cast(op: Any, z: Any) -> Any:
+    """Cast a complex value to another complex dtype, or to bool: nonzero in either part."""
     dtype: DType = op.dtype
     if dtype.is_bool:
         return (z.real != 0.0) | (z.imag != 0.0)
@@ -405,7 +410,7 @@ def _where(op: Op, condition: Any, x: Any, y: Any) -> Any:
 
 
 def _cumulative_product(op: Any, z: Any) -> Any:
-    """Products of all that came before, by doubling the distance; log2(n) products each."""
+    """Compute cumulative products of complex values by doubling: log2(n) products each."""
     axis = op.axis
     size = z.shape[axis]
     if not isinstance(size, int):

@@ -56,7 +56,7 @@ class MatMul(BilinearOp, name="matmul"):
     down: bool = False
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The dtype of the operands; guards where sizes agree only for some names."""
+        """Infer a matrix product's type: broadcast batch axes, a guard for inner sizes."""
         if a.dtype is not b.dtype:
             raise DTypeError(f"matmul: operands of {a.dtype.numpy} and {b.dtype.numpy}")
         if a.dtype.is_bool:
@@ -71,6 +71,7 @@ class MatMul(BilinearOp, name="matmul"):
         return TensorType(a.dtype, (*_batch(a.shape, b.shape), rows, columns))
 
     def reference(self, a: Array, b: Array) -> Any:
+        """Compute a matrix product by NumPy, of contiguous operands."""
         left = a.swapaxes(-1, -2) if self.transpose_a else a
         right = b.swapaxes(-1, -2) if self.transpose_b else b
         left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
@@ -90,7 +91,7 @@ class MatMul(BilinearOp, name="matmul"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return cotangents as ``vjp``, and None for an operand that is not ``needed``.
+        """Differentiate a matrix product: ct @ b.T and a.T @ ct, only for the operands needed.
 
         A product with a vector adds ``down`` where its matrix is read across its rows.
         """
@@ -117,7 +118,7 @@ class MatMul(BilinearOp, name="matmul"):
         return by_a, by_b
 
     def is_gram(self, args: Sequence[Any], apart: Container[Any] = ()) -> bool:
-        """Return whether this is a.T @ a of one matrix, of enough terms for it to matter."""
+        """Return whether a matrix product is a Gram product a.T @ a with enough terms to matter."""
         a, b = args
         terms = a.shape[-2 if self.transpose_a else -1]
         if isinstance(terms, int) and terms < GRAM_TERMS:
@@ -130,7 +131,7 @@ class MatMul(BilinearOp, name="matmul"):
         return flipped and of_a.key == of_b.key
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Batch axes meet; rows of a batch times one matrix are rows of one product."""
+        """Batch a matrix product: a batch of rows times one matrix is one product."""
         a, b = args
         if not over[1] and b.ndim == 2 and not self.transpose_a:
             rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
@@ -170,7 +171,7 @@ def _is_row(size: Size) -> bool:
 
 
 def _is_transposed(x: Any) -> bool:
-    """Return whether a value is another one with its last two axes exchanged."""
+    """Return whether a value is the transpose of another (last two axes exchanged)."""
     transposed = False
     if x.computes:  # a tensor has no node, and takes long to say so
         return False
@@ -181,7 +182,9 @@ def _is_transposed(x: Any) -> bool:
 
 
 def _behind_transposes(x: Any, apart: Container[Any]) -> tuple[Any, bool]:
-    """Return what a value is, its last two axes exchanged or not; nothing behind ``apart``."""
+    """Look through transposes: return the matrix, and whether it is transposed an odd number of
+    times.
+    """
     turned = False
     while isinstance(op := x.node.op, Transpose) and x.key not in apart:
         if op.perm != (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2):
@@ -195,7 +198,7 @@ def _operand_text(x: TensorType, transposed: bool) -> str:
 
 
 def _check_inner(left: Size, right: Size, a: str, b: str) -> None:
-    """Refuse inner sizes that cannot agree, or note the guard under which they do."""
+    """Check the inner sizes of a matrix product; add a guard for named sizes."""
     text = f"matmul: inner sizes differ, {left} != {right}"
     if not dims.equal(left, right, text):
         raise ShapeError(
@@ -206,6 +209,7 @@ def _check_inner(left: Size, right: Size, a: str, b: str) -> None:
 
 
 def _batch(a: Shape, b: Shape) -> Shape:
+    """Broadcast the batch axes of a matrix product's operands."""
     try:
         return broadcast_shapes((a[:-2], b[:-2]))
     except BroadcastError as error:
@@ -251,7 +255,7 @@ def matmul(a: ArrayLike[AnyValue], b: ArrayLike[AnyValue]) -> AnyValue:
 
 
 def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
-    """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
+    """Compute a product with a vector: a matrix product whose added axis is dropped."""
     left, right = as_values(left, right)  # of one kind: an axis may come to one alone
     _check_vectors(left, right)
     a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
@@ -299,7 +303,7 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
             return np.matmul(np.ascontiguousarray(a), matrix)
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
-        """Return the cotangents of the product, with the gradient of b in panels too."""
+        """Differentiate a product with a packed matrix; the gradient of b is in panels too."""
         if not out.dtype.is_float:
             return None, None
         panels, inner, columns = b.shape
@@ -308,7 +312,7 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
         return MatMul(False, True)(ct, matrix), transpose(by_b, (1, 0, 2))
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Rows of a batch times one matrix are rows of one product; others take b as a whole."""
+        """Batch a product with a packed matrix: a batch of rows is more rows of one product."""
         a, b = args
         if not over[1]:
             rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))

@@ -50,7 +50,7 @@ class Cast(Elementwise, name="cast"):
         return (ONE,)
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        """Return the range of the operand; values beyond the dtype's range are infinite."""
+        """Bound a conversion: the operand's range; infinite where it exceeds the dtype."""
         operand_range = of(x)
         if not self.dtype.is_float:
             return operand_range
@@ -74,6 +74,7 @@ class Bitcast(Elementwise, name="bitcast"):
         return lift_all(args)
 
     def result_dtype(self, operand: DType) -> DType:
+        """Return the dtype of a bitcast; the widths of elements must agree."""
         for dtype in (operand, self.dtype):
             if dtype.is_bool or dtype.is_complex or (dtype.is_float and dtype.bits == 16):
                 raise DTypeError(f"{self.name}: takes integers, float32 and float64, got {dtype}")
@@ -133,7 +134,7 @@ def apart(x: AnyValue) -> AnyValue:
 
 
 def size_value(size: Size, dtype: Any = F64) -> Any:
-    """A size as a 0-d value, to compute with.
+    """Make a symbolic size a 0-d value, to compute with.
 
     Args:
         size: a size of a shape, as ``x.shape[0]``.

@@ -86,7 +86,7 @@ class Convolution(BilinearOp):
     tiles: bool = False
 
     def check(self, *types: TensorType) -> None:
-        """Check that operands are batches of images, or filters."""
+        """Check that a convolution's operands are batches of images, or filters, of one dtype."""
         check_numbers(*types)
         check_geometry(self.strides, self.dilation, self.before, self.extents)
         rank = len(self.strides) + 2
@@ -117,7 +117,7 @@ class Convolution(BilinearOp):
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
     def taps_of(self, w: Array) -> Array:
-        """The filter itself."""
+        """Return the taps of a convolution's filter operand."""
         if not self.tiles:
             return w
         axes = self.axes(self.extents, w.shape[2:], self.extents)[-2:]
@@ -179,7 +179,7 @@ class _Part(NamedTuple):
     rows: slice
 
     def taps(self, axes: Sequence[WindowAxis]) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield the indices of each tap: among taps, in the images, among windows of the part."""
+        """Yield the indices of each filter tap: among taps, in the images, among the windows."""
         first, end = self.rows.start, self.rows.stop
         for tap, image, windows in each_tap(axes):
             low, high = max(windows[0].start, first), min(windows[0].stop, end)
@@ -192,7 +192,7 @@ class _Part(NamedTuple):
 
 
 def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]:
-    """Cut the windows of all images so that the patches of a part stay in a cache."""
+    """Split the windows of a convolution so that the patches of each part fit into a cache."""
     rows, *inner = [int(axis.windows) for axis in axes]
     chunk = max(_PATCHES // max(row * prod(inner), 1), 1)
     if chunk >= rows:
@@ -205,7 +205,7 @@ def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]
 
 
 def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
-    """Return the elements that the windows of a part read: [g, c * taps, n * windows]."""
+    """Gather the patches (im2col) of a part's windows: [g, c * taps, n * windows]."""
     read = np.moveaxis(images[part.images], 0, 2)  # [g, c, n, image...]
     sizes = [part.rows.stop - part.rows.start, *(int(axis.windows) for axis in axes[1:])]
     taps = [int(axis.taps) for axis in axes]
@@ -235,7 +235,7 @@ class Conv(Convolution, name="conv"):
         return x.with_shape((x.shape[0], w.shape[0], *self.extents))
 
     def eager(self, x: Array, w: Array) -> Any:
-        """Products of the filters and patches, part by part, in the precision of the operands."""
+        """Compute a convolution by matrix products of filters and patches, part by part."""
         if self.is_exact(x):
             return self.reference(x, w)
         axes = self.axes(x.shape[2:], w.shape[2:], self.extents)
@@ -250,6 +250,7 @@ class Conv(Convolution, name="conv"):
 
     @quiet
     def reference(self, x: Array, w: Array) -> Any:
+        """Compute a convolution by NumPy in the compute dtype, tap by tap."""
         w = self.taps_of(w)
         wide_x, wide_w = _wide(x, w)
         images, filters = (
@@ -267,6 +268,7 @@ class Conv(Convolution, name="conv"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a convolution: its transposes with respect to image and filter."""
         x, w = args
         if not out.dtype.is_float:
             return None, None
@@ -296,7 +298,9 @@ class ConvImage(Convolution, name="conv_image"):
         return y.with_shape((y.shape[0], self.groups * w.shape[1], *self.extents))
 
     def eager(self, y: Array, w: Array) -> Any:
-        """Products of the filters and results, part by part, added up in the image."""
+        """Compute a convolution's image gradient: products of filters and results, added to
+        windows.
+        """
         if self.is_exact(y):
             return self.reference(y, w)
         axes = self.axes(self.extents, w.shape[2:], y.shape[2:])
@@ -315,6 +319,7 @@ class ConvImage(Convolution, name="conv_image"):
 
     @quiet
     def reference(self, y: Array, w: Array) -> Any:
+        """Compute a convolution's image gradient by NumPy, tap by tap."""
         w = self.taps_of(w)
         wide_y, wide_w = _wide(y, w)
         results, filters = (
@@ -332,6 +337,7 @@ class ConvImage(Convolution, name="conv_image"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a convolution's image gradient: a convolution and a filter gradient."""
         y, w = args
         if not out.dtype.is_float:
             return None, None
@@ -365,7 +371,7 @@ class ConvFilter(Convolution, name="conv_filter"):
         return x.with_shape((self.parts, *shape) if self.parts else shape)
 
     def eager(self, x: Array, y: Array) -> Any:
-        """Products of the results and patches, part by part."""
+        """Compute a convolution's filter gradient: products of results and patches."""
         if self.is_exact(x) or self.parts:
             return self.reference(x, y)
         axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
@@ -379,6 +385,7 @@ class ConvFilter(Convolution, name="conv_filter"):
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
+        """Compute a convolution's filter gradient by NumPy, tap by tap."""
         if self.parts:
             unsplit, chunk = replace(self, tiles=False, parts=0), -(-len(x) // self.parts)
             cuts = [slice(n * chunk, (n + 1) * chunk) for n in range(self.parts)]
@@ -401,6 +408,7 @@ class ConvFilter(Convolution, name="conv_filter"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a convolution's filter gradient: a convolution and an image gradient."""
         x, y = args
         if not out.dtype.is_float:
             return None, None

@@ -91,6 +91,7 @@ class Support:
 
     @property
     def mask(self) -> Any:
+        """Return the mask of elements where the cotangent counts, combined with outer ones."""
         waiting = [self]  # of a long recurrence thousands stand below each other
         while waiting:
             last = waiting[-1]
@@ -131,7 +132,7 @@ class PartCotangent(Masked):
         return where(self.condition, self.value, ZERO) if self.met_pole else self.value
 
     def through(self, share: Cotangent, has_poles: bool) -> Cotangent:
-        """``share``, made of this cotangent's value by a rule, with the support kept."""
+        """Wrap a contribution computed from this cotangent's value, with its mask kept."""
         met_pole = self.met_pole or has_poles
         if not isinstance(share, Masked):
             return PartCotangent(self.support, share, met_pole)
@@ -163,7 +164,7 @@ def map_cotangent(ct: Cotangent, function: Callable[[Any], Value]) -> Cotangent:
 
 
 def times(ct: Cotangent, partial: Value | float) -> Cotangent:
-    """``ct * partial`` under the mask; the numbers 1 and -1 cost nothing or a negation."""
+    """Multiply a cotangent by a partial derivative under its mask; 1 and -1 need no product."""
     if isinstance(partial, float):
         if partial == ONE:
             return ct
@@ -180,7 +181,7 @@ def resolve(ct: Cotangent) -> Value:
 
 
 def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
-    """Combine the mask of ``outer`` with that of ``inner``: both must hold."""
+    """Combine the masks of two cotangents: both must hold."""
     if not isinstance(outer, Masked):
         return inner
     if inner is outer.value:
@@ -194,7 +195,7 @@ def under(outer: Cotangent, inner: Cotangent) -> Cotangent:
 
 
 def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
-    """The sum, added from left to right.
+    """Sum cotangent contributions from left to right.
 
     Under one condition the sum keeps the mask; a condition and its opposite meet in one select; two
     other masks give a sum that counts where either holds, so that a NaN outside both stays outside.
@@ -208,6 +209,7 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
 
 def _add(a: Cotangent, b: Cotangent) -> Cotangent:
+    """Add two cotangents; under different masks each is zeroed outside of its own."""
     plus = add
     if isinstance(a, PartCotangent) and isinstance(b, PartCotangent):
         return PartCotangent(a.support.union(b.support), plus(a.plain_cotangent, b.plain_cotangent))
@@ -225,7 +227,7 @@ def _add(a: Cotangent, b: Cotangent) -> Cotangent:
 def shares_of(
     op: Op, cts: Sequence[Any], outs: Sequence[Any], args: Sequence[Any], needed: tuple[bool, ...]
 ) -> tuple[Any, ...]:
-    """Return one cotangent or None per operand, by the op's rule, given those of the results.
+    """Apply an op's vjp rule: one cotangent contribution (or None) per operand.
 
     Nothing is built for operands that are not ``needed``, where the rule can leave them out. The
     rule of a narrow float computes in its compute dtype, and each share is rounded once at its end.
@@ -255,12 +257,14 @@ def shares_of(
     if types is not None:
         shares = tuple(map(in_dtype_of, shares, types))
     if op.reads_part == "some" or (op.reads_part and isinstance(cts[0], Masked)):
-        return tuple([_as_part(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)])
+        return tuple(
+            [_part_contribution(op, k, s, cts[0], outs[0], args) for k, s in enumerate(shares)]
+        )
     return shares
 
 
 def rounds_between(op: Op, has_several_terms: bool = False) -> bool:
-    """Return whether the rule of ``op``, of narrow floats, would round to one before its end.
+    """Return whether a vjp rule of narrow floats would round between its terms.
 
     ``has_several_terms``: it adds up terms of several tangents.
     """
@@ -272,7 +276,7 @@ def rounds_between(op: Op, has_several_terms: bool = False) -> bool:
 
 
 def widen_cotangent(value: Any) -> Any:
-    """Return a value or cotangent of a narrow float in its compute dtype; others unchanged."""
+    """Widen a narrow-float value or cotangent to its compute dtype."""
     if value is None or value.__class__ is float or not value.type.dtype.is_storage:
         return value
     kind: TensorType = value.type
@@ -284,8 +288,7 @@ def widen_cotangent(value: Any) -> Any:
 
 
 def in_dtype_of(share: Any, type: TensorType) -> Any:
-    """Return a cotangent or tangent in the narrow float of ``type``, if it is computed in its
-    compute dtype; else as it is."""
+    """Round a cotangent or tangent to the narrow float of ``type`` if it is wider."""
     dtype = type.dtype
     if share is None or share.__class__ is float or not dtype.is_storage:
         return share
@@ -294,8 +297,10 @@ def in_dtype_of(share: Any, type: TensorType) -> Any:
     return map_cotangent(share, lambda x: astype(x, dtype))
 
 
-def _as_part(op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]) -> Any:
-    """The share of an operand that a linear op reads a part of, or under the mask of ``ct``."""
+def _part_contribution(
+    op: Op, place: int, share: Any, ct: Any, out: Any, args: Sequence[Any]
+) -> Any:
+    """Return a linear op's cotangent contribution to an operand that it reads a part of."""
     if not isinstance(share, Value):
         return share
 
@@ -313,7 +318,7 @@ def rule_name(op: Op) -> str:
 
 
 def check_share(op: Op, what: str, share: Any, of: Any) -> None:
-    """Refuse what a rule gives for a value if it is neither a value like it nor None."""
+    """Refuse a derivative rule's result that is neither None nor a value like ``of``."""
     if share is None or (type(share) is float and share == ZERO):
         return
     value = share.value if isinstance(share, Masked) else share
@@ -327,7 +332,7 @@ def check_share(op: Op, what: str, share: Any, of: Any) -> None:
 
 
 def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
-    """``ct`` as a cotangent of an operand of ``type`` that was broadcast to the shape of ``ct``.
+    """Sum a cotangent over the axes along which its operand was broadcast.
 
     Sums over the axes that were added or stretched. The mask stays if the shape does. Sizes that
     agree only by a guard are brought to the operand's own by a reshape.
@@ -346,7 +351,7 @@ def unbroadcast(ct: Cotangent, type: TensorType) -> Cotangent:
 
 
 def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
-    """Axes of ``shape`` that broadcasting added to ``operand`` or stretched from literal size 1."""
+    """Return the axes that broadcasting added to ``operand`` or stretched from size 1."""
     added = len(shape) - len(operand)
     stretched = (
         added + axis

@@ -94,7 +94,7 @@ class Marker(FirstOperand):
         operands: tuple[Any, Any, Sequence[Any]],
         needed: Sequence[bool],
     ) -> Any:
-        """Return what the rule gives, over batches, the innermost one first in ``over``.
+        """Apply a user's derivative rule, batched by vmap and over complex pairs where needed.
 
         A rule with a parameter ``needed`` is given which operands move, a bool for each.
         """
@@ -130,11 +130,14 @@ class CustomVjp(Marker, name="custom_vjp"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a ``custom_vjp`` function by the user's rule."""
         args = args[1:]
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
         takes, operands = "(ct, out, *operands)", (ct, out, args)
-        shares = self.apply_rule(_over_batch, _over_pairs, takes, operands, needed[1:])
+        shares = self.apply_rule(
+            _batch_vjp_rule, _adapt_vjp_rule_to_pairs, takes, operands, needed[1:]
+        )
         shares = in_tuple(shares, len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
@@ -150,10 +153,11 @@ def in_tuple(shares: Any, count: int) -> Any:
     return (shares,) if count == 1 and isinstance(shares, Value) else shares
 
 
-def _over_batch(rule: Rule, letters: str) -> Rule:
-    """The share of an operand that has no batch axis is the sum over the batch."""
+def _batch_vjp_rule(rule: Rule, letters: str) -> Rule:
+    """Batch a user's vjp rule; an operand without the batch axis gets the sum over the batch."""
 
     def batched_rule(ct: Any, out: Any, *args: Any) -> Any:
+        """Apply the user's vjp rule to batched cotangents and operands."""
         axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
         shares = in_tuple(functions.vmap(rule, axes)(ct, out, *args), len(letters))
         if not isinstance(shares, tuple) or len(shares) != len(letters):
@@ -174,10 +178,11 @@ def _as_complex(pairs: str, values: Sequence[Any]) -> list[Any]:
     ]
 
 
-def _over_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
-    """The rule over stored complex values; it has JAX's cotangents, which are conjugates."""
+def _adapt_vjp_rule_to_pairs(rule: Rule, of_outs: str, pairs: str) -> Rule:
+    """Adapt a user's vjp rule to stored complex pairs, with JAX's conjugate cotangents."""
 
     def rule_over_pairs(ct: Any, out: Any, *args: Any) -> Any:
+        """Apply the user's vjp rule to complex values made of stored pairs."""
         operands = _as_complex(pairs, args)
         if isinstance(out, tuple):  # of several results
             cts = [x if x is None else conj(x) for x in _as_complex(of_outs, ct)]
@@ -210,7 +215,7 @@ def _reads_needed(rule: Rule) -> bool:
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
-    """Refuse a rule that cannot be called with ``count`` arguments."""
+    """Refuse a user's derivative rule that cannot be called with ``count`` arguments."""
     try:
         signature(rule).bind(*range(count))
     except ValueError:  # a callable that does not say what it takes
@@ -301,7 +306,7 @@ class CustomFunction:
 
 
 def _find_captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
-    """Floating inputs and parameters that ``body`` depends on otherwise than through ``values``."""
+    """Return floating inputs and parameters that ``body`` captures beside its arguments."""
     operands = {value.key for value in _parts(values) if isinstance(value, Symbolic)}
     stack = [value for value in _parts([body]) if isinstance(value, Symbolic)]
     seen: set[tuple[Node, int]] = set()
@@ -389,7 +394,7 @@ def define_rule(name: str, rule: Rule) -> None:
 
 
 def make_custom_function(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
-    """A function with a rule, under its name."""
+    """Make a function with a user's derivative rule, registered by name."""
     if not callable(function):
         raise ArgumentError(f"{cls.kind} takes a function, not {kind_of(function)}")
     qualname = getattr(function, "__qualname__", None)
@@ -407,7 +412,7 @@ def make_custom_function(cls: type[CustomFunction], function: Any, name: str) ->
 
 
 def rule_named(name: str) -> Rule:
-    """The rule of that name."""
+    """Return the user's derivative rule that is registered by a name."""
     rule = _rules.get(name)
     if rule is None:
         raise GradientError(
@@ -421,7 +426,7 @@ class CustomJvp(Marker, name="custom_jvp"):
     """The first operand; its tangent is what ``rule`` says of the tangents of the others."""
 
     def jvp(self, tangents: Sequence[Any], out: Any, body: Any, *args: Any) -> Any:
-        """The rule's tangent; that of the body does not count."""
+        """Differentiate a ``custom_jvp`` function forward by the user's rule, not by its body."""
         if not out.dtype.is_float or all(tangent is None for tangent in tangents[1:]):
             return None
         seeds = [
@@ -434,6 +439,7 @@ class CustomJvp(Marker, name="custom_jvp"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a ``custom_jvp`` function backward: transpose the user's rule."""
         if not out.dtype.is_float:
             return (None,) * len(args)
 
@@ -445,9 +451,12 @@ class CustomJvp(Marker, name="custom_jvp"):
     def _push_tangents(
         self, tangents: tuple[Any, ...], out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> Any:
+        """Apply the user's jvp rule to tangents, zeros where an operand has none."""
         operands = (tangents, out, args)
         takes = "(tangents, out, *args)"
-        tangent = self.apply_rule(_jvp_over_batch, _jvp_over_pairs, takes, operands, needed)
+        tangent = self.apply_rule(
+            _batch_jvp_rule, _adapt_jvp_rule_to_pairs, takes, operands, needed
+        )
         if not isinstance(tangent, Value) or tangent.type != out.type:
             what = tangent.type if isinstance(tangent, Value) else quote(tangent)
             raise OpDefinitionError(
@@ -457,7 +466,9 @@ class CustomJvp(Marker, name="custom_jvp"):
         return tangent
 
 
-def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
+def _batch_jvp_rule(rule: Rule, letters: str) -> Rule:
+    """Batch a user's jvp rule over the batch axes of its operands."""
+
     def batched_rule(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
         places = [0 if letter == "b" else None for letter in letters]
         axes = tuple(
@@ -469,8 +480,8 @@ def _jvp_over_batch(rule: Rule, letters: str) -> Rule:
     return batched_rule
 
 
-def _jvp_over_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
-    """The rule over stored complex values; tangents are not conjugated."""
+def _adapt_jvp_rule_to_pairs(rule: Rule, of_out: str, pairs: str) -> Rule:
+    """Adapt a user's jvp rule to stored complex pairs; tangents are not conjugated."""
 
     def rule_over_pairs(tangents: tuple[Any, ...], out: Any, *args: Any) -> Any:
         values = _as_complex(of_out + pairs, (out, *args))
@@ -571,7 +582,7 @@ class _UserCall(Op):
         )
 
     def find_definition(self) -> _RegisteredFunction:
-        """The function of that name."""
+        """Return the user's function of a host or Numba call by its name."""
         definition = _definitions.get(self.label)
         if definition is None:
             raise CallError(
@@ -581,7 +592,7 @@ class _UserCall(Op):
         return definition
 
     def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
-        """The types that are promised."""
+        """Return the result types that the caller of a user's function promised."""
         for kind in (*types, *self.types):
             if kind.dtype.is_storage:
                 raise ArgumentError(
@@ -590,6 +601,7 @@ class _UserCall(Op):
         return self.types if len(self.types) > 1 else self.types[0]
 
     def reference(self, *arrays: Array) -> Any:
+        """Call the user's Python function on arrays, and check its results."""
         from staticgrad.native.libraries.user_calls import store_results
 
         letters = self.pairs or "-" * (len(arrays) + len(self.types))
@@ -611,7 +623,7 @@ class _UserCall(Op):
         return array_of(result, f"what {self.label} gives", CallError)
 
     def _whole_types(self, types: Sequence[TensorType]) -> list[TensorType]:
-        """The types of operands and results as the function has them: complex ones have no parts.
+        """Return operand and result types as the user's function has them: complex ones whole.
 
         Both are the same bytes.
         """
@@ -624,6 +636,7 @@ class _UserCall(Op):
         return function(*(array.copy() for array in arrays))
 
     def form(self, *types: TensorType) -> Form:
+        """Return the library call that runs the user's function inside of a step."""
         from staticgrad.native.libraries import user_calls
 
         definition, results = self.find_definition(), len(self.types)
@@ -642,6 +655,7 @@ class _UserCall(Op):
         )
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
+        """Differentiate a call of a user's function by its ``vjp=``, which is a call again."""
         rule = self.find_definition().rule
         if rule is None:
             raise GradientError(
@@ -652,7 +666,7 @@ class _UserCall(Op):
             )
         check_arguments(rule, 2 + len(args), f"the rule of {self.label}", "(ct, out, *operands)")
         if self.pairs:
-            rule = _over_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
+            rule = _adapt_vjp_rule_to_pairs(rule, self.pairs[len(args) :], self.pairs[: len(args)])
         shares = in_tuple(rule(ct, out, *args), len(args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
@@ -689,7 +703,7 @@ class NumbaCall(_UserCall, name="call.numba"):
 
 
 def _types_of(op: str, declared: Any) -> tuple[TensorType, ...]:
-    """The types that a caller promises: one or a list, each a value or a shape and a dtype."""
+    """Read ``types=`` of a user's call: one or a list of values, or of shape and dtype."""
     types = []
     is_list = isinstance(declared, list) or (
         isinstance(declared, tuple) and all(map(_has_type, declared))
@@ -721,6 +735,7 @@ def _has_type(candidate: Any) -> bool:
 def _make_call(
     cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any, name: str
 ) -> Any:
+    """Make the node that calls a user's function (host or Numba) on values."""
     op = f"{cls.family}_call"
     if not callable(function):
         raise ArgumentError(f"{op} takes a function, not {kind_of(function)}")

@@ -155,7 +155,7 @@ class Elementwise(Op):
         return promote_operands(self, args)
 
     def infer(self, *types: TensorType) -> TensorType:
-        """The broadcast shape; see ``result_dtype``."""
+        """Infer an elementwise op's type: the broadcast shape and ``result_dtype``."""
         if len(types) != self.arity:
             if type(self).scalar is Elementwise.scalar and not self.primitive:
                 self.scalar()  # says that it is missing
@@ -167,7 +167,7 @@ class Elementwise(Op):
         return first if same else TensorType(dtype, shape)
 
     def met_dtype(self, *types: TensorType) -> DType:
-        """The one dtype of the operands, checked."""
+        """Check that an elementwise op's operands have one dtype, and return it."""
         dtype = types[0].dtype
         for operand in types:
             if operand.dtype is not dtype:
@@ -199,7 +199,7 @@ class Elementwise(Op):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
     ) -> tuple[Cotangent | None, ...]:
-        """Return ``ct`` times each partial, in the result's shape; None where it is not needed.
+        """Return ``ct`` times each partial derivative; None where it is not needed.
 
         Override where there is a cheaper form than partials.
         """
@@ -211,7 +211,7 @@ class Elementwise(Op):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Cotangent | None, ...]:
-        """Return cotangents as ``vjp``, and None for operands that are not ``needed``."""
+        """Differentiate an elementwise op: ct times partials, summed over broadcast axes."""
         if out.type.dtype.kind != "f" or not self.differentiable:
             return (None,) * len(args)
         masked = isinstance(ct, Masked)
@@ -229,7 +229,7 @@ class Elementwise(Op):
         return tuple(shares)
 
     def checked_partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        """``partials``, one for each operand."""
+        """Return an elementwise op's partial derivatives, checked to be one per operand."""
         partials: Any = self.partials(out, *args)
         if not isinstance(partials, tuple) or len(partials) != len(args):
             many = f"{len(partials)} partials" if isinstance(partials, tuple) else quote(partials)
@@ -239,7 +239,7 @@ class Elementwise(Op):
         return partials
 
     def pushforward(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        """The sum of tangents times partials, or None; the shape may still need broadcasting."""
+        """Return the sum of tangents times partials, or None; it may still need broadcasting."""
         total: Any = None
         for tangent, partial in zip(tangents, self.checked_partials(out, *args), strict=True):
             if tangent is None or partial is None:
@@ -249,7 +249,7 @@ class Elementwise(Op):
         return total
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        """The result's tangent, in its type, given one tangent (None: zero) per operand.
+        """Push tangents through an elementwise op, to the type of its result.
 
         None where no operand with a tangent carries a gradient.
         """
@@ -287,7 +287,7 @@ def scipy_special(name: str) -> Any:
 
 
 def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
-    """The shape in which operands of op ``name`` meet."""
+    """Broadcast the operand shapes of the op ``name`` to one shape."""
     try:
         return broadcast_shapes(shapes)
     except BroadcastError as error:
@@ -303,7 +303,7 @@ def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
 
 
 def lined_up(args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
-    """Operands that broadcast from the right, so that their batch axes meet in front of all others.
+    """Align batched operands of an elementwise op, so that their batch axes are in front.
 
     Those with the axis get as many axes as the others have, of size 1, behind it.
     """
@@ -318,7 +318,7 @@ def lined_up(args: Sequence[Any], over: Sequence[bool]) -> list[Any]:
 
 
 def _align_shapes(shapes: Sequence[Shape], marked: int) -> list[str]:
-    """Return one line per shape, right-aligned by axis; carets mark axis ``marked``."""
+    """Print shapes right-aligned by axis, with carets at axis ``marked``, for an error."""
     rank = max(map(len, shapes))
     rows = [[""] * (rank - len(shape)) + [str(size) for size in shape] for shape in shapes]
     widths = [max(len(row[axis]) for row in rows) for axis in range(rank)]
@@ -349,7 +349,7 @@ def _weak_scalar(arg: object) -> complex | None:
 
 
 def strong_dtype(op: str, arg: object) -> DType:
-    """The dtype of a value or of an array-like."""
+    """Return the dtype of a value or array-like operand, for promotion."""
     if isinstance(arg, Value):
         return arg.dtype
     if isinstance(arg, Dim):
@@ -390,7 +390,7 @@ def array_dtype(data: object, what: str = "") -> DType:
 
 
 def dtype_hint(spec: object) -> str:
-    """Return what to use instead of an unsupported dtype."""
+    """Return a hint for an unsupported dtype: what to use instead."""
     name = str(spec)
     if isinstance(spec, int):
         return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
@@ -402,7 +402,7 @@ def dtype_hint(spec: object) -> str:
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
-    """Return the dtype of ``args`` together: NEP 50, but integer arrays take a float's dtype."""
+    """Promote the dtypes of operands: NEP 50, but integer arrays take a float's dtype."""
     common: DType | None = None
     weak = [_weak_scalar(arg) for arg in args]
     for arg, scalar in zip(args, weak, strict=True):
@@ -418,7 +418,7 @@ def common_dtype(op: str, args: Sequence[object]) -> DType:
 def promote_operands(
     op: Elementwise, args: Sequence[Any], kind: type[AnyValue] | None = None
 ) -> tuple[AnyValue, ...]:
-    """Return ``args`` as values of the one dtype that ``op`` requires for them."""
+    """Convert operands to values of the one dtype in which ``op`` computes."""
     shared, numbers = shared_dtype(args)
     dtype = op.operand_dtype(shared or common_dtype(op.name, args))
     if shared is dtype and not numbers:
@@ -428,7 +428,7 @@ def promote_operands(
 
 
 def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
-    """The dtype that all operands have which are values, and whether there are numbers beside them.
+    """Return the common dtype of operands that are values, and whether numbers are among them.
 
     Python's numbers count only beside floating values: those give them their dtype. None where
     there is more to promote; a short cut of ``common_dtype`` for nearly all that programs do.
@@ -449,7 +449,7 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
 
 
 def lift_operand(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
-    """``arg`` as a value of ``kind`` and ``dtype``."""
+    """Convert an operand to a value of a kind and dtype; Python numbers become constants."""
     if isinstance(arg, Value):
         value: Any = of_kind(arg, kind)
         return value if value.dtype is dtype else astype(value, dtype)
@@ -469,7 +469,7 @@ def lift_operand(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyVa
 
 
 def number_array(scalar: Number, dtype: DType) -> Array:
-    """Return a Python number as an element of ``dtype``, as beside arrays of it.
+    """Convert a Python number to an array of ``dtype``, as it meets arrays of it.
 
     Raises:
         DTypeError: an integer that ``dtype`` cannot hold.
@@ -480,7 +480,7 @@ def number_array(scalar: Number, dtype: DType) -> Array:
 
 
 def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
-    """Refuse a Python integer that ``dtype`` cannot hold."""
+    """Refuse a Python integer that ``dtype`` cannot represent."""
     if type(scalar) is not int or (dtype.is_float and abs(scalar) <= dtype.largest):
         return
     if dtype.is_integer:
@@ -546,7 +546,7 @@ def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "")
 def _rename_function(
     function: Callable[..., Any], op: Elementwise, name: str, operands: str, call: str, result: str
 ) -> Any:
-    """``function`` under its ``name``, as one of the module that calls ``unary``."""
+    """Give a public elementwise function its name, module and docstring."""
     code = function.__code__.replace(co_name=name, co_qualname=name)
     named = FunctionType(code, sys._getframe(2).f_globals, name, None, function.__closure__)
     named.__annotations__ = function.__annotations__
@@ -556,6 +556,7 @@ def _rename_function(
 
 
 def _docstring(op: Elementwise, operands: str, call: str, result: str) -> str:
+    """Write the docstring of a public elementwise function from its op's."""
     has_several = "," in operands
     takes = _OPERANDS[op.kinds] + ("; they broadcast" if has_several else "")
     shape = "of the broadcast shape" if has_several else "of x's shape"

@@ -54,6 +54,7 @@ class FourierTransform(LinearOp, name="fft"):
     last: Size = 0
 
     def infer(self, x: TensorType) -> TensorType:
+        """Infer a Fourier transform's type: pairs of reals, half a spectrum of real input."""
         if x.dtype not in (F32, F64):
             raise DTypeError(
                 f"fft: takes float32, float64, complex64 and complex128, not {x.dtype}",
@@ -85,6 +86,7 @@ class FourierTransform(LinearOp, name="fft"):
         return f"{'f' if self.forward else 'b'}{self.norm}"
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Return the library call of a Fourier transform: our kernel, or SciPy's function."""
         (x,) = types
         call_of_kernel = self._kernel(out, x)
         if call_of_kernel is not None:
@@ -94,7 +96,7 @@ class FourierTransform(LinearOp, name="fft"):
         return CallForm(call.name, (*x.shape, *out.shape), checks=True, flops=flops, alone=True)
 
     def _kernel(self, out: TensorType, x: TensorType) -> CallForm | None:
-        """The call of a kernel, over arrays of three axes; None if there is none for the sizes."""
+        """Return the call of a Fourier kernel over [outer, size, inner]; None if unsupported."""
         shape = list(out.shape if self.kind == "c2r" else x.shape)
         if self.kind == "c2c":
             shape.pop()
@@ -136,7 +138,7 @@ class FourierTransform(LinearOp, name="fft"):
         return Op.operand_masks(self, mask, out, *args)
 
     def transpose_rule(self, ct: Any, x: Any) -> Any:
-        """The transform with the other sign; of half a spectrum each element counts once."""
+        """Transpose a Fourier transform: the other sign; of half a spectrum, each element once."""
         axis, back = self.axes[-1], not self.forward
         if self.kind == "c2c":
             return FourierTransform("c2c", self.axes, back, self.norm)(ct)

@@ -115,7 +115,7 @@ class Take(LinearOp, name="take"):
         return ScatterIntoAxis(self.axis, x.shape[self.axis])(ct, *indices)
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Batch with one x, or one set of indices, for all; else read one index per element."""
+        """Batch a gather: one x or one set of indices for all, else one index per element."""
         x, indices = args
         if not over[1]:
             return Take(self.axis + 1)(x, indices)
@@ -144,6 +144,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     parts: int = 1
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
+        """Infer a gather's type: the axis is replaced by the axes of the indices."""
         _check_addends(x)
         out = scattered_type(x, indices, self.axis, self.size)
         if self.parts == 1:
@@ -153,6 +154,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return out.with_shape((*out.shape[: self.axis], self.parts, *out.shape[self.axis :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
+        """Compute a gather by NumPy, and check its indices."""
         size = integer("size", self.size)
         parts = self.parts_of(x.shape, indices.shape, size) if self.parts == 1 else 1
         if parts == 1:
@@ -164,7 +166,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return tree_sum(partial_sums, (0,))
 
     def parts_of(self, x: Shape, indices: Shape, size: Size) -> int:
-        """Return the number of parts of literal sizes, a power of two.
+        """Return into how many parts a scatter-add's sum is split, a power of two.
 
         They run at the same time, so no bit may depend on the number of threads.
         """
@@ -182,6 +184,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return self._sum_parts(x, indices, max(_AT_ONCE, x.size // 64))
 
     def _sum_parts(self, x: Array, indices: Array, chunk: int) -> Any:
+        """Scatter-add in parts: each part into an array of its own, then their sum."""
         if self.parts == 1:
             return self._sum_chunks(x, indices, chunk)
         count = -(-len(indices) // self.parts)
@@ -194,7 +197,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return np.stack(sums, self.axis)
 
     def _sum_chunks(self, x: Array, indices: Array, chunk: int) -> Any:
-        """The sums, of about ``each`` elements of x at a time."""
+        """Scatter-add chunk by chunk of x, about ``chunk`` elements at a time."""
         size = integer("size", self.size)
         places = normalize_indices(indices, size).ravel()
         leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
@@ -215,7 +218,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return Take(self.axis)(together, self._together(*indices))
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Batch with one set of indices for all; else write to one index per element."""
+        """Batch a scatter-add: one set of indices for all, else one index per element."""
         x, indices = args
         if not over[1]:
             return replace(self, axis=self.axis + 1)(x, indices)
@@ -232,7 +235,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return along(reshape(x, places.shape), places)
 
     def _together(self, indices: Any) -> Any:
-        """Indices into all parts, one behind the other."""
+        """Shift the indices of each part, so that all parts of a scatter are one array."""
         along = indices.ndim - 1
         count = indices.shape[along]
         part = iota(indices.shape, along, I64, indices) // (
@@ -297,6 +300,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
 
     def reference(self, x: Array, indices: Array) -> Any:
+        """Compute a scatter-add by NumPy in the defined order, and check its indices."""
         size = integer("size", self.size)
         places = np.moveaxis(normalize_indices(indices, size, self.wrap), self.axis, 0)
         rows = np.moveaxis(x, self.axis, 0)
@@ -308,7 +312,7 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return np.moveaxis(out, 0, self.axis)
 
     def eager(self, x: Array, indices: Array) -> Any:
-        """Written at once where there is one element per row, as of class labels."""
+        """Scatter-add eagerly; one element per row (class labels) is written at once."""
         if x.shape[self.axis] != 1:
             return self.reference(x, indices)
         size = integer("size", self.size)
@@ -339,7 +343,7 @@ def _along(indices: Any, size: Size, leading: Shape, trailing: Shape) -> Any:
 
 
 def scattered_type(x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
-    """Return the type of x scattered to ``indices`` along one axis of ``size``."""
+    """Return the type of x scattered to ``indices`` along an axis of ``size``."""
     end = axis + indices.rank
     if not 0 <= axis <= end <= x.rank:
         raise RankError(f"{called_name()}: {x} does not have the axes of {indices} at {axis}")
@@ -357,7 +361,7 @@ def scattered_type(x: TensorType, indices: TensorType, axis: int, size: Size) ->
 
 
 def normalize_indices(indices: Array, size: int, wrap: bool = True) -> Array:
-    """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``."""
+    """Convert ``indices`` to int64 in [0, size); negative ones count from the end if ``wrap``."""
     wrong = indices >= size
     if indices.dtype.kind != "u":
         wrong |= indices < (-size if wrap else 0)
@@ -376,7 +380,7 @@ def out_of_range(
     at: Location | None = None,
     related: Sequence[Related] = (),
 ) -> IndexOutOfRange:
-    """The error about an index that a run met: in the same words whoever runs it."""
+    """Return the error for an index out of range that a run met, in one wording."""
     noun, plural = ("index", "indices") if wrap else ("label", "labels")
     outside = f"an axis of size {size}" if wrap else f"{size} classes"
     valid = f"{plural} from {-size if wrap else 0} to {size - 1} are valid"
@@ -390,7 +394,7 @@ def out_of_range(
 
 
 def turns(places: Array) -> list[Array]:
-    """Positions in ``places``, cut so that the k-th turn holds every place's k-th occurrence."""
+    """Split scatter indices into turns without duplicates: the k-th has k-th occurrences."""
     order = np.argsort(places, kind="stable")
     ordered = places[order]
     first = np.searchsorted(ordered, ordered, side="left")
@@ -419,6 +423,7 @@ def _check_addends(x: TensorType) -> None:
 
 
 def _check_along(x: TensorType, indices: TensorType, axis: int, every_axis: bool = False) -> None:
+    """Check the operands of a gather or scatter with one index per element along an axis."""
     _check_indices(x, indices, axis)
     if x.rank != indices.rank:
         raise RankError(
@@ -470,7 +475,7 @@ def take(
 
 
 def within(indices: AnyValue, size: Size, mode: OutOfBounds) -> AnyValue:
-    """``indices`` brought into an axis of ``size`` as NumPy's ``mode`` says."""
+    """Wrap, clip or check ``indices`` of an axis of ``size``, by NumPy's ``mode``."""
     if mode == "raise":
         return indices
     places = astype(indices, I64)
@@ -578,7 +583,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         return np.moveaxis(out, 0, self.axis)
 
     def _prepare_scatter(self, x: Array, indices: Array) -> tuple[Array, Array, Array]:
-        """Places to which nothing was sent, the rows of x, and where each goes."""
+        """Prepare a scatter of maxima: empty places, rows of x, and where each row goes."""
         size = integer("size", self.size)
         places = normalize_indices(indices, size).ravel()
         leading, trailing = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
@@ -588,7 +593,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         return np.full((size, *leading, *trailing), identity, x.dtype), rows, places
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """At one set of indices for all; else into as many places for each of the batch."""
+        """Batch a scatter of maxima: shared indices, or separate places for each of the batch."""
         x, indices = args
         if not over[1]:
             return ScatterExtreme(self.kind, self.axis + 1, self.size)(x, indices)
@@ -607,7 +612,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         return Scatter(self.axis, kind=self.kind)
 
     def last(self, out: Any, x: Any, indices: Any) -> Any:
-        """Return whether an element of x is the last of those that equal what its place has."""
+        """Return whether an element of x is the last one equal to the maximum of its place."""
         flat, entries = self._flat(x, indices)
         won = equal(entries, Take(self.axis)(out, flat))
         won = logical_or(won, entries != entries)
@@ -644,7 +649,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
 
 
 def _extreme_of_two(kind: str, a: Array, b: Array) -> Array:
-    """The extreme of two elements, also of two zeros."""
+    """Return the larger or smaller of two elements, signed zeros included."""
     extreme = np.asarray(_UFUNCS[kind](a, b))
     if extreme.dtype.kind != "f":
         return extreme
@@ -675,7 +680,7 @@ class Slice(LinearOp, name="slice"):
     steps: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x with shape ``lengths``; a guard where a named size may be too small."""
+        """Infer a slice's type: ``lengths`` as shape; a guard for named sizes."""
         if not len(self.starts) == len(self.lengths) == len(self.steps) == x.rank:
             raise RankError(f"slice: one start, length and step per axis of {x} are needed")
         if 0 in self.steps:
@@ -704,7 +709,7 @@ class Slice(LinearOp, name="slice"):
 
 
 def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) -> None:
-    """Refuse a slice that leaves its axis, or note the guard under which it does not."""
+    """Refuse a slice that leaves its axis, or note the guard under which it fits."""
     if length == 0:
         return
     inner = _if_any(length)
@@ -804,6 +809,7 @@ class Concat(Op, name="concat"):
         return promoted_values(args)
 
     def infer(self, *types: TensorType) -> TensorType:
+        """Infer a concatenation's type: sizes add up along the axis."""
         first = types[0]
         for position, operand in enumerate(types[1:], 2):
             if operand.rank != first.rank:
@@ -828,6 +834,7 @@ class Concat(Op, name="concat"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a concatenation: a slice of the cotangent for each operand."""
         if not out.dtype.is_float:
             return (None,) * len(args)
         starts = self.starts([arg.type for arg in args])
@@ -852,6 +859,7 @@ class Concat(Op, name="concat"):
         return Concat(self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Return the memory-access form of a concatenation: each operand at its offset."""
         steps = (1,) * out.rank
         return Assemble(
             tuple(
@@ -958,7 +966,7 @@ def stack(values: Sequence[ArrayLike[AnyValue]], axis: int = 0, *, dtype: Any = 
 
 
 def list_values(values: Any, parts: bool = True) -> list[Any]:
-    """Values in a list; ``parts``: or those of one value along its first axis."""
+    """Return values as a list: those of a sequence, or the parts of one value along axis 0."""
     if parts and isinstance(values, Value) and values.ndim:
         return list(values)  # type: ignore[call-overload]
     if not isinstance(values, Sequence | np.ndarray):
@@ -972,7 +980,7 @@ def list_values(values: Any, parts: bool = True) -> list[Any]:
 
 
 def _operands_to_join(values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
-    """Return the values to join: those in a list, or the slices of one value."""
+    """Return the values to concatenate: those of a list, or slices of one value."""
     operands = promoted_values(list_values(values, not isinstance(axis, Value)))
     if dtype is None:
         return operands

@@ -48,6 +48,7 @@ class ReachedEnd(Op, name="reached_end"):
         return reached
 
     def reference(self, reached: Array, value: Array) -> Any:
+        """Check eagerly that a loop ended before its bound of iterations; else raise."""
         missed = np.flatnonzero(~reached)
         if missed.size:
             from staticgrad.native.libraries import limits

@@ -58,7 +58,7 @@ class LinearAlgebra(Op):
         return promoted_values(args)
 
     def check(self, *types: TensorType) -> DType:
-        """The one element type of operands."""
+        """Check that a linear-algebra op's operands have one floating dtype."""
         for kind in types:
             if kind.dtype not in _ELEMENTS:
                 what = f"float32 and float64, not {kind.dtype.numpy}"
@@ -68,7 +68,7 @@ class LinearAlgebra(Op):
         return types[0].dtype
 
     def rectangle(self, x: TensorType) -> tuple[Shape, Size, Size]:
-        """The batch, the rows and the columns of matrices."""
+        """Return the batch axes, rows and columns of a matrix operand."""
         if x.rank < 2:
             raise RankError(
                 f"{self.name}: {x} is not a matrix",
@@ -86,7 +86,7 @@ class LinearAlgebra(Op):
         return batch, rows
 
     def check_shape(self, what: str, x: TensorType, expected: Shape) -> None:
-        """Refuse an operand of another shape than the others ask for."""
+        """Refuse a linear-algebra operand whose shape does not fit the others."""
         text = f"{self.name}: {what} is {shape_text(x.shape)}, not {shape_text(expected)}"
         same = x.rank == len(expected)
         if not same or not all(
@@ -102,13 +102,13 @@ class LinearAlgebra(Op):
         flops: Size,
         scratch: tuple[tuple[DType, Size], ...] = (),
     ) -> Form:
-        """The form: ``sizes`` and ``scratch`` in the order in which the recipe names them."""
+        """Return the LAPACK call: ``sizes`` and ``scratch`` in the order of the recipe."""
         checks = getattr(self, "errors", "nan") == "raise"
         name = f"linalg:{self.routine}.{_ELEMENTS[dtype]}{'' if checks else '.unchecked'}"
         return CallForm(name, sizes, scratch, checks, total=product(batch), flops=flops)
 
     def call_form_by_columns(self, out: TensorType, codes: tuple[int, ...], triangles: int) -> Form:
-        """The form of the solution of so many triangular systems, some columns at a time."""
+        """Return the call of a triangular solve, some right-hand columns at a time."""
         batch, n, columns = self.rectangle(out)
         columns_per_part = columns_of_part(out.dtype, n, columns, self.of_pairs)
         parts, sizes = -(-columns // columns_per_part), (n, columns, *codes, columns_per_part)
@@ -126,6 +126,7 @@ class LinearAlgebra(Op):
         return split_batch(self(*args[:-1], merge_batch(args[-1], axis)), axis - 1, size, columns)
 
     def reference(self, *arrays: Array) -> Any:
+        """Compute a linear-algebra op eagerly by the same routine as a compiled step."""
         from staticgrad.native.libraries import lapack
 
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in arrays]
@@ -145,7 +146,7 @@ def adjoint(x: Any) -> Any:
 
 
 def by_place(x: Any, below: float, on: float, above: float) -> Any:
-    """The elements below, on and above the diagonal times a number each; 0 leaves them out."""
+    """Scale a matrix below, on and above the diagonal; a factor 0 leaves that part out."""
     shape = x.shape[-2:]
     row, column = (iota(shape, axis, like=x) for axis in (0, 1))
     zero = np.zeros((), x.dtype.numpy)
@@ -228,6 +229,7 @@ class Eigh(LinearAlgebra, name="eigh"):
         return self.call_form(types[2].dtype, batch, (n, room, int_room), 9 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Differentiate a symmetric eigendecomposition."""
         values, rows = out
         middle = None
         if is_given(ct[0]):
@@ -316,7 +318,9 @@ class SVD(LinearAlgebra, name="svd"):
         return self.call_form(dtype, batch, sizes, 20 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Raises GradientError for full bases of a matrix that is not square: not unique."""
+        """Differentiate a singular value decomposition; full bases of non-square matrices are
+        refused.
+        """
         if not any(map(is_given, ct)):
             return (ZERO,)
         u, s, v = out
@@ -381,7 +385,7 @@ COLUMNS: Final = 256
 
 
 def columns_of_part(dtype: DType, n: Size, columns: Size, of_pairs: bool) -> int:
-    """Return the right-hand sides that one worker solves for.
+    """Return how many right-hand sides one worker solves for at a time.
 
     Those of one register where BLAS is not called: the bits do not depend on their number there.
     """
@@ -418,6 +422,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         return b
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Return the call of a triangular solve, over parts of the right-hand columns."""
         letters = (
             "U" if self.lower else "L",  # of the transpose, which Fortran reads
             self.transposing if self.transposed else "N",
@@ -440,7 +445,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return cotangents: b's solves the transposed system; a's is minus its product with X."""
+        """Differentiate a triangular solve: b's cotangent solves the transposed system."""
         by_b = self.again(args[0], ct, transposed=True)
         if not needed[0]:
             return None, by_b
@@ -448,7 +453,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         return self.triangle(-product), by_b
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
-        """The solution for db - da @ X."""
+        """Push tangents through a triangular solve: solve for db - da @ X."""
         by_a, right = tangents
         if by_a is not None:
             change = self.triangle(by_a)
@@ -471,6 +476,7 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     def infer(
         self, lower: TensorType, diagonal: TensorType, upper: TensorType, b: TensorType
     ) -> TensorType:
+        """Infer a tridiagonal solve's type from three diagonals and the right-hand side."""
         self.check(lower, diagonal, upper, b)
         batch, _, n = self.rectangle(b)
         for what, band in (("lower", lower), ("diagonal", diagonal), ("upper", upper)):
@@ -485,7 +491,7 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     def vjp(
         self, ct: Any, out: Any, lower: Any, diagonal: Any, upper: Any, b: Any
     ) -> tuple[Any, ...]:
-        """The transposed system has lower and upper diagonal exchanged, each moved by one."""
+        """Differentiate a tridiagonal solve by the transposed system: its diagonals exchanged."""
         by_b = self._solve_transposed(lower, diagonal, upper, ct)
         out = conj(out)
         product = sum_over(by_b * out, (out.ndim - 2,))
@@ -566,7 +572,7 @@ class LU(LinearAlgebra, name="lu"):
         return self.call_form(types[0].dtype, batch, (m, n, k), m * n * k, ((I32, k),))
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """L⁻ᵀ (lower(Lᵀ dL) + upper(dU Uᵀ)) U⁻ᵀ of the square part; the rest is solved from it."""
+        """Differentiate an LU factorization: L^-T (lower(L^T dL) + upper(dU U^T)) U^-1."""
         if not is_given(ct[0]):
             return (ZERO,)
         packed, permutation, _ = out
@@ -595,7 +601,7 @@ def _over_upper(packed: Any, b: Any) -> Any:
 
 
 def _rectangle(packed: Any, ct: Any) -> Any:
-    """The square part, rows below it, L2 = x2 @ U⁻¹, and columns beside it, U2 = L⁻¹ @ x2.
+    """Split a packed LU of a non-square matrix into its square part and the rest.
 
     At least one of the latter two is empty; which one is known in the run.
     """
@@ -643,6 +649,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         return lift_all(args)
 
     def infer(self, lu: TensorType, permutation: TensorType, b: TensorType) -> TensorType:
+        """Infer the type of a solution by LU factors."""
         self.check(lu, b)
         batch, n = self.square(lu)
         _, _, columns = self.rectangle(b)
@@ -658,7 +665,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return the cotangents: b's solves the transposed system; L and U get products of both."""
+        """Differentiate a solution by LU factors with respect to b and the factors."""
         lu, permutation, _ = args
         by_b = LUSolve(not self.transposed, "nan")(lu, permutation, ct)
         if not needed[0]:
@@ -695,6 +702,7 @@ class Sylvester(LinearAlgebra, name="sylvester"):
         return q
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Return the LAPACK call that solves a Sylvester equation."""
         batch, m, n = self.rectangle(out)
         dtype, room = out.dtype, 3 * (m + n) + 1
         sizes = (m * m, m * m, n * n, n * n, m * n, m + n, m + n, room)
@@ -747,6 +755,7 @@ class LDL(LinearAlgebra, name="ldl"):
         return self.call_form(dtype, batch, (n, room), n * n * n // 3, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Differentiate a symmetric indefinite factorization (L D L^T with 1x1 and 2x2 blocks)."""
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
         packed, beside, permutation = out
@@ -814,7 +823,7 @@ class QR(LinearAlgebra, name="qr"):
         return self.call_form(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Raises GradientError where a complete Q of a tall x has a part in the result."""
+        """Differentiate a QR factorization; a complete Q of a tall matrix is refused."""
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
         (m, n), axis = x.shape[-2:], x.ndim - 1

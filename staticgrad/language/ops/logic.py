@@ -40,7 +40,7 @@ class Relation(Truth):
     allows: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
 
     def refine(self, operand_range: Range, number: float, holds: bool = True) -> Range:
-        """``operand_range``, where its elements compared with ``number`` give ``holds``."""
+        """Narrow a range of values where its comparison with ``number`` gives ``holds``."""
         less, equal, greater = (allowed is holds for allowed in self.allows)
         if not less and not greater:
             return Range(number, number, Zero.NEVER if number else Zero.CHOSEN)
@@ -50,7 +50,7 @@ class Relation(Truth):
         return Range(low, high, Zero.NEVER if beside else operand_range.zero)
 
     def operand_masks(self, mask: Any, out: Any, x: Any, y: Any) -> tuple[Any, ...]:
-        """Nothing counts of x == x and x < inf, which ask whether an element is finite."""
+        """Exclude x == x and x < inf, which only test for finite x, from masks of operands."""
         infinite = any(
             isinstance(op := arg.node.op, Constant)
             and op.data.array.ndim == 0

@@ -62,7 +62,7 @@ class Share:
 
 
 def shares_of(total: Symbolic) -> list[Share]:
-    """The terms that a value adds up, those that sum rows apart from the rest."""
+    """Return the terms of a sum, those that sum rows apart from the others."""
     alike: dict[object, list[Share]] = {}
     others: list[Symbolic] = []
     for term in added_terms(total):
@@ -79,7 +79,7 @@ def shares_of(total: Symbolic) -> list[Share]:
 
 
 def added_terms(total: Symbolic) -> Iterator[Symbolic]:
-    """The values that a value adds up."""
+    """Return the values that a tree of additions adds up."""
     waiting = [total]
     while waiting:
         value = waiting.pop()
@@ -100,7 +100,7 @@ def add_all(values: list[Symbolic]) -> Symbolic:
 
 
 def _as_sums(term: Symbolic) -> list[Share]:
-    """A term as sums over some axes, but for their shapes and the zeros around them; [] if not.
+    """Rewrite a term as sums over axes, up to reshapes and padding; [] if it is none.
 
     Shapes and zeros around what adds up several sums are those of each of them.
     """
@@ -265,7 +265,7 @@ class _Sums(NamedTuple):
     def all(
         self, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
-        """The sums over all iterations: at once if there are few, else block by block."""
+        """Sum gradients over all iterations of a loop: at once, or block by block."""
         products = [t for terms in self.terms.values() for t in terms if isinstance(t, Product)]
         shapes = [factor.shape for term in products for factor in (term.left, term.right)]
         rows, columns = (
@@ -279,7 +279,7 @@ class _Sums(NamedTuple):
     def in_blocks(
         self, length: int, stacks: Stacks, iterations: Size, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
-        """The sums of blocks of ``length`` iterations, and those of iterations that fill none.
+        """Sum gradients over blocks of ``length`` iterations, and over the remaining ones.
 
         Sums of a narrow float are in its compute dtype until the end.
         """
@@ -301,7 +301,7 @@ class _Sums(NamedTuple):
         return {place: in_dtype_of(total, self.types[place]) for place, total in sums.items()}
 
     def _at_once(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
-        """The sums over the rows of these stacks, each at once."""
+        """Sum the stacked rows of all iterations at once."""
         sums: dict[int, Any] = {}
         for place, terms in self.terms.items():
             for term in terms:
@@ -314,7 +314,7 @@ class _Sums(NamedTuple):
     def _of_blocks(
         self, stacks: Stacks, count: Size, length: int, reverse: bool, run_loop: RunLoop
     ) -> dict[int, Any]:
-        """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
+        """Sum gradients over ``count`` blocks of iterations, one block after the other."""
         keys = [
             *dict.fromkeys(s.key for terms in self.terms.values() for t in terms for s in t.sources)
         ]
@@ -350,7 +350,7 @@ class Stacked(NamedTuple):
 
 
 def after_loop(share: Symbolic, stacked: Callable[[Any], Stacked | None], run_loop: RunLoop) -> Any:
-    """Return a sum over all iterations of what a loop stacked, as sums of blocks of them.
+    """Return a gradient's sum over a loop's iterations as sums after the loop; None if unfit.
 
     A product of all steps of time before a loop has such a gradient: its factors are the inputs and
     the stack of all gradients of the loop. ``stacked`` finds that. Other values are unchanged.
@@ -375,7 +375,7 @@ def after_loop(share: Symbolic, stacked: Callable[[Any], Stacked | None], run_lo
 def _product_of_stacks(
     value: Symbolic, stacked: Callable[[Any], Stacked | None]
 ) -> tuple[Product, Stacked, Stacks] | None:
-    """Return a matrix product over the iterations of a loop, and its stacks."""
+    """Match a matrix product over a loop's iterations; return it with its stacks."""
     form, args = value.node.form, value.node.args
     if not isinstance(form, Contract) or not form.transpose_a or form.transpose_b:
         return None
@@ -393,7 +393,7 @@ def _product_of_stacks(
 def _total_of_stack(
     value: Symbolic, stacked: Callable[[Any], Stacked | None]
 ) -> tuple[Total, Stacked, Stacks] | None:
-    """Return a sum over the iterations of a loop, and its stack."""
+    """Match a sum over a loop's iterations; return it with its stack."""
     form = value.node.form
     if not isinstance(form, Reduce) or form.kind != "sum" or 0 not in form.axes:
         return None
@@ -408,7 +408,7 @@ def _total_of_stack(
 
 
 def _by_iteration(value: Symbolic, of: Stacked) -> Any:
-    """Return an array whose rows are those of the iterations, of which the value is a reshape."""
+    """Match a reshape of a stack; return the array with a row for each iteration."""
     shape = (of.iterations, *of.per, *value.shape[1:])
     while isinstance(value.node.form, ReshapeForm) and value.shape != shape:
         (value,) = value.node.args
@@ -423,8 +423,7 @@ def _rows(stack: Any, begin: Size, count: Size) -> Any:
 
 
 def block_length(iterations: Size, rows: int, columns: int) -> int | None:
-    """Iterations of a block, where a gradient of an iteration has so many rows and columns; None:
-    all of them are one.
+    """Return the iterations of a block of gradient sums, by rows and columns; None: all at once.
 
     A divisor of the iterations where there is one between the most and half of that.
     """
@@ -439,6 +438,7 @@ def block_length(iterations: Size, rows: int, columns: int) -> int | None:
 
 
 def _compute_term(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
+    """Compute one term of a loop's gradient sum from its stacks: a product or a sum."""
     if isinstance(term, Total):
         stack = reshape(stacks[term.value.source.key], (iterations, *term.value.shape))
         return Sum((0, *(axis + 1 for axis in term.axes)))(stack)
@@ -450,7 +450,7 @@ def _compute_term(term: Product | Total, stacks: Stacks, iterations: Size) -> An
 
 
 def _product(term: Symbolic) -> Product | None:
-    """A matrix product of two matrices, both stored with the rows that are summed over first."""
+    """Multiply two stacked matrices, both stored with the summed rows first."""
     form = term.node.form
     if not isinstance(form, Contract) or any(arg.ndim != 2 for arg in term.node.args):
         return None

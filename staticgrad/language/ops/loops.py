@@ -88,6 +88,7 @@ class _ControlFlow(BodyOp):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a loop, while or branch op: by the loop that runs backwards, or cases."""
         cts = ct if isinstance(ct, tuple) else (ct,)
         result_cotangents = [
             None if isinstance(cotangent, float) else cotangent for cotangent in cts
@@ -160,6 +161,7 @@ class Loop(_ControlFlow, name="loop"):
         )
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Infer the result types of a loop: its carries, then stacked outputs."""
         inner = [NUMBER]
         for place, kind in enumerate(types):
             sliced = self.carries <= place < self.carries + self.slices
@@ -200,7 +202,7 @@ class Loop(_ControlFlow, name="loop"):
         return loop_tangents(self, tangents, args)
 
     def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
-        """Iteration after iteration."""
+        """Interpret a loop's body iteration by iteration."""
         ends = self.carries, self.carries + self.slices
         carries, sliced, invariants = (
             arrays[: ends[0]],
@@ -251,6 +253,7 @@ class While(_ControlFlow, name="while"):
         return BodyForm("while", self.most, self.carries)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Infer the result types of a while loop: its carries and the iteration count."""
         for body in self.bodies:
             _check_inputs(self, body, [NUMBER, *types])
         if output_types(self.test) != [TRUTH]:
@@ -277,7 +280,7 @@ class While(_ControlFlow, name="while"):
         return tangents_of_while(self, tangents, args)
 
     def interpret(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
-        """Test, body, test, body."""
+        """Interpret a while loop: test, body, test, body."""
         carries, invariants, done = arrays[: self.carries], arrays[self.carries :], 0
         while self.most is None or done < int(self.most):
             inputs = [np.asarray(done), *carries, *invariants]
@@ -308,6 +311,7 @@ class Branch(_ControlFlow, name="branch"):
         return BodyForm("branch")
 
     def infer(self, index: TensorType, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
+        """Infer the result types of a branch; all cases must agree."""
         if index != NUMBER:
             raise DTypeError(f"{self.name}: the index is {index}, not {NUMBER}")
         if not self.cases:
@@ -341,7 +345,7 @@ class _Literal:
     """Runs bodies in which every size is an integer."""
 
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
-        """Node after node."""
+        """Interpret a body graph node by node."""
         array_by_key = dict(zip((value.key for value in body.inputs), arrays, strict=True))
         for node in body.nodes:
             if isinstance(node.op, Input):
@@ -368,6 +372,7 @@ def output_types(body: Graph) -> list[TensorType]:
 
 
 def _check_inputs(op: _ControlFlow, body: Graph, types: Sequence[TensorType]) -> None:
+    """Check that operands have the types of the inputs of a loop's or branch's body."""
     expected = [value.type for value in body.inputs]
     if expected != [*types]:
         raise op.refuse(
@@ -429,6 +434,7 @@ def close_body(number: Sequence[Symbolic], inputs: Roles, results: Roles) -> Gra
 
 
 def _name_roles(roles: Roles) -> list[tuple[str, Symbolic]]:
+    """Name the inputs of a loop's or branch's body by role and number: c0, c1, x0."""
     count: dict[str, int] = {}
     named = []
     for prefix, group in roles:
@@ -462,7 +468,7 @@ def run_loop(
     slices: Sequence[Any],
     reverse: bool,
 ) -> Sequence[Any]:
-    """Run a loop whose ``body`` gives the next carries; return the last ones."""
+    """Build a loop over ``body`` outside of users' code; return the last carries."""
     inputs = Inputs()
     carries = inputs.like("c", [value.type for value in first])
     rows = inputs.like("x", [value.type.with_shape(value.shape[1:]) for value in slices])
@@ -472,7 +478,7 @@ def run_loop(
 
 
 def _match_stacked(value: Symbolic) -> Stacked | None:
-    """Return a value as a reshape of what a loop of the present derivative stacks, or None."""
+    """Match a reshape of what the derivative's loop stacks; None if it is none."""
     stack = value
     while isinstance(stack.node.form, ReshapeForm):
         (stack,) = stack.node.args
@@ -513,6 +519,7 @@ class BackwardIteration:
         self.wrt = [k for k in range(len(kinds)) if (k in live if k < op.carries else needed[k])]
 
         def propagate(moving: set[int]) -> set[int]:
+            """Return the live carries that get a cotangent if the ``moving`` ones have one."""
             pairs = [(self.next[k], self.arriving[k]) for k in sorted(moving)]
             pairs += zip(self.seeded_outs, self.seeds, strict=True)
             targets = [self.body_inputs[k] for k in self.wrt]
@@ -529,7 +536,7 @@ class BackwardIteration:
         self.summed = [k for k in with_cotangent if k >= self.ends[1]]
 
     def cotangents(self, args: Sequence[Any]) -> tuple[Derivative, ...]:
-        """The cotangents of the operands, by the loop that runs the other way."""
+        """Return the operands' cotangents by building the backward loop."""
         if not (self.active_carries or self.sliced or self.summed):
             return (None,) * len(args)
         sums = _SumsOfInvariants(
@@ -619,7 +626,7 @@ class _SumsOfInvariants:
 
 
 def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
-    """The carries whose cotangent reaches an operand that needs one."""
+    """Return the carries whose cotangents reach an operand that needs one."""
     inputs, results = op.body.inputs[1:], [*op.body.outputs.values()]
     invariants = [v for k, v in enumerate(inputs) if k >= op.carries and needed[k]]
 
@@ -635,8 +642,7 @@ def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
 
 
 def with_stacked_carries(op: Loop, places: Sequence[int]) -> Loop:
-    """The loop that also gives the carries with which each iteration began, stacked: those
-    ``kept``."""
+    """Return the loop that also stacks the carries at the begin of each iteration."""
     begun = op.body.inputs[1 : 1 + op.carries]
     outputs = dict(op.body.outputs)
     output_count = len(outputs) - op.carries
@@ -699,7 +705,7 @@ def with_tangents(
     tangents: Sequence[Derivative],
     places: Iterable[int],
 ) -> list[Any]:
-    """Operands from place to place, then the tangents of those at ``places``."""
+    """Merge operands with their tangents, for a loop's forward-mode body."""
     span = range(*slice(start, end).indices(len(args)))
     active = [k for k in span if k in set(places)]
     return [
@@ -711,7 +717,7 @@ def with_tangents(
 def loop_tangents(
     op: Loop, tangents: Sequence[Derivative], args: Sequence[Any]
 ) -> tuple[Derivative, ...]:
-    """The tangents of the results of a loop."""
+    """Push tangents through a loop: carries and slices get tangents beside them."""
     iteration = ForwardBody(op.body, op.carries, [t is not None for t in tangents], True)
     ends = op.carries, op.carries + op.slices
     outs = [
@@ -746,8 +752,7 @@ def loop_tangents(
 def tangents_of_while(
     op: While, tangents: Sequence[Derivative], args: Sequence[Any]
 ) -> tuple[Derivative, ...]:
-    """The tangents of the results of a while, and of the number of its iterations, which has
-    none."""
+    """Push tangents through a while loop; the iteration count has none."""
     iteration = ForwardBody(op.body, op.carries, [t is not None for t in tangents], True)
     if not iteration.active_carries:
         return (None,) * (op.carries + 1)
@@ -772,7 +777,7 @@ def tangents_of_while(
 def branch_cotangents(
     op: Branch, cts: Sequence[Derivative], args: Sequence[Any], needed: Sequence[bool]
 ) -> tuple[Derivative, ...]:
-    """The cotangents of the operands; the one that chooses has none."""
+    """Differentiate a branch: a branch of the cases' vjps; the index has no cotangent."""
     wrt = [k for k, need in enumerate(needed[1:]) if need]
     seeded = [k for k, ct in enumerate(cts) if ct is not None]
     if not wrt or not seeded:
@@ -803,7 +808,7 @@ def branch_cotangents(
 def branch_tangents(
     op: Branch, tangents: Sequence[Derivative], args: Sequence[Any]
 ) -> tuple[Derivative, ...]:
-    """The tangents of the results."""
+    """Push tangents through a branch: a branch of the cases' jvps."""
     has_tangent = [t is not None for t in tangents[1:]]
     bodies = [ForwardBody(case, 0, has_tangent, False) for case in op.cases]
     count = len(bodies[0].results)
@@ -825,8 +830,7 @@ def branch_tangents(
 
 
 def as_bounded_loop(op: While) -> Loop:
-    """The loop of ``most`` iterations that does the same, carrying the number of iterations done
-    before.
+    """Convert a while loop to a loop of at most ``most`` iterations, which counts those done.
 
     It has stopped where an iteration's number is not that of the iterations done; then nothing
     runs.

@@ -53,7 +53,7 @@ class Reshape(LinearOp, name="reshape"):
     shape: tuple[Size, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, the new shape; a guard where the counts agree only for some sizes."""
+        """Infer a reshape's type; a guard where the counts agree only for some sizes."""
         elements, count = x.size, product(self.shape)
         if elements != count:
             text = f"reshape: {elements} elements do not fill the shape {shape_text(self.shape)}"
@@ -121,7 +121,7 @@ class Broadcast(LinearOp, name="broadcast"):
     axes: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x under the new shape; a guard where sizes agree only for some names."""
+        """Infer a broadcast's type; a guard where sizes agree only for some names."""
         ascending = list(self.axes) == sorted(set(self.axes))
         inside = all(0 <= axis < len(self.shape) for axis in self.axes)
         if len(self.axes) != x.rank or not ascending or not inside:
@@ -153,6 +153,7 @@ class Broadcast(LinearOp, name="broadcast"):
         return Broadcast((size, *self.shape), (0, *(axis + 1 for axis in self.axes)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
+        """Return the view of a broadcast: a repeated axis reads element 0."""
         (x,) = types
         axis_sizes = zip(self.axes, x.shape, strict=True)
         return View(
@@ -200,7 +201,7 @@ def reshape(
 
 
 def _infer_size(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
-    """The shape with the size at ``free`` computed from the others."""
+    """Compute the size that reshape's -1 stands for."""
     sizes = tuple(size_of(entry, x) for i, entry in enumerate(entries) if i != free)
     count = product(sizes)
     if count == 0:
@@ -303,7 +304,7 @@ def expand_dims(x: ArrayLike[AnyValue], axis: Axes) -> AnyValue:
 
 
 def with_axis(x: AnyValue, axis: int | None) -> tuple[AnyValue, int]:
-    """Return x and ``axis``, from 0 on; flat for None, and a 0-d value has axis 0 of one element.
+    """Normalize an ``axis=`` argument: flatten for None; a 0-d value has one axis of size 1.
 
     NumPy's running sums and ``argsort`` take axes by this rule.
     """
@@ -355,7 +356,7 @@ _HINT_OF_ORDER: Final = "from an axis on: x.flatten(axis)"
 
 
 def _is_fortran(order: str | None, orders: str) -> bool:
-    """Return whether the first axis is the fastest."""
+    """Return whether ``order=`` asks for Fortran order: the first axis varies fastest."""
     if order == "C" or order is None:
         return False
     if order not in [*orders]:

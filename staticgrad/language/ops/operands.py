@@ -96,7 +96,7 @@ class BilinearOp(Op):
         return promoted_values(args)
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
-        """The op of each tangent and the other operand, added up."""
+        """Push tangents through a bilinear op: the op of each tangent and the other operand."""
         if not out.dtype.is_float:
             return None
         by_a, by_b = tangents
@@ -110,7 +110,7 @@ class BilinearOp(Op):
 def as_value(
     data: ArrayLike[AnyValue], kind: type[AnyValue] | None = None, *, of: str = ""
 ) -> AnyValue:
-    """``data`` as a value."""
+    """Convert an operand to a value (of ``kind`` if given)."""
     if isinstance(data, Value):
         value: AnyValue = data if kind is None else of_kind(data, kind)
         return value
@@ -136,7 +136,7 @@ def as_values(*data: ArrayLike[AnyValue]) -> tuple[AnyValue, ...]:
 
 
 def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]:
-    """``data`` as values of one kind and of the dtype in which they meet."""
+    """Convert operands to values of one kind and of their promoted dtype."""
     shared, numbers = shared_dtype(data)
     if shared is not None and not numbers:
         return tuple(data)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def promoted_values(data: Sequence[ArrayLike[AnyValue]]) -> tuple[AnyValue, ...]
 
 
 def describe_operands(*values: object) -> list[Related]:
-    """Operands as an error message lists them: name, type, where made. Symbolic ones only."""
+    """List operands for an error message: name, type, source line; symbolic ones only."""
     return [
         (
             value.node.label or f"operand {position}",
@@ -160,7 +160,7 @@ def describe_operands(*values: object) -> list[Related]:
 
 
 def axis_of(axis: Any, x: Value, rank: int | None = None) -> int:
-    """Return ``axis`` as a non-negative int below ``rank`` (by default that of ``x``)."""
+    """Check an ``axis=`` argument; return it as a non-negative int below ``rank``."""
     limit = x.ndim if rank is None else rank
     number = integer("axis", axis, x)
     if not -limit <= number < limit:
@@ -195,7 +195,7 @@ def is_only_axis_of_scalar(axis: Any, x: Value) -> bool:
 
 
 def distinct_axes(axes: Iterable[Any], x: Value, rank: int | None = None) -> list[int]:
-    """``axes`` as non-negative ints, in their order."""
+    """Check several axes; return them as distinct non-negative ints, in order."""
     numbers = [axis_of(axis, x, rank) for axis in axes]
     for axis in numbers:
         if numbers.count(axis) > 1:
@@ -213,7 +213,7 @@ def integer(
     least: int | None = None,
     of: str = "",
 ) -> int:
-    """Return ``data``, a number or a value that computes at once, as a Python int."""
+    """Read an argument as a Python int: a number, or a value that computes at once."""
     number = known_integer(data)
     if number is not None and not (least is not None and isinstance(data, bool | np.bool_)):
         if least is not None and number < least:
@@ -235,7 +235,7 @@ def integer(
 
 
 def array_size(n: Any, what: str = "size") -> int:
-    """Return how many elements an axis of an array that is made now has: below 2**31.
+    """Read the size of an axis of a new array, below 2**31.
 
     Raises:
         ArgumentError: no integer, below 0, or too many elements.
@@ -247,7 +247,7 @@ def array_size(n: Any, what: str = "size") -> int:
 
 
 def known_integer(data: Any) -> int | None:
-    """``data`` as a Python int, of any length, if it is an integer whose value is known now."""
+    """Return an argument as a Python int if its value is known now, else None."""
     number: Any = data
     if not isinstance(data, Value | Dim) or (isinstance(data, Value) and data.computes):
         try:
@@ -267,7 +267,7 @@ NonNegativeInt = Annotated[int, Argument(partial(integer, least=0))]
 
 
 def number_of_parts(data: Any, *values: Value) -> int:
-    """Return ``data`` as the number of parts into which a value is divided."""
+    """Read the number of parts into which a value is split."""
     count = integer("number of parts", data, *values)
     if not 1 <= count <= MOST_PARTS:
         most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
@@ -278,7 +278,7 @@ def number_of_parts(data: Any, *values: Value) -> int:
 
 
 def _integer_hint(what: str, data: object) -> str:
-    """Return a hint with a replacement for a non-integer."""
+    """Return a hint for an argument that is no integer: what to write instead."""
     if isinstance(data, Value):
         reason = "it is only known in a run, and shapes are decided when the graph is built"
         traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
@@ -305,7 +305,7 @@ def read_number(
     word: str, value: Any, *, what: str = "a number", low: float = -math.inf,
     high: float = math.inf, ends: str = "[]", or_value: bool = False,
 ) -> Any:  # fmt: skip
-    """Return ``value``, which must be ``what``: a number between ``low`` and ``high``.
+    """Read a numeric argument between ``low`` and ``high``; else raise that it must be ``what``.
 
     ``ends`` are the brackets of the interval: "[)" contains ``low``, not ``high``. With
     ``or_value`` an array, or a value that has its elements in the run, passes.
@@ -355,7 +355,7 @@ def check_equal(
     hint: str = "",
     details: Sequence[str] = (),
 ) -> None:
-    """Refuse sizes that differ with ``text``; named ones must be equal in each run."""
+    """Refuse sizes that differ; for named ones add a guard that each run checks."""
     if not equal(size, expected, text):
         raise ShapeError(text, details=details, hint=hint, related=describe_operands(*values))
 
@@ -367,7 +367,7 @@ def check_vector(text: str, x: Value, size: Size, *values: Value, hint: str = ""
 
 
 def size_of(data: Any, *values: Value, of: str = "") -> Size:
-    """``data`` as a size: a Dim, or a non-negative int."""
+    """Read an argument as a size: a Dim, or a non-negative int."""
     if (data.__class__ is int and 0 <= data <= MOST_SIZE) or isinstance(data, Dim):
         return data
     number = known_integer(data)
@@ -396,7 +396,7 @@ def dtype_of(spec: object, *, of: str = "") -> DType:
 
 
 def leaf_array(data: Any, dtype: Any = None, of_floats: DType = F64, *, of: str = "") -> Array:
-    """Return ``data`` as an array in ``dtype``, by default in its own; it may share memory.
+    """Convert the data of a constant or parameter to an array of ``dtype``; may share memory.
 
     Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
     """
@@ -420,7 +420,7 @@ def _has_arrays(data: Any) -> bool:
 
 
 def counting_dtype(dtype: DType, asked: Any = None) -> DType:
-    """Return the dtype of sums and products of ``own`` elements: ``asked`` if it is given.
+    """Return the dtype of a sum or product, as NumPy: ``asked``, or int64 for narrow integers.
 
     By default NumPy's: 64 bits for integers and bools.
     """

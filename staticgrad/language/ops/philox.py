@@ -68,6 +68,7 @@ class RandomBits(Op, name="random_bits"):
         return as_values(*args)
 
     def infer(self, key: TensorType, step: TensorType) -> TensorType:
+        """Check the key and step of random bits; infer the type of the draws."""
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
         expected = TensorType(
@@ -81,6 +82,7 @@ class RandomBits(Op, name="random_bits"):
         return TensorType(self.dtype, self.shape)
 
     def reference(self, key: Array, step: Array) -> Any:
+        """Compute random bits by NumPy, block by block."""
         draw_shape = self.shape[self.keys :]
         count = int(np.prod(draw_shape, dtype=np.int64))  # type: ignore[arg-type]
         if self.keys or np.ndim(key) or np.ndim(step):
@@ -92,7 +94,7 @@ class RandomBits(Op, name="random_bits"):
         return bits.reshape(draw_shape)
 
     def _bits(self, key: Array, step: Array, first: int, count: int, draw_shape: Any) -> Any:
-        """Return ``count`` numbers of each draw from number ``first`` on, of ``draw_shape``."""
+        """Return ``count`` random numbers of each draw, from number ``first`` on."""
         draw_size = int(np.prod(self.shape[self.keys :], dtype=np.int64))  # type: ignore[arg-type]
         begin = np.uint64(self.rank * draw_size + first)
         position = (begin + np.arange(count, dtype=np.uint64)).reshape(draw_shape)
@@ -115,7 +117,7 @@ class RandomBits(Op, name="random_bits"):
         return len(self.shape) - self.keys
 
     def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:
-        """Compute one element; ``places`` are the sizes of all axes, the rank if not 0, indices."""
+        """Compute one element's random bits in a kernel, from its key, step and position."""
         axes = len(self.shape)
         if self.rank:  # like a size, so that all ranks share a kernel
             position, indices = places[axes], places[axes + 1 :]
@@ -152,8 +154,7 @@ FOLD: Final = RandomBits((), U64, FOLDED)
 
 
 def fold_key(key: Any, number: Any) -> Any:
-    """The key of draws in an iteration of a loop: of the key around it and the iteration's number
-    (uint64).
+    """Derive the random key of a loop's iteration from the key outside and its number.
 
     It is a draw itself, of a stream that no other draw has, with the number in the place of the
     step. Of nested loops the inner one folds the key that the outer one has made.
@@ -164,7 +165,7 @@ def fold_key(key: Any, number: Any) -> Any:
 
 
 def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
-    """The four words of the encrypted counter, in the lower halves of u64.
+    """Run Philox's rounds on a counter in a kernel; return four words of random bits.
 
     Nothing is narrowed in between: a product reads lower halves only, and what stands above them is
     left there. So a round is two multiplications, two shifts and four exclusive ors of vectors.
@@ -185,7 +186,7 @@ def _rounds(counter: list[Expr], key: list[Expr]) -> list[Expr]:
 
 
 def encrypt(counter: list[Any], key: Any) -> list[Any]:
-    """Return the same for arrays of NumPy or JAX, words in uint64."""
+    """Run Philox's rounds over arrays of NumPy or JAX, words in uint64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     for turn in range(ROUNDS):
         k0, k1 = (

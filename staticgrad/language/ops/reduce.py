@@ -105,7 +105,7 @@ class Extreme(Reduction):
     neutral: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes; a guard where a named size could be 0."""
+        """Infer a reduction's type: the shape without the axes; a guard against empty axes."""
         out = super().infer(x)
         if self.neutral:
             return out
@@ -125,7 +125,7 @@ class Extreme(Reduction):
         raise TypeError(f"op {self.name} does not say which elements lose")
 
     def weights(self, out: Any, x: Any) -> tuple[Value, Any]:
-        """Return where elements lose, and how many of each result's elements do not, in its dtype.
+        """Return which elements lose to a max or min, and how many tie for each result.
 
         NaN where the result is: a NaN has won against nothing.
         """
@@ -189,7 +189,7 @@ class Min(Extreme, name="min"):
 def _extreme(
     choose: np.ufunc, x: Array, axes: tuple[int, ...], least: Any, zero: np.ufunc
 ) -> Array:
-    """NumPy's reduction with the sign of a zero decided: ``zero`` combines the sign bits."""
+    """Reduce to max or min by NumPy; ``zero`` combines the signs of zeros."""
     extreme = np.asarray(choose.reduce(x, axis=axes, initial=least))
     if x.dtype.kind != "f":
         return extreme

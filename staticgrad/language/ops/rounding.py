@@ -49,6 +49,7 @@ def rounded_as_first(function: F) -> F:
 
 
 def _wrap_function(function: F, by_first: bool) -> F:
+    """Wrap a composite function so that narrow floats compute in float32, rounded once."""
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     kinds = {name: str(kind) for name, kind in function.__annotations__.items()}
@@ -64,6 +65,7 @@ def _wrap_function(function: F, by_first: bool) -> F:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        """Call the composite function, in float32 if an operand is a narrow float."""
         for arg in args:
             if arg.__class__ not in _PLAIN and _is_narrow(arg):
                 return declared.call_wide(*args, **kwargs)
@@ -82,7 +84,7 @@ def _wrap_function(function: F, by_first: bool) -> F:
 
 
 def _is_narrow(arg: Any) -> bool:
-    """Return whether an argument is a value or an array of narrow floats, or contains a value."""
+    """Return whether an argument is, or contains, a value or array of narrow floats."""
     if isinstance(arg, Value):
         return bool(arg.type.dtype.is_storage)
     dtype = getattr(arg, "dtype", None)
@@ -109,7 +111,7 @@ class _Declared:
     by_first: bool
 
     def call_wide(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the function with narrow operands in float32, and round what it gives."""
+        """Call a composite function with narrow floats in float32, and round its results."""
         args = present(args)
         asked, args, kwargs = self._without_dtype(args, kwargs)
         if asked is not None and not asked.is_storage:
@@ -119,6 +121,7 @@ class _Declared:
         kind = binding_kind(tuple(values))
 
         def wide(place: Any, arg: Any) -> Any:
+            """Widen an argument of narrow floats to float32, in containers too."""
             if arg.__class__ in _PLAIN:
                 return arg
             if asked is not None and place in self.operands:
@@ -144,7 +147,7 @@ class _Declared:
         return result if result_dtype is None else _round_results(result, result_dtype)
 
     def _without_dtype(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the dtype that is asked for, and arguments in which a narrow one is left out."""
+        """Take a narrow ``dtype=`` out of the arguments; return it beside the others."""
         requested = args[self.at] if len(args) > self.at else kwargs.get("dtype")
         try:
             asked = None if requested is None else as_dtype(requested)
@@ -156,7 +159,7 @@ class _Declared:
         return asked, args, {word: arg for word, arg in kwargs.items() if word != "dtype"}
 
     def _dtype(self, arguments: Sequence[tuple[Any, Any]]) -> DType | None:
-        """Return the narrow dtype of results; None where other floats decide it."""
+        """Return the narrow dtype to round results to; None where other floats decide it."""
         if self.by_first:
             first = next(
                 (arg for place, arg in arguments if place == 0 or place in self.first), None
@@ -176,7 +179,7 @@ def _parts(arg: Any) -> Iterable[Any]:
 
 
 def _float_of(arg: Any) -> DType | None:
-    """The dtype of a floating value or array, else None."""
+    """Return the dtype of a floating value or array, else None."""
     dtype = getattr(arg, "dtype", None)
     if dtype is None:
         return None

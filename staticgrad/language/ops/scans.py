@@ -46,6 +46,7 @@ class _Scan(Op):
     axis: int
 
     def infer(self, *types: TensorType) -> TensorType:
+        """Infer a running total's type: that of its operands."""
         first = types[0]
         if any(t.dtype is not first.dtype for t in types) or first.dtype.is_bool:
             dtypes = ", ".join(str(t.dtype.numpy) for t in types)
@@ -138,7 +139,7 @@ class LinearScan(_Scan, name="linear_scan"):
         return total * _preceding(out, self.axis, 0), total
 
     def jvp(self, tangents: Sequence[Any], out: Any, a: Any, b: Any) -> Any:
-        """t[i] = a[i] * t[i - 1] + (da[i] * out[i - 1] + db[i])."""
+        """Push tangents through a recurrence: t[i] = a[i] t[i-1] + (da[i] out[i-1] + db[i])."""
         by_a, by_b = tangents
         if not out.dtype.is_float or (by_a is None and by_b is None):
             return None

@@ -56,6 +56,7 @@ class Schur(LinearAlgebra, name="schur"):
         return x, x, TensorType(I64, batch)
 
     def form(self, *types: TensorType) -> Form:
+        """Return the LAPACK call of a Schur decomposition."""
         batch, n = self.square(types[3])
         dtype = types[3].dtype
         room: Size = 34 * n + 1
@@ -65,6 +66,7 @@ class Schur(LinearAlgebra, name="schur"):
         return self.call_form(dtype, batch, (n, room, self.chosen), 25 * n * n * n, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        """Differentiate a Schur decomposition by the eigenvectors of T."""
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
         t, z, _ = out
@@ -73,7 +75,7 @@ class Schur(LinearAlgebra, name="schur"):
         if is_given(ct[1]):
             by_turn = by_turn + adjoint(z) @ ct[1]
         if not t.dtype.is_complex:
-            within = on_diagonal(_of_equal_numbers(t, by_turn))
+            within = on_diagonal(_equal_diagonal_cotangent(t, by_turn))
             by_t = by_t + within
             by_turn = by_turn + adjoint(t) @ within - within @ adjoint(t)
         below = _below_blocks(t, by_turn - adjoint(by_turn))
@@ -104,8 +106,8 @@ def _to_second(firsts: Any) -> Any:
     return sum_over(beside_diagonal(broadcast_to(as_columns(firsts), size), -1), (firsts.ndim,))
 
 
-def _of_equal_numbers(t: Any, by_turn: Any) -> Any:
-    """The cotangent of the diagonal, as a block turns until both its numbers are equal."""
+def _equal_diagonal_cotangent(t: Any, by_turn: Any) -> Any:
+    """Return the diagonal's cotangent where a 2x2 block of T has equal diagonal elements."""
     below, above, begins = _of_blocks(t)
     turned = beside_diagonal(by_turn - adjoint(by_turn), -1)
     total = below + above
@@ -116,7 +118,7 @@ def _of_equal_numbers(t: Any, by_turn: Any) -> Any:
 
 
 def _block_vectors(t: Any) -> tuple[Any, Any, Any]:
-    """Eigenvalues of T in their order, eigenvectors as columns, and the inverse of these.
+    """Return T's eigenvalues in order, its eigenvectors as columns, and their inverse.
 
     A block becomes triangular by a unitary matrix. LAPACK leaves the order of the eigenvalues of a
     triangular matrix, and its eigenvectors are triangular.

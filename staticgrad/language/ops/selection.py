@@ -68,7 +68,7 @@ class Where(Elementwise, name="where"):
         return (lift_operand(self.name, kind, condition, BOOL), *values)
 
     def met_dtype(self, *types: TensorType) -> DType:
-        """The branches' dtype; the condition is bool."""
+        """Return the dtype of ``where``'s branches; its condition must be bool."""
         condition, *branches = types
         if condition.dtype is not BOOL:
             raise DTypeError(
@@ -80,7 +80,7 @@ class Where(Elementwise, name="where"):
         return np.where(condition, x, y)
 
     def eager(self, condition: Array, x: Array, y: Array) -> Any:
-        """The same bits without a branch per element: ten times faster where the choice varies."""
+        """Select by bits instead of branches: ten times faster where the choice varies."""
         if condition.size < _FEW or x.dtype.itemsize not in _WORDS:
             return np.where(condition, x, y)
         word = _WORDS[x.dtype.itemsize]
@@ -114,6 +114,7 @@ class Where(Elementwise, name="where"):
         return where(condition, ZERO if by_x is None else by_x, ZERO if by_y is None else by_y)
 
     def value_range(self, of: RangeOf, condition: Any, x: Any, y: Any) -> Range | None:
+        """Bound ``where``: the union of its branches' ranges, narrowed by the condition."""
         of_x, of_y = of(x), of(y)
         relation, understood = condition.node.op, False
         if isinstance(relation, Relation):
@@ -162,6 +163,7 @@ class _Extremum(Elementwise):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any, y: Any
     ) -> tuple[Cotangent | None, ...]:
+        """Differentiate maximum or minimum: ct to the operand that wins, half to each at ties."""
         x_loses, y_loses = self.loses(x, y), self.loses(y, x)
         tie = where(equal(x, y), ct * 0.5, nan)
         share = where(logical_or(x_loses, y_loses), ct, tie)
@@ -169,6 +171,7 @@ class _Extremum(Elementwise):
         return by_x, Masked(y_loses, share, negated=True) if needed[1] else None
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any, y: Any) -> Any:
+        """Push tangents through maximum or minimum: that of the operand that wins."""
         by_x, by_y = (ZERO if tangent is None else tangent for tangent in tangents)
         if by_x is ZERO and by_y is ZERO:
             return None

@@ -65,6 +65,7 @@ class _Ordered(Op):
         raise TypeError(f"op {self.name} does not say its order")
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
+        """Infer a sort's types: values and int64 positions."""
         if not 0 <= self.axis < x.rank:
             raise AxisError(f"{self.name}: no axis {self.axis} in {x}")
         size = x.shape[self.axis]
@@ -92,7 +93,7 @@ class _Ordered(Op):
         return SortForm(self.axis, keep, self.sort_key())
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """The cotangent of the values, each element's at the position that it came from."""
+        """Differentiate a sort: scatter each value's cotangent to the position it came from."""
         _, places = out
         share, _ = ct
         if not x.dtype.is_float:
@@ -196,7 +197,7 @@ class SearchSorted(Op, name="searchsorted"):
 
 
 def ascending_key(x: Expr) -> Expr:
-    """An i32 (for elements of 64 bits: i64) Expr in the order of x; NaN is the largest."""
+    """Map an element to an integer whose order is the sort's: NaN is the largest."""
     x = x.cast(x.dtype.compute)
     dtype = x.dtype
     if dtype.is_float:
@@ -349,7 +350,7 @@ def searchsorted(
 def sorted_along(
     x: ArrayLike[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool | None
 ) -> tuple[AnyValue, AnyValue]:
-    """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
+    """Sort x along ``axis`` (None: flat) with positions; check NumPy's other options."""
     kind, order, stable = unused
     value = as_value(x)
     if kind is not None and stable is not None:

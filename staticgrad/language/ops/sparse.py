@@ -57,7 +57,7 @@ class PatternOp(Op):
         return *promoted_values(operands[:2]), *operands[2:]
 
     def check_pattern(self, *types: TensorType) -> tuple[DType, Size, Size, Size]:
-        """Return the dtype, and how many rows, columns and elements the matrix has."""
+        """Check a sparse matrix's operands; return the dtype, rows, columns and element count."""
         (a, b), pattern = types[:2], types[2:]
         if len(pattern) != PATTERN or any(p.rank != 1 or p.dtype not in _WHOLES for p in pattern):
             raise RankError(f"{self.name}: a pattern is {PATTERN} vectors of int32 or int64")
@@ -76,7 +76,7 @@ class PatternOp(Op):
         return a.dtype, starts - 1, others[1] - 1, places
 
     def check_shape(self, what: str, shape: Shape, expected: Shape) -> None:
-        """Refuse an operand whose last axes are not the wanted ones."""
+        """Refuse a dense operand of a sparse product whose last axes do not fit."""
         text = (
             f"{self.name}: {what} is {shape_text(shape)}, its last axes are {shape_text(expected)}"
         )
@@ -96,7 +96,9 @@ class PatternOp(Op):
     def call_form(
         self, kind: str, types: Sequence[TensorType], sizes: tuple[Size, ...], chunk: int, axes: int
     ) -> Form:
-        """The form; ``sizes`` end with rows or elements, of which an iteration takes ``each``."""
+        """Return the library call of a sparse product; an iteration takes ``chunk`` rows or
+        elements.
+        """
         out, a, _, pattern, *_ = types
         name = f"sparse:{kind}.{_REALS[a.dtype]}.{_WHOLES[pattern.dtype]}"
         batch = out.shape[: out.rank - axes]
@@ -106,7 +108,7 @@ class PatternOp(Op):
         return CallForm(name, (*sizes, chunk), total=product((*batch, parts)), flops=flops)
 
     def batching_rule(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """A further axis of the batch, of the operands that have it, or have a batch already."""
+        """Batch a sparse product: one more batch axis, for the operands that have it."""
         if any(over[2:]):
             return None
         batches = [
@@ -131,6 +133,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
     transposed: bool = False
 
     def infer(self, data: TensorType, x: TensorType, *pattern: TensorType) -> TensorType:
+        """Infer the type of a sparse-dense product."""
         dtype, rows, columns, count = self.check_pattern(data, x, *pattern)
         if self.transposed:
             rows, columns = columns, rows
@@ -143,6 +146,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
 
     @quiet
     def reference(self, data: Array, x: Array, *pattern: Array) -> Any:
+        """Compute a sparse-dense product by NumPy, row by row in order."""
         starts, places, _, starts_t, places_t, order = pattern
         numbers = np.arange(places.size)
         if self.transposed:
@@ -171,7 +175,7 @@ class SparseProduct(PatternOp, name="sparse_product"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return a sampled product for the data, and the transposed product for x."""
+        """Differentiate a sparse product: a sampled product for data, the transpose for x."""
         data, x, *pattern = args
         by_data = by_x = None
         if needed[0]:
@@ -209,6 +213,7 @@ class SampledProduct(PatternOp, name="sampled_product"):
 
     @quiet
     def reference(self, u: Array, v: Array, *pattern: Array) -> Any:
+        """Compute a sampled product by NumPy: dot products at the pattern's elements."""
         _, places, rows, *_ = pattern
         inside = (rows >= 0) & (rows < u.shape[-2]) & (places >= 0) & (places < v.shape[-2])
         terms = u[..., rows[inside], :] * v[..., places[inside], :]
@@ -235,7 +240,7 @@ class SampledProduct(PatternOp, name="sampled_product"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return products with the matrix that has the cotangent as its elements."""
+        """Differentiate a sampled product: products with the cotangent as a sparse matrix."""
         u, v, *pattern = args
         by_u = _sum_batch(SparseProduct()(ct, v, *pattern), u.ndim) if needed[0] else None
         by_v = _sum_batch(SparseProduct(True)(ct, u, *pattern), v.ndim) if needed[1] else None
@@ -259,6 +264,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
     ordering: str = "COLAMD"
 
     def infer(self, data: TensorType, b: TensorType, *pattern: TensorType) -> TensorType:
+        """Infer the type of a sparse system's solution."""
         dtype, rows, columns, count = self.check_pattern(data, b, *pattern)
         text = f"{self.name}: [{rows}, {columns}] is not square"
         if not dims.equal(rows, columns, text):
@@ -281,7 +287,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
         return self.solve_form(out.dtype.numpy.name, (out, *types), 0)
 
     def solve_form(self, dtype: str, types: Sequence[TensorType], parts: int) -> Form:
-        """The form for operands with so many further axes at the end."""
+        """Return the library call of a sparse solve, for operands with further axes."""
         out, data, b, pattern, *_ = types
         words = (self.ordering, "T" if self.transposed else "N", self.errors, dtype)
         index_dtype = pattern.dtype.numpy.name
@@ -293,7 +299,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """Return -y x^T at the pattern, where y solves the adjoint system, and y itself for b."""
+        """Differentiate a sparse solve by the adjoint system: y for b, -y x^T at the pattern."""
         data, b, *pattern = args
         adjoint = SparseSolve(not self.transposed, "nan", self.ordering)
         y = conj(adjoint(data, conj(ct), *pattern))
@@ -304,7 +310,7 @@ class SparseSolve(PatternOp, name="sparse_solve"):
         return by_data, _sum_batch(y, b.ndim) if needed[1] else None, *(None,) * PATTERN
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        """Return the solution of the system for db - dA x."""
+        """Push tangents through a sparse solve: the solution for db - dA x."""
         (by_data, by_b), (data, _), pattern = tangents[:2], args[:2], args[2:]
         right = by_b
         if by_data is not None:
@@ -345,6 +351,7 @@ class ComplexSparseSolve(SparseSolve, name="complex_sparse_solve"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
+        """Differentiate a sparse solve of complex matrices, over stored pairs."""
         of_values = SparseSolve(self.transposed, self.errors, self.ordering)
         operands = [_as_complex(args[0]), _as_complex(args[1]), *args[2:]]
         return tuple(

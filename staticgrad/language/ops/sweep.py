@@ -63,7 +63,7 @@ class Sweep(ABC, Generic[Node, Key]):
             self.hand_back(node, cts)
 
     def hand_back(self, node: Node, cts: Sequence[Any]) -> None:
-        """Give the operands of ``node`` their shares."""
+        """Propagate a node's cotangents to its operands."""
         keys = self.operands(node)
         needed = tuple([self.needs_grad(key) for key in keys])
         if True not in needed:
@@ -79,7 +79,7 @@ class Sweep(ABC, Generic[Node, Key]):
         """The rule of ``node`` gave no cotangent for an operand that needs one."""
 
     def add(self, key: Key, share: Any) -> None:
-        """Add to the cotangent of a value; several of a narrow float in its compute dtype."""
+        """Accumulate a cotangent contribution to a value; narrow floats in their compute dtype."""
         pending = self.pending.get(key)
         self.pending[key] = (
             share

@@ -77,6 +77,7 @@ class TileTaps:
         return self._factors(_TAPS, transposed=True)
 
     def _factors(self, table: Sequence[Sequence[float]], transposed: bool) -> Array:
+        """Return the matrix between an axis' taps and the combined taps of Winograd tiles."""
         of = np.array(table, np.float64)
         by_place = of.T if transposed else of
         factors = np.zeros((self.combined_taps, self.taps))
@@ -101,7 +102,7 @@ def combined_taps(combined: Size, step: int) -> Size:
 
 
 def tile_taps(axis: WindowAxis, over_windows: bool) -> TileTaps | None:
-    """Return the pieces of the taps of an axis; None if they do not fit into tiles."""
+    """Split an axis' taps into pieces for Winograd tiles; None if they do not fit."""
     taps, step = axis.taps, axis.step
     if not isinstance(taps, int) or (axis.dilation > 1 and (step > 1 or taps != SIDE - 1)):
         return None
@@ -132,8 +133,7 @@ def _blocks(taps: int) -> tuple[Piece, ...]:
 
 
 def _remainders(taps: int, step: int, padding: int) -> tuple[Piece, ...]:
-    """Pieces of the elements of an image by their remainders of ``step``; empty if they do not
-    read the same tile."""
+    """Split a strided axis by remainders of ``step`` for Winograd; empty if tiles differ."""
     start = -((taps - 1 - padding) // step)  # the first window over element 0
     pieces = []
     for element in range(step):

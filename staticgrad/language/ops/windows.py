@@ -29,7 +29,7 @@ Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 
 def check_geometry(strides: Sequence[int], *others: Sequence[Any]) -> None:
-    """Refuse attributes of an op that do not say the same number of axes, and steps below 1."""
+    """Refuse window attributes of different ranks, and steps below 1."""
     if not strides or {*map(len, others)} != {len(strides)}:
         raise RankError(
             f"{called_name()}: a stride, a dilation and a size are needed for each axis"
@@ -46,13 +46,13 @@ def window_axes(
     image: Shape,
     windows: Shape,
 ) -> tuple[WindowAxis, ...]:
-    """The axes of windows, of their attributes by axis."""
+    """Return the window axes of an image: steps, dilation, padding and sizes by axis."""
     described = zip(strides, dilation, padding_low, taps, image, windows, strict=True)
     return tuple([WindowAxis(*fields) for fields in described])
 
 
 def check_numbers(*types: TensorType) -> None:
-    """Refuse operands of several dtypes, and bools."""
+    """Refuse operands of a window op with several dtypes or bools."""
     first = types[0]
     for kind in types:
         if kind.dtype is not first.dtype:
@@ -63,7 +63,7 @@ def check_numbers(*types: TensorType) -> None:
 
 
 def check_windows(axes: Sequence[WindowAxis], first: int) -> None:
-    """Refuse a negative number of windows; for named sizes, add a guard.
+    """Refuse a negative number of windows; for named sizes add a guard.
 
     An image of no places may have no windows, and so may any whose named sizes are 0.
     """
@@ -101,6 +101,7 @@ def each_tap(axes: Sequence[WindowAxis]) -> Iterator[Tap]:
 
 
 def _along(axis: WindowAxis) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each tap of an axis with the slices of the image and of the windows that it links."""
     step, taps, padding_low = axis.step, int(axis.taps), int(axis.before)
     for tap in range(taps):
         shift = axis.dilation * tap - padding_low  # the image's index for window 0
@@ -128,7 +129,7 @@ _AXES: Final = {"image": ("n", "gc"), "windows": ("n", "go"), "filter": ("go", "
 
 
 def batched_windows(op: Any, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """The result over a batch; None where a batch of a named size would have to be groups."""
+    """Batch a window op by merging the batch with an axis; None for named sizes as groups."""
     roles = [role for role, has in zip(_OPERANDS[op.result], over, strict=True) if has]
     axis = _JOINED[frozenset((*roles, op.result))]
     groups = op.groups
@@ -144,7 +145,7 @@ def batched_windows(op: Any, size: Size, args: Sequence[Any], over: Sequence[boo
 
 
 def _merge_batch(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
-    """An operand [batch, ...] with the batch as the slower part of an axis."""
+    """Merge an operand's batch axis into another axis, as its slower part."""
     place, (outer, inner) = _place(role, axis, groups)
     sizes = list(x.shape[1:])
     if outer:
@@ -157,7 +158,7 @@ def _merge_batch(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
 
 
 def _split_batch(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
-    """The result with the batch taken out of the axis again, to the front."""
+    """Split the batch axis off an axis again, to the front."""
     place, (outer, inner) = _place(role, axis, groups)
     axis_size = _quotient(y.shape[place], size)
     parts = [groups, size, _quotient(axis_size, groups)] if outer else [size, axis_size]
@@ -206,7 +207,7 @@ class _Windowed(Op):
             raise RankError(f"{self.name}: {x} has no {rank} axes")
 
     def check_places(self, x: TensorType, places: TensorType) -> None:
-        """Refuse an operand that does not say a place for each window."""
+        """Refuse positions of maxima whose shape is not that of the windows."""
         expected = place_dtype(self.taps)
         if places.dtype is not expected:
             raise DTypeError(
@@ -232,7 +233,8 @@ def place_dtype(taps: Sequence[int]) -> DType:
     return next(d for d in (I8, I16, I32) if prod(taps) <= 2 ** (d.bits - 1))
 
 
-def _same_shape(left: Shape, right: Shape) -> None:
+def _check_same_shape(left: Shape, right: Shape) -> None:
+    """Refuse shapes that differ; for named sizes add a guard."""
     if left == right:
         return
     text = f"{called_name()}: operands of shapes {list(left)} and {list(right)}"
@@ -265,7 +267,7 @@ class _Reduced(_Windowed):
         return WindowReduce(self.kind, self.axes(image, self.extents))
 
     def elements(self, x: Array, fill: Any) -> Iterator[Array]:
-        """The elements of each tap, in C order: ``fill`` outside of the image."""
+        """Return the window elements of each tap in C order, ``fill`` outside of the image."""
         lead, image = x.shape[: x.ndim - self.count], x.shape[x.ndim - self.count :]
         extents = tuple(map(int, self.extents))
         read = {tap: (i, w) for tap, i, w in each_tap(self.axes(image, extents))}
@@ -378,7 +380,7 @@ class WindowPlace(_Reduced, name="window_place"):
         return super().infer(x).with_dtype(place_dtype(self.taps))
 
     def eager(self, x: Array) -> Any:
-        """Tap by tap, without an array of all of them."""
+        """Find the position of each maximum tap by tap, without an array of all taps."""
         lead, image = x.shape[: x.ndim - self.count], x.shape[x.ndim - self.count :]
         shape = (*lead, *map(int, self.extents))
         largest = np.zeros(shape, x.dtype)
@@ -431,7 +433,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
         (chosen,), out = places, _Reduced.infer(self, x)
         self.check_places(x, chosen)
-        _same_shape(out.shape, chosen.shape)
+        _check_same_shape(out.shape, chosen.shape)
         return out
 
     def reference(self, x: Array, places: Array) -> Any:
@@ -457,7 +459,7 @@ class _Spread(_Windowed):
         return WindowSpread(self.kind, self.axes(self.extents, first[len(first) - self.count :]))
 
     def sum_terms(self, lead: Shape, windows: Shape, dtype: Any, tap_values: Any) -> Array:
-        """The sums; ``given`` of a tap is what the windows give by it.
+        """Sum over taps what the windows contribute: ``tap_values`` of each tap.
 
         Taps of one k // stride, along each axis, read places that are all different.
         """
@@ -498,7 +500,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
     def infer(self, y: TensorType) -> TensorType:
         self.check(y, 2 * self.count)
         lead = y.rank - 2 * self.count
-        _same_shape(y.shape[lead : lead + self.count], self.taps)
+        _check_same_shape(y.shape[lead : lead + self.count], self.taps)
         return y.with_shape((*y.shape[:lead], *self.extents))
 
     @quiet
@@ -533,7 +535,7 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
     def infer(self, y: TensorType, places: TensorType) -> TensorType:
         self.check(y, self.count)
         self.check_places(y, places)
-        _same_shape(y.shape, places.shape)
+        _check_same_shape(y.shape, places.shape)
         return y.with_shape((*y.shape[: y.rank - self.count], *self.extents))
 
     @quiet
@@ -545,6 +547,7 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
         return self._put_with(y, places, self.sum_in_place)
 
     def _put_with(self, y: Array, places: Array, accumulate: Callable[..., Array]) -> Array:
+        """Put the windows' values into the image at the positions of their maxima."""
         lead = y.ndim - self.count
 
         def tap_values(tap: tuple[int, ...]) -> Array:
