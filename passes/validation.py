@@ -30,9 +30,10 @@ EXACT, CLOSE = "exact", "close"
 Transform = Callable[[Graph], Graph]
 Feeds = Mapping[str, Array]
 
-_TURNS: Final = 3
+_TURNS: Final = 3  # feeds at each size: normal numbers, four times as large ones, special ones
 _MOST_NODES: Final = 400  # of a program that is shrunk value by value
-_SIZES: Final = (3, 2, 4, 5, 8, 1)
+_SIZES: Final = (3, 2, 4, 5, 8, 1)  # values of a named size, in the order in which they are tried
+#: 1e-40 is subnormal in float32.
 _SPECIAL: Final = (0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1.0, 1.0)
 #: Whether anything is computed in float32 -> the relative and absolute tolerance of ``close``.
 _CLOSE: Final = {F32: (2e-3, 1e-4), F64: (1e-8, 1e-10)}

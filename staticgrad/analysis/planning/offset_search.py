@@ -37,7 +37,7 @@ from staticgrad.analysis.planning.offsets import (
 from staticgrad.analysis.planning.problem import machine_code
 from staticgrad.support.records import dataclass
 
-PRIME: Final = 2147483647
+PRIME: Final = 2147483647  # 2**31 - 1: modulus of the minimal standard random generator
 _PARTS: Final = (4, 1)  # parts of what is left of the effort: of blocks by load, and as they begin
 #: Pairs of blocks alive together up to which there is a search: 32 megabytes.
 MOST_PAIRS: Final = 2_000_000

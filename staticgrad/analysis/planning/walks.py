@@ -48,7 +48,9 @@ def propose_change(s: SequenceArrays) -> int:
 
 
 def _drawn(s: SequenceArrays, count: int) -> int:
-    """A random number below ``count``."""
+    """Return a random number below ``count``."""
+    # The minimal standard generator of Park, Miller and Stockmeyer, CACM 36 (7), 1993; a product
+    # is below 2**47.
     s.random = s.random * 48271 % 2147483647
     return s.random * count // 2147483648
 
@@ -199,10 +201,10 @@ def _swap_runs(s: SequenceArrays) -> int:
 
 _ROUND: Final = 64  # tries between two looks at heat and price
 _COOLER: Final = 970  # thousandths of the heat that each hundredth of the effort leaves
-_DEAREST: Final = 1 << 29
-_CHEAPEST: Final = 8
-_MILLION: Final = 1 << 20
-_MOST: Final = 1 << 30
+_DEAREST: Final = 1 << 29  # price of bytes beyond the goal, at most
+_CHEAPEST: Final = 8  # and at least
+_MILLION: Final = 1 << 20  # what an excess of the goal at every step counts as a share
+_MOST: Final = 1 << 30  # share, at most: times the price it is below 2**63
 _WIDE: Final = 1 << 40  # bytes from which on shares are counted less exactly
 _LOG: Final = 710  # of two, in 1024ths
 
@@ -324,6 +326,7 @@ def _is_accepted(s: SequenceArrays, count: int) -> int:
         return 0
     excess = excess + _excess_before(s)
     worse = dearer + _price_of(s, excess)
+    # Metropolis: a change that is worse by w is accepted with probability exp(-w / heat).
     if s.broken == 0 and (worse <= 0 or worse <= s.heat * _drawn_log(s) // 1024):
         return 1
     _forget_before(s)

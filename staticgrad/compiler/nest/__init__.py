@@ -1,7 +1,7 @@
-"""Kernels as one loop nest, with directives beside them that say how the loops run.
+"""Lower a kernel to one loop nest, under directives that say how its loops run.
 
-    found = nest.lower(kernel, machine)    # records, of which native.language writes LLVM IR
-    print(nest.print_nest(found))          # readable Python
+    loops = nest.lower(kernel, machine)    # records, of which native.language writes LLVM IR
+    print(nest.print_nest(loops))          # readable Python
 
 ``lower`` makes the records of a nest; ``text`` prints them in the kernel language, which plain
 Python runs.

@@ -1,4 +1,4 @@
-"""Sums of columns: of groups of rows beside other stages, and of stages of their own.
+"""Reductions across rows (sums of columns): beside other stages, or as a separate stage.
 
 A sum along a row ends with the lanes of one accumulator added to each other. A sum of columns, over
 the rows of a matrix, does not: each lane is the accumulator of one column, and a row of the matrix

@@ -4,7 +4,10 @@ Values assembled from parts are choices by position: the first rows and columns 
 the others from another (``lowering/windows/parts.py``). Loads of parts have ends. Vectors in the
 middle of a row that lies in the middle of the rows cross no end, and read one known part of each
 assembly, mostly the largest: they need no mask and no choice. ``interior`` finds what has to hold
-there, and the expressions that are left.
+there, and the expressions that are left::
+
+    y[j] = x[j - 1] if 1 <= j < n + 1 else 0       # a pad of x
+    in the middle, where 1 <= j and j < n + 1 for all lanes:  y[j] = x[j - 1], without a mask
 """
 
 from __future__ import annotations

@@ -7,7 +7,11 @@ share one by accident. The builder does three things as it goes, each record tou
 - *placement*: a value stands in the outermost block in which its operands have their values, and a
   load stays inside of the loops that store to its operand;
 - *copies*: a value that differs between copies of a loop's body (``PerCopy``) is computed for each
-  of them, everything else once. This is unroll-and-jam, for rows and for vectors.
+  of them, everything else once. This is unroll-and-jam, for rows and for vectors::
+
+      for i in range(0, n):              for i in range(0, n, 2):
+          x = load(p, i * w)     ->          x0, x1 = load(p, i * w), load(p, (i + 1) * w)
+          y = x + s                          y0, y1 = x0 + s, x1 + s
 """
 
 from __future__ import annotations

@@ -8,6 +8,11 @@ The order is that of (key, position), so no result depends on how it came about.
 Whole blocks of runs of eight go through a sorting network, a run in each lane; what is left is
 inserted one by one. Pairs of runs are merged from both ends at once, without branches on data: one
 merge takes as many steps as the shorter run has elements left, so that it leaves neither run.
+
+The sort of ``[3., 1., 2., 1.]``, with the position in the low bits of each word::
+
+    keys        (3., 0) (1., 1) (2., 2) (1., 3)
+    sorted      (1., 1) (1., 3) (2., 2) (3., 0)     equal keys keep their order: a stable sort
 """
 
 from __future__ import annotations
@@ -259,7 +264,7 @@ class Sorting:
             self.sort(sorted_at, count)
 
     def move_to_front(self, sorted_at: Any, values: Values) -> None:
-        """A vector of those that are kept."""
+        """Move a vector of the kept keys to the front."""
         for more in (0, self.apart) if self.wide else (0,):
             at = self.at(sorted_at, values.position(), more)
             word = self.b.load(self.order.scratch, "load", *at, values.full())

@@ -36,7 +36,7 @@ LEVELS: Final = 40
 
 
 def in_blocks(s: Accumulate) -> bool:
-    """Return whether blocks of a row are reduced apart and combined by the counter rule."""
+    """Return True if blocks of a row are reduced separately and combined by the counter rule."""
     return COMBINERS[s.kind].rule == "tree"
 
 

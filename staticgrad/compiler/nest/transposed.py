@@ -1,9 +1,9 @@
-"""Operands that lie across memory: tiles of neighbouring rows, transposed in registers.
+"""Strided operands of a vector loop: tiles of adjacent rows, transposed in registers.
 
-A loop that walks along its vectors through one line of memory after the other would take one
-element of each. Where a loop around it walks along memory, as many of its rows as a vector has
-lanes are taken together: a tile is transposed into local memory, from which each row reads vectors.
-So a line is read once, and whole. Stores across memory fill a tile first.
+If the elements of a vector are in as many cache lines, each load of it reads one element of each
+line. If an outer loop is contiguous in memory, as many of its rows as a vector has lanes are
+computed together: a tile is transposed into local memory, from which each row loads vectors. Each
+line is then read once, completely. Strided stores fill a tile first.
 
 A tile of four lines, of which each row needs one element::
 

@@ -165,7 +165,7 @@ class Values:
         return value if self.lanes == 1 else self.nest.b.op(f"splat{self.lanes}", value)
 
     def result(self, e: Expr, is_limit: bool) -> Any:
-        """A value that a name stands for: a vector where rows are lanes, except loop limits."""
+        """Return the value of a named result: a vector if rows are lanes, except loop limits."""
         return self.vec(e) if self.vector and not is_limit else self.one(e)
 
     def word(self, e: Expr) -> Any:
@@ -381,7 +381,7 @@ class Values:
         return joint_mask
 
     def _bounded_positions(self, access: Access) -> list[Position]:
-        """The positions that may lie beyond their ends."""
+        """Return the positions of an access that may be out of bounds."""
         inside_positions = (*self.inside.columns, *self.inside.rows)
         return [p for p in access.bounded_positions if p not in inside_positions]
 

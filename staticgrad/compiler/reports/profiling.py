@@ -31,7 +31,7 @@ from staticgrad.support.pictures import charts
 from staticgrad.support.pictures.markup import details, fragment, paragraph, seconds, table
 from staticgrad.support.records import dataclass
 
-_MOST_BARS: Final = 12
+_MOST_BARS: Final = 12  # of the chart of the slowest steps
 _PRODUCT_SIZE: Final = 768  # of the product
 _COPY_ELEMENTS: Final = 1 << 24  # elements of the copy
 _RUNS: Final = 12

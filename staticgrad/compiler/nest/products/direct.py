@@ -224,7 +224,7 @@ class DirectProduct:
                     self.vectors(*columns, tile)
 
     def pack_rows(self, top: Name) -> None:
-        """The rows of a tile, of each k behind those of another: they may displace each other."""
+        """Pack the rows of a tile by k: unpacked, they may evict each other from the cache."""
         p, a = self.p, self.p.stage.a
         name = p.packing.rows(p.nest.functions, self.heights[0])
         size = p.base_of(a, MATRIX) + top, p.a_inner, p.terms, p.rows_of_c - top

@@ -1,4 +1,4 @@
-"""Products of few columns whose first factor lies across memory: rows are the lanes of vectors.
+"""Products of few columns with a column-major first factor: rows are the lanes of vectors.
 
 Few columns fill a part of a vector. If the rows of a are adjacent in memory, vectors of rows are
 used instead: the tiles of C' = B'A' (``tiles``) have the columns for rows, and vectors of a

@@ -40,7 +40,7 @@ FEW_WAYS: Final = 8
 
 @dataclass(frozen=True)
 class Packing:
-    """Functions for factors that lie as ``stored``, and are packed as ``lanes`` of ``element``."""
+    """Functions that pack factors of dtype ``stored`` as vectors of ``lanes`` of ``element``."""
 
     element: str
     lanes: int
@@ -79,8 +79,10 @@ class Packing:
         return name
 
     def pitch(self, height: int) -> int:
-        """Elements from a step of k to the next in packed tiles: whole vectors, where hardly any of
-        them is empty, so that no store crosses a line."""
+        """Return the elements from a step of k to the next in packed tiles.
+
+        They are whole vectors if hardly any lane is empty, so that no store crosses a cache line.
+        """
         width = -(-height // self.lanes) * self.lanes
         return width if (width - height) * 8 <= width else height
 

@@ -1,4 +1,4 @@
-"""Facts about a product of matrices: how factors lie, what is known of sizes, blocks in caches."""
+"""Facts about a product of matrices: layouts of its factors, bounds of sizes, cache blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Products of few rows: their operand is streamed from memory.
+"""Products of few rows: the second factor is streamed from memory, in the order of its elements.
+
+Each element of it is used once for each row, which does not pay for packing::
+
+    for each inner index k:
+        for each vector of columns j of b:      # consecutive in memory
+            for each row i of a:
+                c[i, j..] += a[i, k] * b[k, j..]
 
 Iterations are partitioned as for tiles, but one continues over those that follow it.
 """

@@ -4,6 +4,14 @@ A tile's accumulators fill the registers. In a separate function they are not sp
 kernel around needs, and all kernels of a process call one machine code. The smallest height that
 covers the remaining rows is chosen when the kernel runs. While a tile runs, it prefetches memory
 that its kernel reads next, a line at each step of k.
+
+A tile of three rows and two vectors of columns, in one step of k (a rank-1 update)::
+
+    b0, b1 = load(b[k, 0..]), load(b[k, lanes..])
+    for i in range(3):                          # unrolled
+        x = broadcast(a[i, k])
+        c[i][0] = fma(x, b0, c[i][0])           # c: six accumulators in registers
+        c[i][1] = fma(x, b1, c[i][1])
 """
 
 from __future__ import annotations
@@ -206,7 +214,7 @@ class _Tile:
         self.lanes, self.size, self.pointer = tiles.lanes, tiles.size, f"ptr_{tiles.element}"
 
     def address(self, pointer: str, elements: Word) -> Word:
-        """The bytes at which an element of a parameter lies."""
+        """Return the address of an element of a parameter, in bytes."""
         byte_address: Word = self.b.op("address", self.p[pointer]) + elements * self.size
         return byte_address
 
@@ -446,7 +454,7 @@ def _few_rows(tiles: Tiles, name: str, l2: int) -> Function:
         _write_zeros(tiles, b, p)
         elements = depth * step
         few, most = step * STEPS, FAR * lanes
-        # Where b is small, it is near.
+        # The prefetch distance; a b of at most twice L2 is not prefetched.
         far = b.op(
             "choose_lt",
             few,
