@@ -1,5 +1,9 @@
 """Rewrites of products: vectors, transposes, blocks of terms, panels, narrow storage.
 
+**Vectors.** A product with one row, one column or one term is a multiplication, and a sum::
+
+    a[m, k] @ v[k, 1]     ->     sum(a * v.T, axis=-1)
+
 **Transposes.** A product that is only read transposed is computed with the factors swapped.
 
 **Blocks of terms (split-K).** A product of few rows and columns over many terms is one iteration,

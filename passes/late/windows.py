@@ -7,6 +7,10 @@ so results are bitwise identical. Copying the image is faster than looking up th
 panel: as rows if adjacent taps fill half a vector, otherwise as columns if an image has many
 windows.
 
+The embedding of patches of p x p pixels::
+
+    conv(x[n, c, h, w], f[o, c, p, p], stride=p)     ->     patches[n * h/p * w/p, c*p*p] @ f.T
+
 **Broadcast operands.** An operand of windows is materialized if it is broadcast.
 
 **Parts of the batch.** The gradient of a filter of few channels is a product of few rows and

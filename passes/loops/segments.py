@@ -10,6 +10,12 @@ separate: the first loop runs them first, the other one last. The stacked values
 iterations may all be stored, for as many as fit into memory: the second loop begins with them, and
 they are not recomputed. The order of iterations and of sums does not change, and every value is
 computed by the same kernels, so results stay bitwise identical.
+
+Twelve iterations in segments of four: instead of c0 to c11, at most c0, c4, c8 and the four carries
+of a segment are stored::
+
+    forward     c0 -> . -> . -> . -> c4 -> . -> . -> . -> c8 -> . -> . -> . -> c12
+    backward    c8 .. c11 again, then backward over them; c4 .. c7 again, ...; c0 .. c3 again, ...
 """
 
 from __future__ import annotations

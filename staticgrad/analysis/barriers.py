@@ -5,6 +5,12 @@ The workers walk the plan's steps together and claim groups of outer iterations
 between two barriers may run at the same time, so none of them may write bytes that another one
 touches. Nothing is stored in the plan: a rewritten plan has the barriers its placements need, and
 the driver's table says where they are.
+
+::
+
+    step 0    writes a
+    step 1    reads a, writes b     barrier before it
+    step 2    reads a, writes c     may run at the same time as step 1
 """
 
 from __future__ import annotations

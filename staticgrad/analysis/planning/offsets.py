@@ -5,6 +5,12 @@ placement, ends the search, else the lowest arena wins. If too many blocks live 
 blocks are placed as they begin, in near-linear time. Sizes are aligned, so offsets are aligned
 too.
 
+First fit of three blocks of 64 bytes: c may reuse the bytes of a, which is dead by then::
+
+    a    live in steps 0 to 2    offset 0
+    b    live in steps 1 to 3    offset 64
+    c    live in steps 3 to 4    offset 0         the arena has 128 bytes
+
 First fit of many blocks is machine code over arrays of integers (``staticgrad.native.words``).
 """
 

@@ -7,6 +7,12 @@ built if a value over queries and keys then need not be stored, if the block is 
 leaves it and comes back), and if its scratch for one matrix fits into the cache. Compare
 FlashAttention (T. Dao et al., 2022).
 
+::
+
+    s = q @ k.T                          for each tile of rows of q:
+    p = softmax(s, axis=-1)      ->          s = tile @ k.T; p = softmax(s)    # scratch, in L2
+    y = p @ v                                store the rows of y: p @ v
+
 **Roles.** The domain of a block is outer axes and a square of rows and columns, queries and keys. A
 value is *wide*, with an element for each index of the square, or it has one element per row.
 A product has a wide result (``scores``), or sums over the columns of a wide operand

@@ -5,6 +5,10 @@ whether it is the buffer of the parameter (then all other readers of the old val
 or a temporary that is copied to the parameter after the last read of the old value. It decides once
 for all updates together, from the reads and writes of the lowered kernels.
 
+Each of two updates reads the parameter that the other one writes; one goes through a copy::
+
+    updates {a: b * 2, b: a * 2}     ->     temporary = b * 2; b = a * 2; a = temporary
+
 A run may be cancelled until the first parameter is written, and a loop takes long. So a new value
 that a loop depends on, or computes, is a temporary: the loop can run before anything is written.
 """

@@ -5,6 +5,17 @@ stores. Reductions are expressions of the elements, in the order of ``ir/summati
 readers are expressions of the results. A kernel that processed such rows one at a time would leave
 most lanes empty.
 
+``sum(x, axis=-1)`` of x with 3 columns, where j is the row and a lane::
+
+    map j: n0 {
+      %0 = load p0[[j*3]]
+      %1 = load p0[[j*3 + 2]]
+      %2 = add %0, %1
+      %3 = load p0[[j*3 + 1]]
+      %4 = add %2, %3
+      store p1[j] = %4
+    }
+
 A split reduction over a long row has an iteration for each piece; the last piece may be shorter.
 """
 

@@ -6,6 +6,11 @@ nodes are one object, so the renumbered group is a cache key. ``lower_group`` ge
 renumbered group and its values, so that lowering cannot read what the key does not contain. Thus
 the layers of a network and the steps of a recurrence are lowered once. Sizes are not numbered,
 because collapsing two axes depends on products of sizes.
+
+::
+
+    h1 = relu(x @ w1 + b1)
+    h2 = relu(h1 @ w2 + b2)     ->     relu(v0 @ v1 + v2), lowered once if the sizes are equal
 (Equal kernels of different sizes become one object after lowering.)
 """
 

@@ -5,6 +5,13 @@ A body with independent rows, or with only a few numbers, needs no separate kern
 kernel; slices and stacks are accessed in place. Rows are vector lanes, and are divided among
 workers. All operations are those of the body's kernels, so results are bitwise identical.
 
+::
+
+    for t in steps:                              for each row i:                  # a lane each
+        for each row i:             ->               c = c0[i]                    # a register
+            c[i] = f(c[i], x[t, i])                  for t in steps:
+                                                         c = f(c, x[t, i])
+
 A kernel returns only after its last iteration, and signals are delayed until then. So a loop that
 is long, or whose number of iterations is a named size, is split into two loops: the driver's over
 *stretches* (chunks) of iterations, and the kernel's over the iterations of a stretch. Carries pass
