@@ -459,7 +459,7 @@ PATHS: Final = (
     # loop nests
     Path(
         "in_turn",
-        _NEST + "lower:KernelLowering.in_turn",
+        _NEST + "lower:KernelLowering.interleave_values",
         _returns(None),
         always=True,
         row="conv:7x7, depthwise | 8, 96 to 96 at 28x28:image",
@@ -483,7 +483,7 @@ PATHS: Final = (
     ),
     Path(
         "halves",
-        _NEST + "lower:KernelLowering.adds_rows",
+        _NEST + "lower:KernelLowering.adds_contiguous_rows",
         _returns(False),
         row="small:segment sums",
     ),

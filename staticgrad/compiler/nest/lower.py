@@ -154,7 +154,7 @@ class KernelLowering(NestWriter):
         elif k.outer == "groups":
             self.column_sums.groups(begin, end)
         elif k.outer == "lanes":
-            self.rows_as_lanes(begin, end)
+            self.write_rows_as_lanes(begin, end)
         elif k.outer == "squares":
             TransposedRows(self).write(begin, end)
         elif k.outer == "tiles" and isinstance(k.stages[0], Gemm) and k.stages[0].plain:
@@ -197,7 +197,7 @@ class KernelLowering(NestWriter):
         """
         k = self.kernel
         count = together or self.directive_value(Interleave, "factor", 1, axis="o")
-        sizes = {name: self.own_size(name) for name in k.own_rows} if count > 1 else {}
+        sizes = {name: self.elements_per_row(name) for name in k.own_rows} if count > 1 else {}
 
         def inside(numbers: Words, copies: int) -> None:
             """Write the stages of one row, or of several interleaved copies."""
@@ -301,7 +301,7 @@ class KernelLowering(NestWriter):
                 past = strip + strip_height if strip_height else b.least(strip + lanes, end)
                 for stages in runs:
                     if not isinstance(stages[0], Scalar):
-                        self.rows_of_strip(row, strip, past, stages, room, strip_height > 0)
+                        self.write_strip_rows(row, strip, past, stages, room, strip_height > 0)
                         continue
                     vectors = (
                         b.loop(strip, past, lanes, stored_operands(stages), "s")
@@ -310,9 +310,9 @@ class KernelLowering(NestWriter):
                     )
                     with vectors or nullcontext(strip) as number:
                         mask = None if strip_height else b.op(f"mask{lanes}", past - strip)
-                        self.scalars_of_strip(row, number, strip, stages, room, mask)
+                        self.write_strip_scalars(row, number, strip, stages, room, mask)
 
-    def scalars_of_strip(
+    def write_strip_scalars(
         self,
         row: Axis,
         number: Name,
@@ -337,7 +337,7 @@ class KernelLowering(NestWriter):
                 b.do(f"store{lanes}", room[name], offset, pick(self.refs[name], 0))
         self.vector_refs -= {*read, *result_names}
 
-    def rows_of_strip(
+    def write_strip_rows(
         self,
         row: Axis,
         strip: Name,
@@ -408,7 +408,7 @@ class KernelLowering(NestWriter):
         """The place of a row of a strip, which is read anew in each iteration of a loop."""
         return Offset(((number, 0),)) if number is strip else self.place_of(number - strip)
 
-    def rows_as_lanes(self, start: Word, stop: Word) -> None:
+    def write_rows_as_lanes(self, start: Word, stop: Word) -> None:
         """Write all stages with a row in each vector lane, for some interleaved vectors of rows."""
         k = self.kernel
         exprs = k.distinct_exprs
@@ -438,7 +438,7 @@ class KernelLowering(NestWriter):
         shifted.at = pointer, place
         return shifted
 
-    def own_size(self, operand: str) -> Word:
+    def elements_per_row(self, operand: str) -> Word:
         """Return how many elements of a scratch operand each row has for itself."""
         largest: Word | None = None
         for axes, access in self.kernel.own_rows[operand]:
@@ -568,7 +568,7 @@ class KernelLowering(NestWriter):
             values.runs, values.load_run = runs.loads, load_run
             self.prefetch(stage, values)
             if values.copies == 1:
-                self.in_turn(stage, values)
+                self.interleave_values(stage, values)
             for s in stage.body:
                 if s in still or store_at_last(values, runs, s):
                     continue
@@ -597,10 +597,10 @@ class KernelLowering(NestWriter):
             short = type(start) is int and facts.short
             facts = replace(facts, fixed=facts.fixed and self.is_written_out(stage))
 
-            adds = self.adds_rows(stage)
+            adds = self.adds_contiguous_rows(stage)
             middle = self.interior(stage)
             still = [
-                s for s in stage.body if isinstance(s, Check) and self.stands_still(s, written)
+                s for s in stage.body if isinstance(s, Check) and self.is_loop_invariant(s, written)
             ]
             for s in still:
                 self.scope().check(s)
@@ -614,11 +614,11 @@ class KernelLowering(NestWriter):
                 running[name] = self.sums.per_copy(partial(self.b.variable, "d", "copy", 0))
             self.sums.write_reductions(sums, running, vectors, start, stop, facts, short, written)
 
-    def stands_still(self, s: Check, written: Set[str]) -> bool:
+    def is_loop_invariant(self, s: Check, written: Set[str]) -> bool:
         """Return True if a checked index is loop-invariant in a map that writes operands."""
         along = Values(self, self.kernel.lanes, True)
         for e in postorder(roots(s)):
-            if along.moves_itself(e) or (e.op == "ref" and e.attribute not in self.refs):
+            if along.varies_itself(e) or (e.op == "ref" and e.attribute not in self.refs):
                 return False
             if isinstance(e.attribute, Access) and e.attribute.operand in written:
                 return False
@@ -671,7 +671,7 @@ class KernelLowering(NestWriter):
                 self.at[LANES] = index
                 body(Values(self, lanes, True, inside=middle))
 
-    def adds_rows(self, stage: Map) -> bool:
+    def adds_contiguous_rows(self, stage: Map) -> bool:
         """Return True if rows are added to contiguous memory, where masked stores would stall.
 
         A processor forwards a store to a load of the same bytes at once, but no store under a mask.
@@ -687,7 +687,7 @@ class KernelLowering(NestWriter):
         indices_vary = any(access.stride(LANES) != 0 for access in loads) or along
         return not indices_vary and not any(s.access.bounded_positions for s in stores)
 
-    def in_turn(self, stage: Map, values: Values) -> None:
+    def interleave_values(self, stage: Map, values: Values) -> None:
         """Interleave the operations of long, equal stored values, for instruction parallelism.
 
         A processor finds independent instructions only among the next few hundred.

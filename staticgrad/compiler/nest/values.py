@@ -117,7 +117,7 @@ class Values:
     inverses: dict[Expr, tuple[Any, Any]] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
 
-    def moves_itself(self, e: Expr) -> bool:
+    def varies_itself(self, e: Expr) -> bool:
         """Return True if an expression varies along the vector, whatever its arguments are."""
         if not self.vector:
             return False
@@ -442,7 +442,7 @@ class Values:
             where = nest.b.op("inside", at, extent, where, 0)
         return nest.place_of(where)
 
-    def lanes_at(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
+    def lane_offsets(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
         """Return each lane's offset of a gather or scatter, without the common offset."""
         b, nest = self.nest.b, self.nest
         elements: Any = None
@@ -473,7 +473,7 @@ class Values:
 
     def _scatter_elements(self, access: Access, indices: Sequence[Expr], copy: int) -> Any:
         base = self.nest.place_word(self._common_offset(access, indices, copy))
-        lanes = self.lanes_at(access, indices, copy)
+        lanes = self.lane_offsets(access, indices, copy)
         return lanes if base == 0 else self.nest.b.op("add", lanes, base)
 
     # -- memory
@@ -483,7 +483,7 @@ class Values:
         access: Any = e.attribute
         indices = e.args[: len(access.gather)]
         gathers = any(i in self.moving for i in indices)
-        moves = gathers or self.moves_itself(e)
+        moves = gathers or self.varies_itself(e)
         if moves:
             self.moving.add(e)
         fill = e.args[-1] if len(e.args) > len(indices) else None
