@@ -170,6 +170,7 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
     """a * b rounded, and exactly what the rounding lost (Dekker; Veltkamp's splitting)."""
     product = a * b
+    # 2**27 + 1 splits 53 bits into two numbers of 26, whose products are exact.
     a_high, b_high = (v * 134217729.0 - (v * 134217729.0 - v) for v in (a, b))
     a_low, b_low = a - a_high, b - b_high
     return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
@@ -189,6 +190,7 @@ def _fma32(a: Array, b: Array, c: Array) -> Array:
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
     """Compute float64 fma by error-free transformations, scaled if magnitudes are extreme."""
+    # Then a * b is within 2**-800 and 2**800: neither it nor its rounding errors are subnormal.
     moderate = _is_moderate(a, 400) & _is_moderate(b, 400) & ((c == 0) | _is_moderate(c, 900))
     if moderate.all():
         return _fma_moderate(a, b, c)
