@@ -1,4 +1,12 @@
-"""The plan as one function: every kernel in its order, arrays as parts of the arena."""
+"""The plan as one function: every kernel in its order, arrays as parts of the arena.
+
+The plan of a program with one kernel, and one input ``x`` of ``n`` elements::
+
+    def steps(arena, o, checks, x, y, n):
+        # mul, add: train.py:3
+        k0_mul_add(x, y, n)
+        return 0
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Write a kernel as one function of plain loops, with the order of sums that the graph fixes."""
+"""Write a kernel as one function of plain loops, with the order of sums that the graph fixes.
+
+``y = 2 * x + 1``, for Numba (``EntryWriter``) and in an exported file::
+
+    @entry                                            @jit
+    def kernel(record, own, begin, end):              def k0_mul_add(x, y, n0):
+        p0 = array(record[0], f32)                        restrict()
+        p1 = array(record[1], f32)                        for j in range(n0):
+        n0 = record[2]                                        y[j] = (x[j] * f32(2.0)) + f32(1.0)
+        for j in range(begin, end):
+            p1[at(j)] = (p0[at(j)] * f32(2.0)) + f32(1.0)
+"""
 
 from __future__ import annotations
 
