@@ -25,12 +25,12 @@ from pathlib import Path
 
 RUN: Final = '''
 def aligned(array):
-    """A copy that begins on a border of 64 bytes, as vectors like it."""
+    """Return a copy whose address is a multiple of 64: no vector of it crosses a cache line."""
     raw = np.empty(array.nbytes + 64, np.uint8)
     first = -raw.ctypes.data % 64
-    found = raw[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
-    found[...] = array
-    return found
+    copy = raw[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 with np.load(ARRAYS) as _file:
@@ -41,7 +41,7 @@ _results = {}  # arrays of former results, by name
 
 
 def flat(array):
-    """The elements of an array: two numbers for a complex one, the bits of a float16."""
+    """Return the elements of an array: two numbers for a complex one, the bits of a float16."""
     array = array.reshape(-1)
     if array.dtype == np.float16:
         return array.view(np.uint16)
@@ -56,9 +56,9 @@ def save(path=ARRAYS):
 
 
 def place(buffers):
-    """Offsets for buffers of so many bytes, live from a first to a last step, and their peak.
+    """Return the offsets of buffers (bytes, first and last step) in the arena, and its size.
 
-    The largest is placed first, each in the lowest gap that is free while it lives.
+    The largest is placed first, each in the lowest gap that is free in all of its steps.
     """
     placed, offsets, peak = [], [0] * len(buffers), 0
     for number in sorted(range(len(buffers)), key=lambda n: (-buffers[n][0], n)):
@@ -75,7 +75,7 @@ def place(buffers):
 def check(feeds):
     """Return the values of the sizes.
 
-    Raises ValueError or TypeError for what does not fit.
+    Raises ValueError or TypeError for feeds of another dtype, shape or size.
     """
     if set(feeds) != set(INPUTS):
         missing = [name for name in INPUTS if name not in feeds]
@@ -106,8 +106,10 @@ def check(feeds):
 
 
 def bind(feeds):
-    """The feeds as flat arrays; for their types and shapes the sizes, the offsets of buffers, the
-    memory of all of them, and the results' shapes, which are kept for the next run."""
+    """Return the feeds as flat arrays, and the sizes, buffer offsets, arena and result shapes.
+
+    All but the feeds depend on types and shapes alone, and are cached for the next run.
+    """
     arrays = {name: np.asarray(feed) for name, feed in feeds.items()}
     key = tuple((name, type(feeds[name]), a.shape, a.dtype) for name, a in arrays.items())
     if key not in _bound:
@@ -135,8 +137,10 @@ _UNUSED = references([np.empty(0)])[0]
 
 
 def result_of(name, shape, dtype):
-    """Return an array for a result: one of former runs, if it has no other references. New memory
-    is slower to write than most kernels are."""
+    """Return an array for a result: one of former runs, if it has no other references.
+
+    New memory is slower to write than most kernels are.
+    """
     former = _results.setdefault(name, [])
     for array, count in zip(former, references(former)):
         if count == _UNUSED and array.shape == shape:
@@ -147,7 +151,7 @@ def result_of(name, shape, dtype):
 
 
 def run(feeds):
-    """The results by name; parameters take their updates. One run at a time.
+    """Run the program: return its results by name, and update the parameters. One run at a time.
 
     Raises IndexError where an index is out of range, LinAlgError where a matrix is singular or not
     positive definite, RuntimeError where a solver needs more steps than it may take, before any
