@@ -152,6 +152,7 @@ def lower(graph: Graph | Callable[..., Any] | Any) -> Callable[..., Any]:
 
 
 def _check_rows(program: LaxProgram) -> None:
+    """Raise ExportError for primitives of a JAX program that have no row in the table."""
     missing = {call.primitive: call for call in program.missing()}
     if missing:
         reasons = {REFUSED[name]: None for name in missing if name in REFUSED}

@@ -39,7 +39,7 @@ def call_programs(programs: Programs, arrays: Sequence[Any]) -> Any:
 
 @functools.cache
 def jax_primitives() -> SimpleNamespace:
-    """Return both primitives, which are registered when JAX is first used."""
+    """Define JAX's two primitives of a compiled call, with their rules, at the first use."""
     primitive: Any = import_module("jax.extend.core").Primitive
     ad, batching, mlir = (
         import_module(f"jax.interpreters.{name}") for name in ("ad", "batching", "mlir")
@@ -74,6 +74,7 @@ def jax_primitives() -> SimpleNamespace:
         return _types(_result_kinds(programs, arrays), arrays)
 
     def jvp(primals: Any, directions: Any, *, programs: Programs) -> Any:
+        """Apply JAX's forward-mode rule of a compiled call: results and linear tangents."""
         primals = [*map(_array, primals)]
         wrt = tuple([k for k, direction in enumerate(directions) if type(direction) is not ad.Zero])
         forward = programs.forward(wrt)
@@ -110,6 +111,7 @@ def jax_primitives() -> SimpleNamespace:
         return _types(kinds, operands)
 
     def tangents_jvp(primals: Any, directions: Any, **named: Any) -> Any:
+        """Apply JAX's forward-mode rule of the tangents primitive, for second derivatives."""
         arrays, _, along = split(primals, named["counts"])
         second_directions = [split(directions, named["counts"])[k] for k in (0, 2)]
         results = tangents.bind(*primals, **named)
@@ -125,6 +127,7 @@ def jax_primitives() -> SimpleNamespace:
         return results, second
 
     def transpose_tangents(cotangents: Any, *operands: Any, pull: Programs, **named: Any) -> Any:
+        """Transpose the tangents of a compiled call in JAX: run the compiled backward program."""
         arrays, saved, along = split(operands, named["counts"])
         pull_operands = [*arrays, *saved, *map(ad.instantiate_zeros, cotangents)]
         slopes = call.bind(*_varying_alike(pull_operands), programs=pull)
@@ -139,6 +142,7 @@ def jax_primitives() -> SimpleNamespace:
         return results, [0] * len(results)
 
     def batch_tangents(operands: Any, axes: Any, *, push: Any, pull: Any, **named: Any) -> Any:
+        """Batch the tangents of a compiled call under ``jax.vmap``."""
         sizes = [x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None]
         (arrays, saved, along), by = split(operands, named["counts"]), split(axes, named["counts"])
         (arrays, over), (saved, beside) = (
@@ -174,6 +178,7 @@ def jax_primitives() -> SimpleNamespace:
         return lower(context, *operands, programs=programs)
 
     def on_cpu(context: Any, *operands: Any, programs: Programs) -> Any:
+        """Lower a compiled call to XLA on CPUs: by FFI, or by a callback into Python."""
         if context.module_context.lowering_parameters.for_export:
             return by_jax(context, *operands, programs=programs)
         name = target_name()
@@ -203,7 +208,7 @@ def _is_on_cpu(arrays: Sequence[Any]) -> bool:
 def _move_batch_first(
     operands: Sequence[Any], axes: Sequence[Any]
 ) -> tuple[list[Any], tuple[Any, ...]]:
-    """Return operands with the batch as first axis, and ``in_axes`` for them."""
+    """Move the batch axis of JAX operands to the front, and return their ``in_axes``."""
     batch_first = [
         x if axis is None else jax.numpy.moveaxis(x, axis, 0)
         for x, axis in zip(operands, axes, strict=True)
@@ -212,7 +217,7 @@ def _move_batch_first(
 
 
 def _varying_alike(operands: Sequence[Any]) -> Sequence[Any]:
-    """Return operands that all vary over the axes of a mesh that one of them varies over.
+    """Make JAX operands vary over all mesh axes that one of them varies over.
 
     Gradients of those that did not are then sums over these axes.
     """
@@ -234,7 +239,7 @@ def _make_varying(x: Any, axes: tuple[Any, ...]) -> Any:
 
 
 def _types(kinds: Any, operands: Sequence[Any]) -> list[Any]:
-    """Return the types of results, which vary over the axes of a mesh that operands vary over."""
+    """Return JAX's types of results, which vary over the mesh axes of the operands."""
     if not operands or not _varying(operands[0]):
         return [jax.core.ShapedArray(*kind) for kind in kinds]
     like = operands[0]

@@ -34,7 +34,7 @@ _INTERRUPTED: Final = ctypes.create_string_buffer(b"a call of staticgrad was int
 
 @functools.cache
 def target_name() -> str | None:
-    """Return the name by which XLA calls programs of this process; None where it cannot.
+    """Register our FFI handler with XLA and return its name; None where XLA has no FFI.
 
     A program that another process has stored names another: addresses in it are never used.
     """
@@ -82,7 +82,7 @@ class XlaCall:
             self._words[word] = value
 
     def run_in_python(self, frame: int) -> bytes | None:
-        """Run a call of XLA's; return the text of an error, or None."""
+        """Run a compiled program for a call frame of XLA; return the text of an error, or None."""
         try:
             arrays = _arrays(frame, FrameWord.OPERANDS_AT, self._operands)
             for array in arrays:
@@ -104,7 +104,7 @@ class XlaCall:
         return bool(self._referenced and self._referenced[0].describe_change())
 
     def _enter(self, arrays: Sequence[Any]) -> None:
-        """Let native code run it, if the program has a native entry of these operands."""
+        """Bind the program's native entry to XLA's operands, so that no Python runs in a call."""
         f, numbers = self._programs.of_function, self._programs.numbers
         traced, arguments = traced_call(f, (*numbers.values(), *arrays), {})
         entry = self._places(traced, arguments.numbers)
@@ -120,7 +120,7 @@ class XlaCall:
         self._words[XlaWord.HEAD] = address_of(head)
 
     def _places(self, traced: TracedProgram, numbers: Any) -> Any:
-        """Return the native entry's words, where feeds and results are, and constant feeds."""
+        """Return the native entry's words, which feeds and results are XLA's, and constants."""
         if traced.graph is None or traced.graph.updates:
             return None
         entry = traced.program(self._programs.options)._executor.native_entry
@@ -154,7 +154,7 @@ def _find_change(traced: TracedProgram) -> str | None:
 
 
 def _arrays(frame: int, word: FrameWord, kinds: Sequence[Any]) -> list[Any]:
-    """Return the buffers of operands or results as arrays over their memory."""
+    """View the operand or result buffers of an XLA call frame as arrays."""
     buffers = _word(frame, word)
     arrays = []
     for k, (shape, dtype) in enumerate(kinds):

@@ -120,7 +120,7 @@ class Programs:
         return self._key
 
     def values(self, /, *arrays: Any, **numbers: Any) -> Any:
-        """Call the function with values of a graph, and its numbers where others are not given.
+        """Call a function of another library with graph values in place of arrays and numbers.
 
         Raises:
             ArgumentError: it updates parameters, or draws random numbers.
@@ -138,7 +138,7 @@ class Programs:
         return results
 
     def forward(self, wrt: tuple[int, ...]) -> Programs:
-        """The results, and a list of what ``backward`` needs."""
+        """Return the forward program for PyTorch and JAX: results, and residuals."""
 
         def forward(*arrays: Any, **numbers: Any) -> Any:
             results, saved, _, _ = self._joint(wrt, arrays, numbers)
@@ -147,9 +147,12 @@ class Programs:
         return self._once("forward", forward, self.count, wrt)
 
     def backward(self, wrt: tuple[int, ...], count: int) -> Programs:
-        """Gradients from ``count`` arrays: those of the function, saved ones, and cotangents."""
+        """Return the backward program: gradients from the arrays, residuals and cotangents."""
 
         def backward(*arguments: Any, **numbers: Any) -> list[Any]:
+            """Compute gradients of a bridged function from residuals and cotangents given as
+            arrays.
+            """
             _, saved, cotangents, slopes = self._joint(wrt, arguments[: self.count], numbers)
             values = [join_parts(value) for value in (*saved, *cotangents)]
             replacements = [
@@ -165,7 +168,7 @@ class Programs:
         return self._once("backward", backward, count, wrt)
 
     def pullback(self, wrt: tuple[int, ...], count: int) -> Programs:
-        """Gradients from ``count`` arrays: those of the function, and cotangents."""
+        """Return the program of gradients that recomputes residuals, to be differentiated again."""
 
         def pullback(*operands: Any, **numbers: Any) -> list[Any]:
             arrays, cotangents = operands[: self.count], operands[self.count :]
@@ -175,7 +178,7 @@ class Programs:
         return self._once("pullback", pullback, count, wrt)
 
     def pushforward(self, wrt: tuple[int, ...]) -> Programs:
-        """Tangents of the floating results: of the function's arrays, then of those of ``wrt``."""
+        """Return the forward-mode program: tangents of the floating results."""
 
         def pushforward(*operands: Any, **numbers: Any) -> list[Any]:
             arrays, tangents = operands[: self.count], operands[self.count :]
@@ -186,7 +189,7 @@ class Programs:
         return self._once("pushforward", pushforward, self.count + len(wrt), wrt)
 
     def map_batches(self, axes: tuple[tuple[int | None, ...], ...]) -> Programs:
-        """The function over batches: for each batch axis, the outer first, ``in_axes`` of vmap."""
+        """Return the program under ``vmap``: ``in_axes`` of each batch axis, the outer first."""
 
         def run_mapped(*arrays: Any, **numbers: Any) -> Any:
             f: Callable[..., Any] = functools.partial(self.values, **numbers)
@@ -197,7 +200,7 @@ class Programs:
         return self._once("mapped", run_mapped, self.count, axes)
 
     def types(self, kinds: tuple[tuple[tuple[Size, ...], Any], ...]) -> ResultTypes:
-        """Return the types of results for arrays of these shapes, with named sizes, and dtypes."""
+        """Infer result types of a bridged function for arrays of these shapes and dtypes."""
         alike = kinds, tuple(map(type, self.numbers.values()))
         exactly = kinds, tuple([static_key(*pair) for pair in self.numbers.items()])
         for key in (alike, exactly):
@@ -223,7 +226,7 @@ class Programs:
     def _joint(
         self, wrt: tuple[int, ...], arrays: Sequence[Any], numbers: Mapping[str, Any]
     ) -> tuple[Any, ...]:
-        """The results, what is saved, cotangents, and gradients that depend on them."""
+        """Trace results, residuals, cotangents and gradients of a bridged function together."""
         arrays = [_store_complex(array) for array in arrays]
         results, chosen = self.values(*arrays, **numbers), [arrays[place] for place in wrt]
         floats = floating(results)
@@ -316,7 +319,7 @@ def caller(
     conjugate: bool = False,
     plain: Callable[[Any], Any] = lambda leaf: leaf,
 ) -> Callable[..., Any]:
-    """Return what calls f, with arrays in containers that are those of another library.
+    """Return what calls ``f`` on another library's arrays in containers, by compiled programs.
 
     Python numbers are those of the programs; everything else in its arguments is static: ``call``
     is given the programs of the function for these containers and static arguments, and the arrays.
@@ -331,6 +334,7 @@ def caller(
     direct: dict[tuple[Any, ...], tuple[Programs, tuple[str, ...]]] = {}
 
     def run_bridged(*args: Any, **kwargs: Any) -> Any:
+        """Call a function on arrays of PyTorch or JAX; repeated calls skip the search."""
         kinds = tuple([_plain_kind(argument, is_array) for argument in args])
         repeated_call = None if kwargs else direct.get(kinds)
         if repeated_call is not None:
@@ -441,10 +445,11 @@ def _of_arrays(
     are_arrays: Sequence[bool],
     names: Sequence[str],
 ) -> Callable[..., Any]:
-    """Return f as a function of its arrays in a row, and of its Python numbers by name."""
+    """Write windows as an ONNX MaxPool, or as AveragePool times the number of taps."""
     static = [None if is_one else leaf for leaf, is_one in zip(leaves, are_arrays, strict=True)]
 
     def of_arrays(*arrays: Any, **numbers: Any) -> Any:
+        """Call the function with its arrays and numbers put back into containers."""
         remaining = iter(arrays)
         filled = [
             next(remaining) if is_one else numbers.get(name, leaf)
@@ -476,7 +481,7 @@ def _store_complex(array: Any) -> Any:
 def _saved_values(
     slopes: Sequence[Any], cotangents: Sequence[Any], arrays: Sequence[Any]
 ) -> list[Symbolic]:
-    """Return the values that the gradients read beside cotangents and arguments, each once."""
+    """Find the residuals: values that gradients read besides cotangents and arguments."""
     nodes = sorted(ancestors([*slopes, *cotangents]), key=lambda node: node.serial)
     downstream = {value.node for value in cotangents}
     for node in nodes:
@@ -499,7 +504,7 @@ def _saved_values(
 
 
 def _substitute(values: Sequence[Symbolic], replacements: dict[Any, Any]) -> list[Any]:
-    """Return values with some of those that they depend on replaced."""
+    """Rebuild values with some of their operands replaced."""
     by_node: dict[Any, list[Any]] = {}
     for (node, index), value in replacements.items():
         by_node.setdefault(node, list(node.values))[index] = value

@@ -54,6 +54,7 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def _ravel_tree(name: str, tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Flatten a tree of real arrays to a float64 vector, and return the way back."""
     leaves, shape = flatten(tree)
     arrays = [np.asarray(leaf) for leaf in leaves]
     for path, array in zip(paths(shape, "x"), arrays, strict=True):
@@ -125,6 +126,7 @@ def _concatenate_leaves(tree: Any) -> Any:
 
 
 def _of_vectors(name: str, f: Any, x0: Any) -> tuple[_VectorFunctions, Any, Callable[[Any], Any]]:
+    """Return a function of a tree as compiled functions of SciPy's vectors, made once."""
     if not callable(f):
         raise ArgumentError(f"{name}: f is {kind_of(f)}, not a function")
     vector, unravel = _ravel_tree(name, x0)
@@ -267,6 +269,7 @@ def jacobian_operator(f: Callable[..., Any], x: Any, *args: Any) -> Any:
 
 
 def _jacobian_operator(functions: _VectorFunctions, v: Any, args: tuple[Any, ...]) -> Any:
+    """Build SciPy's LinearOperator from compiled products with the Jacobian and its transpose."""
     from scipy.sparse.linalg import LinearOperator
 
     count = functions.program("values")(v, *args).size

@@ -90,7 +90,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.tol = tol
 
     def _goes_on(self, is_part: bool) -> bool:
-        """Return whether training goes on with the module that is there."""
+        """Return whether an estimator continues training its fitted module."""
         if is_part and self.early_stopping:
             raise ArgumentError(
                 f"{type(self).__name__}.partial_fit: there is no early stopping of one epoch",
@@ -107,7 +107,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         loss: Callable[..., Any],
         is_part: bool,
     ) -> None:
-        """Train the module on targets that are numbers; one epoch of ``partial_fit``."""
+        """Train the estimator's module by mini-batches until its stopping rule ends it."""
         stops = _EarlyStopping(self) if self.early_stopping else None
         random = check_random_state(self.random_state)
         if not self._goes_on(is_part):
@@ -156,6 +156,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.best_loss_ = None if stops else min(self.loss_curve_, default=None)
 
     def _make_module(self, inputs: int, outputs: int, seed: int) -> nn.Module:
+        """Copy or build the module that a scikit-learn estimator trains."""
         if isinstance(self.module, nn.Module):
             return deepcopy(self.module).train()
         with seed_first_values(seed):
@@ -165,7 +166,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         return model.train()
 
     def _weights(self, sample_weight: Any, x: Any) -> Any:
-        """The weight of each row as float64; None without weights."""
+        """Check scikit-learn's sample weights: float64 for each row; None without weights."""
         if sample_weight is None:
             return None
         with _errors_of(self):
@@ -207,7 +208,7 @@ def _step_of(
     user_loss: Callable[[Any, Any], Any] | None,
     default: Callable[..., Any],
 ) -> Function[..., Any]:
-    """A step on a batch, or on one whose rows have weights of mean 1 over all rows."""
+    """Return a training step of an estimator on a batch, with or without row weights."""
 
     def by_row(outputs: Any, y: Any) -> Any:
         if user_loss is not None:  # a loss of a user is one of batches: of one row each
@@ -217,6 +218,9 @@ def _step_of(
 
     @function(sizes={"x": ("rows", None)})
     def step(x: Any, y: Any, weights: Any = None) -> Any:
+        """Update an estimator's module by one batch: weighted mean of row losses, or the plain
+        loss.
+        """
         outputs = model(x)
         if weights is None:
             value = (user_loss or default)(outputs, y)
@@ -255,7 +259,7 @@ class _EarlyStopping:
         self._best, self._state, self._without = -np.inf, network, 0
 
     def split(self, arrays: list[Any], random: Any) -> list[Any]:
-        """Return the rows to train on."""
+        """Split off rows for validation (early stopping), and return the rows to train on."""
         network = self._network
         stratify = arrays[1] if is_classifier(network) else None
         with _errors_of(network):
@@ -302,7 +306,7 @@ class _EarlyStopping:
 
 @contextmanager
 def _errors_of(estimator: Any, X: Any = None) -> Iterator[None]:
-    """Inside, an error of scikit-learn keeps its words, and has a code."""
+    """Give errors of scikit-learn's validation our error class, with the same text."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -455,6 +459,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
     def _fit_rows(
         self, X: Any, y: Any, labels: Any, sample_weight: Any, is_part: bool
     ) -> Classifier:
+        """Train a classifier on label indices, with class weights multiplied into row weights."""
         places = np.searchsorted(labels, y).astype("int64")
         weights = self._weights(sample_weight, X)
         if self.class_weight is not None:
@@ -465,6 +470,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         return self
 
     def _class_weights(self, labels: Any, places: Any, weights: Any) -> Any:
+        """Return the weight of each class: balanced by counts, or from a dict."""
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             counts = np.bincount(places, weights, minlength=len(labels))
             present = np.count_nonzero(counts)
@@ -538,6 +544,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         return self._fit_rows(X, y, sample_weight, is_part=True)
 
     def _fit_rows(self, X: Any, y: Any, sample_weight: Any, is_part: bool) -> Regressor:
+        """Train a regressor on rows of numeric targets, one or several each."""
         again = self._goes_on(is_part)
         X, y = _validate_arrays(self, X, y, multi_output=True, y_numeric=True, reset=not again)
         weights = self._weights(sample_weight, X)

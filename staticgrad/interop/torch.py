@@ -191,6 +191,7 @@ def explain(
 
 
 def _call_programs(programs: Programs, tensors: list[Any]) -> Any:
+    """Call compiled programs on torch tensors, on PyTorch's tape if gradients are needed."""
     wrt: tuple[int, ...] = ()
     if torch.is_grad_enabled():
         wrt = tuple([k for k, tensor in enumerate(tensors) if tensor.requires_grad])
@@ -209,7 +210,7 @@ def _call_programs(programs: Programs, tensors: list[Any]) -> Any:
 
 @functools.cache
 def _tape() -> Any:
-    """The class of calls on the tape of PyTorch, which is made when PyTorch is first used."""
+    """Define the ``torch.autograd.Function`` of compiled calls, at the first use of PyTorch."""
 
     class Call(torch.autograd.Function):  # type: ignore[misc]
         """One call on the tape: its outputs are the results, then what backward reads."""
@@ -218,6 +219,7 @@ def _tape() -> Any:
         def forward(
             programs: Programs, wrt: tuple[int, ...], call: SimpleNamespace, *tensors: Any
         ) -> Any:
+            """Run the forward program of a torch autograd function."""
             leaves, tree = run_programs(
                 programs.forward(wrt) if wrt else programs, tensors, _call_programs
             )
@@ -235,6 +237,7 @@ def _tape() -> Any:
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            """Save residuals and types of results in the context of a torch autograd function."""
             ctx.programs, ctx.wrt, call, *tensors = inputs
             count = call.tree.count
             smooth = [k for k in range(count) if _has_slopes(output[k])]
@@ -249,6 +252,9 @@ def _tape() -> Any:
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
+            """Run the backward program of a torch autograd function; a second derivative
+            recomputes.
+            """
             programs, saved = ctx.programs, list(ctx.saved_tensors)
             cts = [
                 torch.zeros(shape, dtype=dtype) if cotangents[k] is None else cotangents[k]
@@ -267,6 +273,7 @@ def _tape() -> Any:
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Any:
+            """Run the forward-mode program of a torch autograd function on tangents."""
             programs, primals = ctx.programs, [*ctx.saved_tensors[: ctx.programs.count]]
             along = tangents[3:]
             wrt = tuple([k for k, tangent in enumerate(along) if tangent is not None])
@@ -279,7 +286,7 @@ def _tape() -> Any:
 
 
 def _call_in_batches(programs: Programs, tensors: list[Any]) -> Any:
-    """Call programs of gradients, also where PyTorch computes several of them at once.
+    """Call gradient programs on torch tensors, also under ``vmap`` where they have batch axes.
 
     ``torch.autograd.grad(..., is_grads_batched=True)`` and ``jacobian(..., vectorize=True)`` mark a
     batch in another way than ``torch.func.vmap``.
@@ -301,7 +308,7 @@ def _call_in_batches(programs: Programs, tensors: list[Any]) -> Any:
 
 
 def _plain(leaf: Any) -> Any:
-    """Return the Python number of a symbol of ``torch.compile``, which then compiles for it."""
+    """Convert a symbolic number of ``torch.compile`` to Python's, which specializes on it."""
     for symbol, kind in ((torch.SymInt, int), (torch.SymFloat, float), (torch.SymBool, bool)):
         if isinstance(leaf, symbol):
             return kind(leaf)

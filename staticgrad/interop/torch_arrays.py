@@ -11,7 +11,7 @@ from staticgrad.support.errors import ArgumentError
 
 
 def array_of(tensor: Any) -> Any:
-    """Return the memory of a tensor as an array, without a copy.
+    """View the memory of a torch tensor as a NumPy array, without a copy.
 
     Raises:
         ArgumentError: it is not on the CPU, or not an array in memory: sparse, quantized, nested.
@@ -30,7 +30,7 @@ def array_of(tensor: Any) -> Any:
 
 
 def _tensor_error(tensor: Any, error: Exception) -> ArgumentError:
-    """Return the error for a tensor that is not an array in memory."""
+    """Build the error for a torch tensor that is no array in CPU memory."""
     if tensor.is_nested:
         return ArgumentError("a tensor is nested", hint="tensor.to_padded_tensor(0.0)")
     if tensor.is_quantized:

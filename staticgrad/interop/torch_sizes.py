@@ -30,7 +30,7 @@ def name_size(size: Any, names: dict[str, Dim]) -> Any:
 
 
 def typical(size: Any) -> int:
-    """Return the number that PyTorch traces with in the place of an open size.
+    """Return the number with which PyTorch traces an open size (its hint).
 
     Raises:
         UnnamedSizeError: it depends on values of tensors.
@@ -43,7 +43,7 @@ def typical(size: Any) -> int:
 
 
 def open_sizes(sizes: Any, names: Mapping[str, Dim]) -> dict[str, Any]:
-    """Return PyTorch's integers for the ``names`` in these sizes."""
+    """Convert named sizes back to PyTorch's symbolic integers."""
     integers: dict[str, Any] = {}
     for size in filter(is_open, sizes):
         for symbol in size.node.expr.free_symbols:
@@ -54,7 +54,7 @@ def open_sizes(sizes: Any, names: Mapping[str, Dim]) -> dict[str, Any]:
 
 
 def _of_expression(expression: Any, bounds: Any, names: dict[str, Dim]) -> Any:
-    """An expression of SymPy over sizes."""
+    """Convert a SymPy expression of PyTorch over open sizes to a size of ours."""
     if expression.is_Integer:
         return int(expression)
     if expression.is_Symbol:

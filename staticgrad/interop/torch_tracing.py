@@ -28,7 +28,7 @@ from staticgrad.support.errors import StaticgradError
 def run_programs(
     programs: Programs, tensors: Sequence[Any], call_on_tape: Callable[[Programs, list[Any]], Any]
 ) -> tuple[list[Any], Tree]:
-    """Return the results of programs as tensors, and their containers.
+    """Run programs on torch tensors as an operator that PyTorch can trace; return results, tree.
 
     Where PyTorch traces, it is a call of the operator, which in a graph that needs its gradient is
     ``call_on_tape``.
@@ -41,7 +41,7 @@ def run_programs(
 
 
 def _types(programs: Programs, tensors: Sequence[Any]) -> tuple[list[tuple[Any, str]], Tree]:
-    """Return shapes and element types of the results, and their containers.
+    """Infer shapes and dtypes of the results of programs on torch tensors, and their containers.
 
     Open sizes stay open where the function has no need of their values.
     """
@@ -71,7 +71,7 @@ def _kinds(
 
 @functools.cache
 def _operator(call_on_tape: Callable[[Programs, list[Any]], Any]) -> Any:
-    """Register the operator; return it."""
+    """Register the torch operator that calls compiled programs, and return it."""
     library = torch.library.Library("staticgrad", "FRAGMENT")
     tags = (torch.Tag.pt2_compliant_tag,)
     library.define("run(str key, Tensor[] tensors) -> Tensor[]", tags=tags)
@@ -103,7 +103,7 @@ _opaque: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
 def opaque(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Let Dynamo write calls of a function into its graph, whenever it is imported."""
+    """Let Dynamo record calls of a function as one operator, also if it is imported later."""
     if sys.modules.get("torch._dynamo.decorators"):
         _tell_dynamo(f)
     else:
@@ -126,7 +126,7 @@ class _WhenImported(MetaPathFinder):
     """Finds Dynamo, which takes seconds to import, and says then which functions are opaque."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Return where Dynamo is; None of other modules."""
+        """Find Dynamo's module for the import hook, which then registers our operator."""
         if name != "torch._dynamo":
             return None
         sys.meta_path.remove(self)

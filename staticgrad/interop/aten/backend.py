@@ -56,7 +56,7 @@ def compile_dynamo_graph(
     options: Mapping[str, Any],
     note: Callable[[Note], object] = lambda note: None,
 ) -> Any:
-    """Return what runs a graph of Dynamo and its gradient; ``note`` is called with each graph."""
+    """Compile a graph that Dynamo captured, with its gradient, for ``torch.compile``."""
     aot = torch._dynamo.backends.common.aot_autograd
 
     def make_compiler(kind: str) -> Callable[..., Any]:
@@ -79,7 +79,7 @@ def _compile_aten_graph(
     options: Mapping[str, Any],
     note: Callable[[Note], object],
 ) -> Callable[..., Any]:
-    """Return what runs one graph of ATen operators, called with a list of arguments."""
+    """Compile one forward or backward graph of ATen operators, called with a list of arguments."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
     runs = _Runs(graph, options)
     reasons = map(_reason, nodes, runs.program.nodes)
@@ -103,7 +103,7 @@ def _compile_aten_graph(
 
 
 def _reason(node: Any, call: AtenCall) -> str:
-    """Why PyTorch runs a node; empty if a program may."""
+    """Return why PyTorch has to run a node of an ATen graph; empty if a program may."""
     if not has_row(call):
         why = REFUSED.get(call.operator.removeprefix("aten.").partition(".")[0], "")
         reason = f"{call.operator} has no row in the table of operators"
@@ -120,6 +120,7 @@ def _reason(node: Any, call: AtenCall) -> str:
 
 
 def _warn(reason: str) -> None:
+    """Warn once for each reason that ``torch.compile`` leaves a part of a graph to PyTorch."""
     if reason.startswith("random ") or reason in _named:
         return
     _named.add(reason)
@@ -133,7 +134,7 @@ def _warn(reason: str) -> None:
 def _compile_parts(
     graph: Any, outside: Mapping[Any, str], options: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], list[_Runs], list[str]]:
-    """Return what runs programs for parts of a graph, and PyTorch between them.
+    """Split an ATen graph: compiled programs for its parts, and PyTorch between them.
 
     The last result names operators that PyTorch runs because each would be a program by itself.
     """
@@ -181,10 +182,11 @@ def _box_call(run: Callable[[list[Any]], Any]) -> Callable[..., Any]:
 
 
 def _Part(runs: _Runs, graph: Any) -> Any:  # noqa: N802 - makes a module
-    """Return a module that runs a part of a graph by its program, or by PyTorch if it refuses."""
+    """Return a torch module that runs part of a graph by its program, or by PyTorch if refused."""
 
     class Part(torch.nn.Module):  # type: ignore[misc]
         def forward(self, *args: Any) -> Any:
+            """Run a part of a ``torch.compile`` graph; on a refusal call PyTorch's graph."""
             try:
                 results = runs([*args])
             except StaticgradError as error:
@@ -266,7 +268,7 @@ class _Runs:
         return [plan.program for plan in plans if plan.program is not None]
 
     def prepare(self, example: Sequence[Any]) -> None:
-        """Compile for arguments like those that PyTorch traced.
+        """Compile an ATen graph for arguments like those that PyTorch traced.
 
         Raises:
             StaticgradError: a row refuses them.
@@ -289,7 +291,7 @@ class _Runs:
         self._plan_by_kinds[tuple(hints)] = self._build_plan(hints)
 
     def _build_plan(self, kinds: Sequence[Any]) -> _CallPlan:
-        """Return the program for arguments of these kinds: ``_Kind``, sizes and numbers."""
+        """Build the program of an ATen graph for these kinds of arguments, sizes and numbers."""
         operands: list[Any] = []
         inputs: list[Any] = []
         feeds: list[tuple[int, str, Any, Callable[[Any], Any] | None]] = []
@@ -393,7 +395,7 @@ class _Runs:
 
 
 def _kinds_of(example: Sequence[Any], names: dict[str, Dim]) -> list[Any]:
-    """The kinds of arguments whose sizes have names, which are added to ``names``.
+    """Describe the example arguments of an ATen graph; sizes that have names go into ``names``.
 
     An open integer of which no tensor has a size is an input.
     """
@@ -407,7 +409,7 @@ def _kinds_of(example: Sequence[Any], names: dict[str, Dim]) -> list[Any]:
 
 
 def _kind_of(argument: Any, names: dict[str, Dim] | None) -> Any:
-    """The ``_Kind`` of a tensor; a size; another argument unchanged.
+    """Describe an argument of PyTorch: dtype, shape and strides of a tensor, or a symbolic size.
 
     ``names``: of sizes that are not known yet, which are added to it; None where all sizes are the
     numbers that they are now.
@@ -431,7 +433,7 @@ def _size(size: Any, names: dict[str, Dim] | None) -> Any:
 
 
 def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int, int | None]]:
-    """Return the argument and axis from which a call reads each named size in ``sizes``.
+    """Find the tensor argument and axis from which a call reads each symbolic size of PyTorch.
 
     Raises:
         UnnamedSizeError: no argument has one of them as a size.
@@ -451,7 +453,7 @@ def _sources(kinds: Sequence[Any], sizes: Sequence[Dim]) -> dict[str, tuple[int,
 
 
 def _order(stride: Sequence[int] | None, shape: Any = None) -> tuple[int, ...] | None:
-    """The axes by their strides, the greatest first; None of C order, and of expanded axes.
+    """Sort the axes of a torch tensor by stride, greatest first; None if in C order or expanded.
 
     ``shape``: None is returned also where no contiguous array has these strides.
     """
@@ -475,7 +477,7 @@ def _inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 
 def _views_of(outputs: Sequence[Any]) -> list[Any]:
-    """For each output that shares memory with another or an input: (base, views, sizes)."""
+    """Find outputs of an ATen graph that are views of an input or output: (base, views, sizes)."""
     chains = [_chain(output) for output in outputs]
     bases = [base for base, _ in chains]
     entries: list[Any] = []
@@ -489,7 +491,9 @@ def _views_of(outputs: Sequence[Any]) -> list[Any]:
 
 
 def _chain(node: Any) -> tuple[Any, list[Any]]:
-    """The tensor that a result is a view of, and the views on the way."""
+    """Follow a result of an ATen graph to the tensor that it is a view of; return both and the
+    views.
+    """
     views: list[Any] = []
     while isinstance(node, torch.fx.Node) and node.op == "call_function":
         schema = getattr(node.target, "_schema", None)
@@ -520,7 +524,7 @@ def _is_token(node: Any) -> bool:
 def _replay_view(
     node: Any, size_values: Mapping[Any, Any]
 ) -> Callable[[Any, Mapping[str, int]], Any]:
-    """Return what makes the view of a tensor, with numbers in the place of sizes."""
+    """Return a function that repeats a view of PyTorch on a tensor, with sizes as numbers."""
     if not any(isinstance(size_values[argument], Dim) for argument in node.all_input_nodes[1:]):
         arguments = torch.fx.map_arg(node.args[1:], lambda argument: size_values[argument])
         named = torch.fx.map_arg(node.kwargs, lambda argument: size_values[argument])

@@ -85,7 +85,7 @@ class TorchModule(Module):
             self.generator = Generator(int(source(None).integers(np.iinfo(np.int64).max)))
 
     def take_arrays(self, net: Any, exported: ExportedModule) -> None:
-        """Make parameters of the tensors of ``net`` that a program reads, if there are none yet."""
+        """Make parameters from the tensors of a torch module that its exported program reads."""
         arrays = dict(net.named_parameters()) | dict(net.named_buffers())
         kinds = {
             operand[1]: operand[0]
@@ -106,7 +106,7 @@ class TorchModule(Module):
         )
 
     def run_exported(self, exported: ExportedModule, args: Any, named: Any) -> Any:
-        """Return the results of one program, in the containers of PyTorch's module."""
+        """Run a program of ``torch.export`` and return its results in the module's containers."""
         arrays_by_place: dict[int, Any] = {}
         _match(exported.arguments, (args, named), arrays_by_place, "the arguments")
         buffers = [self.statistics[name] for name in exported.updated]
@@ -119,6 +119,7 @@ class TorchModule(Module):
         return _fill_containers(exported.results, results[len(buffers) :])
 
     def _operand(self, exported: ExportedModule, k: int, arrays_by_place: Mapping[int, Any]) -> Any:
+        """Return one operand of an exported torch program: a weight, a buffer or an argument."""
         if exported.operands[k] is None:
             return None
         kind, name = exported.operands[k]
@@ -210,7 +211,7 @@ def check_local(net: Any, api: str, hint: str) -> None:
 
 
 def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModule:
-    """Return the program of a module in its present mode.
+    """Return the exported program of a torch module for its present mode, exporting it if needed.
 
     Raises:
         ExportError: as ``module_of``.
@@ -228,7 +229,7 @@ def exported_of(net: Any, example: Any, named: Any, shapes: Any) -> ExportedModu
 
 @contextmanager
 def _in_mode(net: Any, mode: str) -> Iterator[None]:
-    """Inside, the module is in this mode; one in training keeps the modes of its parts."""
+    """Put a torch module into training or evaluation mode inside of the context."""
     modes = [(part, part.training) for part in net.modules()]
     if mode == "eval":
         net.eval()
@@ -242,7 +243,7 @@ def _in_mode(net: Any, mode: str) -> Iterator[None]:
 
 
 def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
-    """Return the exported program in core ATen operators.
+    """Export a torch module and decompose it to core ATen operators.
 
     Raises ExportError for a ``torch.autograd.Function``: ``torch.export`` would drop its backward.
     """
@@ -268,7 +269,7 @@ def _export_graph(net: Any, example: Any, named: Any, shapes: Any) -> Any:
 
 
 def _export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
-    """Call ``torch.export``. Raises ExportError with what it or the module raises."""
+    """Call ``torch.export``; raise ExportError for an error of it or of the module."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         try:
@@ -288,7 +289,7 @@ def _export(net: Any, example: Any, named: Any, shapes: Any) -> Any:
 
 @contextmanager
 def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
-    """Inside, note the names of functions with a backward of their own that ``net`` calls.
+    """Collect the names of custom ``torch.autograd`` functions that ``net`` calls in the context.
 
     They are nodes of the graph behind the results. Arguments need gradients meanwhile: a function
     of them alone would leave no node.
@@ -300,6 +301,7 @@ def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
                 leaf.requires_grad_()
 
     def note_functions(_net: Any, _args: Any, results: Any) -> None:
+        """Walk the autograd graph of a torch module's results for custom backward functions."""
         tensors = [
             leaf
             for leaf in torch.utils._pytree.tree_leaves(results)
@@ -325,7 +327,7 @@ def _watch_functions(net: Any, functions: list[str]) -> Iterator[None]:
 
 
 def _detach_without_gradient(exported: Any) -> None:
-    """Detach what ``torch.no_grad()`` computes, which decomposition would forget."""
+    """Detach results of ``torch.no_grad()`` in an exported graph: decomposition drops that mode."""
     graph = exported.graph_module.graph
     for node in [*graph.nodes]:
         if getattr(node.target, "__name__", "") != "wrap_with_set_grad_enabled":
@@ -343,7 +345,7 @@ def _detach_without_gradient(exported: Any) -> None:
 
 
 def _read(exported: Any, net: Any) -> ExportedModule:
-    """Return an exported program as plain data."""
+    """Convert an exported program of PyTorch to plain data: nodes, weights, types."""
     kinds = torch.export.graph_signature
     signature = exported.graph_signature
     every = [*net.named_parameters(remove_duplicate=False)]
@@ -412,7 +414,7 @@ def _read(exported: Any, net: Any) -> ExportedModule:
 
 
 def _plain(tree: Any) -> Any:
-    """Containers as tuples, lists and dicts; results of other classes as dicts of their items."""
+    """Convert a tree of PyTorch's containers to tuples, lists and dicts."""
     if isinstance(tree, TensorAt) or tree is None or isinstance(tree, bool | int | float | str):
         return tree
     if isinstance(tree, tuple) and not is_named_tuple(type(tree)):
@@ -427,7 +429,7 @@ def _plain(tree: Any) -> Any:
 
 
 def _match(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
-    """Find the arrays of a call at the places where the example had tensors.
+    """Match the arguments of a call with those exported, and collect arrays where tensors were.
 
     Raises:
         ArgumentError: the containers, or numbers in them, are others.
@@ -454,6 +456,7 @@ def _match(expected: Any, actual: Any, into: dict[int, Any], what: str) -> None:
 
 
 def _fill_containers(tree: Any, results: Sequence[Any]) -> Any:
+    """Put the results of an exported torch program into the containers of the module's output."""
     if isinstance(tree, TensorAt):
         return results[tree.place]
     if isinstance(tree, tuple | list):

@@ -171,7 +171,7 @@ REFUSED: Final[dict[str, str]] = {
 
 
 def operator(*names: str, operands: str = "") -> Callable[[F], F]:
-    """Make a function the row of operators."""
+    """Register a function as the row of ATen operators of these names."""
 
     def register_row(function: F) -> F:
         OPERATORS.update(dict.fromkeys(names, OperatorRow(function, operands)))
@@ -263,10 +263,12 @@ def derive_backward(
 def _differentiate_row(
     name: str, operands: tuple[str, ...], cotangent: str, saved: str
 ) -> Callable[..., Any]:
+    """Make the row of ATen's backward operator by differentiating the row of the forward one."""
     row = OPERATORS[name].function
     parameters = [*signature(row).parameters.values()]
 
     def compute_gradients(**arguments: Any) -> Any:
+        """Compute the gradients of an ATen operator by pulling a cotangent back through its row."""
         options = {key.name: arguments[key.name] for key in parameters if key.name in arguments}
         values = [options.pop(operand) for operand in operands]
         if "operator" in options:
@@ -298,6 +300,7 @@ class MissingResult:
 
 @operator("div.Tensor_mode", "div.Scalar_mode", operands="result")
 def _div_mode(x: Any, y: Any, *, rounding_mode: str | None, out: AtenType) -> Any:
+    """Divide by ATen's ``rounding_mode``: none, floor or truncation."""
     if rounding_mode is None:
         return x / y
     if rounding_mode == "floor":
@@ -344,6 +347,7 @@ def _elu_backward(
     grad_output: Any, alpha: float, scale: float, input_scale: float, is_result: bool,
     self_or_result: Any,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's ELU, from its operand or from its result."""
     below = (
         (self_or_result + alpha * scale) * input_scale
         if is_result
@@ -439,6 +443,7 @@ _POLYNOMIALS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = 
           *(f"special_shifted_{name}" for name in _POLYNOMIALS if name[0] == "c"),
           operands="result")  # fmt: skip
 def _polynomial(x: Any, n: Any, *, operator: str, out: AtenType) -> Any:
+    """Evaluate an orthogonal polynomial of ATen (Chebyshev, Hermite, ...) by its recurrence."""
     name = operator.removeprefix("special_")
     first, rule = _POLYNOMIALS[name.removeprefix("shifted_")]
     x, n = (
@@ -552,6 +557,7 @@ def _any(x: Any, dim: Any = None, keepdim: bool = False, *, operator: str) -> An
 
 @operator("argmax", "argmin")
 def _argmax(x: Any, dim: Any = None, keepdim: bool = False, *, operator: str) -> Any:
+    """Find the index of an extreme, over all axes if ``dim`` is None (ATen's argmax, argmin)."""
     function = sg.argmax if operator == "argmax" else sg.argmin
     if not x.ndim:
         return _numbers(0, "int64")
@@ -566,6 +572,7 @@ def _var(
     x: Any, dim: Any = None, unbiased: bool = True, correction: Any = None, keepdim: bool = False,
     *, operator: str, out: Any,
 ) -> Any:  # fmt: skip
+    """Compute ATen's var, std, var_mean and std_mean with their correction."""
     axes = _axes(x, dim)
     lost = (1 if unbiased else 0) if correction is None else correction
     sizes = [x.shape[k] for k in axes]
@@ -597,6 +604,7 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
 def _vector_norm(
     x: Any, ord: float = 2, dim: Any = None, keepdim: bool = False, *, out: AtenType
 ) -> Any:
+    """Compute ATen's vector norm of order ``ord`` over axes."""
     axes = _axes(x, dim)
     size = sg.abs(cast(x, out.dtype) if not x.dtype.is_complex else x)
     if not axes:
@@ -624,6 +632,7 @@ def _dist(x: Any, y: Any, p: float = 2, *, out: AtenType) -> Any:
 
 @operator("sort", "sort.stable")
 def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool | None = None) -> Any:
+    """Sort as ATen: values and indices, NaN first in descending order."""
     if not x.ndim:
         return x, _numbers(0, "int64")
     if descending:  # NaN comes first in PyTorch
@@ -666,6 +675,7 @@ def _nanmedian(x: Any) -> Any:
 
 @operator("mode")
 def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    """Find the most frequent element along an axis, and its last index (ATen's mode)."""
     if not x.ndim:
         return x, _numbers(0, "int64")
     places = sg.argsort(x, dim, stable=True)
@@ -680,6 +690,7 @@ def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
 
 @operator("median.dim")
 def _median_along(x: Any, dim: int, keepdim: bool = False) -> Any:
+    """Find the lower median along an axis and its index; the first NaN if there is one (ATen)."""
     if not x.ndim:
         return x, _numbers(0, "int64")
     places = sg.argsort(x, dim, stable=True)
@@ -711,6 +722,7 @@ def _search_sorted(
     x: Any = None, sorted_sequence: Any = None, boundaries: Any = None, *, out_int32: bool = False,
     right: bool = False, side: str | None = None, sorter: Any = None,
 ) -> Any:  # fmt: skip
+    """Compute ATen's searchsorted and bucketize by binary search in one sorted row."""
     edges = sorted_sequence if boundaries is None else boundaries
     if edges.ndim != 1:
         raise unsupported_variant("searchsorted in several rows")
@@ -729,6 +741,7 @@ def _histogram(
 
 @operator("histc")
 def _histc(x: Any, bins: int = 100, min: Any = 0, max: Any = 0) -> Any:
+    """Count elements in equal bins between ``min`` and ``max``, or the extremes (ATen's histc)."""
     row = sg.reshape(x, (-1,))
     low, high = (min, max) if min != max else (sg.min(row), sg.max(row))
     flat = sg.equal(low, high) if isinstance(low, Value) else False
@@ -873,6 +886,7 @@ def _unfold_axis(x: Any, dimension: int, size: int, step: int) -> Any:
 
 @operator("constant_pad_nd")
 def _constant_pad(x: Any, pad: Any, value: float = 0) -> Any:
+    """Pad with a constant by ATen's list of widths, last axis first; negative widths crop."""
     pairs: list[tuple[Any, Any]] = [(0, 0)] * x.ndim
     for k in range(len(pad) // 2):
         pairs[x.ndim - 1 - k] = pad[2 * k], pad[2 * k + 1]
@@ -890,6 +904,7 @@ def _constant_pad(x: Any, pad: Any, value: float = 0) -> Any:
 @operator("reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
           "replication_pad1d", "replication_pad2d", "replication_pad3d")  # fmt: skip
 def _border(x: Any, padding: Any, *, operator: str) -> Any:
+    """Pad by reflection or replication as ATen; negative widths crop."""
     pairs = [(0, 0)] * x.ndim
     for k in range(len(padding) // 2):
         pairs[x.ndim - 1 - k] = padding[2 * k], padding[2 * k + 1]
@@ -910,7 +925,7 @@ derive_backward(
 
 
 def _in_memory(x: Any, strides: Sequence[int] | str | None) -> tuple[Any, Any]:
-    """The elements of x as a row in the order of memory, and the axes in that order."""
+    """Flatten a strided tensor in memory order, and return its axes in that order."""
     if isinstance(strides, str):
         raise unsupported_variant("a view of a part of a tensor's memory")
     order = tuple(range(x.ndim))
@@ -948,6 +963,7 @@ def _as_strided(
 def _as_strided_scatter(
     x: Any, src: Any, size: Any, stride: Any, storage_offset: Any = None, strides: Any = None
 ) -> Any:
+    """Write ``src`` into a strided view of a tensor and return the whole (ATen)."""
     if strides == "all":
         return cast(src, x.dtype.name)
     row, order = _in_memory(x, strides)
@@ -960,6 +976,7 @@ def _as_strided_scatter(
 
 
 def _key(x: Any, indices: Sequence[Any]) -> tuple[Any, ...]:
+    """Convert the indices of ATen's index operators to a NumPy key; refuse masks."""
     key: list[Any] = []
     for index in indices:
         if index is not None and index.dtype.name in ("bool", "uint8"):
@@ -977,6 +994,7 @@ def _index(x: Any, indices: Any) -> Any:
 
 @operator("index_put", "_unsafe_index_put")
 def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """Set or add elements at advanced indices (ATen's index_put); one mask is a ``where``."""
     values = cast(values, x.dtype.name)
     masks = [index for index in indices if index is not None and index.dtype.name == "bool"]
     if len(masks) == 1 and len(indices) == 1 and prod(values.shape) == 1:
@@ -1001,6 +1019,7 @@ def _index_select(x: Any, dim: int, index: Any) -> Any:
 
 @operator("index_add", "index_copy")
 def _index_add(x: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1, operator: str) -> Any:
+    """Add or copy slices of ``source`` at indices along an axis (ATen's index_add, index_copy)."""
     if not x.ndim:
         source = sg.reshape(source, ())
         return x + _times(source, alpha) if operator == "index_add" else source
@@ -1044,6 +1063,7 @@ def _scatter(
     x: Any, dim: int, index: Any, src: Any = None, value: Any = None, reduce: str = "set",
     *, operator: str,
 ) -> Any:  # fmt: skip
+    """Set, add or multiply elements at indices along an axis (ATen's scatter and scatter_add)."""
     if not x.ndim:
         x, index = (sg.reshape(operand, (1,)) for operand in (x, index))
         src = sg.reshape(src, (1,)) if src is not None else None
@@ -1089,6 +1109,7 @@ def _cut_to_shape(x: Any, shape: Sequence[Any]) -> Any:
 def _scatter_reduce(
     x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Any:
+    """Reduce elements that are scattered to one index: sum, product, mean or extreme (ATen)."""
     if not x.ndim:
         x, index, src = (sg.reshape(operand, (1,)) for operand in (x, index, src))
         return sg.reshape(_scatter_reduce(x, 0, index, src, reduce, include_self=include_self), ())
@@ -1115,6 +1136,7 @@ def _scatter_reduce(
 def _index_reduce(
     x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
 ) -> Any:
+    """Reduce slices along an axis by index (ATen's index_reduce), by way of scatter_reduce."""
     if not x.ndim:
         x, source = sg.reshape(x, (1,)), sg.reshape(source, (1,))
         row = _index_reduce(x, 0, index, source, reduce, include_self=include_self)
@@ -1137,6 +1159,7 @@ def _masked_scatter_backward(grad_output: Any, mask: Any, sizes: Any) -> Any:
 def _embedding(
     weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False
 ) -> Any:
+    """Look up rows of an embedding table; the padding row has no gradient (ATen)."""
     if scale_grad_by_freq:
         raise unsupported_variant("scale_grad_by_freq=True")
     rows = sg.take(weight, indices, 0)
@@ -1150,6 +1173,7 @@ def _embedding(
 def _embedding_dense_backward(
     grad_output: Any, indices: Any, num_weights: Any, padding_idx: int, scale_grad_by_freq: bool
 ) -> Any:
+    """Add cotangents of looked-up rows into the gradient of an embedding table (ATen)."""
     if scale_grad_by_freq:
         raise unsupported_variant("scale_grad_by_freq=True")
     rows = sg.reshape(grad_output, (-1, grad_output.shape[-1]))
@@ -1173,6 +1197,7 @@ def _addmm(
     x: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None, batch2: Any = None,
     mat: Any = None, vec: Any = None, *, beta: Any = 1, alpha: Any = 1, operator: str,
 ) -> Any:  # fmt: skip
+    """Compute beta x + alpha (A @ B) for ATen's addmm, baddbmm, addbmm and addmv."""
     left = next(matrix for matrix in (mat1, batch1, mat) if matrix is not None)
     right = next(matrix for matrix in (mat2, batch2, vec) if matrix is not None)
     product = sg.matmul(left, right)
@@ -1212,6 +1237,7 @@ def _trilinear(
     i1: Any, i2: Any, i3: Any, expand1: Any, expand2: Any, expand3: Any, sumdim: Any,
     unroll_dim: int = 1,
 ) -> Any:  # fmt: skip
+    """Sum the product of three expanded tensors over axes (ATen's _trilinear)."""
     parts = []
     for part, places in ((i1, expand1), (i2, expand2), (i3, expand3)):
         for place in sorted(places):
@@ -1233,6 +1259,7 @@ def _run(key: str, tensors: Sequence[Any]) -> Any:
 
 @operator("_softmax", "_log_softmax", "_safe_softmax", operands="result")
 def _softmax(x: Any, dim: int, *, half_to_float: bool = False, operator: str) -> Any:
+    """Compute ATen's softmax family; the safe one gives 0 in rows of -inf alone."""
     if not x.ndim:
         return _softmax(sg.reshape(x, (1,)), 0, operator=operator)[0]
     if operator == "_log_softmax":
@@ -1265,6 +1292,7 @@ def _of_heads(x: Any, query: Any) -> Any:
 
 
 def _attention(query: Any, key: Any, mask: Any, causal: bool, scale: float | None) -> Any:
+    """Return the masked, scaled scores of attention for ATen's fused attention operators."""
     size = 1.0 / float(query.shape[-1]) ** 0.5 if scale is None else scale
     scores = sg.matmul(query * size, sg.swapaxes(_of_heads(key, query), -1, -2))
     if causal:
@@ -1298,6 +1326,7 @@ def _multi_margin_loss_backward(
     grad_output: Any, x: Any, target: Any, p: int, margin: float, weight: Any = None,
     reduction: int = 1,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's multi-class margin loss by its input."""
     if weight is not None:
         raise unsupported_variant("a weight of each class")
     how: Any = ("none", "mean", "sum")[reduction]
@@ -1317,6 +1346,7 @@ def _convolution(
     x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
     output_padding: Any, groups: int,
 ) -> Any:  # fmt: skip
+    """Compute ATen's convolution, plain or transposed, in one to three dimensions."""
     count = x.ndim - 2
     options: dict[str, Any] = {
         "stride": _per_axis(stride, count),
@@ -1335,10 +1365,12 @@ def _convolution_backward(
     grad_output: Any, x: Any, weight: Any, bias_sizes: Any, stride: Any, padding: Any,
     dilation: Any, transposed: bool, output_padding: Any, groups: int, output_mask: Any,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's convolution by images, filters and bias, as ``output_mask`` says."""
     options = (stride, padding, dilation, transposed, output_padding, groups)
     variables = [operand for operand, asked in zip((x, weight), output_mask, strict=False) if asked]
 
     def forward(*chosen: Any) -> Any:
+        """Call the convolution on the operands whose gradients ATen's ``output_mask`` selects."""
         pending = [*chosen]
         operands = [
             pending.pop(0) if asked else operand
@@ -1357,6 +1389,7 @@ def _convolution_backward(
 def _pool_options(
     count: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any = 1
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Convert the arguments of ATen's pooling (stride, padding, ...) to options of ``sg.nn``."""
     taps = _per_axis(kernel_size, count)
     return taps, {
         "stride": _per_axis(stride, count) if stride or stride == 0 else taps,
@@ -1382,6 +1415,7 @@ def _max_pool_with_indices(
     x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, *, operator: str,
 ) -> Any:  # fmt: skip
+    """Max-pool images and return the flat index of each maximum, as ATen does."""
     count = 2 if operator.startswith("max_pool2d") else 3
     y = _max_pool(x, count, ceil_mode, kernel_size, stride, padding, dilation)
     taps, options = _pool_options(count, kernel_size, stride, padding, dilation)
@@ -1416,6 +1450,7 @@ def _max_pool_backward(
     grad_output: Any, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
     ceil_mode: bool, indices: Any = None, *, operator: str,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's max-pooling by windows, from the image itself."""
     count = 2 if operator.startswith("max_pool2d") else 3
     windows = (kernel_size, stride, padding, dilation)
     (slope,) = _pull_back(lambda x: _max_pool(x, count, ceil_mode, *windows), [x], grad_output)
@@ -1427,6 +1462,7 @@ def _avg_pool(
     x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None, *, operator: str,
 ) -> Any:  # fmt: skip
+    """Average-pool images as ATen, with its divisor and padding options."""
     count = int(operator[8])
     taps, options = _pool_options(count, kernel_size, stride, padding)
     del options["dilation"]
@@ -1477,8 +1513,11 @@ def _adaptive_avg_pool_backward(grad_output: Any, x: Any, *, operator: str) -> A
 
 
 def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, Any]:
-    """The largest element of each window, and its place; a row of windows along each of the last
-    axes, from ``starts`` [..., n] and as long as ``sizes`` [n], or a number, says."""
+    """Max-pool windows of given starts and sizes; return maxima and their flat indices (ATen).
+
+    Along each of the last axes there is a row of windows: they begin at ``starts`` [..., n] and
+    have ``sizes``, [n] or a number.
+    """
     count = len(starts)
     space = tuple(x.shape[-count:])
     if not all(isinstance(size, int) for size in space):
@@ -1515,6 +1554,7 @@ def _largest(x: Any, starts: Sequence[Any], sizes: Sequence[Any]) -> tuple[Any, 
 
 @operator("adaptive_max_pool2d", "adaptive_max_pool3d")
 def _adaptive_max_pool(x: Any, output_size: Any, *, operator: str) -> Any:
+    """Max-pool images to a given output size, with indices (ATen's adaptive_max_pool)."""
     count = int(operator[-2])
     starts, sizes = [], []
     for extent, n in zip(x.shape[-count:], _per_axis(output_size, count), strict=True):
@@ -1528,6 +1568,7 @@ def _adaptive_max_pool(x: Any, output_size: Any, *, operator: str) -> Any:
 def _fractional_max_pool(
     x: Any, kernel_size: Any, output_size: Any, random_samples: Any, *, operator: str
 ) -> Any:
+    """Max-pool windows that start at random offsets (ATen's fractional_max_pool)."""
     count = int(operator[-2])
     axes = range(count)
     if x.ndim == count + 1:
@@ -1550,6 +1591,7 @@ def _pool_by_indices(
     grad_output: Any, x: Any, kernel_size: Any = None, output_size: Any = None,
     indices: Any = None, *, operator: str,
 ) -> Any:  # fmt: skip
+    """Scatter cotangents of a max-pooling to the indices of its maxima (ATen)."""
     count = 2 if "2d" in operator else 3
     lead = tuple(x.shape[:-count])
     rows = (prod(lead), -1)
@@ -1563,6 +1605,7 @@ def _pool_by_indices(
 def _col2im(
     x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any
 ) -> Any:
+    """Add the columns of windows back into images (ATen's col2im)."""
     is_unbatched = x.ndim == 2
     x = sg.expand_dims(x, 0) if is_unbatched else x
     taps, options = _pool_options(2, kernel_size, stride, padding, dilation)
@@ -1609,6 +1652,7 @@ def _upsample(
     scales_d: Any = None, scales_h: Any = None, scales_w: Any = None, scale_factors: Any = None,
     *, operator: str, out: AtenType,
 ) -> Any:  # fmt: skip
+    """Resize images by ATen's upsample operators: nearest, linear or bicubic."""
     mode = operator.partition("upsample_")[2]
     count = int(mode[-2])
     options: dict[str, Any] = {**_UPSAMPLE[mode[:-2]]}
@@ -1631,6 +1675,7 @@ def _upsample_backward(
     scales: Any = None, scales_d: Any = None, scales_h: Any = None, scales_w: Any = None,
     *, operator: str, out: AtenType,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's upsampling, which is linear, by its image."""
     enlarged = AtenType(out.dtype, grad_output.shape)
     options = (output_size, align_corners, scales, scales_d, scales_h, scales_w)
     name = operator.removesuffix("_backward")
@@ -1645,6 +1690,7 @@ def _upsample_backward(
 def _grid_sampler(
     x: Any, grid: Any, interpolation_mode: int, padding_mode: int, align_corners: bool
 ) -> Any:
+    """Sample images at the points of a grid (ATen's grid_sampler)."""
     if interpolation_mode > 1:
         raise unsupported_variant("bicubic interpolation")
     border: Any = ("zeros", "border", "reflection")[padding_mode]
@@ -1657,6 +1703,7 @@ def _grid_sampler_backward(
     grad_output: Any, x: Any, grid: Any, interpolation_mode: int, padding_mode: int,
     align_corners: bool, output_mask: Any,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's grid_sampler by images and, unless nearest, by the grid."""
     options = (interpolation_mode, padding_mode, align_corners)
     if interpolation_mode == 1:  # nearest: no slope of the grid
         (image,) = _pull_back(lambda x: _grid_sampler(x, grid, *options), [x], grad_output)
@@ -1693,6 +1740,7 @@ def _layer_norm(x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: floa
 def _group_norm(
     x: Any, weight: Any, bias: Any, N: Any, C: Any, HxW: Any, group: int, eps: float
 ) -> Any:
+    """Normalize groups of channels; return mean and inverse deviation too (ATen)."""
     groups = sg.reshape(x, (N, group, -1))
     y, mean, inverse = _standardize(groups, (2,), eps)
     wide = (-1, *(1,) * (x.ndim - 2))
@@ -1710,6 +1758,7 @@ def _batch_norm(
     x: Any, weight: Any, bias: Any, running_mean: Any = None, running_var: Any = None,
     training: bool | None = None, momentum: float = 0.1, eps: float = 1e-5, *, operator: str,
 ) -> Any:  # fmt: skip
+    """Normalize batches as ATen's batch norms, with batch or running statistics."""
     if training is None:
         training = operator == "_batch_norm_with_update_functional"
     axes = (0, *range(2, x.ndim))
@@ -1747,6 +1796,7 @@ def _batch_norm_backward(
     grad_out: Any, x: Any, weight: Any, running_mean: Any, running_var: Any, save_mean: Any,
     save_var: Any, update: bool, eps: float, output_mask: Any, reserve: Any = None,
 ) -> Any:  # fmt: skip
+    """Differentiate ATen's batch norm by images, weight and bias."""
     axes = (0, *range(2, x.ndim))
     wide = (1, -1, *(1,) * (x.ndim - 2))
     mean, inverse = (
@@ -1767,6 +1817,7 @@ def _batch_norm_backward(
 def _weight_norm_backward(
     grad_w: Any, saved_v: Any, saved_g: Any, saved_norms: Any, dim: int
 ) -> tuple[Any, ...]:
+    """Differentiate ATen's weight normalization by direction and norm."""
     axes = tuple(axis for axis in range(saved_v.ndim) if axis != dim)
 
     def forward(v: Any, g: Any) -> Any:
@@ -1808,6 +1859,7 @@ def _drawn(
     x: Any, lambd: float = 1, mean: float = 1, std: float = 2, median: float = 0, sigma: float = 1,
     p: float = 0.5, *, random: Any, operator: str,
 ) -> Any:  # fmt: skip
+    """Draw from ATen's exponential, geometric, Cauchy or log-normal distribution."""
     if operator == "log_normal":
         return sg.exp(random.normal(shape=x.shape, dtype=x.dtype) * std + mean)
     u = random.uniform(shape=x.shape, dtype=x.dtype)
@@ -1850,6 +1902,7 @@ def _rrelu(
     x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *,
     random: Any,
 ) -> Any:  # fmt: skip
+    """Apply a leaky ReLU with random slopes in training, their mean otherwise (ATen's rrelu)."""
     if not training:
         return sg.where(x > 0, x, x * ((lower + upper) / 2)), noise
     drawn = random.uniform(shape=x.shape, dtype=x.dtype) * (upper - lower) + lower
@@ -1921,6 +1974,7 @@ def _rows_of(pivots: Any, size: Any) -> Any:
 def _lu_unpack(
     LU_data: Any, LU_pivots: Any, unpack_data: bool = True, unpack_pivots: bool = True
 ) -> Any:
+    """Split a packed LU factorization into permutation, L and U (ATen's lu_unpack)."""
     m, n = LU_data.shape[-2:]
     empty = sg.zeros((0,), LU_data.dtype)
     rows, lower, upper = empty, empty, empty
@@ -1937,6 +1991,7 @@ def _lu_unpack(
 
 @operator("linalg_lu_solve")
 def _lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False) -> Any:
+    """Solve linear equations from a packed LU factorization and its pivots (ATen's lu_solve)."""
     if not left:
         adjoint_b = sg.conj(sg.swapaxes(B, -1, -2))
         solution = _lu_solve(LU, pivots, adjoint_b, adjoint=not adjoint)
@@ -1957,6 +2012,7 @@ def _lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool 
 
 @operator("_linalg_solve_ex")
 def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> Any:
+    """Solve A X = B or X A = B, and return the LU factors as ATen does."""
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and tuple(B.shape) == tuple(A.shape[:-1]))
     if vector:
         solution = linalg.solve(A, sg.expand_dims(B, -1))[..., 0]
@@ -1971,6 +2027,7 @@ def _solve(A: Any, B: Any, *, left: bool = True, check_errors: bool = False) -> 
 def _solve_triangular(
     x: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Any:
+    """Solve triangular equations with the matrix left or right (ATen's linalg_solve_triangular)."""
     if left:
         return linalg.solve_triangular(x, B, lower=not upper, unit_diagonal=unitriangular)
     transposed_solution = linalg.solve_triangular(
@@ -1998,6 +2055,7 @@ def _cholesky_inverse(x: Any, upper: bool = False) -> Any:
 def _triangular_solve(
     x: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False
 ) -> Any:
+    """Solve triangular equations by ATen's older triangular_solve; return A too."""
     matrix = sg.swapaxes(A, -1, -2) if transpose else A
     solution = linalg.solve_triangular(
         matrix, x, lower=upper == transpose, unit_diagonal=unitriangular
@@ -2031,8 +2089,11 @@ def _eigvals(x: Any) -> Any:
 
 
 def _apply_reflections(x: Any, tau: Any, y: Any, transposed: bool) -> Any:
-    """The product of the reflections I - tau v v.H, whose v are columns below x's diagonal, by y;
-    ``transposed``: of their adjoints, in the other order."""
+    """Multiply ``y`` by Householder reflections I - tau v v.H, whose v are columns (ATen).
+
+    The vectors v are the columns below x's diagonal. ``transposed``: multiply by their adjoints, in
+    the other order.
+    """
     count = tau.shape[-1]
     for k in range(count) if transposed else reversed(range(count)):
         below = x[..., k + 1 :, k : k + 1]
@@ -2086,6 +2147,7 @@ def _qr(A: Any, mode: Any = "reduced") -> Any:
 
 @operator("linalg_pinv")
 def _pinv(x: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:
+    """Compute the pseudoinverse with ATen's absolute and relative tolerances."""
     x = _hermitian(x, False) if hermitian else x
     if atol is not None:  # the tolerance is a fraction of the largest value
         if rtol is None:

@@ -88,7 +88,7 @@ class AtenProgram:
         return [node for node in self.nodes if not has_row(node)]
 
     def run(self, operands: Sequence[Any], random: Any = None) -> list[Any]:
-        """Return the results, given a value for each input.
+        """Evaluate an ATen program on values, one for each input, and return the results.
 
         Args:
             operands: values and sizes; None for inputs that have a fixed value.
@@ -136,7 +136,7 @@ def _result(value: Any) -> Any:
 
 
 def _named_row(name: str) -> OperatorRow | None:
-    """Return the row of an operator; that of the overload comes first."""
+    """Return the table's row of an ATen operator; that of the overload comes first."""
     if name == "getitem" or name.startswith("size."):
         return _SIZES
     library, _, name_in_library = name.partition(".")
@@ -172,7 +172,7 @@ def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
 
 
 def _compute_node(node: AtenCall, env: list[Any], random: Any) -> Any:
-    """The result of a node; of several a tuple."""
+    """Compute the result of an ATen node by its row; several results are a tuple."""
     if node.operator == "getitem":
         results, place = (_value(argument, env) for argument in node.arguments.values())
         return results[place]
@@ -201,6 +201,7 @@ def _value(argument: Any, env: list[Any]) -> Any:
 
 
 def _of_sizes(name: str, operands: list[Any]) -> Any:
+    """Compute a node of an ATen program that works on symbolic sizes alone."""
     if name == "sym_size":
         return operands[0].shape[operands[1]]
     if name == "sym_numel":
@@ -213,6 +214,7 @@ def _of_sizes(name: str, operands: list[Any]) -> Any:
 
 
 def _apply_row(node: AtenCall, arguments: dict[str, Any], random: Any) -> Any:
+    """Call the table's function of an ATen operator on promoted arguments."""
     row = _named_row(node.operator)
     if row is None:
         raise ExportError(
@@ -273,6 +275,7 @@ _NUMBERS: Final = {bool: "bool", float: "float32", complex: "complex64"}
 
 
 def _promote_dtypes(a: str, b: str) -> str:
+    """Promote two dtypes by PyTorch's rules."""
     if not a or not b or a == b:
         return a or b
     if _kind(a) != _kind(b) and "complex" not in a + b:
@@ -302,6 +305,7 @@ def _is_several(out: Any) -> bool:
 
 
 def _cast_result(value: Any, kind: AtenType | None) -> Any:
+    """Cast the result of an ATen node to PyTorch's dtype, and check its shape."""
     if not isinstance(value, Value) or not isinstance(kind, AtenType):
         return value
     value = cast(value, kind.dtype)
@@ -320,7 +324,7 @@ class _CallError(ExportError):
 
 
 def _refusal(node: AtenCall, env: list[Any], what: str, hint: str) -> ExportError:
-    """The error for a node: its operator, the user's line, and what is wrong."""
+    """Build the error for an ATen node: its operator, the user's line, and what is wrong."""
     types = [
         f"{name} {env[argument.place].type}"
         for name, argument in node.arguments.items()

@@ -94,6 +94,7 @@ def _attribute(graph: Any, node: Any) -> Any:
 
 
 def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
+    """Convert a node of ``torch.fx`` to a call in plain data."""
     target, line = node.target, _line(node)
     if target is python.getitem:
         source, place = node.args
@@ -119,7 +120,7 @@ def _node(node: Any, places: Mapping[Any, ResultOf]) -> AtenCall:
 
 
 def _strides(node: Any, needs_whole: bool) -> list[int] | str | None:
-    """The strides of a tensor that is not contiguous.
+    """Return the strides of a torch.fx node's tensor; None if it is contiguous.
 
     ``whole``: its memory has nothing else; text if it has.
     """
@@ -148,7 +149,7 @@ def _is_all(node: Any, arguments: Mapping[str, Any]) -> bool:
 def _named_arguments(
     target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], places: Mapping[Any, ResultOf]
 ) -> dict[str, Any]:
-    """The arguments of a call by name, without those that have their default."""
+    """Name the arguments of an ATen call by its schema, without those that have their defaults."""
     arguments = {}
     for k, argument in enumerate(target._schema.arguments):
         if argument.name in _STORAGE:
@@ -172,7 +173,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _argument(value: Any, places: Mapping[Any, ResultOf]) -> Any:
-    """An argument as plain data."""
+    """Convert an argument of a torch.fx node to plain data."""
     if isinstance(value, torch.fx.Node):
         return places[value]
     if isinstance(value, list | tuple):
@@ -199,7 +200,7 @@ def dtype_name(dtype: Any) -> str:
 
 
 def _line(node: Any) -> SourceLine | None:
-    """The user's line: the innermost one of the stack that is not PyTorch's."""
+    """Find the user's line in the stack of a torch.fx node: the innermost one outside PyTorch."""
     trace = (node.meta.get("stack_trace") or "").strip().splitlines()
     innermost = None
     for k, text in enumerate(trace):

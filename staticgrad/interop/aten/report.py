@@ -100,6 +100,7 @@ def _breaks() -> Counter[str]:
 
 
 def _graph(note: Note) -> TorchGraph:
+    """Describe one captured graph of ``torch.compile``: operators, programs, what PyTorch runs."""
     return TorchGraph(
         note.kind,
         note.operators,
@@ -110,7 +111,7 @@ def _graph(note: Note) -> TorchGraph:
 
 
 def _leaves(results: Any) -> list[Any]:
-    """The tensors that gradients of results are accumulated in."""
+    """Collect the leaf tensors in which autograd accumulates gradients of torch results."""
     leaves, seen = [], set()
     pending = [result.grad_fn for result in results]
     while pending:

@@ -59,6 +59,8 @@ class _Rule(NamedTuple):
 
 
 def _with_betas(kind: Any) -> Callable[..., Any]:
+    """Build the rule of an Adam-like optimizer of PyTorch, whose ``betas`` are a pair."""
+
     def make(rate: Any, settings: Mapping[str, Any], **named: Any) -> Any:
         beta1, beta2 = settings["betas"]
         if settings.get("amsgrad"):
@@ -252,7 +254,7 @@ class TorchStep:
     # -- tensors of PyTorch ------------------------------------------------------------------------
 
     def _check(self) -> None:
-        """Start again where parts, tensors, options or the state of the optimizer are others.
+        """Retrace a PyTorch training step if modules, tensors, options or optimizer state changed.
 
         Raises:
             ArgumentError: hooks of gradients or of the optimizer, which a program cannot call.
@@ -293,7 +295,7 @@ class TorchStep:
         ]
 
     def _make_program(self, kind: Any, leaves: Sequence[Any], spec: Any) -> Function[..., Any]:
-        """Return the program for arguments like these, and share the tensors that it uses."""
+        """Compile the training step for arguments like these, and share its tensors' memory."""
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         alike = *kind[:2], tuple([_alike(leaf) for leaf in leaves])
         others = self._exported.setdefault(alike, [])
@@ -323,6 +325,9 @@ class TorchStep:
         plain = [None if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
 
         def step(*arrays: Any) -> Any:
+            """Compute the loss of a torch module and update its parameters: one traced training
+            step.
+            """
             filled = [*plain]
             for place, array in zip(places, arrays, strict=True):
                 filled[place] = array
@@ -336,7 +341,7 @@ class TorchStep:
         return program
 
     def _share(self) -> None:
-        """Let tensors of the module and of the optimizer be views of parameters."""
+        """Make tensors of the torch module and optimizer views of our parameters."""
         model = self.module
         arrays = {**model.weights, **model.statistics}
         self._tensors = []
@@ -377,6 +382,7 @@ class TorchStep:
             self._groups.append(group)
 
     def _share_state(self, group: _Group) -> None:
+        """Share the state of a PyTorch optimizer's group (moments, step counts) with our slots."""
         for k, (tensor, p) in enumerate(group.parameters.items()):
             state = self._optimizer.state[tensor]
             for theirs, ours in group.slots.items():
@@ -399,6 +405,7 @@ class TorchStep:
             )
 
     def _check_options(self, settings: Mapping[str, Any]) -> None:
+        """Refuse options of a PyTorch optimizer that have no counterpart here."""
         for name, value in self._rule.refused.items():
             if settings.get(name, value) != value:
                 raise ArgumentError(
@@ -408,7 +415,7 @@ class TorchStep:
                 )
 
     def _apply(self, loss: Any) -> None:
-        """End the traced step with the update of each group."""
+        """Differentiate the loss of a torch module and update each parameter group."""
         slopes = gradients_of_free_parameters(loss, set())
         by_node = {p.node: slope for p, slope in slopes.items()}
         used = [
@@ -431,7 +438,7 @@ class TorchStep:
 
 
 def _with_loss(net: Any, loss: Any) -> Any:
-    """Return a module that computes the loss of ``net`` from inputs and targets."""
+    """Return a torch module that computes the loss of ``net`` from inputs and targets."""
 
     class Step(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -463,7 +470,7 @@ def _hooks_of(module: Any) -> Sequence[int]:
 
 
 def _check_hooks(name: str, tensor: Any) -> None:
-    """Refuse a tensor whose gradient is given to hooks.
+    """Refuse a tensor of PyTorch that has gradient hooks.
 
     Raises:
         ArgumentError: it has some.
@@ -476,6 +483,7 @@ def _check_hooks(name: str, tensor: Any) -> None:
 
 
 def _rule_of(optimizer: Any) -> _Rule:
+    """Find our counterpart of a PyTorch optimizer."""
     rule = _RULES.get(type(optimizer).__name__)
     if rule is None or type(optimizer) is not getattr(torch.optim, type(optimizer).__name__, None):
         raise ArgumentError(
@@ -497,7 +505,7 @@ def _alike(leaf: Any) -> Any:
 
 
 def _arguments(exported: ExportedModule) -> list[Any]:
-    """Return the shapes that a program takes; sizes that are free are None."""
+    """Return the argument shapes of an exported torch program; None for sizes that are free."""
     types = zip(exported.operands, exported.program.types, strict=True)
     return [
         argument_type.shape
@@ -522,7 +530,7 @@ def _free(tensor: Any, shapes: Sequence[Sequence[int | None]]) -> dict[int, Any]
 
 
 def _share_memory(tensor: Any, parameter_value: Any) -> Any:
-    """Let a tensor be a view of a parameter's memory; return the parameter.
+    """Make a torch tensor a view of a parameter's memory; return the parameter.
 
     Memory that processes share stays where it is: the parameter takes it.
     """

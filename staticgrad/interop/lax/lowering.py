@@ -128,7 +128,7 @@ RULED: Final = frozenset(["custom_jvp", "flat_power"])
 
 
 def row(*names: str) -> Callable[[Row], Row]:
-    """Make a function the row of ops."""
+    """Register a function of ``jax.numpy`` as the lowering of ops."""
 
     def register_row(function: Row) -> Row:
         ROWS.update(dict.fromkeys(names, function))
@@ -138,7 +138,7 @@ def row(*names: str) -> Callable[[Row], Row]:
 
 
 def _border(x: Any, op: Any, least: bool) -> Any:
-    """Return the result of a reduction of an empty array; None for other arrays."""
+    """Lower a reduction of an empty array to its neutral element; None for other arrays."""
     if x.size:
         return None
     if x.dtype.kind == "b":
@@ -150,7 +150,7 @@ def _border(x: Any, op: Any, least: bool) -> Any:
 
 @row("cast")
 def _cast(op: Any, x: Any) -> Any:
-    """Convert as ``convert_array``: floats that do not fit are the smallest of 64 or 32 bits."""
+    """Lower a dtype conversion to JAX: floats out of range give the smallest integer."""
     if x.dtype.kind != "f" or not op.dtype.is_integer:
         return x
     bits = 64 if op.dtype.code in ("i64", "u32", "u64") else 32
@@ -173,6 +173,7 @@ class _TO_INT64:  # noqa: N801 - what the row reads of an op
 
 @row("int_pow")
 def _int_pow(op: Any, x: Any, y: Any) -> Any:
+    """Lower an integer power to JAX by repeated squaring."""
     exponent, power, square = jax.numpy.maximum(y, 0), jax.numpy.ones_like(x), x
     for _ in range(8 * x.dtype.itemsize):
         power = jax.numpy.where(exponent & 1 == 1, power * square, power)
@@ -186,6 +187,7 @@ def _int_pow(op: Any, x: Any, y: Any) -> Any:
 
 @row("flat_power")
 def _flat_power(op: Any, x: Any) -> Any:
+    """Lower a power with a constant exponent to JAX; small halves of integers need no ``pow``."""
     halves = 2.0 * op.exponent
     exponent = np.asarray(op.exponent, x.dtype)
     integer_part, half = divmod(abs(int(halves)), 2) if halves.is_integer() else (0, 0)
@@ -235,6 +237,7 @@ def _positions(starts: Any, lengths: Any, steps: Any) -> Any:
 
 @row("scatter_add")
 def _scatter_add(op: Any, x: Any, indices: Any) -> Any:
+    """Lower a scatter-add along an axis to ``jax.numpy``'s indexed update."""
     outer_shape, inner_shape = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
     rows = (
         x.reshape(*outer_shape, -1, *inner_shape)
@@ -255,6 +258,7 @@ def _scatter_along(op: Any, x: Any, indices: Any) -> Any:
 
 @row("linear_scan")
 def _linear_scan(op: Any, a: Any, b: Any) -> Any:
+    """Lower a linear recurrence y = a y' + b along an axis to ``jax.lax.scan``."""
     if not b.shape[op.axis]:
         return b
     factors, terms = (jax.numpy.moveaxis(operand, op.axis, 0) for operand in (a, b))
@@ -269,6 +273,7 @@ def _linear_scan(op: Any, a: Any, b: Any) -> Any:
 
 @row("scatter_extreme")
 def _scatter_extreme(op: Any, x: Any, indices: Any) -> Any:
+    """Lower a scatter of maxima or minima to ``jax.numpy``'s indexed update."""
     outer_shape, inner_shape = x.shape[: op.axis], x.shape[op.axis + indices.ndim :]
     dtype = as_dtype(x.dtype)
     least = convert_array(np.asarray(COMBINERS[op.kind].empty(dtype)), dtype)
@@ -308,6 +313,7 @@ def _order(op: Any, x: Any, descending: bool) -> Any:
 
 @row("random_bits")
 def _random_bits(op: Any, key: Any, step: Any) -> Any:
+    """Lower counter-based random bits to uint64 arithmetic of JAX."""
     if not jax.config.jax_enable_x64:
         raise ExportError(
             "random numbers have keys of 64 bits",
@@ -329,7 +335,7 @@ def _random_bits(op: Any, key: Any, step: Any) -> Any:
 
 
 def _elements(op: Any, x: Any, fill: Any) -> list[Any]:
-    """Return the element of every window at each tap, ``fill`` outside of the image."""
+    """Gather the element of every window at each tap in JAX, ``fill`` outside of the image."""
     lead, image = x.shape[: x.ndim - op.count], x.shape[x.ndim - op.count :]
     read = {tap: (i, w) for tap, i, w in each_tap(op.axes(image, op.extents))}
     taps = []
@@ -387,7 +393,7 @@ def _window_take(op: Any, x: Any, places: Any) -> Any:
 def _spread(
     op: Any, lead: Any, windows: Any, dtype: Any, values_of_tap: Callable[[Any], Any]
 ) -> Any:
-    """Add what each tap gives to the elements of the image that it reads."""
+    """Add the contribution of each tap to the windows' elements of an image, in JAX."""
     out = jax.numpy.zeros((*lead, *op.extents), dtype)
     for tap, image, read in each_tap(op.axes(op.extents, windows)):
         out = out.at[last(image)].add(values_of_tap(tap)[last(read)])
@@ -404,6 +410,7 @@ def _fold_windows(op: Any, y: Any) -> Any:
 
 @row("window_put")
 def _window_put(op: Any, y: Any, places: Any) -> Any:
+    """Lower the gradient of a max-pooling to JAX: each cotangent to its window's maximum."""
     lead = y.ndim - op.count
 
     def values_of_tap(tap: Any) -> Any:
@@ -443,7 +450,7 @@ def _sampled_product(op: Any, u: Any, v: Any, *pattern: Any) -> Any:
 
 @row("sparse_solve", "complex_sparse_solve")
 def _sparse_solve(op: Any, data: Any, b: Any, *pattern: Any) -> Any:
-    """Solve by SuperLU on the host; JAX differentiates the product."""
+    """Lower a sparse solve to JAX: SuperLU on the host; JAX differentiates the product."""
     parts = op.name.startswith("complex")
     data, b = map(_join_parts, (data, b)) if parts else (data, b)
     batch = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
@@ -478,10 +485,15 @@ def _parts(z: Any) -> Any:
 
 
 def matrices(name: str) -> Callable[[Row], Row]:
-    """Make a function of real or complex matrices the row of two ops: of both."""
+    """Register a function of matrices as the JAX lowering of a real op and its complex form."""
 
     def register_rows(function: Row) -> Row:
+        """Register the JAX lowering of a matrix op for real arrays and for pairs of parts."""
+
         def of_parts(op: Any, *operands: Any) -> Any:
+            """Lower the complex form of a matrix op: join real and imaginary parts, call, split
+            again.
+            """
             outputs = function(
                 op, *[_join_parts(x) if x.dtype.kind == "f" else x for x in operands]
             )
@@ -539,6 +551,8 @@ def _lu(op: Any, x: Any) -> Any:
 
 @matrices("lu_solve")
 def _lu_solve(op: Any, lu: Any, permutation: Any, b: Any) -> Any:
+    """Lower a solve by LU factors to two triangular solves of JAX."""
+
     def solve_triangle(b: Any, lower: bool) -> Any:
         return jax.lax.linalg.triangular_solve(
             lu, b, left_side=True, lower=lower, transpose_a=op.transposed,
@@ -581,7 +595,7 @@ def _svdvals(op: Any, x: Any) -> Any:
 
 @row("sylvester")
 def _sylvester(op: Any, a: Any, b: Any, q: Any) -> Any:
-    """Solve by LAPACK on the host; JAX differentiates the equation."""
+    """Lower a Sylvester equation to JAX: LAPACK on the host; JAX differentiates the equation."""
 
     def solve_on_host(q: Any, transposed: bool) -> Any:
         pair = [x.swapaxes(-1, -2) if transposed else x for x in (a, b)]
@@ -597,6 +611,7 @@ def _sylvester(op: Any, a: Any, b: Any, q: Any) -> Any:
 
 @row("fft")
 def _fft(op: Any, x: Any) -> Any:
+    """Lower a Fourier transform (r2c, c2c or c2r) to ``jax.numpy.fft``."""
     space, axes = jax.numpy.fft, op.axes
     norm = ("backward", "ortho", "forward")[op.norm if op.forward else 2 - op.norm]
     if op.kind == "r2c":
@@ -654,7 +669,7 @@ def _types_of(arrays: Sequence[Any]) -> tuple[TensorType, ...]:
 
 
 def _on_host(op: Op, *arrays: Any) -> tuple[Any, ...]:
-    """Compute an op by its reference, in a callback."""
+    """Lower an op without a JAX counterpart to a host callback that evaluates it with NumPy."""
     if isinstance(op, Elementwise):  # batches are axes in front
         rank = max(array.ndim for array in arrays)
         arrays = tuple(
@@ -739,7 +754,7 @@ def _zero(of: Any) -> Any:
 def _by_rule(
     op: Op, types: Sequence[TensorType], value: Callable[..., Any], arrays: Sequence[Any]
 ) -> Any:
-    """Return ``value(*arrays)``, which is what the op gives, with the derivatives of the op."""
+    """Give ``value(*arrays)`` in JAX the derivative rule of our op."""
 
     @jax.custom_jvp  # type: ignore[untyped-decorator]
     def call(*arrays: Any) -> tuple[Any, ...]:
@@ -747,6 +762,7 @@ def _by_rule(
         return results if isinstance(results, tuple) else (results,)
 
     def push(primals: Any, tangents: Any) -> Any:
+        """Apply the op's tangent graph as the rule of ``jax.custom_jvp``."""
         outs = call(*primals)
         still = jax.custom_derivatives.SymbolicZero
         has_tangent = [
@@ -771,13 +787,14 @@ def _by_rule(
 
 
 def _custom_vjp(op: Op, types: Sequence[TensorType], arrays: Sequence[Any]) -> Any:
-    """Return the first of ``arrays``, with the user's rule for the others."""
+    """Lower ``custom_vjp`` to JAX: the first of ``arrays``, with the user's rule for the others."""
 
     @jax.custom_vjp  # type: ignore[untyped-decorator]
     def call(*arrays: Any) -> Any:
         return arrays[0]
 
     def backward(arrays: Any, ct: Any) -> Any:
+        """Run the user's backward graph as the rule of ``jax.custom_vjp``."""
         shapes = zip(types, arrays, strict=True)
         graph = _cotangents(op, tuple([t.with_shape(x.shape) for t, x in shapes]))
         cotangents: dict[int, Any] = {}
@@ -812,6 +829,7 @@ class Lowered:
                     values[node, place] = result
 
     def _results(self, node: Node, args: Sequence[Any]) -> Sequence[Any]:
+        """Lower one node of a graph to JAX arrays of its dtypes."""
         op: Any = at_sizes(node.op, self.sizes)
         try:
             results = self._compute_op(op, node, args)
@@ -824,6 +842,7 @@ class Lowered:
         return [result.astype(d) for result, d in zip(results, dtypes, strict=True)]
 
     def _compute_op(self, op: Any, node: Node, args: Sequence[Any]) -> Any:
+        """Choose the JAX lowering of a node: feed, parameter, loop, custom rule or table row."""
         name = op.name
         if name == "input":
             return _stored_form(self.feeds[op.label], op)
@@ -881,6 +900,7 @@ def _refusal(node: Node, what: str, hint: str) -> ExportError:
 
 
 def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
+    """Lower a loop to ``jax.lax.scan``, with stacked outputs and logged carries."""
     first, second = op.carries, op.carries + op.slices
     carry, rows, invariants = arrays[:first], arrays[first:second], arrays[second:]
 
@@ -901,6 +921,7 @@ def _loop(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
 
 
 def _while(run: Lowered, op: Any, arrays: Sequence[Any]) -> Any:
+    """Lower a while loop to ``jax.lax.while_loop``; also return the number of iterations."""
     carry, invariants = tuple(arrays[: op.carries]), arrays[op.carries :]
 
     def test(state: Any) -> Any:
@@ -934,6 +955,7 @@ def lower_graph(graph: Graph) -> Callable[..., Any]:
     stores = {store.name: store for store in graph.parameters}
 
     def run(feeds: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> Any:
+        """Evaluate the lowered graph on JAX arrays; return outputs, and updates if any."""
         feed_arrays = {name: _array(feed) for name, feed in name_feeds(graph, feeds).items()}
         stored = {name: store.value for name, store in stores.items()} | dict(parameters or {})
         shapes = {name: feed_arrays[name].shape for name in map(input_label, graph.inputs)}
@@ -962,6 +984,7 @@ def lowered_function(f: Function[..., Any]) -> Callable[..., Any]:
     runs: dict[int, tuple[Any, Callable[..., Any]]] = {}
 
     def run(*args: Any, parameters: Any = None, **kwargs: Any) -> Any:
+        """Call the traced function of arrays on arrays of JAX, by its lowered graph."""
         traced, arguments = traced_call(f, *map_leaves(_empty, (args, kwargs)))
         arrays = [leaf for leaf in flatten((args, kwargs))[0] if is_array(leaf)]
         feeds, numbers = traced.feeds(

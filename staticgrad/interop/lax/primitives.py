@@ -149,7 +149,7 @@ REFUSED: Final[dict[str, str]] = {
 
 
 def primitive(*names: str) -> Callable[[F], F]:
-    """Make a function the row of primitives."""
+    """Register a function as the row of primitives of JAX."""
 
     def register_row(function: F) -> F:
         PRIMITIVES.update(dict.fromkeys(names, function))
@@ -172,6 +172,7 @@ def _pure_callback(*operands: Any, callback: Callable[..., Any], out: Any) -> An
 
 @primitive("div")
 def _div(x: Any, y: Any) -> Any:
+    """Divide as ``lax.div``: integers truncate, and division by zero gives -1."""
     if x.dtype.is_float or x.dtype.is_complex:
         return x / y
     quotient = sg.where(y == 0, sg.full_like(x, -1), x // sg.where(y == 0, sg.ones_like(y), y))
@@ -209,6 +210,7 @@ def _clamp(low: Any, x: Any, high: Any) -> Any:
 
 @primitive("select_n")
 def _select_n(which: Any, *cases: Any) -> Any:
+    """Select among cases by a boolean or an index (``lax.select_n``)."""
     if len(cases) == 1:
         return cases[0]
     if which.dtype.name == "bool":
@@ -221,6 +223,7 @@ def _select_n(which: Any, *cases: Any) -> Any:
 
 @primitive("convert_element_type")
 def _convert(x: Any, *, new_dtype: str) -> Any:
+    """Convert the dtype as XLA: floats saturate to integers and NaN becomes 0."""
     if x.dtype.is_complex and not new_dtype.startswith("complex"):
         x = sg.real(x)
     if new_dtype == "bool":
@@ -308,6 +311,7 @@ def _clz(x: Any) -> Any:
 
 @primitive("eq_to", "le_to", "lt_to")
 def _total_order(x: Any, y: Any, *, primitive: str) -> Any:
+    """Compare in the total order of ``lax``, in which NaN is the largest."""
     if x.dtype.is_float:  # NaN is the largest, and equal to itself
         x_last, y_last = sg.isnan(x), sg.isnan(y)
         equal = (x == y) | (x_last & y_last)
@@ -319,6 +323,7 @@ def _total_order(x: Any, y: Any, *, primitive: str) -> Any:
 
 @primitive("nextafter")
 def _nextafter(x: Any, y: Any) -> Any:
+    """Compute the next float towards ``y`` from the bits of ``x`` (``lax.nextafter``)."""
     if "16" in x.dtype.name:
         raise unsupported_variant(f"nextafter of {x.dtype.name}")
     integer_type = as_dtype(f"int{_bits(x)}")
@@ -332,6 +337,7 @@ def _nextafter(x: Any, y: Any) -> Any:
 
 @primitive("polygamma")
 def _polygamma(order: Any, x: Any) -> Any:
+    """Compute JAX's polygamma from digamma and the Hurwitz zeta function."""
     return sg.where(
         order == 0,
         special.digamma(x),
@@ -414,6 +420,7 @@ def _slice(x: Any, *, start_indices: Any, limit_indices: Any, strides: Any = Non
 
 @primitive("pad")
 def _pad(x: Any, filling: Any, *, padding_config: Any) -> Any:
+    """Pad as ``lax.pad``: borders, elements between neighbours, and negative widths that crop."""
     for axis, (_, _, inside) in enumerate(padding_config):
         if inside:
             x = _insert_between(x, filling, axis, inside)
@@ -427,6 +434,7 @@ def _pad(x: Any, filling: Any, *, padding_config: Any) -> Any:
 
 
 def _add_borders(x: Any, filling: Any, widths: Any) -> Any:
+    """Concatenate borders of the filling value to an array, for ``lax.pad``."""
     for axis, (low, high) in enumerate(widths):
         parts = [
             sg.broadcast_to(filling, (*x.shape[:axis], n, *x.shape[axis + 1 :])) if n else None
@@ -438,7 +446,7 @@ def _add_borders(x: Any, filling: Any, widths: Any) -> Any:
 
 
 def _insert_between(x: Any, filling: Any, axis: int, inside: int) -> Any:
-    """Put ``inside`` elements between neighbours along an axis."""
+    """Insert ``inside`` filling elements between neighbours along an axis, for ``lax.pad``."""
     size = x.shape[axis]
     between = sg.broadcast_to(filling, (*x.shape[: axis + 1], inside, *x.shape[axis + 1 :]))
     wide = sg.concatenate([sg.expand_dims(x, axis + 1), between], axis + 1)
@@ -483,6 +491,7 @@ def _reduce_extreme(x: Any, *, axes: Any, primitive: str) -> Any:
 
 @primitive("reduce_and", "reduce_or", "reduce_xor")
 def _reduce_bits(x: Any, *, axes: Any, primitive: str) -> Any:
+    """Reduce booleans by and, or, xor (JAX's bitwise reductions)."""
     if x.dtype.name != "bool":
         raise unsupported_variant(f"{primitive} of {x.dtype.name}")
     if not axes:
@@ -516,6 +525,7 @@ def _cumulative(x: Any, *, axis: int, reverse: bool, primitive: str) -> Any:
 
 @primitive("sort")
 def _sort(*operands: Any, dimension: int, num_keys: int) -> Any:
+    """Sort several operands by the first ``num_keys`` of them (``lax.sort``)."""
     if len(operands) == 1:
         return (sg.sort(operands[0], dimension),)
     keys = [
@@ -541,6 +551,7 @@ def _top_k(x: Any, *, k: Any, axis: int = -1) -> Any:
 
 @primitive("dot_general")
 def _dot_general(x: Any, y: Any, *, dimension_numbers: Any, out: LaxType) -> Any:
+    """Compute ``lax.dot_general`` by one batched matrix product."""
     (x_sum, y_sum), (x_batch, y_batch) = dimension_numbers
     if out.dtype != "bool":
         x, y = cast(x, out.dtype), cast(y, out.dtype)
@@ -561,6 +572,7 @@ def _conv(
     x: Any, w: Any, *, window_strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any,
     dimension_numbers: Any, feature_group_count: int, batch_group_count: int, out: LaxType,
 ) -> Any:  # fmt: skip
+    """Compute ``lax.conv_general_dilated`` with its dimension numbers and groups."""
     x_axes, w_axes, y_axes = dimension_numbers
     x = sg.transpose(cast(x, out.dtype), tuple(x_axes))
     w = sg.transpose(cast(w, out.dtype), tuple(w_axes))
@@ -675,6 +687,7 @@ def _gather(
     x: Any, indices: Any, *, dimension_numbers: Any, slice_sizes: Any, mode: str,
     fill_value: Any = None, out: LaxType,
 ) -> Any:  # fmt: skip
+    """Gather windows at indices as ``lax.gather``; one full axis is a ``take``."""
     offset, collapsed, named, batching, index_batching = dimension_numbers
     mode = "clip" if mode == "promise" else mode  # XLA clips; JAX's gradients of scatter need it
     is_full_window = all(
@@ -717,6 +730,7 @@ def _scatter(
     x: Any, indices: Any, updates: Any, *, dimension_numbers: Any, mode: str, primitive: str,
     update_jaxpr: Any = None,
 ) -> Any:  # fmt: skip
+    """Scatter windows of updates at indices as ``lax.scatter`` and its reductions."""
     offset, missing, named, batching, index_batching = dimension_numbers
     window: list[Any] = [1] * x.ndim
     windowed = [k for k in range(x.ndim) if k not in missing and k not in batching]
@@ -772,6 +786,7 @@ def _reduce_window(
     x: Any, *, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any,
     window_dilation: Any, primitive: str,
 ) -> Any:  # fmt: skip
+    """Reduce windows as ``lax.reduce_window``: by pooling, or tap by tap."""
     pooled = _pool(x, window_dimensions, window_strides, padding, base_dilation,
                      window_dilation, primitive)  # fmt: skip
     if pooled is not None:
@@ -825,6 +840,7 @@ def _select_and_gather_add(
     tangents: Any, x: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
     padding: Any, base_dilation: Any, window_dilation: Any,
 ) -> Any:  # fmt: skip
+    """Take the tangent at the extreme of each window (a primitive of JAX's pooling derivative)."""
     geometry = window_dimensions, window_strides, padding, base_dilation, window_dilation
     first = str(select_prim) == "ge"
     _, taps = _window_elements(x, _lowest(x, not first), *geometry)
@@ -842,6 +858,7 @@ def _select_and_scatter_add(
     source: Any, x: Any, *, select_prim: Any, window_dimensions: Any, window_strides: Any,
     padding: Any,
 ) -> Any:  # fmt: skip
+    """Add cotangents to the extremes of windows (JAX's gradient of max-pooling)."""
     name = "reduce_window_max" if str(select_prim) == "ge" else "reduce_window_min"
     ones = (1,) * x.ndim
 
@@ -876,6 +893,7 @@ def _triangular_solve(
     a: Any, b: Any, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool,
     unit_diagonal: bool,
 ) -> Any:  # fmt: skip
+    """Solve triangular equations as ``lax.linalg.triangular_solve``."""
     if conjugate_a and not transpose_a:
         a = sg.conj(a)
     trans: Any = (2 if conjugate_a else 1) if transpose_a else 0
@@ -891,6 +909,7 @@ def _triangular_solve(
 
 @primitive("lu")
 def _lu(a: Any, *, pivot_size: Any = None, out: Any) -> Any:
+    """Factor by LU as ``lax.linalg.lu``: packed factors, pivots and permutation."""
     p, lower, upper = linalg.lu(a, p_indices=True)
     m, n = a.shape[-2:]
     k = min(m, n)
@@ -904,7 +923,9 @@ def _lu(a: Any, *, pivot_size: Any = None, out: Any) -> Any:
 
 
 def _pivots(permutation: Any, m: Any, k: Any) -> Any:
-    """The row that each of the first k rows was exchanged with, as LAPACK counts them."""
+    """Convert a permutation to LAPACK's pivots: the row that each of the first k was exchanged
+    with.
+    """
     place = sg.iota(permutation.shape, -1, "int64")
 
     def exchange_rows(order: Any, step: Any) -> Any:
@@ -940,7 +961,7 @@ def _eigh(
 def _eig(
     a: Any, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: bool, out: Any
 ) -> Any:
-    """Vectors have norm 1 and, as LAPACK has them, a largest element that is real."""
+    """Compute eigenvalues and vectors as ``lax.linalg.eig``: vectors have norm 1."""
     if not (compute_left_eigenvectors or compute_right_eigenvectors):
         return (linalg.eigvals(a, errors="nan"),)
     values, right = linalg.eig(a, errors="nan")
@@ -956,6 +977,7 @@ def _eig(
 def _svd(
     a: Any, *, full_matrices: bool, compute_uv: bool = True, subset_by_index: Any = None
 ) -> Any:
+    """Compute the singular value decomposition as ``lax.linalg.svd``: s, u, vh."""
     if subset_by_index is not None:
         raise unsupported_variant("a subset of the singular values")
     if not compute_uv:
@@ -992,7 +1014,7 @@ _ROTATIONS: Final = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 @primitive("threefry2x32")
 def threefry(k1: Any, k2: Any, x1: Any, x2: Any) -> tuple[Any, Any]:
-    """Return 20 rounds of Threefry-2x32 (Salmon et al., 2011): two words for each counter."""
+    """Compute 20 rounds of Threefry-2x32 (Salmon et al., 2011) on two words, as JAX does."""
     keys = k1, k2, sg.bitwise_xor(sg.bitwise_xor(k1, k2), numbers(0x1BD11BDA, "uint32"))
     x1, x2 = x1 + k1, x2 + k2
     for group in range(5):
@@ -1007,7 +1029,7 @@ def threefry(k1: Any, k2: Any, x1: Any, x2: Any) -> tuple[Any, Any]:
 
 
 def _random_words(key: Any, shape: Sequence[Any]) -> tuple[Any, Any]:
-    """Two words for each element of an array of ``shape``, of each key."""
+    """Draw two Threefry words for each element of an array of ``shape``, from each JAX key."""
     flat: Any = sg.zeros((1,) * len(shape), "uint64")
     for axis, size in enumerate(shape):
         flat = flat * np.uint64(size) + sg.iota(tuple(shape), axis, "uint64")
@@ -1033,6 +1055,7 @@ def _random_wrap(key: Any, *, impl: str = "threefry2x32") -> Any:
 
 @primitive("random_seed")
 def _random_seed(seed: Any, *, impl: str) -> Any:
+    """Make a JAX key from a seed of 32 or 64 bits (``random_seed``)."""
     _random_wrap(seed, impl=impl)
     if _bits(seed) == 64:
         low = cast(sg.bitwise_and(cast(seed, "uint64"), np.uint64(0xFFFFFFFF)), "uint32")

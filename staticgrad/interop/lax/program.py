@@ -75,7 +75,7 @@ class LaxProgram:
         return self  # nothing changes it
 
     def missing(self) -> list[LaxCall]:
-        """Return the calls whose primitive has no row, also those in programs of calls."""
+        """Find calls of a JAX program whose primitive has no row, also in nested programs."""
         calls = []
         for call in self.calls:
             if call.primitive not in PRIMITIVES and call.primitive not in CALLS:
@@ -85,7 +85,7 @@ class LaxProgram:
         return calls
 
     def run(self, operands: Sequence[Any]) -> list[Any]:
-        """Return the results, given a value for each input.
+        """Evaluate a JAX program on values, one for each input, and return the results.
 
         Raises:
             ExportError: a row refuses a variant; it names the primitive and the user's line.
@@ -97,7 +97,7 @@ class LaxProgram:
 
 
 def programs_in(parameters: Any) -> list[LaxProgram]:
-    """Return the programs among parameters."""
+    """Collect the nested programs among the parameters of a JAX primitive."""
     if isinstance(parameters, LaxProgram):
         return [parameters]
     if isinstance(parameters, Mapping):
@@ -117,6 +117,7 @@ def _signature(function: Callable[..., Any]) -> Mapping[str, Argument]:
 
 
 def _compute_call(call: LaxCall, operands: list[Any]) -> list[Any]:
+    """Evaluate one call of a JAX primitive, by its row or as control flow, and cast its results."""
     try:
         with within(origin=call.line):
             if call.primitive in CALLS:
@@ -138,6 +139,7 @@ def _compute_call(call: LaxCall, operands: list[Any]) -> list[Any]:
 
 
 def _apply_row(call: LaxCall, operands: Sequence[Any], out: Sequence[LaxType]) -> Sequence[Any]:
+    """Call the table's function of a JAX primitive with its parameters; refuse unknown ones."""
     row = PRIMITIVES.get(call.primitive)
     if row is None:
         raise ExportError(f"{call.primitive} has no row", hint=NO_ROW)
@@ -164,7 +166,7 @@ def _is_of_keys(call: LaxCall, operands: Sequence[Any]) -> bool:
 
 
 def _by_halves(call: LaxCall, operands: Sequence[Any]) -> list[Any]:
-    """The results for the first and the second words of keys, put together."""
+    """Apply a JAX primitive to keys as to their two words, and stack the results."""
     out = [result_type._replace(dtype="uint32", is_key=False) for result_type in call.out]
     kinds = call.parameters["key_operands"]
     call = call._replace(
@@ -235,6 +237,7 @@ def _of_branch(program: LaxProgram) -> Callable[..., Any]:
 
 @_call("while")
 def _while(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+    """Evaluate JAX's ``while`` primitive by ``sg.while_loop``."""
     test, body = call.parameters["cond_jaxpr"], call.parameters["body_jaxpr"]
     first = call.parameters["cond_nconsts"]
     second = first + call.parameters["body_nconsts"]
@@ -263,6 +266,7 @@ def _while(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
 
 @_call("scan")
 def _scan(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+    """Evaluate JAX's ``scan`` primitive by ``sg.scan``."""
     facts = call.parameters
     body, first = facts["jaxpr"], facts["num_consts"]
     second = first + facts["num_carry"]
@@ -305,7 +309,7 @@ class DerivativeRule:
         self._programs: dict[tuple[bool, ...], LaxProgram] = {}
 
     def push_forward(self, args: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
-        """Return the tangents of all results, given those of operands (None: it does not move)."""
+        """Apply the ``custom_jvp`` rule of a JAX program to tangents of its operands."""
         moving, program = self._program([tangent is not None for tangent in tangents])
         moving_tangents = [
             sg.zeros_like(x) if tangent is None else tangent
@@ -323,7 +327,7 @@ class DerivativeRule:
         return [next(slopes) if is_moving else None for is_moving in moving]
 
     def _program(self, needed: Sequence[bool]) -> tuple[tuple[bool, ...], LaxProgram]:
-        """Return the program of these operands or of more of them, and which ones these are.
+        """Find or trace the JAX rule's program for operands that move, or for a superset of them.
 
         Raises:
             ExportError: it was not read before it was pickled.
@@ -362,7 +366,7 @@ def _rules_in(program: LaxProgram) -> list[DerivativeRule]:
 
 
 def _results_once(program: LaxProgram, operands: Sequence[Any]) -> Callable[..., list[Any]]:
-    """Return a function that gives the results, those for ``operands`` without another run."""
+    """Return a function that evaluates a JAX program, once for the same operands."""
     plain = program.run(operands)
 
     def results(*arguments: Any) -> list[Any]:
@@ -374,6 +378,7 @@ def _results_once(program: LaxProgram, operands: Sequence[Any]) -> Callable[...,
 
 @_call("custom_jvp_call")
 def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+    """Evaluate JAX's ``custom_jvp_call``: results of the program, derivatives by its rule."""
     rule: DerivativeRule = call.parameters["rule"]
     run = _results_once(call.parameters["program"], operands)
     results = run(*operands)
@@ -402,6 +407,7 @@ def _custom_jvp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
 
 @_call("custom_vjp_call")
 def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+    """Evaluate JAX's ``custom_vjp_call``: results of the program, cotangents by its rule."""
     rule: DerivativeRule = call.parameters["rule"]
     run = _results_once(call.parameters["program"], operands)
     results = run(*operands)
@@ -429,6 +435,9 @@ def _custom_vjp(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
             places: Sequence[int] = places,
             shapes: Sequence[Any] = shapes,
         ) -> Any:
+            """Pull cotangents back by the rule of JAX's ``custom_vjp``, for results packed in one
+            vector.
+            """
             parts = dict(zip(places, _unpack(ct, shapes), strict=True))
             cts = [
                 parts[k] if k in parts else sg.zeros(call.out[k].shape, call.out[k].dtype)
@@ -449,6 +458,7 @@ def _pack(values: Sequence[Any]) -> Any:
 
 
 def _unpack(vector: Any, shapes: Sequence[Any]) -> list[Any]:
+    """Split a vector into arrays of these shapes: packed results of a custom JAX rule."""
     if len(shapes) == 1:
         return [vector]
     values, at = [], 0
@@ -461,6 +471,7 @@ def _unpack(vector: Any, shapes: Sequence[Any]) -> list[Any]:
 
 @_call("custom_linear_solve")
 def _linear_solve(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
+    """Evaluate JAX's ``custom_linear_solve`` with its four programs and their constants."""
     facts = call.parameters
     counts = dict(facts["const_lengths"])
     names = ("matvec", "vecmat", "solve", "transpose_solve")
@@ -474,7 +485,7 @@ def _linear_solve(call: LaxCall, operands: list[Any]) -> Sequence[Any]:
 def _solve_linear(
     programs: Mapping[str, Any], constants: Mapping[str, Any], b: Sequence[Any], transposed: bool
 ) -> list[Any]:
-    """A linear system, and its derivatives by the transposed one, at any order."""
+    """Solve a linear system by JAX's ``solve`` program; derivatives solve the transposed one."""
     forward = ("vecmat", "transpose_solve") if transposed else ("matvec", "solve")
     product, solve = (programs[name] for name in forward)
     if solve is None or programs[("transpose_solve", "solve")[transposed]] is None:
@@ -499,6 +510,9 @@ def _solve_linear(
 
         @function.rule
         def pull_cotangents(ct: Any, out: Any, *operands: Any, place: int = place) -> Any:
+            """Differentiate a linear solve of JAX: the transposed solve, then the product's
+            gradient.
+            """
             by_name, b = split_operands(operands)
             cts = [ct if k == place else sg.zeros_like(term) for k, term in enumerate(b)]
             slopes = _solve_linear(programs, by_name, cts, not transposed)

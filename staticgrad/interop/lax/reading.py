@@ -21,7 +21,7 @@ _INSIDE = re.compile(r"[/\\](?:site|dist)-packages[/\\](?:jax|jaxlib)[/\\]|[/\\]
 
 
 def program_of(jaxpr: Any, constants: Sequence[Any] = ()) -> LaxProgram:
-    """Return a jaxpr, which may be closed, as plain data.
+    """Convert a jaxpr, which may be closed, to a program of plain data.
 
     Raises:
         ExportError: a shape has symbolic sizes.
@@ -67,7 +67,7 @@ def array_of(array: Any) -> Any:
 
 
 def literal_shape(array: Any) -> tuple[int, ...]:
-    """Return the shape of an array or type of JAX.
+    """Return the shape of an array or type of JAX; refuse symbolic sizes.
 
     Raises:
         ExportError: it has symbolic sizes.
@@ -83,7 +83,7 @@ def literal_shape(array: Any) -> tuple[int, ...]:
 
 
 def type_of(aval: Any) -> LaxType:
-    """Return the type of a value of JAX."""
+    """Convert a type of JAX (aval) to a type in plain data."""
     dtype = getattr(aval, "dtype", None)
     if dtype is None:
         return LaxType("", ())
@@ -100,7 +100,7 @@ def _operand(variable: Any, places: dict[Any, int]) -> Any:
 
 
 def _inner_program(equation: Any) -> LaxProgram | None:
-    """Return the program of a package's primitive that is defined by others, or None."""
+    """Return the jaxpr by which a library's primitive defines itself, as a program."""
     primitive = equation.primitive
     name = primitive.name
     if name in PRIMITIVES or name in CALLS or name in REFUSED:
@@ -121,6 +121,7 @@ def _inner_program(equation: Any) -> LaxProgram | None:
 
 
 def _parameters(equation: Any) -> dict[str, Any]:
+    """Convert the parameters of a jaxpr equation to plain data; nested jaxprs become programs."""
     name = equation.primitive.name
     if name in ("custom_jvp_call", "custom_vjp_call"):
         program = program_of(equation.params["call_jaxpr"])
@@ -163,7 +164,7 @@ class HostFunction:
 
 
 def _rule(equation: Any, name: str) -> DerivativeRule:
-    """Return the rule, of tangents or cotangents of real operands, as JAX says them."""
+    """Read the ``custom_jvp`` or ``custom_vjp`` rule of a jaxpr equation as JAX traces it."""
     avals = [variable.aval for variable in equation.invars]
     outs = [variable.aval for variable in equation.outvars]
 
@@ -171,6 +172,7 @@ def _rule(equation: Any, name: str) -> DerivativeRule:
         return [jax.numpy.issubdtype(value.dtype, np.inexact) for value in values]
 
     def call(*operands: Any) -> list[Any]:
+        """Bind a custom JAX primitive again to operands."""
         if not equation.primitive.multiple_results:
             return [equation.primitive.bind(*operands, **equation.params)]
         subjaxprs = equation.primitive.get_bind_params(equation.params)
@@ -180,7 +182,11 @@ def _rule(equation: Any, name: str) -> DerivativeRule:
         return list(equation.primitive.bind(*operands, **subjaxprs))
 
     def read(is_moving: Sequence[bool]) -> LaxProgram:
+        """Trace the tangent or cotangent rule of a JAX primitive for the operands that move."""
+
         def of_moving(operands: Sequence[Any]) -> Callable[..., Any]:
+            """Fix all operands of a JAX primitive but those that move."""
+
             def f(*moving: Any) -> list[Any]:
                 remaining = iter(moving)
                 return call(
@@ -219,7 +225,7 @@ def _struct(aval: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as plain data."""
+    """Convert a parameter of a jaxpr equation to plain data."""
     if value is None or isinstance(value, bool | str | float | complex):
         return value
     if isinstance(value, np.generic):
@@ -243,6 +249,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dimension_numbers(numbers: Any) -> tuple[tuple[int, ...], ...]:
+    """Convert the dimension numbers of JAX's gather or scatter to tuples of axes."""
     if hasattr(numbers, "offset_dims"):
         parts = (numbers.offset_dims, numbers.collapsed_slice_dims, numbers.start_index_map,
                  numbers.operand_batching_dims, numbers.start_indices_batching_dims)  # fmt: skip
@@ -254,7 +261,7 @@ def _dimension_numbers(numbers: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def line_of(equation: Any) -> SourceLine | None:
-    """Return the user's line of an equation: the innermost one that is not JAX's."""
+    """Find the user's line of a jaxpr equation: the innermost one that is not JAX's."""
     traceback = equation.source_info.traceback
     for frame in traceback.frames if traceback is not None else ():
         if not _INSIDE.search(frame.file_name):

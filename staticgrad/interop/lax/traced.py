@@ -19,7 +19,7 @@ from staticgrad.support.errors import ArgumentError
 
 
 def plain_tree(tree: Any) -> Any:
-    """Return containers whose leaves are places.
+    """Replace the leaves of JAX containers by their positions.
 
     Raises:
         ArgumentError: containers of other classes.
@@ -61,6 +61,7 @@ class JaxProgram:
 
 
 def _match(expected: Any, actual: Any, into: dict[int, Any], name: str, where: str) -> None:
+    """Match the arguments of a traced JAX program with the example's containers; collect leaves."""
     if isinstance(expected, int):
         into[expected] = actual
         return
@@ -94,6 +95,7 @@ def _match(expected: Any, actual: Any, into: dict[int, Any], name: str, where: s
 
 
 def _fill_containers(tree: Any, values: Any) -> Any:
+    """Fill containers of a JAX program's output with its results."""
     if isinstance(tree, int):
         return values[tree]
     parts = parts_in(tree)
@@ -107,7 +109,7 @@ def _fill_containers(tree: Any, values: Any) -> Any:
 
 
 def _operand(name: str, argument: Any, kind: LaxType) -> Any:
-    """An argument in the type of the example; 64 bits count as 32, as JAX counts them."""
+    """Check an argument of a JAX program against the example's type; 64 bits count as 32."""
     is_number = isinstance(argument, bool | int | float | complex)
     value = as_value(argument)
     shape = (*kind.shape, 2) if kind.is_key else tuple(kind.shape)

@@ -81,7 +81,7 @@ def export(program: Any, path: Any, *inputs: Any) -> None:
 
 
 def _graph_of(module: Module, inputs: tuple[Any, ...]) -> Graph:
-    """The graph of a module as it computes after training."""
+    """Trace a module in evaluation mode as the graph to export to ONNX."""
     if not inputs:
         raise ArgumentError(
             "the inputs of a module come behind the path",

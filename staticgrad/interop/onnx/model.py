@@ -116,7 +116,7 @@ class OnnxModel(Module):
         return program.static & {value_info.name for value_info in program.inputs}
 
     def forward(self, *operands: Any, **named: Any) -> Any:
-        """Return the outputs: one value, or a tuple.
+        """Compute the graph of an ONNX model: one output, or a tuple.
 
         Args:
             operands: values in the order of the inputs in the file. An array of NumPy stays known
@@ -140,7 +140,7 @@ class OnnxModel(Module):
         return results[0] if len(results) == 1 else tuple(results)
 
     def graph(self) -> Graph:
-        """Return the model as a graph, with inputs and outputs of the names in the file."""
+        """Build the ONNX model as a graph, with inputs and outputs of the names in the file."""
         program = _program(self.source)
         if self.static_inputs:
             name = min(self.static_inputs)
@@ -161,7 +161,7 @@ class OnnxModel(Module):
 
 
 def model_from(read: Callable[[], Any], file: str) -> OnnxModel:
-    """Return the module of what ``read`` gives, a model from a file of this path.
+    """Make a module of what ``read`` returns: an ONNX model from a file of this name.
 
     Raises:
         SavedFileError: it is damaged, empty or something else than a model of ONNX.
@@ -172,7 +172,7 @@ def model_from(read: Callable[[], Any], file: str) -> OnnxModel:
 
 @contextmanager
 def _reading(file: str) -> Iterator[None]:
-    """Inside, whatever a damaged file leads to is one error that names the file."""
+    """Turn any error of a damaged ONNX file into one error that names the file."""
     name = file or "the model"
     try:
         yield
@@ -196,6 +196,7 @@ def _word(text: str, instead: str) -> str:
 
 
 def _shape_and_dtype(name: str, kind: Any) -> tuple[tuple[Any, ...], Any]:
+    """Return shape and dtype of an input in an ONNX file; unnamed sizes get names."""
     if not kind.HasField("tensor_type"):
         raise ExportError(f"the input {name!r} is a sequence, map or optional, not a tensor")
     shape = tuple(
@@ -252,6 +253,7 @@ class _Program:
         self._check_names(self.proto.graph, {"", *arrays})
 
     def _check_names(self, graph: Any, defined: set[str]) -> None:
+        """Refuse an ONNX graph in which a node reads a name that nothing before it defines."""
         defined |= {value_info.name for value_info in (*graph.input, *graph.initializer)}
         defined |= {initializer.values.name for initializer in graph.sparse_initializer}
         for node in graph.node:
@@ -272,7 +274,9 @@ class _Program:
     # -- what must be known -----------------------------------------------------------------------
 
     def _static_of(self, graph: Any, opsets: Mapping[str, int]) -> set[str]:
-        """The names of operands that must be known, and of what they are computed of."""
+        """Find the names of ONNX operands whose values must be constants, backwards through the
+        graph.
+        """
         static, nodes, count = set[str](), [*_nodes(graph)], -1
         while count < len(static):  # twice, unless graphs inside of nodes have static results
             count = len(static)
@@ -283,6 +287,7 @@ class _Program:
     def _static_inputs(
         self, node: Any, static: set[str], opsets: Mapping[str, int]
     ) -> Iterable[str]:
+        """Return the inputs of an ONNX node that must be constants."""
         if static.intersection(node.output):
             if node.op_type in ("Shape", "Size"):
                 return ()
@@ -316,6 +321,7 @@ class _Program:
         return self._graph(self.proto.graph, values)
 
     def _graph(self, graph: Any, values: Mapping[str, Any]) -> list[Any]:
+        """Evaluate an ONNX graph on values, with its initializers, and return the outputs."""
         to_array = onnx.numpy_helper.to_array
         arrays = {
             initializer.name: np.asarray(to_array(initializer)) for initializer in graph.initializer
@@ -325,6 +331,7 @@ class _Program:
         return [env[value_info.name] for value_info in graph.output]
 
     def _compute(self, nodes: Any, env: dict[str, Any], opsets: Mapping[str, int]) -> None:
+        """Evaluate ONNX nodes in order and add results to ``env``; errors name the node."""
         for node in nodes:
             operands = [env[name] for name in node.input]
             try:
@@ -339,6 +346,7 @@ class _Program:
     def _results(
         self, node: Any, operands: list[Any], env: Mapping[str, Any], opsets: Mapping[str, int]
     ) -> Sequence[Any]:
+        """Compute the results of an ONNX node: by its row, as a constant, or by its definition."""
         attributes = {
             attribute.name: self._attribute(attribute, env) for attribute in node.attribute
         }
@@ -362,7 +370,7 @@ class _Program:
     def _function(
         self, function: Any, operands: list[Any], attributes: dict[str, Any]
     ) -> list[Any]:
-        """The results of the nodes that define an operator."""
+        """Evaluate an ONNX operator that the file or the standard defines by other nodes."""
         make = onnx.helper.make_attribute
         env: dict[str, Any] = dict.fromkeys(function.input)
         env |= {"": None, **dict(zip(function.input, operands, strict=False))}
@@ -384,6 +392,9 @@ class _Program:
         return [env.get(name) for name in function.output]
 
     def _attribute(self, attribute: Any, env: Mapping[str, Any]) -> Any:
+        """Convert an attribute of an ONNX node: tensors to arrays, graphs to functions, types to
+        dtypes.
+        """
         value = onnx.helper.get_attribute_value(attribute)
         if attribute.type == onnx.AttributeProto.TENSOR:
             return onnx.numpy_helper.to_array(value)
@@ -396,7 +407,7 @@ class _Program:
         return value.decode() if isinstance(value, bytes) else value
 
     def _body(self, graph: Any, outer: dict[str, Any]) -> Callable[..., list[Any]]:
-        """A graph inside of a node as a function, which sees the values around it."""
+        """Return the body of an ONNX If, Loop or Scan as a function that reads outer values too."""
 
         def run(*operands: Any) -> list[Any]:
             named = dict(
@@ -431,7 +442,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def _inputs_of(row: Callable[..., Any], count: int) -> list[Argument]:
-    """The arguments of a row that are inputs; of one that takes any number, ``count``."""
+    """Return the parameters of an ONNX row that are inputs, repeated for a variadic one."""
     inputs: list[Argument] = []
     for argument in signature(row).parameters.values():
         if argument.kind is Argument.VAR_POSITIONAL:
@@ -444,7 +455,7 @@ def _inputs_of(row: Callable[..., Any], count: int) -> list[Argument]:
 def _apply_row(
     row: Any, node: Any, operands: list[Any], attributes: dict[str, Any], opset: int
 ) -> Any:
-    """The results of an operator that has a row."""
+    """Call the table's function of an ONNX operator with operands and attributes."""
     arguments, inputs = signature(row).parameters, _inputs_of(row, len(operands))
     if len(operands) > len(inputs):
         raise ExportError(f"{len(operands)} inputs, and {node.op_type} takes {len(inputs)}")
@@ -482,7 +493,7 @@ def _apply_row(
 
 
 def _operand(argument: Argument, operand: Any) -> Any:
-    """An operand as the row takes it: known, or a value."""
+    """Convert an ONNX operand as its row takes it: a constant array, or a value."""
     if argument.name in STATIC and isinstance(operand, Value):
         raise ExportError(
             f"the input {argument.name!r} must be known while the graph is built",
@@ -521,7 +532,7 @@ def _schema(node: Any, opsets: Mapping[str, int]) -> Any:
 def _function_of_types(
     schema: Any, node: Any, operands: list[Any], opsets: Mapping[str, int]
 ) -> Any:
-    """The function that ONNX defines an operator by for operands of these types.
+    """Find the function by which the standard defines an ONNX operator for these operand types.
 
     Raises:
         ExportError: there is none.
@@ -541,6 +552,7 @@ def _function_of_types(
 
 
 def _type_of(operand: Any) -> Any:
+    """Return the ONNX type of an operand: a tensor, a sequence or nothing."""
     if operand is None:
         return onnx.TypeProto()
     if isinstance(operand, list):
@@ -556,7 +568,7 @@ class _NodeError(ExportError):
 
 
 def _refusal(node: Any, operands: list[Any], error: Exception) -> ExportError:
-    """The error for a node: its name, its operator, and what is wrong."""
+    """Build the error for an ONNX node: its name, its operator, and what is wrong."""
     what, hint = f"{type(error).__name__}: {error}", ""
     if isinstance(error, StaticgradError):
         what, hint = error.headline, error.hint

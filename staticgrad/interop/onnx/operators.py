@@ -124,7 +124,7 @@ OPERATORS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def operator(*names: str) -> Callable[[F], F]:
-    """Make a function the row of operators."""
+    """Register a function as the row of ONNX operators of these names."""
 
     def register_row(function: F) -> F:
         OPERATORS.update(dict.fromkeys(names, function))
@@ -145,7 +145,7 @@ def size_array(elements: Any) -> np.ndarray[Any, Any]:
 
 
 def as_operand(known_or_value: Any) -> Any:
-    """A value: a known array becomes a constant, sizes become values that follow them."""
+    """Convert an ONNX operand to a value: arrays become constants, sizes become values."""
     if not isinstance(known_or_value, np.ndarray):
         return known_or_value
     if known_or_value.dtype != object:
@@ -205,6 +205,7 @@ def _dropout_row(
 
 @operator("Softmax", "LogSoftmax", "Hardmax")
 def _softmax(x: Any, *, axis: int | None = None, operator: str, opset: int) -> Any:
+    """Compute ONNX's Softmax, LogSoftmax or Hardmax; before opset 13 over all axes from one on."""
     axis = (-1 if opset >= 13 else 1) if axis is None else axis
     if opset < 13:  # all axes from there on, as one
         rows = sg.reshape(x, (*x.shape[: axis % x.ndim], prod(x.shape[axis % x.ndim :])))
@@ -236,6 +237,7 @@ _REDUCTIONS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
 def _reduce(
     x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, operator: str
 ) -> Any:
+    """Reduce over axes by ONNX's ReduceSum, ReduceMax, ...; no axes may mean none."""
     function, elementwise = _REDUCTIONS[operator]
     chosen = None if axes is None or not np.size(axes) else sizes_of(axes)
     if chosen is None and noop_with_empty_axes:
@@ -254,6 +256,7 @@ def _arg(
 
 @operator("CumSum", "CumProd")
 def _cumulative(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0, operator: str) -> Any:
+    """Compute ONNX's CumSum or CumProd, exclusive or reversed."""
     k, first = int(axis) % x.ndim, int(operator == "CumProd")
     outer = (slice(None),) * k
     x = sg.flip(x, k) if reverse else x
@@ -277,6 +280,7 @@ def _reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
 
 @operator("Expand")
 def _expand(x: Any, shape: Any) -> Any:
+    """Broadcast to a shape as ONNX's Expand, in which 1 keeps the operand's size."""
     asked = sizes_of(shape)
     rank = max(len(asked), x.ndim)
     x_shape = (1,) * (rank - x.ndim) + tuple(x.shape)
@@ -291,6 +295,7 @@ def _split(
     x: Any, split: Any = None, *, axis: int = 0, num_outputs: int | None = None,
     keepdims: int = 1, outputs: int, operator: str,
 ) -> Any:  # fmt: skip
+    """Split along an axis by ONNX's Split or SplitToSequence."""
     extent, single = x.shape[axis], split is None
     if operator == "SplitToSequence" and np.ndim(split) == 0:
         length = 1 if split is None else int(split)
@@ -310,6 +315,7 @@ def _split(
 
 @operator("Slice")
 def _slice(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+    """Slice by ONNX's starts, ends, axes and steps."""
     first, last = sizes_of(starts), sizes_of(ends)
     along = range(len(first)) if axes is None else sizes_of(axes)
     by = (1,) * len(first) if steps is None else sizes_of(steps)
@@ -326,6 +332,7 @@ def _near(place: Any) -> Any:
 
 @operator("Pad")
 def _pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: Any = "constant") -> Any:
+    """Pad by ONNX's Pad; negative widths crop."""
     widths = sizes_of(pads)
     along = range(x.ndim) if axes is None else [axis % x.ndim for axis in sizes_of(axes)]
     pairs: list[tuple[Any, Any]] = [(0, 0)] * x.ndim
@@ -379,6 +386,7 @@ def _scatter(
 
 @operator("OneHot")
 def _one_hot(labels: Any, depth: Any, values: Any, *, axis: int = -1) -> Any:
+    """Encode labels by ONNX's OneHot, with its two values and negative labels."""
     (count,) = sizes_of(depth)
     labels = sg.astype(labels, "int64")
     labels = sg.where(labels < 0, labels + count, labels)
@@ -428,6 +436,7 @@ def _reverse_sequence(x: Any, lengths: Any, *, batch_axis: int = 1, time_axis: i
 
 @operator("DepthToSpace")
 def _depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
+    """Move blocks of channels into space (ONNX's DepthToSpace), in DCR or CRD order."""
     n, c, h, w = x.shape
     b, channels = blocksize, c // blocksize**2
     if mode == "DCR":
@@ -453,6 +462,8 @@ def _gemm(
     a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, trans_a: int = 0,
     trans_b: int = 0, broadcast: int = 1,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's Gemm: alpha A B + beta C, with optional transposes."""
+
     def scale_by(x: Any, factor: float) -> Any:
         return x if factor == 1.0 else sg.astype(x * factor, x.dtype)
 
@@ -468,7 +479,7 @@ def _spatial(x: Any) -> tuple[int, ...]:
 def _windows(
     x: Any, taps: Sequence[Any], strides: Any, dilations: Any, auto_pad: str, pads: Any
 ) -> dict[str, Any]:
-    """Strides, dilations and borders of windows over all axes behind the second."""
+    """Convert ONNX's strides, dilations and padding to options of ``sg.nn``'s windows."""
     count = len(taps)
     steps, dilation = tuple(strides or (1,) * count), tuple(dilations or (1,) * count)
     widths = pads if pads and auto_pad == "NOTSET" else (0,) * (2 * count)
@@ -497,6 +508,7 @@ def _conv_transpose(
     group: int = 1, kernel_shape: Any = None, output_padding: Any = None,
     output_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's ConvTranspose, with padding from its output shape."""
     same = auto_pad.startswith("SAME")
     options = _windows(x, w.shape[2:], strides, dilations, "NOTSET" if same else auto_pad, pads)
     steps, dilation, more = options["stride"], options["dilation"], [*(output_padding or ())]
@@ -519,6 +531,7 @@ def _pool(
     count_include_pad: int = 0, dilations: Any = None, p: int = 2, pads: Any = None,
     storage_order: int = 0, strides: Any = None, operator: str, outputs: int,
 ) -> Any:  # fmt: skip
+    """Pool windows by ONNX's MaxPool, AveragePool or LpPool; the indices are unsupported."""
     if outputs > 1:
         raise unsupported_variant("the second result, the indices,")
     options = _windows(x, kernel_shape, strides, dilations, auto_pad, pads)
@@ -535,6 +548,7 @@ def _col2im(
     x: Any, image_shape: Any, block_shape: Any, *, dilations: Any = None, pads: Any = None,
     strides: Any = None,
 ) -> Any:  # fmt: skip
+    """Add the columns of windows back into images (ONNX's Col2Im)."""
     image, taps = sizes_of(image_shape), sizes_of(block_shape)
     options = _windows(x, taps, strides, dilations, "NOTSET", pads)
     windows = [
@@ -552,6 +566,7 @@ def _batch_normalization(
     momentum: float = 0.9, training_mode: int = 0, spatial: int = 1, is_test: int = 0,
     outputs: int = 1,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's BatchNormalization; in training also its running statistics."""
     if not training_mode:
         return nn.batch_norm(x, weight=scale, bias=bias, statistics=(mean, var), eps=epsilon)
     now = nn.batch_statistics(x)
@@ -565,6 +580,7 @@ def _layer_normalization(
     x: Any, scale: Any, bias: Any = None, *, axis: int = -1, epsilon: float = 1e-5,
     stash_type: int = 1, outputs: int = 1,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's LayerNormalization: the result, and mean and inverse deviation if read."""
     axes = tuple(range(axis % x.ndim, x.ndim))
     mean = sg.mean(x, axes, keepdims=True)
     centred = x - mean
@@ -595,6 +611,7 @@ def _resize(
     keep_aspect_ratio_policy: str = "stretch", mode: Any = "nearest",
     nearest_mode: str = "round_prefer_floor", operator: str, opset: int,
 ) -> Any:  # fmt: skip
+    """Resize images by ONNX's Resize and Upsample, by scales or by sizes."""
     if operator == "Upsample" or opset < 11:
         scales = roi if scales is None else scales
         coordinate_transformation_mode, nearest_mode = "asymmetric", "floor"
@@ -649,7 +666,7 @@ def _grid_sample(
 
 
 def _along(x: Any, scale_or_zero: Any, axis: int, block_size: int) -> Any:
-    """The scale or zero of every element, given that of the tensor, of each slice or block."""
+    """Broadcast ONNX's quantization scale or zero point along its axis, or over blocks."""
     if (
         scale_or_zero is None
         or not scale_or_zero.ndim
@@ -670,6 +687,7 @@ def _dequantize_linear(
     x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: Any = None,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's DequantizeLinear: (x - zero) scale."""
     scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
     integers = sg.astype(x, "int32")
     integers = integers if zero is None else integers - sg.astype(zero, "int32")
@@ -681,6 +699,7 @@ def _quantize_linear(
     x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0,
     output_dtype: Any = None, precision: int = 0, saturate: int = 1,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's QuantizeLinear: round x / scale + zero, and clip to the integer type."""
     target = np.dtype((output_dtype or "uint8") if zero is None else zero.dtype.name)
     scale, zero = (_along(x, scale_or_zero, axis, block_size) for scale_or_zero in (scale, zero))
     rounded = sg.rint(sg.astype(x, "float32") / sg.astype(scale, "float32"))
@@ -717,6 +736,7 @@ def _q_linear_conv(
     x: Any, scale_x: Any, zero_x: Any, w: Any, scale_w: Any, zero_w: Any, scale: Any, zero: Any,
     bias: Any = None, **attributes: Any,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's QLinearConv: dequantize, convolve, quantize."""
     image = _dequantize_linear(x, scale_x, zero_x)
     filters = _dequantize_linear(w, scale_w, zero_w, axis=0)
     bias = None if bias is None else sg.astype(bias, scale_x.dtype) * scale_x * scale_w
@@ -733,6 +753,7 @@ def _recurrent(
     activations: Any = None, clip: Any = None, direction: str = "forward", hidden_size: int = 0,
     input_forget: int = 0, layout: int = 0, linear_before_reset: int = 0, operator: str,
 ) -> Any:  # fmt: skip
+    """Compute ONNX's RNN, GRU or LSTM as loops over time, forward, backward or both."""
     if clip is not None or activation_alpha or activation_beta:
         raise unsupported_variant("clip, activation_alpha or activation_beta")
     step, gates, default = _STEPS[operator]
@@ -753,6 +774,9 @@ def _recurrent(
             carry: Any, slices: Any, functions: Any = functions, weights: Any = weights,
             flags: Any = flags,
         ) -> Any:  # fmt: skip
+            """Compute one time step of ONNX's recurrent layer; sequences that ended keep their
+            state.
+            """
             part, number = slices
             new = step(functions, part, carry, *weights, **flags)
             if lengths is None:
@@ -777,6 +801,7 @@ def _rnn(functions: Any, part: Any, carry: Any, u: Any, v: Any, p: Any, **flags:
 
 
 def _gru(functions: Any, part: Any, carry: Any, u: Any, v: Any, p: Any, **flags: Any) -> Any:
+    """Compute one step of ONNX's GRU cell."""
     f, g = functions
     (h,), (xz, xr, xn) = carry, sg.split(part, 3, -1)
     (uz, ur, un), (vz, vr, vn) = sg.split(u, 3, -1), sg.split(v, 3)
@@ -789,6 +814,7 @@ def _gru(functions: Any, part: Any, carry: Any, u: Any, v: Any, p: Any, **flags:
 
 
 def _lstm(functions: Any, part: Any, carry: Any, u: Any, v: Any, p: Any, **flags: Any) -> Any:
+    """Compute one step of ONNX's LSTM cell, with optional peepholes."""
     f, g, last = functions
     h, c = carry
     i, o, forget, new = sg.split(part + sg.matmul(h, u) + v, 4, -1)
@@ -825,6 +851,7 @@ def _sequence_erase(s: Any, position: Any = None) -> Any:
 
 @operator("If")
 def _if(condition: Any, *, then_branch: Any, else_branch: Any) -> Any:
+    """Evaluate ONNX's If: one branch if the condition is a constant, else ``sg.cond``."""
     if isinstance(condition, np.ndarray):
         return tuple(then_branch() if condition.item() else else_branch())
     return sg.cond(
@@ -840,7 +867,10 @@ def _scan(
     scan_input_directions: Any = None, scan_output_axes: Any = None,
     scan_output_directions: Any = None,
 ) -> Any:  # fmt: skip
+    """Evaluate ONNX's Scan by ``sg.scan``, with its axes and directions."""
+
     def along(arrays: Any, axes: Any, backward: Any, to_front: bool) -> list[Any]:
+        """Move the scan axes of ONNX's Scan to the front or back again, and reverse directions."""
         results = []
         for k, array in enumerate(arrays):
             axis = axes[k] if axes else 0
@@ -861,6 +891,7 @@ def _scan(
 
 @operator("Loop")
 def _loop(iterations: Any = None, condition: Any = None, *first: Any, body: Any) -> Any:
+    """Evaluate ONNX's Loop by ``sg.scan`` or ``sg.while_loop``."""
     count, counted = len(first), isinstance(iterations, np.ndarray)
     true = condition is None or (isinstance(condition, np.ndarray) and condition.item())
 
@@ -896,13 +927,14 @@ def _loop(iterations: Any = None, condition: Any = None, *first: Any, body: Any)
 
 
 def _equal_sizes(x: Any, y: Any) -> Any:
-    """Return which sizes are equal.
+    """Compare two shapes of an ONNX model, size by size.
 
     Raises:
         ExportError: it depends on the value of a named size.
     """
 
     def same(a: Any, b: Any) -> bool:
+        """Compare two sizes of an ONNX model; refuse a result that depends on a named size."""
         with collecting_guards() as guards:
             are_equal = equal(a, b, "")
         if guards:

@@ -75,7 +75,7 @@ class Writer:
     # -- names, constants, sizes ------------------------------------------------------------------
 
     def fresh(self, name: str) -> str:
-        """A name that nothing in the model has."""
+        """Make a name that nothing in the ONNX model has."""
         used_names, base, number = self.root.used_names, name, 0
         while name in used_names:
             number += 1
@@ -91,7 +91,7 @@ class Writer:
         return name if count == 1 else outputs
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """The name of a constant."""
+        """Write a constant into the ONNX model, once for equal values, and return its name."""
         array = np.array(value, dtype, order="C")
         constants, key = self.root.constants, (array.dtype, array.shape, array.tobytes())
         if key not in constants:
@@ -100,7 +100,7 @@ class Writer:
         return str(constants[key].name)
 
     def size(self, size: Size) -> str:
-        """The name of a size, as an array of one element."""
+        """Write ONNX nodes that compute a size as an array of one element; return its name."""
         root = self.root
         if isinstance(size, int):
             return self.constant([size], np.int64)
@@ -114,7 +114,7 @@ class Writer:
         return root.sizes[size]
 
     def atom(self, atom: Any) -> str:
-        """The name of a named size, of a quotient or a maximum of sizes."""
+        """Write a named size, or a quotient or maximum of sizes, as ONNX nodes; return its name."""
         if atom not in self.sizes:
             if isinstance(atom, Named):
                 raise ExportError(
@@ -152,7 +152,9 @@ class Writer:
     # -- graphs -----------------------------------------------------------------------------------
 
     def write(self, graph: Graph) -> list[str]:
-        """Write the nodes of a graph, whose inputs have names; the names of its outputs."""
+        """Write the nodes of a graph to ONNX, given the names of its inputs; return those of
+        outputs.
+        """
         for node in graph.nodes:
             if (node, 0) in self.names or isinstance(node.op, Input):
                 continue
@@ -168,7 +170,7 @@ class Writer:
         return [self.names[value.node, value.index] for value in graph.outputs.values()]
 
     def write_node(self, node: Node, operands: list[str]) -> Any:
-        """Write a node; the names of its results."""
+        """Write a node as ONNX operators, and return the names of its results."""
         name = node.op.name
         if isinstance(node.op, Constant):
             return self.constant(node.op.data.array)
@@ -185,7 +187,7 @@ class Writer:
     def body(
         self, graph: Graph, input_names: dict[Symbolic, str], inputs: Sequence[Symbolic]
     ) -> Any:
-        """A body as a graph of its own.
+        """Write the body of a loop or branch as an ONNX subgraph.
 
         Args:
             graph: the body.
@@ -202,7 +204,7 @@ class Writer:
 
 
 def _check_types(proto: Any, types: dict[str, DType], node: Node) -> None:
-    """Refuse a node of ONNX whose operator does not take the element type of an operand."""
+    """Refuse to write an ONNX node whose operator does not take the element types."""
     schema = onnx.defs.get_schema(proto.op_type, OPSET)
     allowed = {
         constraint.type_param_str: constraint.allowed_type_strs
@@ -220,7 +222,7 @@ def _check_types(proto: Any, types: dict[str, DType], node: Node) -> None:
 
 
 def model_of(graph: Graph) -> Any:
-    """A graph as a ``ModelProto``.
+    """Convert a graph to an ONNX ``ModelProto``.
 
     Raises:
         ExportError: an op that ONNX does not have, with its line; updates of parameters.
@@ -269,7 +271,7 @@ def model_of(graph: Graph) -> Any:
 
 
 def _by_others(graph: Graph) -> Graph:
-    """The graph without the ops that are written as others."""
+    """Rewrite ops that have no ONNX writer by other ops."""
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Any:
         op: Any = node.op
@@ -290,7 +292,7 @@ def _name_of(size: Size) -> Named | None:
 
 
 def _needed_nodes(nodes: list[Any], outputs: Sequence[str]) -> list[Any]:
-    """The nodes that outputs depend on, in order."""
+    """Select the ONNX nodes that outputs depend on, in order."""
     read_names, needed = {*outputs}, []
     for node in reversed(nodes):
         if read_names.intersection(node.output):
@@ -350,6 +352,7 @@ def _broadcast(w: Writer, node: Any, x: str) -> Any:
 
 
 def _slice(w: Writer, node: Any, x: str) -> Any:
+    """Write a slice as an ONNX Slice node, with rows for the axes that it cuts."""
     op, (value,) = node.op, node.args
     rows = [
         (start, start + length * step, axis, step)
@@ -396,7 +399,7 @@ def _largest(w: Writer, node: Any, x: str, count: Size, largest: bool) -> Any:
 
 
 def _windows(node: Any, taps: Sequence[Size], sizes: Sequence[Size]) -> dict[str, Any]:
-    """The attributes of windows; borders at the ends are those that give these extents."""
+    """Return ONNX's attributes of windows; padding at the ends is what gives these sizes."""
     op, pads = node.op, [*node.op.before]
     for k, (tap, size, extent) in enumerate(zip(taps, sizes, op.extents, strict=True)):
         reach = (tap - 1) * op.dilation[k] + 1
@@ -419,6 +422,7 @@ def _conv(w: Writer, node: Any, x: str, filters: str) -> Any:
 
 
 def _conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
+    """Write the gradient of a convolution by its images as an ONNX ConvTranspose."""
     op, (image, kernel) = node.op, node.args
     taps, left = kernel.shape[2:], []
     for k, extent in enumerate(op.extents):
@@ -435,6 +439,7 @@ def _conv_image(w: Writer, node: Any, x: str, filters: str) -> Any:
 
 
 def _window(w: Writer, node: Any, x: str) -> Any:
+    """Write windows as an ONNX MaxPool, or as AveragePool times the number of taps."""
     op, (value,) = node.op, node.args
     first = value.ndim - len(op.taps)
     spatial, source = value.shape[first:], x
@@ -452,6 +457,7 @@ def _window(w: Writer, node: Any, x: str) -> Any:
 
 
 def _loop(w: Writer, node: Any, *operands: str) -> Any:
+    """Write a loop as an ONNX Scan; a reverse loop flips what is read and stacked."""
     op, (number, *inputs) = node.op, node.op.body.inputs
     first, last = op.carries, op.carries + op.slices
     named = {value: w.fresh(f"{w.prefix}{value.node.label}") for value in (number, *inputs[:last])}
@@ -471,6 +477,7 @@ def _loop(w: Writer, node: Any, *operands: str) -> Any:
 
 
 def _branch(w: Writer, node: Any, index: str, *operands: str) -> Any:
+    """Write a branch of two cases as an ONNX If."""
     cases = node.op.cases
     if len(cases) != 2:
         raise ExportError(f"a branch of {len(cases)} cases is not supported", at=node.origin)
