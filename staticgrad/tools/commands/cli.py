@@ -43,11 +43,12 @@ class Answer:
 
 
 def answering(command: Callable[..., Answer]) -> Callable[..., None]:
-    """The command with ``--json``; its answer printed and turned into the exit code."""
+    """Decorate a command of the command line: ``--json``, its printed answer and exit code."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
     @functools.wraps(command)
     def run(as_json: bool, **arguments: Any) -> None:
+        """Run a command and print its answer or error, as text or as JSON."""
         try:
             answer = command(**arguments)
         except (StaticgradError, OSError) as error:  # a full disk, a folder without permission
@@ -105,11 +106,12 @@ def demo(seed: int, epochs: int) -> Answer:
 
 
 def _shown_progress(epochs: int) -> Callable[[Progress], None]:
-    """Return what shows progress: one line that is redrawn on a terminal, else a few lines."""
+    """Return a callback that shows the demo's progress: one line on a terminal, else some lines."""
     every = max(1, epochs // _PLAIN_LINES)
     as_json = click.get_current_context().params["as_json"]
 
     def watch(progress: Progress) -> None:
+        """Print an epoch of the demo: redraw the terminal's line, or write a line now and then."""
         if as_json:
             return
         line = f"epoch {progress.epoch}/{epochs}" if progress.epoch else "compiling"
@@ -223,7 +225,7 @@ def compare(
 
 
 def _axis(text: str | None) -> int | dict[str, int] | None:
-    """Read ``1``, or ``x=1,y=0``."""
+    """Parse the option of the batch axis: ``1``, or ``x=1,y=0``."""
     if text is None:
         return None
     try:

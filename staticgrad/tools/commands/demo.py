@@ -134,7 +134,7 @@ class Network:
 def run(
     seed: int = 0, epochs: int = EPOCHS, watch: Callable[[Progress], None] | None = None
 ) -> DemoReport:
-    """Train, test, and report."""
+    """Train the demo's digit classifier, test it, and report."""
     notify = watch or (lambda progress: None)
     digits = load_digits()
     random = np.random.default_rng(seed)

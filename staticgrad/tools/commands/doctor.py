@@ -40,7 +40,7 @@ class CheckResult:
 
 
 def examine() -> tuple[CheckResult, ...]:
-    """Run every check, in order; a failed check does not stop the next."""
+    """Run every check of the installation, in order; a failed check does not stop the next."""
     return (
         CheckResult("staticgrad", True, sg.__version__),
         CheckResult("python", True, f"{platform.python_version()} on {platform.platform()}"),
@@ -95,6 +95,7 @@ def _threads() -> str:
 
 
 def _self_test() -> str:
+    """Run the self-test of generated code on this processor."""
     if not config.current().jit:
         return "not run: the jit is off"
     if not loader.is_sound(loader.host()):
@@ -106,7 +107,7 @@ def _self_test() -> str:
 
 
 def _compiled_gradient() -> str:
-    """A small program through the whole compiler, against the NumPy evaluator."""
+    """Check a small compiled gradient against the NumPy evaluator."""
     x = sg.input("x", ("rows", 5), "float32")
     loss = (sg.tanh(x) * x).sum()
     program = {"loss": loss, "slope": sg.grad(loss, x)}
@@ -121,7 +122,7 @@ def _compiled_gradient() -> str:
 
 
 def _compilers() -> str:
-    """One program by each built-in backend: the results are bitwise identical."""
+    """Check that one program gives bitwise identical results by each built-in backend."""
     x = sg.input("x", ("rows", 5), "float32")
     program = sg.tanh(x).sum(axis=0)
     feeds = {"x": np.linspace(-2.0, 2.0, 35, dtype=np.float32).reshape(7, 5)}
@@ -148,7 +149,7 @@ def _lapack() -> str:
 
 
 def _libraries() -> str:
-    """A Fourier transform and a Cholesky factor by SciPy's routines, against NumPy's."""
+    """Check SciPy's Fourier transform and Cholesky factor, which kernels call, against NumPy's."""
     x = sg.input("x", (7, 7), "float64")
     program = {"transform": sg.abs(sg.fft.fft(x)), "factor": sg.linalg.cholesky(x)}
     data = np.linspace(0.0, 1.0, 49).reshape(7, 7)
@@ -164,6 +165,7 @@ def _libraries() -> str:
 
 
 def _cache() -> str:
+    """Check that the kernel cache is writable, and report its size."""
     info = cache.info()
     folder = info.directory
     if folder is None:

@@ -26,7 +26,7 @@ _FILE = click.Path(dir_okay=False)
 
 
 def _named_sizes(_context: object, _option: object, texts: tuple[str, ...]) -> dict[str, int]:
-    """Return ``NAME=N`` as names and numbers."""
+    """Parse ``NAME=N`` options of the command line as sizes by name."""
     sizes = {}
     for text in texts:
         name, _, number = text.rpartition("=")
@@ -119,7 +119,7 @@ def _bytes(budget: str | None) -> int | str | None:
 
 @contextmanager
 def _report_errors() -> Iterator[None]:
-    """An error of staticgrad on standard error, and exit code 1."""
+    """Print an error of staticgrad to standard error inside of this context, and exit with 1."""
     try:
         yield
     except StaticgradError as error:
@@ -134,6 +134,7 @@ def _json(data: object) -> str:
 
 
 def _write(path: str | None, text: Callable[[], str]) -> None:
+    """Write a text to the file that a command-line option names; exit with 1 if it cannot be."""
     if path is None:
         return
     try:

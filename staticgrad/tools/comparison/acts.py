@@ -31,7 +31,7 @@ _TIMES: Final = 3
 
 
 def acts(chosen: ComparedProgram, way: DefineThenRun) -> tuple[Act, ...]:
-    """Return the demonstrations that this program allows, in the order newcomers ask."""
+    """Return the demonstrations of tape and graph that this program allows."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     demonstrations = (
         _show_print,
@@ -45,6 +45,7 @@ def acts(chosen: ComparedProgram, way: DefineThenRun) -> tuple[Act, ...]:
 
 
 def _show_print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Demonstrate printing a value in the middle: a number on the tape, a type in the graph."""
     yield Act(
         "print(loss), in the middle of the program",
         f"{DefineByRun(chosen).step(batch):.7g}",
@@ -55,6 +56,7 @@ def _show_print(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> It
 
 
 def _show_branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Demonstrate a branch on the loss: ``if`` on the tape, ``sg.where`` in the graph."""
     number = DefineByRun(chosen).step(batch)
     limit = float(f"{number / 2:.2g}")
     graph = chosen.graph
@@ -74,9 +76,11 @@ def _show_branch(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> I
 
 
 def _show_random_number(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Demonstrate ``np.random`` in a program: drawn at each step, or once while tracing."""
     function = chosen.new_function(lambda loss: loss + np.random.rand())
 
     def three(run: Callable[..., Any]) -> str:
+        """Run the program three times from the same parameters, and return its losses as text."""
         losses = []
         for _ in range(_TIMES):
             chosen.restore()  # the parameters are the same, as the batch is
@@ -101,6 +105,7 @@ def _show_random_number(chosen: ComparedProgram, way: DefineThenRun, batch: Batc
 
 
 def _show_edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Demonstrate the cost of an edit: new tracing and the kernels that have to be compiled."""
     compiled_sources = {kernel.source for kernel in way.compiled.kernels}
     begin = perf_counter()
     function = chosen.new_function(lambda loss: loss * 3.0)
@@ -120,6 +125,7 @@ def _show_edit(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Ite
 
 
 def _show_new_size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Demonstrate a new batch size: the compiled program makes a plan and no kernel."""
     if [*way.graph.sizes] != [BATCH]:
         return
     size = chosen.batch_size + 3
@@ -142,7 +148,7 @@ def _show_new_size(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) ->
 
 
 def _show_mistake(chosen: ComparedProgram, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
-    """Run and build with an array of a wrong shape."""
+    """Demonstrate an array of a wrong shape: when and with which line each way refuses it."""
     for name, array in batch.items():
         if array.ndim < 2:
             continue

@@ -60,7 +60,7 @@ class BatchAxes(NamedTuple):
 
 
 def read_asked_axes(axis: Asked, arrays: Arrays) -> BatchAxes:
-    """Return the axis that the user asks for.
+    """Read the batch axis that the user gives, for all arrays or by name.
 
     A number is the axis of each array whose size there is that of the first array which has it.
 
@@ -101,7 +101,7 @@ def read_asked_axes(axis: Asked, arrays: Arrays) -> BatchAxes:
 
 
 def find_named_axes(names: Mapping[str, Sequence[str | None]], arrays: Arrays) -> BatchAxes | None:
-    """Return the axis whose size has the name of examples, or the only name; None without one."""
+    """Find the batch axis by the names of sizes, or the only named one."""
     axes_by_label: dict[str, dict[str, int]] = {}
     for array, labels in names.items():
         if array in arrays and len(labels) == arrays[array].ndim:
@@ -128,7 +128,7 @@ def _first(arrays: Arrays) -> Iterator[dict[str, int]]:
 def find(
     arrays: Arrays, loss: Loss, tolerance: float, uses: Callable[[Mapping[str, int]], bool]
 ) -> BatchAxes:
-    """Return the axis that counts examples, by what the loss does with it.
+    """Find the batch axis by experiments with the loss: examples add up, or their order is free.
 
     Args:
         arrays: the example.
@@ -153,7 +153,7 @@ def find(
 
 
 def candidates(arrays: Arrays) -> list[dict[str, int]]:
-    """Return what may count examples: axes of one size, those of most arrays first."""
+    """List candidates for the batch axis: axes of one size, those of most arrays first."""
     candidate_axes: list[dict[str, int]] = []
     for size in dict.fromkeys(size for array in arrays.values() for size in array.shape):
         axes = {
@@ -175,7 +175,7 @@ def _length(arrays: Arrays, axes: Mapping[str, int]) -> int:
 def _adds_up(
     arrays: Arrays, axes: Mapping[str, int], loss: Loss, base: float, tolerance: float
 ) -> bool:
-    """Return whether changes of every other example do the same with and without the rest's."""
+    """Test whether changes of alternate examples of a candidate batch axis add up in the loss."""
     every = np.arange(_length(arrays, axes))
     for change in _changes(arrays, axes):
         even_changed, odd_changed = change(arrays, every[::2]), change(arrays, every[1::2])
@@ -191,7 +191,7 @@ def _adds_up(
 def _in_any_order(
     arrays: Arrays, axes: Mapping[str, int], loss: Loss, base: float, tolerance: float
 ) -> bool:
-    """Return whether the loss depends on the examples, and not on their order.
+    """Test whether the loss keeps its value if the examples of a batch axis are permuted.
 
     A program that fails or does not end with changed examples depends on them, too.
     """
@@ -213,7 +213,7 @@ Change = Callable[[Arrays, Array], Arrays]
 
 
 def _changes(arrays: Arrays, axes: Mapping[str, int]) -> Iterator[Change]:
-    """Yield changes of some rows: of the numbers of all arrays; of one, to copies of the first row.
+    """Yield perturbations of rows along a candidate batch axis, for experiments with the loss.
 
     Zeros and ones are masks, whose numbers stay.
     """
@@ -251,7 +251,7 @@ def _with_rows(array: Array, rows_of: Array, rows: Array, axis: int) -> Array:
 
 
 def twice(arrays: Arrays, axes: Mapping[str, int]) -> tuple[Arrays, Arrays]:
-    """Return the examples twice, and the same with other numbers in the second half."""
+    """Repeat the examples along the batch axis, once equal, once with other numbers."""
     count = _length(arrays, axes)
     longer = {
         n: np.concatenate([a, a], axes[n]) if n in axes else a for n, a in arrays.items()

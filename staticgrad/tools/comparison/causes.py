@@ -47,7 +47,7 @@ def cause(born: str, dies: str) -> str:
 
 
 def of_plan(name: str, plan: Plan) -> Causes:
-    """Return the bytes of the arena at its fullest; what shares bytes counts once, as the first."""
+    """Count the bytes of a plan's arena at its peak by cause."""
     parts, used = columns_of_steps(plan), live_bytes(plan)
     if not used:
         return Causes(name, 0, 0, 0, 0)
@@ -97,7 +97,7 @@ class Moments:
         self._part, self._depth = "f", 0
 
     def see(self, frame: FrameType, event: str, is_fullest: bool) -> None:
-        """Look at the arrays where the walk back begins or ends, and where there are most."""
+        """Record the live arrays where the tape's backward pass begins or ends, and at the peak."""
         if is_fullest:
             self._fullest = self._part, self._look(count=True)
         if frame.f_code is not WALK or event not in ("call", "return"):
@@ -109,7 +109,7 @@ class Moments:
             self._left, self._part = self._look(), "u"
 
     def causes(self, name: str) -> Causes:
-        """Return the bytes at the fullest moment by cause."""
+        """Return the tape's peak bytes by cause: residuals, gradients, updates, temporaries."""
         part, arrays = self._fullest
         bytes_by_cause: Counter[str] = Counter()
         makers: Counter[str] = Counter()
@@ -144,7 +144,7 @@ def array_bytes() -> int:
 
 
 def of_events(name: str, events: Sequence[tuple[int, int, str]]) -> Causes:
-    """Return the bytes by cause at the peak of allocations: (address, bytes, part), in order.
+    """Count the bytes at the peak of a list of allocations and frees by cause.
 
     Bytes below 0 free what was allocated at the address.
     """

@@ -41,7 +41,7 @@ class CourseStep(NamedTuple):
 
 
 def steps(chosen: ComparedProgram, plan: CoursePlan) -> Iterator[CourseStep]:
-    """Yield the batches of a course, the same ones each time."""
+    """Yield the batches of a training course, the same ones each time."""
     draw = np.random.default_rng(_SEED)
     for k in range(1, _MOST + 1):
         size, event = plan.size, ""
@@ -53,7 +53,7 @@ def steps(chosen: ComparedProgram, plan: CoursePlan) -> Iterator[CourseStep]:
 
 
 def run(chosen: ComparedProgram, way: str, plan: CoursePlan, imports: float = 0.0) -> Course:
-    """Run a course on the tape (``way`` is "tape") or compiled, and time it by the clock."""
+    """Run a training course on the tape or compiled, and record time and memory of each step."""
     chosen.restore()
     course = steps(chosen, plan)
     first = next(course)
@@ -96,7 +96,7 @@ def run(chosen: ComparedProgram, way: str, plan: CoursePlan, imports: float = 0.
 def distinct(
     chosen: ComparedProgram, plan: CoursePlan, count: int
 ) -> tuple[Sequence[Batch], list[int]]:
-    """Return the batches of a course that have new shapes, and for each step which it is."""
+    """Return the batches of a course that have new shapes, and how often each shape comes."""
     numbers_by_shapes: dict[Any, int] = {}
     batches: list[Batch] = []
     numbers: list[int] = []

@@ -80,7 +80,7 @@ class PlantedAt(NamedTuple):
 
 
 def find_mistakes(spec: Spec, *arrays: Any, **options: Any) -> Debugging:
-    """Plant mistakes in a program, and find them by run and then run; ``debugging`` says how.
+    """Plant mistakes in a program; count the actions that find them on tape and in graph.
 
     Args:
         spec: a model's name, ``path.py:name``, or with ``arrays`` a module or a function, as of
@@ -107,7 +107,7 @@ def find_mistakes(spec: Spec, *arrays: Any, **options: Any) -> Debugging:
 
 
 def mistakes_in(chosen: ComparedProgram) -> Debugging:
-    """Return how mistakes in a program are found, as ``find_mistakes``.
+    """Count the actions that find planted mistakes in a loaded program, as ``find_mistakes``.
 
     Raises:
         ArgumentError: the program makes no graph, or no line of it computes a floating array.
@@ -129,7 +129,7 @@ def mistakes_in(chosen: ComparedProgram) -> Debugging:
 
 @contextmanager
 def _intercept_results(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator[None]:
-    """Inside, ``then`` gets each result of a forward operation with its place, and replaces it.
+    """Patch the tape so that ``then`` sees, and may replace, each result of a forward operation.
 
     ``kind`` is the class of values: of the tape or of a graph. Of one run: places are counted.
     """
@@ -137,6 +137,7 @@ def _intercept_results(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator
     seen: Counter[tuple[Any, ...]] = Counter()
 
     def bind_and_replace(cls: Any, op: Any, args: tuple[Any, ...]) -> Any:
+        """Run an operation of the tape, and replace its result where a mistake is to be planted."""
         nonlocal inside
         result = original_bind.__func__(cls, op, args)
         is_forward = recording.innermost() and building.current().order == 0
@@ -161,7 +162,7 @@ def _intercept_results(kind: Any, then: Callable[[RanAt, Any], Any]) -> Iterator
 
 @contextmanager
 def _record_losses() -> Iterator[list[Any]]:
-    """Give a list of the losses that optimizers minimize inside, times their constant scales."""
+    """Collect the losses that optimizers minimize in this context, times their weights."""
     losses: list[Any] = []
     original_minimize: Any = Optimizer.minimize
 
@@ -178,7 +179,7 @@ def _record_losses() -> Iterator[list[Any]]:
 
 
 def _every_place(chosen: ComparedProgram) -> list[PlantedAt]:
-    """Return operations that both ways run, in the order of the program.
+    """List the operations that tape and graph both run, in the order of the program.
 
     Raises:
         ArgumentError: no line computes a floating array.
@@ -209,7 +210,7 @@ def _is_array(ran: tuple[RanAt, Any]) -> bool:
 
 
 def _align_operations(tape: Ran, graph: Ran, nodes: AbstractSet[Any]) -> Iterator[PlantedAt]:
-    """Yield the operations that both ways run, in the order of the tape.
+    """Align operations of a recorded tape with nodes of the graph, by line and name.
 
     A line that runs an operation as often both ways has its numbers; so have those ahead of the
     first loop and behind the last one, whose bodies are no ``nodes`` of the graph.
@@ -244,7 +245,7 @@ Ran = list[tuple[RanAt, Any]]
 def _run_planted(
     chosen: ComparedProgram, way: Way, at: PlantedAt | None = None, plant: Plant | None = None
 ) -> tuple[Ran, Any]:
-    """Run a program with a mistake; return the places with their values, and the result or error.
+    """Run a program with a planted mistake; return all values, and its result or error.
 
     Of a tensor only its type stays.
     """
@@ -299,7 +300,7 @@ def _run_compiled(chosen: ComparedProgram) -> Any:
 
 
 def _time_action(what: str, do: Callable[[], Any]) -> tuple[Action, Any]:
-    """Do something; return it with the text that it shows, and what it gives or raises."""
+    """Time one action of a debugging session; return it with its text and its result."""
     begin = perf_counter()
     try:
         result = do()
@@ -323,7 +324,7 @@ def _points_at(result: Any, place: PlantedAt) -> bool:
 
 
 def _hunt_nan(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """A logarithm of negative numbers is added to a value that the loss needs.
+    """Measure the search for a planted NaN, a logarithm of negative numbers.
 
     None if it is NaN for no such value, as where each is only compared with others.
     """
@@ -360,7 +361,7 @@ def _with_nan(value: Any) -> Any:
 
 
 def _reaches_the_loss(chosen: ComparedProgram, place: PlantedAt) -> bool:
-    """Return whether a NaN there is a NaN of the loss, on the tape and in the graph.
+    """Test whether a NaN planted at an operation reaches the loss on both ways.
 
     A graph does not compute a value that only its own gradient is asked of.
     """
@@ -387,7 +388,7 @@ def _wider(value: Any) -> Any:
 
 
 def _hunt_shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """A value has one column too many; None if that is no error anywhere in the program."""
+    """Measure the search for a planted shape error, one column too many; None if nothing fails."""
     failing = [
         (place, error)
         for place in places
@@ -409,7 +410,7 @@ def _hunt_shape(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | 
 def _trace_shape(
     chosen: ComparedProgram, place: PlantedAt, name: str, what: str, way: Way
 ) -> Trail:
-    """Read the error; if it does not name the line, print shapes from there backwards."""
+    """Search for a planted shape error: read the error, then print shapes backwards from it."""
     ran: Ran = []
 
     def attempt() -> Any:
@@ -432,7 +433,7 @@ def _trace_shape(
 
 
 def _hunt_dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | None:
-    """No gradient passes a value; None if each parameter is reached in another way, too.
+    """Measure the search for a planted ``stop_gradient``; None if gradients take other paths.
 
     Of a line in a loop the gradient passes none of its values, as where somebody writes it there.
     """
@@ -465,7 +466,7 @@ def _hunt_dead(chosen: ComparedProgram, every: Sequence[PlantedAt]) -> Hunt | No
 def _trace_dead(
     chosen: ComparedProgram, place: PlantedAt, dead: str, trained: Sequence[str], steps: int
 ) -> Hunt:
-    """Compare the parameters; read the graph."""
+    """Search for a planted ``stop_gradient``: compare parameters, then read gradients."""
 
     def without_update() -> str:
         graph = _run_planted(chosen, _build, place, sg.stop_gradient)[1]
@@ -486,7 +487,7 @@ def _trace_dead(
 
 
 def _trace_all_dead(chosen: ComparedProgram, place: PlantedAt) -> Hunt:
-    """No parameter gets a gradient: both ways say so, when the loss is minimized."""
+    """Record the search if no parameter gets a gradient: both ways raise an error at once."""
 
     def trail(name: str, what: str, way: Way) -> Trail:
         action, error = _time_action(
@@ -499,7 +500,7 @@ def _trace_all_dead(chosen: ComparedProgram, place: PlantedAt) -> Hunt:
 
 
 def _find_unchanged(chosen: ComparedProgram, place: PlantedAt | None, steps: int) -> Any:
-    """Return the parameters that steps of the tape do not change, or the error of one."""
+    """Find the parameters that training steps of the tape do not change."""
     chosen.restore()
     values_before = {p.name: np.array(p.value) for p in chosen.graph.parameters if p.dtype.is_float}
     for k in range(steps):
@@ -519,7 +520,7 @@ def _find_updated(graph: Any) -> list[str]:
 
 
 def _inspect_value(chosen: ComparedProgram, places: Sequence[PlantedAt]) -> Hunt | None:
-    """The value at a line, and the gradient of what is minimized; of other programs the value.
+    """Measure how a value at a line and its gradient are inspected, on the tape and compiled.
 
     A value that several losses depend on has several gradients; another one is taken where a tape
     that updates between them passes fewer.
@@ -560,7 +561,7 @@ class _Watched:
         self.slopes: list[Any] = []
 
     def by_run(self) -> str:
-        """Note the value and its gradients while a step runs."""
+        """Inspect a value and its gradients on the tape, while a step runs."""
         norms: list[float] = []
 
         def stop(value: Any) -> Any:
@@ -574,7 +575,7 @@ class _Watched:
         return self._format_norms()
 
     def build(self) -> None:
-        """Build the graph, and the gradient of each loss that depends on the value."""
+        """Build the graph with the inspected value and the gradients of each loss by it."""
         values: list[Any] = []
 
         def stop(value: Any) -> Any:
@@ -593,7 +594,7 @@ class _Watched:
                 self.slopes.append(sg.grad(sg.sum(loss) * scale, self.value))
 
     def then_run(self) -> str:
-        """Compile the value and its gradients, and run them."""
+        """Inspect a value and its gradients by compiling them as outputs."""
         outputs = {"value": self.value}
         outputs |= {f"gradient {k}": slope for k, slope in enumerate(self.slopes)}
         compiled = sg.compile(outputs, threads=1)

@@ -58,7 +58,7 @@ class JaxTraining:
             self._state = self._copy()
 
     def peak(self, batch: Batch) -> int:
-        """Return what XLA plans: temporaries and results, without those in the place of state."""
+        """Return XLA's planned bytes of a JAX step: temporaries and undonated results."""
         with jax.enable_x64(self._doubles):
             analysis = (
                 self._jitted.lower(self._state, *self._narrow_batch(batch))
@@ -75,7 +75,7 @@ class JaxTraining:
         """XLA plans one sum."""
 
     def make_checkpointed(self) -> JaxTraining | None:
-        """Return the same over ``jax.checkpoint``, if the program is a loss."""
+        """Return the JAX program under ``jax.checkpoint``, if it is a loss."""
         if not self._is_loss or self._rate() is None:
             return None
         way = object.__new__(JaxTraining)
@@ -85,7 +85,7 @@ class JaxTraining:
         return way
 
     def _jit(self, function: Callable[..., Any]) -> Any:
-        """Return the jitted step: as it is, with the gradient by arrays, or with an update."""
+        """Jit a JAX program's step: unchanged, with gradients of its arrays, or with an update."""
         if not self._is_loss:
             return jax.jit(function, donate_argnums=0)
         rate, arguments = self._rate(), self._chosen.gradient_arguments
@@ -110,7 +110,7 @@ class JaxTraining:
         return jax.jit(lambda state, *arrays: (function(state, *arrays), state))
 
     def _rate(self) -> float | None:
-        """Return the learning rate of plain descent; None for any other rule."""
+        """Return the learning rate of plain gradient descent, which JAX does here; else None."""
         rule = self._chosen.optimizer
         if type(rule) is not optim.SGD or not isinstance(rule.learning_rate, int | float):
             return None

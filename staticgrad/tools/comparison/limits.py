@@ -29,7 +29,7 @@ class _OutOfTimeError(BaseException):
 
 @contextmanager
 def limit_time(name: str, at: Location, seconds: float | None = None) -> Iterator[None]:
-    """Stop a step of the program ``name`` after ``seconds``, by default ``LIMIT``.
+    """Stop a step of the tape after ``seconds``, by an error at the user's running loop.
 
     Only Python code is stopped, between two instructions.
 
@@ -72,7 +72,7 @@ def limit_time(name: str, at: Location, seconds: float | None = None) -> Iterato
 
 
 def _running_loop(error: BaseException) -> SourceLine | None:
-    """Return the innermost loop of the user's that was running; else the running line."""
+    """Find the innermost loop of the user's code in a traceback, or the innermost line."""
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith(_PACKAGE) and frame.line and frame.lineno

@@ -38,7 +38,7 @@ def subject(
     optimizer: Optimizer | None = None,
     batch_axis: Asked | BatchAxes | None = None,
 ) -> ComparedProgram:
-    """Load what is to be compared.
+    """Load the program to be compared from a name, a file or an object.
 
     Args:
         spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where
@@ -99,7 +99,7 @@ def subject(
 
 
 def load_peer(spec: Spec, peer: Any) -> Any:
-    """Return the program of another library: ``name`` stands for one in the file of ``spec``.
+    """Load a program in another library; ``name`` alone stands for one in the file of ``spec``.
 
     Raises:
         UnknownNameError: no such name, or ``spec`` is not in a file.
@@ -116,7 +116,7 @@ def load_peer(spec: Spec, peer: Any) -> Any:
 
 
 def _from_file(spec: str, *, again: bool = True) -> tuple[Any, dict[str, Any]]:
-    """Return the object ``path.py:name``, or the only candidate of ``path.py``, and all names.
+    """Import a file of the user; return the object ``path.py:name`` or the only candidate.
 
     ``again``: a file that has run before runs again; else its parameters are those from before.
     """
@@ -165,7 +165,7 @@ def _from_file(spec: str, *, again: bool = True) -> tuple[Any, dict[str, Any]]:
 
 
 def _arrays_beside(spec: str, module: Module, names: dict[str, Any]) -> list[Any]:
-    """The arrays of a file that has a module: one, or two of the same number of examples."""
+    """Find example arrays beside a module in a user's file: one, or two with as many examples."""
     arrays = {n: v for n, v in names.items() if isinstance(v, np.ndarray) and n[:1] != "_"}
     rows = {array.shape[:1] for array in arrays.values()}
     if 1 <= len(arrays) <= 2 and len(rows) == 1 and rows != {()}:
@@ -181,7 +181,7 @@ def _arrays_beside(spec: str, module: Module, names: dict[str, Any]) -> list[Any
 
 
 def _only_candidate(path: str, module: ModuleType) -> str:
-    """The name of what a file has to compare: tuples, else functions, else modules."""
+    """Choose what to compare in a user's file: tuples, else functions, else modules."""
 
     public = {n: v for n, v in vars(module).items() if not n.startswith("_")}
     ready = [n for n, v in public.items() if isinstance(v, tuple) and len(v) > 1 and callable(v[0])]

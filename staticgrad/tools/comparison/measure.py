@@ -88,7 +88,7 @@ def compare(
     seconds: float = 1.0,
     watch: Watch = lambda what: None,
 ) -> Comparison | TapeAlone:
-    """Run a program both ways and report; a notebook shows the report as a page.
+    """Run a program define-by-run and compiled, and compare their time, memory and results.
 
     Args:
         spec: a model's name, ``path.py:name``, or a function that returns a module or function with
@@ -217,7 +217,7 @@ def _debugging(chosen: ComparedProgram, watch: Watch) -> Debugging | None:
 
 
 def _refused_size(chosen: ComparedProgram, trained: DefineThenRun, size: int) -> Refusal | None:
-    """Return why a program does not run with ``size`` examples, or None if it does."""
+    """Return why a compared program refuses a batch of ``size`` examples; None if it runs."""
     try:
         trained.plan(size)
         DefineByRun(chosen).step(chosen.draw(size, np.random.default_rng(0)))
@@ -237,7 +237,7 @@ def _tape_alone(
     chosen: ComparedProgram, seconds: float, about: Mapping[str, Any],
     others: Callable[[], tuple[Peer, ...]],
 ) -> TapeAlone:  # fmt: skip
-    """Run the tape on new batches, and say why there is no graph; ``others``: other libraries."""
+    """Measure the tape alone, for a program that makes no graph, and say why."""
     plan = courses.CoursePlan(chosen.batch_size, edited=False)
     later = zip(courses.steps(chosen, plan), range(_STEPS - 1), strict=False)
     example = chosen.draw(chosen.batch_size, np.random.default_rng(0))
@@ -272,7 +272,7 @@ def _along(
     chosen: ComparedProgram, trained: DefineThenRun, plan: courses.CoursePlan,
     ran: Mapping[str, Sequence[Course]], peaks: Mapping[int, int],
 ) -> tuple[Mapping[str, tuple[int, ...]], Changes | None]:  # fmt: skip
-    """Return the bytes of each step of a course, and what changing sizes cost in it.
+    """Return the memory of each step of a training course, and the cost of changing sizes.
 
     ``peaks``: those of the tape by the number of examples, where sizes do not change.
     """
@@ -335,7 +335,7 @@ def _along(
 
 
 def _race(chosen: ComparedProgram, size: int, method: str = "call") -> Race:
-    """Return steps of both ways, to be timed; each sees the same few batches again and again."""
+    """Return steps of tape and compiled program to be timed in turns on the same batches."""
     draw = np.random.default_rng(1)
     batches = [chosen.draw(size, draw) for _ in range(4)]
 
@@ -351,7 +351,7 @@ def _race(chosen: ComparedProgram, size: int, method: str = "call") -> Race:
 def courses_of(
     spec: Spec, chosen: ComparedProgram, plan: courses.CoursePlan, watch: Watch = lambda what: None
 ) -> Mapping[str, tuple[Course, ...]]:
-    """Run the course of a program with a name in fresh processes; of another one in this process.
+    """Run the training course of a named program in fresh processes, with empty and full cache.
 
     It is repeated if that does not take long.
     """
@@ -376,7 +376,7 @@ def courses_of(
 def fresh(
     spec: str, state: str, plan: courses.CoursePlan, cache: str, batch: BatchAxes
 ) -> Course:  # fmt: skip
-    """Run a course in a fresh process whose kernel cache is the folder ``cache``."""
+    """Run a training course in a fresh process with this kernel cache, and return its record."""
     way, begun = "tape" if state == TAPE else "compiled", repr(time.monotonic())
     done = subprocess.run(
         [sys.executable, "-m", _FIRST, way, spec, json.dumps((plan, batch)), begun],
@@ -394,8 +394,7 @@ def fresh(
 
 
 def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
-    """Return rows of the work of a step: the joint graph as written, after each pass that changed
-    it, as kernels."""
+    """Count operations and bytes of a training step before and after each pass."""
     sizes = step.sizes(size)
     explained = step.compiled.explanation(before=False, **sizes)
 
@@ -427,7 +426,7 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
 
 
 def _anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, int]) -> Anatomy:
-    """Return the compiled form of a graph, and the time of its steps with a batch."""
+    """Collect kernels, plan and times of a compiled step for the comparison's page."""
     compiled = way.compiled
     explanation = compiled.explanation(before=False, **sizes)
     timed = compiled.profile(batch, runs=_RUNS)

@@ -37,7 +37,7 @@ def compiled_by_policy(chosen: ComparedProgram, first: DefineThenRun) -> dict[st
 
 
 def bytes_of(tape: int, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
-    """Return the memory of a step at a batch size, by policy."""
+    """Return the memory of a training step of tape and graph at a batch size, by policy."""
     plans = {policy: way.plan(size) for policy, way in compiled.items()}
     times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
     return Bytes(
@@ -86,6 +86,7 @@ def tape_memory(
     readings, count = array("q", bytes(8 * _READINGS)), 0
 
     def read(frame: FrameType, event: str, start: int) -> None:
+        """Read traced memory at each call and return of a step; keep the peak and some readings."""
         nonlocal most, at, calls, count
         calls += 1
         if event in ("return", "c_return"):
@@ -97,6 +98,7 @@ def tape_memory(
                 count += 1
 
     def look_at_call(at: int) -> Moments:
+        """Profile a step again, and look at the arrays of its call number ``at``."""
         seen, calls = Moments(), 0
 
         def look(frame: FrameType, event: str, start: int) -> None:
@@ -131,7 +133,7 @@ def tape_memory(
 
 
 def _arrays_by_call(tape: DefineByRun, batch: Batch, calls: int) -> dict[int, int]:
-    """Return the bytes of arrays at some calls of a step, at equal distances."""
+    """Measure the bytes of the tape's arrays at some calls of a step."""
     sampled_calls = {1 + k * (calls - 1) // (_LOOKS - 1) for k in range(_LOOKS)}
     bytes_by_call: dict[int, int] = {}
     number = 0
@@ -165,7 +167,7 @@ def _trace_peak(
     step: Callable[[], object], note: Callable[[FrameType, str, int], None] | None = None,
     frames: int = 1,
 ) -> int:  # fmt: skip
-    """Run a step and return its peak bytes beyond those at its start.
+    """Run a step under ``tracemalloc`` and return its peak bytes above those at its start.
 
     ``note`` is called with the frame, the event and the bytes at the start each time that a
     function begins or ends.
@@ -190,7 +192,7 @@ def _trace_peak(
 def timelines(
     tape: TapeMemory, compiled: Mapping[str, DefineThenRun], size: int
 ) -> tuple[HeldBytes, ...]:
-    """Return the memory from the beginning of a step to its end: on the tape, and by policy."""
+    """Return the memory over a training step: of the tape as measured, of plans as planned."""
     timelines_of_ways = [tape.timeline]
     for policy, way in compiled.items():
         plan = way.plan(size)
@@ -200,7 +202,7 @@ def timelines(
 
 
 def budgets(way: DefineThenRun, size: int) -> tuple[tuple[Budgeted, Plan], ...]:
-    """Return the cost of less memory at a batch size: plans within fractions of the full memory."""
+    """Plan the step within fractions of its memory, and return the predicted costs."""
     tradeoffs = tradeoff(way.compiled, way.sizes(size))
     plans = {f"budget {budget}": tradeoffs.within(budget) for budget in _BUDGETS}
     plans["smallest budget"] = tradeoffs.smallest
@@ -216,7 +218,7 @@ def budgets(way: DefineThenRun, size: int) -> tuple[tuple[Budgeted, Plan], ...]:
 def measured_budgets(
     budgets: Sequence[tuple[Budgeted, Plan]], way: DefineThenRun, batch: Batch, seconds: float
 ) -> tuple[Budgeted, ...]:
-    """Return the budgets with the measured time of some, beside that of keeping all."""
+    """Measure the time of plans within memory budgets."""
     if not budgets:
         return ()
     last = len(budgets) - 1
@@ -233,7 +235,7 @@ def measured_budgets(
 
 
 def checkpointed_tape(chosen: ComparedProgram, batch: Batch, seconds: float) -> Budgeted | None:
-    """Measure the step of the tape with checkpointed parts; None if that needs no fewer bytes."""
+    """Measure the tape's step with checkpointed parts: time and peak."""
     try:
         less = Checkpointed(chosen)
         peak = tape_memory(chosen, batch, 1, less).peak

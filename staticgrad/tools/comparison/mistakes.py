@@ -65,7 +65,7 @@ class Debugging:
         return all(trail.found for hunt in self.hunts for trail in (hunt.by_run, hunt.then_run))
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return a row for each search: what, way, actions, time, found, the last action."""
+        """Return a table row for each search for a planted mistake, with actions and time."""
         return [
             (
                 f"{hunt.what}, {hunt.line}", search.way, str(len(search.actions)),
@@ -81,7 +81,7 @@ class Debugging:
 
     @property
     def summary(self) -> str:
-        """A sentence: what was looked for, and in how many actions each way found it."""
+        """Summarize the searches for planted mistakes: how many actions each way needed."""
 
         def tell_outcome(trail: Trail) -> str:
             return str(len(trail.actions)) if trail.found else "not found"
@@ -92,7 +92,7 @@ class Debugging:
         return f"Actions by run and then run: {'; '.join(counts)}"
 
     def html(self) -> str:
-        """Return the table and all texts, for a page that has the style."""
+        """Return the searches for planted mistakes as HTML: a table and all texts."""
         parts = [f'<div class="scroll">{table(_HEADS, self.rows(), (2, 3))}</div>']
         for hunt in self.hunts:
             for search in (hunt.by_run, hunt.then_run):

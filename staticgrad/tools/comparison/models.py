@@ -95,7 +95,7 @@ class CharacterTransformer(sg.nn.Module):
 
 
 def chars() -> Example:
-    """A small transformer that continues Python's own documentation, character by character.
+    """Return the comparison's small character transformer, trained on Python's documentation.
 
     Pre-norm decoder blocks, Radford et al., "Language models are unsupervised multitask learners"
     (2019), at a size that a laptop trains in a minute.

@@ -70,7 +70,7 @@ _LINE: Final = re.compile(r"[^\s,\[\]]+:\d+")
 
 
 def page(comparison: Comparison | TapeAlone) -> str:
-    """Return the page as HTML text that needs nothing else."""
+    """Return the comparison as one HTML page without external files."""
     style = f"<style>{pages.STYLE}{_text('page.css')}</style>"
     if isinstance(comparison, TapeAlone):
         main = Template(_text("tape.html")).substitute(_tape_values(comparison))
@@ -90,7 +90,7 @@ def _text(name: str) -> str:
 
 
 def _without_harness(text: str, graph: Graph) -> str:
-    """Return the page without the lines of the step that trains a module.
+    """Remove file and line of the training harness from the page's text.
 
     The module's own layers take their place, where a line is that of a layer.
     """
@@ -106,7 +106,7 @@ def _without_harness(text: str, graph: Graph) -> str:
 
 
 def _in_sections(text: str) -> str:
-    """Return the page with each heading and its first paragraph beside what belongs to them."""
+    """Group the page's headings and first paragraphs beside their charts."""
     head, *parts = re.split(r'(?=<h2 id=")', text)
     sections = []
     for part in parts:
@@ -136,6 +136,7 @@ class ShownTape(_Shown, TapeAlone):
 
 
 def _title(comparison: Comparison | TapeAlone, more: str = "") -> str:
+    """Return the title of the comparison's page: model, parameters, batch, machine."""
     about = (
         f"{comparison.parameters:,} parameters, {comparison.about_batch}", comparison.rule,
         f"staticgrad {sg.__version__} on {comparison.machine}",
@@ -161,7 +162,7 @@ def _plain_lines(series: Sequence[Line], x: str, y: str, **options: Any) -> str:
 
 
 def _draw_memory(timelines: Iterable[HeldBytes]) -> str:
-    """Draw the memory in use over a step."""
+    """Draw the memory of both ways over a training step."""
     shown: list[Line] = []
     for timeline in timelines:
         values, count = timeline.nbytes, len(timeline.nbytes)
@@ -179,6 +180,7 @@ def _draw_memory(timelines: Iterable[HeldBytes]) -> str:
 
 
 def _tape_values(report: TapeAlone) -> dict[str, str]:
+    """Return the figures of the tape for the page of a program without a graph."""
     low, high = min(report.operations), max(report.operations)
     figures = (
         (seconds(report.tape.cpu), "the least processor time of a first step on the tape"),
@@ -200,7 +202,7 @@ def _tape_values(report: TapeAlone) -> dict[str, str]:
 
 
 def _values(comparison: Comparison) -> dict[str, str]:
-    """Return the values of the names in ``both.html``."""
+    """Return the values of the placeholders in the page's template ``both.html``."""
     anatomy, agreement = comparison.anatomy, comparison.agreement
     drawn = GraphDrawing(anatomy.graph, anatomy.runners)
     picture = ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, "the graph of one step")
@@ -258,6 +260,7 @@ def _values(comparison: Comparison) -> dict[str, str]:
 
 
 def _head(comparison: Comparison) -> str:
+    """Return the headline figures at the top of the comparison's page."""
     memory = comparison.memory
     plans = [(size, memory.times[policy], policy) for policy, size in memory.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in comparison.budgets]
@@ -300,7 +303,7 @@ def _head(comparison: Comparison) -> str:
 
 
 def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
-    """Return the lines of the program with their costs and links, and whether all are ours."""
+    """Return the program's lines as HTML with costs and links, and whether all are ours."""
     costs: dict[str, list[float]] = {}  # seconds of each line, forward and in derivatives
     for cost in anatomy.costs:
         of_cost = list(dict.fromkeys(name for line in cost.lines for name in _LINE.findall(line)))
@@ -312,6 +315,7 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
         tokens[short].append(drawn.bands[band].token)
 
     def row(short: str, text: str) -> str:
+        """Format a source line of the compared program with its cost bar and links to nodes."""
         token_list = " ".join(tokens.get(short, ()))
         linked = (
             f' data-id="s{escape(short)}" data-to="{token_list}"' if token_list else ' class="dark"'
@@ -343,7 +347,7 @@ def _source(anatomy: Anatomy, drawn: GraphDrawing) -> tuple[str, bool]:
 
 
 def _lines_of(graph: Graph) -> Iterator[tuple[str, list[int]]]:
-    """Yield the files and lines that nodes come from, with the lines between them."""
+    """Yield files and lines of the program that graph nodes come from, with lines in between."""
     used: dict[str, set[int]] = defaultdict(set)
     for node in graph.nodes:
         if node.is_leaf and node.label:
@@ -376,7 +380,7 @@ def _passes(comparison: Comparison) -> str:
 
 
 def _changes(report: Report) -> str:
-    """Show the lines of text that a pass removed and added, without the numbers of nodes."""
+    """Show the lines that a pass removed from and added to the graph's text."""
     if not report.changed or not isinstance(report.before, Graph):
         return ""
 
@@ -398,6 +402,7 @@ def _changes(report: Report) -> str:
 
 
 def _kernels(anatomy: Anatomy) -> str:
+    """Show the kernels of the compiled step with their share of time and their source."""
     spent: Counter[str] = Counter()
     for cost in anatomy.costs:
         spent[cost.kernel] += cost.seconds  # type: ignore[assignment]  # a sum of seconds
@@ -417,7 +422,7 @@ def _kernels(anatomy: Anatomy) -> str:
 
 
 def _split(comparison: Comparison) -> tuple[str, str]:
-    """Compare the time of the forward pass with that of the rest, in words and drawn."""
+    """Show forward and backward time of tape and graph, in words and as a chart."""
     parts = [0.0, 0.0]
     for cost in comparison.anatomy.costs:
         parts[bool(cost.phase)] += cost.seconds
@@ -441,6 +446,7 @@ def _split(comparison: Comparison) -> tuple[str, str]:
 
 
 def _time_chart(pairs: Sequence[Pair]) -> str:
+    """Draw the time of a step over batch sizes for both ways."""
     series = []
     for name, times in (
         (BY_RUN, [p.by_run for p in pairs]), (THEN_RUN, [p.then_run for p in pairs])
@@ -451,6 +457,7 @@ def _time_chart(pairs: Sequence[Pair]) -> str:
 
 
 def _first_results(comparison: Comparison) -> str:
+    """Show the time to the first result of tape and compiled program."""
     return (
         "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="sub">A tape can start at once. The compiler builds the gradient, runs its passes'
@@ -461,7 +468,7 @@ def _first_results(comparison: Comparison) -> str:
 
 
 def _starts(comparison: Comparison) -> str:
-    """Draw the parts of first results, with those of other libraries."""
+    """Draw the parts of the time to the first result, with those of other libraries."""
     rows = [
         (state, [start.imports, start.build, start.compile, start.step])
         for state, start in comparison.first.items()
@@ -472,7 +479,7 @@ def _starts(comparison: Comparison) -> str:
 
 
 def _tradeoff(comparison: Comparison) -> str:
-    """Draw seconds and bytes against steps, from the start of a process on."""
+    """Draw time and memory over the steps of a training course."""
     count = comparison.course_steps
     best = {
         s: min(every, key=lambda course: course.total) for s, every in comparison.courses.items()
@@ -524,7 +531,7 @@ def _tradeoff(comparison: Comparison) -> str:
 def _course_lines(
     name: str, course: Course, count: int, far: float, kind: str, dashes: str
 ) -> list[Line]:
-    """Return the line of a course, and that of further steps."""
+    """Return the chart line of a training course, and its extrapolation."""
     points = []
     if course.imports:
         times = accumulate((course.imports, course.build, course.compile))
@@ -550,7 +557,7 @@ def _round_steps(far: float) -> list[int]:
 
 
 def _draw_peak_bytes(comparison: Comparison) -> str:
-    """Draw the most bytes of a step until then."""
+    """Draw the peak memory of a training course up to each step."""
     series, count = [], comparison.course_steps
     for name, bytes_by_step in comparison.held.items():
         most = [*accumulate(bytes_by_step[:count], max)]
@@ -569,7 +576,7 @@ def _draw_peak_bytes(comparison: Comparison) -> str:
 
 
 def _frontier(comparison: Comparison) -> str:
-    """Draw time against bytes of plans and of tapes that compute values again."""
+    """Draw time against memory: plans with recomputation, and checkpointed tapes."""
     memory, plans = comparison.memory, [*comparison.budgets]
     policy = next(iter(memory.arena))
     if not plans:
@@ -601,6 +608,7 @@ def _frontier(comparison: Comparison) -> str:
 
 
 def _memory_charts(comparison: Comparison) -> str:
+    """Draw the peak memory of tape, policies and budgets."""
     usual = comparison.memory
     values = [("tape, measured", float(usual.tape))]
     if comparison.checkpointed is not None:
@@ -641,6 +649,7 @@ def _by_cause(comparison: Comparison) -> str:
 
 
 def _memory(comparison: Comparison) -> str:
+    """Show the planned arena and the memory charts of the comparison."""
     plan = comparison.anatomy.plan
     arena = (
         "<h3>The arena, as it was planned</h3>"
@@ -659,7 +668,7 @@ def _memory(comparison: Comparison) -> str:
 
 
 def _acts(comparison: Comparison) -> str:
-    """Show what a graph and a tape cannot do, by what really happened."""
+    """Show the demonstrations of what a graph and a tape cannot do."""
     return "".join(
         f'<div class="act"><h3><code>{escape(act.title)}</code></h3><div class="pair">'
         f'<div class="tape"><span class="soft">{BY_RUN}</span><pre>{escape(act.tape)}</pre>'

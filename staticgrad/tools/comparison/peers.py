@@ -62,7 +62,7 @@ def measure_peers(
     chosen: ComparedProgram, seconds: float, torch: Any = None, jax: Any = None,
     watch: Watch = lambda what: None,
 ) -> tuple[Peer, ...]:  # fmt: skip
-    """Measure the program in other libraries; each row has figures or one line that says why not.
+    """Measure the compared program in PyTorch and JAX, each in turns with the compiled step.
 
     The user's programs have their start values again afterwards.
 
@@ -120,7 +120,7 @@ def torch_memory(chosen: ComparedProgram, torch: Any = None) -> Peer:
 def _start_way(
     name: str, make: Callable[[], PeerWay], chosen: ComparedProgram, batch: Batch, stack: ExitStack
 ) -> tuple[Peer, PeerWay | None]:
-    """Return the row of a library after its first steps, and its way; None if there is a reason."""
+    """Start another library's way; return its row after its first step."""
     chosen.restore()
     try:
         way = make()
@@ -148,7 +148,7 @@ def _imports(library: str) -> float:
 
 
 def check(torch: Any, jax: Any) -> None:
-    """Raise an ArgumentError unless ``measured`` takes these."""
+    """Refuse arguments ``torch`` and ``jax`` of a comparison that are no program or switch."""
     if not (torch is None or isinstance(torch, bool) or callable(torch)):
         raise ArgumentError(
             f"torch is {kind_of(torch)}, not a step, a loss or a module of PyTorch",
@@ -165,7 +165,7 @@ def check(torch: Any, jax: Any) -> None:
 def _makers(
     chosen: ComparedProgram, torch: Any, jax: Any, stack: ExitStack
 ) -> Mapping[str, Callable[[], PeerWay]]:
-    """Return what makes each way, with the libraries limited to one thread."""
+    """Return makers of each library's way, on as many threads as the compiled step."""
     makers: dict[str, Callable[[], PeerWay]] = {}
     if torch is not False:
         if find_spec("torch") is None:
@@ -211,7 +211,7 @@ def _missing(reason: str) -> Callable[[], PeerWay]:
 
 @contextmanager
 def _environment(name: str, value: str) -> Any:
-    """Set an environment variable that is not set, for a while."""
+    """Set an environment variable inside of this context if it is not set."""
     had = name in os.environ
     os.environ.setdefault(name, value)
     try:
@@ -236,7 +236,7 @@ def _quiet_torch() -> Any:
 
 
 def _apart(chosen: ComparedProgram, way: PeerWay) -> float:
-    """Return the largest relative difference of losses from those of the tape.
+    """Return the largest relative difference of a library's losses from those of the tape.
 
     Random numbers differ from library to library: of a program that draws some, the means of the
     losses are compared.
@@ -279,7 +279,7 @@ def _race(
     chosen: ComparedProgram | None, batches: Sequence[Batch], ways: Sequence[PeerWay],
     seconds: float,
 ) -> Race:  # fmt: skip
-    """Time all ways in turns, the compiled step last if there is a program.
+    """Time the steps of all libraries and the compiled step in turns.
 
     Of a program without a graph that is the tape, and each step of all is a first one.
     """
@@ -307,7 +307,7 @@ def _race(
 def _measure_recomputation(
     way: PeerWay, batches: Sequence[Batch], peak: int, seconds: float
 ) -> tuple[int, float] | None:
-    """Return bytes and relative time of a way with recomputation, if that needs fewer bytes."""
+    """Measure memory and relative time of another library's checkpointed step."""
     recomputing = way.make_checkpointed()
     if recomputing is None:
         return None

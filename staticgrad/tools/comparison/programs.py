@@ -150,7 +150,7 @@ class ComparedProgram:
 
     @property
     def size(self) -> int:
-        """Return how many floating numbers the parameters have that the results depend on.
+        """Count the floating numbers of parameters that the compared program depends on.
 
         State of optimizers, running statistics of training and generators are left out. The second
         update of a step reads the state of the first: what is called ``<parameter>.<slot>``.
@@ -194,7 +194,7 @@ class ComparedProgram:
             return self.function.eagerly(*batch.values())
 
     def new_function(self, change: Step | None = None) -> Function[..., Any]:
-        """Return the step as a function that has not been traced, with ``change(loss)``."""
+        """Return the compared step as a fresh function, its loss passed through ``change``."""
         if change is None:
             return self._make_function(self.plain, self._sizes)
 
@@ -212,7 +212,7 @@ class ComparedProgram:
         return self._make_function(step, self._sizes)
 
     def describe_frozen(self) -> str:
-        """Return a description of numbers that are frozen in the graph; empty if none are."""
+        """Describe numbers that tracing froze as constants of the compared program, if any."""
         if self.warned or self.retraces:
             return self.warned
         with python_random_kept(), warnings.catch_warnings(), as_scopes(*self.modules):
@@ -232,7 +232,7 @@ class ComparedProgram:
         return graph
 
     def _trace(self) -> None:
-        """Trace with sizes as numbers; then with a name for the examples; or run the tape alone."""
+        """Trace the compared program with literal sizes, then a named batch; else use the tape."""
         self.function, self._sizes = self._make_function(self.plain, {}), {}
         try:
             self.graph, self.warned = self._drawn()
@@ -256,7 +256,7 @@ class ComparedProgram:
         self._copy = pickle.dumps(self.graph)
 
     def _name_examples(self) -> None:
-        """Trace with a name for the number of examples, if the program takes one."""
+        """Trace the compared program with a named batch size, if it accepts one."""
         literal = self.function, self.graph, self.warned
         self._sizes = self._names(self.batch.axes)
         self.function = self._make_function(self.plain, self._sizes)
@@ -275,7 +275,7 @@ class ComparedProgram:
         }
 
     def _in_float64(self, arrays: Batch, graph: Graph | None = None) -> float:
-        """Return the loss of arrays, from the start values, with little rounding."""
+        """Compute the compared program's loss in float64, from the first parameters."""
         graph = graph or self.graph
         read = Graph({"loss": graph.outputs["loss"]}).inputs
         feeds = {leaf.node.label: arrays[leaf.node.label] for leaf in read}
@@ -284,7 +284,7 @@ class ComparedProgram:
         return float(np.mean(loss, dtype=np.float64))
 
     def _on_the_tape(self, arrays: Batch) -> float:
-        """Return the loss of arrays, from the start values.
+        """Compute the compared program's loss on the tape, from the first parameters.
 
         Raises:
             ProgramError: it has not ended soon: with other numbers a loop may never end.
@@ -299,7 +299,7 @@ class ComparedProgram:
                 run.restore()
 
     def _reads_further(self, axes: Mapping[str, int]) -> bool:
-        """Return whether a graph with a name for the size of these axes reads further examples.
+        """Test whether the graph with a named batch size reads further examples.
 
         One that refuses the name does not serve other sizes, which is said elsewhere.
         """
@@ -316,7 +316,7 @@ class ComparedProgram:
     def _make_function(
         self, step: Step, sizes: Mapping[str, Sequence[str | None]]
     ) -> Function[..., Any]:
-        """Return a step as a function of arrays with these names and named sizes."""
+        """Return the compared step as ``sg.function`` with names for arrays and sizes."""
 
         def named_step(*arrays: Any) -> Any:
             return step(*arrays)
@@ -327,6 +327,7 @@ class ComparedProgram:
         return sg.function(named_step, sizes=sizes, threads=1)
 
     def _drawn(self) -> tuple[Graph, str]:
+        """Trace the graph of the compared program, and collect its warnings."""
         arrays = [*self._example.values()]
         with (
             warnings.catch_warnings(record=True) as caught, python_random_kept(),
@@ -348,7 +349,7 @@ class ComparedProgram:
     def _name_loss(
         self, graph: Graph, sizes: Mapping[str, Sequence[str | None]] | None = None
     ) -> Graph:
-        """Return the graph with its first floating result under the name ``loss``.
+        """Rename the graph's first floating result to "loss", and add unread arrays as inputs.
 
         Arrays that it does not read are inputs, too, so that it takes whole batches. ``sizes``: the
         names that it was traced with, by default the program's.
@@ -368,7 +369,7 @@ class ComparedProgram:
         return Graph(outputs, graph.updates, inputs=[*inputs.values()], name="step")
 
     def _refused_names(self) -> Refusal | None:
-        """Trace with further sizes; return the reason if the function takes no names for them."""
+        """Trace at further batch sizes; return why the program refuses a named size, if it does."""
         for seed in (1, 2, 3):
             batch = self.draw(self.batch_size, np.random.default_rng(seed))
             with warnings.catch_warnings(), code_errors(self.name, self._blamed):
@@ -393,7 +394,7 @@ class ComparedProgram:
         return Refusal(message, where.short, where.text.strip(), _EACH_SIZE)
 
     def _changing(self) -> Mapping[str, Sequence[str | None]]:
-        """Return names for the axes whose sizes change; axes of equal sizes have one name."""
+        """Name the axes whose sizes change between batches; equal sizes share a name."""
         drawn = [self.draw(self.batch_size, np.random.default_rng(seed)) for seed in range(4)]
         named: dict[tuple[int, ...], str] = {}
         labels: dict[str, list[str | None]] = {}
@@ -407,7 +408,7 @@ class ComparedProgram:
         return labels
 
     def _runs_on_the_tape(self) -> bool:
-        """Run the program on the tape, and note the parameters that it reads and updates."""
+        """Run the compared program once on the tape, and record the parameters that it reads."""
         with limit_time(self.name, self.origin):
             try:
                 with python_random_kept(), at_once([*self._example.values()]) as run:
@@ -487,7 +488,7 @@ def program(
 def _given_axes(
     what: Any, example: Batch, batch_axis: Asked | BatchAxes | None
 ) -> BatchAxes | None:
-    """Return the axes that count examples as the user says it; None to look for them."""
+    """Return the batch axes that the user gives for a compared program."""
     if isinstance(batch_axis, BatchAxes):
         return batch_axis
     if batch_axis is not None:
@@ -498,7 +499,7 @@ def _given_axes(
 def _of_module(
     module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
 ) -> tuple[Step, list[str]]:
-    """Return the loss of a module as a function of all arrays, and their names."""
+    """Return a module's loss as a function of all arrays, for the comparison."""
     parameters = module_arguments(module)
     count = min(max(len(parameters), 1), len(arrays))
     targets = len(arrays) - count
@@ -524,7 +525,7 @@ def _of_function(
     what: Any, evaluate: Step, example: Batch, drawn: Draw | None, steps: Optimizer, rule: str,
     batch: BatchAxes | None,
 ) -> ComparedProgram:  # fmt: skip
-    """Return a step as it is, a loss with its gradient, or another function."""
+    """Return a user's function as a step: unchanged if it trains, else with an update."""
     as_is = ComparedProgram(evaluate, example, drawn, what, "as the function does it", batch=batch)
     is_loss, updates, free = as_is.is_loss, as_is.updates, as_is.read
     steps_itself = updates
@@ -561,7 +562,7 @@ def _of_function(
 def _in_a_row(
     names: Sequence[str], arguments: Sequence[Any]
 ) -> tuple[dict[str, Array], Callable[[Step], Step]]:
-    """Return all arrays in arguments, and what makes a function of the arguments one of the arrays.
+    """Flatten arguments to named arrays, and adapt functions to take them in a row.
 
     An array in a container is named by the path to it, ``batch['x']`` as ``batch_x``.
     """
@@ -572,6 +573,7 @@ def _in_a_row(
         array_names = [f"{name}_{k}" for k, name in enumerate(array_names)]
 
     def in_a_row(function: Step) -> Step:
+        """Adapt a function to take its arrays in a row instead of in containers."""
         if [*call.arrays] == [*names]:
             return function
 
@@ -585,7 +587,7 @@ def _in_a_row(
 
 
 def _with_arrays(tree: Any) -> Any:
-    """Return the tree with arrays in the place of numbers, lists of numbers and tensors."""
+    """Convert numbers, lists of numbers and tensors of other libraries in a tree to arrays."""
     if isinstance(tree, dict):
         return {key: _with_arrays(part) for key, part in tree.items()}
     if isinstance(tree, list | tuple) and not is_named_tuple(type(tree)):
@@ -602,7 +604,7 @@ def _with_arrays(tree: Any) -> Any:
 
 
 def _names_of(function: Any, count: int) -> list[str]:
-    """Return the names of a function's first arguments, as far as its signature has them."""
+    """Return the names of a function's first arguments, for the compared arrays."""
     try:
         signature = inspect.signature(function)
         signature.bind(*range(count))
@@ -634,7 +636,7 @@ def _inner(what: Any) -> Any:
 
 
 def _modules_of(what: Any) -> list[Module]:
-    """Return a module itself, or the modules that a function reads."""
+    """Return the modules that a compared program trains: itself, or those that it reads."""
     if isinstance(what, Module):
         return [what]
     try:
@@ -681,7 +683,7 @@ def function_line(function: Any) -> Location:
 
 @contextmanager
 def code_errors(what: str, function: Any) -> Iterator[None]:
-    """Errors of a function as coded errors with the user's lines, innermost last."""
+    """Turn errors inside of the user's function into coded errors with the user's lines."""
     try:
         yield
     except StaticgradError as error:

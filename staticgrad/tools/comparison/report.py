@@ -282,7 +282,7 @@ _OTHERWISE = "choices and loops on values: sg.where, sg.cond, sg.while_loop, sg.
 
 
 def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
-    """An error as a refusal, at the innermost line of the user's; else at ``origin``."""
+    """Convert an error to a refusal in the comparison's report, at the user's innermost line."""
     if not isinstance(error, StaticgradError):
         return Refusal(f"{type(error).__name__}: {error}", "", "", cure or _OTHERWISE)
     places = (error.at, *(origin for _, _, origin in reversed(error.related)), origin)
@@ -430,7 +430,7 @@ _ALIKE = 0.1  # the relative difference of bytes that needs no reason
 
 
 def why_other(tape: Causes, torch: Causes) -> str:
-    """Return a sentence on the bytes of the tape beside PyTorch's; empty if they are alike."""
+    """Explain in a sentence why the tape's memory differs from PyTorch's; empty if it does not."""
     factor = tape.total / torch.total if torch.total else 1.0
     if abs(factor - 1) <= _ALIKE:
         return ""
@@ -446,7 +446,7 @@ def why_other(tape: Causes, torch: Causes) -> str:
 
 
 def why_more(arena: int, compiled: Causes, peer: Causes, largest: Sequence[str]) -> str:
-    """Return a sentence on the cause for which a compiled step holds more bytes than PyTorch.
+    """Explain in a sentence why the compiled step needs more memory than another library.
 
     Args:
         arena: the planned bytes; what ``compiled`` leaves of them is between buffers.
@@ -522,7 +522,7 @@ class Comparison(_Report):
 
     @property
     def about_memory(self) -> tuple[str, ...]:
-        """A sentence on each cause for which the compiled step holds other bytes than the tape."""
+        """Explain each cause by which the compiled step's memory differs from the tape's."""
         if len(self.causes) < 2:
             return ()
         tape, arena = self.causes[0].parts, self.causes[1].parts
@@ -544,7 +544,7 @@ class Comparison(_Report):
 
     @property
     def about_compiled_memory(self) -> tuple[str, ...]:
-        """A sentence on the bytes of the compiled step if they are more than PyTorch's."""
+        """Explain why the compiled step needs more memory than PyTorch, if it does."""
         torch = self.peer.causes if self.peer is not None else None
         if torch is None or len(self.causes) < 2:
             return ()
@@ -605,7 +605,7 @@ class Comparison(_Report):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences that warn a reader of the times."""
+        """Return warnings to readers of the comparison's times."""
         waiting = [(pair.by_run.waiting, pair.then_run.waiting) for pair in self.batches]
         sentences = []
         if max(map(max, waiting)) > BUSY:
@@ -620,7 +620,7 @@ class Comparison(_Report):
 
     @property
     def about_the_tape(self) -> str:
-        """A sentence on what the times of the tape measure."""
+        """Say what the times of the tape measure."""
         text = "The tape's times are those of NumPy and Python"
         if self.peer is None or self.peer.pair is None:
             return f"{text}, not of a library whose operations are compiled."
@@ -631,7 +631,7 @@ class Comparison(_Report):
 
     @property
     def against(self) -> tuple[str, ...]:
-        """Sentences on the disadvantages of define-then-run for this program."""
+        """Say what disadvantages define-then-run has for this program."""
         policy, planned = next(iter(self.memory.arena.items()))
         ways = [("the tape", self.usual, self.memory.tape)]
         ways += [(peer.name, peer.pair, peer.tape) for peer in self.peers if peer.pair is not None]
@@ -655,7 +655,7 @@ class Comparison(_Report):
 
     @property
     def _of_sizes(self) -> list[str]:
-        """A sentence if the steps of a course take longer than on the tape."""
+        """Say that steps with new sizes take longer compiled than on the tape, if they do."""
         if self.changes is None:
             return []
         tape, compiled = self.spent(TAPE), self.spent(self.state)
@@ -667,7 +667,7 @@ class Comparison(_Report):
 
     @property
     def break_even(self) -> Mapping[str, Interval]:
-        """The step after which compiling has paid for itself, by state of the kernel cache.
+        """Return the step after which compiling has paid for itself, with empty and full cache.
 
         The least and the largest by repeats of the first result and parts of the measurement, of
         processor time. Of a program whose sizes change the step of a course, by the clock, from
@@ -683,7 +683,7 @@ class Comparison(_Report):
         return intervals
 
     def _ahead(self, state: str) -> Interval:
-        """Return from which step of a course on the compiled way is ahead of the tape."""
+        """Return the step of a training course from which on the compiled way is ahead."""
         crossings = []
         for tape in self.courses[TAPE]:
             for compiled in self.courses[state]:
@@ -702,7 +702,7 @@ class Comparison(_Report):
 
     @property
     def _late(self) -> Mapping[str, Sequence[float]]:
-        """Seconds of processor time by which first results come after that of the tape."""
+        """Return by how many seconds the compiled way's first result is later than the tape's."""
         states = [state for state in self.courses if state != TAPE]
         return {
             state: [
@@ -714,6 +714,7 @@ class Comparison(_Report):
         }
 
     def _data(self) -> dict[str, Any]:
+        """Return the comparison as plain data for JSON, with its derived sentences."""
         data = {name: value for name, value in vars(self).items() if name != "anatomy"}
         return {
             **data,

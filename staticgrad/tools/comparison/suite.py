@@ -112,7 +112,7 @@ class Suite:
         return fields
 
     def tables(self) -> Sequence[FigureTable]:
-        """Return tables with a row for each program; columns without a figure are left out."""
+        """Return tables of the comparison suite with a row for each program."""
         every = [_cells(row) for row in self.rows]
         tables = []
         for title, heads in _TABLES.items():
@@ -133,7 +133,7 @@ class Suite:
 
     @property
     def reasons(self) -> Sequence[str]:
-        """Sentences on programs that fail, that make no graph, or that other libraries lack."""
+        """Say which programs of the suite fail or make no graph, and which libraries lack one."""
         sentences = [f"{row.name}: PROBLEM: {row.problem}" for row in self.rows if row.problem]
         sentences += [f"{row.name}: no graph: {row.refusal}" for row in self.rows if row.refusal]
         return sentences + [
@@ -142,7 +142,7 @@ class Suite:
         ]  # fmt: skip
 
     def html(self) -> str:
-        """Return the table as a page that needs nothing else."""
+        """Return the suite's table as one HTML page."""
         reasons = "".join(pages.paragraph(text, "soft") for text in self.reasons)
         tables = "".join(
             f'<h2>{escape(table.title)}</h2><div class="scroll">{table.html()}</div>'
@@ -160,7 +160,7 @@ class Suite:
 
 
 def _cells(row: SuiteRow) -> Mapping[str, Sequence[str]]:
-    """Return the figures of a row by table."""
+    """Return the figures of a suite row by table."""
     cells = {title: ["-"] * len(heads) for title, heads in _TABLES.items()}
     if row.alone is not None:
         cells["time of a step"][0] = seconds(row.alone.cpu)
@@ -194,7 +194,7 @@ def run(
     folder: Path = FOLDER, names: Iterable[str] = (), seconds: float = 0.5, first: bool = True,
     small: bool = False, watch: Watch = lambda what: None,
 ) -> Suite:  # fmt: skip
-    """Measure the programs of a folder.
+    """Run the comparison for all programs of a folder.
 
     Args:
         folder: with a file for each program.
@@ -230,6 +230,7 @@ def run(
 
 
 def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> SuiteRow:
+    """Compare one program of the suite in all libraries that its file has."""
     spec = f"{file}:example"
     chosen = subject(spec)
 
@@ -275,7 +276,7 @@ def _row(name: str, file: Path, spent: float, first: bool, small: bool) -> Suite
 
 
 def _alone(name: str, chosen: ComparedProgram, spent: float, torch: Any) -> SuiteRow:
-    """Return the row of a program without a graph: a first step of the tape, PyTorch's bytes."""
+    """Return the suite row of a program without a graph: first step and time of the tape."""
     assert chosen.refusal is not None
     with one_thread(), restore_afterwards(chosen):
         tape, batch = DefineByRun(chosen), chosen.draw(chosen.batch_size, np.random.default_rng(0))
@@ -311,7 +312,7 @@ def _time_steps(size: int, spent: float, *runs: Run) -> Race:
 
 
 def _count_changed_lines(by_run: Any, chosen: ComparedProgram) -> int:
-    """Return how many lines the program has otherwise than ``by_run``, its form for the tape."""
+    """Count the lines in which the compiled program differs from ``by_run``."""
     if by_run is None:
         return 0
     tape_lines, graph_lines = (

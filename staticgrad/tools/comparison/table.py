@@ -47,7 +47,7 @@ class FigureTable(NamedTuple):
         return _Folded(self)
 
     def columns(self, first: int, last: int) -> Table:
-        """Return the names of rows and some of the columns of figures."""
+        """Select columns of a comparison's table from ``first`` to ``last``."""
         from rich import box
         from rich.table import Table
 
@@ -81,7 +81,7 @@ class _Folded:
 
 
 def tables(comparison: Comparison | TapeAlone) -> RenderableType:
-    """Return the report for a terminal: time, first result, memory, work under each other."""
+    """Return the comparison's tables for a terminal: time, first result, memory, work."""
     from rich.console import Group
 
     title = f"{comparison.model} ({comparison.parameters:,} parameters"
@@ -137,7 +137,7 @@ def lines_of(refusal: Refusal) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> str:
-    """Return whether both ways agree, and how far, or why not."""
+    """Say whether tape and compiled program agree in losses, and how closely."""
     agreement = comparison.agreement
     if agreement.problem:
         return f"PROBLEM: {agreement.problem}"
@@ -153,7 +153,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def times(comparison: Comparison) -> FigureTable:
-    """Return a row for everything that was timed."""
+    """Return the table of times: a row for everything that was timed."""
     pairs = [
         (f"batch size {pair.at}" if comparison.changes is None else "sizes of the first step", pair)
         for pair in comparison.batches
@@ -172,7 +172,7 @@ def format_range(pair: Pair) -> str:
 
 
 def peers(comparison: Comparison | TapeAlone) -> FigureTable:
-    """Return time, memory, first result and recomputation by run and then run, in each library."""
+    """Return the table of other libraries: time, memory, first result, recomputation."""
     if isinstance(comparison, TapeAlone):
         return _peers_of_the_tape(comparison)
     heads = ("time", "/ compiled", "bytes", "first", "recompute", "losses")
@@ -197,7 +197,7 @@ def peers(comparison: Comparison | TapeAlone) -> FigureTable:
 
 
 def _peers_of_the_tape(report: TapeAlone) -> FigureTable:
-    """Return time, memory and first result of a program that only the tape of ours runs."""
+    """Return the table of other libraries for a program that only the tape runs."""
     heads = ("time", "/ tape", "bytes", "first", "losses")
     if not any(peer.pair for peer in report.peers):
         return FigureTable("the same step", heads, [])
@@ -215,6 +215,7 @@ def reasons(comparison: Comparison | TapeAlone) -> list[str]:
 
 
 def _row(peer: Peer, kind: str) -> tuple[str, ...]:
+    """Format the figures of another library as a table row."""
     if peer.pair is None:
         return (f"{kind}{peer.name}", *["-"] * 6)
     cost = "" if peer.recompute is None else _format_recomputation(*peer.recompute)
@@ -230,7 +231,7 @@ def _format_recomputation(size: int, longer: float) -> str:
 
 
 def first_results(comparison: Comparison) -> FigureTable:
-    """Return the parts of the time to the first loss, by state of the kernel cache."""
+    """Return the table of the time to the first loss, by state of the kernel cache."""
     rows = []
     for state, first in comparison.first.items():
         parts = (first.imports, first.build + first.compile, first.step, first.total, first.cpu)
@@ -241,7 +242,7 @@ def first_results(comparison: Comparison) -> FigureTable:
 
 
 def paid(comparison: Comparison, state: str) -> str:
-    """Return the step by which compiling has paid for itself, with its range among repeats."""
+    """Format the step by which compiling has paid for itself, with its range."""
     break_even = comparison.break_even[state]
     if break_even.low is None:
         return "never" if comparison.changes is None else f"not in {comparison.course_steps} steps"
@@ -256,7 +257,7 @@ def paid(comparison: Comparison, state: str) -> str:
 
 
 def memory(comparison: Comparison) -> FigureTable:
-    """Return the peaks of the tape, of each policy and within each budget, by batch size."""
+    """Return the table of memory peaks by batch size: tape, policies, budgets."""
     memories = comparison.memories
 
     def row(name: str, sizes: Sequence[float], time: str = "") -> tuple[str, ...]:
@@ -302,7 +303,7 @@ def work(comparison: Comparison) -> FigureTable:
 
 
 def changes(comparison: Comparison) -> FigureTable:
-    """Return what steps with other sizes took: all of them, and one of each kind."""
+    """Return the table of steps with new sizes: all of them, and one of each kind."""
     size_changes = comparison.changes
     if size_changes is None:
         return FigureTable("sizes that change", ("",), [])
@@ -332,7 +333,7 @@ def changes(comparison: Comparison) -> FigureTable:
 
 
 def headline(comparison: Comparison) -> tuple[str, str]:
-    """Return the figure of time and what it is: of changing sizes that of all steps together."""
+    """Format the headline ratio of times, of all steps if sizes change."""
     usual, size_changes = comparison.usual, comparison.changes
     step = (
         f"the processor time per step on the tape, relative to the compiled step"

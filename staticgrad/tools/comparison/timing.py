@@ -62,7 +62,7 @@ class Race:
         self._parts: list[list[list[Sample]]] = []  # of each part the samples of all ways
 
     def run(self, seconds: float) -> None:
-        """Run one part: turns until ``seconds`` of wall time are over, at least one."""
+        """Time all ways in turns until ``seconds`` of wall time are over, at least once."""
         samples: list[list[Sample]] = [[] for _ in self._runs]
         end = time.perf_counter() + seconds
         with one_thread():  # a library may have been loaded since

@@ -21,7 +21,7 @@ def characters(count: int) -> Any:
 
 @cache
 def _model() -> Any:
-    """Define the modules: their bases exist where PyTorch does."""
+    """Define the torch modules of the character model at the first use of PyTorch."""
 
     class Block(torch.nn.Module):  # type: ignore[misc]
         """Attention, then a two-layer perceptron, each around a residual connection."""
@@ -34,6 +34,7 @@ def _model() -> Any:
             self.up, self.down = nn.Linear(_WIDTH, 4 * _WIDTH), nn.Linear(4 * _WIDTH, _WIDTH)
 
         def forward(self, x: Any) -> Any:
+            """Compute a transformer block in PyTorch: causal attention and a feed-forward layer."""
             size, length = x.shape[0], x.shape[1]
             heads = torch.nn.functional.linear(
                 self.norm1(x), self.attention.in_proj_weight, self.attention.in_proj_bias

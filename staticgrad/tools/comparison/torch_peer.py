@@ -43,7 +43,7 @@ _HYPERPARAMETERS: Final = {
 
 
 def training(chosen: ComparedProgram, program: Any = None, compiled: bool = False) -> TorchWay:
-    """Return the program in PyTorch: translated, or what the user gives for it.
+    """Return the compared training step in PyTorch: translated, or the user's own program.
 
     Args:
         chosen: the program.
@@ -88,7 +88,7 @@ class TorchWay(ABC):
         return self.causes(TORCH, batch).total
 
     def causes(self, name: str, batch: Batch) -> Causes:
-        """Return the bytes at the peak by cause, by the profiler's events.
+        """Return PyTorch's bytes at its peak by cause, from the profiler's events.
 
         The backward pass begins with the first event of its engine and ends with the last one.
         """
@@ -120,7 +120,7 @@ class TorchWay(ABC):
         return of_events(name, [(ptr, size, part(time)) for time, ptr, size in allocations])
 
     def _compile_function(self, function: Any) -> Any:
-        """Return a function compiled with an empty cache, if this way compiles."""
+        """Compile a torch function by ``torch.compile`` with an empty cache, if requested."""
         if not self._compiles:
             return function
         inductor: Any = import_module("torch._inductor.config")
@@ -160,7 +160,7 @@ class TorchProgram(TorchWay):
         self._function = self._compile_function(function)
 
     def call(self, batch: Batch) -> Any:
-        """Call it once; differentiate and update where the program's own step does so."""
+        """Call a user's torch program once; differentiate and update if it does not itself."""
         result = self._function(*self._tensors(batch))
         result = first_part(result)
         if self._optimizer is not None or self._gradient_arguments:
@@ -212,7 +212,7 @@ class TorchTraining(TorchWay):
         return torch.nn.functional.cross_entropy(output.flatten(0, -2), target.flatten())
 
     def call(self, batch: Batch) -> Any:
-        """Forward, backward, update; return the loss before it."""
+        """Train the torch module by one step, and return the loss before it."""
         loss = self._loss(*map(torch.from_numpy, batch.values()))
         loss.backward()
         if self._max_norm is not None:
@@ -222,7 +222,7 @@ class TorchTraining(TorchWay):
         return loss
 
     def make_checkpointed(self) -> TorchTraining | None:
-        """Return the same in about sqrt(n) segments of layers, each computed again."""
+        """Return the torch step in about sqrt(n) checkpointed segments of layers."""
         if self._compiles or not isinstance(self._net, torch.nn.Sequential) or len(self._net) < 4:
             return None
         checkpoint: Any = import_module("torch.utils.checkpoint")
@@ -233,7 +233,7 @@ class TorchTraining(TorchWay):
 
 
 def _leaves(loss: Any) -> list[Any]:
-    """Return the tensors that a loss is differentiated by."""
+    """Collect the leaf tensors that a torch loss depends on."""
     leaves: dict[int, Any] = {}
     seen, ahead = set(), [getattr(loss, "grad_fn", None)]
     while ahead:
@@ -268,7 +268,7 @@ class _Snapshot:
             self._walk(root, 1)
 
     def restore(self) -> None:
-        """Write the values that were there at first."""
+        """Restore the first values of all tensors of the torch program."""
         with torch.no_grad():
             for thing, state in self._states:
                 if hasattr(thing, "load_state_dict"):
@@ -281,6 +281,7 @@ class _Snapshot:
         torch.random.set_rng_state(self._random)
 
     def _walk(self, thing: Any, depth: int) -> None:
+        """Find tensors, modules and optimizers that a torch program reaches; copy their state."""
         if id(thing) in self._seen or depth < 0:
             return
         self._seen.add(id(thing))
@@ -309,6 +310,7 @@ class _Snapshot:
 
 
 def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
+    """Translate an optimizer to ``torch.optim``; raise NoPeer for other rules and options."""
     options = vars(rule)
     plain = (
         isinstance(options.get("learning_rate"), int | float)
@@ -337,7 +339,7 @@ def _translate_module(module: Any) -> Any:
 
 
 def _layer(layer: Any) -> Any:
-    """The same layer of PyTorch, with weights of its own."""
+    """Translate a layer of ``sg.nn`` to ``torch.nn``."""
     if isinstance(layer, nn.Sequential):
         return torch.nn.Sequential(*map(_layer, layer))
     name = type(layer).__name__

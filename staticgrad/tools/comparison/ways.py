@@ -85,7 +85,7 @@ class Checkpointed(DefineByRun):
 
 
 def _make_checkpointed_step(program: ComparedProgram) -> Any:
-    """Return the training step of a module with checkpointed parts."""
+    """Return the tape's training step of a module whose blocks are checkpointed."""
     if program.trained is None:
         raise ArgumentError("only modules have parts that are computed again")
     module, loss, rule = program.trained
@@ -118,9 +118,10 @@ def _in_turn(functions: Sequence[Any]) -> Any:
 
 
 def _with_checkpoints(module: Module, blocks: Sequence[Module]) -> Any:
-    """Return a call of a module, during which its blocks are checkpointed."""
+    """Return a call of a module during which its blocks are checkpointed."""
 
     def run(*inputs: Any) -> Any:
+        """Call the module with ``sg.checkpoint`` around the forward of each block."""
         for block in blocks:
             vars(block)["forward"] = sg.checkpoint(block.forward)
         try:
@@ -160,7 +161,7 @@ class DefineThenRun:
         return sg.compile(self.graph, checkpoint=self._checkpoint, threads=1)
 
     def call_with_plan(self, plan: Plan) -> Callable[[Batch], object]:
-        """Return a call of the compiled program with one of its plans, made for these sizes.
+        """Return a call of the compiled step by one of its plans, which it makes first.
 
         A plan that ``sg.tradeoff`` found need not be sought again.
         """
@@ -218,7 +219,7 @@ TOLERANCE: Final = {"float32": 1e-4, "float64": 1e-9}
 
 
 def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
-    """Train both ways for ``STEPS`` steps on the same batches and compare.
+    """Train tape and compiled program on the same batches for ``STEPS`` steps; compare losses.
 
     The losses decide, which depend on the parameters: a parameter whose gradient is rounding alone
     differs where optimizers divide by its size.
@@ -247,7 +248,7 @@ def agreement(chosen: ComparedProgram, compiled: DefineThenRun) -> Agreement:
 
 @contextmanager
 def _after(losses: Sequence[float], name: str) -> Iterator[None]:
-    """Errors inside say after which losses of training they come; those of a first step do not."""
+    """Add to errors of training after which losses they come."""
     try:
         yield
     except StaticgradError as error:
@@ -262,7 +263,7 @@ def _after(losses: Sequence[float], name: str) -> Iterator[None]:
 
 
 def _describe_divergence(by_run: Sequence[float], then_run: Sequence[float]) -> str:
-    """Return a sentence on the first step with a loss that is not finite, or ""."""
+    """Say at which step the losses of tape and compiled program diverge."""
     tape, graph = (
         next((k for k, loss in enumerate(losses, 1) if not math.isfinite(loss)), math.inf)
         for losses in (by_run, then_run)
@@ -289,7 +290,7 @@ def _difference(loss: float, other_loss: float) -> float:
 
 
 def _apart(values: Mapping[str, Array], other_values: Mapping[str, Array]) -> float | None:
-    """Return the largest Euclidean distance over the larger norm; None without parameters."""
+    """Return the largest relative Euclidean distance of two sets of values; None if undefined."""
     distances = []
     for name, array in values.items():
         a, b = np.float64(array).ravel(), np.float64(other_values[name]).ravel()

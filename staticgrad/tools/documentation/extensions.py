@@ -46,6 +46,7 @@ def page() -> str:
 
 
 def _section(name: str) -> str:
+    """Write the documentation's section of one module of ``staticgrad.extend``."""
     path = f"staticgrad.extend.{name}".rstrip(".")
     module = import_module(path)
     head = f"## {MODULES[name]}\n\n`{path}`"

@@ -69,7 +69,7 @@ def _by_elements(result: Any) -> bool:
 
 
 def _write_node(node: Any, texts: dict[Any, tuple[str, int]]) -> tuple[str, int] | None:
-    """Return a node as text and how strongly it binds; None if options say more than the text."""
+    """Format a graph node as a formula, with its operator's precedence; None if unsupported."""
     op, name = node.op, node.op.name
     if isinstance(op, Constant):
         number = float(op.data.array)

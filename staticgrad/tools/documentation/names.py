@@ -27,7 +27,7 @@ _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
 
 
 def page() -> str:
-    """Its Markdown."""
+    """Return the Markdown of the page of other libraries' names."""
     parts = [
         "# Names of other libraries",
         "What people often type who know PyTorch, JAX or TensorFlow, and what to write here. An"
@@ -41,7 +41,7 @@ def page() -> str:
 
 
 def _rows(table: Mapping[str, str]) -> Iterator[str]:
-    """A row for each answer, with all names that it answers."""
+    """Return table rows of the migration page: each answer with all names that lead to it."""
     by_answer: dict[str, list[str]] = {}
     for name, answer in table.items():
         by_answer.setdefault(answer, []).append(name)

@@ -17,7 +17,7 @@ from staticgrad.interop.onnx import operators as onnx
 
 
 def page() -> str:
-    """Its Markdown."""
+    """Return the Markdown of the page of ATen operators."""
     rows = ["| operator | arguments |", "|---|---|"]
     for name in sorted(OPERATORS, key=lambda name: name.lstrip("_")):
         arguments = _arguments(OPERATORS[name].function, ("operator", "out", "random", "_"))
@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def _reasons(table: Mapping[str, str], what: str) -> str:
-    """Return a table of names by the reason for which they are refused."""
+    """Return a Markdown table of refused operators by reason."""
     reasons: dict[str, list[str]] = {}
     for name, why in table.items():
         reasons.setdefault(why, []).append(name)
@@ -50,7 +50,7 @@ def _reasons(table: Mapping[str, str], what: str) -> str:
 
 
 def _sizes() -> str:
-    """Return the section with the rows and lines of each table."""
+    """Return the Markdown section that counts rows and lines of each operator table."""
     tables = (
         ("operators of ONNX", onnx, len(onnx.OPERATORS)),
         ("operators of ATen", aten, len(OPERATORS)),
@@ -84,7 +84,7 @@ def page_of_primitives() -> str:
 
 
 def _lowering() -> str:
-    """Return the section of ops that ``sg.jax.lower`` writes."""
+    """Return the Markdown section of the ops that ``sg.jax.lower`` writes."""
     ops = [name for name in registered_ops() if "." not in name]
     bodies = (*lowering.BODIES, "custom_vjp", "input", "parameter")
     by_row = [name for name in ops if name in lowering.ROWS or name in bodies]

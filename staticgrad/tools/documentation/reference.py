@@ -42,7 +42,7 @@ def docstring(value: Any) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return a docstring without its indentation as Markdown: text, sections, examples."""
+    """Convert a docstring to Markdown: text, sections, examples."""
     paragraphs, examples = [], []
     sections: dict[str, list[str]] = {}
     for block in blocks(text):
@@ -65,7 +65,7 @@ def markdown(text: str) -> str:
 
 
 def with_imports(example: str) -> str:
-    """Return the example under the imports that it leaves out: of ``sg`` and ``np``."""
+    """Add the imports that an example of the documentation leaves out."""
     names = {"np": "import numpy as np", "sg": "import staticgrad as sg"}
     missing = [
         f">>> {line}\n"
@@ -76,7 +76,7 @@ def with_imports(example: str) -> str:
 
 
 def blocks(text: str) -> Iterator[list[str]]:
-    """Runs of lines: a paragraph, an example, or a section with all that is indented under it."""
+    """Split a docstring into blocks: a paragraph, an example, or a section with its lines."""
     run: list[str] = []
     for line in text.splitlines():
         within = bool(run) and _HEAD.match(run[0]) is not None and line.startswith(" ")
@@ -91,7 +91,7 @@ def blocks(text: str) -> Iterator[list[str]]:
 
 
 def entries(lines: Sequence[str]) -> str:
-    """Return a section as Markdown: a list of named entries, or else the text."""
+    """Convert a docstring section to Markdown: a list of named entries, or text."""
     shortest = min((len(line) - len(line.lstrip()) for line in lines if line[:1] == " "), default=0)
     entry_lines: list[str] = []
     for line in lines:
@@ -262,7 +262,7 @@ _TYPES: Final = (BOOL, I8, I32, I64, U8, F16, F32, F64)
 
 
 def rooms() -> dict[str, Room]:
-    """Return the pages of the reference and their contents: every public name, once."""
+    """Assign every public name to one page of the reference."""
     everything = {"sg": tuple(sorted({*homes(FUNCTIONS), *homes(OTHERS)}))}
     for name, home in sorted(MODULES.items()):
         if name not in ("errors", "passes"):  # which have pages of their own
@@ -277,7 +277,7 @@ def rooms() -> dict[str, Room]:
 
 
 def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]:
-    """Return the pages of a module of several subjects, by the defining module of each name."""
+    """Split the reference page of a module by the subjects in which its names are defined."""
     subject_of = {
         f".{module}": subject
         for subject, (_, modules) in SUBJECTS[path].items()
@@ -296,7 +296,7 @@ def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]
 
 
 def page(room: Room, *, sources: bool = False) -> str:
-    """Return the Markdown of a page of the reference, on request with the source of each name."""
+    """Return the Markdown of a reference page, optionally with links to sources."""
     title, path, names = room
     room_of = owner(path)
     head = summary(room_of) if path == title else ""
@@ -320,7 +320,7 @@ def _is_of_sg(name: str, value: Any) -> bool:
 
 
 def indexes() -> dict[str, str]:
-    """The pages of prefixes with several pages: all names by subject, with what each is."""
+    """Return index pages of the reference for prefixes with several pages."""
     pages_of_reference, index_pages = rooms(), {}
     for path, subjects in SUBJECTS.items():
         room = path.removeprefix("sg.")
@@ -344,7 +344,7 @@ def summary(value: Any) -> str:
 
 
 def find(name: str) -> tuple[str, Any] | None:
-    """A public name as somebody types it (``exp``, ``sg.nn.relu``), in full, and what it is."""
+    """Resolve a public name as typed (``exp``, ``sg.nn.relu``) for the reference."""
     asked = name.removeprefix("sg.").removeprefix("staticgrad.")
     for _, path, names in rooms().values():
         room = path.removeprefix("sg").removeprefix("staticgrad").removeprefix(".")
@@ -360,7 +360,7 @@ def owner(path: str) -> Any:
 
 
 def entry(path: str, value: Any, *, sources: bool = False) -> str:
-    """Return the reference text of one name, on request with its source, folded."""
+    """Return the reference text of one public name, optionally with its source link."""
     lines = [f"## {path}"]
     if not callable(value):
         return "\n\n".join([*lines, f"`{value!r}`"])
@@ -379,7 +379,7 @@ def entry(path: str, value: Any, *, sources: bool = False) -> str:
 
 
 def _describe_source(value: Any, *, sources: bool) -> str:
-    """Return where a function or a class is defined, with its source, but without docstrings."""
+    """Return the file and line where a documented function or class is defined."""
     definition = inspect.unwrap(value)
     cells = [cell.cell_contents for cell in getattr(definition, "__closure__", None) or ()]
     ops = [type(cell) for cell in cells if isinstance(cell, Op)]
@@ -414,7 +414,7 @@ def _describe_source(value: Any, *, sources: bool) -> str:
 
 
 def signature_text(value: Any) -> str:
-    """Return the parameters of a callable with their defaults, without types."""
+    """Format the parameters of a documented callable with their defaults."""
     if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
         return ""
     function: Any = value
@@ -433,7 +433,7 @@ def first_sentence(value: Any) -> str:
 
 
 def _methods(kind: type) -> Iterator[str]:
-    """The public methods and properties that the class itself defines."""
+    """List the public methods and properties that a documented class itself defines."""
     lines = []
     for name, member in sorted(vars(kind).items()):
         function = getattr(member, "fget", None) or getattr(member, "__func__", member)
@@ -448,7 +448,7 @@ def _methods(kind: type) -> Iterator[str]:
 
 
 def dtypes(value: Callable[..., Any]) -> str:
-    """Return the result type for each operand type, a line each: ``f32[n, 3] gives f32[n, 3]``.
+    """List result types by operand type for the reference, by trying the function.
 
     Empty where the function takes no operands, or needs more than these to be called.
     """
@@ -469,7 +469,7 @@ def dtypes(value: Callable[..., Any]) -> str:
 
 
 def _operands(value: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the operands that a function needs; none if it needs something else."""
+    """Return the operand names of a function that takes arrays alone; of others none."""
     if isinstance(value, type):
         return ()
     needed = [
@@ -482,7 +482,7 @@ def _operands(value: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _try_dtype(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
-    """Return the result type for operands of one type; None if the function refuses them."""
+    """Try a documented function on operands of one dtype; return its result type, or None."""
     operands = [sg.input(f"x{k}", ("n", 3), dtype) for k in range(count)]
     try:
         result = value(*operands)
@@ -495,7 +495,7 @@ def _try_dtype(value: Callable[..., Any], count: int, dtype: DType) -> str | Non
 
 
 def codes() -> str:
-    """The page of error codes: what each means, and the classes that carry it."""
+    """Return the documentation page of error codes and their classes."""
     kinds_by_code: dict[str, list[type]] = {}
     everything: Any = import_module("staticgrad.support.errors")
     for name in everything.__all__:

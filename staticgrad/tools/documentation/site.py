@@ -88,7 +88,7 @@ _NAME: Final = re.compile(r"^(## (sg\.[\w.]+))$", re.MULTILINE)
 
 
 def write(folder: str | Path) -> Path:
-    """Write ``pages/*.md``, their pictures and ``mkdocs.yml``, which ``mkdocs build`` takes.
+    """Write the documentation as Markdown files, pictures and ``mkdocs.yml``.
 
     Args:
         folder: where to; it is made if it is not there.
@@ -113,7 +113,7 @@ def write(folder: str | Path) -> Path:
 
 
 def build(folder: str | Path, work: str | Path) -> Path:
-    """Build the site with MkDocs; a link that leads nowhere is an error.
+    """Build the documentation site by MkDocs; a broken link is an error.
 
     Args:
         folder: where the HTML goes.
@@ -178,7 +178,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
 
 
 def pages() -> dict[str, str]:
-    """Return all pages: the address, as in ``reference/nn``, and the Markdown, with sources."""
+    """Return all documentation pages by address, with source links in the reference."""
     guide_pages = {name: page(name) for names in CONTENTS.values() for name in names}
     rooms = reference.rooms()
     reference_pages = {name: reference.page(room, sources=True) for name, room in rooms.items()}
@@ -188,7 +188,7 @@ def pages() -> dict[str, str]:
 
 
 def page(name: str) -> str:
-    """One page by its address, or what the reference says of a public name.
+    """Return one documentation page by address, or the reference text of a public name.
 
     Args:
         name: ``first-gradient``, ``reference/nn``, ``sg.exp``, ``exp``.
@@ -236,7 +236,7 @@ def contents() -> str:
 
 
 def titles() -> dict[str, dict[str, str]]:
-    """Part -> address -> title, of all pages; parts of the reference come last, by prefix."""
+    """Return the titles of all documentation pages, by part and address."""
     titles_by_part = {
         part: {name: title(page(name)) for name in names} for part, names in CONTENTS.items()
     }

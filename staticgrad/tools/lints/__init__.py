@@ -95,6 +95,7 @@ def lint(
 
 
 def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:
+    """Run lints over the forward nodes of a program, and return their findings."""
     table = by_op(lints)
     return [
         finding

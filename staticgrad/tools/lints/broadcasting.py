@@ -34,7 +34,7 @@ _SEVERAL_OPERANDS: Final = tuple(
     ),
 )
 def _outer(program: LintedGraph, node: Node) -> Seen | None:
-    """``[n, 1]`` beside ``[n]``, whose result has the size n twice."""
+    """Return the lint's finding if ``[n, 1]`` meets ``[n]`` and the result is [n, n]."""
     rank = len(node.types[0].shape)
     for column in node.args:
         if column.ndim != rank or _is_asked_for(column):
@@ -52,7 +52,7 @@ def _outer(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _crosses(column: Shape, row: Shape) -> bool:
-    """Return whether ``column`` has an axis that ``row`` lacks, and 1 where ``row`` has one."""
+    """Test whether ``column`` and ``row`` broadcast to all pairs of their elements."""
     missing = len(column) - len(row)
     for j, size in enumerate(row, missing):
         if size == 1 or column[j] != 1:

@@ -69,6 +69,7 @@ def divisor(program: LintedGraph, node: Node) -> Symbolic | None:
     ),
 )
 def _root(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a root at 0, where its derivative is infinite."""
     operand = node.args[0]
     power = exponent(program, node)
     if power is None or not 0 < power < 1 or program.range(operand).zero is not Zero.REACHED:
@@ -83,6 +84,7 @@ def _root(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _instead_of_root(below: Node) -> str:
+    """Suggest what to write instead of a root of a sum of squares, a sum or a mean."""
     if below.op.name == "add":
         return "sg.hypot(x, y), or add a small number: sg.sqrt(x * x + y * y + 1e-12)"
     if below.op.name == "sum":
@@ -112,6 +114,7 @@ def _instead_of_root(below: Node) -> str:
     ),
 )
 def _log(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a logarithm whose operand can be 0."""
     operand = node.args[0]
     if program.range(operand).zero < Zero.CHOSEN or program.guard(node, operand) is not Shield.NONE:
         return None
@@ -146,6 +149,7 @@ def _log(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _division(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a division by a value that can be 0."""
     by = divisor(program, node)
     if by is None or program.range(by).zero < Zero.CHOSEN:
         return None
@@ -173,6 +177,7 @@ def _division(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _arc(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for an arc function at 1 or -1, where its slope is infinite."""
     operand = node.args[0]
     bounds = program.range(operand)
     if bounds.number is not None or not program.takes_gradient(node, operand):
@@ -212,6 +217,7 @@ def _arc(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _behind_where(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for an infinite branch of ``where``: its gradient is NaN."""
     name = node.op.name
     if name == "exp":
         operand, infinite = node.args[0], program.range(node.args[0]).high > _MODEST

@@ -38,6 +38,7 @@ def _noisy_step(x: Value, *, keeps_step: bool) -> Graph:
     ),
 )
 def _repeated_draws(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a random generator whose state is not advanced by runs."""
     draws = program.users[(node, 0)]
     if not (isinstance(node.op, ParameterLeaf) and node.op.store.counts_runs) and not any(
         draw.op.name == "random_bits" and draw.args[1].node is node for draw in draws

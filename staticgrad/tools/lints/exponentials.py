@@ -24,7 +24,7 @@ _LARGE: Final = 88.0
 
 
 def _exponential(value: Symbolic) -> Node | None:
-    """The exp below factors and masks."""
+    """Find the exponential below factors and masks of a value, for lints."""
     pending = [value]
     for _ in range(_STEPS):
         if not pending:
@@ -60,6 +60,7 @@ def _exponential(value: Symbolic) -> Node | None:
     where="stabilized",
 )
 def _find_unshifted(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a log or quotient of a sum of exp without a shift."""
     grown = _exponential(node.args[0])
     if grown is None or program.range(grown.args[0]).high <= _LARGE:
         return None
@@ -73,7 +74,7 @@ def _find_unshifted(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _use(program: LintedGraph, node: Node) -> str | None:
-    """Return how the sum is used: as a divisor, or as the operand of a logarithm."""
+    """Return how a sum of exponentials is used: as a divisor, or under a logarithm."""
     pending = [node]
     for _ in range(_STEPS):
         if not pending:
@@ -90,7 +91,7 @@ def _use(program: LintedGraph, node: Node) -> str | None:
 
 
 def _probability(value: Symbolic) -> str:
-    """``softmax`` or ``sigmoid`` if the elements of the value are such, or some of them added."""
+    """Return ``softmax`` or ``sigmoid`` if a value is such a probability, for lints."""
     pending = [value]
     for _ in range(_STEPS):
         if not pending:
@@ -140,6 +141,7 @@ def _is_share(node: Node) -> bool:
     where="stabilized",
 )
 def _log_of_probability(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for the logarithm of a softmax or sigmoid."""
     operand = node.args[0]
     if node.op.name == "log1p" and operand.node.op.name != "neg":
         return None

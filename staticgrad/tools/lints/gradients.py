@@ -36,6 +36,7 @@ from staticgrad.tools.lints.table import Seen, hazard
     ),
 )
 def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a product with 0, through which no gradient flows."""
     a, b = node.args
     if not node.types[0].dtype.is_float:
         return None
@@ -71,6 +72,7 @@ def _constant_factor(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a ``where`` with a constant condition."""
     number = program.range(node.args[0]).number
     if number is None:
         return None
@@ -99,6 +101,7 @@ def _constant_condition(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _find_unreached(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a parameter that no gradient reaches."""
     if not node.types[0].dtype.is_float or program.has_gradients:
         return None
     outputs = program.graph.outputs.values()
@@ -118,7 +121,7 @@ def _find_unreached(program: LintedGraph, node: Node) -> Seen | None:
 
 
 def _where_paths_end(program: LintedGraph, leaf: Node) -> Node | None:
-    """The first op that stops the gradient, if every path from the leaf to a float output has one.
+    """Return the first op that stops the gradient if no path from a leaf to an output passes it.
 
     None too where the user stopped it on purpose.
     """

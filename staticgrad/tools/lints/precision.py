@@ -49,6 +49,7 @@ def _count(sizes: Shape) -> int:
     ),
 )
 def _find_widening(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for float32 that is widened to float64 by its operand."""
     if node.types[0].dtype is not F64 or node.args[0].dtype is not F32:
         return None
     for reader in program.readers(node):
@@ -69,6 +70,7 @@ def _is_cause(operand: Symbolic, cast: Node) -> bool:
 
 
 def _cause(operand: Symbolic) -> tuple[str, str]:
+    """Name the float64 operand that widens a float32 value, and how to avoid it."""
     op = operand.node.op
     if isinstance(op, Constant) and op.data.array.ndim == 0:
         number = op.data.array.item()
@@ -100,6 +102,7 @@ def _cause(operand: Symbolic) -> tuple[str, str]:
     ),
 )
 def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a float32 sum over very many elements."""
     if node.types[0].dtype is not F32:
         return None
     shape = node.args[0].shape
@@ -134,6 +137,7 @@ def _long_sum(program: LintedGraph, node: Node) -> Seen | None:
     ),
 )
 def _big_count(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for an integer converted to float32 that is too large for it."""
     operand = node.args[0]
     if node.types[0].dtype is not F32 or not operand.dtype.is_integer:
         return None
@@ -157,7 +161,7 @@ _COUNTS: Final = ("constant", "size")
 
 
 def _base_of_square(value: Symbolic) -> Symbolic | None:
-    """x, if the value is x * x."""
+    """Return x if a value is x * x, for lints; else None."""
     node = skip_moves(value).node
     op: Any = node.op
     if op.name == "integer_pow" and op.exponent == 2:
@@ -167,7 +171,7 @@ def _base_of_square(value: Symbolic) -> Symbolic | None:
 
 
 def _operand_of_mean(value: Symbolic) -> Symbolic | None:
-    """x, if the value is a mean of x."""
+    """Return x if a value is a mean of x, for lints; else None."""
     node = skip_moves(value).node
     if node.op.name != "div" or (by := skip_moves(node.args[1]).node).op.name not in _COUNTS:
         return None
@@ -192,6 +196,7 @@ def _operand_of_mean(value: Symbolic) -> Symbolic | None:
     ),
 )
 def _variance(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for a variance as mean(x * x) - mean(x) ** 2: it cancels."""
     mean_of = _operand_of_mean(node.args[0])
     root = _base_of_square(node.args[1])
     square = None if mean_of is None else _base_of_square(mean_of)
@@ -215,7 +220,7 @@ _EXACT: Final = frozenset(
 
 
 def _is_computed(value: Symbolic) -> bool:
-    """Return whether a floating value is the rounded result of arithmetic."""
+    """Return whether a floating value is a rounded result of arithmetic, for lints."""
     for _ in range(16):
         node = skip_moves(value).node
         if node.is_leaf or (node.op.name == "cast" and not node.args[0].dtype.is_float):
@@ -249,6 +254,7 @@ def _is_computed(value: Symbolic) -> bool:
     ),
 )
 def _equality(program: LintedGraph, node: Node) -> Seen | None:
+    """Return the lint's finding for == between computed floats."""
     a, b = node.args
     if not a.dtype.is_float or skip_moves(a).key == skip_moves(b).key:
         return None

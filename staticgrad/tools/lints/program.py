@@ -49,7 +49,7 @@ class LintedGraph:
         return [user for user in self.users[(node, 0)] if user.order == node.order]
 
     def is_internal(self, node: Node, operand: Symbolic) -> bool:
-        """Return whether the call that made ``node`` also made the operand's zeros.
+        """Return whether one call made both ``node`` and its operand's zeros.
 
         Then they are what a composite documents (``nanmean`` of a row of NaN), not what its caller
         wrote. Unknown, hence False, where origins are lines without columns.
@@ -77,7 +77,7 @@ class LintedGraph:
 
     @cached_property
     def moving(self) -> frozenset[ValueKey]:
-        """Values through which a gradient can flow to an input or parameter."""
+        """Collect the values through which gradients flow to an input or parameter, for lints."""
         carriers: set[ValueKey] = set()
         for node in self.graph.nodes:
             if node.is_leaf:
@@ -99,7 +99,7 @@ class LintedGraph:
     # -- guards -----------------------------------------------------------------------------------
 
     def guard(self, node: Node, operand: Symbolic) -> Shield:
-        """Return how ``node``, infinite for some ``operand``, is kept out of the results.
+        """Return how ``where`` guards the results of a node that is infinite for some operand.
 
         A ``where`` counts if its condition is computed from the operand, or from what the operand
         is computed from.
@@ -128,7 +128,7 @@ class LintedGraph:
 
 
 def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
-    """Yield a value's node and those that it is computed from within some steps; no constants."""
+    """Yield the producers of a value within a number of steps, for lints."""
     seen: dict[Node, None] = {}
     pending = [value.node]
     while pending and len(seen) < limit:

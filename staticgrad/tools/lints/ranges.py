@@ -20,7 +20,7 @@ Ranges = Mapping[ValueKey, Range]
 
 
 def ranges_of(graph: Graph) -> dict[ValueKey, Range]:
-    """The range of every value of ``graph``."""
+    """Compute an interval for every value of a graph, for lints."""
     ranges: dict[ValueKey, Range] = {}
     for node in graph.nodes:
         for value in node.values:
@@ -38,6 +38,7 @@ def ranges_of(graph: Graph) -> dict[ValueKey, Range]:
 
 
 def _of_leaf(node: Node) -> Range:
+    """Return the interval of a leaf: of a small constant's elements, else of its type."""
     if not isinstance(node.op, Constant):
         return _of_type(node.types[0])
     array = node.op.data.array

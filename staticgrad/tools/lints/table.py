@@ -79,7 +79,7 @@ def hazard(
     good: tuple[Example, ...],
     where: Literal["built", "stabilized"] = "built",
 ) -> Callable[[Check], Lint]:
-    """Return a decorator that makes a lint of its check; the arguments are those of ``Lint``."""
+    """Return a decorator that registers a check of nodes as a lint."""
     return lambda check: Lint(name, about, ops, check, bad, good, where)
 
 
@@ -121,7 +121,7 @@ class Finding:
         return Findings([self])._repr_html_()
 
     def as_json(self) -> dict[str, Any]:
-        """The finding as data, its line looked up."""
+        """Return a lint's finding as JSON data, with its source line."""
         where = self.at.resolve()
         return {
             "rule": self.rule,
@@ -147,6 +147,7 @@ class Findings(tuple[Finding, ...]):
         return brief(tuple(self))
 
     def _repr_html_(self) -> str:
+        """Show the lint's findings as an HTML table."""
         if not self:
             return fragment(paragraph("no hazard found"))
         rows = []

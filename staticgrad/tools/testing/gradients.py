@@ -195,6 +195,7 @@ def check_grads(
     places = argnums if isinstance(argnums, tuple) else (argnums,)
 
     def check(*args: Any, **kwargs: Any) -> None:
+        """Check the derivatives of a function at these arguments, for ``check_grads``."""
         if any(not 0 <= place < len(args) for place in places):
             raise ArgumentError(
                 f"check_grads: argnums={quote(argnums)}, of {len(args)} arguments",
@@ -223,6 +224,7 @@ class _Program:
 
 
 def _program(target: Any, feeds: Feeds) -> _Program:
+    """Return a target of ``check_gradients`` as a graph with feeds by name."""
     if callable(target):
         return _of_function(target, feeds)
     graph = target if isinstance(target, Graph) else _graph(target)
@@ -247,6 +249,7 @@ def _program(target: Any, feeds: Feeds) -> _Program:
 
 
 def _of_function(function: Callable[..., Any], feeds: Feeds) -> _Program:
+    """Trace a function on its feeds as a graph, for ``check_gradients``."""
     if isinstance(feeds, np.ndarray):
         raise ArgumentError(
             "the feeds of a function are its operands, one array each, in a list",
@@ -286,6 +289,7 @@ def _of_values(outputs: list[Symbolic], arrays: Mapping[Symbolic, Any]) -> _Prog
 
 
 def _graph(target: Any) -> Graph:
+    """Return outputs of any container as a graph, for ``check_gradients``."""
     values = list(target) if isinstance(target, list | tuple) else target
     if isinstance(values, Symbolic | Complex):
         values = [values]
@@ -318,7 +322,7 @@ class _Check:
     added: dict[Symbolic, Array] = field(default_factory=dict)
 
     def weighted_sum(self) -> Value:
-        """The outputs, weighed by inputs of their shapes, as one number."""
+        """Add up all outputs, weighed by inputs of their shapes: one scalar to differentiate."""
         arrays = self.values(self.program.outputs)
         weights = [
             _variable(f"weight {i}", y.type.with_dtype(F64))
@@ -329,7 +333,7 @@ class _Check:
         return _total(zip(self.program.outputs, weights, strict=True))
 
     def level(self, current: Value, order: int, directions: int) -> Value:
-        """Check the first derivative of ``current``; give its product with a direction."""
+        """Check first derivatives of ``current`` by differences; return them for the next order."""
         inputs = self.program.floating
         along = [
             _variable(f"direction {order} of {_name(x)}", x.type.with_dtype(F64)) for x in inputs
@@ -372,7 +376,7 @@ class _Check:
         return list(evaluate(Graph(named, inputs=list(feeds)), feeds, dtype="float64").values())
 
     def difference(self, value: Value, along: Mapping[Symbolic, Array]) -> float:
-        """The central difference of fourth order of ``value`` along a direction."""
+        """Compute the central difference of fourth order of a value along a direction."""
 
         def at(distance: float) -> float:
             feeds = self.program.feeds
@@ -384,7 +388,7 @@ class _Check:
     def failure(
         self, value: Value, gradients: Sequence[Value], where: str, rule: float, difference: float
     ) -> CheckError:
-        """The error, with the element that is farthest off."""
+        """Build the error of a wrong derivative, with the element that is farthest off."""
         return CheckError(
             f"the rules give a slope of {rule!r}, differences {difference!r} ({where})",
             details=[*self.farthest(value, gradients), *self.sample()],
@@ -394,7 +398,7 @@ class _Check:
         )
 
     def farthest(self, value: Value, gradients: Sequence[Value]) -> list[str]:
-        """Return the input element with the largest error, unless there are too many to try."""
+        """Find the input element whose derivative is farthest from its difference quotient."""
         feeds, inputs = self.program.feeds, self.program.floating
         if sum(feeds[x].size for x in inputs) > _MOST_PROBES:
             return []
@@ -421,7 +425,7 @@ def _name(value: Symbolic) -> str:
 
 
 def _total(pairs: Any) -> Value:
-    """The sum of all products, in float64."""
+    """Sum the products of gradients and directions in float64."""
     total: Any = None
     for left, right in pairs:
         term = functions.sum(left.astype(F64) * right)
@@ -451,7 +455,7 @@ def grid(axes: list[Array]) -> Operands:
 
 
 def smooth_points(function: Function, points: Operands) -> Operands:
-    """Return the points at which an elementwise function is smooth in all operands."""
+    """Select points at which an elementwise function is smooth enough for differences."""
     keep = np.ones(points[0].shape, bool)
 
     def at_offset(position: int, step: float) -> Array:
@@ -466,7 +470,7 @@ def smooth_points(function: Function, points: Operands) -> Operands:
 
 
 def is_smooth(function: Function, operands: Operands, rng: np.random.Generator) -> bool:
-    """Return whether all results are finite and smooth along a random direction of all operands."""
+    """Test whether all results are finite and smooth along a random direction."""
     along = [rng.uniform(-1, 1, a.shape) if a.dtype.kind == "f" else 0 for a in operands]
 
     def at(step: float) -> Array:
@@ -477,6 +481,7 @@ def is_smooth(function: Function, operands: Operands, rng: np.random.Generator) 
 
 
 def _stable(at: Callable[[float], Array]) -> Array:
+    """Test by two step widths whether difference quotients agree: the function is smooth."""
     with np.errstate(all="ignore"):
         center = at(0.0)
         if center.dtype.kind != "f":
@@ -498,7 +503,7 @@ def _first(function: Function, operands: Operands) -> Array:
 
 
 def kinks(function: Function, operands: Operands) -> Iterator[str]:
-    """Elements of float64 operands at which a derivative does not exist."""
+    """Find elements of float64 operands at which a function has a kink."""
     positions = [p for p, array in enumerate(operands) if array.dtype == np.float64]
     if not positions:
         return
@@ -525,7 +530,7 @@ def _slope(
     place: tuple[int, ...],
     step: float,
 ) -> float:
-    """The weighed slopes of the results, which are ``here``, over a step; NaN where one ends."""
+    """Estimate one-sided slopes of a function at an element, to find kinks."""
     shifted = list(operands)
     shifted[position] = shifted[position].copy()
     shifted[position][place] += step
@@ -537,7 +542,7 @@ def _slope(
 
 
 def _differ(slopes: Array) -> bool:
-    """Return whether slopes (right, left, nearer right, nearer left) indicate a kink."""
+    """Test whether one-sided slopes (right, left, nearer right, nearer left) indicate a kink."""
     inside = slopes[np.isfinite(slopes)]
     if inside.size < slopes.size:
         return inside.size > 0 and bool(np.abs(inside[-1]) > 5 * np.abs(inside[0]) + 1e3)

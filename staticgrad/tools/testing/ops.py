@@ -130,7 +130,7 @@ def _copies(samples: Iterable[Sequence[npt.ArrayLike]]) -> list[tuple[Array, ...
 
 
 def _require_op(op: Any) -> Op:
-    """``op``, if it is one."""
+    """Refuse an argument of ``check_op`` that is not an op."""
     if isinstance(op, Op):
         return op
     hint = "functions of values are checked by sg.testing.check_gradients"
@@ -142,7 +142,7 @@ def _require_op(op: Any) -> Op:
 def _check_dtypes(
     op: Op, dtypes: Iterable[str], samples: Sequence[tuple[Array, ...]]
 ) -> tuple[str, ...]:
-    """The floating dtypes that the op is said to take, checked against the samples."""
+    """Check the floating dtypes that an op declares against its test samples."""
     floats = tuple(dtypes)
     used = {a.dtype.name for sample in samples for a in sample if a.dtype.kind == "f"}
     if not used | {"float64"} <= {*floats} <= {*FLOATS}:
@@ -171,7 +171,7 @@ class _OpCheck:
         order: int,
         edges: bool,
     ) -> None:
-        """Everything: definition, values, derivatives."""
+        """Run all checks of an op: definition, values, derivatives."""
         self.definition()
         with np.errstate(all="ignore"):
             self.everywhere(samples, edges)
@@ -181,7 +181,7 @@ class _OpCheck:
             self.kinks(samples)
 
     def everywhere(self, samples: Sequence[tuple[Array, ...]], edges: bool) -> None:
-        """Values and text at the samples and at what can be made of them."""
+        """Check values and printed text of an op at samples and their variants."""
         for sample in samples:
             self.values(sample)
             self.text(sample)
@@ -195,7 +195,7 @@ class _OpCheck:
             self.kernels(samples)
 
     def definition(self) -> None:
-        """Attributes and pickle rebuild the op, under a registered name."""
+        """Check that attributes and pickle rebuild the op, under a registered name."""
         op = self.op
         if registered_ops().get(op.name) is not type(op):
             raise CheckError(
@@ -207,7 +207,7 @@ class _OpCheck:
                 raise CheckError(f"{op.name}: attributes or pickle give {again!r}, not {op!r}")
 
     def infer(self, sample: tuple[Array, ...]) -> None:
-        """Types agree with the reference on a sample as it was given."""
+        """Check that an op infers the types that its reference gives."""
         with_types = self.attempt("infer", sample, lambda: self.op.infer(*types_of(sample)))
         operand_bytes = [array.tobytes() for array in sample]
         reference_results = self.attempt("reference", sample, lambda: self.op.reference(*sample))
@@ -222,7 +222,7 @@ class _OpCheck:
             raise self.failure(text, sample)
 
     def values(self, sample: tuple[Array, ...]) -> None:
-        """Check that all definitions of the op's arithmetic agree, in types too."""
+        """Check that evaluator, element expression and kernel of an op agree with its reference."""
         self.infer(sample)
         expected = [np.asarray(a) for a in as_tuple(self.op.reference(*sample))]
         self.element(sample, expected)
@@ -234,7 +234,7 @@ class _OpCheck:
             self.kernel(sample, expected)
 
     def element(self, sample: tuple[Array, ...], expected: list[Array]) -> None:
-        """The element's expression, read by NumPy, against the reference."""
+        """Check the scalar expression of an op, evaluated by NumPy, against the reference."""
         if type(self.op).form is Op.form:
             if self.native:
                 raise self.failure("no kernel form", sample, hint="pass compiled=False")
@@ -251,7 +251,7 @@ class _OpCheck:
         self.compare("scalar", sample, np.broadcast_to(result, expected[0].shape), expected[0])
 
     def kernel(self, sample: tuple[Array, ...], expected: list[Array]) -> None:
-        """The compiled op against the reference."""
+        """Check the compiled op against the reference."""
         inputs = variables(sample)
         outs = as_tuple(self.op(*inputs))
         graph = Graph({f"y{i}": out for i, out in enumerate(outs)}, inputs=inputs)
@@ -263,7 +263,7 @@ class _OpCheck:
         self.layouts(sample, f, feeds)
 
     def kernels(self, samples: Sequence[tuple[Array, ...]]) -> None:
-        """The compiled op at any size, and with views for operands."""
+        """Check the compiled op with named sizes, and with strided views as operands."""
         for sample in sized_samples(self.op, samples):
             self.kernel(sample, [np.asarray(a) for a in as_tuple(self.op.reference(*sample))])
         for sample in samples:
@@ -283,7 +283,7 @@ class _OpCheck:
         return results
 
     def layouts(self, sample: tuple[Array, ...], f: Compiled, feeds: dict[str, Array]) -> None:
-        """Check that results are bitwise equal for every operand layout and surrounding memory."""
+        """Check that the compiled op is bitwise equal for every operand layout."""
         expected = {name: array.copy() for name, array in f.run(feeds).items()}
         for way, change in {**LAYOUTS, **SURROUNDED}.items():
             results = f.run({name: change(array) for name, array in feeds.items()})
@@ -302,7 +302,7 @@ class _OpCheck:
             raise self.failure("the text of a graph with it reads back as another graph", sample)
 
     def refuses(self, sample: tuple[Array, ...]) -> None:
-        """An element type that the op does not take is refused, by a StaticgradError."""
+        """Check that an op refuses a dtype that it does not declare."""
         try:
             inferred = self.op.infer(*types_of(sample))
         except StaticgradError:
@@ -312,7 +312,7 @@ class _OpCheck:
         )
 
     def derivatives(self, sample: tuple[Array, ...], order: int) -> None:
-        """Cotangents only where the op is differentiable, and those right."""
+        """Check an op's derivatives, and that it has none where it says so."""
         wide = tuple(a.astype(np.float64) if a.dtype.kind == "f" else a for a in sample)
         if self.op.differentiable:
             positions = [i for i, array in enumerate(wide) if array.dtype.kind == "f"]
@@ -328,7 +328,7 @@ class _OpCheck:
             raise self.failure("not differentiable, but vjp gives a cotangent", sample)
 
     def elsewhere(self, smooth: Sequence[tuple[Array, ...]], order: int) -> None:
-        """Derivatives at other signs and sizes, where the reference is smooth; float32 ones."""
+        """Check an op's derivatives at other signs and sizes, where the reference is smooth."""
         if not self.op.differentiable or not smooth:
             return
         rng = np.random.default_rng(0)
@@ -339,7 +339,7 @@ class _OpCheck:
             self.attempt("a float32 derivative", sample, partial(self.narrow, sample))
 
     def narrow(self, sample: tuple[Array, ...]) -> None:
-        """Gradients in float32: of the operands' types, and near those in float64."""
+        """Check float32 gradients of an op against float64 ones, and their dtypes."""
         arrays = tuple(a.astype(np.float32) if a.dtype.kind == "f" else a for a in sample)
         inputs = variables(arrays)
         floating = [x for x in inputs if x.dtype.is_float]
@@ -361,7 +361,7 @@ class _OpCheck:
                 raise self.failure("a float32 derivative is off", arrays, details)
 
     def kinks(self, samples: Sequence[tuple[Array, ...]]) -> None:
-        """A class says what the derivative is where its reference has a kink."""
+        """Check that an op declares its derivative at kinks of its reference."""
         if not self.op.differentiable or self.op.kink:
             return
         for sample in corner_samples(self.op, samples):
@@ -373,7 +373,7 @@ class _OpCheck:
                 )
 
     def differences(self, sample: tuple[Array, ...], positions: list[int], order: int) -> None:
-        """Derivatives by the operands ``positions`` against differences."""
+        """Check an op's derivatives by some operands against difference quotients."""
 
         def apply_op(*values: Symbolic) -> list[Symbolic]:
             by_place = dict(zip(positions, values, strict=True))
@@ -384,7 +384,7 @@ class _OpCheck:
         check_gradients(apply_op, [sample[i] for i in positions], order=order)
 
     def compare(self, what: str, sample: tuple[Array, ...], result: Array, expected: Array) -> None:
-        """Refuse an array that is not the reference's: in bits, or within the tolerance."""
+        """Compare an op's result with the reference: bitwise, or within tolerances."""
         if (result.dtype, result.shape) != (expected.dtype, expected.shape):
             text = f"{result.dtype}{list(result.shape)}, reference {expected.dtype}"
             raise self.failure(f"{what} gives {text}{list(expected.shape)}", sample)
@@ -407,7 +407,7 @@ class _OpCheck:
             )
 
     def attempt(self, what: str, sample: tuple[Array, ...], action: Callable[[], Any]) -> Any:
-        """Return the result of ``action``; add the sample to its errors.
+        """Run a check of an op; add the sample to its errors.
 
         Raises:
             CheckError: from the exception.
@@ -433,7 +433,7 @@ class _OpCheck:
         details: Iterable[str] = (),
         hint: str = "",
     ) -> CheckError:
-        """The error, with the op and the operands."""
+        """Build the error of a failed op check, with op and operands."""
         operands = [
             f"operand {i}: {t} = {array_text(array)}"
             for i, (t, array) in enumerate(zip(types_of(sample), sample, strict=True), 1)
@@ -451,7 +451,7 @@ def _differing_bits(result: Array, expected: Array) -> Array:
 def _show_differences(
     sample: tuple[Array, ...], result: Array, expected: Array, wrong: Array
 ) -> Iterator[str]:
-    """The first elements that differ, with their operands where those broadcast."""
+    """Format the first elements in which an op differs from its reference."""
     try:
         operands = [np.broadcast_to(array, expected.shape) for array in sample]
     except ValueError:
@@ -478,7 +478,7 @@ def variables(arrays: Iterable[Array]) -> list[Symbolic]:
 def view_operands(
     sample: tuple[Array, ...], way: int
 ) -> tuple[str, dict[str, Array], list[Symbolic]]:
-    """Return the names of the views, feeds, and views of them with the elements of the operands."""
+    """Return feeds and strided views of them with a sample's elements."""
     kinds, feeds, feeds_and_views = [], {}, []
     for i, array in enumerate(sample):
         ways = list(views(array)) or [("as it is", array, lambda x: x)]

@@ -30,8 +30,7 @@ _MOST_CORNERS: Final = 4
 
 
 def type_variants(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> Iterator[Operands]:
-    """The samples in every dtype of ``floats``; those of an elementwise op in each of its kinds,
-    and in other shapes."""
+    """Convert an op's test samples to every dtype of ``floats``."""
     for sample in samples:
         for width in floats:
             if any(a.dtype.kind == "f" and a.dtype != width for a in sample):
@@ -49,7 +48,7 @@ def type_variants(op: Op, samples: Sequence[Operands], floats: Sequence[str]) ->
 def refused_samples(
     op: Op, samples: Sequence[Operands], floats: Sequence[str]
 ) -> Iterator[Operands]:
-    """The first sample in each dtype that the op is declared not to take."""
+    """Return a test sample in each dtype that the op is declared not to take."""
     first = samples[0]
     if isinstance(op, Elementwise) and _is_uniform(first) and first:
         for dtype in ALL_DTYPES:
@@ -61,7 +60,7 @@ def refused_samples(
 
 
 def edge_samples(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> Iterator[Operands]:
-    """Special values in place of floating operands; for an elementwise op, in all pairs."""
+    """Replace floating operands of test samples by special values (NaN, infinities, ...)."""
     if not isinstance(op, Elementwise):
         for sample in samples:
             for turn, _ in enumerate(a for a in sample if a.dtype.kind == "f"):
@@ -81,7 +80,7 @@ def sized_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
 
 
 def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
-    """Points for derivatives: samples with other signs and sizes; for an elementwise op, a grid."""
+    """Return points at which to test derivatives: samples with other signs and sizes."""
     if isinstance(op, Elementwise) and samples[0]:
         most = max(2, int(_MOST_PROBES ** (1 / len(samples[0]))))
         axes = [
@@ -97,7 +96,7 @@ def probe_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
 
 
 def corner_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
-    """Return samples at likely kinks: round numbers of every sign, in all pairs; equal elements."""
+    """Return test samples at likely kinks: round numbers of every sign, in all pairs."""
     if isinstance(op, Elementwise) and samples[0]:
         axes = [CORNERS if a.dtype.kind == "f" else np.unique(a)[:2] for a in samples[0]]
         for chosen in zip(*grid(axes), strict=True):
@@ -113,7 +112,7 @@ def _signs(shape: tuple[int, ...]) -> Array:
 
 
 def special_values(dtype: DType) -> Array:
-    """Values of ``dtype`` at which arithmetic goes wrong, and a few ordinary ones."""
+    """Return the special values of ``dtype``: infinities, NaN, extremes, and ordinary ones."""
     if dtype.is_bool:
         return np.array([False, True])
     if dtype.is_integer:
@@ -172,7 +171,7 @@ def _broadcast(sample: Operands) -> bool:
 
 
 def _in_bytes(array: Array, filler: int, offset: int) -> Array:
-    """Return the elements at an offset from 64 bytes, between bytes that must not be read."""
+    """Copy elements to an odd offset from 64-byte alignment, between filler bytes, for tests."""
     room = 256
     raw = np.full(array.nbytes + 2 * room + 64, filler, np.uint8)
     start = room + (offset - raw.ctypes.data - room) % 64
@@ -213,7 +212,7 @@ SURROUNDED: Final[dict[str, Callable[[Array], Array]]] = {
 
 
 def views(array: Array) -> Iterator[tuple[str, Array, View]]:
-    """Name, what to feed, and the view of it that has the elements of ``array``."""
+    """Yield test layouts of an array: name, base array to feed, and the view with its elements."""
     if not array.ndim:
         return
     reverse = (slice(None, None, -1),) * array.ndim
