@@ -68,7 +68,7 @@ class eager_mode(computing):  # noqa: N801 - as the others in ``modes.py``
 
 @contextmanager
 def at_once(arrays: Sequence[Any]) -> Iterator[_Run]:
-    """Inside, a function runs at once on the ``inputs``; old values are restored if it raises."""
+    """Run a function eagerly on ``inputs`` in this context; restore old values if it raises."""
     noted = Session(computes=True)
     run = _Run(noted)
     noted.settle = run.settle
@@ -95,7 +95,7 @@ class _Run:
         self.updated: dict[Node, Parameter] = {}
 
     def settle(self) -> None:
-        """Write what is pending, since the program reads it."""
+        """Write the pending updates of an eager run, since the program reads a parameter."""
         noted = self.noted
         for p, _ in noted.updates:
             self.updated[p.node] = p
@@ -110,7 +110,7 @@ class _Run:
         noted.pending.clear()
 
     def restore(self) -> None:
-        """Write the old values again."""
+        """Restore the parameters' values from before an eager run."""
         self.noted.pending.clear()
         self.noted.present.clear()
 
@@ -122,7 +122,7 @@ class _Run:
 
 
 def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> Any:
-    """Call ``call`` on tensors of these arrays and return the leaves of its result as arrays.
+    """Run a function on tensors of these arrays, eagerly, and return the leaves of its result.
 
     Updates are written, all or none; the generators that it drew from advance by a step.
     """
@@ -149,7 +149,7 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
 
 
 def _argument(array: Any) -> Any:
-    """A tensor of an array, by which the function may differentiate."""
+    """Make an eager tensor of an argument array, by which the function may differentiate."""
     if is_complex_data(array):
         return Tensor(array, requires_grad=True)
     if isinstance(array, Value):
@@ -179,7 +179,7 @@ class _Due:
 
 
 def _write(noted: Session, retain_graph: bool) -> None:
-    """Write next values, each of its parameter's type: all of them or none.
+    """Compute and write pending updates of parameters, all of them or none.
 
     Gradients are computed here, by the last use of a tape, so that what the forward pass keeps is
     let go of on the way.
@@ -234,7 +234,7 @@ def _rule_graph(
     advance: Callable[[Any], Any],
     way: Hashable | None,
 ) -> _RuleGraph:
-    """The graph of a step, made once for each ``way`` that is not None."""
+    """Build the graph of an optimizer's step for eager tensors, cached by its kind (``way``)."""
     graphs = {} if way is None else _rules.setdefault(optimizer, {})
     key = (way, *((p.node, type) for p, type in types.items()))
     if key not in graphs:
@@ -259,7 +259,7 @@ def rule_input(type: TensorType) -> Symbolic:
 
 @contextmanager
 def standing_in(tensors: dict[Node, Any]) -> Iterator[Callable[[Any], Symbolic]]:
-    """Inside, graphs are built, in which inputs stand for tensors; those are noted in ``tensors``.
+    """Build graphs in this context whose inputs stand for eager tensors, noted in ``tensors``.
 
     It gives the function that makes the input of a tensor, once for each.
     """
@@ -282,7 +282,7 @@ def next_values(noted: Session) -> AbstractContextManager[object]:
 
 @contextmanager
 def _collecting() -> Iterator[Session]:
-    """Inside, updates are noted, and written together at the end, by the function that runs."""
+    """Collect updates of parameters in this context, and write them together at its end."""
     noted = running_session()
     if noted is not None:
         yield noted
@@ -300,7 +300,7 @@ def minimize(
     advance: Callable[[Any], Mapping[Parameter, Any]],
     way: Hashable | None,
 ) -> None:
-    """A step of an optimizer: now, or where a function runs at once, when it ends.
+    """Step an optimizer on the tape: now, or at the end of a function that runs eagerly.
 
     ``way``: what ``advance`` does beside the rule of the optimizer; None: it differs every time.
     """
@@ -320,7 +320,7 @@ def step_now(
     optimizer: object,
     advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
-    """A step by these gradients, arrays or tensors: now, or when the function that runs ends."""
+    """Step an optimizer by given gradients: now, or at the end of a function that runs eagerly."""
     with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
         types = {p: t.type for p, t in tensors.items()}
@@ -339,7 +339,7 @@ def _note(rule: _RuleGraph, noted: Session, optimizer: object) -> None:
 
 
 def read_by(loss: Any, excluded: Collection[Node]) -> list[Parameter]:
-    """The parameters that a loss depends on, but for some, in the order in which they were made."""
+    """List parameters on the tape behind a loss, but ``excluded`` ones, in order of creation."""
     edges = [edge for node in tape.nodes_behind([loss.edge]) for edge in node.operands]
     owners = {edge.tensor() for edge in (loss.edge, *edges) if edge is not None}
     read = [owner.parameter for owner in owners if isinstance(owner, TapeLeaf)]

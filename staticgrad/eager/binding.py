@@ -69,7 +69,7 @@ silent: Final = _Silent()
 
 
 def application(op: Op, args: tuple[Any, ...]) -> Application:
-    """Return how to run ``op`` on tensors of the types of ``args``."""
+    """Return the cached way to run ``op`` on eager tensors of the types of ``args``."""
     key = (op.__class__, *op.__dict__.values(), *map(id, map(_type, args)))
     applied = _applications.get(key)
     if applied is None:
@@ -162,7 +162,7 @@ TypedOnly.complex_kind = _PairOfTypes.kind = _PairOfTypes
 def rule_reads(
     op: Op, types: Iterable[TensorType], outs: Iterable[TensorType], needed: Flags
 ) -> tuple[Flags, Flags]:
-    """Return for each operand and each result of ``op`` whether its rule reads the elements."""
+    """Return which operands and results the derivative rule of an op reads, for the tape."""
     args, results = _outlines(types), _outlines(outs)
     if op.rule_is_foreign:
         return (True,) * len(args), (True,) * len(results)
@@ -180,6 +180,7 @@ def _outlines(types: Iterable[TensorType]) -> list[TypedOnly]:
 
 
 def _mark(values: Iterable[Any]) -> None:
+    """Mark typed stand-ins as read if a cotangent of the derivative rule contains them."""
     for value in values:
         if isinstance(value, PartCotangent):
             _mark((value.value,))

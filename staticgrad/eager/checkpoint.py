@@ -66,7 +66,7 @@ class Recording:
         self._names: dict[str, None] = {}
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
-        """The arrays of an operation."""
+        """Run an operation of a checkpointed function; store its result if the policy saves it."""
         result = silent.context.run(applied.run, op, *arrays)
         number = len(self._done)
         saved = is_saved(self.parts, op, applied.types)
@@ -83,7 +83,7 @@ class Recording:
         return result
 
     def _keep(self, number: int | None) -> None:
-        """Keep a value that has a name, and the values that it is a view of."""
+        """Store a named result of a checkpointed function, and the values that it is a view of."""
         while number is not None:
             done = self._done[number]
             result = done.get_result()
@@ -105,7 +105,7 @@ class Taking:
         self._numbers = count()
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
-        """The arrays of an operation."""
+        """Return the stored result of an operation in the recomputation, or compute it again."""
         stored = self.saved_results.get(next(self._numbers))
         if stored is None:
             return silent.context.run(applied.run, op, *arrays)
@@ -135,7 +135,7 @@ def states() -> State:
 
 @contextmanager
 def replay_draws(state: State) -> Iterator[None]:
-    """Draw again from ``state``; afterwards go on from where all stood."""
+    """Draw random numbers from a stored ``state`` again, then restore all generators."""
     now = states()
     try:
         _restore(state)
@@ -178,7 +178,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
 def run_checkpointed(
     function: Callable[..., Any], args: tuple[Any, ...], policy: Saveable | None = None
 ) -> Any:
-    """``checkpoint``; what the policy saves is not computed again."""
+    """Run a checkpointed function on the tape; results that ``policy`` saves are not recomputed."""
     if not recording.innermost():
         return function(*args)
     since, state = next(tape.serials), states()

@@ -47,6 +47,7 @@ class ComplexTensor(WithArray, Complex):
 
     @property
     def grad(self) -> Array | None:
+        """Return the conjugated gradient of a complex tensor, from its two parts; or None."""
         parts = [None if part is None else part.grad for part in (self.re, self.im)]
         if all(part is None for part in parts):
             return None

@@ -77,7 +77,7 @@ def grad(
 
 
 def _real_parts(x: Tensor | ComplexTensor) -> list[Tensor]:
-    """Return the tensors that receive gradients: ``x``, or the parts of a complex one.
+    """Return the real tensors that receive gradients: ``x``, or both parts of a complex tensor.
 
     A complex one without a part that needs any gives both, for the error that it needs none.
     """
@@ -124,7 +124,7 @@ def _walk_back(
     create_graph: bool,
     keep: bool,
 ) -> list[Any]:
-    """The cotangent of each of ``edges``, None where no path leads to it."""
+    """Walk back the tape and return the cotangent of each edge; None where no path leads."""
     with enable_grad() if create_graph else no_grad():
         cotangents = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
     if create_graph:
@@ -138,7 +138,7 @@ def _walk_back(
 def _transpose_push(
     push: Callable[[tuple[Any, ...]], Any], args: Sequence[Tensor], ct: Tensor
 ) -> tuple[Any, ...]:
-    """Return the cotangent of each operand by transposing ``push``, linear in tangents."""
+    """Transpose ``push``, linear in tangents: return each operand's cotangent."""
     stand_ins = [
         Tensor(np.zeros(arg.shape, arg.dtype.numpy), requires_grad=True)
         if arg.dtype.is_float
@@ -274,6 +274,7 @@ def _wide(x: Tensor | ComplexTensor) -> Any:
 
 
 def _total(function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+    """Add up a function's results, weighed by fixed random numbers, for ``gradcheck``."""
     results = function(*inputs)
     random = np.random.default_rng(0)
     total: Any = 0.0

@@ -136,6 +136,7 @@ class FunctionNode(tape.TapeNode):
                 stored.settle()
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
+        """Call the user's ``backward`` of a tape function, and check and convert its cotangents."""
         ctx = self.ctx
         ctx.saved_tensors = saved = self.read_saved()
         try:

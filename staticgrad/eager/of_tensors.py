@@ -92,7 +92,7 @@ class Tangents:
             raise _disconnected_error()
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
-        """Return the tangent of each result."""
+        """Push tangents of the inputs forward through the tape, and return those of the results."""
         ways = lift_derivatives("tangent", self.slopes, directions)
         moving = [
             (slope, way)
@@ -111,7 +111,7 @@ class Tangents:
 def matrices(
     y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
 ) -> list[Tensor]:
-    """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer."""
+    """Compute the Jacobian of a tensor by others: row by row, or by columns if these are fewer."""
     columns = sum(tensor.size for tensor in by)
     forward = mode == "forward" if mode else columns < y.size
     _check_floating([y])
@@ -132,7 +132,7 @@ def matrices(
 
 
 def _rows(y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
-    """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis."""
+    """Compute the gradient of each element of a tensor, stacked along a first axis."""
 
     def row(ct: Tensor) -> list[Tensor]:
         return cotangents([y], by, [ct], allow_disconnected, again)
@@ -223,6 +223,7 @@ def lift_derivatives(what: str, tensors: Tensors, arrays: Sequence[Any]) -> list
 
 
 def _check_floating(ys: Tensors) -> None:
+    """Refuse to differentiate what is no tensor of floats."""
     for y in ys:
         if not isinstance(y, Tensor):
             raise GradientError(f"{called_name()} differentiates tensors, not {quote(y)}")

@@ -31,7 +31,7 @@ _BLOCK: Final = 1 << 16
 
 
 def by_rows(function: Rowwise, /, *args: Any, **kwargs: Any) -> Any:
-    """The result, recorded as one operation where that keeps less; else as it is written."""
+    """Run a rowwise function as one tape node over blocks of rows, where that stores less."""
     worth = recording.innermost() and args[0].array.nbytes > _BLOCK and not checking.innermost()
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     plain = not worth or all(t.edge is None for t in tensors) or not function.cuts(args, kwargs)
@@ -51,7 +51,7 @@ def by_rows(function: Rowwise, /, *args: Any, **kwargs: Any) -> Any:
 
 
 def _parts(function: Rowwise, args: Sequence[Any]) -> Iterator[list[Any]]:
-    """The arguments for each block of rows, the cut ones as views that need no gradient."""
+    """Yield the arguments for each block of rows, as views that need no gradient."""
     for rows in _blocks(args):
         yield [
             Tensor.of(arg.array[rows])
@@ -90,7 +90,7 @@ class RowsNode(tape.TapeNode):
         return tuple([arg for arg in self.args if isinstance(arg, Tensor)])
 
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
-        """Run block by block again, and back; as a whole where the walk itself is recorded."""
+        """Recompute and differentiate a rowwise function by blocks; whole for higher orders."""
         ct = cts[0]
         if recording.innermost() or not isinstance(ct, Tensor):
             since = next(tape.serials)
@@ -111,7 +111,7 @@ class RowsNode(tape.TapeNode):
     def _slopes(
         self, part: list[Any], ct: Tensor, variables: Sequence[int]
     ) -> list[tuple[int, Tensor]]:
-        """The gradients of one block by the arguments ``variables``; nothing else of it is kept."""
+        """Compute the gradients of one block of rows by some arguments, and free its tape."""
         for k in variables:
             part[k].requires_grad = True
         edges = [part[k].edge for k in variables]
@@ -125,7 +125,7 @@ class RowsNode(tape.TapeNode):
         ]
 
     def _collect(self, gradients: dict[int, Any], k: int, rows: slice, slope: Any) -> None:
-        """Put the gradient of a block in its place, or add it to that of the blocks before."""
+        """Write a block's gradient into its rows, or add it to that of a shared argument."""
         if k < self.function.rows:
             if k not in gradients:
                 gradients[k] = np.zeros_like(self.args[k].array, order="C")
@@ -158,7 +158,7 @@ Absent = Callable[[Tensor], Tensor]
 
 
 def stacked_rows(y: Tensor, by: Sequence[Tensor], walk_one: Walk, absent: Absent) -> list[Tensor]:
-    """The gradients of every element of ``y`` by each of ``by``, stacked along a first axis.
+    """Compute the gradients of every element of a tensor by rows, stacked along a first axis.
 
     ``one`` gives those for one cotangent, ``absent`` that by what ``y`` does not depend on.
     """

@@ -26,9 +26,10 @@ _INFINITY: Final = float("inf")
 
 
 def _operator(op: Op, general: Operator, turned: bool = False) -> Operator:
-    """The operator of a tensor; ``turned``: the tensor is the second operand."""
+    """Return the fast path of a tensor operator; ``turned``: the tensor is the second operand."""
 
     def operator(self: Tensor, operand: Any) -> Any:
+        """Apply an operator to tensors of one dtype, or a number, without general conversion."""
         try:
             dtype = self.type.dtype
             if dtype.kind == "f":

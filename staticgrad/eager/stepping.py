@@ -42,7 +42,7 @@ _set_item: Final[Any] = setitem
 
 
 def prepare_step(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[], object]:
-    """Compute all that is not written in place, and return the call that writes."""
+    """Compute an optimizer's values that need whole arrays; return the call that writes all."""
     for array, value in writes:
         if value.shape != array.shape:
             raise ShapeError(f"a step of an array of shape {array.shape} gives {value.shape}")
@@ -92,7 +92,7 @@ def _are_apart(roots: Sequence[tuple[Array, Node]], leaves: Arrays) -> bool:
 
 
 def _elementwise(nodes: Sequence[Node], leaves: Arrays) -> set[Node]:
-    """The nodes that are computed in blocks: elementwise, and read by no others than such."""
+    """Select the nodes of an optimizer's step that run in blocks: elementwise up to the writes."""
     elementwise: set[Node] = set()
     for node in nodes:
         if node in leaves or not node.types[0].shape:
@@ -121,6 +121,7 @@ def _elementwise(nodes: Sequence[Node], leaves: Arrays) -> set[Node]:
 def _compute_nodes(
     nodes: Sequence[Node], in_place: set[Node], leaves: Arrays, roots: set[Node]
 ) -> dict[Node, Array]:
+    """Evaluate the nodes of an optimizer's step that do not run in blocks; free dead tensors."""
     last = {arg.node: node for node in nodes if node not in in_place for arg in node.args}
     retained = roots.union(arg.node for node in in_place for arg in node.args)
     tensors: dict[Node, tuple[Tensor, ...]] = {n: (Tensor.of(a),) for n, a in leaves.items()}
@@ -143,6 +144,7 @@ def _parts(
     arrays: Mapping[Node, Array],
     leaves: Arrays,
 ) -> Iterable[tuple[list[Node], list[tuple[Array, Node]]]]:
+    """Split an optimizer's step into parts that share no array, by union-find."""
     holders = {id(array): node for node, array in leaves.items()}
     needed = {node for _, node in roots}
     links = [(node, holders[id(a)]) for a, node in roots if id(a) in holders]
@@ -177,7 +179,7 @@ def _stream(
     arrays: Mapping[Node, Array],
     rooms: list[Array],
 ) -> Iterable[object]:
-    """An iterator, made of builtins alone, that computes and writes a block at each step."""
+    """Return an iterator of ufunc calls, each step of which computes and writes one block."""
     operands = [[representatives.get(arg.node, arg.node) for arg in node.args] for node in nodes]
     last: dict[Any, int] = {x: place for place, args in enumerate(operands) for x in args}
     targets: dict[Node, list[Array]] = {}
@@ -229,7 +231,7 @@ class _Cut:
         self.block_count = self.shape[0] // self.rows_per_block
 
     def blocks(self, array: Array) -> _Blocks:
-        """Views of the parts of an array, made as they are read; a number again and again."""
+        """Return the views of an array's blocks, and the remainder; a number for each block."""
         if not array.ndim:
             return ([array] * (self.block_count + 1),)
         flat = array.reshape(self.shape) if self.is_flat else array
@@ -244,7 +246,7 @@ class _Cut:
         ], [remainder]
 
     def scratch(self, dtype: Any, rooms: list[Array], number: int) -> _Blocks:
-        """Memory for the block that is computed, which all streams use one after the other."""
+        """Return a scratch block, which all streams of an optimizer's step reuse."""
         shape = (self.rows_per_block, *self.shape[1:])
         nbytes = prod(shape) * dtype.itemsize
         if number == len(rooms):

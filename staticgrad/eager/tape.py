@@ -154,7 +154,7 @@ class Seal(NodeLine):
         self.outs = [(ref(out), _checksum(out)) for out in outs]
 
     def check(self, name: str) -> None:
-        """Raise TapeError if an array has changed since operation ``name``."""
+        """Raise TapeError if a stored array has changed since operation ``name`` recorded it."""
         named = [(f"operand {i}", *pair) for i, pair in enumerate(self.operands, 1)]
         named += [("the result", out(), sealed) for out, sealed in self.outs]
         for what, tensor, sealed in named:
@@ -176,7 +176,7 @@ copies_before_write: Final[dict[int, Array]] = {}
 
 
 def shared_with(store: ParameterStore, base_bytes: Any, forget: Callable[[], object]) -> Any:
-    """Return a parameter's bytes, read-only and unchanged until the parameter is written.
+    """Return a read-only view of a parameter's bytes; a write to the parameter copies first.
 
     Every view of them has them as its base, for they are no view of an array.
     """
@@ -206,7 +206,7 @@ def _drop(key: int, _: object) -> None:
 
 
 def redirect_to_copy(array: Any) -> Any:
-    """An array of a tape: as a view of the copy, if it was one of a parameter written since."""
+    """Redirect a tape's array to the copy of its parameter, if that was written since."""
     base = array.base
     if base is None or id(base) not in copies_before_write:
         return array
@@ -296,7 +296,7 @@ class Handle:
 
 
 def run_hooks(edge: Edge, ct: Any, kind: type[Recorded]) -> Any:
-    """The cotangent of a tensor after its hooks have seen it, in the order of registration."""
+    """Run the hooks of a tensor on its cotangent, in the order of registration."""
     for hook in list((edge.hooks or {}).values()):
         replaced = hook(ct)
         if replaced is not None:
@@ -345,7 +345,7 @@ class TapeNode:
         return f"<{type(self).__name__}>"
 
     def _repr_html_(self) -> str:
-        """The tape behind this operation; of one that has been released the name alone."""
+        """Show the tape behind this node as HTML; only its name once it is released."""
         from staticgrad.support.pictures.shown import network  # drawn when somebody looks
 
         def operands(of: TapeNode | Edge) -> list[TapeNode | Edge]:
@@ -365,7 +365,7 @@ class TapeNode:
 
     @property
     def operands(self) -> Edges:
-        """The edges of the operands. Raises TapeError when they have been released."""
+        """Return the tape edges of the operands; raise TapeError if they have been released."""
         if self.edges is None:
             raise TapeError(
                 f"the tape has been released: a backward pass went over {self.name} before",
@@ -404,7 +404,7 @@ class TapeNode:
     def shares_of_rerun(
         self, results: Sequence[Recorded], since: int, cts: Cotangents, needed: tuple[bool, ...]
     ) -> Cotangents:
-        """The shares by a walk over what was recorded from ``since`` on, as far as that reaches."""
+        """Compute cotangents by walking back what a rerun recorded, from node ``since`` on."""
         targets = [e for e, need in zip(self.operands, needed, strict=True) if need and e]
         edges = [result.edge for result in results]
         nodes = nodes_behind(edges, since)
@@ -466,6 +466,7 @@ class OpNode(TapeNode):
         ]
 
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
+        """Compute the operands' cotangents of a tape node by its op's derivative rule."""
         outs = [
             self.result(number, result) if result.__class__ is np.ndarray else result
             for number, result in enumerate(self.results)
@@ -484,7 +485,7 @@ class OpNode(TapeNode):
 
 
 def apart(shares: Cotangents, kind: type[Recorded], tensors: Iterable[Any]) -> Cotangents:
-    """``shares``, with copies of the arrays that one of ``tensors`` has, too."""
+    """Copy cotangents that share an array with one of ``tensors``, so that none aliases them."""
     arrays = [tensor.array for tensor in tensors if tensor.__class__ is kind]
     for share in shares:
         if share.__class__ is kind and any(share.array is array for array in arrays):
@@ -505,7 +506,7 @@ def named_node(base: type[TapeNode], name: str) -> type[Any]:
 
 
 def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNode]:
-    """Return the nodes that ``outputs`` depend on, not older than ``since``, latest first."""
+    """Return the tape nodes behind ``outputs``, not older than ``since``, latest first."""
     stack = list(outputs)
     seen: set[TapeNode] = set()
     while stack:
@@ -545,7 +546,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         self.on_node = None if runner is None else getattr(runner, "enter_node", None)
 
     def run(self, seeds: Iterable[tuple[Edge, Any]]) -> dict[Edge, Any]:
-        """Return every edge found with its cotangent, given those of the outputs."""
+        """Walk the tape back from the outputs; return every edge with its cotangent."""
         try:
             self.through(seeds, self.nodes)
         finally:
@@ -556,7 +557,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         return self.cotangents
 
     def visit(self, node: TapeNode) -> None:
-        """Give the operands their shares; what is behind a mask is let go of before the node is."""
+        """Add a tape node's cotangent contributions to its operands, and release the node."""
         if self.on_node is not None:
             self.on_node(node)
         cts = [self.take_cotangent(edge()) for edge in node.outs]
@@ -585,7 +586,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
         return share
 
     def add(self, key: Edge, share: Any) -> None:
-        """Add to a tensor's cotangent, in place where its array is of this walk alone."""
+        """Accumulate a cotangent contribution, in place where the walk alone has the array."""
         pending: Any = self.pending.get(key)
         total, more = pending, share
         if pending.__class__ is share.__class__ is PartCotangent:
@@ -602,7 +603,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
             self.sums.add(key)
 
     def take_cotangent(self, key: Edge | None) -> Any:
-        """The cotangent of a tensor, now complete: its hooks see it; kept if it is a target."""
+        """Return the complete cotangent of a tensor after its hooks; store it if it is a target."""
         ct = None if key is None else in_dtype_of(self.pending.pop(key, None), key.type)
         if ct is not None and key is not None:
             if key.hooks:

@@ -279,7 +279,7 @@ class Tensor(WithArray, Recorded, Value):
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
-        """Run ``op``; its result, or a tuple of them, recorded if an operand needs a gradient."""
+        """Run ``op`` on tensors at once; record it on the tape if an operand needs a gradient."""
         applied = application(op, args)
         if copies_before_write:
             for arg in args:
@@ -313,7 +313,7 @@ class Tensor(WithArray, Recorded, Value):
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
-        """A tensor of a copy of ``data`` that needs no gradient; a tensor itself.
+        """Copy ``data`` into a tensor that needs no gradient; return a tensor unchanged.
 
         A parameter gives the leaf of the tape that it is, with its present array.
         """
@@ -369,6 +369,7 @@ class Tensor(WithArray, Recorded, Value):
         return f"Tensor({text}{needs if self.requires_grad else ''})"
 
     def _repr_html_(self) -> str:
+        """Show a tensor as an HTML table: type, gradient and elements."""
         from staticgrad.support.pictures.markup import fragment, table, text_block
 
         def elements(array: object) -> str:
@@ -629,7 +630,7 @@ class TapeLeaf(Hollow):
         return None if node is None else Parameter(node)
 
     def met(self, store: ParameterStore) -> Tensor:
-        """A tensor of the present array: the latest one where a tape has it and it still holds."""
+        """Return the tape's tensor of a parameter's array, the latest one if still valid."""
         latest: Tensor | None = self.latest()
         if latest is None:
             base = shared_with(store, self.base(), self.forget)
@@ -653,7 +654,7 @@ _no_tensor: Final[Callable[[], Any]] = type(None)
 
 
 def leaf_of(parameter: Parameter) -> Tensor:
-    """The leaf of the tape that a parameter is: a tensor of its present array.
+    """Return the tape's leaf tensor of a parameter, after its pending updates are written.
 
     In a function that runs at once pending updates of it are written first.
     """
@@ -680,6 +681,7 @@ def _tensor_of(array: Any, type: TensorType) -> Tensor:
 
 
 def _record(applied: Application, op: Op, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
+    """Record an operation on the tape, with only the arrays that its derivative rule reads."""
     needed = tuple([arg.edge is not None for arg in args])
     hollows = applied.saved_forms.get(needed)
     if hollows is None:

@@ -42,7 +42,7 @@ class Watcher:
         self.node: TapeNode | None = None
 
     def run(self, applied: Application, op: Op, arrays: Sequence[Array]) -> Any:
-        """The arrays of an operation."""
+        """Run an operation of the tape, measure its time, and pass results to the watcher."""
         begin = perf_counter()
         if self.inner is None:
             result = silent.context.run(applied.run, op, *arrays)
@@ -84,7 +84,7 @@ class _Mode(Decorator):
         results: Sequence[Array],
         spent: float,
     ) -> None:
-        """Look at an operation that has run."""
+        """Observe an operation of the tape that has run; watchers override this."""
 
     def __enter__(self) -> Any:
         checking = Block[Any](tape.checking, tape.checking.innermost() or NodeLine)
@@ -128,6 +128,7 @@ class detect_anomaly(_Mode):  # noqa: N801 - the name this idea has in PyTorch
         results: Sequence[Array],
         spent: float,
     ) -> None:
+        """Look for new NaN or infinity in an operation's results; raise an error with its line."""
         for result in map(np.asarray, results):
             if result.dtype.kind not in "fc" and result.dtype.name != "bfloat16":
                 continue
@@ -222,6 +223,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         results: Sequence[Array],
         spent: float,
     ) -> None:
+        """Record an operation's time, result bytes and memory in the tape's profile."""
         operand_ids = {id(_owner(array)) for array in arrays}
         values: list[Any] = [*results]
         owners = [_owner(value) for value in values if isinstance(value, np.ndarray)]
@@ -232,7 +234,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         self.operations.append(Ran(op.name, phase, watch.line, spent, size, self.memory_allocated))
 
     def _new(self, owner: Array, operand_ids: set[int]) -> int:
-        """Count an array until it is gone, and return its bytes; 0 if it is not new."""
+        """Count a new array of the profile until it is freed; return its bytes or 0."""
         key, size = id(owner), owner.nbytes
         if key in operand_ids or key in self._alive:
             return 0
@@ -248,7 +250,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         return size
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the operations by line, name and phase, the longest first: cells of a table."""
+        """Group the profiled operations by line, name and phase, the longest first."""
         from staticgrad.support.pictures.markup import nbytes, seconds  # loaded to be shown
 
         groups: dict[tuple[str, str, str], list[Ran]] = {}
@@ -278,7 +280,7 @@ class profile(_Mode):  # noqa: N801 - a block, as the others
         return "\n".join([self._title(), *text_table(_HEADS, self.rows(), range(3))])
 
     def _repr_html_(self) -> str:
-        """Return the memory over the operations as a chart, and the table."""
+        """Show the profile as HTML: a chart of the memory over operations, and the table."""
         from staticgrad.support.pictures import charts
         from staticgrad.support.pictures.markup import details, fragment, nbytes, table
 

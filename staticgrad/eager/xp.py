@@ -126,7 +126,7 @@ def unique_values(x: ArrayLike[Tensor], /) -> Tensor:
 
 @boundary
 def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
-    """The places of the elements of a tensor that are not zero, for each axis.
+    """Return the indices of the nonzero elements of a tensor, for each axis.
 
     >>> sg.xp.nonzero(sg.xp.asarray([0.0, 3.0]))
     (Tensor([1]),)
@@ -139,7 +139,7 @@ def nonzero(x: ArrayLike[Tensor], /) -> tuple[Tensor, ...]:
 
 @boundary
 def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
-    """The next number after x1 towards x2, elementwise; no derivative.
+    """Compute the next floating number after x1 towards x2, elementwise; no derivative.
 
     >>> sg.xp.nextafter(sg.xp.asarray(1.0), sg.xp.asarray(2.0))
     Tensor(1.)
@@ -154,7 +154,7 @@ def nextafter(x1: ArrayLike[Tensor], x2: ArrayLike[Tensor], /) -> Tensor:
 
 @boundary
 def finfo(type: Any, /) -> SimpleNamespace:
-    """The limits of a floating dtype as Python's floats, by the standard's names.
+    """Return the limits of a floating dtype by the array API standard's names.
 
     >>> sg.xp.finfo(sg.xp.float32).eps
     1.1920928955078125e-07
@@ -168,7 +168,7 @@ def finfo(type: Any, /) -> SimpleNamespace:
 
 @boundary
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Tensor:
-    """A tensor of an array of another library, by DLPack; the numbers are copied.
+    """Import an array of another library by DLPack as a tensor; the numbers are copied.
 
     >>> sg.xp.from_dlpack(np.arange(3))
     Tensor([0, 1, 2])
@@ -220,7 +220,7 @@ def __array_namespace_info__() -> _Info:  # noqa: N807 - the standard's name
 
 
 def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, computing where no operand says what is meant."""
+    """Wrap a function of the array API to run eagerly unless an operand is of a graph."""
     floating = function.__name__ in _FLOATING
 
     @boundary
@@ -238,7 +238,7 @@ def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature:
-    """The signature with the arguments of the standard that are read, but have no effect here."""
+    """Add arguments of the array API standard that have no effect here to a signature."""
     more = (
         ("copy", "device") if name == "astype" else ("device",) if name in _MAKING.split() else ()
     )

@@ -156,7 +156,7 @@ def tells_names(f: Any) -> bool:
 
 
 def with_names(takes: Signature, names: Iterable[str]) -> Signature:
-    """A signature whose parameters of these names are given by name alone."""
+    """Make parameters of these names keyword-only in a signature."""
     keyword_names = {*names}
     parameters = [
         parameter.replace(kind=parameter.KEYWORD_ONLY)
@@ -168,7 +168,7 @@ def with_names(takes: Signature, names: Iterable[str]) -> Signature:
 
 
 def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArguments:
-    """The arguments by name, defaults filled in."""
+    """Bind the arguments of a call to a signature, with defaults filled in."""
     try:
         bound = takes.bind(*args, **kwargs)
     except TypeError as error:
@@ -240,6 +240,7 @@ def static_key(name: str, leaf: Any) -> Any:
 
 
 def _hashable(name: str, leaf: Any) -> Any:
+    """Return the cache key of a static argument; raise an error if it has no hash."""
     try:
         return static_key(name, leaf)
     except TypeError:
@@ -266,7 +267,7 @@ def _names(tree: Tree, name: str) -> list[str]:
 def spec_of(
     seen: Sequence[Sequence[int]], labels: Sequence[str], user_names: Mapping[int, str]
 ) -> Spec:
-    """The sizes, named where they differ among the calls."""
+    """Choose literal or named sizes for a trace: sizes that differ among the calls get names."""
     names: dict[tuple[int, ...], str] = {}
     spec: list[int | str] = []
     for place, column in enumerate(zip(*seen, strict=True)):
@@ -280,7 +281,7 @@ def spec_of(
 
 
 def fits(spec: Spec, sizes: Sequence[int]) -> bool:
-    """Return whether a program of these sizes takes arguments of those sizes."""
+    """Test whether a traced program with literal and named sizes accepts these sizes."""
     sizes_by_name: dict[str, int] = {}
     return len(spec) == len(sizes) and all(
         sizes_by_name.setdefault(expected, size) == size

@@ -96,7 +96,7 @@ class Captured:
     # -- walking ----------------------------------------------------------------------------------
 
     def _follow(self, callee: Any, objects: Mapping[str, Any] | None = None) -> None:
-        """Look into what may be called, if it is the user's."""
+        """Scan the code of a user's function, or object with ``__call__``, for outside names."""
         while isinstance(callee, functools.partial):
             callee = callee.func
         owner = [callee.__self__] if isinstance(callee, MethodType) else []
@@ -119,7 +119,7 @@ class Captured:
             self._waiting.append((callee, bound))
 
     def _follow_module(self, module: Any) -> None:
-        """Read all that a module and those inside of it hold, and look into what the user's do."""
+        """Record all attributes of a module as read, and scan ``forward`` of its submodules."""
         if id(module) in self._modules:
             return
         for path, submodule in module.named_modules():
@@ -138,7 +138,7 @@ class Captured:
         cells: Mapping[str, CellType],
         bound: Mapping[str, Any],
     ) -> None:
-        """Read the instructions: the object on top is followed as long as it is known."""
+        """Scan bytecode for outside names that are read or written, following attributes."""
         top, label = _MISSING, ""
         for step in dis.get_instructions(code):
             kind, name = step.opname, step.argval
@@ -167,6 +167,7 @@ class Captured:
                 top = _MISSING
 
     def _read(self, place: OuterName) -> Any:
+        """Record an outside name that a traced function reads; note generators and clocks."""
         value = place.value
         if value is _MISSING:
             return value
@@ -189,7 +190,7 @@ class Captured:
         self.writes[id(place.holder), place.name] = place
 
     def _attribute(self, owner: Any, name: str, label: str) -> Any:
-        """An attribute of a known object: its own is a place, a method is looked into."""
+        """Resolve an attribute in scanned bytecode: record an instance's value, scan a method."""
         if isinstance(owner, ModuleType):
             self.asks_time |= owner.__name__ in _CLOCKS
             if is_user_file(getattr(owner, "__file__", None) or "<user>"):
@@ -337,7 +338,7 @@ def random_states(around: Captured) -> list[bytes]:
 def differences(
     first_graph: Graph | None, second_graph: Graph | None, constants: Sequence[tuple[Any, Any]]
 ) -> Iterator[str]:
-    """Yield the differences between two traces of one function, with the lines.
+    """Yield the differences between two traces of one function, to report impure code.
 
     ``constants`` has the constant parts of the results, of both.
     """

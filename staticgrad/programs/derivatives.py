@@ -53,6 +53,8 @@ def differentiates_by(word: str) -> Callable[[Callable[..., Any]], Callable[...,
     """
 
     def decorate(derivative: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a derivative so that ``argnums`` and its second argument are checked."""
+
         @functools.wraps(derivative)
         def call_derivative(*args: Any, **kwargs: Any) -> Any:
             argnums = kwargs.pop("argnums", None)

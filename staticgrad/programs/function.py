@@ -173,7 +173,7 @@ class Function(OfArrays[P, R]):
         return self if owner is None else MethodType(self, owner)
 
     def _run_call(self, *args: Any, **kwargs: Any) -> Any:
-        """The results for arrays, as arrays and scalars. Of values and tensors the plain function.
+        """Run a traced function on arrays by its compiled program; on values call it as written.
 
         Raises:
             ArgumentError: arguments that the function does not take, or that have no hash.
@@ -208,6 +208,7 @@ class Function(OfArrays[P, R]):
             raise
 
     def _run_again(self, call: PlainArguments) -> tuple[Any] | None:
+        """Run the program of an earlier call with equal dtypes, shapes and static arguments."""
         again = self._repeated.find(call)
         if again is None:
             return None
@@ -300,7 +301,7 @@ class Function(OfArrays[P, R]):
         return "\n".join([f"{self._name}{self._takes}: {times}", *self._reasons])
 
     def _repr_html_(self) -> str:
-        """Return the text of ``str`` and a picture of the latest graph."""
+        """Show a traced function as HTML: its text, and a picture of the latest graph."""
         from staticgrad.language.pictures import graph_html
         from staticgrad.support.pictures.markup import fragment, text_block
 
@@ -338,7 +339,7 @@ class Function(OfArrays[P, R]):
         return self._of_key(arguments)
 
     def _of_any_numbers(self, arguments: CallArguments) -> TracedProgram | None:
-        """A graph with the numbers as inputs that have changed; None where Python needs them all.
+        """Trace with Python numbers that changed as inputs; None if Python needs the values.
 
         Whatever error such a trace ends in, the numbers are then static: an error of the user's is
         that of a plain trace.
@@ -372,7 +373,7 @@ class Function(OfArrays[P, R]):
     def _of_key(
         self, arguments: CallArguments, numbers: frozenset[str] = frozenset()
     ) -> TracedProgram:
-        """A graph for these arguments, in which these numbers are inputs."""
+        """Find or trace the graph for these arguments, with ``numbers`` as inputs."""
         key = arguments.key_with(numbers)
         cached = self._signatures.get(key)
         signature = cached or _Signature()
@@ -416,7 +417,7 @@ class Function(OfArrays[P, R]):
         return traced
 
     def _labels(self, arguments: CallArguments) -> tuple[list[str], dict[int, str]]:
-        """The name of each axis where its size has one, and those that the user gave."""
+        """Return a label for each argument axis, and the names that the user gave to sizes."""
         labels: list[str] = []
         user_names: dict[int, str] = {}
         unknown = self._size_names.keys() - arguments.arrays.keys()
@@ -449,6 +450,7 @@ class Function(OfArrays[P, R]):
         return "other types or static arguments" if self._signatures else "the first call"
 
     def _warn_of(self, needed: Mapping[str, str]) -> None:
+        """Warn that a function is compiled for each value of some Python numbers."""
         names = ", ".join(needed)
         warn(
             StaticgradWarning,
@@ -477,7 +479,7 @@ def _numbers_in(error: BaseException | None) -> tuple[str, ...]:
 def traced_call(
     f: Function[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[TracedProgram, CallArguments]:
-    """Return the graph that a call runs, and its arguments, of which only types matter.
+    """Trace a call of a function of arrays, and return its program and arguments.
 
     Raises:
         ArgumentError: arguments are values.

@@ -170,7 +170,10 @@ def argmin(
             return grad(f(at, *operands), at)
 
     def solve(x: Any, *operands: Any) -> Any:
+        """Minimize by damped Newton steps (Levenberg-Marquardt)."""
+
         def step(state: Any) -> Any:
+            """Take a damped Newton step if it lowers the function; else increase the damping."""
             at, damping = state
             gradient, hessian = _linearize(slope, at, operands)
             damped = hessian + damping * eye(hessian.shape[0], dtype=at.dtype, like=at)
@@ -190,6 +193,7 @@ def argmin(
 
 
 def _check(f: Any) -> None:
+    """Refuse an argument of ``sg.implicit`` that is not a function."""
     if isinstance(f, Value) or not callable(f):
         what = "a value" if isinstance(f, Value) else kind_of(f)
         name = called_name()
@@ -200,12 +204,13 @@ def _check(f: Any) -> None:
 
 
 def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
-    """Return the result of ``solve``, with the derivatives of a zero of the residual."""
+    """Differentiate a solution by the implicit function theorem, whatever ``solve`` does."""
     _check_start(x0)
     solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
 
     @solution.rule
     def _(ct: Any, out: Any, first: Any, *operands: Any) -> tuple[Any, ...]:
+        """Solve the transposed linearization for a cotangent, and pull it back to operands."""
         with recording(out):
             _, slopes = _linearize(residual, out, operands)
             back = _solve_linear(transpose(slopes), ct)
@@ -222,7 +227,7 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
 
 
 def _check_start(x0: Any) -> None:
-    """Refuse a first guess that is complex, or has no elements in which a system is solved."""
+    """Refuse a first guess for a solver that is not of float32 or float64."""
     check_real(x0)
     if not isinstance(x0, float):
         dtype = as_value(x0).dtype
@@ -276,7 +281,7 @@ def _repeat_until_small(
 
 
 def _linearize(f: Function, x: Any, operands: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return a function's value at x, and its derivative by x as a matrix."""
+    """Return a function's value at x, and its Jacobian there as a matrix."""
     with recording(x):
         at = leaf(x)
         result = f(at, *operands)

@@ -30,7 +30,7 @@ def transpose_linear(apply: Function) -> Function:
 
 
 def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
-    """Solve a linear system, with the derivatives of its solution.
+    """Solve a linear system by ``solve``, differentiated by the transposed system.
 
     Args:
         operator: the system (``functions/linalg/iterative.py``).
@@ -42,6 +42,7 @@ def linear(operator: Any, solve: Function, b: Any, x0: Any) -> tuple[Any, Any]:
 
 
 def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool) -> tuple[Any, Any]:
+    """Solve a linear system or its transpose, with the custom derivative rule."""
     b, x0, operands = system
     numbers: list[Any] = []
 
@@ -54,6 +55,7 @@ def _linear(operator: Any, solve: Function, system: tuple[Any, ...], back: bool)
 
     @solution.rule
     def _(ct: Any, out: Any, right: Any, first: Any, *operands: Any) -> tuple[Any, ...]:
+        """Differentiate a linear solve: solve the transpose, then pull the operator back."""
         by_right, _ = _linear(operator, solve, (ct, ct * 0.0, operands), not back)
         with recording(out):
             leaves = [leaf(operand) if operand.dtype.is_float else operand for operand in operands]
@@ -90,7 +92,7 @@ def leaf(x: Any) -> Any:
 
 @contextmanager
 def recording(x: Any) -> Iterator[None]:
-    """Inside, what is computed of tensors is recorded."""
+    """Record on the tape in this context what is computed of tensors."""
     if not x.computes:
         yield
         return

@@ -63,7 +63,7 @@ class PlainArguments:
         self.key = tuple(key)
 
     def _see(self, items: Iterable[Any], key: list[Any]) -> bool:
-        """Note the items of a container; return whether they are plain."""
+        """Add dtypes, shapes and numbers in a container to a call's key; False if not plain."""
         arrays = self.arrays
         for item in items:
             kind = type(item)
@@ -115,7 +115,7 @@ class RepeatedCalls:
         self._stored: dict[Any, _Stored] = {}
 
     def find(self, call: PlainArguments) -> tuple[TracedProgram, Mapping[str, Number]] | None:
-        """Return the program of a call with its numbers; None where there was no such call."""
+        """Find the traced program of an earlier call with an equal key, and the call's numbers."""
         if not call.is_plain:
             return None
         stored = self._stored.get(call.key)
@@ -134,7 +134,7 @@ class RepeatedCalls:
     def note(
         self, call: PlainArguments, arguments: CallArguments, traced: TracedProgram, by_name: Any
     ) -> None:
-        """Store the program of a call; ``by_name`` are the names of arguments given by name."""
+        """Cache the traced program of a call by its dtypes, shapes and containers."""
         sources = call.arrays if call.sources is None else call.sources
         if not call.is_plain or len(arguments.arrays) != len(sources):
             return
@@ -154,7 +154,7 @@ class RepeatedCalls:
     def _names(
         self, call: PlainArguments, arguments: CallArguments, by_name: Any
     ) -> tuple[str, ...] | None:
-        """Return the names of a call's numbers in order; None where they are not certain."""
+        """Return the parameter names of a call's Python numbers in order; None if uncertain."""
         first = len(call.numbers) - call.by_name
         names = [
             *[*arguments.numbers][:first],

@@ -154,7 +154,7 @@ class SparseDerivative:
     # -- what is computed -------------------------------------------------------------------------
 
     def _program(self, rule: AnyFunction) -> Function[..., Any]:
-        """Products of the matrix with many seeds: tangents of the argument, or cotangents."""
+        """Compile products of the sparse derivative with many seeds, forward or reverse."""
 
         def products(args: Any, kwargs: Any, seeds: Any) -> Any:
             f, x = self._of_one(args, kwargs)
@@ -167,7 +167,7 @@ class SparseDerivative:
         return Function(products, (), {}, {})
 
     def _of_one(self, args: Any, kwargs: Any) -> tuple[AnyFunction, Any]:
-        """The function of the argument alone, and the argument."""
+        """Return the function of the differentiated argument alone, and that argument."""
 
         def f(x: Any) -> Any:
             result = self._f(*args[: self._argnums], x, *args[self._argnums + 1 :], **kwargs)
@@ -178,6 +178,7 @@ class SparseDerivative:
         return f, args[self._argnums]
 
     def _matrix(self, plan: _Products, args: Any, kwargs: Any, x: Any) -> Any:
+        """Compute a sparse Jacobian or Hessian from compressed products, by its colouring."""
         pattern, colours = plan.pattern, plan.colours
         if not pattern.nnz:
             data = np.zeros(0, x.dtype)
@@ -196,6 +197,7 @@ class SparseDerivative:
     # -- patterns ---------------------------------------------------------------------------------
 
     def _products(self, args: Any, kwargs: Any) -> _Products:
+        """Plan the products of a sparse derivative: pattern, colouring and direction."""
         tangent, result_tangent = self._linear(args, kwargs)
         pattern = self._own_pattern(tangent, result_tangent)
         if self._symmetric:
@@ -220,7 +222,7 @@ class SparseDerivative:
         return _Products(pattern, ways[forward], forward, seeds)
 
     def _own_pattern(self, tangent: Any, result_tangent: Any) -> Any:
-        """That of the graph, or what was given in its place."""
+        """Return the sparsity pattern: found in the graph, or given by the user."""
         if self._sparsity is None:
             return _ones(dependence(Graph({"tangent": result_tangent}), result_tangent, tangent))
         pattern = _ones(self._sparsity)
@@ -233,7 +235,7 @@ class SparseDerivative:
         return pattern
 
     def _linear(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """A tangent of the argument as an input of a graph, and that of the result."""
+        """Build the graph from a tangent of the argument to that of the result."""
         leaves, tree = flatten((args, kwargs))
         with in_graphs():
             values = [
@@ -248,7 +250,7 @@ class SparseDerivative:
             return tangent, transformed.jvp(f, x, tangent, True)[1]
 
     def _check(self, matrix: Any, args: Any, kwargs: Any, x: Any) -> None:
-        """Compare a product with the derivative along a vector, which needs no pattern."""
+        """Check a sparse derivative against a directional derivative, which needs no pattern."""
         along = np.random.default_rng(0).uniform(0.5, 1.5, x.shape).astype(x.dtype)
         expected = self._forward(args, kwargs, along[None]).ravel()
         product = matrix @ along.ravel()
@@ -263,7 +265,7 @@ class SparseDerivative:
     # -- arguments --------------------------------------------------------------------------------
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: Any) -> tuple[tuple[Any, ...], Any]:
-        """The arguments, and the one that the matrix is by, an array."""
+        """Check the arguments of a sparse derivative, and return the differentiated array."""
         if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
             raise ArgumentError(
                 f"{self.name}: sparse matrices are SciPy's, and are made of arrays alone",
@@ -298,7 +300,7 @@ _FLOATS = (("f", 4), ("f", 8))
 
 
 def _ones(matrix: Any) -> Any:
-    """A pattern as a CSR array of ones, without zeros that are written down."""
+    """Convert a sparsity pattern to a CSR array of ones, without explicit zeros."""
     from scipy.sparse import csr_array
 
     pattern = csr_array(matrix != 0) if isinstance(matrix, np.ndarray) else csr_array(matrix)
@@ -385,6 +387,7 @@ def sparse_hessian(
 
 
 def _check_function(f: Any, argnums: Any) -> None:
+    """Refuse a function or ``argnums`` that a sparse derivative cannot take."""
     name = called_name()
     if not is_function(f):
         raise ArgumentError(

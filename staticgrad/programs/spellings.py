@@ -93,6 +93,7 @@ def hessian_vector_product(
 
     @public
     def hessian_vector_product(*args: Any, **kwargs: Any) -> Any:
+        """Compute the product of the Hessian with the last argument, as autograd spells it."""
         if len(args) < 2:
             raise ArgumentError(
                 f"hessian_vector_product: {len(args)} arguments, not those of the function and a"
@@ -143,6 +144,7 @@ def multigrad_dict(
 
     @public
     def multigrad_dict(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Compute the gradients by all arguments as a dict by name, as autograd spells it."""
         try:
             bound = takes.bind(*args, **kwargs)
         except TypeError as error:

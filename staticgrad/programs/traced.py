@@ -90,7 +90,7 @@ class TracedProgram:
         self._arrays: list[tuple[ref[Any], ArrayData]] = []
 
     def freeze(self, around: Captured, noted: Session) -> None:
-        """Remember what it was traced from: names around the function, arrays in its graph."""
+        """Record the outside names and arrays that a trace depends on, to detect changes."""
         self._frozen = Frozen(around)
         self._arrays = [
             (source, data)
@@ -104,7 +104,7 @@ class TracedProgram:
         return not self._arrays and (self._frozen is None or self._frozen.is_empty)
 
     def describe_change(self) -> str:
-        """Return what has changed since tracing, in words; empty if the program is still valid."""
+        """Describe what has changed outside since tracing; empty if the trace is still valid."""
         place = None if self._frozen is None else self._frozen.find_change()
         if place is not None:
             return f"{place.label} is another"
@@ -115,7 +115,7 @@ class TracedProgram:
         return ""
 
     def program(self, options: Mapping[str, Any]) -> Compiled:
-        """The graph, compiled once for each set of settings that it is called with."""
+        """Compile the traced graph, once for each set of settings."""
         around = in_blocks()
         compiled = self._compiled.get(around)
         if compiled is None:
@@ -125,7 +125,7 @@ class TracedProgram:
         return compiled
 
     def numbers(self, numbers: Mapping[str, Number]) -> tuple[dict[str, Any], list[Number]] | None:
-        """Return the feeds that are Python numbers, and all numbers by index.
+        """Return the number inputs of a trace as feeds, and all numbers by index.
 
         None: with these numbers Python or NumPy do something else, an error or another type.
         """
@@ -166,7 +166,7 @@ class TracedProgram:
         return {name: feed for name, feed in feeds.items() if name in self._read}
 
     def results(self, outputs: Mapping[str, Any], values: Sequence[Number]) -> Any:
-        """Return the outputs of the graph in the containers of the function's results."""
+        """Put the outputs of a traced graph into the containers of the function's result."""
         leaves = []
         for leaf in self.leaves:
             if isinstance(leaf, Out):
@@ -193,7 +193,7 @@ class Tracer:
     def trace(
         self, arguments: CallArguments, spec: Spec, numbers: Collection[str] = ()
     ) -> TracedProgram:
-        """The graph of the function over arguments of these sizes; ``numbers`` are inputs."""
+        """Trace a function over inputs of these sizes and these Python ``numbers``."""
         around = Captured(self._function, arguments.objects)
         snapshot, states = Snapshot(around), random_states(around)
         noted = Session()
@@ -225,6 +225,7 @@ class Tracer:
     def _once(
         self, arguments: CallArguments, spec: Spec, noted: Session, numbers: Collection[str]
     ) -> TracedProgram:
+        """Trace a function once on symbolic inputs, and collect its updates and outside names."""
         shapes = shapes_of(spec, [len(shape) for shape in arguments.shapes])
         inputs: list[Any] = [
             graph_input(name, shape, dtype)
@@ -280,6 +281,7 @@ class Tracer:
         inputs: Sequence[Symbolic],
         arithmetic: Arithmetic,
     ) -> TracedProgram:
+        """Build the traced program from a function's result: graph and output containers."""
         stored = [_real_input(value) for value in inputs]
         names = [value.node.label for value in stored]
         argument_nodes = {
@@ -335,7 +337,7 @@ class Tracer:
         )
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
-        """Refuse what would be computed later, and what hides values of the graph."""
+        """Refuse results of a traced function that hide graph values or are computed lazily."""
         for leaf in leaves:
             hides = isinstance(leaf, set | frozenset) and any(isinstance(x, Value) for x in leaf)
             if hides or isinstance(leaf, Iterator | Awaitable | AsyncIterator):

@@ -112,7 +112,7 @@ class Transformed:
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:
-        """The traced function; it fills in what a call leaves to defaults."""
+        """Return the traced function behind a transformed one, created at the first call."""
 
         def direct(*args: Any, **kwargs: Any) -> Any:
             with tensors_met():
@@ -165,7 +165,7 @@ _KEPT: Final = "__staticgrad_made__"
 
 
 def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return the result of ``make`` for a function, cached if the function has attributes."""
+    """Cache the result of ``make`` on a function, if it allows attributes."""
     if not isinstance(f, FunctionType):
         return make()
     programs = vars(f).get(_KEPT)
@@ -181,7 +181,7 @@ def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 def places_of(by: Any) -> tuple[int, ...] | None:
-    """The places of arguments that ``by`` names, or None where it names parameters."""
+    """Return the argument positions that ``by`` names; None if it names parameters."""
     entries = by if isinstance(by, list | tuple) else (by,)
     if entries and all(isinstance(entry, int | np.integer) for entry in entries):
         if any(isinstance(entry, bool) or entry < 0 for entry in entries):
@@ -248,7 +248,7 @@ class DerivativePoint:
         return bool(self.kind.computes)
 
     def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
-        """The value of an argument, apart from others that are computed of the same."""
+        """Return the leaf that stands for an argument of a derivative, apart from others."""
         if not isinstance(leaf, Value):
             try:
                 leaf = as_value(np.asarray(leaf), self.kind)
@@ -299,7 +299,7 @@ class DerivativePoint:
         return bool(_tape().reads_others(ys, self.stands))
 
     def slope_list(self, y: Any, allow_disconnected: bool, again: bool = False) -> list[Any]:
-        """The gradient of a value with one element; ``again``: to be differentiated, too."""
+        """Compute the gradient of a scalar by all arguments; ``again``: differentiably."""
         if self.is_eager:
             again = again or self._is_differentiated([y])
             allow_disconnected |= bool(self.together)
@@ -382,7 +382,7 @@ def _record_tensor(tensor: Any, outside: bool) -> Any:
 
 @contextmanager
 def recording(point: DerivativePoint) -> Iterator[None]:
-    """Inside, a tape records what it is to be differentiated by, if the arguments are tensors."""
+    """Record on a tape in this context what is to be differentiated, if arguments are tensors."""
     if not point.is_eager:
         yield
         return
@@ -405,7 +405,7 @@ def at_point(
     by: Any,
     options: Hashable,
 ) -> Any:
-    """Run a rule over arguments and their tangents or cotangents; of arrays it is compiled.
+    """Run a derivative rule at a point, with tangents or cotangents; compiled for arrays.
 
     It is differentiated by the arguments at ``by``, a place or several; programs are kept for each
     choice and ``options``.
@@ -414,6 +414,8 @@ def at_point(
         return called_as(name, rule, x, seeds, False)
 
     def make() -> Function[..., Any]:
+        """Make the function of a derivative rule that is traced and compiled."""
+
         def direct(x: Any, seeds: Any) -> Any:
             return called_as(name, rule, x, seeds, True)
 
@@ -440,10 +442,11 @@ def with_arrays(x: Any, by: Any) -> Any:
 def gradient(
     name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool, holomorphic: bool = False
 ) -> Any:
-    """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
+    """Return the gradient function of ``f``: ``sg.grad(f)``, or with its value and aux."""
     places = places_of(by)
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        """Evaluate a function and its gradient at these arguments."""
         point = DerivativePoint(args, by, direct)
         with recording(point):
             result, aux = f(*point.args, **kwargs), None
@@ -464,6 +467,7 @@ def gradient(
 
 
 def _pair(result: Any) -> tuple[Any, Any]:
+    """Check that a function with ``has_aux`` returns a pair."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise GradientError(
             f"{called_name()}: the function gives {quote(result)},"
@@ -510,8 +514,7 @@ def _along(name: str, f: AnyFunction, x: Any, seeds: Any, by: Any, allow: bool) 
 def _linearize_at(
     name: str, f: AnyFunction, x: Any, by: Any, direct: bool, allow: bool
 ) -> tuple[Any, Any]:
-    """Return a function's result at a point, and a function of its cotangents (vjp), or from
-    tangents of the point to the result's."""
+    """Return a function's result at a point, and the linear map of its derivative there."""
     point = DerivativePoint(x if isinstance(x, tuple) else (x,), by, direct)
     with recording(point):
         leaves, tree = flatten(f(*point.args))
@@ -520,6 +523,7 @@ def _linearize_at(
         pushed = None if name == "vjp" else point.pushing(values, allow_push)
 
     def along(seeds: Any) -> Any:
+        """Apply the linearized function to tangents, or its transpose to cotangents."""
         if pushed is None:
             cts = match_leaves("cotangent", seeds, tree, point.kind)
             with recording(point):
@@ -533,7 +537,7 @@ def _linearize_at(
 
 
 def _by(x: Any, argnums: Any) -> Any:
-    """Return the places of the arguments in ``x`` by which a function is differentiated."""
+    """Return the positions of the arguments in ``x`` by which to differentiate."""
     if argnums is None:
         return tuple(range(len(x))) if isinstance(x, tuple) else 0
     places = places_of(argnums)
@@ -553,9 +557,10 @@ def _value_of(f: AnyFunction, x: Any, by: Any) -> Any:
 
 
 def jacobian(f: AnyFunction, by: Any, mode: Direction | None, allow_disconnected: bool) -> Any:
-    """The function that gives Jacobians."""
+    """Return the function of Jacobians of ``f``."""
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        """Evaluate the Jacobians of a function's results at these arguments."""
         point = DerivativePoint(args, by, direct)
         with recording(point):
             result = f(*point.args, **kwargs)
@@ -571,9 +576,10 @@ def jacobian(f: AnyFunction, by: Any, mode: Direction | None, allow_disconnected
 
 
 def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
-    """The function that gives blocks of second derivatives."""
+    """Return the function of Hessian blocks of ``f``."""
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        """Evaluate the Hessian blocks of a scalar function at these arguments."""
         point = DerivativePoint(args, by, direct)
         mode: Direction = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
         with recording(point):
@@ -587,10 +593,11 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
 
 
 def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) -> Any:
-    """A product with the Hessian at a point."""
+    """Compute the product of a function's Hessian at a point with a vector."""
     by = _by(x, argnums)
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
+        """Compute a Hessian-vector product: forward over reverse; on a tape reverse twice."""
         point = DerivativePoint(x if isinstance(x, tuple) else (x,), by, direct)
         along = match_leaves("tangent", v, point.tree, point.kind)
         allow = allow_disconnected or bool(point.together)
